@@ -1,0 +1,1 @@
+//! Live-patch a running Xen hypervisor.
