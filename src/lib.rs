@@ -1,1 +1,21 @@
 //! Live-patch a running Xen hypervisor.
+
+mod build_id;
+mod errno;
+mod error;
+mod flags;
+pub mod hypercall;
+mod name;
+#[cfg(feature = "sim")]
+pub mod sim;
+mod status;
+mod sys;
+mod version;
+
+pub use build_id::BuildId;
+pub use errno::Errno;
+pub use error::{Action, Duplicate, Error, ErrorKind, Operation, Result};
+pub use flags::Flags;
+pub use name::PayloadName;
+pub use status::{LoadedPayload, Metadata, State, Status};
+pub use version::XenVersion;

@@ -1,0 +1,83 @@
+//! Build-ids: what payloads and Xen are told apart by.
+
+use core::fmt;
+use core::str::FromStr;
+
+use crate::error::{Error, ErrorKind};
+
+/// The build-id of Xen or of a payload: the description of its `.note.gnu.build-id`, usually 20 bytes.
+///
+/// A payload says which build-id it goes on top of (`.livepatch.depends`) and for which Xen it was built
+/// (`.livepatch.xen_depends`). `Display` is the lower-case hexadecimal that `xl info` and `readelf -n` show.
+///
+/// ```
+/// use xen_livepatch::BuildId;
+///
+/// let id: BuildId = "8a7d1e03".parse()?;
+/// assert_eq!(id.as_bytes(), [0x8a, 0x7d, 0x1e, 0x03]);
+/// assert_eq!(id.to_string(), "8a7d1e03");
+/// # Ok::<(), xen_livepatch::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BuildId(Box<[u8]>);
+
+impl BuildId {
+    /// A build-id of these bytes.
+    #[must_use]
+    pub fn new(bytes: impl AsRef<[u8]>) -> Self {
+        Self(bytes.as_ref().into())
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl FromStr for BuildId {
+    type Err = Error;
+
+    /// Reads hexadecimal digits, two a byte.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let digits: Option<Vec<u32>> = text.chars().map(|c| c.to_digit(16)).collect();
+        let bytes = digits.filter(|digits| !digits.is_empty() && digits.len() % 2 == 0).and_then(|digits| {
+            digits
+                .chunks_exact(2)
+                .map(|pair| u8::try_from(pair.iter().fold(0, |byte, digit| byte * 16 + digit)).ok())
+                .collect()
+        });
+        bytes.map(Self).ok_or_else(|| Error::new(ErrorKind::InvalidBuildId { text: text.into() }))
+    }
+}
+
+impl fmt::Display for BuildId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::with_capacity(2 * self.0.len());
+        for byte in &self.0 {
+            text.push_str(&format!("{byte:02x}"));
+        }
+        f.pad(&text)
+    }
+}
+
+impl fmt::Debug for BuildId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BuildId({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal_there_and_back() {
+        let id = BuildId::new([0x00, 0xff, 0x1a]);
+        assert_eq!("00FF1a".parse::<BuildId>().unwrap(), id);
+        assert_eq!(format!("{id} {id:?}"), "00ff1a BuildId(00ff1a)");
+        for bad in ["", "0", "0g", "00 1", "é0"] {
+            assert!(matches!(bad.parse::<BuildId>().unwrap_err().kind(), ErrorKind::InvalidBuildId { .. }), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! A hypervisor whose interface version is known, and the one function that asks it anything.
+
+use core::mem::offset_of;
+use std::sync::OnceLock;
+
+use super::abi::{Force, Interface};
+use super::memory::{AllocationError, HypercallBuffer};
+use super::operation::{List, Operation};
+use super::pool::Pool;
+use super::rows::ListRoom;
+use super::{Hypervisor, SYSCTL_SIZE, Sysctl};
+use crate::build_id::BuildId;
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind};
+use crate::name::escaped;
+use crate::sys;
+use crate::version::XenVersion;
+
+/// Rows and bytes of metadata that a list has room for from the start.
+const ROOM: (u32, usize) = (64, 32 * 1024);
+
+/// Why a hypercall brought no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallError {
+    /// Xen or the kernel refused.
+    Refused(Errno),
+    /// It was never made.
+    Memory(AllocationError),
+}
+
+impl From<Errno> for CallError {
+    fn from(errno: Errno) -> Self {
+        Self::Refused(errno)
+    }
+}
+
+impl From<AllocationError> for CallError {
+    fn from(error: AllocationError) -> Self {
+        Self::Memory(error)
+    }
+}
+
+impl CallError {
+    /// The error that this is in any operation; operations look at those first that mean more to them.
+    pub(crate) fn general(self) -> Error {
+        let errno = match self {
+            Self::Refused(errno) => errno,
+            Self::Memory(AllocationError { bytes, errno }) => {
+                return Error::new(ErrorKind::BufferMemory { bytes }).errno(errno);
+            }
+        };
+        let kind = match errno {
+            Errno::EPERM | Errno::EACCES => ErrorKind::NotPermitted,
+            Errno::ENOSYS => ErrorKind::NotBuiltIn,
+            Errno::ENOTTY | Errno::EBADF => ErrorKind::NotPrivcmd,
+            Errno::ENOENT => ErrorKind::NoSuchPayload,
+            Errno::ENOMEM => ErrorKind::XenOutOfMemory,
+            Errno::EFAULT => ErrorKind::Fault,
+            _ => ErrorKind::UnexpectedAnswer { what: "an error that this operation should not meet".into() },
+        };
+        Error::new(kind).errno(errno)
+    }
+}
+
+/// The way to a Xen: which version it speaks, and the memory that hypercalls use again and again.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    hypervisor: Box<dyn Hypervisor>,
+    interface: Interface,
+    release: (u16, u16),
+    force: OnceLock<bool>,
+    blocks: Pool<HypercallBuffer>,
+    payloads: Pool<HypercallBuffer>,
+    rooms: Pool<ListRoom>,
+}
+
+impl Channel {
+    /// Finds the interface version that this Xen speaks.
+    pub(crate) fn open(hypervisor: Box<dyn Hypervisor>) -> Result<Self, Error> {
+        let version = hypervisor.xen_version(sys::XENVER_version, None);
+        let version = version.map_err(|errno| CallError::from(errno).general())?;
+        let low = |word: u32| u16::try_from(word & 0xffff).unwrap_or_default();
+        let release = (low(version >> 16), low(version));
+        // Not known yet; every candidate is put in its place in turn.
+        let [interface, ..] = super::abi::INTERFACES;
+        let mut channel = Self {
+            hypervisor,
+            interface,
+            release,
+            force: OnceLock::new(),
+            blocks: Pool::default(),
+            payloads: Pool::default(),
+            rooms: Pool::default(),
+        };
+        for candidate in Interface::candidates(release) {
+            channel.interface = candidate;
+            match channel.call(List { start: 0, room: None, probe_force: false }) {
+                Ok(_) => return Ok(channel),
+                // Another version, or a FLASK denial: the others will tell.
+                Err(CallError::Refused(Errno::EACCES)) => {}
+                Err(error) => return Err(error.general()),
+            }
+        }
+        let kind = ErrorKind::InterfaceNotSupported { xen: format!("{}.{}", release.0, release.1) };
+        Err(Error::new(kind).errno(Errno::EACCES))
+    }
+
+    /// Encodes an operation, issues it and decodes what comes back: every livepatch hypercall passes here.
+    pub(crate) fn call<O: Operation>(&self, mut operation: O) -> Result<O::Answer, CallError> {
+        let layout = self.interface.layout;
+        self.with_block(|block| {
+            block.write::<{ offset_of!(sys::xen_sysctl, cmd) }, _>(&O::SYSCTL);
+            block.write::<{ offset_of!(sys::xen_sysctl, interface_version) }, _>(&self.interface.version);
+            if O::SYSCTL == sys::XEN_SYSCTL_livepatch_op {
+                block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.cmd) }, _>(&O::COMMAND);
+                block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.flags) }, _>(&operation.flags());
+            }
+            operation.encode(layout, block);
+            let result = self.hypervisor.sysctl(&mut Sysctl::new(block, operation.memory()))?;
+            Ok(operation.decode(layout, result, block))
+        })
+    }
+
+    /// The version and what follows it.
+    pub(crate) fn xen_version(&self) -> Result<XenVersion, CallError> {
+        self.with_block(|block| {
+            self.hypervisor.xen_version(sys::XENVER_extraversion, Some(block))?;
+            let text = block.as_slice().iter().copied().take(16).take_while(|byte| *byte != 0);
+            let extra = escaped(&text.collect::<Vec<_>>());
+            Ok(XenVersion { major: self.release.0, minor: self.release.1, extra })
+        })
+    }
+
+    /// Xen's own build-id.
+    pub(crate) fn build_id(&self) -> Result<BuildId, CallError> {
+        self.with_block(|block| {
+            // struct xen_build_id: the length of what follows, as a word.
+            let header = size_of::<u32>();
+            let room = u32::try_from(block.len().saturating_sub(header)).unwrap_or_default();
+            block.write::<0, _>(&room);
+            let len = self.hypervisor.xen_version(sys::XENVER_build_id, Some(block))?;
+            let bytes =
+                usize::try_from(len).ok().and_then(|len| block.as_slice().get(header..header.checked_add(len)?));
+            bytes.map(BuildId::new).ok_or(CallError::Refused(Errno::ENOBUFS))
+        })
+    }
+
+    /// The `(major, minor)` of the running Xen.
+    pub(crate) fn release(&self) -> (u16, u16) {
+        self.release
+    }
+
+    pub(crate) fn interface(&self) -> Interface {
+        self.interface
+    }
+
+    /// Whether UPLOAD may carry FORCE. Interface version 0x15 doesn't tell, so there Xen is asked, once.
+    pub(crate) fn understands_force(&self) -> Result<bool, CallError> {
+        match self.interface.force {
+            Force::Understood => return Ok(true),
+            Force::Rejected => return Ok(false),
+            Force::Ask => {}
+        }
+        if let Some(known) = self.force.get() {
+            return Ok(*known);
+        }
+        let understood = match self.call(List { start: 0, room: None, probe_force: true }) {
+            Ok(_) => true,
+            Err(CallError::Refused(Errno::EINVAL)) => false,
+            Err(error) => return Err(error),
+        };
+        Ok(*self.force.get_or_init(|| understood))
+    }
+
+    /// Lends a buffer for a payload of `len` bytes. It holds what was there before.
+    pub(crate) fn with_payload<R, E: From<AllocationError>>(
+        &self,
+        len: usize,
+        with: impl FnOnce(&mut HypercallBuffer) -> Result<R, E>,
+    ) -> Result<R, E> {
+        self.payloads.lend(|buffer| buffer.len() >= len, || Ok(self.hypervisor.allocate(len)?), with)
+    }
+
+    /// Lends room for a list, with at least so much metadata where more than usual is wanted.
+    pub(crate) fn with_room<R, E: From<AllocationError>>(
+        &self,
+        metadata: usize,
+        with: impl FnOnce(&mut ListRoom) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let (rows, usual) = ROOM;
+        let make = || Ok(ListRoom::allocate(&*self.hypervisor, rows, metadata.max(usual))?);
+        self.rooms.lend(|room| room.metadata_capacity() >= metadata, make, with)
+    }
+
+    /// Lends the page that a hypercall's own structure goes into. Its beginning is zero.
+    fn with_block<R>(&self, with: impl FnOnce(&mut HypercallBuffer) -> Result<R, CallError>) -> Result<R, CallError> {
+        self.blocks.lend(
+            |_| true,
+            || Ok(self.hypervisor.allocate(SYSCTL_SIZE)?),
+            |block| {
+                block.as_mut_slice().iter_mut().take(SYSCTL_SIZE).for_each(|byte| *byte = 0);
+                with(block)
+            },
+        )
+    }
+}

@@ -1,0 +1,221 @@
+//! The livepatch operations in the layout of each release: what goes into the 136 bytes, and what comes out.
+
+use core::mem::offset_of;
+
+use super::abi::Layout;
+use super::memory::HypercallBuffer;
+use super::rows::ListRoom;
+use crate::error::Action;
+use crate::name::PayloadName;
+use crate::status::Status;
+use crate::sys;
+
+/// Something to ask by sysctl. [`Channel::call`](super::channel::Channel::call) is the one place that does.
+pub(crate) trait Operation {
+    /// What Xen answers when it doesn't refuse.
+    type Answer;
+
+    /// Which sysctl it is.
+    const SYSCTL: u32 = sys::XEN_SYSCTL_livepatch_op;
+
+    /// Which livepatch operation it is.
+    const COMMAND: u32;
+
+    /// The second word of the livepatch operation.
+    fn flags(&self) -> u32 {
+        0
+    }
+
+    /// Fills the operation's part of `block`, which is zero.
+    fn encode(&self, layout: Layout, block: &mut HypercallBuffer);
+
+    /// The memory besides `block` that guest handles point into.
+    fn memory(&mut self) -> Vec<&mut HypercallBuffer> {
+        Vec::new()
+    }
+
+    /// The answer, from the hypercall's result and what Xen wrote into `block`.
+    fn decode(&self, layout: Layout, result: u32, block: &HypercallBuffer) -> Self::Answer;
+}
+
+/// Where the name goes: behind the sysctl, in the same page.
+const NAME_OFFSET: u32 = 256;
+
+/// Puts the name into `block`, and says where it is.
+fn place_name(block: &mut HypercallBuffer, name: &PayloadName) -> sys::xen_livepatch_name {
+    let bytes = name.as_bytes();
+    let room = block.as_mut_slice().iter_mut().skip(NAME_OFFSET as usize);
+    room.zip(bytes.iter().chain([&0])).for_each(|(to, from)| *to = *from);
+    // The size counts the NUL.
+    let size = u16::try_from(bytes.len()).unwrap_or(u16::MAX).saturating_add(1);
+    sys::xen_livepatch_name { name: block.handle(NAME_OFFSET), size, pad: [0; 3] }
+}
+
+/// Uploads the first `len` bytes of a buffer.
+#[derive(Debug)]
+pub(crate) struct Upload<'a> {
+    pub(crate) name: &'a PayloadName,
+    pub(crate) payload: &'a mut HypercallBuffer,
+    pub(crate) len: u64,
+    pub(crate) force: bool,
+}
+
+impl Operation for Upload<'_> {
+    type Answer = ();
+    const COMMAND: u32 = sys::XEN_SYSCTL_LIVEPATCH_UPLOAD;
+
+    fn flags(&self) -> u32 {
+        if self.force { sys::LIVEPATCH_FLAG_FORCE } else { 0 }
+    }
+
+    fn encode(&self, _: Layout, block: &mut HypercallBuffer) {
+        let name = place_name(block, self.name);
+        let upload = sys::xen_sysctl_livepatch_upload { name, size: self.len, payload: self.payload.handle(0) };
+        block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.u.upload) }, _>(&upload);
+    }
+
+    fn memory(&mut self) -> Vec<&mut HypercallBuffer> {
+        vec![self.payload]
+    }
+
+    fn decode(&self, _: Layout, _: u32, _: &HypercallBuffer) {}
+}
+
+/// Asks for the status of a payload.
+#[derive(Debug)]
+pub(crate) struct Get<'a> {
+    pub(crate) name: &'a PayloadName,
+}
+
+impl Operation for Get<'_> {
+    type Answer = Status;
+    const COMMAND: u32 = sys::XEN_SYSCTL_LIVEPATCH_GET;
+
+    fn encode(&self, _: Layout, block: &mut HypercallBuffer) {
+        let get = sys::xen_sysctl_livepatch_get { name: place_name(block, self.name), ..Default::default() };
+        block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.u.get) }, _>(&get);
+    }
+
+    fn decode(&self, _: Layout, _: u32, block: &HypercallBuffer) -> Status {
+        Status::from_raw(block.read::<{ offset_of!(sys::xen_sysctl, u.livepatch.u.get.status) }, _>())
+    }
+}
+
+/// Asks for an action.
+#[derive(Debug)]
+pub(crate) struct Act<'a> {
+    pub(crate) name: &'a PayloadName,
+    /// `None` sends command 0, which no release has: Xen says `EBUSY` when work is pending on the payload and
+    /// `EOPNOTSUPP` when none is, and does nothing.
+    pub(crate) action: Option<Action>,
+    /// In nanoseconds, whatever the headers of 4.7 and 4.8 say; 0 is Xen's own 30 ms.
+    pub(crate) timeout: u32,
+    pub(crate) flags: u32,
+}
+
+impl Operation for Act<'_> {
+    type Answer = ();
+    const COMMAND: u32 = sys::XEN_SYSCTL_LIVEPATCH_ACTION;
+
+    fn encode(&self, layout: Layout, block: &mut HypercallBuffer) {
+        let name = place_name(block, self.name);
+        let cmd = match self.action {
+            Some(Action::Unload) => sys::LIVEPATCH_ACTION_UNLOAD,
+            Some(Action::Revert) => sys::LIVEPATCH_ACTION_REVERT,
+            Some(Action::Apply) => sys::LIVEPATCH_ACTION_APPLY,
+            Some(Action::Replace) => sys::LIVEPATCH_ACTION_REPLACE,
+            None => 0,
+        };
+        let timeout = self.timeout;
+        if layout == Layout::Strided {
+            let action = sys::xen_sysctl_livepatch_action_v1 { name, cmd, timeout };
+            block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.u.action_v1) }, _>(&action);
+        } else {
+            let action = sys::xen_sysctl_livepatch_action_v2 { name, cmd, timeout, flags: self.flags, pad: 0 };
+            block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.u.action_v2) }, _>(&action);
+        }
+    }
+
+    fn decode(&self, _: Layout, _: u32, _: &HypercallBuffer) {}
+}
+
+/// Asks for rows of the list, or without room for its sizes alone.
+#[derive(Debug)]
+pub(crate) struct List<'a> {
+    /// The first row wanted.
+    pub(crate) start: u32,
+    pub(crate) room: Option<&'a mut ListRoom>,
+    /// Sets the flag that 4.19 brought, to find out whether this Xen rejects it.
+    pub(crate) probe_force: bool,
+}
+
+/// What Xen says besides the rows themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    /// Counts uploads and unloads; apply, revert and replace leave it as it is.
+    pub(crate) version: u32,
+    /// How many rows were delivered.
+    pub(crate) rows: u32,
+    /// How many there are behind those delivered.
+    pub(crate) remaining: u32,
+    /// Without room: the bytes of all metadata (0 before 4.14).
+    pub(crate) metadata_total: u32,
+}
+
+impl Operation for List<'_> {
+    type Answer = Listed;
+    const COMMAND: u32 = sys::XEN_SYSCTL_LIVEPATCH_LIST;
+
+    fn flags(&self) -> u32 {
+        if self.probe_force { sys::LIVEPATCH_FLAG_FORCE } else { 0 }
+    }
+
+    fn encode(&self, layout: Layout, block: &mut HypercallBuffer) {
+        let room = self.room.as_deref();
+        let handles = room.map(ListRoom::handles).unwrap_or_default();
+        let (idx, nr) = (self.start, room.map_or(0, ListRoom::capacity));
+        if layout == Layout::Strided {
+            let list = sys::xen_sysctl_livepatch_list_v1 {
+                idx,
+                nr,
+                status: handles.status,
+                name: handles.name,
+                len: handles.len,
+                ..Default::default()
+            };
+            block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.u.list_v1) }, _>(&list);
+        } else {
+            // Before 4.21 the sizes are outputs only, and what comes in is not looked at.
+            let (names, metadata) = room.filter(|_| layout == Layout::Sized).map(ListRoom::sizes).unwrap_or_default();
+            let list = sys::xen_sysctl_livepatch_list_v2 {
+                idx,
+                nr,
+                name_total_size: names,
+                metadata_total_size: metadata,
+                status: handles.status,
+                name: handles.name,
+                len: handles.len,
+                metadata: handles.metadata,
+                metadata_len: handles.metadata_len,
+                ..Default::default()
+            };
+            block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.u.list_v2) }, _>(&list);
+        }
+    }
+
+    fn memory(&mut self) -> Vec<&mut HypercallBuffer> {
+        self.room.as_deref_mut().map(ListRoom::memory).unwrap_or_default()
+    }
+
+    fn decode(&self, layout: Layout, rows: u32, block: &HypercallBuffer) -> Listed {
+        if layout == Layout::Strided {
+            let list: sys::xen_sysctl_livepatch_list_v1 =
+                block.read::<{ offset_of!(sys::xen_sysctl, u.livepatch.u.list_v1) }, _>();
+            Listed { version: list.version, rows, remaining: list.nr, metadata_total: 0 }
+        } else {
+            let list: sys::xen_sysctl_livepatch_list_v2 =
+                block.read::<{ offset_of!(sys::xen_sysctl, u.livepatch.u.list_v2) }, _>();
+            Listed { version: list.version, rows, remaining: list.nr, metadata_total: list.metadata_total_size }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The name under which Xen keeps a payload.
+
+use core::fmt;
+use core::str::FromStr;
+
+use crate::error::{Error, ErrorKind};
+
+/// The name of a payload: 1 to 127 bytes, none of them NUL; case matters, and it need not be UTF-8.
+///
+/// Xen itself takes up to 127 bytes and a NUL (`XEN_LIVEPATCH_NAME_SIZE`), and also the empty name, which nothing else
+/// copes with. `Display` and `Debug` escape what a terminal would act on, so a name can be printed as it is;
+/// [`as_bytes`](Self::as_bytes) has the real thing.
+///
+/// ```
+/// use xen_livepatch::PayloadName;
+///
+/// let name = PayloadName::new("xsa-500")?;
+/// assert_eq!(name.as_bytes(), b"xsa-500");
+/// assert!(PayloadName::new("").is_err());
+/// assert!(PayloadName::new([b'x'; 128]).is_err());
+/// assert!(PayloadName::new(b"two\0parts").is_err());
+/// # Ok::<(), xen_livepatch::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PayloadName(Box<[u8]>);
+
+impl PayloadName {
+    /// The longest name in bytes, without the NUL that Xen counts (`XEN_LIVEPATCH_NAME_SIZE` is 128).
+    pub const MAX_LEN: usize = 127;
+
+    /// A payload name of these bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidName`] when they are none, more than 127, or hold a NUL.
+    pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, Error> {
+        let bytes = bytes.as_ref();
+        let problem = if bytes.is_empty() {
+            "it is empty"
+        } else if bytes.len() > Self::MAX_LEN {
+            "it is longer than 127 bytes"
+        } else if bytes.contains(&0) {
+            "it contains a NUL byte"
+        } else {
+            return Ok(Self(bytes.into()));
+        };
+        Err(Error::new(ErrorKind::InvalidName { problem }))
+    }
+
+    /// A name as Xen keeps it, with its NUL. The C tool lets the empty name in, so it must be possible to list it and
+    /// to unload it.
+    pub(crate) fn from_xen(with_nul: &[u8]) -> Option<Self> {
+        let (nul, name) = with_nul.split_last()?;
+        let valid = *nul == 0 && name.len() <= Self::MAX_LEN && !name.contains(&0);
+        valid.then(|| Self(name.into()))
+    }
+
+    /// The bytes, without a NUL.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The name as text, where it is UTF-8.
+    #[must_use]
+    pub fn to_str(&self) -> Option<&str> {
+        core::str::from_utf8(&self.0).ok()
+    }
+}
+
+impl AsRef<[u8]> for PayloadName {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl FromStr for PayloadName {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        Self::new(name)
+    }
+}
+
+impl TryFrom<&str> for PayloadName {
+    type Error = Error;
+
+    fn try_from(name: &str) -> Result<Self, Error> {
+        Self::new(name)
+    }
+}
+
+impl fmt::Display for PayloadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&escaped(&self.0))
+    }
+}
+
+impl fmt::Debug for PayloadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", escaped(&self.0))
+    }
+}
+
+/// Text as it is; control characters, what turns writing around, and bytes that are no text as escapes.
+pub(crate) fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            let invisible =
+                matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+            if c.is_control() || invisible {
+                text.extend(c.escape_default());
+            } else {
+                text.push(c);
+            }
+        }
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limits_are_xens() {
+        assert_eq!(PayloadName::new([b'n'; 127]).unwrap().as_bytes().len(), 127);
+        assert_eq!(PayloadName::new([0xff, b' ']).unwrap().to_str(), None);
+        for (bytes, problem) in [
+            (&b""[..], "it is empty"),
+            (&[b'n'; 128], "it is longer than 127 bytes"),
+            (b"a\0b", "it contains a NUL byte"),
+        ] {
+            let error = PayloadName::new(bytes).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::InvalidName { problem: p } if *p == problem), "{error}");
+        }
+    }
+
+    #[test]
+    fn nothing_a_terminal_acts_on_is_printed() {
+        let name = PayloadName::new(b"a\x1b[31m\n\xffz\xe2\x80\xae\xc3\xa9").unwrap();
+        assert_eq!(name.to_string(), "a\\u{1b}[31m\\n\\xffz\\u{202e}\u{e9}");
+        assert_eq!(format!("{name:?}"), format!("\"{name}\""));
+    }
+}

@@ -1,0 +1,1 @@
+//! A whole Xen in memory, and a builder of loadable payloads.
