@@ -218,6 +218,16 @@ pub enum ErrorKind {
     /// It was reverted before and has data that may have changed since.
     #[error("it was reverted before and has writable data: unload it and upload it again to apply it")]
     ReapplyNeedsReupload,
+    /// Xen started it, and it failed.
+    #[error(
+        "Xen started it and it failed with {code} (from a hook of the payload, or while mapping its code); it is {state}"
+    )]
+    ActionFailed {
+        /// What Xen left as the result.
+        code: Errno,
+        /// The state it is in now.
+        state: State,
+    },
     /// Replace reverted something and then failed.
     #[error("it failed with {code} after reverting others: {}", still_applied(.applied))]
     ReplaceFailed {
