@@ -1,1 +1,2 @@
 //! Live-patch a running Xen hypervisor.
+mod sys;

@@ -1,0 +1,19 @@
+//! Xen's binary interface as Rust types: the bindings of xen-headers/xen-livepatch.h.
+//!
+//! Constants, sizes and offsets come from here. No value is built or read through the unions: that would be unsafe
+//! code, and would leave the bytes outside the chosen member undefined.
+#![allow(
+    dead_code,
+    non_camel_case_types,
+    non_upper_case_globals,
+    unreachable_pub,
+    clippy::allow_attributes_without_reason,
+    clippy::indexing_slicing,
+    clippy::unreadable_literal,
+    reason = "generated: Xen's names, layout assertions that index, and more of the interface than any one caller needs"
+)]
+
+include!("sys/bindings.rs");
+
+#[cfg(test)]
+mod tests;

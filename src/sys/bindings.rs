@@ -1,0 +1,567 @@
+// Generated from xen-headers/xen-livepatch.h: change that, then renew this file with
+// UPDATE_BINDINGS=1 cargo test --features bindgen --test bindings
+
+/// Hypercall: what Xen is. First argument an `XENVER_*`, second the address of its buffer or 0.
+pub const __HYPERVISOR_xen_version: u32 = 17;
+/// Hypercall: control of the host. Its argument is the address of a `xen_sysctl`.
+pub const __HYPERVISOR_sysctl: u32 = 35;
+/// What Linux's privcmd device takes for one hypercall; the values and the result pass through it unchanged.
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct privcmd_hypercall {
+    /// A `__HYPERVISOR_*` number.
+    pub op: u64,
+    /// The hypercall's arguments; unused ones are zero.
+    pub arg: [u64; 5usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of privcmd_hypercall"][::core::mem::size_of::<privcmd_hypercall>() - 48usize];
+    [
+        "Alignment of privcmd_hypercall",
+    ][::core::mem::align_of::<privcmd_hypercall>() - 8usize];
+    [
+        "Offset of field: privcmd_hypercall::op",
+    ][::core::mem::offset_of!(privcmd_hypercall, op) - 0usize];
+    [
+        "Offset of field: privcmd_hypercall::arg",
+    ][::core::mem::offset_of!(privcmd_hypercall, arg) - 8usize];
+};
+/// Where Xen reads or writes: a virtual address of the caller, eight bytes everywhere (Xen's `XEN_GUEST_HANDLE_64`).
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct xen_guest_handle {
+    /// 0 where the call has nothing to point to.
+    pub address: u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of xen_guest_handle"][::core::mem::size_of::<xen_guest_handle>() - 8usize];
+    [
+        "Alignment of xen_guest_handle",
+    ][::core::mem::align_of::<xen_guest_handle>() - 8usize];
+    [
+        "Offset of field: xen_guest_handle::address",
+    ][::core::mem::offset_of!(xen_guest_handle, address) - 0usize];
+};
+/// No buffer; returns `major << 16 | minor`. Never refused.
+pub const XENVER_version: u32 = 0;
+/// Fills a buffer of `XEN_EXTRAVERSION_LEN` bytes with what follows the minor number, such as `.3`; ends with NUL.
+pub const XENVER_extraversion: u32 = 1;
+/// Fills a `xen_build_id` and returns the length of the build-id; with no buffer it only returns the length.
+pub const XENVER_build_id: u32 = 10;
+/// Bytes that `XENVER_extraversion` may write.
+pub const XEN_EXTRAVERSION_LEN: u32 = 16;
+/// The head of the buffer for `XENVER_build_id`. The bytes of the build-id (OUT) follow at once, at offset 4.
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct xen_build_id {
+    /// IN: room for the build-id, in bytes, not counting this field.
+    pub len: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of xen_build_id"][::core::mem::size_of::<xen_build_id>() - 4usize];
+    ["Alignment of xen_build_id"][::core::mem::align_of::<xen_build_id>() - 4usize];
+    [
+        "Offset of field: xen_build_id::len",
+    ][::core::mem::offset_of!(xen_build_id, len) - 0usize];
+};
+/// `xen_sysctl.cmd`: copy out of the console ring.
+pub const XEN_SYSCTL_readconsole: u32 = 1;
+/// The argument of `XEN_SYSCTL_readconsole`.
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct xen_sysctl_readconsole {
+    /// IN: non-zero empties the ring afterwards, for every reader.
+    pub clear: u8,
+    /// IN: non-zero begins at `index` instead of at the oldest byte.
+    pub incremental: u8,
+    /// IN: zero.
+    pub pad: u16,
+    /// IN with `incremental`: first position wanted. OUT: the position after the last byte copied.
+    pub index: u32,
+    /// IN: where the text goes.
+    pub buffer: xen_guest_handle,
+    /// IN: room in `buffer`, in bytes. OUT: bytes written.
+    pub count: u32,
+    /// Xen leaves these bytes unnamed.
+    pub pad_end: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of xen_sysctl_readconsole",
+    ][::core::mem::size_of::<xen_sysctl_readconsole>() - 24usize];
+    [
+        "Alignment of xen_sysctl_readconsole",
+    ][::core::mem::align_of::<xen_sysctl_readconsole>() - 8usize];
+    [
+        "Offset of field: xen_sysctl_readconsole::clear",
+    ][::core::mem::offset_of!(xen_sysctl_readconsole, clear) - 0usize];
+    [
+        "Offset of field: xen_sysctl_readconsole::incremental",
+    ][::core::mem::offset_of!(xen_sysctl_readconsole, incremental) - 1usize];
+    [
+        "Offset of field: xen_sysctl_readconsole::pad",
+    ][::core::mem::offset_of!(xen_sysctl_readconsole, pad) - 2usize];
+    [
+        "Offset of field: xen_sysctl_readconsole::index",
+    ][::core::mem::offset_of!(xen_sysctl_readconsole, index) - 4usize];
+    [
+        "Offset of field: xen_sysctl_readconsole::buffer",
+    ][::core::mem::offset_of!(xen_sysctl_readconsole, buffer) - 8usize];
+    [
+        "Offset of field: xen_sysctl_readconsole::count",
+    ][::core::mem::offset_of!(xen_sysctl_readconsole, count) - 16usize];
+    [
+        "Offset of field: xen_sysctl_readconsole::pad_end",
+    ][::core::mem::offset_of!(xen_sysctl_readconsole, pad_end) - 20usize];
+};
+/// `xen_sysctl.cmd`: live patching.
+pub const XEN_SYSCTL_livepatch_op: u32 = 27;
+/// `xen_sysctl_livepatch_op.cmd`: hand a payload to Xen, which checks and links it and does not apply it.
+pub const XEN_SYSCTL_LIVEPATCH_UPLOAD: u32 = 0;
+/// `xen_sysctl_livepatch_op.cmd`: the status of one payload.
+pub const XEN_SYSCTL_LIVEPATCH_GET: u32 = 1;
+/// `xen_sysctl_livepatch_op.cmd`: the status of all payloads, in the order of their upload.
+pub const XEN_SYSCTL_LIVEPATCH_LIST: u32 = 2;
+/// `xen_sysctl_livepatch_op.cmd`: do something with an uploaded payload; all but `UNLOAD` finishes after the call.
+pub const XEN_SYSCTL_LIVEPATCH_ACTION: u32 = 3;
+/// `xen_sysctl_livepatch_op.flags`, since 4.19: leave out checks. No release up to 4.22 has a check that heeds it.
+pub const LIVEPATCH_FLAG_FORCE: u32 = 1;
+/// Longest name of a payload in bytes, with the NUL that ends it.
+pub const XEN_LIVEPATCH_NAME_SIZE: u32 = 128;
+/// The name of a payload.
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct xen_livepatch_name {
+    /// IN: where the name is; its last byte is NUL.
+    pub name: xen_guest_handle,
+    /// IN: bytes of the name with its NUL, 1 to `XEN_LIVEPATCH_NAME_SIZE`.
+    pub size: u16,
+    /// IN: zero.
+    pub pad: [u16; 3usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of xen_livepatch_name",
+    ][::core::mem::size_of::<xen_livepatch_name>() - 16usize];
+    [
+        "Alignment of xen_livepatch_name",
+    ][::core::mem::align_of::<xen_livepatch_name>() - 8usize];
+    [
+        "Offset of field: xen_livepatch_name::name",
+    ][::core::mem::offset_of!(xen_livepatch_name, name) - 0usize];
+    [
+        "Offset of field: xen_livepatch_name::size",
+    ][::core::mem::offset_of!(xen_livepatch_name, size) - 8usize];
+    [
+        "Offset of field: xen_livepatch_name::pad",
+    ][::core::mem::offset_of!(xen_livepatch_name, pad) - 10usize];
+};
+/// `xen_livepatch_status.state`: uploaded, not applied.
+pub const LIVEPATCH_STATE_CHECKED: u32 = 1;
+/// `xen_livepatch_status.state`: in use.
+pub const LIVEPATCH_STATE_APPLIED: u32 = 2;
+/// How it stands with a payload.
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct xen_livepatch_status {
+    /// OUT: a `LIVEPATCH_STATE_*`.
+    pub state: u32,
+    /// OUT: result of the last action begun: 0, a negative errno, or -EAGAIN while it is pending.
+    pub rc: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of xen_livepatch_status",
+    ][::core::mem::size_of::<xen_livepatch_status>() - 8usize];
+    [
+        "Alignment of xen_livepatch_status",
+    ][::core::mem::align_of::<xen_livepatch_status>() - 4usize];
+    [
+        "Offset of field: xen_livepatch_status::state",
+    ][::core::mem::offset_of!(xen_livepatch_status, state) - 0usize];
+    [
+        "Offset of field: xen_livepatch_status::rc",
+    ][::core::mem::offset_of!(xen_livepatch_status, rc) - 4usize];
+};
+/// The argument of `XEN_SYSCTL_LIVEPATCH_UPLOAD`.
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct xen_sysctl_livepatch_upload {
+    /// IN: the name to keep it under.
+    pub name: xen_livepatch_name,
+    /// IN: bytes of the payload.
+    pub size: u64,
+    /// IN: the ELF file.
+    pub payload: xen_guest_handle,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of xen_sysctl_livepatch_upload",
+    ][::core::mem::size_of::<xen_sysctl_livepatch_upload>() - 32usize];
+    [
+        "Alignment of xen_sysctl_livepatch_upload",
+    ][::core::mem::align_of::<xen_sysctl_livepatch_upload>() - 8usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_upload::name",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_upload, name) - 0usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_upload::size",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_upload, size) - 16usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_upload::payload",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_upload, payload) - 24usize];
+};
+/// The argument of `XEN_SYSCTL_LIVEPATCH_GET`.
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct xen_sysctl_livepatch_get {
+    /// IN: which payload.
+    pub name: xen_livepatch_name,
+    /// OUT: its status.
+    pub status: xen_livepatch_status,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of xen_sysctl_livepatch_get",
+    ][::core::mem::size_of::<xen_sysctl_livepatch_get>() - 24usize];
+    [
+        "Alignment of xen_sysctl_livepatch_get",
+    ][::core::mem::align_of::<xen_sysctl_livepatch_get>() - 8usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_get::name",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_get, name) - 0usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_get::status",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_get, status) - 16usize];
+};
+/// The argument of `XEN_SYSCTL_LIVEPATCH_LIST`, Xen 4.7 to 4.13. Returns how many were delivered, `nr` or fewer.
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct xen_sysctl_livepatch_list_v1 {
+    /// OUT: changes with every upload and unload, not with other actions.
+    pub version: u32,
+    /// IN: how many payloads to pass over.
+    pub idx: u32,
+    /// IN: payloads wanted; 0 only counts. OUT: payloads that remain after those delivered; with 0, all there are.
+    pub nr: u32,
+    /// IN: zero.
+    pub pad: u32,
+    /// IN: room for `nr` of `xen_livepatch_status`.
+    pub status: xen_guest_handle,
+    /// IN: room for `nr` names; each gets `XEN_LIVEPATCH_NAME_SIZE` bytes.
+    pub name: xen_guest_handle,
+    /// IN: room for `nr` u32: bytes of each name with its NUL.
+    pub len: xen_guest_handle,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of xen_sysctl_livepatch_list_v1",
+    ][::core::mem::size_of::<xen_sysctl_livepatch_list_v1>() - 40usize];
+    [
+        "Alignment of xen_sysctl_livepatch_list_v1",
+    ][::core::mem::align_of::<xen_sysctl_livepatch_list_v1>() - 8usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_list_v1::version",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v1, version) - 0usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_list_v1::idx",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v1, idx) - 4usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_list_v1::nr",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v1, nr) - 8usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_list_v1::pad",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v1, pad) - 12usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_list_v1::status",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v1, status) - 16usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_list_v1::name",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v1, name) - 24usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_list_v1::len",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v1, len) - 32usize];
+};
+/// The argument of `XEN_SYSCTL_LIVEPATCH_LIST`, Xen 4.14 and later. Returns how many were delivered, `nr` or fewer.
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct xen_sysctl_livepatch_list_v2 {
+    /// OUT: changes with every upload and unload, not with other actions.
+    pub version: u32,
+    /// IN: how many payloads to pass over.
+    pub idx: u32,
+    /// IN: payloads wanted; 0 only counts. OUT: payloads that remain after those delivered; with 0, all there are.
+    pub nr: u32,
+    /// IN: zero.
+    pub pad: u32,
+    /// IN since 4.21: bytes of room at `name`. OUT: bytes of the names delivered; with `nr` 0, of all.
+    pub name_total_size: u32,
+    /// IN since 4.21: bytes of room at `metadata`. OUT: bytes of the metadata delivered; with `nr` 0, of all.
+    pub metadata_total_size: u32,
+    /// IN: room for `nr` of `xen_livepatch_status`.
+    pub status: xen_guest_handle,
+    /// IN: room for the names, which follow one another without a gap.
+    pub name: xen_guest_handle,
+    /// IN: room for `nr` u32: bytes of each name with its NUL.
+    pub len: xen_guest_handle,
+    /// IN: room for the metadata (the payloads' `.modinfo`), which follow one another without a gap.
+    pub metadata: xen_guest_handle,
+    /// IN: room for `nr` u32: bytes of each metadata, 0 where a payload has none.
+    pub metadata_len: xen_guest_handle,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of xen_sysctl_livepatch_list_v2",
+    ][::core::mem::size_of::<xen_sysctl_livepatch_list_v2>() - 64usize];
+    [
+        "Alignment of xen_sysctl_livepatch_list_v2",
+    ][::core::mem::align_of::<xen_sysctl_livepatch_list_v2>() - 8usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_list_v2::version",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v2, version) - 0usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_list_v2::idx",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v2, idx) - 4usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_list_v2::nr",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v2, nr) - 8usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_list_v2::pad",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v2, pad) - 12usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_list_v2::name_total_size",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v2, name_total_size) - 16usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_list_v2::metadata_total_size",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v2, metadata_total_size)
+        - 20usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_list_v2::status",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v2, status) - 24usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_list_v2::name",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v2, name) - 32usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_list_v2::len",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v2, len) - 40usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_list_v2::metadata",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v2, metadata) - 48usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_list_v2::metadata_len",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v2, metadata_len) - 56usize];
+};
+/// `xen_sysctl_livepatch_action_*.cmd`: forget a payload that is not applied.
+pub const LIVEPATCH_ACTION_UNLOAD: u32 = 1;
+/// `xen_sysctl_livepatch_action_*.cmd`: take the payload that was applied last out of use.
+pub const LIVEPATCH_ACTION_REVERT: u32 = 2;
+/// `xen_sysctl_livepatch_action_*.cmd`: put the payload into use, on top of those applied.
+pub const LIVEPATCH_ACTION_APPLY: u32 = 3;
+/// `xen_sysctl_livepatch_action_*.cmd`: revert all that are applied and apply this one, in one go.
+pub const LIVEPATCH_ACTION_REPLACE: u32 = 4;
+/// `xen_sysctl_livepatch_action_v2.flags`, `APPLY` only: apply on top of whatever is applied.
+pub const LIVEPATCH_ACTION_APPLY_NODEPS: u32 = 1;
+/// The argument of `XEN_SYSCTL_LIVEPATCH_ACTION`, Xen 4.7 to 4.13.
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct xen_sysctl_livepatch_action_v1 {
+    /// IN: which payload.
+    pub name: xen_livepatch_name,
+    /// IN: a `LIVEPATCH_ACTION_*`.
+    pub cmd: u32,
+    pub timeout: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of xen_sysctl_livepatch_action_v1",
+    ][::core::mem::size_of::<xen_sysctl_livepatch_action_v1>() - 24usize];
+    [
+        "Alignment of xen_sysctl_livepatch_action_v1",
+    ][::core::mem::align_of::<xen_sysctl_livepatch_action_v1>() - 8usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_action_v1::name",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_action_v1, name) - 0usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_action_v1::cmd",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_action_v1, cmd) - 16usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_action_v1::timeout",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_action_v1, timeout) - 20usize];
+};
+/// The argument of `XEN_SYSCTL_LIVEPATCH_ACTION`, Xen 4.14 and later.
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct xen_sysctl_livepatch_action_v2 {
+    /// IN: which payload.
+    pub name: xen_livepatch_name,
+    /// IN: a `LIVEPATCH_ACTION_*`.
+    pub cmd: u32,
+    /// IN: nanoseconds that all CPUs have to come to rest; 0 is Xen's default.
+    pub timeout: u32,
+    /// IN: `LIVEPATCH_ACTION_APPLY_NODEPS` or 0. Xen passes over bits that it does not know.
+    pub flags: u32,
+    /// IN: zero.
+    pub pad: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of xen_sysctl_livepatch_action_v2",
+    ][::core::mem::size_of::<xen_sysctl_livepatch_action_v2>() - 32usize];
+    [
+        "Alignment of xen_sysctl_livepatch_action_v2",
+    ][::core::mem::align_of::<xen_sysctl_livepatch_action_v2>() - 8usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_action_v2::name",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_action_v2, name) - 0usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_action_v2::cmd",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_action_v2, cmd) - 16usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_action_v2::timeout",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_action_v2, timeout) - 20usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_action_v2::flags",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_action_v2, flags) - 24usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_action_v2::pad",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_action_v2, pad) - 28usize];
+};
+/// The argument of one livepatch operation, chosen by `xen_sysctl_livepatch_op.cmd`.
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub union xen_sysctl_livepatch_op_u {
+    /// `XEN_SYSCTL_LIVEPATCH_UPLOAD`.
+    pub upload: xen_sysctl_livepatch_upload,
+    /// `XEN_SYSCTL_LIVEPATCH_GET`.
+    pub get: xen_sysctl_livepatch_get,
+    /// `XEN_SYSCTL_LIVEPATCH_LIST`, Xen 4.7 to 4.13.
+    pub list_v1: xen_sysctl_livepatch_list_v1,
+    /// `XEN_SYSCTL_LIVEPATCH_LIST`, Xen 4.14 and later.
+    pub list_v2: xen_sysctl_livepatch_list_v2,
+    /// `XEN_SYSCTL_LIVEPATCH_ACTION`, Xen 4.7 to 4.13.
+    pub action_v1: xen_sysctl_livepatch_action_v1,
+    /// `XEN_SYSCTL_LIVEPATCH_ACTION`, Xen 4.14 and later.
+    pub action_v2: xen_sysctl_livepatch_action_v2,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of xen_sysctl_livepatch_op_u",
+    ][::core::mem::size_of::<xen_sysctl_livepatch_op_u>() - 64usize];
+    [
+        "Alignment of xen_sysctl_livepatch_op_u",
+    ][::core::mem::align_of::<xen_sysctl_livepatch_op_u>() - 8usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_op_u::upload",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_op_u, upload) - 0usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_op_u::get",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_op_u, get) - 0usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_op_u::list_v1",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_op_u, list_v1) - 0usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_op_u::list_v2",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_op_u, list_v2) - 0usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_op_u::action_v1",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_op_u, action_v1) - 0usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_op_u::action_v2",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_op_u, action_v2) - 0usize];
+};
+/// The argument of `XEN_SYSCTL_livepatch_op`.
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct xen_sysctl_livepatch_op {
+    /// IN: a `XEN_SYSCTL_LIVEPATCH_*`.
+    pub cmd: u32,
+    /// IN: `LIVEPATCH_FLAG_FORCE` or 0 since 4.19; must be zero before.
+    pub flags: u32,
+    /// IN and OUT: what `cmd` takes and gives.
+    pub u: xen_sysctl_livepatch_op_u,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of xen_sysctl_livepatch_op",
+    ][::core::mem::size_of::<xen_sysctl_livepatch_op>() - 72usize];
+    [
+        "Alignment of xen_sysctl_livepatch_op",
+    ][::core::mem::align_of::<xen_sysctl_livepatch_op>() - 8usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_op::cmd",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_op, cmd) - 0usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_op::flags",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_op, flags) - 4usize];
+    [
+        "Offset of field: xen_sysctl_livepatch_op::u",
+    ][::core::mem::offset_of!(xen_sysctl_livepatch_op, u) - 8usize];
+};
+/// The argument of one sysctl, chosen by `xen_sysctl.cmd`.
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub union xen_sysctl_u {
+    /// `XEN_SYSCTL_readconsole`.
+    pub readconsole: xen_sysctl_readconsole,
+    /// `XEN_SYSCTL_livepatch_op`.
+    pub livepatch: xen_sysctl_livepatch_op,
+    /// All of it.
+    pub pad: [u8; 128usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of xen_sysctl_u"][::core::mem::size_of::<xen_sysctl_u>() - 128usize];
+    ["Alignment of xen_sysctl_u"][::core::mem::align_of::<xen_sysctl_u>() - 8usize];
+    [
+        "Offset of field: xen_sysctl_u::readconsole",
+    ][::core::mem::offset_of!(xen_sysctl_u, readconsole) - 0usize];
+    [
+        "Offset of field: xen_sysctl_u::livepatch",
+    ][::core::mem::offset_of!(xen_sysctl_u, livepatch) - 0usize];
+    [
+        "Offset of field: xen_sysctl_u::pad",
+    ][::core::mem::offset_of!(xen_sysctl_u, pad) - 0usize];
+};
+/// What `__HYPERVISOR_sysctl` reads and writes: 136 bytes in every release, whatever the command needs of them.
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct xen_sysctl {
+    /// IN: a `XEN_SYSCTL_*`.
+    pub cmd: u32,
+    /// IN: the sysctl version of the running release; any other is refused with EACCES.
+    pub interface_version: u32,
+    /// IN and OUT: what `cmd` takes and gives.
+    pub u: xen_sysctl_u,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of xen_sysctl"][::core::mem::size_of::<xen_sysctl>() - 136usize];
+    ["Alignment of xen_sysctl"][::core::mem::align_of::<xen_sysctl>() - 8usize];
+    [
+        "Offset of field: xen_sysctl::cmd",
+    ][::core::mem::offset_of!(xen_sysctl, cmd) - 0usize];
+    [
+        "Offset of field: xen_sysctl::interface_version",
+    ][::core::mem::offset_of!(xen_sysctl, interface_version) - 4usize];
+    ["Offset of field: xen_sysctl::u"][::core::mem::offset_of!(xen_sysctl, u) - 8usize];
+};
+/// Largest payload that Xen takes, in bytes.
+pub const XEN_LIVEPATCH_MAX_SIZE: u32 = 2097152;
+/// Most payloads that may be asked for in one `XEN_SYSCTL_LIVEPATCH_LIST`.
+pub const XEN_LIVEPATCH_LIST_MAX: u32 = 1024;
+/// What a `timeout` of 0 stands for, in nanoseconds.
+pub const XEN_LIVEPATCH_DEFAULT_TIMEOUT: u32 = 30000000;
