@@ -27,13 +27,17 @@ mod bindings {
             Path::new(&env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("bindings.rs");
 
         // bindgen panics when it finds no libclang, before it looks at the header.
-        let Ok(bindings) = panic::catch_unwind(|| builder().generate()) else {
-            println!(
-                "cargo::error=bindgen stopped; its reason stands below. Feature `bindgen` needs libclang (Debian: \
-                 libclang-dev; elsewhere set LIBCLANG_PATH). It is for changes to xen-headers/: without the feature \
-                 nothing needs it."
-            );
-            return;
+        let bindings = match panic::catch_unwind(|| builder().generate()) {
+            Ok(bindings) => bindings,
+            Err(reason) => {
+                let reason = reason.downcast_ref::<String>().map_or("", String::as_str);
+                println!("cargo::error=bindgen stopped: {reason}");
+                println!(
+                    "cargo::error=Feature `bindgen` needs libclang (Debian: libclang-dev; elsewhere set LIBCLANG_PATH). \
+                     It serves changes to xen-headers/ alone: without the feature nothing needs it."
+                );
+                return;
+            }
         };
         bindings
             .expect("the header is valid C")
