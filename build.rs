@@ -1,9 +1,6 @@
 //! Nothing to do in a normal build. With feature `bindgen`, generates the bindings of xen-headers/ into `OUT_DIR`,
 //! where tests/bindings.rs compares them with src/sys/bindings.rs.
-#![allow(
-    clippy::print_stdout,
-    reason = "standard output is how a build script speaks to cargo"
-)]
+#![allow(clippy::print_stdout, reason = "standard output is how a build script speaks to cargo")]
 #![allow(clippy::expect_used, reason = "a panic is how a build script fails")]
 
 fn main() {
@@ -23,8 +20,7 @@ mod bindings {
     pub(super) fn generate() {
         println!("cargo::rerun-if-changed={HEADER}");
         println!("cargo::rerun-if-env-changed=LIBCLANG_PATH");
-        let out =
-            Path::new(&env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("bindings.rs");
+        let out = Path::new(&env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("bindings.rs");
 
         // bindgen panics when it finds no libclang, before it looks at the header.
         let bindings = match panic::catch_unwind(|| builder().generate()) {
@@ -39,10 +35,7 @@ mod bindings {
                 return;
             }
         };
-        bindings
-            .expect("the header is valid C")
-            .write_to_file(out)
-            .expect("OUT_DIR can be written");
+        bindings.expect("the header is valid C").write_to_file(out).expect("OUT_DIR can be written");
     }
 
     fn builder() -> Builder {
@@ -57,9 +50,7 @@ mod bindings {
             .use_core()
             .formatter(Formatter::Prettyplease)
             .disable_header_comment()
-            .raw_line(format!(
-                "// Generated from {HEADER}: change that, then renew this file with"
-            ))
+            .raw_line(format!("// Generated from {HEADER}: change that, then renew this file with"))
             .raw_line("// UPDATE_BINDINGS=1 cargo test --features bindgen --test bindings")
             .derive_default(true)
             // A union's default would be unsafe code, and a value of one leaves the bytes outside its member undefined.

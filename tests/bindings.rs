@@ -6,8 +6,7 @@ const RENEW: &str = "UPDATE_BINDINGS=1 cargo test --features bindgen --test bind
 
 #[test]
 fn checked_in_bindings_are_those_of_the_header() {
-    let generated = fs::read_to_string(concat!(env!("OUT_DIR"), "/bindings.rs"))
-        .expect("build.rs wrote the bindings");
+    let generated = fs::read_to_string(concat!(env!("OUT_DIR"), "/bindings.rs")).expect("build.rs wrote the bindings");
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sys/bindings.rs");
     if env::var_os("UPDATE_BINDINGS").is_some() {
         fs::write(&file, &generated).expect("src/sys can be written");
@@ -31,10 +30,6 @@ fn first_difference(one: &str, other: &str) -> Option<usize> {
     if one == other {
         return None;
     }
-    let same = one
-        .split('\n')
-        .zip(other.split('\n'))
-        .take_while(|(a, b)| a == b)
-        .count();
+    let same = one.split('\n').zip(other.split('\n')).take_while(|(a, b)| a == b).count();
     Some(same + 1)
 }

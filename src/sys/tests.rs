@@ -165,17 +165,9 @@ const CONSTANTS: &[(&str, u32, u32)] = constants! {
 #[test]
 fn structs_have_the_sizes_and_offsets_of_the_interface() {
     for (whole, members) in structs() {
-        assert_eq!(
-            whole.is, whole.must_be,
-            "size and alignment of {}",
-            whole.name
-        );
+        assert_eq!(whole.is, whole.must_be, "size and alignment of {}", whole.name);
         for member in members {
-            assert_eq!(
-                member.is, member.must_be,
-                "offset and size of {}.{}",
-                whole.name, member.name
-            );
+            assert_eq!(member.is, member.must_be, "offset and size of {}.{}", whole.name, member.name);
         }
     }
 }
