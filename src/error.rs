@@ -170,6 +170,9 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.errno.as_ref().map(|errno| errno as _)
+        match &self.0.errno {
+            Some(errno) => Some(errno),
+            None => None,
+        }
     }
 }

@@ -6,8 +6,10 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::as_conversions,
-    reason = "a test stops at the first surprise"
+    clippy::print_stdout,
+    reason = "a test stops at the first surprise, and speaks to the process that started it"
 )]
+#![allow(unreachable_pub, reason = "the modules of one test")]
 
 #[path = "dom0/costs.rs"]
 mod costs;

@@ -17,7 +17,7 @@ use crate::sys;
 use crate::version::XenVersion;
 
 /// Rows and bytes of metadata that a list has room for from the start.
-const ROOM: (u32, usize) = (64, 32 * 1024);
+const ROOM: (usize, usize) = (64, 32 * 1024);
 
 /// Why a hypercall brought no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

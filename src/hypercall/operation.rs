@@ -39,12 +39,12 @@ pub(crate) trait Operation {
 }
 
 /// Where the name goes: behind the sysctl, in the same page.
-const NAME_OFFSET: u32 = 256;
+const NAME_OFFSET: usize = 256;
 
 /// Puts the name into `block`, and says where it is.
 fn place_name(block: &mut HypercallBuffer, name: &PayloadName) -> sys::xen_livepatch_name {
     let bytes = name.as_bytes();
-    let room = block.as_mut_slice().iter_mut().skip(NAME_OFFSET as usize);
+    let room = block.as_mut_slice().iter_mut().skip(NAME_OFFSET);
     room.zip(bytes.iter().chain([&0])).for_each(|(to, from)| *to = *from);
     // The size counts the NUL.
     let size = u16::try_from(bytes.len()).unwrap_or(u16::MAX).saturating_add(1);

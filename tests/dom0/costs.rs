@@ -45,7 +45,15 @@ fn the_traced_process() {
     let others: Vec<PayloadName> = (0..62).map(|i| name(format!("other{i}"))).collect();
     for other in &others {
         let id = other.to_string();
-        client.upload(other, &PayloadBuilder::named(&id, &xen).function(Function::returning(PATCHED, "-")).modinfo(metadata(&id, 500)).build()).unwrap();
+        client
+            .upload(
+                other,
+                &PayloadBuilder::named(&id, &xen)
+                    .function(Function::returning(PATCHED, "-"))
+                    .modinfo(metadata(&id, 500))
+                    .build(),
+            )
+            .unwrap();
     }
     for round in 0..=ROUNDS {
         if round == 1 {
@@ -60,8 +68,8 @@ fn the_traced_process() {
         };
         measure(&|| client.upload(&hello_name, &hello).unwrap());
         measure(&|| client.upload_file(&filed_name, "/tmp/filed").unwrap());
-        measure(&|| drop(client.status(&hello_name).unwrap()));
-        measure(&|| drop(client.list().unwrap()));
+        measure(&|| assert_eq!(client.status(&hello_name).unwrap().rc, 0));
+        measure(&|| assert_eq!(client.list().unwrap().len(), 64));
         measure(&|| client.apply(&hello_name, Flags::empty()).unwrap());
         measure(&|| client.revert(&hello_name, Flags::empty()).unwrap());
         measure(&|| client.unload(&hello_name, Flags::empty()).unwrap());

@@ -1,7 +1,7 @@
 //! The host that the tests share: one at a time has it, and leaves it as it was.
 
 use std::io::Write as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 use std::{env, fs, io};
 
@@ -15,6 +15,7 @@ pub const PATCHED: &str = "xen_extra_version";
 const SHOWN: &str = "/sys/hypervisor/version/extra";
 
 static TURN: Mutex<()> = Mutex::new(());
+static SKIPPED: Once = Once::new();
 
 pub struct Host {
     pub client: LivepatchClient,
@@ -32,7 +33,8 @@ pub fn host() -> Option<Host> {
         Ok(client) => client,
         Err(error) if env::var_os("REAL_XEN").is_none_or(|value| value != "required") => {
             // Not through a macro, which the test harness would swallow.
-            writeln!(io::stderr(), "SKIPPED, no real Xen here ({error}): try `cargo real-xen`").unwrap();
+            let message = format!("SKIPPED, all of dom0's tests: no real Xen here ({error}); try `cargo real-xen`\n");
+            SKIPPED.call_once(|| io::stderr().write_all(message.as_bytes()).unwrap());
             return None;
         }
         Err(error) => panic!("a real Xen is required here: {error}"),
