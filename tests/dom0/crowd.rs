@@ -38,7 +38,9 @@ fn work(client: &LivepatchClient, who: &str, xen: &BuildId) -> usize {
             match client.revert(&me, Flags::empty()) {
                 Ok(()) => break,
                 // Someone came after me, and will leave before me.
-                Err(error) if error.kind() == &ErrorKind::NotOnTop => thread::sleep(Duration::from_millis(1)),
+                Err(error) if matches!(error.kind(), ErrorKind::NotOnTop { .. }) => {
+                    thread::sleep(Duration::from_millis(1))
+                }
                 Err(error) => panic!("{error:?}"),
             }
         }

@@ -7,7 +7,8 @@ use std::{env, fs, io};
 
 use xen_livepatch::sim::{Function, PayloadBuilder};
 use xen_livepatch::{
-    ActionOptions, BuildId, Error, Flags, LivepatchClient, LoadedPayload, PayloadName, QuiesceTimeout, State,
+    ActionOptions, BuildId, ClientBuilder, Error, Flags, LivepatchClient, LoadedPayload, PayloadName, QuiesceTimeout,
+    State,
 };
 
 /// The function that the tests patch: what it returns is in plain sight of dom0.
@@ -44,13 +45,17 @@ pub fn host() -> Option<Host> {
     Some(Host { client, xen, original: shown(), _turn: turn })
 }
 
-/// Emulated CPUs take their time to stop, more so when the machine below is busy.
 pub fn connect() -> Result<LivepatchClient, Error> {
-    let patient = ActionOptions::new()
-        .quiesce_timeout(QuiesceTimeout::new(Duration::from_secs(2))?)
+    patient().open()
+}
+
+/// Emulated CPUs take their time to stop, more so when the machine below is busy.
+pub fn patient() -> ClientBuilder {
+    let options = ActionOptions::new()
+        .quiesce_timeout(QuiesceTimeout::new(Duration::from_secs(2)).unwrap())
         .quiesce_retries(10)
         .deadline(Duration::from_secs(60));
-    LivepatchClient::builder().action_defaults(patient).open()
+    LivepatchClient::builder().action_defaults(options)
 }
 
 /// What Xen itself shows to be in effect.

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use xen_livepatch::sim::{Function, Hook, HookCode, PayloadBuilder};
 use xen_livepatch::{
-    Action, ActionOptions, BuildId, Duplicate, Errno, ErrorKind, Flags, QuiesceTimeout, State, UploadOptions,
+    Action, ActionOptions, BuildId, Duplicate, Errno, ErrorKind, Flags, PayloadName, QuiesceTimeout, State,
+    UploadOptions,
 };
 
-use super::host::{host, name};
+use super::host::{PATCHED, host, name};
 
 #[test]
 fn what_xen_silently_skips_is_a_wrong_state() {
@@ -37,17 +39,20 @@ fn what_is_not_loaded_is_no_such_payload() {
 }
 
 #[test]
-fn a_name_and_a_build_id_are_loaded_once() {
+fn a_name_a_build_id_and_a_symbol_are_loaded_once() {
     let Some(host) = host() else { return };
-    let payload = host.payload("hello", "-hello");
+    let payload = host.payload("hello", "-hello").defines("new_symbol");
     let hello = host.upload("hello", &payload);
-    let by = |error: xen_livepatch::Error| match error.kind() {
-        ErrorKind::AlreadyLoaded { by } => *by,
-        _ => panic!("{error:?}"),
+    let twice = |name: &PayloadName, payload: PayloadBuilder| {
+        let error = host.client.upload(name, &payload.build()).unwrap_err();
+        assert_eq!(error.raw_errno(), Some(Errno::EEXIST));
+        error.kind().clone()
     };
-    let other = host.payload("other", "-other").build();
-    assert_eq!(by(host.client.upload(&hello, &other).unwrap_err()), Duplicate::Name);
-    assert_ne!(by(host.client.upload(&name("twin"), &payload.build()).unwrap_err()), Duplicate::Name);
+    let other = host.payload("other", "-other");
+    let by = |by| ErrorKind::AlreadyLoaded { by };
+    assert_eq!(twice(&hello, other.clone()), by(Duplicate::Name));
+    assert_eq!(twice(&name("twin"), host.payload("hello", "-twin")), by(Duplicate::BuildId));
+    assert_eq!(twice(&name("other"), other.defines("new_symbol")), by(Duplicate::Symbol("new_symbol".into())));
     assert_eq!(host.names(), ["hello"]);
     host.unload(&hello);
 }
@@ -56,12 +61,14 @@ fn a_name_and_a_build_id_are_loaded_once() {
 fn a_payload_for_another_xen_is_refused() {
     let Some(host) = host() else { return };
     let elsewhere = BuildId::new([0x5a; 20]);
-    let payload = xen_livepatch::sim::PayloadBuilder::named("foreign", &elsewhere)
-        .function(xen_livepatch::sim::Function::returning(super::host::PATCHED, "-foreign"))
-        .build();
+    let payload =
+        PayloadBuilder::named("foreign", &elsewhere).function(Function::returning(PATCHED, "-foreign")).build();
     let error = host.client.upload(&name("foreign"), &payload).unwrap_err();
     assert_eq!(error.raw_errno(), Some(Errno::EINVAL), "{error:?}");
-    assert!(matches!(error.kind(), ErrorKind::InvalidPayload { .. }), "{error:?}");
+    let ErrorKind::BuiltForAnotherXen { expected, found } = error.kind() else { panic!("{error:?}") };
+    // From 4.20 on Xen itself says which, in three lines.
+    assert!(expected.as_ref().is_none_or(|id| *id == elsewhere) && found.as_ref().is_none_or(|id| *id == host.xen));
+    assert!(error.xen_log().iter().any(|line| line.starts_with("livepatch: foreign: ")), "{error:?}");
     assert_eq!(host.names(), Vec::<String>::new());
 }
 
@@ -82,7 +89,7 @@ fn what_is_no_payload_is_refused() {
         ("one byte", vec![0x7f]),
     ] {
         let error = host.client.upload(&name("garbage"), &bytes).unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::InvalidPayload { .. }), "{what}: {error:?}");
+        assert!(matches!(error.kind(), ErrorKind::InvalidPayload { xen: Some(_), .. }), "{what}: {error:?}");
         assert_eq!(host.names(), Vec::<String>::new(), "{what}");
     }
     let unknown = host.payload("unknown", "-unknown").needs("no_such_symbol_in_any_xen").build();
@@ -178,4 +185,45 @@ fn a_quiesce_timeout_is_told_and_changes_nothing() {
     host.expect_shown("-hello");
     host.revert(&hello);
     host.unload(&hello);
+}
+
+#[test]
+fn an_expectation_that_is_not_met_is_told() {
+    let Some(host) = host() else { return };
+    let function = Function::returning(PATCHED, "-expect").expecting(&[0xcc; 4]);
+    let expect = host.upload("expect", &PayloadBuilder::named("expect", &host.xen).function(function));
+    for flags in [Flags::empty(), Flags::NODEPS] {
+        let error = host.client.apply(&expect, flags).unwrap_err();
+        assert_eq!(error.kind(), &ErrorKind::ExpectationNotMet { function: Some(PATCHED.into()) });
+        assert!(error.xen_log().iter().any(|line| line.contains("expected:cccccccc, actual:")), "{error:?}");
+    }
+    host.expect_shown(&host.original);
+    host.unload(&expect);
+}
+
+#[test]
+fn hooks_may_refuse() {
+    let Some(host) = host() else { return };
+    let veto = host.upload("veto", &host.payload("veto", "-veto").hook(Hook::PreApply, HookCode::returns(-77)));
+    for _ in 0..2 {
+        let error = host.client.apply(&veto, Flags::empty()).unwrap_err();
+        assert_eq!(error.kind(), &ErrorKind::HookRefused { code: Errno::new(77) });
+        assert_eq!(error.raw_errno(), Some(Errno::new(77)));
+    }
+    let error = host.client.replace(&veto, Flags::empty()).unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::VetoingHooks);
+    host.expect_shown(&host.original);
+    host.unload(&veto);
+
+    // A number that Xen uses itself is a hook's all the same, each time.
+    for code in [Errno::EINVAL, Errno::EBUSY, Errno::EOPNOTSUPP, Errno::ENOENT] {
+        let hook = HookCode::returns(-code.number());
+        let veto = host.upload("veto", &host.payload("veto", "-veto").hook(Hook::PreApply, hook));
+        for _ in 0..2 {
+            let quick = ActionOptions::new().deadline(Duration::from_secs(2));
+            let error = host.client.act_with(Action::Apply, &veto, Flags::empty(), quick).unwrap_err();
+            assert_eq!(error.kind(), &ErrorKind::HookRefused { code }, "{error:?}");
+        }
+        host.unload(&veto);
+    }
 }

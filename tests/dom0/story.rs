@@ -4,11 +4,6 @@ use xen_livepatch::{Action, ErrorKind, Flags, PayloadName, State};
 
 use super::host::{Host, host, name, shown};
 
-/// Whether Xen refused because of what the payload depends on.
-fn is_dependency(kind: &ErrorKind) -> bool {
-    matches!(kind, ErrorKind::DependsOnAnother { action: Action::Apply, .. } | ErrorKind::DependencyOrExpectation)
-}
-
 /// `hello` on Xen, `bye` on `hello`, both applied.
 fn hello_and_bye(host: &Host) -> (PayloadName, PayloadName) {
     let payload = host.payload("hello", "-hello");
@@ -41,7 +36,7 @@ fn patches_stack_and_come_off_from_the_top() {
     assert_eq!(host.names(), ["hello", "bye"], "in the order of upload");
 
     let error = host.client.revert(&hello, Flags::empty()).unwrap_err();
-    assert_eq!(error.kind(), &ErrorKind::NotOnTop);
+    assert_eq!(error.kind(), &ErrorKind::NotOnTop { top: Some(bye.clone()) });
     host.expect_shown("-bye");
 
     host.revert(&bye);
@@ -59,7 +54,8 @@ fn a_debug_patch_goes_in_at_any_time_with_nodeps() {
     let debug = host.upload("debug", &host.payload("debug", "-debug"));
 
     let error = host.client.apply(&debug, Flags::empty()).unwrap_err();
-    assert!(is_dependency(error.kind()), "{error:?}");
+    let ErrorKind::DependsOnAnother { action: Action::Apply, on, .. } = error.kind() else { panic!("{error:?}") };
+    assert_eq!(on.as_ref(), Some(&bye));
     host.expect(&debug, State::Checked);
     host.expect_shown("-bye");
 
