@@ -1,6 +1,7 @@
 //! Live-patch a running Xen hypervisor.
 
 mod build_id;
+mod client;
 mod errno;
 mod error;
 mod flags;
@@ -13,6 +14,7 @@ mod sys;
 mod version;
 
 pub use build_id::BuildId;
+pub use client::{ActionOptions, ClientBuilder, LivepatchClient, QuiesceTimeout, UploadOptions};
 pub use errno::Errno;
 pub use error::{Action, Duplicate, Error, ErrorKind, Operation, Result};
 pub use flags::Flags;

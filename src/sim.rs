@@ -55,6 +55,7 @@ mod image;
 mod list;
 mod loader;
 mod payload;
+mod payload_builder;
 mod release;
 mod request;
 #[cfg(test)]
@@ -67,6 +68,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use builder::Builder;
 pub use faults::{Call, Calls, On, Pace};
 pub use host::{Access, Support};
+pub use payload_builder::{Defect, Function, Hook, HookCode, PayloadBuilder, PayloadVersion};
 pub use release::Release;
 
 use crate::build_id::BuildId;

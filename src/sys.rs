@@ -7,7 +7,13 @@
     non_camel_case_types,
     non_upper_case_globals,
     unreachable_pub,
-    reason = "generated: the names are Xen's, and the header describes more than any one caller needs"
+    clippy::allow_attributes_without_reason,
+    clippy::indexing_slicing,
+    clippy::unreadable_literal,
+    reason = "generated: Xen's names, layout assertions that index, and more of the interface than any one caller needs"
 )]
 
 include!("sys/bindings.rs");
+
+#[cfg(test)]
+mod tests;

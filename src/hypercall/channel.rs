@@ -94,7 +94,7 @@ impl Channel {
         };
         for candidate in Interface::candidates(release) {
             channel.interface = candidate;
-            match channel.call(List { start: 0, room: None, probe_force: false }) {
+            match channel.call(List { start: 0, room: None, window: 0, probe_force: false }) {
                 Ok(_) => return Ok(channel),
                 // Another version, or a FLASK denial: the others will tell.
                 Err(CallError::Refused(Errno::EACCES)) => {}
@@ -164,7 +164,7 @@ impl Channel {
         if let Some(known) = self.force.get() {
             return Ok(*known);
         }
-        let understood = match self.call(List { start: 0, room: None, probe_force: true }) {
+        let understood = match self.call(List { start: 0, room: None, window: 0, probe_force: true }) {
             Ok(_) => true,
             Err(CallError::Refused(Errno::EINVAL)) => false,
             Err(error) => return Err(error),

@@ -179,7 +179,7 @@ impl Drop for HypercallBuffer {
     fn drop(&mut self) {
         // SAFETY: `start` and `mapped` are the whole mapping made by `reserve`, and nothing refers to it any more.
         // A failure leaks address space, which is all that can be done about it here.
-        drop(unsafe { munmap(self.start.cast(), self.mapped) });
+        let _: nix::Result<()> = unsafe { munmap(self.start.cast(), self.mapped) };
     }
 }
 
@@ -255,9 +255,11 @@ mod tests {
 
     #[test]
     fn pages_are_given_back() {
-        let address = HypercallBuffer::locked(1).unwrap().address();
-        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        assert!(!maps.contains(&format!("{address:x}-")), "{maps}");
+        // A process may have 65530 mappings unless someone raised that; each buffer is two.
+        let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap().trim().parse().unwrap_or(65_530);
+        for _ in 0..limit {
+            HypercallBuffer::plain(1).unwrap();
+        }
     }
 
     #[test]

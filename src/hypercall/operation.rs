@@ -145,6 +145,8 @@ pub(crate) struct List<'a> {
     /// The first row wanted.
     pub(crate) start: u32,
     pub(crate) room: Option<&'a mut ListRoom>,
+    /// The most rows wanted, if fewer than there is room for.
+    pub(crate) window: u32,
     /// Sets the flag that 4.19 brought, to find out whether this Xen rejects it.
     pub(crate) probe_force: bool,
 }
@@ -173,7 +175,7 @@ impl Operation for List<'_> {
     fn encode(&self, layout: Layout, block: &mut HypercallBuffer) {
         let room = self.room.as_deref();
         let handles = room.map(ListRoom::handles).unwrap_or_default();
-        let (idx, nr) = (self.start, room.map_or(0, ListRoom::capacity));
+        let (idx, nr) = (self.start, room.map_or(0, |room| room.capacity().min(self.window)));
         if layout == Layout::Strided {
             let list = sys::xen_sysctl_livepatch_list_v1 {
                 idx,

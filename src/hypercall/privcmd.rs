@@ -110,6 +110,8 @@ fn open_error(path: &Path, error: &io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::OpenOptionsExt;
+
     use super::*;
     use crate::hypercall::memory::Backing;
 
@@ -124,8 +126,8 @@ mod tests {
             let privcmd = Privcmd::from_fd(File::open(file).unwrap().into());
             assert_eq!(privcmd.xen_version(sys::XENVER_version, None), Err(expected), "{file}");
         }
-        let path_only = std::os::unix::fs::OpenOptionsExt::custom_flags(File::options().read(true), libc::O_PATH);
-        let privcmd = Privcmd::from_fd(path_only.open("/dev/null").unwrap().into());
+        let path_only = File::options().read(true).custom_flags(libc::O_PATH).open("/dev/null").unwrap();
+        let privcmd = Privcmd::from_fd(path_only.into());
         assert_eq!(privcmd.xen_version(sys::XENVER_version, None), Err(Errno::EBADF));
     }
 

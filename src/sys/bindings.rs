@@ -369,7 +369,7 @@ pub const LIVEPATCH_ACTION_REVERT: u32 = 2;
 pub const LIVEPATCH_ACTION_APPLY: u32 = 3;
 /// `xen_sysctl_livepatch_action_*.cmd`: revert all that are applied and apply this one, in one go.
 pub const LIVEPATCH_ACTION_REPLACE: u32 = 4;
-/// `xen_sysctl_livepatch_action_v2.flags`, `APPLY` alone: whatever payload is on top may stay below.
+/// `xen_sysctl_livepatch_action_v2.flags`, `APPLY` only: apply on top of whatever is applied.
 pub const LIVEPATCH_ACTION_APPLY_NODEPS: u32 = 1;
 /// The argument of `XEN_SYSCTL_LIVEPATCH_ACTION`, Xen 4.7 to 4.13.
 #[repr(C)]

@@ -1,0 +1,272 @@
+//! [`LivepatchClient`]: the operations a caller sees.
+
+mod action;
+mod builder;
+mod deadline;
+mod listing;
+mod options;
+mod turn;
+mod uploading;
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+pub use builder::ClientBuilder;
+pub use options::{ActionOptions, QuiesceTimeout, UploadOptions};
+
+use crate::build_id::BuildId;
+use crate::errno::Errno;
+use crate::error::{Action, Error, ErrorKind, Operation, Result};
+use crate::flags::Flags;
+use crate::hypercall::Hypervisor;
+use crate::hypercall::channel::{CallError, Channel};
+use crate::hypercall::operation::Get;
+use crate::name::PayloadName;
+use crate::status::{LoadedPayload, Status};
+use crate::version::XenVersion;
+
+/// How often what has no side effect is asked again when Xen could not reach our memory.
+const FAULT_RETRIES: u32 = 3;
+
+/// A client of one Xen's live patching. Blocking; shared between threads as it is.
+///
+/// Actions return when Xen has *finished* them: success means that Xen reported success and that the payload is in the
+/// state asked for. One client runs one action at a time; [`status`](Self::status) and [`list`](Self::list) are not held
+/// up. Clients in other processes, and other tools, may act at the same time.
+///
+/// Memory for hypercalls is kept from call to call, and is not there in a forked child: a child makes its own client.
+#[derive(Debug)]
+pub struct LivepatchClient {
+    channel: Channel,
+    turn: turn::Turn,
+    defaults: ActionOptions,
+}
+
+impl LivepatchClient {
+    /// Opens `/dev/xen/privcmd` (or `/proc/xen/privcmd`) and finds the interface version that this Xen speaks.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DeviceMissing`], [`NotPermitted`](ErrorKind::NotPermitted), [`NotPrivcmd`](ErrorKind::NotPrivcmd)
+    /// (`ENOTTY`, `EBADF`), [`InterfaceNotSupported`](ErrorKind::InterfaceNotSupported) (`EACCES` at every version),
+    /// [`NotBuiltIn`](ErrorKind::NotBuiltIn) (`ENOSYS`).
+    ///
+    /// # Xen
+    /// Any from 4.7 to 4.22. Asks `XENVER_version`, then LIST with `nr` = 0, which changes nothing.
+    #[doc(alias = "xc_interface_open")]
+    pub fn open() -> Result<Self> {
+        Self::builder().open()
+    }
+
+    /// As [`open`](Self::open), with the device at another path.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_at(path: impl AsRef<Path>) -> Result<Self> {
+        Self::builder().open_at(path)
+    }
+
+    /// As [`open`](Self::open), with a descriptor of the device that the caller opened. It is closed at the end.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_fd(device: OwnedFd) -> Result<Self> {
+        Self::builder().from_fd(device)
+    }
+
+    /// A client of this hypervisor: a [`Privcmd`](crate::hypercall::Privcmd), or a simulated Xen.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn connect(hypervisor: impl Hypervisor + 'static) -> Result<Self> {
+        Self::builder().connect(hypervisor)
+    }
+
+    /// A builder, to set deadlines, timeouts and the settle time for all actions.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    /// Uploads a payload: Xen loads, links and checks it, and it is [`Checked`](crate::State::Checked). Nothing is patched yet.
+    ///
+    /// # Errors
+    /// Before Xen is asked: [`EmptyPayload`](ErrorKind::EmptyPayload), [`PayloadTooLarge`](ErrorKind::PayloadTooLarge) (over 2 MiB).
+    /// From Xen: [`AlreadyLoaded`](ErrorKind::AlreadyLoaded) (`EEXIST`), [`InvalidPayload`](ErrorKind::InvalidPayload)
+    /// (`EINVAL`, `EOPNOTSUPP`, `ENOENT`, `EOVERFLOW`), [`NoBuildId`](ErrorKind::NoBuildId) (`ENODATA`),
+    /// [`XenOutOfMemory`](ErrorKind::XenOutOfMemory). A refused upload leaves nothing behind.
+    ///
+    /// # Xen
+    /// From 4.14 on Xen compares the payload's `.livepatch.xen_depends` with its own build-id.
+    #[doc(alias = "xc_livepatch_upload")]
+    pub fn upload(&self, name: &PayloadName, payload: &[u8]) -> Result<()> {
+        self.upload_with(name, payload, UploadOptions::new())
+    }
+
+    /// As [`upload`](Self::upload), with options.
+    ///
+    /// # Errors
+    /// As [`upload`](Self::upload), and [`UnsupportedForce`](ErrorKind::UnsupportedForce) where this Xen does not understand FORCE.
+    pub fn upload_with(&self, name: &PayloadName, payload: &[u8], options: UploadOptions) -> Result<()> {
+        uploading::bytes(&self.channel, name, payload, options)
+            .map_err(|error| error.during(Operation::Upload).of(name))
+    }
+
+    /// Uploads a payload from a file, which is read straight into the memory that Xen reads.
+    ///
+    /// # Errors
+    /// As [`upload`](Self::upload), and [`File`](ErrorKind::File) where it can't be read or changes meanwhile.
+    pub fn upload_file(&self, name: &PayloadName, path: impl AsRef<Path>) -> Result<()> {
+        self.upload_file_with(name, path, UploadOptions::new())
+    }
+
+    /// As [`upload_file`](Self::upload_file), with options.
+    ///
+    /// # Errors
+    /// As [`upload_file`](Self::upload_file) and [`upload_with`](Self::upload_with).
+    pub fn upload_file_with(&self, name: &PayloadName, path: impl AsRef<Path>, options: UploadOptions) -> Result<()> {
+        uploading::file(&self.channel, name, path.as_ref(), options)
+            .map_err(|error| error.during(Operation::Upload).of(name))
+    }
+
+    /// Puts a payload into effect on top of what is applied.
+    ///
+    /// By default its `.livepatch.depends` must be the build-id of the payload applied last, or Xen's own when none is.
+    /// [`Flags::NODEPS`] lifts that; what the payload says of Xen itself was checked at upload and still holds.
+    ///
+    /// # Errors
+    /// [`WrongState`](ErrorKind::WrongState) when it is applied already (Xen itself calls that a success),
+    /// [`UnsupportedFlag`](ErrorKind::UnsupportedFlag), [`NoSuchPayload`](ErrorKind::NoSuchPayload) (`ENOENT`),
+    /// [`DependsOnAnother`](ErrorKind::DependsOnAnother), [`DependencyOrExpectation`](ErrorKind::DependencyOrExpectation),
+    /// [`ExpectationNotMet`](ErrorKind::ExpectationNotMet) (`EINVAL`, `ERANGE`), [`HookRefused`](ErrorKind::HookRefused),
+    /// [`ReapplyNeedsReupload`](ErrorKind::ReapplyNeedsReupload), [`QuiesceTimeout`](ErrorKind::QuiesceTimeout) (`EBUSY`),
+    /// [`OperationInProgress`](ErrorKind::OperationInProgress), [`Unfinished`](ErrorKind::Unfinished),
+    /// [`StaleInProgress`](ErrorKind::StaleInProgress).
+    ///
+    /// # Xen
+    /// `NODEPS` is from 4.14 on; on an older Xen it is an error, as Xen would not look at it.
+    #[doc(alias = "xc_livepatch_apply")]
+    pub fn apply(&self, name: &PayloadName, flags: Flags) -> Result<()> {
+        self.act_with(Action::Apply, name, flags, ActionOptions::new())
+    }
+
+    /// Takes a payload out of effect. Only the one applied last can be.
+    ///
+    /// # Errors
+    /// [`WrongState`](ErrorKind::WrongState) when it is not applied (Xen itself calls that a success),
+    /// [`NotOnTop`](ErrorKind::NotOnTop) (`EBUSY`), [`HookRefused`](ErrorKind::HookRefused), and those of [`apply`](Self::apply) that
+    /// do not come from its dependency.
+    ///
+    /// # Xen
+    /// No release has a flag for this.
+    #[doc(alias = "xc_livepatch_revert")]
+    pub fn revert(&self, name: &PayloadName, flags: Flags) -> Result<()> {
+        self.act_with(Action::Revert, name, flags, ActionOptions::new())
+    }
+
+    /// Reverts everything that is applied and puts this payload into effect instead, all while the CPUs are stopped
+    /// once. The replaced payloads stay loaded.
+    ///
+    /// # Errors
+    /// [`WrongState`](ErrorKind::WrongState) when it is applied already (Xen itself calls that a success, and leaves others applied),
+    /// [`DependsOnAnother`](ErrorKind::DependsOnAnother) when its `.livepatch.depends` is not *Xen's* build-id,
+    /// [`VetoingHooks`](ErrorKind::VetoingHooks) (`EOPNOTSUPP`), [`ReplaceFailed`](ErrorKind::ReplaceFailed) with what is still
+    /// applied, and those of [`apply`](Self::apply) about the host.
+    ///
+    /// # Xen
+    /// No release has a flag for this; `NODEPS` means nothing here.
+    #[doc(alias = "xc_livepatch_replace")]
+    pub fn replace(&self, name: &PayloadName, flags: Flags) -> Result<()> {
+        self.act_with(Action::Replace, name, flags, ActionOptions::new())
+    }
+
+    /// Removes a payload that is not applied from Xen's memory.
+    ///
+    /// # Errors
+    /// [`WrongState`](ErrorKind::WrongState) when it is applied, [`NoSuchPayload`](ErrorKind::NoSuchPayload) (`ENOENT`),
+    /// [`OperationInProgress`](ErrorKind::OperationInProgress).
+    ///
+    /// # Xen
+    /// No release has a flag for this, nor counts who uses the payload's symbols.
+    #[doc(alias = "xc_livepatch_unload")]
+    pub fn unload(&self, name: &PayloadName, flags: Flags) -> Result<()> {
+        self.act_with(Action::Unload, name, flags, ActionOptions::new())
+    }
+
+    /// Any action, with options for this call: what is set in them goes before the client's own.
+    ///
+    /// # Errors
+    /// Those of the action.
+    pub fn act_with(&self, action: Action, name: &PayloadName, flags: Flags, options: ActionOptions) -> Result<()> {
+        action::Attempt::new(self, action, name, flags, options.or(self.defaults))
+            .run()
+            .map_err(|error| error.during(Operation::Action(action)).of(name))
+    }
+
+    /// The status of a payload, as Xen has it at this moment.
+    ///
+    /// # Errors
+    /// [`NoSuchPayload`](ErrorKind::NoSuchPayload) (`ENOENT`).
+    #[doc(alias = "xc_livepatch_get")]
+    pub fn status(&self, name: &PayloadName) -> Result<Status> {
+        self.get(name).map_err(|error| error.general().during(Operation::Status).of(name))
+    }
+
+    /// Everything that is loaded, in the order of upload, as it was at one moment: never a row missing, doubled or
+    /// mixed from two. What other tools apply or revert while a long list is read may or may not show.
+    ///
+    /// # Errors
+    /// [`ListKeptChanging`](ErrorKind::ListKeptChanging), [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
+    ///
+    /// # Xen
+    /// There is no metadata before 4.14. The order in which payloads were applied can't be asked for in any release.
+    #[doc(alias = "xc_livepatch_list")]
+    #[doc(alias = "xc_livepatch_list_get_sizes")]
+    pub fn list(&self) -> Result<Vec<LoadedPayload>> {
+        listing::list(&self.channel).map_err(|error| error.during(Operation::List))
+    }
+
+    /// Xen's own build-id, on which the first payload depends.
+    ///
+    /// # Errors
+    /// [`NoBuildId`](ErrorKind::NoBuildId) (`ENODATA`), [`NotPermitted`](ErrorKind::NotPermitted) (`EPERM`).
+    #[doc(alias = "xc_version")]
+    pub fn build_id(&self) -> Result<BuildId> {
+        let error = |error| match error {
+            CallError::Refused(Errno::ENODATA) => Error::new(ErrorKind::NoBuildId).errno(Errno::ENODATA),
+            other => other.general(),
+        };
+        self.channel.build_id().map_err(|e| error(e).during(Operation::Version))
+    }
+
+    /// The version of the running Xen.
+    ///
+    /// # Errors
+    /// Only if the device fails: every domain may ask this.
+    #[doc(alias = "xc_version")]
+    pub fn xen_version(&self) -> Result<XenVersion> {
+        self.channel.xen_version().map_err(|error| error.general().during(Operation::Version))
+    }
+
+    /// GET, which changes nothing and may be asked again when Xen could not reach our memory.
+    fn get(&self, name: &PayloadName) -> core::result::Result<Status, CallError> {
+        let mut answer = self.channel.call(Get { name });
+        for _ in 0..FAULT_RETRIES {
+            if answer != Err(CallError::Refused(Errno::EFAULT)) {
+                break;
+            }
+            answer = self.channel.call(Get { name });
+        }
+        answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_shared_between_threads() {
+        fn shared<T: Send + Sync + 'static>() {}
+        shared::<LivepatchClient>();
+        shared::<Error>();
+    }
+}

@@ -1,0 +1,89 @@
+//! How a client is made.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use super::LivepatchClient;
+use super::options::ActionOptions;
+use super::turn::Turn;
+use crate::error::{Operation, Result};
+use crate::hypercall::channel::Channel;
+use crate::hypercall::{Hypervisor, Privcmd};
+
+/// How long Xen's tail code may still use a payload after its result is there.
+const SETTLE_TIME: Duration = Duration::from_millis(5);
+
+/// Makes a [`LivepatchClient`]; what is not set has its default.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use xen_livepatch::{ActionOptions, LivepatchClient, QuiesceTimeout};
+///
+/// let large_host = ActionOptions::new()
+///     .quiesce_timeout(QuiesceTimeout::new(Duration::from_millis(300))?)
+///     .quiesce_retries(3)
+///     .deadline(Duration::from_secs(60));
+/// let client = LivepatchClient::builder().action_defaults(large_host).open()?;
+/// # Ok::<(), xen_livepatch::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ClientBuilder {
+    defaults: ActionOptions,
+    settle_time: Duration,
+}
+
+impl Default for ClientBuilder {
+    fn default() -> Self {
+        Self { defaults: ActionOptions::new(), settle_time: SETTLE_TIME }
+    }
+}
+
+impl ClientBuilder {
+    /// What applies to every action that doesn't say otherwise.
+    pub fn action_defaults(mut self, options: ActionOptions) -> Self {
+        self.defaults = options;
+        self
+    }
+
+    /// How long the next action of this client waits after one that finished (5 ms unless set): Xen still uses the
+    /// payload for a moment. It is never added to the call that finished.
+    pub fn settle_time(mut self, time: Duration) -> Self {
+        self.settle_time = time;
+        self
+    }
+
+    /// Opens the usual device, see [`LivepatchClient::open`].
+    ///
+    /// # Errors
+    /// As [`LivepatchClient::open`].
+    pub fn open(self) -> Result<LivepatchClient> {
+        self.connect(Privcmd::open()?)
+    }
+
+    /// Opens the device at another path.
+    ///
+    /// # Errors
+    /// As [`LivepatchClient::open`].
+    pub fn open_at(self, path: impl AsRef<Path>) -> Result<LivepatchClient> {
+        self.connect(Privcmd::open_at(path)?)
+    }
+
+    /// Uses a descriptor of the device.
+    ///
+    /// # Errors
+    /// As [`LivepatchClient::open`].
+    pub fn from_fd(self, device: OwnedFd) -> Result<LivepatchClient> {
+        self.connect(Privcmd::from_fd(device))
+    }
+
+    /// Uses this hypervisor.
+    ///
+    /// # Errors
+    /// As [`LivepatchClient::open`].
+    pub fn connect(self, hypervisor: impl Hypervisor + 'static) -> Result<LivepatchClient> {
+        let channel = Channel::open(Box::new(hypervisor)).map_err(|error| error.during(Operation::Open))?;
+        Ok(LivepatchClient { channel, turn: Turn::new(self.settle_time), defaults: self.defaults })
+    }
+}

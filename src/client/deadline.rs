@@ -1,0 +1,73 @@
+//! When to stop waiting, and how long to wait in between.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A moment after which nothing is waited for any more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline(Option<Instant>);
+
+impl Deadline {
+    /// So long from now; never, where the clock can't say when that is.
+    pub(super) fn after(time: Duration) -> Self {
+        Self(Instant::now().checked_add(time))
+    }
+
+    /// What is left, zero when it has passed.
+    pub(super) fn remaining(self) -> Duration {
+        self.0.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Sleeps, but not past the deadline; `false` if that has passed.
+    pub(super) fn sleep(self, time: Duration) -> bool {
+        let remaining = self.remaining();
+        if remaining.is_zero() {
+            return false;
+        }
+        thread::sleep(time.min(remaining));
+        true
+    }
+}
+
+/// Pauses that double from 100 µs to 10 ms. Never none: Xen 4.7 to 4.13.0 patches when this CPU goes idle.
+#[derive(Debug)]
+pub(super) struct Pauses(Duration);
+
+impl Pauses {
+    const LONGEST: Duration = Duration::from_millis(10);
+
+    pub(super) fn new() -> Self {
+        Self(Duration::from_micros(100))
+    }
+
+    pub(super) fn next(&mut self) -> Duration {
+        let pause = self.0;
+        self.0 = pause.saturating_mul(2).min(Self::LONGEST);
+        pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_not_slept_past() {
+        let start = Instant::now();
+        let deadline = Deadline::after(Duration::from_millis(20));
+        assert!(deadline.sleep(Duration::from_secs(100)));
+        assert!(!deadline.sleep(Duration::from_secs(100)));
+        assert!((20..2000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+        assert_eq!(Deadline::after(Duration::MAX).remaining(), Duration::MAX);
+    }
+
+    #[test]
+    fn pauses_grow_to_a_limit_and_are_never_none() {
+        let mut pauses = Pauses::new();
+        let all: Vec<_> = (0..12).map(|_| pauses.next()).collect();
+        assert_eq!(
+            (all[0], all[1], all[11]),
+            (Duration::from_micros(100), Duration::from_micros(200), Pauses::LONGEST)
+        );
+    }
+}

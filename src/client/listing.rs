@@ -1,0 +1,112 @@
+//! One consistent list out of hypercalls that each return a part of it.
+
+use std::thread;
+use std::time::Duration;
+
+use super::FAULT_RETRIES;
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind, Result};
+use crate::hypercall::channel::{CallError, Channel};
+use crate::hypercall::operation::{List, Listed};
+use crate::hypercall::rows::ListRoom;
+use crate::status::LoadedPayload;
+
+/// How often a list is begun before it is given up.
+const ATTEMPTS: u32 = 32;
+
+/// The most metadata to make room for at once. One payload can't have more than 2 MiB, so one at a time always fits.
+const METADATA_LIMIT: usize = 4 << 20;
+
+/// What came of an attempt at the whole list.
+enum Outcome {
+    Complete(Vec<LoadedPayload>),
+    /// Something was uploaded or unloaded meanwhile.
+    Changed,
+    /// The metadata did not fit.
+    Overflow {
+        capacity: usize,
+    },
+}
+
+pub(super) fn list(channel: &Channel) -> Result<Vec<LoadedPayload>> {
+    let mut metadata = 0;
+    let mut window = u32::MAX;
+    for attempt in 0..ATTEMPTS {
+        // Someone is busy uploading: leave them a gap.
+        thread::sleep(Duration::from_millis(attempt.saturating_sub(FAULT_RETRIES).into()));
+        let outcome = channel.with_room(metadata, |room| read(channel, room, window));
+        match outcome.map_err(Failure::into_error)? {
+            Outcome::Complete(rows) => return Ok(rows),
+            Outcome::Changed => {}
+            Outcome::Overflow { capacity } => {
+                let wanted = metadata_total(channel)?.min(METADATA_LIMIT);
+                if capacity < wanted {
+                    metadata = wanted;
+                } else if window == 1 {
+                    return Err(CallError::Refused(Errno::EFAULT).general());
+                } else {
+                    window = (window.min(1024) / 2).max(1);
+                }
+            }
+        }
+    }
+    Err(Error::new(ErrorKind::ListKeptChanging { attempts: ATTEMPTS }))
+}
+
+/// Reads the list from its beginning, at most `window` rows a call.
+fn read(channel: &Channel, room: &mut ListRoom, window: u32) -> core::result::Result<Outcome, Failure> {
+    let mut rows: Vec<LoadedPayload> = Vec::new();
+    let mut version = None;
+    loop {
+        let start = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+        let part = channel.call(List { start, room: Some(room), window, probe_force: false });
+        let Listed { version: now, rows: count, remaining, .. } = match part {
+            Ok(part) => part,
+            // The rows behind the last one are gone.
+            Err(CallError::Refused(Errno::EINVAL)) if start > 0 => return Ok(Outcome::Changed),
+            Err(CallError::Refused(Errno::EFAULT | Errno::ENOBUFS)) => {
+                return Ok(Outcome::Overflow { capacity: room.metadata_capacity() });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if *version.get_or_insert(now) != now {
+            return Ok(Outcome::Changed);
+        }
+        rows.extend(room.rows(channel.interface().layout, count).map_err(Failure::Malformed)?);
+        if remaining == 0 {
+            return Ok(Outcome::Complete(rows));
+        }
+        if count == 0 {
+            return Err(Failure::Malformed("no row, and yet rows remaining"));
+        }
+    }
+}
+
+/// The bytes of all metadata now. On a later read there may be more: then it is asked again.
+fn metadata_total(channel: &Channel) -> Result<usize> {
+    let sizes = channel.call(List { start: 0, room: None, window: 0, probe_force: false });
+    let total = sizes.map_err(CallError::general)?.metadata_total;
+    Ok(usize::try_from(total).unwrap_or(usize::MAX))
+}
+
+enum Failure {
+    Call(CallError),
+    Malformed(&'static str),
+}
+
+impl<E: Into<CallError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Call(error.into())
+    }
+}
+
+impl Failure {
+    fn into_error(self) -> Error {
+        match self {
+            Self::Call(error) => error.general(),
+            Self::Malformed(problem) => {
+                Error::new(ErrorKind::UnexpectedAnswer { what: format!("the list has {problem}") })
+            }
+        }
+    }
+}

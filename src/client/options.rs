@@ -1,0 +1,135 @@
+//! What a caller may set for an upload or an action.
+
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long an action may take from its call to Xen's result, unless set.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long Xen may take to stop all CPUs: 1 ns to 4.294967295 s, or Xen's own 30 ms.
+///
+/// Nanoseconds in every release; the headers of 4.7 and 4.8 say milliseconds, and are wrong (commit 3bc5cf73d7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QuiesceTimeout(u32);
+
+impl QuiesceTimeout {
+    /// Leaves it to Xen, which takes 30 ms.
+    pub const XEN_DEFAULT: Self = Self(0);
+
+    /// This long.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidTimeout`] when it is 0 or does not fit into 32 bits of nanoseconds.
+    pub fn new(time: Duration) -> Result<Self> {
+        match u32::try_from(time.as_nanos()) {
+            Ok(nanoseconds @ 1..) => Ok(Self(nanoseconds)),
+            _ => Err(Error::new(ErrorKind::InvalidTimeout { nanoseconds: time.as_nanos() })),
+        }
+    }
+
+    /// As Xen takes it.
+    pub(crate) fn nanoseconds(self) -> u32 {
+        self.0
+    }
+}
+
+/// Options of an action; what is not set is the client's, and else the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct ActionOptions {
+    quiesce_timeout: Option<QuiesceTimeout>,
+    quiesce_retries: Option<u32>,
+    deadline: Option<Duration>,
+}
+
+impl ActionOptions {
+    /// Nothing set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How long Xen may take to stop all CPUs. Default: Xen's own, 30 ms. Large hosts may need more.
+    pub fn quiesce_timeout(mut self, timeout: QuiesceTimeout) -> Self {
+        self.quiesce_timeout = Some(timeout);
+        self
+    }
+
+    /// How often to try again when Xen could not stop the CPUs in time. Default: not at all.
+    pub fn quiesce_retries(mut self, retries: u32) -> Self {
+        self.quiesce_retries = Some(retries);
+        self
+    }
+
+    /// How long the whole call may take, retries and waiting for other actions on this host included. Default: 30 s.
+    /// An action that Xen has accepted by then may still happen.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    pub(super) fn or(self, defaults: Self) -> Self {
+        Self {
+            quiesce_timeout: self.quiesce_timeout.or(defaults.quiesce_timeout),
+            quiesce_retries: self.quiesce_retries.or(defaults.quiesce_retries),
+            deadline: self.deadline.or(defaults.deadline),
+        }
+    }
+
+    pub(super) fn quiesce_nanoseconds(self) -> u32 {
+        self.quiesce_timeout.unwrap_or_default().nanoseconds()
+    }
+
+    pub(super) fn retries(self) -> u32 {
+        self.quiesce_retries.unwrap_or_default()
+    }
+
+    pub(super) fn time(self) -> Duration {
+        self.deadline.unwrap_or(DEADLINE)
+    }
+}
+
+/// Options of an upload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct UploadOptions {
+    pub(super) force: bool,
+}
+
+impl UploadOptions {
+    /// Nothing set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets FORCE, which Xen takes from 4.19 on. No release up to 4.22 does anything else for it: it skips no check.
+    pub fn force(mut self) -> Self {
+        self.force = true;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quiesce_timeout_is_32_bits_of_nanoseconds() {
+        let nanoseconds = |n| QuiesceTimeout::new(Duration::from_nanos(n)).map(QuiesceTimeout::nanoseconds);
+        assert_eq!(nanoseconds(1).unwrap(), 1);
+        assert_eq!(nanoseconds(u32::MAX.into()).unwrap(), u32::MAX);
+        assert_eq!(QuiesceTimeout::default(), QuiesceTimeout::XEN_DEFAULT);
+        for n in [0, 1 << 32] {
+            let error = nanoseconds(n).unwrap_err();
+            assert_eq!(error.kind(), &ErrorKind::InvalidTimeout { nanoseconds: n.into() });
+        }
+    }
+
+    #[test]
+    fn what_a_call_sets_goes_first() {
+        let client = ActionOptions::new().quiesce_retries(3).deadline(Duration::from_secs(1));
+        let both = ActionOptions::new().quiesce_retries(0).or(client);
+        assert_eq!((both.retries(), both.time(), both.quiesce_nanoseconds()), (0, Duration::from_secs(1), 0));
+        assert_eq!(ActionOptions::new().time(), Duration::from_secs(30));
+    }
+}

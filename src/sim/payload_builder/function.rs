@@ -1,0 +1,219 @@
+//! The functions a payload patches: entries of `.livepatch.funcs`, and the code that takes their place.
+
+use super::object_file::{Relocation, Section, Target};
+
+/// What fits behind any instruction a patched function begins with: five bytes of jump, four of `endbr64`, and room.
+const DEFAULT_OLD_SIZE: u32 = 16;
+
+/// `int3`: what lies between two functions is never run.
+const FILLER: u8 = 0xcc;
+
+/// Which `struct livepatch_func` a payload has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum PayloadVersion {
+    /// 64 bytes a function: Xen 4.7 to 4.13.
+    V1,
+    /// 104 bytes a function, with an expectation: Xen 4.14 and later.
+    #[default]
+    V2,
+}
+
+impl PayloadVersion {
+    const fn number(self) -> u8 {
+        match self {
+            Self::V1 => 1,
+            Self::V2 => 2,
+        }
+    }
+
+    const fn function_size(self) -> usize {
+        match self {
+            Self::V1 => 64,
+            Self::V2 => 104,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Body {
+    /// Returns the address of this text.
+    Text(Vec<u8>),
+    Code(Vec<u8>),
+    /// So many bytes of the old function become no-operations.
+    Nop(u32),
+}
+
+/// A function to patch, and what takes its place.
+///
+/// Unless [`at`](Self::at) says otherwise, Xen finds the function by its name.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Function {
+    name: Option<String>,
+    body: Body,
+    address: u64,
+    old_size: u32,
+    expectation: Vec<u8>,
+}
+
+impl Function {
+    /// The function then returns the address of this text, which is given a NUL at its end.
+    ///
+    /// `xen_extra_version` is one whose effect shows from dom0: in `/sys/hypervisor/version/extra`.
+    pub fn returning(name: impl Into<String>, text: impl AsRef<[u8]>) -> Self {
+        Self::new(name, Body::Text(text.as_ref().into()))
+    }
+
+    /// The function then consists of this machine code.
+    pub fn with_code(name: impl Into<String>, code: impl Into<Vec<u8>>) -> Self {
+        Self::new(name, Body::Code(code.into()))
+    }
+
+    /// The first `size` bytes of the function then do nothing: there is no new code (`new_addr` is 0).
+    ///
+    /// Xen takes at most 31 bytes, and what follows them is run as before.
+    pub fn nop(name: impl Into<String>, size: u32) -> Self {
+        // From 4.14.5 on Xen leaves an `endbr64` in place, and wants four bytes more.
+        Self::new(name, Body::Nop(size)).old_size(DEFAULT_OLD_SIZE.max(size.saturating_add(4)))
+    }
+
+    fn new(name: impl Into<String>, body: Body) -> Self {
+        let (name, old_size) = (Some(name.into()), DEFAULT_OLD_SIZE);
+        Self { name, body, address: 0, old_size, expectation: Vec::new() }
+    }
+
+    /// Where the function is, so that Xen does not look for its name.
+    pub fn at(mut self, address: u64) -> Self {
+        self.address = address;
+        self
+    }
+
+    /// How long the function is; 16 bytes unless set. Xen refuses what has no room for its jump.
+    pub fn old_size(mut self, size: u32) -> Self {
+        self.old_size = size;
+        self
+    }
+
+    /// What the function begins with in the Xen to be patched. Xen refuses to apply the payload to anything else.
+    ///
+    /// At most 31 bytes, which the compiler checks. Left out of a [`PayloadVersion::V1`] payload, which has no
+    /// room for it.
+    ///
+    /// ```
+    /// # use xen_livepatch::sim::Function;
+    /// let function = Function::nop("mmio_write", 1).expecting(b"\x55\x48\x89\xe5");
+    /// ```
+    ///
+    /// ```compile_fail
+    /// # use xen_livepatch::sim::Function;
+    /// let function = Function::nop("mmio_write", 1).expecting(&[0x90; 32]);
+    /// ```
+    pub fn expecting<const LEN: usize>(mut self, code: &[u8; LEN]) -> Self {
+        const { assert!(LEN <= 31, "the length of an expectation is a field of five bits") };
+        self.expectation = code.to_vec();
+        self
+    }
+
+    /// Takes the name away, so that its pointer is NULL.
+    ///
+    /// **Without an address too this crashes every real Xen**, which compares the name before it looks at it.
+    pub fn unnamed(mut self) -> Self {
+        self.name = None;
+        self
+    }
+
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
+/// The sections that hold functions and hooks, filled one after the other.
+#[derive(Debug)]
+pub(super) struct Code {
+    pub(super) text: Section,
+    pub(super) strings: Section,
+    pub(super) funcs: Section,
+}
+
+/// Where a piece of code went.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placed {
+    pub(super) offset: u64,
+    pub(super) size: u64,
+}
+
+impl Code {
+    pub(super) fn new() -> Self {
+        Self {
+            text: Section::executable(".text"),
+            strings: Section::read_only(".rodata.str", 1, Vec::new()),
+            funcs: Section::writable(".livepatch.funcs", 8, Vec::new()),
+        }
+    }
+
+    /// Appends machine code to the text.
+    pub(super) fn place(&mut self, code: &[u8]) -> Placed {
+        let text = &mut self.text.contents;
+        text.resize(text.len().next_multiple_of(16), FILLER);
+        let placed = Placed { offset: wide(text.len()), size: wide(code.len()) };
+        text.extend_from_slice(code);
+        placed
+    }
+
+    /// Appends a function: its code, its name, and its entry. Tells where the code went, if there is any.
+    pub(super) fn add(&mut self, function: &Function, version: PayloadVersion) -> Option<Placed> {
+        let code = match &function.body {
+            Body::Text(text) => Some(self.place_return_of(text)),
+            Body::Code(code) => Some(self.place(code)),
+            Body::Nop(_) => None,
+        };
+        let entry = wide(self.funcs.contents.len());
+        if let Some(name) = function.name() {
+            let name = Target::Section(".rodata.str").plus(self.place_string(name.as_bytes()));
+            self.funcs.relocations.push(Relocation::pointer(entry, name));
+        }
+        if let Some(code) = code {
+            let code = Target::Section(".text").plus(code.offset);
+            self.funcs.relocations.push(Relocation::pointer(entry + 8, code));
+        }
+        let new_size = match function.body {
+            Body::Nop(size) => size,
+            _ => code.map_or(0, |code| u32::try_from(code.size).unwrap_or(u32::MAX)),
+        };
+        let mut fields = [0; 16].to_vec();
+        fields.extend(function.address.to_le_bytes());
+        fields.extend(new_size.to_le_bytes());
+        fields.extend(function.old_size.to_le_bytes());
+        fields.push(version.number());
+        if version == PayloadVersion::V2 && !function.expectation.is_empty() {
+            // Bytes 33 to 71 belong to Xen, whose releases disagree about them, and are zero in all.
+            fields.resize(72, 0);
+            let len = u8::try_from(function.expectation.len()).unwrap_or(u8::MAX);
+            fields.push((len << 1) | 1);
+            fields.extend(&function.expectation);
+        }
+        fields.resize(version.function_size(), 0);
+        self.funcs.contents.extend(fields);
+        code
+    }
+
+    fn place_return_of(&mut self, text: &[u8]) -> Placed {
+        let text = self.place_string(text);
+        // lea text(%rip),%rax; ret
+        let code = self.place(b"\x48\x8d\x05\0\0\0\0\xc3");
+        let text = Target::Section(".rodata.str").plus(text);
+        self.text.relocations.push(Relocation::relative(code.offset + 3, text));
+        code
+    }
+
+    fn place_string(&mut self, string: &[u8]) -> u64 {
+        let offset = wide(self.strings.contents.len());
+        self.strings.contents.extend(string.iter().chain([&0]));
+        offset
+    }
+}
+
+/// The length of something in memory.
+pub(super) fn wide(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}

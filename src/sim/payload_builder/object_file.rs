@@ -1,0 +1,369 @@
+//! Relocatable ELF files for x86-64, written out.
+
+use object::elf::{
+    self, ELFMAG, FileHeader64, Ident, R_X86_64_64, R_X86_64_PC32, Rela64, RelocationType, SHF_ALLOC, SHF_EXECINSTR,
+    SHF_WRITE, SectionFlags, SectionHeader64, SectionType, Sym64, SymbolBind, SymbolInfo, SymbolOther, SymbolSection,
+    SymbolType,
+};
+use object::pod::{Pod, bytes_of};
+use object::{I64, LittleEndian as LE, U16, U32, U64};
+
+use super::defect::Defect;
+use super::function::wide;
+
+/// What a relocation refers to.
+#[derive(Clone, Debug)]
+pub(super) enum Target {
+    /// A section of the file, by name.
+    Section(&'static str),
+    /// A symbol that somebody else defines.
+    Undefined(String),
+    /// Symbol 0, which is nothing.
+    Null,
+}
+
+impl Target {
+    /// So many bytes behind it.
+    pub(super) fn plus(self, offset: u64) -> (Self, i64) {
+        (self, i64::try_from(offset).unwrap_or(i64::MAX))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Relocation {
+    offset: u64,
+    kind: RelocationType,
+    pub(super) target: Target,
+    addend: i64,
+}
+
+impl Relocation {
+    /// Eight bytes at `offset` that hold an address.
+    pub(super) fn pointer(offset: u64, (target, addend): (Target, i64)) -> Self {
+        Self { offset, kind: R_X86_64_64, target, addend }
+    }
+
+    /// The last four bytes of an instruction, at `offset`, that hold a distance from its end.
+    pub(super) fn relative(offset: u64, (target, addend): (Target, i64)) -> Self {
+        Self { offset, kind: R_X86_64_PC32, target, addend: addend - 4 }
+    }
+
+    const fn end(&self) -> u64 {
+        self.offset + if self.kind.0 == R_X86_64_64.0 { 8 } else { 4 }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Section {
+    pub(super) name: String,
+    kind: SectionType,
+    pub(super) flags: SectionFlags,
+    pub(super) alignment: u64,
+    pub(super) contents: Vec<u8>,
+    /// Bytes behind the contents that are zero and not in the file.
+    zeros: u64,
+    pub(super) relocations: Vec<Relocation>,
+    link: &'static str,
+    info: u32,
+    entry_size: usize,
+}
+
+impl Section {
+    fn new(name: impl Into<String>, kind: SectionType, flags: u64, alignment: u64, contents: Vec<u8>) -> Self {
+        let (name, flags) = (name.into(), SectionFlags(flags));
+        let (zeros, relocations, link, info, entry_size) = (0, Vec::new(), "", 0, 0);
+        Self { name, kind, flags, alignment, contents, zeros, relocations, link, info, entry_size }
+    }
+
+    pub(super) fn executable(name: &str) -> Self {
+        Self::new(name, elf::SHT_PROGBITS, SHF_ALLOC.0 | SHF_EXECINSTR.0, 16, Vec::new())
+    }
+
+    pub(super) fn read_only(name: &str, alignment: u64, contents: Vec<u8>) -> Self {
+        Self::new(name, elf::SHT_PROGBITS, SHF_ALLOC.0, alignment, contents)
+    }
+
+    pub(super) fn writable(name: &str, alignment: u64, contents: Vec<u8>) -> Self {
+        Self::new(name, elf::SHT_PROGBITS, SHF_ALLOC.0 | SHF_WRITE.0, alignment, contents)
+    }
+
+    pub(super) fn zeroed(name: &str, len: u64) -> Self {
+        let section = Self::new(name, elf::SHT_NOBITS, SHF_ALLOC.0 | SHF_WRITE.0, 8, Vec::new());
+        Self { zeros: len, ..section }
+    }
+
+    /// A GNU build-id note.
+    pub(super) fn note(name: &str, description: &[u8]) -> Self {
+        let mut note = Vec::new();
+        for field in [4, small(description.len()), elf::NT_GNU_BUILD_ID.0] {
+            note.extend(field.to_le_bytes());
+        }
+        note.extend(b"GNU\0");
+        note.extend(description);
+        note.resize(note.len().next_multiple_of(4), 0);
+        Self::new(name, elf::SHT_NOTE, SHF_ALLOC.0, 4, note)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.contents.is_empty()
+    }
+
+    /// Appends an address.
+    pub(super) fn push_pointer(&mut self, target: (Target, i64)) {
+        self.relocations.push(Relocation::pointer(wide(self.contents.len()), target));
+        self.contents.extend([0; 8]);
+    }
+
+    pub(super) fn drop_relocations_outside(&mut self) {
+        let len = wide(self.contents.len());
+        self.relocations.retain(|relocation| relocation.end() <= len);
+    }
+}
+
+/// A symbol that the file defines.
+#[derive(Clone, Debug)]
+pub(super) struct Symbol {
+    pub(super) name: String,
+    pub(super) kind: SymbolType,
+    pub(super) bind: SymbolBind,
+    pub(super) section: &'static str,
+    pub(super) value: u64,
+    pub(super) size: u64,
+}
+
+/// A file in the making.
+#[derive(Debug)]
+pub(super) struct ObjectFile<'a> {
+    pub(super) sections: Vec<Section>,
+    pub(super) symbols: Vec<Symbol>,
+    pub(super) defects: &'a [(String, Defect)],
+}
+
+impl ObjectFile<'_> {
+    /// The bytes of the file: header, what the sections contain, section headers.
+    pub(super) fn write(mut self) -> Vec<u8> {
+        let mut sections = core::mem::take(&mut self.sections);
+        self.remove_missing(&mut sections);
+        self.afflict(&mut sections);
+        let mut tables = self.tables(&sections);
+        self.remove_missing(&mut tables);
+        let mut names = Strings::new();
+        let name_offsets: Vec<u32> =
+            sections.iter().chain(&tables).map(|section| names.add(section.name.as_bytes())).collect();
+        if let Some(table) = tables.iter_mut().find(|table| table.name == ".shstrtab") {
+            table.contents = names.0;
+        }
+        self.afflict(&mut tables);
+        sections.append(&mut tables);
+        lay_out(&sections, &name_offsets)
+    }
+
+    fn remove_missing(&self, sections: &mut Vec<Section>) {
+        sections.retain(|section| !self.defects_of(section).any(|defect| *defect == Defect::Missing));
+    }
+
+    fn afflict(&self, sections: &mut [Section]) {
+        for section in sections {
+            for (name, defect) in self.defects {
+                if *name == section.name {
+                    defect.afflict(section);
+                }
+            }
+        }
+    }
+
+    fn defects_of(&self, section: &Section) -> impl Iterator<Item = &Defect> {
+        self.defects.iter().filter(|(name, _)| *name == section.name).map(|(_, defect)| defect)
+    }
+
+    /// Relocations, symbols and strings. They come last, so that the indexes of the other sections stand.
+    fn tables(&self, sections: &[Section]) -> Vec<Section> {
+        let mut symbols = SymbolTable::new(sections);
+        self.symbols.iter().filter(|symbol| symbol.bind == elf::STB_LOCAL).for_each(|symbol| symbols.define(symbol));
+        let first_global = symbols.len();
+        self.symbols.iter().filter(|symbol| symbol.bind != elf::STB_LOCAL).for_each(|symbol| symbols.define(symbol));
+
+        let mut tables = Vec::new();
+        for (section, index) in sections.iter().zip(1..) {
+            if !section.relocations.is_empty() {
+                let name = format!(".rela{}", section.name);
+                let entries =
+                    section.relocations.iter().flat_map(|relocation| symbols.relocation(relocation)).collect();
+                tables.push(Section {
+                    link: ".symtab",
+                    info: index,
+                    entry_size: size_of::<Rela64<LE>>(),
+                    ..Section::new(name, elf::SHT_RELA, 0, 8, entries)
+                });
+            }
+        }
+        tables.push(Section {
+            link: ".strtab",
+            info: first_global,
+            entry_size: size_of::<Sym64<LE>>(),
+            ..Section::new(".symtab", elf::SHT_SYMTAB, 0, 8, symbols.entries)
+        });
+        tables.push(Section::new(".strtab", elf::SHT_STRTAB, 0, 1, symbols.strings.0));
+        tables.push(Section::new(".shstrtab", elf::SHT_STRTAB, 0, 1, Vec::new()));
+        tables
+    }
+}
+
+/// A string table: it begins with the empty string.
+struct Strings(Vec<u8>);
+
+impl Strings {
+    fn new() -> Self {
+        Self(vec![0])
+    }
+
+    fn add(&mut self, string: &[u8]) -> u32 {
+        if string.is_empty() {
+            return 0;
+        }
+        let offset = small(self.0.len());
+        self.0.extend(string.iter().chain([&0]));
+        offset
+    }
+}
+
+/// The symbol table: symbol 0, one for each section under the section's own index, then those with names.
+struct SymbolTable<'a> {
+    sections: &'a [Section],
+    entries: Vec<u8>,
+    strings: Strings,
+}
+
+impl<'a> SymbolTable<'a> {
+    fn new(sections: &'a [Section]) -> Self {
+        let mut table = Self { sections, entries: Vec::new(), strings: Strings::new() };
+        table.push(0, elf::STB_LOCAL, elf::STT_NOTYPE, 0, 0, 0);
+        for index in (1..).take(sections.len()) {
+            table.push(0, elf::STB_LOCAL, elf::STT_SECTION, index, 0, 0);
+        }
+        table
+    }
+
+    fn len(&self) -> u32 {
+        small(self.entries.len() / size_of::<Sym64<LE>>())
+    }
+
+    fn push(&mut self, name: u32, bind: SymbolBind, kind: SymbolType, section: u32, value: u64, size: u64) {
+        append(
+            &mut self.entries,
+            &Sym64 {
+                st_name: U32::new(LE, name),
+                st_info: SymbolInfo::new(bind, kind),
+                st_other: SymbolOther(0),
+                st_shndx: U16::new(LE, symbol_section(section)),
+                st_value: U64::new(LE, value),
+                st_size: U64::new(LE, size),
+            },
+        );
+    }
+
+    fn define(&mut self, symbol: &Symbol) {
+        let name = self.strings.add(symbol.name.as_bytes());
+        let section = section_index(self.sections, symbol.section);
+        self.push(name, symbol.bind, symbol.kind, section, symbol.value, symbol.size);
+    }
+
+    /// The entry for a relocation, having added the symbol that it needs from elsewhere.
+    fn relocation(&mut self, relocation: &Relocation) -> Vec<u8> {
+        let symbol = match &relocation.target {
+            Target::Section(name) => section_index(self.sections, name),
+            Target::Undefined(name) => {
+                let (index, name) = (self.len(), self.strings.add(name.as_bytes()));
+                self.push(name, elf::STB_GLOBAL, elf::STT_NOTYPE, 0, 0, 0);
+                index
+            }
+            Target::Null => 0,
+        };
+        let mut entry = Vec::new();
+        append(
+            &mut entry,
+            &Rela64 {
+                r_offset: U64::new(LE, relocation.offset),
+                r_info: U64::new(LE, (u64::from(symbol) << 32) | u64::from(relocation.kind.0)),
+                r_addend: I64::new(LE, relocation.addend),
+            },
+        );
+        entry
+    }
+}
+
+/// The index of the first section of this name: 0, which is no section, where there is none.
+fn section_index(sections: &[Section], name: &str) -> u32 {
+    sections.iter().zip(1..).find(|(section, _)| section.name == name).map_or(0, |(_, index)| index)
+}
+
+fn lay_out(sections: &[Section], name_offsets: &[u32]) -> Vec<u8> {
+    let mut file = vec![0; size_of::<FileHeader64<LE>>()];
+    let mut headers = vec![0; size_of::<SectionHeader64<LE>>()];
+    for (section, name) in sections.iter().zip(name_offsets) {
+        // Aligned as well as any of them needs, whatever a defect makes one say.
+        file.resize(file.len().next_multiple_of(16), 0);
+        append(
+            &mut headers,
+            &SectionHeader64 {
+                sh_name: U32::new(LE, *name),
+                sh_type: U32::new(LE, section.kind),
+                sh_flags: U64::new(LE, section.flags),
+                sh_addr: U64::new(LE, 0),
+                sh_offset: U64::new(LE, wide(file.len())),
+                sh_size: U64::new(LE, wide(section.contents.len()) + section.zeros),
+                sh_link: U32::new(LE, section_index(sections, section.link)),
+                sh_info: U32::new(LE, section.info),
+                sh_addralign: U64::new(LE, section.alignment),
+                sh_entsize: U64::new(LE, wide(section.entry_size)),
+            },
+        );
+        file.extend(&section.contents);
+    }
+    file.resize(file.len().next_multiple_of(16), 0);
+    let header = FileHeader64 {
+        e_ident: Ident {
+            magic: ELFMAG,
+            class: elf::ELFCLASS64,
+            data: elf::ELFDATA2LSB,
+            version: elf::EV_CURRENT,
+            os_abi: elf::ELFOSABI_NONE,
+            abi_version: 0,
+            padding: [0; 7],
+        },
+        e_type: U16::new(LE, elf::ET_REL),
+        e_machine: U16::new(LE, elf::EM_X86_64),
+        e_version: U32::new(LE, elf::EV_CURRENT.0.into()),
+        e_entry: U64::new(LE, 0),
+        e_phoff: U64::new(LE, 0),
+        e_shoff: U64::new(LE, wide(file.len())),
+        e_flags: U32::new(LE, elf::FileFlags(0)),
+        e_ehsize: U16::new(LE, narrow(size_of::<FileHeader64<LE>>())),
+        e_phentsize: U16::new(LE, 0),
+        e_phnum: U16::new(LE, 0),
+        e_shentsize: U16::new(LE, narrow(size_of::<SectionHeader64<LE>>())),
+        e_shnum: U16::new(LE, narrow(sections.len() + 1)),
+        e_shstrndx: U16::new(LE, symbol_section(section_index(sections, ".shstrtab"))),
+    };
+    file.iter_mut().zip(bytes_of(&header)).for_each(|(to, from)| *to = *from);
+    file.append(&mut headers);
+    file
+}
+
+fn append<T: Pod>(bytes: &mut Vec<u8>, value: &T) {
+    bytes.extend_from_slice(bytes_of(value));
+}
+
+// Xen takes 2 MiB and 1023 sections: what has no room in these fields is refused however it is counted.
+
+fn small(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+fn symbol_section(index: u32) -> SymbolSection {
+    SymbolSection(u16::try_from(index).unwrap_or(u16::MAX))
+}
+
+fn narrow(len: usize) -> u16 {
+    u16::try_from(len).unwrap_or(u16::MAX)
+}

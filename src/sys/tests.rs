@@ -1,0 +1,201 @@
+//! The interface once more, in numbers typed in by hand: no release's layout moves unseen.
+
+use core::mem::{align_of, offset_of, size_of};
+
+use super::*;
+
+/// A struct or a member of one: what the compiler makes of it, and what Xen says.
+struct Row {
+    name: &'static str,
+    is: [usize; 2],
+    must_be: [usize; 2],
+}
+
+/// The size of a member, told from its type.
+fn bytes<T, F>(_: fn(&T) -> &F) -> usize {
+    size_of::<F>()
+}
+
+/// `name: size, alignment { member: offset, size; … }`
+macro_rules! structs {
+    ($($name:ident: $size:literal, $align:literal { $($member:ident: $offset:literal, $bytes:literal;)* })*) => {
+        [$((
+            Row { name: stringify!($name), is: [size_of::<$name>(), align_of::<$name>()], must_be: [$size, $align] },
+            vec![$(Row {
+                name: stringify!($member),
+                is: [offset_of!($name, $member), bytes(|it: &$name| &it.$member)],
+                must_be: [$offset, $bytes],
+            }),*],
+        )),*]
+    };
+}
+
+#[rustfmt::skip]
+fn structs() -> impl IntoIterator<Item = (Row, Vec<Row>)> {
+    structs! {
+        xen_guest_handle: 8, 8 { address: 0, 8; }
+        privcmd_hypercall: 48, 8 { op: 0, 8; arg: 8, 40; }
+        xen_build_id: 4, 4 { len: 0, 4; }
+        xen_sysctl_readconsole: 24, 8 {
+            clear: 0, 1; incremental: 1, 1; pad: 2, 2; index: 4, 4; buffer: 8, 8; count: 16, 4; pad_end: 20, 4;
+        }
+        xen_livepatch_name: 16, 8 { name: 0, 8; size: 8, 2; pad: 10, 6; }
+        xen_livepatch_status: 8, 4 { state: 0, 4; rc: 4, 4; }
+        xen_sysctl_livepatch_upload: 32, 8 { name: 0, 16; size: 16, 8; payload: 24, 8; }
+        xen_sysctl_livepatch_get: 24, 8 { name: 0, 16; status: 16, 8; }
+        xen_sysctl_livepatch_list_v1: 40, 8 {
+            version: 0, 4; idx: 4, 4; nr: 8, 4; pad: 12, 4; status: 16, 8; name: 24, 8; len: 32, 8;
+        }
+        xen_sysctl_livepatch_list_v2: 64, 8 {
+            version: 0, 4; idx: 4, 4; nr: 8, 4; pad: 12, 4; name_total_size: 16, 4; metadata_total_size: 20, 4;
+            status: 24, 8; name: 32, 8; len: 40, 8; metadata: 48, 8; metadata_len: 56, 8;
+        }
+        xen_sysctl_livepatch_action_v1: 24, 8 { name: 0, 16; cmd: 16, 4; timeout: 20, 4; }
+        xen_sysctl_livepatch_action_v2: 32, 8 { name: 0, 16; cmd: 16, 4; timeout: 20, 4; flags: 24, 4; pad: 28, 4; }
+        xen_sysctl_livepatch_op: 72, 8 { cmd: 0, 4; flags: 4, 4; u: 8, 64; }
+        xen_sysctl: 136, 8 { cmd: 0, 4; interface_version: 4, 4; u: 8, 128; }
+    }
+}
+
+/// `path: offset;` for members as they lie in a whole sysctl.
+macro_rules! in_sysctl {
+    ($($($path:ident).+: $offset:literal;)*) => {
+        &[$((stringify!($($path).+), offset_of!(xen_sysctl, $($path).+), $offset)),*]
+    };
+}
+
+#[rustfmt::skip]
+const IN_SYSCTL: &[(&str, usize, usize)] = in_sysctl! {
+    // Every release.
+    cmd: 0;
+    interface_version: 4;
+    u.pad: 8;
+    u.readconsole.clear: 8;
+    u.readconsole.incremental: 9;
+    u.readconsole.pad: 10;
+    u.readconsole.index: 12;
+    u.readconsole.buffer: 16;
+    u.readconsole.count: 24;
+    u.readconsole.pad_end: 28;
+    u.livepatch.cmd: 8;
+    u.livepatch.u.upload.name: 16;
+    u.livepatch.u.upload.name.name: 16;
+    u.livepatch.u.upload.name.size: 24;
+    u.livepatch.u.upload.name.pad: 26;
+    u.livepatch.u.upload.size: 32;
+    u.livepatch.u.upload.payload: 40;
+    u.livepatch.u.get.name: 16;
+    u.livepatch.u.get.name.name: 16;
+    u.livepatch.u.get.name.size: 24;
+    u.livepatch.u.get.name.pad: 26;
+    u.livepatch.u.get.status: 32;
+    u.livepatch.u.get.status.state: 32;
+    u.livepatch.u.get.status.rc: 36;
+    // 4.7 to 4.18: must be zero. 4.19 and later: flags.
+    u.livepatch.flags: 12;
+    // 4.7 to 4.13.
+    u.livepatch.u.list_v1.version: 16;
+    u.livepatch.u.list_v1.idx: 20;
+    u.livepatch.u.list_v1.nr: 24;
+    u.livepatch.u.list_v1.pad: 28;
+    u.livepatch.u.list_v1.status: 32;
+    u.livepatch.u.list_v1.name: 40;
+    u.livepatch.u.list_v1.len: 48;
+    u.livepatch.u.action_v1.name: 16;
+    u.livepatch.u.action_v1.name.name: 16;
+    u.livepatch.u.action_v1.name.size: 24;
+    u.livepatch.u.action_v1.name.pad: 26;
+    u.livepatch.u.action_v1.cmd: 32;
+    u.livepatch.u.action_v1.timeout: 36;
+    // 4.14 and later.
+    u.livepatch.u.list_v2.version: 16;
+    u.livepatch.u.list_v2.idx: 20;
+    u.livepatch.u.list_v2.nr: 24;
+    u.livepatch.u.list_v2.pad: 28;
+    u.livepatch.u.list_v2.name_total_size: 32;
+    u.livepatch.u.list_v2.metadata_total_size: 36;
+    u.livepatch.u.list_v2.status: 40;
+    u.livepatch.u.list_v2.name: 48;
+    u.livepatch.u.list_v2.len: 56;
+    u.livepatch.u.list_v2.metadata: 64;
+    u.livepatch.u.list_v2.metadata_len: 72;
+    u.livepatch.u.action_v2.name: 16;
+    u.livepatch.u.action_v2.name.name: 16;
+    u.livepatch.u.action_v2.name.size: 24;
+    u.livepatch.u.action_v2.name.pad: 26;
+    u.livepatch.u.action_v2.cmd: 32;
+    u.livepatch.u.action_v2.timeout: 36;
+    u.livepatch.u.action_v2.flags: 40;
+    u.livepatch.u.action_v2.pad: 44;
+};
+
+/// `name: value;`
+macro_rules! constants {
+    ($($name:ident: $value:literal;)*) => { &[$((stringify!($name), $name, $value)),*] };
+}
+
+#[rustfmt::skip]
+const CONSTANTS: &[(&str, u32, u32)] = constants! {
+    __HYPERVISOR_xen_version: 17;
+    __HYPERVISOR_sysctl: 35;
+    XENVER_version: 0;
+    XENVER_extraversion: 1;
+    XENVER_build_id: 10;
+    XEN_EXTRAVERSION_LEN: 16;
+    XEN_SYSCTL_readconsole: 1;
+    XEN_SYSCTL_livepatch_op: 27;
+    XEN_SYSCTL_LIVEPATCH_UPLOAD: 0;
+    XEN_SYSCTL_LIVEPATCH_GET: 1;
+    XEN_SYSCTL_LIVEPATCH_LIST: 2;
+    XEN_SYSCTL_LIVEPATCH_ACTION: 3;
+    LIVEPATCH_FLAG_FORCE: 1;
+    LIVEPATCH_STATE_CHECKED: 1;
+    LIVEPATCH_STATE_APPLIED: 2;
+    LIVEPATCH_ACTION_UNLOAD: 1;
+    LIVEPATCH_ACTION_REVERT: 2;
+    LIVEPATCH_ACTION_APPLY: 3;
+    LIVEPATCH_ACTION_REPLACE: 4;
+    LIVEPATCH_ACTION_APPLY_NODEPS: 1;
+    XEN_LIVEPATCH_NAME_SIZE: 128;
+    XEN_LIVEPATCH_MAX_SIZE: 2_097_152;
+    XEN_LIVEPATCH_LIST_MAX: 1024;
+    XEN_LIVEPATCH_DEFAULT_TIMEOUT: 30_000_000;
+};
+
+#[test]
+fn structs_have_the_sizes_and_offsets_of_the_interface() {
+    for (whole, members) in structs() {
+        assert_eq!(whole.is, whole.must_be, "size and alignment of {}", whole.name);
+        for member in members {
+            assert_eq!(member.is, member.must_be, "offset and size of {}.{}", whole.name, member.name);
+        }
+    }
+}
+
+/// A request can then be written byte for byte: no byte of it is ever undefined.
+#[test]
+fn members_fill_their_struct_without_a_gap() {
+    for (whole, members) in structs() {
+        let mut end = 0;
+        for member in members {
+            let [offset, size] = member.is;
+            assert_eq!(offset, end, "gap before {}.{}", whole.name, member.name);
+            end = offset + size;
+        }
+        assert_eq!(end, whole.is[0], "gap at the end of {}", whole.name);
+    }
+}
+
+#[test]
+fn members_lie_in_a_sysctl_where_xen_looks_for_them() {
+    for (path, is, must_be) in IN_SYSCTL {
+        assert_eq!(is, must_be, "{path}");
+    }
+}
+
+#[test]
+fn constants_have_the_values_of_the_interface() {
+    for (name, is, must_be) in CONSTANTS {
+        assert_eq!(is, must_be, "{name}");
+    }
+}
