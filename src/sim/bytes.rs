@@ -18,8 +18,17 @@ pub(super) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     array(bytes, offset).map(u32::from_le_bytes)
 }
 
+pub(super) fn i32_at(bytes: &[u8], offset: usize) -> Option<i32> {
+    array(bytes, offset).map(i32::from_le_bytes)
+}
+
 pub(super) fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
     array(bytes, offset).map(u64::from_le_bytes)
+}
+
+/// The same bits as a number with a sign.
+pub(super) fn signed(value: u64) -> i64 {
+    i64::from_le_bytes(value.to_le_bytes())
 }
 
 /// Overwrites bytes at an offset; does nothing where they don't fit.

@@ -139,13 +139,13 @@ impl Host {
             return Err(Errno::EEXIST.into());
         }
         let file = copy()?;
-        let around = Surroundings {
+        let mut around = Surroundings {
             release: self.release,
             xen_build_id: self.build_id.as_deref(),
             image: &mut self.image,
             loaded: &self.payloads,
         };
-        let payload = loader::load(around, self.next_id, name, &file)?;
+        let payload = loader::load(&mut around, self.next_id, name, &file)?;
         self.next_id = self.next_id.wrapping_add(1);
         self.payloads.push(payload);
         self.list_version = self.list_version.wrapping_add(1);
@@ -177,7 +177,9 @@ impl Host {
             Ok(value) => Ok(value),
             Err(Stop::Refused(errno, lines)) => {
                 if self.release.has(since::REASONS_ON_CONSOLE) {
-                    lines.iter().for_each(|line| self.log(name, line));
+                    for line in &lines {
+                        self.log(name, line);
+                    }
                 }
                 Err(errno)
             }

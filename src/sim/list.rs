@@ -5,7 +5,7 @@ use super::host::{Host, status};
 use super::payload::Stop;
 use super::release::since;
 use crate::errno::Errno;
-use crate::sim::bytes::{length, word};
+use crate::sim::bytes::{length, put, word};
 
 const MAX_ROWS: u32 = 1024;
 /// Bytes from one name to the next before 4.14.
@@ -144,8 +144,10 @@ fn packed(
 }
 
 fn status_bytes((state, rc): (u32, i32)) -> [u8; 8] {
-    let ([a, b, c, d], [e, f, g, h]) = (state.to_le_bytes(), rc.to_le_bytes());
-    [a, b, c, d, e, f, g, h]
+    let mut bytes = [0; 8];
+    put(&mut bytes, 0, &state.to_le_bytes());
+    put(&mut bytes, 4, &rc.to_le_bytes());
+    bytes
 }
 
 /// Whether an address may be a guest's at all: neither Xen's nor in between.

@@ -55,18 +55,18 @@ impl Surroundings<'_> {
 }
 
 /// Checks, links and loads a payload into the image.
-pub(super) fn load(around: Surroundings<'_>, id: u64, name: &[u8], file: &[u8]) -> Result<Payload, Stop> {
+pub(super) fn load(around: &mut Surroundings<'_>, id: u64, name: &[u8], file: &[u8]) -> Result<Payload, Stop> {
     let release = around.release;
     let mut elf = elf::Elf::read(file, release)?;
     if release.has(since::XEN_DEPENDS_FIRST) {
         notes::check_xen_first(&elf, around.xen_build_id)?;
     }
-    let mut linked = layout::place(&mut elf, &around)?;
-    layout::resolve(&mut elf, &around)?;
+    let mut linked = layout::place(&mut elf, around)?;
+    layout::resolve(&mut elf, around)?;
     relocate::relocate(&elf, &mut linked, release)?;
     let base = linked.base;
     around.image.load(base, core::mem::take(&mut linked.bytes));
-    let payload = finish(&around, &elf, &linked, id, name);
+    let payload = finish(around, &elf, &linked, id, name);
     if payload.is_err() {
         around.image.unload(base);
     }

@@ -61,7 +61,7 @@ mod livepatch {
     pub(super) const LIST_TOTALS: [usize; 2] = [32, 36];
     /// Before 4.14: status, name, len.
     pub(super) const STRIDED_HANDLES: [usize; 3] = [32, 40, 48];
-    /// From 4.14 on: status, name, len, metadata, metadata_len.
+    /// From 4.14 on: status, name, len, metadata, length of metadata.
     pub(super) const PACKED_HANDLES: [usize; 5] = [40, 48, 56, 64, 72];
 }
 

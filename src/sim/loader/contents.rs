@@ -4,7 +4,7 @@ use super::elf::{Elf, SHF_ALLOC, SHF_MERGE, Section};
 use super::{Hooks, Surroundings, names};
 use crate::errno::Errno;
 use crate::name::escaped;
-use crate::sim::bytes::{u32_at, u64_at};
+use crate::sim::bytes::{signed, u32_at, u64_at};
 use crate::sim::payload::{Function, Stop, refuse};
 use crate::sim::release::{Release, since};
 
@@ -104,7 +104,7 @@ fn function(entry: &[u8], version: u8, around: &Surroundings<'_>) -> Result<Func
         check_sizes(&function, around)?;
         find(&mut function)?;
     }
-    let distance = function.old_address.wrapping_sub(function.new_address).cast_signed();
+    let distance = signed(function.old_address.wrapping_sub(function.new_address));
     if release.has(since::DISTANCE_CHECKED) && function.new_address != 0 && i32::try_from(distance).is_err() {
         return refuse(Errno::EOVERFLOW, "a function too far from what it replaces");
     }

@@ -5,7 +5,7 @@ use super::layout::Linked;
 use super::{Surroundings, contents, names};
 use crate::errno::Errno;
 use crate::name::escaped;
-use crate::sim::bytes::{length, u32_at};
+use crate::sim::bytes::{i32_at, length};
 use crate::sim::payload::{Stop, refuse};
 use crate::sim::release::since;
 
@@ -57,7 +57,7 @@ fn in_text(
 ) -> Result<(), Stop> {
     for (entry, at) in bytes.chunks_exact(entry_size).zip((0_u64..).step_by(entry_size)) {
         for field in fields {
-            let displacement = u32_at(entry, *field).unwrap_or_default().cast_signed();
+            let displacement = i32_at(entry, *field).unwrap_or_default();
             let field = u64::try_from(*field).unwrap_or_default();
             let target = start.wrapping_add(at).wrapping_add(field).wrapping_add_signed(displacement.into());
             if target.wrapping_sub(linked.base) >= linked.text_size {

@@ -3,7 +3,7 @@
 use super::elf::{Elf, SHT_REL, SHT_RELA, Section};
 use super::layout::Linked;
 use crate::errno::Errno;
-use crate::sim::bytes::{put, u64_at};
+use crate::sim::bytes::{put, signed, u64_at};
 use crate::sim::payload::{Stop, refuse};
 use crate::sim::release::{Release, since};
 
@@ -87,7 +87,7 @@ fn apply(
     if relocation.offset.checked_add(width).is_none_or(|end| end > target.size) {
         return refuse(Errno::EINVAL, "a relocation outside its section");
     }
-    let fits = width == 8 || i32::try_from(value.cast_signed()).is_ok();
+    let fits = width == 8 || i32::try_from(signed(value)).is_ok();
     if !fits {
         return refuse(Errno::EOVERFLOW, "a relocation over more than 2 GiB");
     }
