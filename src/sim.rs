@@ -38,7 +38,7 @@
 //!   [`Pace`] says. The races of Xen's last steps after an action don't happen.
 //! * Code: of hooks, `mov $imm32,%eax; ret` and `xor %eax,%eax; ret` are understood, behind an ENDBR64 too. Others count
 //!   as returning 0, and as having done the action where they stand in for one.
-//! * Xen's own functions: few are known by name, and [`Builder::symbol`] adds more. Patching an address where none is
+//! * Xen's own functions: few are known by name, and [`HostBuilder::symbol`] adds more. Patching an address where none is
 //!   changes nothing.
 //! * Memory: there is always enough but where [`On::fail`] orders `ENOMEM`.
 //! * The debug messages of releases before 4.13, and the exact words of most messages.
@@ -65,7 +65,7 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use builder::Builder;
+pub use builder::HostBuilder;
 pub use faults::{Call, Calls, On, Pace};
 pub use host::{Access, Support};
 pub use payload_builder::{Defect, Function, Hook, HookCode, PayloadBuilder, PayloadVersion};
@@ -103,16 +103,19 @@ impl SimulatedXen {
     }
 
     /// A host with this release that differs from the usual.
-    pub fn builder(release: Release) -> Builder {
-        Builder::new(release)
+    pub fn builder(release: Release) -> HostBuilder {
+        HostBuilder::new(release)
     }
 
     fn from_host(host: host::Host) -> Self {
         Self(Arc::new(Shared { host: Mutex::new(host), faults: Mutex::default(), largest_buffer: Mutex::default() }))
     }
 
+    /// The host as it is now: work that is due is done.
     fn host(&self) -> MutexGuard<'_, host::Host> {
-        lock(&self.0.host)
+        let mut host = lock(&self.0.host);
+        host.tick();
+        host
     }
 
     fn faults(&self) -> MutexGuard<'_, faults::Faults> {

@@ -10,7 +10,7 @@ const CONSOLE_SIZE: usize = 16 * 1024;
 /// Makes a [`SimulatedXen`] that differs from the usual one.
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Builder {
+pub struct HostBuilder {
     release: Release,
     build_id: Option<BuildId>,
     extra_version: String,
@@ -20,7 +20,7 @@ pub struct Builder {
     symbols: Vec<(String, Vec<u8>)>,
 }
 
-impl Builder {
+impl HostBuilder {
     pub(super) fn new(release: Release) -> Self {
         // 20 bytes as of SHA-1, another for each release.
         let minor = u8::try_from(release.minor()).unwrap_or_default();

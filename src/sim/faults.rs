@@ -156,6 +156,19 @@ impl Faults {
 ///
 /// Meant is the next hypercall of the kind, unless [`nth`](Self::nth) or [`always`](Self::always) says otherwise.
 /// Orders add up; of two that exclude each other the older wins.
+///
+/// ```
+/// use xen_livepatch::Errno;
+/// use xen_livepatch::sim::{Call, Release, SimulatedXen};
+///
+/// let xen = SimulatedXen::new(Release::V4_20);
+/// // The third upload finds no memory; the console can't be read at all; the second LIST delivers one row.
+/// xen.on(Call::Upload).nth(3).fail(Errno::ENOMEM);
+/// xen.on(Call::Console).always().fail(Errno::EACCES);
+/// xen.on(Call::List).nth(2).stop_after(1);
+/// // Another process comes in between.
+/// xen.on(Call::Apply).before(|xen| xen.print("somebody else was here"));
+/// ```
 #[derive(Debug)]
 #[must_use = "nothing is ordered before it is said what happens"]
 pub struct On<'a> {

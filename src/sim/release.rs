@@ -6,24 +6,39 @@ use super::release::since::Since;
 
 /// A release of Xen, as its stable branch ended: the point release with every fix that the series got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "each is the release it is named after")]
 #[non_exhaustive]
 pub enum Release {
+    /// Xen 4.7.
     V4_7,
+    /// Xen 4.8.
     V4_8,
+    /// Xen 4.9.
     V4_9,
+    /// Xen 4.10.
     V4_10,
+    /// Xen 4.11.
     V4_11,
+    /// Xen 4.12.
     V4_12,
+    /// Xen 4.13.
     V4_13,
+    /// Xen 4.14.
     V4_14,
+    /// Xen 4.15.
     V4_15,
+    /// Xen 4.16.
     V4_16,
+    /// Xen 4.17.
     V4_17,
+    /// Xen 4.18.
     V4_18,
+    /// Xen 4.19.
     V4_19,
+    /// Xen 4.20.
     V4_20,
+    /// Xen 4.21.
     V4_21,
+    /// Xen 4.22.
     V4_22,
 }
 

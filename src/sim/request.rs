@@ -118,7 +118,6 @@ pub(super) fn sysctl(
     caller: &mut impl Caller,
     effects: &Effects,
 ) -> Result<u32, Errno> {
-    host.tick();
     if host.crashed.is_some() {
         return Err(HOST_IS_DOWN);
     }
@@ -274,7 +273,6 @@ pub(super) fn xen_version(
     argument: Option<&mut impl Caller>,
     effects: &Effects,
 ) -> Result<u32, Errno> {
-    host.tick();
     if host.crashed.is_some() {
         return Err(HOST_IS_DOWN);
     }
