@@ -9,17 +9,23 @@
 //! Handles are cheap to clone and share one host, as processes share one Xen:
 //!
 //! ```
-//! use xen_livepatch::Errno;
-//! use xen_livepatch::sim::{Call, Pace, Release, SimulatedXen};
+//! use xen_livepatch::sim::{Call, Function, Pace, PayloadBuilder, Release, SimulatedXen};
+//! use xen_livepatch::{Flags, LivepatchClient, PayloadName};
 //!
 //! let xen = SimulatedXen::new(Release::V4_17);
-//! let other = xen.clone();
-//! other.set_pace(Pace::Polls(3));
-//! other.on(Call::Upload).nth(2).fail(Errno::ENOMEM);
-//! assert!(xen.loaded().is_empty() && xen.applied().is_empty());
-//! assert_eq!(xen.other_upload("p", b"not an ELF file"), Err(Errno::EINVAL));
-//! assert!(xen.console().contains("livepatch: p: "));
-//! assert_eq!(other.calls().total(), 0, "no hypercall was made");
+//! let client = LivepatchClient::builder().connect(xen.clone())?;
+//!
+//! let hello = PayloadBuilder::named("hello", &client.build_id()?)
+//!     .function(Function::returning("xen_extra_version", "-hello"));
+//! let name = PayloadName::new("hello")?;
+//! xen.set_pace(Pace::Polls(3));
+//! client.upload(&name, &hello.build())?;
+//! client.apply(&name, Flags::empty())?;
+//!
+//! assert_eq!(client.xen_version()?.to_string(), "4.17-hello");
+//! assert_eq!(xen.applied(), [name]);
+//! assert_eq!(xen.calls().of(Call::Apply), 1);
+//! # Ok::<(), xen_livepatch::Error>(())
 //! ```
 //!
 //! # What is modelled

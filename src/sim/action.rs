@@ -10,6 +10,7 @@ use super::payload::{Payload, Standing, Stop, refuse};
 use super::release::since;
 use crate::errno::Errno;
 use crate::error::Action;
+use crate::name::escaped;
 
 const NODEPS: u32 = 1;
 
@@ -200,7 +201,9 @@ impl Host {
         let Some(payload) = self.by_id_mut(work.payload) else { return };
         payload.rc = rc;
         let name = payload.name.clone();
-        self.log(&name, &format!("{} finished, rc {rc}", work.action));
+        // The one line that has no colon behind the name.
+        let action = work.action.to_string().to_uppercase();
+        self.console.line(&format!("livepatch: {} finished {action} with rc={rc}", escaped(&name)));
     }
 
     fn switch_on(&mut self, id: u64) -> i32 {

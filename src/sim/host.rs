@@ -6,7 +6,7 @@ use super::action::Work;
 use super::bytes::until_nul;
 use super::console::Console;
 use super::faults::{Effects, Pace};
-use super::image::{Image, returning_string};
+use super::image::{ENDBR64, Image, returning_string};
 use super::loader::{self, Surroundings};
 use super::payload::{Payload, Standing, Stop, refuse};
 use super::release::{Release, since};
@@ -90,7 +90,10 @@ impl Host {
         let mut image = Image::default();
         let string = image.add_bytes(&[extra_version.as_bytes(), &[0]].concat());
         let code = image.add_symbol(EXTRA_VERSION, &[0x90; 16]);
-        image.write(code, &returning_string(code, string));
+        // Compilers came to begin every function so, before Xen from 4.17 on chose where it is needed.
+        let endbr = (Release::V4_14..Release::V4_17).contains(&release) && image.write(code, &ENDBR64).is_some();
+        let body = if endbr { code + 4 } else { code };
+        image.write(body, &returning_string(body, string));
         for name in SYMBOLS {
             image.add_symbol(name.as_bytes(), &[0x90; 32]);
         }

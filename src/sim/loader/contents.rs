@@ -15,6 +15,8 @@ const EXPECTATION: usize = 72;
 /// A jump with a 32-bit displacement.
 const JUMP_SIZE: u32 = 5;
 const ENDBR_SIZE: u32 = 4;
+/// Below lies nothing that Xen could read.
+const XENS_HALF: u64 = 0xffff_8000_0000_0000;
 /// The longest run of NOPs that a function may become.
 const MAX_NOPS: u32 = 31;
 
@@ -129,6 +131,9 @@ fn check_sizes(function: &Function, around: &Surroundings<'_>) -> Result<(), Sto
         return refuse(Errno::EOPNOTSUPP, "a function of an unsupported new size");
     }
     let patch = if nops { function.new_size } else { JUMP_SIZE };
+    if release.has(since::ENDBR_AWARE) && function.old_address < XENS_HALF {
+        return Err(Stop::Crashed("a function's old address, where Xen looks for ENDBR64, is none of Xen's".into()));
+    }
     let endbr = release.has(since::ENDBR_AWARE) && around.image.has_endbr(function.old_address);
     let needed = if endbr { patch.saturating_add(ENDBR_SIZE) } else { patch };
     if function.old_size < needed {

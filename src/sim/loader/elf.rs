@@ -204,6 +204,11 @@ fn read_sections<'a>(file: &'a [u8], table: &Table, release: Release) -> Result<
         return refuse(Errno::EINVAL, "a corrupt symbol table");
     }
     for strings in [u32::from(table.names), symbols.link] {
+        if strings == 0 {
+            return Err(Stop::Crashed(
+                "the symbol table's strings are in section 0, which Xen has no pointer to".into(),
+            ));
+        }
         let section = usize::try_from(strings).ok().and_then(|index| sections.get(index));
         let good = section.is_some_and(|section| {
             section.kind == SHT_STRTAB && section.data.first() == Some(&0) && section.data.last() == Some(&0)

@@ -30,7 +30,7 @@ pub(super) fn check_xen_first(elf: &Elf<'_>, xen: Option<&[u8]>) -> Result<(), S
         let lines = vec![
             "build-id mismatch:".into(),
             format!("  livepatch: {}", BuildId::new(wanted)),
-            format!("  xen:       {}", BuildId::new(xen)),
+            format!("        xen: {}", BuildId::new(xen)),
         ];
         return Err(Stop::Refused(Errno::EINVAL, lines));
     }

@@ -24,6 +24,9 @@ struct Relocation {
 /// Writes the addresses that a payload refers to into it.
 pub(super) fn relocate(elf: &Elf<'_>, linked: &mut Linked, release: Release) -> Result<(), Stop> {
     for table in elf.sections.iter().skip(1).filter(|section| matches!(section.kind, SHT_RELA | SHT_REL)) {
+        if table.info == 0 {
+            return Err(Stop::Crashed("relocations are for section 0, which Xen has no pointer to".into()));
+        }
         let target = usize::try_from(table.info).ok().and_then(|index| elf.sections.get(index));
         // Those of sections that aren't loaded are left alone.
         let Some(target) = target.filter(|target| target.address.is_some()) else { continue };
