@@ -124,6 +124,12 @@ impl SimulatedXen {
         host
     }
 
+    /// The host, unless it is down.
+    fn running_host(&self) -> Result<MutexGuard<'_, host::Host>, Errno> {
+        let host = self.host();
+        if host.crashed.is_some() { Err(host::HOST_IS_DOWN) } else { Ok(host) }
+    }
+
     fn faults(&self) -> MutexGuard<'_, faults::Faults> {
         lock(&self.0.faults)
     }
@@ -231,7 +237,7 @@ impl SimulatedXen {
     /// # Errors
     /// Xen's answer.
     pub fn other_upload(&self, name: impl AsRef<[u8]>, payload: &[u8]) -> Result<(), Errno> {
-        let mut host = self.host();
+        let mut host = self.running_host()?;
         let outcome = host.upload(name.as_ref(), || Ok(payload.to_vec()));
         host.settle(name.as_ref(), outcome).map(drop)
     }
@@ -241,7 +247,7 @@ impl SimulatedXen {
     /// # Errors
     /// Xen's answer.
     pub fn other_start(&self, name: impl AsRef<[u8]>, action: Action, flags: Flags) -> Result<(), Errno> {
-        let mut host = self.host();
+        let mut host = self.running_host()?;
         let outcome = host.act(name.as_ref(), action::number(action), 0, flags.bits());
         host.settle(name.as_ref(), outcome).map(drop)
     }

@@ -24,8 +24,8 @@ pub(super) trait Caller {
             range.copy_from_slice(bytes);
             return Ok(());
         }
-        for (byte, at) in bytes.iter().zip(address..) {
-            match self.range(at, 1) {
+        for (byte, offset) in bytes.iter().zip(0..) {
+            match self.range(address.wrapping_add(offset), 1) {
                 Some(range) => range.fill(*byte),
                 None => break,
             }

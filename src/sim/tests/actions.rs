@@ -230,6 +230,7 @@ fn hooks_in_place_of_an_action_decide_its_result() {
     xen.finish_action();
     assert!(xen.crashed().unwrap().starts_with("lies: a hook reports success"));
     assert_eq!(get(&xen, "lies"), Err(Errno::EIO));
+    assert_eq!(xen.other_action("lies", Action::Revert, Flags::empty()), Err(Errno::EIO));
 }
 
 #[test]

@@ -156,3 +156,14 @@ fn the_version_counts_uploads_and_unloads_alone() {
     assert_eq!(action(&xen, "a", UNLOAD), Ok(0));
     assert_eq!(version(&xen), 5);
 }
+
+#[test]
+fn addresses_at_the_end_of_the_world_are_faults() {
+    for release in [Release::V4_13, Release::V4_14] {
+        let xen = loaded(release);
+        for offset in [32, 40, 48, 56, 64, 72] {
+            let mut request = Request::livepatch(&xen, 2).word(24, 3).long(offset, u64::MAX);
+            assert_eq!(request.send(&xen), Err(Errno::EFAULT), "{release} {offset}");
+        }
+    }
+}
