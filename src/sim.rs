@@ -1,5 +1,313 @@
-//! A whole Xen in memory, and a builder of loadable payloads.
+//! A whole Xen in memory, and a builder of loadable payloads: tests of code that live-patches run without Xen.
+//!
+//! A [`SimulatedXen`] takes the same hypercalls as the real device, byte for byte, and answers as the chosen
+//! [`Release`] does: same checks in the same order, same error numbers. It reads the same ELF payloads, links and
+//! relocates them, patches its own code with them, and keeps the list, the stack of applied payloads and the console
+//! ring. What a payload makes of `xen_extra_version` is what `XENVER_extraversion` then tells. It can be told to be
+//! slow, to fail and to change behind a client's back, see [`On`].
+//!
+//! Handles are cheap to clone and share one host, as processes share one Xen:
+//!
+//! ```
+//! use xen_livepatch::sim::{Call, Function, Pace, PayloadBuilder, Release, SimulatedXen};
+//! use xen_livepatch::{Flags, LivepatchClient, PayloadName};
+//!
+//! let xen = SimulatedXen::new(Release::V4_17);
+//! let client = LivepatchClient::builder().connect(xen.clone())?;
+//!
+//! let hello = PayloadBuilder::named("hello", &client.build_id()?)
+//!     .function(Function::returning("xen_extra_version", "-hello"));
+//! let name = PayloadName::new("hello")?;
+//! xen.set_pace(Pace::Polls(3));
+//! client.upload(&name, &hello.build())?;
+//! client.apply(&name, Flags::empty())?;
+//!
+//! assert_eq!(client.xen_version()?.to_string(), "4.17-hello");
+//! assert_eq!(xen.applied(), [name]);
+//! assert_eq!(xen.calls().of(Call::Apply), 1);
+//! # Ok::<(), xen_livepatch::Error>(())
+//! ```
+//!
+//! # What is modelled
+//!
+//! The rules of each release's stable branch as it ended, for x86-64: interface version, privileges, names, the
+//! checks of UPLOAD in their stages, GET, LIST, ACTION with all its silent refusals, the one outstanding action of a
+//! host and the `EAGAIN` mark that stays behind when there is one already, hooks, expectations, build-ids, the
+//! console, and the three `XENVER_*` that a client of live patching needs.
+//!
+//! Requests that would bring a real host down or damage its memory end the simulation: [`SimulatedXen::crashed`] says
+//! why, and this hypercall and all later ones fail with `EIO`.
+//!
+//! # What is not
+//!
+//! * Time: the rendezvous of the CPUs takes [a set time](SimulatedXen::set_quiesce_time), an action as long as its
+//!   [`Pace`] says. The races of Xen's last steps after an action don't happen.
+//! * Code: of hooks, `mov $imm32,%eax; ret` and `xor %eax,%eax; ret` are understood, behind an ENDBR64 too. Others count
+//!   as returning 0, and as having done the action where they stand in for one.
+//! * Xen's own functions: few are known by name, and [`HostBuilder::symbol`] adds more. Patching an address where none is
+//!   changes nothing.
+//! * Memory: there is always enough but where [`On::fail`] orders `ENOMEM`.
+//! * The debug messages of releases before 4.13, and the exact words of most messages.
+//! * Arm, virtual machines and everything else that a Xen does.
 
+mod action;
+mod builder;
+mod bytes;
+mod caller;
+mod console;
+mod faults;
+mod host;
+mod image;
+mod list;
+mod loader;
+mod payload;
 mod payload_builder;
+mod release;
+mod request;
+#[cfg(test)]
+mod tests;
 
+use core::fmt;
+use core::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use builder::HostBuilder;
+pub use faults::{Call, Calls, On, Pace};
+pub use host::{Access, Support};
 pub use payload_builder::{Defect, Function, Hook, HookCode, PayloadBuilder, PayloadVersion};
+pub use release::Release;
+
+use crate::build_id::BuildId;
+use crate::errno::Errno;
+use crate::error::Action;
+use crate::flags::Flags;
+use crate::hypercall::{AllocationError, HypercallBuffer, Hypervisor, Sysctl, sealed};
+use crate::name::PayloadName;
+use crate::status::{State, Status};
+
+/// A host with a Xen of a chosen release. Clones are further ways to the same host.
+#[derive(Clone)]
+pub struct SimulatedXen(Arc<Shared>);
+
+struct Shared {
+    /// Held through each hypercall, as Xen serialises them.
+    host: Mutex<host::Host>,
+    faults: Mutex<faults::Faults>,
+    largest_buffer: Mutex<Option<usize>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A test that panics in a script leaves nothing half done that matters here.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SimulatedXen {
+    /// A host with this release, nothing loaded.
+    #[must_use]
+    pub fn new(release: Release) -> Self {
+        Self::builder(release).build()
+    }
+
+    /// A host with this release that differs from the usual.
+    pub fn builder(release: Release) -> HostBuilder {
+        HostBuilder::new(release)
+    }
+
+    fn from_host(host: host::Host) -> Self {
+        Self(Arc::new(Shared { host: Mutex::new(host), faults: Mutex::default(), largest_buffer: Mutex::default() }))
+    }
+
+    /// The host as it is now: work that is due is done.
+    fn host(&self) -> MutexGuard<'_, host::Host> {
+        let mut host = lock(&self.0.host);
+        host.tick();
+        host
+    }
+
+    /// The host, unless it is down.
+    fn running_host(&self) -> Result<MutexGuard<'_, host::Host>, Errno> {
+        let host = self.host();
+        if host.crashed.is_some() { Err(host::HOST_IS_DOWN) } else { Ok(host) }
+    }
+
+    fn faults(&self) -> MutexGuard<'_, faults::Faults> {
+        lock(&self.0.faults)
+    }
+
+    /// Its release.
+    #[must_use]
+    pub fn release(&self) -> Release {
+        self.host().release
+    }
+
+    /// Its build-id, if it has one.
+    #[must_use]
+    pub fn build_id(&self) -> Option<BuildId> {
+        self.host().build_id.as_ref().map(BuildId::new)
+    }
+
+    /// The names of all loaded payloads, in the order of their upload.
+    #[must_use]
+    pub fn loaded(&self) -> Vec<PayloadName> {
+        self.host().payloads.iter().filter_map(|payload| name_of(&payload.name)).collect()
+    }
+
+    /// The names of the applied payloads, from the bottom of the stack to its top.
+    #[must_use]
+    pub fn applied(&self) -> Vec<PayloadName> {
+        let host = self.host();
+        let applied = host.applied.iter().filter_map(|id| host.by_id(*id));
+        applied.filter_map(|payload| name_of(&payload.name)).collect()
+    }
+
+    /// The status of a payload, without a hypercall.
+    #[must_use]
+    pub fn status(&self, name: impl AsRef<[u8]>) -> Option<Status> {
+        let (state, rc) = self.host().get(name.as_ref()).ok()?;
+        Some(Status { state: if state == 2 { State::Applied } else { State::Checked }, rc })
+    }
+
+    /// How many hypercalls were made.
+    #[must_use]
+    pub fn calls(&self) -> Calls {
+        self.faults().calls.clone()
+    }
+
+    /// Why the host is down, if it is.
+    #[must_use]
+    pub fn crashed(&self) -> Option<String> {
+        self.host().crashed.clone()
+    }
+
+    /// What the console ring holds.
+    #[must_use]
+    pub fn console(&self) -> String {
+        let (text, _) = self.host().console.read(None, u32::MAX);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Prints a line on the console, as other parts of Xen do.
+    pub fn print(&self, line: &str) {
+        self.host().console.line(line);
+    }
+
+    /// Orders something to happen at hypercalls of this kind.
+    pub fn on(&self, call: Call) -> On<'_> {
+        On::new(self, call)
+    }
+
+    /// Forgets all that was ordered by [`on`](Self::on).
+    pub fn forget_orders(&self) {
+        self.faults().forget();
+    }
+
+    /// Sets how long actions take from now on.
+    pub fn set_pace(&self, pace: Pace) {
+        self.host().pace = pace;
+    }
+
+    /// Sets how long the CPUs take to come to rest (100 µs unless set). An action with a shorter timeout fails.
+    pub fn set_quiesce_time(&self, time: Duration) {
+        self.host().quiesce_time = time;
+    }
+
+    /// Has CPUs come or go: as long as they do no action can be scheduled (`EBUSY`, and the mark of an action under
+    /// way stays behind), and one that was scheduled before fails.
+    pub fn set_cpu_hotplug(&self, ongoing: bool) {
+        self.host().cpu_hotplug = ongoing;
+    }
+
+    /// Sets what the caller may do.
+    pub fn set_access(&self, access: Access) {
+        self.host().access = access;
+    }
+
+    /// Refuses memory for hypercalls beyond so many bytes a buffer.
+    pub fn limit_buffers(&self, largest: Option<usize>) {
+        *lock(&self.0.largest_buffer) = largest;
+    }
+
+    /// Finishes the action that is under way, whatever its pace.
+    pub fn finish_action(&self) {
+        self.host().finish();
+    }
+
+    /// Another toolstack uploads a payload. Neither counted nor subject to what was ordered.
+    ///
+    /// # Errors
+    /// Xen's answer.
+    pub fn other_upload(&self, name: impl AsRef<[u8]>, payload: &[u8]) -> Result<(), Errno> {
+        let mut host = self.running_host()?;
+        let outcome = host.upload(name.as_ref(), || Ok(payload.to_vec()));
+        host.settle(name.as_ref(), outcome).map(drop)
+    }
+
+    /// Another toolstack starts an action, which then takes its [`Pace`].
+    ///
+    /// # Errors
+    /// Xen's answer.
+    pub fn other_start(&self, name: impl AsRef<[u8]>, action: Action, flags: Flags) -> Result<(), Errno> {
+        let mut host = self.running_host()?;
+        let outcome = host.act(name.as_ref(), action::number(action), 0, flags.bits());
+        host.settle(name.as_ref(), outcome).map(drop)
+    }
+
+    /// Another toolstack starts an action and waits for its end.
+    ///
+    /// # Errors
+    /// Xen's answer, or how the action ended.
+    pub fn other_action(&self, name: impl AsRef<[u8]>, action: Action, flags: Flags) -> Result<(), Errno> {
+        self.other_start(&name, action, flags)?;
+        self.finish_action();
+        match self.status(name).map(|status| status.rc) {
+            None | Some(0) => Ok(()),
+            Some(rc) => Err(Errno::new(rc.wrapping_neg())),
+        }
+    }
+}
+
+/// A name as Xen keeps it, the empty one included.
+fn name_of(bytes: &[u8]) -> Option<PayloadName> {
+    PayloadName::from_xen(&[bytes, &[0]].concat())
+}
+
+impl sealed::Sealed for SimulatedXen {}
+
+impl Hypervisor for SimulatedXen {
+    fn sysctl(&self, call: &mut Sysctl<'_>) -> Result<u32, Errno> {
+        let address = call.address();
+        let block = call.memory(address, request::SIZE).and_then(|bytes| bytes.first_chunk().copied());
+        let block = block.ok_or(Errno::EFAULT)?;
+        let effects = self.faults().meet(request::sysctl_kind(&block));
+        effects.before.iter().for_each(|script| script(self));
+        let result = request::sysctl(&mut self.host(), address, block, call, &effects);
+        effects.after.iter().for_each(|script| script(self));
+        result
+    }
+
+    fn xen_version(&self, command: u32, argument: Option<&mut HypercallBuffer>) -> Result<u32, Errno> {
+        let effects = self.faults().meet(request::version_kind(command));
+        effects.before.iter().for_each(|script| script(self));
+        let mut argument = argument;
+        let result = request::xen_version(&mut self.host(), command, argument.as_mut(), &effects);
+        effects.after.iter().for_each(|script| script(self));
+        result
+    }
+
+    fn allocate(&self, len: usize) -> Result<HypercallBuffer, AllocationError> {
+        match *lock(&self.0.largest_buffer) {
+            Some(largest) if len > largest => Err(AllocationError { bytes: len, errno: Errno::ENOMEM }),
+            _ => HypercallBuffer::plain(len),
+        }
+    }
+}
+
+impl fmt::Debug for SimulatedXen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimulatedXen")
+            .field("release", &self.release())
+            .field("loaded", &self.loaded())
+            .field("applied", &self.applied())
+            .finish_non_exhaustive()
+    }
+}

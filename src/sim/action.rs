@@ -1,0 +1,296 @@
+//! ACTION: what is refused or skipped at once, and the work that is done later.
+
+use core::time::Duration;
+use std::time::Instant;
+
+use super::bytes::{until_nul, word};
+use super::faults::Pace;
+use super::host::Host;
+use super::payload::{Payload, Standing, Stop, refuse};
+use super::release::since;
+use crate::errno::Errno;
+use crate::error::Action;
+use crate::name::escaped;
+
+const NODEPS: u32 = 1;
+
+/// What a timeout of 0 stands for.
+const DEFAULT_TIMEOUT: Duration = Duration::from_millis(30);
+
+const EAGAIN: i32 = -Errno::EAGAIN.number();
+const EBUSY: i32 = -Errno::EBUSY.number();
+const EINVAL: i32 = -Errno::EINVAL.number();
+
+/// The numbers of the interface.
+const NUMBERS: [(u32, Action); 4] =
+    [(1, Action::Unload), (2, Action::Revert), (3, Action::Apply), (4, Action::Replace)];
+
+/// Which action a number stands for.
+pub(super) fn from_number(number: u32) -> Option<Action> {
+    NUMBERS.iter().find(|(known, _)| *known == number).map(|(_, action)| *action)
+}
+
+/// The number of an action.
+pub(super) fn number(action: Action) -> u32 {
+    NUMBERS.iter().find(|(_, known)| *known == action).map(|(number, _)| *number).unwrap_or_default()
+}
+
+/// The one action that a host can have under way.
+#[derive(Debug)]
+pub(super) struct Work {
+    payload: u64,
+    action: Action,
+    timeout: Duration,
+    until: Until,
+    /// The CPUs will not come to rest in time, whatever the timeout.
+    late: bool,
+}
+
+#[derive(Debug)]
+enum Until {
+    Polls(u32),
+    Time(Instant),
+    Told,
+}
+
+impl Host {
+    /// Time has passed: finishes the work that is due.
+    pub(super) fn tick(&mut self) {
+        if self.work.as_ref().is_some_and(|work| matches!(work.until, Until::Time(due) if due <= Instant::now())) {
+            self.finish();
+        }
+    }
+
+    /// Somebody looks at the payloads: work that takes a number of looks comes nearer to its end.
+    pub(super) fn poll(&mut self) {
+        match self.work.as_mut().map(|work| &mut work.until) {
+            Some(Until::Polls(0)) => self.finish(),
+            Some(Until::Polls(polls)) => *polls -= 1,
+            _ => {}
+        }
+    }
+
+    pub(super) fn act(&mut self, name: &[u8], command: u32, timeout: u32, flags: u32) -> Result<u32, Stop> {
+        let index = self.index(until_nul(name)).ok_or(Errno::ENOENT)?;
+        let Some(payload) = self.payloads.get(index) else { return Err(Errno::ENOENT.into()) };
+        let (id, applied) = (payload.id, payload.standing == Standing::Applied);
+        if self.work.as_ref().is_some_and(|work| work.payload == id) {
+            return Err(Errno::EBUSY.into());
+        }
+        match from_number(command) {
+            None => Err(Errno::EOPNOTSUPP.into()),
+            Some(Action::Unload) if applied => Err(Errno::EINVAL.into()),
+            Some(Action::Unload) => {
+                self.unload(index);
+                Ok(0)
+            }
+            // Asked for what is so already: no error, and nothing happens.
+            Some(Action::Revert) if !applied => Ok(0),
+            Some(Action::Apply | Action::Replace) if applied => Ok(0),
+            Some(Action::Revert) => self.revert(id, timeout),
+            Some(Action::Apply) => self.apply(id, timeout, flags & NODEPS != 0),
+            Some(Action::Replace) => self.replace(id, timeout),
+        }
+    }
+
+    fn unload(&mut self, index: usize) {
+        let payload = self.payloads.remove(index);
+        self.image.unload(payload.base);
+        self.list_version = self.list_version.wrapping_add(1);
+        // The CPU that waits for all others holds the lock that the patching needs, so that one runs out of time.
+        if self.release.has(since::UNLOAD_WAITS) {
+            if let Some(work) = &mut self.work {
+                work.late = true;
+            }
+        }
+    }
+
+    fn revert(&mut self, id: u64, timeout: u32) -> Result<u32, Stop> {
+        if self.applied.last() != Some(&id) {
+            return refuse(Errno::EBUSY, "not on top of the stack");
+        }
+        let veto = self.by_id(id).map(|payload| payload.hooks.before_revert).unwrap_or_default();
+        self.ask_then_schedule(id, veto, Action::Revert, timeout)
+    }
+
+    fn apply(&mut self, id: u64, timeout: u32, nodeps: bool) -> Result<u32, Stop> {
+        let guarded = self.release.has(since::REAPPLY_GUARDED);
+        if let Some(payload) = self.by_id_mut(id).filter(|payload| payload.reverted && !payload.safe_to_reapply) {
+            if guarded {
+                // Not the hypercall's result: only GET shows it.
+                payload.rc = EINVAL;
+                let name = payload.name.clone();
+                if self.release.has(since::REASONS_ON_CONSOLE) {
+                    self.log(&name, "can't be applied again: it may have changed its own data");
+                }
+                return Ok(0);
+            }
+        }
+        let payload = self.by_id(id).ok_or(Errno::ENOENT)?;
+        if !nodeps || !self.release.has(since::PACKED_LAYOUT) {
+            self.check_depends(payload, self.applied.last().copied())?;
+        }
+        if self.release.has(since::EXPECTATIONS) {
+            self.check_expectations(payload)?;
+        }
+        let veto = payload.hooks.before_apply;
+        self.ask_then_schedule(id, veto, Action::Apply, timeout)
+    }
+
+    fn replace(&mut self, id: u64, timeout: u32) -> Result<u32, Stop> {
+        let payload = self.by_id(id).ok_or(Errno::ENOENT)?;
+        self.check_depends(payload, None)?;
+        let applied = self.applied.iter().filter_map(|id| self.by_id(*id));
+        if applied.chain([payload]).any(|payload| payload.hooks.surround_actions()) {
+            return refuse(Errno::EOPNOTSUPP, "replace with hooks around actions");
+        }
+        self.schedule(id, Action::Replace, timeout)
+    }
+
+    /// Schedules the action unless the payload's own hook is against it.
+    fn ask_then_schedule(&mut self, id: u64, veto: u64, action: Action, timeout: u32) -> Result<u32, Stop> {
+        let rc = self.call_hook(veto).unwrap_or_default();
+        if rc == 0 {
+            return self.schedule(id, action, timeout);
+        }
+        if let Some(payload) = self.by_id_mut(id) {
+            payload.rc = rc;
+        }
+        let line = vec![format!("a hook is against {action}, rc {rc}")];
+        // A hook may return anything, and what is not negative is no error.
+        u32::try_from(rc).map_err(|_| Stop::Refused(Errno::new(rc.wrapping_neg()), line))
+    }
+
+    fn schedule(&mut self, id: u64, action: Action, timeout: u32) -> Result<u32, Stop> {
+        // Every release marks the payload first, and leaves the mark there when it then can't schedule.
+        if let Some(payload) = self.by_id_mut(id) {
+            payload.rc = EAGAIN;
+        }
+        if self.work.is_some() || self.cpu_hotplug {
+            return Err(Errno::EBUSY.into());
+        }
+        let timeout = if timeout == 0 { DEFAULT_TIMEOUT } else { Duration::from_nanos(timeout.into()) };
+        let until = match self.effects.pace.unwrap_or(self.pace) {
+            Pace::Polls(polls) => Until::Polls(polls),
+            Pace::Time(time) => Until::Time(Instant::now().checked_add(time).unwrap_or_else(Instant::now)),
+            Pace::Held => Until::Told,
+        };
+        let at_once = matches!(until, Until::Polls(0));
+        self.work = Some(Work { payload: id, action, timeout, until, late: self.effects.time_out });
+        if at_once {
+            self.finish();
+        }
+        Ok(0)
+    }
+
+    /// Does the work that is outstanding.
+    pub(super) fn finish(&mut self) {
+        let Some(work) = self.work.take() else { return };
+        let late = work.late || self.cpu_hotplug || self.quiesce_time > work.timeout;
+        let rc = if late {
+            EBUSY
+        } else {
+            match work.action {
+                Action::Apply => self.switch_on(work.payload),
+                Action::Revert => self.switch_off(work.payload),
+                Action::Replace => self.switch_over(work.payload),
+                // Never scheduled.
+                Action::Unload => 0,
+            }
+        };
+        let Some(payload) = self.by_id_mut(work.payload) else { return };
+        payload.rc = rc;
+        let name = payload.name.clone();
+        // The one line that has no colon behind the name.
+        let action = work.action.to_string().to_uppercase();
+        self.console.line(&format!("livepatch: {} finished {action} with rc={rc}", escaped(&name)));
+    }
+
+    fn switch_on(&mut self, id: u64) -> i32 {
+        let Some(hook) = self.by_id(id).map(|payload| payload.hooks.instead_of_apply) else { return EINVAL };
+        let rc = self.instead(id, hook);
+        let endbr_aware = self.release.has(since::ENDBR_AWARE);
+        let Self { payloads, image, applied, .. } = self;
+        if let Some(payload) = payloads.iter_mut().find(|payload| payload.id == id && rc == 0) {
+            payload.patch(image, endbr_aware);
+            payload.standing = Standing::Applied;
+            applied.push(id);
+        }
+        rc
+    }
+
+    fn switch_off(&mut self, id: u64) -> i32 {
+        let Some(hook) = self.by_id(id).map(|payload| payload.hooks.instead_of_revert) else { return EINVAL };
+        let rc = self.instead(id, hook);
+        let Self { payloads, image, applied, .. } = self;
+        if let Some(payload) = payloads.iter_mut().find(|payload| payload.id == id && rc == 0) {
+            payload.restore(image);
+            payload.standing = Standing::Checked;
+            payload.reverted = true;
+            applied.retain(|other| *other != id);
+        }
+        rc
+    }
+
+    fn switch_over(&mut self, id: u64) -> i32 {
+        while let Some(top) = self.applied.last().copied() {
+            let rc = self.switch_off(top);
+            if let Some(payload) = self.by_id_mut(top) {
+                payload.rc = rc;
+            }
+            if rc != 0 {
+                return EINVAL;
+            }
+        }
+        // Checked only now, when Xen is unpatched already.
+        let expected = match self.by_id(id) {
+            Some(payload) if self.release.has(since::EXPECTATIONS) => self.check_expectations(payload),
+            _ => Ok(()),
+        };
+        match expected {
+            Err(Stop::Refused(errno, _)) => -errno.number(),
+            _ => self.switch_on(id),
+        }
+    }
+
+    /// What a hook returns; nothing if there is none or its code isn't understood.
+    fn call_hook(&self, address: u64) -> Option<i32> {
+        if address == 0 { None } else { self.image.constant_returned(address) }
+    }
+
+    /// Runs a hook that does an action itself. One that reports success without having touched the functions makes
+    /// Xen panic; one that isn't understood is believed to have done its work.
+    fn instead(&mut self, id: u64, hook: u64) -> i32 {
+        let rc = self.call_hook(hook);
+        if rc == Some(0) {
+            let untouched = self.by_id(id).filter(|payload| !payload.functions.is_empty());
+            if let Some(name) = untouched.map(|payload| payload.name.clone()) {
+                self.crash(&name, "a hook reports success, but the functions are as they were");
+            }
+        }
+        rc.unwrap_or_default()
+    }
+
+    fn check_expectations(&self, payload: &Payload) -> Result<(), Stop> {
+        for function in &payload.functions {
+            let Some((head, data)) = function.expectation.split_first() else { continue };
+            if head & 1 == 0 {
+                continue;
+            }
+            let len = usize::from(head >> 1 & 0x1f);
+            if function.old_address == 0 {
+                return refuse(Errno::EFAULT, "expectation without an address");
+            }
+            if head >> 6 != 0 {
+                return refuse(Errno::EINVAL, "expectation with reserved bits");
+            }
+            if function.old_size < word(len) {
+                return refuse(Errno::ERANGE, "expectation longer than the function");
+            }
+            if self.image.read(function.old_address, u64::from(word(len))) != data.get(..len) {
+                return refuse(Errno::EINVAL, "expectation not met");
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+//! The console ring.
+
+use super::bytes::word;
+
+/// Xen's log: the last bytes of all that was ever written, at positions that count on and wrap at 32 bits.
+#[derive(Debug)]
+pub(super) struct Console {
+    /// What is kept, oldest first.
+    kept: std::collections::VecDeque<u8>,
+    size: usize,
+    /// The position after the last byte.
+    end: u32,
+}
+
+impl Console {
+    pub(super) fn new(size: usize) -> Self {
+        Self { kept: std::collections::VecDeque::new(), size: size.max(1), end: 0 }
+    }
+
+    /// Writes a line with the prefix of Xen's own.
+    pub(super) fn line(&mut self, text: &str) {
+        self.write(format!("(XEN) {text}\n").as_bytes());
+    }
+
+    /// Writes bytes as they are.
+    pub(super) fn write(&mut self, bytes: &[u8]) {
+        self.end = self.end.wrapping_add(word(bytes.len()));
+        self.kept.extend(bytes);
+        let excess = self.kept.len().saturating_sub(self.size);
+        self.kept.drain(..excess);
+    }
+
+    /// The bytes from `index` on, or from the oldest where that is no position behind it; at most `count`. With them
+    /// the position after the last.
+    pub(super) fn read(&self, index: Option<u32>, count: u32) -> (Vec<u8>, u32) {
+        let oldest = self.end.wrapping_sub(word(self.kept.len()));
+        let wanted = index.map_or(0, |index| index.wrapping_sub(oldest));
+        let skip = usize::try_from(wanted).ok().filter(|skip| *skip <= self.kept.len()).unwrap_or_default();
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let bytes: Vec<u8> = self.kept.iter().skip(skip).take(count).copied().collect();
+        let next = oldest.wrapping_add(word(skip.saturating_add(bytes.len())));
+        (bytes, next)
+    }
+
+    /// Forgets what lies before a position that [`read`](Self::read) gave.
+    pub(super) fn clear(&mut self, up_to: u32) {
+        let rest = usize::try_from(self.end.wrapping_sub(up_to)).unwrap_or_default();
+        let gone = self.kept.len().saturating_sub(rest);
+        self.kept.drain(..gone);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ring_keeps_the_newest_and_positions_go_on() {
+        let mut console = Console::new(8);
+        console.write(b"abcdef");
+        assert_eq!(console.read(None, 99), (b"abcdef".to_vec(), 6));
+        assert_eq!(console.read(Some(4), 1), (b"e".to_vec(), 5));
+        assert_eq!(console.read(Some(6), 99), (Vec::new(), 6));
+        console.write(b"ghij");
+        assert_eq!(console.read(Some(6), 99), (b"ghij".to_vec(), 10));
+        assert_eq!(console.read(Some(1), 99), (b"cdefghij".to_vec(), 10), "a position that is gone");
+        assert_eq!(console.read(Some(11), 99), (b"cdefghij".to_vec(), 10), "a position that never was");
+        console.clear(9);
+        assert_eq!(console.read(None, 99), (b"j".to_vec(), 10));
+    }
+
+    #[test]
+    fn positions_wrap() {
+        let mut console = Console { end: u32::MAX - 1, ..Console::new(8) };
+        console.write(b"abcd");
+        assert_eq!(console.read(None, 99), (b"abcd".to_vec(), 2));
+        assert_eq!(console.read(Some(u32::MAX), 99), (b"bcd".to_vec(), 2));
+        assert_eq!(console.read(Some(1), 99), (b"d".to_vec(), 2));
+    }
+}

@@ -1,0 +1,218 @@
+//! The state of the simulated host, and what GET, LIST, ACTION and UPLOAD find there.
+
+use core::time::Duration;
+
+use super::action::Work;
+use super::bytes::until_nul;
+use super::console::Console;
+use super::faults::{Effects, Pace};
+use super::image::{ENDBR64, Image, returning_string};
+use super::loader::{self, Surroundings};
+use super::payload::{Payload, Standing, Stop, refuse};
+use super::release::{Release, since};
+use crate::errno::Errno;
+use crate::name::escaped;
+
+/// What the caller may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Access {
+    /// A control domain that nothing is denied to.
+    #[default]
+    Privileged,
+    /// No control domain: `EPERM`, once the interface version is right.
+    NotPrivileged,
+    /// A control domain whose FLASK policy has no `livepatch_op`: `EACCES` for live patching, as for a wrong
+    /// interface version.
+    DeniedByFlask,
+}
+
+/// What this Xen was built with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Support {
+    /// Live patching.
+    #[default]
+    Full,
+    /// No live patching (`CONFIG_LIVEPATCH=n`): `ENOSYS` for a privileged caller at the right interface version.
+    NoLivepatch,
+    /// No sysctls at all (`CONFIG_SYSCTL=n`): `ENOSYS` at once.
+    NoSysctl,
+}
+
+/// What answers to a request that Xen would not have survived.
+pub(super) const HOST_IS_DOWN: Errno = Errno::EIO;
+
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) release: Release,
+    pub(super) build_id: Option<Vec<u8>>,
+    pub(super) image: Image,
+    /// In the order of their upload.
+    pub(super) payloads: Vec<Payload>,
+    /// The ids of those applied, in the order they were.
+    pub(super) applied: Vec<u64>,
+    pub(super) list_version: u32,
+    next_id: u64,
+    pub(super) work: Option<Work>,
+    pub(super) console: Console,
+    pub(super) access: Access,
+    pub(super) support: Support,
+    pub(super) pace: Pace,
+    pub(super) quiesce_time: Duration,
+    pub(super) cpu_hotplug: bool,
+    pub(super) crashed: Option<String>,
+    /// What was ordered for the hypercall that is being carried out.
+    pub(super) effects: Effects,
+}
+
+/// Symbols of Xen itself that payloads may refer to, besides those that the builder adds.
+const SYMBOLS: [&str; 12] = [
+    "do_xen_version",
+    "memcmp",
+    "memcpy",
+    "memset",
+    "panic",
+    "printk",
+    "snprintf",
+    "strcmp",
+    "strlen",
+    "xen_banner",
+    "xen_major_version",
+    "xen_minor_version",
+];
+
+/// The function whose patch is seen in `XENVER_extraversion`.
+const EXTRA_VERSION: &[u8] = b"xen_extra_version";
+
+impl Host {
+    pub(super) fn new(release: Release, build_id: Option<Vec<u8>>, extra_version: &str, console_size: usize) -> Self {
+        let mut image = Image::default();
+        let string = image.add_bytes(&[extra_version.as_bytes(), &[0]].concat());
+        let code = image.add_symbol(EXTRA_VERSION, &[0x90; 16]);
+        // Compilers came to begin every function so, before Xen from 4.17 on chose where it is needed.
+        let endbr = (Release::V4_14..Release::V4_17).contains(&release) && image.write(code, &ENDBR64).is_some();
+        let body = if endbr { code + 4 } else { code };
+        image.write(body, &returning_string(body, string));
+        for name in SYMBOLS {
+            image.add_symbol(name.as_bytes(), &[0x90; 32]);
+        }
+        Self {
+            release,
+            build_id,
+            image,
+            payloads: Vec::new(),
+            applied: Vec::new(),
+            list_version: 1,
+            next_id: 0,
+            work: None,
+            console: Console::new(console_size),
+            access: Access::default(),
+            support: Support::default(),
+            pace: Pace::default(),
+            quiesce_time: Duration::from_micros(100),
+            cpu_hotplug: false,
+            crashed: None,
+            effects: Effects::default(),
+        }
+    }
+
+    /// What `XENVER_extraversion` tells: at most 15 bytes.
+    pub(super) fn extra_version(&self) -> Vec<u8> {
+        let text = self.image.symbol(EXTRA_VERSION).and_then(|code| self.image.string_returned(code));
+        text.unwrap_or_default().iter().copied().take(15).collect()
+    }
+
+    pub(super) fn index(&self, name: &[u8]) -> Option<usize> {
+        self.payloads.iter().position(|payload| payload.name == name)
+    }
+
+    pub(super) fn by_id(&self, id: u64) -> Option<&Payload> {
+        self.payloads.iter().find(|payload| payload.id == id)
+    }
+
+    pub(super) fn by_id_mut(&mut self, id: u64) -> Option<&mut Payload> {
+        self.payloads.iter_mut().find(|payload| payload.id == id)
+    }
+
+    /// Loads a payload whose bytes `copy` fetches once it is clear that they are needed.
+    pub(super) fn upload(&mut self, name: &[u8], copy: impl FnOnce() -> Result<Vec<u8>, Errno>) -> Result<u32, Stop> {
+        let name = until_nul(name);
+        if self.index(name).is_some() {
+            return Err(Errno::EEXIST.into());
+        }
+        let file = copy()?;
+        let mut around = Surroundings {
+            release: self.release,
+            xen_build_id: self.build_id.as_deref(),
+            image: &mut self.image,
+            loaded: &self.payloads,
+        };
+        let payload = loader::load(&mut around, self.next_id, name, &file)?;
+        self.next_id = self.next_id.wrapping_add(1);
+        self.payloads.push(payload);
+        self.list_version = self.list_version.wrapping_add(1);
+        Ok(0)
+    }
+
+    /// State and result of a payload, as they go over the wire.
+    pub(super) fn get(&self, name: &[u8]) -> Result<(u32, i32), Stop> {
+        let payload = self.index(until_nul(name)).and_then(|index| self.payloads.get(index));
+        payload.map(status).ok_or_else(|| Errno::ENOENT.into())
+    }
+
+    /// Compares what a payload depends on with the top of the stack, or with Xen itself.
+    pub(super) fn check_depends(&self, payload: &Payload, top: Option<u64>) -> Result<(), Stop> {
+        let top = top.and_then(|id| self.by_id(id));
+        let (found, name) = match top {
+            Some(top) => (&top.build_id, escaped(&top.name)),
+            None => (self.build_id.as_ref().ok_or(Errno::ENODATA)?, "hypervisor".into()),
+        };
+        if *found == payload.depends {
+            return Ok(());
+        }
+        refuse(Errno::EINVAL, format!("check against {name} build-id failed"))
+    }
+
+    /// Turns the outcome of an operation into the hypercall's, and says on the console what there is to say.
+    pub(super) fn settle(&mut self, name: &[u8], outcome: Result<u32, Stop>) -> Result<u32, Errno> {
+        match outcome {
+            Ok(value) => Ok(value),
+            Err(Stop::Refused(errno, lines)) => {
+                if self.release.has(since::REASONS_ON_CONSOLE) {
+                    for line in &lines {
+                        self.log(name, line);
+                    }
+                }
+                Err(errno)
+            }
+            Err(Stop::Crashed(why)) => {
+                self.crash(name, &why);
+                Err(HOST_IS_DOWN)
+            }
+        }
+    }
+
+    /// A line about a payload. Indented ones continue the line before.
+    pub(super) fn log(&mut self, name: &[u8], line: &str) {
+        if line.starts_with(' ') {
+            self.console.line(line);
+        } else {
+            self.console.line(&format!("livepatch: {}: {line}", escaped(until_nul(name))));
+        }
+    }
+
+    pub(super) fn crash(&mut self, name: &[u8], why: &str) {
+        self.crashed = Some(format!("{}: {why}", escaped(until_nul(name))));
+        self.console.line(&format!("Panic: {}: {why}", escaped(until_nul(name))));
+    }
+}
+
+/// State and result, as they go over the wire.
+pub(super) fn status(payload: &Payload) -> (u32, i32) {
+    let state = match payload.standing {
+        Standing::Checked => 1,
+        Standing::Applied => 2,
+    };
+    (state, payload.rc)
+}

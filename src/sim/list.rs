@@ -1,0 +1,156 @@
+//! LIST: the rows, and how much of them fits.
+
+use super::caller::Caller;
+use super::host::{Host, status};
+use super::payload::Stop;
+use super::release::since;
+use crate::errno::Errno;
+use crate::sim::bytes::{length, put, word};
+
+const MAX_ROWS: u32 = 1024;
+/// Bytes from one name to the next before 4.14.
+const STRIDE: u64 = 128;
+
+/// A request, and where its rows go.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Request {
+    pub(super) start: u32,
+    pub(super) rows: u32,
+    pub(super) pad: u32,
+    /// Room for names and metadata; heeded from 4.21 on.
+    pub(super) room: [u32; 2],
+    pub(super) status: u64,
+    pub(super) name: u64,
+    pub(super) len: u64,
+    pub(super) metadata: u64,
+    pub(super) metadata_len: u64,
+}
+
+/// What goes back into the request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Answer {
+    pub(super) version: u32,
+    pub(super) remaining: u32,
+    /// Bytes of names and metadata.
+    pub(super) totals: [u32; 2],
+}
+
+/// Bytes that rows have taken so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    names: u64,
+    metadata: u64,
+}
+
+impl Host {
+    /// The result, and what is reported besides: nothing when the request is refused as a whole.
+    pub(super) fn list(&self, request: &Request, caller: &mut impl Caller) -> (Result<u32, Stop>, Option<Answer>) {
+        if let Err(errno) = self.check_list(request) {
+            return (Err(errno.into()), None);
+        }
+        let mut answer = Answer { version: self.list_version, ..Answer::default() };
+        let count = word(self.payloads.len());
+        if request.rows == 0 {
+            answer.remaining = count;
+            answer.totals = self.payloads.iter().fold([0, 0], |[names, metadata], payload| {
+                [names + word(payload.name.len()) + 1, metadata + word(payload.metadata.len())]
+            });
+            return (Ok(0), Some(answer));
+        }
+        let most = self.effects.rows.map_or(request.rows, |rows| rows.clamp(1, request.rows));
+        let (result, seen, taken) = self.rows(request, most, caller);
+        answer.remaining = count.saturating_sub(request.start.saturating_add(seen)).min(count);
+        answer.totals = [taken.names, taken.metadata].map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX));
+        (result.map_err(Stop::from), Some(answer))
+    }
+
+    fn check_list(&self, request: &Request) -> Result<(), Errno> {
+        if request.rows > MAX_ROWS {
+            return Err(Errno::E2BIG);
+        }
+        let other = if self.release.has(since::PACKED_LAYOUT) { request.metadata_len } else { request.name };
+        let outside = [request.status, request.len, other].iter().any(|handle| !in_guest(*handle));
+        let past_the_end = request.start >= word(self.payloads.len()) && !self.payloads.is_empty();
+        if request.pad != 0 || (request.rows != 0 && outside) || past_the_end {
+            return Err(Errno::EINVAL);
+        }
+        Ok(())
+    }
+
+    /// Delivers rows. Gives the result, how many payloads were looked at, and the bytes they took.
+    fn rows(&self, request: &Request, most: u32, caller: &mut impl Caller) -> (Result<u32, Errno>, u32, Taken) {
+        let told = self.release.has(since::LIST_ROOM_TOLD);
+        let (mut row, mut taken) = (0, Taken::default());
+        let start = usize::try_from(request.start).unwrap_or(usize::MAX);
+        for payload in self.payloads.iter().skip(start) {
+            let name = [&payload.name, &[0][..]].concat();
+            let after =
+                Taken { names: taken.names + length(&name), metadata: taken.metadata + length(&payload.metadata) };
+            let [names, metadata] = request.room.map(u64::from);
+            let written = if told && (after.names > names || after.metadata > metadata) {
+                Err(Errno::ENOBUFS)
+            } else if self.release.has(since::PACKED_LAYOUT) {
+                packed(request, row, taken, &name, &payload.metadata, status(payload), caller)
+            } else {
+                strided(request, row, &name, status(payload), caller)
+            };
+            if let Err(errno) = written {
+                // The row counts as seen, and before 4.21 its bytes as delivered.
+                return (Err(errno), row + 1, if told { taken } else { after });
+            }
+            taken = after;
+            row += 1;
+            if row >= most {
+                break;
+            }
+        }
+        (Ok(row), row, taken)
+    }
+}
+
+fn strided(
+    request: &Request,
+    row: u32,
+    name: &[u8],
+    status: (u32, i32),
+    caller: &mut impl Caller,
+) -> Result<(), Errno> {
+    let at = u64::from(row);
+    caller.write(request.name.wrapping_add(at * STRIDE), name)?;
+    caller.write(request.len.wrapping_add(at * 4), &word(name.len()).to_le_bytes())?;
+    caller.write(request.status.wrapping_add(at * 8), &status_bytes(status))
+}
+
+fn packed(
+    request: &Request,
+    row: u32,
+    taken: Taken,
+    name: &[u8],
+    metadata: &[u8],
+    status: (u32, i32),
+    caller: &mut impl Caller,
+) -> Result<(), Errno> {
+    let at = u64::from(row);
+    let name_at = request.name.wrapping_add(taken.names);
+    let metadata_at = request.metadata.wrapping_add(taken.metadata);
+    if !in_guest(name_at) || !in_guest(metadata_at) {
+        return Err(Errno::EINVAL);
+    }
+    caller.write(name_at, name)?;
+    caller.write(request.len.wrapping_add(at * 4), &word(name.len()).to_le_bytes())?;
+    caller.write(request.status.wrapping_add(at * 8), &status_bytes(status))?;
+    caller.write(metadata_at, metadata)?;
+    caller.write(request.metadata_len.wrapping_add(at * 4), &word(metadata.len()).to_le_bytes())
+}
+
+fn status_bytes((state, rc): (u32, i32)) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    put(&mut bytes, 0, &state.to_le_bytes());
+    put(&mut bytes, 4, &rc.to_le_bytes());
+    bytes
+}
+
+/// Whether an address may be a guest's at all: neither Xen's nor in between.
+pub(super) fn in_guest(address: u64) -> bool {
+    !(1 << 47..0xffff_8800_0000_0000).contains(&address)
+}

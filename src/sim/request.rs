@@ -1,0 +1,315 @@
+//! Hypercalls decoded byte by byte.
+//!
+//! The offsets are written down here from Xen's interface, on purpose without the bindings that the client encodes
+//! with: a wrong binding must not be right on both sides.
+
+use super::action;
+use super::bytes::{put, u16_at, u32_at, u64_at};
+use super::caller::Caller;
+use super::faults::{Call, Effects};
+use super::host::{Access, HOST_IS_DOWN, Host, Support};
+use super::list::{self, in_guest};
+use super::loader::MAX_SIZE;
+use super::release::since;
+use crate::errno::Errno;
+use crate::error::Action;
+
+/// Bytes of a sysctl.
+pub(super) const SIZE: usize = 136;
+
+const COMMAND: usize = 0;
+const INTERFACE_VERSION: usize = 4;
+
+const READ_CONSOLE: u32 = 1;
+const LIVEPATCH: u32 = 27;
+
+/// Of `readconsole`.
+mod console {
+    pub(super) const CLEAR: usize = 8;
+    pub(super) const INCREMENTAL: usize = 9;
+    pub(super) const INDEX: usize = 12;
+    pub(super) const BUFFER: usize = 16;
+    pub(super) const COUNT: usize = 24;
+}
+
+/// Of `livepatch_op`.
+mod livepatch {
+    pub(super) const COMMAND: usize = 8;
+    pub(super) const FLAGS: usize = 12;
+    pub(super) const UPLOAD: u32 = 0;
+    pub(super) const GET: u32 = 1;
+    pub(super) const LIST: u32 = 2;
+    pub(super) const ACTION: u32 = 3;
+    /// Of UPLOAD, GET and ACTION.
+    pub(super) const NAME: usize = 16;
+    pub(super) const NAME_SIZE: usize = 24;
+    pub(super) const NAME_PAD: [usize; 3] = [26, 28, 30];
+    pub(super) const UPLOAD_SIZE: usize = 32;
+    pub(super) const UPLOAD_PAYLOAD: usize = 40;
+    pub(super) const GET_STATE: usize = 32;
+    pub(super) const GET_RC: usize = 36;
+    pub(super) const ACTION_COMMAND: usize = 32;
+    pub(super) const ACTION_TIMEOUT: usize = 36;
+    /// From 4.14 on.
+    pub(super) const ACTION_FLAGS: usize = 40;
+    pub(super) const ACTION_PAD: usize = 44;
+    pub(super) const LIST_VERSION: usize = 16;
+    pub(super) const LIST_START: usize = 20;
+    pub(super) const LIST_ROWS: usize = 24;
+    pub(super) const LIST_PAD: usize = 28;
+    /// From 4.14 on: bytes of names and of metadata.
+    pub(super) const LIST_TOTALS: [usize; 2] = [32, 36];
+    /// Before 4.14: status, name, len.
+    pub(super) const STRIDED_HANDLES: [usize; 3] = [32, 40, 48];
+    /// From 4.14 on: status, name, len, metadata, length of metadata.
+    pub(super) const PACKED_HANDLES: [usize; 5] = [40, 48, 56, 64, 72];
+}
+
+const FORCE: u32 = 1;
+const MAX_NAME: u16 = 128;
+
+const XENVER_VERSION: u32 = 0;
+const XENVER_EXTRAVERSION: u32 = 1;
+const XENVER_BUILD_ID: u32 = 10;
+
+type Block = [u8; SIZE];
+
+/// A word of the request; all offsets lie inside.
+fn word(block: &Block, offset: usize) -> u32 {
+    u32_at(block, offset).unwrap_or_default()
+}
+
+fn long(block: &Block, offset: usize) -> u64 {
+    u64_at(block, offset).unwrap_or_default()
+}
+
+/// What is asked for, whether or not it is granted.
+pub(super) fn sysctl_kind(block: &Block) -> Call {
+    match (word(block, COMMAND), word(block, livepatch::COMMAND)) {
+        (READ_CONSOLE, _) => Call::Console,
+        (LIVEPATCH, livepatch::UPLOAD) => Call::Upload,
+        (LIVEPATCH, livepatch::GET) => Call::Get,
+        (LIVEPATCH, livepatch::LIST) => Call::List,
+        (LIVEPATCH, livepatch::ACTION) => match action::from_number(word(block, livepatch::ACTION_COMMAND)) {
+            Some(Action::Apply) => Call::Apply,
+            Some(Action::Revert) => Call::Revert,
+            Some(Action::Replace) => Call::Replace,
+            Some(Action::Unload) => Call::Unload,
+            None => Call::OtherAction,
+        },
+        _ => Call::Other,
+    }
+}
+
+pub(super) fn version_kind(command: u32) -> Call {
+    match command {
+        XENVER_VERSION => Call::Version,
+        XENVER_EXTRAVERSION => Call::ExtraVersion,
+        XENVER_BUILD_ID => Call::BuildId,
+        _ => Call::Other,
+    }
+}
+
+/// Carries out a sysctl whose 136 bytes were read from `address`.
+pub(super) fn sysctl(
+    host: &mut Host,
+    address: u64,
+    mut block: Block,
+    caller: &mut impl Caller,
+    effects: &Effects,
+) -> Result<u32, Errno> {
+    if host.crashed.is_some() {
+        return Err(HOST_IS_DOWN);
+    }
+    if let Some(errno) = effects.fail {
+        return Err(errno);
+    }
+    if host.support == Support::NoSysctl {
+        return Err(Errno::ENOSYS);
+    }
+    if word(&block, INTERFACE_VERSION) != host.release.interface_version() {
+        return Err(Errno::EACCES);
+    }
+    let command = word(&block, COMMAND);
+    match host.access {
+        Access::NotPrivileged => return Err(Errno::EPERM),
+        Access::DeniedByFlask if command == LIVEPATCH => return Err(Errno::EACCES),
+        _ => {}
+    }
+    let result = match command {
+        LIVEPATCH if host.support == Support::NoLivepatch => Err(Errno::ENOSYS),
+        LIVEPATCH => {
+            host.effects = effects.clone();
+            let result = operation(host, &mut block, caller);
+            host.effects = Effects::default();
+            result
+        }
+        READ_CONSOLE => read_console(host, &mut block, caller),
+        _ => Err(Errno::ENOSYS),
+    };
+    if host.crashed.is_some() {
+        return Err(HOST_IS_DOWN);
+    }
+    if matches!(result, Err(Errno::ENOSYS | Errno::EOPNOTSUPP)) {
+        return result;
+    }
+    if effects.fault_after {
+        return Err(Errno::EFAULT);
+    }
+    caller.write(address, &block)?;
+    result
+}
+
+fn operation(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Result<u32, Errno> {
+    let flags = word(block, livepatch::FLAGS);
+    // Bits that nobody knows pass together with the one that is known.
+    let refused = if host.release.has(since::REQUEST_FLAGS) { flags & FORCE == 0 && flags != 0 } else { flags != 0 };
+    if refused {
+        return Err(Errno::EINVAL);
+    }
+    match word(block, livepatch::COMMAND) {
+        livepatch::UPLOAD => upload(host, block, caller),
+        livepatch::GET => get(host, block, caller),
+        livepatch::LIST => list(host, block, caller),
+        livepatch::ACTION => act(host, block, caller),
+        _ => Err(Errno::EOPNOTSUPP),
+    }
+}
+
+/// The name, with its NUL.
+fn name(block: &Block, caller: &mut impl Caller) -> Result<Vec<u8>, Errno> {
+    let half = |offset| u16_at(block, offset).unwrap_or_default();
+    let size = half(livepatch::NAME_SIZE);
+    if size == 0 || size > MAX_NAME || livepatch::NAME_PAD.iter().any(|offset| half(*offset) != 0) {
+        return Err(Errno::EINVAL);
+    }
+    let name = caller.read(long(block, livepatch::NAME), size.into())?;
+    if name.last() == Some(&0) { Ok(name) } else { Err(Errno::EINVAL) }
+}
+
+fn upload(host: &mut Host, block: &Block, caller: &mut impl Caller) -> Result<u32, Errno> {
+    // Here alone a name that can't be read is as wrong as any other.
+    let name = name(block, caller).map_err(|_| Errno::EINVAL)?;
+    let (size, payload) = (long(block, livepatch::UPLOAD_SIZE), long(block, livepatch::UPLOAD_PAYLOAD));
+    if size == 0 || size > MAX_SIZE {
+        return Err(Errno::EINVAL);
+    }
+    if !in_guest(payload) {
+        return Err(Errno::EFAULT);
+    }
+    let outcome = host.upload(&name, || caller.read(payload, usize::try_from(size).unwrap_or(usize::MAX)));
+    host.settle(&name, outcome)
+}
+
+fn get(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Result<u32, Errno> {
+    host.poll();
+    let name = name(block, caller)?;
+    let outcome = host.get(&name);
+    if let Ok((state, rc)) = outcome {
+        put(block, livepatch::GET_STATE, &state.to_le_bytes());
+        put(block, livepatch::GET_RC, &rc.to_le_bytes());
+    }
+    host.settle(&name, outcome.map(|_| 0))
+}
+
+fn list(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Result<u32, Errno> {
+    host.poll();
+    let packed = host.release.has(since::PACKED_LAYOUT);
+    let mut request = list::Request {
+        start: word(block, livepatch::LIST_START),
+        rows: word(block, livepatch::LIST_ROWS),
+        pad: word(block, livepatch::LIST_PAD),
+        ..list::Request::default()
+    };
+    if packed {
+        request.room = livepatch::LIST_TOTALS.map(|offset| word(block, offset));
+        [request.status, request.name, request.len, request.metadata, request.metadata_len] =
+            livepatch::PACKED_HANDLES.map(|offset| long(block, offset));
+    } else {
+        [request.status, request.name, request.len] = livepatch::STRIDED_HANDLES.map(|offset| long(block, offset));
+    }
+    let (outcome, answer) = host.list(&request, caller);
+    if let Some(answer) = answer {
+        put(block, livepatch::LIST_VERSION, &answer.version.to_le_bytes());
+        put(block, livepatch::LIST_ROWS, &answer.remaining.to_le_bytes());
+        for (offset, total) in livepatch::LIST_TOTALS.into_iter().zip(answer.totals).filter(|_| packed) {
+            put(block, offset, &total.to_le_bytes());
+        }
+    }
+    host.settle(&[], outcome)
+}
+
+fn act(host: &mut Host, block: &Block, caller: &mut impl Caller) -> Result<u32, Errno> {
+    host.poll();
+    let packed = host.release.has(since::PACKED_LAYOUT);
+    if packed && word(block, livepatch::ACTION_PAD) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let name = name(block, caller)?;
+    let flags = if packed { word(block, livepatch::ACTION_FLAGS) } else { 0 };
+    let command = word(block, livepatch::ACTION_COMMAND);
+    let outcome = host.act(&name, command, word(block, livepatch::ACTION_TIMEOUT), flags);
+    host.settle(&name, outcome)
+}
+
+fn read_console(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Result<u32, Errno> {
+    let byte = |offset| block.get(offset).is_some_and(|byte: &u8| *byte != 0);
+    let (clear, incremental) = (byte(console::CLEAR), byte(console::INCREMENTAL));
+    let index = incremental.then(|| word(block, console::INDEX));
+    let (text, next) = host.console.read(index, word(block, console::COUNT));
+    caller.write(long(block, console::BUFFER), &text)?;
+    if clear {
+        host.console.clear(next);
+    }
+    put(block, console::INDEX, &next.to_le_bytes());
+    put(block, console::COUNT, &super::bytes::word(text.len()).to_le_bytes());
+    Ok(0)
+}
+
+/// Carries out an `xen_version` call.
+pub(super) fn xen_version(
+    host: &mut Host,
+    command: u32,
+    argument: Option<&mut impl Caller>,
+    effects: &Effects,
+) -> Result<u32, Errno> {
+    if host.crashed.is_some() {
+        return Err(HOST_IS_DOWN);
+    }
+    if let Some(errno) = effects.fail {
+        return Err(errno);
+    }
+    let result = match command {
+        XENVER_VERSION => Ok(4 << 16 | u32::from(host.release.minor())),
+        XENVER_EXTRAVERSION => {
+            let mut text = [0; 16];
+            put(&mut text, 0, &host.extra_version());
+            argument.ok_or(Errno::EFAULT)?.write(0, &text).map(|()| 0)
+        }
+        XENVER_BUILD_ID => build_id(host, argument),
+        _ => Err(Errno::ENOSYS),
+    };
+    if effects.fault_after && result.is_ok() { Err(Errno::EFAULT) } else { result }
+}
+
+fn build_id(host: &Host, argument: Option<&mut impl Caller>) -> Result<u32, Errno> {
+    if host.access == Access::NotPrivileged {
+        return Err(Errno::EPERM);
+    }
+    let varbuf = host.release.has(since::BUILD_ID_AS_VARBUF);
+    let id = host.build_id.as_deref().ok_or(Errno::ENODATA);
+    if varbuf && id.is_err() {
+        return Err(Errno::ENODATA);
+    }
+    if let Some(argument) = argument {
+        let room = u32_at(&argument.read(0, 4)?, 0).unwrap_or_default();
+        if room == 0 && !varbuf {
+            return Err(Errno::EINVAL);
+        }
+        if super::bytes::word(id?.len()) > room {
+            return Err(Errno::ENOBUFS);
+        }
+        argument.write(4, id?)?;
+    }
+    id.map(|id| super::bytes::word(id.len()))
+}

@@ -1,0 +1,84 @@
+//! Bytes that make no sense get an answer, not a panic.
+
+use super::*;
+
+/// Marsaglia's xorshift, so that what fails once fails again.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % u64::try_from(end).unwrap()).unwrap()
+    }
+
+    fn byte(&mut self) -> u8 {
+        // Ends of the range are where things break.
+        match self.next() % 4 {
+            0 => 0,
+            1 => 0xff,
+            _ => self.next().to_le_bytes()[0],
+        }
+    }
+}
+
+#[test]
+fn damaged_payloads_are_judged() {
+    let mut random = Random(1);
+    for release in [Release::V4_7, Release::V4_9, Release::V4_14, Release::V4_17, Release::V4_22] {
+        let good = builder(&SimulatedXen::new(release), "p")
+            .hook(Hook::Revert, HookCode::returns(-1))
+            .metadata("k", Some("v"))
+            .section(".ex_table", vec![0; 16])
+            .build();
+        let mut loaded = 0;
+        for _ in 0..3000 {
+            let xen = SimulatedXen::new(release);
+            let mut file = good.clone();
+            for _ in 0..=random.below(4) {
+                let at = random.below(file.len());
+                file[at] = random.byte();
+            }
+            file.truncate(if random.below(8) == 0 { random.below(file.len()) } else { file.len() });
+            if xen.other_upload("p", &file).is_ok() {
+                loaded += 1;
+                let _ = (xen.other_action("p", Action::Apply, Flags::NODEPS), extra_version_or_crash(&xen));
+                let _ = (xen.other_action("p", Action::Revert, Flags::empty()), extra_version_or_crash(&xen));
+            }
+        }
+        assert!((300..2700).contains(&loaded), "{release}: {loaded} of 3000 load all the same");
+    }
+}
+
+fn extra_version_or_crash(xen: &SimulatedXen) -> Result<u32, Errno> {
+    xen.xen_version(1, Some(&mut xen.allocate(16).unwrap()))
+}
+
+#[test]
+fn random_requests_are_answered() {
+    let mut random = Random(2);
+    for release in Release::ALL {
+        let xen = SimulatedXen::new(release);
+        stack(&xen, &["a", "b"]);
+        for _ in 0..2000 {
+            let operation = u32::from(random.byte() % 5);
+            let mut request = Request::livepatch(&xen, operation).name("a");
+            for _ in 0..random.below(12) {
+                let at = 12 + random.below(124);
+                let byte = random.byte();
+                request = request.bytes(at, &[byte]);
+            }
+            if random.below(2) == 0 {
+                let (from, to) = (16 + 4 * random.below(30), request.block.address());
+                request = request.long(from, to);
+            }
+            let _ = request.send(&xen);
+        }
+        assert_eq!(xen.crashed(), None, "no request alone does harm");
+    }
+}
