@@ -5,6 +5,11 @@
 //!
 //! With feature `sim` comes what tests need instead of a real Xen.
 
+#![cfg_attr(
+    test,
+    allow(clippy::as_conversions, clippy::too_many_lines, reason = "tests convert what they know, and list cases")
+)]
+
 mod build_id;
 mod client;
 mod errno;

@@ -57,7 +57,7 @@ fn a_directory_cannot_be_opened_for_writing() {
 fn no_permission() {
     let file = std::env::temp_dir().join(format!("xen-livepatch-no-permission-{}", std::process::id()));
     std::fs::write(&file, "").unwrap();
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o000)).unwrap();
     // Root may open that all the same, but not what the kernel itself keeps read-only.
     let candidates = [file.as_path(), "/proc/sys/kernel/ostype".as_ref(), "/sys/kernel/uevent_seqnum".as_ref()];
     let denied = |path: &&Path| {

@@ -242,9 +242,10 @@ mod tests {
         let mut byte = [0_u8];
         let local = &mut [std::io::IoSliceMut::new(&mut byte)];
         let remote = libc::iovec { iov_base: address as *mut c_void, iov_len: 1 };
+        // SAFETY: getpid touches no memory.
+        let this = unsafe { libc::getpid() };
         // SAFETY: one byte is read into `byte` through descriptors that live through the call; a bad address is an error.
-        let read =
-            unsafe { libc::process_vm_readv(libc::getpid(), local.as_mut_ptr().cast(), 1, &raw const remote, 1, 0) };
+        let read = unsafe { libc::process_vm_readv(this, local.as_mut_ptr().cast(), 1, &raw const remote, 1, 0) };
         read == 1
     }
 

@@ -39,7 +39,7 @@ fn work(client: &LivepatchClient, who: &str, xen: &BuildId) -> usize {
                 Ok(()) => break,
                 // Someone came after me, and will leave before me.
                 Err(error) if matches!(error.kind(), ErrorKind::NotOnTop { .. }) => {
-                    thread::sleep(Duration::from_millis(1))
+                    thread::sleep(Duration::from_millis(1));
                 }
                 Err(error) => panic!("{error:?}"),
             }
