@@ -57,6 +57,12 @@ impl LivepatchClient {
     ///
     /// # Xen
     /// Any from 4.7 to 4.22. Asks `XENVER_version`, then LIST with `nr` = 0, which changes nothing.
+    ///
+    /// ```no_run
+    /// # use xen_livepatch::*;
+    /// let client = LivepatchClient::open()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     #[doc(alias = "xc_interface_open")]
     pub fn open() -> Result<Self> {
         Self::builder().open()
@@ -66,6 +72,12 @@ impl LivepatchClient {
     ///
     /// # Errors
     /// As [`open`](Self::open).
+    ///
+    /// ```no_run
+    /// # use xen_livepatch::*;
+    /// let client = LivepatchClient::open_at("/dev/xen/privcmd")?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn open_at(path: impl AsRef<Path>) -> Result<Self> {
         Self::builder().open_at(path)
     }
@@ -74,6 +86,15 @@ impl LivepatchClient {
     ///
     /// # Errors
     /// As [`open`](Self::open).
+    ///
+    /// ```no_run
+    /// # use xen_livepatch::*;
+    /// use std::fs::File;
+    ///
+    /// let device = File::options().read(true).write(true).open("/dev/xen/privcmd").unwrap();
+    /// let client = LivepatchClient::from_fd(device.into())?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn from_fd(device: OwnedFd) -> Result<Self> {
         Self::builder().from_fd(device)
     }
@@ -82,11 +103,29 @@ impl LivepatchClient {
     ///
     /// # Errors
     /// As [`open`](Self::open).
+    ///
+    /// ```
+    /// # use xen_livepatch::*;
+    /// use xen_livepatch::sim::{Release, SimulatedXen};
+    ///
+    /// let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_14))?;
+    /// assert_eq!(client.xen_version()?.release(), (4, 14));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn connect(hypervisor: impl Hypervisor + 'static) -> Result<Self> {
         Self::builder().connect(hypervisor)
     }
 
     /// A builder, to set deadlines, timeouts and the settle time for all actions.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Release, SimulatedXen}, *};
+    /// use std::time::Duration;
+    ///
+    /// let hurried = ActionOptions::new().deadline(Duration::from_secs(5));
+    /// let client = LivepatchClient::builder().action_defaults(hurried).connect(SimulatedXen::new(Release::V4_20))?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn builder() -> ClientBuilder {
         ClientBuilder::default()
     }
@@ -101,6 +140,16 @@ impl LivepatchClient {
     ///
     /// # Xen
     /// From 4.14 on Xen compares the payload's `.livepatch.xen_depends` with its own build-id.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let fix = PayloadName::new("fix")?;
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// client.upload(&fix, &payload.build())?;
+    /// assert_eq!(client.status(&fix)?.state, State::Checked);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[doc(alias = "xc_livepatch_upload")]
     pub fn upload(&self, name: &PayloadName, payload: &[u8]) -> Result<()> {
         self.upload_with(name, payload, UploadOptions::new())
@@ -110,6 +159,15 @@ impl LivepatchClient {
     ///
     /// # Errors
     /// As [`upload`](Self::upload), and [`UnsupportedForce`](ErrorKind::UnsupportedForce) where this Xen does not understand FORCE.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let fix = PayloadName::new("fix")?;
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// client.upload_with(&fix, &payload.build(), UploadOptions::new().force())?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn upload_with(&self, name: &PayloadName, payload: &[u8], options: UploadOptions) -> Result<()> {
         self.watched(Operation::Upload, name, |watch| uploading::bytes(&self.channel, watch, name, payload, options))
     }
@@ -118,6 +176,19 @@ impl LivepatchClient {
     ///
     /// # Errors
     /// As [`upload`](Self::upload), and [`File`](ErrorKind::File) where it can't be read or changes meanwhile.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let fix = PayloadName::new("fix")?;
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # let file = std::env::temp_dir().join(format!("upload-file-{}", std::process::id()));
+    /// # std::fs::write(&file, payload.build()).unwrap();
+    /// client.upload_file(&fix, &file)?;
+    /// assert!(client.upload_file(&fix, "/no/such/file").is_err());
+    /// # std::fs::remove_file(&file).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn upload_file(&self, name: &PayloadName, path: impl AsRef<Path>) -> Result<()> {
         self.upload_file_with(name, path, UploadOptions::new())
     }
@@ -126,6 +197,14 @@ impl LivepatchClient {
     ///
     /// # Errors
     /// As [`upload_file`](Self::upload_file) and [`upload_with`](Self::upload_with).
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// let error = client.upload_file_with(&"fix".parse()?, "/no/such/file", UploadOptions::new().force()).unwrap_err();
+    /// assert!(matches!(error.kind(), ErrorKind::File { .. }));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn upload_file_with(&self, name: &PayloadName, path: impl AsRef<Path>, options: UploadOptions) -> Result<()> {
         let path = path.as_ref();
         self.watched(Operation::Upload, name, |watch| uploading::file(&self.channel, watch, name, path, options))
@@ -147,6 +226,17 @@ impl LivepatchClient {
     ///
     /// # Xen
     /// `NODEPS` is from 4.14 on; on an older Xen it is an error, as Xen would not look at it.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let fix = PayloadName::new("fix")?;
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// client.upload(&fix, &payload.build())?;
+    /// client.apply(&fix, Flags::empty())?;
+    /// assert_eq!(client.xen_version()?.extra, "-fix");
+    /// # Ok::<(), Error>(())
+    /// ```
     #[doc(alias = "xc_livepatch_apply")]
     pub fn apply(&self, name: &PayloadName, flags: Flags) -> Result<()> {
         self.act_with(Action::Apply, name, flags, ActionOptions::new())
@@ -161,6 +251,19 @@ impl LivepatchClient {
     ///
     /// # Xen
     /// No release has a flag for this.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let fix = PayloadName::new("fix")?;
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # client.upload(&fix, &payload.build())?;
+    /// client.apply(&fix, Flags::empty())?;
+    /// client.revert(&fix, Flags::empty())?;
+    /// let error = client.revert(&fix, Flags::empty()).unwrap_err();
+    /// assert!(matches!(error.kind(), ErrorKind::WrongState { .. }));
+    /// # Ok::<(), Error>(())
+    /// ```
     #[doc(alias = "xc_livepatch_revert")]
     pub fn revert(&self, name: &PayloadName, flags: Flags) -> Result<()> {
         self.act_with(Action::Revert, name, flags, ActionOptions::new())
@@ -177,6 +280,21 @@ impl LivepatchClient {
     ///
     /// # Xen
     /// No release has a flag for this; `NODEPS` means nothing here.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let fix = PayloadName::new("fix")?;
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # let old = PayloadName::new("old")?;
+    /// # client.upload(&old, &PayloadBuilder::named("old", &client.build_id()?).function(Function::returning("xen_extra_version", "-old")).build())?;
+    /// # client.upload(&fix, &payload.build())?;
+    /// client.apply(&old, Flags::empty())?;
+    /// client.replace(&fix, Flags::empty())?;
+    /// assert_eq!(client.status(&old)?.state, State::Checked);
+    /// client.unload(&old, Flags::empty())?;
+    /// # Ok::<(), Error>(())
+    /// ```
     #[doc(alias = "xc_livepatch_replace")]
     pub fn replace(&self, name: &PayloadName, flags: Flags) -> Result<()> {
         self.act_with(Action::Replace, name, flags, ActionOptions::new())
@@ -190,6 +308,17 @@ impl LivepatchClient {
     ///
     /// # Xen
     /// No release has a flag for this, nor counts who uses the payload's symbols.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let fix = PayloadName::new("fix")?;
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # client.upload(&fix, &payload.build())?;
+    /// client.unload(&fix, Flags::empty())?;
+    /// assert_eq!(client.status(&fix).unwrap_err().kind(), &ErrorKind::NoSuchPayload);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[doc(alias = "xc_livepatch_unload")]
     pub fn unload(&self, name: &PayloadName, flags: Flags) -> Result<()> {
         self.act_with(Action::Unload, name, flags, ActionOptions::new())
@@ -199,6 +328,19 @@ impl LivepatchClient {
     ///
     /// # Errors
     /// Those of the action.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let fix = PayloadName::new("fix")?;
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # client.upload(&fix, &payload.build())?;
+    /// use std::time::Duration;
+    ///
+    /// let longer = ActionOptions::new().quiesce_timeout(QuiesceTimeout::new(Duration::from_millis(200))?).quiesce_retries(2);
+    /// client.act_with(Action::Apply, &fix, Flags::empty(), longer)?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn act_with(&self, action: Action, name: &PayloadName, flags: Flags, options: ActionOptions) -> Result<()> {
         let attempt = action::Attempt::new(self, action, name, flags, options.or(self.defaults));
         self.watched(Operation::Action(action), name, |watch| attempt.run(watch))
@@ -208,6 +350,17 @@ impl LivepatchClient {
     ///
     /// # Errors
     /// [`NoSuchPayload`](ErrorKind::NoSuchPayload) (`ENOENT`).
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let fix = PayloadName::new("fix")?;
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # client.upload(&fix, &payload.build())?;
+    /// let status = client.status(&fix)?;
+    /// assert_eq!((status.state, status.rc), (State::Checked, 0));
+    /// # Ok::<(), Error>(())
+    /// ```
     #[doc(alias = "xc_livepatch_get")]
     pub fn status(&self, name: &PayloadName) -> Result<Status> {
         self.get(name).map_err(|error| error.general().during(Operation::Status).of(name))
@@ -221,6 +374,18 @@ impl LivepatchClient {
     ///
     /// # Xen
     /// There is no metadata before 4.14. The order in which payloads were applied can't be asked for in any release.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let fix = PayloadName::new("fix")?;
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # client.upload(&fix, &payload.metadata("author", Some("we")).build())?;
+    /// for payload in client.list()? {
+    ///     assert_eq!(format!("{} {} {}", payload.name, payload.status.state, payload.metadata), "fix CHECKED author=we");
+    /// }
+    /// # Ok::<(), Error>(())
+    /// ```
     #[doc(alias = "xc_livepatch_list")]
     #[doc(alias = "xc_livepatch_list_get_sizes")]
     pub fn list(&self) -> Result<Vec<LoadedPayload>> {
@@ -231,6 +396,13 @@ impl LivepatchClient {
     ///
     /// # Errors
     /// [`NoBuildId`](ErrorKind::NoBuildId) (`ENODATA`), [`NotPermitted`](ErrorKind::NotPermitted) (`EPERM`).
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// assert_eq!(client.build_id()?.as_bytes().len(), 20);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[doc(alias = "xc_version")]
     pub fn build_id(&self) -> Result<BuildId> {
         let error = |error| match error {
@@ -244,6 +416,14 @@ impl LivepatchClient {
     ///
     /// # Errors
     /// Only if the device fails: every domain may ask this.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// let version = client.xen_version()?;
+    /// assert!(version.release() >= (4, 14), "{version} has no NODEPS");
+    /// # Ok::<(), Error>(())
+    /// ```
     #[doc(alias = "xc_version")]
     pub fn xen_version(&self) -> Result<XenVersion> {
         self.channel.xen_version().map_err(|error| error.general().during(Operation::Version))
