@@ -2,8 +2,31 @@
 //!
 //! [`LivepatchClient`] speaks to Xen through `/dev/xen/privcmd`, without libxc. Calls block until Xen has finished.
 //! Errors are to be matched on ([`ErrorKind`]) and say in one line what failed, why, and what to do about it.
+//! The [`guide`] tells how it all fits together.
 //!
-//! With feature `sim` comes what tests need instead of a real Xen.
+//! ```
+//! use xen_livepatch::sim::{Function, PayloadBuilder, Release, SimulatedXen};
+//! use xen_livepatch::{Flags, LivepatchClient, PayloadName, State};
+//!
+//! // `LivepatchClient::open()?` on a real host.
+//! let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+//! // Real payloads come from files: `client.upload_file(&name, path)`.
+//! let payload = PayloadBuilder::named("hello", &client.build_id()?)
+//!     .function(Function::returning("xen_extra_version", "-hello"));
+//!
+//! let name = PayloadName::new("hello")?;
+//! client.upload(&name, &payload.build())?;
+//! client.apply(&name, Flags::empty())?;
+//! assert_eq!(client.status(&name)?.state, State::Applied);
+//! assert_eq!(client.xen_version()?.extra, "-hello");
+//! # Ok::<(), xen_livepatch::Error>(())
+//! ```
+//!
+//! # Features
+//!
+//! * `sim`: `sim::SimulatedXen`, a whole Xen in memory behind the same door as the device, and `sim::PayloadBuilder`,
+//!   which makes payloads that a real Xen loads. For tests.
+//! * `bindgen`: for maintainers, regenerates the bindings.
 
 #![cfg_attr(
     test,
@@ -15,6 +38,7 @@ mod client;
 mod errno;
 mod error;
 mod flags;
+pub mod guide;
 pub mod hypercall;
 mod name;
 #[cfg(feature = "sim")]
