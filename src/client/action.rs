@@ -193,7 +193,7 @@ impl<'a> Attempt<'a> {
             (Action::Apply, Errno::EINVAL) if reapply_guard && status.state == State::Checked => {
                 ErrorKind::ReapplyNeedsReupload
             }
-            (Action::Replace, code) => ErrorKind::ReplaceFailed { code, applied: self.applied()? },
+            (Action::Replace, code) => ErrorKind::ReplaceFailed { code, applied: self.applied() },
             (_, code) => ErrorKind::ActionFailed { code, state: status.state },
         };
         Err(Error::new(kind).errno(code))
@@ -275,9 +275,9 @@ impl<'a> Attempt<'a> {
     }
 
     /// The names of what is applied now.
-    fn applied(&self) -> Result<Vec<PayloadName>> {
-        let rows = listing::list(&self.client.channel)?;
-        Ok(rows.into_iter().filter(|row| row.status.state == State::Applied).map(|row| row.name).collect())
+    fn applied(&self) -> Option<Vec<PayloadName>> {
+        let rows = listing::list(&self.client.channel).ok()?;
+        Some(rows.into_iter().filter(|row| row.status.state == State::Applied).map(|row| row.name).collect())
     }
 }
 

@@ -188,12 +188,12 @@ pub enum ErrorKind {
         state: State,
     },
     /// Replace reverted something and then failed.
-    #[error("it failed with {code} after reverting others: {}", still_applied(.applied))]
+    #[error("it failed with {code} after reverting others: {}", still_applied(.applied.as_deref()))]
     ReplaceFailed {
         /// What Xen left as the result.
         code: Errno,
-        /// What is applied still, in the order of upload.
-        applied: Vec<PayloadName>,
+        /// What is applied still, in the order of upload; `None` if that could not be found out.
+        applied: Option<Vec<PayloadName>>,
     },
     /// Xen can't use the payload.
     #[error("Xen can't use this payload: {reason}{}", says(.xen.as_deref()))]
@@ -279,10 +279,13 @@ fn says(text: Option<&str>) -> String {
     text.map_or_else(|| "; Xen's log (xl dmesg) may say more".into(), |text| format!(". Xen says: {text}"))
 }
 
-fn still_applied(names: &[PayloadName]) -> String {
-    if names.is_empty() {
-        return "nothing is applied now, so this host is unpatched".into();
+fn still_applied(names: Option<&[PayloadName]>) -> String {
+    match names {
+        None => "what is still applied could not be found out, look at the list".into(),
+        Some([]) => "nothing is applied now, so this host is unpatched".into(),
+        Some(names) => {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            format!("still applied: {}", names.join(", "))
+        }
     }
-    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    format!("still applied: {}", names.join(", "))
 }

@@ -137,11 +137,16 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
              mapping its code); it is CHECKED",
         ),
         (
-            K::ReplaceFailed { code: Errno::EINVAL, applied: vec![name("a"), name("b")] },
+            K::ReplaceFailed { code: Errno::EINVAL, applied: Some(vec![name("a"), name("b")]) },
             "it failed with EINVAL (22, invalid argument) after reverting others: still applied: a, b",
         ),
         (
-            K::ReplaceFailed { code: Errno::EINVAL, applied: vec![] },
+            K::ReplaceFailed { code: Errno::EINVAL, applied: None },
+            "it failed with EINVAL (22, invalid argument) after reverting others: what is still applied could not be \
+             found out, look at the list",
+        ),
+        (
+            K::ReplaceFailed { code: Errno::EINVAL, applied: Some(vec![]) },
             "it failed with EINVAL (22, invalid argument) after reverting others: nothing is applied now, so this host \
              is unpatched",
         ),
