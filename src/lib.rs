@@ -7,6 +7,7 @@ mod error;
 mod flags;
 pub mod hypercall;
 mod name;
+pub mod payload;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod status;
@@ -19,5 +20,6 @@ pub use errno::Errno;
 pub use error::{Action, Duplicate, Error, ErrorKind, Operation, Result};
 pub use flags::Flags;
 pub use name::PayloadName;
+pub use payload::{Finding, Payload, Severity, Target};
 pub use status::{LoadedPayload, Metadata, State, Status};
 pub use version::XenVersion;
