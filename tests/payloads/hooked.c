@@ -1,5 +1,5 @@
 /*
- * Two functions, every kind of hook, data and zeroed data: a revert leaves it changed, so it has to be uploaded again.
+ * Two functions, all hooks but those in place of an action, data and zeroed data: a revert leaves it changed, so it has to be uploaded again.
  * Its pre- and post-hooks let everything pass, but keep Xen from a replace. Seen in /sys/hypervisor/properties/changeset
  * and /sys/hypervisor/compilation/compiler.
  */
