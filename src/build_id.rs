@@ -53,11 +53,8 @@ impl FromStr for BuildId {
 
 impl fmt::Display for BuildId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(2 * self.0.len());
-        for byte in &self.0 {
-            text.push_str(&format!("{byte:02x}"));
-        }
-        f.pad(&text)
+        let digits: Vec<String> = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        f.pad(&digits.concat())
     }
 }
 

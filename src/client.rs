@@ -2,6 +2,8 @@
 
 mod action;
 mod builder;
+mod cause;
+mod console;
 mod deadline;
 mod listing;
 mod options;
@@ -10,6 +12,8 @@ mod uploading;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+
+use console::Watch;
 
 pub use builder::ClientBuilder;
 pub use options::{ActionOptions, QuiesceTimeout, UploadOptions};
@@ -39,6 +43,7 @@ const FAULT_RETRIES: u32 = 3;
 pub struct LivepatchClient {
     channel: Channel,
     turn: turn::Turn,
+    console: console::Console,
     defaults: ActionOptions,
 }
 
@@ -106,8 +111,7 @@ impl LivepatchClient {
     /// # Errors
     /// As [`upload`](Self::upload), and [`UnsupportedForce`](ErrorKind::UnsupportedForce) where this Xen does not understand FORCE.
     pub fn upload_with(&self, name: &PayloadName, payload: &[u8], options: UploadOptions) -> Result<()> {
-        uploading::bytes(&self.channel, name, payload, options)
-            .map_err(|error| error.during(Operation::Upload).of(name))
+        self.watched(Operation::Upload, name, |watch| uploading::bytes(&self.channel, watch, name, payload, options))
     }
 
     /// Uploads a payload from a file, which is read straight into the memory that Xen reads.
@@ -123,8 +127,8 @@ impl LivepatchClient {
     /// # Errors
     /// As [`upload_file`](Self::upload_file) and [`upload_with`](Self::upload_with).
     pub fn upload_file_with(&self, name: &PayloadName, path: impl AsRef<Path>, options: UploadOptions) -> Result<()> {
-        uploading::file(&self.channel, name, path.as_ref(), options)
-            .map_err(|error| error.during(Operation::Upload).of(name))
+        let path = path.as_ref();
+        self.watched(Operation::Upload, name, |watch| uploading::file(&self.channel, watch, name, path, options))
     }
 
     /// Puts a payload into effect on top of what is applied.
@@ -196,9 +200,8 @@ impl LivepatchClient {
     /// # Errors
     /// Those of the action.
     pub fn act_with(&self, action: Action, name: &PayloadName, flags: Flags, options: ActionOptions) -> Result<()> {
-        action::Attempt::new(self, action, name, flags, options.or(self.defaults))
-            .run()
-            .map_err(|error| error.during(Operation::Action(action)).of(name))
+        let attempt = action::Attempt::new(self, action, name, flags, options.or(self.defaults));
+        self.watched(Operation::Action(action), name, |watch| attempt.run(watch))
     }
 
     /// The status of a payload, as Xen has it at this moment.
@@ -244,6 +247,24 @@ impl LivepatchClient {
     #[doc(alias = "xc_version")]
     pub fn xen_version(&self) -> Result<XenVersion> {
         self.channel.xen_version().map_err(|error| error.general().during(Operation::Version))
+    }
+
+    /// Runs an operation on a payload. Its error says which, and carries what Xen wrote to its log about it.
+    fn watched(
+        &self,
+        operation: Operation,
+        name: &PayloadName,
+        run: impl FnOnce(&Watch<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let watch = Watch::new(&self.console, &self.channel);
+        run(&watch).map_err(|error| {
+            let lines = watch.lines(name);
+            let named = cause::named_by(&lines, operation, name, error.kind());
+            let silent = watch.is_readable() && lines.is_empty();
+            let cause = named.or_else(|| cause::of_silence(error.kind(), self.channel.release()).filter(|_| silent));
+            let error = error.during(operation).of(name).log(lines);
+            cause.into_iter().fold(error, Error::because)
+        })
     }
 
     /// GET, which changes nothing and may be asked again when Xen could not reach our memory.

@@ -118,6 +118,7 @@ impl fmt::Debug for Errno {
 
 impl std::error::Error for Errno {}
 
+#[allow(clippy::as_conversions, reason = "the number of a C-like enum can't be had otherwise")]
 impl From<nix::errno::Errno> for Errno {
     fn from(errno: nix::errno::Errno) -> Self {
         Self(errno as i32)

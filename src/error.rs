@@ -108,6 +108,18 @@ impl Error {
         self
     }
 
+    /// With a cause that is known better now.
+    pub(crate) fn because(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    /// With what Xen wrote to its log about it.
+    pub(crate) fn log(mut self, lines: Vec<String>) -> Self {
+        self.0.log = lines;
+        self
+    }
+
     /// What went wrong.
     #[must_use]
     pub fn kind(&self) -> &ErrorKind {
@@ -170,6 +182,9 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.errno.as_ref().map(|errno| errno as _)
+        match &self.0.errno {
+            Some(errno) => Some(errno),
+            None => None,
+        }
     }
 }

@@ -1,4 +1,9 @@
-//! Live-patch a running Xen hypervisor.
+//! Live-patch a running Xen hypervisor: upload, apply, revert, replace and unload payloads, on every Xen from 4.7 to 4.22.
+//!
+//! [`LivepatchClient`] speaks to Xen through `/dev/xen/privcmd`, without libxc. Calls block until Xen has finished.
+//! Errors are to be matched on ([`ErrorKind`]) and say in one line what failed, why, and what to do about it.
+//!
+//! With feature `sim` comes what tests need instead of a real Xen.
 
 mod build_id;
 mod client;
@@ -23,3 +28,8 @@ pub use name::PayloadName;
 pub use payload::{Finding, Payload, Severity, Target};
 pub use status::{LoadedPayload, Metadata, State, Status};
 pub use version::XenVersion;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -114,9 +114,7 @@ pub(crate) fn escaped(bytes: &[u8]) -> String {
                 text.push(c);
             }
         }
-        for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
-        }
+        text.extend(chunk.invalid().iter().flat_map(|byte| byte.escape_ascii().map(char::from)));
     }
     text
 }

@@ -95,7 +95,7 @@ impl Payload {
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         Self::new(bytes.into()).map_err(|reason| {
             let empty = bytes.is_empty();
-            Error::new(if empty { ErrorKind::EmptyPayload } else { ErrorKind::InvalidPayload { reason } })
+            Error::new(if empty { ErrorKind::EmptyPayload } else { ErrorKind::InvalidPayload { reason, xen: None } })
         })
     }
 

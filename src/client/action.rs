@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::console::Watch;
 use super::deadline::{Deadline, Pauses};
 use super::options::ActionOptions;
 use super::turn::Taken;
@@ -56,9 +57,10 @@ impl<'a> Attempt<'a> {
         Self { client, action, name, flags, options, started: Instant::now(), deadline }
     }
 
-    pub(super) fn run(&self) -> Result<()> {
+    pub(super) fn run(&self, watch: &Watch<'_>) -> Result<()> {
         self.check_flags()?;
         let turn = self.client.turn.take(self.deadline).ok_or_else(in_progress)?;
+        watch.begin();
         let mut retries = self.options.retries();
         let mut pauses = Pauses::new();
         loop {
@@ -214,17 +216,21 @@ impl<'a> Attempt<'a> {
     }
 
     fn busy(&self, before: Status, after: Status) -> Result<Outcome> {
-        if self.action != Action::Revert {
-            return Ok(Outcome::Busy);
-        }
-        // A revert below the top is refused before Xen marks the payload as in progress; a host busy with something
-        // else leaves the mark. Where an older mark hides which it was, only time tells.
-        let marked = after.in_progress();
+        // A host that is busy leaves its mark. What refuses before that doesn't: a hook, whose result is kept, and a
+        // revert below the top. Where an older mark hides which it was, only time tells.
         let ambiguous = before.in_progress() && self.started.elapsed() < LONGEST_ACTION;
-        if marked && (!before.in_progress() || ambiguous) {
+        if after.in_progress() && (!before.in_progress() || ambiguous || self.action != Action::Revert) {
             return Ok(Outcome::Busy);
         }
-        Err(Error::new(ErrorKind::NotOnTop).errno(Errno::EBUSY))
+        let kind = match self.action {
+            Action::Apply | Action::Revert if after.rc != before.rc && after.error() == Some(Errno::EBUSY) => {
+                ErrorKind::HookRefused { code: Errno::EBUSY }
+            }
+            Action::Revert => ErrorKind::NotOnTop { top: None },
+            // What was pending has just finished.
+            _ => return Ok(Outcome::Busy),
+        };
+        Err(Error::new(kind).errno(Errno::EBUSY))
     }
 
     /// Xen could not reach our memory: before the action, or after it, when it meant to tell.
@@ -248,14 +254,14 @@ impl<'a> Attempt<'a> {
             _ if hook => ErrorKind::HookRefused { code: errno },
             (Action::Apply | Action::Replace, Errno::ENODATA) => ErrorKind::NoBuildId,
             (Action::Apply, Errno::EINVAL | Errno::ERANGE) if self.flags.contains(Flags::NODEPS) => {
-                ErrorKind::ExpectationNotMet
+                ErrorKind::ExpectationNotMet { function: None }
             }
-            (Action::Apply, Errno::ERANGE) => ErrorKind::ExpectationNotMet,
+            (Action::Apply, Errno::ERANGE) => ErrorKind::ExpectationNotMet { function: None },
             (Action::Apply, Errno::EINVAL) if self.client.channel.interface().has_action_flags() => {
                 ErrorKind::DependencyOrExpectation
             }
             (action @ (Action::Apply | Action::Replace), Errno::EINVAL) => {
-                ErrorKind::DependsOnAnother { action, expected: None, found: None }
+                ErrorKind::DependsOnAnother { action, expected: None, found: None, on: None }
             }
             (Action::Replace, Errno::EOPNOTSUPP) => ErrorKind::VetoingHooks,
             (Action::Apply | Action::Revert, code) if after.error() == Some(errno) => ErrorKind::HookRefused { code },

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::console::Watch;
 use super::options::UploadOptions;
 use crate::errno::Errno;
 use crate::error::{Duplicate, Error, ErrorKind, Result};
@@ -16,18 +17,30 @@ use crate::name::PayloadName;
 const MAX_SIZE: usize = 2 << 20;
 
 /// Uploads these bytes.
-pub(super) fn bytes(channel: &Channel, name: &PayloadName, payload: &[u8], options: UploadOptions) -> Result<()> {
+pub(super) fn bytes(
+    channel: &Channel,
+    watch: &Watch<'_>,
+    name: &PayloadName,
+    payload: &[u8],
+    options: UploadOptions,
+) -> Result<()> {
     check_size(payload.len())?;
     with_buffer(channel, payload.len(), |buffer| {
         if let Some(room) = buffer.as_mut_slice().get_mut(..payload.len()) {
             room.copy_from_slice(payload);
         }
-        upload(channel, name, buffer, payload.len(), options)
+        upload(channel, watch, name, buffer, payload.len(), options)
     })
 }
 
 /// Uploads what is in a file, which may also be a pipe.
-pub(super) fn file(channel: &Channel, name: &PayloadName, path: &Path, options: UploadOptions) -> Result<()> {
+pub(super) fn file(
+    channel: &Channel,
+    watch: &Watch<'_>,
+    name: &PayloadName,
+    path: &Path,
+    options: UploadOptions,
+) -> Result<()> {
     let failed = |error: io::Error| {
         file_error(path, error.to_string()).errno(error.raw_os_error().map_or(Errno::EIO, Errno::new))
     };
@@ -47,7 +60,7 @@ pub(super) fn file(channel: &Channel, name: &PayloadName, path: &Path, options: 
             None if more => return check_size(MAX_SIZE.saturating_add(1)),
             _ => check_size(size)?,
         }
-        upload(channel, name, buffer, size, options)
+        upload(channel, watch, name, buffer, size, options)
     })
 }
 
@@ -78,7 +91,7 @@ fn read_full(from: &mut impl Read, mut target: &mut [u8]) -> io::Result<usize> {
 }
 
 fn with_buffer(channel: &Channel, len: usize, with: impl FnOnce(&mut HypercallBuffer) -> Result<()>) -> Result<()> {
-    channel.with_payload(len, |buffer| with(buffer).map_err(Failure::Upload)).map_err(|failure| match failure {
+    channel.with_buffer(len, |buffer| with(buffer).map_err(Failure::Upload)).map_err(|failure| match failure {
         Failure::Upload(error) => error,
         Failure::Memory(error) => CallError::from(error).general(),
     })
@@ -97,6 +110,7 @@ impl From<AllocationError> for Failure {
 
 fn upload(
     channel: &Channel,
+    watch: &Watch<'_>,
     name: &PayloadName,
     payload: &mut HypercallBuffer,
     size: usize,
@@ -106,6 +120,7 @@ fn upload(
         return Err(Error::new(ErrorKind::UnsupportedForce));
     }
     let len = u64::try_from(size).unwrap_or(u64::MAX);
+    watch.begin();
     match channel.call(Upload { name, payload, len, force: options.force }) {
         Ok(()) => Ok(()),
         // Xen may have loaded it and then failed to say so. It looks for the name before it reads the payload, so if
@@ -144,10 +159,10 @@ fn explain(channel: &Channel, name: &PayloadName, error: CallError) -> Error {
         }
         // Newer releases use the same number for a note of the payload that is none.
         (Errno::ENODATA, _) if channel.build_id().is_ok() => {
-            ErrorKind::InvalidPayload { reason: "a note in it is no build-id" }
+            ErrorKind::InvalidPayload { reason: "a note in it is no build-id", xen: None }
         }
         (Errno::ENODATA, _) => ErrorKind::NoBuildId,
-        (_, Some(reason)) => ErrorKind::InvalidPayload { reason },
+        (_, Some(reason)) => ErrorKind::InvalidPayload { reason, xen: None },
         _ => return error.general(),
     };
     Error::new(kind).errno(errno)

@@ -8,13 +8,16 @@ use crate::name::PayloadName;
 use crate::status::State;
 
 /// Why an upload met something that is loaded already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Duplicate {
     /// A payload of this name is loaded.
     Name,
-    /// No payload of this name is loaded, so one with the same build-id is, or Xen or one with a symbol that this one
-    /// defines anew.
+    /// A payload with the same build-id is loaded under another name.
+    BuildId,
+    /// Xen, or a loaded payload, has this symbol, which the payload defines anew.
+    Symbol(String),
+    /// One of the last two; Xen's log, which tells them apart, could not be read.
     BuildIdOrSymbol,
 }
 
@@ -78,6 +81,8 @@ pub enum ErrorKind {
     /// Something of the payload is loaded already.
     #[error("{}", match .by {
         Duplicate::Name => "a payload of this name is loaded already; unload it first or choose another name",
+        Duplicate::BuildId => "a payload with the same build-id is loaded already under another name",
+        Duplicate::Symbol(_) => "a symbol that it defines anew is defined already, by Xen or a loaded payload",
         Duplicate::BuildIdOrSymbol => "its build-id, or a symbol that it defines anew, is loaded already under another name",
     })]
     AlreadyLoaded {
@@ -93,16 +98,29 @@ pub enum ErrorKind {
         needed: State,
     },
     /// Others were applied after it.
-    #[error("it is not the payload applied last; revert what was applied after it first")]
-    NotOnTop,
+    #[error("it is not the payload applied last{}; revert what was applied after it first", is_top(.top.as_ref()))]
+    NotOnTop {
+        /// The payload applied last, where known.
+        top: Option<PayloadName>,
+    },
     /// It goes on top of something else than what is there.
-    #[error("it depends on {}, but {}{}", show(.expected.as_ref(), "another build-id"), on_top(.found.as_ref()), what_to_do(*.action))]
+    #[error("it depends on {}, but would go on {}; {}", show(.expected.as_ref()), below(.on.as_ref(), .found.as_ref()), what_to_do(*.action))]
     DependsOnAnother {
         /// The action: apply compares with the top of the stack, replace with Xen itself.
         action: Action,
         /// The build-id that the payload depends on, where known.
         expected: Option<BuildId>,
         /// The build-id that is there, where known.
+        found: Option<BuildId>,
+        /// The payload on top of the stack; `None` when that is Xen itself, or is not known.
+        on: Option<PayloadName>,
+    },
+    /// It was built for another Xen.
+    #[error("it was built for the Xen with {}, but this one has {}", show(.expected.as_ref()), show(.found.as_ref()))]
+    BuiltForAnotherXen {
+        /// The build-id of the Xen that it was built for, where known.
+        expected: Option<BuildId>,
+        /// The build-id of this Xen, where known.
         found: Option<BuildId>,
     },
     /// Xen refused to apply it without saying which of two rules it breaks.
@@ -112,10 +130,11 @@ pub enum ErrorKind {
     )]
     DependencyOrExpectation,
     /// The code that it would replace is not what its expectations say.
-    #[error(
-        "the code it would replace is not what it expects: another patch changed it, or it was built for another Xen"
-    )]
-    ExpectationNotMet,
+    #[error("the code of {} is not what it expects: another patch changed it, or it was built for another Xen", .function.as_deref().unwrap_or("a function that it replaces"))]
+    ExpectationNotMet {
+        /// The first function that is not as expected, where known.
+        function: Option<String>,
+    },
     /// One of its hooks refused.
     #[error("a hook of the payload refused with {code}")]
     HookRefused {
@@ -177,10 +196,12 @@ pub enum ErrorKind {
         applied: Vec<PayloadName>,
     },
     /// Xen can't use the payload.
-    #[error("Xen can't use this payload: {reason}; its log (xl dmesg) says more")]
+    #[error("Xen can't use this payload: {reason}{}", says(.xen.as_deref()))]
     InvalidPayload {
         /// What the error number tells.
         reason: &'static str,
+        /// What Xen itself says of it in its log, where that could be read.
+        xen: Option<String>,
     },
     /// A payload without a byte.
     #[error("the payload is empty")]
@@ -230,19 +251,32 @@ pub enum ErrorKind {
     },
 }
 
-fn show(id: Option<&BuildId>, unknown: &str) -> String {
-    id.map_or_else(|| unknown.into(), |id| format!("build-id {id}"))
+fn show(id: Option<&BuildId>) -> String {
+    id.map_or_else(|| "another build-id".into(), |id| format!("build-id {id}"))
 }
 
-fn on_top(found: Option<&BuildId>) -> String {
-    found.map_or_else(|| "that is not what it would go on".into(), |id| format!("would go on {id}"))
+fn below(on: Option<&PayloadName>, found: Option<&BuildId>) -> String {
+    match (on, found) {
+        (Some(name), Some(id)) => format!("payload {name:?} with build-id {id}"),
+        (Some(name), None) => format!("payload {name:?}"),
+        (None, Some(id)) => format!("Xen itself with build-id {id}"),
+        (None, None) => "something else".into(),
+    }
 }
 
 fn what_to_do(action: Action) -> &'static str {
     match action {
-        Action::Replace => "; replace compares with Xen's own build-id and knows no NODEPS",
-        _ => "; apply what it depends on first, or use NODEPS for a debug patch",
+        Action::Replace => "replace compares with Xen's own build-id, and knows no NODEPS",
+        _ => "apply what it depends on first, or use NODEPS for a debug patch",
     }
+}
+
+fn is_top(name: Option<&PayloadName>) -> String {
+    name.map(|name| format!(" ({name:?} is)")).unwrap_or_default()
+}
+
+fn says(text: Option<&str>) -> String {
+    text.map_or_else(|| "; Xen's log (xl dmesg) may say more".into(), |text| format!(". Xen says: {text}"))
 }
 
 fn still_applied(names: &[PayloadName]) -> String {

@@ -52,16 +52,46 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
             K::WrongState { found: State::Applied, needed: State::Checked },
             "it is APPLIED, but must be CHECKED for this",
         ),
-        (K::NotOnTop, "it is not the payload applied last; revert what was applied after it first"),
+        (K::NotOnTop { top: None }, "it is not the payload applied last; revert what was applied after it first"),
         (
-            K::DependsOnAnother { action: Action::Apply, expected, found },
-            "it depends on build-id abababab, but would go on 12121212; apply what it depends on first, or use NODEPS \
-             for a debug patch",
+            K::NotOnTop { top: Some(name("bye")) },
+            "it is not the payload applied last (\"bye\" is); revert what was applied after it first",
         ),
         (
-            K::DependsOnAnother { action: Action::Replace, expected: None, found: None },
-            "it depends on another build-id, but that is not what it would go on; replace compares with Xen's own \
-             build-id and knows no NODEPS",
+            K::AlreadyLoaded { by: Duplicate::BuildId },
+            "a payload with the same build-id is loaded already under another name",
+        ),
+        (
+            K::AlreadyLoaded { by: Duplicate::Symbol("s".into()) },
+            "a symbol that it defines anew is defined already, by Xen or a loaded payload",
+        ),
+        (
+            K::BuiltForAnotherXen { expected: expected.clone(), found: found.clone() },
+            "it was built for the Xen with build-id abababab, but this one has build-id 12121212",
+        ),
+        (
+            K::BuiltForAnotherXen { expected: None, found: None },
+            "it was built for the Xen with another build-id, but this one has another build-id",
+        ),
+        (
+            K::DependsOnAnother { action: Action::Apply, expected: expected.clone(), found: found.clone(), on: None },
+            "it depends on build-id abababab, but would go on Xen itself with build-id 12121212; apply what it depends \
+             on first, or use NODEPS for a debug patch",
+        ),
+        (
+            K::DependsOnAnother { action: Action::Apply, expected, found, on: Some(name("hello")) },
+            "it depends on build-id abababab, but would go on payload \"hello\" with build-id 12121212; apply what it \
+             depends on first, or use NODEPS for a debug patch",
+        ),
+        (
+            K::DependsOnAnother { action: Action::Apply, expected: None, found: None, on: Some(name("hello")) },
+            "it depends on another build-id, but would go on payload \"hello\"; apply what it depends on first, or use \
+             NODEPS for a debug patch",
+        ),
+        (
+            K::DependsOnAnother { action: Action::Replace, expected: None, found: None, on: None },
+            "it depends on another build-id, but would go on something else; replace compares with Xen's own build-id, \
+             and knows no NODEPS",
         ),
         (
             K::DependencyOrExpectation,
@@ -69,8 +99,9 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
              not what it expects; Xen's log (xl dmesg) says which",
         ),
         (
-            K::ExpectationNotMet,
-            "the code it would replace is not what it expects: another patch changed it, or it was built for another Xen",
+            K::ExpectationNotMet { function: None },
+            "the code of a function that it replaces is not what it expects: another patch changed it, or it was built \
+             for another Xen",
         ),
         (K::HookRefused { code: Errno::new(4242) }, "a hook of the payload refused with error 4242"),
         (
@@ -115,8 +146,12 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
              is unpatched",
         ),
         (
-            K::InvalidPayload { reason: "it is no ELF file" },
-            "Xen can't use this payload: it is no ELF file; its log (xl dmesg) says more",
+            K::InvalidPayload { reason: "it is no ELF file", xen: None },
+            "Xen can't use this payload: it is no ELF file; Xen's log (xl dmesg) may say more",
+        ),
+        (
+            K::InvalidPayload { reason: "it is no ELF file", xen: Some("Bogus e_shoff".into()) },
+            "Xen can't use this payload: it is no ELF file. Xen says: Bogus e_shoff",
         ),
         (K::EmptyPayload, "the payload is empty"),
         (K::PayloadTooLarge { size: 2_097_153 }, "the payload has 2097153 bytes, Xen takes 2097152 (2 MiB)"),
@@ -147,7 +182,7 @@ fn every_kind_says_what_and_why_in_one_line() {
 
 #[test]
 fn an_error_says_what_was_done_to_what_and_keeps_the_number() {
-    let error = Error::new(ErrorKind::NotOnTop)
+    let error = Error::new(ErrorKind::NotOnTop { top: None })
         .errno(Errno::EBUSY)
         .during(Operation::Action(Action::Revert))
         .during(Operation::List)

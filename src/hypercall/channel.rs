@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use super::abi::{Force, Interface};
 use super::memory::{AllocationError, HypercallBuffer};
-use super::operation::{List, Operation};
+use super::operation::{Command, List, Operation};
 use super::pool::Pool;
 use super::rows::ListRoom;
 use super::{Hypervisor, SYSCTL_SIZE, Sysctl};
@@ -17,7 +17,10 @@ use crate::sys;
 use crate::version::XenVersion;
 
 /// Rows and bytes of metadata that a list has room for from the start.
-const ROOM: (u32, usize) = (64, 32 * 1024);
+const ROOM: (usize, usize) = (64, 32 * 1024);
+
+/// What buffers are made of at least, so that one does for most payloads and for reading Xen's log.
+pub(crate) const SMALLEST_BUFFER: usize = 64 * 1024;
 
 /// Why a hypercall brought no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +73,7 @@ pub(crate) struct Channel {
     release: (u16, u16),
     force: OnceLock<bool>,
     blocks: Pool<HypercallBuffer>,
-    payloads: Pool<HypercallBuffer>,
+    buffers: Pool<HypercallBuffer>,
     rooms: Pool<ListRoom>,
 }
 
@@ -89,7 +92,7 @@ impl Channel {
             release,
             force: OnceLock::new(),
             blocks: Pool::default(),
-            payloads: Pool::default(),
+            buffers: Pool::default(),
             rooms: Pool::default(),
         };
         for candidate in Interface::candidates(release) {
@@ -109,12 +112,16 @@ impl Channel {
     pub(crate) fn call<O: Operation>(&self, mut operation: O) -> Result<O::Answer, CallError> {
         let layout = self.interface.layout;
         self.with_block(|block| {
-            block.write::<{ offset_of!(sys::xen_sysctl, cmd) }, _>(&O::SYSCTL);
+            let sysctl = match O::COMMAND {
+                Command::Livepatch(command) => {
+                    block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.cmd) }, _>(&command);
+                    block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.flags) }, _>(&operation.flags());
+                    sys::XEN_SYSCTL_livepatch_op
+                }
+                Command::ReadConsole => sys::XEN_SYSCTL_readconsole,
+            };
+            block.write::<{ offset_of!(sys::xen_sysctl, cmd) }, _>(&sysctl);
             block.write::<{ offset_of!(sys::xen_sysctl, interface_version) }, _>(&self.interface.version);
-            if O::SYSCTL == sys::XEN_SYSCTL_livepatch_op {
-                block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.cmd) }, _>(&O::COMMAND);
-                block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.flags) }, _>(&operation.flags());
-            }
             operation.encode(layout, block);
             let result = self.hypervisor.sysctl(&mut Sysctl::new(block, operation.memory()))?;
             Ok(operation.decode(layout, result, block))
@@ -172,13 +179,14 @@ impl Channel {
         Ok(*self.force.get_or_init(|| understood))
     }
 
-    /// Lends a buffer for a payload of `len` bytes. It holds what was there before.
-    pub(crate) fn with_payload<R, E: From<AllocationError>>(
+    /// Lends a buffer of at least `len` bytes, for a payload or what is read. It holds what was there before.
+    pub(crate) fn with_buffer<R, E: From<AllocationError>>(
         &self,
         len: usize,
         with: impl FnOnce(&mut HypercallBuffer) -> Result<R, E>,
     ) -> Result<R, E> {
-        self.payloads.lend(|buffer| buffer.len() >= len, || Ok(self.hypervisor.allocate(len)?), with)
+        let make = || Ok(self.hypervisor.allocate(len.max(SMALLEST_BUFFER))?);
+        self.buffers.lend(|buffer| buffer.len() >= len, make, with)
     }
 
     /// Lends room for a list, with at least so much metadata where more than usual is wanted.

@@ -46,6 +46,7 @@ pub(crate) enum Backing {
     /// Anonymous, locked, touched, not inherited by a forked child.
     Locked,
     /// Anonymous, for a hypervisor in this process.
+    #[cfg(feature = "sim")]
     Plain,
 }
 
@@ -86,7 +87,7 @@ impl HypercallBuffer {
     }
 
     /// Ordinary pages, for a hypervisor in this process.
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(feature = "sim")]
     pub(crate) fn plain(len: usize) -> Result<Self, AllocationError> {
         Self::anonymous(len, Backing::Plain)
     }
@@ -121,6 +122,7 @@ impl HypercallBuffer {
     }
 
     /// Where the pages come from.
+    #[cfg(test)]
     pub(crate) fn backing(&self) -> Backing {
         self.backing
     }
@@ -132,13 +134,12 @@ impl HypercallBuffer {
 
     /// The address that Xen finds it at, as a hypercall argument.
     pub(crate) fn address(&self) -> u64 {
-        // A pointer fits on every machine that Xen runs on.
-        u64::try_from(self.start.addr().get()).unwrap_or_default()
+        as_address(self.start.addr().get())
     }
 
     /// A guest handle to the byte at `offset`.
-    pub(crate) fn handle(&self, offset: u32) -> sys::xen_guest_handle {
-        sys::xen_guest_handle { address: self.address().wrapping_add(offset.into()) }
+    pub(crate) fn handle(&self, offset: usize) -> sys::xen_guest_handle {
+        sys::xen_guest_handle { address: as_address(self.start.addr().get().wrapping_add(offset)) }
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
@@ -190,6 +191,11 @@ impl fmt::Debug for HypercallBuffer {
             .field("backing", &self.backing)
             .finish_non_exhaustive()
     }
+}
+
+/// An address as Xen takes it, into which a pointer of every machine that Xen runs on fits.
+fn as_address(address: usize) -> u64 {
+    u64::try_from(address).unwrap_or_default()
 }
 
 /// Every buffer is one page at least, and no page is smaller than this.

@@ -1,4 +1,4 @@
-//! The livepatch operations in the layout of each release: what goes into the 136 bytes, and what comes out.
+//! The operations in the layout of each release: what goes into the 136 bytes, and what comes out.
 
 use core::mem::offset_of;
 
@@ -15,11 +15,8 @@ pub(crate) trait Operation {
     /// What Xen answers when it doesn't refuse.
     type Answer;
 
-    /// Which sysctl it is.
-    const SYSCTL: u32 = sys::XEN_SYSCTL_livepatch_op;
-
-    /// Which livepatch operation it is.
-    const COMMAND: u32;
+    /// Which one it is.
+    const COMMAND: Command;
 
     /// The second word of the livepatch operation.
     fn flags(&self) -> u32 {
@@ -38,13 +35,21 @@ pub(crate) trait Operation {
     fn decode(&self, layout: Layout, result: u32, block: &HypercallBuffer) -> Self::Answer;
 }
 
+/// A sysctl.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// A livepatch operation.
+    Livepatch(u32),
+    ReadConsole,
+}
+
 /// Where the name goes: behind the sysctl, in the same page.
-const NAME_OFFSET: u32 = 256;
+const NAME_OFFSET: usize = 256;
 
 /// Puts the name into `block`, and says where it is.
 fn place_name(block: &mut HypercallBuffer, name: &PayloadName) -> sys::xen_livepatch_name {
     let bytes = name.as_bytes();
-    let room = block.as_mut_slice().iter_mut().skip(NAME_OFFSET as usize);
+    let room = block.as_mut_slice().iter_mut().skip(NAME_OFFSET);
     room.zip(bytes.iter().chain([&0])).for_each(|(to, from)| *to = *from);
     // The size counts the NUL.
     let size = u16::try_from(bytes.len()).unwrap_or(u16::MAX).saturating_add(1);
@@ -62,7 +67,7 @@ pub(crate) struct Upload<'a> {
 
 impl Operation for Upload<'_> {
     type Answer = ();
-    const COMMAND: u32 = sys::XEN_SYSCTL_LIVEPATCH_UPLOAD;
+    const COMMAND: Command = Command::Livepatch(sys::XEN_SYSCTL_LIVEPATCH_UPLOAD);
 
     fn flags(&self) -> u32 {
         if self.force { sys::LIVEPATCH_FLAG_FORCE } else { 0 }
@@ -89,7 +94,7 @@ pub(crate) struct Get<'a> {
 
 impl Operation for Get<'_> {
     type Answer = Status;
-    const COMMAND: u32 = sys::XEN_SYSCTL_LIVEPATCH_GET;
+    const COMMAND: Command = Command::Livepatch(sys::XEN_SYSCTL_LIVEPATCH_GET);
 
     fn encode(&self, _: Layout, block: &mut HypercallBuffer) {
         let get = sys::xen_sysctl_livepatch_get { name: place_name(block, self.name), ..Default::default() };
@@ -115,7 +120,7 @@ pub(crate) struct Act<'a> {
 
 impl Operation for Act<'_> {
     type Answer = ();
-    const COMMAND: u32 = sys::XEN_SYSCTL_LIVEPATCH_ACTION;
+    const COMMAND: Command = Command::Livepatch(sys::XEN_SYSCTL_LIVEPATCH_ACTION);
 
     fn encode(&self, layout: Layout, block: &mut HypercallBuffer) {
         let name = place_name(block, self.name);
@@ -166,7 +171,7 @@ pub(crate) struct Listed {
 
 impl Operation for List<'_> {
     type Answer = Listed;
-    const COMMAND: u32 = sys::XEN_SYSCTL_LIVEPATCH_LIST;
+    const COMMAND: Command = Command::Livepatch(sys::XEN_SYSCTL_LIVEPATCH_LIST);
 
     fn flags(&self) -> u32 {
         if self.probe_force { sys::LIVEPATCH_FLAG_FORCE } else { 0 }
@@ -219,5 +224,47 @@ impl Operation for List<'_> {
                 block.read::<{ offset_of!(sys::xen_sysctl, u.livepatch.u.list_v2) }, _>();
             Listed { version: list.version, rows, remaining: list.nr, metadata_total: list.metadata_total_size }
         }
+    }
+}
+
+/// Reads Xen's log, and leaves it as it is.
+#[derive(Debug)]
+pub(crate) struct ReadConsole<'a> {
+    /// Where to begin: 0, or what an earlier answer says. Xen goes on from its oldest byte where that is gone.
+    pub(crate) index: u32,
+    pub(crate) buffer: &'a mut HypercallBuffer,
+}
+
+/// What was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConsoleRead {
+    /// How many bytes are in the buffer.
+    pub(crate) count: usize,
+    /// Where the next read begins.
+    pub(crate) index: u32,
+}
+
+impl Operation for ReadConsole<'_> {
+    type Answer = ConsoleRead;
+    const COMMAND: Command = Command::ReadConsole;
+
+    fn encode(&self, _: Layout, block: &mut HypercallBuffer) {
+        let read = sys::xen_sysctl_readconsole {
+            incremental: 1,
+            index: self.index,
+            buffer: self.buffer.handle(0),
+            count: u32::try_from(self.buffer.len()).unwrap_or(u32::MAX),
+            ..Default::default()
+        };
+        block.write::<{ offset_of!(sys::xen_sysctl, u.readconsole) }, _>(&read);
+    }
+
+    fn memory(&mut self) -> Vec<&mut HypercallBuffer> {
+        vec![self.buffer]
+    }
+
+    fn decode(&self, _: Layout, _: u32, block: &HypercallBuffer) -> ConsoleRead {
+        let read: sys::xen_sysctl_readconsole = block.read::<{ offset_of!(sys::xen_sysctl, u.readconsole) }, _>();
+        ConsoleRead { count: usize::try_from(read.count).unwrap_or(usize::MAX), index: read.index }
     }
 }

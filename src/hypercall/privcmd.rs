@@ -19,8 +19,7 @@ const DEVICES: [&str; 2] = ["/dev/xen/privcmd", "/proc/xen/privcmd"];
 const BUFFER_DEVICE: &str = "/dev/xen/hypercall";
 
 /// `IOCTL_PRIVCMD_HYPERCALL`: direction "none", and yet with the size of its argument.
-const HYPERCALL: libc::Ioctl =
-    nix::ioc!(nix::sys::ioctl::NONE, b'P', 0, size_of::<sys::privcmd_hypercall>()) as libc::Ioctl;
+const HYPERCALL: libc::Ioctl = nix::ioc!(nix::sys::ioctl::NONE, b'P', 0, size_of::<sys::privcmd_hypercall>());
 
 nix::ioctl_readwrite_bad!(privcmd_hypercall, HYPERCALL, sys::privcmd_hypercall);
 

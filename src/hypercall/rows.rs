@@ -8,17 +8,18 @@ use crate::status::{LoadedPayload, Metadata, State, Status};
 use crate::sys;
 
 /// Bytes that a name may take, with its NUL; the stride of names before 4.14.
-const NAME_SIZE: u32 = sys::XEN_LIVEPATCH_NAME_SIZE;
+const NAME_SIZE: usize = 128;
+const _: () = assert!(sys::XEN_LIVEPATCH_NAME_SIZE == 128);
 
 /// Bytes a row in the three arrays: `status` (two words), `len`, `metadata_len`.
-const ROW: u32 = 16;
-const LEN_COLUMN: u32 = 8;
-const METADATA_LEN_COLUMN: u32 = 12;
+const ROW: usize = 16;
+const LEN_COLUMN: usize = 8;
+const METADATA_LEN_COLUMN: usize = 12;
 
 /// Memory for a number of rows. Names and metadata end at a guard page each: 4.14 to 4.20 aren't told their sizes.
 #[derive(Debug)]
 pub(crate) struct ListRoom {
-    capacity: u32,
+    capacity: usize,
     arrays: HypercallBuffer,
     names: HypercallBuffer,
     metadata: HypercallBuffer,
@@ -36,18 +37,17 @@ pub(crate) struct Handles {
 
 impl ListRoom {
     /// Room for `capacity` rows (Xen takes 1024 at most) with so much metadata in all. Names always fit.
-    pub(crate) fn allocate(xen: &dyn Hypervisor, capacity: u32, metadata: usize) -> Result<Self, AllocationError> {
-        let bytes = |each: u32| usize::try_from(capacity.saturating_mul(each)).unwrap_or(usize::MAX);
+    pub(crate) fn allocate(xen: &dyn Hypervisor, capacity: usize, metadata: usize) -> Result<Self, AllocationError> {
         Ok(Self {
             capacity,
-            arrays: xen.allocate(bytes(ROW))?,
-            names: xen.allocate(bytes(NAME_SIZE))?,
+            arrays: xen.allocate(capacity.saturating_mul(ROW))?,
+            names: xen.allocate(capacity.saturating_mul(NAME_SIZE))?,
             metadata: xen.allocate(metadata)?,
         })
     }
 
     pub(crate) fn capacity(&self) -> u32 {
-        self.capacity
+        u32::try_from(self.capacity).unwrap_or(u32::MAX)
     }
 
     /// The bytes of metadata that fit.
@@ -80,13 +80,11 @@ impl ListRoom {
     /// # Errors
     /// What is wrong with them, if Xen wrote something that can't be.
     pub(crate) fn rows(&self, layout: Layout, count: u32) -> Result<Vec<LoadedPayload>, &'static str> {
-        if count > self.capacity {
+        if count > self.capacity() {
             return Err("more rows than were asked for");
         }
-        let column = |rows: u32| usize::try_from(self.capacity.saturating_mul(rows)).unwrap_or(usize::MAX);
-        let (status, lengths) = self.arrays.as_slice().split_at_checked(column(LEN_COLUMN)).unwrap_or_default();
-        let (len, metadata_len) =
-            lengths.split_at_checked(column(METADATA_LEN_COLUMN - LEN_COLUMN)).unwrap_or_default();
+        let (status, lengths) = self.arrays.as_slice().split_at(self.capacity * LEN_COLUMN);
+        let (len, metadata_len) = lengths.split_at(self.capacity * (METADATA_LEN_COLUMN - LEN_COLUMN));
         let columns =
             Columns { status, len, metadata_len, names: self.names.as_slice(), metadata: self.metadata.as_slice() };
         columns.rows(layout, count)
@@ -113,28 +111,32 @@ impl Columns<'_> {
         let short = "fewer bytes than its rows need";
         let state = State::from_raw(u32::from_ne_bytes(take_word(&mut self.status).ok_or(short)?));
         let rc = i32::from_ne_bytes(take_word(&mut self.status).ok_or(short)?);
-        let len = u32::from_ne_bytes(take_word(&mut self.len).ok_or(short)?);
+        let len = length(&mut self.len).ok_or(short)?;
         if !(1..=NAME_SIZE).contains(&len) {
             return Err("a name's length out of range");
         }
         let stride = if layout == Layout::Strided { NAME_SIZE } else { len };
         let name = take(&mut self.names, stride).ok_or("names that end behind their buffer")?;
-        let name = usize::try_from(len).ok().and_then(|len| name.get(..len)).ok_or(short)?;
+        let name = name.get(..len).ok_or(short)?;
         let name = PayloadName::from_xen(name).ok_or("a name that doesn't end with its only NUL")?;
         let metadata = if layout == Layout::Strided {
             Metadata::default()
         } else {
-            let len = u32::from_ne_bytes(take_word(&mut self.metadata_len).ok_or(short)?);
+            let len = length(&mut self.metadata_len).ok_or(short)?;
             Metadata::new(take(&mut self.metadata, len).ok_or("metadata that ends behind its buffer")?)
         };
         Ok(LoadedPayload { name, status: Status { state, rc }, metadata })
     }
 }
 
-fn take<'a>(from: &mut &'a [u8], len: u32) -> Option<&'a [u8]> {
-    let (taken, rest) = from.split_at_checked(usize::try_from(len).ok()?)?;
+fn take<'a>(from: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
+    let (taken, rest) = from.split_at_checked(len)?;
     *from = rest;
     Some(taken)
+}
+
+fn length(from: &mut &[u8]) -> Option<usize> {
+    usize::try_from(u32::from_ne_bytes(take_word(from)?)).ok()
 }
 
 fn take_word(from: &mut &[u8]) -> Option<[u8; 4]> {

@@ -129,7 +129,9 @@ fn symbol_table(elf: &Elf<'_>, _: &Target, findings: &mut Vec<Finding>) {
     if table.size == 0 {
         problem(SymbolTableProblem::Empty);
     }
-    if elf.section_at(table.link).is_none_or(|strings| strings.kind != SHT_STRTAB || strings.size == 0) {
+    if table.link == 0 {
+        problem(SymbolTableProblem::NullStrings);
+    } else if elf.section_at(table.link).is_none_or(|strings| strings.kind != SHT_STRTAB || strings.size == 0) {
         problem(SymbolTableProblem::NoStrings);
     }
 }

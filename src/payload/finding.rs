@@ -263,6 +263,9 @@ pub enum SymbolTableProblem {
     /// Its strings are not there.
     #[error("its symbol table has no string table")]
     NoStrings,
+    /// Its strings are said to be in section 0, to which Xen has no pointer.
+    #[error("its symbol table has section 0 for a string table, on which Xen crashes")]
+    NullStrings,
 }
 
 /// What is wrong with symbols.
@@ -308,6 +311,14 @@ pub enum FunctionProblem {
     /// It has neither name nor address, and Xen reads a name at NULL.
     #[error("it has neither a name nor an address, and Xen crashes looking for it: give it one")]
     Nameless,
+    /// Its address is none in Xen.
+    #[error("its address {found:#x} is none in Xen{}: leave it out, so that Xen looks for the name", crashes(*.crashes_xen))]
+    NotInXen {
+        /// The address.
+        found: u64,
+        /// Whether this Xen may be one that reads the code there before it knows whether there is any.
+        crashes_xen: bool,
+    },
     /// The size of the old function is 0.
     #[error("its old size is 0: it is the size of the function in Xen")]
     NoOldSize,
@@ -401,6 +412,9 @@ pub enum RelocationSectionProblem {
         /// The size of an entry.
         found: u64,
     },
+    /// It is for section 0, to which Xen has no pointer.
+    #[error("is for section 0, on which Xen crashes: link it again, as a relocatable file (ld -r)")]
+    NullSection,
     /// It has relocations without addends, which Xen does not do on x86.
     #[error("has relocations without addends (SHT_REL), which Xen does not do: build it with SHT_RELA")]
     WithoutAddends,
@@ -416,7 +430,12 @@ impl Finding {
             | Self::NotAllocated { .. }
             | Self::EmptyMetadata
             | Self::Overlapping
-            | Self::Function { problem: FunctionProblem::Nameless, .. }
+            | Self::SymbolTable { problem: SymbolTableProblem::NullStrings }
+            | Self::RelocationSection { problem: RelocationSectionProblem::NullSection, .. }
+            | Self::Function {
+                problem: FunctionProblem::Nameless | FunctionProblem::NotInXen { crashes_xen: true, .. },
+                ..
+            }
             | Self::Relocations {
                 problem: NullSymbol { crashes_xen: true } | NoSuchSymbol { crashes_xen: true },
                 ..

@@ -106,6 +106,11 @@ impl Target {
         self.release >= release
     }
 
+    /// Whether it may be of this release, from a point release on.
+    pub(super) fn may_be_at_least(&self, release: (u16, u16), point: u16) -> bool {
+        self.release == release && self.point.is_none_or(|known| known >= point)
+    }
+
     /// Whether it may be of a release before `mended`, which names a release and its first good point release.
     pub(super) fn may_precede(&self, mended: &[((u16, u16), u16)]) -> bool {
         mended.iter().any(|(release, point)| self.release == *release && self.point.is_none_or(|known| known < *point))

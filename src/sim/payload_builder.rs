@@ -111,7 +111,8 @@ impl PayloadBuilder {
     /// Makes `.livepatch.funcs` read-only: the payload then has no writable section, and may be applied again from
     /// 4.10 on.
     ///
-    /// **A real Xen before 4.17.3 and 4.18.1 writes into the section when it applies the payload, and dies of it.**
+    /// Xen before 4.17.3 and 4.18.1 keeps state in the section all the same, and gets away with it where it patches
+    /// with write protection switched off (seen on 4.14).
     pub fn read_only_funcs(mut self) -> Self {
         self.read_only_funcs = true;
         self

@@ -4,7 +4,9 @@ use xen_livepatch::payload::{FunctionProblem as F, PayloadVersion, RelocationPro
 use xen_livepatch::{Finding, Target};
 
 use crate::editor::{Editor, header, relocation, section, symbol};
-use crate::findings::{FUNCS, NEVER, NEW, OLD, RELA_FUNCS, check, extra, found_in, harmful, hooked, name, refused};
+use crate::findings::{
+    FUNCS, NEVER, NEW, OLD, RELA_FUNCS, XENS_ADDRESS, check, extra, found_in, harmful, hooked, name, refused,
+};
 
 #[test]
 fn function_versions_are_checked() {
@@ -121,6 +123,17 @@ fn functions_are_checked() {
             "{finding:?}"
         );
     }
+    let nowhere = Editor::function(16, &0x7fff_ffff_ffff_u64.to_le_bytes());
+    let text = "function 0 (xen_extra_version): its address 0x7fffffffffff is none in Xen";
+    let remedy = "leave it out, so that Xen looks for the name";
+    let crash = "on which some point releases of this Xen crash";
+    harmful(&nowhere, &NEW, &format!("{text}, {crash}: {remedy}"));
+    harmful(&nowhere, &Target::new((4, 14)), &format!("{text}, {crash}: {remedy}"));
+    refused(&nowhere, &Target::new((4, 14)).point(4), &format!("{text}: {remedy}"));
+    let nowhere = Editor::version_1().patch(FUNCS, 16, &[1]);
+    assert_eq!(found_in(&nowhere, 7..=13), [8, 9, 10, 11, 12, 13]);
+    assert_eq!(check(&Editor::function(16, &XENS_ADDRESS), &NEW), []);
+
     let nameless = |editor: Editor| editor.entry(RELA_FUNCS, 0, relocation::OFFSET, 0x28);
     let text =
         "function 0 ((no name)): it has neither a name nor an address, and Xen crashes looking for it: give it one";
@@ -196,6 +209,11 @@ fn relocations_are_checked() {
     );
     assert_eq!(found_in(&elsewhere, 14..=22), [17, 18, 19, 20, 21, 22]);
 
+    harmful(
+        &hooked().set(".rela.text", section::INFO, 0),
+        &NEW,
+        ".rela.text is for section 0, on which Xen crashes: link it again, as a relocatable file (ld -r)",
+    );
     for (field, value, problem, text) in [
         (
             section::LINK,

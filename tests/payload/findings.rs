@@ -9,6 +9,8 @@ pub(crate) const FUNCS: &str = ".livepatch.funcs";
 pub(crate) const RELA_FUNCS: &str = ".rela.livepatch.funcs";
 pub(crate) const NEW: Target = Target::new((4, 17));
 pub(crate) const OLD: Target = Target::new((4, 13));
+/// Of a function in Xen's memory.
+pub(crate) const XENS_ADDRESS: [u8; 8] = 0xffff_82d0_4023_0f90_u64.to_le_bytes();
 pub(crate) const NEVER: [u16; 0] = [];
 
 pub(crate) fn check(editor: &Editor, target: &Target) -> Vec<Finding> {
@@ -109,7 +111,10 @@ fn nothing_is_found_in_odd_ones_that_xen_takes() {
         ("a function of 5 bytes", Editor::function(28, &[5])),
         ("an expectation of all that there is", Editor::function(72, &[1 | 16 << 1])),
         ("reserved bits of no expectation", Editor::function(72, &[0xc0])),
-        ("an empty name, and an address", Editor::function(16, &[1]).entry(RELA_FUNCS, 0, relocation::OFFSET, 0x28)),
+        (
+            "an empty name, and an address",
+            Editor::function(16, &XENS_ADDRESS).entry(RELA_FUNCS, 0, relocation::OFFSET, 0x28),
+        ),
         ("31 no-operations", Editor::function(24, &[31, 0, 0, 0, 31]).entry(RELA_FUNCS, 1, relocation::OFFSET, 0x28)),
         ("a new size of 0", Editor::function(24, &[0])),
         ("zeroed metadata", extra().set(".modinfo", section::TYPE, 8)),
@@ -258,6 +263,11 @@ fn symbols_are_checked() {
     refused(&hooked().set(".strtab", section::TYPE, 1), &NEW, &table("its symbol table has no string table"));
     let two = refused(&hooked().set(".shstrtab", section::TYPE, 2), &NEW, &table("it has more than one symbol table"));
     assert_eq!(two, Finding::SymbolTable { problem: SymbolTableProblem::Several });
+    harmful(
+        &hooked().set(".symtab", section::LINK, 0),
+        &NEW,
+        &table("its symbol table has section 0 for a string table, on which Xen crashes"),
+    );
     refused(&hooked().empty(".symtab"), &NEW, &table("its symbol table is empty"));
 
     for (field, value, problem, text) in [

@@ -108,7 +108,7 @@ fn releases_follow_from_the_function_version() {
 #[test]
 fn what_is_no_elf_file_is_an_error_and_says_so() {
     let reason = |bytes: &[u8]| match Payload::parse(bytes).unwrap_err().kind() {
-        ErrorKind::InvalidPayload { reason } => *reason,
+        ErrorKind::InvalidPayload { reason, .. } => *reason,
         other => panic!("{other:?}"),
     };
     assert_eq!(reason(&HOOKED[..63]), "it is too short for an ELF file");

@@ -2,12 +2,18 @@
 
 use super::super::elf::Elf;
 use super::super::finding::{Finding, FunctionProblem};
-use super::super::funcs::{self, Function, PayloadVersion};
+use super::super::funcs::{self, Address, Function, PayloadVersion};
 use super::super::name::SymbolName;
 use super::super::target::{Architecture, Target};
 
 /// The most bytes that Xen turns into no-operations: those that it can keep.
 const MAX_NOP: u32 = 31;
+
+/// The releases of which not the first, but these point releases on, know ENDBR64.
+const KNOWS_ENDBR: [((u16, u16), u16); 3] = [((4, 14), 5), ((4, 15), 3), ((4, 16), 1)];
+
+/// Where the half of the address space begins that Xen is in, on x86.
+const XENS_HALF: u64 = 0xffff_8000_0000_0000;
 
 pub(super) fn check(elf: &Elf<'_>, target: &Target, findings: &mut Vec<Finding>) {
     let Some(section) = elf.section(funcs::SECTION).filter(|section| section.size > 0 && section.is_complete()) else {
@@ -49,15 +55,25 @@ fn name_of(function: &Function) -> SymbolName {
     function.name.clone().unwrap_or_else(|| SymbolName::new(function.to_string()))
 }
 
-fn problems(function: &Function, architecture: Architecture, target: &Target) -> [Option<FunctionProblem>; 5] {
+fn problems(function: &Function, architecture: Architecture, target: &Target) -> [Option<FunctionProblem>; 6] {
     let code = if target.since((4, 8)) { code(function, architecture) } else { code_before_nops(function) };
     [
         (function.nameless && function.old_address.is_none()).then_some(FunctionProblem::Nameless),
+        not_in_xen(function, architecture, target),
         code,
         (!target.since((4, 8)) && function.new_size == 0).then_some(FunctionProblem::NoNewSize),
         reserved(function).filter(|_| target.since((4, 14))),
         past_end(function).filter(|_| target.since((4, 14))),
     ]
+}
+
+/// From 4.8 on Xen looks how far it is to an address; those that know ENDBR64 look first what code is there.
+fn not_in_xen(function: &Function, architecture: Architecture, target: &Target) -> Option<FunctionProblem> {
+    let Some(Address::Number(found)) = function.old_address else { return None };
+    let crashes_xen =
+        target.since((4, 17)) || KNOWS_ENDBR.iter().any(|(release, point)| target.may_be_at_least(*release, *point));
+    (architecture == Architecture::X86_64 && target.since((4, 8)) && found < XENS_HALF)
+        .then_some(FunctionProblem::NotInXen { found, crashes_xen })
 }
 
 /// The sizes as Xen 4.7 looks at them, which knows x86 and replacements alone.

@@ -19,6 +19,10 @@ pub(super) fn check(elf: &Elf<'_>, target: &Target, findings: &mut Vec<Finding>)
     let x86 = Architecture::from_raw(elf.header.e_machine.get(LE).0) == Architecture::X86_64;
     let crashes_xen = target.may_precede(&FOLLOWS_ANY_SYMBOL);
     for section in elf.sections.iter().skip(1).filter(|section| matches!(section.kind, SHT_REL | SHT_RELA)) {
+        if section.info == 0 {
+            let problem = RelocationSectionProblem::NullSection;
+            findings.push(Finding::RelocationSection { section: name_of(section), problem });
+        }
         // Xen leaves alone what is for a section that it does not load.
         let base = elf.section_at(section.info).filter(|base| base.is_allocated() && base.size > 0);
         let Some(base) = base.filter(|_| section.size > 0 && section.is_complete()) else { continue };

@@ -83,6 +83,9 @@ impl Function {
     }
 
     /// Where the function is, so that Xen does not look for its name.
+    ///
+    /// **A real Xen looks at the code there before it knows whether there is any: an address that isn't mapped
+    /// crashes it** (seen on 4.17 and 4.20).
     pub fn at(mut self, address: u64) -> Self {
         self.address = address;
         self
@@ -116,7 +119,8 @@ impl Function {
 
     /// Takes the name away, so that its pointer is NULL.
     ///
-    /// **Without an address too this crashes every real Xen**, which compares the name before it looks at it.
+    /// **Without an address too this crashes a real Xen**, which compares the name before it looks
+    /// at it (seen on 4.17 and 4.20).
     pub fn unnamed(mut self) -> Self {
         self.name = None;
         self

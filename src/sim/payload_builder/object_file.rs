@@ -193,7 +193,7 @@ impl ObjectFile<'_> {
                     link: ".symtab",
                     info: index,
                     entry_size: size_of::<Rela64<LE>>(),
-                    ..Section::new(name, elf::SHT_RELA, 0, 8, entries)
+                    ..Section::new(name, elf::SHT_RELA, elf::SHF_INFO_LINK.0, 8, entries)
                 });
             }
         }

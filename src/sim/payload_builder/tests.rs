@@ -8,6 +8,7 @@ use super::*;
 const ALLOC: u64 = 2;
 const WRITE_ALLOC: u64 = 3;
 const ALLOC_EXEC: u64 = 6;
+const INFO_LINK: u64 = 0x40;
 const EVERYTHING: u64 = 7;
 
 fn xen() -> BuildId {
@@ -76,8 +77,8 @@ fn a_payload_has_what_xen_demands() {
         (".livepatch.xen_depends", ALLOC, 4, 36),
         (".note.gnu.build-id", ALLOC, 4, 36),
         (".modinfo", ALLOC, 1, 4),
-        (".rela.text", 0, 8, 24),
-        (".rela.livepatch.funcs", 0, 8, 48),
+        (".rela.text", INFO_LINK, 8, 24),
+        (".rela.livepatch.funcs", INFO_LINK, 8, 48),
         (".symtab", 0, 8, 24 * 9),
         (".strtab", 0, 1, 19),
         (".shstrtab", 0, 1, 165),

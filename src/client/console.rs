@@ -1,0 +1,166 @@
+//! What Xen wrote to its log about an operation: the reason that its error number doesn't give.
+//!
+//! Best effort. Where the log can't be read there are no lines, and nothing else is different.
+
+use std::cell::Cell;
+use std::sync::{Mutex, PoisonError};
+
+use crate::errno::Errno;
+use crate::hypercall::channel::{CallError, Channel, SMALLEST_BUFFER};
+use crate::hypercall::operation::{ConsoleRead, ReadConsole};
+use crate::name::{PayloadName, escaped};
+
+const EXPECTATION: &[u8] = b": expectation failed: ";
+
+/// How often to go on reading before a log is too long: 16 MiB of it.
+const READS: usize = 256;
+
+/// How far this client has read the log.
+#[derive(Debug, Default)]
+pub(super) struct Console(Mutex<Position>);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Position {
+    #[default]
+    Unread,
+    At(u32),
+    Unreadable,
+}
+
+/// The log during one operation.
+#[derive(Debug)]
+pub(super) struct Watch<'a> {
+    console: &'a Console,
+    channel: &'a Channel,
+    /// The end of the log when the operation began.
+    start: Cell<Option<u32>>,
+}
+
+impl<'a> Watch<'a> {
+    pub(super) fn new(console: &'a Console, channel: &'a Channel) -> Self {
+        Self { console, channel, start: Cell::new(None) }
+    }
+
+    /// Xen is about to be asked. One hypercall, but for the first time.
+    pub(super) fn begin(&self) {
+        let end = match self.console.position() {
+            Position::Unread => self.read(0, |_| {}),
+            Position::At(index) => self.read(index, |_| {}),
+            Position::Unreadable => None,
+        };
+        self.start.set(end);
+    }
+
+    /// The lines about a payload that Xen wrote since; none if it was never asked.
+    pub(super) fn lines(&self, name: &PayloadName) -> Vec<String> {
+        let mut text = Vec::new();
+        if let Some(start) = self.start.get() {
+            self.read(start, |bytes| text.extend_from_slice(bytes));
+        }
+        about(&text, name)
+    }
+
+    /// Whether the log could be read when the operation began.
+    pub(super) fn is_readable(&self) -> bool {
+        self.start.get().is_some()
+    }
+
+    /// Reads from `start` to the end, and says where that is.
+    fn read(&self, start: u32, mut each: impl FnMut(&[u8])) -> Option<u32> {
+        let end = self.channel.with_buffer(SMALLEST_BUFFER, |buffer| {
+            let mut index = start;
+            for _ in 0..READS {
+                let ConsoleRead { count, index: next } = self.channel.call(ReadConsole { index, buffer })?;
+                each(buffer.as_slice().get(..count).unwrap_or_default());
+                index = next;
+                if count < buffer.len() {
+                    return Ok(index);
+                }
+            }
+            Err(CallError::Refused(Errno::E2BIG))
+        });
+        // Once it can't be read, it isn't tried again.
+        self.console.advance(end.as_ref().map_or(Position::Unreadable, |index| Position::At(*index)));
+        end.ok()
+    }
+}
+
+impl Console {
+    /// One that is never read.
+    pub(super) fn off() -> Self {
+        Self(Mutex::new(Position::Unreadable))
+    }
+
+    fn position(&self) -> Position {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn advance(&self, to: Position) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = to;
+    }
+}
+
+/// The lines of a log that are about this payload, with those that continue them.
+fn about(log: &[u8], name: &PayloadName) -> Vec<String> {
+    let mut ours = false;
+    let mut lines = Vec::new();
+    for line in log.split(|byte| *byte == b'\n') {
+        let text = without_prefix(line.strip_suffix(b"\r").unwrap_or(line));
+        // Xen names the function, not the payload, where it says what it found instead of what was expected.
+        let continues = text.first() == Some(&b' ') || text.windows(EXPECTATION.len()).any(|part| part == EXPECTATION);
+        ours = if continues { ours } else { names(text, name) };
+        if ours {
+            lines.push(escaped(text));
+        }
+    }
+    lines
+}
+
+/// A line without `(XEN) ` and the time that may follow it.
+fn without_prefix(line: &[u8]) -> &[u8] {
+    let Some(line) = line.strip_prefix(b"(XEN) ") else { return line };
+    let time = line.first() == Some(&b'[');
+    let end = line.windows(2).position(|pair| pair == b"] ").filter(|_| time);
+    end.and_then(|end| line.get(end + 2..)).unwrap_or(line)
+}
+
+/// `livepatch: NAME: …` and `livepatch: NAME finished …`.
+fn names(text: &[u8], name: &PayloadName) -> bool {
+    let rest = text.strip_prefix(b"livepatch: ").and_then(|text| text.strip_prefix(name.as_bytes()));
+    rest.is_some_and(|rest| rest.starts_with(b": ") || rest.starts_with(b" finished "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As real Xens wrote it: 4.20 splits a mismatch into lines.
+    const LOG: &[u8] = b"t of a line\n\
+        (XEN) livepatch: hello: Applying 1 functions\r\n\
+        (XEN) livepatch: foreign: build-id mismatch:\n\
+        (XEN)   livepatch: 5a5a\n\
+        (XEN)         xen: 576c\n\
+        (XEN) livepatch: other: check against foreign build-id failed\n\
+        (XEN)  something that continues it\n\
+        (XEN) [2026-11-23 10:00:00.123] livepatch: foreign finished APPLY with rc=-22\n\
+        (XEN) livepatch: foreigner: Not an ELF payload\n\
+        livepatch: foreign: \x1b[31mred\n\
+        (XEN) livepatch: foreign: cut o";
+
+    #[test]
+    fn lines_about_a_payload_stay_whole() {
+        assert_eq!(
+            about(LOG, &PayloadName::new("foreign").unwrap()),
+            [
+                "livepatch: foreign: build-id mismatch:",
+                "  livepatch: 5a5a",
+                "        xen: 576c",
+                "livepatch: foreign finished APPLY with rc=-22",
+                "livepatch: foreign: \\u{1b}[31mred",
+                "livepatch: foreign: cut o",
+            ]
+        );
+        assert_eq!(about(LOG, &PayloadName::new("nobody").unwrap()), [""; 0]);
+        assert_eq!(about(b"", &PayloadName::new("hello").unwrap()), [""; 0]);
+    }
+}

@@ -1,0 +1,25 @@
+//! Live-patches a real Xen. `cargo real-xen` boots one and runs this in its dom0; elsewhere each test says that it was
+//! skipped, or fails when `REAL_XEN=required`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::print_stdout,
+    reason = "a test stops at the first surprise, and speaks to the process that started it"
+)]
+#![allow(unreachable_pub, reason = "the modules of one test")]
+
+#[path = "dom0/costs.rs"]
+mod costs;
+#[path = "dom0/crowd.rs"]
+mod crowd;
+#[path = "dom0/host.rs"]
+mod host;
+#[path = "dom0/listing.rs"]
+mod listing;
+#[path = "dom0/refusals.rs"]
+mod refusals;
+#[path = "dom0/story.rs"]
+mod story;

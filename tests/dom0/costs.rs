@@ -1,0 +1,149 @@
+//! What operations cost, counted by the kernel: a process of this test is traced while it works on the real Xen.
+
+use std::io::{BufRead, BufReader, Write, stdin};
+use std::process::{Command, Stdio};
+use std::{env, fs};
+
+use nix::libc;
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, getppid, gettid};
+use xen_livepatch::sim::{Function, PayloadBuilder};
+use xen_livepatch::{Flags, PayloadName};
+
+use super::host::{PATCHED, connect, host, name, patient};
+use super::listing::metadata;
+
+/// Tells a process of this test that it is the traced one, and whether its client reads Xen's log.
+const TRACED: &str = "XEN_LIVEPATCH_TRACED";
+const HYPERCALL: u64 = 0x30_5000;
+
+/// How often each operation is measured: applies that Xen does not finish at once need more hypercalls.
+const ROUNDS: usize = 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Cost {
+    hypercalls: usize,
+    mappings: usize,
+}
+
+/// The operations in the order in which [`the_traced_process`] does them in each round.
+const OPERATIONS: [&str; 7] = ["upload", "upload_file", "status", "list", "apply", "revert", "unload"];
+
+/// Does nothing unless started by [`operations_cost_what_is_promised`].
+#[test]
+fn the_traced_process() {
+    let client = match env::var(TRACED).as_deref() {
+        Ok("log") => connect().unwrap(),
+        Ok(_) => patient().without_xen_log().open().unwrap(),
+        Err(_) => return,
+    };
+    let xen = client.build_id().unwrap();
+    let hello = PayloadBuilder::named("hello", &xen).function(Function::returning(PATCHED, "-hello")).build();
+    let filed = PayloadBuilder::named("filed", &xen).function(Function::returning(PATCHED, "-filed")).build();
+    fs::write("/tmp/filed", filed).unwrap();
+    let (hello_name, filed_name) = (name("hello"), name("filed"));
+    // A list as large as the promise: 64 rows with 32 KiB of metadata.
+    let others: Vec<PayloadName> = (0..62).map(|i| name(format!("other{i}"))).collect();
+    for other in &others {
+        let id = other.to_string();
+        client
+            .upload(
+                other,
+                &PayloadBuilder::named(&id, &xen)
+                    .function(Function::returning(PATCHED, "-"))
+                    .modinfo(metadata(&id, 500))
+                    .build(),
+            )
+            .unwrap();
+    }
+    for round in 0..=ROUNDS {
+        if round == 1 {
+            // The first round was not measured: it makes what is kept.
+            println!("\nTID={}", gettid());
+            stdin().read_line(&mut String::new()).unwrap();
+        }
+        let measure = |operation: &dyn Fn()| {
+            getppid();
+            operation();
+            getppid();
+        };
+        measure(&|| client.upload(&hello_name, &hello).unwrap());
+        measure(&|| client.upload_file(&filed_name, "/tmp/filed").unwrap());
+        measure(&|| assert_eq!(client.status(&hello_name).unwrap().rc, 0));
+        measure(&|| assert_eq!(client.list().unwrap().len(), 64));
+        measure(&|| client.apply(&hello_name, Flags::empty()).unwrap());
+        measure(&|| client.revert(&hello_name, Flags::empty()).unwrap());
+        measure(&|| client.unload(&hello_name, Flags::empty()).unwrap());
+        client.unload(&filed_name, Flags::empty()).unwrap();
+    }
+    for other in &others {
+        client.unload(other, Flags::empty()).unwrap();
+    }
+}
+
+/// The costs between each pair of `getppid` calls of the thread.
+fn trace(thread: Pid, go: impl FnOnce()) -> Vec<Cost> {
+    let wait = || waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap();
+    ptrace::attach(thread).unwrap();
+    wait();
+    ptrace::setoptions(thread, ptrace::Options::PTRACE_O_TRACESYSGOOD).unwrap();
+    go();
+    let mut costs = Vec::new();
+    let mut measuring: Option<Cost> = None;
+    let mut entering = true;
+    let mut signal = None;
+    while ptrace::syscall(thread, signal.take()).is_ok() {
+        match wait() {
+            WaitStatus::PtraceSyscall(_) if entering => {
+                let registers = ptrace::getregs(thread).unwrap();
+                match (i64::try_from(registers.orig_rax).unwrap(), &mut measuring) {
+                    (libc::SYS_getppid, Some(cost)) => {
+                        costs.push(*cost);
+                        measuring = None;
+                    }
+                    (libc::SYS_getppid, None) => measuring = Some(Cost { hypercalls: 0, mappings: 0 }),
+                    (libc::SYS_ioctl, Some(cost)) if registers.rsi == HYPERCALL => cost.hypercalls += 1,
+                    (libc::SYS_mmap | libc::SYS_munmap, Some(cost)) => cost.mappings += 1,
+                    _ => {}
+                }
+                entering = false;
+            }
+            WaitStatus::PtraceSyscall(_) => entering = true,
+            WaitStatus::Stopped(_, other) => signal = Some(other),
+            _ => break,
+        }
+    }
+    costs
+}
+
+/// What each operation costs at the least, in the order of [`OPERATIONS`]. None may map memory, ever.
+fn costs(log: &str) -> Vec<usize> {
+    let mut traced = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "costs::the_traced_process", "--nocapture", "--test-threads=1"])
+        .env(TRACED, log)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(traced.stdout.take().unwrap()).lines();
+    let thread = lines.find_map(|line| line.unwrap().strip_prefix("TID=").map(|id| id.parse().unwrap())).unwrap();
+    let mut stdin = traced.stdin.take().unwrap();
+    let costs = trace(Pid::from_raw(thread), || stdin.write_all(b"go\n").unwrap());
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    assert!(traced.wait().unwrap().success(), "{rest:?}");
+    assert_eq!(costs.len(), ROUNDS * OPERATIONS.len());
+    let of = |operation: usize| costs.iter().skip(operation).step_by(OPERATIONS.len());
+    for (operation, name) in OPERATIONS.into_iter().enumerate() {
+        assert_eq!(of(operation).map(|cost| cost.mappings).max(), Some(0), "{name} maps memory");
+    }
+    (0..OPERATIONS.len()).map(|operation| of(operation).map(|cost| cost.hypercalls).min().unwrap()).collect()
+}
+
+#[test]
+fn operations_cost_what_is_promised() {
+    let Some(_host) = host() else { return };
+    assert_eq!(costs("no log"), [1, 1, 1, 1, 3, 3, 2], "{OPERATIONS:?}");
+    // Uploads and actions look where Xen's log ends, so that an error can carry what Xen wrote from there on.
+    assert_eq!(costs("log"), [2, 2, 1, 1, 4, 4, 3], "{OPERATIONS:?}");
+}

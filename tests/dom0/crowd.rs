@@ -1,0 +1,107 @@
+//! Many at once: threads that share a client, and processes that know nothing of each other.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, thread};
+
+use xen_livepatch::sim::{Function, PayloadBuilder};
+use xen_livepatch::{BuildId, ErrorKind, Flags, LivepatchClient, State};
+
+use super::host::{PATCHED, connect, host, name};
+use super::listing::metadata;
+
+const TIME: Duration = Duration::from_secs(10);
+
+/// Tells a process of this test which of the crowd it is.
+const WORKER: &str = "XEN_LIVEPATCH_WORKER";
+
+/// How much metadata a worker's payloads have, so that rows mixed from two show.
+fn metadata_len(whose: &str) -> usize {
+    whose.bytes().fold(7, |sum, byte| (sum * 31 + usize::from(byte)) % 3000) + 20
+}
+
+/// Uploads, applies, lists and removes, again and again; the number of rounds.
+fn work(client: &LivepatchClient, who: &str, xen: &BuildId) -> usize {
+    let mut rounds = 0;
+    let start = Instant::now();
+    while start.elapsed() < TIME {
+        let id = format!("{who}-{rounds}");
+        let payload = PayloadBuilder::named(&id, xen)
+            .function(Function::returning(PATCHED, format!("-{who}")))
+            .modinfo(metadata(&id, metadata_len(&id)));
+        let me = name(&id);
+        client.upload(&me, &payload.build()).unwrap();
+        check_rows(client, &id, State::Checked);
+        client.apply(&me, Flags::NODEPS).unwrap();
+        check_rows(client, &id, State::Applied);
+        loop {
+            match client.revert(&me, Flags::empty()) {
+                Ok(()) => break,
+                // Someone came after me, and will leave before me.
+                Err(error) if matches!(error.kind(), ErrorKind::NotOnTop { .. }) => {
+                    thread::sleep(Duration::from_millis(1))
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        check_rows(client, &id, State::Checked);
+        client.unload(&me, Flags::empty()).unwrap();
+        rounds += 1;
+    }
+    rounds
+}
+
+/// Every row of the list is whole, and mine is there in the state that I left it in.
+fn check_rows(client: &LivepatchClient, me: &str, state: State) {
+    let rows = client.list().unwrap();
+    let mut names: Vec<&str> = rows.iter().map(|row| row.name.to_str().unwrap()).collect();
+    for (row, id) in rows.iter().zip(&names) {
+        assert_eq!(row.metadata.as_bytes(), metadata(id, metadata_len(id)), "{id} has another's metadata");
+        if *id == me {
+            assert_eq!(row.status.state, state, "{id}");
+        }
+    }
+    assert!(names.contains(&me), "{me} is missing from {names:?}");
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), rows.len(), "a row twice");
+}
+
+fn worker_process(number: usize) -> Child {
+    Command::new(env::current_exe().unwrap())
+        .args(["--exact", "crowd::one_of_the_processes", "--nocapture", "--test-threads=1"])
+        .env(WORKER, number.to_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Does nothing unless started by [`four_threads_and_four_processes_at_once`].
+#[test]
+fn one_of_the_processes() {
+    if let Ok(number) = env::var(WORKER) {
+        let client = connect().unwrap();
+        let xen = client.build_id().unwrap();
+        let rounds = work(&client, &format!("process{number}"), &xen);
+        println!("ROUNDS={rounds}");
+    }
+}
+
+#[test]
+fn four_threads_and_four_processes_at_once() {
+    let Some(host) = host() else { return };
+    let processes: Vec<Child> = (0..4).map(worker_process).collect();
+    let threads = thread::scope(|scope| {
+        let work = |number| work(&host.client, &format!("thread{number}"), &host.xen);
+        let threads: Vec<_> = (0..4).map(|number| scope.spawn(move || work(number))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    for (number, process) in processes.into_iter().enumerate() {
+        let output = process.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "process {number} failed:\n{text}");
+        let rounds = text.lines().find_map(|line| line.split("ROUNDS=").nth(1)).and_then(|n| n.parse::<usize>().ok());
+        assert!(rounds.is_some_and(|rounds| rounds > 0), "process {number} did nothing:\n{text}");
+    }
+    assert!(threads.iter().all(|rounds| *rounds > 0), "{threads:?}");
+}

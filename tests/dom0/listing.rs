@@ -1,0 +1,57 @@
+//! A list is exact, however long and however much metadata there is.
+
+use xen_livepatch::{LoadedPayload, State};
+
+use super::host::host;
+
+/// Metadata of exactly `len` bytes, 2 at least, which tell whose they are.
+pub fn metadata(whose: &str, len: usize) -> Vec<u8> {
+    let text = format!("of={whose};").into_bytes();
+    let mut bytes: Vec<u8> = text.iter().copied().cycle().take(len - 1).collect();
+    bytes.push(0);
+    bytes
+}
+
+#[test]
+fn a_hundred_payloads_with_up_to_4000_bytes_of_metadata() {
+    let Some(host) = host() else { return };
+    let mut expected = Vec::new();
+    for i in 0..100_usize {
+        // 1 … 4000 bytes, and names of 1 to 127.
+        let id = format!("{i}{}", "x".repeat(i * 37 % 125));
+        let modinfo = if i == 0 { vec![0] } else { metadata(&id, 1 + i * 3999 / 99) };
+        let payload = host.payload(&id, "-many").modinfo(&modinfo);
+        expected.push((host.upload(&id, &payload), modinfo));
+    }
+    host.apply(&expected[57].0);
+    for _ in 0..3 {
+        let rows = host.client.list().unwrap();
+        assert_eq!(rows.len(), 100);
+        for (i, (row, (name, modinfo))) in rows.iter().zip(&expected).enumerate() {
+            let LoadedPayload { status, metadata, .. } = row;
+            assert_eq!(&row.name, name);
+            assert_eq!(metadata.as_bytes(), modinfo);
+            let state = if i == 57 { State::Applied } else { State::Checked };
+            assert_eq!((status.state, status.rc), (state, 0));
+        }
+    }
+    host.revert(&expected[57].0);
+    for (name, _) in &expected {
+        host.unload(name);
+    }
+}
+
+#[test]
+fn one_payload_with_nearly_two_mebibytes_of_metadata() {
+    let Some(host) = host() else { return };
+    let modinfo = metadata("large", 2_000_000);
+    let large = host.upload("large", &host.payload("large", "-large").modinfo(&modinfo));
+    let small = host.upload("small", &host.payload("small", "-small").metadata("k", Some("v")));
+    let rows = host.client.list().unwrap();
+    assert_eq!(rows.iter().map(|row| &row.name).collect::<Vec<_>>(), [&large, &small]);
+    assert!(rows[0].metadata.as_bytes() == modinfo, "all of it, and nothing else");
+    assert_eq!(rows[1].metadata.get("k"), Some(&b"v"[..]));
+    host.unload(&large);
+    assert_eq!(host.client.list().unwrap().len(), 1);
+    host.unload(&small);
+}

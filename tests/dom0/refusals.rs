@@ -1,0 +1,229 @@
+//! What must not happen doesn't, and is told by name: every refusal, and every no-op that Xen calls a success.
+
+use std::time::Duration;
+
+use xen_livepatch::sim::{Function, Hook, HookCode, PayloadBuilder};
+use xen_livepatch::{
+    Action, ActionOptions, BuildId, Duplicate, Errno, ErrorKind, Flags, PayloadName, QuiesceTimeout, State,
+    UploadOptions,
+};
+
+use super::host::{PATCHED, host, name};
+
+#[test]
+fn what_xen_silently_skips_is_a_wrong_state() {
+    let Some(host) = host() else { return };
+    let hello = host.upload("hello", &host.payload("hello", "-hello"));
+    let wrong = |action| host.client.act_with(action, &hello, Flags::empty(), ActionOptions::new()).unwrap_err();
+    let is = |found, needed| ErrorKind::WrongState { found, needed };
+
+    assert_eq!(wrong(Action::Revert).kind(), &is(State::Checked, State::Applied));
+    host.apply(&hello);
+    for action in [Action::Apply, Action::Replace, Action::Unload] {
+        assert_eq!(wrong(action).kind(), &is(State::Applied, State::Checked), "{action}");
+    }
+    host.expect_shown("-hello");
+    host.revert(&hello);
+    host.unload(&hello);
+}
+
+#[test]
+fn what_is_not_loaded_is_no_such_payload() {
+    let Some(host) = host() else { return };
+    let nobody = name("nobody");
+    assert_eq!(host.client.status(&nobody).unwrap_err().kind(), &ErrorKind::NoSuchPayload);
+    for action in [Action::Apply, Action::Revert, Action::Replace, Action::Unload] {
+        let error = host.client.act_with(action, &nobody, Flags::empty(), ActionOptions::new()).unwrap_err();
+        assert_eq!((error.kind(), error.raw_errno()), (&ErrorKind::NoSuchPayload, Some(Errno::ENOENT)), "{action}");
+    }
+}
+
+#[test]
+fn a_name_a_build_id_and_a_symbol_are_loaded_once() {
+    let Some(host) = host() else { return };
+    let payload = host.payload("hello", "-hello").defines("new_symbol");
+    let hello = host.upload("hello", &payload);
+    let twice = |name: &PayloadName, payload: PayloadBuilder| {
+        let error = host.client.upload(name, &payload.build()).unwrap_err();
+        assert_eq!(error.raw_errno(), Some(Errno::EEXIST));
+        error.kind().clone()
+    };
+    let other = host.payload("other", "-other");
+    let by = |by| ErrorKind::AlreadyLoaded { by };
+    assert_eq!(twice(&hello, other.clone()), by(Duplicate::Name));
+    assert_eq!(twice(&name("twin"), host.payload("hello", "-twin")), by(Duplicate::BuildId));
+    assert_eq!(twice(&name("other"), other.defines("new_symbol")), by(Duplicate::Symbol("new_symbol".into())));
+    assert_eq!(host.names(), ["hello"]);
+    host.unload(&hello);
+}
+
+#[test]
+fn a_payload_for_another_xen_is_refused() {
+    let Some(host) = host() else { return };
+    let elsewhere = BuildId::new([0x5a; 20]);
+    let payload =
+        PayloadBuilder::named("foreign", &elsewhere).function(Function::returning(PATCHED, "-foreign")).build();
+    let error = host.client.upload(&name("foreign"), &payload).unwrap_err();
+    assert_eq!(error.raw_errno(), Some(Errno::EINVAL), "{error:?}");
+    let ErrorKind::BuiltForAnotherXen { expected, found } = error.kind() else { panic!("{error:?}") };
+    // From 4.20 on Xen itself says which, in three lines.
+    assert!(expected.as_ref().is_none_or(|id| *id == elsewhere) && found.as_ref().is_none_or(|id| *id == host.xen));
+    assert!(error.xen_log().iter().any(|line| line.starts_with("livepatch: foreign: ")), "{error:?}");
+    assert_eq!(host.names(), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_no_payload_is_refused() {
+    let Some(host) = host() else { return };
+    let good = host.payload("good", "-good").build();
+    let mut not_elf = good.clone();
+    not_elf[0] = 0;
+    let mut other_machine = good.clone();
+    other_machine[18] = 3;
+    let cut = good[..good.len() / 2].to_vec();
+    for (what, bytes) in [
+        ("noise", vec![0x5a; 4096]),
+        ("no magic", not_elf),
+        ("other machine", other_machine),
+        ("cut in half", cut),
+        ("one byte", vec![0x7f]),
+    ] {
+        let error = host.client.upload(&name("garbage"), &bytes).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::InvalidPayload { xen: Some(_), .. }), "{what}: {error:?}");
+        assert_eq!(host.names(), Vec::<String>::new(), "{what}");
+    }
+    let unknown = host.payload("unknown", "-unknown").needs("no_such_symbol_in_any_xen").build();
+    let error = host.client.upload(&name("unknown"), &unknown).unwrap_err();
+    assert_eq!(error.raw_errno(), Some(Errno::ENOENT), "{error:?}");
+}
+
+#[test]
+fn sizes_end_at_two_mebibytes() {
+    let Some(host) = host() else { return };
+    let largest = host.payload("largest", "-largest").padded_to(2 << 20);
+    let largest = host.upload("largest", &largest);
+    host.apply(&largest);
+    host.expect_shown("-largest");
+    host.revert(&largest);
+    host.unload(&largest);
+
+    let too_large = host.payload("larger", "-larger").padded_to((2 << 20) + 1).build();
+    let larger = name("larger");
+    let kind = |result: xen_livepatch::Result<()>| result.unwrap_err().kind().clone();
+    assert_eq!(kind(host.client.upload(&larger, &too_large)), ErrorKind::PayloadTooLarge { size: 2_097_153 });
+    assert_eq!(kind(host.client.upload(&larger, &[])), ErrorKind::EmptyPayload);
+    std::fs::write("/tmp/larger", &too_large).unwrap();
+    std::fs::write("/tmp/empty", []).unwrap();
+    assert_eq!(kind(host.client.upload_file(&larger, "/tmp/larger")), ErrorKind::PayloadTooLarge { size: 2_097_153 });
+    assert_eq!(kind(host.client.upload_file(&larger, "/tmp/empty")), ErrorKind::EmptyPayload);
+    assert!(matches!(kind(host.client.upload_file(&larger, "/tmp/none")), ErrorKind::File { .. }));
+    assert!(matches!(kind(host.client.upload_file(&larger, "/tmp")), ErrorKind::File { .. }));
+}
+
+#[test]
+fn a_file_is_uploaded_as_it_is() {
+    let Some(host) = host() else { return };
+    let payload = host.payload("file", "-file").padded_to(300_001);
+    std::fs::write("/tmp/payload", payload.build()).unwrap();
+    let file = name("file");
+    host.client.upload_file(&file, "/tmp/payload").unwrap();
+    host.apply(&file);
+    host.expect_shown("-file");
+    host.revert(&file);
+    host.unload(&file);
+}
+
+#[test]
+fn flags_without_a_meaning_are_refused_by_name() {
+    let Some(host) = host() else { return };
+    let hello = host.upload("hello", &host.payload("hello", "-hello"));
+    for action in [Action::Apply, Action::Revert, Action::Replace, Action::Unload] {
+        let meaningless = if action == Action::Apply { 1..32 } else { 0..32 };
+        for bit in meaningless {
+            let flags = Flags::from_bits_retain(1 << bit);
+            let error = host.client.act_with(action, &hello, flags, ActionOptions::new()).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::UnsupportedFlag { flags: f, .. } if *f == flags), "{error:?}");
+        }
+    }
+    host.expect(&hello, State::Checked);
+    host.expect_shown(&host.original);
+    host.unload(&hello);
+}
+
+#[test]
+fn force_is_taken_where_xen_understands_it() {
+    let Some(host) = host() else { return };
+    let forced = name("forced");
+    let payload = host.payload("forced", "-forced").build();
+    let result = host.client.upload_with(&forced, &payload, UploadOptions::new().force());
+    if host.client.xen_version().unwrap().release() >= (4, 19) {
+        result.unwrap();
+        host.unload(&forced);
+    } else {
+        assert_eq!(result.unwrap_err().kind(), &ErrorKind::UnsupportedForce);
+    }
+}
+
+#[test]
+fn a_quiesce_timeout_is_told_and_changes_nothing() {
+    let Some(host) = host() else { return };
+    let hello = host.upload("hello", &host.payload("hello", "-hello"));
+    let hurry = ActionOptions::new().quiesce_timeout(QuiesceTimeout::new(Duration::from_nanos(1)).unwrap());
+    for (retries, action) in [(0, Action::Apply), (3, Action::Apply), (0, Action::Replace)] {
+        let options = hurry.quiesce_retries(retries);
+        let error = host.client.act_with(action, &hello, Flags::empty(), options).unwrap_err();
+        assert_eq!((error.kind(), error.raw_errno()), (&ErrorKind::QuiesceTimeout, Some(Errno::EBUSY)), "{action}");
+        let status = host.client.status(&hello).unwrap();
+        assert_eq!((status.state, status.error()), (State::Checked, Some(Errno::EBUSY)));
+        host.expect_shown(&host.original);
+    }
+    host.apply(&hello);
+    host.expect_shown("-hello");
+    let options = hurry.quiesce_retries(0);
+    let error = host.client.act_with(Action::Revert, &hello, Flags::empty(), options).unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::QuiesceTimeout);
+    host.expect_shown("-hello");
+    host.revert(&hello);
+    host.unload(&hello);
+}
+
+#[test]
+fn an_expectation_that_is_not_met_is_told() {
+    let Some(host) = host() else { return };
+    let function = Function::returning(PATCHED, "-expect").expecting(&[0xcc; 4]);
+    let expect = host.upload("expect", &PayloadBuilder::named("expect", &host.xen).function(function));
+    for flags in [Flags::empty(), Flags::NODEPS] {
+        let error = host.client.apply(&expect, flags).unwrap_err();
+        assert_eq!(error.kind(), &ErrorKind::ExpectationNotMet { function: Some(PATCHED.into()) });
+        assert!(error.xen_log().iter().any(|line| line.contains("expected:cccccccc, actual:")), "{error:?}");
+    }
+    host.expect_shown(&host.original);
+    host.unload(&expect);
+}
+
+#[test]
+fn hooks_may_refuse() {
+    let Some(host) = host() else { return };
+    let veto = host.upload("veto", &host.payload("veto", "-veto").hook(Hook::PreApply, HookCode::returns(-77)));
+    for _ in 0..2 {
+        let error = host.client.apply(&veto, Flags::empty()).unwrap_err();
+        assert_eq!(error.kind(), &ErrorKind::HookRefused { code: Errno::new(77) });
+        assert_eq!(error.raw_errno(), Some(Errno::new(77)));
+    }
+    let error = host.client.replace(&veto, Flags::empty()).unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::VetoingHooks);
+    host.expect_shown(&host.original);
+    host.unload(&veto);
+
+    // A number that Xen uses itself is a hook's all the same, each time.
+    for code in [Errno::EINVAL, Errno::EBUSY, Errno::EOPNOTSUPP, Errno::ENOENT] {
+        let hook = HookCode::returns(-code.number());
+        let veto = host.upload("veto", &host.payload("veto", "-veto").hook(Hook::PreApply, hook));
+        for _ in 0..2 {
+            let quick = ActionOptions::new().deadline(Duration::from_secs(2));
+            let error = host.client.act_with(Action::Apply, &veto, Flags::empty(), quick).unwrap_err();
+            assert_eq!(error.kind(), &ErrorKind::HookRefused { code }, "{error:?}");
+        }
+        host.unload(&veto);
+    }
+}

@@ -1,0 +1,149 @@
+//! What live patching is for: a patch, one stacked on it, a debug patch at any time, and one to replace them all.
+
+use xen_livepatch::{Action, ErrorKind, Flags, PayloadName, State};
+
+use super::host::{Host, host, name, shown};
+
+/// `hello` on Xen, `bye` on `hello`, both applied.
+fn hello_and_bye(host: &Host) -> (PayloadName, PayloadName) {
+    let payload = host.payload("hello", "-hello");
+    let bye = host.payload("bye", "-bye").depends_on(payload.build_id());
+    let (hello, bye) = (host.upload("hello", &payload), host.upload("bye", &bye));
+    host.apply(&hello);
+    host.expect_shown("-hello");
+    host.apply(&bye);
+    host.expect_shown("-bye");
+    (hello, bye)
+}
+
+#[test]
+fn the_version_and_the_build_id_are_the_running_ones() {
+    let Some(host) = host() else { return };
+    let version = host.client.xen_version().unwrap();
+    assert_eq!(version.major, 4);
+    let wanted = std::env::var("XEN").unwrap_or_else(|_| "4.17".into());
+    assert!(version.to_string().starts_with(&wanted), "{version}");
+    // The kernel shows the bytes as they are, up to the first NUL.
+    let shown = std::fs::read("/sys/hypervisor/properties/buildid").unwrap();
+    let until_nul: Vec<u8> = host.xen.as_bytes().iter().copied().take_while(|byte| *byte != 0).collect();
+    assert!(shown.starts_with(&until_nul) && host.xen.as_bytes().len() == 20, "{shown:x?} {}", host.xen);
+}
+
+#[test]
+fn patches_stack_and_come_off_from_the_top() {
+    let Some(host) = host() else { return };
+    let (hello, bye) = hello_and_bye(&host);
+    assert_eq!(host.names(), ["hello", "bye"], "in the order of upload");
+
+    let error = host.client.revert(&hello, Flags::empty()).unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::NotOnTop { top: Some(bye.clone()) });
+    host.expect_shown("-bye");
+
+    host.revert(&bye);
+    host.expect_shown("-hello");
+    host.revert(&hello);
+    host.expect_shown(&host.original);
+    host.unload(&hello);
+    host.unload(&bye);
+}
+
+#[test]
+fn a_debug_patch_goes_in_at_any_time_with_nodeps() {
+    let Some(host) = host() else { return };
+    let (hello, bye) = hello_and_bye(&host);
+    let debug = host.upload("debug", &host.payload("debug", "-debug"));
+
+    let error = host.client.apply(&debug, Flags::empty()).unwrap_err();
+    let ErrorKind::DependsOnAnother { action: Action::Apply, on, .. } = error.kind() else { panic!("{error:?}") };
+    assert_eq!(on.as_ref(), Some(&bye));
+    host.expect(&debug, State::Checked);
+    host.expect_shown("-bye");
+
+    host.client.apply(&debug, Flags::NODEPS).unwrap();
+    host.expect(&debug, State::Applied);
+    host.expect_shown("-debug");
+
+    host.revert(&debug);
+    host.expect_shown("-bye");
+    for payload in [&bye, &hello] {
+        host.revert(payload);
+    }
+    for payload in [&debug, &bye, &hello] {
+        host.unload(payload);
+    }
+}
+
+#[test]
+fn replace_reverts_all_others() {
+    let Some(host) = host() else { return };
+    let (hello, bye) = hello_and_bye(&host);
+    let all = host.upload("all", &host.payload("all", "-all"));
+    host.client.replace(&all, Flags::empty()).unwrap();
+    host.expect(&all, State::Applied);
+    host.expect_shown("-all");
+    for payload in [&hello, &bye] {
+        host.expect(payload, State::Checked);
+        host.unload(payload);
+    }
+    host.revert(&all);
+    host.unload(&all);
+}
+
+#[test]
+fn a_stacked_payload_cannot_replace() {
+    let Some(host) = host() else { return };
+    let payload = host.payload("hello", "-hello");
+    let hello = host.upload("hello", &payload);
+    let bye = host.upload("bye", &host.payload("bye", "-bye").depends_on(payload.build_id()));
+    host.apply(&hello);
+    let error = host.client.replace(&bye, Flags::empty()).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::DependsOnAnother { action: Action::Replace, .. }), "{error:?}");
+    host.expect_shown("-hello");
+    host.revert(&hello);
+    host.unload(&hello);
+    host.unload(&bye);
+}
+
+#[test]
+fn a_reverted_patch_may_be_applied_again_unless_it_has_data() {
+    let Some(host) = host() else { return };
+    let clean = host.upload("clean", &host.payload("clean", "-clean"));
+    for _ in 0..3 {
+        host.apply(&clean);
+        host.expect_shown("-clean");
+        host.revert(&clean);
+        host.expect_shown(&host.original);
+    }
+    host.unload(&clean);
+
+    let payload = host.payload("data", "-data").writable_data([1; 8]);
+    let data = host.upload("data", &payload);
+    host.apply(&data);
+    host.revert(&data);
+    let error = host.client.apply(&data, Flags::empty()).unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::ReapplyNeedsReupload);
+    assert_eq!(host.client.status(&data).unwrap().state, State::Checked);
+    host.expect_shown(&host.original);
+    host.unload(&data);
+    let data = host.upload("data", &payload);
+    host.apply(&data);
+    host.expect_shown("-data");
+    host.revert(&data);
+    host.unload(&data);
+}
+
+#[test]
+fn names_are_bytes() {
+    let Some(host) = host() else { return };
+    let longest = name([b'n'; 127]);
+    let odd = name(b"\xff\x01 \n\xc3\xa9");
+    host.client.upload(&longest, &host.payload("longest", "-longest").build()).unwrap();
+    host.client.upload(&odd, &host.payload("odd", "-odd").build()).unwrap();
+    let rows = host.client.list().unwrap();
+    assert_eq!(rows.iter().map(|row| row.name.clone()).collect::<Vec<_>>(), [longest.clone(), odd.clone()]);
+    host.apply(&odd);
+    assert_eq!(shown(), "-odd");
+    host.revert(&odd);
+    host.unload(&longest);
+    host.unload(&odd);
+}
