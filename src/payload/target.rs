@@ -118,11 +118,15 @@ impl Target {
 }
 
 impl From<&XenVersion> for Target {
-    /// The release, and the point release where what follows the release begins with one, as in `4.17.7-pre`.
+    /// The release, and the point release where what follows the release is one, such as `.7`. Of `.7-pre`, which is on
+    /// the way there, it is 6. What vendors, or a payload, make of it tells nothing.
     fn from(version: &XenVersion) -> Self {
-        let digits: String =
-            version.extra.strip_prefix('.').into_iter().flat_map(str::chars).take_while(char::is_ascii_digit).collect();
-        Self { point: digits.parse().ok(), ..Self::new(version.release()) }
+        let extra = version.extra.strip_prefix('.').unwrap_or_default();
+        let (number, rest) = extra.split_at(extra.find(|c: char| !c.is_ascii_digit()).unwrap_or(extra.len()));
+        let on_the_way = rest.starts_with("-pre") || rest.starts_with("-rc");
+        let number = number.parse().ok().filter(|_| on_the_way || rest.is_empty());
+        let point = number.map(|number: u16| number.saturating_sub(u16::from(on_the_way)));
+        Self { point, ..Self::new(version.release()) }
     }
 }
 
@@ -132,9 +136,17 @@ mod tests {
 
     #[test]
     fn the_point_release_is_read_from_the_version() {
-        for (extra, point) in
-            [(".7", Some(7)), (".3-pre", Some(3)), ("-rc1", None), ("", None), ("7", None), (".x", None)]
-        {
+        for (extra, point) in [
+            (".7", Some(7)),
+            (".3-pre", Some(2)),
+            (".0-rc1", Some(0)),
+            ("-rc1", None),
+            ("", None),
+            ("7", None),
+            (".x", None),
+            (".7-patched", None),
+            (".99999", None),
+        ] {
             let version = XenVersion { major: 4, minor: 17, extra: extra.into() };
             let expected = Target { point, ..Target::new((4, 17)) };
             assert_eq!(Target::from(&version), expected, "{extra:?}");

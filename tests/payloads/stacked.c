@@ -4,7 +4,7 @@
 
 static const char *__attribute__((used)) newer_extra_version(void)
 {
-    return ".7-patched-twice";
+    return ".7-again";
 }
 REPLACES(xen_extra_version, newer_extra_version);
 
