@@ -41,6 +41,7 @@ mod flags;
 pub mod guide;
 pub mod hypercall;
 mod name;
+pub mod payload;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod status;
@@ -53,6 +54,7 @@ pub use errno::Errno;
 pub use error::{Action, Duplicate, Error, ErrorKind, Operation, Result};
 pub use flags::Flags;
 pub use name::PayloadName;
+pub use payload::{Finding, Payload, Severity, Target};
 pub use status::{LoadedPayload, Metadata, State, Status};
 pub use version::XenVersion;
 
