@@ -5,15 +5,20 @@ mod builder;
 mod cause;
 mod console;
 mod deadline;
+mod identity;
 mod listing;
+mod loading;
 mod options;
 mod turn;
 mod uploading;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use console::Watch;
+pub(crate) use identity::Identity;
+use uploading::Uploading;
 
 pub use builder::ClientBuilder;
 pub use options::{ActionOptions, QuiesceTimeout, UploadOptions};
@@ -26,6 +31,7 @@ use crate::hypercall::Hypervisor;
 use crate::hypercall::channel::{CallError, Channel};
 use crate::hypercall::operation::Get;
 use crate::name::PayloadName;
+use crate::payload::{Payload, Target};
 use crate::status::{LoadedPayload, Status};
 use crate::version::XenVersion;
 
@@ -45,6 +51,9 @@ pub struct LivepatchClient {
     turn: turn::Turn,
     console: console::Console,
     defaults: ActionOptions,
+    /// What payloads are checked against; this Xen doesn't change.
+    target: OnceLock<Target>,
+    identities: identity::Identities,
 }
 
 impl LivepatchClient {
@@ -169,7 +178,7 @@ impl LivepatchClient {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn upload_with(&self, name: &PayloadName, payload: &[u8], options: UploadOptions) -> Result<()> {
-        self.watched(Operation::Upload, name, |watch| uploading::bytes(&self.channel, watch, name, payload, options))
+        self.watched(Operation::Upload, name, |watch| Uploading { client: self, watch, name, options }.bytes(payload))
     }
 
     /// Uploads a payload from a file, which is read straight into the memory that Xen reads.
@@ -207,7 +216,50 @@ impl LivepatchClient {
     /// ```
     pub fn upload_file_with(&self, name: &PayloadName, path: impl AsRef<Path>, options: UploadOptions) -> Result<()> {
         let path = path.as_ref();
-        self.watched(Operation::Upload, name, |watch| uploading::file(&self.channel, watch, name, path, options))
+        self.watched(Operation::Upload, name, |watch| Uploading { client: self, watch, name, options }.file(path))
+    }
+
+    /// Uploads the payload of a file under the file's name less its last suffix (`/x/xsa-500.livepatch` becomes
+    /// `xsa-500`) and applies it. If it can't be applied, it is unloaded again; the error says so ([`Error::cleanup`]).
+    ///
+    /// # Errors
+    /// [`InvalidName`](ErrorKind::InvalidName), and those of [`Payload::read`], [`upload`](Self::upload) and
+    /// [`apply`](Self::apply). When an apply did not finish in time, the payload stays loaded, since it may still happen.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # let file = std::env::temp_dir().join(format!("xsa-500-{}.livepatch", std::process::id()));
+    /// # std::fs::write(&file, payload.build()).unwrap();
+    /// let name = client.load(&file, Flags::empty())?;
+    /// assert_eq!(client.status(&name)?.state, State::Applied);
+    /// # std::fs::remove_file(&file).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn load(&self, path: impl AsRef<Path>, flags: Flags) -> Result<PayloadName> {
+        let path = path.as_ref();
+        let name = loading::name_of(path).map_err(|error| error.during(Operation::Upload))?;
+        let payload = Payload::read(path).map_err(|error| error.during(Operation::Upload).of(&name))?;
+        self.load_as(&name, &payload, flags)?;
+        Ok(name)
+    }
+
+    /// As [`load`](Self::load), of a payload that was read already, under a name of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let bytes = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix")).build();
+    /// let payload = Payload::parse(&bytes)?;
+    /// client.load_as(&"fix".parse()?, &payload, Flags::empty())?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn load_as(&self, name: &PayloadName, payload: &Payload, flags: Flags) -> Result<()> {
+        loading::load(self, name, payload, flags)
     }
 
     /// Puts a payload into effect on top of what is applied.
@@ -343,7 +395,11 @@ impl LivepatchClient {
     /// ```
     pub fn act_with(&self, action: Action, name: &PayloadName, flags: Flags, options: ActionOptions) -> Result<()> {
         let attempt = action::Attempt::new(self, action, name, flags, options.or(self.defaults));
-        self.watched(Operation::Action(action), name, |watch| attempt.run(watch))
+        self.watched(Operation::Action(action), name, |watch| attempt.run(watch))?;
+        if action == Action::Unload {
+            self.identities.forget(name);
+        }
+        Ok(())
     }
 
     /// The status of a payload, as Xen has it at this moment.
@@ -443,8 +499,33 @@ impl LivepatchClient {
             let silent = watch.is_readable() && lines.is_empty();
             let cause = named.or_else(|| cause::of_silence(error.kind(), self.channel.release()).filter(|_| silent));
             let error = error.during(operation).of(name).log(lines);
-            cause.into_iter().fold(error, Error::because)
+            let told = cause.is_some();
+            let kind = self.with_build_ids(name, cause.unwrap_or_else(|| error.kind().clone()), told);
+            error.because(kind)
         })
+    }
+
+    /// Adds the build-ids to an error that is about them, as far as they are known here. `told`: Xen said what is on top.
+    fn with_build_ids(&self, name: &PayloadName, kind: ErrorKind, told: bool) -> ErrorKind {
+        let ErrorKind::DependsOnAnother { action, on, expected, found } = kind else { return kind };
+        let below = match &on {
+            Some(top) => self.identities.of(top).build_id,
+            None if told || action == Action::Replace => self.channel.build_id().ok(),
+            None => None,
+        };
+        let expected = expected.or_else(|| self.identities.of(name).depends);
+        ErrorKind::DependsOnAnother { action, on, expected, found: found.or(below) }
+    }
+
+    /// What payloads must fit.
+    fn target(&self) -> Result<&Target> {
+        if let Some(target) = self.target.get() {
+            return Ok(target);
+        }
+        let version = self.channel.xen_version().map_err(CallError::general)?;
+        let target = Target::from(&version).architecture(self.channel.architecture());
+        let target = self.channel.build_id().into_iter().fold(target, Target::build_id);
+        Ok(self.target.get_or_init(|| target))
     }
 
     /// GET, which changes nothing and may be asked again when Xen could not reach our memory.

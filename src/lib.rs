@@ -51,7 +51,7 @@ mod version;
 pub use build_id::BuildId;
 pub use client::{ActionOptions, ClientBuilder, LivepatchClient, QuiesceTimeout, UploadOptions};
 pub use errno::Errno;
-pub use error::{Action, Duplicate, Error, ErrorKind, Operation, Result};
+pub use error::{Action, Cleanup, Duplicate, Error, ErrorKind, Operation, Result};
 pub use flags::Flags;
 pub use name::PayloadName;
 pub use payload::{Finding, Payload, Severity, Target};

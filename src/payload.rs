@@ -28,6 +28,7 @@ pub use name::SymbolName;
 pub use target::{Architecture, Target};
 
 use crate::build_id::BuildId;
+use crate::client::Identity;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::status::Metadata;
@@ -244,6 +245,32 @@ impl Payload {
     pub fn check_against(&self, target: &Target) -> Vec<Finding> {
         check::findings(&Elf::new(&self.bytes, &self.header), target)
     }
+}
+
+/// What an upload must know of a payload.
+#[derive(Debug)]
+pub(crate) struct Inspection {
+    build_id: Option<BuildId>,
+    depends: Option<BuildId>,
+    pub(crate) findings: Vec<Finding>,
+}
+
+impl Inspection {
+    pub(crate) fn identity(self) -> Identity {
+        Identity { build_id: self.build_id, depends: self.depends }
+    }
+}
+
+/// Reads a payload where it lies, without a copy, and checks it for a Xen if one is given.
+///
+/// # Errors
+/// What it is instead of an ELF file.
+pub(crate) fn inspect(bytes: &[u8], target: Option<&Target>) -> core::result::Result<Inspection, &'static str> {
+    let header = elf::header(bytes)?;
+    let elf = Elf::new(bytes, &header);
+    let note = |name| elf.section(name).and_then(|section| notes::build_id(section).ok());
+    let findings = target.map(|target| check::findings(&elf, target)).unwrap_or_default();
+    Ok(Inspection { build_id: note(notes::BUILD_ID), depends: note(notes::DEPENDS), findings })
 }
 
 fn check_size(size: u64) -> Result<()> {

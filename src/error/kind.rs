@@ -5,6 +5,7 @@ use crate::build_id::BuildId;
 use crate::errno::Errno;
 use crate::flags::Flags;
 use crate::name::PayloadName;
+use crate::payload::Finding;
 use crate::status::State;
 
 /// Why an upload met something that is loaded already.
@@ -203,6 +204,14 @@ pub enum ErrorKind {
         /// What Xen itself says of it in its log, where that could be read.
         xen: Option<String>,
     },
+    /// The check before the upload found that this Xen can't take the payload, or is not safe with it.
+    ///
+    /// That it was built for another Xen has a kind of its own, where that is all.
+    #[error("this Xen can't take the payload: {}", list_findings(.findings))]
+    UnfitPayload {
+        /// All that is wrong with it.
+        findings: Vec<Finding>,
+    },
     /// A payload without a byte.
     #[error("the payload is empty")]
     EmptyPayload,
@@ -277,6 +286,11 @@ fn is_top(name: Option<&PayloadName>) -> String {
 
 fn says(text: Option<&str>) -> String {
     text.map_or_else(|| "; Xen's log (xl dmesg) may say more".into(), |text| format!(". Xen says: {text}"))
+}
+
+fn list_findings(findings: &[Finding]) -> String {
+    let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    findings.join("; ")
 }
 
 fn still_applied(names: Option<&[PayloadName]>) -> String {
