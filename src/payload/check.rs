@@ -164,7 +164,8 @@ fn required_sections(elf: &Elf<'_>, target: &Target, findings: &mut Vec<Finding>
 fn allocation(elf: &Elf<'_>, target: &Target, findings: &mut Vec<Finding>) {
     for section in elf.sections.iter().skip(1).filter(|section| section.is_allocated()) {
         // Releases from 4.8 to 4.13 leave empty sections alone.
-        if section.alignment == 0 && (section.size > 0 || target.since((4, 14))) {
+        let leaves_empty_ones = target.since((4, 8)) && !target.since((4, 14));
+        if section.alignment == 0 && (section.size > 0 || !leaves_empty_ones) {
             findings.push(Finding::ZeroAlignment { section: name_of(section) });
         }
         if section.is_writable() && section.is_executable() && section.size > 0 {

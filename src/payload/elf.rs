@@ -4,7 +4,10 @@
 //! and memory stay in proportion to the file, whatever its counts, sizes and overlaps claim.
 
 use object::elf::{ELFCLASS64, ELFDATA2LSB, ELFMAG, FileHeader64, Rela64, SHT_NOBITS, SHT_RELA, SHT_SYMTAB};
-use object::elf::{SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, STT_SECTION, SectionHeader64, SectionType, Sym64};
+use object::elf::{
+    EM_X86_64, R_X86_64_64, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHN_ABS, STT_SECTION, SectionHeader64, SectionType,
+    Sym64,
+};
 use object::{LittleEndian, pod};
 
 pub(super) type Header = FileHeader64<LittleEndian>;
@@ -21,6 +24,9 @@ const SYMBOL_SIZE: usize = 24;
 /// Where names are cut. Xen has none of more than 127 bytes; without a limit a file could name all its sections with
 /// one text of 2 MiB.
 const MAX_NAME: usize = 128;
+
+/// What NULL pointers lead to, which is nowhere mapped.
+const NULL_PAGE: u64 = 4096;
 
 /// The header of a file that can be read at all.
 pub(super) fn header(data: &[u8]) -> Result<Header, &'static str> {
@@ -64,6 +70,7 @@ pub(super) struct Section<'d> {
     pub(super) entry_size: u64,
     /// Empty where the section has no bytes in the file, or claims some that are not there.
     pub(super) data: &'d [u8],
+    is_inside: bool,
 }
 
 impl Section<'_> {
@@ -85,7 +92,7 @@ impl Section<'_> {
 
     /// Whether the file has what the section claims to contain.
     pub(super) fn is_complete(&self) -> bool {
-        self.is_zeroed() || u64::try_from(self.data.len()) == Ok(self.size)
+        self.is_zeroed() || self.is_inside
     }
 }
 
@@ -103,7 +110,8 @@ impl<'d> Elf<'d> {
         for section in &mut elf.sections {
             section.name = name_at(names, section.name_offset);
         }
-        if let Some((index, table)) = elf.sections.iter().enumerate().find(|(_, section)| section.kind == SHT_SYMTAB) {
+        let mut tables = elf.sections.iter().enumerate().skip(1).filter(|(_, section)| section.kind == SHT_SYMTAB);
+        if let Some((index, table)) = tables.next() {
             elf.symbol_table = Some(index);
             elf.symbols = slice_of(table.data, SYMBOL_SIZE);
             elf.symbol_names = usize::try_from(table.link)
@@ -169,14 +177,29 @@ impl<'d> Elf<'d> {
             .take(self.data.len() / RELOCATION_SIZE)
     }
 
-    /// The text that a relocation of a pointer makes it point at.
-    pub(super) fn text_behind(&self, relocation: &Relocation) -> Option<&'d [u8]> {
+    /// The text that a relocation of a pointer makes it point at. `Err` for a pointer to where the payload has none, `None`
+    /// for one that leads out of the payload.
+    pub(super) fn text_behind(&self, relocation: &Relocation) -> Option<Result<&'d [u8], Stray>> {
         let symbol = self.symbol(symbol_index(relocation))?;
+        let offset = symbol.st_value.get(LE).checked_add_signed(relocation.r_addend.get(LE));
+        if symbol.st_shndx.get(LE) == SHN_ABS && offset.is_none_or(|address| address < NULL_PAGE) {
+            return Some(Err(Stray));
+        }
         let section = self.section_of(symbol)?;
-        let offset = symbol.st_value.get(LE).checked_add_signed(relocation.r_addend.get(LE))?;
-        text_at(section.data, usize::try_from(offset).ok()?)
+        let offset =
+            offset.filter(|offset| *offset < section.size && section.is_allocated() && self.is_pointer(relocation));
+        let Some(offset) = offset.and_then(|offset| usize::try_from(offset).ok()) else { return Some(Err(Stray)) };
+        Some(Ok(text_at(section.data, offset).unwrap_or_default()))
+    }
+
+    /// Whether a relocation puts a whole address where it is for, as far as that is known.
+    fn is_pointer(&self, relocation: &Relocation) -> bool {
+        self.header.e_machine.get(LE) != EM_X86_64 || relocation.r_type(LE, false) == R_X86_64_64
     }
 }
+
+/// A pointer to nowhere.
+pub(super) struct Stray;
 
 pub(super) fn symbol_index(relocation: &Relocation) -> u32 {
     relocation.r_sym(LE, false)
@@ -221,6 +244,7 @@ fn sections<'d>(data: &'d [u8], header: &Header) -> Vec<Section<'d>> {
                 alignment: header.sh_addralign.get(LE),
                 entry_size: header.sh_entsize.get(LE),
                 data: in_file.unwrap_or_default(),
+                is_inside: in_file.is_some(),
             }
         })
         .collect()

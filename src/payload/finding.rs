@@ -311,6 +311,9 @@ pub enum FunctionProblem {
     /// It has neither name nor address, and Xen reads a name at NULL.
     #[error("it has neither a name nor an address, and Xen crashes looking for it: give it one")]
     Nameless,
+    /// The pointer to its name leads to where the payload has nothing.
+    #[error("its name is where the payload has nothing, and Xen reads wherever that leads: link it again")]
+    StrayName,
     /// Its address is none in Xen.
     #[error("its address {found:#x} is none in Xen{}: leave it out, so that Xen looks for the name", crashes(*.crashes_xen))]
     NotInXen {
@@ -433,7 +436,10 @@ impl Finding {
             | Self::SymbolTable { problem: SymbolTableProblem::NullStrings }
             | Self::RelocationSection { problem: RelocationSectionProblem::NullSection, .. }
             | Self::Function {
-                problem: FunctionProblem::Nameless | FunctionProblem::NotInXen { crashes_xen: true, .. },
+                problem:
+                    FunctionProblem::Nameless
+                    | FunctionProblem::StrayName
+                    | FunctionProblem::NotInXen { crashes_xen: true, .. },
                 ..
             }
             | Self::Relocations {

@@ -2,7 +2,9 @@
 
 use core::fmt;
 
-use super::elf::{Elf, LE, Relocation, symbol_index};
+use object::elf::{R_X86_64_NONE, RelocationType};
+
+use super::elf::{Elf, LE, Relocation, Stray, symbol_index};
 use super::name::SymbolName;
 
 pub(super) const SECTION: &str = ".livepatch.funcs";
@@ -15,6 +17,9 @@ const NEW_SIZE: usize = 24;
 const OLD_SIZE: usize = 28;
 const VERSION: usize = 32;
 const EXPECTATION: usize = 72;
+
+/// The relocation that changes nothing has this type on x86 and on Arm.
+const NO_RELOCATION: RelocationType = R_X86_64_NONE;
 
 /// Which `struct livepatch_func` a payload has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -120,8 +125,18 @@ pub struct Function {
     pub expectation: Option<Expectation>,
     /// The version of this entry. Xen refuses a payload where it is not the same for all.
     pub version: PayloadVersion,
-    /// Whether there is no name at all, and not merely one that can't be read.
-    pub(super) nameless: bool,
+    pub(super) name_pointer: NamePointer,
+}
+
+/// Where the pointer to a function's name leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum NamePointer {
+    /// Nowhere.
+    Null,
+    /// Into the payload, to a text; or out of it, to where the file can't tell what is there.
+    Fine,
+    /// To where there is nothing.
+    Stray,
 }
 
 impl Function {
@@ -164,8 +179,7 @@ pub(super) fn functions(elf: &Elf<'_>) -> Vec<Function> {
 fn function(elf: &Elf<'_>, pointers: &Pointers<'_>, entry: &[u8], start: usize) -> Function {
     let address = |field: usize| pointers.address(elf, number(entry, field), start.saturating_add(field));
     let size = |field| u32::try_from(number(entry, field) & u64::from(u32::MAX)).unwrap_or_default();
-    let name_at = start.saturating_add(NAME);
-    let name = pointers.at(name_at).and_then(|relocation| elf.text_behind(relocation));
+    let (name_pointer, name) = name(elf, pointers, number(entry, NAME), start.saturating_add(NAME));
     Function {
         name: name.filter(|name| !name.is_empty()).map(SymbolName::new),
         old_address: address(OLD_ADDRESS),
@@ -174,7 +188,20 @@ fn function(elf: &Elf<'_>, pointers: &Pointers<'_>, entry: &[u8], start: usize) 
         new_size: size(NEW_SIZE),
         expectation: expectation(entry),
         version: PayloadVersion::from_raw(entry.get(VERSION).copied().unwrap_or_default()),
-        nameless: number(entry, NAME) == 0 && !pointers.touch(name_at),
+        name_pointer,
+    }
+}
+
+/// The name that the pointer at this offset, with this number in the file, leads to.
+fn name<'d>(elf: &Elf<'d>, pointers: &Pointers<'_>, number: u64, offset: usize) -> (NamePointer, Option<&'d [u8]>) {
+    if pointers.mangle(offset) {
+        return (NamePointer::Stray, None);
+    }
+    match (pointers.at(offset).map(|relocation| elf.text_behind(relocation)), number) {
+        (Some(Some(Ok(name))), _) => (NamePointer::Fine, Some(name)),
+        (Some(Some(Err(Stray))), _) => (NamePointer::Stray, None),
+        (None, 0) => (NamePointer::Null, None),
+        (Some(None) | None, _) => (NamePointer::Fine, None),
     }
 }
 
@@ -191,28 +218,36 @@ fn number(entry: &[u8], offset: usize) -> u64 {
     bytes.rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
-/// The relocations of a section of pointers, by their place in it.
-pub(super) struct Pointers<'d>(Vec<(u64, &'d Relocation)>);
+/// The relocations of a section of pointers: their place in it, and which one it is.
+pub(super) struct Pointers<'d>(Vec<(u64, usize, &'d Relocation)>);
 
 impl<'d> Pointers<'d> {
     pub(super) fn of(elf: &Elf<'d>, section: &str) -> Self {
-        let mut pointers: Vec<_> = elf.relocations_of(section).map(|r| (r.r_offset.get(LE), r)).collect();
-        pointers.sort_by_key(|(offset, _)| *offset);
+        let changing = elf.relocations_of(section).filter(|relocation| relocation.r_type(LE, false) != NO_RELOCATION);
+        let mut pointers: Vec<_> =
+            changing.enumerate().map(|(index, relocation)| (relocation.r_offset.get(LE), index, relocation)).collect();
+        pointers.sort_by_key(|(offset, index, _)| (*offset, *index));
         Self(pointers)
     }
 
-    /// The relocation of the pointer at this offset. Of several the last wins, for each overwrites the one before.
-    fn at(&self, offset: usize) -> Option<&'d Relocation> {
-        let offset = u64::try_from(offset).ok()?;
-        let end = self.0.partition_point(|(at, _)| *at <= offset);
-        self.0.get(end.checked_sub(1)?).filter(|(at, _)| *at == offset).map(|(_, relocation)| *relocation)
+    /// The last relocation of the pointer at this offset, which overwrites those before.
+    fn last(&self, offset: u64) -> Option<(usize, &'d Relocation)> {
+        let end = self.0.partition_point(|(at, _, _)| *at <= offset);
+        let (at, index, relocation) = self.0.get(end.checked_sub(1)?)?;
+        (*at == offset).then_some((*index, *relocation))
     }
 
-    /// Whether any relocation changes one of the eight bytes at this offset.
-    fn touch(&self, offset: usize) -> bool {
+    fn at(&self, offset: usize) -> Option<&'d Relocation> {
+        self.last(u64::try_from(offset).ok()?).map(|(_, relocation)| relocation)
+    }
+
+    /// Whether some of the eight bytes at this offset end up as what a relocation for another place put there.
+    fn mangle(&self, offset: usize) -> bool {
         let Ok(offset) = u64::try_from(offset) else { return false };
-        let start = self.0.partition_point(|(at, _)| at.saturating_add(8) <= offset);
-        self.0.get(start).is_some_and(|(at, _)| *at < offset.saturating_add(8))
+        let last = self.last(offset).map(|(index, _)| index);
+        let start = self.0.partition_point(|(at, _, _)| at.saturating_add(8) <= offset);
+        let mut touching = self.0.iter().skip(start).take_while(|(at, _, _)| *at < offset.saturating_add(8));
+        touching.any(|(at, index, _)| *at != offset && last.is_none_or(|last| last < *index))
     }
 
     /// What the pointer at this offset, with this number in the file, will point at; `None` for NULL.
@@ -224,7 +259,7 @@ impl<'d> Pointers<'d> {
             let offset = offset.unwrap_or_else(|| relocation.r_addend.get(LE));
             return Some(Address::Symbol { name: SymbolName::new(name), offset });
         }
-        (number != 0 || self.touch(offset)).then_some(Address::Number(number))
+        (number != 0 || self.mangle(offset)).then_some(Address::Number(number))
     }
 
     /// The pointers in the data of a section that consists of nothing else.

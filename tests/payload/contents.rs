@@ -134,11 +134,18 @@ fn functions_are_checked() {
     assert_eq!(found_in(&nowhere, 7..=13), [8, 9, 10, 11, 12, 13]);
     assert_eq!(check(&Editor::function(16, &XENS_ADDRESS), &NEW), []);
 
+    let text = "function 0 ((no name)): its name is where the payload has nothing, and Xen reads wherever that leads: link \
+                it again";
+    harmful(&extra().entry(RELA_FUNCS, 0, (16, 8), 1 << 40), &NEW, text);
+    harmful(&Editor::version_1().clear_flag(".livepatch.strings", 2), &OLD, text);
+    harmful(&extra().entry(RELA_FUNCS, 1, relocation::OFFSET, 4), &NEW, text);
+
     let nameless = |editor: Editor| editor.entry(RELA_FUNCS, 0, relocation::OFFSET, 0x28);
     let text =
         "function 0 ((no name)): it has neither a name nor an address, and Xen crashes looking for it: give it one";
     harmful(&nameless(extra()), &NEW, text);
     harmful(&nameless(Editor::version_1()), &OLD, text);
+    harmful(&extra().entry(RELA_FUNCS, 0, (8, 4), 0), &NEW, text);
 }
 
 #[test]

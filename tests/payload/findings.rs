@@ -210,6 +210,7 @@ fn sections_have_to_be_in_the_file() {
         (".livepatch.hooks.load", section::SIZE, 8000),
         (".rela.text", section::SIZE, 24 * 1000),
         (".note.GNU-stack", section::OFFSET, 0),
+        (".note.GNU-stack", section::OFFSET, 5000),
     ] {
         let findings = check(&hooked().set(section, field, value), &NEW);
         assert!(matches!(&*findings, [Finding::SectionOutside { .. }]), "{section} {findings:?}");

@@ -2,7 +2,7 @@
 
 use super::super::elf::Elf;
 use super::super::finding::{Finding, FunctionProblem};
-use super::super::funcs::{self, Address, Function, PayloadVersion};
+use super::super::funcs::{self, Address, Function, NamePointer, PayloadVersion};
 use super::super::name::SymbolName;
 use super::super::target::{Architecture, Target};
 
@@ -58,7 +58,7 @@ fn name_of(function: &Function) -> SymbolName {
 fn problems(function: &Function, architecture: Architecture, target: &Target) -> [Option<FunctionProblem>; 6] {
     let code = if target.since((4, 8)) { code(function, architecture) } else { code_before_nops(function) };
     [
-        (function.nameless && function.old_address.is_none()).then_some(FunctionProblem::Nameless),
+        name_problem(function),
         not_in_xen(function, architecture, target),
         code,
         (!target.since((4, 8)) && function.new_size == 0).then_some(FunctionProblem::NoNewSize),
@@ -67,12 +67,23 @@ fn problems(function: &Function, architecture: Architecture, target: &Target) ->
     ]
 }
 
+/// A name is looked at only where there is no address.
+fn name_problem(function: &Function) -> Option<FunctionProblem> {
+    match (&function.old_address, function.name_pointer) {
+        (None, NamePointer::Null) => Some(FunctionProblem::Nameless),
+        (None, NamePointer::Stray) => Some(FunctionProblem::StrayName),
+        _ => None,
+    }
+}
+
 /// From 4.8 on Xen looks how far it is to an address; those that know ENDBR64 look first what code is there.
 fn not_in_xen(function: &Function, architecture: Architecture, target: &Target) -> Option<FunctionProblem> {
     let Some(Address::Number(found)) = function.old_address else { return None };
     let crashes_xen =
         target.since((4, 17)) || KNOWS_ENDBR.iter().any(|(release, point)| target.may_be_at_least(*release, *point));
-    (architecture == Architecture::X86_64 && target.since((4, 8)) && found < XENS_HALF)
+    // It is 0 where relocations for other places made it up: what it becomes is not known, but it is hardly an address.
+    let far = (1..XENS_HALF).contains(&found) || (found == 0 && crashes_xen);
+    (architecture == Architecture::X86_64 && target.since((4, 8)) && far)
         .then_some(FunctionProblem::NotInXen { found, crashes_xen })
 }
 
