@@ -62,6 +62,7 @@ mod list;
 mod loader;
 mod payload;
 mod payload_builder;
+mod raw;
 mod release;
 mod request;
 #[cfg(test)]
@@ -75,6 +76,7 @@ pub use builder::HostBuilder;
 pub use faults::{Call, Calls, On, Pace};
 pub use host::{Access, Support};
 pub use payload_builder::{Defect, Function, Hook, HookCode, PayloadBuilder, PayloadVersion};
+pub use raw::{RawAnswer, RawSysctl};
 pub use release::Release;
 
 use crate::build_id::BuildId;

@@ -1,0 +1,192 @@
+//! Sysctls by hand: what a client never sends.
+
+use core::fmt;
+
+use super::bytes::{put, u32_at};
+use super::release::Release;
+use super::request::SIZE;
+use crate::errno::Errno;
+use crate::hypercall::{AllocationError, Hypervisor, Sysctl};
+
+const LIVEPATCH: u32 = 27;
+
+/// Where upload, get, list and action have addresses, from 4.14 on and before. What lies there is given as memory or is
+/// null, so that no hypervisor writes to memory that isn't meant for it.
+const PACKED: [&[usize]; 4] = [&[16, 40], &[16], &[40, 48, 56, 64, 72], &[16]];
+const STRIDED: [&[usize]; 4] = [&[16, 40], &[16], &[32, 40, 48], &[16]];
+
+/// A livepatch sysctl written byte by byte, with the memory that it points into: for tests that ask a hypervisor,
+/// simulated or real, what [`LivepatchClient`](crate::LivepatchClient) would not.
+///
+/// Nothing else is checked: the hypervisor will do what is asked.
+///
+/// ```
+/// use xen_livepatch::Errno;
+/// use xen_livepatch::sim::{RawSysctl, Release, SimulatedXen};
+///
+/// let xen = SimulatedXen::new(Release::V4_17);
+/// // LIST of 1025 rows.
+/// let answer = RawSysctl::livepatch(Release::V4_17, 2).word(24, 1025).send(&xen)?;
+/// assert_eq!(answer.result, Err(Errno::new(7)));
+/// # Ok::<(), xen_livepatch::hypercall::AllocationError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+#[must_use = "nothing is asked before `send`"]
+pub struct RawSysctl {
+    block: [u8; SIZE],
+    memory: Vec<(usize, Vec<u8>)>,
+}
+
+/// What came of a [`RawSysctl`].
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RawAnswer {
+    /// The hypercall's own result.
+    pub result: Result<u32, Errno>,
+    /// The sysctl as the hypervisor left it, with zeros for the addresses of memory.
+    pub block: [u8; SIZE],
+    /// The memory as the hypervisor left it, in the order in which it was given.
+    pub memory: Vec<Vec<u8>>,
+}
+
+impl RawSysctl {
+    /// A livepatch operation (0 upload, 1 get, 2 list, 3 action) at the interface version of a release; all else zero.
+    pub fn livepatch(release: Release, operation: u32) -> Self {
+        let empty = Self { block: [0; SIZE], memory: Vec::new() };
+        empty.word(4, release.interface_version()).word(8, operation)
+    }
+
+    /// Puts bytes at an offset; does nothing where they don't fit.
+    pub fn bytes(mut self, offset: usize, bytes: &[u8]) -> Self {
+        put(&mut self.block, offset, bytes);
+        self
+    }
+
+    /// Puts a word of 32 bits at an offset.
+    pub fn word(self, offset: usize, word: u32) -> Self {
+        self.bytes(offset, &word.to_le_bytes())
+    }
+
+    /// Puts the address of memory at an offset; where the operation has an address and none is put, it is null. The memory holds these bytes, and ends where the next page can't be
+    /// accessed.
+    pub fn memory(mut self, offset: usize, bytes: impl Into<Vec<u8>>) -> Self {
+        self.memory.push((offset, bytes.into()));
+        self
+    }
+
+    /// Puts a payload's name where upload, get and action have it, with its length as it is: the NUL that Xen counts
+    /// has to be among the bytes.
+    pub fn name(self, name: &[u8]) -> Self {
+        let size = u16::try_from(name.len()).unwrap_or(u16::MAX);
+        self.memory(16, name).bytes(24, &size.to_le_bytes())
+    }
+
+    fn addresses(&self) -> &'static [usize] {
+        let word = |offset| u32_at(&self.block, offset).unwrap_or_default();
+        let by_operation = if word(4) < Release::V4_14.interface_version() { STRIDED } else { PACKED };
+        usize::try_from(word(8)).ok().and_then(|operation| by_operation.get(operation)).copied().unwrap_or_default()
+    }
+
+    /// Asks this hypervisor.
+    ///
+    /// # Errors
+    /// When there is no memory for the request.
+    pub fn send(&self, xen: &dyn Hypervisor) -> Result<RawAnswer, AllocationError> {
+        let mut block = xen.allocate(SIZE)?;
+        put(block.as_mut_slice(), 0, &self.block);
+        put(block.as_mut_slice(), 0, &LIVEPATCH.to_le_bytes());
+        for offset in self.addresses() {
+            put(block.as_mut_slice(), *offset, &[0; 8]);
+        }
+        let mut buffers = Vec::new();
+        for (offset, bytes) in &self.memory {
+            let mut buffer = xen.allocate(bytes.len())?;
+            let start = buffer.len().saturating_sub(bytes.len());
+            put(buffer.as_mut_slice(), start, bytes);
+            put(block.as_mut_slice(), *offset, &buffer.handle(start).address.to_le_bytes());
+            buffers.push(buffer);
+        }
+        let result = xen.sysctl(&mut Sysctl::new(&mut block, buffers.iter_mut().collect()));
+        let mut left = self.block;
+        left.copy_from_slice(block.as_slice().get(..SIZE).unwrap_or(&self.block));
+        self.memory.iter().for_each(|(offset, _)| put(&mut left, *offset, &[0; 8]));
+        let memory = self.memory.iter().zip(&buffers).map(|((_, bytes), buffer)| {
+            let start = buffer.len().saturating_sub(bytes.len());
+            buffer.as_slice().get(start..).unwrap_or_default().to_vec()
+        });
+        Ok(RawAnswer { result, block: left, memory: memory.collect() })
+    }
+}
+
+/// The words of a sysctl that are not zero, by offset.
+struct Words<'a>(&'a [u8; SIZE]);
+
+impl fmt::Debug for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = (0..SIZE).step_by(4).filter_map(|offset| Some((offset, u32_at(self.0, offset)?)));
+        f.debug_map().entries(words.filter(|(_, word)| *word != 0)).finish()
+    }
+}
+
+/// Memory as text, as far as it is not zero.
+struct Text<'a>(&'a [u8]);
+
+impl fmt::Debug for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.0.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
+        let text = self.0.get(..end).unwrap_or_default().escape_ascii();
+        write!(f, "{} bytes \"{text}\"", self.0.len())
+    }
+}
+
+impl fmt::Debug for RawSysctl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("RawSysctl");
+        debug.field("block", &Words(&self.block));
+        for (offset, bytes) in &self.memory {
+            debug.field(&format!("at {offset}"), &Text(bytes));
+        }
+        debug.finish()
+    }
+}
+
+impl fmt::Debug for RawAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let memory: Vec<_> = self.memory.iter().map(|bytes| Text(bytes)).collect();
+        let words = Words(&self.block);
+        f.debug_struct("RawAnswer")
+            .field("result", &self.result)
+            .field("block", &words)
+            .field("memory", &memory)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SimulatedXen;
+    use super::*;
+
+    #[test]
+    fn memory_goes_there_and_back_and_ends_at_a_page() {
+        let xen = SimulatedXen::new(Release::V4_17);
+        let upload = RawSysctl::livepatch(Release::V4_17, 0).name(b"n\0").word(32, 5).memory(40, *b"noise");
+        assert_eq!(upload.send(&xen).unwrap().result, Err(Errno::EINVAL));
+        assert_eq!(upload.word(32, 6).send(&xen).unwrap().result, Err(Errno::EFAULT));
+        let list = RawSysctl::livepatch(Release::V4_17, 2).word(4, 0x15).memory(40, [7; 8]);
+        let answer = list.send(&xen).unwrap();
+        assert_eq!((answer.result, answer.memory), (Ok(0), vec![vec![7; 8]]));
+        assert_eq!((u32_at(&answer.block, 16), u32_at(&answer.block, 40)), (Some(1), Some(0)));
+    }
+
+    #[test]
+    fn addresses_are_of_given_memory_or_null() {
+        let xen = SimulatedXen::new(Release::V4_17);
+        let name = [b'n', 0];
+        let address = crate::hypercall::HypercallBuffer::plain(1).unwrap().address().to_le_bytes();
+        let get = RawSysctl::livepatch(Release::V4_17, 1).name(&name);
+        assert_eq!(get.send(&xen).unwrap().result, Err(Errno::ENOENT));
+        let answer = RawSysctl::livepatch(Release::V4_17, 1).bytes(16, &address).word(24, 2).send(&xen).unwrap();
+        assert_eq!((answer.result, &answer.block[16..24]), (Err(Errno::EFAULT), &[0; 8][..]));
+    }
+}
