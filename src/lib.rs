@@ -26,6 +26,7 @@
 //!
 //! * `sim`: `sim::SimulatedXen`, a whole Xen in memory behind the same door as the device, and `sim::PayloadBuilder`,
 //!   which makes payloads that a real Xen loads. For tests.
+//! * `serde`: `Serialize` for what is read off-line: payloads, findings, build-ids, metadata.
 //! * `bindgen`: for maintainers, regenerates the bindings.
 
 #![cfg_attr(

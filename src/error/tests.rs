@@ -5,6 +5,7 @@ use std::error::Error as _;
 use super::*;
 use crate::build_id::BuildId;
 use crate::flags::Flags;
+use crate::payload::Finding;
 use crate::status::State;
 
 fn name(text: &str) -> PayloadName {
@@ -158,6 +159,11 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
             K::InvalidPayload { reason: "it is no ELF file", xen: Some("Bogus e_shoff".into()) },
             "Xen can't use this payload: it is no ELF file. Xen says: Bogus e_shoff",
         ),
+        (
+            K::UnfitPayload { findings: vec![Finding::NothingToPatch, Finding::EmptySection { section: ".modinfo" }] },
+            "this Xen can't take the payload: it has neither .livepatch.funcs nor hooks: there is nothing to patch; \
+             .modinfo is empty, which this Xen refuses: leave it out or fill it",
+        ),
         (K::EmptyPayload, "the payload is empty"),
         (K::PayloadTooLarge { size: 2_097_153 }, "the payload has 2097153 bytes, Xen takes 2097152 (2 MiB)"),
         (K::File { path: "/x".into(), reason: "it changed".into() }, "/x can't be read: it changed"),
@@ -211,6 +217,19 @@ fn an_error_without_a_number_has_no_source() {
     assert!(error.source().is_none());
     assert_eq!(error.clone().during(Operation::List).to_string(), format!("list: {error}"));
     assert_eq!(error.clone().of(&name("x")).to_string(), format!("\"x\": {error}"));
+}
+
+#[test]
+fn an_error_says_what_became_of_what_was_loaded() {
+    let error = |cleanup| Error::new(ErrorKind::VetoingHooks).with_cleanup(cleanup);
+    let failed = Cleanup::Failed(Error::new(ErrorKind::NoSuchPayload).of(&name("x")));
+    for (cleanup, text) in [
+        (Cleanup::Unloaded, "; it was unloaded again"),
+        (Cleanup::Left, "; it was left loaded, since it may still be applied"),
+        (failed, "; it is still loaded: \"x\": no payload of this name is loaded"),
+    ] {
+        assert!(error(cleanup.clone()).to_string().ends_with(text), "{cleanup}");
+    }
 }
 
 #[test]

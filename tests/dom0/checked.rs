@@ -147,6 +147,19 @@ fn payloads_made_by_gcc_and_ld() {
     assert_ne!(patched, host.original);
     host.client.load_as(&stacked_name, &stacked, Flags::empty()).unwrap();
     assert_ne!(super::host::shown(), patched);
+    // README and guide show this message beside the C tool's.
+    let error = host.client.load_as(&hooked_name, &hooked, Flags::empty()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "apply \"hooked\": it depends on build-id {}, but would go on payload \"stacked\" with build-id {}; apply what it \
+             depends on first, or use NODEPS for a debug patch [EINVAL (22, invalid argument)]; it was unloaded again",
+            host.xen,
+            stacked.build_id().unwrap(),
+        )
+    );
+    assert_eq!(error.xen_log(), ["livepatch: hooked: check against stacked build-id failed"]);
+
     let compiler = || fs::read_to_string("/sys/hypervisor/compilation/compiler").unwrap();
     let original_compiler = compiler();
     host.client.load_as(&hooked_name, &hooked, Flags::NODEPS).unwrap();
