@@ -128,9 +128,13 @@ impl<'a> Attempt<'a> {
     }
 
     fn act(&self, turn: &Taken<'_>) -> Result<Outcome> {
-        let before = self.get()?;
-        if before.in_progress() && self.is_pending()? {
-            return Ok(Outcome::Busy);
+        let mut before = self.get()?;
+        if before.in_progress() {
+            if self.is_pending()? {
+                return Ok(Outcome::Busy);
+            }
+            // What was under way may have just finished.
+            before = self.get()?;
         }
         if before.state != self.needed() {
             return Err(self.wrong_state(before));
@@ -234,9 +238,13 @@ impl<'a> Attempt<'a> {
     }
 
     /// Xen could not reach our memory: before the action, or after it, when it meant to tell.
-    fn faulted(&self, before: Status, after: Status) -> Result<Outcome> {
-        if after.in_progress() && self.is_pending()? {
-            return self.wait();
+    fn faulted(&self, before: Status, mut after: Status) -> Result<Outcome> {
+        if after.in_progress() {
+            if self.is_pending()? {
+                return self.wait();
+            }
+            // It may have just finished.
+            after = self.get()?;
         }
         if Some(after.state) == self.target() || after.error() != before.error() {
             return self.finished(after);
