@@ -267,17 +267,30 @@ impl LivepatchClient {
         })
     }
 
-    /// GET, which changes nothing and may be asked again when Xen could not reach our memory.
     fn get(&self, name: &PayloadName) -> core::result::Result<Status, CallError> {
-        let mut answer = self.channel.call(Get { name });
-        for _ in 0..FAULT_RETRIES {
-            if answer != Err(CallError::Refused(Errno::EFAULT)) {
-                break;
-            }
-            answer = self.channel.call(Get { name });
-        }
-        answer
+        ask(|| self.channel.call(Get { name }))
     }
+}
+
+/// Asks what changes nothing, and asks again when Xen could not reach our memory.
+fn ask<A>(mut question: impl FnMut() -> core::result::Result<A, CallError>) -> core::result::Result<A, CallError> {
+    for _ in 0..FAULT_RETRIES {
+        match question() {
+            Err(CallError::Refused(Errno::EFAULT)) => {}
+            answer => return answer,
+        }
+    }
+    question()
+}
+
+/// Xen has been asked to do something, and then it could not be seen what came of it: not an error that says that
+/// nothing was done.
+fn outcome_unknown(error: Error) -> Error {
+    if *error.kind() == ErrorKind::NoSuchPayload {
+        return error;
+    }
+    let what = "it may have been carried out, but what came of it could not be read: look again".into();
+    error.because(ErrorKind::UnexpectedAnswer { what })
 }
 
 #[cfg(test)]
