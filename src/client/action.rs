@@ -206,7 +206,11 @@ impl<'a> Attempt<'a> {
             (Action::Apply, Errno::EINVAL) if reapply_guard && status.state == State::Checked => {
                 ErrorKind::ReapplyNeedsReupload
             }
-            (Action::Replace, code) => ErrorKind::ReplaceFailed { code, applied: self.applied()? },
+            (Action::Replace, code) => match self.applied() {
+                Ok(applied) => ErrorKind::ReplaceFailed { code, applied },
+                // That it failed is worth more than why the list can't be had.
+                Err(_) => ErrorKind::ActionFailed { code, state: status.state },
+            },
             (_, code) => ErrorKind::ActionFailed { code, state: status.state },
         };
         Err(Error::new(kind).errno(code))
