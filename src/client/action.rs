@@ -72,16 +72,14 @@ impl<'a> Attempt<'a> {
         watch.begin();
         let mut retries = self.options.retries();
         let mut pauses = Pauses::new();
+        // What begins at the deadline could not be waited for.
+        let mut again = || self.deadline.sleep(pauses.next()) && !self.deadline.remaining().is_zero();
         loop {
             match self.act(&turn)? {
                 Outcome::Done => return Ok(()),
-                Outcome::Busy if self.deadline.sleep(pauses.next()) => {}
+                Outcome::Busy if again() => {}
                 Outcome::Busy => return Err(in_progress()),
-                Outcome::TimedOut
-                    if retries > 0 && turn.settle(self.deadline) && self.deadline.sleep(pauses.next()) =>
-                {
-                    retries -= 1;
-                }
+                Outcome::TimedOut if retries > 0 && turn.settle(self.deadline) && again() => retries -= 1,
                 Outcome::TimedOut => return Err(Error::new(ErrorKind::QuiesceTimeout).errno(Errno::EBUSY)),
             }
         }
