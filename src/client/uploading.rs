@@ -6,12 +6,14 @@ use std::path::Path;
 
 use super::console::Watch;
 use super::options::UploadOptions;
+use super::{ask, listing, outcome_unknown};
 use crate::errno::Errno;
 use crate::error::{Duplicate, Error, ErrorKind, Result};
 use crate::hypercall::channel::{CallError, Channel};
 use crate::hypercall::memory::{AllocationError, HypercallBuffer};
 use crate::hypercall::operation::{Get, Upload};
 use crate::name::PayloadName;
+use crate::status::State;
 
 /// The largest payload that any release takes.
 const MAX_SIZE: usize = 2 << 20;
@@ -123,15 +125,25 @@ fn upload(
     watch.begin();
     match channel.call(Upload { name, payload, len, force: options.force }) {
         Ok(()) => Ok(()),
-        // Xen may have loaded it and then failed to say so. It looks for the name before it reads the payload, so if
-        // the name is there now, it is this one.
-        Err(CallError::Refused(Errno::EFAULT)) if is_loaded(channel, name)? => Ok(()),
+        Err(CallError::Refused(Errno::EFAULT)) => faulted(channel, name),
         Err(error) => Err(explain(channel, name, error)),
     }
 }
 
+/// Xen could not reach our memory: before it loaded the payload, or after, when it meant to say so.
+fn faulted(channel: &Channel, name: &PayloadName) -> Result<()> {
+    let rows = listing::list(channel).map_err(outcome_unknown)?;
+    let kind = match rows.iter().rposition(|row| row.name == *name).map(|at| rows.split_at(at).1) {
+        None => ErrorKind::Fault,
+        // What was just loaded is the last, and nobody has acted on it. Another of this name was there before.
+        Some([row]) if row.status.state == State::Checked && row.status.rc == 0 => return Ok(()),
+        Some(_) => ErrorKind::AlreadyLoaded { by: Duplicate::Name },
+    };
+    Err(Error::new(kind).errno(Errno::EFAULT))
+}
+
 fn is_loaded(channel: &Channel, name: &PayloadName) -> Result<bool> {
-    match channel.call(Get { name }) {
+    match ask(|| channel.call(Get { name })) {
         Ok(_) => Ok(true),
         Err(CallError::Refused(Errno::ENOENT)) => Ok(false),
         Err(error) => Err(error.general()),
