@@ -518,27 +518,44 @@ impl LivepatchClient {
     }
 
     /// What payloads must fit.
-    fn target(&self) -> Result<&Target> {
+    fn target(&self) -> Result<Target> {
         if let Some(target) = self.target.get() {
-            return Ok(target);
+            return Ok(target.clone());
         }
         let version = self.channel.xen_version().map_err(CallError::general)?;
         let target = Target::from(&version).architecture(self.channel.architecture());
-        let target = self.channel.build_id().into_iter().fold(target, Target::build_id);
-        Ok(self.target.get_or_init(|| target))
+        match self.channel.build_id() {
+            Ok(id) => Ok(self.target.get_or_init(|| target.build_id(id)).clone()),
+            Err(CallError::Refused(Errno::ENODATA)) => Ok(self.target.get_or_init(|| target).clone()),
+            // Who may not know it now may know it later; meanwhile Xen compares it, from 4.14 on.
+            Err(_) => Ok(target),
+        }
     }
 
-    /// GET, which changes nothing and may be asked again when Xen could not reach our memory.
     fn get(&self, name: &PayloadName) -> core::result::Result<Status, CallError> {
-        let mut answer = self.channel.call(Get { name });
-        for _ in 0..FAULT_RETRIES {
-            if answer != Err(CallError::Refused(Errno::EFAULT)) {
-                break;
-            }
-            answer = self.channel.call(Get { name });
-        }
-        answer
+        ask(|| self.channel.call(Get { name }))
     }
+}
+
+/// Asks what changes nothing, and asks again when Xen could not reach our memory.
+fn ask<A>(mut question: impl FnMut() -> core::result::Result<A, CallError>) -> core::result::Result<A, CallError> {
+    for _ in 0..FAULT_RETRIES {
+        match question() {
+            Err(CallError::Refused(Errno::EFAULT)) => {}
+            answer => return answer,
+        }
+    }
+    question()
+}
+
+/// Xen has been asked to do something, and then it could not be seen what came of it: not an error that says that
+/// nothing was done.
+fn outcome_unknown(error: Error) -> Error {
+    if *error.kind() == ErrorKind::NoSuchPayload {
+        return error;
+    }
+    let what = "it may have been carried out, but what came of it could not be read: look again".into();
+    error.because(ErrorKind::UnexpectedAnswer { what })
 }
 
 #[cfg(test)]

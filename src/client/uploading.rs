@@ -8,13 +8,15 @@ use super::LivepatchClient;
 use super::console::Watch;
 use super::identity::Identity;
 use super::options::UploadOptions;
+use super::{listing, outcome_unknown};
 use crate::errno::Errno;
 use crate::error::{Duplicate, Error, ErrorKind, Result};
 use crate::hypercall::channel::CallError;
 use crate::hypercall::memory::{AllocationError, HypercallBuffer};
-use crate::hypercall::operation::{Get, Upload};
+use crate::hypercall::operation::Upload;
 use crate::name::PayloadName;
 use crate::payload::{self, Finding, Payload};
+use crate::status::State;
 
 /// One call of an upload method.
 #[derive(Debug)]
@@ -82,9 +84,7 @@ impl Uploading<'_> {
         self.watch.begin();
         match channel.call(Upload { name, payload, len, force }) {
             Ok(()) => {}
-            // Xen may have loaded it and then failed to say so. It looks for the name before it reads the payload, so
-            // if the name is there now, it is this one.
-            Err(CallError::Refused(Errno::EFAULT)) if self.is_loaded()? => {}
+            Err(CallError::Refused(Errno::EFAULT)) => self.faulted()?,
             Err(error) => return Err(self.explain(error)),
         }
         self.client.identities.remember(name, identity);
@@ -94,7 +94,7 @@ impl Uploading<'_> {
     /// Refuses what this Xen can't take, before it sees it; says what the payload is called and goes on top of.
     fn check(&self, bytes: &[u8]) -> Result<Identity> {
         let target = if self.options.unchecked { None } else { Some(self.client.target()?) };
-        match payload::inspect(bytes, target) {
+        match payload::inspect(bytes, target.as_ref()) {
             Ok(inspection) if inspection.findings.is_empty() => Ok(inspection.identity()),
             Ok(inspection) => Err(Error::new(refusal(inspection.findings))),
             Err(_) if self.options.unchecked => Ok(Identity::default()),
@@ -102,12 +102,16 @@ impl Uploading<'_> {
         }
     }
 
-    fn is_loaded(&self) -> Result<bool> {
-        match self.client.channel.call(Get { name: self.name }) {
-            Ok(_) => Ok(true),
-            Err(CallError::Refused(Errno::ENOENT)) => Ok(false),
-            Err(error) => Err(error.general()),
-        }
+    /// Xen could not reach our memory: before it loaded the payload, or after, when it meant to say so.
+    fn faulted(&self) -> Result<()> {
+        let rows = listing::list(&self.client.channel).map_err(outcome_unknown)?;
+        let kind = match rows.iter().rposition(|row| row.name == *self.name).map(|at| rows.split_at(at).1) {
+            None => ErrorKind::Fault,
+            // What was just loaded is the last, and nobody has acted on it. Another of this name was there before.
+            Some([row]) if row.status.state == State::Checked && row.status.rc == 0 => return Ok(()),
+            Some(_) => ErrorKind::AlreadyLoaded { by: Duplicate::Name },
+        };
+        Err(Error::new(kind).errno(Errno::EFAULT))
     }
 
     /// What the error number of a refused upload says, as far as a number can.
@@ -116,7 +120,7 @@ impl Uploading<'_> {
         let reason = REASONS.iter().find(|(known, _)| *known == errno).map(|(_, reason)| *reason);
         let kind = match (errno, reason) {
             (Errno::EEXIST, _) => {
-                let by = if self.is_loaded().unwrap_or(false) { Duplicate::Name } else { Duplicate::BuildIdOrSymbol };
+                let by = if self.client.get(self.name).is_ok() { Duplicate::Name } else { Duplicate::BuildIdOrSymbol };
                 ErrorKind::AlreadyLoaded { by }
             }
             // Newer releases use the same number for a note of the payload that is none.
