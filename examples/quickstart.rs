@@ -2,7 +2,7 @@
 //!
 //!     cargo run --example quickstart
 //!     cargo in-xen --example quickstart -- --real      # on a real Xen, booted for this
-#![allow(clippy::print_stdout, reason = "the output is what this example is for")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the output is what this example is for")]
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -111,18 +111,18 @@ impl Story {
         self.did("apply more", self.client.apply(&more_name, Flags::empty()))?;
 
         chapter("Patches come off from the top only");
-        self.refused("revert fix", self.client.revert(&fix_name, Flags::empty()));
+        refused("revert fix", self.client.revert(&fix_name, Flags::empty()));
 
         chapter("What Xen would silently skip is an error here");
-        self.refused("apply more", self.client.apply(&more_name, Flags::empty()));
+        refused("apply more", self.client.apply(&more_name, Flags::empty()));
 
         chapter("A debug patch that depends on Xen alone does not fit on top");
         let debug = self.upload("debug", &self.payload("debug"))?;
-        self.refused("apply debug", self.client.apply(&debug, Flags::empty()));
+        refused("apply debug", self.client.apply(&debug, Flags::empty()));
 
         chapter("NODEPS lets it in at any time (from Xen 4.14 on)");
         match self.client.apply(&debug, Flags::NODEPS) {
-            Err(error) if self.version == PayloadVersion::V1 => self.refused("apply debug, NODEPS", Err(error)),
+            Err(error) if self.version == PayloadVersion::V1 => refused("apply debug, NODEPS", Err(error)),
             applied => {
                 self.did("apply debug, NODEPS", applied)?;
                 self.show_list()?;
@@ -160,17 +160,6 @@ impl Story {
         Ok(())
     }
 
-    /// Shows a step that must not work, with the reason.
-    fn refused(&self, step: &str, result: Result<()>) {
-        match result {
-            Ok(()) => line(step, "done, which should not have been possible"),
-            Err(error) => {
-                line(step, format_args!("refused: {}", error.kind()));
-                error.xen_log().iter().for_each(|words| line("", format_args!("(XEN) {words}")));
-            }
-        }
-    }
-
     fn show_list(&self) -> Result<()> {
         for payload in self.client.list()? {
             let (state, metadata) = (payload.status.state, payload.metadata);
@@ -198,6 +187,17 @@ impl Story {
         }
         line("unload", format_args!("done; {} payloads are left", self.client.list()?.len()));
         Ok(())
+    }
+}
+
+/// Shows a step that must not work, with the reason.
+fn refused(step: &str, result: Result<()>) {
+    match result {
+        Ok(()) => line(step, "done, which should not have been possible"),
+        Err(error) => {
+            line(step, format_args!("refused: {}", error.kind()));
+            error.xen_log().iter().for_each(|words| line("", format_args!("(XEN) {words}")));
+        }
     }
 }
 

@@ -110,7 +110,9 @@ fn a_list_that_shrank_below_where_to_go_on_is_read_again() {
     for release in Release::ALL {
         let (xen, client) = many(release, 65, 0);
         xen.on(Call::List).nth(2).before(|xen| {
-            ["p0", "p1"].iter().for_each(|id| xen.other_action(id, Action::Unload, Flags::empty()).unwrap());
+            for id in ["p0", "p1"] {
+                xen.other_action(id, Action::Unload, Flags::empty()).unwrap();
+            }
         });
         assert_eq!(lists(&xen, &client), 3, "{release}");
     }

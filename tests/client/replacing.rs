@@ -1,7 +1,7 @@
 //! Replace, and what is left when it fails half way.
 
 use xen_livepatch::sim::{Call, Function, Hook, HookCode, PayloadBuilder, Release, SimulatedXen};
-use xen_livepatch::{Errno, ErrorKind, Flags, LivepatchClient, PayloadName, State};
+use xen_livepatch::{Errno, ErrorKind, Flags, LivepatchClient, PayloadName};
 
 use crate::host::{PATCHED, builder, error, host, kind, name, names, stack};
 
