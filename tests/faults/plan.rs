@@ -122,7 +122,7 @@ const ERRNOS: [Errno; 18] = [
 fn is_an_answer(call: Call, errno: Errno) -> bool {
     match call {
         Call::Get => errno == Errno::ENOENT,
-        Call::OtherAction => [Errno::EBUSY, Errno::EOPNOTSUPP].contains(&errno),
+        Call::OtherAction => [Errno::EBUSY, Errno::EOPNOTSUPP, Errno::ENOENT].contains(&errno),
         _ => false,
     }
 }
