@@ -29,7 +29,9 @@ fn story(release: Release, log: bool, steps: &[Step]) {
         let before = Truth::of(&xen);
         let unclear = is_unclear(step, &xen);
         xen.set_pace(step.pace);
-        step.orders.iter().for_each(|order| order.give(&xen));
+        for order in &step.orders {
+            order.give(&xen);
+        }
         let result = timed(step, &xen, &client);
         if result.is_ok() && !unclear {
             check_success(step, &before, &Truth::of(&xen));
@@ -68,5 +70,5 @@ fn is_unclear(step: &Step, xen: &SimulatedXen) -> bool {
 }
 
 fn may_fault(fault: Fault) -> bool {
-    matches!(fault, Fault::FaultAfter | Fault::Fail(xen_livepatch::Errno::EFAULT))
+    matches!(fault, Fault::LostAnswer | Fault::Fail(xen_livepatch::Errno::EFAULT))
 }

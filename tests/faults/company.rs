@@ -86,7 +86,9 @@ fn story(release: Release, steps: &[(Step, Vec<Visit>)]) {
     }
     for (step, visits) in steps {
         xen.set_pace(step.pace);
-        step.orders.iter().for_each(|order| order.give(&xen));
+        for order in &step.orders {
+            order.give(&xen);
+        }
         for Visit { call, nth, after, other } in visits.iter().copied() {
             let on = xen.on(call).nth(nth);
             if after { on.after(move |xen| other.act(xen)) } else { on.before(move |xen| other.act(xen)) }

@@ -50,7 +50,8 @@ pub enum Operation {
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
     Fail(Errno),
-    FaultAfter,
+    /// EFAULT, once it is done.
+    LostAnswer,
     TimeOut,
     StopAfter(u32),
     /// From here on a policy forbids everything.
@@ -139,7 +140,7 @@ fn errno() -> impl Strategy<Value = Errno> {
 fn fault() -> impl Strategy<Value = Fault> {
     prop_oneof![
         8 => errno().prop_map(Fault::Fail),
-        8 => Just(Fault::FaultAfter),
+        8 => Just(Fault::LostAnswer),
         3 => Just(Fault::TimeOut),
         2 => (1..4_u32).prop_map(Fault::StopAfter),
         1 => Just(Fault::Deny),
@@ -212,7 +213,7 @@ impl Order {
         };
         match self.fault {
             Fault::Fail(errno) => on().fail(errno),
-            Fault::FaultAfter => on().fault_after(),
+            Fault::LostAnswer => on().fault_after(),
             Fault::TimeOut => on().time_out(),
             Fault::StopAfter(rows) => on().stop_after(rows),
             Fault::Deny => on().before(|xen| xen.set_access(Access::DeniedByFlask)),

@@ -27,7 +27,9 @@ proptest! {
         let xen = SimulatedXen::new(release);
         let client = LivepatchClient::builder().settle_time(Duration::from_micros(200)).connect(xen.clone()).unwrap();
         xen.set_pace(pace);
-        orders.iter().for_each(|order| order.give(&xen));
+        for order in &orders {
+            order.give(&xen);
+        }
         thread::scope(|scope| {
             for (steps, thread) in steps.iter().zip(0..) {
                 let (xen, client) = (&xen, &client);
