@@ -146,6 +146,8 @@ impl LivepatchClient {
     /// From Xen: [`AlreadyLoaded`](ErrorKind::AlreadyLoaded) (`EEXIST`), [`InvalidPayload`](ErrorKind::InvalidPayload)
     /// (`EINVAL`, `EOPNOTSUPP`, `ENOENT`, `EOVERFLOW`), [`NoBuildId`](ErrorKind::NoBuildId) (`ENODATA`),
     /// [`XenOutOfMemory`](ErrorKind::XenOutOfMemory). A refused upload leaves nothing behind.
+    /// After `EFAULT` the list tells whether it was loaded all the same; where that can't be told apart from an older
+    /// payload of this name, the error says so ([`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer)).
     ///
     /// # Xen
     /// From 4.14 on Xen compares the payload's `.livepatch.xen_depends` with its own build-id.

@@ -254,7 +254,8 @@ impl<'a> Attempt<'a> {
             // It may have just finished.
             after = self.get(MAYBE_DONE)?;
         }
-        if Some(after.state) == self.target() || after.error() != before.error() {
+        // A mark that is still there is a busy host's.
+        if Some(after.state) == self.target() || (after.rc != before.rc && !after.in_progress()) {
             return self.finished(after);
         }
         Err(CallError::Refused(Errno::EFAULT).general())

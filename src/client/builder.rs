@@ -105,3 +105,54 @@ impl ClientBuilder {
         })
     }
 }
+
+#[cfg(all(test, feature = "sim"))]
+mod tests {
+    use super::*;
+    use crate::errno::Errno;
+    use crate::hypercall::{AllocationError, HypercallBuffer, Sysctl, sealed};
+    use crate::sim::{Call, Release, SimulatedXen};
+
+    /// A Xen that says it is another release than it is.
+    #[derive(Debug)]
+    struct Claims(SimulatedXen, u32);
+
+    impl sealed::Sealed for Claims {}
+
+    impl Hypervisor for Claims {
+        fn sysctl(&self, call: &mut Sysctl<'_>) -> core::result::Result<u32, Errno> {
+            self.0.sysctl(call)
+        }
+
+        fn xen_version(
+            &self,
+            command: u32,
+            argument: Option<&mut HypercallBuffer>,
+        ) -> core::result::Result<u32, Errno> {
+            if command == 0 { Ok(self.1) } else { self.0.xen_version(command, argument) }
+        }
+
+        fn architecture(&self) -> crate::payload::Architecture {
+            self.0.architecture()
+        }
+
+        fn allocate(&self, len: usize) -> core::result::Result<HypercallBuffer, AllocationError> {
+            self.0.allocate(len)
+        }
+    }
+
+    #[test]
+    fn the_interface_version_is_found_whatever_xen_calls_itself() {
+        for release in Release::ALL {
+            for (major, minor) in [(4, 6), (4, 23), (5, 0), (4, 7), (4, 22), (4, 17), (0xffff, 0xffff)] {
+                let xen = SimulatedXen::new(release);
+                let claims = Claims(xen.clone(), major << 16 | minor);
+                let client = ClientBuilder::default().connect(claims).unwrap();
+                assert!((1..=10).contains(&xen.calls().of(Call::List)));
+                assert_eq!(client.list().unwrap(), [], "{release} as {major}.{minor}");
+                let version = client.xen_version().unwrap();
+                assert_eq!((u32::from(version.major), u32::from(version.minor)), (major, minor));
+            }
+        }
+    }
+}

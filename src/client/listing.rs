@@ -25,6 +25,7 @@ enum Outcome {
     /// The metadata did not fit.
     Overflow {
         capacity: usize,
+        rows: u32,
     },
 }
 
@@ -38,14 +39,14 @@ pub(super) fn list(channel: &Channel) -> Result<Vec<LoadedPayload>> {
         match outcome.map_err(Failure::into_error)? {
             Outcome::Complete(rows) => return Ok(rows),
             Outcome::Changed => {}
-            Outcome::Overflow { capacity } => {
+            Outcome::Overflow { capacity, rows } => {
                 let wanted = metadata_total(channel)?.min(METADATA_LIMIT);
                 if capacity < wanted {
                     metadata = wanted;
                 } else if window == 1 {
                     return Err(CallError::Refused(Errno::EFAULT).general());
                 } else {
-                    window = (window.min(1024) / 2).max(1);
+                    window = (window.min(rows) / 2).max(1);
                 }
             }
         }
@@ -65,7 +66,7 @@ fn read(channel: &Channel, room: &mut ListRoom, window: u32) -> core::result::Re
             // The rows behind the last one are gone.
             Err(CallError::Refused(Errno::EINVAL)) if start > 0 => return Ok(Outcome::Changed),
             Err(CallError::Refused(Errno::EFAULT | Errno::ENOBUFS)) => {
-                return Ok(Outcome::Overflow { capacity: room.metadata_capacity() });
+                return Ok(Outcome::Overflow { capacity: room.metadata_capacity(), rows: room.capacity() });
             }
             Err(error) => return Err(error.into()),
         };

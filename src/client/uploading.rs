@@ -105,13 +105,18 @@ impl Uploading<'_> {
     /// Xen could not reach our memory: before it loaded the payload, or after, when it meant to say so.
     fn faulted(&self) -> Result<()> {
         let rows = listing::list(&self.client.channel).map_err(outcome_unknown)?;
-        let kind = match rows.iter().rposition(|row| row.name == *self.name).map(|at| rows.split_at(at).1) {
-            None => ErrorKind::Fault,
-            // What was just loaded is the last, and nobody has acted on it. Another of this name was there before.
-            Some([row]) if row.status.state == State::Checked && row.status.rc == 0 => return Ok(()),
-            Some(_) => ErrorKind::AlreadyLoaded { by: Duplicate::Name },
-        };
-        Err(Error::new(kind).errno(Errno::EFAULT))
+        let error = |kind| Err(Error::new(kind).errno(Errno::EFAULT));
+        match rows.iter().position(|row| row.name == *self.name).and_then(|at| rows.get(at..)) {
+            None | Some([]) => error(ErrorKind::Fault),
+            // Somebody has acted on it, so it was there before.
+            Some([row, ..]) if row.status.state != State::Checked || row.status.rc != 0 => {
+                error(ErrorKind::AlreadyLoaded { by: Duplicate::Name })
+            }
+            // The last is the one that came last.
+            Some([_]) => Ok(()),
+            // It may be older, and so may be what follows it.
+            Some(_) => error(ErrorKind::Fault).map_err(outcome_unknown),
+        }
     }
 
     /// What the error number of a refused upload says, as far as a number can.

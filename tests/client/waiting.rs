@@ -20,7 +20,7 @@ fn status(xen: &SimulatedXen, name: &PayloadName) -> (State, i32) {
 #[test]
 fn actions_return_when_xen_has_finished() {
     for release in Release::ALL {
-        for pace in [Pace::Polls(0), Pace::Polls(1), Pace::Polls(30), Pace::Time(Duration::from_millis(15))] {
+        for pace in [Pace::Polls(0), Pace::Polls(1), Pace::Polls(9), Pace::Time(Duration::from_millis(15))] {
             let (xen, client) = host(release);
             let one = load(&xen, "one");
             xen.set_pace(pace);
@@ -188,6 +188,20 @@ fn a_mark_left_on_a_finished_payload_is_reported_and_no_trap() {
         assert_eq!(error.kind(), &ErrorKind::StaleInProgress { state: State::Applied }, "{release}");
         client.revert(&one, Flags::empty()).unwrap();
         assert_eq!(status(&xen, &one), (State::Checked, 0));
+    }
+}
+
+#[test]
+fn what_another_toolstack_undoes_at_once_is_no_success() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let one = load(&xen, "one");
+        xen.on(Call::Apply).after(|xen| {
+            xen.finish_action();
+            xen.other_action("one", Action::Revert, Flags::empty()).unwrap();
+        });
+        let undone = kind(client.apply(&one, Flags::empty()));
+        assert!(matches!(undone, ErrorKind::UnexpectedAnswer { .. }), "{release}: {undone:?}");
     }
 }
 

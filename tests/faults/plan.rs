@@ -1,0 +1,250 @@
+//! What is done, and what goes wrong meanwhile.
+
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use xen_livepatch::sim::Function;
+use xen_livepatch::sim::{Access, Call, Hook, HookCode, Pace, PayloadBuilder, PayloadVersion, Release, SimulatedXen};
+use xen_livepatch::{Action, ActionOptions, Errno, Flags, LivepatchClient, PayloadName, QuiesceTimeout, Result};
+
+/// The payloads that there are.
+pub const PAYLOADS: u8 = 8;
+
+pub fn name(id: u8) -> PayloadName {
+    PayloadName::new(format!("p{id}")).unwrap()
+}
+
+/// Payload `id` for this host. Their metadata names them; each has something of its own.
+pub fn payload(xen: &SimulatedXen, id: u8) -> Vec<u8> {
+    let base = xen.build_id().unwrap();
+    let id_of = |id: u8| PayloadBuilder::named(&format!("p{id}"), &base);
+    let old = xen.release() < Release::V4_14;
+    let payload = id_of(id)
+        .payload_version(if old { PayloadVersion::V1 } else { PayloadVersion::V2 })
+        .function(Function::returning("xen_extra_version", format!("-p{id}")))
+        .metadata("id", Some(&format!("p{id}")));
+    let payload = match id {
+        1 | 2 => payload.depends_on(id_of(id - 1).build_id()),
+        3 => payload.modinfo([vec![b'm'; 40_000], vec![0]].concat()),
+        4 => payload.writable_data([1, 2, 3]),
+        5 if !old => payload.hook(Hook::PreApply, HookCode::returns(-Errno::EBUSY.number())),
+        6 if !old => payload.hook(Hook::Revert, HookCode::returns(-Errno::EIO.number())),
+        _ => payload,
+    };
+    payload.build()
+}
+
+/// What a client does.
+#[derive(Clone, Copy, Debug)]
+pub enum Operation {
+    Upload,
+    Act(Action, Flags),
+    Status,
+    List,
+    BuildId,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    Fail(Errno),
+    /// EFAULT, once it is done.
+    LostAnswer,
+    TimeOut,
+    StopAfter(u32),
+    /// From here on a policy forbids everything.
+    Deny,
+    Unprivileged,
+    /// From here on CPUs come and go.
+    Hotplug,
+    /// What is under way ends here.
+    Finish,
+    /// From here on there is no memory for hypercalls beyond so much.
+    Memory(usize),
+}
+
+/// When it does: at the k-th hypercall of a kind, or at all of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    pub call: Call,
+    pub nth: Option<u64>,
+    pub fault: Fault,
+}
+
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub operation: Operation,
+    pub id: u8,
+    pub orders: Vec<Order>,
+    pub pace: Pace,
+    pub deadline: Duration,
+    pub retries: u32,
+    pub timeout: QuiesceTimeout,
+}
+
+const CALLS: [Call; 11] = [
+    Call::Upload,
+    Call::Get,
+    Call::List,
+    Call::Apply,
+    Call::Revert,
+    Call::Replace,
+    Call::Unload,
+    Call::OtherAction,
+    Call::Console,
+    Call::BuildId,
+    Call::ExtraVersion,
+];
+
+const ERRNOS: [Errno; 18] = [
+    Errno::EPERM,
+    Errno::ENOENT,
+    Errno::EIO,
+    Errno::E2BIG,
+    Errno::EAGAIN,
+    Errno::ENOMEM,
+    Errno::EACCES,
+    Errno::EFAULT,
+    Errno::EBUSY,
+    Errno::EEXIST,
+    Errno::EINVAL,
+    Errno::ERANGE,
+    Errno::ENOSYS,
+    Errno::ENODATA,
+    Errno::EOVERFLOW,
+    Errno::ERESTART,
+    Errno::EOPNOTSUPP,
+    Errno::ENOBUFS,
+];
+
+/// Whether this would not be a fault but a lie: the number is the answer to what was asked.
+fn is_an_answer(call: Call, errno: Errno) -> bool {
+    match call {
+        Call::Get => errno == Errno::ENOENT,
+        Call::OtherAction => [Errno::EBUSY, Errno::EOPNOTSUPP, Errno::ENOENT].contains(&errno),
+        _ => false,
+    }
+}
+
+fn errno() -> impl Strategy<Value = Errno> {
+    prop_oneof![
+        6 => select(&ERRNOS[..]),
+        3 => Just(Errno::EFAULT),
+        2 => Just(Errno::EBUSY),
+        1 => (1..4096).prop_map(Errno::new),
+    ]
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        8 => errno().prop_map(Fault::Fail),
+        8 => Just(Fault::LostAnswer),
+        3 => Just(Fault::TimeOut),
+        2 => (1..4_u32).prop_map(Fault::StopAfter),
+        1 => Just(Fault::Deny),
+        1 => Just(Fault::Unprivileged),
+        2 => Just(Fault::Hotplug),
+        3 => Just(Fault::Finish),
+        1 => select(&[0_usize, 4096, 70_000][..]).prop_map(Fault::Memory),
+    ]
+}
+
+pub fn order() -> impl Strategy<Value = Order> {
+    let nth = prop_oneof![8 => (1..5_u64).prop_map(Some), 1 => (5..12_u64).prop_map(Some), 2 => Just(None)];
+    (select(&CALLS[..]), nth, fault()).prop_map(|(call, nth, fault)| Order { call, nth, fault }).prop_filter(
+        "Xen doesn't lie",
+        |order| !matches!(order.fault, Fault::Fail(errno) if is_an_answer(order.call, errno)),
+    )
+}
+
+pub fn release() -> impl Strategy<Value = Release> {
+    select(&Release::ALL[..])
+}
+
+pub fn pace() -> impl Strategy<Value = Pace> {
+    prop_oneof![
+        6 => (0..4_u32).prop_map(Pace::Polls),
+        2 => (4..30_u32).prop_map(Pace::Polls),
+        1 => Just(Pace::Held),
+    ]
+}
+
+pub fn operation() -> impl Strategy<Value = Operation> {
+    use Operation as O;
+    let act = |action| Just(O::Act(action, Flags::empty()));
+    prop_oneof![
+        8 => Just(O::Upload),
+        6 => act(Action::Apply),
+        3 => Just(O::Act(Action::Apply, Flags::NODEPS)),
+        4 => act(Action::Revert),
+        4 => act(Action::Replace),
+        3 => act(Action::Unload),
+        1 => (select(&[Action::Apply, Action::Revert][..]), any::<u32>())
+            .prop_map(|(action, bits)| O::Act(action, Flags::from_bits_retain(bits))),
+        1 => Just(O::Status),
+        2 => Just(O::List),
+        1 => Just(O::BuildId),
+    ]
+}
+
+pub fn step() -> impl Strategy<Value = Step> {
+    let nanosecond = QuiesceTimeout::new(Duration::from_nanos(1)).unwrap();
+    let timeout = prop_oneof![9 => Just(QuiesceTimeout::XEN_DEFAULT), 1 => Just(nanosecond)];
+    (operation(), 0..PAYLOADS, vec(order(), 0..4), pace(), 2..25_u64, 0..3_u32, timeout).prop_map(
+        |(operation, id, orders, pace, deadline, retries, timeout)| Step {
+            operation,
+            id,
+            orders,
+            pace,
+            deadline: Duration::from_millis(deadline),
+            retries,
+            timeout,
+        },
+    )
+}
+
+impl Order {
+    pub fn give(self, xen: &SimulatedXen) {
+        let on = || match self.nth {
+            Some(nth) => xen.on(self.call).nth(nth),
+            None => xen.on(self.call).always(),
+        };
+        match self.fault {
+            Fault::Fail(errno) => on().fail(errno),
+            Fault::LostAnswer => on().fault_after(),
+            Fault::TimeOut => on().time_out(),
+            Fault::StopAfter(rows) => on().stop_after(rows),
+            Fault::Deny => on().before(|xen| xen.set_access(Access::DeniedByFlask)),
+            Fault::Unprivileged => on().before(|xen| xen.set_access(Access::NotPrivileged)),
+            Fault::Hotplug => on().before(|xen| xen.set_cpu_hotplug(true)),
+            Fault::Finish => on().before(SimulatedXen::finish_action),
+            Fault::Memory(bytes) => on().before(move |xen| xen.limit_buffers(Some(bytes))),
+        }
+    }
+}
+
+/// Ends all that goes wrong, and what is under way.
+pub fn all_is_well_again(xen: &SimulatedXen) {
+    xen.forget_orders();
+    xen.set_access(Access::Privileged);
+    xen.set_cpu_hotplug(false);
+    xen.limit_buffers(None);
+    xen.finish_action();
+}
+
+impl Step {
+    pub fn run(&self, xen: &SimulatedXen, client: &LivepatchClient) -> Result<()> {
+        let name = name(self.id);
+        let options =
+            ActionOptions::new().deadline(self.deadline).quiesce_retries(self.retries).quiesce_timeout(self.timeout);
+        match self.operation {
+            Operation::Upload => client.upload(&name, &payload(xen, self.id)),
+            Operation::Act(action, flags) => client.act_with(action, &name, flags, options),
+            Operation::Status => client.status(&name).map(drop),
+            Operation::List => client.list().map(drop),
+            Operation::BuildId => client.build_id().map(drop),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Threads that share a client, each with payloads of its own.
+
+use std::thread;
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use xen_livepatch::sim::SimulatedXen;
+use xen_livepatch::{Action, LivepatchClient};
+
+use crate::cases;
+use crate::plan::{Operation, PAYLOADS, Step, all_is_well_again, name, order, pace, release, step};
+use crate::truth::{Outcome, check_agreement, check_rows, outcome, timed};
+
+const THREADS: u8 = 3;
+
+proptest! {
+    #![proptest_config(cases(40))]
+
+    #[test]
+    fn threads_do_not_confuse_each_other(
+        release in release(),
+        pace in pace(),
+        orders in vec(order(), 0..6),
+        steps in vec(vec(step(), 1..10), usize::from(THREADS)),
+    ) {
+        let xen = SimulatedXen::new(release);
+        let client = LivepatchClient::builder().settle_time(Duration::from_micros(200)).connect(xen.clone()).unwrap();
+        xen.set_pace(pace);
+        for order in &orders {
+            order.give(&xen);
+        }
+        thread::scope(|scope| {
+            for (steps, thread) in steps.iter().zip(0..) {
+                let (xen, client) = (&xen, &client);
+                scope.spawn(move || steps.iter().for_each(|step| own(step, thread, xen, client)));
+            }
+        });
+        all_is_well_again(&xen);
+        check_agreement(&xen, &client);
+    }
+}
+
+/// Runs a step on a payload of this thread's own. Whether that is loaded depends on no other thread.
+fn own(step: &Step, thread: u8, xen: &SimulatedXen, client: &LivepatchClient) {
+    let step = Step { id: (step.id % (PAYLOADS / THREADS)) * THREADS + thread, ..step.clone() };
+    let is_loaded = || xen.loaded().contains(&name(step.id));
+    let before = is_loaded();
+    let result = timed(&step, xen, client);
+    match (step.operation, &result) {
+        (Operation::Upload, Ok(())) => assert!(is_loaded()),
+        (Operation::Act(Action::Unload, _), Ok(())) => assert!(before && !is_loaded()),
+        (_, Err(error)) if outcome(error.kind()) == Outcome::Unknown => {}
+        _ => assert_eq!(is_loaded(), before, "{result:?}"),
+    }
+    if let Ok(rows) = client.list() {
+        check_rows(xen.release(), &rows);
+        assert_eq!(rows.iter().any(|row| row.name == name(step.id)), is_loaded());
+    }
+}
