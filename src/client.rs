@@ -1,6 +1,7 @@
 //! [`LivepatchClient`]: the operations a caller sees.
 
 mod action;
+mod asking;
 mod builder;
 mod cause;
 mod console;
@@ -16,7 +17,6 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use console::Watch;
 pub(crate) use identity::Identity;
 use uploading::Uploading;
 
@@ -29,14 +29,10 @@ use crate::error::{Action, Error, ErrorKind, Operation, Result};
 use crate::flags::Flags;
 use crate::hypercall::Hypervisor;
 use crate::hypercall::channel::{CallError, Channel};
-use crate::hypercall::operation::Get;
 use crate::name::PayloadName;
 use crate::payload::{Payload, Target};
 use crate::status::{LoadedPayload, Status};
 use crate::version::XenVersion;
-
-/// How often what has no side effect is asked again when Xen could not reach our memory.
-const FAULT_RETRIES: u32 = 3;
 
 /// A client of one Xen's live patching. Blocking; shared between threads as it is.
 ///
@@ -486,78 +482,6 @@ impl LivepatchClient {
     pub fn xen_version(&self) -> Result<XenVersion> {
         self.channel.xen_version().map_err(|error| error.general().during(Operation::Version))
     }
-
-    /// Runs an operation on a payload. Its error says which, and carries what Xen wrote to its log about it.
-    fn watched(
-        &self,
-        operation: Operation,
-        name: &PayloadName,
-        run: impl FnOnce(&Watch<'_>) -> Result<()>,
-    ) -> Result<()> {
-        let watch = Watch::new(&self.console, &self.channel);
-        run(&watch).map_err(|error| {
-            let lines = watch.lines(name);
-            let named = cause::named_by(&lines, operation, name, error.kind());
-            let silent = watch.is_readable() && lines.is_empty();
-            let cause = named.or_else(|| cause::of_silence(error.kind(), self.channel.release()).filter(|_| silent));
-            let error = error.during(operation).of(name).log(lines);
-            let told = cause.is_some();
-            let kind = self.with_build_ids(name, cause.unwrap_or_else(|| error.kind().clone()), told);
-            error.because(kind)
-        })
-    }
-
-    /// Adds the build-ids to an error that is about them, as far as they are known here. `told`: Xen said what is on top.
-    fn with_build_ids(&self, name: &PayloadName, kind: ErrorKind, told: bool) -> ErrorKind {
-        let ErrorKind::DependsOnAnother { action, on, expected, found } = kind else { return kind };
-        let below = match &on {
-            Some(top) => self.identities.of(top).build_id,
-            None if told || action == Action::Replace => self.channel.build_id().ok(),
-            None => None,
-        };
-        let expected = expected.or_else(|| self.identities.of(name).depends);
-        ErrorKind::DependsOnAnother { action, on, expected, found: found.or(below) }
-    }
-
-    /// What payloads must fit.
-    fn target(&self) -> Result<Target> {
-        if let Some(target) = self.target.get() {
-            return Ok(target.clone());
-        }
-        let version = self.channel.xen_version().map_err(CallError::general)?;
-        let target = Target::from(&version).architecture(self.channel.architecture());
-        match self.channel.build_id() {
-            Ok(id) => Ok(self.target.get_or_init(|| target.build_id(id)).clone()),
-            Err(CallError::Refused(Errno::ENODATA)) => Ok(self.target.get_or_init(|| target).clone()),
-            // Who may not know it now may know it later; meanwhile Xen compares it, from 4.14 on.
-            Err(_) => Ok(target),
-        }
-    }
-
-    fn get(&self, name: &PayloadName) -> core::result::Result<Status, CallError> {
-        ask(|| self.channel.call(Get { name }))
-    }
-}
-
-/// Asks what changes nothing, and asks again when Xen could not reach our memory.
-fn ask<A>(mut question: impl FnMut() -> core::result::Result<A, CallError>) -> core::result::Result<A, CallError> {
-    for _ in 0..FAULT_RETRIES {
-        match question() {
-            Err(CallError::Refused(Errno::EFAULT)) => {}
-            answer => return answer,
-        }
-    }
-    question()
-}
-
-/// Xen has been asked to do something, and then it could not be seen what came of it: not an error that says that
-/// nothing was done.
-fn outcome_unknown(error: Error) -> Error {
-    if *error.kind() == ErrorKind::NoSuchPayload {
-        return error;
-    }
-    let what = "it may have been carried out, but what came of it could not be read: look again".into();
-    error.because(ErrorKind::UnexpectedAnswer { what })
 }
 
 #[cfg(test)]

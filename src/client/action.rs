@@ -5,11 +5,12 @@
 
 use std::time::{Duration, Instant};
 
+use super::asking::{ask, outcome_unknown};
 use super::console::Watch;
 use super::deadline::{Deadline, Pauses};
 use super::options::ActionOptions;
 use super::turn::Taken;
-use super::{LivepatchClient, ask, listing, outcome_unknown};
+use super::{LivepatchClient, listing};
 use crate::errno::Errno;
 use crate::error::{Action, Error, ErrorKind, Result};
 use crate::flags::Flags;

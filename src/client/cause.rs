@@ -3,10 +3,46 @@
 //! The words are those of real Xens 4.14, 4.17 and 4.20. Where Xen says something else, or nothing, an error stays as
 //! the number and the payload's status had it.
 
+use super::LivepatchClient;
+use super::console::Watch;
 use crate::build_id::BuildId;
 use crate::errno::Errno;
-use crate::error::{Duplicate, ErrorKind, Operation};
+use crate::error::{Action, Duplicate, ErrorKind, Operation, Result};
 use crate::name::{PayloadName, escaped};
+
+impl LivepatchClient {
+    /// Runs an operation on a payload. Its error says which, and carries what Xen wrote to its log about it.
+    pub(super) fn watched(
+        &self,
+        operation: Operation,
+        name: &PayloadName,
+        run: impl FnOnce(&Watch<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let watch = Watch::new(&self.console, &self.channel);
+        run(&watch).map_err(|error| {
+            let lines = watch.lines(name);
+            let named = named_by(&lines, operation, name, error.kind());
+            let silent = watch.is_readable() && lines.is_empty();
+            let cause = named.or_else(|| of_silence(error.kind(), self.channel.release()).filter(|_| silent));
+            let error = error.during(operation).of(name).log(lines);
+            let told = cause.is_some();
+            let kind = self.with_build_ids(name, cause.unwrap_or_else(|| error.kind().clone()), told);
+            error.because(kind)
+        })
+    }
+
+    /// Adds the build-ids to an error that is about them, as far as they are known here. `told`: Xen said what is on top.
+    fn with_build_ids(&self, name: &PayloadName, kind: ErrorKind, told: bool) -> ErrorKind {
+        let ErrorKind::DependsOnAnother { action, on, expected, found } = kind else { return kind };
+        let below = match &on {
+            Some(top) => self.identities.of(top).build_id,
+            None if told || action == Action::Replace => self.channel.build_id().ok(),
+            None => None,
+        };
+        let expected = expected.or_else(|| self.identities.of(name).depends);
+        ErrorKind::DependsOnAnother { action, on, expected, found: found.or(below) }
+    }
+}
 
 /// A line of the log about the payload, without its name, and the lines that continue it.
 struct Message<'a> {
@@ -15,12 +51,7 @@ struct Message<'a> {
 }
 
 /// The cause that Xen's log names, if it names one that says more than `kind` does.
-pub(super) fn named_by(
-    log: &[String],
-    operation: Operation,
-    name: &PayloadName,
-    kind: &ErrorKind,
-) -> Option<ErrorKind> {
+fn named_by(log: &[String], operation: Operation, name: &PayloadName, kind: &ErrorKind) -> Option<ErrorKind> {
     let prefix = format!("livepatch: {}: ", escaped(name.as_bytes()));
     let messages = log.iter().enumerate().filter_map(|(index, line)| {
         let text = line.strip_prefix(&prefix)?;
@@ -34,7 +65,7 @@ pub(super) fn named_by(
 /// The cause when Xen's log could be read and has no word about it.
 ///
 /// From 4.13 on (commit 4470efeae4) release builds too name a symbol that is defined twice, but not a build-id.
-pub(super) fn of_silence(kind: &ErrorKind, release: (u16, u16)) -> Option<ErrorKind> {
+fn of_silence(kind: &ErrorKind, release: (u16, u16)) -> Option<ErrorKind> {
     let build_id = *kind == ErrorKind::AlreadyLoaded { by: Duplicate::BuildIdOrSymbol } && release >= (4, 13);
     build_id.then_some(ErrorKind::AlreadyLoaded { by: Duplicate::BuildId })
 }
@@ -100,7 +131,6 @@ impl Message<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Action;
 
     fn named(log: &[&str], operation: Operation, kind: &ErrorKind) -> Option<ErrorKind> {
         let log: Vec<String> = log.iter().map(ToString::to_string).collect();

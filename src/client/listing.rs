@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use super::{FAULT_RETRIES, ask};
+use super::asking::{FAULT_RETRIES, ask};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hypercall::channel::{CallError, Channel};

@@ -25,7 +25,10 @@ pub(super) fn load(client: &LivepatchClient, name: &PayloadName, payload: &Paylo
 fn clean_up(client: &LivepatchClient, name: &PayloadName, error: Error) -> Error {
     let cleanup = match error.kind() {
         // It may still happen.
-        ErrorKind::Unfinished | ErrorKind::OperationInProgress | ErrorKind::StaleInProgress { .. } => Cleanup::Left,
+        ErrorKind::Unfinished
+        | ErrorKind::OutcomeUnknown
+        | ErrorKind::OperationInProgress
+        | ErrorKind::StaleInProgress { .. } => Cleanup::Left,
         _ => match client.unload(name, Flags::empty()) {
             Ok(()) => Cleanup::Unloaded,
             Err(error) => Cleanup::Failed(error),

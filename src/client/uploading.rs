@@ -5,10 +5,11 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::LivepatchClient;
+use super::asking::outcome_unknown;
 use super::console::Watch;
 use super::identity::Identity;
+use super::listing;
 use super::options::UploadOptions;
-use super::{listing, outcome_unknown};
 use crate::errno::Errno;
 use crate::error::{Duplicate, Error, ErrorKind, Result};
 use crate::hypercall::channel::CallError;

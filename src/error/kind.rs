@@ -249,6 +249,9 @@ pub enum ErrorKind {
     /// Xen could not reach our memory; what it left undone was looked up and is said in the text.
     #[error("Xen could not read or write this program's memory, and nothing was done; try again")]
     Fault,
+    /// Xen was asked to do it, and then could not be asked what came of it.
+    #[error("it may have been carried out, but what came of it could not be read: look at the status")]
+    OutcomeUnknown,
     /// This Xen has no build-id.
     #[error("this Xen has no build-id, so no payload can depend on it")]
     NoBuildId,

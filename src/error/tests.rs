@@ -178,6 +178,7 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
         ),
         (K::XenOutOfMemory, "Xen has not enough memory for this"),
         (K::Fault, "Xen could not read or write this program's memory, and nothing was done; try again"),
+        (K::OutcomeUnknown, "it may have been carried out, but what came of it could not be read: look at the status"),
         (K::NoBuildId, "this Xen has no build-id, so no payload can depend on it"),
         (K::UnexpectedAnswer { what: "odd".into() }, "unexpected answer from Xen: odd"),
     ]

@@ -146,8 +146,7 @@ fn what_can_not_be_looked_at_is_not_called_undone() {
                     xen.forget_orders();
                     xen.finish_action();
                     assert!(is_done(&xen, action), "{release} {action}");
-                    let ErrorKind::UnexpectedAnswer { what } = error.kind() else { panic!("{action}: {error:?}") };
-                    assert!(what.contains("may have been carried out"), "{what}");
+                    assert_eq!(error.kind(), &ErrorKind::OutcomeUnknown, "{action}");
                     assert_eq!(error.raw_errno(), Some(errno));
                 }
             }
@@ -208,7 +207,7 @@ fn an_older_payload_is_not_taken_for_the_uploaded_one() {
             fault(&xen);
             // Either can be the older.
             let unclear = kind(client.upload(&one, &payload));
-            assert!(matches!(unclear, ErrorKind::UnexpectedAnswer { .. }), "{release}: {unclear:?}");
+            assert_eq!(unclear, ErrorKind::OutcomeUnknown, "{release}");
             // Applied, or acted upon: it was there before.
             xen.other_action(&two, Action::Apply, Flags::empty()).unwrap();
             fault(&xen);
@@ -230,10 +229,7 @@ fn an_upload_that_can_not_be_looked_for_is_not_called_undone() {
         xen.on(Call::List).always().fail(errno);
         let error = error(client.upload(&name("one"), &builder(&xen, "one").build()));
         assert_eq!(error.raw_errno(), Some(errno));
-        assert!(
-            matches!(error.kind(), ErrorKind::UnexpectedAnswer { what } if what.contains("may have been")),
-            "{error}"
-        );
+        assert_eq!(error.kind(), &ErrorKind::OutcomeUnknown);
         assert_eq!(xen.loaded(), [name("one")]);
     }
 }

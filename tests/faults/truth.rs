@@ -49,11 +49,13 @@ pub enum Outcome {
 
 pub fn outcome(kind: &ErrorKind) -> Outcome {
     match kind {
-        ErrorKind::Unfinished | ErrorKind::StaleInProgress { .. } | ErrorKind::UnexpectedAnswer { .. } => {
-            Outcome::Unknown
-        }
+        ErrorKind::Unfinished
+        | ErrorKind::OutcomeUnknown
+        | ErrorKind::StaleInProgress { .. }
+        | ErrorKind::UnexpectedAnswer { .. }
         // What a failed replace leaves behind.
-        ErrorKind::ReplaceFailed { .. } | ErrorKind::ActionFailed { .. } => Outcome::Unknown,
+        | ErrorKind::ReplaceFailed { .. }
+        | ErrorKind::ActionFailed { .. } => Outcome::Unknown,
         _ => Outcome::NothingDone,
     }
 }
