@@ -39,6 +39,9 @@ mod client;
 mod errno;
 mod error;
 mod flags;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod guide;
 pub mod hypercall;
 mod name;

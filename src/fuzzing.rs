@@ -1,0 +1,124 @@
+//! What fuzzing needs of the inside: the decoder of lists, held against one that is so simple that it must be right.
+//!
+//! It is there with `--cfg fuzzing`, which `cargo fuzz` sets, and in this crate's own tests.
+
+use crate::hypercall::abi::Layout;
+use crate::hypercall::rows::Columns;
+use crate::status::LoadedPayload;
+
+/// Takes any bytes for what Xen wrote, and decodes them.
+///
+/// They are: a byte for the layout, four for the number of rows, two each for the sizes of the first four columns (all
+/// little-endian); then the columns, of which the last takes the rest.
+///
+/// # Panics
+/// When the rows are others than those that are there.
+pub fn list(bytes: &[u8]) {
+    let Some((layout, count, columns)) = input(bytes) else { return };
+    let rows = columns.rows(layout, count);
+    let expected = (0..count).map_while(|index| reference(&columns, layout, index));
+    match rows {
+        Ok(rows) => {
+            assert_eq!(u32::try_from(rows.len()), Ok(count));
+            assert_eq!(rows.iter().map(parts).collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+            let metadata: usize = rows.iter().map(|row| row.metadata.as_bytes().len()).sum();
+            assert!(metadata <= columns.metadata.len());
+            assert!(rows.iter().all(|row| row.name.as_bytes().len() <= 127));
+        }
+        // A row is bad, or there are fewer.
+        Err(_) => assert!(expected.count() < usize::try_from(count).unwrap_or(usize::MAX)),
+    }
+}
+
+fn input(bytes: &[u8]) -> Option<(Layout, u32, Columns<'_>)> {
+    let (layout, rest) = bytes.split_first()?;
+    let (count, rest) = rest.split_first_chunk()?;
+    let (sizes, mut rest) = rest.split_first_chunk::<8>()?;
+    let mut columns = sizes.chunks_exact(2).map(|size| {
+        let size = size.iter().rev().fold(0, |size, byte| size << 8 | usize::from(*byte));
+        let (column, behind) = rest.split_at(size.min(rest.len()));
+        rest = behind;
+        column
+    });
+    let mut next = || columns.next().unwrap_or_default();
+    let (status, len, metadata_len, names) = (next(), next(), next(), next());
+    let layout = [Layout::Strided, Layout::Packed, Layout::Sized].into_iter().cycle().nth(usize::from(*layout))?;
+    Some((layout, u32::from_le_bytes(*count), Columns { status, len, metadata_len, names, metadata: rest }))
+}
+
+/// State, result, name and metadata of a row.
+type Parts = (u32, i32, Vec<u8>, Vec<u8>);
+
+fn parts(row: &LoadedPayload) -> Parts {
+    let state = match row.status.state {
+        crate::State::Checked => 1,
+        crate::State::Applied => 2,
+        crate::State::Unknown(raw) => raw,
+    };
+    (state, row.status.rc, row.name.as_bytes().to_vec(), row.metadata.as_bytes().to_vec())
+}
+
+/// A row found by its place, from nothing but the lengths before it; `None` where it is not as it has to be.
+fn reference(columns: &Columns<'_>, layout: Layout, index: u32) -> Option<Parts> {
+    let index = usize::try_from(index).ok()?;
+    let strided = layout == Layout::Strided;
+    let sum = |column| (0..index).try_fold(0_usize, |sum, row| sum.checked_add(word(column, row)?));
+    let (state, rc) = (word(columns.status, 2 * index)?, word(columns.status, 2 * index + 1)?);
+
+    let len = word(columns.len, index)?;
+    let start = if strided { 128 * index } else { sum(columns.len)? };
+    columns.names.get(start..start.checked_add(if strided { 128 } else { len })?)?;
+    let (end, name) = columns.names.get(start..start.checked_add(len)?)?.split_last()?;
+    if len > 128 || *end != 0 || name.contains(&0) {
+        return None;
+    }
+
+    let metadata = if strided {
+        &[]
+    } else {
+        let start = sum(columns.metadata_len)?;
+        columns.metadata.get(start..start.checked_add(word(columns.metadata_len, index)?)?)?
+    };
+    let (state, rc) = (u32::try_from(state).ok()?, u32::try_from(rc).ok()?);
+    Some((state, i32::from_ne_bytes(rc.to_ne_bytes()), name.to_vec(), metadata.to_vec()))
+}
+
+fn word(column: &[u8], index: usize) -> Option<usize> {
+    let bytes = column.chunks_exact(4).nth(index)?.try_into().ok()?;
+    usize::try_from(u32::from_ne_bytes(bytes)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All inputs of the fuzz target `list` that are kept.
+    #[test]
+    fn every_committed_list_is_decoded_as_it_lies() {
+        let inputs = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/inputs/list");
+        let mut decoded = 0;
+        for file in std::fs::read_dir(inputs).unwrap() {
+            let file = file.unwrap().path();
+            println!("{}", file.display());
+            let bytes = std::fs::read(file).unwrap();
+            list(&bytes);
+            decoded += input(&bytes)
+                .map_or(0, |(layout, count, columns)| columns.rows(layout, count).map_or(0, |rows| rows.len()));
+        }
+        assert!(decoded > 30, "the lists that can be decoded have {decoded} rows");
+    }
+
+    /// That the reference is not one that finds nothing.
+    #[test]
+    fn the_reference_sees_what_there_is() {
+        let status: Vec<u8> = [1_u32, 0, 2, 0xffff_fff5].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let lengths: Vec<u8> = [2_u32, 3].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let columns =
+            Columns { status: &status, len: &lengths, metadata_len: &lengths, names: b"a\0bc\0", metadata: b"m\0n=o" };
+        let row = |index| reference(&columns, Layout::Packed, index);
+        assert_eq!(row(0), Some((1, 0, b"a".to_vec(), b"m\0".to_vec())));
+        assert_eq!(row(1), Some((2, -11, b"bc".to_vec(), b"n=o".to_vec())));
+        assert_eq!(row(2), None);
+        assert_eq!(reference(&columns, Layout::Strided, 0), None, "the names are not 128 bytes long");
+    }
+}

@@ -1,0 +1,55 @@
+//! Inputs that fuzzing found, each of which takes a way through the reader that no other takes, or once went wrong.
+//!
+//! `SEEDS=fuzz/corpus cargo test --test corpus` also writes the seeds, from which fuzzing starts, below that directory.
+
+#[cfg(test)]
+mod payload;
+#[cfg(test)]
+mod seeds;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::path::{Path, PathBuf};
+
+    use crate::{payload, seeds};
+
+    #[test]
+    fn every_committed_file_is_read_without_surprise() {
+        let inputs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/inputs/payload");
+        let files: Vec<PathBuf> = inputs.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(files.len() > 100, "{}", files.len());
+        for file in files {
+            println!("{}", file.display());
+            payload::check(&std::fs::read(file).unwrap());
+        }
+    }
+
+    #[test]
+    fn every_seed_is_read_without_surprise() {
+        for (name, bytes) in seeds::payloads() {
+            println!("{name}");
+            payload::check(&bytes);
+        }
+    }
+
+    #[test]
+    fn seeds_are_small_and_have_names_of_their_own() {
+        for (target, seeds) in [("payload", seeds::payloads()), ("list", seeds::lists())] {
+            let mut names = HashSet::new();
+            for (name, bytes) in &seeds {
+                assert!(names.insert(name) && bytes.len() <= 5000, "{target}/{name}: {} bytes", bytes.len());
+            }
+            if let Some(to) = std::env::var_os("SEEDS") {
+                write(&Path::new(&to).join(target), &seeds);
+            }
+        }
+    }
+
+    fn write(to: &Path, seeds: &[(String, Vec<u8>)]) {
+        std::fs::create_dir_all(to).unwrap();
+        for (name, bytes) in seeds {
+            std::fs::write(to.join(name), bytes).unwrap();
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What holds of every file, whatever is in it.
+//!
+//! The fuzz target `payload` includes this file, so that its inputs are tried in just the same way here.
+
+use xen_livepatch::payload::Architecture;
+use xen_livepatch::{BuildId, Finding, Payload, Target};
+
+/// The most bytes of a name, which are escaped to no more than this many.
+const NAME: usize = 128;
+const ESCAPED: usize = 6 * NAME;
+
+/// Reads and checks a file in every way there is.
+///
+/// # Panics
+/// When something that holds of every file does not hold of this one.
+pub(crate) fn check(bytes: &[u8]) {
+    let Ok(payload) = Payload::parse(bytes) else { return };
+    assert_eq!(payload.bytes(), bytes);
+    contents(&payload, bytes);
+    texts(&payload, bytes.len());
+    let releases = payload.releases();
+    for release in [(4, 7), (4, 13), (4, 14), (4, 17), (4, 20), (4, 22)] {
+        let target = Target::new(release);
+        let found = findings(&payload, &target);
+        assert_eq!(found.is_empty(), releases.contains(&release));
+        let own = payload.xen_depends().cloned().unwrap_or_else(|| BuildId::new([0xab; 20]));
+        let known = findings(&payload, &target.clone().build_id(own).point(0).architecture(payload.architecture()));
+        let _ = findings(&payload, &target.build_id(BuildId::new([])).architecture(Architecture::AArch64));
+        // What is not known is not held against a payload, unless it would crash one of the Xens in question.
+        let mut held = found.iter().filter(|finding| !finding.hurts_xen());
+        assert!(held.all(|finding| known.contains(finding) || matches!(finding, Finding::Architecture { .. })));
+        let _ = payload.reapply(release);
+    }
+}
+
+/// What is read is in the file, and there is no more of it than fits in there.
+fn contents(payload: &Payload, bytes: &[u8]) {
+    for id in [payload.build_id(), payload.depends(), payload.xen_depends()].into_iter().flatten() {
+        assert_is_in(id.as_bytes(), bytes);
+    }
+    assert_is_in(payload.metadata().as_bytes(), bytes);
+    let pairs = payload.metadata().pairs().map(|(key, value)| key.len() + value.map_or(0, |value| 1 + value.len()));
+    assert!(pairs.sum::<usize>() <= payload.metadata().as_bytes().len());
+
+    assert!(payload.functions().len() <= bytes.len() / 64);
+    assert!(payload.functions().first().is_none_or(|first| Some(first.version) == payload.version()));
+    for function in payload.functions() {
+        assert!(function.name.as_ref().is_none_or(|name| (1..=NAME).contains(&name.as_bytes().len())));
+        assert!(function.expectation.as_ref().is_none_or(|e| e.bytes.len() <= 31 && e.reserved < 4));
+    }
+    assert!(payload.hooks().len() <= bytes.len() / 32);
+    assert!(payload.hooks().is_sorted_by_key(|hook| hook.kind));
+    assert!(payload.writable_sections().len() <= bytes.len() / 64);
+    assert!(payload.writable_sections().iter().all(|name| name.as_bytes().len() <= NAME));
+}
+
+/// Texts are of one screen or in proportion to the file, and make no terminal act.
+fn texts(payload: &Payload, len: usize) {
+    let screen = payload.to_string();
+    assert!(screen.lines().count() <= 40 && screen.len() <= 20_000, "{screen:?}");
+    assert!(!screen.chars().any(|c| c.is_control() && c != '\n'), "{screen:?}");
+
+    // Three names a function of at least 64 bytes, one a hook of 32 and a section of 64; escapes are escaped again.
+    let names = len / 64 * 3 + len / 32 + len / 64;
+    let most = 4096 + 2 * ESCAPED * names + 12 * len;
+    assert!(serde_json::to_string(payload).unwrap().len() <= most);
+    assert!(format!("{payload:?}").len() <= most);
+}
+
+/// The findings, of which there are no more than fit into the file, each of one line.
+fn findings(payload: &Payload, target: &Target) -> Vec<Finding> {
+    let len = payload.bytes().len();
+    let findings = payload.check_against(target);
+    // At most ten a section of 64 bytes, two a relocation of 24, six a function of 64; the others once each.
+    assert!(findings.len() <= 64 + len / 64 * 10 + len / 24 * 2 + len / 64 * 6, "{}", findings.len());
+    for finding in &findings {
+        let text = finding.to_string();
+        assert!(!text.is_empty() && text.len() < 2000 && !text.chars().any(char::is_control), "{text:?}");
+    }
+    assert!(serde_json::to_string(&findings).unwrap().len() <= 4096 * findings.len() + 2);
+    findings
+}
+
+/// Whether a part is in the file, by its first bytes: the time for all of them could grow with the square of the size.
+fn assert_is_in(part: &[u8], whole: &[u8]) {
+    let start = &part[..part.len().min(64)];
+    assert!(part.len() <= whole.len());
+    assert!(start.is_empty() || whole.windows(start.len()).any(|window| window == start), "{start:?}");
+}

@@ -1,0 +1,176 @@
+//! Where fuzzing starts: payloads of all shapes, good and bad, and lists in all layouts.
+
+use xen_livepatch::BuildId;
+use xen_livepatch::sim::{Defect, Function, Hook, HookCode, PayloadBuilder, PayloadVersion};
+
+type Seeds = Vec<(String, Vec<u8>)>;
+
+/// The name and the metadata of a loaded payload.
+type Row<'a> = (&'a [u8], &'a [u8]);
+
+/// What the defects are put into.
+const SECTIONS: [&str; 14] = [
+    ".text",
+    ".livepatch.funcs",
+    ".rela.livepatch.funcs",
+    ".livepatch.hooks.load",
+    ".rela.livepatch.hooks.load",
+    ".livepatch.depends",
+    ".livepatch.xen_depends",
+    ".note.gnu.build-id",
+    ".modinfo",
+    ".data",
+    ".bss",
+    ".symtab",
+    ".strtab",
+    ".shstrtab",
+];
+
+const HOOKS: [Hook; 8] = [
+    Hook::Load,
+    Hook::Unload,
+    Hook::PreApply,
+    Hook::Apply,
+    Hook::PostApply,
+    Hook::PreRevert,
+    Hook::Revert,
+    Hook::PostRevert,
+];
+
+/// Payloads by name.
+pub(crate) fn payloads() -> Seeds {
+    let real = [
+        ("gcc-extra-version", &include_bytes!("../payloads/extra-version.livepatch")[..]),
+        ("gcc-hooked", include_bytes!("../payloads/hooked.livepatch")),
+        ("gcc-stacked", include_bytes!("../payloads/stacked.livepatch")),
+    ];
+    let real = real.into_iter().map(|(name, bytes)| (name.into(), bytes.to_vec()));
+    let built = shapes().into_iter().chain(defective()).map(|(name, builder)| (name, builder.build()));
+    let aarch64 = |(name, builder): (&str, PayloadBuilder)| {
+        let mut bytes = builder.build();
+        bytes[18..20].copy_from_slice(&183_u16.to_le_bytes());
+        (format!("aarch64-{name}"), bytes)
+    };
+    let aarch64 = [("v1", everything().payload_version(PayloadVersion::V1)), ("v2", everything())].map(aarch64);
+    real.chain(built).chain(aarch64).collect()
+}
+
+fn xen() -> BuildId {
+    BuildId::new([0xab; 20])
+}
+
+fn named(name: &str) -> PayloadBuilder {
+    PayloadBuilder::named(name, &xen())
+}
+
+fn hello() -> PayloadBuilder {
+    named("hello").function(Function::returning("xen_extra_version", "-hello"))
+}
+
+fn everything() -> PayloadBuilder {
+    HOOKS
+        .into_iter()
+        .fold(hello(), |builder, kind| builder.hook(kind, HookCode::returns(0)))
+        .function(Function::nop("mmio_write", 7).expecting(b"\x55\x48\x89\xe5"))
+        .metadata("author", Some("we"))
+        .writable_data([1, 2, 3])
+        .bss(64)
+        .needs("printk")
+        .defines("hello_data")
+}
+
+fn shapes() -> Vec<(String, PayloadBuilder)> {
+    let address = 0xffff_82d0_4020_0000;
+    let shapes = [
+        ("hello", hello()),
+        ("everything", everything()),
+        ("nothing", named("nothing")),
+        ("two-functions", hello().function(Function::returning("xen_changeset", "none"))),
+        ("at-an-address", named("at").function(Function::returning("f", "t").at(address).old_size(64))),
+        ("unnamed", named("unnamed").function(Function::returning("f", "t").unnamed().at(address))),
+        ("nameless", named("nameless").function(Function::returning("f", "t").unnamed())),
+        ("not-in-xen", named("not-in-xen").function(Function::returning("f", "t").at(0x1000))),
+        ("nop", named("nop").function(Function::nop("f", 5))),
+        ("nop-too-long", named("nop").function(Function::nop("f", 40))),
+        ("no-old-size", named("none").function(Function::returning("f", "t").old_size(0))),
+        ("expecting", named("expecting").function(Function::returning("f", "t").expecting(&[0x90; 31]))),
+        ("expecting-past-end", named("past").function(Function::nop("f", 2).old_size(2).expecting(b"\x55\x48\x89"))),
+        ("read-only-functions", hello().read_only_funcs()),
+        ("two-load-hooks", named("two").hook(Hook::Load, HookCode::returns(0)).hook(Hook::Load, HookCode::returns(1))),
+        (
+            "two-apply-hooks",
+            named("two").hook(Hook::Apply, HookCode::returns(0)).hook(Hook::Apply, HookCode::returns(1)),
+        ),
+        ("metadata", hello().metadata("author", Some("we")).metadata("urgent", None).metadata("author", Some("you"))),
+        ("metadata-open", hello().modinfo(b"=v\0\0\xffkey")),
+        ("metadata-empty", hello().modinfo(b"")),
+        ("data", hello().writable_data([0; 16])),
+        ("bss", hello().bss(1 << 20)),
+        ("bss-too-large", hello().bss(1 << 22)),
+        ("symbols", hello().defines("one").defines("two").needs("printk").needs("one")),
+        ("further-section", hello().section(".rodata.\u{1b}[31m", *b"text\0")),
+        ("long-names", named("long").function(Function::returning("n".repeat(200), "t")).section("s".repeat(130), [1])),
+        ("padded", hello().padded_to(4096)),
+    ];
+    let stacked = hello().depends_on(named("below").build_id());
+    let short_ids = PayloadBuilder::new(&BuildId::new([1]), &BuildId::new([2]), &BuildId::new([3]));
+    let odd = [("stacked", stacked), ("short-build-ids", short_ids.function(Function::nop("f", 1)))];
+    let versions = |(name, builder): (&str, PayloadBuilder)| {
+        let v1 = builder.clone().payload_version(PayloadVersion::V1);
+        [(format!("v1-{name}"), v1), (format!("v2-{name}"), builder)]
+    };
+    shapes.into_iter().chain(odd).flat_map(versions).collect()
+}
+
+fn defective() -> Vec<(String, PayloadBuilder)> {
+    let defects = [
+        Defect::Missing,
+        Defect::NotAllocated,
+        Defect::Flags(7),
+        Defect::Alignment(0),
+        Defect::Alignment(3),
+        Defect::Contents(Vec::new()),
+        Defect::Contents(vec![0xff; 48]),
+        Defect::Truncated(9),
+        Defect::Patched(0, vec![0xff; 16]),
+        Defect::NullSymbol,
+    ];
+    let small = || hello().hook(Hook::Load, HookCode::returns(0)).metadata("a", None).writable_data([1]).bss(8);
+    SECTIONS
+        .into_iter()
+        .flat_map(|section| defects.iter().enumerate().map(move |(index, defect)| (section, index, defect)))
+        .map(|(section, index, defect)| (format!("defect{section}-{index}"), small().defect(section, defect.clone())))
+        .collect()
+}
+
+/// Lists, as the target `list` takes them apart.
+pub(crate) fn lists() -> Seeds {
+    let rows: [(&str, &[Row]); 6] = [
+        ("none", &[]),
+        ("one", &[(b"xsa-500", b"author=we\0")]),
+        ("two", &[(b"a", b""), (b"longer-name", b"k=v\0urgent\0")]),
+        ("empty-name", &[(b"", b"")]),
+        ("longest-name", &[(&[b'n'; 127], b"x\0"), (b"b", b"")]),
+        ("six", &[(b"1", b""), (b"22", b"a\0"), (b"333", b""), (b"4444", b""), (b"55555", b"\xff"), (b"6", b"")]),
+    ];
+    rows.iter()
+        .flat_map(|(name, rows)| [0, 1, 2].map(|layout| (format!("{name}-{layout}"), list(layout, rows))))
+        .collect()
+}
+
+fn list(layout: u8, rows: &[Row]) -> Vec<u8> {
+    let words = |words: Vec<usize>| words.iter().flat_map(|word| u32::try_from(*word).unwrap().to_ne_bytes()).collect();
+    let status: Vec<u8> = words((0..rows.len()).flat_map(|row| [1 + row % 2, 11 * row]).collect());
+    let len: Vec<u8> = words(rows.iter().map(|(name, _)| name.len() + 1).collect());
+    let metadata_len: Vec<u8> = words(rows.iter().map(|(_, metadata)| metadata.len()).collect());
+    let stride = |name: &[u8]| if layout == 0 { 128 } else { name.len() + 1 };
+    let names: Vec<u8> =
+        rows.iter().flat_map(|(name, _)| name.iter().copied().chain([0; 128]).take(stride(name))).collect();
+    let metadata: Vec<u8> = rows.iter().flat_map(|(_, metadata)| metadata.iter().copied()).collect();
+
+    let columns = [&status, &len, &metadata_len, &names];
+    let sizes = columns.iter().flat_map(|column| u16::try_from(column.len()).unwrap().to_le_bytes());
+    let count = u32::try_from(rows.len()).unwrap().to_le_bytes();
+    let head = [layout].into_iter().chain(count).chain(sizes);
+    head.chain(columns.into_iter().flatten().copied()).chain(metadata).collect()
+}
