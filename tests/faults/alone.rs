@@ -12,7 +12,7 @@ use crate::plan::{Fault, Operation, Step, all_is_well_again, name, release, step
 use crate::truth::{Outcome, Truth, check_agreement, check_success, outcome, timed};
 
 proptest! {
-    #![proptest_config(cases(300))]
+    #![proptest_config(cases(1500))]
 
     #[test]
     fn what_a_client_says_is_so(release in release(), log in any::<bool>(), steps in vec(step(), 1..25)) {

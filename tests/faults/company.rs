@@ -67,7 +67,7 @@ fn visit() -> impl Strategy<Value = Visit> {
 }
 
 proptest! {
-    #![proptest_config(cases(200))]
+    #![proptest_config(cases(600))]
 
     #[test]
     fn another_toolstack_does_not_confuse_a_client(

@@ -51,7 +51,7 @@ impl Change {
 }
 
 proptest! {
-    #![proptest_config(cases(120))]
+    #![proptest_config(cases(250))]
 
     #[test]
     fn a_list_is_what_was_there_at_one_moment(

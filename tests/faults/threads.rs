@@ -15,7 +15,7 @@ use crate::truth::{Outcome, check_agreement, check_rows, outcome, timed};
 const THREADS: u8 = 3;
 
 proptest! {
-    #![proptest_config(cases(40))]
+    #![proptest_config(cases(150))]
 
     #[test]
     fn threads_do_not_confuse_each_other(
