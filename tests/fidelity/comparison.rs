@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+use std::{env, fs};
 
 use xen_livepatch::sim::{Release, SimulatedXen};
 
@@ -16,6 +17,7 @@ pub struct Comparison {
     ingredients: Ingredients,
     original: String,
     real: Side,
+    trace: bool,
     pub operations: usize,
     pub census: Census,
 }
@@ -48,7 +50,8 @@ impl Comparison {
         let release = Release::from_version(version.major, version.minor).unwrap();
         let ingredients = side::ingredients(host);
         let original = host.original.clone();
-        Self { release, ingredients, original, real: Side::real(release), operations: 0, census: Census::default() }
+        let (real, trace) = (Side::real(release), env::var_os("XEN_LIVEPATCH_TRACE").is_some());
+        Self { release, ingredients, original, real, trace, operations: 0, census: Census::default() }
     }
 
     pub fn release(&self) -> Release {
@@ -85,6 +88,10 @@ impl Comparison {
         // The simulated one first, since it says what would have hurt the real one.
         let simulated = step.run(side, attentive, &self.ingredients);
         assert_eq!(xen.crashed(), None, "not to be tried on a real Xen: {step:?}");
+        if self.trace {
+            // Xen may not survive it, and then only its own console tells.
+            fs::write("/dev/hvc0", format!("{step:?}\n")).unwrap();
+        }
         let real = step.run(&self.real, attentive, &self.ingredients);
         self.operations += 1;
         self.census.count(step, &real);
@@ -97,8 +104,8 @@ impl Comparison {
         self.real.begin();
         let xen = self.twin();
         let side = Side::simulated(&xen);
-        let steps = steps.iter().enumerate();
-        steps.filter_map(|(at, step)| Some((at, self.difference(step, &xen, &side, attentive)?))).next()
+        let mut steps = steps.iter().enumerate();
+        steps.find_map(|(at, step)| Some((at, self.difference(step, &xen, &side, attentive)?)))
     }
 
     /// Leaves out every step without which there is a difference still.

@@ -1,7 +1,7 @@
 //! What can be wrong with a payload, as far as a real Xen notices: nothing here brings one down.
 //!
 //! Left out on purpose: special sections without memory, alignments of 0, empty metadata, functions with neither name
-//! nor address or with one that isn't Xen's, code that isn't linked, symbol tables without strings, relocations of
+//! nor address or with one that isn't Xen's, sections whose end wraps around at 64 bits, code that isn't linked, symbol tables without strings, relocations of
 //! section 0, hooks other than those that return a number, and what patches a function twice or another payload: that is
 //! no longer there when it is reverted.
 
@@ -217,7 +217,7 @@ const SECTION_HEADERS: [(&str, usize, &[u8]); 24] = [
     (".text", OFFSET, &[0xff; 8]),
     (".strtab", OFFSET, &[0xff, 0xff, 0xff, 0x7f]),
     (".data", SIZE, &[0, 0, 0, 0, 0, 1]),
-    (".livepatch.depends", SIZE, &[0xff; 8]),
+    (".livepatch.depends", SIZE, &[0xff; 7]),
     (".rela.text", LINK, &[0]),
     (".rela.livepatch.funcs", LINK, &[1]),
     (".symtab", LINK, &[1]),

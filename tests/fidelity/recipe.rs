@@ -190,7 +190,7 @@ impl Recipe {
 /// Symbols that payloads define for others, one that Xen has, and one that nobody has.
 fn symbol(number: u8) -> String {
     match number {
-        3 => "xen_banner".into(),
+        3 => "printk".into(),
         4 => "nobody_has_this".into(),
         number => format!("new_symbol_{number}"),
     }
