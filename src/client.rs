@@ -5,15 +5,20 @@ mod builder;
 mod cause;
 mod console;
 mod deadline;
+mod identity;
 mod listing;
+mod loading;
 mod options;
 mod turn;
 mod uploading;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use console::Watch;
+pub(crate) use identity::Identity;
+use uploading::Uploading;
 
 pub use builder::ClientBuilder;
 pub use options::{ActionOptions, QuiesceTimeout, UploadOptions};
@@ -26,6 +31,7 @@ use crate::hypercall::Hypervisor;
 use crate::hypercall::channel::{CallError, Channel};
 use crate::hypercall::operation::Get;
 use crate::name::PayloadName;
+use crate::payload::{Payload, Target};
 use crate::status::{LoadedPayload, Status};
 use crate::version::XenVersion;
 
@@ -45,6 +51,9 @@ pub struct LivepatchClient {
     turn: turn::Turn,
     console: console::Console,
     defaults: ActionOptions,
+    /// What payloads are checked against; this Xen doesn't change.
+    target: OnceLock<Target>,
+    identities: identity::Identities,
 }
 
 impl LivepatchClient {
@@ -57,6 +66,12 @@ impl LivepatchClient {
     ///
     /// # Xen
     /// Any from 4.7 to 4.22. Asks `XENVER_version`, then LIST with `nr` = 0, which changes nothing.
+    ///
+    /// ```no_run
+    /// # use xen_livepatch::*;
+    /// let client = LivepatchClient::open()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     #[doc(alias = "xc_interface_open")]
     pub fn open() -> Result<Self> {
         Self::builder().open()
@@ -66,6 +81,12 @@ impl LivepatchClient {
     ///
     /// # Errors
     /// As [`open`](Self::open).
+    ///
+    /// ```no_run
+    /// # use xen_livepatch::*;
+    /// let client = LivepatchClient::open_at("/dev/xen/privcmd")?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn open_at(path: impl AsRef<Path>) -> Result<Self> {
         Self::builder().open_at(path)
     }
@@ -74,6 +95,15 @@ impl LivepatchClient {
     ///
     /// # Errors
     /// As [`open`](Self::open).
+    ///
+    /// ```no_run
+    /// # use xen_livepatch::*;
+    /// use std::fs::File;
+    ///
+    /// let device = File::options().read(true).write(true).open("/dev/xen/privcmd").unwrap();
+    /// let client = LivepatchClient::from_fd(device.into())?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn from_fd(device: OwnedFd) -> Result<Self> {
         Self::builder().from_fd(device)
     }
@@ -82,11 +112,29 @@ impl LivepatchClient {
     ///
     /// # Errors
     /// As [`open`](Self::open).
+    ///
+    /// ```
+    /// # use xen_livepatch::*;
+    /// use xen_livepatch::sim::{Release, SimulatedXen};
+    ///
+    /// let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_14))?;
+    /// assert_eq!(client.xen_version()?.release(), (4, 14));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn connect(hypervisor: impl Hypervisor + 'static) -> Result<Self> {
         Self::builder().connect(hypervisor)
     }
 
     /// A builder, to set deadlines, timeouts and the settle time for all actions.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Release, SimulatedXen}, *};
+    /// use std::time::Duration;
+    ///
+    /// let hurried = ActionOptions::new().deadline(Duration::from_secs(5));
+    /// let client = LivepatchClient::builder().action_defaults(hurried).connect(SimulatedXen::new(Release::V4_20))?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn builder() -> ClientBuilder {
         ClientBuilder::default()
     }
@@ -101,6 +149,16 @@ impl LivepatchClient {
     ///
     /// # Xen
     /// From 4.14 on Xen compares the payload's `.livepatch.xen_depends` with its own build-id.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let fix = PayloadName::new("fix")?;
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// client.upload(&fix, &payload.build())?;
+    /// assert_eq!(client.status(&fix)?.state, State::Checked);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[doc(alias = "xc_livepatch_upload")]
     pub fn upload(&self, name: &PayloadName, payload: &[u8]) -> Result<()> {
         self.upload_with(name, payload, UploadOptions::new())
@@ -110,14 +168,36 @@ impl LivepatchClient {
     ///
     /// # Errors
     /// As [`upload`](Self::upload), and [`UnsupportedForce`](ErrorKind::UnsupportedForce) where this Xen does not understand FORCE.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let fix = PayloadName::new("fix")?;
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// client.upload_with(&fix, &payload.build(), UploadOptions::new().force())?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn upload_with(&self, name: &PayloadName, payload: &[u8], options: UploadOptions) -> Result<()> {
-        self.watched(Operation::Upload, name, |watch| uploading::bytes(&self.channel, watch, name, payload, options))
+        self.watched(Operation::Upload, name, |watch| Uploading { client: self, watch, name, options }.bytes(payload))
     }
 
     /// Uploads a payload from a file, which is read straight into the memory that Xen reads.
     ///
     /// # Errors
     /// As [`upload`](Self::upload), and [`File`](ErrorKind::File) where it can't be read or changes meanwhile.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let fix = PayloadName::new("fix")?;
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # let file = std::env::temp_dir().join(format!("upload-file-{}", std::process::id()));
+    /// # std::fs::write(&file, payload.build()).unwrap();
+    /// client.upload_file(&fix, &file)?;
+    /// assert!(client.upload_file(&fix, "/no/such/file").is_err());
+    /// # std::fs::remove_file(&file).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn upload_file(&self, name: &PayloadName, path: impl AsRef<Path>) -> Result<()> {
         self.upload_file_with(name, path, UploadOptions::new())
     }
@@ -126,9 +206,60 @@ impl LivepatchClient {
     ///
     /// # Errors
     /// As [`upload_file`](Self::upload_file) and [`upload_with`](Self::upload_with).
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// let error = client.upload_file_with(&"fix".parse()?, "/no/such/file", UploadOptions::new().force()).unwrap_err();
+    /// assert!(matches!(error.kind(), ErrorKind::File { .. }));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn upload_file_with(&self, name: &PayloadName, path: impl AsRef<Path>, options: UploadOptions) -> Result<()> {
         let path = path.as_ref();
-        self.watched(Operation::Upload, name, |watch| uploading::file(&self.channel, watch, name, path, options))
+        self.watched(Operation::Upload, name, |watch| Uploading { client: self, watch, name, options }.file(path))
+    }
+
+    /// Uploads the payload of a file under the file's name less its last suffix (`/x/xsa-500.livepatch` becomes
+    /// `xsa-500`) and applies it. If it can't be applied, it is unloaded again; the error says so ([`Error::cleanup`]).
+    ///
+    /// # Errors
+    /// [`InvalidName`](ErrorKind::InvalidName), and those of [`Payload::read`], [`upload`](Self::upload) and
+    /// [`apply`](Self::apply). When an apply did not finish in time, the payload stays loaded, since it may still happen.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # let file = std::env::temp_dir().join(format!("xsa-500-{}.livepatch", std::process::id()));
+    /// # std::fs::write(&file, payload.build()).unwrap();
+    /// let name = client.load(&file, Flags::empty())?;
+    /// assert_eq!(client.status(&name)?.state, State::Applied);
+    /// # std::fs::remove_file(&file).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn load(&self, path: impl AsRef<Path>, flags: Flags) -> Result<PayloadName> {
+        let path = path.as_ref();
+        let name = loading::name_of(path).map_err(|error| error.during(Operation::Upload))?;
+        let payload = Payload::read(path).map_err(|error| error.during(Operation::Upload).of(&name))?;
+        self.load_as(&name, &payload, flags)?;
+        Ok(name)
+    }
+
+    /// As [`load`](Self::load), of a payload that was read already, under a name of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let bytes = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix")).build();
+    /// let payload = Payload::parse(&bytes)?;
+    /// client.load_as(&"fix".parse()?, &payload, Flags::empty())?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn load_as(&self, name: &PayloadName, payload: &Payload, flags: Flags) -> Result<()> {
+        loading::load(self, name, payload, flags)
     }
 
     /// Puts a payload into effect on top of what is applied.
@@ -147,6 +278,17 @@ impl LivepatchClient {
     ///
     /// # Xen
     /// `NODEPS` is from 4.14 on; on an older Xen it is an error, as Xen would not look at it.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let fix = PayloadName::new("fix")?;
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// client.upload(&fix, &payload.build())?;
+    /// client.apply(&fix, Flags::empty())?;
+    /// assert_eq!(client.xen_version()?.extra, "-fix");
+    /// # Ok::<(), Error>(())
+    /// ```
     #[doc(alias = "xc_livepatch_apply")]
     pub fn apply(&self, name: &PayloadName, flags: Flags) -> Result<()> {
         self.act_with(Action::Apply, name, flags, ActionOptions::new())
@@ -161,6 +303,19 @@ impl LivepatchClient {
     ///
     /// # Xen
     /// No release has a flag for this.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let fix = PayloadName::new("fix")?;
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # client.upload(&fix, &payload.build())?;
+    /// client.apply(&fix, Flags::empty())?;
+    /// client.revert(&fix, Flags::empty())?;
+    /// let error = client.revert(&fix, Flags::empty()).unwrap_err();
+    /// assert!(matches!(error.kind(), ErrorKind::WrongState { .. }));
+    /// # Ok::<(), Error>(())
+    /// ```
     #[doc(alias = "xc_livepatch_revert")]
     pub fn revert(&self, name: &PayloadName, flags: Flags) -> Result<()> {
         self.act_with(Action::Revert, name, flags, ActionOptions::new())
@@ -177,6 +332,21 @@ impl LivepatchClient {
     ///
     /// # Xen
     /// No release has a flag for this; `NODEPS` means nothing here.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let fix = PayloadName::new("fix")?;
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # let old = PayloadName::new("old")?;
+    /// # client.upload(&old, &PayloadBuilder::named("old", &client.build_id()?).function(Function::returning("xen_extra_version", "-old")).build())?;
+    /// # client.upload(&fix, &payload.build())?;
+    /// client.apply(&old, Flags::empty())?;
+    /// client.replace(&fix, Flags::empty())?;
+    /// assert_eq!(client.status(&old)?.state, State::Checked);
+    /// client.unload(&old, Flags::empty())?;
+    /// # Ok::<(), Error>(())
+    /// ```
     #[doc(alias = "xc_livepatch_replace")]
     pub fn replace(&self, name: &PayloadName, flags: Flags) -> Result<()> {
         self.act_with(Action::Replace, name, flags, ActionOptions::new())
@@ -190,6 +360,17 @@ impl LivepatchClient {
     ///
     /// # Xen
     /// No release has a flag for this, nor counts who uses the payload's symbols.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let fix = PayloadName::new("fix")?;
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # client.upload(&fix, &payload.build())?;
+    /// client.unload(&fix, Flags::empty())?;
+    /// assert_eq!(client.status(&fix).unwrap_err().kind(), &ErrorKind::NoSuchPayload);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[doc(alias = "xc_livepatch_unload")]
     pub fn unload(&self, name: &PayloadName, flags: Flags) -> Result<()> {
         self.act_with(Action::Unload, name, flags, ActionOptions::new())
@@ -199,15 +380,43 @@ impl LivepatchClient {
     ///
     /// # Errors
     /// Those of the action.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let fix = PayloadName::new("fix")?;
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # client.upload(&fix, &payload.build())?;
+    /// use std::time::Duration;
+    ///
+    /// let longer = ActionOptions::new().quiesce_timeout(QuiesceTimeout::new(Duration::from_millis(200))?).quiesce_retries(2);
+    /// client.act_with(Action::Apply, &fix, Flags::empty(), longer)?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn act_with(&self, action: Action, name: &PayloadName, flags: Flags, options: ActionOptions) -> Result<()> {
         let attempt = action::Attempt::new(self, action, name, flags, options.or(self.defaults));
-        self.watched(Operation::Action(action), name, |watch| attempt.run(watch))
+        self.watched(Operation::Action(action), name, |watch| attempt.run(watch))?;
+        if action == Action::Unload {
+            self.identities.forget(name);
+        }
+        Ok(())
     }
 
     /// The status of a payload, as Xen has it at this moment.
     ///
     /// # Errors
     /// [`NoSuchPayload`](ErrorKind::NoSuchPayload) (`ENOENT`).
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let fix = PayloadName::new("fix")?;
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # client.upload(&fix, &payload.build())?;
+    /// let status = client.status(&fix)?;
+    /// assert_eq!((status.state, status.rc), (State::Checked, 0));
+    /// # Ok::<(), Error>(())
+    /// ```
     #[doc(alias = "xc_livepatch_get")]
     pub fn status(&self, name: &PayloadName) -> Result<Status> {
         self.get(name).map_err(|error| error.general().during(Operation::Status).of(name))
@@ -221,6 +430,18 @@ impl LivepatchClient {
     ///
     /// # Xen
     /// There is no metadata before 4.14. The order in which payloads were applied can't be asked for in any release.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # let fix = PayloadName::new("fix")?;
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # client.upload(&fix, &payload.metadata("author", Some("we")).build())?;
+    /// for payload in client.list()? {
+    ///     assert_eq!(format!("{} {} {}", payload.name, payload.status.state, payload.metadata), "fix CHECKED author=we");
+    /// }
+    /// # Ok::<(), Error>(())
+    /// ```
     #[doc(alias = "xc_livepatch_list")]
     #[doc(alias = "xc_livepatch_list_get_sizes")]
     pub fn list(&self) -> Result<Vec<LoadedPayload>> {
@@ -231,6 +452,13 @@ impl LivepatchClient {
     ///
     /// # Errors
     /// [`NoBuildId`](ErrorKind::NoBuildId) (`ENODATA`), [`NotPermitted`](ErrorKind::NotPermitted) (`EPERM`).
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// assert_eq!(client.build_id()?.as_bytes().len(), 20);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[doc(alias = "xc_version")]
     pub fn build_id(&self) -> Result<BuildId> {
         let error = |error| match error {
@@ -244,6 +472,14 @@ impl LivepatchClient {
     ///
     /// # Errors
     /// Only if the device fails: every domain may ask this.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// let version = client.xen_version()?;
+    /// assert!(version.release() >= (4, 14), "{version} has no NODEPS");
+    /// # Ok::<(), Error>(())
+    /// ```
     #[doc(alias = "xc_version")]
     pub fn xen_version(&self) -> Result<XenVersion> {
         self.channel.xen_version().map_err(|error| error.general().during(Operation::Version))
@@ -263,21 +499,63 @@ impl LivepatchClient {
             let silent = watch.is_readable() && lines.is_empty();
             let cause = named.or_else(|| cause::of_silence(error.kind(), self.channel.release()).filter(|_| silent));
             let error = error.during(operation).of(name).log(lines);
-            cause.into_iter().fold(error, Error::because)
+            let told = cause.is_some();
+            let kind = self.with_build_ids(name, cause.unwrap_or_else(|| error.kind().clone()), told);
+            error.because(kind)
         })
     }
 
-    /// GET, which changes nothing and may be asked again when Xen could not reach our memory.
-    fn get(&self, name: &PayloadName) -> core::result::Result<Status, CallError> {
-        let mut answer = self.channel.call(Get { name });
-        for _ in 0..FAULT_RETRIES {
-            if answer != Err(CallError::Refused(Errno::EFAULT)) {
-                break;
-            }
-            answer = self.channel.call(Get { name });
-        }
-        answer
+    /// Adds the build-ids to an error that is about them, as far as they are known here. `told`: Xen said what is on top.
+    fn with_build_ids(&self, name: &PayloadName, kind: ErrorKind, told: bool) -> ErrorKind {
+        let ErrorKind::DependsOnAnother { action, on, expected, found } = kind else { return kind };
+        let below = match &on {
+            Some(top) => self.identities.of(top).build_id,
+            None if told || action == Action::Replace => self.channel.build_id().ok(),
+            None => None,
+        };
+        let expected = expected.or_else(|| self.identities.of(name).depends);
+        ErrorKind::DependsOnAnother { action, on, expected, found: found.or(below) }
     }
+
+    /// What payloads must fit.
+    fn target(&self) -> Result<Target> {
+        if let Some(target) = self.target.get() {
+            return Ok(target.clone());
+        }
+        let version = self.channel.xen_version().map_err(CallError::general)?;
+        let target = Target::from(&version).architecture(self.channel.architecture());
+        match self.channel.build_id() {
+            Ok(id) => Ok(self.target.get_or_init(|| target.build_id(id)).clone()),
+            Err(CallError::Refused(Errno::ENODATA)) => Ok(self.target.get_or_init(|| target).clone()),
+            // Who may not know it now may know it later; meanwhile Xen compares it, from 4.14 on.
+            Err(_) => Ok(target),
+        }
+    }
+
+    fn get(&self, name: &PayloadName) -> core::result::Result<Status, CallError> {
+        ask(|| self.channel.call(Get { name }))
+    }
+}
+
+/// Asks what changes nothing, and asks again when Xen could not reach our memory.
+fn ask<A>(mut question: impl FnMut() -> core::result::Result<A, CallError>) -> core::result::Result<A, CallError> {
+    for _ in 0..FAULT_RETRIES {
+        match question() {
+            Err(CallError::Refused(Errno::EFAULT)) => {}
+            answer => return answer,
+        }
+    }
+    question()
+}
+
+/// Xen has been asked to do something, and then it could not be seen what came of it: not an error that says that
+/// nothing was done.
+fn outcome_unknown(error: Error) -> Error {
+    if *error.kind() == ErrorKind::NoSuchPayload {
+        return error;
+    }
+    let what = "it may have been carried out, but what came of it could not be read: look again".into();
+    error.because(ErrorKind::UnexpectedAnswer { what })
 }
 
 #[cfg(test)]

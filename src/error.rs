@@ -83,11 +83,34 @@ struct Inner {
     kind: ErrorKind,
     errno: Option<Errno>,
     log: Vec<String>,
+    cleanup: Option<Cleanup>,
+}
+
+/// What became of a payload that was uploaded to be applied at once, and could not be.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Cleanup {
+    /// It was unloaded again.
+    Unloaded,
+    /// It is still loaded, since it may still be applied.
+    Left,
+    /// It is still loaded, since unloading it failed too.
+    Failed(Error),
+}
+
+impl fmt::Display for Cleanup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unloaded => f.write_str("it was unloaded again"),
+            Self::Left => f.write_str("it was left loaded, since it may still be applied"),
+            Self::Failed(error) => write!(f, "it is still loaded: {error}"),
+        }
+    }
 }
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind) -> Self {
-        Self(Box::new(Inner { operation: None, payload: None, kind, errno: None, log: Vec::new() }))
+        Self(Box::new(Inner { operation: None, payload: None, kind, errno: None, log: Vec::new(), cleanup: None }))
     }
 
     /// With the number that Xen or the kernel returned.
@@ -120,6 +143,12 @@ impl Error {
         self
     }
 
+    /// With what became of the payload.
+    pub(crate) fn with_cleanup(mut self, cleanup: Cleanup) -> Self {
+        self.0.cleanup = Some(cleanup);
+        self
+    }
+
     /// What went wrong.
     #[must_use]
     pub fn kind(&self) -> &ErrorKind {
@@ -144,6 +173,12 @@ impl Error {
         self.0.errno
     }
 
+    /// What became of a payload that [`load`](crate::LivepatchClient::load) could upload but not apply.
+    #[must_use]
+    pub fn cleanup(&self) -> Option<&Cleanup> {
+        self.0.cleanup.as_ref()
+    }
+
     /// The lines that Xen wrote to its log about this, where they could be read.
     #[must_use]
     pub fn xen_log(&self) -> &[String] {
@@ -160,22 +195,23 @@ impl fmt::Display for Error {
             (None, None) => {}
         }
         write!(f, "{}", self.0.kind)?;
-        match self.0.errno {
-            Some(errno) => write!(f, " [{errno}]"),
-            None => Ok(()),
+        if let Some(errno) = self.0.errno {
+            write!(f, " [{errno}]")?;
         }
+        self.0.cleanup.as_ref().map_or(Ok(()), |cleanup| write!(f, "; {cleanup}"))
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { operation, payload, kind, errno, log } = &*self.0;
+        let Inner { operation, payload, kind, errno, log, cleanup } = &*self.0;
         f.debug_struct("Error")
             .field("operation", operation)
             .field("payload", payload)
             .field("kind", kind)
             .field("errno", errno)
             .field("log", log)
+            .field("cleanup", cleanup)
             .finish()
     }
 }

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::errno::Errno;
+use crate::payload::Architecture;
 
 pub(crate) mod abi;
 pub(crate) mod channel;
@@ -39,6 +40,10 @@ pub trait Hypervisor: sealed::Sealed + fmt::Debug + Send + Sync {
     /// Xen's or the kernel's error number.
     #[doc(hidden)]
     fn xen_version(&self, command: u32, argument: Option<&mut HypercallBuffer>) -> Result<u32, Errno>;
+
+    /// What it runs on.
+    #[doc(hidden)]
+    fn architecture(&self) -> Architecture;
 
     /// Memory that this hypervisor can read and write, of at least so many bytes, zeroed, a guard page behind it.
     ///

@@ -2,8 +2,32 @@
 //!
 //! [`LivepatchClient`] speaks to Xen through `/dev/xen/privcmd`, without libxc. Calls block until Xen has finished.
 //! Errors are to be matched on ([`ErrorKind`]) and say in one line what failed, why, and what to do about it.
+//! The [`guide`] tells how it all fits together.
 //!
-//! With feature `sim` comes what tests need instead of a real Xen.
+//! ```
+//! use xen_livepatch::sim::{Function, PayloadBuilder, Release, SimulatedXen};
+//! use xen_livepatch::{Flags, LivepatchClient, PayloadName, State};
+//!
+//! // `LivepatchClient::open()?` on a real host.
+//! let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+//! // Real payloads come from files: `client.upload_file(&name, path)`.
+//! let payload = PayloadBuilder::named("hello", &client.build_id()?)
+//!     .function(Function::returning("xen_extra_version", "-hello"));
+//!
+//! let name = PayloadName::new("hello")?;
+//! client.upload(&name, &payload.build())?;
+//! client.apply(&name, Flags::empty())?;
+//! assert_eq!(client.status(&name)?.state, State::Applied);
+//! assert_eq!(client.xen_version()?.extra, "-hello");
+//! # Ok::<(), xen_livepatch::Error>(())
+//! ```
+//!
+//! # Features
+//!
+//! * `sim`: `sim::SimulatedXen`, a whole Xen in memory behind the same door as the device, and `sim::PayloadBuilder`,
+//!   which makes payloads that a real Xen loads. For tests.
+//! * `serde`: `Serialize` for what is read off-line: payloads, findings, build-ids, metadata.
+//! * `bindgen`: for maintainers, regenerates the bindings.
 
 #![cfg_attr(
     test,
@@ -15,8 +39,10 @@ mod client;
 mod errno;
 mod error;
 mod flags;
+pub mod guide;
 pub mod hypercall;
 mod name;
+pub mod payload;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod status;
@@ -26,9 +52,10 @@ mod version;
 pub use build_id::BuildId;
 pub use client::{ActionOptions, ClientBuilder, LivepatchClient, QuiesceTimeout, UploadOptions};
 pub use errno::Errno;
-pub use error::{Action, Duplicate, Error, ErrorKind, Operation, Result};
+pub use error::{Action, Cleanup, Duplicate, Error, ErrorKind, Operation, Result};
 pub use flags::Flags;
 pub use name::PayloadName;
+pub use payload::{Finding, Payload, Severity, Target};
 pub use status::{LoadedPayload, Metadata, State, Status};
 pub use version::XenVersion;
 

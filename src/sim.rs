@@ -85,6 +85,7 @@ use crate::error::Action;
 use crate::flags::Flags;
 use crate::hypercall::{AllocationError, HypercallBuffer, Hypervisor, Sysctl, sealed};
 use crate::name::PayloadName;
+use crate::payload::Architecture;
 use crate::status::{State, Status};
 
 /// A host with a Xen of a chosen release. Clones are further ways to the same host.
@@ -294,6 +295,10 @@ impl Hypervisor for SimulatedXen {
         let result = request::xen_version(&mut self.host(), command, argument.as_mut(), &effects);
         effects.after.iter().for_each(|script| script(self));
         result
+    }
+
+    fn architecture(&self) -> Architecture {
+        Architecture::X86_64
     }
 
     fn allocate(&self, len: usize) -> Result<HypercallBuffer, AllocationError> {

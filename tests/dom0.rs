@@ -11,6 +11,8 @@
 )]
 #![allow(unreachable_pub, reason = "the modules of one test")]
 
+#[path = "dom0/checked.rs"]
+mod checked;
 #[path = "dom0/costs.rs"]
 mod costs;
 #[path = "dom0/crowd.rs"]

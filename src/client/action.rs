@@ -9,7 +9,7 @@ use super::console::Watch;
 use super::deadline::{Deadline, Pauses};
 use super::options::ActionOptions;
 use super::turn::Taken;
-use super::{LivepatchClient, listing};
+use super::{LivepatchClient, ask, listing, outcome_unknown};
 use crate::errno::Errno;
 use crate::error::{Action, Error, ErrorKind, Result};
 use crate::flags::Flags;
@@ -26,6 +26,15 @@ const POLLS_BEFORE_DOUBT: u32 = 8;
 
 /// How often Xen may say that it is busy, and leave no mark, before that is the word of the payload's own hook.
 const UNMARKED_REFUSALS: u32 = 3;
+
+/// What it means when Xen doesn't tell how a payload is.
+type Failed = fn(CallError) -> Error;
+
+/// Nothing was asked of Xen yet.
+const NOTHING_DONE: Failed = CallError::general;
+
+/// Xen has been asked for the action.
+const MAYBE_DONE: Failed = |error| outcome_unknown(error.general());
 
 /// One call of an action method.
 #[derive(Debug)]
@@ -70,22 +79,18 @@ impl<'a> Attempt<'a> {
         let mut retries = self.options.retries();
         let mut unmarked = 0;
         let mut pauses = Pauses::new();
+        // What begins at the deadline could not be waited for.
+        let mut again = || self.deadline.sleep(pauses.next()) && !self.deadline.remaining().is_zero();
         loop {
             match self.act(&turn)? {
                 Outcome::Done => return Ok(()),
-                Outcome::Unmarked if unmarked < UNMARKED_REFUSALS && self.deadline.sleep(pauses.next()) => {
-                    unmarked += 1;
-                }
+                Outcome::Unmarked if unmarked < UNMARKED_REFUSALS && again() => unmarked += 1,
                 Outcome::Unmarked => {
                     return Err(Error::new(ErrorKind::HookRefused { code: Errno::EBUSY }).errno(Errno::EBUSY));
                 }
-                Outcome::Busy if self.deadline.sleep(pauses.next()) => {}
+                Outcome::Busy if again() => {}
                 Outcome::Busy => return Err(in_progress()),
-                Outcome::TimedOut
-                    if retries > 0 && turn.settle(self.deadline) && self.deadline.sleep(pauses.next()) =>
-                {
-                    retries -= 1;
-                }
+                Outcome::TimedOut if retries > 0 && turn.settle(self.deadline) && again() => retries -= 1,
                 Outcome::TimedOut => return Err(Error::new(ErrorKind::QuiesceTimeout).errno(Errno::EBUSY)),
             }
         }
@@ -120,8 +125,8 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    fn get(&self) -> Result<Status> {
-        self.client.get(self.name).map_err(CallError::general)
+    fn get(&self, failed: Failed) -> Result<Status> {
+        self.client.get(self.name).map_err(failed)
     }
 
     /// ACTION with this command; with none, whether work is pending on the payload.
@@ -131,19 +136,23 @@ impl<'a> Attempt<'a> {
     }
 
     /// Whether Xen really has work pending on this payload, whatever its mark says.
-    fn is_pending(&self) -> Result<bool> {
-        match self.call(None) {
+    fn is_pending(&self, failed: Failed) -> Result<bool> {
+        match ask(|| self.call(None)) {
             Err(CallError::Refused(Errno::EBUSY)) => Ok(true),
             Err(CallError::Refused(Errno::EOPNOTSUPP)) => Ok(false),
-            Err(error) => Err(error.general()),
+            Err(error) => Err(failed(error)),
             Ok(()) => Err(unexpected("it carried out a command that no release has")),
         }
     }
 
     fn act(&self, turn: &Taken<'_>) -> Result<Outcome> {
-        let before = self.get()?;
-        if before.in_progress() && self.is_pending()? {
-            return Ok(Outcome::Busy);
+        let mut before = self.get(NOTHING_DONE)?;
+        if before.in_progress() {
+            if self.is_pending(NOTHING_DONE)? {
+                return Ok(Outcome::Busy);
+            }
+            // What was under way may have just finished.
+            before = self.get(NOTHING_DONE)?;
         }
         if before.state != self.needed() {
             return Err(self.wrong_state(before));
@@ -170,10 +179,10 @@ impl<'a> Attempt<'a> {
     fn wait(&self) -> Result<Outcome> {
         let mut pauses = Pauses::new();
         for poll in 1_u32.. {
-            let mut status = self.get()?;
-            if status.in_progress() && poll % POLLS_BEFORE_DOUBT == 0 && !self.is_pending()? {
+            let mut status = self.get(MAYBE_DONE)?;
+            if status.in_progress() && poll % POLLS_BEFORE_DOUBT == 0 && !self.is_pending(MAYBE_DONE)? {
                 // It has just finished, or someone else's attempt has left its mark on what had.
-                status = self.get()?;
+                status = self.get(MAYBE_DONE)?;
                 if status.in_progress() {
                     return Err(Error::new(ErrorKind::StaleInProgress { state: status.state }).errno(Errno::EAGAIN));
                 }
@@ -206,7 +215,7 @@ impl<'a> Attempt<'a> {
             (Action::Apply, Errno::EINVAL) if reapply_guard && status.state == State::Checked => {
                 ErrorKind::ReapplyNeedsReupload
             }
-            (Action::Replace, code) => ErrorKind::ReplaceFailed { code, applied: self.applied()? },
+            (Action::Replace, code) => ErrorKind::ReplaceFailed { code, applied: self.applied() },
             (_, code) => ErrorKind::ActionFailed { code, state: status.state },
         };
         Err(Error::new(kind).errno(code))
@@ -219,7 +228,8 @@ impl<'a> Attempt<'a> {
             Err(CallError::Refused(Errno::ENOENT)) if self.action == Action::Unload && errno == Errno::EFAULT => {
                 return Ok(Outcome::Done);
             }
-            Err(error) => return Err(error.general()),
+            Err(error) if errno == Errno::EFAULT => return Err(MAYBE_DONE(error)),
+            Err(error) => return Err(NOTHING_DONE(error)),
         };
         match errno {
             Errno::EBUSY => self.busy(before, after),
@@ -248,9 +258,13 @@ impl<'a> Attempt<'a> {
     }
 
     /// Xen could not reach our memory: before the action, or after it, when it meant to tell.
-    fn faulted(&self, before: Status, after: Status) -> Result<Outcome> {
-        if after.in_progress() && self.is_pending()? {
-            return self.wait();
+    fn faulted(&self, before: Status, mut after: Status) -> Result<Outcome> {
+        if after.in_progress() {
+            if self.is_pending(MAYBE_DONE)? {
+                return self.wait();
+            }
+            // It may have just finished.
+            after = self.get(MAYBE_DONE)?;
         }
         if Some(after.state) == self.target() || after.error() != before.error() {
             return self.finished(after);
@@ -289,9 +303,9 @@ impl<'a> Attempt<'a> {
     }
 
     /// The names of what is applied now.
-    fn applied(&self) -> Result<Vec<PayloadName>> {
-        let rows = listing::list(&self.client.channel)?;
-        Ok(rows.into_iter().filter(|row| row.status.state == State::Applied).map(|row| row.name).collect())
+    fn applied(&self) -> Option<Vec<PayloadName>> {
+        let rows = listing::list(&self.client.channel).ok()?;
+        Some(rows.into_iter().filter(|row| row.status.state == State::Applied).map(|row| row.name).collect())
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::LivepatchClient;
 use super::console::Console;
+use super::identity::Identities;
 use super::options::ActionOptions;
 use super::turn::Turn;
 use crate::error::{Operation, Result};
@@ -93,6 +95,13 @@ impl ClientBuilder {
     pub fn connect(self, hypervisor: impl Hypervisor + 'static) -> Result<LivepatchClient> {
         let channel = Channel::open(Box::new(hypervisor)).map_err(|error| error.during(Operation::Open))?;
         let console = if self.console { Console::default() } else { Console::off() };
-        Ok(LivepatchClient { channel, turn: Turn::new(self.settle_time), console, defaults: self.defaults })
+        Ok(LivepatchClient {
+            channel,
+            turn: Turn::new(self.settle_time),
+            console,
+            defaults: self.defaults,
+            target: OnceLock::new(),
+            identities: Identities::default(),
+        })
     }
 }

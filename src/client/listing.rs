@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use super::FAULT_RETRIES;
+use super::{FAULT_RETRIES, ask};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hypercall::channel::{CallError, Channel};
@@ -84,7 +84,7 @@ fn read(channel: &Channel, room: &mut ListRoom, window: u32) -> core::result::Re
 
 /// The bytes of all metadata now. On a later read there may be more: then it is asked again.
 fn metadata_total(channel: &Channel) -> Result<usize> {
-    let sizes = channel.call(List { start: 0, room: None, window: 0, probe_force: false });
+    let sizes = ask(|| channel.call(List { start: 0, room: None, window: 0, probe_force: false }));
     let total = sizes.map_err(CallError::general)?.metadata_total;
     Ok(usize::try_from(total).unwrap_or(usize::MAX))
 }

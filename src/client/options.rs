@@ -94,6 +94,7 @@ impl ActionOptions {
 #[must_use]
 pub struct UploadOptions {
     pub(super) force: bool,
+    pub(super) unchecked: bool,
 }
 
 impl UploadOptions {
@@ -105,6 +106,12 @@ impl UploadOptions {
     /// Sets FORCE, which Xen takes from 4.19 on. No release up to 4.22 does anything else for it: it skips no check.
     pub fn force(mut self) -> Self {
         self.force = true;
+        self
+    }
+
+    /// Leaves out the check before the upload, and lets Xen judge. **It does not notice everything that crashes it.**
+    pub fn unchecked(mut self) -> Self {
+        self.unchecked = true;
         self
     }
 }

@@ -1,73 +1,154 @@
-//! Bringing a payload to Xen.
+//! Bringing a payload to Xen: read, checked where Xen will read it, and sent.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::LivepatchClient;
 use super::console::Watch;
+use super::identity::Identity;
 use super::options::UploadOptions;
+use super::{listing, outcome_unknown};
 use crate::errno::Errno;
 use crate::error::{Duplicate, Error, ErrorKind, Result};
-use crate::hypercall::channel::{CallError, Channel};
+use crate::hypercall::channel::CallError;
 use crate::hypercall::memory::{AllocationError, HypercallBuffer};
-use crate::hypercall::operation::{Get, Upload};
+use crate::hypercall::operation::Upload;
 use crate::name::PayloadName;
+use crate::payload::{self, Finding, Payload};
+use crate::status::State;
 
-/// The largest payload that any release takes.
-const MAX_SIZE: usize = 2 << 20;
-
-/// Uploads these bytes.
-pub(super) fn bytes(
-    channel: &Channel,
-    watch: &Watch<'_>,
-    name: &PayloadName,
-    payload: &[u8],
-    options: UploadOptions,
-) -> Result<()> {
-    check_size(payload.len())?;
-    with_buffer(channel, payload.len(), |buffer| {
-        if let Some(room) = buffer.as_mut_slice().get_mut(..payload.len()) {
-            room.copy_from_slice(payload);
-        }
-        upload(channel, watch, name, buffer, payload.len(), options)
-    })
+/// One call of an upload method.
+#[derive(Debug)]
+pub(super) struct Uploading<'a> {
+    pub(super) client: &'a LivepatchClient,
+    pub(super) watch: &'a Watch<'a>,
+    pub(super) name: &'a PayloadName,
+    pub(super) options: UploadOptions,
 }
 
-/// Uploads what is in a file, which may also be a pipe.
-pub(super) fn file(
-    channel: &Channel,
-    watch: &Watch<'_>,
-    name: &PayloadName,
-    path: &Path,
-    options: UploadOptions,
-) -> Result<()> {
-    let failed = |error: io::Error| {
-        file_error(path, error.to_string()).errno(error.raw_os_error().map_or(Errno::EIO, Errno::new))
-    };
-    let mut file = File::open(path).map_err(failed)?;
-    let about = file.metadata().map_err(failed)?;
-    let announced = if about.is_file() { Some(usize::try_from(about.len()).unwrap_or(usize::MAX)) } else { None };
-    if let Some(size) = announced {
-        check_size(size)?;
+impl Uploading<'_> {
+    /// Uploads these bytes.
+    pub(super) fn bytes(&self, payload: &[u8]) -> Result<()> {
+        check_size(payload.len())?;
+        self.with_buffer(payload.len(), |buffer| {
+            if let Some(room) = buffer.as_mut_slice().get_mut(..payload.len()) {
+                room.copy_from_slice(payload);
+            }
+            self.send(buffer, payload.len())
+        })
     }
-    with_buffer(channel, announced.unwrap_or(MAX_SIZE), |buffer| {
-        let room = announced.unwrap_or(MAX_SIZE);
-        let target = buffer.as_mut_slice().get_mut(..room).unwrap_or_default();
-        let size = read_full(&mut file, target).map_err(failed)?;
-        let more = size == room && read_full(&mut file, &mut [0]).map_err(failed)? > 0;
-        match announced {
-            Some(_) if more || size < room => return Err(file_error(path, "it changed while it was read".into())),
-            None if more => return check_size(MAX_SIZE.saturating_add(1)),
-            _ => check_size(size)?,
+
+    /// Uploads what is in a file, which may also be a pipe.
+    pub(super) fn file(&self, path: &Path) -> Result<()> {
+        let failed = |error: io::Error| {
+            file_error(path, error.to_string()).errno(error.raw_os_error().map_or(Errno::EIO, Errno::new))
+        };
+        let mut file = File::open(path).map_err(failed)?;
+        let about = file.metadata().map_err(failed)?;
+        let announced = if about.is_file() { Some(usize::try_from(about.len()).unwrap_or(usize::MAX)) } else { None };
+        if let Some(size) = announced {
+            check_size(size)?;
         }
-        upload(channel, watch, name, buffer, size, options)
-    })
+        let room = announced.unwrap_or(Payload::MAX_SIZE);
+        self.with_buffer(room, |buffer| {
+            let target = buffer.as_mut_slice().get_mut(..room).unwrap_or_default();
+            let size = read_full(&mut file, target).map_err(failed)?;
+            let more = size == room && read_full(&mut file, &mut [0]).map_err(failed)? > 0;
+            match announced {
+                Some(_) if more || size < room => return Err(file_error(path, "it changed while it was read".into())),
+                None if more => return check_size(room.saturating_add(1)),
+                _ => check_size(size)?,
+            }
+            self.send(buffer, size)
+        })
+    }
+
+    fn with_buffer(&self, len: usize, with: impl FnOnce(&mut HypercallBuffer) -> Result<()>) -> Result<()> {
+        let result = self.client.channel.with_buffer(len, |buffer| with(buffer).map_err(Failure::Upload));
+        result.map_err(|failure| match failure {
+            Failure::Upload(error) => error,
+            Failure::Memory(error) => CallError::from(error).general(),
+        })
+    }
+
+    /// Uploads the first `size` bytes of a buffer, if they are what this Xen can take.
+    fn send(&self, payload: &mut HypercallBuffer, size: usize) -> Result<()> {
+        let identity = self.check(payload.as_slice().get(..size).unwrap_or_default())?;
+        let channel = &self.client.channel;
+        if self.options.force && !channel.understands_force().map_err(CallError::general)? {
+            return Err(Error::new(ErrorKind::UnsupportedForce));
+        }
+        let (name, force) = (self.name, self.options.force);
+        let len = u64::try_from(size).unwrap_or(u64::MAX);
+        self.watch.begin();
+        match channel.call(Upload { name, payload, len, force }) {
+            Ok(()) => {}
+            Err(CallError::Refused(Errno::EFAULT)) => self.faulted()?,
+            Err(error) => return Err(self.explain(error)),
+        }
+        self.client.identities.remember(name, identity);
+        Ok(())
+    }
+
+    /// Refuses what this Xen can't take, before it sees it; says what the payload is called and goes on top of.
+    fn check(&self, bytes: &[u8]) -> Result<Identity> {
+        let target = if self.options.unchecked { None } else { Some(self.client.target()?) };
+        match payload::inspect(bytes, target.as_ref()) {
+            Ok(inspection) if inspection.findings.is_empty() => Ok(inspection.identity()),
+            Ok(inspection) => Err(Error::new(refusal(inspection.findings))),
+            Err(_) if self.options.unchecked => Ok(Identity::default()),
+            Err(reason) => Err(Error::new(ErrorKind::InvalidPayload { reason, xen: None })),
+        }
+    }
+
+    /// Xen could not reach our memory: before it loaded the payload, or after, when it meant to say so.
+    fn faulted(&self) -> Result<()> {
+        let rows = listing::list(&self.client.channel).map_err(outcome_unknown)?;
+        let kind = match rows.iter().rposition(|row| row.name == *self.name).map(|at| rows.split_at(at).1) {
+            None => ErrorKind::Fault,
+            // What was just loaded is the last, and nobody has acted on it. Another of this name was there before.
+            Some([row]) if row.status.state == State::Checked && row.status.rc == 0 => return Ok(()),
+            Some(_) => ErrorKind::AlreadyLoaded { by: Duplicate::Name },
+        };
+        Err(Error::new(kind).errno(Errno::EFAULT))
+    }
+
+    /// What the error number of a refused upload says, as far as a number can.
+    fn explain(&self, error: CallError) -> Error {
+        let CallError::Refused(errno) = error else { return error.general() };
+        let reason = REASONS.iter().find(|(known, _)| *known == errno).map(|(_, reason)| *reason);
+        let kind = match (errno, reason) {
+            (Errno::EEXIST, _) => {
+                let by = if self.client.get(self.name).is_ok() { Duplicate::Name } else { Duplicate::BuildIdOrSymbol };
+                ErrorKind::AlreadyLoaded { by }
+            }
+            // Newer releases use the same number for a note of the payload that is none.
+            (Errno::ENODATA, _) if self.client.channel.build_id().is_ok() => {
+                ErrorKind::InvalidPayload { reason: "a note in it is no build-id", xen: None }
+            }
+            (Errno::ENODATA, _) => ErrorKind::NoBuildId,
+            (_, Some(reason)) => ErrorKind::InvalidPayload { reason, xen: None },
+            _ => return error.general(),
+        };
+        Error::new(kind).errno(errno)
+    }
+}
+
+/// The commonest finding has a kind of its own, where it is the only one.
+fn refusal(findings: Vec<Finding>) -> ErrorKind {
+    match findings.as_slice() {
+        [Finding::BuiltForAnotherXen { expected, found, .. }] => {
+            ErrorKind::BuiltForAnotherXen { expected: Some(expected.clone()), found: Some(found.clone()) }
+        }
+        _ => ErrorKind::UnfitPayload { findings },
+    }
 }
 
 fn check_size(size: usize) -> Result<()> {
     match size {
         0 => Err(Error::new(ErrorKind::EmptyPayload)),
-        1..=MAX_SIZE => Ok(()),
+        1..=Payload::MAX_SIZE => Ok(()),
         _ => Err(Error::new(ErrorKind::PayloadTooLarge { size: u64::try_from(size).unwrap_or(u64::MAX) })),
     }
 }
@@ -90,13 +171,6 @@ fn read_full(from: &mut impl Read, mut target: &mut [u8]) -> io::Result<usize> {
     Ok(wanted.saturating_sub(target.len()))
 }
 
-fn with_buffer(channel: &Channel, len: usize, with: impl FnOnce(&mut HypercallBuffer) -> Result<()>) -> Result<()> {
-    channel.with_buffer(len, |buffer| with(buffer).map_err(Failure::Upload)).map_err(|failure| match failure {
-        Failure::Upload(error) => error,
-        Failure::Memory(error) => CallError::from(error).general(),
-    })
-}
-
 enum Failure {
     Upload(Error),
     Memory(AllocationError),
@@ -105,36 +179,6 @@ enum Failure {
 impl From<AllocationError> for Failure {
     fn from(error: AllocationError) -> Self {
         Self::Memory(error)
-    }
-}
-
-fn upload(
-    channel: &Channel,
-    watch: &Watch<'_>,
-    name: &PayloadName,
-    payload: &mut HypercallBuffer,
-    size: usize,
-    options: UploadOptions,
-) -> Result<()> {
-    if options.force && !channel.understands_force().map_err(CallError::general)? {
-        return Err(Error::new(ErrorKind::UnsupportedForce));
-    }
-    let len = u64::try_from(size).unwrap_or(u64::MAX);
-    watch.begin();
-    match channel.call(Upload { name, payload, len, force: options.force }) {
-        Ok(()) => Ok(()),
-        // Xen may have loaded it and then failed to say so. It looks for the name before it reads the payload, so if
-        // the name is there now, it is this one.
-        Err(CallError::Refused(Errno::EFAULT)) if is_loaded(channel, name)? => Ok(()),
-        Err(error) => Err(explain(channel, name, error)),
-    }
-}
-
-fn is_loaded(channel: &Channel, name: &PayloadName) -> Result<bool> {
-    match channel.call(Get { name }) {
-        Ok(_) => Ok(true),
-        Err(CallError::Refused(Errno::ENOENT)) => Ok(false),
-        Err(error) => Err(error.general()),
     }
 }
 
@@ -147,23 +191,3 @@ const REASONS: [(Errno, &str); 6] = [
     (Errno::ERANGE, "a value in it is out of range"),
     (Errno::ENOEXEC, "it is no ELF file"),
 ];
-
-fn explain(channel: &Channel, name: &PayloadName, error: CallError) -> Error {
-    let CallError::Refused(errno) = error else { return error.general() };
-    let reason = REASONS.iter().find(|(known, _)| *known == errno).map(|(_, reason)| *reason);
-    let kind = match (errno, reason) {
-        (Errno::EEXIST, _) => {
-            let by =
-                if is_loaded(channel, name).unwrap_or(false) { Duplicate::Name } else { Duplicate::BuildIdOrSymbol };
-            ErrorKind::AlreadyLoaded { by }
-        }
-        // Newer releases use the same number for a note of the payload that is none.
-        (Errno::ENODATA, _) if channel.build_id().is_ok() => {
-            ErrorKind::InvalidPayload { reason: "a note in it is no build-id", xen: None }
-        }
-        (Errno::ENODATA, _) => ErrorKind::NoBuildId,
-        (_, Some(reason)) => ErrorKind::InvalidPayload { reason, xen: None },
-        _ => return error.general(),
-    };
-    Error::new(kind).errno(errno)
-}

@@ -5,6 +5,7 @@ use crate::build_id::BuildId;
 use crate::errno::Errno;
 use crate::flags::Flags;
 use crate::name::PayloadName;
+use crate::payload::Finding;
 use crate::status::State;
 
 /// Why an upload met something that is loaded already.
@@ -188,12 +189,12 @@ pub enum ErrorKind {
         state: State,
     },
     /// Replace reverted something and then failed.
-    #[error("it failed with {code} after reverting others: {}", still_applied(.applied))]
+    #[error("it failed with {code} after reverting others: {}", still_applied(.applied.as_deref()))]
     ReplaceFailed {
         /// What Xen left as the result.
         code: Errno,
-        /// What is applied still, in the order of upload.
-        applied: Vec<PayloadName>,
+        /// What is applied still, in the order of upload; `None` if that could not be found out.
+        applied: Option<Vec<PayloadName>>,
     },
     /// Xen can't use the payload.
     #[error("Xen can't use this payload: {reason}{}", says(.xen.as_deref()))]
@@ -202,6 +203,14 @@ pub enum ErrorKind {
         reason: &'static str,
         /// What Xen itself says of it in its log, where that could be read.
         xen: Option<String>,
+    },
+    /// The check before the upload found that this Xen can't take the payload, or is not safe with it.
+    ///
+    /// That it was built for another Xen has a kind of its own, where that is all.
+    #[error("this Xen can't take the payload: {}", list_findings(.findings))]
+    UnfitPayload {
+        /// All that is wrong with it.
+        findings: Vec<Finding>,
     },
     /// A payload without a byte.
     #[error("the payload is empty")]
@@ -279,10 +288,18 @@ fn says(text: Option<&str>) -> String {
     text.map_or_else(|| "; Xen's log (xl dmesg) may say more".into(), |text| format!(". Xen says: {text}"))
 }
 
-fn still_applied(names: &[PayloadName]) -> String {
-    if names.is_empty() {
-        return "nothing is applied now, so this host is unpatched".into();
+fn list_findings(findings: &[Finding]) -> String {
+    let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    findings.join("; ")
+}
+
+fn still_applied(names: Option<&[PayloadName]>) -> String {
+    match names {
+        None => "what is still applied could not be found out, look at the list".into(),
+        Some([]) => "nothing is applied now, so this host is unpatched".into(),
+        Some(names) => {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            format!("still applied: {}", names.join(", "))
+        }
     }
-    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    format!("still applied: {}", names.join(", "))
 }

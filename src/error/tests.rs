@@ -5,6 +5,7 @@ use std::error::Error as _;
 use super::*;
 use crate::build_id::BuildId;
 use crate::flags::Flags;
+use crate::payload::Finding;
 use crate::status::State;
 
 fn name(text: &str) -> PayloadName {
@@ -137,11 +138,16 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
              mapping its code); it is CHECKED",
         ),
         (
-            K::ReplaceFailed { code: Errno::EINVAL, applied: vec![name("a"), name("b")] },
+            K::ReplaceFailed { code: Errno::EINVAL, applied: Some(vec![name("a"), name("b")]) },
             "it failed with EINVAL (22, invalid argument) after reverting others: still applied: a, b",
         ),
         (
-            K::ReplaceFailed { code: Errno::EINVAL, applied: vec![] },
+            K::ReplaceFailed { code: Errno::EINVAL, applied: None },
+            "it failed with EINVAL (22, invalid argument) after reverting others: what is still applied could not be \
+             found out, look at the list",
+        ),
+        (
+            K::ReplaceFailed { code: Errno::EINVAL, applied: Some(vec![]) },
             "it failed with EINVAL (22, invalid argument) after reverting others: nothing is applied now, so this host \
              is unpatched",
         ),
@@ -152,6 +158,11 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
         (
             K::InvalidPayload { reason: "it is no ELF file", xen: Some("Bogus e_shoff".into()) },
             "Xen can't use this payload: it is no ELF file. Xen says: Bogus e_shoff",
+        ),
+        (
+            K::UnfitPayload { findings: vec![Finding::NothingToPatch, Finding::EmptySection { section: ".modinfo" }] },
+            "this Xen can't take the payload: it has neither .livepatch.funcs nor hooks: there is nothing to patch; \
+             .modinfo is empty, which this Xen refuses: leave it out or fill it",
         ),
         (K::EmptyPayload, "the payload is empty"),
         (K::PayloadTooLarge { size: 2_097_153 }, "the payload has 2097153 bytes, Xen takes 2097152 (2 MiB)"),
@@ -206,6 +217,19 @@ fn an_error_without_a_number_has_no_source() {
     assert!(error.source().is_none());
     assert_eq!(error.clone().during(Operation::List).to_string(), format!("list: {error}"));
     assert_eq!(error.clone().of(&name("x")).to_string(), format!("\"x\": {error}"));
+}
+
+#[test]
+fn an_error_says_what_became_of_what_was_loaded() {
+    let error = |cleanup| Error::new(ErrorKind::VetoingHooks).with_cleanup(cleanup);
+    let failed = Cleanup::Failed(Error::new(ErrorKind::NoSuchPayload).of(&name("x")));
+    for (cleanup, text) in [
+        (Cleanup::Unloaded, "; it was unloaded again"),
+        (Cleanup::Left, "; it was left loaded, since it may still be applied"),
+        (failed, "; it is still loaded: \"x\": no payload of this name is loaded"),
+    ] {
+        assert!(error(cleanup.clone()).to_string().ends_with(text), "{cleanup}");
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::build_id::BuildId;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind};
 use crate::name::escaped;
+use crate::payload::Architecture;
 use crate::sys;
 use crate::version::XenVersion;
 
@@ -150,6 +151,11 @@ impl Channel {
                 usize::try_from(len).ok().and_then(|len| block.as_slice().get(header..header.checked_add(len)?));
             bytes.map(BuildId::new).ok_or(CallError::Refused(Errno::ENOBUFS))
         })
+    }
+
+    /// What Xen runs on.
+    pub(crate) fn architecture(&self) -> Architecture {
+        self.hypervisor.architecture()
     }
 
     /// The `(major, minor)` of the running Xen.

@@ -10,6 +10,7 @@ use super::memory::{AllocationError, HypercallBuffer};
 use super::{Hypervisor, Sysctl, sealed};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Operation};
+use crate::payload::Architecture;
 use crate::sys;
 
 /// Where the device is; old kernels have the second alone.
@@ -82,6 +83,15 @@ impl Hypervisor for Privcmd {
     fn xen_version(&self, command: u32, argument: Option<&mut HypercallBuffer>) -> Result<u32, Errno> {
         let address = argument.map_or(0, |buffer| buffer.address());
         self.hypercall(sys::__HYPERVISOR_xen_version, [command.into(), address, 0, 0, 0])
+    }
+
+    fn architecture(&self) -> Architecture {
+        // A control domain runs on what its Xen runs on; a 32-bit one on x86 too.
+        if cfg!(any(target_arch = "aarch64", target_arch = "arm")) {
+            Architecture::AArch64
+        } else {
+            Architecture::X86_64
+        }
     }
 
     fn allocate(&self, len: usize) -> Result<HypercallBuffer, AllocationError> {

@@ -9,7 +9,7 @@ use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getppid, gettid};
 use xen_livepatch::sim::{Function, PayloadBuilder};
-use xen_livepatch::{Flags, PayloadName};
+use xen_livepatch::{BuildId, Flags, PayloadName};
 
 use super::host::{PATCHED, connect, host, name, patient};
 use super::listing::metadata;
@@ -28,7 +28,8 @@ struct Cost {
 }
 
 /// The operations in the order in which [`the_traced_process`] does them in each round.
-const OPERATIONS: [&str; 7] = ["upload", "upload_file", "status", "list", "apply", "revert", "unload"];
+const OPERATIONS: [&str; 8] =
+    ["upload", "upload_file", "status", "list", "apply", "revert", "unload", "upload for another Xen"];
 
 /// Does nothing unless started by [`operations_cost_what_is_promised`].
 #[test]
@@ -42,6 +43,8 @@ fn the_traced_process() {
     let hello = PayloadBuilder::named("hello", &xen).function(Function::returning(PATCHED, "-hello")).build();
     let filed = PayloadBuilder::named("filed", &xen).function(Function::returning(PATCHED, "-filed")).build();
     fs::write("/tmp/filed", filed).unwrap();
+    let elsewhere = BuildId::new([0x5a; 20]);
+    let foreign = PayloadBuilder::named("foreign", &elsewhere).function(Function::returning(PATCHED, "-x")).build();
     let (hello_name, filed_name) = (name("hello"), name("filed"));
     // A list as large as the promise: 64 rows with 32 KiB of metadata.
     let others: Vec<PayloadName> = (0..62).map(|i| name(format!("other{i}"))).collect();
@@ -75,6 +78,8 @@ fn the_traced_process() {
         measure(&|| client.apply(&hello_name, Flags::empty()).unwrap());
         measure(&|| client.revert(&hello_name, Flags::empty()).unwrap());
         measure(&|| client.unload(&hello_name, Flags::empty()).unwrap());
+        // Not even a look at the log: Xen is not asked.
+        measure(&|| drop(client.upload(&hello_name, &foreign).unwrap_err()));
         client.unload(&filed_name, Flags::empty()).unwrap();
     }
     for other in &others {
@@ -143,7 +148,7 @@ fn costs(log: &str) -> Vec<usize> {
 #[test]
 fn operations_cost_what_is_promised() {
     let Some(_host) = host() else { return };
-    assert_eq!(costs("no log"), [1, 1, 1, 1, 3, 3, 2], "{OPERATIONS:?}");
+    assert_eq!(costs("no log"), [1, 1, 1, 1, 3, 3, 2, 0], "{OPERATIONS:?}");
     // Uploads and actions look where Xen's log ends, so that an error can carry what Xen wrote from there on.
-    assert_eq!(costs("log"), [2, 2, 1, 1, 4, 4, 3], "{OPERATIONS:?}");
+    assert_eq!(costs("log"), [2, 2, 1, 1, 4, 4, 3, 0], "{OPERATIONS:?}");
 }

@@ -108,7 +108,11 @@ impl Generator {
     fn upload(&mut self, xen: &SimulatedXen) -> Step {
         let name = self.new_name(xen);
         let recipe = Box::new(self.recipe(xen, name.as_bytes()));
-        Step::Upload { name, recipe, way: self.random.weighted(&[(90, Way::Bytes), (6, Way::File), (4, Way::Forced)]) }
+        Step::Upload {
+            name,
+            recipe,
+            way: self.random.weighted(&[(78, Way::Bytes), (12, Way::Checked), (6, Way::File), (4, Way::Forced)]),
+        }
     }
 
     fn act(&mut self, action: Action, xen: &SimulatedXen) -> Step {
@@ -138,7 +142,7 @@ impl Generator {
                 Body::Upload { name, recipe, size }
             }
             1 => Body::Get(self.raw_name(xen)),
-            2 => self.list(),
+            2 => self.list(xen.loaded().len()),
             3 => {
                 let commands = [(5, 0), (15, 1), (30, 2), (30, 3), (10, 4), (5, 5), (3, u32::MAX), (2, 0x100)];
                 let command = self.random.weighted(&commands);
@@ -158,9 +162,13 @@ impl Generator {
         Name::random(&mut self.random, name.as_bytes())
     }
 
-    fn list(&mut self) -> Body {
+    fn list(&mut self, loaded: usize) -> Body {
         let random = &mut self.random;
-        let start = if random.percent(95) { random.below(14) } else { random.of(&[1024, 0x7fff_ffff, 0xffff_ffff]) };
+        let start = match random.below(100) {
+            0..80 => random.below(loaded.max(1)),
+            80..95 => random.below(14),
+            _ => random.of(&[1024, 0x7fff_ffff, 0xffff_ffff]),
+        };
         let rows = if random.percent(90) { random.below(14) } else { random.of(&[1023, 1024, 1025, 0xffff_ffff]) };
         let pad = if random.percent(4) { random.of(&[1, 0x8000_0000]) } else { 0 };
         let totals = if random.percent(80) { [0; 2] } else { [random.of(&[1, 0xffff_ffff]); 2] };

@@ -25,10 +25,11 @@ pub enum Step {
     Request(Request),
 }
 
-/// How a payload gets to a client.
+/// How a payload gets to a client, and from there to Xen: unchecked but for one way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Bytes,
+    Checked,
     File,
     Forced,
 }
@@ -74,12 +75,14 @@ impl Step {
         let answer = match self {
             Self::Upload { name, recipe, way } => {
                 let file = recipe.build(of);
+                let unchecked = UploadOptions::new().unchecked();
                 let result = match way {
-                    Way::Bytes => client.upload(name, &file),
-                    Way::Forced => client.upload_with(name, &file, UploadOptions::new().force()),
+                    Way::Bytes => client.upload_with(name, &file, unchecked),
+                    Way::Checked => client.upload(name, &file),
+                    Way::Forced => client.upload_with(name, &file, unchecked.force()),
                     Way::File => {
                         fs::write("/tmp/fidelity", file).unwrap();
-                        client.upload_file(name, "/tmp/fidelity")
+                        client.upload_file_with(name, "/tmp/fidelity", unchecked)
                     }
                 };
                 Answer::of(result, done)

@@ -1,0 +1,210 @@
+//! The life of a live patch, step by step: on a simulated Xen, or with `--real` on the one that this machine runs on.
+//!
+//!     cargo run --example quickstart
+//!     cargo in-xen --example quickstart -- --real      # on a real Xen, booted for this
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the output is what this example is for")]
+
+use std::fmt::Display;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, Command, value_parser};
+use xen_livepatch::sim::{Function, PayloadBuilder, PayloadVersion, Release, SimulatedXen};
+use xen_livepatch::{ActionOptions, BuildId, Flags, LivepatchClient, PayloadName, QuiesceTimeout, Result, State};
+
+/// What the patches of this story change: the end of Xen's version, which everyone can see.
+const PATCHED: &str = "xen_extra_version";
+
+fn main() -> ExitCode {
+    let arguments = Command::new("quickstart")
+        .about("Tells the life of a live patch, step by step, on a simulated Xen")
+        .arg(
+            Arg::new("real")
+                .long("real")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("xen")
+                .help("Patch the Xen that this machine runs on (needs root in dom0, and nothing loaded)"),
+        )
+        .arg(
+            Arg::new("xen")
+                .long("xen")
+                .value_name("VERSION")
+                .default_value("4.20")
+                .value_parser(value_parser!(SimulatedVersion))
+                .help("Which release to simulate, 4.7 to 4.22"),
+        )
+        .get_matches();
+    let release = arguments.get_one::<SimulatedVersion>("xen").filter(|_| !arguments.get_flag("real"));
+    match connect(release).and_then(|client| Story::begin(client)?.tell()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("quickstart: {error}");
+            error.xen_log().iter().for_each(|line| eprintln!("  (XEN) {line}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[derive(Clone)]
+struct SimulatedVersion(Release);
+
+impl std::str::FromStr for SimulatedVersion {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let numbers = text.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+        let release = numbers.and_then(|(major, minor)| Release::from_version(major, minor));
+        release.map(Self).ok_or_else(|| "it must be one of 4.7 to 4.22".into())
+    }
+}
+
+/// A client is made from a simulated Xen just as from the real device. All that follows is the same for both.
+fn connect(simulated: Option<&SimulatedVersion>) -> Result<LivepatchClient> {
+    // Emulated and overcommitted hosts need longer than 30 ms to stop all their CPUs.
+    let patient = ActionOptions::new().quiesce_timeout(QuiesceTimeout::new(Duration::from_secs(1))?).quiesce_retries(5);
+    let builder = LivepatchClient::builder().action_defaults(patient);
+    match simulated {
+        Some(SimulatedVersion(release)) => {
+            println!("This is a simulated Xen; --real tells the story on the one of this machine.\n");
+            builder.connect(SimulatedXen::new(*release))
+        }
+        None => builder.open(),
+    }
+}
+
+struct Story {
+    client: LivepatchClient,
+    xen: BuildId,
+    version: PayloadVersion,
+}
+
+impl Story {
+    fn begin(client: LivepatchClient) -> Result<Self> {
+        let (version, xen) = (client.xen_version()?, client.build_id()?);
+        println!("Xen {version}, build-id {xen}");
+        // Payloads are made for a release: their description of a function grew in 4.14.
+        let version = if version.release() < (4, 14) { PayloadVersion::V1 } else { PayloadVersion::V2 };
+        Ok(Self { client, xen, version })
+    }
+
+    /// Tells it, and leaves the host as it was even if it ends early.
+    fn tell(self) -> Result<()> {
+        let strangers = self.client.list()?;
+        if !strangers.is_empty() {
+            println!("Something is loaded here already, so this story is not told: it would get in the way.");
+            return self.show_list();
+        }
+        let told = self.chapters();
+        let cleared = self.clear();
+        told.and(cleared)
+    }
+
+    fn chapters(&self) -> Result<()> {
+        chapter("A first patch depends on Xen's own build-id");
+        let fix = self.payload("fix");
+        let fix_name = self.upload("fix", &fix)?;
+        self.did("apply fix", self.client.apply(&fix_name, Flags::empty()))?;
+
+        chapter("The next one depends on the build-id of the one before");
+        let more = self.payload("more").depends_on(fix.build_id());
+        let more_name = self.upload("more", &more)?;
+        self.did("apply more", self.client.apply(&more_name, Flags::empty()))?;
+
+        chapter("Patches come off from the top only");
+        refused("revert fix", self.client.revert(&fix_name, Flags::empty()));
+
+        chapter("What Xen would silently skip is an error here");
+        refused("apply more", self.client.apply(&more_name, Flags::empty()));
+
+        chapter("A debug patch that depends on Xen alone does not fit on top");
+        let debug = self.upload("debug", &self.payload("debug"))?;
+        refused("apply debug", self.client.apply(&debug, Flags::empty()));
+
+        chapter("NODEPS lets it in at any time (from Xen 4.14 on)");
+        match self.client.apply(&debug, Flags::NODEPS) {
+            Err(error) if self.version == PayloadVersion::V1 => refused("apply debug, NODEPS", Err(error)),
+            applied => {
+                self.did("apply debug, NODEPS", applied)?;
+                self.show_list()?;
+                self.did("revert debug", self.client.revert(&debug, Flags::empty()))?;
+            }
+        }
+
+        chapter("A cumulative patch replaces all others in one step");
+        let all = self.upload("all", &self.payload("all"))?;
+        self.did("replace all", self.client.replace(&all, Flags::empty()))?;
+        self.show_list()?;
+
+        chapter("And off again");
+        self.did("revert all", self.client.revert(&all, Flags::empty()))
+    }
+
+    /// A payload that makes Xen's version end with its name. A real one comes from a file, see `upload_file`.
+    fn payload(&self, name: &str) -> PayloadBuilder {
+        PayloadBuilder::named(name, &self.xen)
+            .payload_version(self.version)
+            .function(Function::returning(PATCHED, format!("-{name}")))
+            .metadata("made-by", Some("quickstart"))
+    }
+
+    fn upload(&self, name: &str, payload: &PayloadBuilder) -> Result<PayloadName> {
+        let payload_name = PayloadName::new(name)?;
+        self.did(&format!("upload {name}"), self.client.upload(&payload_name, &payload.build()))?;
+        Ok(payload_name)
+    }
+
+    /// Shows a step that worked, and what Xen's version is now.
+    fn did(&self, step: &str, result: Result<()>) -> Result<()> {
+        result?;
+        line(step, format_args!("done; Xen is {}", self.client.xen_version()?));
+        Ok(())
+    }
+
+    fn show_list(&self) -> Result<()> {
+        for payload in self.client.list()? {
+            let (state, metadata) = (payload.status.state, payload.metadata);
+            line("  list", format_args!("{:<8} {state:<8} {metadata}", payload.name));
+        }
+        Ok(())
+    }
+
+    /// Reverts, from the top, and unloads whatever is there.
+    fn clear(&self) -> Result<()> {
+        loop {
+            let applied: Vec<_> =
+                self.client.list()?.into_iter().filter(|row| row.status.state == State::Applied).collect();
+            if applied.is_empty() {
+                break;
+            }
+            let mut results = applied.iter().map(|row| self.client.revert(&row.name, Flags::empty()));
+            if results.all(|result| result.is_err()) {
+                // Not even the top comes off.
+                break;
+            }
+        }
+        for row in self.client.list()? {
+            self.client.unload(&row.name, Flags::empty())?;
+        }
+        line("unload", format_args!("done; {} payloads are left", self.client.list()?.len()));
+        Ok(())
+    }
+}
+
+/// Shows a step that must not work, with the reason.
+fn refused(step: &str, result: Result<()>) {
+    match result {
+        Ok(()) => line(step, "done, which should not have been possible"),
+        Err(error) => {
+            line(step, format_args!("refused: {}", error.kind()));
+            error.xen_log().iter().for_each(|words| line("", format_args!("(XEN) {words}")));
+        }
+    }
+}
+
+fn chapter(title: &str) {
+    println!("\n{title}.");
+}
+
+fn line(step: &str, outcome: impl Display) {
+    println!("  {step:<20} {outcome}");
+}

@@ -1,0 +1,306 @@
+//! A payload file, read and checked without Xen.
+
+use core::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+mod check;
+mod display;
+mod elf;
+mod finding;
+mod funcs;
+mod hooks;
+mod name;
+mod notes;
+#[cfg(feature = "serde")]
+mod serialize;
+mod target;
+
+pub use finding::{
+    Finding, FunctionProblem, NoteProblem, RelocationProblem, RelocationSectionProblem, Severity, SymbolProblem,
+    SymbolTableProblem,
+};
+pub use funcs::{Address, Expectation, Function, PayloadVersion};
+pub use hooks::{Hook, HookKind};
+pub use name::SymbolName;
+pub use target::{Architecture, Target};
+
+use crate::build_id::BuildId;
+use crate::client::Identity;
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind, Result};
+use crate::status::Metadata;
+use elf::{Elf, Header, LE};
+
+/// The largest payload that any release takes.
+const MAX_SIZE: usize = 2 << 20;
+
+const METADATA: &str = ".modinfo";
+
+/// The releases that this crate knows.
+const RELEASES: core::ops::RangeInclusive<u16> = 7..=22;
+
+/// Whether Xen applies a payload again that was reverted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reapply {
+    /// It does.
+    Allowed,
+    /// It refuses, since data may have changed: unload it and upload it again.
+    NeedsReupload,
+    /// It does, though data may have changed: Xen 4.7 does not look. Better unload it and upload it again.
+    Unguarded,
+}
+
+/// A payload file, read without Xen: what it says of itself, and whether a Xen can take it.
+///
+/// Files that are damaged or hostile are read as far as they go; [`check_against`](Self::check_against) says what is
+/// wrong with them. The payload keeps the [`bytes`](Self::bytes) that it was read from: upload those, and not the file
+/// again, so that Xen gets what was checked.
+///
+/// ```no_run
+/// use xen_livepatch::{Payload, Target};
+///
+/// let payload = Payload::read("xsa-500.livepatch")?;
+/// println!("{payload}");
+/// for finding in payload.check_against(&Target::new((4, 17)).build_id("8a7d1e03".parse()?)) {
+///     println!("{}: {finding}", finding.severity());
+/// }
+/// # Ok::<(), xen_livepatch::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Payload {
+    bytes: Box<[u8]>,
+    header: Header,
+    build_id: Option<BuildId>,
+    depends: Option<BuildId>,
+    xen_depends: Option<BuildId>,
+    version: Option<PayloadVersion>,
+    functions: Vec<Function>,
+    hooks: Vec<Hook>,
+    metadata: Metadata,
+    writable: Vec<SymbolName>,
+}
+
+impl Payload {
+    /// The largest payload in bytes that any release takes: 2 MiB.
+    pub const MAX_SIZE: usize = MAX_SIZE;
+
+    /// Reads a payload from its bytes, which it copies.
+    ///
+    /// # Errors
+    /// [`ErrorKind::EmptyPayload`] when there are none, [`ErrorKind::InvalidPayload`] when they are no little-endian 64-bit
+    /// ELF file. Whatever else is wrong is for [`check_against`](Self::check_against) to say.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        Self::new(bytes.into()).map_err(|reason| {
+            let empty = bytes.is_empty();
+            Error::new(if empty { ErrorKind::EmptyPayload } else { ErrorKind::InvalidPayload { reason, xen: None } })
+        })
+    }
+
+    /// Reads a payload from a file, of which it reads no more than Xen takes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::File`] when there is no such file, when it is no regular file (a directory, a pipe) and can't be read, or
+    /// when it is no little-endian 64-bit ELF file; [`ErrorKind::EmptyPayload`], [`ErrorKind::PayloadTooLarge`].
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let refused = |reason| Error::new(ErrorKind::File { path: path.display().to_string(), reason });
+        let failed =
+            |error: io::Error| refused(error.to_string()).errno(error.raw_os_error().map_or(Errno::EIO, Errno::new));
+        // A pipe would make a plain open wait for its writer.
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
+        let about = file.metadata().map_err(failed)?;
+        if !about.is_file() {
+            return Err(refused("it is no regular file".into()));
+        }
+        check_size(about.len())?;
+        let bytes = read_at_most(&file, MAX_SIZE.saturating_add(1)).map_err(failed)?;
+        check_size(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
+        Self::new(bytes.into()).map_err(|reason| refused(reason.into()))
+    }
+
+    fn new(bytes: Box<[u8]>) -> core::result::Result<Self, &'static str> {
+        let header = elf::header(&bytes)?;
+        let elf = Elf::new(&bytes, &header);
+        let note = |name| elf.section(name).and_then(|section| notes::build_id(section).ok());
+        let writable = elf.sections.iter().skip(1).filter(|s| s.is_allocated() && s.is_writable() && s.size > 0);
+        Ok(Self {
+            build_id: note(notes::BUILD_ID),
+            depends: note(notes::DEPENDS),
+            xen_depends: note(notes::XEN_DEPENDS),
+            version: funcs::version(&elf),
+            functions: funcs::functions(&elf),
+            hooks: hooks::hooks(&elf),
+            metadata: Metadata::new(elf.section(METADATA).map_or(&[][..], |section| section.data)),
+            writable: writable.map(|section| SymbolName::new(section.name.unwrap_or_default())).collect(),
+            header,
+            bytes,
+        })
+    }
+
+    /// The bytes that it was read from.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Its own build-id, if it has one.
+    #[must_use]
+    pub fn build_id(&self) -> Option<&BuildId> {
+        self.build_id.as_ref()
+    }
+
+    /// The build-id of what it goes on top of, if it says: another payload's, or Xen's.
+    #[must_use]
+    pub fn depends(&self) -> Option<&BuildId> {
+        self.depends.as_ref()
+    }
+
+    /// The build-id of the Xen that it was built for, if it says. Payloads for Xen 4.13 and older need not.
+    #[must_use]
+    pub fn xen_depends(&self) -> Option<&BuildId> {
+        self.xen_depends.as_ref()
+    }
+
+    /// The version of its functions; `None` where it has none.
+    #[must_use]
+    pub const fn version(&self) -> Option<PayloadVersion> {
+        self.version
+    }
+
+    /// What its code runs on.
+    #[must_use]
+    pub fn architecture(&self) -> Architecture {
+        Architecture::from_raw(self.header.e_machine.get(LE).0)
+    }
+
+    /// The functions that it replaces.
+    #[must_use]
+    pub fn functions(&self) -> &[Function] {
+        &self.functions
+    }
+
+    /// Its hooks, by kind.
+    #[must_use]
+    pub fn hooks(&self) -> &[Hook] {
+        &self.hooks
+    }
+
+    /// What its `.modinfo` says.
+    #[must_use]
+    pub const fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The sections with something in them that its code may change.
+    #[must_use]
+    pub fn writable_sections(&self) -> &[SymbolName] {
+        &self.writable
+    }
+
+    /// Whether a Xen of this release applies it again after a revert.
+    ///
+    /// # Xen
+    /// 4.7 always does. Newer ones only if `.livepatch.funcs` is the one writable section, from 4.10 on also if there is none.
+    /// What is writable counts, not what is written. `replace` does not ask.
+    #[must_use]
+    pub fn reapply(&self, release: (u16, u16)) -> Reapply {
+        let looks = release >= (4, 8);
+        let allowed = match &*self.writable {
+            [] => !looks || release >= (4, 10),
+            [only] => only.as_bytes() == funcs::SECTION.as_bytes(),
+            _ => false,
+        };
+        match (allowed, looks) {
+            (true, _) => Reapply::Allowed,
+            (false, true) => Reapply::NeedsReupload,
+            (false, false) => Reapply::Unguarded,
+        }
+    }
+
+    /// Whether `replace` can take it: whether it has no hooks that keep Xen from it. An applied payload's hooks can too.
+    ///
+    /// # Xen
+    /// Before 4.14 there are no such hooks, and Xen does not look for them.
+    #[must_use]
+    pub fn is_replaceable(&self) -> bool {
+        !self.hooks.iter().any(|hook| hook.kind.forbids_replace())
+    }
+
+    /// The releases from 4.7 to 4.22 that can take it: those for which the check finds nothing.
+    #[must_use]
+    pub fn releases(&self) -> Vec<(u16, u16)> {
+        let can_take = |release: &(u16, u16)| self.check_against(&Target::new(*release)).is_empty();
+        RELEASES.map(|minor| (4, minor)).filter(can_take).collect()
+    }
+
+    /// Everything that is wrong with it for this Xen, as far as the file tells, in the order in which Xen looks.
+    ///
+    /// A payload without findings can still be refused: Xen may lack a function or a symbol, or have a payload with the same
+    /// build-id. Only [`Finding::severity`] tells what Xen would see itself from what would crash it.
+    #[must_use]
+    pub fn check_against(&self, target: &Target) -> Vec<Finding> {
+        check::findings(&Elf::new(&self.bytes, &self.header), target)
+    }
+}
+
+/// What an upload must know of a payload.
+#[derive(Debug)]
+pub(crate) struct Inspection {
+    build_id: Option<BuildId>,
+    depends: Option<BuildId>,
+    pub(crate) findings: Vec<Finding>,
+}
+
+impl Inspection {
+    pub(crate) fn identity(self) -> Identity {
+        Identity { build_id: self.build_id, depends: self.depends }
+    }
+}
+
+/// Reads a payload where it lies, without a copy, and checks it for a Xen if one is given.
+///
+/// # Errors
+/// What it is instead of an ELF file.
+pub(crate) fn inspect(bytes: &[u8], target: Option<&Target>) -> core::result::Result<Inspection, &'static str> {
+    let header = elf::header(bytes)?;
+    let elf = Elf::new(bytes, &header);
+    let note = |name| elf.section(name).and_then(|section| notes::build_id(section).ok());
+    let findings = target.map(|target| check::findings(&elf, target)).unwrap_or_default();
+    Ok(Inspection { build_id: note(notes::BUILD_ID), depends: note(notes::DEPENDS), findings })
+}
+
+fn check_size(size: u64) -> Result<()> {
+    match usize::try_from(size) {
+        Ok(0) => Err(Error::new(ErrorKind::EmptyPayload)),
+        Ok(1..=MAX_SIZE) => Ok(()),
+        _ => Err(Error::new(ErrorKind::PayloadTooLarge { size })),
+    }
+}
+
+fn read_at_most(file: &File, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(u64::try_from(most).unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+impl fmt::Debug for Payload {
+    /// All but the bytes, of which it has the number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Payload")
+            .field("size", &self.bytes.len())
+            .field("architecture", &self.architecture())
+            .field("build_id", &self.build_id)
+            .field("depends", &self.depends)
+            .field("xen_depends", &self.xen_depends)
+            .field("version", &self.version)
+            .field("functions", &self.functions)
+            .field("hooks", &self.hooks)
+            .field("metadata", &self.metadata)
+            .field("writable_sections", &self.writable)
+            .finish_non_exhaustive()
+    }
+}

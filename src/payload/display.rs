@@ -1,0 +1,106 @@
+//! A payload for people to read: one screen, in which nothing makes a terminal act.
+
+use core::fmt;
+
+use super::{Function, HookKind, Payload, Reapply};
+use crate::build_id::BuildId;
+use crate::name::escaped;
+
+/// The most lines for one thing, and the most characters of a text whose length the payload chooses.
+const MOST_LINES: usize = 8;
+const MOST_CHARS: usize = 80;
+
+impl fmt::Display for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "payload for {}, {} bytes", self.architecture(), self.bytes.len())?;
+        lines(f, "build-id", [self.build_id.as_ref().map_or_else(|| "none".into(), id)])?;
+        lines(f, "goes on", self.depends.as_ref().map(id))?;
+        lines(f, "built for", self.xen_depends.as_ref().map(id))?;
+        lines(f, "releases", [releases(&self.releases())])?;
+        lines(f, "metadata", self.metadata.pairs().map(|(key, value)| entry(key, value)))?;
+        lines(f, "functions", self.functions.iter().map(function))?;
+        let unread = self.version.filter(|_| self.functions.is_empty());
+        lines(f, "functions", unread.map(|version| format!("can't be read, they have version {version}")))?;
+        lines(f, "hooks", self.hook_counts())?;
+        lines(f, "reapply", [self.reapply_text()])?;
+        let replace = if self.is_replaceable() { "yes" } else { "no, it has hooks that may veto" };
+        write!(f, "  {:<10} {replace}", "replace")
+    }
+}
+
+impl Payload {
+    /// The kinds of hooks on one line, with their number where there are several.
+    fn hook_counts(&self) -> Option<String> {
+        let counts = HookKind::ALL.map(|kind| (kind, self.hooks.iter().filter(|hook| hook.kind == kind).count()));
+        let counts = counts.into_iter().filter(|(_, count)| *count > 0);
+        let texts: Vec<_> = counts
+            .map(|(kind, count)| if count == 1 { kind.to_string() } else { format!("{kind} ({count})") })
+            .collect();
+        (!texts.is_empty()).then(|| texts.join(", "))
+    }
+
+    fn reapply_text(&self) -> String {
+        if self.reapply((4, 10)) == Reapply::Allowed {
+            return "yes".into();
+        }
+        let names: Vec<_> = self.writable.iter().map(ToString::to_string).collect();
+        format!("no, these are writable: {}", shortened(&names.join(", ")))
+    }
+}
+
+/// A heading, and behind it a line for each text, up to a limit.
+fn lines(f: &mut fmt::Formatter<'_>, heading: &str, texts: impl IntoIterator<Item = String>) -> fmt::Result {
+    let mut texts = texts.into_iter();
+    for (line, text) in texts.by_ref().take(MOST_LINES).enumerate() {
+        let heading = if line == 0 { heading } else { "" };
+        writeln!(f, "  {heading:<10} {text}")?;
+    }
+    match texts.count() {
+        0 => Ok(()),
+        more => writeln!(f, "  {:<10} and {more} more", ""),
+    }
+}
+
+fn id(id: &BuildId) -> String {
+    shortened(&id.to_string())
+}
+
+fn entry(key: &[u8], value: Option<&[u8]>) -> String {
+    let value = value.map(|value| format!("={}", escaped(cut(value)))).unwrap_or_default();
+    shortened(&format!("{}{value}", escaped(cut(key))))
+}
+
+fn function(function: &Function) -> String {
+    let Function { old_size, new_size, .. } = function;
+    let expects = if function.expectation.is_some() { ", if it is as expected" } else { "" };
+    match &function.new_address {
+        Some(new) => format!("{function}: {old_size} bytes, replaced by {new_size} at {new}{expects}"),
+        None => format!("{function}: {old_size} bytes, {new_size} of them become no-operations{expects}"),
+    }
+}
+
+/// Runs of releases, such as `4.7, 4.14 to 4.22`.
+fn releases(releases: &[(u16, u16)]) -> String {
+    let runs: Vec<_> = releases
+        .chunk_by(|(_, before), (_, after)| before.saturating_add(1) == *after)
+        .filter_map(|run| Some((run.first()?, run.last()?)))
+        .map(
+            |((major, first), (_, last))| {
+                if first == last { format!("{major}.{first}") } else { format!("{major}.{first} to {major}.{last}") }
+            },
+        )
+        .collect();
+    if runs.is_empty() { "none of 4.7 to 4.22 can take it".into() } else { runs.join(", ") }
+}
+
+/// No more bytes than are shown, so that long texts are not escaped in vain.
+fn cut(bytes: &[u8]) -> &[u8] {
+    bytes.get(..4 * MOST_CHARS).unwrap_or(bytes)
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MOST_CHARS) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.into(),
+    }
+}

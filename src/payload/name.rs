@@ -1,0 +1,42 @@
+//! Names in a payload.
+
+use core::fmt;
+
+use crate::name::escaped;
+
+/// The name of a function, a symbol or a section: bytes that need not be text, cut after the first 128 (Xen itself has none of more than 127).
+///
+/// `Display` escapes what a terminal would act on, and `Serialize` writes the same text; [`as_bytes`](Self::as_bytes) has
+/// the real thing.
+#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SymbolName(Box<[u8]>);
+
+impl SymbolName {
+    pub(super) fn new(bytes: impl AsRef<[u8]>) -> Self {
+        Self(bytes.as_ref().into())
+    }
+
+    /// The bytes, without a NUL.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The name as text, where it is UTF-8.
+    #[must_use]
+    pub fn to_str(&self) -> Option<&str> {
+        core::str::from_utf8(&self.0).ok()
+    }
+}
+
+impl fmt::Display for SymbolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&escaped(&self.0))
+    }
+}
+
+impl fmt::Debug for SymbolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", escaped(&self.0))
+    }
+}

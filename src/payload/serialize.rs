@@ -1,0 +1,109 @@
+//! Payloads and findings for programs to read, with feature `serde`.
+//!
+//! Build-ids are hexadecimal. Names and metadata are text, escaped as `Display` does where they are none; addresses are
+//! as `Display` writes them.
+
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, SerializeStruct, Serializer};
+
+use super::{Address, Architecture, Expectation, Finding, Function, Hook, HookKind, Payload, PayloadVersion};
+use super::{Reapply, Severity, SymbolName};
+use crate::build_id::BuildId;
+use crate::name::escaped;
+use crate::status::Metadata;
+
+/// The text of `Display`.
+macro_rules! as_text {
+    ($($name:ty),+) => {$(
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    )+};
+}
+
+as_text!(BuildId, SymbolName, Address, Architecture, HookKind, Severity);
+
+impl Serialize for PayloadVersion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(self.number())
+    }
+}
+
+/// Pairs of key and value in their order, for a key may occur twice.
+impl Serialize for Metadata {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut entries = serializer.serialize_seq(None)?;
+        for (key, value) in self.pairs() {
+            entries.serialize_element(&(escaped(key), value.map(escaped)))?;
+        }
+        entries.end()
+    }
+}
+
+/// The bytes in hexadecimal.
+impl Serialize for Expectation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&BuildId::new(&self.bytes))
+    }
+}
+
+impl Serialize for Function {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Function", 7)?;
+        fields.serialize_field("name", &self.name)?;
+        fields.serialize_field("old_address", &self.old_address)?;
+        fields.serialize_field("old_size", &self.old_size)?;
+        fields.serialize_field("new_address", &self.new_address)?;
+        fields.serialize_field("new_size", &self.new_size)?;
+        fields.serialize_field("nop", &self.is_nop())?;
+        fields.serialize_field("expectation", &self.expectation)?;
+        fields.end()
+    }
+}
+
+/// The hooks of a payload: their addresses by kind.
+struct Hooks<'p>(&'p [Hook]);
+
+impl Serialize for Hooks<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut kinds = serializer.serialize_map(None)?;
+        for hooks in self.0.chunk_by(|one, other| one.kind == other.kind) {
+            if let Some(first) = hooks.first() {
+                let addresses: Vec<_> = hooks.iter().map(|hook| &hook.address).collect();
+                kinds.serialize_entry(&first.kind, &addresses)?;
+            }
+        }
+        kinds.end()
+    }
+}
+
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let releases: Vec<String> = self.releases().iter().map(|(major, minor)| format!("{major}.{minor}")).collect();
+        let mut fields = serializer.serialize_struct("Payload", 13)?;
+        fields.serialize_field("size", &self.bytes.len())?;
+        fields.serialize_field("architecture", &self.architecture())?;
+        fields.serialize_field("build_id", &self.build_id)?;
+        fields.serialize_field("depends", &self.depends)?;
+        fields.serialize_field("xen_depends", &self.xen_depends)?;
+        fields.serialize_field("version", &self.version)?;
+        fields.serialize_field("releases", &releases)?;
+        fields.serialize_field("functions", &self.functions)?;
+        fields.serialize_field("hooks", &Hooks(&self.hooks))?;
+        fields.serialize_field("metadata", &self.metadata)?;
+        fields.serialize_field("writable_sections", &self.writable)?;
+        fields.serialize_field("reapply", &(self.reapply((4, 10)) == Reapply::Allowed))?;
+        fields.serialize_field("replaceable", &self.is_replaceable())?;
+        fields.end()
+    }
+}
+
+impl Serialize for Finding {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Finding", 2)?;
+        fields.serialize_field("severity", &self.severity())?;
+        fields.serialize_field("text", &self.to_string())?;
+        fields.end()
+    }
+}

@@ -1,0 +1,36 @@
+//! The client against a simulated Xen of each release: what it does is compared with what Xen then has.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
+#![allow(unreachable_pub, reason = "the modules of one test")]
+
+#[path = "client/console.rs"]
+mod console;
+#[path = "client/costs.rs"]
+mod costs;
+#[path = "client/errors.rs"]
+mod errors;
+#[path = "client/faulted.rs"]
+mod faulted;
+#[path = "client/files.rs"]
+mod files;
+#[path = "client/flags.rs"]
+mod flags;
+#[path = "client/host.rs"]
+mod host;
+#[path = "client/listing.rs"]
+mod listing;
+#[path = "client/open.rs"]
+mod open;
+#[path = "client/replacing.rs"]
+mod replacing;
+#[path = "client/story.rs"]
+mod story;
+#[path = "client/turns.rs"]
+mod turns;
+#[path = "client/waiting.rs"]
+mod waiting;

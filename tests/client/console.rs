@@ -1,0 +1,92 @@
+//! Xen's log: lines where there are some, and nothing else where there are none.
+
+use xen_livepatch::sim::{Call, Release, SimulatedXen};
+use xen_livepatch::{Errno, Flags, LivepatchClient};
+
+use crate::host::{builder, connect, error, host, load, name, quick};
+
+/// Has Xen refuse a payload for its dependency.
+fn refused(xen: &SimulatedXen, client: &LivepatchClient) -> xen_livepatch::Error {
+    if xen.status("wrong").is_none() {
+        let unknown = builder(xen, "unknown");
+        xen.other_upload("wrong", &builder(xen, "wrong").depends_on(unknown.build_id()).build()).unwrap();
+    }
+    error(client.apply(&name("wrong"), Flags::empty()))
+}
+
+#[test]
+fn an_error_carries_the_lines_about_its_payload_alone() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        xen.print("livepatch: wrong: said before");
+        xen.on(Call::Apply).before(|xen| {
+            xen.print("livepatch: wrongly: of another");
+            xen.print("livepatch: wrong: said meanwhile");
+            xen.print("something else");
+        });
+        let error = refused(&xen, &client);
+        let said = release >= Release::V4_13;
+        let expected =
+            ["livepatch: wrong: said meanwhile", "livepatch: wrong: check against hypervisor build-id failed"];
+        assert_eq!(error.xen_log(), if said { &expected[..] } else { &expected[..1] }, "{release}");
+        assert_eq!(refused(&xen, &client).xen_log().len(), usize::from(said), "the second has its own alone");
+    }
+}
+
+#[test]
+fn a_log_that_can_not_be_read_costs_its_lines() {
+    for errno in [Errno::EACCES, Errno::EPERM, Errno::EFAULT, Errno::ENOSYS, Errno::new(4000)] {
+        let (xen, client) = host(Release::V4_17);
+        xen.on(Call::Console).always().fail(errno);
+        let error = refused(&xen, &client);
+        assert_eq!((error.xen_log(), error.raw_errno()), (&[][..], Some(Errno::EINVAL)));
+        let one = load(&xen, "one");
+        client.apply(&one, Flags::empty()).unwrap();
+        client.revert(&one, Flags::empty()).unwrap();
+        assert_eq!(xen.calls().of(Call::Console), 1, "it isn't tried again");
+    }
+}
+
+#[test]
+fn a_log_that_fails_after_the_operation_costs_its_lines() {
+    let (xen, client) = host(Release::V4_17);
+    xen.on(Call::Console).nth(2).fail(Errno::EFAULT);
+    let error = refused(&xen, &client);
+    assert_eq!((error.xen_log(), error.raw_errno()), (&[][..], Some(Errno::EINVAL)));
+}
+
+#[test]
+fn a_log_that_wrapped_meanwhile_has_what_is_left() {
+    for size in [1, 60, 200, 4096] {
+        let xen = SimulatedXen::builder(Release::V4_17).console_size(size).build();
+        let client = connect(&xen);
+        xen.on(Call::Apply).always().before(|xen| (0..100).for_each(|line| xen.print(&format!("line {line}"))));
+        for _ in 0..3 {
+            let error = refused(&xen, &client);
+            let left = size > 100;
+            assert_eq!(error.xen_log().len(), usize::from(left), "{size}: {:?}", error.xen_log());
+            assert_eq!(error.raw_errno(), Some(Errno::EINVAL));
+        }
+    }
+}
+
+#[test]
+fn a_huge_log_is_read_in_parts() {
+    let xen = SimulatedXen::builder(Release::V4_20).console_size(1 << 20).build();
+    let line = "x".repeat(1000);
+    (0..2000).for_each(|_| xen.print(&line));
+    let client = connect(&xen);
+    assert_eq!(refused(&xen, &client).xen_log().len(), 1);
+    let reads = xen.calls().of(Call::Console);
+    assert!((17..30).contains(&reads), "{reads}");
+    assert_eq!(refused(&xen, &client).xen_log().len(), 1);
+    assert_eq!(xen.calls().of(Call::Console) - reads, 2);
+}
+
+#[test]
+fn a_client_that_is_told_so_leaves_the_log_alone() {
+    let xen = SimulatedXen::new(Release::V4_17);
+    let client = quick().without_xen_log().connect(xen.clone()).unwrap();
+    assert_eq!(refused(&xen, &client).xen_log(), [""; 0]);
+    assert_eq!(xen.calls().of(Call::Console), 0);
+}

@@ -1,0 +1,69 @@
+//! What operations cost, in hypercalls.
+
+use std::time::Duration;
+
+use xen_livepatch::sim::{Calls, Pace, Release, SimulatedXen};
+use xen_livepatch::{ClientBuilder, Flags, PayloadName, Result};
+
+use crate::host::{builder, error, load, name, quick, unchecked};
+
+fn cost(xen: &SimulatedXen, operation: impl FnOnce() -> Result<()>) -> u64 {
+    let total = |calls: Calls| calls.total();
+    let before = total(xen.calls());
+    operation().unwrap();
+    total(xen.calls()) - before
+}
+
+/// Upload, `upload_file`, status, list, apply, revert, replace, unload, unload.
+fn costs(release: Release, builder_of_client: ClientBuilder) -> Vec<u64> {
+    let xen = SimulatedXen::new(release);
+    xen.set_pace(Pace::Polls(0));
+    let client = builder_of_client.connect(xen.clone()).unwrap();
+    let payload = builder(&xen, "one").build();
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("costs-{release}"));
+    std::fs::write(&file, builder(&xen, "two").build()).unwrap();
+    let (one, two) = (name("one"), name("two"));
+    // The first reads the whole log.
+    client.upload(&one, &payload).unwrap();
+    client.unload(&one, Flags::empty()).unwrap();
+    for other in 0..62 {
+        load(&xen, &format!("other{other}"));
+    }
+    let of = |operation: &dyn Fn() -> Result<()>| cost(&xen, operation);
+    vec![
+        of(&|| client.upload(&one, &payload)),
+        of(&|| client.upload_file(&two, &file)),
+        of(&|| client.status(&one).map(drop)),
+        of(&|| client.list().map(|rows| assert_eq!(rows.len(), 64))),
+        of(&|| client.apply(&one, Flags::empty())),
+        of(&|| client.revert(&one, Flags::empty())),
+        of(&|| client.replace(&two, Flags::empty())),
+        of(&|| client.unload(&one, Flags::empty())),
+    ]
+}
+
+#[test]
+fn operations_cost_what_is_promised_on_every_release() {
+    for release in Release::ALL {
+        assert_eq!(costs(release, quick().without_xen_log()), [1, 1, 1, 1, 3, 3, 3, 2], "{release}");
+        assert_eq!(costs(release, quick()), [2, 2, 1, 1, 4, 4, 4, 3], "{release}");
+    }
+}
+
+#[test]
+fn failures_cost_little_more() {
+    for release in Release::ALL {
+        let xen = SimulatedXen::new(release);
+        let client = quick().without_xen_log().settle_time(Duration::ZERO).connect(xen.clone()).unwrap();
+        let one = load(&xen, "one");
+        let costs = |operation: &dyn Fn() -> Result<()>| cost(&xen, || Err(error(operation())).or(Ok(())));
+        let nobody: PayloadName = name("nobody");
+        assert_eq!(costs(&|| client.status(&nobody).map(drop)), 1);
+        assert_eq!(costs(&|| client.revert(&one, Flags::empty())), 1, "{release}: a wrong state is seen before");
+        assert_eq!(costs(&|| client.apply(&nobody, Flags::empty())), 1);
+        assert_eq!(costs(&|| client.upload(&nobody, b"no ELF")), 2, "{release}: what payloads must fit, once");
+        assert_eq!(costs(&|| client.upload(&nobody, b"no ELF")), 0, "{release}: Xen isn't asked");
+        assert_eq!(costs(&|| unchecked(&client, &one, b"no ELF")), 2, "{release}: by name, or not");
+        assert_eq!(costs(&|| unchecked(&client, &nobody, b"no ELF")), 1);
+    }
+}

@@ -1,0 +1,283 @@
+//! Every kind of error that a simulated Xen can provoke, where no other module of this test does.
+//!
+//! Others are in `open` (interface, privileges), `flags`, `waiting` (time, marks), `faulted`, `replacing`, `listing`,
+//! `files`, and in `tests/device.rs` those of the device.
+
+use std::time::Duration;
+
+use xen_livepatch::sim::{Call, Defect, Function, Hook, HookCode, PayloadBuilder, Release, SimulatedXen};
+use xen_livepatch::{
+    Action, ActionOptions, BuildId, Duplicate, Errno, ErrorKind as K, Flags, Operation, PayloadName, QuiesceTimeout,
+    State,
+};
+
+use crate::host::{PATCHED, builder, error, host, kind, load, name, quick, stack, unchecked};
+
+const WITH_HOOKS: std::ops::RangeFrom<Release> = Release::V4_14..;
+
+fn releases(range: impl std::ops::RangeBounds<Release>) -> impl Iterator<Item = Release> {
+    Release::ALL.into_iter().filter(move |release| range.contains(release))
+}
+
+#[test]
+fn values_are_checked_when_they_are_made() {
+    assert!(matches!(kind(PayloadName::new("")), K::InvalidName { .. }));
+    assert!(matches!(kind("xyz".parse::<BuildId>()), K::InvalidBuildId { .. }));
+    assert!(matches!(kind(QuiesceTimeout::new(Duration::ZERO)), K::InvalidTimeout { nanoseconds: 0 }));
+}
+
+#[test]
+fn an_error_says_what_was_done_to_whom() {
+    for release in Release::ALL {
+        let (_, client) = host(release);
+        let nobody = name("nobody");
+        let error = error(client.apply(&nobody, Flags::empty()));
+        assert_eq!((error.kind(), error.raw_errno()), (&K::NoSuchPayload, Some(Errno::ENOENT)), "{release}");
+        assert_eq!((error.operation(), error.payload()), (Some(Operation::Action(Action::Apply)), Some(&nobody)));
+        assert!(error.to_string().starts_with("apply \"nobody\": no payload of this name"), "{error}");
+        assert_eq!(kind(client.status(&nobody)), K::NoSuchPayload);
+    }
+}
+
+#[test]
+fn what_is_loaded_already() {
+    for release in Release::ALL {
+        let xen = SimulatedXen::new(release);
+        let log = quick().connect(xen.clone()).unwrap();
+        let no_log = quick().without_xen_log().connect(xen.clone()).unwrap();
+        let one = builder(&xen, "one").defines("fresh");
+        log.upload(&name("one"), &one.build()).unwrap();
+        let same_symbol = builder(&xen, "another").defines("fresh").build();
+        for (client, logged) in [(&log, true), (&no_log, false)] {
+            let by = |id: &str, payload: &[u8]| match kind(client.upload(&name(id), payload)) {
+                K::AlreadyLoaded { by } => by,
+                other => panic!("{other:?}"),
+            };
+            // From 4.13 on Xen names a symbol, so that silence means the other.
+            let told = logged && release >= Release::V4_13;
+            let either = Duplicate::BuildIdOrSymbol;
+            assert_eq!(by("one", &builder(&xen, "another").build()), Duplicate::Name, "{release}");
+            let build_id = by("two", &one.build());
+            assert_eq!(build_id, if told { Duplicate::BuildId } else { either.clone() }, "{release}");
+            assert!(matches!(
+                by("two", &same_symbol),
+                Duplicate::Symbol(_) | Duplicate::BuildId | Duplicate::BuildIdOrSymbol
+            ));
+        }
+        assert_eq!(xen.loaded(), [name("one")]);
+    }
+}
+
+#[test]
+fn payloads_that_xen_can_not_use() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let uploaded = |payload: &[u8]| {
+            let error = error(unchecked(&client, &name("one"), payload));
+            (error.kind().clone(), error.raw_errno())
+        };
+        assert_eq!(uploaded(b""), (K::EmptyPayload, None));
+        let large = vec![0; (2 << 20) + 1];
+        assert_eq!(uploaded(&large), (K::PayloadTooLarge { size: (2 << 20) + 1 }, None));
+        assert_eq!(xen.calls().of(Call::Upload), 0, "Xen isn't asked");
+        for (payload, errno) in [
+            (b"no ELF file".to_vec(), Errno::EINVAL),
+            (large[1..].to_vec(), Errno::EINVAL),
+            (builder(&xen, "one").needs("nobody_has_it").build(), Errno::ENOENT),
+            (builder(&xen, "one").defect(".text", Defect::Flags(7)).build(), Errno::EOPNOTSUPP),
+        ] {
+            let (kind, raw) = uploaded(&payload);
+            assert!(matches!(kind, K::InvalidPayload { .. }), "{release}: {kind:?}");
+            assert_eq!(raw, Some(errno), "{release}");
+        }
+        assert_eq!(xen.loaded(), []);
+    }
+}
+
+#[test]
+fn a_payload_for_another_xen() {
+    let other = BuildId::new([0x5a; 20]);
+    for release in releases(Release::V4_14..) {
+        let (xen, client) = host(release);
+        let payload = PayloadBuilder::named("one", &other).function(Function::returning(PATCHED, "-one")).build();
+        let refused = kind(unchecked(&client, &name("one"), &payload));
+        let both = release >= Release::V4_18;
+        let expected = both.then(|| other.clone());
+        assert_eq!(refused, K::BuiltForAnotherXen { expected, found: xen.build_id().filter(|_| both) }, "{release}");
+    }
+}
+
+#[test]
+fn a_xen_without_a_build_id_takes_no_payload() {
+    for release in Release::ALL {
+        let xen = SimulatedXen::builder(release).build_id(None).build();
+        let client = quick().connect(xen.clone()).unwrap();
+        let version = builder(&SimulatedXen::new(release), "one").build();
+        let uploaded = client.upload(&name("one"), &version);
+        if release >= Release::V4_14 {
+            assert_eq!(kind(uploaded), K::NoBuildId, "{release}");
+        } else {
+            uploaded.unwrap();
+            for action in [Action::Apply, Action::Replace] {
+                let result = client.act_with(action, &name("one"), Flags::empty(), ActionOptions::new());
+                assert_eq!(kind(result), K::NoBuildId, "{release}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_wrong_place_on_the_stack() {
+    for release in Release::ALL {
+        let xen = SimulatedXen::new(release);
+        let client = quick().without_xen_log().connect(xen.clone()).unwrap();
+        let [one, two, three] = <[_; 3]>::try_from(stack(&xen, ["one", "two", "three"], 2)).unwrap();
+        let top = load(&xen, "top");
+        let depends = |action, found| K::DependsOnAnother { action, expected: None, found, on: None };
+        let either = release >= Release::V4_14;
+        let applied = kind(client.apply(&top, Flags::empty()));
+        let alone = depends(Action::Apply, None);
+        assert_eq!(applied, if either { K::DependencyOrExpectation } else { alone }, "{release}");
+        assert_eq!(kind(client.replace(&three, Flags::empty())), depends(Action::Replace, xen.build_id()));
+        assert_eq!(kind(client.revert(&one, Flags::empty())), K::NotOnTop { top: None });
+        assert_eq!(xen.applied(), [one, two]);
+    }
+}
+
+#[test]
+fn code_that_is_not_what_was_expected() {
+    for release in releases(WITH_HOOKS) {
+        let (xen, client) = host(release);
+        let at = Function::returning(PATCHED, "-x");
+        let of = |id: &str, function: Function| {
+            let xen = PayloadBuilder::named(id, &xen.build_id().unwrap());
+            xen.function(function).build()
+        };
+        client.upload(&name("differs"), &of("differs", at.clone().expecting(&[0xff; 8]))).unwrap();
+        unchecked(&client, &name("long"), &of("long", at.expecting(&[0xff; 31]))).unwrap();
+        let not_met = K::ExpectationNotMet { function: Some(PATCHED.into()) };
+        assert_eq!(kind(client.apply(&name("differs"), Flags::NODEPS)), not_met, "{release}");
+        assert_eq!(kind(client.apply(&name("differs"), Flags::empty())), not_met);
+        let deaf = quick().without_xen_log().connect(xen.clone()).unwrap();
+        assert_eq!(kind(deaf.apply(&name("differs"), Flags::empty())), K::DependencyOrExpectation);
+        let not_said = K::ExpectationNotMet { function: None };
+        assert_eq!(kind(deaf.apply(&name("differs"), Flags::NODEPS)), not_said);
+        let error = error(client.apply(&name("long"), Flags::empty()));
+        assert_eq!((error.kind(), error.raw_errno()), (&not_met, Some(Errno::ERANGE)));
+    }
+}
+
+#[test]
+fn hooks_that_refuse() {
+    for release in releases(WITH_HOOKS) {
+        for code in [Errno::EPERM, Errno::EINVAL, Errno::EBUSY, Errno::ENOMEM, Errno::new(1000)] {
+            let (xen, client) = host(release);
+            let refuses = HookCode::returns(-code.number());
+            let one = builder(&xen, "one").hook(Hook::PreApply, refuses.clone()).build();
+            client.upload(&name("one"), &one).unwrap();
+            assert_eq!(kind(client.apply(&name("one"), Flags::empty())), K::HookRefused { code }, "{release}");
+            let two = builder(&xen, "two").hook(Hook::PreRevert, refuses).build();
+            client.upload(&name("two"), &two).unwrap();
+            client.apply(&name("two"), Flags::empty()).unwrap();
+            assert_eq!(kind(client.revert(&name("two"), Flags::empty())), K::HookRefused { code }, "{release}");
+            assert_eq!(xen.applied(), [name("two")]);
+        }
+    }
+}
+
+#[test]
+fn a_hook_that_refuses_as_busy_again_is_no_busy_host() {
+    for release in releases(WITH_HOOKS) {
+        let xen = SimulatedXen::new(release);
+        let client = quick().without_xen_log().connect(xen.clone()).unwrap();
+        let busy = builder(&xen, "one").hook(Hook::PreApply, HookCode::returns(-16)).build();
+        client.upload(&name("one"), &busy).unwrap();
+        for calls in [1, 5, 9] {
+            let refused = K::HookRefused { code: Errno::EBUSY };
+            assert_eq!(kind(client.apply(&name("one"), Flags::empty())), refused, "{release}");
+            assert_eq!(xen.calls().of(Call::Apply), calls, "three more tries where the result tells nothing new");
+        }
+    }
+}
+
+#[test]
+fn hooks_in_place_of_an_action_that_fail() {
+    for release in releases(WITH_HOOKS) {
+        let (xen, client) = host(release);
+        let code = Errno::EIO;
+        let one = builder(&xen, "one").hook(Hook::Apply, HookCode::returns(-code.number())).build();
+        client.upload(&name("one"), &one).unwrap();
+        let failed = |state| K::ActionFailed { code, state };
+        assert_eq!(kind(client.apply(&name("one"), Flags::empty())), failed(State::Checked), "{release}");
+        let two = builder(&xen, "two").hook(Hook::Revert, HookCode::returns(-code.number())).build();
+        client.upload(&name("two"), &two).unwrap();
+        client.apply(&name("two"), Flags::empty()).unwrap();
+        assert_eq!(kind(client.revert(&name("two"), Flags::empty())), failed(State::Applied));
+        assert_eq!(xen.applied(), [name("two")]);
+    }
+}
+
+#[test]
+fn data_that_may_have_changed_must_be_uploaded_again() {
+    for release in releases(Release::V4_8..) {
+        let (xen, client) = host(release);
+        let payload = builder(&xen, "one").writable_data([1, 2, 3]).build();
+        let one = name("one");
+        client.upload(&one, &payload).unwrap();
+        client.apply(&one, Flags::empty()).unwrap();
+        client.revert(&one, Flags::empty()).unwrap();
+        let error = error(client.apply(&one, Flags::empty()));
+        assert_eq!((error.kind(), error.raw_errno()), (&K::ReapplyNeedsReupload, Some(Errno::EINVAL)), "{release}");
+        assert_eq!(xen.applied(), []);
+        client.unload(&one, Flags::empty()).unwrap();
+        client.upload(&one, &payload).unwrap();
+        client.apply(&one, Flags::empty()).unwrap();
+    }
+}
+
+#[test]
+fn memory_that_is_not_there() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let payload = builder(&xen, "one").build();
+        xen.on(Call::Upload).fail(Errno::ENOMEM);
+        assert_eq!(kind(client.upload(&name("one"), &payload)), K::XenOutOfMemory, "{release}");
+        xen.limit_buffers(Some(100 * 1024));
+        let large = builder(&xen, "one").padded_to(200 * 1024).build();
+        let error = error(client.upload(&name("one"), &large));
+        assert_eq!((error.kind(), error.raw_errno()), (&K::BufferMemory { bytes: large.len() }, Some(Errno::ENOMEM)));
+        client.upload(&name("one"), &payload).unwrap();
+        xen.limit_buffers(None);
+        client.upload(&name("two"), &builder(&xen, "two").padded_to(200 * 1024).build()).unwrap();
+    }
+}
+
+#[test]
+fn what_no_xen_answers_is_passed_on_with_its_number() {
+    for call in [Call::Upload, Call::Get, Call::List, Call::Apply, Call::BuildId, Call::ExtraVersion] {
+        let (xen, client) = host(Release::V4_17);
+        let one = load(&xen, "one");
+        let odd = Errno::new(4095);
+        xen.on(call).fail(odd);
+        let error = match call {
+            Call::Upload => error(unchecked(&client, &name("two"), b"payload")),
+            Call::Get => error(client.status(&one)),
+            Call::List => error(client.list()),
+            Call::Apply => error(client.apply(&one, Flags::empty())),
+            Call::BuildId => error(client.build_id()),
+            _ => error(client.xen_version()),
+        };
+        assert!(matches!(error.kind(), K::UnexpectedAnswer { .. }), "{error:?}");
+        assert_eq!(error.raw_errno(), Some(odd));
+    }
+}
+
+#[test]
+fn a_host_that_goes_down_is_an_error_too() {
+    let (xen, client) = host(Release::V4_17);
+    let kills = builder(&xen, "one").hook(Hook::Apply, HookCode::returns(0)).build();
+    client.upload(&name("one"), &kills).unwrap();
+    let error = error(client.apply(&name("one"), Flags::empty()));
+    assert_eq!(error.raw_errno(), Some(Errno::EIO));
+    assert!(xen.crashed().is_some());
+}

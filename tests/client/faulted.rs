@@ -1,0 +1,245 @@
+//! EFAULT: Xen could not read this program's memory, or could not write the answer of what it had carried out.
+//!
+//! The number is the same. Which it was is found by looking again.
+
+use std::time::Duration;
+
+use xen_livepatch::sim::{Call, Pace, Release, SimulatedXen};
+use xen_livepatch::{Action, ActionOptions, Duplicate, Errno, ErrorKind, Flags, LivepatchClient, Result, State};
+
+use crate::host::{builder, error, host, kind, load, name, stack};
+
+const ACTIONS: [(Action, Call); 4] = [
+    (Action::Apply, Call::Apply),
+    (Action::Revert, Call::Revert),
+    (Action::Replace, Call::Replace),
+    (Action::Unload, Call::Unload),
+];
+
+/// A host where the action on `one` can be done.
+fn ready(release: Release, action: Action) -> (SimulatedXen, LivepatchClient) {
+    let (xen, client) = host(release);
+    match action {
+        Action::Revert => drop(stack(&xen, ["other", "one"], 2)),
+        _ => drop(load(&xen, "one")),
+    }
+    (xen, client)
+}
+
+fn act(client: &LivepatchClient, action: Action) -> Result<()> {
+    client.act_with(action, &name("one"), Flags::empty(), ActionOptions::new())
+}
+
+fn is_done(xen: &SimulatedXen, action: Action) -> bool {
+    let state = xen.status("one").map(|status| status.state);
+    state
+        == match action {
+            Action::Apply | Action::Replace => Some(State::Applied),
+            Action::Revert => Some(State::Checked),
+            _ => None,
+        }
+}
+
+const PACES: [Pace; 6] = [
+    Pace::Polls(0),
+    Pace::Polls(1),
+    Pace::Polls(2),
+    Pace::Polls(3),
+    Pace::Polls(20),
+    Pace::Time(Duration::from_millis(3)),
+];
+
+#[test]
+fn after_an_action_was_carried_out() {
+    for release in Release::ALL {
+        for (action, call) in ACTIONS {
+            for pace in PACES {
+                let (xen, client) = ready(release, action);
+                xen.set_pace(pace);
+                xen.on(call).fault_after();
+                act(&client, action).unwrap_or_else(|error| panic!("{release} {action} {pace:?}: {error}"));
+                assert!(is_done(&xen, action), "{release} {action} {pace:?}");
+                assert_eq!(xen.calls().of(call), 1, "not done twice");
+            }
+        }
+    }
+}
+
+#[test]
+fn before_an_action_nothing_is_done() {
+    for release in Release::ALL {
+        for (action, call) in ACTIONS {
+            let (xen, client) = ready(release, action);
+            xen.on(call).fail(Errno::EFAULT);
+            let error = error(act(&client, action));
+            assert_eq!(
+                (error.kind(), error.raw_errno()),
+                (&ErrorKind::Fault, Some(Errno::EFAULT)),
+                "{release} {action}"
+            );
+            assert!(!is_done(&xen, action), "{release} {action}");
+            act(&client, action).unwrap();
+        }
+    }
+}
+
+#[test]
+fn after_an_action_that_timed_out() {
+    for release in Release::ALL {
+        let (xen, client) = ready(release, Action::Apply);
+        xen.on(Call::Apply).fault_after();
+        xen.on(Call::Apply).time_out();
+        assert_eq!(kind(act(&client, Action::Apply)), ErrorKind::QuiesceTimeout, "{release}");
+    }
+}
+
+#[test]
+fn after_a_busy_host_refused() {
+    for release in Release::ALL {
+        let (xen, client) = ready(release, Action::Apply);
+        xen.set_cpu_hotplug(true);
+        xen.on(Call::Apply).fault_after();
+        assert_eq!(kind(act(&client, Action::Apply)), ErrorKind::Fault, "{release}: its mark means nothing");
+        xen.set_cpu_hotplug(false);
+        act(&client, Action::Apply).unwrap();
+    }
+}
+
+#[test]
+fn looking_again_is_tried_again() {
+    for release in Release::ALL {
+        for (action, call) in ACTIONS {
+            let (xen, client) = ready(release, action);
+            xen.on(call).fault_after();
+            xen.on(call).after(|xen| {
+                xen.on(Call::Get).fail(Errno::EFAULT);
+                xen.on(Call::Get).nth(2).fail(Errno::EFAULT);
+                xen.on(Call::OtherAction).fail(Errno::EFAULT);
+            });
+            act(&client, action).unwrap_or_else(|error| panic!("{release} {action}: {error}"));
+            assert!(is_done(&xen, action), "{release} {action}");
+        }
+    }
+}
+
+#[test]
+fn what_can_not_be_looked_at_is_not_called_undone() {
+    for release in [Release::V4_7, Release::V4_14, Release::V4_22] {
+        for (action, call) in ACTIONS {
+            for errno in [Errno::EFAULT, Errno::EPERM, Errno::ENOMEM] {
+                for fault in [true, false] {
+                    if action == Action::Unload && !fault {
+                        continue;
+                    }
+                    let (xen, client) = ready(release, action);
+                    if fault {
+                        xen.on(call).fault_after();
+                    }
+                    xen.on(call).after(move |xen| xen.on(Call::Get).always().fail(errno));
+                    let error = error(act(&client, action));
+                    xen.forget_orders();
+                    xen.finish_action();
+                    assert!(is_done(&xen, action), "{release} {action}");
+                    let ErrorKind::UnexpectedAnswer { what } = error.kind() else { panic!("{action}: {error:?}") };
+                    assert!(what.contains("may have been carried out"), "{what}");
+                    assert_eq!(error.raw_errno(), Some(errno));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_question_that_faults_while_an_action_runs_is_asked_again() {
+    for release in [Release::V4_7, Release::V4_17] {
+        let (xen, client) = ready(release, Action::Apply);
+        xen.set_pace(Pace::Polls(40));
+        for nth in [2, 3, 9] {
+            xen.on(Call::Get).nth(nth).fail(Errno::EFAULT);
+        }
+        xen.on(Call::OtherAction).fail(Errno::EFAULT);
+        act(&client, Action::Apply).unwrap();
+        assert!(is_done(&xen, Action::Apply), "{release}");
+    }
+}
+
+#[test]
+fn after_an_upload_was_carried_out() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let payload = builder(&xen, "one").build();
+        xen.on(Call::Upload).fault_after();
+        xen.on(Call::List).fail(Errno::EFAULT);
+        client.upload(&name("one"), &payload).unwrap();
+        assert_eq!((xen.loaded(), xen.calls().of(Call::Upload)), (vec![name("one")], 1), "{release}");
+    }
+}
+
+#[test]
+fn before_an_upload_nothing_is_done() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let payload = builder(&xen, "one").build();
+        xen.on(Call::Upload).fail(Errno::EFAULT);
+        assert_eq!(kind(client.upload(&name("one"), &payload)), ErrorKind::Fault);
+        assert_eq!(xen.loaded(), [], "{release}");
+        client.upload(&name("one"), &payload).unwrap();
+    }
+}
+
+#[test]
+fn an_older_payload_is_not_taken_for_the_uploaded_one() {
+    let by_name = ErrorKind::AlreadyLoaded { by: Duplicate::Name };
+    for release in Release::ALL {
+        let faults: [fn(&SimulatedXen); 2] =
+            [|xen| xen.on(Call::Upload).fail(Errno::EFAULT), |xen| xen.on(Call::Upload).fault_after()];
+        for fault in faults {
+            // Applied, or acted upon, or followed by a later upload: it was there before.
+            let (xen, client) = host(release);
+            let [one, two] = ["one", "two"].map(name);
+            let payload = builder(&xen, "another").build();
+            load(&xen, "one");
+            load(&xen, "two");
+            fault(&xen);
+            assert_eq!(kind(client.upload(&one, &payload)), by_name, "{release}");
+            xen.other_action(&two, Action::Apply, Flags::empty()).unwrap();
+            fault(&xen);
+            assert_eq!(kind(client.upload(&two, &payload)), by_name, "{release}");
+            xen.other_action(&two, Action::Revert, Flags::empty()).unwrap();
+            xen.set_quiesce_time(Duration::from_secs(1));
+            xen.other_action(&two, Action::Apply, Flags::empty()).unwrap_err();
+            fault(&xen);
+            assert_eq!(kind(client.upload(&two, &payload)), by_name, "{release}");
+        }
+    }
+}
+
+#[test]
+fn an_upload_that_can_not_be_looked_for_is_not_called_undone() {
+    for errno in [Errno::EFAULT, Errno::EPERM] {
+        let (xen, client) = host(Release::V4_17);
+        xen.on(Call::Upload).fault_after();
+        xen.on(Call::List).always().fail(errno);
+        let error = error(client.upload(&name("one"), &builder(&xen, "one").build()));
+        assert_eq!(error.raw_errno(), Some(errno));
+        assert!(
+            matches!(error.kind(), ErrorKind::UnexpectedAnswer { what } if what.contains("may have been")),
+            "{error}"
+        );
+        assert_eq!(xen.loaded(), [name("one")]);
+    }
+}
+
+#[test]
+fn status_is_asked_again_a_few_times() {
+    let (xen, client) = host(Release::V4_20);
+    let one = load(&xen, "one");
+    for nth in 1..=3 {
+        xen.on(Call::Get).nth(nth).fail(Errno::EFAULT);
+    }
+    assert_eq!(client.status(&one).unwrap().state, State::Checked);
+    xen.on(Call::Get).always().fail(Errno::EFAULT);
+    let before = xen.calls().total();
+    assert_eq!(kind(client.status(&one)), ErrorKind::Fault);
+    assert_eq!(xen.calls().total() - before, 4);
+}

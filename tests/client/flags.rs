@@ -1,0 +1,83 @@
+//! What Xen would ignore or reject is an error before Xen is asked.
+
+use xen_livepatch::sim::{Call, Release};
+use xen_livepatch::{Action, ActionOptions, ErrorKind, Flags, UploadOptions};
+
+use crate::host::{builder, error, host, kind, load, name};
+
+const ACTIONS: [Action; 4] = [Action::Apply, Action::Revert, Action::Replace, Action::Unload];
+
+#[test]
+fn a_flag_without_a_meaning_is_refused_without_a_hypercall() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let one = load(&xen, "one");
+        let before = xen.calls().total();
+        for action in ACTIONS {
+            for bits in [1, 2, 3, 1 << 31, u32::MAX] {
+                let flags = Flags::from_bits_retain(bits);
+                let bad = if action == Action::Apply { flags - Flags::NODEPS } else { flags };
+                if bad.is_empty() {
+                    continue;
+                }
+                let error = error(client.act_with(action, &one, flags, ActionOptions::new()));
+                let ErrorKind::UnsupportedFlag { flags, .. } = error.kind() else { panic!("{error:?}") };
+                assert_eq!(*flags, bad, "the offending bits alone");
+                assert_eq!(error.raw_errno(), None);
+                assert!(error.to_string().contains(&bad.to_string()), "by name: {error}");
+            }
+        }
+        assert_eq!(xen.calls().total(), before, "{release}");
+    }
+}
+
+#[test]
+fn nodeps_is_from_4_14_on() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let one = load(&xen, "one");
+        let foreign = builder(&xen, "foreign").depends_on(builder(&xen, "unknown").build_id());
+        xen.other_upload("foreign", &foreign.build()).unwrap();
+        let before = xen.calls().total();
+        let applied = client.apply(&name("foreign"), Flags::NODEPS);
+        if release >= Release::V4_14 {
+            applied.unwrap();
+            client.apply(&one, Flags::NODEPS).unwrap();
+            assert_eq!(xen.applied(), [name("foreign"), one]);
+        } else {
+            let error = error(applied);
+            assert!(matches!(error.kind(), ErrorKind::UnsupportedFlag { flags: Flags::NODEPS, .. }), "{error:?}");
+            assert!(error.to_string().contains(&format!("Xen {release}")), "{error}");
+            assert_eq!((xen.calls().total(), xen.applied()), (before, vec![]));
+        }
+    }
+}
+
+#[test]
+fn force_is_from_4_19_on_and_where_the_version_does_not_tell_xen_is_asked_once() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let probed = u64::from((Release::V4_17..=Release::V4_20).contains(&release));
+        let lists = xen.calls().of(Call::List);
+        for id in ["one", "two"] {
+            let uploaded = client.upload_with(&name(id), &builder(&xen, id).build(), UploadOptions::new().force());
+            if release >= Release::V4_19 {
+                uploaded.unwrap();
+            } else {
+                assert_eq!(kind(uploaded), ErrorKind::UnsupportedForce, "{release}");
+            }
+            assert_eq!(xen.calls().of(Call::List) - lists, probed, "{release}");
+        }
+        let uploads = if release >= Release::V4_19 { 2 } else { 0 };
+        assert_eq!(xen.calls().of(Call::Upload), uploads);
+        assert_eq!(xen.calls().of(Call::Get) + xen.calls().of(Call::Apply), 0);
+    }
+}
+
+#[test]
+fn force_skips_no_check() {
+    let (xen, client) = host(Release::V4_22);
+    load(&xen, "one");
+    let again = client.upload_with(&name("one"), &builder(&xen, "other").build(), UploadOptions::new().force());
+    assert!(matches!(kind(again), ErrorKind::AlreadyLoaded { .. }));
+}

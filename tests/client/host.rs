@@ -1,0 +1,113 @@
+//! A simulated host with a client, and payloads that its release takes.
+
+use std::time::{Duration, Instant};
+
+use xen_livepatch::sim::{Function, PayloadBuilder, PayloadVersion, Release, SimulatedXen};
+use xen_livepatch::{
+    Action, ActionOptions, ClientBuilder, Error, ErrorKind, Flags, LivepatchClient, PayloadName, Result, State,
+    UploadOptions,
+};
+
+/// The function whose patch shows in the version.
+pub const PATCHED: &str = "xen_extra_version";
+
+/// How much later than its deadline a call may return on a busy machine.
+pub const SLACK: Duration = Duration::from_millis(1500);
+
+pub fn name(text: impl AsRef<[u8]>) -> PayloadName {
+    PayloadName::new(text).unwrap()
+}
+
+pub fn names<const N: usize>(texts: [&str; N]) -> Vec<PayloadName> {
+    texts.iter().map(name).collect()
+}
+
+/// A payload for this host, which goes on Xen itself and makes its version end in `-NAME`.
+pub fn builder(xen: &SimulatedXen, id: &str) -> PayloadBuilder {
+    let version = if xen.release() < Release::V4_14 { PayloadVersion::V1 } else { PayloadVersion::V2 };
+    PayloadBuilder::named(id, &xen.build_id().unwrap())
+        .payload_version(version)
+        .function(Function::returning(PATCHED, format!("-{id}")))
+}
+
+/// A client that doesn't let Xen settle, and gives up after a while even where a test went wrong.
+pub fn quick() -> ClientBuilder {
+    let options = ActionOptions::new().deadline(Duration::from_secs(20));
+    LivepatchClient::builder().settle_time(Duration::ZERO).action_defaults(options)
+}
+
+pub fn connect(xen: &SimulatedXen) -> LivepatchClient {
+    quick().connect(xen.clone()).unwrap()
+}
+
+/// A host and a client of it.
+pub fn host(release: Release) -> (SimulatedXen, LivepatchClient) {
+    let xen = SimulatedXen::new(release);
+    let client = connect(&xen);
+    (xen, client)
+}
+
+/// Uploads payloads of which each goes on top of the one before, the first on Xen; applies the first `applied`.
+pub fn stack<const N: usize>(xen: &SimulatedXen, ids: [&str; N], applied: usize) -> Vec<PayloadName> {
+    let mut below = xen.build_id().unwrap();
+    for (id, at) in ids.into_iter().zip(0..) {
+        let payload = builder(xen, id).depends_on(&below);
+        below = payload.build_id().clone();
+        xen.other_upload(id, &payload.build()).unwrap();
+        if at < applied {
+            xen.other_action(id, Action::Apply, Flags::empty()).unwrap();
+        }
+    }
+    names(ids)
+}
+
+/// Uploads a payload as another toolstack does.
+pub fn load(xen: &SimulatedXen, id: &str) -> PayloadName {
+    xen.other_upload(id, &builder(xen, id).build()).unwrap();
+    name(id)
+}
+
+/// A host that has begun an action of another toolstack, on a payload of that toolstack's, and takes its time.
+pub fn busy(xen: &SimulatedXen, id: &str) {
+    use xen_livepatch::sim::Pace;
+    load(xen, id);
+    xen.set_pace(Pace::Held);
+    xen.other_start(id, Action::Apply, Flags::empty()).unwrap();
+    xen.set_pace(Pace::default());
+}
+
+/// What is wrong with the result.
+#[track_caller]
+pub fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
+    error(result).kind().clone()
+}
+
+#[track_caller]
+pub fn error<T: std::fmt::Debug>(result: Result<T>) -> Error {
+    result.unwrap_err()
+}
+
+/// The error of an action in a wrong state.
+pub fn wrong(found: State, needed: State) -> ErrorKind {
+    ErrorKind::WrongState { found, needed }
+}
+
+/// An action without flags, with a deadline.
+pub fn act_within(client: &LivepatchClient, action: Action, name: &PayloadName, deadline: Duration) -> Result<()> {
+    client.act_with(action, name, Flags::empty(), ActionOptions::new().deadline(deadline))
+}
+
+/// Runs a call that has this deadline, and checks that it returns when that has passed and not long after.
+#[track_caller]
+pub fn at_the_deadline<T>(deadline: Duration, call: impl FnOnce(Duration) -> T) -> T {
+    let start = Instant::now();
+    let result = call(deadline);
+    let took = start.elapsed();
+    assert!(took >= deadline && took < deadline + SLACK, "{took:?} with a deadline of {deadline:?}");
+    result
+}
+
+/// An upload without the check before it.
+pub fn unchecked(client: &LivepatchClient, name: &PayloadName, payload: &[u8]) -> Result<()> {
+    client.upload_with(name, payload, UploadOptions::new().unchecked())
+}

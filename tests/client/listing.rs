@@ -1,0 +1,220 @@
+//! Lists that are long, large, cut short, and changed while they are read.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use xen_livepatch::sim::{Call, Release, SimulatedXen};
+use xen_livepatch::{Action, Errno, ErrorKind, Flags, LivepatchClient};
+
+use crate::host::{builder, host, kind, load, name, names};
+
+/// As much metadata as fits into a payload of 2 MiB with what else it needs.
+const LARGEST: usize = (2 << 20) - 8192;
+
+/// Uploads a payload whose metadata says its name, and has this length.
+fn load_with(xen: &SimulatedXen, id: &str, metadata: usize) {
+    let head = format!("id={id}\0");
+    let fill = vec![b'm'; metadata.saturating_sub(head.len() + 1)];
+    let modinfo = [head.as_bytes(), &fill, b"\0"].concat();
+    xen.other_upload(id, &builder(xen, id).modinfo(modinfo).build()).unwrap();
+}
+
+fn many(release: Release, count: u32, metadata: usize) -> (SimulatedXen, LivepatchClient) {
+    let (xen, client) = host(release);
+    (0..count).for_each(|i| load_with(&xen, &format!("p{i}"), metadata));
+    (xen, client)
+}
+
+/// The list is what Xen has; the number of LIST hypercalls that it took.
+#[track_caller]
+fn lists(xen: &SimulatedXen, client: &LivepatchClient) -> u64 {
+    let before = xen.calls().of(Call::List);
+    let rows = client.list().unwrap_or_else(|error| panic!("{}: {error}", xen.release()));
+    let packed = xen.release() >= Release::V4_14;
+    for row in &rows {
+        assert_eq!(row.metadata.get("id"), packed.then_some(row.name.as_bytes()), "{}", xen.release());
+        assert_eq!(Some(row.status), xen.status(&row.name));
+    }
+    assert_eq!(rows.into_iter().map(|row| row.name).collect::<Vec<_>>(), xen.loaded(), "{}", xen.release());
+    xen.calls().of(Call::List) - before
+}
+
+#[test]
+fn long_lists() {
+    for release in Release::ALL {
+        let (xen, client) = many(release, 64, 50);
+        assert_eq!(lists(&xen, &client), 1, "{release}");
+        load_with(&xen, "one more", 50);
+        assert_eq!(lists(&xen, &client), 2, "{release}");
+        (0..100).for_each(|i| load_with(&xen, &format!("q{i}"), 50));
+        assert_eq!(lists(&xen, &client), 3, "{release}");
+    }
+}
+
+#[test]
+fn more_metadata_than_there_is_room_for() {
+    for release in Release::ALL {
+        let (xen, client) = many(release, 3, 20_000);
+        let first = lists(&xen, &client);
+        assert_eq!(first, if release >= Release::V4_14 { 3 } else { 1 }, "{release}: too little, how much, all");
+        assert!(lists(&xen, &client) <= 3, "{release}");
+        load_with(&xen, "largest", LARGEST);
+        assert!(lists(&xen, &client) <= 3, "{release}");
+        // Together more than is made room for at once.
+        load_with(&xen, "second", LARGEST);
+        load_with(&xen, "third", LARGEST);
+        let all = lists(&xen, &client);
+        assert!(all < 40, "{release}: {all}");
+    }
+}
+
+#[test]
+fn lists_that_xen_cuts_short() {
+    for release in Release::ALL {
+        let (xen, client) = many(release, 7, 10);
+        for (rows, calls) in [(1, 7), (2, 4), (3, 3), (6, 2), (7, 1)] {
+            xen.on(Call::List).always().stop_after(rows);
+            assert_eq!(lists(&xen, &client), calls, "{release}");
+            xen.forget_orders();
+        }
+    }
+}
+
+#[test]
+fn a_list_that_changes_between_two_parts_is_read_again() {
+    let changes: [fn(&SimulatedXen); 4] = [
+        |xen| load_with(xen, "new", 20),
+        |xen| xen.other_action("p0", Action::Unload, Flags::empty()).unwrap(),
+        // As many as before: only the version tells.
+        |xen| {
+            xen.other_action("p1", Action::Unload, Flags::empty()).unwrap();
+            load_with(xen, "new", 20);
+        },
+        // Nothing is where it was to go on.
+        |xen| xen.loaded().iter().for_each(|name| xen.other_action(name, Action::Unload, Flags::empty()).unwrap()),
+    ];
+    for release in Release::ALL {
+        for (index, change) in changes.into_iter().enumerate() {
+            for nth in 2..=4 {
+                let (xen, client) = many(release, 4, 20);
+                xen.on(Call::List).always().stop_after(1);
+                xen.on(Call::List).nth(nth).before(change);
+                let calls = lists(&xen, &client);
+                assert!(calls <= nth + 5, "{release} {index} {nth}: {calls}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_list_that_shrank_below_where_to_go_on_is_read_again() {
+    for release in Release::ALL {
+        let (xen, client) = many(release, 65, 0);
+        xen.on(Call::List).nth(2).before(|xen| {
+            for id in ["p0", "p1"] {
+                xen.other_action(id, Action::Unload, Flags::empty()).unwrap();
+            }
+        });
+        assert_eq!(lists(&xen, &client), 3, "{release}");
+    }
+}
+
+#[test]
+fn a_list_that_keeps_changing_is_given_up() {
+    for release in [Release::V4_7, Release::V4_14, Release::V4_22] {
+        let (xen, client) = many(release, 3, 20);
+        let turn = AtomicU32::new(0);
+        xen.on(Call::List).always().stop_after(1);
+        xen.on(Call::List).always().before(move |xen| {
+            if turn.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+                load(xen, "passing");
+            } else {
+                xen.other_action("passing", Action::Unload, Flags::empty()).unwrap();
+            }
+        });
+        let before = xen.calls().total();
+        let given_up = kind(client.list());
+        let ErrorKind::ListKeptChanging { attempts } = given_up else { panic!("{given_up:?}") };
+        assert_eq!(xen.calls().total() - before, u64::from(attempts) * 2, "{release}");
+        xen.forget_orders();
+        lists(&xen, &client);
+    }
+}
+
+#[test]
+fn what_is_applied_meanwhile_does_not_disturb() {
+    for release in Release::ALL {
+        let (xen, client) = many(release, 4, 20);
+        xen.on(Call::List).always().stop_after(1);
+        xen.on(Call::List).before(|xen| xen.other_action("p0", Action::Apply, Flags::empty()).unwrap());
+        assert_eq!(lists(&xen, &client), 4, "{release}: no reason to begin again");
+    }
+}
+
+#[test]
+fn faults_are_asked_again_a_few_times() {
+    for release in [Release::V4_7, Release::V4_14, Release::V4_22] {
+        for errno in [Errno::EFAULT, Errno::ENOBUFS] {
+            let (xen, client) = many(release, 4, 20);
+            xen.on(Call::List).fail(errno);
+            lists(&xen, &client);
+            xen.on(Call::List).fault_after();
+            xen.on(Call::List).nth(3).fault_after();
+            lists(&xen, &client);
+            xen.on(Call::List).nth(2).fail(Errno::EFAULT);
+            xen.on(Call::List).fail(errno);
+            lists(&xen, &client);
+            xen.on(Call::List).always().fail(errno);
+            let before = xen.calls().total();
+            client.list().unwrap_err();
+            assert!(xen.calls().total() - before < 70, "{release}");
+        }
+    }
+}
+
+#[test]
+fn metadata_that_grows_between_the_question_and_the_list() {
+    for release in Release::ALL {
+        let (xen, client) = many(release, 2, 20_000);
+        let turn = AtomicU32::new(0);
+        // Each time that it is asked for it is larger than was told.
+        xen.on(Call::List).always().before(move |xen| {
+            let turn = turn.fetch_add(1, Ordering::Relaxed);
+            if turn < 6 {
+                load_with(xen, &format!("more{turn}"), 50_000);
+            }
+        });
+        lists(&xen, &client);
+    }
+}
+
+#[test]
+fn the_payload_without_a_name_is_listed_and_can_be_unloaded() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        xen.other_upload("", &builder(&xen, "nameless").modinfo("id=\0").build()).unwrap();
+        load_with(&xen, "named", 10);
+        lists(&xen, &client);
+        let nameless = client.list().unwrap().remove(0).name;
+        assert_eq!(nameless.as_bytes(), b"");
+        client.apply(&nameless, Flags::empty()).unwrap();
+        client.revert(&nameless, Flags::empty()).unwrap();
+        client.unload(&nameless, Flags::empty()).unwrap();
+        assert_eq!(xen.loaded(), names(["named"]), "{release}");
+    }
+}
+
+#[test]
+fn names_of_every_length_and_byte() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let ids = [vec![b'x'; 127], vec![0xff, b'\n', b' '], vec![b'x'; 126], vec![1]];
+        for (id, at) in ids.iter().zip(0..) {
+            client.upload(&name(id), &builder(&xen, &format!("p{at}")).build()).unwrap();
+        }
+        let listed: Vec<_> = client.list().unwrap().into_iter().map(|row| row.name.as_bytes().to_vec()).collect();
+        assert_eq!(listed, ids, "{release}");
+        for id in &ids {
+            client.unload(&name(id), Flags::empty()).unwrap();
+        }
+    }
+}

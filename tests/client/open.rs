@@ -1,0 +1,89 @@
+//! Finding the interface version.
+
+use xen_livepatch::sim::{Access, Call, Release, SimulatedXen, Support};
+use xen_livepatch::{Errno, ErrorKind, Flags, Operation};
+
+use crate::host::{builder, connect, error, host, kind, load, name, quick};
+
+#[test]
+fn every_release_is_found_at_the_first_attempt() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        assert_eq!((xen.calls().of(Call::Version), xen.calls().of(Call::List), xen.calls().total()), (1, 1, 2));
+        let version = client.xen_version().unwrap();
+        assert_eq!((version.major, version.minor), (4, release.minor()));
+        assert_eq!(version.extra, release.extra_version());
+        assert_eq!(client.build_id().ok(), xen.build_id());
+        assert_eq!(client.list().unwrap(), []);
+    }
+}
+
+#[test]
+fn a_refusal_at_every_version_may_be_flask() {
+    for release in Release::ALL {
+        let xen = SimulatedXen::builder(release).access(Access::DeniedByFlask).build();
+        let error = error(quick().connect(xen.clone()));
+        assert_eq!(error.kind(), &ErrorKind::InterfaceNotSupported { xen: release.to_string() });
+        assert_eq!((error.raw_errno(), error.operation()), (Some(Errno::EACCES), Some(Operation::Open)));
+        // 0x0d to 0x16.
+        assert_eq!(xen.calls().of(Call::List), 10);
+    }
+}
+
+#[test]
+fn what_else_forbids_it_is_told_apart() {
+    for release in Release::ALL {
+        let with = |access, support| {
+            let error = error(quick().connect(SimulatedXen::builder(release).access(access).support(support).build()));
+            (error.kind().clone(), error.raw_errno())
+        };
+        assert_eq!(with(Access::NotPrivileged, Support::Full), (ErrorKind::NotPermitted, Some(Errno::EPERM)));
+        for support in [Support::NoLivepatch, Support::NoSysctl] {
+            assert_eq!(with(Access::Privileged, support), (ErrorKind::NotBuiltIn, Some(Errno::ENOSYS)));
+        }
+    }
+}
+
+#[test]
+fn a_failure_of_any_hypercall_is_the_error_of_open() {
+    for call in [Call::Version, Call::List] {
+        for (errno, expected) in [
+            (Errno::EFAULT, ErrorKind::Fault),
+            (Errno::ENOTTY, ErrorKind::NotPrivcmd),
+            (Errno::EPERM, ErrorKind::NotPermitted),
+        ] {
+            let xen = SimulatedXen::new(Release::V4_17);
+            xen.on(call).fail(errno);
+            let error = error(quick().connect(xen));
+            assert_eq!((error.kind(), error.raw_errno()), (&expected, Some(errno)), "{call:?}");
+        }
+    }
+}
+
+#[test]
+fn permission_can_be_taken_away_later() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let one = load(&xen, "one");
+        for access in [Access::NotPrivileged, Access::DeniedByFlask] {
+            xen.set_access(access);
+            assert_eq!(kind(client.status(&one)), ErrorKind::NotPermitted);
+            assert_eq!(kind(client.list()), ErrorKind::NotPermitted);
+            assert_eq!(kind(client.upload(&name("two"), &builder(&xen, "two").build())), ErrorKind::NotPermitted);
+            assert_eq!(kind(client.apply(&one, Flags::empty())), ErrorKind::NotPermitted);
+            assert_eq!(kind(client.unload(&one, Flags::empty())), ErrorKind::NotPermitted);
+            assert_eq!(client.build_id().is_err(), access == Access::NotPrivileged);
+        }
+        xen.set_access(Access::Privileged);
+        client.apply(&one, Flags::empty()).unwrap();
+    }
+}
+
+#[test]
+fn a_xen_without_a_build_id_says_so() {
+    for release in Release::ALL {
+        let xen = SimulatedXen::builder(release).build_id(None).build();
+        let error = error(connect(&xen).build_id());
+        assert_eq!((error.kind(), error.raw_errno()), (&ErrorKind::NoBuildId, Some(Errno::ENODATA)), "{release}");
+    }
+}

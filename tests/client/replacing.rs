@@ -1,0 +1,103 @@
+//! Replace, and what is left when it fails half way.
+
+use xen_livepatch::sim::{Call, Function, Hook, HookCode, PayloadBuilder, Release, SimulatedXen};
+use xen_livepatch::{Errno, ErrorKind, Flags, LivepatchClient, PayloadName};
+
+use crate::host::{PATCHED, builder, error, host, kind, name, names, stack};
+
+/// A host with `bottom`, `stuck` and `top` applied, of which `stuck` can't be reverted, and `new` loaded.
+fn with_one_that_stays(release: Release) -> (SimulatedXen, LivepatchClient, PayloadName) {
+    let (xen, client) = host(release);
+    let bottom = builder(&xen, "bottom");
+    let stuck = builder(&xen, "stuck").depends_on(bottom.build_id()).hook(Hook::Revert, HookCode::returns(-5));
+    let top = builder(&xen, "top").depends_on(stuck.build_id());
+    for (id, payload) in [("bottom", bottom), ("stuck", stuck), ("top", top)] {
+        client.upload(&name(id), &payload.build()).unwrap();
+        client.apply(&name(id), Flags::empty()).unwrap();
+    }
+    client.upload(&name("new"), &builder(&xen, "new").build()).unwrap();
+    (xen, client, name("new"))
+}
+
+#[test]
+fn all_that_is_applied_makes_room() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        stack(&xen, ["one", "two"], 2);
+        client.upload(&name("new"), &builder(&xen, "new").build()).unwrap();
+        client.replace(&name("new"), Flags::empty()).unwrap();
+        assert_eq!((xen.applied(), xen.loaded()), (names(["new"]), names(["one", "two", "new"])), "{release}");
+    }
+}
+
+#[test]
+fn what_can_not_be_reverted_stays_and_is_named() {
+    for release in Release::ALL.into_iter().filter(|release| *release >= Release::V4_14) {
+        for fault in [false, true] {
+            let (xen, client, new) = with_one_that_stays(release);
+            if fault {
+                xen.on(Call::Replace).fault_after();
+            }
+            let applied = names(["bottom", "stuck"]);
+            let error = error(client.replace(&new, Flags::empty()));
+            let expected = ErrorKind::ReplaceFailed { code: Errno::EINVAL, applied: Some(applied.clone()) };
+            assert_eq!((error.kind(), error.raw_errno()), (&expected, Some(Errno::EINVAL)), "{release}");
+            assert_eq!(xen.applied(), applied);
+        }
+    }
+}
+
+#[test]
+fn an_expectation_that_is_not_met_leaves_the_host_unpatched() {
+    for release in Release::ALL.into_iter().filter(|release| *release >= Release::V4_14) {
+        let (xen, client) = host(release);
+        stack(&xen, ["one", "two"], 2);
+        let function = Function::returning(PATCHED, "-new").expecting(&[0xff; 8]);
+        let new = PayloadBuilder::named("new", &xen.build_id().unwrap()).function(function);
+        client.upload(&name("new"), &new.build()).unwrap();
+        let error = error(client.replace(&name("new"), Flags::empty()));
+        assert_eq!(error.kind(), &ErrorKind::ReplaceFailed { code: Errno::EINVAL, applied: Some(vec![]) }, "{release}");
+        assert!(error.to_string().contains("this host is unpatched"), "{error}");
+        assert_eq!(xen.applied(), []);
+    }
+}
+
+#[test]
+fn what_is_left_may_not_be_known() {
+    for release in [Release::V4_14, Release::V4_22] {
+        let (xen, client, new) = with_one_that_stays(release);
+        xen.on(Call::List).always().fail(Errno::EPERM);
+        let failed = ErrorKind::ReplaceFailed { code: Errno::EINVAL, applied: None };
+        assert_eq!(kind(client.replace(&new, Flags::empty())), failed, "the failure, not that of the list");
+    }
+}
+
+#[test]
+fn hooks_around_actions_forbid_it() {
+    for release in Release::ALL.into_iter().filter(|release| *release >= Release::V4_14) {
+        for (old, new) in [(Some(Hook::PostRevert), None), (None, Some(Hook::PreApply))] {
+            let (xen, client) = host(release);
+            for (id, hook) in [("old", old), ("new", new)] {
+                let payload = builder(&xen, id);
+                let payload = hook.into_iter().fold(payload, |p, hook| p.hook(hook, HookCode::returns(0)));
+                client.upload(&name(id), &payload.build()).unwrap();
+            }
+            client.apply(&name("old"), Flags::empty()).unwrap();
+            assert_eq!(kind(client.replace(&name("new"), Flags::empty())), ErrorKind::VetoingHooks, "{release}");
+            assert_eq!(xen.applied(), names(["old"]));
+        }
+    }
+}
+
+#[test]
+fn the_reapply_rule_is_not_looked_at() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let one = name("one");
+        client.upload(&one, &builder(&xen, "one").writable_data([1]).build()).unwrap();
+        client.apply(&one, Flags::empty()).unwrap();
+        client.revert(&one, Flags::empty()).unwrap();
+        client.replace(&one, Flags::empty()).unwrap();
+        assert_eq!(xen.applied(), [one], "{release}");
+    }
+}

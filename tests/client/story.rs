@@ -1,0 +1,105 @@
+//! A payload's whole life, on every release.
+
+use xen_livepatch::sim::{Call, Pace, Release};
+use xen_livepatch::{Action, ErrorKind, Flags, LivepatchClient, State};
+
+use crate::host::{builder, host, kind, name, names, wrong};
+
+fn extra(client: &LivepatchClient) -> String {
+    client.xen_version().unwrap().extra
+}
+
+#[test]
+fn patches_go_in_stack_and_go_out_again() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        xen.set_pace(Pace::Polls(3));
+        let [first, second, debug, new] = ["first", "second", "debug", "new"].map(name);
+        let none = Flags::empty();
+
+        let payload = builder(&xen, "first");
+        client.upload(&first, &payload.build()).unwrap();
+        assert_eq!(client.status(&first).unwrap().state, State::Checked);
+        assert_eq!(kind(client.revert(&first, none)), wrong(State::Checked, State::Applied));
+        client.apply(&first, none).unwrap();
+        assert_eq!(extra(&client), "-first", "{release}");
+        assert_eq!(kind(client.apply(&first, none)), wrong(State::Applied, State::Checked));
+        assert_eq!(kind(client.unload(&first, none)), wrong(State::Applied, State::Checked));
+
+        client.upload(&second, &builder(&xen, "second").depends_on(payload.build_id()).build()).unwrap();
+        client.apply(&second, none).unwrap();
+        assert_eq!(extra(&client), "-second");
+
+        // Built on Xen itself, and yet it goes on top.
+        client.upload(&debug, &builder(&xen, "debug").build()).unwrap();
+        let refused = kind(client.apply(&debug, none));
+        if release < Release::V4_13 {
+            let expected = xen.build_id();
+            let action = Action::Apply;
+            assert_eq!(refused, ErrorKind::DependsOnAnother { action, expected, found: None, on: None });
+        } else {
+            let ErrorKind::DependsOnAnother { on, .. } = refused else { panic!("{refused:?}") };
+            assert_eq!(on, Some(second.clone()), "as Xen's log says");
+        }
+        let mut top = names(["first", "second"]);
+        if release >= Release::V4_14 {
+            client.apply(&debug, Flags::NODEPS).unwrap();
+            assert_eq!(extra(&client), "-debug");
+            top.push(debug.clone());
+        } else {
+            assert!(matches!(kind(client.apply(&debug, Flags::NODEPS)), ErrorKind::UnsupportedFlag { .. }));
+        }
+        assert_eq!(xen.applied(), top);
+
+        // Xen says which is, from 4.13 on.
+        let on_top = top.last().cloned().filter(|_| release >= Release::V4_13);
+        assert_eq!(kind(client.revert(&first, none)), ErrorKind::NotOnTop { top: on_top });
+        assert_eq!(xen.applied(), top);
+
+        client.upload(&new, &builder(&xen, "new").build()).unwrap();
+        client.replace(&new, none).unwrap();
+        assert_eq!((xen.applied(), extra(&client)), (vec![new.clone()], "-new".into()));
+        assert_eq!(kind(client.replace(&new, none)), wrong(State::Applied, State::Checked));
+        let not_on_xen = ErrorKind::DependsOnAnother {
+            action: Action::Replace,
+            expected: Some(payload.build_id().clone()),
+            found: xen.build_id(),
+            on: None,
+        };
+        assert_eq!(kind(client.replace(&second, none)), not_on_xen, "Xen itself has no name");
+
+        client.revert(&new, none).unwrap();
+        assert_eq!(extra(&client), release.extra_version());
+        client.apply(&first, none).unwrap();
+        client.revert(&first, none).unwrap();
+        for payload in [&second, &debug, &new, &first] {
+            client.unload(payload, none).unwrap();
+            assert_eq!(kind(client.unload(payload, none)), ErrorKind::NoSuchPayload);
+            assert_eq!(kind(client.status(payload)), ErrorKind::NoSuchPayload);
+        }
+        assert_eq!((client.list().unwrap(), xen.loaded()), (vec![], vec![]));
+        assert_eq!((xen.crashed(), xen.calls().of(Call::OtherAction)), (None, 0), "{release}");
+    }
+}
+
+#[test]
+fn states_and_metadata_are_listed_in_the_order_of_upload() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        for id in ["b", "a", "c"] {
+            let payload = builder(&xen, id).metadata("id", Some(id)).metadata("urgent", None);
+            client.upload(&name(id), &payload.build()).unwrap();
+        }
+        client.apply(&name("a"), Flags::empty()).unwrap();
+        let rows = client.list().unwrap();
+        assert_eq!(rows.iter().map(|row| row.name.clone()).collect::<Vec<_>>(), xen.loaded());
+        assert_eq!(xen.loaded(), names(["b", "a", "c"]));
+        for row in rows {
+            let applied = row.name == name("a");
+            assert_eq!(row.status.state, if applied { State::Applied } else { State::Checked });
+            let id = (release >= Release::V4_14).then(|| row.name.as_bytes());
+            assert_eq!(row.metadata.get("id"), id, "{release}");
+            assert_eq!(client.status(&row.name).unwrap(), row.status);
+        }
+    }
+}

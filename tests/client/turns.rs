@@ -1,0 +1,116 @@
+//! One client in several threads, and the time that Xen needs between two actions.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use xen_livepatch::sim::{Call, Pace, Release, SimulatedXen};
+use xen_livepatch::{Action, ErrorKind, Flags, LivepatchClient, State};
+
+use crate::host::{SLACK, act_within, at_the_deadline, connect, kind, load, names};
+
+#[test]
+fn the_next_action_waits_for_xen_to_settle_and_the_finished_call_does_not() {
+    const SETTLE: Duration = Duration::from_millis(300);
+    let xen = SimulatedXen::new(Release::V4_17);
+    let client = LivepatchClient::builder().settle_time(SETTLE).connect(xen.clone()).unwrap();
+    let one = load(&xen, "one");
+    let timed = |action: &dyn Fn()| {
+        let start = Instant::now();
+        action();
+        start.elapsed()
+    };
+    assert!(timed(&|| client.apply(&one, Flags::empty()).unwrap()) < SETTLE);
+    assert!(
+        timed(&|| drop((client.status(&one).unwrap(), client.list().unwrap()))) < SETTLE / 2,
+        "nothing to wait for"
+    );
+    // What is refused before Xen is asked does not wait either.
+    assert!(timed(&|| drop(client.apply(&one, Flags::from_bits_retain(2)).unwrap_err())) < SETTLE / 2);
+    let settled = timed(&|| client.revert(&one, Flags::empty()).unwrap());
+    assert!(settled > SETTLE / 2 && settled < SETTLE + SLACK, "{settled:?}");
+    let early = at_the_deadline(Duration::ZERO, |_| act_within(&client, Action::Unload, &one, SETTLE / 10));
+    assert_eq!(kind(early), ErrorKind::OperationInProgress, "not settled by its deadline");
+    client.unload(&one, Flags::empty()).unwrap();
+    assert_eq!(xen.loaded(), []);
+}
+
+#[test]
+fn one_action_at_a_time_and_looking_is_not_held_up() {
+    for release in [Release::V4_7, Release::V4_14, Release::V4_22] {
+        let xen = SimulatedXen::new(release);
+        let client = connect(&xen);
+        let [one, two] = ["one", "two"].map(|id| load(&xen, id));
+        xen.set_pace(Pace::Held);
+        thread::scope(|scope| {
+            let first = scope.spawn(|| client.apply(&one, Flags::empty()));
+            while xen.calls().of(Call::Apply) == 0 {
+                thread::yield_now();
+            }
+            // The second never gets as far as Xen, and so leaves no mark there.
+            let within = Duration::from_millis(40);
+            let second = at_the_deadline(within, |deadline| kind(act_within(&client, Action::Apply, &two, deadline)));
+            assert_eq!(second, ErrorKind::OperationInProgress);
+            assert_eq!(client.status(&two).unwrap().rc, 0, "{release}");
+            assert!(client.status(&one).unwrap().in_progress());
+            assert_eq!(client.list().unwrap().len(), 2);
+            let third = scope.spawn(|| client.unload(&two, Flags::empty()));
+            xen.finish_action();
+            first.join().unwrap().unwrap();
+            third.join().unwrap().unwrap();
+        });
+        assert_eq!((xen.applied(), xen.loaded()), (names(["one"]), names(["one"])));
+    }
+}
+
+#[test]
+fn many_threads_act_list_and_look_with_one_client() {
+    for release in [Release::V4_13, Release::V4_17, Release::V4_22] {
+        let xen = SimulatedXen::new(release);
+        let client = connect(&xen);
+        let ids = ["a", "b", "c", "d"];
+        let done = Arc::new(AtomicBool::new(false));
+        thread::scope(|scope| {
+            let workers: Vec<_> = ids
+                .iter()
+                .map(|id| {
+                    let (xen, client) = (&xen, &client);
+                    scope.spawn(move || {
+                        let name = crate::host::name(id);
+                        let payload = crate::host::builder(xen, id).metadata("id", Some(id)).build();
+                        for _ in 0..4 {
+                            client.upload(&name, &payload).unwrap();
+                            // Others replace what this thread applied, so it may be reverted already.
+                            client.replace(&name, Flags::empty()).unwrap();
+                            let reverted = client.revert(&name, Flags::empty());
+                            let gone = ErrorKind::WrongState { found: State::Checked, needed: State::Applied };
+                            assert!(
+                                reverted.as_ref().map_or_else(|error| *error.kind() == gone, |()| true),
+                                "{reverted:?}"
+                            );
+                            client.unload(&name, Flags::empty()).unwrap();
+                        }
+                    })
+                })
+                .collect();
+            for _ in 0..2 {
+                let (client, done) = (&client, &done);
+                scope.spawn(move || {
+                    while !done.load(Ordering::Relaxed) {
+                        for row in client.list().unwrap() {
+                            let id = row.metadata.get("id").unwrap_or(row.name.as_bytes());
+                            assert_eq!(id, row.name.as_bytes(), "one row from two payloads");
+                        }
+                    }
+                });
+            }
+            let results: Vec<_> = workers.into_iter().map(thread::ScopedJoinHandle::join).collect();
+            done.store(true, Ordering::Relaxed);
+            for result in results {
+                result.unwrap();
+            }
+        });
+        assert_eq!((xen.applied(), xen.loaded(), xen.crashed()), (vec![], vec![], None), "{release}");
+    }
+}

@@ -1,0 +1,283 @@
+//! Slow hosts, busy hosts, and the marks that busy hosts leave.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use xen_livepatch::sim::{Call, Pace, Release, SimulatedXen};
+use xen_livepatch::{Action, ActionOptions, Errno, ErrorKind, Flags, PayloadName, QuiesceTimeout, State, Status};
+
+use crate::host::{
+    SLACK, act_within, at_the_deadline, busy, connect, error, host, kind, load, name, names, stack, wrong,
+};
+
+const SHORT: Duration = Duration::from_millis(40);
+
+fn status(xen: &SimulatedXen, name: &PayloadName) -> (State, i32) {
+    let Status { state, rc, .. } = xen.status(name).unwrap();
+    (state, rc)
+}
+
+#[test]
+fn actions_return_when_xen_has_finished() {
+    for release in Release::ALL {
+        for pace in [Pace::Polls(0), Pace::Polls(1), Pace::Polls(30), Pace::Time(Duration::from_millis(15))] {
+            let (xen, client) = host(release);
+            let one = load(&xen, "one");
+            xen.set_pace(pace);
+            client.apply(&one, Flags::empty()).unwrap();
+            assert_eq!(status(&xen, &one), (State::Applied, 0), "{release} {pace:?}");
+            client.revert(&one, Flags::empty()).unwrap();
+            assert_eq!(status(&xen, &one), (State::Checked, 0), "{release} {pace:?}");
+            client.replace(&one, Flags::empty()).unwrap();
+            assert_eq!(xen.applied(), [one], "{release} {pace:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_finished_at_the_deadline_may_still_happen() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let one = load(&xen, "one");
+        for (action, after) in [(Action::Apply, State::Applied), (Action::Revert, State::Checked)] {
+            xen.set_pace(Pace::Held);
+            let error = at_the_deadline(SHORT, |deadline| error(act_within(&client, action, &one, deadline)));
+            assert_eq!((error.kind(), error.raw_errno()), (&ErrorKind::Unfinished, Some(Errno::EAGAIN)), "{release}");
+            // As long as it runs, nothing else does.
+            let again = at_the_deadline(SHORT, |deadline| kind(act_within(&client, action, &one, deadline)));
+            assert_eq!(again, ErrorKind::OperationInProgress);
+            assert!(client.status(&one).unwrap().in_progress());
+            xen.finish_action();
+            assert_eq!(client.status(&one).unwrap(), xen.status(&one).unwrap());
+            assert_eq!(status(&xen, &one), (after, 0));
+        }
+    }
+}
+
+#[test]
+fn no_time_at_all_is_a_deadline_too() {
+    let (xen, client) = host(Release::V4_17);
+    let one = load(&xen, "one");
+    xen.set_pace(Pace::Held);
+    let at_once = kind(act_within(&client, Action::Apply, &one, Duration::ZERO));
+    assert!(matches!(at_once, ErrorKind::Unfinished | ErrorKind::OperationInProgress), "{at_once:?}");
+    assert!(xen.calls().total() < 10, "{:?}", xen.calls());
+}
+
+#[test]
+fn a_mark_that_a_busy_host_left_is_seen_through() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let one = load(&xen, "one");
+        busy(&xen, "other");
+        assert_eq!(xen.other_start(&one, Action::Apply, Flags::empty()), Err(Errno::EBUSY));
+        xen.finish_action();
+        xen.other_action("other", Action::Revert, Flags::empty()).unwrap();
+        assert!(client.status(&one).unwrap().in_progress(), "stuck, for other tools");
+
+        let before = xen.calls();
+        client.apply(&one, Flags::empty()).unwrap();
+        assert_eq!(xen.calls().of(Call::OtherAction) - before.of(Call::OtherAction), 1, "asked once");
+        assert_eq!(status(&xen, &one), (State::Applied, 0), "{release}");
+    }
+}
+
+#[test]
+fn a_marked_payload_can_be_unloaded_and_a_marked_state_is_believed() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let one = load(&xen, "one");
+        xen.set_cpu_hotplug(true);
+        xen.other_start(&one, Action::Apply, Flags::empty()).unwrap_err();
+        xen.set_cpu_hotplug(false);
+        assert_eq!(status(&xen, &one), (State::Checked, -11));
+        assert_eq!(kind(client.revert(&one, Flags::empty())), wrong(State::Checked, State::Applied));
+        client.unload(&one, Flags::empty()).unwrap();
+        assert_eq!(xen.loaded(), [], "{release}");
+    }
+}
+
+#[test]
+fn another_toolstacks_action_is_waited_for() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let one = load(&xen, "one");
+        busy(&xen, "other");
+        // As long as the other one takes, EBUSY: each attempt leaves its mark.
+        let other = thread::spawn({
+            let xen = xen.clone();
+            move || {
+                thread::sleep(Duration::from_millis(20));
+                xen.other_upload("third", b"").unwrap_err();
+                xen.finish_action();
+                xen.other_action("other", Action::Revert, Flags::empty())
+            }
+        });
+        let applied = client.apply(&one, Flags::empty());
+        // Its revert and our apply may come in either order.
+        match (applied, other.join().unwrap()) {
+            (Ok(()), _) => assert!(xen.applied().contains(&one), "{release}"),
+            (Err(error), _) => assert!(error.to_string().contains("depends on"), "{error:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_action_of_another_toolstack_on_the_same_payload_is_waited_for() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        busy(&xen, "one");
+        let one = name("one");
+        let error = at_the_deadline(SHORT, |deadline| error(act_within(&client, Action::Apply, &one, deadline)));
+        assert_eq!((error.kind(), error.raw_errno()), (&ErrorKind::OperationInProgress, Some(Errno::EBUSY)));
+        assert_eq!(xen.calls().of(Call::Apply), 0, "nothing is asked of a payload that is being worked on");
+        xen.on(Call::OtherAction).nth(3).before(SimulatedXen::finish_action);
+        assert_eq!(kind(client.apply(&one, Flags::empty())), wrong(State::Applied, State::Checked), "{release}");
+        assert_eq!(xen.calls().of(Call::Apply), 0);
+    }
+}
+
+#[test]
+fn what_finishes_while_it_is_looked_at_is_looked_at_again() {
+    for release in Release::ALL {
+        // Finished by another toolstack between GET and the question whether it is pending: the replace that
+        // was asked for would do nothing, as the payload is applied by now.
+        let (xen, client) = host(release);
+        let [one, two] = <[_; 2]>::try_from(stack(&xen, ["one", "two"], 1)).unwrap();
+        xen.set_pace(Pace::Held);
+        xen.other_start(&two, Action::Apply, Flags::empty()).unwrap();
+        xen.on(Call::OtherAction).before(SimulatedXen::finish_action);
+        assert_eq!(kind(client.replace(&two, Flags::empty())), wrong(State::Applied, State::Checked), "{release}");
+        assert_eq!((xen.applied(), xen.calls().of(Call::Replace)), (vec![one, two], 0));
+    }
+}
+
+#[test]
+fn a_host_that_stays_busy_is_given_up_at_the_deadline() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let [one, top] = <[_; 2]>::try_from(stack(&xen, ["one", "top"], 2)).unwrap();
+        let checked = load(&xen, "checked");
+        load(&xen, "other");
+        xen.set_cpu_hotplug(true);
+        for (action, payload) in [(Action::Revert, &top), (Action::Replace, &checked)] {
+            let error = at_the_deadline(SHORT, |deadline| error(act_within(&client, action, payload, deadline)));
+            assert_eq!((error.kind(), error.raw_errno()), (&ErrorKind::OperationInProgress, Some(Errno::EBUSY)));
+            assert_eq!(client.status(payload).unwrap(), xen.status(payload).unwrap());
+        }
+        assert_eq!(xen.applied(), [one, top.clone()], "{release}");
+        xen.set_cpu_hotplug(false);
+        client.revert(&top, Flags::empty()).unwrap();
+        assert_eq!(xen.applied(), names(["one"]));
+    }
+}
+
+#[test]
+fn a_mark_left_on_a_finished_payload_is_reported_and_no_trap() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let one = load(&xen, "one");
+        // It finishes, and before it is looked at another toolstack meets a host that is busy.
+        xen.on(Call::Apply).after(|xen| {
+            xen.finish_action();
+            xen.set_cpu_hotplug(true);
+            xen.other_start("one", Action::Revert, Flags::empty()).unwrap_err();
+            xen.set_cpu_hotplug(false);
+        });
+        let error = error(client.apply(&one, Flags::empty()));
+        assert_eq!(error.kind(), &ErrorKind::StaleInProgress { state: State::Applied }, "{release}");
+        client.revert(&one, Flags::empty()).unwrap();
+        assert_eq!(status(&xen, &one), (State::Checked, 0));
+    }
+}
+
+#[test]
+fn cpus_that_do_not_come_to_rest() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let one = load(&xen, "one");
+        xen.set_quiesce_time(Duration::from_millis(1));
+        let with = |timeout, retries| {
+            let timeout = QuiesceTimeout::new(timeout).unwrap();
+            let options = ActionOptions::new().quiesce_timeout(timeout).quiesce_retries(retries);
+            let before = xen.calls().of(Call::Apply);
+            let result = client.act_with(Action::Apply, &one, Flags::empty(), options);
+            (result, xen.calls().of(Call::Apply) - before)
+        };
+        let nanosecond = Duration::from_nanos(1);
+        for (retries, attempts) in [(0, 1), (3, 4)] {
+            let (result, made) = with(nanosecond, retries);
+            let error = error(result);
+            assert_eq!(
+                (error.kind(), error.raw_errno()),
+                (&ErrorKind::QuiesceTimeout, Some(Errno::EBUSY)),
+                "{release}"
+            );
+            assert_eq!(made, attempts);
+            assert_eq!(client.status(&one).unwrap(), xen.status(&one).unwrap());
+            assert_eq!(status(&xen, &one), (State::Checked, -16));
+        }
+        // Only the first two attempts are too late.
+        xen.on(Call::Apply).time_out();
+        xen.on(Call::Apply).nth(2).time_out();
+        let (result, made) = with(Duration::from_millis(2), 5);
+        assert_eq!((result.is_ok(), made), (true, 3));
+        assert_eq!(status(&xen, &one), (State::Applied, 0));
+    }
+}
+
+#[test]
+fn retries_end_at_the_deadline() {
+    let (xen, client) = host(Release::V4_20);
+    let one = load(&xen, "one");
+    xen.on(Call::Apply).always().time_out();
+    let options = ActionOptions::new().quiesce_retries(u32::MAX).deadline(SHORT);
+    let result = at_the_deadline(SHORT, |_| client.act_with(Action::Apply, &one, Flags::empty(), options));
+    assert_eq!(kind(result), ErrorKind::QuiesceTimeout);
+}
+
+#[test]
+fn xens_own_timeout_is_30_ms_and_longer_ones_are_taken() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let one = load(&xen, "one");
+        xen.set_quiesce_time(Duration::from_millis(31));
+        assert_eq!(kind(client.apply(&one, Flags::empty())), ErrorKind::QuiesceTimeout);
+        let longer = ActionOptions::new().quiesce_timeout(QuiesceTimeout::new(Duration::from_millis(31)).unwrap());
+        client.act_with(Action::Apply, &one, Flags::empty(), longer).unwrap();
+        assert_eq!(xen.applied(), [one], "{release}");
+    }
+}
+
+#[test]
+fn a_pending_revert_does_not_look_like_one_below_the_top() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let [one, top] = <[_; 2]>::try_from(stack(&xen, ["one", "top"], 2)).unwrap();
+        let said = Some(top.clone()).filter(|_| release >= Release::V4_13);
+        assert_eq!(kind(client.revert(&one, Flags::empty())), ErrorKind::NotOnTop { top: said });
+        busy_revert(&xen, &top);
+        xen.on(Call::OtherAction).nth(2).before(SimulatedXen::finish_action);
+        assert_eq!(kind(client.revert(&top, Flags::empty())), wrong(State::Checked, State::Applied), "{release}");
+        client.revert(&one, Flags::empty()).unwrap();
+    }
+}
+
+fn busy_revert(xen: &SimulatedXen, name: &PayloadName) {
+    xen.set_pace(Pace::Held);
+    xen.other_start(name, Action::Revert, Flags::empty()).unwrap();
+    xen.set_pace(Pace::default());
+}
+
+#[test]
+fn waiting_sleeps_between_looks() {
+    let xen = SimulatedXen::new(Release::V4_13);
+    let client = connect(&xen);
+    let one = load(&xen, "one");
+    xen.set_pace(Pace::Time(Duration::from_millis(100)));
+    let start = Instant::now();
+    client.apply(&one, Flags::empty()).unwrap();
+    assert!(start.elapsed() < Duration::from_millis(100) + SLACK);
+    // Pauses double up to 10 ms; a busy loop would make thousands.
+    assert!(xen.calls().of(Call::Get) < 40, "{:?}", xen.calls());
+}

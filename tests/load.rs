@@ -1,0 +1,194 @@
+//! From a file into effect, and what is checked on the way: on the simulated Xen of every release.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use xen_livepatch::sim::{Call, Defect, Function, Pace, PayloadBuilder, PayloadVersion, Release, SimulatedXen};
+use xen_livepatch::{
+    ActionOptions, BuildId, Cleanup, Errno, ErrorKind, Finding, Flags, LivepatchClient, Payload, PayloadName, State,
+    UploadOptions,
+};
+
+struct Host {
+    xen: SimulatedXen,
+    client: LivepatchClient,
+    release: Release,
+}
+
+impl Host {
+    fn new(release: Release) -> Self {
+        let xen = SimulatedXen::new(release);
+        let quick = ActionOptions::new().deadline(Duration::from_millis(50));
+        let builder = LivepatchClient::builder().action_defaults(quick).settle_time(Duration::ZERO);
+        Self { client: builder.connect(xen.clone()).unwrap(), xen, release }
+    }
+
+    fn payload_for(&self, id: &str, xen: &BuildId) -> PayloadBuilder {
+        let version = if self.release < Release::V4_14 { PayloadVersion::V1 } else { PayloadVersion::V2 };
+        let function = Function::returning("xen_extra_version", format!("-{id}"));
+        PayloadBuilder::named(id, xen).payload_version(version).function(function)
+    }
+
+    fn payload(&self, id: &str) -> PayloadBuilder {
+        self.payload_for(id, &self.xen.build_id().unwrap())
+    }
+}
+
+/// A file that is gone at the end.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(name: &str, contents: &[u8]) -> Self {
+        let folder = std::env::temp_dir().join(format!("xen-livepatch-{}-{name}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let file = folder.join(name);
+        fs::write(&file, contents).unwrap();
+        Self(file)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(self.0.parent().unwrap()));
+    }
+}
+
+fn name(text: &str) -> PayloadName {
+    PayloadName::new(text).unwrap()
+}
+
+#[test]
+fn a_file_goes_into_effect_under_its_own_name() {
+    for release in Release::ALL {
+        let host = Host::new(release);
+        let file = Temporary::new(&format!("fix.{}.livepatch", release.minor()), &host.payload("fix").build());
+        let loaded = host.client.load(&file.0, Flags::empty()).unwrap();
+        assert_eq!(loaded, name(&format!("fix.{}", release.minor())));
+        assert_eq!(host.xen.applied(), [loaded]);
+    }
+}
+
+#[test]
+fn a_name_that_is_none_is_refused_before_anything_is_uploaded() {
+    let host = Host::new(Release::V4_20);
+    let hidden = Temporary::new(".livepatch", &host.payload("fix").build());
+    let long = Temporary::new(&format!("{}.livepatch", "n".repeat(128)), &host.payload("fix").build());
+    for file in [&hidden, &long] {
+        let error = host.client.load(&file.0, Flags::empty()).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::InvalidName { .. }), "{error:?}");
+    }
+    assert_eq!(host.xen.calls().of(Call::Upload), 0);
+}
+
+#[test]
+fn what_could_not_be_applied_is_unloaded_again() {
+    let host = Host::new(Release::V4_20);
+    let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
+    host.xen.on(Call::Apply).time_out();
+    let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::QuiesceTimeout);
+    assert!(matches!(error.cleanup(), Some(Cleanup::Unloaded)), "{error:?}");
+    assert!(error.to_string().ends_with("; it was unloaded again"), "{error}");
+    assert!(host.xen.loaded().is_empty());
+}
+
+#[test]
+fn what_may_still_happen_is_left() {
+    let host = Host::new(Release::V4_20);
+    let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
+    host.xen.on(Call::Apply).take(Pace::Held);
+    let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::Unfinished);
+    assert!(matches!(error.cleanup(), Some(Cleanup::Left)), "{error:?}");
+    assert_eq!(host.xen.loaded(), [name("fix")]);
+    host.xen.finish_action();
+    assert_eq!(host.client.status(&name("fix")).unwrap().state, State::Applied);
+}
+
+#[test]
+fn a_failed_unload_is_told_too() {
+    let host = Host::new(Release::V4_20);
+    let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
+    host.xen.on(Call::Apply).time_out();
+    host.xen.on(Call::Unload).always().fail(Errno::EPERM);
+    let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::QuiesceTimeout, "the first failure is the error");
+    let Some(Cleanup::Failed(cleanup)) = error.cleanup() else { panic!("{error:?}") };
+    assert_eq!(cleanup.kind(), &ErrorKind::NotPermitted);
+    assert_eq!(host.xen.loaded(), [name("fix")]);
+}
+
+#[test]
+fn what_was_loaded_before_stays() {
+    let host = Host::new(Release::V4_20);
+    host.client.upload(&name("fix"), &host.payload("fix").build()).unwrap();
+    let payload = Payload::parse(&host.payload("other").build()).unwrap();
+    let error = host.client.load_as(&name("fix"), &payload, Flags::empty()).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::AlreadyLoaded { .. }), "{error:?}");
+    assert!(error.cleanup().is_none());
+    assert_eq!(host.xen.loaded(), [name("fix")]);
+}
+
+#[test]
+fn a_payload_for_another_xen_never_arrives_on_any_release() {
+    for release in Release::ALL {
+        let host = Host::new(release);
+        let elsewhere = BuildId::new([0x5a; 20]);
+        let payload = host.payload_for("foreign", &elsewhere).build();
+        let error = host.client.upload(&name("foreign"), &payload).unwrap_err();
+        let (expected, found) = (Some(elsewhere), host.xen.build_id());
+        assert_eq!(error.kind(), &ErrorKind::BuiltForAnotherXen { expected, found }, "{release:?}");
+        assert_eq!(host.xen.calls().of(Call::Upload), 0);
+
+        // Xen itself compares from 4.14 on.
+        let unchecked = UploadOptions::new().unchecked();
+        let result = host.client.upload_with(&name("foreign"), &payload, unchecked);
+        assert_eq!(result.is_ok(), release < Release::V4_14, "{release:?}");
+        assert_eq!(host.xen.calls().of(Call::Upload), 1);
+    }
+}
+
+#[test]
+fn a_payload_of_the_other_version_never_arrives() {
+    for release in Release::ALL {
+        let host = Host::new(release);
+        let other = if release < Release::V4_14 { PayloadVersion::V2 } else { PayloadVersion::V1 };
+        let error = host.client.upload(&name("x"), &host.payload("x").payload_version(other).build()).unwrap_err();
+        let ErrorKind::UnfitPayload { findings } = error.kind() else { panic!("{release:?}: {error:?}") };
+        let told = |finding: &Finding| matches!(finding, Finding::Version { .. } | Finding::FunctionsSize { .. });
+        assert!(findings.iter().any(told), "{release:?}: {error:?}");
+        assert_eq!(host.xen.calls().of(Call::Upload), 0);
+    }
+}
+
+#[test]
+fn all_findings_are_told_at_once() {
+    let host = Host::new(Release::V4_17);
+    let payload = host
+        .payload_for("bad", &BuildId::new([0x5a; 20]))
+        .modinfo(b"k=v\0")
+        .defect(".modinfo", Defect::Contents(vec![]))
+        .defect(".livepatch.funcs", Defect::NotAllocated);
+    let error = host.client.upload(&name("bad"), &payload.build()).unwrap_err();
+    let ErrorKind::UnfitPayload { findings } = error.kind() else { panic!("{error:?}") };
+    let has = |wanted: fn(&Finding) -> bool| assert!(findings.iter().any(wanted), "{findings:?}");
+    has(|finding| matches!(finding, Finding::BuiltForAnotherXen { .. }));
+    has(|finding| matches!(finding, Finding::EmptyMetadata));
+    has(|finding| matches!(finding, Finding::NotAllocated { section: ".livepatch.funcs" }));
+    let text = error.to_string();
+    assert!(text.starts_with("upload \"bad\": this Xen can't take the payload: ") && !text.contains('\n'), "{text}");
+}
+
+#[test]
+fn without_a_build_id_there_is_nothing_to_compare() {
+    let xen = SimulatedXen::builder(Release::V4_13).build_id(None).build();
+    let client = LivepatchClient::connect(xen.clone()).unwrap();
+    let payload = PayloadBuilder::named("x", &BuildId::new([1; 20]))
+        .payload_version(PayloadVersion::V1)
+        .function(Function::returning("xen_extra_version", "-x"));
+    client.upload(&name("x"), &payload.build()).unwrap();
+    let error = client.apply(&name("x"), Flags::empty()).unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::NoBuildId);
+}

@@ -1,0 +1,94 @@
+//! Payloads as `PayloadBuilder` makes them.
+
+use xen_livepatch::payload::{HookKind, PayloadVersion};
+use xen_livepatch::sim::{self, Defect, Function, Hook, HookCode, PayloadBuilder};
+use xen_livepatch::{BuildId, Finding, Payload, Severity, Target};
+
+fn xen() -> BuildId {
+    BuildId::new([0xab; 20])
+}
+
+fn hello() -> PayloadBuilder {
+    PayloadBuilder::named("hello", &xen()).function(Function::returning("xen_extra_version", "-hello"))
+}
+
+fn check(builder: &PayloadBuilder, release: (u16, u16)) -> Vec<Finding> {
+    Payload::parse(&builder.build()).unwrap().check_against(&Target::new(release).build_id(xen()))
+}
+
+#[test]
+fn what_was_put_in_is_read_again() {
+    let below = PayloadBuilder::named("below", &xen());
+    let builder = hello()
+        .depends_on(below.build_id())
+        .function(Function::nop("mmio_write", 7).expecting(b"\x55\x48\x89\xe5"))
+        .function(Function::returning("unused", "x").unnamed().at(0xffff_82d0_4020_0000).old_size(64))
+        .hook(Hook::Load, HookCode::returns(0))
+        .hook(Hook::Load, HookCode::returns(0))
+        .hook(Hook::PreApply, HookCode::returns(-1))
+        .metadata("author", Some("we"))
+        .writable_data([1, 2, 3])
+        .bss(1 << 20);
+    let payload = Payload::parse(&builder.build()).unwrap();
+    assert_eq!(payload.build_id(), Some(builder.build_id()));
+    assert_eq!((payload.depends(), payload.xen_depends()), (Some(below.build_id()), Some(&xen())));
+    let functions: Vec<_> =
+        payload.functions().iter().map(|f| (f.to_string(), f.old_size, f.is_nop(), f.expectation.is_some())).collect();
+    assert_eq!(
+        functions,
+        [
+            ("xen_extra_version".into(), 16, false, false),
+            ("mmio_write".into(), 16, true, true),
+            ("0xffff82d040200000".into(), 64, false, false)
+        ]
+    );
+    assert_eq!(&*payload.functions()[1].expectation.as_ref().unwrap().bytes, b"\x55\x48\x89\xe5");
+    let kinds: Vec<_> = payload.hooks().iter().map(|hook| hook.kind).collect();
+    assert_eq!(kinds, [HookKind::Load, HookKind::Load, HookKind::PreApply]);
+    assert_eq!(payload.metadata().get("author"), Some(&b"we"[..]));
+    assert_eq!(payload.writable_sections().len(), 3);
+    assert_eq!(check(&builder, (4, 17)), []);
+}
+
+#[test]
+fn good_ones_have_no_findings_in_their_releases() {
+    let version_1 = hello().payload_version(sim::PayloadVersion::V1);
+    assert_eq!(Payload::parse(&version_1.build()).unwrap().version(), Some(PayloadVersion::V1));
+    for minor in 7..=22 {
+        let fits = if minor < 14 { &version_1 } else { &hello() };
+        assert_eq!(check(fits, (4, minor)), [], "4.{minor}");
+        let other = if minor < 14 { &hello() } else { &version_1 };
+        assert!(matches!(&*check(other, (4, minor)), [Finding::Version { .. }]), "4.{minor}");
+    }
+    for builder in [
+        hello().read_only_funcs(),
+        hello().needs("printk").defines("hello_data"),
+        PayloadBuilder::named("hook", &xen()).hook(Hook::Unload, HookCode::returns(0)),
+        hello().padded_to(Payload::MAX_SIZE),
+    ] {
+        assert_eq!(check(&builder, (4, 17)), []);
+    }
+}
+
+#[test]
+fn each_dangerous_defect_is_found() {
+    let hooked = || hello().hook(Hook::Load, HookCode::returns(0)).metadata("a", None);
+    for (section, defect) in [
+        (".livepatch.funcs", Defect::NotAllocated),
+        (".livepatch.depends", Defect::NotAllocated),
+        (".note.gnu.build-id", Defect::NotAllocated),
+        (".livepatch.hooks.load", Defect::NotAllocated),
+        (".modinfo", Defect::NotAllocated),
+        (".text", Defect::Alignment(0)),
+        (".modinfo", Defect::Contents(Vec::new())),
+    ] {
+        let findings = check(&hooked().defect(section, defect.clone()), (4, 17));
+        assert!(findings.iter().any(Finding::hurts_xen), "{section} {defect:?}: {findings:?}");
+    }
+    let nameless = hello().function(Function::returning("x", "y").unnamed());
+    assert!(check(&nameless, (4, 17)).iter().any(Finding::hurts_xen));
+    let null = hello().payload_version(sim::PayloadVersion::V1).defect(".livepatch.funcs", Defect::NullSymbol);
+    assert!(check(&null, (4, 9)).iter().any(Finding::hurts_xen));
+    let other = PayloadBuilder::named("hello", &BuildId::new([1; 20])).function(Function::returning("f", "t"));
+    assert_eq!(check(&other, (4, 17))[0].severity(), Severity::Refused);
+}

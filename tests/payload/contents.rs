@@ -1,0 +1,271 @@
+//! One payload for each finding, which has it and no other: functions, hooks, metadata and relocations.
+
+use xen_livepatch::payload::{FunctionProblem as F, PayloadVersion, RelocationProblem as R, RelocationSectionProblem};
+use xen_livepatch::{Finding, Target};
+
+use crate::editor::{Editor, header, relocation, section, symbol};
+use crate::findings::{
+    FUNCS, NEVER, NEW, OLD, RELA_FUNCS, XENS_ADDRESS, check, extra, found_in, harmful, hooked, name, refused,
+};
+
+#[test]
+fn function_versions_are_checked() {
+    let for_old =
+        "xen_extra_version has payload version 1, this Xen takes 2: it is for Xen 4.7 to 4.13, build it for this one";
+    let finding = refused(&Editor::version_1(), &NEW, for_old);
+    assert!(matches!(
+        finding,
+        Finding::Version { expected: PayloadVersion::V2, found: PayloadVersion::V1, function }
+            if function.to_str() == Some("xen_extra_version")
+    ));
+    refused(
+        &extra(),
+        &OLD,
+        "xen_extra_version has payload version 2, this Xen takes 1: it is for Xen 4.14 and newer, build it for this one",
+    );
+    refused(
+        &Editor::function(32, &[3]),
+        &NEW,
+        ".livepatch.funcs has payload version 3, this Xen takes 2: build it for this Xen",
+    );
+    refused(
+        &hooked().patch(FUNCS, 104 + 32, &[9]),
+        &NEW,
+        "xen_compiler has payload version 9, this Xen takes 2: build it for this Xen",
+    );
+    refused(
+        &hooked().set(FUNCS, section::SIZE, 207),
+        &NEW,
+        ".livepatch.funcs has 207 bytes, which is no multiple of 104: build it with the tools of this release",
+    );
+    let tiny = check(&hooked().set(FUNCS, section::SIZE, 8), &NEW);
+    assert!(tiny.contains(&Finding::FunctionsSize { size: 8, entry_size: 104 }), "{tiny:?}");
+    let zeroed = check(&extra().set(FUNCS, section::TYPE, 8), &NEW);
+    assert!(matches!(&*zeroed, [Finding::Version { found: PayloadVersion::Unknown(0), .. }]), "{zeroed:?}");
+}
+
+/// Makes the one function a no-operation: its new address is left to nobody.
+fn nop(editor: Editor) -> Editor {
+    editor.entry(RELA_FUNCS, 1, relocation::OFFSET, 0x28)
+}
+
+#[test]
+fn functions_are_checked() {
+    let old = |offset, bytes: &[u8]| Editor::version_1().patch(FUNCS, offset, bytes);
+    let arm = |editor: Editor| editor.header(header::MACHINE, 183);
+    let v47 = Target::new((4, 7));
+    for (editor, target, problem, text) in [
+        (Editor::function(28, &[0]), &NEW, F::NoOldSize, "its old size is 0: it is the size of the function in Xen"),
+        (
+            Editor::function(28, &[4]),
+            &NEW,
+            F::OldSizeTooSmall { found: 4, needed: 5 },
+            "its old size 4 leaves no room for a jump, which takes 5 bytes: patch its callers instead",
+        ),
+        (
+            arm(Editor::function(28, &[3])),
+            &NEW,
+            F::OldSizeTooSmall { found: 3, needed: 4 },
+            "its old size 3 leaves no room for a jump, which takes 4 bytes: patch its callers instead",
+        ),
+        (
+            old(28, &[0]),
+            &v47,
+            F::OldSizeTooSmall { found: 0, needed: 5 },
+            "its old size 0 leaves no room for a jump, which takes 5 bytes: patch its callers instead",
+        ),
+        (
+            nop(old(0, &[])),
+            &v47,
+            F::NoNewCode,
+            "it has no new code, which Xen takes from 4.8 on: give it an empty function",
+        ),
+        (
+            old(24, &[0]),
+            &v47,
+            F::NoNewSize,
+            "its new size is 0, which Xen takes from 4.8 on: it is the size of the new function",
+        ),
+        (
+            nop(Editor::function(24, &[32, 0, 0, 0, 32])),
+            &NEW,
+            F::NopTooLong { found: 32 },
+            "32 bytes are to become no-operations, Xen takes 31: replace the function instead",
+        ),
+        (
+            nop(Editor::function(24, &[17])),
+            &NEW,
+            F::NopPastEnd { found: 17, old_size: 16 },
+            "17 bytes are to become no-operations, but its old size is 16",
+        ),
+        (
+            arm(nop(Editor::function(24, &[6]))),
+            &NEW,
+            F::NopPartial { found: 6 },
+            "6 bytes are to become no-operations, which is no multiple of 4, the size of an instruction",
+        ),
+        (
+            Editor::function(72, &[0x81]),
+            &NEW,
+            F::ExpectationReserved { found: 2 },
+            "its expectation has reserved bits set (0x2): Xen refuses to apply it",
+        ),
+        (
+            Editor::function(72, &[1 | 17 << 1]),
+            &NEW,
+            F::ExpectationPastEnd { found: 17, old_size: 16 },
+            "it expects 17 bytes, but its old size is 16: Xen refuses to apply it",
+        ),
+    ] {
+        let finding = refused(&editor, target, &format!("function 0 (xen_extra_version): {text}"));
+        assert!(
+            matches!(finding, Finding::Function { index: 0, problem: found, .. } if found == problem),
+            "{finding:?}"
+        );
+    }
+    let nowhere = Editor::function(16, &0x7fff_ffff_ffff_u64.to_le_bytes());
+    let text = "function 0 (xen_extra_version): its address 0x7fffffffffff is none in Xen";
+    let remedy = "leave it out, so that Xen looks for the name";
+    let crash = "on which some point releases of this Xen crash";
+    harmful(&nowhere, &NEW, &format!("{text}, {crash}: {remedy}"));
+    harmful(&nowhere, &Target::new((4, 14)), &format!("{text}, {crash}: {remedy}"));
+    refused(&nowhere, &Target::new((4, 14)).point(4), &format!("{text}: {remedy}"));
+    let nowhere = Editor::version_1().patch(FUNCS, 16, &[1]);
+    assert_eq!(found_in(&nowhere, 7..=13), [8, 9, 10, 11, 12, 13]);
+    assert_eq!(check(&Editor::function(16, &XENS_ADDRESS), &NEW), []);
+
+    let text = "function 0 ((no name)): its name is where the payload has nothing, and Xen reads wherever that leads: link \
+                it again";
+    harmful(&extra().entry(RELA_FUNCS, 0, (16, 8), 1 << 40), &NEW, text);
+    harmful(&Editor::version_1().clear_flag(".livepatch.strings", 2), &OLD, text);
+    harmful(&extra().entry(RELA_FUNCS, 1, relocation::OFFSET, 4), &NEW, text);
+
+    let nameless = |editor: Editor| editor.entry(RELA_FUNCS, 0, relocation::OFFSET, 0x28);
+    let text =
+        "function 0 ((no name)): it has neither a name nor an address, and Xen crashes looking for it: give it one";
+    harmful(&nameless(extra()), &NEW, text);
+    harmful(&nameless(Editor::version_1()), &OLD, text);
+    harmful(&extra().entry(RELA_FUNCS, 0, (8, 4), 0), &NEW, text);
+}
+
+#[test]
+fn hooks_are_checked() {
+    let size = |section, size| hooked().set(section, section::SIZE, size);
+    refused(
+        &size(".livepatch.hooks.load", 9),
+        &NEW,
+        ".livepatch.hooks.load has 9 bytes, it takes a multiple of 8: one pointer of 8 bytes for each hook",
+    );
+    refused(
+        &size(".livepatch.hooks.preapply", 16),
+        &NEW,
+        ".livepatch.hooks.preapply has 16 bytes, it takes just 8: one pointer of 8 bytes for each hook",
+    );
+    assert_eq!(check(&size(".livepatch.hooks.load", 16), &NEW), []);
+    // Before 4.8 there are none, before 4.14 only two.
+    let one_function = (2..4).fold(hooked(), |editor, index| editor.entry(RELA_FUNCS, index, relocation::OFFSET, 0x28));
+    let one_function = one_function.patch(FUNCS, 32, &[1]).set(FUNCS, section::SIZE, 64);
+    let old = |section, size| one_function.clone().set(section, section::SIZE, size);
+    assert_eq!(found_in(&old(".livepatch.hooks.load", 9), 7..=9), [8, 9]);
+    assert_eq!(found_in(&old(".livepatch.hooks.preapply", 9), 7..=13), NEVER);
+}
+
+#[test]
+fn metadata_are_checked() {
+    harmful(
+        &extra().empty(".modinfo"),
+        &NEW,
+        ".modinfo is empty, and Xen then reads far outside of it: leave it out, or put a text there",
+    );
+    refused(
+        &extra().set(".modinfo", section::SIZE, 5),
+        &NEW,
+        ".modinfo does not end with a NUL byte: each entry has to",
+    );
+}
+
+#[test]
+fn relocations_are_checked() {
+    let first = |field, value| hooked().entry(".rela.text", 0, field, value);
+    let null = "is against symbol 0: build it again, what it needs was discarded";
+    let finding = refused(&first(relocation::SYMBOL, 0), &NEW, &format!(".rela.text: relocation 0 {null}"));
+    assert_eq!(name(&finding).unwrap().as_bytes(), b".rela.text");
+    refused(
+        &first(relocation::SYMBOL, 0).entry(".rela.text", 3, relocation::SYMBOL, 0),
+        &NEW,
+        &format!(".rela.text: relocation 0 (and 1 more like it) {null}"),
+    );
+    refused(
+        &first(relocation::SYMBOL, 5000),
+        &NEW,
+        ".rela.text: relocation 0 is against a symbol that does not exist: the file is damaged, get it again",
+    );
+    let outside = ".rela.text: relocation 0 is for a place outside its section: the file is damaged, get it again";
+    let end = u64::try_from(hooked().field(".text", section::SIZE)).unwrap();
+    assert_eq!(check(&first(relocation::OFFSET, end - 4), &NEW), []);
+    for offset in [end - 3, end, u64::MAX] {
+        refused(&first(relocation::OFFSET, offset), &NEW, outside);
+    }
+    let stack = u64::try_from(hooked().index(".note.GNU-stack")).unwrap();
+    let symbol = hooked().get(hooked().field(".rela.text", section::OFFSET), relocation::SYMBOL);
+    let elsewhere = hooked().entry(".symtab", symbol, symbol::SECTION, stack);
+    refused(
+        &elsewhere,
+        &NEW,
+        ".rela.text: relocation 0 is against a symbol in a section that is not loaded: make that section allocatable",
+    );
+    assert_eq!(found_in(&elsewhere, 14..=22), [17, 18, 19, 20, 21, 22]);
+
+    harmful(
+        &hooked().set(".rela.text", section::INFO, 0),
+        &NEW,
+        ".rela.text is for section 0, on which Xen crashes: link it again, as a relocatable file (ld -r)",
+    );
+    for (field, value, problem, text) in [
+        (
+            section::LINK,
+            1,
+            RelocationSectionProblem::SymbolTable { found: 1 },
+            "belongs to section 1, which is not the symbol table: link it again",
+        ),
+        (
+            section::ENTRY_SIZE,
+            16,
+            RelocationSectionProblem::EntrySize { found: 16 },
+            "has entries of 16 bytes instead of 24: link it again",
+        ),
+        (
+            section::TYPE,
+            9,
+            RelocationSectionProblem::WithoutAddends,
+            "has relocations without addends (SHT_REL), which Xen does not do: build it with SHT_RELA",
+        ),
+    ] {
+        let finding = refused(&hooked().set(".rela.text", field, value), &NEW, &format!(".rela.text {text}"));
+        assert!(matches!(finding, Finding::RelocationSection { problem: found, .. } if found == problem));
+    }
+}
+
+/// The first point releases of 4.7 to 4.9 follow the number of a symbol wherever it leads.
+#[test]
+fn symbol_numbers_crash_old_releases() {
+    let relocation = |symbol| Editor::version_1().entry(".rela.text", 0, relocation::SYMBOL, symbol);
+    let symbols = u64::try_from(Editor::version_1().field(".symtab", section::SIZE) / 24).unwrap();
+    for (minor, mended) in [(7, 4), (8, 2), (9, 1)] {
+        for (symbol, crashes) in [(0, true), (symbols, true), (symbols + 1, false)] {
+            let harm = |target| check(&relocation(symbol), &target).iter().map(Finding::hurts_xen).collect::<Vec<_>>();
+            let release = Target::new((4, minor));
+            assert_eq!(harm(release.clone()), [crashes], "4.{minor}, symbol {symbol}");
+            assert_eq!(harm(release.clone().point(mended - 1)), [crashes]);
+            assert_eq!(harm(release.point(mended)), [false]);
+        }
+    }
+    let findings = check(&relocation(0), &Target::new((4, 10)));
+    assert!(matches!(&*findings, [Finding::Relocations { problem: R::NullSymbol { crashes_xen: false }, .. }]));
+    harmful(
+        &relocation(0),
+        &Target::new((4, 8)),
+        ".rela.text: relocation 0 is against symbol 0, on which some point releases of this Xen crash: build it again, what \
+         it needs was discarded",
+    );
+}

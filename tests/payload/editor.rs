@@ -1,0 +1,143 @@
+//! Payloads with one thing changed, by place in the file: shares nothing with what reads them.
+
+use xen_livepatch::BuildId;
+
+/// The Xen that the payloads in `tests/payloads` were made for.
+pub(crate) const XEN: &str = "101112131415161718191a1b1c1d1e1f20212223";
+
+pub(crate) const EXTRA_VERSION: &[u8] = include_bytes!("../payloads/extra-version.livepatch");
+pub(crate) const HOOKED: &[u8] = include_bytes!("../payloads/hooked.livepatch");
+pub(crate) const STACKED: &[u8] = include_bytes!("../payloads/stacked.livepatch");
+
+pub(crate) fn xen() -> BuildId {
+    XEN.parse().unwrap()
+}
+
+/// A field of the ELF header or of a table's entry: where it is, and its size.
+pub(crate) type Field = (usize, usize);
+
+pub(crate) mod header {
+    use super::Field;
+    pub(crate) const MACHINE: Field = (18, 2);
+    pub(crate) const TABLE: Field = (40, 8);
+    pub(crate) const COUNT: Field = (60, 2);
+    pub(crate) const NAMES: Field = (62, 2);
+}
+
+pub(crate) mod section {
+    use super::Field;
+    pub(crate) const NAME: Field = (0, 4);
+    pub(crate) const TYPE: Field = (4, 4);
+    pub(crate) const FLAGS: Field = (8, 8);
+    pub(crate) const ADDRESS: Field = (16, 8);
+    pub(crate) const OFFSET: Field = (24, 8);
+    pub(crate) const SIZE: Field = (32, 8);
+    pub(crate) const LINK: Field = (40, 4);
+    pub(crate) const INFO: Field = (44, 4);
+    pub(crate) const ALIGNMENT: Field = (48, 8);
+    pub(crate) const ENTRY_SIZE: Field = (56, 8);
+}
+
+pub(crate) mod symbol {
+    use super::Field;
+    pub(crate) const NAME: Field = (0, 4);
+    pub(crate) const SECTION: Field = (6, 2);
+}
+
+pub(crate) mod relocation {
+    use super::Field;
+    pub(crate) const OFFSET: Field = (0, 8);
+    pub(crate) const SYMBOL: Field = (12, 4);
+}
+
+#[derive(Clone)]
+pub(crate) struct Editor {
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Editor {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.to_vec() }
+    }
+
+    /// `extra-version` as it would be for Xen 4.13 and older.
+    pub(crate) fn version_1() -> Self {
+        Self::new(EXTRA_VERSION).patch(".livepatch.funcs", 32, &[1]).set(".livepatch.funcs", section::SIZE, 64)
+    }
+
+    /// `extra-version` with these bytes at an offset of its function.
+    pub(crate) fn function(offset: usize, bytes: &[u8]) -> Self {
+        Self::new(EXTRA_VERSION).patch(".livepatch.funcs", offset, bytes)
+    }
+
+    pub(crate) fn get(&self, base: usize, (offset, size): Field) -> usize {
+        let bytes = &self.bytes[base + offset..base + offset + size];
+        bytes.iter().rev().fold(0, |sum, byte| sum << 8 | usize::from(*byte))
+    }
+
+    pub(crate) fn put(mut self, base: usize, (offset, size): Field, value: u64) -> Self {
+        self.bytes[base + offset..base + offset + size].copy_from_slice(&value.to_le_bytes()[..size]);
+        self
+    }
+
+    pub(crate) fn header(self, field: Field, value: u64) -> Self {
+        self.put(0, field, value)
+    }
+
+    fn section_header(&self, index: usize) -> usize {
+        self.get(0, header::TABLE) + 64 * index
+    }
+
+    pub(crate) fn name_of(&self, index: usize) -> &[u8] {
+        let names = self.get(self.section_header(self.get(0, header::NAMES)), section::OFFSET);
+        let start = names + self.get(self.section_header(index), section::NAME);
+        let len = self.bytes[start..].iter().position(|byte| *byte == 0).unwrap();
+        &self.bytes[start..start + len]
+    }
+
+    pub(crate) fn index(&self, name: &str) -> usize {
+        let count = self.get(0, header::COUNT);
+        (1..count).find(|index| self.name_of(*index) == name.as_bytes()).unwrap_or_else(|| panic!("no {name}"))
+    }
+
+    pub(crate) fn field(&self, name: &str, field: Field) -> usize {
+        self.get(self.section_header(self.index(name)), field)
+    }
+
+    /// Changes a field of a section's header.
+    pub(crate) fn set(self, name: &str, field: Field, value: u64) -> Self {
+        let base = self.section_header(self.index(name));
+        self.put(base, field, value)
+    }
+
+    /// Changes the contents of a section.
+    pub(crate) fn patch(mut self, name: &str, offset: usize, bytes: &[u8]) -> Self {
+        let start = self.field(name, section::OFFSET) + offset;
+        self.bytes[start..start + bytes.len()].copy_from_slice(bytes);
+        self
+    }
+
+    /// Changes a field of an entry of a table of 24-byte entries: symbols or relocations.
+    pub(crate) fn entry(self, table: &str, index: usize, field: Field, value: u64) -> Self {
+        let base = self.field(table, section::OFFSET) + 24 * index;
+        self.put(base, field, value)
+    }
+
+    /// Takes a section away from Xen's eyes by changing its last letter.
+    pub(crate) fn hide(mut self, name: &str) -> Self {
+        let names = self.get(self.section_header(self.get(0, header::NAMES)), section::OFFSET);
+        let last = names + self.field(name, section::NAME) + name.len() - 1;
+        self.bytes[last] = b'~';
+        self
+    }
+
+    pub(crate) fn clear_flag(self, name: &str, flag: u64) -> Self {
+        let flags = u64::try_from(self.field(name, section::FLAGS)).unwrap();
+        self.set(name, section::FLAGS, flags & !flag)
+    }
+
+    /// Empties a section, and with it its relocations.
+    pub(crate) fn empty(self, name: &str) -> Self {
+        self.set(name, section::SIZE, 0)
+    }
+}

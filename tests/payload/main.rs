@@ -1,0 +1,14 @@
+//! Payloads read and checked without Xen.
+
+#[cfg(test)]
+mod built;
+#[cfg(test)]
+mod contents;
+#[cfg(test)]
+mod editor;
+#[cfg(test)]
+mod findings;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod reading;

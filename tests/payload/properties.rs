@@ -1,0 +1,104 @@
+//! Whatever is in a file, it is read and checked without a panic and in time.
+
+use std::time::{Duration, Instant};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use xen_livepatch::{Payload, Target};
+
+use crate::editor::{EXTRA_VERSION, Editor, HOOKED, STACKED, header, xen};
+
+/// Does all that can be done with a file.
+fn exercise(bytes: &[u8]) {
+    let start = Instant::now();
+    let Ok(payload) = Payload::parse(bytes) else { return };
+    assert_eq!(payload.bytes(), bytes);
+    for release in [(4, 7), (4, 8), (4, 10), (4, 13), (4, 14), (4, 17), (4, 22)] {
+        let findings = payload.check_against(&Target::new(release).build_id(xen()));
+        for finding in &findings {
+            let text = finding.to_string();
+            assert!(!text.chars().any(char::is_control) && text.len() < 2000, "{text:?}");
+        }
+        let _ = payload.reapply(release);
+    }
+    let text = payload.to_string();
+    assert!(text.lines().count() < 40 && !text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+    assert!(!serde_json::to_string(&payload).unwrap().is_empty());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+fn good() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        Just(HOOKED.to_vec()),
+        Just(EXTRA_VERSION.to_vec()),
+        Just(STACKED.to_vec()),
+        Just(Editor::version_1().bytes)
+    ]
+}
+
+/// Numbers on which arithmetic goes wrong, and others.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        Just(0),
+        Just(1),
+        Just(u64::MAX),
+        Just(u64::MAX - 7),
+        Just(1 << 63),
+        Just(u64::from(u32::MAX)),
+        0..5000_u64,
+        any::<u64>()
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes(bytes in vec(any::<u8>(), 0..2000)) {
+        exercise(&bytes);
+    }
+
+    #[test]
+    fn any_bytes_behind_a_header(bytes in vec(any::<u8>(), 0..4000)) {
+        let file = [&HOOKED[..40], &64_u64.to_le_bytes(), &HOOKED[48..64], &bytes].concat();
+        exercise(&file);
+    }
+
+    #[test]
+    fn bytes_flipped(file in good(), flips in vec((any::<prop::sample::Index>(), any::<u8>()), 1..20)) {
+        let mut file = file;
+        for (at, byte) in flips {
+            let at = at.index(file.len());
+            file[at] ^= byte;
+        }
+        exercise(&file);
+    }
+
+    #[test]
+    fn cut_off(file in good(), at in any::<prop::sample::Index>()) {
+        exercise(&file[..at.index(file.len())]);
+    }
+
+    #[test]
+    fn bytes_put_in(file in good(), at in any::<prop::sample::Index>(), more in vec(any::<u8>(), 1..100)) {
+        let mut file = file;
+        let at = at.index(file.len());
+        file.splice(at..at, more);
+        exercise(&file);
+    }
+
+    /// The fields that say how large everything is.
+    #[test]
+    fn section_headers_that_lie(
+        file in good(),
+        lies in vec((any::<prop::sample::Index>(), 0..10_usize, number()), 1..8),
+    ) {
+        let mut file = Editor { bytes: file };
+        let fields = [(0, 4), (4, 4), (8, 8), (16, 8), (24, 8), (32, 8), (40, 4), (44, 4), (48, 8), (56, 8)];
+        let (table, count) = (file.get(0, header::TABLE), file.get(0, header::COUNT));
+        for (section, field, value) in lies {
+            file = file.put(table + 64 * section.index(count), fields[field], value);
+        }
+        exercise(&file.bytes);
+    }
+}

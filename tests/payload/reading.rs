@@ -1,0 +1,293 @@
+//! What a payload says of itself.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use xen_livepatch::payload::{Address, Architecture, HookKind, PayloadVersion, Reapply};
+use xen_livepatch::{ErrorKind, Payload, Target};
+
+use crate::editor::{EXTRA_VERSION, Editor, HOOKED, STACKED, header, section, xen};
+
+fn parse(editor: &Editor) -> Payload {
+    Payload::parse(&editor.bytes).unwrap()
+}
+
+#[test]
+fn what_gcc_and_ld_made_is_read() {
+    use HookKind::{Load, PostApply, PostRevert, PreApply, PreRevert, Unload};
+
+    let payload = Payload::parse(HOOKED).unwrap();
+    assert_eq!(payload.bytes(), HOOKED);
+    assert_eq!(payload.architecture(), Architecture::X86_64);
+    assert_eq!(payload.build_id().unwrap().as_bytes().len(), 20);
+    assert_eq!((payload.depends(), payload.xen_depends()), (Some(&xen()), Some(&xen())));
+    assert_eq!(payload.version(), Some(PayloadVersion::V2));
+    let functions: Vec<_> = payload
+        .functions()
+        .iter()
+        .map(|f| (f.name.as_ref().unwrap().to_str().unwrap(), f.old_size, f.new_size, f.is_nop()))
+        .collect();
+    assert_eq!(functions, [("xen_changeset", 16, 12, false), ("xen_compiler", 16, 12, false)]);
+    let first = &payload.functions()[0];
+    assert_eq!((&first.old_address, &first.expectation), (&None, &None));
+    assert_eq!(first.new_address.as_ref().unwrap().to_string(), ".text");
+    let kinds: Vec<_> = payload.hooks().iter().map(|hook| hook.kind).collect();
+    assert_eq!(kinds, [Load, Unload, PreApply, PostApply, PreRevert, PostRevert]);
+    assert!(payload.hooks().iter().all(|hook| matches!(hook.address, Some(Address::Symbol { .. }))));
+    assert_eq!(payload.metadata().as_bytes(), b"name=hooked\0");
+    let writable: Vec<_> = payload.writable_sections().iter().map(ToString::to_string).collect();
+    assert_eq!(writable, [".data", ".livepatch.funcs", ".bss"]);
+}
+
+#[test]
+fn one_goes_on_top_of_the_other() {
+    let (below, above) = (Payload::parse(EXTRA_VERSION).unwrap(), Payload::parse(STACKED).unwrap());
+    assert_eq!(above.depends(), below.build_id());
+    assert_eq!((below.depends(), above.xen_depends()), (Some(&xen()), Some(&xen())));
+}
+
+#[test]
+fn expectations_and_addresses_are_read() {
+    let mut expectation = vec![0b1000_1001];
+    expectation.extend([0xf3, 0x0f, 0x1e, 0xfa]);
+    let editor = Editor::function(72, &expectation)
+        .patch(".livepatch.funcs", 16, &0xffff_82d0_4023_0f90_u64.to_le_bytes())
+        .entry(".rela.livepatch.funcs", 0, (0, 8), 0x28)
+        .entry(".rela.livepatch.funcs", 1, (0, 8), 0x30);
+    let payload = parse(&editor);
+    let function = &payload.functions()[0];
+    assert_eq!(function.name, None);
+    assert_eq!(function.old_address, Some(Address::Number(0xffff_82d0_4023_0f90)));
+    assert_eq!(function.to_string(), "0xffff82d040230f90");
+    assert!(function.is_nop());
+    let expectation = function.expectation.as_ref().unwrap();
+    assert_eq!((&*expectation.bytes, expectation.reserved), (&[0xf3, 0x0f, 0x1e, 0xfa][..], 0b10));
+    let unknown = parse(&Editor::function(32, &[3]));
+    assert_eq!((unknown.version(), unknown.functions()), (Some(PayloadVersion::Unknown(3)), &[][..]));
+    let hooks_alone = parse(&Editor::new(HOOKED).hide(".livepatch.funcs"));
+    assert_eq!((hooks_alone.version(), hooks_alone.functions().len()), (None, 0));
+}
+
+#[test]
+fn writable_sections_decide_on_applying_again() {
+    use Reapply::{Allowed, NeedsReupload, Unguarded};
+    let only_funcs = Payload::parse(EXTRA_VERSION).unwrap();
+    let data = Payload::parse(HOOKED).unwrap();
+    let read_only = parse(&Editor::new(EXTRA_VERSION).clear_flag(".livepatch.funcs", 1));
+    let other = parse(&Editor::new(EXTRA_VERSION).hide(".livepatch.funcs"));
+    for (release, expected) in [
+        ((4, 7), [Allowed, Unguarded, Allowed, Unguarded]),
+        ((4, 8), [Allowed, NeedsReupload, NeedsReupload, NeedsReupload]),
+        ((4, 9), [Allowed, NeedsReupload, NeedsReupload, NeedsReupload]),
+        ((4, 10), [Allowed, NeedsReupload, Allowed, NeedsReupload]),
+        ((4, 22), [Allowed, NeedsReupload, Allowed, NeedsReupload]),
+    ] {
+        let found = [&only_funcs, &data, &read_only, &other].map(|payload| payload.reapply(release));
+        assert_eq!(found, expected, "{release:?}");
+    }
+    assert!(only_funcs.is_replaceable() && !data.is_replaceable());
+}
+
+#[test]
+fn releases_follow_from_the_function_version() {
+    let since = |first, last| (first..=last).map(|minor| (4, minor)).collect::<Vec<_>>();
+    let read = |bytes| Payload::parse(bytes).unwrap();
+    for bytes in [EXTRA_VERSION, HOOKED, STACKED] {
+        assert_eq!(read(bytes).releases(), since(14, 22));
+    }
+    assert_eq!(parse(&Editor::version_1()).releases(), since(7, 13));
+    assert_eq!(parse(&Editor::version_1().hide(".livepatch.xen_depends")).releases(), since(7, 13));
+    assert_eq!(parse(&Editor::version_1().header(header::MACHINE, 183)).releases(), since(8, 13));
+    assert_eq!(parse(&Editor::new(HOOKED).hide(".livepatch.funcs")).releases(), since(14, 22));
+    assert_eq!(parse(&Editor::new(HOOKED).hide(".livepatch.depends")).releases(), []);
+    // What is newer than the newest release that is known is taken to be like it.
+    assert_eq!(read(HOOKED).check_against(&Target::new((5, 0)).build_id(xen())), []);
+}
+
+#[test]
+fn what_is_no_elf_file_is_an_error_and_says_so() {
+    let reason = |bytes: &[u8]| match Payload::parse(bytes).unwrap_err().kind() {
+        ErrorKind::InvalidPayload { reason, .. } => *reason,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(reason(&HOOKED[..63]), "it is too short for an ELF file");
+    assert_eq!(reason(&[0; 64]), "it is no ELF file");
+    assert_eq!(reason(&Editor::new(HOOKED).header((4, 1), 1).bytes), "it is no 64-bit ELF file");
+    assert_eq!(reason(&Editor::new(HOOKED).header((5, 1), 2).bytes), "it is no little-endian ELF file");
+    assert_eq!(Payload::parse(&[]).unwrap_err().kind(), &ErrorKind::EmptyPayload);
+    assert!(Payload::parse(&HOOKED[..64]).is_ok());
+}
+
+/// A directory of the test's own, removed when it ends.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("xen-livepatch-{name}-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, bytes: &[u8]) -> PathBuf {
+        let path = self.0.join("payload");
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn files_are_read_and_what_is_none_is_refused() {
+    let scratch = Scratch::new("files");
+    assert_eq!(Payload::read(scratch.file(HOOKED)).unwrap().bytes(), HOOKED);
+
+    assert_eq!(Payload::read(scratch.file(b"")).unwrap_err().kind(), &ErrorKind::EmptyPayload);
+    let mut large = HOOKED.to_vec();
+    large.resize(Payload::MAX_SIZE, 0);
+    assert_eq!(Payload::read(scratch.file(&large)).unwrap().bytes().len(), Payload::MAX_SIZE);
+    File::create(scratch.file(b"")).unwrap().set_len(1 << 40).unwrap();
+    let huge = Payload::read(scratch.0.join("payload")).unwrap_err();
+    assert_eq!(huge.kind(), &ErrorKind::PayloadTooLarge { size: 1 << 40 });
+
+    let refused = |path: PathBuf| match Payload::read(path).unwrap_err().kind() {
+        ErrorKind::File { reason, .. } => reason.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(scratch.file(b"#!/bin/sh\n")), "it is too short for an ELF file");
+    assert_eq!(refused(scratch.0.clone()), "it is no regular file");
+    assert_eq!(refused("/dev/zero".into()), "it is no regular file");
+    assert_eq!(refused(scratch.0.join("none")), "No such file or directory (os error 2)");
+
+    let pipe = scratch.0.join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert_eq!(refused(pipe), "it is no regular file");
+}
+
+#[test]
+fn a_payload_fits_on_a_screen() {
+    let payload = Payload::parse(HOOKED).unwrap();
+    let id = payload.build_id().unwrap();
+    let expected = format!(
+        "payload for x86-64, {} bytes
+  build-id   {id}
+  goes on    101112131415161718191a1b1c1d1e1f20212223
+  built for  101112131415161718191a1b1c1d1e1f20212223
+  releases   4.14 to 4.22
+  metadata   name=hooked
+  functions  xen_changeset: 16 bytes, replaced by 12 at .text
+             xen_compiler: 16 bytes, replaced by 12 at .text+0x10
+  hooks      load, unload, preapply, postapply, prerevert, postrevert
+  reapply    no, these are writable: .data, .livepatch.funcs, .bss
+  replace    no, it has hooks that may veto",
+        HOOKED.len()
+    );
+    assert_eq!(payload.to_string(), expected);
+}
+
+#[test]
+fn nothing_in_a_payload_reaches_the_terminal() {
+    let nothing = Editor::new(HOOKED)
+        .patch(".modinfo", 0, b"\x1b[2J\n\xff")
+        .patch(".livepatch.strings", 0, b"\x1b[31m")
+        .patch(".shstrtab", 1, b"\x1b[0m\x07");
+    let payload = parse(&nothing);
+    let texts = [payload.to_string(), format!("{payload:?}"), serde_json::to_string(&payload).unwrap()];
+    for text in texts {
+        assert!(text.contains("[31mhangeset") && !text.contains(['\x1b', '\x07', '\u{fffd}']), "{text}");
+    }
+    // However many and however long they are.
+    let mut many = Editor::new(HOOKED);
+    let start = many.bytes.len();
+    many.bytes.extend([b"k".repeat(5000), b"\0k=v".repeat(5000), vec![0]].concat());
+    let len = u64::try_from(many.bytes.len() - start).unwrap();
+    let many = many.set(".modinfo", section::OFFSET, u64::try_from(start).unwrap()).set(".modinfo", section::SIZE, len);
+    let text = parse(&many).to_string();
+    assert!(text.contains("and 4993 more") && text.lines().count() < 24, "{text}");
+    assert!(text.lines().all(|line| line.chars().count() < 120), "{text}");
+}
+
+#[test]
+fn programs_read_the_same_as_people() {
+    let payload = Payload::parse(EXTRA_VERSION).unwrap();
+    let expected = serde_json::json!({
+        "size": EXTRA_VERSION.len(),
+        "architecture": "x86-64",
+        "build_id": payload.build_id().unwrap().to_string(),
+        "depends": "101112131415161718191a1b1c1d1e1f20212223",
+        "xen_depends": "101112131415161718191a1b1c1d1e1f20212223",
+        "version": 2,
+        "releases": ["4.14", "4.15", "4.16", "4.17", "4.18", "4.19", "4.20", "4.21", "4.22"],
+        "functions": [{
+            "name": "xen_extra_version",
+            "old_address": null,
+            "old_size": 16,
+            "new_address": ".text",
+            "new_size": 12,
+            "nop": false,
+            "expectation": null,
+        }],
+        "hooks": {},
+        "metadata": [["name", "extra-version"], ["reversible", null]],
+        "writable_sections": [".livepatch.funcs"],
+        "reapply": true,
+        "replaceable": true,
+    });
+    assert_eq!(serde_json::to_value(&payload).unwrap(), expected);
+    let hooked = serde_json::to_value(Payload::parse(HOOKED).unwrap()).unwrap();
+    assert_eq!(hooked["hooks"]["preapply"], serde_json::json!([".text+0x30"]));
+    let finding = &parse(&Editor::new(HOOKED).empty(".modinfo")).check_against(&Target::new((4, 17)))[0];
+    assert_eq!(
+        serde_json::to_value(finding).unwrap(),
+        serde_json::json!({ "severity": "harmful", "text": finding.to_string() })
+    );
+}
+
+/// All sections lie over each other, and are as large as the file.
+#[test]
+fn sections_that_overlap_cost_no_time() {
+    let mut file = vec![0; Payload::MAX_SIZE];
+    file[..64].copy_from_slice(&HOOKED[..64]);
+    let names: Vec<u8> = b"\0.livepatch.funcs\0.livepatch.hooks.load\0.symtab\0".to_vec();
+    file[64..64 + names.len()].copy_from_slice(&names);
+    let size = u64::try_from(file.len() - 64).unwrap();
+    let mut file = Editor { bytes: file };
+    let table = 1 << 20;
+    for index in 0..1023 {
+        let base = table + 64 * index;
+        // The names, the symbols, two sections to relocate, and relocations of either for the rest.
+        let (name, kind, info) = match index {
+            1 => (0, 3, 0),
+            2 => (41, 2, 0),
+            3 => (1, 1, 0),
+            4 => (19, 1, 0),
+            _ => (0, 4, 3 + u64::try_from(index % 2).unwrap()),
+        };
+        for (field, value) in [
+            (section::NAME, name),
+            (section::TYPE, kind),
+            (section::FLAGS, if kind == 1 { 3 } else { 0 }),
+            (section::OFFSET, 64),
+            (section::SIZE, size),
+            (section::LINK, 2),
+            (section::INFO, info),
+            (section::ALIGNMENT, 1),
+            (section::ENTRY_SIZE, 24),
+        ] {
+            file = file.put(base, field, value);
+        }
+    }
+    let file = file.header(header::TABLE, 1 << 20).header(header::COUNT, 1023).header(header::NAMES, 1);
+    let file = file.put(64 + 32, (0, 1), 2);
+    let start = Instant::now();
+    let payload = parse(&file);
+    let text = format!("{payload} {:?}", payload.check_against(&Target::new((4, 7))).len());
+    assert!(text.len() < 10_000, "{}", text.len());
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    assert!(payload.check_against(&Target::new((4, 17))).contains(&xen_livepatch::Finding::Overlapping));
+}
