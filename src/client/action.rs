@@ -25,6 +25,9 @@ const LONGEST_ACTION: Duration = Duration::from_secs(5);
 /// How often GET shows work in progress before Xen is asked whether there really is any.
 const POLLS_BEFORE_DOUBT: u32 = 8;
 
+/// How often Xen may say that it is busy, and leave no mark, before that is the word of the payload's own hook.
+const UNMARKED_REFUSALS: u32 = 3;
+
 /// What it means when Xen doesn't tell how a payload is.
 type Failed = fn(CallError) -> Error;
 
@@ -51,6 +54,9 @@ enum Outcome {
     Done,
     /// Something else is under way on this host.
     Busy,
+    /// As busy, but without the mark that a busy host leaves: what was pending has just finished, or a hook says so
+    /// whose last word was the same.
+    Unmarked,
     /// Xen could not stop the CPUs in time, and changed nothing.
     TimedOut,
 }
@@ -72,12 +78,17 @@ impl<'a> Attempt<'a> {
         let turn = self.client.turn.take(self.deadline).ok_or_else(in_progress)?;
         watch.begin();
         let mut retries = self.options.retries();
+        let mut unmarked = 0;
         let mut pauses = Pauses::new();
         // What begins at the deadline could not be waited for.
         let mut again = || self.deadline.sleep(pauses.next()) && !self.deadline.remaining().is_zero();
         loop {
             match self.act(&turn)? {
                 Outcome::Done => return Ok(()),
+                Outcome::Unmarked if unmarked < UNMARKED_REFUSALS && again() => unmarked += 1,
+                Outcome::Unmarked => {
+                    return Err(Error::new(ErrorKind::HookRefused { code: Errno::EBUSY }).errno(Errno::EBUSY));
+                }
                 Outcome::Busy if again() => {}
                 Outcome::Busy => return Err(in_progress()),
                 Outcome::TimedOut if retries > 0 && turn.settle(self.deadline) && again() => retries -= 1,
@@ -240,6 +251,7 @@ impl<'a> Attempt<'a> {
                 ErrorKind::HookRefused { code: Errno::EBUSY }
             }
             Action::Revert => ErrorKind::NotOnTop { top: None },
+            Action::Apply if before.error() == Some(Errno::EBUSY) && after == before => return Ok(Outcome::Unmarked),
             // What was pending has just finished.
             _ => return Ok(Outcome::Busy),
         };

@@ -10,7 +10,6 @@ use super::payload::{Payload, Standing, Stop, refuse};
 use super::release::since;
 use crate::errno::Errno;
 use crate::error::Action;
-use crate::name::escaped;
 
 const NODEPS: u32 = 1;
 
@@ -106,8 +105,10 @@ impl Host {
     }
 
     fn revert(&mut self, id: u64, timeout: u32) -> Result<u32, Stop> {
-        if self.applied.last() != Some(&id) {
-            return refuse(Errno::EBUSY, "not on top of the stack");
+        let top = self.applied.last().copied().unwrap_or_default();
+        if top != id {
+            let name = self.by_id(top).map(|payload| &*payload.name).unwrap_or_default();
+            return refuse(Errno::EBUSY, [b"can't unload. Top is ", name].concat());
         }
         let veto = self.by_id(id).map(|payload| payload.hooks.before_revert).unwrap_or_default();
         self.ask_then_schedule(id, veto, Action::Revert, timeout)
@@ -121,7 +122,7 @@ impl Host {
                 payload.rc = EINVAL;
                 let name = payload.name.clone();
                 if self.release.has(since::REASONS_ON_CONSOLE) {
-                    self.log(&name, "can't be applied again: it may have changed its own data");
+                    self.log(&name, b"can't be applied again: it may have changed its own data");
                 }
                 return Ok(0);
             }
@@ -156,7 +157,7 @@ impl Host {
         if let Some(payload) = self.by_id_mut(id) {
             payload.rc = rc;
         }
-        let line = vec![format!("a hook is against {action}, rc {rc}")];
+        let line = vec![format!("pre-{action} hook failed (rc={rc}), aborting!").into()];
         // A hook may return anything, and what is not negative is no error.
         u32::try_from(rc).map_err(|_| Stop::Refused(Errno::new(rc.wrapping_neg()), line))
     }
@@ -202,8 +203,8 @@ impl Host {
         payload.rc = rc;
         let name = payload.name.clone();
         // The one line that has no colon behind the name.
-        let action = work.action.to_string().to_uppercase();
-        self.console.line(&format!("livepatch: {} finished {action} with rc={rc}", escaped(&name)));
+        let end = format!(" finished {} with rc={rc}", work.action.to_string().to_uppercase());
+        self.console.line([b"livepatch: ", &*name, end.as_bytes()].concat());
     }
 
     fn switch_on(&mut self, id: u64) -> i32 {
@@ -278,18 +279,20 @@ impl Host {
                 continue;
             }
             let len = usize::from(head >> 1 & 0x1f);
-            if function.old_address == 0 {
-                return refuse(Errno::EFAULT, "expectation without an address");
-            }
-            if head >> 6 != 0 {
-                return refuse(Errno::EINVAL, "expectation with reserved bits");
-            }
-            if function.old_size < word(len) {
-                return refuse(Errno::ERANGE, "expectation longer than the function");
-            }
-            if self.image.read(function.old_address, u64::from(word(len))) != data.get(..len) {
-                return refuse(Errno::EINVAL, "expectation not met");
-            }
+            let expected = data.get(..len);
+            let errno = if function.old_address == 0 {
+                Errno::EFAULT
+            } else if head >> 6 != 0 {
+                Errno::EINVAL
+            } else if function.old_size < word(len) {
+                Errno::ERANGE
+            } else if self.image.read(function.old_address, u64::from(word(len))) != expected {
+                Errno::EINVAL
+            } else {
+                continue;
+            };
+            let why = format!(" failed (rc=-{}), aborting!", errno.number());
+            return refuse(errno, [b"expectations of ", &*function.name, why.as_bytes()].concat());
         }
         Ok(())
     }

@@ -18,8 +18,8 @@ impl Console {
     }
 
     /// Writes a line with the prefix of Xen's own.
-    pub(super) fn line(&mut self, text: &str) {
-        self.write(format!("(XEN) {text}\n").as_bytes());
+    pub(super) fn line(&mut self, text: impl AsRef<[u8]>) {
+        self.write(&[b"(XEN) ", text.as_ref(), b"\n"].concat());
     }
 
     /// Writes bytes as they are.

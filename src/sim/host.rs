@@ -67,7 +67,7 @@ pub(super) struct Host {
 }
 
 /// Symbols of Xen itself that payloads may refer to, besides those that the builder adds.
-const SYMBOLS: [&str; 12] = [
+const SYMBOLS: [&str; 11] = [
     "do_xen_version",
     "memcmp",
     "memcpy",
@@ -77,7 +77,6 @@ const SYMBOLS: [&str; 12] = [
     "snprintf",
     "strcmp",
     "strlen",
-    "xen_banner",
     "xen_major_version",
     "xen_minor_version",
 ];
@@ -165,13 +164,13 @@ impl Host {
     pub(super) fn check_depends(&self, payload: &Payload, top: Option<u64>) -> Result<(), Stop> {
         let top = top.and_then(|id| self.by_id(id));
         let (found, name) = match top {
-            Some(top) => (&top.build_id, escaped(&top.name)),
-            None => (self.build_id.as_ref().ok_or(Errno::ENODATA)?, "hypervisor".into()),
+            Some(top) => (&top.build_id, &*top.name),
+            None => (self.build_id.as_ref().ok_or(Errno::ENODATA)?, &b"hypervisor"[..]),
         };
         if *found == payload.depends {
             return Ok(());
         }
-        refuse(Errno::EINVAL, format!("check against {name} build-id failed"))
+        refuse(Errno::EINVAL, [b"check against ", name, b" build-id failed"].concat())
     }
 
     /// Turns the outcome of an operation into the hypercall's, and says on the console what there is to say.
@@ -193,18 +192,18 @@ impl Host {
         }
     }
 
-    /// A line about a payload. Indented ones continue the line before.
-    pub(super) fn log(&mut self, name: &[u8], line: &str) {
-        if line.starts_with(' ') {
+    /// A line about a payload, whose name is written as it is. Indented ones continue the line before.
+    pub(super) fn log(&mut self, name: &[u8], line: &[u8]) {
+        if line.starts_with(b" ") {
             self.console.line(line);
         } else {
-            self.console.line(&format!("livepatch: {}: {line}", escaped(until_nul(name))));
+            self.console.line([b"livepatch: ", until_nul(name), b": ", line].concat());
         }
     }
 
     pub(super) fn crash(&mut self, name: &[u8], why: &str) {
         self.crashed = Some(format!("{}: {why}", escaped(until_nul(name))));
-        self.console.line(&format!("Panic: {}: {why}", escaped(until_nul(name))));
+        self.console.line(format!("Panic: {}: {why}", escaped(until_nul(name))));
     }
 }
 

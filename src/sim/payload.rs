@@ -6,7 +6,7 @@ use super::image::{Image, jump};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
     /// It is refused with this number, as a positive one; the lines say why, on the console.
-    Refused(crate::errno::Errno, Vec<String>),
+    Refused(crate::errno::Errno, Vec<Vec<u8>>),
     /// It would have brought a real host down, or damaged its memory.
     Crashed(String),
 }
@@ -18,7 +18,7 @@ impl From<crate::errno::Errno> for Stop {
 }
 
 /// A refusal with one line for the console.
-pub(super) fn refuse<T>(errno: crate::errno::Errno, why: impl Into<String>) -> Result<T, Stop> {
+pub(super) fn refuse<T>(errno: crate::errno::Errno, why: impl Into<Vec<u8>>) -> Result<T, Stop> {
     Err(Stop::Refused(errno, vec![why.into()]))
 }
 
@@ -33,6 +33,8 @@ pub(super) enum Standing {
 #[derive(Clone, Debug)]
 pub(super) struct Function {
     pub(super) old_address: u64,
+    /// Empty where the payload gives none.
+    pub(super) name: Vec<u8>,
     /// 0 for NOPs.
     pub(super) new_address: u64,
     pub(super) new_size: u32,

@@ -268,7 +268,8 @@ fn a_pending_revert_does_not_look_like_one_below_the_top() {
     for release in Release::ALL {
         let (xen, client) = host(release);
         let [one, top] = <[_; 2]>::try_from(stack(&xen, ["one", "top"], 2)).unwrap();
-        assert_eq!(kind(client.revert(&one, Flags::empty())), ErrorKind::NotOnTop { top: None });
+        let said = Some(top.clone()).filter(|_| release >= Release::V4_13);
+        assert_eq!(kind(client.revert(&one, Flags::empty())), ErrorKind::NotOnTop { top: said });
         busy_revert(&xen, &top);
         xen.on(Call::OtherAction).nth(2).before(SimulatedXen::finish_action);
         assert_eq!(kind(client.revert(&top, Flags::empty())), wrong(State::Checked, State::Applied), "{release}");

@@ -68,7 +68,7 @@ pub fn name(text: impl AsRef<[u8]>) -> PayloadName {
 }
 
 /// Whatever an earlier test left is taken away, from the top.
-fn clean(client: &LivepatchClient) {
+pub fn clean(client: &LivepatchClient) {
     loop {
         let rows = client.list().unwrap();
         if rows.is_empty() {

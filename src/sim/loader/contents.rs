@@ -76,6 +76,7 @@ fn function(entry: &[u8], version: u8, around: &Surroundings<'_>) -> Result<Func
     let size = |offset| u32_at(entry, offset).unwrap_or_default();
     let mut function = Function {
         old_address: address(16),
+        name: around.image.string(address(0)).map(Vec::from).unwrap_or_default(),
         new_address: address(8),
         new_size: size(24),
         old_size: size(28),
@@ -184,7 +185,7 @@ pub(super) fn new_symbols(
             continue;
         }
         if around.symbol(symbol.name).is_some() {
-            return refuse(Errno::EEXIST, format!("duplicate new symbol {}", escaped(symbol.name)));
+            return refuse(Errno::EEXIST, [b"duplicate new symbol: ", symbol.name].concat());
         }
         new.push((symbol.name.to_vec(), symbol.value));
     }

@@ -173,6 +173,15 @@ fn read_sections<'a>(file: &'a [u8], table: &Table, release: Release) -> Result<
         let offset = table.offset.saturating_add(u64::from(index).saturating_mul(table.entry_size.into()));
         let section = at(file, offset, SECTION_SIZE).and_then(|header| Section::read(file, header));
         let Some(section) = section else {
+            // Xen takes the end, which begins at 0 again, for one inside the file, and copies past what there is.
+            let header = at(file, offset, SECTION_SIZE).unwrap_or_default();
+            let wraps = |from: u64, size: u64| from <= length(file) && from.checked_add(size).is_none();
+            if u64_at(header, 24)
+                .zip(u64_at(header, 32))
+                .is_some_and(|(from, size)| from >= HEADER_SIZE && wraps(from, size))
+            {
+                return Err(Stop::Crashed(format!("section {index} is so large that its end wraps around")));
+            }
             return refuse(Errno::EINVAL, format!("section {index} lies outside the file"));
         };
         if release.has(since::ALIGNMENT_CHECKED) {

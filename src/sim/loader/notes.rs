@@ -29,8 +29,8 @@ pub(super) fn check_xen_first(elf: &Elf<'_>, xen: Option<&[u8]>) -> Result<(), S
     if wanted != xen {
         let lines = vec![
             "build-id mismatch:".into(),
-            format!("  livepatch: {}", BuildId::new(wanted)),
-            format!("        xen: {}", BuildId::new(xen)),
+            format!("  livepatch: {}", BuildId::new(wanted)).into(),
+            format!("        xen: {}", BuildId::new(xen)).into(),
         ];
         return Err(Stop::Refused(Errno::EINVAL, lines));
     }

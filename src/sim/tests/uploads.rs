@@ -38,7 +38,7 @@ fn a_good_payload_loads_everywhere() {
                 .writable_data([1; 9])
                 .bss(100)
                 .defines("brand_new")
-                .needs("xen_banner")
+                .needs("printk")
         };
         assert_eq!(with(release, busy), OK, "{release}");
     }

@@ -1,0 +1,106 @@
+//! The simulated Xen against the real one: random sequences of operations on both, and every answer compared.
+//!
+//! `cargo real-xen` runs this in the dom0 of a real Xen; elsewhere it says that it was skipped, or fails when
+//! `REAL_XEN=required`. `XEN_LIVEPATCH_SEED` chooses the sequences, `XEN_LIVEPATCH_OPERATIONS` how many operations there
+//! are. A difference is told with the shortest sequence that shows it.
+//!
+//! Compared is what each operation returns (the value, or the kind of error and the number), and after each the whole
+//! list and what Xen's version ends with. Not compared is what depends on time: whether the CPUs came to rest in time
+//! (both have plenty, or none at all), what a payload looks like while an action is under way, and after how many rows
+//! LIST stops because something else is due. Nor are the words of Xen's log, but for those that tell causes apart.
+//!
+//! Never generated is what would hurt a real hypervisor rather than be refused.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::print_stdout,
+    reason = "a test stops at the first surprise, and speaks to the process that started it"
+)]
+#![allow(unreachable_pub, reason = "the modules of one test")]
+
+#[path = "fidelity/comparison.rs"]
+mod comparison;
+#[path = "fidelity/flaws.rs"]
+mod flaws;
+#[path = "fidelity/generator.rs"]
+mod generator;
+#[allow(dead_code, reason = "shared with the tests that need all of it")]
+#[path = "dom0/host.rs"]
+mod host;
+#[path = "fidelity/random.rs"]
+mod random;
+#[path = "fidelity/recipe.rs"]
+mod recipe;
+#[path = "fidelity/request.rs"]
+mod request;
+#[path = "fidelity/side.rs"]
+mod side;
+#[path = "fidelity/step.rs"]
+mod step;
+
+use std::env;
+use std::io::{self, Write as _};
+use std::str::FromStr;
+
+use comparison::{Census, Comparison};
+use generator::Generator;
+use recipe::Ingredients;
+use side::Side;
+use xen_livepatch::BuildId;
+use xen_livepatch::sim::Release;
+
+/// Steps of one sequence, after which nothing is loaded again.
+const STEPS: usize = 40;
+
+fn setting<T: FromStr>(name: &str, default: T) -> T {
+    let value = env::var(name).ok();
+    value.map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
+}
+
+#[test]
+fn the_simulated_xen_answers_as_the_real_one() {
+    let Some(host) = host::host() else { return };
+    let seed: u64 = setting("XEN_LIVEPATCH_SEED", 1);
+    let operations: usize = setting("XEN_LIVEPATCH_OPERATIONS", 10_240);
+    let say = |text: String| io::stderr().write_all(text.as_bytes()).unwrap();
+    let mut comparison = Comparison::new(&host);
+    say(format!("comparing with Xen {}: XEN_LIVEPATCH_SEED={seed}\n", comparison.release()));
+
+    let sequences = operations.div_ceil(STEPS);
+    for sequence in (0..u64::try_from(sequences).unwrap()).map(|index| seed.wrapping_add(index)) {
+        comparison.run(Generator::new(sequence, STEPS));
+    }
+    // What refuses to be reverted stays for ever, so this comes last, and its host is of no use any more.
+    comparison.run(Generator::new(seed, STEPS).irreversible());
+    core::mem::forget(host);
+
+    println!("{}", comparison.census);
+    say(format!("{} operations compared on Xen {}: no difference\n", comparison.operations, comparison.release()));
+}
+
+/// Runs anywhere: a simulated Xen says of each request whether a real one would have survived it.
+#[test]
+fn nothing_is_generated_that_would_hurt_a_real_xen() {
+    for release in [Release::V4_14, Release::V4_17, Release::V4_20] {
+        let mut census = Census::default();
+        let xen = BuildId::new([0x78; 20]);
+        let ingredients = Ingredients { xen, opcode: vec![0x48, 0x8d, 0x05], also: [0x90; 16] };
+        for seed in 0..100 {
+            let xen = side::twin(release, &ingredients, ".0");
+            let side = Side::simulated(&xen);
+            let mut generator = Generator::new(seed, STEPS);
+            for _ in 0..STEPS {
+                let step = generator.next(&xen);
+                let outcome = step.run(&side, generator.attentive, &ingredients);
+                assert_eq!(xen.crashed(), None, "{step:?}");
+                census.count(&step, &outcome);
+            }
+            side.clear();
+            assert_eq!(xen.loaded(), []);
+        }
+        println!("Xen {release}:\n{census}");
+    }
+}

@@ -1,0 +1,369 @@
+//! What can be wrong with a payload, as far as a real Xen notices: nothing here brings one down.
+//!
+//! Left out on purpose: special sections without memory, alignments of 0, empty metadata, functions with neither name
+//! nor address or with one that isn't Xen's, sections whose end wraps around at 64 bits, code that isn't linked, symbol tables without strings, relocations of
+//! section 0, hooks other than those that return a number, and what patches a function twice or another payload: that is
+//! no longer there when it is reverted.
+
+use xen_livepatch::sim::{Defect, Function, Hook, HookCode, PayloadBuilder};
+
+use super::host::PATCHED;
+use super::random::Random;
+
+#[derive(Clone, Debug)]
+pub enum Flaw {
+    Section(&'static str, Defect),
+    /// Bytes of the file's header.
+    Header(usize, &'static [u8]),
+    /// Bytes of a section's header.
+    SectionHeader(&'static str, usize, &'static [u8]),
+    /// A section of zeros besides.
+    Extra(&'static str, usize),
+    /// A hook, and another of the same kind.
+    TwoHooks(Hook),
+    /// Metadata without its NUL.
+    OpenMetadata,
+    /// A function that Xen doesn't have.
+    UnknownFunction(&'static str),
+    /// So many NOPs in a function of this size.
+    Nops(u32, u32),
+    /// So many thousandths of the file.
+    Cut(usize),
+    /// Bytes behind its end.
+    Tail(usize),
+    /// No ELF file at all.
+    Noise(usize),
+    /// Nothing.
+    Empty,
+}
+
+use Flaw::{Extra, Header, Section, SectionHeader};
+
+const NOTES: [&str; 3] = [".livepatch.depends", ".livepatch.xen_depends", ".note.gnu.build-id"];
+
+const MISSING: [&str; 9] = [
+    ".livepatch.depends",
+    ".livepatch.xen_depends",
+    ".note.gnu.build-id",
+    ".livepatch.funcs",
+    ".text",
+    ".rodata.str",
+    ".symtab",
+    ".shstrtab",
+    ".data",
+];
+
+const TRUNCATED: [(&str, &[usize]); 11] = [
+    (".livepatch.funcs", &[0, 1, 103, 105]),
+    (".livepatch.hooks.preapply", &[0, 4]),
+    (".livepatch.hooks.prerevert", &[0, 4]),
+    (".livepatch.hooks.load", &[0, 4]),
+    (".livepatch.hooks.unload", &[0, 4]),
+    (".modinfo", &[1, 3]),
+    (".symtab", &[0, 23, 24, 48, 120, 192]),
+    (".strtab", &[1, 3]),
+    (".shstrtab", &[1, 4]),
+    (".rela.livepatch.funcs", &[25]),
+    (".rela.text", &[1, 25]),
+];
+
+/// Where in a section which bytes are put.
+const PATCHED_BYTES: [(&str, usize, &[u8]); 38] = [
+    // Functions: new size, old size, version, expectation.
+    (".livepatch.funcs", 24, &[0; 4]),
+    (".livepatch.funcs", 28, &[0; 4]),
+    (".livepatch.funcs", 28, &[4, 0, 0, 0]),
+    (".livepatch.funcs", 28, &[5, 0, 0, 0]),
+    (".livepatch.funcs", 28, &[8, 0, 0, 0]),
+    (".livepatch.funcs", 28, &[9, 0, 0, 0]),
+    (".livepatch.funcs", 28, &[0xff; 4]),
+    (".livepatch.funcs", 32, &[0]),
+    (".livepatch.funcs", 32, &[1]),
+    (".livepatch.funcs", 32, &[3]),
+    (".livepatch.funcs", 72, &[0x01]),
+    (".livepatch.funcs", 72, &[0x3f]),
+    (".livepatch.funcs", 72, &[0x41]),
+    (".livepatch.funcs", 72, &[0x83]),
+    (".livepatch.funcs", 72, &[0xfe]),
+    // Symbols: name; common, reserved, out of range, undefined.
+    (".symtab", 24, &[0xff, 0xff, 0xff, 0x7f]),
+    (".symtab", 24, &[0xff; 4]),
+    (".symtab", 30, &[0xf2, 0xff]),
+    (".symtab", 30, &[0x00, 0xff]),
+    (".symtab", 30, &[0x84, 0x03]),
+    (".symtab", 30, &[0, 0]),
+    (".strtab", 0, b"x"),
+    (".shstrtab", 0, b"x"),
+    // Relocations: offset, type, symbol, addend.
+    (".rela.text", 0, &[0xff, 0xff, 0, 0, 0, 0, 0, 0]),
+    (".rela.text", 0, &[0xff; 8]),
+    (".rela.text", 8, &[99]),
+    (".rela.text", 12, &[0xff, 0xff, 0, 0]),
+    (".rela.text", 12, &[0xff; 4]),
+    (".rela.text", 16, &[0, 0, 0, 0, 0, 1, 0, 0]),
+    (".rela.text", 16, &[0, 0, 0, 0, 0, 0xff, 0xff, 0xff]),
+    (".rela.livepatch.funcs", 0, &[0xff, 0xff, 0, 0, 0, 0, 0, 0]),
+    (".rela.livepatch.funcs", 0, &[0xff; 8]),
+    (".rela.livepatch.funcs", 8, &[99]),
+    (".rela.livepatch.funcs", 12, &[0xff, 0xff, 0, 0]),
+    (".rela.rodata.needed", 0, &[1]),
+    (".rela.rodata.needed", 8, &[2]),
+    (".rela.rodata.needed", 8, &[4]),
+    (".rela.rodata.needed", 12, &[0xff, 0xff, 0, 0]),
+];
+
+/// In a note: size of the owner, of the build-id, type, owner.
+const PATCHED_NOTES: [(usize, &[u8]); 14] = [
+    (0, &[0]),
+    (0, &[3]),
+    (0, &[5]),
+    (0, &[8]),
+    (0, &[0xff; 4]),
+    (4, &[0]),
+    (4, &[19]),
+    (4, &[21]),
+    (4, &[0xff; 4]),
+    (4, &[0xfb, 0xff, 0xff, 0xff]),
+    (8, &[0]),
+    (8, &[1]),
+    (12, b"Xen"),
+    (15, b"x"),
+];
+
+const FLAGS: [(&str, u64); 14] = [
+    (".text", 7),
+    (".livepatch.funcs", 7),
+    (".rodata.str", 7),
+    (".livepatch.depends", 7),
+    (".rodata.str", 3),
+    (".livepatch.depends", 3),
+    (".livepatch.xen_depends", 3),
+    (".modinfo", 3),
+    (".rodata.str", 0),
+    (".rodata.needed", 0),
+    (".rodata.defined", 0),
+    (".data", 0),
+    (".data", 2),
+    (".bss", 2),
+];
+
+const ALIGNMENTS: [(&str, u64); 10] = [
+    (".text", 1),
+    (".text", 3),
+    (".text", 64),
+    (".text", 1 << 14),
+    (".livepatch.funcs", 1),
+    (".livepatch.funcs", 4096),
+    (".rodata.str", 6),
+    (".rodata.str", 1 << 13),
+    (".livepatch.depends", 1),
+    (".symtab", 5),
+];
+
+const HEADERS: [(usize, &[u8]); 28] = [
+    (0, b"x"),
+    (1, b"e"),
+    (4, &[1]),
+    (5, &[2]),
+    (6, &[0]),
+    (6, &[2]),
+    (7, &[3]),
+    (7, &[9]),
+    (7, &[97]),
+    (8, &[1]),
+    (9, &[1]),
+    (16, &[2]),
+    (16, &[3]),
+    (18, &[3]),
+    (18, &[183]),
+    (20, &[0]),
+    (20, &[2]),
+    (24, &[1]),
+    (40, &[0xff; 8]),
+    (40, &[0, 0, 1]),
+    (48, &[1]),
+    (56, &[1]),
+    (58, &[0]),
+    (58, &[63]),
+    (60, &[0, 0]),
+    (60, &[0, 4]),
+    (62, &[0, 0]),
+    (62, &[0xff, 0xff]),
+];
+
+// Fields of a section's header.
+const NAME: usize = 0;
+const KIND: usize = 4;
+const ADDRESS: usize = 16;
+const OFFSET: usize = 24;
+const SIZE: usize = 32;
+const LINK: usize = 40;
+const ALIGNMENT: usize = 48;
+const ENTRY_SIZE: usize = 56;
+
+const SECTION_HEADERS: [(&str, usize, &[u8]); 24] = [
+    (".text", NAME, &[0xff, 0xff, 0xff, 0x7f]),
+    (".symtab", NAME, &[0xff; 4]),
+    (".rodata.str", KIND, &[2]),
+    (".rela.text", KIND, &[9]),
+    (".rela.livepatch.funcs", KIND, &[9]),
+    (".strtab", KIND, &[1]),
+    (".shstrtab", KIND, &[1]),
+    (".text", ADDRESS, &[1]),
+    (".text", ADDRESS, &[16]),
+    (".rodata.str", ADDRESS, &[1]),
+    (".livepatch.depends", ADDRESS, &[2]),
+    (".text", OFFSET, &[63, 0]),
+    (".text", OFFSET, &[0xff; 8]),
+    (".strtab", OFFSET, &[0xff, 0xff, 0xff, 0x7f]),
+    (".data", SIZE, &[0, 0, 0, 0, 0, 1]),
+    (".livepatch.depends", SIZE, &[0xff; 7]),
+    (".rela.text", LINK, &[0]),
+    (".rela.livepatch.funcs", LINK, &[1]),
+    (".symtab", LINK, &[1]),
+    (".livepatch.depends", ALIGNMENT, &[6]),
+    (".rela.text", ENTRY_SIZE, &[0]),
+    (".rela.livepatch.funcs", ENTRY_SIZE, &[23]),
+    (".symtab", ENTRY_SIZE, &[0]),
+    (".symtab", ENTRY_SIZE, &[25]),
+];
+
+const EXTRAS: [(&str, usize); 14] = [
+    (".bug_frames.0", 5),
+    (".bug_frames.0", 8),
+    (".bug_frames.1", 12),
+    (".bug_frames.2", 7),
+    (".bug_frames.3", 1),
+    (".altinstructions", 5),
+    (".ex_table", 5),
+    (".livepatch.hooks.load", 5),
+    (".livepatch.hooks.preapply", 5),
+    (".livepatch.hooks.preapply", 8),
+    (".livepatch.hooks.postrevert", 16),
+    (".livepatch.xen_depends", 5),
+    (".modinfo", 3),
+    (".unheard.of", 10),
+];
+
+impl Flaw {
+    pub fn random(random: &mut Random, minor: u16) -> Self {
+        match random.weighted(&[
+            (9, 0),
+            (10, 1),
+            (20, 2),
+            (9, 3),
+            (8, 4),
+            (6, 5),
+            (14, 6),
+            (13, 7),
+            (9, 8),
+            (12, 9),
+            (3, 10),
+            (3, 11),
+        ]) {
+            0 => Section(random.of(&MISSING), Defect::Missing),
+            1 => {
+                let (section, lengths) = random.of(&TRUNCATED);
+                Section(section, Defect::Truncated(random.of(lengths)))
+            }
+            2 => {
+                let (section, offset, bytes) = random.of(&PATCHED_BYTES);
+                Section(section, Defect::Patched(offset, bytes.into()))
+            }
+            3 => {
+                let (offset, bytes) = random.of(&PATCHED_NOTES);
+                Section(random.of(&NOTES), Defect::Patched(offset, bytes.into()))
+            }
+            4 => {
+                let (section, flags) = random.of(&FLAGS);
+                Section(section, Defect::Flags(flags))
+            }
+            5 => {
+                let (section, alignment) = random.of(&ALIGNMENTS);
+                Section(section, Defect::Alignment(alignment))
+            }
+            6 => {
+                let (offset, bytes) = random.of(&HEADERS);
+                Header(offset, bytes)
+            }
+            7 => {
+                let (section, offset, bytes) = random.of(&SECTION_HEADERS);
+                SectionHeader(section, offset, bytes)
+            }
+            // One that says nothing; before it was checked, Xen would have acted on it.
+            8 if minor >= 17 && random.percent(10) => Extra(".altinstructions", 14),
+            8 => {
+                let (section, len) = random.of(&EXTRAS);
+                Extra(section, len)
+            }
+            9 => {
+                let len = random.below(40);
+                random.of(&[
+                    Self::TwoHooks(Hook::PreApply),
+                    Self::TwoHooks(Hook::PostRevert),
+                    Self::TwoHooks(Hook::Load),
+                    Self::OpenMetadata,
+                    Self::UnknownFunction("no_such_function"),
+                    Self::UnknownFunction(""),
+                    Self::Nops(32, 64),
+                    Self::Nops(6, 5),
+                    Section(".text", Defect::NullSymbol),
+                    Section(".livepatch.funcs", Defect::NullSymbol),
+                    Section(".livepatch.depends", Defect::Truncated(len)),
+                    Section(".livepatch.xen_depends", Defect::Truncated(len)),
+                    Section(".note.gnu.build-id", Defect::Truncated(len)),
+                ])
+            }
+            10 if random.percent(50) => Self::Cut(random.below(1000)),
+            10 => random.of(&[Self::Tail(1), Self::Tail(5000)]),
+            _ => random.of(&[Self::Noise(1), Self::Noise(64), Self::Noise(5000), Self::Empty]),
+        }
+    }
+}
+
+/// The payload with the flaw. Where what would be flawed isn't there, there is none.
+pub fn build(flaw: &Flaw, builder: PayloadBuilder) -> Vec<u8> {
+    let builder = match flaw {
+        Flaw::Section(section, defect) => builder.defect(*section, defect.clone()),
+        Flaw::Extra(section, len) => builder.section(*section, vec![0; *len]),
+        Flaw::TwoHooks(hook) => builder.hook(*hook, HookCode::returns(0)).hook(*hook, HookCode::returns(0)),
+        Flaw::OpenMetadata => builder.modinfo("open"),
+        Flaw::UnknownFunction(name) => builder.function(Function::returning(*name, "unknown")),
+        Flaw::Nops(count, size) => builder.function(Function::nop(PATCHED, *count).old_size(*size)),
+        _ => builder,
+    };
+    let mut file = builder.build();
+    match flaw {
+        Flaw::Header(offset, bytes) => put(&mut file, *offset, bytes),
+        Flaw::SectionHeader(section, offset, bytes) => {
+            if let Some(header) = section_header(&file, section.as_bytes()) {
+                put(&mut file, header + offset, bytes);
+            }
+        }
+        Flaw::Cut(thousandths) => file.truncate(file.len() * thousandths / 1000),
+        Flaw::Tail(len) => file.resize(file.len() + len, 0x5a),
+        Flaw::Noise(len) => file = vec![0x5a; *len],
+        Flaw::Empty => file.clear(),
+        _ => {}
+    }
+    file
+}
+
+fn put(file: &mut [u8], offset: usize, bytes: &[u8]) {
+    file[offset..offset + bytes.len()].copy_from_slice(bytes);
+}
+
+fn number(file: &[u8], offset: usize, len: usize) -> usize {
+    file[offset..offset + len].iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte))
+}
+
+/// Where the header of the first section of this name is.
+fn section_header(file: &[u8], name: &[u8]) -> Option<usize> {
+    let (table, count, names) = (number(file, 40, 8), number(file, 60, 2), number(file, 62, 2));
+    let header = |index| table + 64 * index;
+    let strings = number(file, header(names) + OFFSET, 8);
+    (1..count).map(header).find(|header| {
+        let at = strings + number(file, *header + NAME, 4);
+        file[at..].starts_with(name) && file[at + name.len()] == 0
+    })
+}

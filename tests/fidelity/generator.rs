@@ -1,0 +1,182 @@
+//! Which operations: mostly what makes sense in the state that the simulated host is in, and nonsense often enough.
+
+use std::collections::BTreeMap;
+
+use xen_livepatch::sim::SimulatedXen;
+use xen_livepatch::{Action, PayloadName, State};
+
+use super::random::Random;
+use super::recipe::{Id, Recipe};
+use super::request::{ACTION_TIMEOUT, Body, Name, Request, Room};
+use super::side;
+use super::step::{Step, Way};
+
+/// Payloads with different build-ids.
+const IDS: usize = 40;
+
+#[derive(Debug)]
+pub struct Generator {
+    pub seed: u64,
+    pub steps: usize,
+    /// Clients read Xen's log.
+    pub attentive: bool,
+    irreversible: bool,
+    random: Random,
+    names: Vec<PayloadName>,
+    /// The build-ids under the names, as far as they were uploaded.
+    ids: BTreeMap<Vec<u8>, Id>,
+}
+
+impl Generator {
+    pub fn new(seed: u64, steps: usize) -> Self {
+        let mut random = Random::new(seed);
+        let attentive = random.percent(40);
+        Self { seed, steps, attentive, irreversible: false, random, names: side::names(), ids: BTreeMap::new() }
+    }
+
+    /// With payloads that refuse to be reverted.
+    pub fn irreversible(self) -> Self {
+        Self { irreversible: true, ..self }
+    }
+
+    pub fn is_irreversible(&self) -> bool {
+        self.irreversible
+    }
+
+    /// The next step on a host like this.
+    pub fn next(&mut self, xen: &SimulatedXen) -> Step {
+        let loaded = xen.loaded();
+        let room = if loaded.len() < 12 { 30 } else { 3 };
+        match self.random.weighted(&[(room, 0), (24, 1), (12, 2), (5, 3), (8, 4), (3, 5), (2, 6), (24, 7)]) {
+            0 => self.upload(xen),
+            1 => self.act(Action::Apply, xen),
+            2 => self.act(Action::Revert, xen),
+            3 => self.act(Action::Replace, xen),
+            4 => self.act(Action::Unload, xen),
+            5 => Step::Status(self.name(xen, None)),
+            6 => Step::List,
+            _ => Step::Request(self.request(xen)),
+        }
+    }
+
+    /// A name: of a payload in this state where there is one, or any.
+    fn name(&mut self, xen: &SimulatedXen, state: Option<State>) -> PayloadName {
+        let loaded = xen.loaded();
+        let fitting: Vec<_> = loaded
+            .iter()
+            .filter(|name| state.is_none_or(|state| xen.status(name).is_some_and(|status| status.state == state)))
+            .filter(|name| !name.as_bytes().is_empty())
+            .cloned()
+            .collect();
+        match self.random.below(100) {
+            0..70 if !fitting.is_empty() => self.random.of(&fitting),
+            0..92 if !loaded.is_empty() => self.random.of(&loaded),
+            _ => self.random.of(&self.names),
+        }
+    }
+
+    fn new_name(&mut self, xen: &SimulatedXen) -> PayloadName {
+        let loaded = xen.loaded();
+        let free: Vec<_> = self.names.iter().filter(|name| !loaded.contains(name)).cloned().collect();
+        if free.is_empty() || self.random.percent(8) { self.random.of(&self.names) } else { self.random.of(&free) }
+    }
+
+    fn recipe(&mut self, xen: &SimulatedXen, name: &[u8]) -> Recipe {
+        let number = |random: &mut Random| Id::Payload(u8::try_from(random.below(IDS)).unwrap());
+        let id = match self.random.below(100) {
+            0..2 => Id::Xen,
+            2..4 => Id::Odd,
+            _ => number(&mut self.random),
+        };
+        let applied = xen.applied();
+        let loaded = xen.loaded();
+        let of = |names: &[PayloadName], ids: &BTreeMap<Vec<u8>, Id>, random: &mut Random| {
+            let name = if names.is_empty() { None } else { Some(random.of(names)) };
+            name.and_then(|name| ids.get(name.as_bytes()).copied()).unwrap_or(Id::Xen)
+        };
+        let depends = match self.random.below(100) {
+            0..35 => of(applied.last().map_or(&[], core::slice::from_ref), &self.ids, &mut self.random),
+            35..50 => of(&loaded, &self.ids, &mut self.random),
+            50..92 => Id::Xen,
+            92..95 => Id::Odd,
+            _ => number(&mut self.random),
+        };
+        self.ids.insert(name.into(), id);
+        Recipe::random(&mut self.random, id, depends, xen.release().minor(), self.irreversible)
+    }
+
+    fn upload(&mut self, xen: &SimulatedXen) -> Step {
+        let name = self.new_name(xen);
+        let recipe = Box::new(self.recipe(xen, name.as_bytes()));
+        Step::Upload {
+            name,
+            recipe,
+            way: self.random.weighted(&[(78, Way::Bytes), (12, Way::Checked), (6, Way::File), (4, Way::Forced)]),
+        }
+    }
+
+    fn act(&mut self, action: Action, xen: &SimulatedXen) -> Step {
+        let name = match (action, xen.applied().last()) {
+            (Action::Revert, Some(top)) if self.random.percent(70) => top.clone(),
+            (Action::Revert, _) => self.name(xen, Some(State::Applied)),
+            _ => self.name(xen, Some(State::Checked)),
+        };
+        let flags = match self.random.below(100) {
+            0..45 if action == Action::Apply => 1,
+            0..96 => 0,
+            _ => self.random.of(&[1, 2, 3, 0x8000_0000]),
+        };
+        Step::Act { action, name, flags, hurried: self.random.percent(6) }
+    }
+
+    fn request(&mut self, xen: &SimulatedXen) -> Request {
+        let interface = if self.random.percent(2) { self.random.of(&[1, u32::MAX]) } else { 0 };
+        let flags = if self.random.percent(5) { self.random.of(&[1, 2, 3, 0x8000_0001]) } else { 0 };
+        let body = match self.random.weighted(&[(10, 0), (15, 1), (35, 2), (38, 3), (2, 4)]) {
+            0 => {
+                let name = self.new_name(xen);
+                let recipe = Box::new(self.recipe(xen, name.as_bytes()));
+                let name = Name::random(&mut self.random, name.as_bytes());
+                let sizes = [0, (2 << 20) + 1, u64::MAX, 64, 200_000];
+                let size = self.random.percent(20).then(|| self.random.of(&sizes));
+                Body::Upload { name, recipe, size }
+            }
+            1 => Body::Get(self.raw_name(xen)),
+            2 => self.list(xen.loaded().len()),
+            3 => {
+                let commands = [(5, 0), (15, 1), (30, 2), (30, 3), (10, 4), (5, 5), (3, u32::MAX), (2, 0x100)];
+                let command = self.random.weighted(&commands);
+                let name = self.raw_name(xen);
+                let timeout = if self.random.percent(8) { 1 } else { ACTION_TIMEOUT };
+                let flags = if self.random.percent(50) { 0 } else { self.random.of(&[1, 1, 2, 0xffff_fffe, u32::MAX]) };
+                let pad = if self.random.percent(4) { self.random.of(&[1, 0x8000_0000]) } else { 0 };
+                Body::Act { name, command, timeout, flags, pad }
+            }
+            _ => Body::Other(self.random.of(&[4, 5, 99, u32::MAX])),
+        };
+        Request { interface, flags, body }
+    }
+
+    fn raw_name(&mut self, xen: &SimulatedXen) -> Name {
+        let name = self.name(xen, None);
+        Name::random(&mut self.random, name.as_bytes())
+    }
+
+    fn list(&mut self, loaded: usize) -> Body {
+        let random = &mut self.random;
+        let start = match random.below(100) {
+            0..80 => random.below(loaded.max(1)),
+            80..95 => random.below(14),
+            _ => random.of(&[1024, 0x7fff_ffff, 0xffff_ffff]),
+        };
+        let rows = if random.percent(90) { random.below(14) } else { random.of(&[1023, 1024, 1025, 0xffff_ffff]) };
+        let pad = if random.percent(4) { random.of(&[1, 0x8000_0000]) } else { 0 };
+        let totals = if random.percent(80) { [0; 2] } else { [random.of(&[1, 0xffff_ffff]); 2] };
+        let room = match random.below(100) {
+            0..75 => Room::Enough,
+            75..78 => Room::None,
+            _ => Room::Short(random.below(5), random.below(200)),
+        };
+        Body::List { start: u32::try_from(start).unwrap(), rows: u32::try_from(rows).unwrap(), pad, totals, room }
+    }
+}

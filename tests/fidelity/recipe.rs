@@ -1,0 +1,197 @@
+//! Payloads as data: what makes the same file for both hosts, and can be told in one line.
+
+use xen_livepatch::BuildId;
+use xen_livepatch::sim::{Function, Hook, HookCode, PayloadBuilder, PayloadVersion};
+
+use super::flaws::{self, Flaw};
+use super::host::PATCHED;
+use super::random::Random;
+
+/// Another function that nothing but dom0's curiosity calls.
+pub const ALSO_PATCHED: &str = "xen_changeset";
+
+/// Bytes of a function that are known.
+pub const KNOWN: usize = 16;
+
+/// What there is to know of a host to make payloads for it.
+#[derive(Clone, Debug)]
+pub struct Ingredients {
+    pub xen: BuildId,
+    /// How the patched function begins before the address of what it returns.
+    pub opcode: Vec<u8>,
+    /// How the other function begins.
+    pub also: [u8; KNOWN],
+}
+
+/// A build-id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Id {
+    Xen,
+    Payload(u8),
+    /// Of nobody, and of another length.
+    Odd,
+}
+
+impl Id {
+    pub fn bytes(self, xen: &BuildId) -> BuildId {
+        match self {
+            Self::Xen => xen.clone(),
+            Self::Payload(number) => PayloadBuilder::named(&format!("payload {number}"), xen).build_id().clone(),
+            Self::Odd => BuildId::new([0x5a; 7]),
+        }
+    }
+}
+
+/// What a payload expects of the code that it replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expectation {
+    Nothing,
+    /// The code as it is when nothing is applied.
+    Original,
+    /// A jump: that something is applied.
+    Patched,
+    /// What is never there.
+    Never,
+}
+
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    pub id: Id,
+    pub depends: Id,
+    pub xen: Id,
+    pub version_1: bool,
+    /// Tells what the patched function returns then; none: no function.
+    pub text: Option<u8>,
+    pub expects: Expectation,
+    /// Patches the other function too.
+    pub also: Option<Expectation>,
+    pub read_only: bool,
+    pub data: bool,
+    pub bss: u32,
+    pub metadata: Vec<u8>,
+    pub hooks: Vec<(Hook, i32)>,
+    pub defines: Vec<u8>,
+    pub needs: Vec<u8>,
+    pub size: usize,
+    pub flaw: Option<Flaw>,
+}
+
+/// What hooks return: agreement, numbers that mean something to Xen or the client, and oddities.
+const RESULTS: [i32; 14] = [0, 0, 0, -1, -2, -11, -14, -16, -22, -38, -77, -95, -4095, 5];
+
+impl Recipe {
+    pub fn random(random: &mut Random, id: Id, depends: Id, minor: u16, irreversible: bool) -> Self {
+        const EXPECTATIONS: [(usize, Expectation); 4] = [
+            (70, Expectation::Nothing),
+            (15, Expectation::Original),
+            (9, Expectation::Patched),
+            (6, Expectation::Never),
+        ];
+        let hooks_around = [Hook::PreApply, Hook::PostApply, Hook::PreRevert, Hook::PostRevert];
+        let mut hooks = Vec::new();
+        if random.percent(6) {
+            hooks.push((random.of(&[Hook::Load, Hook::Unload]), random.of(&RESULTS)));
+        }
+        if random.percent(if irreversible { 60 } else { 12 }) {
+            let hook = random.of(&hooks_around);
+            // What refuses to be reverted can't be got rid of.
+            let result = if hook == Hook::PreRevert && !irreversible { 0 } else { random.of(&RESULTS) };
+            hooks.push((hook, result));
+        }
+        let mut metadata = Vec::new();
+        for _ in 0..random.weighted(&[(50, 0), (30, 1), (15, 2), (5, 20)]) {
+            metadata.extend(random.of(&[&b"key=value\0"[..], b"flag\0", b"\0", b"=\xff\0"]));
+        }
+        Self {
+            id,
+            depends,
+            xen: if random.percent(3) { Id::Payload(0) } else { Id::Xen },
+            version_1: random.percent(2),
+            text: (!random.percent(4)).then(|| random.next().to_le_bytes()[0]),
+            expects: random.weighted(&EXPECTATIONS),
+            also: random.percent(15).then(|| random.weighted(&EXPECTATIONS)),
+            read_only: random.percent(10),
+            data: random.percent(10),
+            bss: if random.percent(6) { random.of(&[1, 4096, 2 << 20, (2 << 20) + 1]) } else { 0 },
+            metadata,
+            hooks,
+            defines: Self::symbols(random),
+            needs: Self::symbols(random),
+            size: if random.percent(1) { random.of(&[2 << 20, (2 << 20) + 1, 300_000]) } else { 0 },
+            flaw: random.percent(if irreversible { 5 } else { 25 }).then(|| Flaw::random(random, minor)),
+        }
+    }
+
+    fn symbols(random: &mut Random) -> Vec<u8> {
+        let count = random.weighted(&[(85, 0), (12, 1), (3, 2)]);
+        (0..count).map(|_| random.next().to_le_bytes()[0] % 5).collect()
+    }
+
+    pub fn build(&self, of: &Ingredients) -> Vec<u8> {
+        let [id, depends, xen] = [self.id, self.depends, self.xen].map(|id| id.bytes(&of.xen));
+        let mut builder = PayloadBuilder::new(&id, &depends, &xen).padded_to(self.size).bss(self.bss.into());
+        if self.version_1 {
+            builder = builder.payload_version(PayloadVersion::V1);
+        }
+        if let Some(text) = self.text {
+            builder = builder.function(self.function(text, of));
+        }
+        if let Some(expects) = self.also {
+            let function = Function::returning(ALSO_PATCHED, "another");
+            builder = builder.function(match expects {
+                Expectation::Nothing => function,
+                Expectation::Original => function.expecting(&of.also),
+                Expectation::Patched => function.expecting(b"\xe9"),
+                Expectation::Never => function.expecting(&[0xcc; 31]),
+            });
+        }
+        if self.read_only {
+            builder = builder.read_only_funcs();
+        }
+        if self.data {
+            builder = builder.writable_data([1; 8]);
+        }
+        if !self.metadata.is_empty() {
+            builder = builder.modinfo(&self.metadata);
+        }
+        for (hook, result) in &self.hooks {
+            builder = builder.hook(*hook, HookCode::returns(*result));
+        }
+        for number in &self.defines {
+            builder = builder.defines(symbol(*number));
+        }
+        for number in &self.needs {
+            builder = builder.needs(symbol(*number));
+        }
+        match &self.flaw {
+            Some(flaw) => flaws::build(flaw, builder),
+            None => builder.build(),
+        }
+    }
+
+    fn function(&self, text: u8, of: &Ingredients) -> Function {
+        let function = Function::returning(PATCHED, format!("-text {text}"));
+        match self.expects {
+            Expectation::Nothing => function,
+            Expectation::Never => function.expecting(b"\xcc"),
+            // With ENDBR64 in front or without.
+            Expectation::Original => match <&[u8; 7]>::try_from(&of.opcode[..]) {
+                Ok(opcode) => function.expecting(opcode),
+                Err(_) => function.expecting(&[of.opcode[0], of.opcode[1], of.opcode[2]]),
+            },
+            Expectation::Patched => match <&[u8; 7]>::try_from(&of.opcode[..]) {
+                Ok([a, b, c, d, ..]) => function.expecting(&[*a, *b, *c, *d, 0xe9]),
+                Err(_) => function.expecting(b"\xe9"),
+            },
+        }
+    }
+}
+
+/// Symbols that payloads define for others, one that Xen has, and one that nobody has.
+fn symbol(number: u8) -> String {
+    match number {
+        3 => "printk".into(),
+        4 => "nobody_has_this".into(),
+        number => format!("new_symbol_{number}"),
+    }
+}

@@ -1,0 +1,169 @@
+//! Requests that no client makes.
+
+use xen_livepatch::sim::{RawAnswer, RawSysctl, Release};
+
+use super::random::Random;
+use super::recipe::{Ingredients, Recipe};
+
+/// What stands where Xen is to put the version of the list, so that it shows when it doesn't.
+const UNTOUCHED: u32 = 0xdead_beef;
+const VERSION: usize = 16;
+
+pub const ACTION_TIMEOUT: u32 = 2_000_000_000;
+
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Added to the right interface version.
+    pub interface: u32,
+    pub flags: u32,
+    pub body: Body,
+}
+
+#[derive(Clone, Debug)]
+pub enum Body {
+    Upload {
+        name: Name,
+        recipe: Box<Recipe>,
+        size: Option<u64>,
+    },
+    Get(Name),
+    List {
+        start: u32,
+        rows: u32,
+        pad: u32,
+        totals: [u32; 2],
+        room: Room,
+    },
+    Act {
+        name: Name,
+        command: u32,
+        timeout: u32,
+        flags: u32,
+        pad: u32,
+    },
+    /// No operation of any release.
+    Other(u32),
+}
+
+/// A name as it goes over, its NUL among the bytes or not.
+#[derive(Clone, Debug)]
+pub struct Name {
+    pub bytes: Vec<u8>,
+    pub size: Option<u16>,
+    pub pad: [u16; 3],
+}
+
+/// The memory for rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    Enough,
+    /// None at all: null.
+    None,
+    /// So many bytes of the array of this number, before a page that can't be accessed.
+    Short(usize, usize),
+}
+
+/// Payloads that are ever loaded together, and bytes of metadata that one has at most.
+const PAYLOADS: usize = 16;
+const METADATA: usize = 512;
+/// Where status, name, len, metadata and its len have their addresses, and the bytes of each a row.
+const ARRAYS: [(usize, usize); 5] = [(40, 8), (48, 128), (56, 4), (64, METADATA), (72, 4)];
+
+impl Name {
+    /// Right or wrong, of a name.
+    pub fn random(random: &mut Random, name: &[u8]) -> Self {
+        let good = Self { bytes: [name, &[0]].concat(), size: None, pad: [0; 3] };
+        if random.percent(60) {
+            return good;
+        }
+        match random.below(8) {
+            0 => Self { size: Some(0), ..good },
+            1 => Self { size: Some(129), ..good },
+            2 => Self { size: Some(128), ..good },
+            3 => Self { bytes: name.to_vec(), ..good },
+            4 => Self { bytes: [name, b"\0more\0"].concat(), ..good },
+            5 => {
+                let mut pad = [0; 3];
+                pad[random.below(3)] = random.of(&[1, 0x8000]);
+                Self { pad, ..good }
+            }
+            6 => Self { bytes: vec![0], ..good },
+            _ => Self { bytes: [&[b'x'; 127][..], &random.of(&[[0], [b'x']])].concat(), ..good },
+        }
+    }
+}
+
+impl Request {
+    /// The sysctl, for the host that this is of.
+    pub fn sysctl(&self, release: Release, of: &Ingredients) -> RawSysctl {
+        let operation = match self.body {
+            Body::Upload { .. } => 0,
+            Body::Get(_) => 1,
+            Body::List { .. } => 2,
+            Body::Act { .. } => 3,
+            Body::Other(operation) => operation,
+        };
+        let interface = release.interface_version().wrapping_add(self.interface);
+        let sysctl = RawSysctl::livepatch(release, operation).word(4, interface).word(12, self.flags);
+        match &self.body {
+            Body::Upload { name, recipe, size } => {
+                let file = recipe.build(of);
+                let size = size.unwrap_or(file.len() as u64);
+                with_name(sysctl, name).bytes(32, &size.to_le_bytes()).memory(40, file)
+            }
+            Body::Get(name) => with_name(sysctl, name),
+            Body::List { start, rows, pad, totals, room } => {
+                let sysctl = sysctl.word(VERSION, UNTOUCHED).word(20, *start).word(24, *rows).word(28, *pad);
+                let mut sysctl = sysctl.word(32, totals[0]).word(36, totals[1]);
+                let count = PAYLOADS.min(*rows as usize);
+                for (array, (offset, row)) in ARRAYS.into_iter().enumerate() {
+                    let len = match room {
+                        Room::None => continue,
+                        Room::Short(short, len) if *short == array => (row * count).min(*len),
+                        _ => row * count,
+                    };
+                    sysctl = sysctl.memory(offset, vec![0; len]);
+                }
+                sysctl
+            }
+            Body::Act { name, command, timeout, flags, pad } => {
+                let sysctl = with_name(sysctl, name).word(32, *command).word(36, *timeout);
+                sysctl.word(40, *flags).word(44, *pad)
+            }
+            Body::Other(_) => sysctl,
+        }
+    }
+
+    /// Counts the list's version from that of another time.
+    pub fn since(&self, version: u32, mut answer: RawAnswer) -> RawAnswer {
+        let now = word(&answer, VERSION);
+        if matches!(self.body, Body::List { .. }) && now != UNTOUCHED {
+            answer.block[VERSION..VERSION + 4].copy_from_slice(&now.wrapping_sub(version).to_le_bytes());
+        }
+        answer
+    }
+
+    /// Whether Xen stopped before it had to: it may when something else is due, and then is to be asked again.
+    pub fn is_cut_short(&self, answer: &RawAnswer) -> bool {
+        let Body::List { rows: wanted @ 1.., .. } = self.body else { return false };
+        answer.result.is_ok_and(|rows| rows < wanted && word(answer, 24) > 0)
+    }
+}
+
+fn word(answer: &RawAnswer, offset: usize) -> u32 {
+    u32::from_le_bytes(answer.block[offset..offset + 4].try_into().unwrap())
+}
+
+/// The list's version.
+pub fn list_version(answer: &RawAnswer) -> u32 {
+    word(answer, VERSION)
+}
+
+fn with_name(sysctl: RawSysctl, name: &Name) -> RawSysctl {
+    let mut sysctl = sysctl.name(&name.bytes);
+    if let Some(size) = name.size {
+        sysctl = sysctl.bytes(24, &size.to_le_bytes());
+    }
+    let pad: Vec<u8> = name.pad.iter().flat_map(|pad| pad.to_le_bytes()).collect();
+    sysctl.bytes(26, &pad)
+}

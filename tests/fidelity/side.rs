@@ -1,0 +1,121 @@
+//! A host: the real one or the simulated one, with the ways to ask it.
+
+use std::thread;
+use std::time::Duration;
+
+use xen_livepatch::hypercall::{Hypervisor, Privcmd};
+use xen_livepatch::sim::{Function, PayloadBuilder, RawAnswer, RawSysctl, Release, SimulatedXen};
+use xen_livepatch::{Flags, LivepatchClient, LoadedPayload, PayloadName, Status};
+
+use super::host::{self, Host, PATCHED};
+use super::recipe::{ALSO_PATCHED, Ingredients, KNOWN};
+use super::request;
+
+/// What Xen's last steps after an action may take: they still use the payload.
+const SETTLE_TIME: Duration = Duration::from_millis(1);
+
+pub struct Side {
+    /// Reads Xen's log.
+    pub attentive: LivepatchClient,
+    /// Leaves it alone, so that it can't tell as many causes apart.
+    pub deaf: LivepatchClient,
+    pub release: Release,
+    raw: Box<dyn Hypervisor>,
+    /// The list's version when nothing was loaded yet.
+    pub list_version: u32,
+}
+
+impl Side {
+    pub fn real(release: Release) -> Self {
+        Self::new(release, Privcmd::open().unwrap(), || Privcmd::open().unwrap())
+    }
+
+    pub fn simulated(xen: &SimulatedXen) -> Self {
+        Self::new(xen.release(), xen.clone(), || xen.clone())
+    }
+
+    fn new<H: Hypervisor + 'static>(release: Release, raw: H, another: impl Fn() -> H) -> Self {
+        let builder = host::patient().settle_time(SETTLE_TIME);
+        let attentive = builder.clone().connect(another()).unwrap();
+        let deaf = builder.without_xen_log().connect(another()).unwrap();
+        let mut side = Self { attentive, deaf, release, raw: Box::new(raw), list_version: 0 };
+        side.begin();
+        side
+    }
+
+    /// Counts the list's version from here.
+    pub fn begin(&mut self) {
+        let answer = self.send(&RawSysctl::livepatch(self.release, 2));
+        self.list_version = request::list_version(&answer);
+    }
+
+    pub fn send(&self, sysctl: &RawSysctl) -> RawAnswer {
+        sysctl.send(&*self.raw).unwrap()
+    }
+
+    /// All that is loaded.
+    pub fn rows(&self) -> Option<Vec<LoadedPayload>> {
+        self.deaf.list().ok()
+    }
+
+    /// What Xen's version ends with.
+    pub fn shown(&self) -> Option<String> {
+        self.deaf.xen_version().ok().map(|version| version.extra)
+    }
+
+    /// Waits until no action is under way on a payload, and gives its status if it is loaded.
+    pub fn settled(&self, name: &[u8]) -> Option<Status> {
+        let busy = RawSysctl::livepatch(self.release, 3).name(name);
+        while self.send(&busy).result.is_err_and(|errno| errno.number() == 16) {
+            thread::sleep(Duration::from_micros(200));
+        }
+        thread::sleep(SETTLE_TIME);
+        let name = name.split(|byte| *byte == 0).next().unwrap();
+        self.rows()?.into_iter().find(|row| row.name.as_bytes() == name).map(|row| row.status)
+    }
+
+    /// Reverts and unloads everything. No action is under way.
+    pub fn clear(&self) {
+        host::clean(&self.deaf);
+    }
+}
+
+/// Reads from the real Xen what payloads for it need to know, and what the simulated one has to be told.
+pub fn ingredients(host: &Host) -> Ingredients {
+    let opcode = code_of(host, PATCHED);
+    // lea string(%rip),%rax, perhaps behind an ENDBR64.
+    let opcode = opcode[..if opcode.starts_with(b"\xf3\x0f\x1e\xfa") { 7 } else { 3 }].to_vec();
+    assert!(opcode.ends_with(b"\x48\x8d\x05"), "{PATCHED} does more than return a string: {opcode:02x?}");
+    let also = code_of(host, ALSO_PATCHED);
+    Ingredients { xen: host.xen.clone(), opcode, also }
+}
+
+/// How a function begins, which Xen tells when it isn't as expected.
+fn code_of(host: &Host, function: &str) -> [u8; KNOWN] {
+    let name = host::name("reader");
+    let wrong = Function::returning(function, "").expecting(&[0xcc; KNOWN]);
+    host.client.upload(&name, &PayloadBuilder::named("reader", &host.xen).function(wrong).build()).unwrap();
+    let error = host.client.apply(&name, Flags::empty()).unwrap_err();
+    host.client.unload(&name, Flags::empty()).unwrap();
+    let found = error.xen_log().iter().find_map(|line| line.split_once("actual:"));
+    let (_, digits) = found.unwrap_or_else(|| panic!("Xen does not say how {function} begins: {error:?}"));
+    let digits = &digits.trim()[..2 * KNOWN];
+    let byte = |at: usize| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).unwrap();
+    std::array::from_fn(byte)
+}
+
+/// A simulated Xen like the real one.
+pub fn twin(release: Release, of: &Ingredients, original: &str) -> SimulatedXen {
+    let builder = SimulatedXen::builder(release).build_id(Some(of.xen.clone())).extra_version(original);
+    builder.symbol(ALSO_PATCHED, of.also).build()
+}
+
+/// Names that payloads have here.
+pub fn names() -> Vec<PayloadName> {
+    let mut names: Vec<_> = ["a", "b", "c", "d", "e", "hypervisor", "two words", "a: b"].map(host::name).into();
+    names.push(host::name([b'n'; 127]));
+    names.push(host::name(b"\xff\x01 \xc3\xa9"));
+    names.push(host::name("two\nlines"));
+    names.push(host::name("A"));
+    names
+}

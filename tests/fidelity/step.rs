@@ -1,0 +1,156 @@
+//! One operation, and what comes of it.
+
+use std::fs;
+use std::time::Duration;
+
+use xen_livepatch::sim::{RawAnswer, RawSysctl};
+use xen_livepatch::{
+    Action, ActionOptions, Errno, Error, ErrorKind, Flags, LoadedPayload, PayloadName, QuiesceTimeout, Status,
+    UploadOptions,
+};
+
+use super::recipe::{Ingredients, Recipe};
+use super::request::{self, Body, Request};
+use super::side::Side;
+
+/// How often an answer that only time explains is asked for again.
+const ATTEMPTS: usize = 20;
+
+#[derive(Clone, Debug)]
+pub enum Step {
+    Upload { name: PayloadName, recipe: Box<Recipe>, way: Way },
+    Status(PayloadName),
+    List,
+    Act { action: Action, name: PayloadName, flags: u32, hurried: bool },
+    Request(Request),
+}
+
+/// How a payload gets to a client, and from there to Xen: unchecked but for one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Bytes,
+    Checked,
+    File,
+    Forced,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub answer: Answer,
+    rows: Option<Vec<LoadedPayload>>,
+    shown: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Done,
+    Status(Status),
+    Rows(Vec<LoadedPayload>),
+    Failed(ErrorKind, Option<Errno>),
+    /// With the status afterwards, where it was an action.
+    Raw(RawAnswer, Option<Status>),
+}
+
+impl Answer {
+    fn of<T>(result: Result<T, Error>, done: impl FnOnce(T) -> Self) -> Self {
+        match result {
+            Ok(value) => done(value),
+            Err(error) => Self::Failed(comparable(error.kind()), error.raw_errno()),
+        }
+    }
+}
+
+/// Without Xen's own words, where they don't tell causes apart; some refusals are silent, too.
+fn comparable(kind: &ErrorKind) -> ErrorKind {
+    match kind.clone() {
+        ErrorKind::InvalidPayload { reason, .. } => ErrorKind::InvalidPayload { reason, xen: None },
+        kind => kind,
+    }
+}
+
+impl Step {
+    pub fn run(&self, side: &Side, attentive: bool, of: &Ingredients) -> Outcome {
+        let client = if attentive { &side.attentive } else { &side.deaf };
+        let done = |()| Answer::Done;
+        let answer = match self {
+            Self::Upload { name, recipe, way } => {
+                let file = recipe.build(of);
+                let unchecked = UploadOptions::new().unchecked();
+                let result = match way {
+                    Way::Bytes => client.upload_with(name, &file, unchecked),
+                    Way::Checked => client.upload(name, &file),
+                    Way::Forced => client.upload_with(name, &file, unchecked.force()),
+                    Way::File => {
+                        fs::write("/tmp/fidelity", file).unwrap();
+                        client.upload_file_with(name, "/tmp/fidelity", unchecked)
+                    }
+                };
+                Answer::of(result, done)
+            }
+            Self::Status(name) => Answer::of(client.status(name), Answer::Status),
+            Self::List => Answer::of(client.list(), Answer::Rows),
+            Self::Act { action, name, flags, hurried } => {
+                let hurry = QuiesceTimeout::new(Duration::from_nanos(1)).unwrap();
+                let options = ActionOptions::new();
+                let options = if *hurried { options.quiesce_timeout(hurry).quiesce_retries(0) } else { options };
+                Answer::of(client.act_with(*action, name, Flags::from_bits_retain(*flags), options), done)
+            }
+            Self::Request(request) => send(request, side, of),
+        };
+        Outcome { answer, rows: side.rows(), shown: side.shown() }
+    }
+
+    /// What it is and what came of it, to be counted.
+    pub fn class(&self, outcome: &Outcome) -> String {
+        let what = match self {
+            Self::Upload { .. } => "upload".into(),
+            Self::Status(_) => "status".into(),
+            Self::List => "list".into(),
+            Self::Act { action, .. } => action.to_string(),
+            Self::Request(request) => match &request.body {
+                Body::Upload { .. } => "UPLOAD".into(),
+                Body::Get(_) => "GET".into(),
+                Body::List { .. } => "LIST".into(),
+                Body::Act { command, .. } => format!("ACTION {command}"),
+                Body::Other(_) => "other request".into(),
+            },
+        };
+        let answer = match &outcome.answer {
+            Answer::Failed(kind, errno) => {
+                let kind = format!("{kind:?}");
+                let end = kind.find(|c: char| !c.is_alphanumeric()).unwrap_or(kind.len());
+                format!("{} ({})", &kind[..end], errno.map_or(0, Errno::number))
+            }
+            Answer::Raw(answer, _) => match answer.result {
+                Ok(0) => "0".into(),
+                Ok(_) => "more than 0".into(),
+                Err(errno) => format!("-{}", errno.number()),
+            },
+            _ => "done".into(),
+        };
+        format!("{what}: {answer}")
+    }
+}
+
+fn send(request: &Request, side: &Side, of: &Ingredients) -> Answer {
+    let sysctl: RawSysctl = request.sysctl(side.release, of);
+    for attempt in 1.. {
+        let last = attempt == ATTEMPTS;
+        let answer = side.send(&sysctl);
+        if request.is_cut_short(&answer) && !last {
+            continue;
+        }
+        let mut status = None;
+        if let Body::Act { name, timeout, .. } = &request.body {
+            if answer.result.is_ok() {
+                status = side.settled(&name.bytes);
+                let late = status.and_then(|status| status.error()) == Some(Errno::new(16));
+                if late && *timeout == request::ACTION_TIMEOUT && !last {
+                    continue;
+                }
+            }
+        }
+        return Answer::Raw(request.since(side.list_version, answer), status);
+    }
+    unreachable!("the last attempt returns");
+}
