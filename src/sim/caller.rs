@@ -15,11 +15,6 @@ pub(super) trait Caller {
         self.range(address, len).map(|bytes| bytes.to_vec()).ok_or(Errno::EFAULT)
     }
 
-    /// Writes all of it or nothing, as one instruction does: numbers go this way.
-    fn write_number(&mut self, address: u64, bytes: &[u8]) -> Result<(), Errno> {
-        self.range(address, bytes.len()).map(|range| range.copy_from_slice(bytes)).ok_or(Errno::EFAULT)
-    }
-
     /// Writes up to the first byte that isn't there, as a copy that faults does.
     fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), Errno> {
         if bytes.is_empty() {

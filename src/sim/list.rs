@@ -117,8 +117,8 @@ fn strided(
 ) -> Result<(), Errno> {
     let at = u64::from(row);
     caller.write(request.name.wrapping_add(at * STRIDE), name)?;
-    caller.write_number(request.len.wrapping_add(at * 4), &word(name.len()).to_le_bytes())?;
-    caller.write_number(request.status.wrapping_add(at * 8), &status_bytes(status))
+    caller.write(request.len.wrapping_add(at * 4), &word(name.len()).to_le_bytes())?;
+    caller.write(request.status.wrapping_add(at * 8), &status_bytes(status))
 }
 
 fn packed(
@@ -137,10 +137,10 @@ fn packed(
         return Err(Errno::EINVAL);
     }
     caller.write(name_at, name)?;
-    caller.write_number(request.len.wrapping_add(at * 4), &word(name.len()).to_le_bytes())?;
-    caller.write_number(request.status.wrapping_add(at * 8), &status_bytes(status))?;
+    caller.write(request.len.wrapping_add(at * 4), &word(name.len()).to_le_bytes())?;
+    caller.write(request.status.wrapping_add(at * 8), &status_bytes(status))?;
     caller.write(metadata_at, metadata)?;
-    caller.write_number(request.metadata_len.wrapping_add(at * 4), &word(metadata.len()).to_le_bytes())
+    caller.write(request.metadata_len.wrapping_add(at * 4), &word(metadata.len()).to_le_bytes())
 }
 
 fn status_bytes((state, rc): (u32, i32)) -> [u8; 8] {
