@@ -123,7 +123,7 @@ fn complaint(messages: &[Message<'_>], kind: &ErrorKind) -> Option<ErrorKind> {
 impl Message<'_> {
     /// The build-id behind a word at the beginning of one of the lines that continue this one.
     fn build_id(&self, word: &str) -> Option<BuildId> {
-        let mut more = self.more.iter().take_while(|line| line.starts_with(' '));
+        let mut more = self.more.iter().take_while(|line| line.starts_with(char::is_whitespace));
         more.find_map(|line| line.trim_start().strip_prefix(word)?.trim().parse().ok())
     }
 }
@@ -145,8 +145,8 @@ mod tests {
         assert_eq!(
             upload(&[
                 "livepatch: me: build-id mismatch:",
-                "  livepatch: 5a5b",
-                "        xen: 576c",
+                "\u{a0} livepatch: 5a5b",
+                "\u{a0}\u{a0}\u{a0}\u{a0}\u{a0}\u{a0}\u{a0} xen: 576c",
                 "livepatch: me: x"
             ]),
             Some(ErrorKind::BuiltForAnotherXen { expected, found })

@@ -107,13 +107,18 @@ fn about(log: &[u8], name: &PayloadName) -> Vec<String> {
     for line in log.split(|byte| *byte == b'\n') {
         let text = without_prefix(line.strip_suffix(b"\r").unwrap_or(line));
         // Xen names the function, not the payload, where it says what it found instead of what was expected.
-        let continues = text.first() == Some(&b' ') || text.windows(EXPECTATION.len()).any(|part| part == EXPECTATION);
+        let continues = indented(text) || text.windows(EXPECTATION.len()).any(|part| part == EXPECTATION);
         ours = if continues { ours } else { names(text, name) };
         if ours {
             lines.push(escaped(text));
         }
     }
     lines
+}
+
+/// Whether a line continues the one before. Xen 4.20 indents with spaces that don't break (U+00A0).
+fn indented(text: &[u8]) -> bool {
+    text.first() == Some(&b' ') || text.starts_with("\u{a0}".as_bytes())
 }
 
 /// A line without `(XEN) ` and the time that may follow it.
@@ -135,11 +140,11 @@ mod tests {
     use super::*;
 
     /// As real Xens wrote it: 4.20 splits a mismatch into lines.
-    const LOG: &[u8] = b"t of a line\n\
+    const LOG: &str = "t of a line\n\
         (XEN) livepatch: hello: Applying 1 functions\r\n\
         (XEN) livepatch: foreign: build-id mismatch:\n\
-        (XEN)   livepatch: 5a5a\n\
-        (XEN)         xen: 576c\n\
+        (XEN) \u{a0} livepatch: 5a5a\n\
+        (XEN) \u{a0}\u{a0}\u{a0}\u{a0}\u{a0}\u{a0}\u{a0} xen: 576c\n\
         (XEN) livepatch: other: check against foreign build-id failed\n\
         (XEN)  something that continues it\n\
         (XEN) [2026-11-23 10:00:00.123] livepatch: foreign finished APPLY with rc=-22\n\
@@ -150,17 +155,17 @@ mod tests {
     #[test]
     fn lines_about_a_payload_stay_whole() {
         assert_eq!(
-            about(LOG, &PayloadName::new("foreign").unwrap()),
+            about(LOG.as_bytes(), &PayloadName::new("foreign").unwrap()),
             [
                 "livepatch: foreign: build-id mismatch:",
-                "  livepatch: 5a5a",
-                "        xen: 576c",
+                "\u{a0} livepatch: 5a5a",
+                "\u{a0}\u{a0}\u{a0}\u{a0}\u{a0}\u{a0}\u{a0} xen: 576c",
                 "livepatch: foreign finished APPLY with rc=-22",
                 "livepatch: foreign: \\u{1b}[31mred",
                 "livepatch: foreign: cut o",
             ]
         );
-        assert_eq!(about(LOG, &PayloadName::new("nobody").unwrap()), [""; 0]);
+        assert_eq!(about(LOG.as_bytes(), &PayloadName::new("nobody").unwrap()), [""; 0]);
         assert_eq!(about(b"", &PayloadName::new("hello").unwrap()), [""; 0]);
     }
 }

@@ -40,6 +40,9 @@ pub enum Support {
     NoSysctl,
 }
 
+/// Begins lines that continue the one before: real Xens indent with spaces that don't break.
+pub(super) const CONTINUES: &str = "\u{a0}";
+
 /// What answers to a request that Xen would not have survived.
 pub(super) const HOST_IS_DOWN: Errno = Errno::EIO;
 
@@ -192,9 +195,9 @@ impl Host {
         }
     }
 
-    /// A line about a payload, whose name is written as it is. Indented ones continue the line before.
+    /// A line about a payload, whose name is written as it is.
     pub(super) fn log(&mut self, name: &[u8], line: &[u8]) {
-        if line.starts_with(b" ") {
+        if line.starts_with(CONTINUES.as_bytes()) {
             self.console.line(line);
         } else {
             self.console.line([b"livepatch: ", until_nul(name), b": ", line].concat());

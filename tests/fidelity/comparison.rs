@@ -67,7 +67,8 @@ impl Comparison {
         let xen = self.twin();
         let simulated = Side::simulated(&xen);
         let attentive = generator.attentive;
-        self.real.begin();
+        // Clients remember what they uploaded, so both begin anew.
+        self.real = Side::real(self.release);
         let mut steps = Vec::new();
         for _ in 0..generator.steps {
             let step = generator.next(&xen);
@@ -101,7 +102,7 @@ impl Comparison {
     /// The difference that these steps end with.
     fn replay(&mut self, steps: &[Step], attentive: bool) -> Option<(usize, Difference)> {
         self.real.clear();
-        self.real.begin();
+        self.real = Side::real(self.release);
         let xen = self.twin();
         let side = Side::simulated(&xen);
         let mut steps = steps.iter().enumerate();

@@ -59,7 +59,8 @@ pub enum Room {
     Enough,
     /// None at all: null.
     None,
-    /// So many bytes of the array of this number, before a page that can't be accessed.
+    /// At most so many bytes of the array of this number, before a page that can't be accessed. Numbers are not cut
+    /// in two: of such a one 4.14 and 4.17 write nothing, 4.20 what fits.
     Short(usize, usize),
 }
 
@@ -68,6 +69,9 @@ const PAYLOADS: usize = 16;
 const METADATA: usize = 512;
 /// Where status, name, len, metadata and its len have their addresses, and the bytes of each a row.
 const ARRAYS: [(usize, usize); 5] = [(40, 8), (48, 128), (56, 4), (64, METADATA), (72, 4)];
+
+/// Bytes of an array that are written at once.
+const WHOLE: [usize; 5] = [8, 1, 4, 1, 4];
 
 impl Name {
     /// Right or wrong, of a name.
@@ -119,7 +123,7 @@ impl Request {
                 for (array, (offset, row)) in ARRAYS.into_iter().enumerate() {
                     let len = match room {
                         Room::None => continue,
-                        Room::Short(short, len) if *short == array => (row * count).min(*len),
+                        Room::Short(short, len) if *short == array => (row * count).min(len - len % WHOLE[array]),
                         _ => row * count,
                     };
                     sysctl = sysctl.memory(offset, vec![0; len]);

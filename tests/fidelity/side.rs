@@ -21,7 +21,7 @@ pub struct Side {
     pub deaf: LivepatchClient,
     pub release: Release,
     raw: Box<dyn Hypervisor>,
-    /// The list's version when nothing was loaded yet.
+    /// The list's version at the beginning. The real one counts on from sequence to sequence.
     pub list_version: u32,
 }
 
@@ -39,14 +39,8 @@ impl Side {
         let attentive = builder.clone().connect(another()).unwrap();
         let deaf = builder.without_xen_log().connect(another()).unwrap();
         let mut side = Self { attentive, deaf, release, raw: Box::new(raw), list_version: 0 };
-        side.begin();
+        side.list_version = request::list_version(&side.send(&RawSysctl::livepatch(release, 2)));
         side
-    }
-
-    /// Counts the list's version from here.
-    pub fn begin(&mut self) {
-        let answer = self.send(&RawSysctl::livepatch(self.release, 2));
-        self.list_version = request::list_version(&answer);
     }
 
     pub fn send(&self, sysctl: &RawSysctl) -> RawAnswer {

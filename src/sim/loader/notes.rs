@@ -5,6 +5,7 @@ use super::{Surroundings, contents, names};
 use crate::build_id::BuildId;
 use crate::errno::Errno;
 use crate::sim::bytes::{at, length, u32_at};
+use crate::sim::host::CONTINUES;
 use crate::sim::image::round_up;
 use crate::sim::payload::{Stop, refuse};
 use crate::sim::release::since;
@@ -29,8 +30,8 @@ pub(super) fn check_xen_first(elf: &Elf<'_>, xen: Option<&[u8]>) -> Result<(), S
     if wanted != xen {
         let lines = vec![
             "build-id mismatch:".into(),
-            format!("  livepatch: {}", BuildId::new(wanted)).into(),
-            format!("        xen: {}", BuildId::new(xen)).into(),
+            format!("{CONTINUES} livepatch: {}", BuildId::new(wanted)).into(),
+            format!("{} xen: {}", CONTINUES.repeat(7), BuildId::new(xen)).into(),
         ];
         return Err(Stop::Refused(Errno::EINVAL, lines));
     }

@@ -194,8 +194,8 @@ fn payloads_for_another_xen_are_refused_from_4_14_on() {
         assert_eq!(upload(&xen, "p", &payload.build()), expected, "{release}");
         let console = xen.console();
         if release >= Release::V4_18 {
-            let lines = ["(XEN) livepatch: p: build-id mismatch:".into(), format!("(XEN)   livepatch: {other}")];
-            let xens = format!("(XEN)         xen: {}", xen.build_id().unwrap());
+            let lines = ["(XEN) livepatch: p: build-id mismatch:".into(), format!("(XEN) \u{a0} livepatch: {other}")];
+            let xens = format!("(XEN) {} xen: {}", "\u{a0}".repeat(7), xen.build_id().unwrap());
             assert!(console.lines().eq([&lines[..], &[xens]].concat()), "{console}");
         } else if release >= Release::V4_14 {
             assert_eq!(console, "(XEN) livepatch: p: check against hypervisor build-id failed\n");
