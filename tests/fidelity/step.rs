@@ -1,7 +1,7 @@
 //! One operation, and what comes of it.
 
-use std::fs;
 use std::time::Duration;
+use std::{env, fs, thread};
 
 use xen_livepatch::sim::{RawAnswer, RawSysctl};
 use xen_livepatch::{
@@ -81,8 +81,12 @@ impl Step {
                     Way::Checked => client.upload(name, &file),
                     Way::Forced => client.upload_with(name, &file, unchecked.force()),
                     Way::File => {
-                        fs::write("/tmp/fidelity", file).unwrap();
-                        client.upload_file_with(name, "/tmp/fidelity", unchecked)
+                        // Tests run at the same time, each in a thread.
+                        let path = env::temp_dir().join(format!("fidelity-{:?}", thread::current().id()));
+                        fs::write(&path, file).unwrap();
+                        let result = client.upload_file_with(name, &path, unchecked);
+                        fs::remove_file(path).unwrap();
+                        result
                     }
                 };
                 Answer::of(result, done)
