@@ -74,16 +74,20 @@ fn the_simulated_xen_answers_as_the_real_one() {
         comparison.run(Generator::new(sequence, STEPS));
     }
     // What refuses to be reverted stays for ever, so this comes last, and its host is of no use any more.
-    comparison.run(Generator::new(seed, STEPS).irreversible());
+    comparison.run(Generator::new(seed, 4 * STEPS).irreversible());
     core::mem::forget(host);
 
     println!("{}", comparison.census);
     say(format!("{} operations compared on Xen {}: no difference\n", comparison.operations, comparison.release()));
 }
 
-/// Runs anywhere: a simulated Xen says of each request whether a real one would have survived it.
+/// A simulated Xen says of each request whether a real one would have survived it. Runs anywhere but in dom0, where
+/// the comparison says it too, and wants the processors for itself.
 #[test]
 fn nothing_is_generated_that_would_hurt_a_real_xen() {
+    if env::var_os("REAL_XEN").is_some() {
+        return;
+    }
     for release in [Release::V4_14, Release::V4_17, Release::V4_20] {
         let mut census = Census::default();
         let xen = BuildId::new([0x78; 20]);

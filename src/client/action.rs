@@ -279,7 +279,8 @@ impl<'a> Attempt<'a> {
             return self.wrong_state(after);
         }
         // A hook's refusal is kept as the payload's result; no other refusal touches it.
-        let hook = after.rc != before.rc && after.error() == Some(errno);
+        let told = after.rc == errno.number().wrapping_neg();
+        let hook = told && after.rc != before.rc;
         let kind = match (self.action, errno) {
             _ if hook => ErrorKind::HookRefused { code: errno },
             (Action::Apply | Action::Replace, Errno::ENODATA) => ErrorKind::NoBuildId,
@@ -294,7 +295,7 @@ impl<'a> Attempt<'a> {
                 ErrorKind::DependsOnAnother { action, expected: None, found: None, on: None }
             }
             (Action::Replace, Errno::EOPNOTSUPP) => ErrorKind::VetoingHooks,
-            (Action::Apply | Action::Revert, code) if after.error() == Some(errno) => ErrorKind::HookRefused { code },
+            (Action::Apply | Action::Revert, code) if told => ErrorKind::HookRefused { code },
             _ => return CallError::Refused(errno).general(),
         };
         Error::new(kind).errno(errno)

@@ -69,7 +69,9 @@ impl Privcmd {
         // SAFETY: `call` lives through the ioctl, which reads it alone. The addresses in `arg`, and the handles in
         // what they point to, lie in HypercallBuffers that this function's callers hold borrowed until it returns.
         let result = unsafe { privcmd_hypercall(self.device.as_raw_fd(), &raw mut call) };
-        result.map_err(Errno::from).and_then(|value| u32::try_from(value).map_err(|_| Errno::new(value.wrapping_neg())))
+        // The number itself: a payload's hook may return any, and nix keeps only those that Linux has names for.
+        let result = result.map_err(|_| Errno::new(nix::errno::Errno::last_raw()));
+        result.and_then(|value| u32::try_from(value).map_err(|_| Errno::new(value.wrapping_neg())))
     }
 }
 

@@ -8,6 +8,7 @@ mod lists;
 mod nonsense;
 mod requests;
 mod uploads;
+mod words;
 
 const NODEPS: u32 = 1;
 const UNLOAD: u32 = 1;

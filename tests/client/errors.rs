@@ -170,7 +170,7 @@ fn code_that_is_not_what_was_expected() {
 #[test]
 fn hooks_that_refuse() {
     for release in releases(WITH_HOOKS) {
-        for code in [Errno::EPERM, Errno::EINVAL, Errno::EBUSY, Errno::ENOMEM, Errno::new(1000)] {
+        for code in [Errno::EPERM, Errno::EINVAL, Errno::EBUSY, Errno::EAGAIN, Errno::ENOMEM, Errno::new(1000)] {
             let (xen, client) = host(release);
             let refuses = HookCode::returns(-code.number());
             let one = builder(&xen, "one").hook(Hook::PreApply, refuses.clone()).build();

@@ -46,7 +46,11 @@ impl Generator {
     /// The next step on a host like this.
     pub fn next(&mut self, xen: &SimulatedXen) -> Step {
         let loaded = xen.loaded();
-        let room = if loaded.len() < 12 { 30 } else { 3 };
+        let room = match loaded.len() {
+            0..3 => 90,
+            3..12 => 30,
+            _ => 3,
+        };
         match self.random.weighted(&[(room, 0), (24, 1), (12, 2), (5, 3), (8, 4), (3, 5), (2, 6), (24, 7)]) {
             0 => self.upload(xen),
             1 => self.act(Action::Apply, xen),
