@@ -52,7 +52,20 @@ pub(crate) fn payloads() -> Seeds {
         (format!("aarch64-{name}"), bytes)
     };
     let aarch64 = [("v1", everything().payload_version(PayloadVersion::V1)), ("v2", everything())].map(aarch64);
-    real.chain(built).chain(aarch64).collect()
+    real.chain(built).chain(aarch64).chain([("overlapping".into(), overlapping())]).collect()
+}
+
+/// A file of which every section of relocations claims the whole.
+fn overlapping() -> Vec<u8> {
+    const RELA: u8 = 4;
+    let mut bytes = everything().build();
+    let table = usize::try_from(u64::from_le_bytes(bytes[40..48].try_into().unwrap())).unwrap();
+    let size = u64::try_from((bytes.len() - 64) / 24 * 24).unwrap();
+    for header in bytes[table..].chunks_exact_mut(64).filter(|header| header[4] == RELA) {
+        header[24..32].copy_from_slice(&64_u64.to_le_bytes());
+        header[32..40].copy_from_slice(&size.to_le_bytes());
+    }
+    bytes
 }
 
 fn xen() -> BuildId {
@@ -145,13 +158,16 @@ fn defective() -> Vec<(String, PayloadBuilder)> {
 
 /// Lists, as the target `list` takes them apart.
 pub(crate) fn lists() -> Seeds {
-    let rows: [(&str, &[Row]); 6] = [
+    let name = [b'n'; 127];
+    let every_length: Vec<Row> = (0..128).map(|len| (&name[..len], &name[len..])).collect();
+    let rows: [(&str, &[Row]); 7] = [
         ("none", &[]),
         ("one", &[(b"xsa-500", b"author=we\0")]),
         ("two", &[(b"a", b""), (b"longer-name", b"k=v\0urgent\0")]),
         ("empty-name", &[(b"", b"")]),
-        ("longest-name", &[(&[b'n'; 127], b"x\0"), (b"b", b"")]),
+        ("longest-name", &[(&name, b"x\0"), (b"b", b"")]),
         ("six", &[(b"1", b""), (b"22", b"a\0"), (b"333", b""), (b"4444", b""), (b"55555", b"\xff"), (b"6", b"")]),
+        ("every-length", &every_length),
     ];
     rows.iter()
         .flat_map(|(name, rows)| [0, 1, 2].map(|layout| (format!("{name}-{layout}"), list(layout, rows))))
