@@ -116,9 +116,9 @@ impl Payload {
         if !about.is_file() {
             return Err(refused("it is no regular file".into()));
         }
-        check_size(about.len())?;
+        check_size(usize::try_from(about.len()).unwrap_or(usize::MAX))?;
         let bytes = read_at_most(&file, MAX_SIZE.saturating_add(1)).map_err(failed)?;
-        check_size(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
+        check_size(bytes.len())?;
         Self::new(bytes.into()).map_err(|reason| refused(reason.into()))
     }
 
@@ -273,11 +273,12 @@ pub(crate) fn inspect(bytes: &[u8], target: Option<&Target>) -> core::result::Re
     Ok(Inspection { build_id: note(notes::BUILD_ID), depends: note(notes::DEPENDS), findings })
 }
 
-fn check_size(size: u64) -> Result<()> {
-    match usize::try_from(size) {
-        Ok(0) => Err(Error::new(ErrorKind::EmptyPayload)),
-        Ok(1..=MAX_SIZE) => Ok(()),
-        _ => Err(Error::new(ErrorKind::PayloadTooLarge { size })),
+/// Refuses sizes in bytes that no release takes.
+pub(crate) fn check_size(size: usize) -> Result<()> {
+    match size {
+        0 => Err(Error::new(ErrorKind::EmptyPayload)),
+        1..=MAX_SIZE => Ok(()),
+        _ => Err(Error::new(ErrorKind::PayloadTooLarge { size: u64::try_from(size).unwrap_or(u64::MAX) })),
     }
 }
 

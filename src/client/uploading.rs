@@ -16,7 +16,7 @@ use crate::hypercall::channel::CallError;
 use crate::hypercall::memory::{AllocationError, HypercallBuffer};
 use crate::hypercall::operation::Upload;
 use crate::name::PayloadName;
-use crate::payload::{self, Finding, Payload};
+use crate::payload::{self, Finding, Payload, check_size};
 use crate::status::State;
 
 /// One call of an upload method.
@@ -148,14 +148,6 @@ fn refusal(findings: Vec<Finding>) -> ErrorKind {
             ErrorKind::BuiltForAnotherXen { expected: Some(expected.clone()), found: Some(found.clone()) }
         }
         _ => ErrorKind::UnfitPayload { findings },
-    }
-}
-
-fn check_size(size: usize) -> Result<()> {
-    match size {
-        0 => Err(Error::new(ErrorKind::EmptyPayload)),
-        1..=Payload::MAX_SIZE => Ok(()),
-        _ => Err(Error::new(ErrorKind::PayloadTooLarge { size: u64::try_from(size).unwrap_or(u64::MAX) })),
     }
 }
 
