@@ -34,22 +34,29 @@
     allow(clippy::as_conversions, clippy::too_many_lines, reason = "tests convert what they know, and list cases")
 )]
 
+mod architecture;
 mod build_id;
 mod client;
+mod elf;
 mod errno;
 mod error;
 mod flags;
+mod format;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod guide;
 pub mod hypercall;
+mod loader;
 mod name;
 pub mod payload;
+mod rules;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod status;
+mod symbol_name;
 mod sys;
+mod target;
 mod version;
 
 pub use build_id::BuildId;
