@@ -133,7 +133,8 @@ pub(crate) fn load(
     let elf = Elf::new(file, &header);
     let found = Architecture::from_raw(header.e_machine.get(LE).0);
     let known = target.known_architecture().or((!target.since((4, 8))).then_some(Architecture::X86_64));
-    let mut loading = Loading { elf: &elf, target, architecture: known.unwrap_or(found), host, sink };
+    let mut loading =
+        Loading { elf: &elf, target, architecture: known.unwrap_or(found), host, sink, unlinkable: false };
     if file.len() > MAX_SIZE {
         loading.refuse(Errno::EINVAL, Problem::TooLarge { size: wide(file.len()) })?;
     }
@@ -156,6 +157,9 @@ struct Loading<'a, 'd> {
     architecture: Architecture,
     host: &'a dyn Host,
     sink: &'a mut dyn Sink,
+    /// Xen has refused something without which the payload can't be linked, so that there is no knowing what its
+    /// pointers would be.
+    unlinkable: bool,
 }
 
 type Step<T = ()> = Result<T, Stopped>;
@@ -171,12 +175,17 @@ impl<'d> Loading<'_, 'd> {
         let Some(placed) = placing::place(&mut self)? else { return Ok(None) };
         let (mut memory, safe_to_reapply) = placed;
         let values = symbols::resolve(&mut self, &memory)?;
-        relocations::relocate(&mut self, &mut memory, &values)?;
+        if !self.unlinkable {
+            relocations::relocate(&mut self, &mut memory, &values)?;
+        }
         sections::check_required(&mut self)?;
-        let functions = functions::read(&mut self, &memory, &values)?;
+        let linkable = !self.unlinkable;
+        let functions = if linkable { functions::read(&mut self, &memory, &values)? } else { Vec::new() };
         let hooks = hooks::read(&mut self, &memory)?;
         let ids = notes::read(&mut self, &memory)?;
-        tables::check(&mut self, &memory)?;
+        if linkable {
+            tables::check(&mut self, &memory)?;
+        }
         let metadata = tables::metadata(&mut self, &memory)?;
         notes::check_xen_last(&mut self, &ids)?;
         let new_symbols = symbols::check_new(&mut self, &values, &functions)?;
@@ -195,6 +204,7 @@ impl<'d> Loading<'_, 'd> {
 
     /// Xen refuses the upload.
     fn refuse(&mut self, errno: Errno, problem: Problem) -> Step {
+        self.unlinkable |= problem.keeps_from_linking();
         self.sink.take(Finding::refused(errno, problem))
     }
 

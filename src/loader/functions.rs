@@ -54,13 +54,11 @@ pub(super) fn read(loading: &mut Loading<'_, '_>, memory: &Memory, values: &[Val
     let second = loading.has(&rules::PAYLOAD_VERSION_2).surely();
     let expected = if second { PayloadVersion::V2 } else { PayloadVersion::V1 };
     let entry_size = expected.entry_size().unwrap_or(1);
-    if bytes.len() % entry_size != 0 {
-        let size = said_entry_size(bytes).unwrap_or(entry_size);
-        let problem = Problem::FunctionsSize { size: section.size, entry_size: wide(size) };
-        loading.refuse(Errno::EINVAL, problem)?;
-    }
     check_writable(loading, section, second)?;
     let mut reader = Reader { loading, memory, values, patched: BTreeMap::new() };
+    if bytes.len() % entry_size != 0 {
+        return reader.odd_size(start, bytes, expected).map(|()| Vec::new());
+    }
     let mut functions = Vec::new();
     for (index, entry) in bytes.chunks_exact(entry_size).enumerate() {
         let at = start.saturating_add(wide(index.saturating_mul(entry_size)));
@@ -71,11 +69,6 @@ pub(super) fn read(loading: &mut Loading<'_, '_>, memory: &Memory, values: &[Val
         }
     }
     Ok(functions)
-}
-
-/// The size that entries have by the version that the first one says.
-fn said_entry_size(bytes: &[u8]) -> Option<usize> {
-    bytes.get(func::VERSION).and_then(|version| PayloadVersion::from_raw(*version).entry_size())
 }
 
 /// Some releases write to the section while only code is writable.
@@ -113,6 +106,19 @@ struct Entry<'m> {
 }
 
 impl Reader<'_, '_, '_> {
+    /// The functions are not a whole number of entries: mostly because they have another version.
+    fn odd_size(&mut self, start: u64, bytes: &[u8], expected: PayloadVersion) -> Step {
+        let found = bytes.get(func::VERSION).map_or(expected, |version| PayloadVersion::from_raw(*version));
+        let entry_size = found.entry_size().or(expected.entry_size()).unwrap_or(1);
+        let problem = if bytes.len() % entry_size == 0 {
+            let name = self.memory.pointer(start.saturating_add(wide(func::NAME)));
+            Problem::Version { function: self.called(self.text(name), Pointer::Null), expected, found }
+        } else {
+            Problem::FunctionsSize { size: wide(bytes.len()), entry_size: wide(entry_size) }
+        };
+        self.loading.refuse(Errno::EINVAL, problem)
+    }
+
     fn function(
         &mut self,
         index: usize,
@@ -137,8 +143,13 @@ impl Reader<'_, '_, '_> {
             new: self.memory.pointer(field(func::NEW_ADDRESS)),
             expectation: bytes.get(func::EXPECTATION..).unwrap_or_default(),
         };
-        let rest = self.memory.known(field(func::NEW_SIZE), wide(bytes.len().saturating_sub(func::NEW_SIZE)));
-        if rest.is_none() {
+        let ends = [func::VERSION.saturating_add(1), func::APPLIED.saturating_add(1), bytes.len()];
+        let plain = [func::NEW_SIZE, func::APPLIED, func::EXPECTATION].into_iter().zip(ends);
+        let relocated = plain.filter(|(from, to)| *from < *to && *to <= bytes.len()).any(|(from, to)| {
+            let len = wide(to.saturating_sub(from));
+            self.memory.known(field(from), len).is_none()
+        });
+        if relocated {
             self.harm(&entry, FunctionProblem::Relocated)?;
         }
         if entry.version != expected.number() {
@@ -244,6 +255,7 @@ impl Reader<'_, '_, '_> {
                 let inside = !self.loading.is_x86() || limits::image(self.loading.target).contains(&address);
                 if !inside && self.reads_old_code(entry, address) {
                     self.harm(entry, FunctionProblem::NotInXen { found: address })?;
+                    return Ok((None, None));
                 }
                 Ok(at(address))
             }

@@ -54,7 +54,7 @@ fn fields(header: &Header, file: u64) -> ([Field; 6], [Field; 6]) {
             ("e_phnum", programs.into(), "0", programs == 0, EOPNOTSUPP),
         ],
         [
-            ("e_shstrndx", names.into(), "the section names", names != 0, EINVAL),
+            ("e_shstrndx", names.into(), "a section that exists", names != 0, EINVAL),
             ("e_shnum", count.into(), "less than 1024", count < 1024, EOPNOTSUPP),
             ("e_shstrndx", names.into(), "a section that exists", names == 0 || names < count, EINVAL),
             ("e_shoff", table, "a section table in the file", table < file, EINVAL),

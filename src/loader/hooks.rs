@@ -49,7 +49,9 @@ pub(super) fn read(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step<Loade
             loading.refuse(Errno::EINVAL, Problem::HookSize { section: name, size, several })?;
         }
         let Some((start, _)) = loading.loaded(name, memory)? else { continue };
-        check(loading, memory, kind, start, size / POINTER)?;
+        if !loading.unlinkable {
+            check(loading, memory, kind, start, size / POINTER)?;
+        }
         if let Some(hook) = hooks.of(kind) {
             *hook = memory.number(start);
         }

@@ -31,7 +31,8 @@ pub(super) fn place(loading: &mut Loading<'_, '_>) -> Step<Option<(Memory, bool)
     let mut places = Vec::new();
     let mut writable = Vec::new();
     for section in elf.sections.iter().skip(1) {
-        if loading.ignores(section).surely() {
+        // What is not in the file was refused before.
+        if loading.ignores(section).surely() || !section.is_complete() {
             continue;
         }
         let region = match (section.is_executable(), section.is_writable()) {

@@ -626,6 +626,21 @@ pub enum RelocationSectionProblem {
 }
 
 impl Problem {
+    /// Whether Xen has nothing to look for pointers in where it refuses this.
+    pub(super) fn keeps_from_linking(&self) -> bool {
+        matches!(
+            self,
+            Self::Architecture { .. }
+                | Self::SectionOutside { .. }
+                | Self::SymbolTable { .. }
+                | Self::Symbols { .. }
+                | Self::UnknownSymbol { .. }
+                | Self::WritableCode { .. }
+                | Self::Relocations { .. }
+                | Self::RelocationSection { .. }
+        )
+    }
+
     pub(super) fn absorb(&mut self, other: &Self) -> bool {
         match (self, other) {
             (Self::Symbols { problem, count, .. }, Self::Symbols { problem: same, .. }) if problem == same => {

@@ -28,7 +28,7 @@ pub(crate) fn check(bytes: &[u8]) {
         let _ = findings(&payload, &target.build_id(BuildId::new([])).architecture(Architecture::AArch64));
         // What is not known is not held against a payload, unless it would crash one of the Xens in question.
         let mut held = found.iter().filter(|finding| !finding.hurts_xen());
-        assert!(held.all(|finding| known.contains(finding) || matches!(finding, Finding::Architecture { .. })));
+        assert!(held.all(|finding| known.contains(finding) || matches!(finding.problem, Problem::Architecture { .. })));
         let _ = payload.reapply(release);
     }
 }
