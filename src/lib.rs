@@ -65,7 +65,7 @@ pub use errno::Errno;
 pub use error::{Action, Cleanup, Duplicate, Error, ErrorKind, Operation, Result};
 pub use flags::Flags;
 pub use name::PayloadName;
-pub use payload::{Finding, Payload, Severity, Target};
+pub use payload::{Finding, Payload, Problem, Severity, Target};
 pub use status::{LoadedPayload, Metadata, State, Status};
 pub use version::XenVersion;
 

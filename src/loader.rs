@@ -8,6 +8,7 @@
 //! Written from reading `common/livepatch.c`, `common/livepatch_elf.c` and the `livepatch.c` and `alternative.c` of x86 and
 //! Arm, in every release from 4.7 to 4.22.
 
+mod details;
 mod finding;
 mod functions;
 mod header;
@@ -31,14 +32,16 @@ use crate::format::MAX_SIZE;
 use crate::rules::{self, Answer, Rule};
 use crate::symbol_name::SymbolName;
 use crate::target::Target;
-pub use finding::{
-    Finding, FunctionProblem, NoteProblem, PointerProblem, Problem, RelocationProblem, RelocationSectionProblem,
-    Severity, SymbolProblem, SymbolTableProblem, TableProblem,
+pub use details::{
+    FunctionProblem, NoteProblem, PointerProblem, RelocationProblem, RelocationSectionProblem, SymbolProblem,
+    SymbolTableProblem, TableProblem,
 };
+pub use finding::{Finding, Severity};
 pub(crate) use functions::{ENDBR64, LoadedFunction};
 pub(crate) use hooks::LoadedHooks;
 pub(crate) use limits::image as image_of;
 use memory::Memory;
+pub use problem::Problem;
 pub(crate) use report::{Sink, Stopped};
 
 /// Something about the host that may not be known.
@@ -169,9 +172,7 @@ impl<'d> Loading<'_, 'd> {
     fn link(mut self) -> Step<Option<Loaded>> {
         sections::check_names(&mut self)?;
         symbols::check_names(&mut self)?;
-        if self.has(&rules::XEN_DEPENDS_FIRST).surely() {
-            notes::check_xen_first(&mut self)?;
-        }
+        notes::check_xen_first(&mut self)?;
         let Some(placed) = placing::place(&mut self)? else { return Ok(None) };
         let (mut memory, safe_to_reapply) = placed;
         let values = symbols::resolve(&mut self, &memory)?;

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use xen_livepatch::Problem;
 use xen_livepatch::sim::{Call, Defect, Function, Pace, PayloadBuilder, PayloadVersion, Release, SimulatedXen};
 use xen_livepatch::{
     ActionOptions, BuildId, Cleanup, Errno, ErrorKind, Finding, Flags, LivepatchClient, Payload, PayloadName, State,

@@ -2,10 +2,7 @@
 
 use core::fmt;
 
-pub use super::problem::{
-    FunctionProblem, NoteProblem, PointerProblem, Problem, RelocationProblem, RelocationSectionProblem, SymbolProblem,
-    SymbolTableProblem, TableProblem,
-};
+use super::problem::Problem;
 use crate::errno::Errno;
 
 /// What a finding means for the host.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::finding::{FunctionProblem, PointerProblem, Problem};
+use super::details::{FunctionProblem, PointerProblem};
 use super::limits;
 use super::memory::{Memory, Pointer};
+use super::problem::Problem;
 use super::symbols::Value;
 use super::{Known, Loading, Step, wide};
 use crate::elf::Section;

@@ -2,7 +2,7 @@
 
 use object::elf::{ELFMAG, ET_REL};
 
-use super::finding::Problem;
+use super::problem::Problem;
 use super::{Loading, Step, wide};
 use crate::architecture::Architecture;
 use crate::elf::{Header, LE, SECTION_HEADER_SIZE};

@@ -1,8 +1,9 @@
 //! Hooks: code of the payload that Xen runs around its actions.
 
-use super::finding::{PointerProblem, Problem};
+use super::details::PointerProblem;
 use super::functions::code_problem;
 use super::memory::Memory;
+use super::problem::Problem;
 use super::{Loading, Step, wide};
 use crate::errno::Errno;
 use crate::format::HookKind;

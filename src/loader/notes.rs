@@ -1,7 +1,8 @@
 //! Build-ids: the payload's own, and those that it depends on.
 
-use super::finding::{NoteProblem, Problem};
+use super::details::NoteProblem;
 use super::memory::Memory;
+use super::problem::Problem;
 use super::{Known, Loading, Step, id, wide};
 use crate::errno::Errno;
 use crate::format::{BUILD_ID, DEPENDS, XEN_DEPENDS};
@@ -21,13 +22,18 @@ pub(super) struct Ids {
 
 /// Compares with Xen before anything is linked.
 pub(super) fn check_xen_first(loading: &mut Loading<'_, '_>) -> Step {
-    let Some(section) = loading.elf.section(XEN_DEPENDS) else {
+    let first = loading.has(&rules::XEN_DEPENDS_FIRST);
+    let section = loading.elf.section(XEN_DEPENDS);
+    if first.perhaps() && section.is_some_and(|section| section.is_zeroed() && section.size > 0) {
+        // There is nothing of it in the file, so that Xen reads what comes there instead, be it outside the file.
+        return harm(loading, XEN_DEPENDS, NoteProblem::NotInFile);
+    }
+    if !first.surely() {
+        return Ok(());
+    }
+    let Some(section) = section else {
         return loading.refuse(Errno::EINVAL, Problem::MissingSection { section: XEN_DEPENDS });
     };
-    if section.is_zeroed() && section.size > 0 {
-        // There is nothing of it in the file, so that Xen reads what comes there instead.
-        return loading.harm(Problem::Note { section: XEN_DEPENDS, problem: NoteProblem::PastEnd });
-    }
     match parse(section.data) {
         Ok(wanted) => compare(loading, wanted),
         Err(NoteProblem::PastEnd) => harm(loading, XEN_DEPENDS, NoteProblem::PastEnd),

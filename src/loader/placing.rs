@@ -1,7 +1,7 @@
 //! Where sections come to lie: code, then writable data, then constants, each from a page of its own on.
 
-use super::finding::Problem;
 use super::memory::Memory;
+use super::problem::Problem;
 use super::{Loading, NoRoom, Step, name_of};
 use crate::elf::Section;
 use crate::errno::Errno;

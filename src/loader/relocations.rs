@@ -3,8 +3,9 @@
 use object::elf as e;
 use object::elf::{SHT_REL, SHT_RELA};
 
-use super::finding::{Problem, RelocationProblem, RelocationSectionProblem};
+use super::details::{RelocationProblem, RelocationSectionProblem};
 use super::memory::{Memory, Origin};
+use super::problem::Problem;
 use super::symbols::Value;
 use super::{Loading, Step, name_of, wide};
 use crate::elf::{LE, RELOCATION_SIZE, Relocation, Section, relocations_in, symbol_index};

@@ -2,7 +2,8 @@
 
 use object::elf::{SHT_REL, SHT_RELA, SHT_STRTAB, SHT_SYMTAB};
 
-use super::finding::{Problem, SymbolTableProblem};
+use super::details::SymbolTableProblem;
+use super::problem::Problem;
 use super::{Loading, Step, name_of, wide};
 use crate::elf::{HEADER_SIZE, LE, SECTION_HEADER_SIZE, SYMBOL_SIZE, Section};
 use crate::errno::Errno;

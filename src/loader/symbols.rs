@@ -2,9 +2,10 @@
 
 use object::elf::{SHF_MERGE, SHN_ABS, SHN_COMMON, SHN_UNDEF};
 
-use super::finding::{Problem, SymbolProblem};
+use super::details::SymbolProblem;
 use super::functions::LoadedFunction;
 use super::memory::{Memory, Origin};
+use super::problem::Problem;
 use super::{Known, Loading, Step};
 use crate::elf::{LE, Symbol};
 use crate::errno::Errno;
@@ -34,6 +35,10 @@ impl Value {
 
 pub(super) fn check_names(loading: &mut Loading<'_, '_>) -> Step {
     let elf = loading.elf;
+    // That there are no names at all was reported with the table.
+    if elf.symbol_names.is_empty() {
+        return Ok(());
+    }
     let mut total = 0_usize;
     for (first, symbol) in elf.symbols.iter().enumerate().skip(1) {
         let start = usize::try_from(symbol.st_name.get(LE)).unwrap_or(usize::MAX);

@@ -1,8 +1,9 @@
 //! Tables that a payload may have besides: bug frames, alternatives, indirect calls, exceptions; and its metadata.
 
-use super::finding::{Problem, TableProblem};
+use super::details::TableProblem;
 use super::limits;
 use super::memory::Memory;
+use super::problem::Problem;
 use super::{Loading, Step, wide};
 use crate::errno::Errno;
 use crate::format::MODINFO;

@@ -3,7 +3,7 @@
 //! The fuzz target `payload` includes this file, so that its inputs are tried in just the same way here.
 
 use xen_livepatch::payload::Architecture;
-use xen_livepatch::{BuildId, Finding, Payload, Target};
+use xen_livepatch::{BuildId, Finding, Payload, Problem, Target};
 
 /// The most bytes of a name, which are escaped to no more than this many.
 const NAME: usize = 128;
