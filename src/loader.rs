@@ -37,8 +37,11 @@ pub use details::{
     SymbolTableProblem, TableProblem,
 };
 pub use finding::{Finding, Severity};
-pub(crate) use functions::{ENDBR64, LoadedFunction};
+#[cfg(feature = "sim")]
+pub(crate) use functions::ENDBR64;
+pub(crate) use functions::LoadedFunction;
 pub(crate) use hooks::LoadedHooks;
+#[cfg(feature = "sim")]
 pub(crate) use limits::image as image_of;
 use memory::Memory;
 pub use problem::Problem;

@@ -147,7 +147,6 @@ impl Rule {
         }
         let backport = self.backports.iter().find(|(series, _)| (4, *series) == (major, minor));
         match (backport, target.known_point()) {
-            (None, _) => Answer::No,
             (Some(_), None) => Answer::Perhaps,
             (Some((_, first)), Some(point)) if point >= *first => Answer::Yes,
             _ => Answer::No,

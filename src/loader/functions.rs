@@ -341,10 +341,9 @@ impl Reader<'_, '_, '_> {
     }
 
     fn check_new_code(&mut self, entry: &Entry<'_>) -> Step {
-        match code_problem(self.loading, self.memory, entry.new) {
-            Some(PointerProblem::Null) => {}
-            Some(problem) => return self.harm(entry, FunctionProblem::NewAddress(problem)),
-            None => {}
+        let problem = code_problem(self.loading, self.memory, entry.new);
+        if let Some(problem) = problem.filter(|problem| *problem != PointerProblem::Null) {
+            return self.harm(entry, FunctionProblem::NewAddress(problem));
         }
         // Arm brings all of the new code from its caches.
         let Pointer::Own(new) = entry.new else { return Ok(()) };

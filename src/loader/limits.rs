@@ -67,9 +67,7 @@ mod tests {
 
     #[test]
     fn features_grow_with_point_releases() {
-        let of = |minor, point: Option<u16>| {
-            features(&point.into_iter().fold(Target::new((4, minor)), |target, point| target.point(point)))
-        };
+        let of = |minor, point: Option<u16>| features(&point.into_iter().fold(Target::new((4, minor)), Target::point));
         assert_eq!(of(7, Some(4)), (320, 320));
         assert_eq!(of(14, None), (13 * 32, 19 * 32));
         assert_eq!(of(14, Some(5)), (16 * 32, 16 * 32));

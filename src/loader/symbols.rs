@@ -72,12 +72,12 @@ fn value(loading: &mut Loading<'_, '_>, memory: &Memory, symbol_number: usize, s
     let problem = match section {
         SHN_UNDEF => {
             let name = elf.symbol_name(symbol).unwrap_or_default();
-            match loading.host.symbol(name) {
-                Known::Is(number) => return Ok(Value { number, ..foreign }),
-                Known::Absent => {
-                    loading.refuse(Errno::ENOENT, Problem::UnknownSymbol { symbol: SymbolName::new(name) })?
-                }
-                Known::Unknown => {}
+            let found = loading.host.symbol(name);
+            if let Known::Is(number) = found {
+                return Ok(Value { number, ..foreign });
+            }
+            if found == Known::Absent {
+                loading.refuse(Errno::ENOENT, Problem::UnknownSymbol { symbol: SymbolName::new(name) })?;
             }
             return Ok(Value { known: false, ..foreign });
         }
