@@ -9,7 +9,7 @@ use xen_livepatch::{BuildId, Cleanup, ErrorKind, Finding, Flags, Payload, State,
 
 use super::host::{PATCHED, host, name};
 
-/// Where the runner puts what tests/payloads/make made for this Xen.
+/// Where the runner puts what tests/gcc-payloads/make made for this Xen.
 const FILES: &str = "/files";
 
 /// `.ci/run` looks for these names in Xen's own console: it must never see the first, and must see the second.
@@ -118,7 +118,7 @@ fn made_by_gcc(file: &str) -> Option<Payload> {
     let path = Path::new(FILES).join(file);
     let required = env::var("XEN_LIVEPATCH_PAYLOADS").is_ok_and(|value| value == "required");
     if !required && !path.exists() {
-        let message = b"SKIPPED, payloads made by gcc: none were given, see tests/payloads/README.md\n";
+        let message = b"SKIPPED, payloads made by gcc: none were given, see tests/gcc-payloads/README.md\n";
         std::io::stderr().write_all(message).unwrap();
         return None;
     }
