@@ -93,13 +93,17 @@ fn trace(thread: Pid, go: impl FnOnce()) -> Vec<Cost> {
         match wait() {
             WaitStatus::PtraceSyscall(_) if entering => {
                 let registers = ptrace::getregs(thread).unwrap();
-                match (i64::try_from(registers.orig_rax).unwrap(), &mut measuring) {
+                #[cfg(target_arch = "x86_64")]
+                let (number, second) = (registers.orig_rax, registers.rsi);
+                #[cfg(target_arch = "aarch64")]
+                let (number, second) = (registers.regs[8], registers.regs[1]);
+                match (i64::try_from(number).unwrap(), &mut measuring) {
                     (libc::SYS_getppid, Some(cost)) => {
                         costs.push(*cost);
                         measuring = None;
                     }
                     (libc::SYS_getppid, None) => measuring = Some(Cost { hypercalls: 0, mappings: 0 }),
-                    (libc::SYS_ioctl, Some(cost)) if registers.rsi == HYPERCALL => cost.hypercalls += 1,
+                    (libc::SYS_ioctl, Some(cost)) if second == HYPERCALL => cost.hypercalls += 1,
                     (libc::SYS_mmap | libc::SYS_munmap, Some(cost)) => cost.mappings += 1,
                     _ => {}
                 }
