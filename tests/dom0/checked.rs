@@ -79,14 +79,18 @@ fn what_xen_takes_passes_the_check() {
     let returns = HookCode::returns;
     let odd = [
         host.payload("plain", "-x"),
-        host.payload("read-only", "-x").read_only_funcs(),
         host.payload("data", "-x").writable_data([1; 100]).bss(5000),
         host.payload("hooks", "-x").hook(Hook::Load, returns(0)).hook(Hook::PostRevert, returns(0)),
         host.payload("more", "-x").section(".comment", *b"x\0").section(".empty", []).modinfo(b"\0"),
     ];
     // Before 4.14 it takes none without functions.
     let hooks_alone = bare(&host.client, "hooks-alone").hook(Hook::Unload, returns(0));
-    for payload in odd.into_iter().chain(host.since(14).then_some(hooks_alone)) {
+    // Some point releases write to the table of functions even where it is read-only, and die.
+    let hurt = [(16, ".4"), (16, ".5"), (16, ".6"), (16, ".7"), (17, ".1"), (17, ".2"), (18, ".0")];
+    let hurt = hurt.into_iter().any(|(minor, point)| host.release() == (4, minor) && host.original == point);
+    let read_only = host.payload("read-only", "-x").read_only_funcs();
+    let read_only = (!hurt).then_some(read_only);
+    for payload in odd.into_iter().chain(host.since(14).then_some(hooks_alone)).chain(read_only) {
         let bytes = payload.build();
         let target = Target::from(&host.client.xen_version().unwrap()).build_id(host.xen.clone());
         assert_eq!(Payload::parse(&bytes).unwrap().check_against(&target), []);
@@ -111,9 +115,11 @@ fn load_leaves_nothing_behind_when_it_fails() {
     host.expect_shown("-fix");
     let error = host.client.load("/tmp/debug.1.livepatch", Flags::empty()).unwrap_err();
     let ErrorKind::DependsOnAnother { expected, found, on, .. } = error.kind() else { panic!("{error:?}") };
-    let ids = (expected.as_ref(), found.clone(), on.as_ref());
-    let fix_id = Payload::read("/tmp/fix.livepatch").unwrap().build_id().cloned();
-    assert_eq!(ids, (Some(&host.xen), fix_id, Some(&fix)), "both build-ids are told");
+    if host.says_why() {
+        let ids = (expected.as_ref(), found.clone(), on.as_ref());
+        let fix_id = Payload::read("/tmp/fix.livepatch").unwrap().build_id().cloned();
+        assert_eq!(ids, (Some(&host.xen), fix_id, Some(&fix)), "both build-ids are told");
+    }
     assert!(matches!(error.cleanup(), Some(Cleanup::Unloaded)), "{error:?}");
     assert_eq!(host.names(), ["fix"]);
 
@@ -164,8 +170,7 @@ fn payloads_made_by_gcc_and_ld() {
     // README and guide show this message beside the C tool's.
     let error = host.client.load_as(&hooked_name, &hooked, Flags::empty()).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::DependsOnAnother { .. }), "{error:?}");
-    // Older ones don't say what is below.
-    if host.since(13) {
+    if host.says_why() {
         let told = format!(
             "apply \"hooked\": it depends on build-id {}, but would go on payload \"stacked\" with build-id {}; apply what it \
              depends on first, or use NODEPS for a debug patch [EINVAL (22, invalid argument)]; it was unloaded again",

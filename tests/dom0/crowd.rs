@@ -2,12 +2,12 @@
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use std::{env, thread};
+use std::{env, fs, thread};
 
 use xen_livepatch::sim::Function;
 use xen_livepatch::{ErrorKind, Flags, LivepatchClient, State};
 
-use super::host::{PATCHED, bare, connect, host, listed, name};
+use super::host::{PATCHED, bare, connect, host, is_idle_patching, let_all_cpus_return, listed, name};
 use super::listing::metadata;
 
 const TIME: Duration = Duration::from_secs(10);
@@ -18,6 +18,22 @@ const WORKER: &str = "XEN_LIVEPATCH_WORKER";
 /// How much metadata a worker's payloads have, so that rows mixed from two show.
 fn metadata_len(whose: &str) -> usize {
     whose.bytes().fold(7, |sum, byte| (sum * 31 + usize::from(byte)) % 3000) + 20
+}
+
+/// Does an action while no other process does one, where Xen needs that: see [`let_all_cpus_return`]. A client lets Xen
+/// settle after its own actions, but clients don't know of each other.
+fn in_turn<T>(client: &LivepatchClient, act: impl FnOnce() -> T) -> T {
+    const TURN: &str = "/tmp/turn";
+    if !is_idle_patching(client) {
+        return act();
+    }
+    while fs::create_dir(TURN).is_err() {
+        thread::sleep(Duration::from_micros(200));
+    }
+    let result = act();
+    let_all_cpus_return(client);
+    fs::remove_dir(TURN).unwrap();
+    result
 }
 
 /// Uploads, applies, lists and removes, again and again; the number of rounds.
@@ -34,7 +50,7 @@ fn work(client: &LivepatchClient, who: &str) -> usize {
         client.upload(&me, &payload.build()).unwrap();
         check_rows(client, &id, State::Checked);
         loop {
-            match client.apply(&me, flags) {
+            match in_turn(client, || client.apply(&me, flags)) {
                 Ok(()) => break,
                 // Without NODEPS only one at a time can be applied.
                 Err(error) if matches!(error.kind(), ErrorKind::DependsOnAnother { .. }) => {
@@ -45,7 +61,7 @@ fn work(client: &LivepatchClient, who: &str) -> usize {
         }
         check_rows(client, &id, State::Applied);
         loop {
-            match client.revert(&me, Flags::empty()) {
+            match in_turn(client, || client.revert(&me, Flags::empty())) {
                 Ok(()) => break,
                 // Someone came after me, and will leave before me.
                 Err(error) if matches!(error.kind(), ErrorKind::NotOnTop { .. }) => {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use xen_livepatch::sim::{Function, PayloadBuilder};
 use xen_livepatch::{
-    ActionOptions, BuildId, ClientBuilder, Error, Flags, LivepatchClient, LoadedPayload, PayloadName, QuiesceTimeout,
-    State,
+    ActionOptions, BuildId, ClientBuilder, Errno, Error, Flags, LivepatchClient, LoadedPayload, PayloadName,
+    QuiesceTimeout, State,
 };
 
 /// The function that the tests patch: what it returns is in plain sight of dom0.
@@ -32,12 +32,35 @@ pub fn host() -> Host {
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let client = connect().unwrap_or_else(|error| panic!("no real Xen here, try `cargo real-xen`: {error}"));
     let (xen, release) = (client.build_id().unwrap(), client.xen_version().unwrap().release());
+    let_all_cpus_return(&client);
     clean(&client);
     Host { client, xen, release, original: shown(), _turn: turn }
 }
 
 pub fn connect() -> Result<LivepatchClient, Error> {
-    patient().open()
+    let client = patient().open()?;
+    // The time that suffices elsewhere is too short: see `let_all_cpus_return`.
+    if is_idle_patching(&client) { patient().settle_time(Duration::from_millis(50)).open() } else { Ok(client) }
+}
+
+/// Whether this may be a Xen that patches when a CPU has nothing else to do: 4.7 to 4.13.0.
+pub fn is_idle_patching(client: &LivepatchClient) -> bool {
+    client.xen_version().unwrap().release() < (4, 14)
+}
+
+/// Returns when every CPU has left the last action, where that may take long.
+///
+/// If the next action begins before, Xen stops for good: the CPU that is still in the last one waits, with its
+/// interrupts off, for an end that it has missed, and all others wait for it. Xens that patch when idle are in no hurry
+/// to leave, and on an emulated CPU it may take longer than any time to settle (seen on 4.11).
+///
+/// Xen itself is made to wait for them: it frees memory of a payload that it refuses, which every CPU has to note.
+pub fn let_all_cpus_return(client: &LivepatchClient) {
+    if is_idle_patching(client) {
+        let refused = bare(client, "refused").function(Function::returning(PATCHED, "")).needs("not_even_this");
+        let error = client.upload(&name("refused"), &refused.build()).unwrap_err();
+        assert_eq!(error.raw_errno().map(Errno::number), Some(2), "{error:?}");
+    }
 }
 
 /// Emulated CPUs take their time to stop, more so when the machine below is busy.
@@ -76,6 +99,7 @@ pub fn clean(client: &LivepatchClient) {
             return;
         }
         for row in rows {
+            let_all_cpus_return(client);
             if row.status.state == State::Applied {
                 drop(client.revert(&row.name, Flags::empty()));
             }
@@ -92,6 +116,11 @@ impl Host {
     /// Whether this Xen is a 4.`minor` or newer.
     pub fn since(&self, minor: u16) -> bool {
         self.release >= (4, minor)
+    }
+
+    /// Whether its log says why it refuses something; older ones say it only when built for debugging.
+    pub fn says_why(&self) -> bool {
+        self.since(13)
     }
 
     /// A payload for this Xen that depends on it alone, and whose effect is that Xen's version ends with `text`.
