@@ -155,7 +155,7 @@ impl Shape {
             6 | 7 => Function::with_code(name, [0x90, 0x31, 0xc0, 0xc3]),
             _ => Function::nop(name, self.random.of(&[4, 5, 8, 9, 12, 16])),
         };
-        if self.random.percent(15) { function.old_size(self.random.of(&[9, 20, 24, 31, 4096])) } else { function }
+        if self.random.percent(15) { function.old_size(self.random.of(&[20, 24, 31, 4096])) } else { function }
     }
 
     fn contents(&mut self, mut builder: PayloadBuilder) -> PayloadBuilder {

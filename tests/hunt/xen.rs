@@ -59,11 +59,11 @@ impl Xen {
     }
 
     /// Asks for an action, and waits for its end: what the call returns, or else what the action does.
-    pub fn act(&self, name: &[u8], command: u32, flags: u32) -> Code {
+    pub fn act(&self, name: &[u8], command: u32, nodeps: bool) -> Code {
         let start = Instant::now();
         loop {
             let action = RawSysctl::livepatch(self.release, 3).name(name).word(32, command).word(36, PATIENCE);
-            let (mut code, _) = self.send(&action.word(40, flags));
+            let (mut code, _) = self.send(&action.word(40, nodeps.into()));
             if code == 0 && command != UNLOAD {
                 code = self.result(name, start);
                 thread::sleep(SETTLE_TIME);
