@@ -1,0 +1,214 @@
+//! Has payloads checked, and tries those that pass.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::{env, fs};
+
+use xen_livepatch::payload::Architecture;
+use xen_livepatch::sim::{Function, PayloadBuilder};
+use xen_livepatch::{Flags, Payload, Severity, Target};
+
+use super::census::{Census, count};
+use super::host::{self, Host};
+use super::maker::{Maker, Masks, Plan};
+use super::seed::{ENDBR64, Ingredients};
+use super::trace::Trace;
+use super::xen::{APPLIED, APPLY, CHECKED, REPLACE, REVERT, UNLOAD, Xen};
+
+/// Where the runner puts what a compiler made for this Xen.
+const FILES: &str = "/files";
+
+const MUTANT: &[u8] = b"hunted\0";
+const BENEATH: &[u8] = b"beneath\0";
+
+/// How many payloads are tried before the runner is told of all that came so far.
+const REPORT: usize = 500;
+
+pub struct Hunter {
+    xen: Xen,
+    maker: Maker,
+    target: Target,
+    /// What dom0 reads of Xen when nothing is applied.
+    shown: Vec<String>,
+    trace: Trace,
+    pub census: Census,
+}
+
+/// What dom0 can read of what the functions return that payloads patch.
+fn shown() -> Vec<String> {
+    let files = [
+        "version/extra",
+        "properties/changeset",
+        "compilation/compile_date",
+        "compilation/compiled_by",
+        "compilation/compiler",
+    ];
+    files.iter().map(|file| fs::read_to_string(format!("/sys/hypervisor/{file}")).unwrap()).collect()
+}
+
+/// Whether Xen's functions begin with ENDBR64: what they are expected to begin with tells.
+fn begins_with_endbr(host: &Host) -> bool {
+    let expecting = Function::returning(host::PATCHED, "").expecting(ENDBR64);
+    let name = host.upload("begins", &PayloadBuilder::named("begins", &host.xen).function(expecting));
+    let begins = host.client.apply(&name, Flags::empty()).is_ok();
+    if begins {
+        host.revert(&name);
+    }
+    host.unload(&name);
+    begins
+}
+
+fn ingredients(host: &Host, target: &Target) -> Ingredients {
+    let files = fs::read_dir(FILES).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let read =
+        |path: std::path::PathBuf| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(path).unwrap());
+    let mut made: Vec<_> = files.map(read).collect();
+    made.sort();
+    // From 4.17.6 and 4.20.1 on.
+    let turned = target.release() >= (4, 17);
+    Ingredients { xen: host.xen.clone(), endbr: begins_with_endbr(host), turned, made }
+}
+
+impl Hunter {
+    pub fn new(host: &Host, seed: u64) -> Self {
+        let client = host::connect().unwrap();
+        let target = Target::from(&client.xen_version().unwrap()).build_id(host.xen.clone());
+        let target = target.architecture(Architecture::X86_64);
+        let maker = Maker::new(seed, ingredients(host, &target));
+        let trace = Trace::new(env::var_os("XEN_LIVEPATCH_HUNT_TRACE").is_some());
+        Self { xen: Xen::new(client), maker, target, shown: shown(), trace, census: Census::default() }
+    }
+
+    /// Why the check does not let a payload through, if it doesn't; and what it says that Xen refuses.
+    fn judge(&self, file: &[u8]) -> (BTreeSet<String>, BTreeSet<String>) {
+        let Ok(payload) = Payload::parse(file) else { return (BTreeSet::new(), ["not ELF".to_owned()].into()) };
+        let (mut harmful, mut refused) = (BTreeSet::new(), BTreeSet::new());
+        for finding in payload.check_against(&self.target) {
+            let kinds = if finding.severity() == Severity::Refused { &mut refused } else { &mut harmful };
+            let text = format!("{finding:?}");
+            kinds.insert(text.split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned());
+        }
+        (harmful, refused)
+    }
+
+    pub fn try_one(&mut self, number: u64) {
+        let (_, mutant, plan) = self.maker.make(number, Masks::ALL);
+        self.census.generated += 1;
+        if !self.census.is_new(&mutant.file) {
+            return;
+        }
+        let (harmful, refused) = self.judge(&mutant.file);
+        if !harmful.is_empty() {
+            let kinds: Vec<_> = harmful.into_iter().collect();
+            count(&mut self.census.skipped, kinds.join(" "));
+            return;
+        }
+        self.trace.tell(&format!("{number} "));
+        self.run(&mutant.file, plan, &refused);
+        self.trace.tell("\n");
+        if self.census.sent() % REPORT == 0 {
+            let census = &self.census;
+            self.trace.tell(&format!("so far {} {}\n", census.sent(), census.reverted));
+        }
+    }
+
+    /// Tells all about a payload, and tries it unless the check is against it.
+    pub fn show(&mut self, number: u64, masks: Masks) {
+        let (seed, mutant, plan) = self.maker.make(number, masks);
+        let mut text = format!("seed: {}; runs: {}\nparts: {}\n", seed.text, seed.runs, seed.parts);
+        for change in &mutant.changes {
+            writeln!(text, "change: {change}").unwrap();
+        }
+        let (harmful, refused) = self.judge(&mutant.file);
+        writeln!(text, "plan: {plan:?}\nharmful: {harmful:?}\nrefused: {refused:?}\nfile: ").unwrap();
+        text.pop();
+        for byte in &mutant.file {
+            write!(text, "{byte:02x}").unwrap();
+        }
+        self.trace.tell(&format!("{text}\n{number} "));
+        if harmful.is_empty() || env::var_os("XEN_LIVEPATCH_HUNT_HARMFUL").is_some() {
+            self.run(&mutant.file, plan, &refused);
+        }
+        self.trace.tell("\n");
+    }
+
+    /// Tells what is being done, and does it.
+    fn step(&self, what: &str, name: &[u8], command: u32, nodeps: bool) -> i32 {
+        self.trace.tell(what);
+        let code = self.xen.act(name, command, nodeps);
+        if code != 0 {
+            self.trace.tell(&code.to_string());
+        }
+        code
+    }
+
+    fn run(&mut self, file: &[u8], plan: Plan, refused: &BTreeSet<String>) {
+        if let Some(applied) = plan.beneath {
+            assert_eq!(self.xen.upload(BENEATH, &self.maker.beneath.build()), 0);
+            if applied {
+                assert_eq!(self.step("B", BENEATH, APPLY, false), 0);
+            }
+        }
+        self.trace.tell("u");
+        let code = self.xen.upload(MUTANT, file);
+        count(&mut self.census.uploaded, code);
+        if code == 0 {
+            self.loaded(plan, refused);
+        } else {
+            self.trace.tell(&code.to_string());
+        }
+        if let Some(applied) = plan.beneath {
+            // A replace has reverted it.
+            if applied && self.xen.status(BENEATH).unwrap().0 == APPLIED {
+                assert_eq!(self.step("R", BENEATH, REVERT, false), 0);
+            }
+            assert_eq!(self.step("X", BENEATH, UNLOAD, false), 0);
+        }
+    }
+
+    fn loaded(&mut self, plan: Plan, refused: &BTreeSet<String>) {
+        for kind in refused {
+            count(&mut self.census.taken, kind.clone());
+        }
+        if plan.list {
+            self.trace.tell("l");
+            assert_eq!(self.xen.client.list().unwrap().len(), 1 + usize::from(plan.beneath.is_some()));
+        }
+        if plan.apply {
+            self.apply(plan);
+        }
+        assert_eq!(self.step("x", MUTANT, UNLOAD, false), 0, "stuck: it can't be unloaded");
+    }
+
+    fn apply(&mut self, plan: Plan) {
+        let (what, command) = if plan.replace { ("p", REPLACE) } else { ("a", APPLY) };
+        for round in 0..=u8::from(plan.again) {
+            let code = self.step(what, MUTANT, command, plan.nodeps);
+            if round == 0 {
+                count(&mut self.census.applied, code);
+            }
+            let (state, result) = self.xen.status(MUTANT).unwrap();
+            if state != APPLIED {
+                assert!(code != 0, "stuck: the apply succeeded, but the state is {state}, {result}");
+                return;
+            }
+            let code = self.step("r", MUTANT, REVERT, false);
+            let state = self.xen.status(MUTANT).unwrap().0;
+            assert_eq!((code, state), (0, CHECKED), "stuck: it can't be reverted");
+            self.census.reverted += usize::from(round == 0);
+            self.trace.tell("s");
+            // What is beneath shows, if a replace has not reverted it.
+            if plan.beneath != Some(true) {
+                assert_eq!(shown(), self.shown, "Xen is not what it was before");
+            }
+        }
+    }
+
+    /// Xen is as it was at the beginning.
+    pub fn end(&self) {
+        assert_eq!(self.xen.client.list().unwrap(), [], "something is loaded still");
+        assert_eq!(shown(), self.shown, "Xen is not what it was before");
+        assert_eq!(self.xen.client.build_id().unwrap(), self.maker.of.xen);
+        self.trace.tell(&format!("survived {} {}\n", self.census.sent(), self.census.reverted));
+    }
+}

@@ -1,0 +1,149 @@
+//! What is left out of the hunt, because only a processor can judge it.
+//!
+//! A payload's code is run by Xen in two ways. New functions run when Xen calls the old ones: the hunt patches those
+//! alone that nothing calls while they are patched, so for payloads without hooks everything may be changed, with these
+//! exceptions:
+//!
+//! - bytes of code sections, since nothing looks at them;
+//! - an old address that is a number inside Xen's image, or nine bytes to 1 GiB behind a symbol of Xen's: that patches,
+//!   as asked, whatever is there. (A name is never changed into that of another function, for the same reason.)
+//!
+//! Hooks run on every apply or revert. So of a payload that has some this is left alone besides:
+//!
+//! - where code sections are in the file, that they are in the file, and how large they are (unless that becomes 0);
+//! - the values of symbols in code sections; and symbols are not moved into code sections;
+//! - the relocations of code sections, and what tells where these are and what they are for;
+//! - where the symbol table and the section headers are, and how large their entries are: all of the above depends on it;
+//! - hooks are not pointed at other code, by symbol or by addend (but at what is no code at all);
+//! - old addresses are not made to lead to the payload's own code.
+//!
+//! Hooks in place of an action are only in payloads without functions, for which doing nothing is right; no section is
+//! renamed to be one.
+
+use super::fields::{self, Field, function, header, relocation, section, symbol};
+use super::image::{ENTRY, Image, SYMTAB};
+
+/// The part of the address space that Xen's image is in, whatever the release.
+const XEN: core::ops::Range<u64> = 0xffff_82d0_0000_0000..0xffff_82d1_0000_0000;
+
+/// What can be changed. Sections count from 0, as in `Image::sections`.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    Header(Field),
+    Section(usize, Field),
+    Symbol(usize, Field),
+    /// The section, and where in it the entry begins.
+    Relocation(usize, usize, Field),
+    Function(Field),
+    /// Anything else in a section.
+    Other(usize),
+}
+
+pub struct Line<'a> {
+    pub image: &'a Image,
+    pub runs: bool,
+}
+
+impl Line<'_> {
+    pub fn allows(&self, place: Place, value: u64) -> bool {
+        match place {
+            Place::Header(field) => !self.runs || !(field == header::TABLE || field == (58, 2)),
+            Place::Section(index, field) => !self.runs || self.allows_section(index, field, value),
+            Place::Symbol(entry, field) => !self.runs || self.allows_symbol(entry, field, value),
+            Place::Relocation(index, at, field) => self.allows_relocation(index, at, field, value),
+            Place::Function(field) => field != function::OLD_ADDRESS || !XEN.contains(&value),
+            Place::Other(index) => self.allows_bytes(index),
+        }
+    }
+
+    /// Whether bytes of a section may be changed without looking what they are.
+    pub fn allows_bytes(&self, index: usize) -> bool {
+        let section = &self.image.sections[index];
+        let is_table = section.is_relocations() || section.get(section::TYPE) == SYMTAB;
+        !(section.is_code() || is_table && self.runs)
+    }
+
+    /// Whether a section may be moved, removed, doubled, or cut off.
+    pub fn allows_moving(&self, index: usize) -> bool {
+        !self.runs || !(self.image.sections[index].is_code() || self.is_for_code(index))
+    }
+
+    /// Counted as in the file.
+    fn is_code(&self, section: u64) -> bool {
+        let index = usize::try_from(section).ok().and_then(|section| section.checked_sub(1));
+        index.and_then(|index| self.image.sections.get(index)).is_some_and(super::image::Section::is_code)
+    }
+
+    fn is_for_code(&self, index: usize) -> bool {
+        let section = &self.image.sections[index];
+        section.is_relocations() && self.is_code(section.get(section::INFO))
+    }
+
+    fn allows_section(&self, index: usize, field: Field, value: u64) -> bool {
+        let section = &self.image.sections[index];
+        if section.is_code() {
+            return !matches!(field, section::TYPE | section::OFFSET) && (field != section::SIZE || value == 0);
+        }
+        if self.is_for_code(index) {
+            return matches!(
+                field,
+                section::NAME | section::FLAGS | section::ADDRESS | section::ALIGNMENT | section::LINK
+            );
+        }
+        if section.is_relocations() && field == section::INFO {
+            return !self.is_code(value);
+        }
+        section.get(section::TYPE) != SYMTAB || !matches!(field, section::OFFSET | section::ENTRY_SIZE)
+    }
+
+    fn symbol(&self, index: u64, field: Field) -> u64 {
+        let table = self.image.index(".symtab").map(|table| &self.image.sections[table].data[..]);
+        let at = usize::try_from(index).unwrap_or(usize::MAX).saturating_mul(ENTRY);
+        table.filter(|table| at < table.len()).map_or(0, |table| fields::get(table, at, field))
+    }
+
+    fn allows_symbol(&self, entry: usize, field: Field, value: u64) -> bool {
+        let is_of_code = self.is_code(self.symbol(entry as u64, symbol::SECTION));
+        match field {
+            symbol::VALUE => !is_of_code,
+            symbol::SECTION => !self.is_code(value),
+            _ => true,
+        }
+    }
+
+    fn allows_relocation(&self, index: usize, at: usize, field: Field, value: u64) -> bool {
+        let section = &self.image.sections[index];
+        let of = |field| fields::get(&section.data, at, field);
+        let info = usize::try_from(section.get(section::INFO)).unwrap_or(0);
+        let base = info.checked_sub(1).and_then(|base| self.image.sections.get(base));
+        let base = base.map_or("", |base| &base.name[..]);
+        let target = self.symbol(of(relocation::SYMBOL), symbol::SECTION);
+        let value_target = self.symbol(value, symbol::SECTION);
+        if base == ".livepatch.funcs"
+            && of(relocation::OFFSET) % function::SIZE as u64 == function::OLD_ADDRESS.0 as u64
+        {
+            let far = size_of_distance(value) >= 1 << 30;
+            return match field {
+                relocation::ADDEND => value <= 8 || far,
+                relocation::SYMBOL => !self.runs || value_target == 0,
+                _ => true,
+            };
+        }
+        if !self.runs {
+            return true;
+        }
+        if base.starts_with(".livepatch.hooks.") {
+            return match field {
+                relocation::ADDEND => !self.is_code(target) || size_of_distance(value) >= 1 << 20,
+                relocation::SYMBOL => value_target != 0 && !self.is_code(value_target),
+                _ => true,
+            };
+        }
+        !self.is_for_code(index)
+    }
+}
+
+/// Of an addend, whichever way it goes.
+fn size_of_distance(addend: u64) -> u64 {
+    addend.min(addend.wrapping_neg())
+}

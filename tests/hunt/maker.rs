@@ -1,0 +1,81 @@
+//! What is tried: a payload and what is done with it, from a number.
+
+use xen_livepatch::BuildId;
+use xen_livepatch::sim::{Function, PayloadBuilder};
+
+use super::mutation::{self, Mutant};
+use super::random::Random;
+use super::seed::{Ingredients, Seed};
+
+/// What is to be done with a payload.
+#[allow(clippy::struct_excessive_bools, reason = "each is an action that can be left out")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Another is loaded beneath; and applied.
+    pub beneath: Option<bool>,
+    pub apply: bool,
+    pub again: bool,
+    pub replace: bool,
+    pub nodeps: bool,
+    /// What is loaded is listed.
+    pub list: bool,
+}
+
+impl Plan {
+    /// Without the actions whose bits are set in `without`.
+    fn new(random: &mut Random, without: u32) -> Self {
+        let beneath = random.weighted(&[(85, None), (5, Some(false)), (10, Some(true))]);
+        let (apply, again, replace) = (random.percent(30), random.percent(15), random.percent(6));
+        // What is on top of another depends on Xen all the same.
+        let nodeps = random.percent(50) || beneath == Some(true);
+        let list = random.percent(10);
+        let has = |action: u32| without & (1 << action) == 0;
+        Self {
+            beneath: beneath.filter(|_| has(0)),
+            apply: apply && has(1),
+            again: again && has(2),
+            replace: replace && has(3),
+            nodeps: nodeps && has(4),
+            list: list && has(5),
+        }
+    }
+}
+
+/// What of a payload and its plan is left: bits of the changes to make, of the parts and of the actions to leave out.
+#[derive(Clone, Copy, Debug)]
+pub struct Masks {
+    pub changes: u32,
+    pub without_parts: u32,
+    pub without_actions: u32,
+}
+
+impl Masks {
+    pub const ALL: Self = Self { changes: u32::MAX, without_parts: 0, without_actions: 0 };
+}
+
+pub struct Maker {
+    pub seed: u64,
+    pub of: Ingredients,
+    /// What a payload is sometimes put on top of.
+    pub beneath: PayloadBuilder,
+}
+
+impl Maker {
+    pub fn new(seed: u64, of: Ingredients) -> Self {
+        let function = Function::returning("xen_compile_time", "beneath");
+        let beneath = PayloadBuilder::named("beneath", &of.xen).function(function);
+        Self { seed, of, beneath }
+    }
+
+    /// The same for the same number, whatever was made before.
+    pub fn make(&self, number: u64, masks: Masks) -> (Seed, Mutant, Plan) {
+        let key = Random::new(self.seed ^ number.wrapping_mul(0xd134_2543_de82_ef95)).next();
+        let mut random = Random::new(key);
+        let plan = Plan::new(&mut random, masks.without_actions);
+        let changes = random.weighted(&[(40, 1), (25, 2), (15, 3), (10, 4), (10, 5)]);
+        let depends: &BuildId = if plan.beneath == Some(true) { self.beneath.build_id() } else { &self.of.xen };
+        let mut seed = Seed::new(&mut random, &self.of, depends, masks.without_parts);
+        let mutant = mutation::mutate(&mut seed, key, changes, masks.changes);
+        (seed, mutant, plan)
+    }
+}

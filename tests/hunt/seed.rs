@@ -1,0 +1,207 @@
+//! Payloads that are as they should be, of many shapes: what the hunt begins with.
+
+use xen_livepatch::BuildId;
+use xen_livepatch::sim::{Function, Hook, HookCode, PayloadBuilder};
+
+use super::fields::function;
+use super::image::{Image, R_64};
+use super::random::Random;
+use super::tables;
+
+/// Functions of Xen's that nothing but dom0's curiosity calls. What is patched is never one that runs by itself, since
+/// the hunt is for what a payload does to Xen's loader, not for what wrong code does.
+pub const HARMLESS: [&str; 7] = [
+    "xen_extra_version",
+    "xen_changeset",
+    "xen_compile_date",
+    "xen_compile_time",
+    "xen_compiler",
+    "xen_deny",
+    // The largest of them, which begins with ENDBR64 wherever Xen is built so, since a key on the console calls it.
+    "dump_runq",
+];
+
+/// How they begin, where the processor may track branches, and elsewhere: `lea text(%rip),%rax`.
+pub const ENDBR64: &[u8; 4] = b"\xf3\x0f\x1e\xfa";
+const LEA: &[u8; 3] = b"\x48\x8d\x05";
+
+/// Symbols that Xen has besides: harmless ones too, since a mutation may patch them.
+const NEEDED: [&str; 3] = ["xen_compiler", "xen_deny", "xen_changeset"];
+
+/// Parts that a seed may be without: numbers of bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Second,
+    Third,
+    Hooks,
+    MoreHooks,
+    Metadata,
+    Data,
+    Zeros,
+    ReadOnly,
+    Expectation,
+    Defined,
+    Needed,
+    Alternatives,
+    Exceptions,
+    Bugs,
+    Strings,
+    Address,
+}
+
+pub struct Seed {
+    pub image: Image,
+    /// Whether Xen runs code of the payload's own: then code, and what leads to it, is for a processor to judge.
+    pub runs: bool,
+    pub text: String,
+    /// The bits of the parts that it has.
+    pub parts: u32,
+}
+
+/// What there is to know of the host.
+pub struct Ingredients {
+    pub xen: BuildId,
+    /// Whether its functions begin with ENDBR64.
+    pub endbr: bool,
+    /// Whether its alternatives may be for the lack of a feature.
+    pub turned: bool,
+    /// Made by a compiler for this Xen.
+    pub made: Vec<(String, Vec<u8>)>,
+}
+
+impl Seed {
+    /// Without the parts whose bits are set in `without`.
+    pub fn new(random: &mut Random, of: &Ingredients, depends: &BuildId, without: u32) -> Self {
+        if !of.made.is_empty() && random.percent(8) {
+            let (name, file) = random.of(&of.made);
+            let image = Image::read(&file);
+            let runs = image.sections.iter().any(|section| section.name.starts_with(".livepatch.hooks."));
+            return Self { image, runs, text: name, parts: 0 };
+        }
+        let seed = random.next();
+        let mut shape = Shape { random: Random::new(seed), without, has: Vec::new() };
+        shape.build(of, depends)
+    }
+}
+
+struct Shape {
+    random: Random,
+    without: u32,
+    has: Vec<Part>,
+}
+
+impl Shape {
+    /// Whether it has this part. Chance is asked in any case, so that all else stays as it is without the part.
+    fn has(&mut self, part: Part, percent: usize) -> bool {
+        let has = self.random.percent(percent) && self.without & (1 << part as u32) == 0;
+        if has {
+            self.has.push(part);
+        }
+        has
+    }
+
+    fn build(&mut self, of: &Ingredients, depends: &BuildId) -> Seed {
+        let id = BuildId::new(self.random.next().to_be_bytes().repeat(2));
+        let mut builder = PayloadBuilder::new(&id, depends, &of.xen);
+        let hooks_alone = self.random.percent(4);
+        let mut runs = false;
+
+        let first = self.random.below(HARMLESS.len());
+        let expects = self.has(Part::Expectation, 12);
+        let count = if hooks_alone {
+            0
+        } else {
+            1 + usize::from(self.has(Part::Second, 25)) + usize::from(self.has(Part::Third, 8))
+        };
+        for number in 0..count {
+            let function = self.function(HARMLESS[(first + number) % HARMLESS.len()]);
+            builder = builder.function(match (expects, of.endbr) {
+                (true, true) => function.expecting(ENDBR64),
+                (true, false) => function.expecting(LEA),
+                _ => function,
+            });
+        }
+        let around = [Hook::Load, Hook::Unload, Hook::PreApply, Hook::PostApply, Hook::PreRevert, Hook::PostRevert];
+        if self.has(Part::Hooks, 22) || hooks_alone {
+            builder = builder.hook(self.random.of(&around), HookCode::returns(0));
+            runs = true;
+        }
+        let (more, hook) = (self.has(Part::MoreHooks, 10), self.random.of(&around));
+        if more {
+            // Two of a kind are refused but for these.
+            builder = builder.hook(Hook::Load, HookCode::returns(1)).hook(Hook::Load, HookCode::returns(2));
+            if hook != Hook::Load && !runs {
+                builder = builder.hook(hook, HookCode::returns(0));
+            }
+            runs = true;
+        }
+        if hooks_alone && self.random.percent(30) {
+            // In place of the action: good for a payload without functions alone.
+            builder = builder.hook(Hook::Apply, HookCode::returns(0)).hook(Hook::Revert, HookCode::returns(0));
+        }
+        builder = self.contents(builder);
+        let mut image = Image::read(&builder.build());
+        if self.has(Part::Address, 20) {
+            by_address(&mut image, first, count);
+        }
+        self.tables(&mut image, of.turned);
+        let parts = self.has.iter().fold(0, |parts, part| parts | 1 << *part as u32);
+        Seed { image, runs, parts, text: format!("{count} from {}, with {:?}", HARMLESS[first], self.has) }
+    }
+
+    fn function(&mut self, name: &str) -> Function {
+        let function = match self.random.below(10) {
+            0..6 => Function::returning(name, "hunted"),
+            6 | 7 => Function::with_code(name, [0x90, 0x31, 0xc0, 0xc3]),
+            _ => Function::nop(name, self.random.of(&[4, 5, 8, 9, 12, 16])),
+        };
+        if self.random.percent(15) { function.old_size(self.random.of(&[20, 24, 31, 4096])) } else { function }
+    }
+
+    fn contents(&mut self, mut builder: PayloadBuilder) -> PayloadBuilder {
+        if self.has(Part::Metadata, 30) {
+            builder = builder.metadata("name", Some("hunted")).metadata("flag", None);
+        }
+        if self.has(Part::Data, 12) {
+            builder = builder.writable_data(vec![7; self.random.of(&[1, 8, 100, 4096])]);
+        }
+        let zeros = self.random.of(&[1, 8, 4096, 70_000]);
+        if self.has(Part::Zeros, 12) {
+            builder = builder.bss(zeros);
+        }
+        if self.has(Part::ReadOnly, 10) {
+            builder = builder.read_only_funcs();
+        }
+        if self.has(Part::Defined, 12) {
+            builder = builder.defines("hunted_symbol").defines("another_hunted_symbol");
+        }
+        if self.has(Part::Needed, 20) {
+            builder = builder.needs(self.random.of(&NEEDED)).needs("xen_deny");
+        }
+        builder
+    }
+
+    fn tables(&mut self, image: &mut Image, turned: bool) {
+        if self.has(Part::Alternatives, 18) {
+            tables::alternatives(image, &mut self.random, turned);
+        }
+        if self.has(Part::Exceptions, 14) {
+            tables::exceptions(image, &mut self.random);
+        }
+        if self.has(Part::Bugs, 14) {
+            tables::bugs(image, &mut self.random);
+        }
+        if self.has(Part::Strings, 15) {
+            tables::strings(image);
+        }
+    }
+}
+
+/// Says where the functions are, in place of letting Xen look for their names.
+fn by_address(image: &mut Image, first: usize, count: usize) {
+    for number in 0..count {
+        let symbol = image.undefined(HARMLESS[(first + number) % HARMLESS.len()]);
+        let at = number * function::SIZE + function::OLD_ADDRESS.0;
+        image.relocate(".livepatch.funcs", at, R_64, symbol, 0);
+    }
+}
