@@ -34,22 +34,29 @@
     allow(clippy::as_conversions, clippy::too_many_lines, reason = "tests convert what they know, and list cases")
 )]
 
+mod architecture;
 mod build_id;
 mod client;
+mod elf;
 mod errno;
 mod error;
 mod flags;
+mod format;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod guide;
 pub mod hypercall;
+mod loader;
 mod name;
 pub mod payload;
+mod rules;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod status;
+mod symbol_name;
 mod sys;
+mod target;
 mod version;
 
 pub use build_id::BuildId;
@@ -58,7 +65,7 @@ pub use errno::Errno;
 pub use error::{Action, Cleanup, Duplicate, Error, ErrorKind, Operation, Result};
 pub use flags::Flags;
 pub use name::PayloadName;
-pub use payload::{Finding, Payload, Severity, Target};
+pub use payload::{Finding, Payload, Problem, Severity, Target};
 pub use status::{LoadedPayload, Metadata, State, Status};
 pub use version::XenVersion;
 

@@ -6,38 +6,32 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-mod check;
 mod display;
-mod elf;
-mod finding;
 mod funcs;
 mod hooks;
-mod name;
-mod notes;
 #[cfg(feature = "serde")]
 mod serialize;
-mod target;
 
-pub use finding::{
-    Finding, FunctionProblem, NoteProblem, RelocationProblem, RelocationSectionProblem, Severity, SymbolProblem,
-    SymbolTableProblem,
+pub use crate::architecture::Architecture;
+pub use crate::format::{HookKind, PayloadVersion};
+pub use crate::loader::{
+    Finding, FunctionProblem, NoteProblem, PointerProblem, Problem, RelocationProblem, RelocationSectionProblem,
+    Severity, SymbolProblem, SymbolTableProblem, TableProblem,
 };
-pub use funcs::{Address, Expectation, Function, PayloadVersion};
-pub use hooks::{Hook, HookKind};
-pub use name::SymbolName;
-pub use target::{Architecture, Target};
+pub use crate::symbol_name::SymbolName;
+pub use crate::target::Target;
+pub use funcs::{Address, Expectation, Function};
+pub use hooks::Hook;
 
 use crate::build_id::BuildId;
 use crate::client::Identity;
+use crate::elf::{self, Elf, Header, LE};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::{BUILD_ID, DEPENDS, FUNCS, MAX_SIZE, MODINFO, XEN_DEPENDS};
+use crate::loader;
+use crate::rules;
 use crate::status::Metadata;
-use elf::{Elf, Header, LE};
-
-/// The largest payload that any release takes.
-const MAX_SIZE: usize = 2 << 20;
-
-const METADATA: &str = ".modinfo";
 
 /// The releases that this crate knows.
 const RELEASES: core::ops::RangeInclusive<u16> = 7..=22;
@@ -125,16 +119,16 @@ impl Payload {
     fn new(bytes: Box<[u8]>) -> core::result::Result<Self, &'static str> {
         let header = elf::header(&bytes)?;
         let elf = Elf::new(&bytes, &header);
-        let note = |name| elf.section(name).and_then(|section| notes::build_id(section).ok());
+        let note = |name| note(&elf, name);
         let writable = elf.sections.iter().skip(1).filter(|s| s.is_allocated() && s.is_writable() && s.size > 0);
         Ok(Self {
-            build_id: note(notes::BUILD_ID),
-            depends: note(notes::DEPENDS),
-            xen_depends: note(notes::XEN_DEPENDS),
+            build_id: note(BUILD_ID),
+            depends: note(DEPENDS),
+            xen_depends: note(XEN_DEPENDS),
             version: funcs::version(&elf),
             functions: funcs::functions(&elf),
             hooks: hooks::hooks(&elf),
-            metadata: Metadata::new(elf.section(METADATA).map_or(&[][..], |section| section.data)),
+            metadata: Metadata::new(elf.section(MODINFO).map_or(&[][..], |section| section.data)),
             writable: writable.map(|section| SymbolName::new(section.name.unwrap_or_default())).collect(),
             header,
             bytes,
@@ -208,10 +202,11 @@ impl Payload {
     /// What is writable counts, not what is written. `replace` does not ask.
     #[must_use]
     pub fn reapply(&self, release: (u16, u16)) -> Reapply {
-        let looks = release >= (4, 8);
+        let target = Target::new(release);
+        let looks = rules::REAPPLY_GUARDED.holds(&target).surely();
         let allowed = match &*self.writable {
-            [] => !looks || release >= (4, 10),
-            [only] => only.as_bytes() == funcs::SECTION.as_bytes(),
+            [] => !looks || rules::READ_ONLY_REAPPLIES.holds(&target).surely(),
+            [only] => only.as_bytes() == FUNCS.as_bytes(),
             _ => false,
         };
         match (allowed, looks) {
@@ -243,7 +238,7 @@ impl Payload {
     /// build-id. Only [`Finding::severity`] tells what Xen would see itself from what would crash it.
     #[must_use]
     pub fn check_against(&self, target: &Target) -> Vec<Finding> {
-        check::findings(&Elf::new(&self.bytes, &self.header), target)
+        loader::check(&self.bytes, target)
     }
 }
 
@@ -268,9 +263,14 @@ impl Inspection {
 pub(crate) fn inspect(bytes: &[u8], target: Option<&Target>) -> core::result::Result<Inspection, &'static str> {
     let header = elf::header(bytes)?;
     let elf = Elf::new(bytes, &header);
-    let note = |name| elf.section(name).and_then(|section| notes::build_id(section).ok());
-    let findings = target.map(|target| check::findings(&elf, target)).unwrap_or_default();
-    Ok(Inspection { build_id: note(notes::BUILD_ID), depends: note(notes::DEPENDS), findings })
+    let note = |name| note(&elf, name);
+    let findings = target.map(|target| loader::check(bytes, target)).unwrap_or_default();
+    Ok(Inspection { build_id: note(BUILD_ID), depends: note(DEPENDS), findings })
+}
+
+/// The build-id in a note.
+fn note(elf: &Elf<'_>, name: &str) -> Option<BuildId> {
+    loader::note(elf.section(name)?.data).map(BuildId::new)
 }
 
 /// Refuses sizes in bytes that no release takes.

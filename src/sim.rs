@@ -66,7 +66,7 @@ mod faults;
 mod host;
 mod image;
 mod list;
-mod loader;
+mod loading;
 mod payload;
 mod payload_builder;
 mod raw;

@@ -1,5 +1,4 @@
-//! Live-patches a real Xen. `cargo real-xen` boots one and runs this in its dom0; elsewhere each test says that it was
-//! skipped, or fails when `REAL_XEN=required`.
+//! Live-patches a real Xen. `cargo real-xen` boots one and runs this in its dom0; elsewhere the tests are ignored.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use xen_livepatch::Problem;
 use xen_livepatch::sim::{Call, Defect, Function, Pace, PayloadBuilder, PayloadVersion, Release, SimulatedXen};
 use xen_livepatch::{
     ActionOptions, BuildId, Cleanup, Errno, ErrorKind, Finding, Flags, LivepatchClient, Payload, PayloadName, State,
@@ -157,7 +158,8 @@ fn a_payload_of_the_other_version_never_arrives() {
         let other = if release < Release::V4_14 { PayloadVersion::V2 } else { PayloadVersion::V1 };
         let error = host.client.upload(&name("x"), &host.payload("x").payload_version(other).build()).unwrap_err();
         let ErrorKind::UnfitPayload { findings } = error.kind() else { panic!("{release:?}: {error:?}") };
-        let told = |finding: &Finding| matches!(finding, Finding::Version { .. } | Finding::FunctionsSize { .. });
+        let told =
+            |finding: &Finding| matches!(finding.problem, Problem::Version { .. } | Problem::FunctionsSize { .. });
         assert!(findings.iter().any(told), "{release:?}: {error:?}");
         assert_eq!(host.xen.calls().of(Call::Upload), 0);
     }
@@ -174,9 +176,9 @@ fn all_findings_are_told_at_once() {
     let error = host.client.upload(&name("bad"), &payload.build()).unwrap_err();
     let ErrorKind::UnfitPayload { findings } = error.kind() else { panic!("{error:?}") };
     let has = |wanted: fn(&Finding) -> bool| assert!(findings.iter().any(wanted), "{findings:?}");
-    has(|finding| matches!(finding, Finding::BuiltForAnotherXen { .. }));
-    has(|finding| matches!(finding, Finding::EmptyMetadata));
-    has(|finding| matches!(finding, Finding::NotAllocated { section: ".livepatch.funcs" }));
+    has(|finding| matches!(finding.problem, Problem::BuiltForAnotherXen { .. }));
+    has(|finding| matches!(finding.problem, Problem::EmptyMetadata));
+    has(|finding| matches!(finding.problem, Problem::NotAllocated { section: ".livepatch.funcs" }));
     let text = error.to_string();
     assert!(text.starts_with("upload \"bad\": this Xen can't take the payload: ") && !text.contains('\n'), "{text}");
 }

@@ -94,7 +94,19 @@ impl ActionOptions {
 #[must_use]
 pub struct UploadOptions {
     pub(super) force: bool,
-    pub(super) unchecked: bool,
+    pub(super) check: Check,
+}
+
+/// Which findings keep a payload from Xen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Check {
+    /// All.
+    #[default]
+    Full,
+    /// Those that Xen does not notice, or is damaged by.
+    WhatXenDoesNotRefuse,
+    /// None: it is not even looked for any.
+    Nothing,
 }
 
 impl UploadOptions {
@@ -109,9 +121,16 @@ impl UploadOptions {
         self
     }
 
+    /// Lets Xen judge what it refuses itself, in its own words. What it does not notice, or is damaged by, still does not
+    /// reach it ([`Severity`](crate::Severity)).
+    pub fn leave_refusals_to_xen(mut self) -> Self {
+        self.check = self.check.max(Check::WhatXenDoesNotRefuse);
+        self
+    }
+
     /// Leaves out the check before the upload, and lets Xen judge. **It does not notice everything that crashes it.**
     pub fn unchecked(mut self) -> Self {
-        self.unchecked = true;
+        self.check = Check::Nothing;
         self
     }
 }

@@ -9,14 +9,14 @@ use super::asking::outcome_unknown;
 use super::console::Watch;
 use super::identity::Identity;
 use super::listing;
-use super::options::UploadOptions;
+use super::options::{Check, UploadOptions};
 use crate::errno::Errno;
 use crate::error::{Duplicate, Error, ErrorKind, Result};
 use crate::hypercall::channel::CallError;
 use crate::hypercall::memory::{AllocationError, HypercallBuffer};
 use crate::hypercall::operation::Upload;
 use crate::name::PayloadName;
-use crate::payload::{self, Finding, Payload, check_size};
+use crate::payload::{self, Finding, Payload, Problem, Severity, check_size};
 use crate::status::State;
 
 /// One call of an upload method.
@@ -94,13 +94,19 @@ impl Uploading<'_> {
 
     /// Refuses what this Xen can't take, before it sees it; says what the payload is called and goes on top of.
     fn check(&self, bytes: &[u8]) -> Result<Identity> {
-        let target = if self.options.unchecked { None } else { Some(self.client.target()?) };
-        match payload::inspect(bytes, target.as_ref()) {
-            Ok(inspection) if inspection.findings.is_empty() => Ok(inspection.identity()),
-            Ok(inspection) => Err(Error::new(refusal(inspection.findings))),
-            Err(_) if self.options.unchecked => Ok(Identity::default()),
-            Err(reason) => Err(Error::new(ErrorKind::InvalidPayload { reason, xen: None })),
+        let checks = self.options.check;
+        let target = if checks == Check::Nothing { None } else { Some(self.client.target()?) };
+        let inspection = match payload::inspect(bytes, target.as_ref()) {
+            Ok(inspection) => inspection,
+            // Xen sees that as well.
+            Err(_) if checks > Check::Full => return Ok(Identity::default()),
+            Err(reason) => return Err(Error::new(ErrorKind::InvalidPayload { reason, xen: None })),
+        };
+        let stops = |finding: &Finding| checks == Check::Full || finding.severity > Severity::Refused;
+        if inspection.findings.iter().any(stops) {
+            return Err(Error::new(refusal(inspection.findings)));
         }
+        Ok(inspection.identity())
     }
 
     /// Xen could not reach our memory: before it loaded the payload, or after, when it meant to say so.
@@ -144,7 +150,7 @@ impl Uploading<'_> {
 /// The commonest finding has a kind of its own, where it is the only one.
 fn refusal(findings: Vec<Finding>) -> ErrorKind {
     match findings.as_slice() {
-        [Finding::BuiltForAnotherXen { expected, found, .. }] => {
+        [Finding { problem: Problem::BuiltForAnotherXen { expected, found }, .. }] => {
             ErrorKind::BuiltForAnotherXen { expected: Some(expected.clone()), found: Some(found.clone()) }
         }
         _ => ErrorKind::UnfitPayload { findings },

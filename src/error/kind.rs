@@ -292,8 +292,12 @@ fn says(text: Option<&str>) -> String {
 }
 
 fn list_findings(findings: &[Finding]) -> String {
-    let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
-    findings.join("; ")
+    const MOST: usize = 5;
+    let mut texts: Vec<String> = findings.iter().take(MOST).map(ToString::to_string).collect();
+    if let Some(more) = findings.len().checked_sub(MOST).filter(|more| *more > 0) {
+        texts.push(format!("and {more} more"));
+    }
+    texts.join("; ")
 }
 
 fn still_applied(names: Option<&[PayloadName]>) -> String {

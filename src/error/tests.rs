@@ -5,7 +5,7 @@ use std::error::Error as _;
 use super::*;
 use crate::build_id::BuildId;
 use crate::flags::Flags;
-use crate::payload::Finding;
+use crate::payload::{Finding, Problem};
 use crate::status::State;
 
 fn name(text: &str) -> PayloadName {
@@ -160,7 +160,11 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
             "Xen can't use this payload: it is no ELF file. Xen says: Bogus e_shoff",
         ),
         (
-            K::UnfitPayload { findings: vec![Finding::NothingToPatch, Finding::EmptySection { section: ".modinfo" }] },
+            K::UnfitPayload {
+                findings: [Problem::NothingToPatch, Problem::EmptySection { section: ".modinfo" }]
+                    .map(|problem| Finding::refused(Errno::EINVAL, problem))
+                    .into(),
+            },
             "this Xen can't take the payload: it has neither .livepatch.funcs nor hooks: there is nothing to patch; \
              .modinfo is empty, which this Xen refuses: leave it out or fill it",
         ),

@@ -4,69 +4,12 @@ use core::fmt;
 
 use object::elf::{R_X86_64_NONE, RelocationType};
 
-use super::elf::{Elf, LE, Relocation, Stray, symbol_index};
-use super::name::SymbolName;
-
-pub(super) const SECTION: &str = ".livepatch.funcs";
-
-/// Where the fields of `struct livepatch_func` are. Both versions begin alike.
-const NAME: usize = 0;
-const NEW_ADDRESS: usize = 8;
-const OLD_ADDRESS: usize = 16;
-const NEW_SIZE: usize = 24;
-const OLD_SIZE: usize = 28;
-const VERSION: usize = 32;
-const EXPECTATION: usize = 72;
+use crate::elf::{Elf, LE, Relocation, Stray, symbol_index};
+use crate::format::{FUNCS, PayloadVersion, func};
+use crate::symbol_name::SymbolName;
 
 /// The relocation that changes nothing has this type on x86 and on Arm.
 const NO_RELOCATION: RelocationType = R_X86_64_NONE;
-
-/// Which `struct livepatch_func` a payload has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum PayloadVersion {
-    /// 64 bytes a function: Xen 4.7 to 4.13.
-    V1,
-    /// 104 bytes a function, with an expectation: Xen 4.14 and newer.
-    V2,
-    /// A number that no release up to 4.22 takes. Its functions can't be read.
-    Unknown(u8),
-}
-
-impl PayloadVersion {
-    pub(super) const fn from_raw(raw: u8) -> Self {
-        match raw {
-            1 => Self::V1,
-            2 => Self::V2,
-            other => Self::Unknown(other),
-        }
-    }
-
-    /// The number, as in each function's `version`.
-    #[must_use]
-    pub const fn number(self) -> u8 {
-        match self {
-            Self::V1 => 1,
-            Self::V2 => 2,
-            Self::Unknown(raw) => raw,
-        }
-    }
-
-    /// The size of a function's entry, where known.
-    pub(super) const fn entry_size(self) -> Option<usize> {
-        match self {
-            Self::V1 => Some(64),
-            Self::V2 => Some(104),
-            Self::Unknown(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for PayloadVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.number().fmt(f)
-    }
-}
 
 /// A place that a payload points at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -125,18 +68,6 @@ pub struct Function {
     pub expectation: Option<Expectation>,
     /// The version of this entry. Xen refuses a payload where it is not the same for all.
     pub version: PayloadVersion,
-    pub(super) name_pointer: NamePointer,
-}
-
-/// Where the pointer to a function's name leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum NamePointer {
-    /// Nowhere.
-    Null,
-    /// Into the payload, to a text; or out of it, to where the file can't tell what is there.
-    Fine,
-    /// To where there is nothing.
-    Stray,
 }
 
 impl Function {
@@ -160,18 +91,18 @@ impl fmt::Display for Function {
 
 /// The version that the first function says; `None` without a function.
 pub(super) fn version(elf: &Elf<'_>) -> Option<PayloadVersion> {
-    let section = elf.section(SECTION).filter(|section| section.size > 0 && section.is_complete())?;
+    let section = elf.section(FUNCS).filter(|section| section.size > 0 && section.is_complete())?;
     if section.is_zeroed() {
         return Some(PayloadVersion::Unknown(0));
     }
-    section.data.get(VERSION).copied().map(PayloadVersion::from_raw)
+    section.data.get(func::VERSION).copied().map(PayloadVersion::from_raw)
 }
 
 /// The functions; none where their layout is not known.
 pub(super) fn functions(elf: &Elf<'_>) -> Vec<Function> {
-    let data = elf.section(SECTION).map_or(&[][..], |section| section.data);
+    let data = elf.section(FUNCS).map_or(&[][..], |section| section.data);
     let Some(entry_size) = version(elf).and_then(PayloadVersion::entry_size) else { return Vec::new() };
-    let pointers = Pointers::of(elf, SECTION);
+    let pointers = Pointers::of(elf, FUNCS);
     let starts = (0..data.len()).step_by(entry_size);
     data.chunks_exact(entry_size).zip(starts).map(|(entry, start)| function(elf, &pointers, entry, start)).collect()
 }
@@ -179,34 +110,28 @@ pub(super) fn functions(elf: &Elf<'_>) -> Vec<Function> {
 fn function(elf: &Elf<'_>, pointers: &Pointers<'_>, entry: &[u8], start: usize) -> Function {
     let address = |field: usize| pointers.address(elf, number(entry, field), start.saturating_add(field));
     let size = |field| u32::try_from(number(entry, field) & u64::from(u32::MAX)).unwrap_or_default();
-    let (name_pointer, name) = name(elf, pointers, number(entry, NAME), start.saturating_add(NAME));
     Function {
-        name: name.filter(|name| !name.is_empty()).map(SymbolName::new),
-        old_address: address(OLD_ADDRESS),
-        old_size: size(OLD_SIZE),
-        new_address: address(NEW_ADDRESS),
-        new_size: size(NEW_SIZE),
+        name: name(elf, pointers, start.saturating_add(func::NAME)).map(SymbolName::new),
+        old_address: address(func::OLD_ADDRESS),
+        old_size: size(func::OLD_SIZE),
+        new_address: address(func::NEW_ADDRESS),
+        new_size: size(func::NEW_SIZE),
         expectation: expectation(entry),
-        version: PayloadVersion::from_raw(entry.get(VERSION).copied().unwrap_or_default()),
-        name_pointer,
+        version: PayloadVersion::from_raw(entry.get(func::VERSION).copied().unwrap_or_default()),
     }
 }
 
-/// The name that the pointer at this offset, with this number in the file, leads to.
-fn name<'d>(elf: &Elf<'d>, pointers: &Pointers<'_>, number: u64, offset: usize) -> (NamePointer, Option<&'d [u8]>) {
-    if pointers.mangle(offset) {
-        return (NamePointer::Stray, None);
-    }
-    match (pointers.at(offset).map(|relocation| elf.text_behind(relocation)), number) {
-        (Some(Some(Ok(name))), _) => (NamePointer::Fine, Some(name)),
-        (Some(Some(Err(Stray))), _) => (NamePointer::Stray, None),
-        (None, 0) => (NamePointer::Null, None),
-        (Some(None) | None, _) => (NamePointer::Fine, None),
+/// The name that the pointer at this offset leads to, if it is a text of the payload.
+fn name<'d>(elf: &Elf<'d>, pointers: &Pointers<'_>, offset: usize) -> Option<&'d [u8]> {
+    let relocation = pointers.at(offset).filter(|_| !pointers.mangle(offset))?;
+    match elf.text_behind(relocation)? {
+        Ok(name) => Some(name).filter(|name| !name.is_empty()),
+        Err(Stray) => None,
     }
 }
 
 fn expectation(entry: &[u8]) -> Option<Expectation> {
-    let (bits, data) = entry.get(EXPECTATION..)?.split_first()?;
+    let (bits, data) = entry.get(func::EXPECTATION..)?.split_first()?;
     let len = usize::from(bits >> 1 & 0x1f);
     let bytes = data.get(..len)?.into();
     (bits & 1 != 0).then_some(Expectation { bytes, reserved: bits >> 6 })

@@ -6,10 +6,10 @@ use std::time::Instant;
 use super::bytes::{until_nul, word};
 use super::faults::Pace;
 use super::host::Host;
-use super::payload::{Payload, Standing, Stop, refuse};
-use super::release::since;
+use super::payload::{Payload, Standing, Stop, refuse, surround_actions};
 use crate::errno::Errno;
 use crate::error::Action;
+use crate::rules;
 
 const NODEPS: u32 = 1;
 
@@ -97,7 +97,7 @@ impl Host {
         self.image.unload(payload.base);
         self.list_version = self.list_version.wrapping_add(1);
         // The CPU that waits for all others holds the lock that the patching needs, so that one runs out of time.
-        if self.release.has(since::UNLOAD_WAITS) {
+        if self.release.has(&rules::UNLOAD_WAITS) {
             if let Some(work) = &mut self.work {
                 work.late = true;
             }
@@ -115,23 +115,23 @@ impl Host {
     }
 
     fn apply(&mut self, id: u64, timeout: u32, nodeps: bool) -> Result<u32, Stop> {
-        let guarded = self.release.has(since::REAPPLY_GUARDED);
+        let guarded = self.release.has(&rules::REAPPLY_GUARDED);
         if let Some(payload) = self.by_id_mut(id).filter(|payload| payload.reverted && !payload.safe_to_reapply) {
             if guarded {
                 // Not the hypercall's result: only GET shows it.
                 payload.rc = EINVAL;
                 let name = payload.name.clone();
-                if self.release.has(since::REASONS_ON_CONSOLE) {
+                if self.release.has(&rules::REASONS_ON_CONSOLE) {
                     self.log(&name, b"can't be applied again: it may have changed its own data");
                 }
                 return Ok(0);
             }
         }
         let payload = self.by_id(id).ok_or(Errno::ENOENT)?;
-        if !nodeps || !self.release.has(since::PACKED_LAYOUT) {
+        if !nodeps || !self.release.has(&rules::PACKED_LAYOUT) {
             self.check_depends(payload, self.applied.last().copied())?;
         }
-        if self.release.has(since::EXPECTATIONS) {
+        if self.release.has(&rules::EXPECTATIONS) {
             self.check_expectations(payload)?;
         }
         let veto = payload.hooks.before_apply;
@@ -142,7 +142,7 @@ impl Host {
         let payload = self.by_id(id).ok_or(Errno::ENOENT)?;
         self.check_depends(payload, None)?;
         let applied = self.applied.iter().filter_map(|id| self.by_id(*id));
-        if applied.chain([payload]).any(|payload| payload.hooks.surround_actions()) {
+        if applied.chain([payload]).any(|payload| surround_actions(&payload.hooks)) {
             return refuse(Errno::EOPNOTSUPP, "replace with hooks around actions");
         }
         self.schedule(id, Action::Replace, timeout)
@@ -210,7 +210,7 @@ impl Host {
     fn switch_on(&mut self, id: u64) -> i32 {
         let Some(hook) = self.by_id(id).map(|payload| payload.hooks.instead_of_apply) else { return EINVAL };
         let rc = self.instead(id, hook);
-        let endbr_aware = self.release.has(since::ENDBR_AWARE);
+        let endbr_aware = self.release.has(&rules::ENDBR_AWARE);
         let Self { payloads, image, applied, .. } = self;
         if let Some(payload) = payloads.iter_mut().find(|payload| payload.id == id && rc == 0) {
             payload.patch(image, endbr_aware);
@@ -245,7 +245,7 @@ impl Host {
         }
         // Checked only now, when Xen is unpatched already.
         let expected = match self.by_id(id) {
-            Some(payload) if self.release.has(since::EXPECTATIONS) => self.check_expectations(payload),
+            Some(payload) if self.release.has(&rules::EXPECTATIONS) => self.check_expectations(payload),
             _ => Ok(()),
         };
         match expected {
@@ -273,7 +273,7 @@ impl Host {
     }
 
     fn check_expectations(&self, payload: &Payload) -> Result<(), Stop> {
-        for function in &payload.functions {
+        for function in payload.functions.iter().map(|function| &function.loaded) {
             let Some((head, data)) = function.expectation.split_first() else { continue };
             if head & 1 == 0 {
                 continue;

@@ -1,11 +1,5 @@
 //! Numbers at offsets, little-endian as both Xen's requests and its payloads have them.
 
-/// `len` bytes at an offset, if they are all there.
-pub(super) fn at(bytes: &[u8], offset: u64, len: u64) -> Option<&[u8]> {
-    let start = usize::try_from(offset).ok()?;
-    bytes.get(start..start.checked_add(usize::try_from(len).ok()?)?)
-}
-
 fn array<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
     bytes.get(offset..)?.first_chunk().copied()
 }
@@ -18,17 +12,8 @@ pub(super) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     array(bytes, offset).map(u32::from_le_bytes)
 }
 
-pub(super) fn i32_at(bytes: &[u8], offset: usize) -> Option<i32> {
-    array(bytes, offset).map(i32::from_le_bytes)
-}
-
 pub(super) fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
     array(bytes, offset).map(u64::from_le_bytes)
-}
-
-/// The same bits as a number with a sign.
-pub(super) fn signed(value: u64) -> i64 {
-    i64::from_le_bytes(value.to_le_bytes())
 }
 
 /// Overwrites bytes at an offset; does nothing where they don't fit.

@@ -6,12 +6,14 @@ use super::action::Work;
 use super::bytes::until_nul;
 use super::console::Console;
 use super::faults::{Effects, Pace};
-use super::image::{ENDBR64, Image, returning_string};
-use super::loader::{self, Surroundings};
+use super::image::{Image, returning_string};
+use super::loading::{self, Surroundings};
 use super::payload::{Payload, Standing, Stop, refuse};
-use super::release::{Release, since};
+use super::release::Release;
 use crate::errno::Errno;
+use crate::loader::{ENDBR64, image_of};
 use crate::name::escaped;
+use crate::rules;
 
 /// What the caller may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -89,7 +91,7 @@ const EXTRA_VERSION: &[u8] = b"xen_extra_version";
 
 impl Host {
     pub(super) fn new(release: Release, build_id: Option<Vec<u8>>, extra_version: &str, console_size: usize) -> Self {
-        let mut image = Image::default();
+        let mut image = Image::new(image_of(&release.target()));
         let string = image.add_bytes(&[extra_version.as_bytes(), &[0]].concat());
         let code = image.add_symbol(EXTRA_VERSION, &[0x90; 16]);
         // Compilers came to begin every function so, before Xen from 4.17 on chose where it is needed.
@@ -144,13 +146,14 @@ impl Host {
             return Err(Errno::EEXIST.into());
         }
         let file = copy()?;
-        let mut around = Surroundings {
+        let around = Surroundings {
             release: self.release,
             xen_build_id: self.build_id.as_deref(),
-            image: &mut self.image,
+            image: &self.image,
             loaded: &self.payloads,
         };
-        let payload = loader::load(&mut around, self.next_id, name, &file)?;
+        let (payload, bytes) = loading::load(&around, self.next_id, name, &file)?;
+        self.image.load(payload.base, bytes);
         self.next_id = self.next_id.wrapping_add(1);
         self.payloads.push(payload);
         self.list_version = self.list_version.wrapping_add(1);
@@ -181,7 +184,7 @@ impl Host {
         match outcome {
             Ok(value) => Ok(value),
             Err(Stop::Refused(errno, lines)) => {
-                if self.release.has(since::REASONS_ON_CONSOLE) {
+                if self.release.has(&rules::REASONS_ON_CONSOLE) {
                     for line in &lines {
                         self.log(name, line);
                     }

@@ -3,31 +3,38 @@
 //! Patching writes real jumps into real bytes here. So expectations, stacked patches and what a patched
 //! `xen_extra_version` returns need no rules of their own.
 
+use core::ops::Range;
 use std::collections::BTreeMap;
 
 use super::bytes::until_nul;
+use crate::loader::ENDBR64;
 
-/// Where Xen's code lies, and the end of what is modelled of it.
-const XEN_TEXT: u64 = 0xffff_82d0_4020_0000;
-/// Payloads lie behind Xen, less than 2 GiB away.
-const PAYLOADS: u64 = 0xffff_82d0_4080_0000;
-const PAYLOADS_END: u64 = 0xffff_82d0_7fff_f000;
+/// Payloads come behind Xen's image, up to here: less than 2 GiB away.
+const PAYLOADS: u64 = 1 << 30;
 const PAGE: u64 = 4096;
 
-/// Begins a function that may be called through a pointer, where Xen was built for CET.
-pub(super) const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
+/// The longest no-operation of which `nops` makes a run.
+const LONGEST_NOP: usize = 9;
 
 /// Longest string that is looked at.
 const LONGEST_STRING: u64 = 4096;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Image {
+    /// Where payloads may be.
+    payloads: Range<u64>,
     regions: BTreeMap<u64, Vec<u8>>,
     symbols: BTreeMap<Vec<u8>, u64>,
     end_of_xen: u64,
 }
 
 impl Image {
+    /// An empty one, for Xen at these addresses.
+    pub(super) fn new(xen: Range<u64>) -> Self {
+        let payloads = xen.end..xen.end.saturating_add(PAYLOADS / 2);
+        Self { payloads, regions: BTreeMap::new(), symbols: BTreeMap::new(), end_of_xen: xen.start }
+    }
+
     /// Adds a function or variable of Xen with these bytes, aligned as compilers align functions.
     pub(super) fn add_symbol(&mut self, name: &[u8], bytes: &[u8]) -> u64 {
         let address = self.add_bytes(bytes);
@@ -37,7 +44,7 @@ impl Image {
 
     /// Adds bytes to Xen without a name.
     pub(super) fn add_bytes(&mut self, bytes: &[u8]) -> u64 {
-        let address = self.end_of_xen.max(XEN_TEXT);
+        let address = self.end_of_xen;
         self.end_of_xen = round_up(address.saturating_add(super::bytes::length(bytes).max(1)), 16);
         self.regions.insert(address, bytes.into());
         address
@@ -51,14 +58,14 @@ impl Image {
     /// Finds room for a payload. Nothing is there until [`load`](Self::load).
     pub(super) fn room(&self, len: u64) -> Option<u64> {
         let wanted = round_up(len.max(1), PAGE);
-        let mut start = PAYLOADS;
-        for (address, bytes) in self.regions.range(PAYLOADS..) {
+        let mut start = self.payloads.start;
+        for (address, bytes) in self.regions.range(start..) {
             if address.checked_sub(start)? >= wanted {
                 break;
             }
             start = round_up(address.saturating_add(super::bytes::length(bytes).max(1)), PAGE);
         }
-        (start.checked_add(wanted)? <= PAYLOADS_END).then_some(start)
+        (start.checked_add(wanted)? <= self.payloads.end).then_some(start)
     }
 
     pub(super) fn load(&mut self, address: u64, bytes: Vec<u8>) {
@@ -148,7 +155,34 @@ pub(super) fn jump(at: u64, to: u64) -> [u8; 5] {
     [0xe9, a, b, c, d]
 }
 
-/// Rounds up to a power of two; 0 rounds everything to 0, as it does in Xen.
+/// So many bytes of no-operations, as Xen fills them in for the processor that QEMU emulates: as few as possible, each a
+/// run of prefixes and a `nop`, or several such.
+pub(super) fn nops(len: u32) -> Vec<u8> {
+    let mut nops = Vec::new();
+    let mut left = usize::try_from(len).unwrap_or_default();
+    while left > 0 {
+        let len = left.min(LONGEST_NOP);
+        nops.extend(nop(len));
+        left = left.saturating_sub(len);
+    }
+    nops
+}
+
+/// One no-operation of up to nine bytes, of parts of up to four.
+fn nop(len: usize) -> Vec<u8> {
+    let parts: &[usize] = match len {
+        0..=4 => &[len],
+        5 => &[3, 2],
+        6 => &[3, 3],
+        7 => &[4, 3],
+        8 => &[4, 4],
+        _ => &[3, 3, 3],
+    };
+    let part = |len: &usize| [vec![0x66; len.saturating_sub(1)], vec![0x90]].concat();
+    parts.iter().filter(|len| **len > 0).flat_map(part).collect()
+}
+
+/// Rounds up to a power of two.
 pub(super) fn round_up(value: u64, to: u64) -> u64 {
     value.wrapping_add(to.wrapping_sub(1)) & !to.wrapping_sub(1)
 }
@@ -157,22 +191,33 @@ pub(super) fn round_up(value: u64, to: u64) -> u64 {
 mod tests {
     use super::*;
 
+    const XEN: Range<u64> = 0x1000_0000..0x1100_0000;
+
+    #[test]
+    fn no_operations_are_as_few_as_possible() {
+        assert_eq!(nops(0), []);
+        assert_eq!(nops(3), [0x66, 0x66, 0x90]);
+        assert_eq!(nops(5), [0x66, 0x66, 0x90, 0x66, 0x90]);
+        assert_eq!(nops(10), [0x66, 0x66, 0x90, 0x66, 0x66, 0x90, 0x66, 0x66, 0x90, 0x90]);
+        assert!((0..32_u32).all(|len| nops(len).len() == usize::try_from(len).unwrap()));
+    }
+
     #[test]
     fn payloads_fill_the_first_gap() {
-        let mut image = Image::default();
-        for (address, len) in [(0, 1), (1, 4097), (3, 1)].map(|(page, len)| (PAYLOADS + page * PAGE, len)) {
+        let mut image = Image::new(XEN);
+        for (address, len) in [(0, 1), (1, 4097), (3, 1)].map(|(page, len)| (XEN.end + page * PAGE, len)) {
             assert_eq!(image.room(len), Some(address));
             image.load(address, vec![0; usize::try_from(len).unwrap()]);
         }
-        image.unload(PAYLOADS + PAGE);
-        assert_eq!(image.room(PAGE), Some(PAYLOADS + PAGE));
-        assert_eq!(image.room(3 * PAGE), Some(PAYLOADS + 4 * PAGE));
+        image.unload(XEN.end + PAGE);
+        assert_eq!(image.room(PAGE), Some(XEN.end + PAGE));
+        assert_eq!(image.room(3 * PAGE), Some(XEN.end + 4 * PAGE));
         assert_eq!(image.room(1 << 30), None);
     }
 
     #[test]
     fn patched_functions_are_followed_to_their_string() {
-        let mut image = Image::default();
+        let mut image = Image::new(XEN);
         let strings = [b"old\0".as_slice(), b"new\0"].map(|text| image.add_bytes(text));
         let [old, new] = strings.map(|string| {
             let code = image.add_symbol(b"f", &[0; 12]);
@@ -192,7 +237,7 @@ mod tests {
 
     #[test]
     fn constant_functions_are_recognised() {
-        let mut image = Image::default();
+        let mut image = Image::new(XEN);
         let mut returned = |code: &[u8]| {
             let address = image.add_bytes(code);
             image.constant_returned(address)

@@ -3,8 +3,8 @@
 use super::caller::Caller;
 use super::host::{Host, status};
 use super::payload::Stop;
-use super::release::since;
 use crate::errno::Errno;
+use crate::rules;
 use crate::sim::bytes::{length, put, word};
 
 const MAX_ROWS: u32 = 1024;
@@ -68,7 +68,7 @@ impl Host {
         if request.rows > MAX_ROWS {
             return Err(Errno::E2BIG);
         }
-        let other = if self.release.has(since::PACKED_LAYOUT) { request.metadata_len } else { request.name };
+        let other = if self.release.has(&rules::PACKED_LAYOUT) { request.metadata_len } else { request.name };
         let outside = [request.status, request.len, other].iter().any(|handle| !in_guest(*handle));
         let past_the_end = request.start >= word(self.payloads.len()) && !self.payloads.is_empty();
         if request.pad != 0 || (request.rows != 0 && outside) || past_the_end {
@@ -79,7 +79,7 @@ impl Host {
 
     /// Delivers rows. Gives the result, how many payloads were looked at, and the bytes they took.
     fn rows(&self, request: &Request, most: u32, caller: &mut impl Caller) -> (Result<u32, Errno>, u32, Taken) {
-        let told = self.release.has(since::LIST_ROOM_TOLD);
+        let told = self.release.has(&rules::LIST_ROOM_TOLD);
         let (mut row, mut taken) = (0, Taken::default());
         let start = usize::try_from(request.start).unwrap_or(usize::MAX);
         for payload in self.payloads.iter().skip(start) {
@@ -89,7 +89,7 @@ impl Host {
             let [names, metadata] = request.room.map(u64::from);
             let written = if told && (after.names > names || after.metadata > metadata) {
                 Err(Errno::ENOBUFS)
-            } else if self.release.has(since::PACKED_LAYOUT) {
+            } else if self.release.has(&rules::PACKED_LAYOUT) {
                 packed(request, row, taken, &name, &payload.metadata, status(payload), caller)
             } else {
                 strided(request, row, &name, status(payload), caller)

@@ -1,6 +1,7 @@
 //! A loaded payload, as Xen keeps it.
 
-use super::image::{Image, jump};
+use super::image::{Image, jump, nops};
+use crate::loader::{LoadedFunction, LoadedHooks};
 
 /// What a hypercall comes to when it isn't done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,29 +33,24 @@ pub(super) enum Standing {
 /// A function to be replaced.
 #[derive(Clone, Debug)]
 pub(super) struct Function {
-    pub(super) old_address: u64,
-    /// Empty where the payload gives none.
-    pub(super) name: Vec<u8>,
-    /// 0 for NOPs.
-    pub(super) new_address: u64,
-    pub(super) new_size: u32,
-    pub(super) old_size: u32,
-    /// First byte: bit 0 enabled, bits 1 to 5 length, bits 6 and 7 reserved. Then what the old code should be.
-    pub(super) expectation: Vec<u8>,
+    pub(super) loaded: LoadedFunction,
     /// What patching overwrote, and where.
-    pub(super) saved: Option<(u64, Vec<u8>)>,
+    saved: Option<(u64, Vec<u8>)>,
+}
+
+impl From<LoadedFunction> for Function {
+    fn from(loaded: LoadedFunction) -> Self {
+        Self { loaded, saved: None }
+    }
 }
 
 impl Function {
     /// Patches Xen. Code that isn't modelled is left alone.
     fn patch(&mut self, image: &mut Image, endbr_aware: bool) {
-        let endbr = endbr_aware && image.has_endbr(self.old_address);
-        let at = if endbr { self.old_address.wrapping_add(4) } else { self.old_address };
-        let new = if self.new_address == 0 {
-            vec![0x90; usize::try_from(self.new_size).unwrap_or_default()]
-        } else {
-            jump(at, self.new_address).to_vec()
-        };
+        let LoadedFunction { old_address, new_address, new_size, .. } = self.loaded;
+        let kept: u32 = if endbr_aware && image.has_endbr(old_address) { 4 } else { 0 };
+        let at = old_address.wrapping_add(kept.into());
+        let new = if new_address == 0 { nops(new_size.saturating_sub(kept)) } else { jump(at, new_address).to_vec() };
         self.saved = image.write(at, &new).map(|old| (at, old));
     }
 
@@ -65,22 +61,9 @@ impl Function {
     }
 }
 
-/// Addresses of hooks; 0 where there is none.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Hooks {
-    pub(super) before_apply: u64,
-    pub(super) instead_of_apply: u64,
-    pub(super) after_apply: u64,
-    pub(super) before_revert: u64,
-    pub(super) instead_of_revert: u64,
-    pub(super) after_revert: u64,
-}
-
-impl Hooks {
-    /// Whether one of them can veto, or must see how an action ended; those forbid REPLACE.
-    pub(super) fn surround_actions(&self) -> bool {
-        [self.before_apply, self.after_apply, self.before_revert, self.after_revert].iter().any(|hook| *hook != 0)
-    }
+/// Whether a hook can veto, or must see how an action ended; those forbid REPLACE.
+pub(super) fn surround_actions(hooks: &LoadedHooks) -> bool {
+    [hooks.before_apply, hooks.after_apply, hooks.before_revert, hooks.after_revert].iter().any(|hook| *hook != 0)
 }
 
 #[derive(Debug)]
@@ -97,7 +80,7 @@ pub(super) struct Payload {
     pub(super) build_id: Vec<u8>,
     pub(super) depends: Vec<u8>,
     pub(super) functions: Vec<Function>,
-    pub(super) hooks: Hooks,
+    pub(super) hooks: LoadedHooks,
     /// The raw `.modinfo`.
     pub(super) metadata: Vec<u8>,
     /// What later payloads may refer to.

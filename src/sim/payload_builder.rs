@@ -2,6 +2,7 @@
 
 use object::elf;
 
+use super::SimulatedXen;
 use crate::BuildId;
 
 mod defect;
@@ -84,6 +85,14 @@ impl PayloadBuilder {
         Self::new(&build_id_of(name), xen, xen)
     }
 
+    /// A payload that goes on top of this simulated Xen, and is made for its release. One without a build-id takes none.
+    ///
+    /// For another Xen: `PayloadBuilder::named(name, &build_id).for_release(version.release())`.
+    pub fn for_xen(xen: &SimulatedXen, name: &str) -> Self {
+        let build_id = xen.build_id().unwrap_or_else(|| BuildId::new([]));
+        Self::named(name, &build_id).for_release((4, xen.release().minor()))
+    }
+
     /// Goes on top of the payload (or the Xen) with this build-id: `.livepatch.depends`.
     pub fn depends_on(mut self, build_id: &BuildId) -> Self {
         self.depends = build_id.clone();
@@ -94,6 +103,12 @@ impl PayloadBuilder {
     #[must_use]
     pub fn build_id(&self) -> &BuildId {
         &self.build_id
+    }
+
+    /// Makes it for a release of Xen, given as major and minor number: chooses the layout of its functions, which grew in
+    /// 4.14.
+    pub fn for_release(self, release: (u16, u16)) -> Self {
+        self.payload_version(if release < (4, 14) { PayloadVersion::V1 } else { PayloadVersion::V2 })
     }
 
     /// Chooses the function layout; [`PayloadVersion::V2`] unless set.

@@ -1,8 +1,10 @@
-//! The releases, and since when each rule holds.
+//! The releases.
 
 use core::fmt;
 
-use super::release::since::Since;
+use crate::architecture::Architecture;
+use crate::rules::Rule;
+use crate::target::Target;
 
 /// A release of Xen, as its stable branch ended: the point release with every fix that the series got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -110,8 +112,14 @@ impl Release {
     }
 
     /// Whether a rule holds in this release.
-    pub(super) fn has(self, rule: Since) -> bool {
-        self >= rule.0
+    pub(super) fn has(self, rule: &Rule) -> bool {
+        rule.holds(&self.target()).surely()
+    }
+
+    /// The release as one that payloads are for.
+    pub(super) fn target(self) -> Target {
+        let point = self.extra_version().trim_start_matches('.').parse().unwrap_or_default();
+        Target::new((4, self.minor())).point(point).architecture(Architecture::X86_64)
     }
 
     fn row(self) -> Row {
@@ -126,69 +134,6 @@ impl fmt::Display for Release {
     }
 }
 
-/// The first release whose stable branch has a rule; it holds in all later ones. Commits are Xen's.
-pub(super) mod since {
-    use super::Release;
-
-    #[derive(Clone, Copy, Debug)]
-    pub(in crate::sim) struct Since(pub(super) Release);
-
-    /// 98b728a7b2: what was reverted and has writable data can't be applied again.
-    pub(in crate::sim) const REAPPLY_GUARDED: Since = Since(Release::V4_8);
-    /// 67af3e52f4: no new address means the old code becomes NOPs.
-    pub(in crate::sim) const NOP_PATCHES: Since = Since(Release::V4_8);
-    /// 84eabb2754: code must be within ±2 GiB of what it replaces.
-    pub(in crate::sim) const DISTANCE_CHECKED: Since = Since(Release::V4_8);
-    /// e602d66660: hooks at load and unload.
-    pub(in crate::sim) const LOAD_HOOKS: Since = Since(Release::V4_8);
-    /// c1d255584c: sections without bytes in the file are limited as well.
-    pub(in crate::sim) const NOBITS_LIMITED: Since = Since(Release::V4_8);
-    /// Symbols of any type are offered to later payloads, not only functions and objects.
-    pub(in crate::sim) const SYMBOLS_OF_ANY_TYPE: Since = Since(Release::V4_8);
-    /// Empty sections get no address, until `EMPTY_SECTIONS_PLACED`.
-    pub(in crate::sim) const EMPTY_SECTIONS_IGNORED: Since = Since(Release::V4_8);
-    /// c3f951417f.
-    pub(in crate::sim) const ALIGNMENT_CHECKED: Since = Since(Release::V4_10);
-    /// 66d3f83db6: no writable section at all is as good as `.livepatch.funcs` alone.
-    pub(in crate::sim) const READ_ONLY_REAPPLIES: Since = Since(Release::V4_10);
-    /// An alternative grew from 12 to 14 bytes.
-    pub(in crate::sim) const LONG_ALTERNATIVES: Since = Since(Release::V4_11);
-    /// 4470efeae4: release builds say on the console why they refuse.
-    pub(in crate::sim) const REASONS_ON_CONSOLE: Since = Since(Release::V4_13);
-    /// b145b4a39c, 5083e0ff93, b274989b61: metadata, packed names, action flags.
-    pub(in crate::sim) const PACKED_LAYOUT: Since = Since(Release::V4_14);
-    /// 6047104c3c: payload version 2.
-    pub(in crate::sim) const PAYLOAD_VERSION_2: Since = Since(Release::V4_14);
-    /// 879615f5db: `.livepatch.xen_depends` is required, and compared at upload.
-    pub(in crate::sim) const XEN_DEPENDS: Since = Since(Release::V4_14);
-    /// 76b3d4098a, 8313c864fa, ef87efee9d: hooks around and instead of actions; functions may be missing.
-    pub(in crate::sim) const ACTION_HOOKS: Since = Since(Release::V4_14);
-    /// 8e24c88788.
-    pub(in crate::sim) const EXPECTATIONS: Since = Since(Release::V4_14);
-    /// 4848297ad4.
-    pub(in crate::sim) const MODINFO: Since = Since(Release::V4_14);
-    /// 9120b5737f.
-    pub(in crate::sim) const IGNORED_SYMBOLS_REFUSED: Since = Since(Release::V4_14);
-    /// 0dc1f929e8.
-    pub(in crate::sim) const EMPTY_SECTIONS_PLACED: Since = Since(Release::V4_14);
-    /// 6974c75180, 5142dc5c25: ENDBR64 is left in place; the old address is found first.
-    pub(in crate::sim) const ENDBR_AWARE: Since = Since(Release::V4_14);
-    /// e74360e4ba.
-    pub(in crate::sim) const ALTERNATIVES_CHECKED: Since = Since(Release::V4_17);
-    /// a57b4074ab: UNLOAD waits for all CPUs.
-    pub(in crate::sim) const UNLOAD_WAITS: Since = Since(Release::V4_17);
-    /// fa49f4be41: Xen's build-id is compared before the payload is linked.
-    pub(in crate::sim) const XEN_DEPENDS_FIRST: Since = Since(Release::V4_18);
-    /// 62a72092a5: the second word of a request holds flags.
-    pub(in crate::sim) const REQUEST_FLAGS: Since = Since(Release::V4_19);
-    /// 8eed14bf9d: the build-id goes the way of the other strings of variable length.
-    pub(in crate::sim) const BUILD_ID_AS_VARBUF: Since = Since(Release::V4_20);
-    /// 4c3ce492ed: LIST is told how much room there is.
-    pub(in crate::sim) const LIST_ROOM_TOLD: Since = Since(Release::V4_21);
-    /// d2fd5f0fcd.
-    pub(in crate::sim) const ALT_CALL_SITES: Since = Since(Release::V4_21);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,5 +146,6 @@ mod tests {
         assert_eq!(Release::from_version(4, 20), Some(Release::V4_20));
         assert_eq!((Release::from_version(4, 6), Release::from_version(5, 7)), (None, None));
         assert_eq!(Release::V4_13.to_string(), "4.13");
+        assert_eq!(Release::V4_14.target().known_point(), Some(6));
     }
 }

@@ -9,10 +9,10 @@ use super::caller::Caller;
 use super::faults::{Call, Effects};
 use super::host::{Access, HOST_IS_DOWN, Host, Support};
 use super::list::{self, in_guest};
-use super::loader::MAX_SIZE;
-use super::release::since;
 use crate::errno::Errno;
 use crate::error::Action;
+use crate::format::MAX_SIZE;
+use crate::rules;
 
 /// Bytes of a sysctl.
 pub(super) const SIZE: usize = 136;
@@ -163,7 +163,7 @@ pub(super) fn sysctl(
 fn operation(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Result<u32, Errno> {
     let flags = word(block, livepatch::FLAGS);
     // Bits that nobody knows pass together with the one that is known.
-    let refused = if host.release.has(since::REQUEST_FLAGS) { flags & FORCE == 0 && flags != 0 } else { flags != 0 };
+    let refused = if host.release.has(&rules::REQUEST_FLAGS) { flags & FORCE == 0 && flags != 0 } else { flags != 0 };
     if refused {
         return Err(Errno::EINVAL);
     }
@@ -191,7 +191,7 @@ fn upload(host: &mut Host, block: &Block, caller: &mut impl Caller) -> Result<u3
     // Here alone a name that can't be read is as wrong as any other.
     let name = name(block, caller).map_err(|_| Errno::EINVAL)?;
     let (size, payload) = (long(block, livepatch::UPLOAD_SIZE), long(block, livepatch::UPLOAD_PAYLOAD));
-    if size == 0 || size > MAX_SIZE {
+    if size == 0 || size > u64::try_from(MAX_SIZE).unwrap_or(u64::MAX) {
         return Err(Errno::EINVAL);
     }
     if !in_guest(payload) {
@@ -214,7 +214,7 @@ fn get(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Result<u
 
 fn list(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Result<u32, Errno> {
     host.poll();
-    let packed = host.release.has(since::PACKED_LAYOUT);
+    let packed = host.release.has(&rules::PACKED_LAYOUT);
     let mut request = list::Request {
         start: word(block, livepatch::LIST_START),
         rows: word(block, livepatch::LIST_ROWS),
@@ -241,7 +241,7 @@ fn list(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Result<
 
 fn act(host: &mut Host, block: &Block, caller: &mut impl Caller) -> Result<u32, Errno> {
     host.poll();
-    let packed = host.release.has(since::PACKED_LAYOUT);
+    let packed = host.release.has(&rules::PACKED_LAYOUT);
     if packed && word(block, livepatch::ACTION_PAD) != 0 {
         return Err(Errno::EINVAL);
     }
@@ -296,7 +296,7 @@ fn build_id(host: &Host, argument: Option<&mut impl Caller>) -> Result<u32, Errn
     if host.access == Access::NotPrivileged {
         return Err(Errno::EPERM);
     }
-    let varbuf = host.release.has(since::BUILD_ID_AS_VARBUF);
+    let varbuf = host.release.has(&rules::BUILD_ID_AS_VARBUF);
     let id = host.build_id.as_deref().ok_or(Errno::ENODATA);
     if varbuf && id.is_err() {
         return Err(Errno::ENODATA);

@@ -40,9 +40,9 @@ const HOOKS: [Hook; 8] = [
 /// Payloads by name.
 pub(crate) fn payloads() -> Seeds {
     let real = [
-        ("gcc-extra-version", &include_bytes!("../payloads/extra-version.livepatch")[..]),
-        ("gcc-hooked", include_bytes!("../payloads/hooked.livepatch")),
-        ("gcc-stacked", include_bytes!("../payloads/stacked.livepatch")),
+        ("gcc-extra-version", &include_bytes!("../gcc-payloads/extra-version.livepatch")[..]),
+        ("gcc-hooked", include_bytes!("../gcc-payloads/hooked.livepatch")),
+        ("gcc-stacked", include_bytes!("../gcc-payloads/stacked.livepatch")),
     ];
     let real = real.into_iter().map(|(name, bytes)| (name.into(), bytes.to_vec()));
     let built = shapes().into_iter().chain(defective()).map(|(name, builder)| (name, builder.build()));

@@ -1,6 +1,8 @@
 //! What live patching is for: a patch, one stacked on it, a debug patch at any time, and one to replace them all.
 
-use xen_livepatch::{Action, ErrorKind, Flags, PayloadName, State};
+use xen_livepatch::payload::Reapply;
+use xen_livepatch::sim::PayloadBuilder;
+use xen_livepatch::{Action, ErrorKind, Flags, Payload, PayloadName, State};
 
 use super::host::{Host, host, name, shown};
 
@@ -17,12 +19,15 @@ fn hello_and_bye(host: &Host) -> (PayloadName, PayloadName) {
 }
 
 #[test]
+#[ignore = "needs a real Xen"]
 fn the_version_and_the_build_id_are_the_running_ones() {
-    let Some(host) = host() else { return };
+    let host = host();
     let version = host.client.xen_version().unwrap();
     assert_eq!(version.major, 4);
-    let wanted = std::env::var("XEN").unwrap_or_else(|_| "4.17".into());
-    assert!(version.to_string().starts_with(&wanted), "{version}");
+    // The runner says which release it booted; nobody knows that of a hypervisor of the user's own.
+    if let Ok(wanted) = std::env::var("XEN") {
+        assert_eq!(format!("{}.{}", version.major, version.minor), wanted);
+    }
     // The kernel shows the bytes as they are, up to the first NUL.
     let shown = std::fs::read("/sys/hypervisor/properties/buildid").unwrap();
     let until_nul: Vec<u8> = host.xen.as_bytes().iter().copied().take_while(|byte| *byte != 0).collect();
@@ -30,13 +35,14 @@ fn the_version_and_the_build_id_are_the_running_ones() {
 }
 
 #[test]
+#[ignore = "needs a real Xen"]
 fn patches_stack_and_come_off_from_the_top() {
-    let Some(host) = host() else { return };
+    let host = host();
     let (hello, bye) = hello_and_bye(&host);
     assert_eq!(host.names(), ["hello", "bye"], "in the order of upload");
 
     let error = host.client.revert(&hello, Flags::empty()).unwrap_err();
-    assert_eq!(error.kind(), &ErrorKind::NotOnTop { top: Some(bye.clone()) });
+    assert_eq!(error.kind(), &ErrorKind::NotOnTop { top: host.says_why().then(|| bye.clone()) });
     host.expect_shown("-bye");
 
     host.revert(&bye);
@@ -48,22 +54,27 @@ fn patches_stack_and_come_off_from_the_top() {
 }
 
 #[test]
+#[ignore = "needs a real Xen"]
 fn a_debug_patch_goes_in_at_any_time_with_nodeps() {
-    let Some(host) = host() else { return };
+    let host = host();
     let (hello, bye) = hello_and_bye(&host);
     let debug = host.upload("debug", &host.payload("debug", "-debug"));
 
     let error = host.client.apply(&debug, Flags::empty()).unwrap_err();
     let ErrorKind::DependsOnAnother { action: Action::Apply, on, .. } = error.kind() else { panic!("{error:?}") };
-    assert_eq!(on.as_ref(), Some(&bye));
+    assert_eq!(on.as_ref(), host.says_why().then_some(&bye));
     host.expect(&debug, State::Checked);
     host.expect_shown("-bye");
 
-    host.client.apply(&debug, Flags::NODEPS).unwrap();
-    host.expect(&debug, State::Applied);
-    host.expect_shown("-debug");
-
-    host.revert(&debug);
+    if host.since(14) {
+        host.client.apply(&debug, Flags::NODEPS).unwrap();
+        host.expect(&debug, State::Applied);
+        host.expect_shown("-debug");
+        host.revert(&debug);
+    } else {
+        let error = host.client.apply(&debug, Flags::NODEPS).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::UnsupportedFlag { .. }), "{error:?}");
+    }
     host.expect_shown("-bye");
     for payload in [&bye, &hello] {
         host.revert(payload);
@@ -74,8 +85,9 @@ fn a_debug_patch_goes_in_at_any_time_with_nodeps() {
 }
 
 #[test]
+#[ignore = "needs a real Xen"]
 fn replace_reverts_all_others() {
-    let Some(host) = host() else { return };
+    let host = host();
     let (hello, bye) = hello_and_bye(&host);
     let all = host.upload("all", &host.payload("all", "-all"));
     host.client.replace(&all, Flags::empty()).unwrap();
@@ -90,8 +102,9 @@ fn replace_reverts_all_others() {
 }
 
 #[test]
+#[ignore = "needs a real Xen"]
 fn a_stacked_payload_cannot_replace() {
-    let Some(host) = host() else { return };
+    let host = host();
     let payload = host.payload("hello", "-hello");
     let hello = host.upload("hello", &payload);
     let bye = host.upload("bye", &host.payload("bye", "-bye").depends_on(payload.build_id()));
@@ -105,9 +118,13 @@ fn a_stacked_payload_cannot_replace() {
 }
 
 #[test]
+#[ignore = "needs a real Xen"]
 fn a_reverted_patch_may_be_applied_again_unless_it_has_data() {
-    let Some(host) = host() else { return };
-    let clean = host.upload("clean", &host.payload("clean", "-clean"));
+    let host = host();
+    let reapply = |payload: &PayloadBuilder| Payload::parse(&payload.build()).unwrap().reapply(host.release());
+    let payload = host.payload("clean", "-clean");
+    assert_eq!(reapply(&payload), Reapply::Allowed);
+    let clean = host.upload("clean", &payload);
     for _ in 0..3 {
         host.apply(&clean);
         host.expect_shown("-clean");
@@ -120,6 +137,12 @@ fn a_reverted_patch_may_be_applied_again_unless_it_has_data() {
     let data = host.upload("data", &payload);
     host.apply(&data);
     host.revert(&data);
+    if reapply(&payload) == Reapply::Unguarded {
+        // 4.7 does not look.
+        host.apply(&data);
+        host.revert(&data);
+        return host.unload(&data);
+    }
     let error = host.client.apply(&data, Flags::empty()).unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::ReapplyNeedsReupload);
     assert_eq!(host.client.status(&data).unwrap().state, State::Checked);
@@ -133,8 +156,9 @@ fn a_reverted_patch_may_be_applied_again_unless_it_has_data() {
 }
 
 #[test]
+#[ignore = "needs a real Xen"]
 fn names_are_bytes() {
-    let Some(host) = host() else { return };
+    let host = host();
     let longest = name([b'n'; 127]);
     let odd = name(b"\xff\x01 \n\xc3\xa9");
     host.client.upload(&longest, &host.payload("longest", "-longest").build()).unwrap();

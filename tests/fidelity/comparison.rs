@@ -48,7 +48,7 @@ impl Comparison {
     pub fn new(host: &Host) -> Self {
         let version = host.client.xen_version().unwrap();
         let release = Release::from_version(version.major, version.minor).unwrap();
-        let ingredients = side::ingredients(host);
+        let ingredients = side::ingredients(host, release);
         let original = host.original.clone();
         let (real, trace) = (Side::real(release), env::var_os("XEN_LIVEPATCH_TRACE").is_some());
         Self { release, ingredients, original, real, trace, operations: 0, census: Census::default() }
@@ -59,7 +59,7 @@ impl Comparison {
     }
 
     fn twin(&self) -> SimulatedXen {
-        side::twin(self.release, &self.ingredients, &self.original)
+        side::twin(&self.ingredients, &self.original)
     }
 
     /// Generates a sequence, runs it on both hosts, and brings them back to nothing loaded.

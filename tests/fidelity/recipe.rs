@@ -1,7 +1,7 @@
 //! Payloads as data: what makes the same file for both hosts, and can be told in one line.
 
 use xen_livepatch::BuildId;
-use xen_livepatch::sim::{Function, Hook, HookCode, PayloadBuilder, PayloadVersion};
+use xen_livepatch::sim::{Function, Hook, HookCode, PayloadBuilder, PayloadVersion, Release};
 
 use super::flaws::{self, Flaw};
 use super::host::PATCHED;
@@ -16,6 +16,7 @@ pub const KNOWN: usize = 16;
 /// What there is to know of a host to make payloads for it.
 #[derive(Clone, Debug)]
 pub struct Ingredients {
+    pub release: Release,
     pub xen: BuildId,
     /// How the patched function begins before the address of what it returns.
     pub opcode: Vec<u8>,
@@ -59,7 +60,8 @@ pub struct Recipe {
     pub id: Id,
     pub depends: Id,
     pub xen: Id,
-    pub version_1: bool,
+    /// Made for releases of the other payload version.
+    pub misfit: bool,
     /// Tells what the patched function returns then; none: no function.
     pub text: Option<u8>,
     pub expects: Expectation,
@@ -106,7 +108,7 @@ impl Recipe {
             id,
             depends,
             xen: if random.percent(3) { Id::Payload(0) } else { Id::Xen },
-            version_1: random.percent(2),
+            misfit: random.percent(2),
             text: (!random.percent(4)).then(|| random.next().to_le_bytes()[0]),
             expects: random.weighted(&EXPECTATIONS),
             also: random.percent(15).then(|| random.weighted(&EXPECTATIONS)),
@@ -129,10 +131,10 @@ impl Recipe {
 
     pub fn build(&self, of: &Ingredients) -> Vec<u8> {
         let [id, depends, xen] = [self.id, self.depends, self.xen].map(|id| id.bytes(&of.xen));
-        let mut builder = PayloadBuilder::new(&id, &depends, &xen).padded_to(self.size).bss(self.bss.into());
-        if self.version_1 {
-            builder = builder.payload_version(PayloadVersion::V1);
-        }
+        let old = of.release < Release::V4_14;
+        let version = if old == self.misfit { PayloadVersion::V2 } else { PayloadVersion::V1 };
+        let mut builder = PayloadBuilder::new(&id, &depends, &xen).payload_version(version).padded_to(self.size);
+        builder = builder.bss(self.bss.into());
         if let Some(text) = self.text {
             builder = builder.function(self.function(text, of));
         }

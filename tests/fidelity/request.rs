@@ -69,6 +69,8 @@ const PAYLOADS: usize = 16;
 const METADATA: usize = 512;
 /// Where status, name, len, metadata and its len have their addresses, and the bytes of each a row.
 const ARRAYS: [(usize, usize); 5] = [(40, 8), (48, 128), (56, 4), (64, METADATA), (72, 4)];
+/// The same before 4.14, without metadata.
+const OLD_ARRAYS: [(usize, usize); 3] = [(32, 8), (40, 128), (48, 4)];
 
 /// Bytes of an array that are written at once.
 const WHOLE: [usize; 5] = [8, 1, 4, 1, 4];
@@ -118,9 +120,13 @@ impl Request {
             Body::Get(name) => with_name(sysctl, name),
             Body::List { start, rows, pad, totals, room } => {
                 let sysctl = sysctl.word(VERSION, UNTOUCHED).word(20, *start).word(24, *rows).word(28, *pad);
-                let mut sysctl = sysctl.word(32, totals[0]).word(36, totals[1]);
+                let (mut sysctl, arrays) = if release < Release::V4_14 {
+                    (sysctl, &OLD_ARRAYS[..])
+                } else {
+                    (sysctl.word(32, totals[0]).word(36, totals[1]), &ARRAYS[..])
+                };
                 let count = PAYLOADS.min(*rows as usize);
-                for (array, (offset, row)) in ARRAYS.into_iter().enumerate() {
+                for (array, &(offset, row)) in arrays.iter().enumerate() {
                     let len = match room {
                         Room::None => continue,
                         Room::Short(short, len) if *short == array => (row * count).min(len - len % WHOLE[array]),

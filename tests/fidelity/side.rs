@@ -1,7 +1,7 @@
 //! A host: the real one or the simulated one, with the ways to ask it.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use xen_livepatch::hypercall::{Hypervisor, Privcmd};
 use xen_livepatch::sim::{Function, PayloadBuilder, RawAnswer, RawSysctl, Release, SimulatedXen};
@@ -14,6 +14,9 @@ use super::request;
 /// What Xen's last steps after an action may take: they still use the payload.
 const SETTLE_TIME: Duration = Duration::from_millis(1);
 
+/// What the longest action may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 pub struct Side {
     /// Reads Xen's log.
     pub attentive: LivepatchClient,
@@ -21,13 +24,14 @@ pub struct Side {
     pub deaf: LivepatchClient,
     pub release: Release,
     raw: Box<dyn Hypervisor>,
+    is_real: bool,
     /// The list's version at the beginning. The real one counts on from sequence to sequence.
     pub list_version: u32,
 }
 
 impl Side {
     pub fn real(release: Release) -> Self {
-        Self::new(release, Privcmd::open().unwrap(), || Privcmd::open().unwrap())
+        Self { is_real: true, ..Self::new(release, Privcmd::open().unwrap(), || Privcmd::open().unwrap()) }
     }
 
     pub fn simulated(xen: &SimulatedXen) -> Self {
@@ -38,13 +42,20 @@ impl Side {
         let builder = host::patient().settle_time(SETTLE_TIME);
         let attentive = builder.clone().connect(another()).unwrap();
         let deaf = builder.without_xen_log().connect(another()).unwrap();
-        let mut side = Self { attentive, deaf, release, raw: Box::new(raw), list_version: 0 };
+        let mut side = Self { attentive, deaf, release, raw: Box::new(raw), is_real: false, list_version: 0 };
         side.list_version = request::list_version(&side.send(&RawSysctl::livepatch(release, 2)));
         side
     }
 
     pub fn send(&self, sysctl: &RawSysctl) -> RawAnswer {
         sysctl.send(&*self.raw).unwrap()
+    }
+
+    /// Makes sure that an action can begin.
+    pub fn before_action(&self) {
+        if self.is_real {
+            host::let_all_cpus_return(&self.deaf);
+        }
     }
 
     /// All that is loaded.
@@ -60,7 +71,9 @@ impl Side {
     /// Waits until no action is under way on a payload, and gives its status if it is loaded.
     pub fn settled(&self, name: &[u8]) -> Option<Status> {
         let busy = RawSysctl::livepatch(self.release, 3).name(name);
+        let started = Instant::now();
         while self.send(&busy).result.is_err_and(|errno| errno.number() == 16) {
+            assert!(started.elapsed() < PATIENCE, "an action does not end");
             thread::sleep(Duration::from_micros(200));
         }
         thread::sleep(SETTLE_TIME);
@@ -75,13 +88,18 @@ impl Side {
 }
 
 /// Reads from the real Xen what payloads for it need to know, and what the simulated one has to be told.
-pub fn ingredients(host: &Host) -> Ingredients {
+pub fn ingredients(host: &Host, release: Release) -> Ingredients {
+    let xen = host.xen.clone();
+    if release < Release::V4_14 {
+        // It doesn't tell, and nothing depends on it: payloads have no expectations.
+        return Ingredients { release, xen, opcode: vec![0x48, 0x8d, 0x05], also: [0x90; KNOWN] };
+    }
     let opcode = code_of(host, PATCHED);
     // lea string(%rip),%rax, perhaps behind an ENDBR64.
     let opcode = opcode[..if opcode.starts_with(b"\xf3\x0f\x1e\xfa") { 7 } else { 3 }].to_vec();
     assert!(opcode.ends_with(b"\x48\x8d\x05"), "{PATCHED} does more than return a string: {opcode:02x?}");
     let also = code_of(host, ALSO_PATCHED);
-    Ingredients { xen: host.xen.clone(), opcode, also }
+    Ingredients { release, xen, opcode, also }
 }
 
 /// How a function begins, which Xen tells when it isn't as expected.
@@ -99,8 +117,8 @@ fn code_of(host: &Host, function: &str) -> [u8; KNOWN] {
 }
 
 /// A simulated Xen like the real one.
-pub fn twin(release: Release, of: &Ingredients, original: &str) -> SimulatedXen {
-    let builder = SimulatedXen::builder(release).build_id(Some(of.xen.clone())).extra_version(original);
+pub fn twin(of: &Ingredients, original: &str) -> SimulatedXen {
+    let builder = SimulatedXen::builder(of.release).build_id(Some(of.xen.clone())).extra_version(original);
     builder.symbol(ALSO_PATCHED, of.also).build()
 }
 

@@ -94,6 +94,7 @@ impl Step {
             Self::Status(name) => Answer::of(client.status(name), Answer::Status),
             Self::List => Answer::of(client.list(), Answer::Rows),
             Self::Act { action, name, flags, hurried } => {
+                side.before_action();
                 let hurry = QuiesceTimeout::new(Duration::from_nanos(1)).unwrap();
                 let options = ActionOptions::new();
                 let options = if *hurried { options.quiesce_timeout(hurry).quiesce_retries(0) } else { options };
@@ -140,6 +141,9 @@ fn send(request: &Request, side: &Side, of: &Ingredients) -> Answer {
     let sysctl: RawSysctl = request.sysctl(side.release, of);
     for attempt in 1.. {
         let last = attempt == ATTEMPTS;
+        if matches!(request.body, Body::Act { .. }) {
+            side.before_action();
+        }
         let answer = side.send(&sysctl);
         if request.is_cut_short(&answer) && !last {
             continue;

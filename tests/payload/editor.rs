@@ -2,12 +2,12 @@
 
 use xen_livepatch::BuildId;
 
-/// The Xen that the payloads in `tests/payloads` were made for.
+/// The Xen that the payloads in `tests/gcc-payloads` were made for.
 pub(crate) const XEN: &str = "101112131415161718191a1b1c1d1e1f20212223";
 
-pub(crate) const EXTRA_VERSION: &[u8] = include_bytes!("../payloads/extra-version.livepatch");
-pub(crate) const HOOKED: &[u8] = include_bytes!("../payloads/hooked.livepatch");
-pub(crate) const STACKED: &[u8] = include_bytes!("../payloads/stacked.livepatch");
+pub(crate) const EXTRA_VERSION: &[u8] = include_bytes!("../gcc-payloads/extra-version.livepatch");
+pub(crate) const HOOKED: &[u8] = include_bytes!("../gcc-payloads/hooked.livepatch");
+pub(crate) const STACKED: &[u8] = include_bytes!("../gcc-payloads/stacked.livepatch");
 
 pub(crate) fn xen() -> BuildId {
     XEN.parse().unwrap()

@@ -1,6 +1,6 @@
 //! One payload for each finding, which has it and no other: the file, its sections, symbols and notes.
 
-use xen_livepatch::payload::{Architecture, NoteProblem, SymbolName, SymbolProblem, SymbolTableProblem};
+use xen_livepatch::payload::{Architecture, NoteProblem, Problem, SymbolName, SymbolProblem, SymbolTableProblem};
 use xen_livepatch::{Finding, Payload, Severity, Target};
 
 use crate::editor::{EXTRA_VERSION, Editor, HOOKED, XEN, header, relocation, section, symbol, xen};
@@ -17,6 +17,11 @@ pub(crate) fn check(editor: &Editor, target: &Target) -> Vec<Finding> {
     Payload::parse(&editor.bytes).unwrap().check_against(target)
 }
 
+/// What the findings are about.
+pub(crate) fn problems(findings: &[Finding]) -> Vec<Problem> {
+    findings.iter().map(|finding| finding.problem.clone()).collect()
+}
+
 pub(crate) fn hooked() -> Editor {
     Editor::new(HOOKED)
 }
@@ -27,23 +32,24 @@ pub(crate) fn extra() -> Editor {
 
 /// Looks for this finding alone: with its text, its severity, and from which to which minor release it is there.
 #[track_caller]
-pub(crate) fn just(editor: &Editor, target: &Target, severity: Severity, text: &str) -> Finding {
+pub(crate) fn just(editor: &Editor, target: &Target, severity: Severity, text: &str) -> Problem {
     let findings = check(editor, target);
-    let texts: Vec<_> = findings.iter().map(ToString::to_string).collect();
+    let texts: Vec<_> = findings.iter().map(|finding| finding.problem.to_string()).collect();
     assert_eq!(texts, [text]);
     assert_eq!(findings[0].severity(), severity, "{text}");
     assert_eq!(findings[0].hurts_xen(), severity == Severity::Harmful);
+    assert_eq!(findings[0].errno.is_some(), severity == Severity::Refused);
     assert!(!text.contains('\n'));
-    findings[0].clone()
+    findings[0].problem.clone()
 }
 
 #[track_caller]
-pub(crate) fn refused(editor: &Editor, target: &Target, text: &str) -> Finding {
+pub(crate) fn refused(editor: &Editor, target: &Target, text: &str) -> Problem {
     just(editor, target, Severity::Refused, text)
 }
 
 #[track_caller]
-pub(crate) fn harmful(editor: &Editor, target: &Target, text: &str) -> Finding {
+pub(crate) fn harmful(editor: &Editor, target: &Target, text: &str) -> Problem {
     just(editor, target, Severity::Harmful, text)
 }
 
@@ -52,16 +58,16 @@ pub(crate) fn found_in(editor: &Editor, minors: std::ops::RangeInclusive<u16>) -
     minors.filter(|minor| !check(editor, &Target::new((4, *minor))).is_empty()).collect()
 }
 
-pub(crate) fn name(of: &Finding) -> Option<SymbolName> {
+pub(crate) fn name(of: &Problem) -> Option<SymbolName> {
     match of {
-        Finding::SectionOutside { section, .. }
-        | Finding::Alignment { section, .. }
-        | Finding::ZeroAlignment { section }
-        | Finding::Misaligned { section, .. }
-        | Finding::ZeroedTooLarge { section, .. }
-        | Finding::WritableCode { section }
-        | Finding::Relocations { section, .. }
-        | Finding::RelocationSection { section, .. } => Some(section.clone()),
+        Problem::SectionOutside { section, .. }
+        | Problem::Alignment { section, .. }
+        | Problem::ZeroAlignment { section }
+        | Problem::Misaligned { section, .. }
+        | Problem::ZeroedTooLarge { section, .. }
+        | Problem::WritableCode { section }
+        | Problem::Relocations { section, .. }
+        | Problem::RelocationSection { section, .. } => Some(section.clone()),
         _ => None,
     }
 }
@@ -88,12 +94,10 @@ fn nothing_is_found_in_good_ones() {
 fn nothing_is_found_in_odd_ones_that_xen_takes() {
     let debug = |editor: Editor| editor.clear_flag(".note.gnu.property", 2);
     for (what, editor) in [
-        ("functions that are read-only", extra().clear_flag(FUNCS, 1)),
         ("an empty section", extra().set(".data", section::SIZE, 0)),
         ("no metadata", extra().hide(".modinfo")),
         ("no function", hooked().hide(FUNCS)),
         ("FreeBSD's ABI", extra().header((7, 1), 9)),
-        ("another machine", extra().header(header::MACHINE, 183)),
         (
             "relocations of symbol 0 in debug information",
             debug(hooked().set(".rela.text", section::INFO, 1)).entry(".rela.text", 0, relocation::SYMBOL, 0),
@@ -143,8 +147,8 @@ fn the_header_is_checked() {
         (("e_version", 2, "1"), (20, 4)),
         (("e_type", 3, "1 (ET_REL)"), (16, 2)),
         (("e_phnum", 1, "0"), (56, 2)),
-        (("e_shstrndx", 0, "a section that there is"), header::NAMES),
-        (("e_shstrndx", 500, "a section that there is"), header::NAMES),
+        (("e_shstrndx", 0, "a section that exists"), header::NAMES),
+        (("e_shstrndx", 500, "a section that exists"), header::NAMES),
         (("e_shentsize", 63, "64"), (58, 2)),
         (("e_shoff", 1 << 40, "a section table in the file"), header::TABLE),
     ] {
@@ -185,7 +189,7 @@ fn the_architecture_is_checked() {
         "it is for x86-64, but this Xen takes AArch64: build it for the host's architecture",
     );
     let (expected, found) = (Some(Architecture::AArch64), Architecture::X86_64);
-    assert_eq!(finding, Finding::Architecture { expected, found });
+    assert_eq!(finding, Problem::Architecture { expected, found });
 }
 
 #[test]
@@ -196,7 +200,7 @@ fn sections_have_to_be_in_the_file() {
         &hooked().set(".data", section::SIZE, 1 << 40),
         &NEW,
         &format!(
-            ".data claims 1099511627776 bytes at offset {offset} of a file of {file}: the file is cut off or damaged, get it \
+            ".data claims 1099511627776 bytes at offset {offset} of a file of {file}: the file is truncated or damaged, get it \
              again"
         ),
     );
@@ -204,7 +208,6 @@ fn sections_have_to_be_in_the_file() {
     for (section, field, value) in [
         (".data", section::OFFSET, 63),
         (".data", section::OFFSET, u64::MAX),
-        (".modinfo", section::SIZE, u64::MAX),
         (".livepatch.depends", section::SIZE, 5000),
         (FUNCS, section::SIZE, 104 * 100),
         (".livepatch.hooks.load", section::SIZE, 8000),
@@ -213,8 +216,16 @@ fn sections_have_to_be_in_the_file() {
         (".note.GNU-stack", section::OFFSET, 5000),
     ] {
         let findings = check(&hooked().set(section, field, value), &NEW);
-        assert!(matches!(&*findings, [Finding::SectionOutside { .. }]), "{section} {findings:?}");
+        assert!(matches!(&*problems(&findings), [Problem::SectionOutside { .. }]), "{section} {findings:?}");
     }
+    harmful(
+        &hooked().set(".modinfo", section::SIZE, u64::MAX),
+        &NEW,
+        &format!(
+            ".modinfo claims {} bytes, more than 64 bits can count from its offset: the file is damaged, get it again",
+            u64::MAX
+        ),
+    );
     let index = hooked().index(".data");
     refused(
         &hooked().set(".data", section::NAME, 5000),
@@ -228,7 +239,7 @@ fn sections_have_to_be_in_the_file() {
 #[test]
 fn alignments_and_flags_are_checked() {
     let odd = extra().set(".text", section::ALIGNMENT, 24);
-    refused(&odd, &NEW, ".text has alignment 24, which is no power of two: link it again");
+    refused(&odd, &NEW, ".text has alignment 24, which is not a power of two: link it again");
     let at = extra().set(".text", section::ADDRESS, 8);
     refused(&at, &NEW, ".text has address 0x8, which is not aligned to 16: link it again, without addresses");
     let old = |section, value| Editor::version_1().set(".text", section, value);
@@ -236,11 +247,21 @@ fn alignments_and_flags_are_checked() {
         assert_eq!(found_in(&editor, 7..=13), [10, 11, 12, 13]);
     }
 
-    let zero = "has alignment 0, with which Xen overwrites its own memory: give it alignment 1";
-    let finding = harmful(&extra().set(".text", section::ALIGNMENT, 0), &NEW, &format!(".text {zero}"));
-    assert_eq!(name(&finding).unwrap().to_str(), Some(".text"));
-    assert_eq!(found_in(&old(section::ALIGNMENT, 0), 7..=13), [7, 8, 9, 10, 11, 12, 13]);
-    harmful(&extra().set(".data", section::ALIGNMENT, 0), &NEW, &format!(".data {zero}"));
+    let zero = "has alignment 0, with which it overlaps the sections before it: give it alignment 1";
+    let depends = |editor: Editor| editor.set(".livepatch.depends", section::ALIGNMENT, 0);
+    let finding = harmful(&depends(extra()), &NEW, &format!(".livepatch.depends {zero}"));
+    assert_eq!(name(&finding).unwrap().to_str(), Some(".livepatch.depends"));
+    assert_eq!(found_in(&depends(Editor::version_1()), 7..=13), [7, 8, 9, 10, 11, 12, 13]);
+    // Before the first one of its kind there is nothing to overlap.
+    assert_eq!(found_in(&old(section::ALIGNMENT, 0), 7..=13), NEVER);
+    let high = |editor: Editor, section| editor.set(section, section::ALIGNMENT, 1 << 63);
+    let wraps = "is aligned so high, or is so large, that the size of the whole wraps around: link it again";
+    let both = high(high(extra(), ".livepatch.depends"), ".livepatch.xen_depends");
+    assert!(problems(&check(&both, &NEW)).iter().any(|problem| problem.to_string().ends_with(wraps)));
+    assert!(check(&both, &NEW)[0].hurts_xen());
+    let needed = (1 << 63) + 0x2000;
+    let one = check(&high(extra(), ".livepatch.depends"), &NEW);
+    assert!(matches!(*problems(&one), [Problem::TooMuchMemory { needed: found }] if found > needed), "{one:?}");
 
     refused(
         &hooked().set(".data", section::FLAGS, 7),
@@ -261,13 +282,13 @@ fn alignments_and_flags_are_checked() {
 fn symbols_are_checked() {
     let table = |problem| format!("{problem}: build it with ld -r, and do not strip it");
     refused(&hooked().set(".symtab", section::TYPE, 1), &NEW, &table("it has no symbol table"));
-    refused(&hooked().set(".strtab", section::TYPE, 1), &NEW, &table("its symbol table has no string table"));
-    let two = refused(&hooked().set(".shstrtab", section::TYPE, 2), &NEW, &table("it has more than one symbol table"));
-    assert_eq!(two, Finding::SymbolTable { problem: SymbolTableProblem::Several });
+    refused(&hooked().set(".strtab", section::TYPE, 1), &NEW, &table("its symbol table has no usable string table"));
+    let two = problems(&check(&hooked().set(".note.GNU-stack", section::TYPE, 2), &NEW));
+    assert_eq!(two[0], Problem::SymbolTable { problem: SymbolTableProblem::Several });
     harmful(
         &hooked().set(".symtab", section::LINK, 0),
         &NEW,
-        &table("its symbol table has section 0 for a string table, on which Xen crashes"),
+        &table("its symbol table has section 0 for a string table"),
     );
     refused(&hooked().empty(".symtab"), &NEW, &table("its symbol table is empty"));
 
@@ -299,7 +320,7 @@ fn symbols_are_checked() {
     ] {
         let one = hooked().entry(".symtab", 20, field, value);
         let finding = refused(&one, &NEW, &format!("symbol 20 {text}"));
-        assert_eq!(finding, Finding::Symbols { problem, first: 20, count: 1 });
+        assert_eq!(finding, Problem::Symbols { problem, first: 20, count: 1 });
         let two = one.entry(".symtab", 22, field, value);
         refused(&two, &NEW, &format!("symbol 20 (and 1 more like it) {text}"));
     }
@@ -320,12 +341,14 @@ fn sections_are_required_by_release() {
     }
     for section in [FUNCS, ".livepatch.depends", ".note.gnu.build-id"] {
         refused(&Editor::version_1().hide(section), &OLD, &missing(section));
-        let empty = check(&Editor::version_1().empty(section), &OLD);
-        assert!(matches!(&*empty, [Finding::EmptySection { section: found }] if *found == section), "{empty:?}");
+        let empty = problems(&check(&Editor::version_1().empty(section), &OLD));
+        assert!(empty.contains(&Problem::EmptySection { section }), "{empty:?}");
     }
     refused(&extra().hide(FUNCS), &NEW, "it has neither .livepatch.funcs nor hooks: there is nothing to patch");
     for section in [FUNCS, ".livepatch.hooks.load", ".livepatch.hooks.postrevert"] {
-        assert_eq!(check(&hooked().empty(section), &NEW), [Finding::EmptySection { section }]);
+        let empty = problems(&check(&hooked().empty(section), &NEW));
+        // Its relocations are outside it then.
+        assert!(matches!(&*empty, [Problem::Relocations { .. }, Problem::EmptySection { .. }]), "{empty:?}");
     }
 }
 
@@ -333,7 +356,7 @@ fn sections_are_required_by_release() {
 fn special_sections_have_to_be_loaded() {
     let not_loaded = |section| {
         format!(
-            "{section} is not allocatable, and Xen crashes when it reads it: set its SHF_ALLOC flag (\"a\" in assembly)"
+            "{section} is not allocatable, so that Xen reads it where it is not: set its SHF_ALLOC flag (\"a\" in assembly)"
         )
     };
     for section in [".livepatch.depends", ".livepatch.xen_depends", ".note.gnu.build-id", FUNCS, ".modinfo"] {
@@ -369,7 +392,7 @@ fn notes_are_checked() {
         ] {
             let editor = extra().patch(section, offset, &[byte]);
             let finding = refused(&editor, &NEW, &format!("{section} {text}: {has_to}"));
-            assert_eq!(finding, Finding::Note { section, problem });
+            assert_eq!(finding, Problem::Note { section, problem });
         }
         let short = extra().set(section, section::SIZE, 11);
         refused(&short, &NEW, &format!("{section} is shorter than its note claims: {has_to}"));
@@ -384,15 +407,12 @@ fn the_xen_has_to_be_the_one_it_was_built_for() {
         &NEW.build_id(other.clone()),
         &format!("it was built for the Xen with build-id {XEN}, but this one is 0011: get the payload for this Xen"),
     );
-    assert_eq!(finding, Finding::BuiltForAnotherXen { expected: xen(), found: other.clone(), xen_compares: true });
+    assert_eq!(finding, Problem::BuiltForAnotherXen { expected: xen(), found: other.clone() });
     just(
         &Editor::version_1(),
         &OLD.build_id(other.clone()),
         Severity::Unnoticed,
-        &format!(
-            "it was built for the Xen with build-id {XEN}, but this one is 0011, and this Xen would patch itself with it all \
-             the same: get the payload for this Xen"
-        ),
+        &format!("it was built for the Xen with build-id {XEN}, but this one is 0011: get the payload for this Xen"),
     );
     let silent = Editor::version_1().hide(".livepatch.xen_depends");
     assert_eq!(check(&silent, &OLD.build_id(other)), []);
@@ -402,7 +422,7 @@ fn the_xen_has_to_be_the_one_it_was_built_for() {
 fn all_findings_are_reported_in_the_order_in_which_xen_looks() {
     let bad = hooked()
         .header((16, 2), 2)
-        .set(".text", section::ALIGNMENT, 0)
+        .set(".note.gnu.build-id", section::ALIGNMENT, 0)
         .hide(".livepatch.depends")
         .patch(".livepatch.xen_depends", 8, &[9])
         .patch(FUNCS, 28, &[0])
@@ -413,8 +433,8 @@ fn all_findings_are_reported_in_the_order_in_which_xen_looks() {
         begin,
         [
             "the-ELF-header-has-e",
+            ".note.gnu.build-id-h",
             ".livepatch.depends-i",
-            ".text-has-alignment-",
             "function-0-(xen_chan",
             ".livepatch.xen_depen",
             ".modinfo-is-empty,-a",

@@ -1,5 +1,5 @@
 # Packages of any Debian suite, downloaded and unpacked, whatever suite the machine runs. Sourced by bash, with `say` and
-# `die` of lib.sh, and with $work a directory of the caller's to work in.
+# `die` of lib.sh, and with $work a directory of the caller's to work in. $architecture, amd64 unless set, is theirs.
 # shellcheck shell=bash
 
 readonly TRIES=3 PAUSE=5
@@ -43,9 +43,10 @@ find_mirrors() {
 
 # in_suite SUITE TOOL ARGS...: apt-get or apt-cache, seeing SUITE alone.
 in_suite() {
-    local suite=$1 tool=$2 state=$work/$1
+    local suite=$1 tool=$2 state=$work/$1-${architecture:=amd64}
     shift 2
     "$tool" \
+        -o APT::Architecture="$architecture" -o APT::Architectures="$architecture" \
         -o Dir::Etc::sourcelist="$state/sources.list" -o Dir::Etc::sourceparts=/dev/null \
         -o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null -o APT::Default-Release= \
         -o Dir::State::Lists="$state/lists" -o Dir::State::status="$state/status" -o Dir::Cache="$state/cache" \
@@ -55,14 +56,14 @@ in_suite() {
 
 # open_suite SUITE: gets its package lists, once.
 open_suite() {
-    local suite=$1 state=$work/$1
+    local suite=$1 state=$work/$1-${architecture:=amd64}
     [[ ! -e $state/open ]] || return 0
     find_mirrors
     mkdir -p "$state"/{lists,cache/archives}/partial
     : >"$state/status"
     {
-        echo "deb [arch=amd64 signed-by=$keyring] $mirror $suite main"
-        [[ -z $security_mirror ]] || echo "deb [arch=amd64 signed-by=$keyring] $security_mirror $suite-security main"
+        echo "deb [arch=$architecture signed-by=$keyring] $mirror $suite main"
+        [[ -z $security_mirror ]] || echo "deb [arch=$architecture signed-by=$keyring] $security_mirror $suite-security main"
     } >"$state/sources.list"
     # Without this, update succeeds when a mirror can't be reached.
     retry in_suite "$suite" apt-get -o APT::Update::Error-Mode=any update || return

@@ -30,5 +30,5 @@ check_version() {
     [[ -n $1 && -n ${suite_of[$1]:-} ]] && return
     local known
     known=$(printf '%s\n' "${!suite_of[@]}" | sort -V | paste -sd' ')
-    die "$2" "no Xen '$1' here, only: $known"
+    die "$2" "no Xen '$1' here, only: $known, or the path of a hypervisor file (with a slash)"
 }

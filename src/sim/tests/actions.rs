@@ -82,7 +82,13 @@ fn reverted_payloads_with_data_of_their_own_stay_reverted() {
 #[test]
 fn a_payload_without_writable_data_applies_again_from_4_10_on() {
     for (xen, again) in since(Release::V4_10) {
-        assert_eq!(upload(&xen, "p", &builder(&xen, "p").read_only_funcs().build()), Ok(0));
+        let uploaded = upload(&xen, "p", &builder(&xen, "p").read_only_funcs().build());
+        if xen.release() == Release::V4_16 {
+            // It keeps its state in that section, and has only code writable while it patches.
+            assert_eq!(uploaded, Err(Errno::EIO));
+            continue;
+        }
+        assert_eq!(uploaded, Ok(0));
         assert_eq!((done(&xen, "p", APPLY), done(&xen, "p", REVERT)), ((2, 0), (1, 0)));
         let expected = if again || xen.release() == Release::V4_7 { (2, 0) } else { (1, -22) };
         assert_eq!(done(&xen, "p", APPLY), expected, "{}", xen.release());

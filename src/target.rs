@@ -1,47 +1,10 @@
 //! The Xen that a payload is checked for.
 
-use core::fmt;
-
-use object::elf::{EM_AARCH64, EM_X86_64};
-
+use crate::architecture::Architecture;
 use crate::build_id::BuildId;
 use crate::version::XenVersion;
 
-/// What a payload's code runs on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Architecture {
-    /// x86-64.
-    X86_64,
-    /// 64-bit Arm (from Xen 4.8).
-    AArch64,
-    /// Another one, by its ELF number. No Xen live-patches there.
-    Other(u16),
-}
-
-impl Architecture {
-    pub(super) const fn from_raw(machine: u16) -> Self {
-        if machine == EM_X86_64.0 {
-            Self::X86_64
-        } else if machine == EM_AARCH64.0 {
-            Self::AArch64
-        } else {
-            Self::Other(machine)
-        }
-    }
-}
-
-impl fmt::Display for Architecture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::X86_64 => f.pad("x86-64"),
-            Self::AArch64 => f.pad("AArch64"),
-            Self::Other(machine) => f.pad(&format!("machine {machine}")),
-        }
-    }
-}
-
-/// The Xen that [`Payload::check_against`](super::Payload::check_against) checks a payload for: its release, and what
+/// The Xen that [`Payload::check_against`](crate::Payload::check_against) checks a payload for: its release, and what
 /// else is known of it.
 ///
 /// What is not known is not held against a payload, unless it would crash one of the Xens in question. Releases newer
@@ -93,27 +56,21 @@ impl Target {
         self.release
     }
 
-    pub(super) const fn known_build_id(&self) -> Option<&BuildId> {
+    pub(crate) const fn known_point(&self) -> Option<u16> {
+        self.point
+    }
+
+    pub(crate) const fn known_build_id(&self) -> Option<&BuildId> {
         self.build_id.as_ref()
     }
 
-    pub(super) const fn known_architecture(&self) -> Option<Architecture> {
+    pub(crate) const fn known_architecture(&self) -> Option<Architecture> {
         self.architecture
     }
 
     /// Whether it is this release or a newer one.
-    pub(super) fn since(&self, release: (u16, u16)) -> bool {
+    pub(crate) fn since(&self, release: (u16, u16)) -> bool {
         self.release >= release
-    }
-
-    /// Whether it may be of this release, from a point release on.
-    pub(super) fn may_be_at_least(&self, release: (u16, u16), point: u16) -> bool {
-        self.release == release && self.point.is_none_or(|known| known >= point)
-    }
-
-    /// Whether it may be of a release before `mended`, which names a release and its first good point release.
-    pub(super) fn may_precede(&self, mended: &[((u16, u16), u16)]) -> bool {
-        mended.iter().any(|(release, point)| self.release == *release && self.point.is_none_or(|known| known < *point))
     }
 }
 
@@ -151,14 +108,5 @@ mod tests {
             let expected = Target { point, ..Target::new((4, 17)) };
             assert_eq!(Target::from(&version), expected, "{extra:?}");
         }
-    }
-
-    #[test]
-    fn an_unknown_point_release_may_be_an_old_one() {
-        let mended = [((4, 7), 4), ((4, 8), 2)];
-        assert!(Target::new((4, 7)).may_precede(&mended));
-        assert!(Target::new((4, 8)).point(1).may_precede(&mended));
-        assert!(!Target::new((4, 8)).point(2).may_precede(&mended));
-        assert!(!Target::new((4, 9)).may_precede(&mended));
     }
 }

@@ -12,7 +12,7 @@ use crate::name::escaped;
 pub struct SymbolName(Box<[u8]>);
 
 impl SymbolName {
-    pub(super) fn new(bytes: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn new(bytes: impl AsRef<[u8]>) -> Self {
         Self(bytes.as_ref().into())
     }
 

@@ -3,8 +3,17 @@
  * assembly: only the assembler knows how long a function became.
  */
 
+/* What follows the version in an entry of .livepatch.funcs: Xen's own state, and from version 2 on an expectation. */
+#if VERSION == 1
+#define REST ".zero 31\n"
+#else
+#define REST ".zero 39\n.zero 32\n"
+#endif
+#define TEXT(number) QUOTED(number)
+#define QUOTED(number) #number
+
 /*
- * The entry of .livepatch.funcs (version 2, 104 bytes) that makes Xen run `by` instead of `function`. The sixteen bytes are
+ * The entry of .livepatch.funcs (64 bytes, 104 from version 2 on) that makes Xen run `by` instead of `function`. The sixteen bytes are
  * what the function surely has: Xen aligns functions so, and five bytes would be too few where it begins with ENDBR64.
  * Stands right behind `by`, so that it can say where that ends.
  */
@@ -21,9 +30,8 @@
             ".quad 0\n"           /* old address: by name */                \
             ".long 0b - " #by "\n" /* new size */                           \
             ".long 16\n"          /* old size */                            \
-            ".byte 2\n"           /* version */                             \
-            ".zero 39\n"                                                    \
-            ".zero 32\n"          /* no expectation */                      \
+            ".byte " TEXT(VERSION) "\n"                                     \
+            REST                                                            \
             ".popsection\n")
 
 /* An entry of .livepatch.hooks.KIND. */

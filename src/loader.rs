@@ -1,0 +1,278 @@
+//! Xen's loader, release by release: what it refuses of a payload, what it does not notice, and what hurts it.
+//!
+//! A pure function over the file, the rules of the release, and what is known of the host. What it meets it reports, in
+//! Xen's order: the check before an upload collects everything, the simulated Xen stops where the real one would, and
+//! otherwise goes on with what was linked. So there is one place for each rule, and comparing the simulated Xen with a
+//! real one tests the check as well.
+//!
+//! Written from reading `common/livepatch.c`, `common/livepatch_elf.c` and the `livepatch.c` and `alternative.c` of x86 and
+//! Arm, in every release from 4.7 to 4.22.
+
+mod details;
+mod finding;
+mod functions;
+mod header;
+mod hooks;
+mod limits;
+mod memory;
+mod notes;
+mod placing;
+mod problem;
+mod relocations;
+mod report;
+mod sections;
+mod symbols;
+mod tables;
+
+use crate::architecture::Architecture;
+use crate::build_id::BuildId;
+use crate::elf::{self, Elf, LE, Section};
+use crate::errno::Errno;
+use crate::format::MAX_SIZE;
+use crate::rules::{self, Answer, Rule};
+use crate::symbol_name::SymbolName;
+use crate::target::Target;
+pub use details::{
+    FunctionProblem, NoteProblem, PointerProblem, RelocationProblem, RelocationSectionProblem, SymbolProblem,
+    SymbolTableProblem, TableProblem,
+};
+pub use finding::{Finding, Severity};
+#[cfg(feature = "sim")]
+pub(crate) use functions::ENDBR64;
+pub(crate) use functions::LoadedFunction;
+pub(crate) use hooks::LoadedHooks;
+#[cfg(feature = "sim")]
+pub(crate) use limits::image as image_of;
+use memory::Memory;
+pub use problem::Problem;
+pub(crate) use report::{Sink, Stopped};
+
+/// Something about the host that may not be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known<T> {
+    Is(T),
+    /// It is known that it does not exist.
+    Absent,
+    Unknown,
+}
+
+/// What a payload is loaded into, as far as it is known.
+pub(crate) trait Host {
+    /// The address of a symbol of Xen or of a loaded payload.
+    fn symbol(&self, name: &[u8]) -> Known<u64>;
+
+    /// Xen's own build-id.
+    fn build_id(&self) -> Known<&[u8]>;
+
+    /// Whether a payload with this build-id is loaded.
+    fn is_loaded(&self, build_id: &[u8]) -> bool;
+
+    /// Where there is room for a payload of so many bytes.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn room(&self, len: u64) -> Result<u64, NoRoom>;
+
+    /// Whether the addresses of payloads and symbols are those of a running Xen.
+    fn knows_addresses(&self) -> bool;
+
+    /// Bytes of Xen's code; `None` where they are not known.
+    fn code(&self, address: u64, len: u64) -> Option<&[u8]>;
+}
+
+/// Why there is no room for a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoRoom {
+    /// Xen has not that much.
+    OutOfMemory,
+    /// It is more than is looked at.
+    TooMuchToCheck,
+}
+
+/// A payload that Xen would take.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "sim"), allow(dead_code, reason = "the check before an upload wants to know what is wrong"))]
+pub(crate) struct Loaded {
+    /// Where its memory begins, and what is in it.
+    pub(crate) base: u64,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) safe_to_reapply: bool,
+    pub(crate) build_id: Vec<u8>,
+    pub(crate) depends: Vec<u8>,
+    pub(crate) functions: Vec<LoadedFunction>,
+    pub(crate) hooks: LoadedHooks,
+    /// The raw `.modinfo`.
+    pub(crate) metadata: Vec<u8>,
+    /// What later payloads may refer to.
+    pub(crate) new_symbols: Vec<(Vec<u8>, u64)>,
+}
+
+/// Everything that is wrong with a payload, in the order in which Xen would come upon it.
+pub(crate) fn check(file: &[u8], target: &Target) -> Vec<Finding> {
+    let mut all = report::Collected::default();
+    let host = report::Offline { build_id: target.known_build_id() };
+    // It never stops.
+    drop(load(file, target, &host, &mut all));
+    all.into_findings()
+}
+
+/// Loads a payload, and reports what Xen would make of it.
+///
+/// `None` where there is so much wrong with it that there is nothing to load.
+///
+/// # Errors
+/// When the sink has enough.
+pub(crate) fn load(
+    file: &[u8],
+    target: &Target,
+    host: &dyn Host,
+    sink: &mut dyn Sink,
+) -> Result<Option<Loaded>, Stopped> {
+    let header = match elf::header(file) {
+        Ok(header) => header,
+        Err(reason) => {
+            let errno = if header::is_elf(file) { Errno::EOPNOTSUPP } else { Errno::EINVAL };
+            sink.take(Finding::refused(errno, Problem::NotElf { reason }))?;
+            return Ok(None);
+        }
+    };
+    let elf = Elf::new(file, &header);
+    let found = Architecture::from_raw(header.e_machine.get(LE).0);
+    let known = target.known_architecture().or((!target.since((4, 8))).then_some(Architecture::X86_64));
+    let mut loading =
+        Loading { elf: &elf, target, architecture: known.unwrap_or(found), host, sink, unlinkable: false };
+    if file.len() > MAX_SIZE {
+        loading.refuse(Errno::EINVAL, Problem::TooLarge { size: wide(file.len()) })?;
+    }
+    header::check(&mut loading, known, found)?;
+    sections::check(&mut loading)?;
+    // Without the names there is nothing of which to say that it is missing.
+    if elf.has_section_names() { loading.link() } else { Ok(None) }
+}
+
+/// The build-id in the first note of a section.
+pub(crate) fn note(section: &[u8]) -> Option<&[u8]> {
+    notes::parse(section).ok()
+}
+
+/// One payload on its way into Xen.
+struct Loading<'a, 'd> {
+    elf: &'a Elf<'d>,
+    target: &'a Target,
+    /// What this Xen runs on; where that is not known, what the payload is for.
+    architecture: Architecture,
+    host: &'a dyn Host,
+    sink: &'a mut dyn Sink,
+    /// Xen has refused something without which the payload can't be linked, so that there is no knowing what its
+    /// pointers would be.
+    unlinkable: bool,
+}
+
+type Step<T = ()> = Result<T, Stopped>;
+
+impl<'d> Loading<'_, 'd> {
+    /// From the sections to a payload.
+    fn link(mut self) -> Step<Option<Loaded>> {
+        sections::check_names(&mut self)?;
+        symbols::check_names(&mut self)?;
+        notes::check_xen_first(&mut self)?;
+        let Some(placed) = placing::place(&mut self)? else { return Ok(None) };
+        let (mut memory, safe_to_reapply) = placed;
+        let values = symbols::resolve(&mut self, &memory)?;
+        if !self.unlinkable {
+            relocations::relocate(&mut self, &mut memory, &values)?;
+        }
+        sections::check_required(&mut self)?;
+        let linkable = !self.unlinkable;
+        let functions = if linkable { functions::read(&mut self, &memory, &values)? } else { Vec::new() };
+        let hooks = hooks::read(&mut self, &memory)?;
+        let ids = notes::read(&mut self, &memory)?;
+        if linkable {
+            tables::check(&mut self, &memory)?;
+        }
+        let metadata = tables::metadata(&mut self, &memory)?;
+        notes::check_xen_last(&mut self, &ids)?;
+        let new_symbols = symbols::check_new(&mut self, &values, &functions)?;
+        let Memory { base, bytes, .. } = memory;
+        let (build_id, depends) = (ids.own, ids.depends);
+        Ok(Some(Loaded { base, bytes, safe_to_reapply, build_id, depends, functions, hooks, metadata, new_symbols }))
+    }
+
+    fn has(&self, rule: &Rule) -> Answer {
+        rule.holds(self.target)
+    }
+
+    fn is_x86(&self) -> bool {
+        self.architecture == Architecture::X86_64
+    }
+
+    /// Xen refuses the upload.
+    fn refuse(&mut self, errno: Errno, problem: Problem) -> Step {
+        self.unlinkable |= problem.keeps_from_linking();
+        self.sink.take(Finding::refused(errno, problem))
+    }
+
+    /// Xen takes the upload, and refuses to apply the payload.
+    fn refuse_to_apply(&mut self, errno: Errno, problem: Problem) -> Step {
+        self.sink.take(Finding { at_upload: false, ..Finding::refused(errno, problem) })
+    }
+
+    /// Xen does not notice, and is not damaged.
+    fn unnoticed(&mut self, problem: Problem) -> Step {
+        self.sink.take(Finding { problem, severity: Severity::Unnoticed, errno: None, at_upload: true })
+    }
+
+    /// Xen is damaged, or crashes.
+    fn harm(&mut self, problem: Problem) -> Step {
+        self.sink.take(Finding { problem, severity: Severity::Harmful, errno: None, at_upload: true })
+    }
+
+    /// Xen refuses where it looks, and is damaged where it may not.
+    fn refuse_or_harm(&mut self, looks: Answer, errno: Errno, problem: Problem) -> Step {
+        if looks.surely() { self.refuse(errno, problem) } else { self.harm(problem) }
+    }
+
+    /// Whether Xen gives a section no memory: it is not allocatable, or in some releases empty.
+    fn ignores(&self, section: &Section<'_>) -> Answer {
+        if !section.is_allocated() {
+            return Answer::Yes;
+        }
+        let empty = if section.size == 0 { Answer::Yes } else { Answer::No };
+        empty.and(self.has(&rules::EMPTY_SECTIONS_IGNORED)).and(self.has(&rules::EMPTY_SECTIONS_PLACED).not())
+    }
+
+    /// The bytes of a section that Xen reads where it was loaded, and their address. Reports it if it was not.
+    fn loaded<'m>(&mut self, name: &'static str, memory: &'m Memory) -> Step<Option<(u64, &'m [u8])>> {
+        let Some(section) = self.elf.section(name) else { return Ok(None) };
+        let Some(address) = memory.address_of(section.index) else {
+            // An empty one has an address in some releases only, and nobody reads from it.
+            if section.size > 0 && !section.is_allocated() {
+                self.harm(Problem::NotAllocated { section: name })?;
+            }
+            return Ok(None);
+        };
+        Ok(memory.at(address, section.size).map(|bytes| (address, bytes)))
+    }
+
+    /// The section of the payload's code that an address is in.
+    fn code_section(&self, memory: &Memory, address: u64) -> Option<&Section<'d>> {
+        self.section_at(memory, address).filter(|section| section.is_executable())
+    }
+
+    fn section_at(&self, memory: &Memory, address: u64) -> Option<&Section<'d>> {
+        self.elf.sections.get(memory.section_at(address)?)
+    }
+}
+
+/// What a finding calls a section.
+fn name_of(section: &Section<'_>) -> SymbolName {
+    SymbolName::new(section.name.filter(|name| !name.is_empty()).unwrap_or(b"(a section without a name)"))
+}
+
+fn wide(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+fn id(bytes: &[u8]) -> BuildId {
+    BuildId::new(bytes)
+}

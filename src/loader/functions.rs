@@ -1,0 +1,441 @@
+//! `.livepatch.funcs`: what a payload patches, and with what.
+
+use std::collections::BTreeMap;
+
+use super::details::{FunctionProblem, PointerProblem};
+use super::limits;
+use super::memory::{Memory, Pointer};
+use super::problem::Problem;
+use super::symbols::Value;
+use super::{Known, Loading, Step, wide};
+use crate::elf::Section;
+use crate::errno::Errno;
+use crate::format::{FUNCS, MAX_KEPT, PayloadVersion, func};
+use crate::rules;
+use crate::symbol_name::SymbolName;
+
+/// A jump on x86, and one instruction on Arm.
+const JUMP: u32 = 5;
+const INSTRUCTION: u32 = 4;
+
+/// `endbr64`, and what Xen overwrites it with where it is not needed.
+pub(crate) const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
+const ENDBR64_POISON: [u8; 4] = [0x66, 0x0f, 0x1f, 0x01];
+
+/// How far a pointer may be from the symbol that it is relocated against: more than any function or table is long.
+const NEAR: u64 = 1 << 24;
+
+/// How far code may be from what it replaces, on x86 and on Arm.
+const REACH: [i64; 2] = [1 << 31, 128 << 20];
+
+/// The highest byte of an expectation: reserved bits.
+const RESERVED: u32 = 6;
+
+/// A function as it was loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LoadedFunction {
+    pub(crate) old_address: u64,
+    /// Empty where the payload gives none.
+    pub(crate) name: Vec<u8>,
+    /// 0 for no-operations.
+    pub(crate) new_address: u64,
+    pub(crate) new_size: u32,
+    pub(crate) old_size: u32,
+    /// First byte: bit 0 enabled, bits 1 to 5 length, bits 6 and 7 reserved. Then what the old code should be.
+    pub(crate) expectation: Vec<u8>,
+}
+
+/// What tells whether two functions are the same code: a symbol whose address is not known, and how far behind it; or no
+/// symbol, and an address.
+type Place = (Vec<u8>, i128);
+
+pub(super) fn read(loading: &mut Loading<'_, '_>, memory: &Memory, values: &[Value]) -> Step<Vec<LoadedFunction>> {
+    let Some((start, bytes)) = loading.loaded(FUNCS, memory)? else { return Ok(Vec::new()) };
+    let Some(section) = loading.elf.section(FUNCS) else { return Ok(Vec::new()) };
+    let second = loading.has(&rules::PAYLOAD_VERSION_2).surely();
+    let expected = if second { PayloadVersion::V2 } else { PayloadVersion::V1 };
+    let entry_size = expected.entry_size().unwrap_or(1);
+    check_writable(loading, section, second)?;
+    let mut reader = Reader { loading, memory, values, patched: BTreeMap::new() };
+    if bytes.len() % entry_size != 0 {
+        return reader.odd_size(start, bytes, expected).map(|()| Vec::new());
+    }
+    let mut functions = Vec::new();
+    for (index, entry) in bytes.chunks_exact(entry_size).enumerate() {
+        let at = start.saturating_add(wide(index.saturating_mul(entry_size)));
+        match reader.function(index, at, entry, expected)? {
+            Some(function) => functions.push(function),
+            // Entries of another size follow, so that there is nothing to be said about them.
+            None => break,
+        }
+    }
+    Ok(functions)
+}
+
+/// Some releases write to the section while only code is writable.
+fn check_writable(loading: &mut Loading<'_, '_>, section: &Section<'_>, keeps_state: bool) -> Step {
+    let writes = loading.has(&rules::CODE_ALONE_WRITABLE).and(loading.has(&rules::STATE_ELSEWHERE).not());
+    let harmed = keeps_state && writes.perhaps() && !section.is_writable() && loading.is_x86();
+    if harmed { loading.harm(Problem::ReadOnlyFunctions) } else { Ok(()) }
+}
+
+/// What is known of the start of the old code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    Endbr,
+    Other,
+    Unknown,
+}
+
+struct Reader<'r, 'a, 'd> {
+    loading: &'r mut Loading<'a, 'd>,
+    memory: &'r Memory,
+    values: &'r [Value],
+    /// The functions so far, by what they patch: how many bytes of it, and which function.
+    patched: BTreeMap<Place, (u32, usize)>,
+}
+
+/// One entry, as it is checked.
+struct Entry<'m> {
+    index: usize,
+    name: SymbolName,
+    version: u8,
+    old_size: u32,
+    new_size: u32,
+    new: Pointer,
+    expectation: &'m [u8],
+}
+
+impl Reader<'_, '_, '_> {
+    /// The functions are not a whole number of entries: mostly because they have another version.
+    fn odd_size(&mut self, start: u64, bytes: &[u8], expected: PayloadVersion) -> Step {
+        let found = bytes.get(func::VERSION).map_or(expected, |version| PayloadVersion::from_raw(*version));
+        let entry_size = found.entry_size().or(expected.entry_size()).unwrap_or(1);
+        let problem = if bytes.len() % entry_size == 0 {
+            let name = self.memory.pointer(start.saturating_add(wide(func::NAME)));
+            Problem::Version { function: self.called(self.text(name), Pointer::Null), expected, found }
+        } else {
+            Problem::FunctionsSize { size: wide(bytes.len()), entry_size: wide(entry_size) }
+        };
+        self.loading.refuse(Errno::EINVAL, problem)
+    }
+
+    fn function(
+        &mut self,
+        index: usize,
+        at: u64,
+        bytes: &[u8],
+        expected: PayloadVersion,
+    ) -> Step<Option<LoadedFunction>> {
+        let field = |offset: usize| at.saturating_add(wide(offset));
+        let size = |offset: usize| {
+            let bytes = bytes.get(offset..).and_then(|rest| rest.first_chunk()).copied();
+            u32::from_le_bytes(bytes.unwrap_or_default())
+        };
+        let name = self.memory.pointer(field(func::NAME));
+        let text = self.text(name).map(<[u8]>::to_vec);
+        let old = self.memory.pointer(field(func::OLD_ADDRESS));
+        let entry = Entry {
+            index,
+            name: self.called(text.as_deref(), old),
+            version: bytes.get(func::VERSION).copied().unwrap_or_default(),
+            old_size: size(func::OLD_SIZE),
+            new_size: size(func::NEW_SIZE),
+            new: self.memory.pointer(field(func::NEW_ADDRESS)),
+            expectation: bytes.get(func::EXPECTATION..).unwrap_or_default(),
+        };
+        let ends = [func::VERSION.saturating_add(1), func::APPLIED.saturating_add(1), bytes.len()];
+        let plain = [func::NEW_SIZE, func::APPLIED, func::EXPECTATION].into_iter().zip(ends);
+        let relocated = plain.filter(|(from, to)| *from < *to && *to <= bytes.len()).any(|(from, to)| {
+            let len = wide(to.saturating_sub(from));
+            self.memory.known(field(from), len).is_none()
+        });
+        if relocated {
+            self.harm(&entry, FunctionProblem::Relocated)?;
+        }
+        if entry.version != expected.number() {
+            let found = PayloadVersion::from_raw(entry.version);
+            let problem = Problem::Version { function: entry.name, expected, found };
+            self.loading.refuse(Errno::EOPNOTSUPP, problem)?;
+            return Ok(None);
+        }
+        let nops = self.loading.has(&rules::NOP_PATCHES).surely();
+        if nops && entry.old_size == 0 {
+            self.refuse(&entry, Errno::EINVAL, FunctionProblem::NoOldSize)?;
+        } else if !nops && entry.new == Pointer::Null {
+            self.refuse(&entry, Errno::EINVAL, FunctionProblem::NoNewCode)?;
+        } else if !nops && entry.new_size == 0 {
+            self.refuse(&entry, Errno::EINVAL, FunctionProblem::NoNewSize)?;
+        }
+        self.check_name(&entry, name, text.as_deref(), old)?;
+        // Newer releases find the old code first, since the room that a jump needs depends on it.
+        let find_first = self.loading.has(&rules::ENDBR_AWARE).surely();
+        if !find_first {
+            self.check_sizes(&entry, Start::Unknown)?;
+        }
+        let (old_address, identity) = self.old_code(&entry, old, text.as_deref())?;
+        let start = self.start(&entry, old_address);
+        if find_first {
+            self.check_sizes(&entry, start)?;
+        }
+        let new_address = self.memory.number(field(func::NEW_ADDRESS));
+        self.check_distance(&entry, old_address, new_address)?;
+        self.check_new_code(&entry)?;
+        self.check_nops(&entry, start)?;
+        self.check_state(&entry, bytes)?;
+        self.check_expectation(&entry)?;
+        self.check_twice(&entry, identity)?;
+        Ok(Some(LoadedFunction {
+            old_address: old_address.unwrap_or_default(),
+            name: text.unwrap_or_default(),
+            new_address,
+            new_size: entry.new_size,
+            old_size: entry.old_size,
+            expectation: entry.expectation.to_vec(),
+        }))
+    }
+
+    fn refuse(&mut self, entry: &Entry<'_>, errno: Errno, problem: FunctionProblem) -> Step {
+        self.loading.refuse(errno, Problem::Function { index: entry.index, function: entry.name.clone(), problem })
+    }
+
+    fn harm(&mut self, entry: &Entry<'_>, problem: FunctionProblem) -> Step {
+        self.loading.harm(Problem::Function { index: entry.index, function: entry.name.clone(), problem })
+    }
+
+    /// The text that a pointer in the payload leads to: up to its NUL, in the same section.
+    fn text(&self, name: Pointer) -> Option<&[u8]> {
+        let Pointer::Own(address) = name else { return None };
+        let section = self.loading.section_at(self.memory, address)?;
+        let end = self.memory.address_of(section.index)?.saturating_add(section.size);
+        self.memory.text(address, end)
+    }
+
+    /// What a finding calls a function.
+    fn called(&self, name: Option<&[u8]>, old: Pointer) -> SymbolName {
+        match (name.filter(|name| !name.is_empty()), old) {
+            (Some(name), _) => SymbolName::new(name),
+            (None, Pointer::Number(address)) => SymbolName::new(format!("{address:#x}")),
+            (None, Pointer::Foreign { symbol, .. }) => SymbolName::new(self.symbol_name(symbol)),
+            _ => SymbolName::new("(no name)"),
+        }
+    }
+
+    fn symbol_name(&self, number: usize) -> &[u8] {
+        let symbol = self.loading.elf.symbols.get(number);
+        symbol.and_then(|symbol| self.loading.elf.symbol_name(symbol)).unwrap_or_default()
+    }
+
+    /// Xen reads the name where there is no address, and prints it on debug key `x` in any case.
+    fn check_name(&mut self, entry: &Entry<'_>, name: Pointer, text: Option<&[u8]>, old: Pointer) -> Step {
+        match name {
+            Pointer::Null if old == Pointer::Null => self.harm(entry, FunctionProblem::Nameless),
+            Pointer::Null => Ok(()),
+            Pointer::Own(_) if text.is_some() => Ok(()),
+            Pointer::Foreign { offset, .. } if offset.unsigned_abs() < NEAR => Ok(()),
+            _ => self.harm(entry, FunctionProblem::StrayName),
+        }
+    }
+
+    /// Where the old code is, if that is known, and what it is known by.
+    fn old_code(&mut self, entry: &Entry<'_>, old: Pointer, name: Option<&[u8]>) -> Step<(Option<u64>, Option<Place>)> {
+        let at = |address: u64| (Some(address), Some((Vec::new(), i128::from(address))));
+        match old {
+            Pointer::Null => {
+                let Some(name) = name else { return Ok((None, None)) };
+                match self.loading.host.symbol(name) {
+                    Known::Is(address) => Ok(at(address)),
+                    Known::Unknown => Ok((None, Some((name.to_vec(), 0)))),
+                    Known::Absent => {
+                        self.refuse(entry, Errno::ENOENT, FunctionProblem::Unknown)?;
+                        Ok((None, None))
+                    }
+                }
+            }
+            Pointer::Number(address) => {
+                let inside = !self.loading.is_x86() || limits::image(self.loading.target).contains(&address);
+                if !inside && self.reads_old_code(entry, address) {
+                    self.harm(entry, FunctionProblem::NotInXen { found: address })?;
+                    return Ok((None, None));
+                }
+                Ok(at(address))
+            }
+            Pointer::Foreign { symbol, offset } => {
+                if offset.unsigned_abs() >= NEAR {
+                    self.harm(entry, FunctionProblem::OldAddress(PointerProblem::Far))?;
+                }
+                let known = self.values.get(symbol).filter(|value| value.known);
+                match known.map(|value| value.number.wrapping_add_signed(offset)) {
+                    Some(address) => Ok(at(address)),
+                    None => Ok((None, Some((self.symbol_name(symbol).to_vec(), i128::from(offset))))),
+                }
+            }
+            Pointer::Own(address) => {
+                self.harm(entry, FunctionProblem::OwnCode)?;
+                Ok(at(address))
+            }
+            Pointer::Mangled => {
+                self.harm(entry, FunctionProblem::OldAddress(PointerProblem::Mangled))?;
+                Ok((None, None))
+            }
+        }
+    }
+
+    /// Whether Xen comes to read or write code at an address: it does unless it first finds that it is too far from the
+    /// new code.
+    fn reads_old_code(&self, entry: &Entry<'_>, address: u64) -> bool {
+        let Pointer::Own(new) = entry.new else { return true };
+        let looks_first = self.loading.has(&rules::ENDBR_AWARE).perhaps();
+        looks_first
+            || !self.loading.has(&rules::DISTANCE_CHECKED).surely()
+            || is_near(address, new, self.loading.is_x86())
+    }
+
+    fn start(&self, entry: &Entry<'_>, old: Option<u64>) -> Start {
+        if !self.loading.is_x86() || !self.loading.has(&rules::ENDBR_AWARE).perhaps() {
+            return Start::Other;
+        }
+        let poison = self.loading.has(&rules::ENDBR_POISON).surely();
+        let is_endbr = |code: &[u8]| code == ENDBR64 || (poison && code == ENDBR64_POISON);
+        let expected = expected_bytes(entry.expectation).filter(|_| self.loading.has(&rules::EXPECTATIONS).surely());
+        let there = old.and_then(|address| self.loading.host.code(address, 4));
+        match there.or(expected.and_then(|bytes| bytes.get(..4))) {
+            Some(code) if is_endbr(code) => Start::Endbr,
+            Some(_) => Start::Other,
+            None => Start::Unknown,
+        }
+    }
+
+    fn check_sizes(&mut self, entry: &Entry<'_>, start: Start) -> Step {
+        let &Entry { old_size, new_size: found, new, .. } = entry;
+        let (x86, nop) = (self.loading.is_x86(), new == Pointer::Null);
+        let room = |needed| (old_size < needed).then_some(FunctionProblem::OldSizeTooSmall { found: old_size, needed });
+        if !self.loading.has(&rules::NOP_PATCHES).surely() {
+            return match room(JUMP) {
+                Some(problem) => self.refuse(entry, Errno::EINVAL, problem),
+                None => Ok(()),
+            };
+        }
+        if nop && found > MAX_KEPT {
+            return self.refuse(entry, Errno::EOPNOTSUPP, FunctionProblem::NopTooLong { found });
+        }
+        if nop && !x86 && found % INSTRUCTION != 0 {
+            return self.refuse(entry, Errno::EOPNOTSUPP, FunctionProblem::NopPartial { found });
+        }
+        let problem = match (x86, nop) {
+            (true, true) => (old_size < found).then_some(FunctionProblem::NopPastEnd { found, old_size }),
+            (true, false) => room(if start == Start::Endbr { JUMP.saturating_add(4) } else { JUMP }),
+            (false, _) => room(INSTRUCTION),
+        };
+        match problem.filter(|_| old_size > 0) {
+            Some(problem) => self.refuse(entry, Errno::EINVAL, problem),
+            None => Ok(()),
+        }
+    }
+
+    fn check_distance(&mut self, entry: &Entry<'_>, old: Option<u64>, new: u64) -> Step {
+        let checked = self.loading.has(&rules::DISTANCE_CHECKED).surely() && entry.new != Pointer::Null;
+        let own = matches!(entry.new, Pointer::Own(_)) || self.loading.host.knows_addresses();
+        let far = old.is_some_and(|old| !is_near(old, new, self.loading.is_x86()));
+        if checked && own && far { self.refuse(entry, Errno::EOVERFLOW, FunctionProblem::TooFar) } else { Ok(()) }
+    }
+
+    fn check_new_code(&mut self, entry: &Entry<'_>) -> Step {
+        let problem = code_problem(self.loading, self.memory, entry.new);
+        if let Some(problem) = problem.filter(|problem| *problem != PointerProblem::Null) {
+            return self.harm(entry, FunctionProblem::NewAddress(problem));
+        }
+        // Arm brings all of the new code from its caches.
+        let Pointer::Own(new) = entry.new else { return Ok(()) };
+        let fits = new.checked_add(entry.new_size.into()).is_some_and(|end| end <= self.memory.end());
+        if self.loading.is_x86() || fits {
+            return Ok(());
+        }
+        self.harm(entry, FunctionProblem::NewSize { found: entry.new_size })
+    }
+
+    /// No-operations that Xen counts wrongly.
+    fn check_nops(&mut self, entry: &Entry<'_>, start: Start) -> Step {
+        let found = entry.new_size;
+        if entry.new != Pointer::Null || !self.loading.has(&rules::NOP_PATCHES).surely() {
+            return Ok(());
+        }
+        if self.loading.is_x86() && found < 4 && start != Start::Other {
+            return self.harm(entry, FunctionProblem::NopTooShort { found });
+        }
+        let old_size = entry.old_size;
+        if !self.loading.is_x86() && found > old_size {
+            return self.harm(entry, FunctionProblem::NopPastEnd { found, old_size });
+        }
+        Ok(())
+    }
+
+    /// Some releases keep in the entry whether it is applied.
+    fn check_state(&mut self, entry: &Entry<'_>, bytes: &[u8]) -> Step {
+        let kept = self.loading.has(&rules::PAYLOAD_VERSION_2).and(self.loading.has(&rules::STATE_ELSEWHERE).not());
+        let marked = bytes.get(func::APPLIED).is_some_and(|applied| *applied != 0);
+        if kept.perhaps() && marked { self.harm(entry, FunctionProblem::MarkedAsApplied) } else { Ok(()) }
+    }
+
+    /// Refused when the payload is applied, by itself or in place of others.
+    fn check_expectation(&mut self, entry: &Entry<'_>) -> Step {
+        let enabled = entry.expectation.first().copied().filter(|bits| bits & 1 != 0);
+        let Some(bits) = enabled.filter(|_| self.loading.has(&rules::EXPECTATIONS).surely()) else { return Ok(()) };
+        let (reserved, found, old_size) = (bits >> RESERVED, u32::from(bits >> 1 & 0x1f), entry.old_size);
+        let (errno, problem) = if reserved != 0 {
+            (Errno::EINVAL, FunctionProblem::ExpectationReserved { found: reserved })
+        } else if found > old_size && old_size > 0 {
+            (Errno::ERANGE, FunctionProblem::ExpectationPastEnd { found, old_size })
+        } else {
+            return Ok(());
+        };
+        let problem = Problem::Function { index: entry.index, function: entry.name.clone(), problem };
+        self.loading.refuse_to_apply(errno, problem)
+    }
+
+    /// A revert puts back what was there before each patch in the order of the patches: the second one's copy is the first.
+    fn check_twice(&mut self, entry: &Entry<'_>, place: Option<Place>) -> Step {
+        let len = match (entry.new, self.loading.is_x86()) {
+            (Pointer::Null, _) => entry.new_size,
+            (_, true) => JUMP,
+            (_, false) => INSTRUCTION,
+        };
+        let Some((symbol, start)) = place.filter(|_| len > 0) else { return Ok(()) };
+        let end = start.saturating_add(i128::from(len));
+        // The nearest one that begins before the end: it overlaps if it goes on behind the start.
+        let nearest =
+            self.patched.range(..(symbol.clone(), end)).next_back().filter(|((other, _), _)| *other == symbol);
+        let overlapping = nearest.filter(|((_, at), (len, _))| at.saturating_add(i128::from(*len)) > start);
+        let first = overlapping.map(|(_, (_, index))| *index);
+        self.patched.insert((symbol, start), (len, entry.index));
+        first.map_or(Ok(()), |first| self.harm(entry, FunctionProblem::Twice { first }))
+    }
+}
+
+/// What an expectation says, if it is enabled.
+fn expected_bytes(expectation: &[u8]) -> Option<&[u8]> {
+    let (bits, data) = expectation.split_first()?;
+    data.get(..usize::from(bits >> 1 & 0x1f)).filter(|_| bits & 1 != 0)
+}
+
+fn is_near(old: u64, new: u64, x86: bool) -> bool {
+    let [x86_reach, arm_reach] = REACH;
+    let reach = if x86 { x86_reach } else { arm_reach };
+    let distance = i64::from_le_bytes(old.wrapping_sub(new).to_le_bytes());
+    (-reach..reach).contains(&distance)
+}
+
+/// What is wrong with a pointer to code that Xen runs.
+pub(super) fn code_problem(loading: &Loading<'_, '_>, memory: &Memory, pointer: Pointer) -> Option<PointerProblem> {
+    match pointer {
+        Pointer::Null => Some(PointerProblem::Null),
+        Pointer::Number(number) => Some(PointerProblem::Number(number)),
+        Pointer::Mangled => Some(PointerProblem::Mangled),
+        Pointer::Foreign { offset, .. } => (offset.unsigned_abs() >= NEAR).then_some(PointerProblem::Far),
+        Pointer::Own(address) => match loading.code_section(memory, address) {
+            None => Some(PointerProblem::NotCode),
+            Some(_) if !loading.is_x86() && address % u64::from(INSTRUCTION) != 0 => Some(PointerProblem::Unaligned),
+            Some(_) => None,
+        },
+    }
+}

@@ -1,0 +1,149 @@
+//! The section table, the symbol table's header and the string tables; the sections that a payload has to have.
+
+use object::elf::{SHT_REL, SHT_RELA, SHT_STRTAB, SHT_SYMTAB};
+
+use super::details::SymbolTableProblem;
+use super::problem::Problem;
+use super::{Loading, Step, name_of, wide};
+use crate::elf::{HEADER_SIZE, LE, SECTION_HEADER_SIZE, SYMBOL_SIZE, Section};
+use crate::errno::Errno;
+use crate::format::{BUILD_ID, DEPENDS, FUNCS, HookKind, MAX_SIZE, XEN_DEPENDS};
+use crate::rules::{self, Answer};
+
+pub(super) fn check(loading: &mut Loading<'_, '_>) -> Step {
+    let elf = loading.elf;
+    let mut tables = 0_usize;
+    for section in elf.sections.iter().skip(1) {
+        check_section(loading, section)?;
+        if section.kind == SHT_SYMTAB {
+            tables = tables.saturating_add(1);
+            if tables == 2 {
+                symbol_table(loading, Errno::EOPNOTSUPP, SymbolTableProblem::Several)?;
+            } else if tables == 1 && section.link >= elf.header.e_shnum.get(LE).into() {
+                symbol_table(loading, Errno::EINVAL, SymbolTableProblem::NoStrings)?;
+            }
+        }
+    }
+    if elf.has_section_names() { check_tables(loading) } else { Ok(()) }
+}
+
+fn check_section(loading: &mut Loading<'_, '_>, section: &Section<'_>) -> Step {
+    let file = wide(loading.elf.data.len());
+    let &Section { offset, size, address, alignment, .. } = section;
+    let wraps = !section.is_zeroed() && offset <= file && offset.checked_add(size).is_none();
+    if offset >= HEADER_SIZE && wraps {
+        // Xen takes the end, which begins at 0 again, for one inside the file.
+        return loading.harm(Problem::SectionWraps { section: name_of(section), size });
+    }
+    if offset < HEADER_SIZE || !section.is_complete() {
+        return loading
+            .refuse(Errno::EINVAL, Problem::SectionOutside { section: name_of(section), offset, size, file });
+    }
+    if alignment != 0 && loading.has(&rules::ALIGNMENT_CHECKED).surely() {
+        if !alignment.is_power_of_two() {
+            let problem = Problem::Alignment { section: name_of(section), found: alignment };
+            return loading.refuse(Errno::EOPNOTSUPP, problem);
+        }
+        if address % alignment != 0 {
+            let problem = Problem::Misaligned { section: name_of(section), address, alignment };
+            return loading.refuse(Errno::EINVAL, problem);
+        }
+    }
+    let limited = loading.has(&rules::NOBITS_LIMITED).surely() && (section.is_allocated() || section.is_writable());
+    if limited && section.is_zeroed() && size > wide(MAX_SIZE) {
+        return loading.refuse(Errno::EINVAL, Problem::ZeroedTooLarge { section: name_of(section), size });
+    }
+    Ok(())
+}
+
+fn symbol_table(loading: &mut Loading<'_, '_>, errno: Errno, problem: SymbolTableProblem) -> Step {
+    loading.refuse(errno, Problem::SymbolTable { problem })
+}
+
+/// The symbol table and its strings, then those of the sections' names.
+fn check_tables(loading: &mut Loading<'_, '_>) -> Step {
+    let elf = loading.elf;
+    match elf.symbol_table.and_then(|index| elf.sections.get(index)) {
+        None => symbol_table(loading, Errno::EINVAL, SymbolTableProblem::Missing)?,
+        Some(table) => {
+            if table.size == 0 {
+                symbol_table(loading, Errno::EINVAL, SymbolTableProblem::Empty)?;
+            } else if table.entry_size < SYMBOL_SIZE || table.size % table.entry_size != 0 {
+                symbol_table(loading, Errno::EINVAL, SymbolTableProblem::EntrySize)?;
+            }
+            if table.link == 0 {
+                loading.harm(Problem::SymbolTable { problem: SymbolTableProblem::NullStrings })?;
+            } else if elf.section_at(table.link).is_some_and(|strings| !is_string_table(strings)) {
+                symbol_table(loading, Errno::EINVAL, SymbolTableProblem::NoStrings)?;
+            }
+        }
+    }
+    let names = elf.section_at(elf.header.e_shstrndx.get(LE).0.into());
+    if names.is_none_or(|names| !is_string_table(names)) {
+        loading.refuse(Errno::EINVAL, Problem::SectionNames)?;
+    }
+    check_overlaps(loading)
+}
+
+fn is_string_table(section: &Section<'_>) -> bool {
+    section.kind == SHT_STRTAB && section.data.first() == Some(&0) && section.data.last() == Some(&0)
+}
+
+/// Xen writes the values of symbols into the file, and goes on reading from it.
+fn check_overlaps(loading: &mut Loading<'_, '_>) -> Step {
+    let elf = loading.elf;
+    let Some(symbols) = elf.symbol_table.and_then(|index| elf.sections.get(index)) else { return Ok(()) };
+    // The first symbol is left alone.
+    let (start, end) = (symbols.offset.saturating_add(symbols.entry_size), symbols.offset.saturating_add(symbols.size));
+    let overlaps = |offset: u64, size: u64| size > 0 && offset < end && start < offset.saturating_add(size);
+    let names = u32::from(elf.header.e_shstrndx.get(LE).0);
+    let read_later = elf.sections.iter().skip(1).filter(|section| {
+        let strings = [names, symbols.link].iter().any(|index| wide(section.index) == u64::from(*index));
+        strings || matches!(section.kind, SHT_REL | SHT_RELA)
+    });
+    let headers = SECTION_HEADER_SIZE.saturating_mul(wide(elf.sections.len()));
+    let table = elf.header.e_shoff.get(LE);
+    let stride = u64::from(elf.header.e_shentsize.get(LE)).saturating_mul(wide(elf.sections.len()));
+    let any = overlaps(table, stride.max(headers)) || read_later.into_iter().any(|s| overlaps(s.offset, s.size));
+    if any {
+        loading.harm(Problem::Overlapping { what: "its symbol table and what Xen reads after it" })
+    } else {
+        Ok(())
+    }
+}
+
+pub(super) fn check_names(loading: &mut Loading<'_, '_>) -> Step {
+    for section in loading.elf.sections.iter().skip(1).filter(|section| section.name.is_none()) {
+        let problem = Problem::SectionName { index: section.index, offset: section.name_offset.into() };
+        loading.refuse(Errno::EINVAL, problem)?;
+    }
+    Ok(())
+}
+
+/// Those that have to be there, and those of which one has to.
+pub(super) fn check_required(loading: &mut Loading<'_, '_>) -> Step {
+    let elf = loading.elf;
+    let hooks_suffice = loading.has(&rules::ACTION_HOOKS) == Answer::Yes;
+    let xen_depends = loading.has(&rules::XEN_DEPENDS).surely();
+    let before = loading.has(&rules::XEN_DEPENDS_FIRST).surely();
+    let required = [(FUNCS, !hooks_suffice), (DEPENDS, true), (XEN_DEPENDS, xen_depends && !before), (BUILD_ID, true)];
+    for section in required.into_iter().filter_map(|(section, required)| required.then_some(section)) {
+        match elf.section(section) {
+            None => loading.refuse(Errno::EINVAL, Problem::MissingSection { section })?,
+            Some(found) if found.size == 0 => loading.refuse(Errno::EINVAL, Problem::EmptySection { section })?,
+            Some(_) => {}
+        }
+    }
+    if !hooks_suffice {
+        return Ok(());
+    }
+    let mut any = false;
+    for section in core::iter::once(FUNCS).chain(HookKind::ALL.map(HookKind::section)) {
+        let Some(found) = elf.section(section) else { continue };
+        any = true;
+        if found.size == 0 {
+            loading.refuse(Errno::EINVAL, Problem::EmptySection { section })?;
+        }
+    }
+    if any { Ok(()) } else { loading.refuse(Errno::EINVAL, Problem::NothingToPatch) }
+}

@@ -1,0 +1,135 @@
+//! Symbols: their names, what they stand for, and which of them are new.
+
+use object::elf::{SHF_MERGE, SHN_ABS, SHN_COMMON, SHN_UNDEF};
+
+use super::details::SymbolProblem;
+use super::functions::LoadedFunction;
+use super::memory::{Memory, Origin};
+use super::problem::Problem;
+use super::{Known, Loading, Step};
+use crate::elf::{LE, Symbol};
+use crate::errno::Errno;
+use crate::symbol_name::SymbolName;
+
+/// The longest name of a symbol that Xen keeps.
+const LONGEST_KEPT: usize = 127;
+
+/// More bytes than the names of all symbols have that fit into a payload, even where linkers let names share their ends.
+/// A hostile file could name each with a text of 2 MiB, which would keep Xen busy for minutes.
+const MOST_NAMES: usize = 4 << 20;
+
+/// What a symbol stands for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Value {
+    pub(super) number: u64,
+    pub(super) origin: Origin,
+    /// Whether the number is the one that Xen would have.
+    pub(super) known: bool,
+    /// Whether it is of a section that is not loaded.
+    pub(super) unloaded: bool,
+}
+
+impl Value {
+    const NULL: Self = Self { number: 0, origin: Origin::Number, known: true, unloaded: false };
+}
+
+pub(super) fn check_names(loading: &mut Loading<'_, '_>) -> Step {
+    let elf = loading.elf;
+    // That there are no names at all was reported with the table.
+    if elf.symbol_names.is_empty() {
+        return Ok(());
+    }
+    let mut total = 0_usize;
+    for (first, symbol) in elf.symbols.iter().enumerate().skip(1) {
+        let start = usize::try_from(symbol.st_name.get(LE)).unwrap_or(usize::MAX);
+        let Some(name) = elf.symbol_names.get(start..).filter(|name| !name.is_empty()) else {
+            loading.refuse(Errno::EINVAL, Problem::Symbols { problem: SymbolProblem::Name, first, count: 1 })?;
+            continue;
+        };
+        total = total.saturating_add(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
+        if total > MOST_NAMES {
+            return loading.harm(Problem::Overlapping { what: "the names of its symbols" });
+        }
+    }
+    Ok(())
+}
+
+/// What each symbol stands for, by its number.
+pub(super) fn resolve(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step<Vec<Value>> {
+    let elf = loading.elf;
+    let mut values = vec![Value::NULL];
+    for (number, symbol) in elf.symbols.iter().enumerate().skip(1) {
+        values.push(value(loading, memory, number, symbol)?);
+    }
+    Ok(values)
+}
+
+fn value(loading: &mut Loading<'_, '_>, memory: &Memory, symbol_number: usize, symbol: &Symbol) -> Step<Value> {
+    let elf = loading.elf;
+    let (section, number) = (symbol.st_shndx.get(LE), symbol.st_value.get(LE));
+    let absolute = Value { number, ..Value::NULL };
+    let foreign = Value { origin: Origin::Foreign { symbol: symbol_number, offset: 0 }, ..absolute };
+    let problem = match section {
+        SHN_UNDEF => {
+            let name = elf.symbol_name(symbol).unwrap_or_default();
+            let found = loading.host.symbol(name);
+            if let Known::Is(number) = found {
+                return Ok(Value { number, ..foreign });
+            }
+            if found == Known::Absent {
+                loading.refuse(Errno::ENOENT, Problem::UnknownSymbol { symbol: SymbolName::new(name) })?;
+            }
+            return Ok(Value { known: false, ..foreign });
+        }
+        SHN_ABS => return Ok(absolute),
+        SHN_COMMON => (Errno::EINVAL, SymbolProblem::Common),
+        _ if section.is_reserved() => (Errno::EOPNOTSUPP, SymbolProblem::Reserved),
+        _ => match elf.sections.get(usize::from(section.0)) {
+            None => (Errno::EINVAL, SymbolProblem::NoSuchSection),
+            Some(section) => {
+                return Ok(match memory.address_of(section.index) {
+                    Some(address) => {
+                        let known = loading.host.knows_addresses();
+                        Value { number: number.wrapping_add(address), origin: Origin::Own, known, ..absolute }
+                    }
+                    None => Value { unloaded: true, ..absolute },
+                });
+            }
+        },
+    };
+    let (errno, problem) = problem;
+    loading.refuse(errno, Problem::Symbols { problem, first: symbol_number, count: 1 })?;
+    Ok(Value { known: false, ..foreign })
+}
+
+/// The symbols that later payloads may refer to. Those of patched functions replace Xen's own; all others must be new.
+pub(super) fn check_new(
+    loading: &mut Loading<'_, '_>,
+    values: &[Value],
+    functions: &[LoadedFunction],
+) -> Step<Vec<(Vec<u8>, u64)>> {
+    let elf = loading.elf;
+    let mut replaced: Vec<u64> = functions.iter().map(|function| function.new_address).collect();
+    replaced.sort_unstable();
+    let mut new = Vec::new();
+    for (symbol, value) in elf.symbols.iter().zip(values).skip(1) {
+        let Some(section) = elf.section_of(symbol).filter(|section| section.is_allocated()) else { continue };
+        let name = elf.symbol_name(symbol).unwrap_or_default();
+        let intermediate = section.flags & SHF_MERGE.0 != 0 && name.starts_with(b".L");
+        let mapping = !loading.is_x86() && is_mapping(name);
+        if name.is_empty() || intermediate || mapping || replaced.binary_search(&value.number).is_ok() {
+            continue;
+        }
+        let name = name.get(..LONGEST_KEPT).unwrap_or(name);
+        if let Known::Is(_) = loading.host.symbol(name) {
+            loading.refuse(Errno::EEXIST, Problem::DuplicateSymbol { symbol: SymbolName::new(name) })?;
+        }
+        new.push((name.to_vec(), value.number));
+    }
+    Ok(new)
+}
+
+/// Whether it is one of Arm's marks for where code (`$x`) and data (`$d`) begin.
+fn is_mapping(name: &[u8]) -> bool {
+    matches!(name, [b'$', b'x' | b'd'] | [b'$', b'x' | b'd', b'.', ..])
+}

@@ -1,0 +1,182 @@
+//! What Xen does from which release on: one table, each row with Xen's commit, the first release that has it, and the
+//! point releases of older series that got it too.
+
+use crate::target::Target;
+
+/// Something that Xen does from a release on.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    /// Xen's commit.
+    #[cfg_attr(not(test), expect(dead_code, reason = "says where it comes from"))]
+    pub(crate) commit: &'static str,
+    /// The minor number of the first release 4.X.0 that has it; all later ones do.
+    pub(crate) first: u16,
+    /// Minor number and point of the releases of older series from which on they have it as well.
+    pub(crate) backports: &'static [(u16, u16)],
+}
+
+/// Whether a Xen does what a rule says; not known where only some point releases do, and the point is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    No,
+    Perhaps,
+    Yes,
+}
+
+impl Answer {
+    pub(crate) fn surely(self) -> bool {
+        self == Self::Yes
+    }
+
+    pub(crate) fn perhaps(self) -> bool {
+        self != Self::No
+    }
+
+    pub(crate) fn not(self) -> Self {
+        match self {
+            Self::No => Self::Yes,
+            Self::Perhaps => Self::Perhaps,
+            Self::Yes => Self::No,
+        }
+    }
+
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::No, _) | (_, Self::No) => Self::No,
+            (Self::Yes, Self::Yes) => Self::Yes,
+            _ => Self::Perhaps,
+        }
+    }
+}
+
+const fn rule(first: u16, backports: &'static [(u16, u16)], commit: &'static str) -> Rule {
+    Rule { commit, first, backports }
+}
+
+macro_rules! rules {
+    ($($(#[doc = $doc:literal])+ $name:ident = $first:literal $backports:expr, $commit:literal;)+) => {
+        $(
+            $(#[doc = $doc])+
+            #[cfg_attr(not(feature = "sim"), allow(dead_code, reason = "some are about more than loading"))]
+            pub(crate) const $name: Rule = rule($first, &$backports, $commit);
+        )+
+        #[cfg(test)]
+        pub(crate) const ALL: &[(&str, Rule)] = &[$((stringify!($name), $name)),+];
+    };
+}
+
+rules! {
+    /// No new address means that the old code becomes no-operations; an old size of 0 is refused.
+    NOP_PATCHES = 8 [], "67af3e52f4";
+    /// Code must be within reach of a jump from what it replaces.
+    DISTANCE_CHECKED = 8 [], "84eabb2754";
+    /// Hooks at load and unload.
+    LOAD_HOOKS = 8 [], "e602d66660";
+    /// Sections without bytes in the file are limited as well.
+    NOBITS_LIMITED = 8 [], "c1d255584c";
+    /// Empty sections get no address, until `EMPTY_SECTIONS_PLACED`.
+    EMPTY_SECTIONS_IGNORED = 8 [], "98b728a7b2";
+    /// A relocation section is checked before its type is looked at, and an empty one is passed over.
+    RELOCATION_SIZE_FIRST = 8 [], "aa1ae74cb5";
+    /// The number of a relocation's symbol is checked: against 0, and against the one behind the last.
+    SYMBOL_NUMBER_CHECKED = 10 [(7, 4), (8, 2), (9, 1)], "2ff229643b";
+    /// Alignments are powers of two, and addresses are aligned.
+    ALIGNMENT_CHECKED = 10 [], "c3f951417f";
+    /// `.ex_table` may be empty.
+    EMPTY_EX_TABLE = 10 [], "7597fabca7";
+    /// What was reverted and has writable data can't be applied again.
+    REAPPLY_GUARDED = 8 [], "98b728a7b2";
+    /// No writable section at all is as good for a second apply as `.livepatch.funcs` alone.
+    READ_ONLY_REAPPLIES = 10 [], "66d3f83db6";
+    /// An alternative has padding, and 14 bytes instead of 12.
+    PADDED_ALTERNATIVES = 11 [], "4008c71d7a";
+    /// A branch among the alternatives may stand for an indirect call, whose pointer Xen reads.
+    INDIRECT_ALTERNATIVES = 13 [], "67d01cdb55";
+    /// Release builds say on the console why they refuse something.
+    REASONS_ON_CONSOLE = 13 [], "4470efeae4";
+    /// LIST packs names and has metadata, actions have flags.
+    PACKED_LAYOUT = 14 [], "b145b4a39c";
+    /// `.livepatch.xen_depends` is required, and compared at upload.
+    XEN_DEPENDS = 14 [], "879615f5db";
+    /// Hooks around and instead of actions; a payload may consist of hooks alone, and patching sections are not empty.
+    ACTION_HOOKS = 14 [], "8313c864fa";
+    /// Payload version 2. Xen keeps whether a function is patched in its entry, until `STATE_ELSEWHERE`.
+    PAYLOAD_VERSION_2 = 14 [], "6047104c3c";
+    /// Functions may say what they expect of the old code.
+    EXPECTATIONS = 14 [], "8e24c88788";
+    /// `.modinfo` is looked at.
+    METADATA = 14 [], "4848297ad4";
+    /// `endbr64` stays in place: what is patched begins behind it. The old address is found before sizes are checked.
+    ENDBR_AWARE = 17 [(14, 5), (15, 3), (16, 1)], "6974c75180";
+    /// What was `endbr64` before Xen overwrote it counts as well.
+    ENDBR_POISON = 17 [], "6974c75180";
+    /// Empty sections get an address again.
+    EMPTY_SECTIONS_PLACED = 17 [(14, 5), (15, 3), (16, 1)], "0dc1f929e8";
+    /// Relocations against symbols of sections that are not loaded are refused.
+    UNLOADED_SYMBOLS_REFUSED = 17 [(14, 5), (15, 3), (16, 1)], "9120b5737f";
+    /// Xen makes only code writable to patch it, no longer all of its memory.
+    CODE_ALONE_WRITABLE = 18 [(16, 4), (17, 1)], "8676092a0f";
+    /// Alternatives have to be inside the payload's code and `.altinstr_replacement`.
+    ALTERNATIVES_CHECKED = 18 [(17, 4)], "e74360e4ba";
+    /// Xen keeps its state of a function outside `.livepatch.funcs`.
+    STATE_ELSEWHERE = 19 [(17, 3), (18, 1)], "82182ad7b4";
+    /// UNLOAD waits for all CPUs.
+    UNLOAD_WAITS = 19 [(17, 4), (18, 1)], "a57b4074ab";
+    /// The second word of a request holds flags.
+    REQUEST_FLAGS = 19 [], "62a72092a5";
+    /// The build-id goes the way of the other strings of variable length.
+    BUILD_ID_AS_VARBUF = 20 [], "8eed14bf9d";
+    /// Xen's build-id is compared before anything is linked, and a section has one address: where it was loaded, or
+    /// where the upload has it.
+    XEN_DEPENDS_FIRST = 20 [(18, 4), (19, 1)], "fa49f4be41";
+    /// What is wrong with an alternative is refused, where it brought Xen down.
+    ALTERNATIVES_REFUSED = 20 [(18, 4), (19, 1)], "aa5a06d5d6";
+    /// The highest bit of an alternative's feature turns it around.
+    NEGATED_ALTERNATIVES = 21 [(17, 6), (18, 5), (19, 3), (20, 1)], "328ed39c59";
+    /// LIST is told how much room there is.
+    LIST_ROOM_TOLD = 21 [], "4c3ce492ed";
+    /// `.alt_call_sites` takes the place of indirect calls among the alternatives.
+    ALT_CALL_SITES = 21 [], "d2fd5f0fcd";
+}
+
+impl Rule {
+    pub(crate) fn holds(&self, target: &Target) -> Answer {
+        let (major, minor) = target.release();
+        if (major, minor) >= (4, self.first) {
+            return Answer::Yes;
+        }
+        let backport = self.backports.iter().find(|(series, _)| (4, *series) == (major, minor));
+        match (backport, target.known_point()) {
+            (Some(_), None) => Answer::Perhaps,
+            (Some((_, first)), Some(point)) if point >= *first => Answer::Yes,
+            _ => Answer::No,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each rule, on the last release before it, and on the first that has it.
+    #[test]
+    fn rules_hold_from_their_first_release_on() {
+        for (name, rule) in ALL {
+            assert!(rule.commit.len() == 10, "{name}");
+            let at = |minor, point| rule.holds(&Target::new((4, minor)).point(point));
+            assert_eq!(at(rule.first, 0), Answer::Yes, "{name}");
+            assert_eq!(at(22, 0), Answer::Yes, "{name}");
+            assert_eq!(rule.holds(&Target::new((5, 0))), Answer::Yes, "{name}");
+            let series: Vec<u16> = rule.backports.iter().map(|(minor, _)| *minor).collect();
+            for minor in 7..rule.first {
+                let unknown = rule.holds(&Target::new((4, minor)));
+                let expected = if series.contains(&minor) { Answer::Perhaps } else { Answer::No };
+                assert_eq!(unknown, expected, "{name} 4.{minor}");
+            }
+            for (minor, point) in rule.backports {
+                assert_eq!(at(*minor, point - 1), Answer::No, "{name} 4.{minor}");
+                assert_eq!(at(*minor, *point), Answer::Yes, "{name} 4.{minor}");
+            }
+        }
+    }
+}

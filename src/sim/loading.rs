@@ -1,0 +1,115 @@
+//! UPLOAD's loading of a payload: what the loader reports as the first thing that Xen refuses, or does not survive.
+
+use super::host::CONTINUES;
+use super::image::Image;
+use super::payload::{Payload, Standing, Stop};
+use super::release::Release;
+use crate::build_id::BuildId;
+use crate::errno::Errno;
+use crate::loader::{self, Finding, Host, Known, NoRoom, Problem, Severity, Sink, Stopped};
+use crate::rules;
+
+/// What a payload is loaded into.
+#[derive(Debug)]
+pub(super) struct Surroundings<'a> {
+    pub(super) release: Release,
+    pub(super) xen_build_id: Option<&'a [u8]>,
+    pub(super) image: &'a Image,
+    pub(super) loaded: &'a [Payload],
+}
+
+impl Host for Surroundings<'_> {
+    fn symbol(&self, name: &[u8]) -> Known<u64> {
+        let own = self.image.symbol(name).filter(|_| !name.is_empty());
+        let symbol = own.or_else(|| self.loaded.iter().find_map(|payload| payload.symbol(name)));
+        symbol.map_or(Known::Absent, Known::Is)
+    }
+
+    fn build_id(&self) -> Known<&[u8]> {
+        self.xen_build_id.map_or(Known::Absent, Known::Is)
+    }
+
+    fn is_loaded(&self, build_id: &[u8]) -> bool {
+        self.loaded.iter().any(|payload| payload.build_id == build_id)
+    }
+
+    fn room(&self, len: u64) -> Result<u64, NoRoom> {
+        self.image.room(len).ok_or(NoRoom::OutOfMemory)
+    }
+
+    fn knows_addresses(&self) -> bool {
+        true
+    }
+
+    fn code(&self, address: u64, len: u64) -> Option<&[u8]> {
+        self.image.read(address, len)
+    }
+}
+
+/// The first finding at which Xen stops loading.
+#[derive(Default)]
+struct First(Option<Finding>);
+
+impl Sink for First {
+    fn take(&mut self, finding: Finding) -> Result<(), Stopped> {
+        if finding.severity == Severity::Unnoticed || !finding.at_upload {
+            return Ok(());
+        }
+        self.0 = Some(finding);
+        Err(Stopped)
+    }
+}
+
+/// Checks and links a payload: the payload, and the bytes of its memory.
+pub(super) fn load(around: &Surroundings<'_>, id: u64, name: &[u8], file: &[u8]) -> Result<(Payload, Vec<u8>), Stop> {
+    let mut first = First::default();
+    let loaded = loader::load(file, &around.release.target(), around, &mut first);
+    let loaded = match (loaded, first.0) {
+        (_, Some(finding)) => return Err(stop(finding, around)),
+        (Ok(Some(loaded)), None) => loaded,
+        // Whatever keeps a payload from being linked is reported.
+        (Ok(None) | Err(Stopped), None) => return Err(Errno::EINVAL.into()),
+    };
+    let payload = Payload {
+        id,
+        name: name.into(),
+        standing: Standing::Checked,
+        rc: 0,
+        reverted: false,
+        safe_to_reapply: loaded.safe_to_reapply,
+        base: loaded.base,
+        build_id: loaded.build_id,
+        depends: loaded.depends,
+        functions: loaded.functions.into_iter().map(Into::into).collect(),
+        hooks: loaded.hooks,
+        metadata: loaded.metadata,
+        new_symbols: loaded.new_symbols,
+    };
+    Ok((payload, loaded.bytes))
+}
+
+/// What a finding comes to, with what Xen writes to its console.
+fn stop(finding: Finding, around: &Surroundings<'_>) -> Stop {
+    let Some(errno) = finding.errno else { return Stop::Crashed(finding.to_string()) };
+    let lines = match finding.problem {
+        Problem::BuiltForAnotherXen { expected, found } if around.release.has(&rules::XEN_DEPENDS_FIRST) => {
+            mismatch(&expected, &found)
+        }
+        Problem::BuiltForAnotherXen { .. } => vec![b"check against hypervisor build-id failed".to_vec()],
+        // Release builds do not name it.
+        Problem::AlreadyLoaded { .. } => Vec::new(),
+        Problem::DuplicateSymbol { symbol } => vec![[b"duplicate new symbol: ", symbol.as_bytes()].concat()],
+        problem => vec![problem.to_string().into_bytes()],
+    };
+    Stop::Refused(errno, lines)
+}
+
+/// Both build-ids, below each other.
+fn mismatch(expected: &BuildId, found: &BuildId) -> Vec<Vec<u8>> {
+    let lines = [
+        "build-id mismatch:".into(),
+        format!("{CONTINUES} livepatch: {expected}"),
+        format!("{} xen: {found}", CONTINUES.repeat(7)),
+    ];
+    lines.map(String::into_bytes).into()
+}
