@@ -8,7 +8,8 @@
 //! `XEN_LIVEPATCH_SEED` chooses the payloads; the hunt goes on until `XEN_LIVEPATCH_HUNT_PAYLOADS` were uploaded and
 //! `XEN_LIVEPATCH_HUNT_APPLIED` of them applied and reverted, or `XEN_LIVEPATCH_HUNT_SECONDS` have passed.
 //! `XEN_LIVEPATCH_HUNT_FROM` and `XEN_LIVEPATCH_HUNT_TO` are where it begins and ends at the latest. `XEN_LIVEPATCH_HUNT_ONE` tries one payload, and tells all about it:
-//! its number, a mask of the changes to make, masks of the parts and the actions to leave out.
+//! its number, a mask of the changes to make, masks of the parts and the actions to leave out. `XEN_LIVEPATCH_HUNT_FILE`
+//! tries one of the runner's files as it is.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -78,6 +79,11 @@ fn what_the_check_passes_hurts_no_xen() {
             panic!("XEN_LIVEPATCH_HUNT_ONE={one}: not four numbers")
         };
         hunter.show(number.into(), Masks { changes, without_parts, without_actions });
+        hunter.end();
+        return;
+    }
+    if let Ok(name) = env::var("XEN_LIVEPATCH_HUNT_FILE") {
+        hunter.try_file(&name);
         hunter.end();
         return;
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::{env, fs};
 
 use xen_livepatch::payload::Architecture;
@@ -119,17 +120,28 @@ impl Hunter {
         for change in &mutant.changes {
             writeln!(text, "change: {change}").unwrap();
         }
-        let (harmful, refused) = self.judge(&mutant.file);
-        writeln!(text, "plan: {plan:?}\nharmful: {harmful:?}\nrefused: {refused:?}\nfile: ").unwrap();
-        text.pop();
+        text += "file: ";
         for byte in &mutant.file {
             write!(text, "{byte:02x}").unwrap();
         }
-        self.trace.tell(&format!("{text}\n{number} "));
+        self.trace.tell(&text);
+        self.show_file(number, &mutant.file, plan);
+    }
+
+    fn show_file(&mut self, number: u64, file: &[u8], plan: Plan) {
+        let (harmful, refused) = self.judge(file);
+        self.trace.tell(&format!("\nplan: {plan:?}\nharmful: {harmful:?}\nrefused: {refused:?}\n{number} "));
         if harmful.is_empty() || env::var_os("XEN_LIVEPATCH_HUNT_HARMFUL").is_some() {
-            self.run(&mutant.file, plan, &refused);
+            self.run(file, plan, &refused);
         }
         self.trace.tell("\n");
+    }
+
+    /// Does all there is to do with one of the runner's files.
+    pub fn try_file(&mut self, name: &str) {
+        let file = fs::read(Path::new(FILES).join(name)).unwrap();
+        self.trace.tell(&format!("file {name}"));
+        self.show_file(0, &file, Plan::ALL);
     }
 
     /// Tells what is being done, and does it.

@@ -22,6 +22,8 @@ pub struct Plan {
 }
 
 impl Plan {
+    pub const ALL: Self = Self { beneath: None, apply: true, again: true, replace: false, nodeps: true, list: true };
+
     /// Without the actions whose bits are set in `without`.
     fn new(random: &mut Random, without: u32) -> Self {
         let beneath = random.weighted(&[(85, None), (5, Some(false)), (10, Some(true))]);
