@@ -46,6 +46,12 @@ impl Finding {
         self.severity
     }
 
+    /// Whether Xen refuses to load the payload, and not only to apply it.
+    #[must_use]
+    pub const fn keeps_from_loading(&self) -> bool {
+        self.at_upload && matches!(self.severity, Severity::Refused)
+    }
+
     /// Whether Xen would be damaged by it, or crash.
     #[must_use]
     pub const fn hurts_xen(&self) -> bool {

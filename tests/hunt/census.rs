@@ -17,6 +17,8 @@ pub struct Census {
     pub reverted: usize,
     /// Sent though the check says that Xen refuses them, and taken.
     pub taken: BTreeMap<String, usize>,
+    /// What the check says that Xen answers, and what it answered: where that is not the same, how often, and the first.
+    pub misjudged: BTreeMap<(i32, i32, String), (usize, u64)>,
 }
 
 impl Census {
@@ -47,6 +49,7 @@ impl fmt::Display for Census {
         writeln!(f, "{} distinct ones uploaded, {} applied and reverted", self.sent(), self.reverted)?;
         writeln!(f, "answers to an upload: {:?}", self.uploaded)?;
         writeln!(f, "answers to an apply: {:?}", self.applied)?;
+        writeln!(f, "answered otherwise than the check says: {:#?}", self.misjudged)?;
         writeln!(f, "taken by Xen, though the check says that it refuses them: {:#?}", self.taken)?;
         writeln!(f, "never uploaded: {:#?}", self.skipped)
     }

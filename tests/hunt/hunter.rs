@@ -70,6 +70,17 @@ fn ingredients(host: &Host, target: &Target) -> Ingredients {
     Ingredients { xen: host.xen.clone(), endbr: begins_with_endbr(host), turned, made }
 }
 
+/// What the check says about a payload.
+#[derive(Default)]
+struct Verdict {
+    /// Why it does not let it through, if it doesn't.
+    harmful: BTreeSet<String>,
+    /// What Xen refuses.
+    refused: BTreeSet<String>,
+    /// What Xen comes upon first of that, and how it answers to the upload.
+    answer: Option<(i32, String)>,
+}
+
 impl Hunter {
     pub fn new(host: &Host, seed: u64) -> Self {
         let client = host::connect().unwrap();
@@ -80,16 +91,22 @@ impl Hunter {
         Self { xen: Xen::new(client), maker, target, shown: shown(), trace, census: Census::default() }
     }
 
-    /// Why the check does not let a payload through, if it doesn't; and what it says that Xen refuses.
-    fn judge(&self, file: &[u8]) -> (BTreeSet<String>, BTreeSet<String>) {
-        let Ok(payload) = Payload::parse(file) else { return (BTreeSet::new(), ["not ELF".to_owned()].into()) };
-        let (mut harmful, mut refused) = (BTreeSet::new(), BTreeSet::new());
+    fn judge(&self, file: &[u8]) -> Verdict {
+        let mut verdict = Verdict::default();
+        let Ok(payload) = Payload::parse(file) else {
+            verdict.refused.insert("not ELF".to_owned());
+            return verdict;
+        };
         for finding in payload.check_against(&self.target) {
-            let kinds = if finding.severity() == Severity::Refused { &mut refused } else { &mut harmful };
-            let text = format!("{finding:?}");
+            let refused = finding.severity() == Severity::Refused;
+            let kinds = if refused { &mut verdict.refused } else { &mut verdict.harmful };
+            let text = format!("{:?}", finding.problem);
             kinds.insert(text.split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned());
+            if finding.keeps_from_loading() && verdict.answer.is_none() {
+                verdict.answer = finding.errno.map(|errno| (-errno.number(), finding.to_string()));
+            }
         }
-        (harmful, refused)
+        verdict
     }
 
     pub fn try_one(&mut self, number: u64) {
@@ -98,14 +115,19 @@ impl Hunter {
         if !self.census.is_new(&mutant.file) {
             return;
         }
-        let (harmful, refused) = self.judge(&mutant.file);
-        if !harmful.is_empty() {
-            let kinds: Vec<_> = harmful.into_iter().collect();
+        let verdict = self.judge(&mutant.file);
+        if !verdict.harmful.is_empty() {
+            let kinds: Vec<_> = verdict.harmful.into_iter().collect();
             count(&mut self.census.skipped, kinds.join(" "));
             return;
         }
         self.trace.tell(&format!("{number} "));
-        self.run(&mutant.file, plan, &refused);
+        let code = self.run(&mutant.file, plan, &verdict.refused);
+        if let Some((answer, why)) = verdict.answer.filter(|(answer, _)| *answer != code) {
+            let why = why.split_whitespace().filter(|word| !word.contains(|c: char| c.is_ascii_digit()));
+            let key = (answer, code, why.collect::<Vec<_>>().join(" "));
+            self.census.misjudged.entry(key).or_insert((0, number)).0 += 1;
+        }
         self.trace.tell("\n");
         if self.census.sent() % REPORT == 0 {
             let census = &self.census;
@@ -129,8 +151,10 @@ impl Hunter {
     }
 
     fn show_file(&mut self, number: u64, file: &[u8], plan: Plan) {
-        let (harmful, refused) = self.judge(file);
-        self.trace.tell(&format!("\nplan: {plan:?}\nharmful: {harmful:?}\nrefused: {refused:?}\n{number} "));
+        let Verdict { harmful, refused, answer } = self.judge(file);
+        self.trace.tell(&format!(
+            "\nplan: {plan:?}\nharmful: {harmful:?}\nrefused: {refused:?}\nanswer: {answer:?}\n{number} "
+        ));
         if harmful.is_empty() || env::var_os("XEN_LIVEPATCH_HUNT_HARMFUL").is_some() {
             self.run(file, plan, &refused);
         }
@@ -154,7 +178,8 @@ impl Hunter {
         code
     }
 
-    fn run(&mut self, file: &[u8], plan: Plan, refused: &BTreeSet<String>) {
+    /// Tries a payload, and returns what Xen answered to its upload.
+    fn run(&mut self, file: &[u8], plan: Plan, refused: &BTreeSet<String>) -> i32 {
         if let Some(applied) = plan.beneath {
             assert_eq!(self.xen.upload(BENEATH, &self.maker.beneath.build()), 0);
             if applied {
@@ -176,6 +201,7 @@ impl Hunter {
             }
             assert_eq!(self.step("X", BENEATH, UNLOAD, false), 0);
         }
+        code
     }
 
     fn loaded(&mut self, plan: Plan, refused: &BTreeSet<String>) {
