@@ -110,7 +110,8 @@ pub(crate) struct Loaded {
 /// Everything that is wrong with a payload, in the order in which Xen would come upon it.
 pub(crate) fn check(file: &[u8], target: &Target) -> Vec<Finding> {
     let mut all = report::Collected::default();
-    let host = report::Offline { build_id: target.known_build_id() };
+    // Behind Xen's image, as it would be.
+    let host = report::Offline { build_id: target.known_build_id(), base: limits::image(target).end };
     // It never stops.
     drop(load(file, target, &host, &mut all));
     all.into_findings()

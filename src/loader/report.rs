@@ -43,10 +43,9 @@ impl Sink for Collected {
 #[derive(Debug)]
 pub(super) struct Offline<'t> {
     pub(super) build_id: Option<&'t BuildId>,
+    /// Where a payload is taken to be.
+    pub(super) base: u64,
 }
-
-/// Where a payload is taken to be: behind Xen's image, as it would be.
-const BASE: u64 = 0xffff_82d0_5000_0000;
 
 /// More memory than a payload can need that fits into 2 MiB, sections of zeros included. What takes more is not looked at,
 /// so that a hostile file can't make the check take long.
@@ -67,7 +66,7 @@ impl Host for Offline<'_> {
     }
 
     fn room(&self, len: u64) -> Result<u64, NoRoom> {
-        if len <= MOST_CHECKED { Ok(BASE) } else { Err(NoRoom::TooMuchToCheck) }
+        if len <= MOST_CHECKED { Ok(self.base) } else { Err(NoRoom::TooMuchToCheck) }
     }
 
     fn knows_addresses(&self) -> bool {

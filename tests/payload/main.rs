@@ -9,6 +9,10 @@ mod editor;
 #[cfg(test)]
 mod findings;
 #[cfg(test)]
+mod layout;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod reading;
+#[cfg(test)]
+mod rules;
