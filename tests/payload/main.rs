@@ -9,6 +9,8 @@ mod editor;
 #[cfg(test)]
 mod findings;
 #[cfg(test)]
+mod harm;
+#[cfg(test)]
 mod layout;
 #[cfg(test)]
 mod properties;

@@ -1,0 +1,140 @@
+//! What brought real hypervisors down: each is found, and called harmful for just those releases.
+
+use std::fs;
+use std::path::Path;
+
+use xen_livepatch::payload::Problem;
+use xen_livepatch::sim::{Defect, Function, PayloadBuilder};
+use xen_livepatch::{Finding, Payload, Target};
+
+use crate::editor::{Editor, relocation, section, xen};
+use crate::findings::{FUNCS, RELA_FUNCS, check, extra, hooked};
+
+fn hurts(editor: &Editor, (minor, point): (u16, u16)) -> bool {
+    check(editor, &Target::new((4, minor)).point(point).build_id(xen())).iter().any(Finding::hurts_xen)
+}
+
+fn made(builder: &PayloadBuilder) -> Editor {
+    Editor::new(&builder.build())
+}
+
+fn patching(function: Function) -> PayloadBuilder {
+    PayloadBuilder::named("p", &xen()).function(function)
+}
+
+/// What was seen on 4.14.6, 4.17.7 and 4.20, and by source holds in all of their kind.
+const SEEN: [(u16, u16); 3] = [(14, 6), (17, 7), (20, 3)];
+
+#[test]
+fn what_crashed_every_xen_that_it_was_tried_on() {
+    let returning = || Function::returning("xen_extra_version", "x");
+    let two = patching(returning()).function(Function::returning("xen_changeset", "y"));
+    let highest = [".text", ".rodata.str", ".livepatch.depends", ".livepatch.xen_depends"];
+    let highest = highest
+        .into_iter()
+        .fold(patching(returning()), |builder, section| builder.defect(section, Defect::Alignment(1 << 63)));
+    let unloaded = |name: &str, len: usize| {
+        made(&patching(returning()).section(name, vec![0; len]).defect(name, Defect::NotAllocated))
+    };
+    for (what, editor) in [
+        ("a NOP of 3 bytes", made(&patching(Function::nop("f", 3)))),
+        ("a NOP of 1 byte", made(&patching(Function::nop("f", 1)))),
+        ("alignments whose sum wraps around", made(&highest)),
+        ("a load hook that is NULL", hooked().set(".livepatch.hooks.load", section::SIZE, 16)),
+        ("a load hook that points at data", hooked().entry(".rela.livepatch.hooks.load", 0, (16, 8), 0x1000)),
+        (
+            "an unload hook that is a number",
+            hooked().patch(".livepatch.hooks.unload", 0, &[1]).entry(".rela.livepatch.hooks.unload", 0, (8, 4), 0),
+        ),
+        ("exceptions that are not loaded", unloaded(".ex_table", 8)),
+        ("alternatives that are not loaded", unloaded(".altinstructions", 14)),
+        ("bug frames that are not loaded", unloaded(".bug_frames.2", 8)),
+        ("one function twice", made(&patching(returning()).function(returning()))),
+        (
+            "two functions that overlap",
+            made(
+                &patching(Function::returning("f", "x").at(0xffff_82d0_4020_0000))
+                    .function(Function::returning("g", "y").at(0xffff_82d0_4020_0004)),
+            ),
+        ),
+        ("an address of nobody", made(&patching(returning().at(0xffff_8700_0000_0000)))),
+        ("an address at the very end", made(&patching(returning().at(0xffff_ffff_ffff_ffc0)))),
+        ("code that is not executable", made(&two.clone().defect(".text", Defect::Flags(2)))),
+        ("a name that does not end", {
+            let strings = u64::try_from(extra().field(".livepatch.strings", section::SIZE) - 1).unwrap();
+            extra().set(".livepatch.strings", section::SIZE, strings)
+        }),
+        ("new code that is a number", made(&two).entry(RELA_FUNCS, 1, relocation::OFFSET, 0x28).patch(FUNCS, 8, &[1])),
+    ] {
+        for release in SEEN {
+            assert!(hurts(&editor, release), "{what}, 4.{}", release.0);
+        }
+    }
+    for release in SEEN {
+        assert!(!hurts(&made(&two), release), "4.{}", release.0);
+    }
+}
+
+/// Xen goes from one relocation to the next by the size that the section's header says. With every second one left out
+/// these functions have no new code.
+#[test]
+fn relocations_are_as_far_apart_as_their_header_says() {
+    let strided = hooked().set(RELA_FUNCS, section::ENTRY_SIZE, 48);
+    assert!(Payload::parse(&strided.bytes).unwrap().functions().iter().all(|function| function.is_nop()));
+    assert_eq!(check(&strided, &Target::new((4, 17))), []);
+    let names = (1..4).step_by(2).fold(strided, |editor, index| editor.entry(RELA_FUNCS, index, relocation::OFFSET, 0));
+    assert!(!hurts(&names, (17, 7)), "they are not looked at");
+    assert!(hurts(&hooked().entry(RELA_FUNCS, 0, relocation::OFFSET, 0x28), (17, 7)));
+}
+
+#[test]
+fn neighbours_are_no_overlap() {
+    let at = |address| Function::returning("f", "x").at(address).old_size(5);
+    let both =
+        |distance: u64| made(&patching(at(0xffff_82d0_4020_0000)).function(at(0xffff_82d0_4020_0000 + distance)));
+    assert!(hurts(&both(4), (17, 7)));
+    assert!(!hurts(&both(5), (17, 7)));
+    // Whatever their order, and by name as well.
+    let later = made(&patching(at(0xffff_82d0_4020_0004)).function(at(0xffff_82d0_4020_0000)));
+    assert!(hurts(&later, (17, 7)));
+    let named = |name: &str| Function::nop(name, 8);
+    assert!(hurts(&made(&patching(named("f")).function(named("f"))), (17, 7)));
+    assert!(!hurts(&made(&patching(named("f")).function(named("g"))), (17, 7)));
+}
+
+/// The files on which hunts ended, and in which of the releases that were hunted they are harmful.
+#[test]
+fn what_hunts_found_is_found() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/payload/crashes");
+    let mut count = 0;
+    for (file, releases) in [
+        ("alternative-by-relocation", &[14][..]),
+        ("alternative-feature", &[14, 17]),
+        ("applied-preset", &[14]),
+        ("name-number", &[14, 17, 20]),
+        ("name-stray-with-address", &[14, 17, 20]),
+        ("nop-zero-endbr", &[14, 17, 20]),
+        ("symtab-overlaps-4.14", &[14, 17, 20]),
+        ("symtab-overlaps-4.17", &[14, 17, 20]),
+        ("symtab-overlaps-4.20", &[14, 17, 20]),
+        ("xen-depends-nobits", &[20]),
+    ] {
+        let payload = Payload::parse(&fs::read(folder.join(format!("{file}.livepatch"))).unwrap()).unwrap();
+        for (minor, point) in SEEN {
+            let findings = payload.check_against(&Target::new((4, minor)).point(point));
+            let harmful = findings.iter().any(Finding::hurts_xen);
+            assert_eq!(harmful, releases.contains(&minor), "{file} on 4.{minor}: {findings:?}");
+        }
+        count += 1;
+    }
+    assert_eq!(fs::read_dir(folder).unwrap().count(), count, "each file is here");
+}
+
+#[test]
+fn a_text_of_findings_is_short() {
+    let functions =
+        (0..3000).fold(PayloadBuilder::named("p", &xen()), |builder, _| builder.function(Function::nop("f", 1)));
+    let findings = check(&made(&functions), &Target::new((4, 17)));
+    assert!(findings.len() > 3000);
+    assert!(matches!(findings[0].problem, Problem::Function { .. }));
+}
