@@ -40,6 +40,8 @@ mod request;
 mod side;
 #[path = "fidelity/step.rs"]
 mod step;
+#[path = "fidelity/tables.rs"]
+mod tables;
 
 use std::env;
 use std::io::{self, Write as _};

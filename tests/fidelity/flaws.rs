@@ -5,10 +5,11 @@
 //! section 0, hooks other than those that return a number, and what patches a function twice or another payload: that is
 //! no longer there when it is reverted.
 
-use xen_livepatch::sim::{Defect, Function, Hook, HookCode, PayloadBuilder};
+use xen_livepatch::sim::{Defect, Function, Hook, HookCode, PayloadBuilder, Release};
 
 use super::host::PATCHED;
 use super::random::Random;
+use super::tables::Entry;
 
 #[derive(Clone, Debug)]
 pub enum Flaw {
@@ -27,6 +28,18 @@ pub enum Flaw {
     UnknownFunction(&'static str),
     /// So many NOPs in a function of this size.
     Nops(u32, u32),
+    /// A function at this offset in Xen's image, whose code is not as it expects.
+    Address(u64),
+    /// The function's address comes from a relocation, and its name is NULL.
+    AddressByRelocation,
+    /// Alternatives or indirect calls.
+    Table(Entry),
+    /// Section of zeros that is not loaded.
+    UnloadedZeros(u64),
+    /// Relocations without addends, none of them.
+    NoRelocations,
+    /// Relocations for a section that is empty.
+    EmptyTarget,
     /// So many thousandths of the file.
     Cut(usize),
     /// Bytes behind its end.
@@ -147,7 +160,14 @@ const FLAGS: [(&str, u64); 14] = [
     (".bss", 2),
 ];
 
-const ALIGNMENTS: [(&str, u64); 10] = [
+const ALIGNMENTS: [(&str, u64); 17] = [
+    (".text", 0),
+    (".text", 1 << 63),
+    (".rodata.str", 1 << 20),
+    (".livepatch.depends", 1 << 20),
+    (".livepatch.depends", 1 << 30),
+    (".livepatch.depends", 1 << 63),
+    (".livepatch.funcs", 1 << 21),
     (".text", 1),
     (".text", 3),
     (".text", 64),
@@ -201,7 +221,11 @@ const LINK: usize = 40;
 const ALIGNMENT: usize = 48;
 const ENTRY_SIZE: usize = 56;
 
-const SECTION_HEADERS: [(&str, usize, &[u8]); 24] = [
+const SECTION_HEADERS: [(&str, usize, &[u8]); 28] = [
+    (".rela.rodata.needed", ENTRY_SIZE, &[25]),
+    (".rela.rodata.needed", ENTRY_SIZE, &[48]),
+    (".rela.rodata.needed", ENTRY_SIZE, &[0xff; 8]),
+    (".rela.text", ENTRY_SIZE, &[0, 1]),
     (".text", NAME, &[0xff, 0xff, 0xff, 0x7f]),
     (".symtab", NAME, &[0xff; 4]),
     (".rodata.str", KIND, &[2]),
@@ -228,7 +252,10 @@ const SECTION_HEADERS: [(&str, usize, &[u8]); 24] = [
     (".symtab", ENTRY_SIZE, &[25]),
 ];
 
-const EXTRAS: [(&str, usize); 14] = [
+const EXTRAS: [(&str, usize); 17] = [
+    (".ex_table", 0),
+    (".ex_table", 16),
+    (".bug_frames.0", 0),
     (".bug_frames.0", 5),
     (".bug_frames.0", 8),
     (".bug_frames.1", 12),
@@ -246,8 +273,11 @@ const EXTRAS: [(&str, usize); 14] = [
 ];
 
 impl Flaw {
-    pub fn random(random: &mut Random, minor: u16) -> Self {
+    pub fn random(random: &mut Random, release: Release) -> Self {
+        let minor = release.minor();
         match random.weighted(&[
+            (12, 12),
+            (10, 13),
             (9, 0),
             (10, 1),
             (20, 2),
@@ -314,6 +344,16 @@ impl Flaw {
                     Section(".note.gnu.build-id", Defect::Truncated(len)),
                 ])
             }
+            12 => Self::Table(Entry::random(random, release)),
+            // Before there were expectations, an address somewhere would be patched.
+            13 if minor >= 14 && random.percent(30) => Self::Address(random.of(&[0x10_1000, 0x20_0040, 0x20_2220])),
+            13 => random.of(&[
+                Self::AddressByRelocation,
+                Self::UnloadedZeros(4 << 20),
+                Self::UnloadedZeros(16),
+                Self::NoRelocations,
+                Self::EmptyTarget,
+            ]),
             10 if random.percent(50) => Self::Cut(random.below(1000)),
             10 => random.of(&[Self::Tail(1), Self::Tail(5000)]),
             _ => random.of(&[Self::Noise(1), Self::Noise(64), Self::Noise(5000), Self::Empty]),
@@ -322,7 +362,11 @@ impl Flaw {
 }
 
 /// The payload with the flaw. Where what would be flawed isn't there, there is none.
-pub fn build(flaw: &Flaw, builder: PayloadBuilder) -> Vec<u8> {
+pub fn build(flaw: &Flaw, builder: PayloadBuilder, release: Release) -> Vec<u8> {
+    if let Flaw::Table(entry) = flaw {
+        return entry.build(builder, release);
+    }
+    let image = if release >= Release::V4_14 { 0xffff_82d0_4000_0000 } else { 0xffff_82d0_8000_0000 };
     let builder = match flaw {
         Flaw::Section(section, defect) => builder.defect(*section, defect.clone()),
         Flaw::Extra(section, len) => builder.section(*section, vec![0; *len]),
@@ -330,6 +374,13 @@ pub fn build(flaw: &Flaw, builder: PayloadBuilder) -> Vec<u8> {
         Flaw::OpenMetadata => builder.modinfo("open"),
         Flaw::UnknownFunction(name) => builder.function(Function::returning(*name, "unknown")),
         Flaw::Nops(count, size) => builder.function(Function::nop(PATCHED, *count).old_size(*size)),
+        Flaw::Address(offset) => {
+            let function = Function::returning("somewhere", "else").at(image + offset).old_size(40);
+            builder.function(function.expecting(&[0xcc; 31]))
+        }
+        Flaw::AddressByRelocation => builder.needs(PATCHED),
+        Flaw::UnloadedZeros(len) => builder.bss(*len).defect(".bss", Defect::Flags(0)),
+        Flaw::NoRelocations | Flaw::EmptyTarget => builder.needs("printk"),
         _ => builder,
     };
     let mut file = builder.build();
@@ -338,6 +389,18 @@ pub fn build(flaw: &Flaw, builder: PayloadBuilder) -> Vec<u8> {
         Flaw::SectionHeader(section, offset, bytes) => {
             if let Some(header) = section_header(&file, section.as_bytes()) {
                 put(&mut file, header + offset, bytes);
+            }
+        }
+        Flaw::AddressByRelocation => address_by_relocation(&mut file),
+        Flaw::NoRelocations => {
+            if let Some(header) = section_header(&file, b".rela.rodata.needed") {
+                put(&mut file, header + KIND, &[9]);
+                put(&mut file, header + SIZE, &[0; 8]);
+            }
+        }
+        Flaw::EmptyTarget => {
+            if let Some(header) = section_header(&file, b".rodata.needed") {
+                put(&mut file, header + SIZE, &[0; 8]);
             }
         }
         Flaw::Cut(thousandths) => file.truncate(file.len() * thousandths / 1000),
@@ -351,6 +414,29 @@ pub fn build(flaw: &Flaw, builder: PayloadBuilder) -> Vec<u8> {
 
 fn put(file: &mut [u8], offset: usize, bytes: &[u8]) {
     file[offset..offset + bytes.len()].copy_from_slice(bytes);
+}
+
+/// Makes the relocation of the first function's name one of its address, against the symbol of Xen's function.
+fn address_by_relocation(file: &mut [u8]) {
+    const OLD_ADDRESS: usize = 16;
+    let section = |name| section_header(file, name).map(|header| number(file, header + OFFSET, 8));
+    let (Some(symbols), Some(relocations)) = (section(b".symtab"), section(b".rela.livepatch.funcs")) else { return };
+    let count = section_header(file, b".symtab").map_or(0, |header| number(file, header + SIZE, 8) / 24);
+    let strings = section(b".strtab").unwrap();
+    let named = |index: &usize| {
+        let entry = symbols + 24 * index;
+        let undefined = number(file, entry + 6, 2) == 0;
+        undefined && file[strings + number(file, entry, 4)..].starts_with(PATCHED.as_bytes())
+    };
+    // The name of the first function, if the function has one.
+    if number(file, relocations, 8) != 0 {
+        return;
+    }
+    if let Some(symbol) = (1..count).find(named) {
+        put(file, relocations, &OLD_ADDRESS.to_le_bytes());
+        put(file, relocations + 12, &u32::try_from(symbol).unwrap().to_le_bytes());
+        put(file, relocations + 16, &[0; 8]);
+    }
 }
 
 fn number(file: &[u8], offset: usize, len: usize) -> usize {

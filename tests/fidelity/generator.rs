@@ -112,7 +112,7 @@ impl Generator {
             _ => number(&mut self.random),
         };
         self.ids.insert(name.into(), id);
-        Recipe::random(&mut self.random, id, depends, xen.release().minor(), self.irreversible)
+        Recipe::random(&mut self.random, id, depends, xen.release(), self.irreversible)
     }
 
     fn upload(&mut self, xen: &SimulatedXen) -> Step {

@@ -10,6 +10,9 @@ use super::random::Random;
 /// Another function that nothing but dom0's curiosity calls.
 pub const ALSO_PATCHED: &str = "xen_changeset";
 
+/// What functions begin with that may be called through a pointer, where Xen was built for CET.
+const ENDBR64: &[u8] = b"\xf3\x0f\x1e\xfa";
+
 /// Bytes of a function that are known.
 pub const KNOWN: usize = 16;
 
@@ -55,6 +58,14 @@ pub enum Expectation {
     Never,
 }
 
+/// What becomes of the other function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Also {
+    Text,
+    /// So many bytes do nothing, of as many or of all that there are.
+    Nops(u32, bool),
+}
+
 #[derive(Clone, Debug)]
 pub struct Recipe {
     pub id: Id,
@@ -66,7 +77,7 @@ pub struct Recipe {
     pub text: Option<u8>,
     pub expects: Expectation,
     /// Patches the other function too.
-    pub also: Option<Expectation>,
+    pub also: Option<(Also, Expectation)>,
     pub read_only: bool,
     pub data: bool,
     pub bss: u32,
@@ -82,7 +93,7 @@ pub struct Recipe {
 const RESULTS: [i32; 14] = [0, 0, 0, -1, -2, -11, -14, -16, -22, -38, -77, -95, -4095, 5];
 
 impl Recipe {
-    pub fn random(random: &mut Random, id: Id, depends: Id, minor: u16, irreversible: bool) -> Self {
+    pub fn random(random: &mut Random, id: Id, depends: Id, release: Release, irreversible: bool) -> Self {
         const EXPECTATIONS: [(usize, Expectation); 4] = [
             (70, Expectation::Nothing),
             (15, Expectation::Original),
@@ -111,7 +122,10 @@ impl Recipe {
             misfit: random.percent(2),
             text: (!random.percent(4)).then(|| random.next().to_le_bytes()[0]),
             expects: random.weighted(&EXPECTATIONS),
-            also: random.percent(15).then(|| random.weighted(&EXPECTATIONS)),
+            also: random.percent(20).then(|| {
+                let nops = Also::Nops(u32::try_from(random.below(13)).unwrap(), random.percent(50));
+                (random.of(&[Also::Text, nops]), random.weighted(&EXPECTATIONS))
+            }),
             read_only: random.percent(10),
             data: random.percent(10),
             bss: if random.percent(6) { random.of(&[1, 4096, 2 << 20, (2 << 20) + 1]) } else { 0 },
@@ -120,7 +134,7 @@ impl Recipe {
             defines: Self::symbols(random),
             needs: Self::symbols(random),
             size: if random.percent(1) { random.of(&[2 << 20, (2 << 20) + 1, 300_000]) } else { 0 },
-            flaw: random.percent(if irreversible { 5 } else { 25 }).then(|| Flaw::random(random, minor)),
+            flaw: random.percent(if irreversible { 5 } else { 25 }).then(|| Flaw::random(random, release)),
         }
     }
 
@@ -138,16 +152,26 @@ impl Recipe {
         if let Some(text) = self.text {
             builder = builder.function(self.function(text, of));
         }
-        if let Some(expects) = self.also {
-            let function = Function::returning(ALSO_PATCHED, "another");
+        if let Some((also, expects)) = self.also {
+            let function = match also {
+                Also::Text => Function::returning(ALSO_PATCHED, "another"),
+                Also::Nops(count, exact) => {
+                    // Fewer than ENDBR64 has are more than Xen survives.
+                    let count = if of.also.starts_with(ENDBR64) { count.max(4) } else { count };
+                    let function = Function::nop(ALSO_PATCHED, count);
+                    if exact { function.old_size(count.max(1)) } else { function }
+                }
+            };
             builder = builder.function(match expects {
                 Expectation::Nothing => function,
                 Expectation::Original => function.expecting(&of.also),
                 Expectation::Patched => function.expecting(b"\xe9"),
-                Expectation::Never => function.expecting(&[0xcc; 31]),
+                // No more than there is of the function, so that it is this that Xen refuses.
+                Expectation::Never => function.expecting(&[0xcc]),
             });
         }
-        if self.read_only {
+        // The last point releases of 4.16 keep their state in that section, and have only code writable meanwhile.
+        if self.read_only && of.release != Release::V4_16 {
             builder = builder.read_only_funcs();
         }
         if self.data {
@@ -166,7 +190,7 @@ impl Recipe {
             builder = builder.needs(symbol(*number));
         }
         match &self.flaw {
-            Some(flaw) => flaws::build(flaw, builder),
+            Some(flaw) => flaws::build(flaw, builder, of.release),
             None => builder.build(),
         }
     }
