@@ -13,7 +13,7 @@ mod options;
 mod turn;
 mod uploading;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -58,7 +58,8 @@ impl LivepatchClient {
     /// # Errors
     /// [`ErrorKind::DeviceMissing`], [`NotPermitted`](ErrorKind::NotPermitted), [`NotPrivcmd`](ErrorKind::NotPrivcmd)
     /// (`ENOTTY`, `EBADF`), [`InterfaceNotSupported`](ErrorKind::InterfaceNotSupported) (`EACCES` at every version),
-    /// [`NotBuiltIn`](ErrorKind::NotBuiltIn) (`ENOSYS`).
+    /// [`NotBuiltIn`](ErrorKind::NotBuiltIn) (`ENOSYS`), [`UnsupportedMachine`](ErrorKind::UnsupportedMachine),
+    /// [`BufferMemory`](ErrorKind::BufferMemory), [`Device`](ErrorKind::Device).
     ///
     /// # Xen
     /// Any from 4.7 to 4.22. Asks `XENVER_version`, then LIST with `nr` = 0, which changes nothing.
@@ -89,6 +90,9 @@ impl LivepatchClient {
 
     /// As [`open`](Self::open), with a descriptor of the device that the caller opened. It is closed at the end.
     ///
+    /// Nothing else is opened: hypercalls use locked memory, which `RLIMIT_MEMLOCK` limits.
+    /// [`from_fds`](Self::from_fds) is better where the caller can open `/dev/xen/hypercall` too.
+    ///
     /// # Errors
     /// As [`open`](Self::open).
     ///
@@ -100,8 +104,28 @@ impl LivepatchClient {
     /// let client = LivepatchClient::from_fd(device.into())?;
     /// # Ok::<(), Error>(())
     /// ```
-    pub fn from_fd(device: OwnedFd) -> Result<Self> {
-        Self::builder().from_fd(device)
+    pub fn from_fd(privcmd: OwnedFd) -> Result<Self> {
+        Self::builder().from_fd(privcmd)
+    }
+
+    /// As [`open`](Self::open), with descriptors of both devices that the caller opened, for a program that then gives
+    /// up the right to open them: nothing else is opened, ever. They are closed at the end.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`NotHypercallDevice`](ErrorKind::NotHypercallDevice).
+    ///
+    /// ```no_run
+    /// # use xen_livepatch::*;
+    /// use std::fs::File;
+    ///
+    /// let open = |path| File::options().read(true).write(true).open(path).unwrap();
+    /// let (privcmd, hypercall) = (open("/dev/xen/privcmd"), open("/dev/xen/hypercall"));
+    /// // Here the program changes its root and its user.
+    /// let client = LivepatchClient::from_fds(privcmd.into(), hypercall.into())?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn from_fds(privcmd: OwnedFd, hypercall: OwnedFd) -> Result<Self> {
+        Self::builder().from_fds(privcmd, hypercall)
     }
 
     /// A client of this hypervisor: a [`Privcmd`](crate::hypercall::Privcmd), or a simulated Xen.
@@ -119,6 +143,19 @@ impl LivepatchClient {
     /// ```
     pub fn connect(hypervisor: impl Hypervisor + 'static) -> Result<Self> {
         Self::builder().connect(hypervisor)
+    }
+
+    /// The descriptor of the device; `None` with a simulated Xen, which has none.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Release, SimulatedXen}, *};
+    /// let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// assert!(client.device_fd().is_none());
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn device_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.channel.device()
     }
 
     /// A builder, to set deadlines, timeouts and the settle time for all actions.

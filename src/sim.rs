@@ -90,7 +90,8 @@ use crate::build_id::BuildId;
 use crate::errno::Errno;
 use crate::error::Action;
 use crate::flags::Flags;
-use crate::hypercall::{AllocationError, HypercallBuffer, Hypervisor, Sysctl, sealed};
+use crate::hypercall::sealed::Sealed;
+use crate::hypercall::{AllocationError, HypercallBuffer, Hypervisor, Sysctl};
 use crate::name::PayloadName;
 use crate::payload::Architecture;
 use crate::status::{State, Status};
@@ -281,9 +282,9 @@ fn name_of(bytes: &[u8]) -> Option<PayloadName> {
     PayloadName::from_xen(&[bytes, &[0]].concat())
 }
 
-impl sealed::Sealed for SimulatedXen {}
+impl Hypervisor for SimulatedXen {}
 
-impl Hypervisor for SimulatedXen {
+impl Sealed for SimulatedXen {
     fn sysctl(&self, call: &mut Sysctl<'_>) -> Result<u32, Errno> {
         let address = call.address();
         let block = call.memory(address, request::SIZE).and_then(|bytes| bytes.first_chunk().copied());
@@ -304,8 +305,8 @@ impl Hypervisor for SimulatedXen {
         result
     }
 
-    fn architecture(&self) -> Architecture {
-        Architecture::X86_64
+    fn architecture(&self) -> crate::Result<Architecture> {
+        Ok(Architecture::X86_64)
     }
 
     fn allocate(&self, len: usize) -> Result<HypercallBuffer, AllocationError> {

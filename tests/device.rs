@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -70,7 +70,34 @@ fn no_permission() {
     let path = candidates.into_iter().find(denied).unwrap();
     let kind = refused(LivepatchClient::open_at(path), Errno::EACCES);
     std::fs::remove_file(&file).unwrap();
-    assert_eq!(kind, ErrorKind::NotPermitted);
+    assert_eq!(kind, ErrorKind::NotPermitted { path: Some(path.display().to_string()) });
+}
+
+#[test]
+fn descriptors_that_are_not_the_two_devices() {
+    let open = |path: &Path| OwnedFd::from(File::options().read(true).write(true).open(path).unwrap());
+    let (null, zero) = (|| open("/dev/null".as_ref()), || open("/dev/zero".as_ref()));
+    let file = std::env::temp_dir().join(format!("xen-livepatch-no-memory-{}", std::process::id()));
+    std::fs::write(&file, "").unwrap();
+    // What can't be a device of its own is refused before it is used.
+    for (privcmd, hypercall) in [(null(), open(&file)), (null(), null()), (zero(), zero())] {
+        let kind = refused(LivepatchClient::from_fds(privcmd, hypercall), Errno::ENODEV);
+        assert_eq!(kind, ErrorKind::NotHypercallDevice);
+    }
+    std::fs::remove_file(file).unwrap();
+    // Otherwise the first hypercall tells.
+    for hypercall in [zero(), open("/dev/full".as_ref())] {
+        let made = Privcmd::from_fds(null(), hypercall).unwrap();
+        assert_eq!(refused(LivepatchClient::connect(made), Errno::ENOTTY), ErrorKind::NotPrivcmd);
+    }
+    assert_eq!(refused(LivepatchClient::from_fds(null(), zero()), Errno::ENOTTY), ErrorKind::NotPrivcmd);
+}
+
+#[test]
+fn the_descriptor_is_the_one_that_was_given() {
+    let null = OwnedFd::from(File::open("/dev/null").unwrap());
+    let number = null.as_raw_fd();
+    assert_eq!(Privcmd::from_fd(null).as_fd().as_raw_fd(), number);
 }
 
 #[test]

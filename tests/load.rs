@@ -117,7 +117,7 @@ fn a_failed_unload_is_told_too() {
     let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::QuiesceTimeout, "the first failure is the error");
     let Some(Cleanup::Failed(cleanup)) = error.cleanup() else { panic!("{error:?}") };
-    assert_eq!(cleanup.kind(), &ErrorKind::NotPermitted);
+    assert_eq!(cleanup.kind(), &ErrorKind::NotPermitted { path: None });
     assert_eq!(host.xen.loaded(), [name("fix")]);
 }
 

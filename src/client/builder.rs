@@ -80,12 +80,20 @@ impl ClientBuilder {
         self.connect(Privcmd::open_at(path)?)
     }
 
-    /// Uses a descriptor of the device.
+    /// Uses a descriptor of the device, see [`LivepatchClient::from_fd`].
     ///
     /// # Errors
-    /// As [`LivepatchClient::open`].
-    pub fn from_fd(self, device: OwnedFd) -> Result<LivepatchClient> {
-        self.connect(Privcmd::from_fd(device))
+    /// As [`LivepatchClient::from_fd`].
+    pub fn from_fd(self, privcmd: OwnedFd) -> Result<LivepatchClient> {
+        self.connect(Privcmd::from_fd(privcmd))
+    }
+
+    /// Uses descriptors of both devices, see [`LivepatchClient::from_fds`].
+    ///
+    /// # Errors
+    /// As [`LivepatchClient::from_fds`].
+    pub fn from_fds(self, privcmd: OwnedFd, hypercall: OwnedFd) -> Result<LivepatchClient> {
+        self.connect(Privcmd::from_fds(privcmd, hypercall)?)
     }
 
     /// Uses this hypervisor.
@@ -110,16 +118,17 @@ impl ClientBuilder {
 mod tests {
     use super::*;
     use crate::errno::Errno;
-    use crate::hypercall::{AllocationError, HypercallBuffer, Sysctl, sealed};
+    use crate::hypercall::sealed::Sealed;
+    use crate::hypercall::{AllocationError, HypercallBuffer, Sysctl};
     use crate::sim::{Call, Release, SimulatedXen};
 
     /// A Xen that says it is another release than it is.
     #[derive(Debug)]
     struct Claims(SimulatedXen, u32);
 
-    impl sealed::Sealed for Claims {}
+    impl Hypervisor for Claims {}
 
-    impl Hypervisor for Claims {
+    impl Sealed for Claims {
         fn sysctl(&self, call: &mut Sysctl<'_>) -> core::result::Result<u32, Errno> {
             self.0.sysctl(call)
         }
@@ -132,7 +141,7 @@ mod tests {
             if command == 0 { Ok(self.1) } else { self.0.xen_version(command, argument) }
         }
 
-        fn architecture(&self) -> crate::payload::Architecture {
+        fn architecture(&self) -> Result<crate::payload::Architecture> {
             self.0.architecture()
         }
 

@@ -53,6 +53,15 @@ pub enum ErrorKind {
     /// What was opened is not Xen's privileged command device.
     #[error("this is not Xen's privileged command device; it is usually /dev/xen/privcmd")]
     NotPrivcmd,
+    /// What was given for Xen's hypercall memory is not that device.
+    #[error("the second descriptor is not Xen's device for hypercall memory; it is usually /dev/xen/hypercall")]
+    NotHypercallDevice,
+    /// This machine is not one whose Xen can be live-patched by this crate.
+    #[error("machine type {machine} is not supported: only x86-64 and 64-bit Arm are")]
+    UnsupportedMachine {
+        /// The machine, as `uname -m` prints it.
+        machine: String,
+    },
     /// The device can't be opened, for another reason.
     #[error("{path} can't be opened")]
     Device {
@@ -61,9 +70,13 @@ pub enum ErrorKind {
     },
     /// The kernel or Xen forbids it.
     #[error(
-        "not permitted: run as root in the control domain (in another domain the kernel wants xen_privcmd.unrestricted)"
+        "{}not permitted: run as root in the control domain (in another domain the kernel wants xen_privcmd.unrestricted)",
+        opening(.path.as_deref())
     )]
-    NotPermitted,
+    NotPermitted {
+        /// The device that may not be opened; `None` where Xen or the kernel refused a hypercall.
+        path: Option<String>,
+    },
     /// Xen refused every interface version that this crate knows.
     #[error(
         "Xen {xen} accepts none of the sysctl interface versions of 4.7 to 4.22: it is older or newer than this crate \
@@ -261,6 +274,10 @@ pub enum ErrorKind {
         /// What was odd.
         what: String,
     },
+}
+
+fn opening(path: Option<&str>) -> String {
+    path.map(|path| format!("{path} can't be opened: ")).unwrap_or_default()
 }
 
 fn show(id: Option<&BuildId>) -> String {

@@ -30,9 +30,22 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
         (K::NotPrivcmd, "this is not Xen's privileged command device; it is usually /dev/xen/privcmd"),
         (K::Device { path: "/dev/xen/privcmd".into() }, "/dev/xen/privcmd can't be opened"),
         (
-            K::NotPermitted,
+            K::NotHypercallDevice,
+            "the second descriptor is not Xen's device for hypercall memory; it is usually /dev/xen/hypercall",
+        ),
+        (
+            K::UnsupportedMachine { machine: "armv7l".into() },
+            "machine type armv7l is not supported: only x86-64 and 64-bit Arm are",
+        ),
+        (
+            K::NotPermitted { path: None },
             "not permitted: run as root in the control domain (in another domain the kernel wants \
              xen_privcmd.unrestricted)",
+        ),
+        (
+            K::NotPermitted { path: Some("/dev/xen/privcmd".into()) },
+            "/dev/xen/privcmd can't be opened: not permitted: run as root in the control domain (in another domain the \
+             kernel wants xen_privcmd.unrestricted)",
         ),
         (
             K::InterfaceNotSupported { xen: "4.6".into() },

@@ -1,6 +1,7 @@
 //! A hypervisor whose interface version is known, and the one function that asks it anything.
 
 use core::mem::offset_of;
+use std::os::fd::BorrowedFd;
 use std::sync::OnceLock;
 
 use super::abi::{Force, Interface};
@@ -54,7 +55,7 @@ impl CallError {
             }
         };
         let kind = match errno {
-            Errno::EPERM | Errno::EACCES => ErrorKind::NotPermitted,
+            Errno::EPERM | Errno::EACCES => ErrorKind::NotPermitted { path: None },
             Errno::ENOSYS => ErrorKind::NotBuiltIn,
             Errno::ENOTTY | Errno::EBADF => ErrorKind::NotPrivcmd,
             Errno::ENOENT => ErrorKind::NoSuchPayload,
@@ -70,6 +71,7 @@ impl CallError {
 #[derive(Debug)]
 pub(crate) struct Channel {
     hypervisor: Box<dyn Hypervisor>,
+    architecture: Architecture,
     interface: Interface,
     release: (u16, u16),
     force: OnceLock<bool>,
@@ -81,6 +83,7 @@ pub(crate) struct Channel {
 impl Channel {
     /// Finds the interface version that this Xen speaks.
     pub(crate) fn open(hypervisor: Box<dyn Hypervisor>) -> Result<Self, Error> {
+        let architecture = hypervisor.architecture()?;
         let version = hypervisor.xen_version(sys::XENVER_version, None);
         let version = version.map_err(|errno| CallError::from(errno).general())?;
         let low = |word: u32| u16::try_from(word & 0xffff).unwrap_or_default();
@@ -89,6 +92,7 @@ impl Channel {
         let [interface, ..] = super::abi::INTERFACES;
         let mut channel = Self {
             hypervisor,
+            architecture,
             interface,
             release,
             force: OnceLock::new(),
@@ -155,7 +159,12 @@ impl Channel {
 
     /// What Xen runs on.
     pub(crate) fn architecture(&self) -> Architecture {
-        self.hypervisor.architecture()
+        self.architecture
+    }
+
+    /// The device that hypercalls go through, where there is one.
+    pub(crate) fn device(&self) -> Option<BorrowedFd<'_>> {
+        self.hypervisor.device()
     }
 
     /// The `(major, minor)` of the running Xen.

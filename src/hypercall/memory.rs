@@ -18,13 +18,12 @@ use crate::errno::Errno;
 use crate::sys;
 
 /// Why memory for a hypercall can't be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{bytes} bytes for a hypercall: {errno}")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AllocationError {
     /// How much was asked for.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
     /// What the kernel said.
-    pub errno: Errno,
+    pub(crate) errno: Errno,
 }
 
 /// Whole pages that Xen may read and write during a hypercall, with a guard page (`PROT_NONE`) behind them, so that

@@ -1,13 +1,16 @@
 //! The real thing: hypercalls through Linux's `/dev/xen/privcmd`.
 #![allow(unsafe_code, reason = "this is where the ioctl is issued")]
 
+use core::sync::atomic::{AtomicUsize, Ordering};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use super::memory::{AllocationError, HypercallBuffer};
-use super::{Hypervisor, Sysctl, sealed};
+use super::sealed::Sealed;
+use super::{Hypervisor, Sysctl};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Operation};
 use crate::payload::Architecture;
@@ -27,41 +30,72 @@ nix::ioctl_readwrite_bad!(privcmd_hypercall, HYPERCALL, sys::privcmd_hypercall);
 /// Linux's privileged command device, on the way to a real Xen.
 #[derive(Debug)]
 pub struct Privcmd {
-    device: OwnedFd,
-    buffers: Option<File>,
+    device: File,
+    buffers: Option<BufferDevice>,
 }
 
 impl Privcmd {
-    /// Opens `/dev/xen/privcmd`, or `/proc/xen/privcmd` where that is missing.
+    /// Opens `/dev/xen/privcmd`, or `/proc/xen/privcmd` where that is missing, and `/dev/xen/hypercall` if possible.
     ///
     /// # Errors
     /// [`ErrorKind::DeviceMissing`], [`ErrorKind::NotPermitted`], [`ErrorKind::Device`].
     pub fn open() -> Result<Self, Error> {
-        let [device, fallback] = DEVICES;
-        Self::open_at(device).or_else(|error| match error.kind() {
-            // The error to report is the one about the usual place.
-            ErrorKind::DeviceMissing { .. } => Self::open_at(fallback).map_err(|_| error),
-            _ => Err(error),
-        })
+        Self::open_first(DEVICES)
     }
 
-    /// Opens the device at another path.
+    /// Opens the device at another path, and `/dev/xen/hypercall` if possible.
     ///
     /// # Errors
     /// As [`open`](Self::open). Whether it is the right device shows at the first hypercall.
     pub fn open_at(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        // The standard library sets O_CLOEXEC.
-        let device = OpenOptions::new().read(true).write(true).open(path).map_err(|error| open_error(path, &error))?;
-        Ok(Self::from_fd(device.into()))
+        let device = open_device(path).map_err(|error| open_error(path, &error))?;
+        // Without it, or its permission, locked memory does as well.
+        let buffers = open_device(BUFFER_DEVICE.as_ref()).ok().map(BufferDevice::new);
+        Ok(Self { device, buffers })
     }
 
     /// Uses a descriptor of the device that the caller opened, and closes it at the end.
+    ///
+    /// Nothing else is opened: hypercalls use locked memory, which `RLIMIT_MEMLOCK` limits.
+    /// [`from_fds`](Self::from_fds) is better where the caller can open `/dev/xen/hypercall`.
     #[must_use]
     pub fn from_fd(device: OwnedFd) -> Self {
-        // Without it, or its permission, locked memory does as well.
-        let buffers = OpenOptions::new().read(true).write(true).open(BUFFER_DEVICE).ok();
-        Self { device, buffers }
+        Self { device: device.into(), buffers: None }
+    }
+
+    /// Uses descriptors of `/dev/xen/privcmd` and `/dev/xen/hypercall`, and closes them at the end.
+    ///
+    /// For programs that open both and then give up the right to, by changing their user or their root.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotHypercallDevice`] when the second is not a device, or is the same as the first.
+    pub fn from_fds(privcmd: OwnedFd, hypercall: OwnedFd) -> Result<Self, Error> {
+        let (device, buffers) = (File::from(privcmd), File::from(hypercall));
+        // Pages of a file, or of the wrong one of the two, would be a SIGBUS when they are used.
+        let refuse = |error: Option<io::Error>| {
+            let errno = error.and_then(|error| error.raw_os_error()).map_or(Errno::ENODEV, Errno::new);
+            Error::new(ErrorKind::NotHypercallDevice).errno(errno).during(Operation::Open)
+        };
+        let about = |file: &File| file.metadata().map_err(|error| refuse(Some(error)));
+        let (first, second) = (about(&device)?, about(&buffers)?);
+        let same = first.file_type().is_char_device() && first.rdev() == second.rdev();
+        if same || !second.file_type().is_char_device() {
+            return Err(refuse(None));
+        }
+        Ok(Self { device, buffers: Some(BufferDevice::new(buffers)) })
+    }
+
+    /// Opens the usual device, or the other where that is missing.
+    fn open_first([usual, other]: [&str; 2]) -> Result<Self, Error> {
+        let missing = |error: &Error| matches!(error.kind(), ErrorKind::DeviceMissing { .. });
+        match Self::open_at(usual) {
+            Err(error) if missing(&error) => match Self::open_at(other) {
+                Err(also) if missing(&also) => Err(error),
+                opened => opened,
+            },
+            opened => opened,
+        }
     }
 
     fn hypercall(&self, op: u32, arg: [u64; 5]) -> Result<u32, Errno> {
@@ -75,9 +109,7 @@ impl Privcmd {
     }
 }
 
-impl sealed::Sealed for Privcmd {}
-
-impl Hypervisor for Privcmd {
+impl Sealed for Privcmd {
     fn sysctl(&self, call: &mut Sysctl<'_>) -> Result<u32, Errno> {
         self.hypercall(sys::__HYPERVISOR_sysctl, [call.address(), 0, 0, 0, 0])
     }
@@ -87,20 +119,29 @@ impl Hypervisor for Privcmd {
         self.hypercall(sys::__HYPERVISOR_xen_version, [command.into(), address, 0, 0, 0])
     }
 
-    fn architecture(&self) -> Architecture {
-        // A control domain runs on what its Xen runs on; a 32-bit one on x86 too.
-        if cfg!(any(target_arch = "aarch64", target_arch = "arm")) {
-            Architecture::AArch64
-        } else {
-            Architecture::X86_64
-        }
+    fn architecture(&self) -> Result<Architecture, Error> {
+        let kernel = nix::sys::utsname::uname().map_err(|errno| Error::new(unsupported("unknown")).errno(errno))?;
+        let machine = kernel.machine().to_string_lossy();
+        architecture_below(std::env::consts::ARCH, &machine).ok_or_else(|| Error::new(unsupported(&machine)))
     }
 
     fn allocate(&self, len: usize) -> Result<HypercallBuffer, AllocationError> {
-        let device = self.buffers.as_ref().and_then(|device| HypercallBuffer::from_device(device.as_fd(), len).ok());
-        device.map_or_else(|| HypercallBuffer::locked(len), Ok)
+        let (promising, refusing) = match &self.buffers {
+            Some(device) if device.has_refused(len) => (None, Some(device)),
+            device => (device.as_ref(), None),
+        };
+        let locked = || HypercallBuffer::locked(len);
+        let buffer = promising.and_then(|device| device.allocate(len)).map_or_else(locked, Ok);
+        // Where memory can't be locked either, asking again is all that is left.
+        buffer.or_else(|error| refusing.and_then(|device| device.allocate(len)).ok_or(error))
+    }
+
+    fn device(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.as_fd())
     }
 }
+
+impl Hypervisor for Privcmd {}
 
 impl AsFd for Privcmd {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -108,12 +149,65 @@ impl AsFd for Privcmd {
     }
 }
 
+/// `/dev/xen/hypercall`, and what it can't do.
+#[derive(Debug)]
+struct BufferDevice {
+    device: File,
+    /// The smallest length that it has refused: it isn't asked for as much again.
+    refused: AtomicUsize,
+}
+
+impl BufferDevice {
+    fn new(device: File) -> Self {
+        Self { device, refused: AtomicUsize::new(usize::MAX) }
+    }
+
+    fn has_refused(&self, len: usize) -> bool {
+        len >= self.refused.load(Ordering::Relaxed)
+    }
+
+    fn allocate(&self, len: usize) -> Option<HypercallBuffer> {
+        HypercallBuffer::from_device(self.device.as_fd(), len).map_err(|error| self.refuse(error)).ok()
+    }
+
+    fn refuse(&self, error: AllocationError) {
+        if !is_passing(error.errno) {
+            self.refused.fetch_min(error.bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whether what failed with this may work a moment later: memory was short, or another thread got in first.
+fn is_passing(errno: Errno) -> bool {
+    [Errno::ENOMEM, Errno::EAGAIN, Errno::EINTR, Errno::EEXIST].contains(&errno)
+}
+
+/// What the Xen below a kernel runs on, from what this program was built for and what `uname -m` says.
+fn architecture_below(built_for: &str, machine: &str) -> Option<Architecture> {
+    match (built_for, machine) {
+        // A control domain of 32 bits has a Xen of 64 bits below it on x86, but not on Arm.
+        ("x86_64" | "x86", _) => Some(Architecture::X86_64),
+        // A program of 64 bits has a kernel of 64 bits, even where it is told otherwise (`setarch`).
+        ("aarch64", _) | ("arm", "aarch64") => Some(Architecture::AArch64),
+        _ => None,
+    }
+}
+
+fn unsupported(machine: &str) -> ErrorKind {
+    ErrorKind::UnsupportedMachine { machine: machine.into() }
+}
+
+fn open_device(path: &Path) -> io::Result<File> {
+    // The standard library sets O_CLOEXEC.
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
 fn open_error(path: &Path, error: &io::Error) -> Error {
     let shown = path.display().to_string();
     let errno = Errno::new(error.raw_os_error().unwrap_or_default());
     let kind = match errno {
         Errno::ENOENT | Errno::ENXIO | Errno::ENODEV => ErrorKind::DeviceMissing { path: shown },
-        Errno::EACCES | Errno::EPERM => ErrorKind::NotPermitted,
+        Errno::EACCES | Errno::EPERM => ErrorKind::NotPermitted { path: Some(shown) },
         _ => ErrorKind::Device { path: shown },
     };
     Error::new(kind).errno(errno).during(Operation::Open)
@@ -142,13 +236,115 @@ mod tests {
         assert_eq!(privcmd.xen_version(sys::XENVER_version, None), Err(Errno::EBADF));
     }
 
+    fn device(path: &str) -> File {
+        open_device(path.as_ref()).unwrap()
+    }
+
+    /// Where the memory of a buffer comes from.
+    fn backing(privcmd: &Privcmd, len: usize) -> Backing {
+        privcmd.allocate(len).unwrap().backing()
+    }
+
     #[test]
     fn without_the_buffer_device_memory_is_locked() {
-        let mut privcmd = Privcmd::from_fd(File::open("/dev/null").unwrap().into());
-        privcmd.buffers = None;
-        assert_eq!(privcmd.allocate(1).unwrap().backing(), Backing::Locked);
-        // A device that refuses to be mapped, as the first driver did beyond 64 pages.
-        privcmd.buffers = Some(File::open("/proc/self/status").unwrap());
-        assert_eq!(privcmd.allocate(1).unwrap().backing(), Backing::Locked);
+        let mut privcmd = Privcmd::from_fd(device("/dev/null").into());
+        assert_eq!(backing(&privcmd, 1), Backing::Locked);
+        // One that can be mapped, and one that refuses.
+        privcmd.buffers = Some(BufferDevice::new(device("/dev/zero")));
+        assert_eq!(backing(&privcmd, 1), Backing::Device);
+        privcmd.buffers = Some(BufferDevice::new(File::open("/proc/self/status").unwrap()));
+        assert_eq!(backing(&privcmd, 1), Backing::Locked);
+    }
+
+    #[test]
+    fn a_device_is_not_asked_for_what_it_has_refused() {
+        let mut privcmd = Privcmd::from_fds(device("/dev/null").into(), device("/dev/full").into()).unwrap();
+        for (len, refusing, expected) in [
+            (8192, true, Backing::Locked),
+            // It would give it now, but isn't asked for as much or more.
+            (8192, false, Backing::Locked),
+            (1 << 20, false, Backing::Locked),
+            (8191, false, Backing::Device),
+            (1, true, Backing::Locked),
+            (4096, false, Backing::Locked),
+            (1, false, Backing::Locked),
+        ] {
+            let buffers = privcmd.buffers.as_mut().unwrap();
+            buffers.device = device(if refusing { "/dev/null" } else { "/dev/zero" });
+            assert_eq!(backing(&privcmd, len), expected, "{len} {refusing}");
+        }
+    }
+
+    #[test]
+    fn a_passing_shortage_is_not_a_refusal() {
+        let buffers = BufferDevice::new(device("/dev/zero"));
+        for errno in [Errno::ENOMEM, Errno::EAGAIN, Errno::EEXIST, Errno::EINTR] {
+            buffers.refuse(AllocationError { bytes: 1, errno });
+        }
+        assert!(buffers.allocate(usize::MAX / 4).is_none());
+        assert!(!buffers.has_refused(usize::MAX / 2));
+        assert!(buffers.allocate(1).is_some());
+        for errno in [Errno::EINVAL, Errno::EACCES, Errno::ENODEV, Errno::EPERM, Errno::new(123)] {
+            let buffers = BufferDevice::new(device("/dev/zero"));
+            buffers.refuse(AllocationError { bytes: 2, errno });
+            assert_eq!([1, 2, 3].map(|len| buffers.has_refused(len)), [false, true, true], "{errno}");
+        }
+    }
+
+    #[test]
+    fn only_a_device_of_its_own_can_give_memory() {
+        let directory = std::env::temp_dir();
+        let empty = directory.join(format!("xen-livepatch-empty-{}", std::process::id()));
+        std::fs::write(&empty, "").unwrap();
+        let pairs = [
+            ("/dev/null", empty.to_str().unwrap(), Err(ErrorKind::NotHypercallDevice)),
+            ("/dev/zero", "/dev/zero", Err(ErrorKind::NotHypercallDevice)),
+            ("/dev/null", "/dev/zero", Ok(())),
+            (empty.to_str().unwrap(), "/dev/zero", Ok(())),
+        ];
+        for (first, second, expected) in pairs {
+            let made = Privcmd::from_fds(device(first).into(), device(second).into());
+            let kind = made.map(drop).map_err(|error| error.kind().clone());
+            assert_eq!(kind, expected, "{first} {second}");
+        }
+        std::fs::remove_file(empty).unwrap();
+    }
+
+    #[test]
+    fn the_first_device_that_is_there_is_opened() {
+        let (missing, directory) = ("/dev/xen/no-such-device", "/");
+        let open = |paths| Privcmd::open_first(paths).map(drop).map_err(|error| error.kind().clone());
+        let is_missing = Err(ErrorKind::DeviceMissing { path: missing.into() });
+        let cannot = Err(ErrorKind::Device { path: directory.into() });
+        assert_eq!(open(["/dev/null", missing]), Ok(()));
+        assert_eq!(open([missing, "/dev/null"]), Ok(()));
+        assert_eq!(open([missing, "/dev/xen/nor-this"]), is_missing);
+        // What is wrong with the one that is there, in either place.
+        assert_eq!(open([directory, "/dev/null"]), cannot);
+        assert_eq!(open([missing, directory]), cannot);
+    }
+
+    #[test]
+    fn what_is_below_a_kernel() {
+        use Architecture::{AArch64, X86_64};
+        for (built_for, machine, expected) in [
+            ("x86_64", "x86_64", Some(X86_64)),
+            ("x86_64", "i686", Some(X86_64)),
+            ("x86", "i686", Some(X86_64)),
+            ("x86", "x86_64", Some(X86_64)),
+            ("aarch64", "aarch64", Some(AArch64)),
+            ("aarch64", "armv8l", Some(AArch64)),
+            ("arm", "aarch64", Some(AArch64)),
+            ("arm", "armv7l", None),
+            ("arm", "armv8l", None),
+            ("arm", "", None),
+            ("riscv64", "riscv64", None),
+            ("powerpc64", "ppc64le", None),
+        ] {
+            assert_eq!(architecture_below(built_for, machine), expected, "{built_for} on {machine}");
+        }
+        let privcmd = Privcmd::from_fd(device("/dev/null").into());
+        let expected = if cfg!(target_arch = "aarch64") { AArch64 } else { X86_64 };
+        assert_eq!(privcmd.architecture().unwrap(), expected);
     }
 }

@@ -6,7 +6,8 @@ use super::bytes::{put, u32_at};
 use super::release::Release;
 use super::request::SIZE;
 use crate::errno::Errno;
-use crate::hypercall::{AllocationError, Hypervisor, Sysctl};
+use crate::hypercall::channel::CallError;
+use crate::hypercall::{HypercallBuffer, Hypervisor, Sysctl};
 
 const LIVEPATCH: u32 = 27;
 
@@ -28,7 +29,7 @@ const STRIDED: [&[usize]; 4] = [&[16, 40], &[16], &[32, 40, 48], &[16]];
 /// // LIST of 1025 rows.
 /// let answer = RawSysctl::livepatch(Release::V4_17, 2).word(24, 1025).send(&xen)?;
 /// assert_eq!(answer.result, Err(Errno::new(7)));
-/// # Ok::<(), xen_livepatch::hypercall::AllocationError>(())
+/// # Ok::<(), xen_livepatch::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 #[must_use = "nothing is asked before `send`"]
@@ -90,9 +91,10 @@ impl RawSysctl {
     /// Asks this hypervisor.
     ///
     /// # Errors
-    /// When there is no memory for the request.
-    pub fn send(&self, xen: &dyn Hypervisor) -> Result<RawAnswer, AllocationError> {
-        let mut block = xen.allocate(SIZE)?;
+    /// [`BufferMemory`](crate::ErrorKind::BufferMemory) when there is no memory for the request.
+    pub fn send(&self, xen: &dyn Hypervisor) -> crate::Result<RawAnswer> {
+        let allocate = |len| xen.allocate(len).map_err(|error| CallError::from(error).general());
+        let mut block = allocate(SIZE)?;
         put(block.as_mut_slice(), 0, &self.block);
         put(block.as_mut_slice(), 0, &LIVEPATCH.to_le_bytes());
         for offset in self.addresses() {
@@ -100,7 +102,7 @@ impl RawSysctl {
         }
         let mut buffers = Vec::new();
         for (offset, bytes) in &self.memory {
-            let mut buffer = xen.allocate(bytes.len())?;
+            let mut buffer: HypercallBuffer = allocate(bytes.len())?;
             let start = buffer.len().saturating_sub(bytes.len());
             put(buffer.as_mut_slice(), start, bytes);
             put(block.as_mut_slice(), *offset, &buffer.handle(start).address.to_le_bytes());

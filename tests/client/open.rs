@@ -37,7 +37,10 @@ fn what_else_forbids_it_is_told_apart() {
             let error = error(quick().connect(SimulatedXen::builder(release).access(access).support(support).build()));
             (error.kind().clone(), error.raw_errno())
         };
-        assert_eq!(with(Access::NotPrivileged, Support::Full), (ErrorKind::NotPermitted, Some(Errno::EPERM)));
+        assert_eq!(
+            with(Access::NotPrivileged, Support::Full),
+            (ErrorKind::NotPermitted { path: None }, Some(Errno::EPERM))
+        );
         for support in [Support::NoLivepatch, Support::NoSysctl] {
             assert_eq!(with(Access::Privileged, support), (ErrorKind::NotBuiltIn, Some(Errno::ENOSYS)));
         }
@@ -50,7 +53,7 @@ fn a_failure_of_any_hypercall_is_the_error_of_open() {
         for (errno, expected) in [
             (Errno::EFAULT, ErrorKind::Fault),
             (Errno::ENOTTY, ErrorKind::NotPrivcmd),
-            (Errno::EPERM, ErrorKind::NotPermitted),
+            (Errno::EPERM, ErrorKind::NotPermitted { path: None }),
         ] {
             let xen = SimulatedXen::new(Release::V4_17);
             xen.on(call).fail(errno);
@@ -67,11 +70,14 @@ fn permission_can_be_taken_away_later() {
         let one = load(&xen, "one");
         for access in [Access::NotPrivileged, Access::DeniedByFlask] {
             xen.set_access(access);
-            assert_eq!(kind(client.status(&one)), ErrorKind::NotPermitted);
-            assert_eq!(kind(client.list()), ErrorKind::NotPermitted);
-            assert_eq!(kind(client.upload(&name("two"), &builder(&xen, "two").build())), ErrorKind::NotPermitted);
-            assert_eq!(kind(client.apply(&one, Flags::empty())), ErrorKind::NotPermitted);
-            assert_eq!(kind(client.unload(&one, Flags::empty())), ErrorKind::NotPermitted);
+            assert_eq!(kind(client.status(&one)), ErrorKind::NotPermitted { path: None });
+            assert_eq!(kind(client.list()), ErrorKind::NotPermitted { path: None });
+            assert_eq!(
+                kind(client.upload(&name("two"), &builder(&xen, "two").build())),
+                ErrorKind::NotPermitted { path: None }
+            );
+            assert_eq!(kind(client.apply(&one, Flags::empty())), ErrorKind::NotPermitted { path: None });
+            assert_eq!(kind(client.unload(&one, Flags::empty())), ErrorKind::NotPermitted { path: None });
             assert_eq!(client.build_id().is_err(), access == Access::NotPrivileged);
         }
         xen.set_access(Access::Privileged);
