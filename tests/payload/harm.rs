@@ -80,7 +80,7 @@ fn what_crashed_every_xen_that_it_was_tried_on() {
 #[test]
 fn relocations_are_as_far_apart_as_their_header_says() {
     let strided = hooked().set(RELA_FUNCS, section::ENTRY_SIZE, 48);
-    assert!(Payload::parse(&strided.bytes).unwrap().functions().iter().all(|function| function.is_nop()));
+    assert!(Payload::parse(&strided.bytes).unwrap().functions().iter().all(xen_livepatch::payload::Function::is_nop));
     assert_eq!(check(&strided, &Target::new((4, 17))), []);
     let names = (1..4).step_by(2).fold(strided, |editor, index| editor.entry(RELA_FUNCS, index, relocation::OFFSET, 0));
     assert!(!hurts(&names, (17, 7)), "they are not looked at");
