@@ -5,12 +5,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use xen_livepatch::Problem;
 use xen_livepatch::sim::{Call, Defect, Function, Pace, PayloadBuilder, PayloadVersion, Release, SimulatedXen};
 use xen_livepatch::{
     ActionOptions, BuildId, Cleanup, Errno, ErrorKind, Finding, Flags, LivepatchClient, Payload, PayloadName, State,
     UploadOptions,
 };
+use xen_livepatch::{Problem, Severity};
 
 struct Host {
     xen: SimulatedXen,
@@ -181,6 +181,57 @@ fn all_findings_are_told_at_once() {
     has(|finding| matches!(finding.problem, Problem::NotAllocated { section: ".livepatch.funcs" }));
     let text = error.to_string();
     assert!(text.starts_with("upload \"bad\": this Xen can't take the payload: ") && !text.contains('\n'), "{text}");
+}
+
+/// With each option, whether Xen sees a payload that it refuses, one that it does not notice, and one that it does not
+/// survive.
+#[test]
+fn severity_decides_what_reaches_xen() {
+    let patching = |host: &Host, function| host.payload_for("x", &host.client.build_id().unwrap()).function(function);
+    let elsewhere = BuildId::new([0x5a; 20]);
+    let options =
+        [UploadOptions::new(), UploadOptions::new().leave_refusals_to_xen(), UploadOptions::new().unchecked()];
+    for (release, severity, reaches) in [
+        (Release::V4_17, Severity::Refused, [0, 1, 1]),
+        (Release::V4_13, Severity::Unnoticed, [0, 0, 1]),
+        (Release::V4_17, Severity::Harmful, [0, 0, 1]),
+    ] {
+        for (options, reaches) in options.into_iter().zip(reaches) {
+            let host = Host::new(release);
+            let payload = match severity {
+                Severity::Refused => patching(&host, Function::returning("f", "x").old_size(1)),
+                Severity::Unnoticed => host.payload_for("x", &elsewhere),
+                _ => patching(&host, Function::returning("f", "x").unnamed()),
+            };
+            let result = host.client.upload_with(&name("x"), &payload.build(), options);
+            assert_eq!(host.xen.calls().of(Call::Upload), reaches, "{release:?} {options:?}");
+            assert_eq!(result.is_ok(), severity == Severity::Unnoticed && reaches > 0, "{result:?}");
+            if reaches == 0 {
+                let kind = result.unwrap_err().kind().clone();
+                assert!(
+                    matches!(kind, ErrorKind::UnfitPayload { .. } | ErrorKind::BuiltForAnotherXen { .. }),
+                    "{kind:?}"
+                );
+            }
+        }
+    }
+    // What is not even an ELF file, Xen refuses as well.
+    for (options, reaches) in options.into_iter().zip([0, 1, 1]) {
+        let host = Host::new(Release::V4_17);
+        let error = host.client.upload_with(&name("x"), b"#!/bin/sh", options).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::InvalidPayload { .. }), "{error:?}");
+        assert_eq!(host.xen.calls().of(Call::Upload), reaches);
+    }
+}
+
+#[test]
+fn at_most_five_findings_are_named() {
+    let host = Host::new(Release::V4_17);
+    let payload = (0..40).fold(host.payload("x"), |payload, _| payload.function(Function::nop("f", 1)));
+    let error = host.client.upload(&name("x"), &payload.build()).unwrap_err();
+    let ErrorKind::UnfitPayload { findings } = error.kind() else { panic!("{error:?}") };
+    let text = error.to_string();
+    assert!(text.ends_with(&format!("; and {} more", findings.len() - 5)) && text.matches("; ").count() == 5, "{text}");
 }
 
 #[test]
