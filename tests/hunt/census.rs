@@ -15,6 +15,8 @@ pub struct Census {
     pub applied: BTreeMap<i32, usize>,
     /// Applied, and reverted again.
     pub reverted: usize,
+    /// Refused by Xen, though the check finds nothing, by what it answered.
+    pub unforeseen: BTreeMap<i32, usize>,
     /// Sent though the check says that Xen refuses them, and taken.
     pub taken: BTreeMap<String, usize>,
 }
@@ -47,6 +49,7 @@ impl fmt::Display for Census {
         writeln!(f, "{} distinct ones uploaded, {} applied and reverted", self.sent(), self.reverted)?;
         writeln!(f, "answers to an upload: {:?}", self.uploaded)?;
         writeln!(f, "answers to an apply: {:?}", self.applied)?;
+        writeln!(f, "refused by Xen, though the check finds nothing: {:?}", self.unforeseen)?;
         writeln!(f, "taken by Xen, though the check says that it refuses them: {:#?}", self.taken)?;
         writeln!(f, "never uploaded: {:#?}", self.skipped)
     }

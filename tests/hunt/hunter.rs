@@ -6,8 +6,8 @@ use std::path::Path;
 use std::{env, fs};
 
 use xen_livepatch::payload::Architecture;
-use xen_livepatch::sim::{Function, PayloadBuilder};
-use xen_livepatch::{Flags, Payload, Severity, Target};
+use xen_livepatch::sim::Function;
+use xen_livepatch::{Finding, Flags, Payload, Severity, Target};
 
 use super::census::{Census, count};
 use super::host::{self, Host};
@@ -50,7 +50,7 @@ fn shown() -> Vec<String> {
 /// Whether Xen's functions begin with ENDBR64: what they are expected to begin with tells.
 fn begins_with_endbr(host: &Host) -> bool {
     let expecting = Function::returning(host::PATCHED, "").expecting(ENDBR64);
-    let name = host.upload("begins", &PayloadBuilder::named("begins", &host.xen).function(expecting));
+    let name = host.upload("begins", &host::bare(&host.client, "begins").function(expecting));
     let begins = host.client.apply(&name, Flags::empty()).is_ok();
     if begins {
         host.revert(&name);
@@ -60,14 +60,23 @@ fn begins_with_endbr(host: &Host) -> bool {
 }
 
 fn ingredients(host: &Host, target: &Target) -> Ingredients {
-    let files = fs::read_dir(FILES).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let made = Path::new(FILES).join(if host.since(14) { "gcc-v2" } else { "gcc-v1" });
+    let files = fs::read_dir(made).into_iter().flatten().map(|entry| entry.unwrap().path());
     let read =
         |path: std::path::PathBuf| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(path).unwrap());
     let mut made: Vec<_> = files.map(read).collect();
     made.sort();
     // From 4.17.6 and 4.20.1 on.
     let turned = target.release() >= (4, 17);
-    Ingredients { xen: host.xen.clone(), endbr: begins_with_endbr(host), turned, made }
+    Ingredients { xen: host.xen.clone(), release: host.release(), endbr: begins_with_endbr(host), turned, made }
+}
+
+/// What a finding is about, without where it is.
+fn kind(finding: &Finding) -> String {
+    let text = format!("{:?}", finding.problem);
+    let word = |text: &str| text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned();
+    let details = text.split_once("problem: ").map(|(_, details)| word(details));
+    details.map_or_else(|| word(&text), |details| format!("{}/{details}", word(&text)))
 }
 
 impl Hunter {
@@ -86,8 +95,7 @@ impl Hunter {
         let (mut harmful, mut refused) = (BTreeSet::new(), BTreeSet::new());
         for finding in payload.check_against(&self.target) {
             let kinds = if finding.severity() == Severity::Refused { &mut refused } else { &mut harmful };
-            let text = format!("{finding:?}");
-            kinds.insert(text.split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned());
+            kinds.insert(kind(&finding));
         }
         (harmful, refused)
     }
@@ -168,6 +176,9 @@ impl Hunter {
             self.loaded(plan, refused);
         } else {
             self.trace.tell(&code.to_string());
+            if refused.is_empty() {
+                count(&mut self.census.unforeseen, code);
+            }
         }
         if let Some(applied) = plan.beneath {
             // A replace has reverted it.
