@@ -9,7 +9,8 @@
 //! `XEN_LIVEPATCH_HUNT_APPLIED` of them applied and reverted, or `XEN_LIVEPATCH_HUNT_SECONDS` have passed.
 //! `XEN_LIVEPATCH_HUNT_FROM` and `XEN_LIVEPATCH_HUNT_TO` are where it begins and ends at the latest. `XEN_LIVEPATCH_HUNT_ONE` tries one payload, and tells all about it:
 //! its number, a mask of the changes to make, masks of the parts and the actions to leave out. `XEN_LIVEPATCH_HUNT_FILE`
-//! tries one of the runner's files as it is.
+//! tries one of the runner's files as it is. `XEN_LIVEPATCH_HUNT_HARMFUL` tries those that the check calls harmful, and no
+//! others: each ought to be the last of its Xen.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -32,6 +32,8 @@ pub struct Hunter {
     /// What dom0 reads of Xen when nothing is applied.
     shown: Vec<String>,
     trace: Trace,
+    /// Whether those are tried that the check calls harmful, and no others.
+    harmful: bool,
     pub census: Census,
 }
 
@@ -86,7 +88,8 @@ impl Hunter {
         let target = target.architecture(Architecture::X86_64);
         let maker = Maker::new(seed, ingredients(host, &target));
         let trace = Trace::new(env::var_os("XEN_LIVEPATCH_HUNT_TRACE").is_some());
-        Self { xen: Xen::new(client), maker, target, shown: shown(), trace, census: Census::default() }
+        let harmful = env::var_os("XEN_LIVEPATCH_HUNT_HARMFUL").is_some();
+        Self { xen: Xen::new(client), maker, target, shown: shown(), trace, harmful, census: Census::default() }
     }
 
     /// Why the check does not let a payload through, if it doesn't; and what it says that Xen refuses.
@@ -107,12 +110,12 @@ impl Hunter {
             return;
         }
         let (harmful, refused) = self.judge(&mutant.file);
-        if !harmful.is_empty() {
-            let kinds: Vec<_> = harmful.into_iter().collect();
-            count(&mut self.census.skipped, kinds.join(" "));
+        let kinds = harmful.into_iter().collect::<Vec<_>>().join(" ");
+        if self.harmful == kinds.is_empty() {
+            count(&mut self.census.skipped, kinds);
             return;
         }
-        self.trace.tell(&format!("{number} "));
+        self.trace.tell(&format!("{number} {kinds}{}", if self.harmful { ": " } else { "" }));
         self.run(&mutant.file, plan, &refused);
         self.trace.tell("\n");
         if self.census.sent() % REPORT == 0 {
@@ -139,7 +142,7 @@ impl Hunter {
     fn show_file(&mut self, number: u64, file: &[u8], plan: Plan) {
         let (harmful, refused) = self.judge(file);
         self.trace.tell(&format!("\nplan: {plan:?}\nharmful: {harmful:?}\nrefused: {refused:?}\n{number} "));
-        if harmful.is_empty() || env::var_os("XEN_LIVEPATCH_HUNT_HARMFUL").is_some() {
+        if harmful.is_empty() || self.harmful {
             self.run(file, plan, &refused);
         }
         self.trace.tell("\n");
