@@ -9,7 +9,8 @@
 //! `XEN_LIVEPATCH_HUNT_APPLIED` of them applied and reverted, or `XEN_LIVEPATCH_HUNT_SECONDS` have passed.
 //! `XEN_LIVEPATCH_HUNT_FROM` and `XEN_LIVEPATCH_HUNT_TO` are where it begins and ends at the latest. `XEN_LIVEPATCH_HUNT_ONE` tries one payload, and tells all about it:
 //! its number, a mask of the changes to make, masks of the parts and the actions to leave out. `XEN_LIVEPATCH_HUNT_FILE`
-//! tries one of the runner's files as it is.
+//! tries one of the runner's files as it is. `XEN_LIVEPATCH_HUNT_HARMFUL` tries those that the check calls harmful, and no
+//! others: each ought to be the last of its Xen.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -105,12 +106,12 @@ fn what_the_check_passes_hurts_no_xen() {
     println!("XEN_LIVEPATCH_SEED={seed}, payloads up to number {number}\n{}", hunter.census);
 }
 
-/// Makers as for three hosts, and what the payloads are checked for.
-fn makers() -> [(Maker, Target); 3] {
-    [(4, 14), (4, 17), (4, 20)].map(|release| {
+/// Makers as for some hosts, and what the payloads are checked for.
+fn makers() -> [(Maker, Target); 5] {
+    [((4, 13), 5), ((4, 14), 6), ((4, 17), 7), ((4, 20), 4), ((4, 22), 0)].map(|(release, point)| {
         let xen = BuildId::new([0x78; 20]);
-        let target = Target::new(release).build_id(xen.clone());
-        let of = Ingredients { xen, endbr: release == (4, 14), turned: release != (4, 14), made: Vec::new() };
+        let target = Target::new(release).point(point).build_id(xen.clone());
+        let of = Ingredients { xen, release, endbr: release == (4, 14), turned: release > (4, 14), made: Vec::new() };
         (Maker::new(7, of), target)
     })
 }

@@ -15,6 +15,8 @@ pub struct Census {
     pub applied: BTreeMap<i32, usize>,
     /// Applied, and reverted again.
     pub reverted: usize,
+    /// Refused by Xen, though the check finds nothing, by what it answered.
+    pub unforeseen: BTreeMap<i32, usize>,
     /// Sent though the check says that Xen refuses them, and taken.
     pub taken: BTreeMap<String, usize>,
     /// What the check says that Xen answers, and what it answered: where that is not the same, how often, and the first.
@@ -50,6 +52,7 @@ impl fmt::Display for Census {
         writeln!(f, "answers to an upload: {:?}", self.uploaded)?;
         writeln!(f, "answers to an apply: {:?}", self.applied)?;
         writeln!(f, "answered otherwise than the check says: {:#?}", self.misjudged)?;
+        writeln!(f, "refused by Xen, though the check finds nothing: {:?}", self.unforeseen)?;
         writeln!(f, "taken by Xen, though the check says that it refuses them: {:#?}", self.taken)?;
         writeln!(f, "never uploaded: {:#?}", self.skipped)
     }

@@ -79,7 +79,10 @@ pub mod relocation {
 
 pub mod function {
     use super::Field;
-    pub const SIZE: usize = 104;
+    /// Of an entry.
+    pub const fn size(release: (u16, u16)) -> usize {
+        if release.0 == 4 && release.1 < 14 { 64 } else { 104 }
+    }
     pub const OLD_ADDRESS: Field = (16, 8);
     pub const NEW_SIZE: Field = (24, 4);
     pub const OLD_SIZE: Field = (28, 4);

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::{env, fs};
 
 use xen_livepatch::payload::Architecture;
-use xen_livepatch::sim::{Function, PayloadBuilder};
-use xen_livepatch::{Flags, Payload, Severity, Target};
+use xen_livepatch::sim::Function;
+use xen_livepatch::{Finding, Flags, Payload, Severity, Target};
 
 use super::census::{Census, count};
 use super::host::{self, Host};
@@ -32,6 +32,8 @@ pub struct Hunter {
     /// What dom0 reads of Xen when nothing is applied.
     shown: Vec<String>,
     trace: Trace,
+    /// Whether those are tried that the check calls harmful, and no others.
+    harmful: bool,
     pub census: Census,
 }
 
@@ -50,7 +52,7 @@ fn shown() -> Vec<String> {
 /// Whether Xen's functions begin with ENDBR64: what they are expected to begin with tells.
 fn begins_with_endbr(host: &Host) -> bool {
     let expecting = Function::returning(host::PATCHED, "").expecting(ENDBR64);
-    let name = host.upload("begins", &PayloadBuilder::named("begins", &host.xen).function(expecting));
+    let name = host.upload("begins", &host::bare(&host.client, "begins").function(expecting));
     let begins = host.client.apply(&name, Flags::empty()).is_ok();
     if begins {
         host.revert(&name);
@@ -60,14 +62,23 @@ fn begins_with_endbr(host: &Host) -> bool {
 }
 
 fn ingredients(host: &Host, target: &Target) -> Ingredients {
-    let files = fs::read_dir(FILES).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let made = Path::new(FILES).join(if host.since(14) { "gcc-v2" } else { "gcc-v1" });
+    let files = fs::read_dir(made).into_iter().flatten().map(|entry| entry.unwrap().path());
     let read =
         |path: std::path::PathBuf| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(path).unwrap());
     let mut made: Vec<_> = files.map(read).collect();
     made.sort();
     // From 4.17.6 and 4.20.1 on.
     let turned = target.release() >= (4, 17);
-    Ingredients { xen: host.xen.clone(), endbr: begins_with_endbr(host), turned, made }
+    Ingredients { xen: host.xen.clone(), release: host.release(), endbr: begins_with_endbr(host), turned, made }
+}
+
+/// What a finding is about, without where it is.
+fn kind(finding: &Finding) -> String {
+    let text = format!("{:?}", finding.problem);
+    let word = |text: &str| text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned();
+    let details = text.split_once("problem: ").map(|(_, details)| word(details));
+    details.map_or_else(|| word(&text), |details| format!("{}/{details}", word(&text)))
 }
 
 /// What the check says about a payload.
@@ -88,7 +99,8 @@ impl Hunter {
         let target = target.architecture(Architecture::X86_64);
         let maker = Maker::new(seed, ingredients(host, &target));
         let trace = Trace::new(env::var_os("XEN_LIVEPATCH_HUNT_TRACE").is_some());
-        Self { xen: Xen::new(client), maker, target, shown: shown(), trace, census: Census::default() }
+        let harmful = env::var_os("XEN_LIVEPATCH_HUNT_HARMFUL").is_some();
+        Self { xen: Xen::new(client), maker, target, shown: shown(), trace, harmful, census: Census::default() }
     }
 
     fn judge(&self, file: &[u8]) -> Verdict {
@@ -100,10 +112,9 @@ impl Hunter {
         for finding in payload.check_against(&self.target) {
             let refused = finding.severity() == Severity::Refused;
             let kinds = if refused { &mut verdict.refused } else { &mut verdict.harmful };
-            let text = format!("{:?}", finding.problem);
-            kinds.insert(text.split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned());
+            kinds.insert(kind(&finding));
             if finding.keeps_from_loading() && verdict.answer.is_none() {
-                verdict.answer = finding.errno.map(|errno| (-errno.number(), finding.to_string()));
+                verdict.answer = finding.errno.map(|errno| (-errno.number(), kind(&finding)));
             }
         }
         verdict
@@ -115,18 +126,16 @@ impl Hunter {
         if !self.census.is_new(&mutant.file) {
             return;
         }
-        let verdict = self.judge(&mutant.file);
-        if !verdict.harmful.is_empty() {
-            let kinds: Vec<_> = verdict.harmful.into_iter().collect();
-            count(&mut self.census.skipped, kinds.join(" "));
+        let Verdict { harmful, refused, answer } = self.judge(&mutant.file);
+        let kinds = harmful.into_iter().collect::<Vec<_>>().join(" ");
+        if self.harmful == kinds.is_empty() {
+            count(&mut self.census.skipped, kinds);
             return;
         }
-        self.trace.tell(&format!("{number} "));
-        let code = self.run(&mutant.file, plan, &verdict.refused);
-        if let Some((answer, why)) = verdict.answer.filter(|(answer, _)| *answer != code) {
-            let why = why.split_whitespace().filter(|word| !word.contains(|c: char| c.is_ascii_digit()));
-            let key = (answer, code, why.collect::<Vec<_>>().join(" "));
-            self.census.misjudged.entry(key).or_insert((0, number)).0 += 1;
+        self.trace.tell(&format!("{number} {kinds}{}", if self.harmful { ": " } else { "" }));
+        let code = self.run(&mutant.file, plan, &refused);
+        if let Some((answer, why)) = answer.filter(|(answer, _)| *answer != code) {
+            self.census.misjudged.entry((answer, code, why)).or_insert((0, number)).0 += 1;
         }
         self.trace.tell("\n");
         if self.census.sent() % REPORT == 0 {
@@ -155,7 +164,7 @@ impl Hunter {
         self.trace.tell(&format!(
             "\nplan: {plan:?}\nharmful: {harmful:?}\nrefused: {refused:?}\nanswer: {answer:?}\n{number} "
         ));
-        if harmful.is_empty() || env::var_os("XEN_LIVEPATCH_HUNT_HARMFUL").is_some() {
+        if harmful.is_empty() || self.harmful {
             self.run(file, plan, &refused);
         }
         self.trace.tell("\n");
@@ -193,6 +202,9 @@ impl Hunter {
             self.loaded(plan, refused);
         } else {
             self.trace.tell(&code.to_string());
+            if refused.is_empty() {
+                count(&mut self.census.unforeseen, code);
+            }
         }
         if let Some(applied) = plan.beneath {
             // A replace has reverted it.

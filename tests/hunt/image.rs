@@ -61,6 +61,8 @@ pub struct Image {
     header: Vec<u8>,
     /// All but section 0: the number of `sections[0]` is 1.
     pub sections: Vec<Section>,
+    /// Of an entry of `.livepatch.funcs`.
+    pub function_size: usize,
 }
 
 /// A file, and where in it what is.
@@ -80,7 +82,7 @@ impl Written {
 
 impl Image {
     /// Of a file that is as it should be.
-    pub fn read(file: &[u8]) -> Self {
+    pub fn read(file: &[u8], function_size: usize) -> Self {
         let of = |field| usize::try_from(fields::get(file, 0, field)).unwrap();
         let table = of(header::TABLE);
         let mut sections: Vec<Section> = (1..of(header::COUNT))
@@ -103,7 +105,7 @@ impl Image {
             let len = names[start..].iter().position(|byte| *byte == 0).unwrap();
             read.name = String::from_utf8(names[start..start + len].to_vec()).unwrap();
         }
-        Self { header: file[..header::SIZE].to_vec(), sections }
+        Self { header: file[..header::SIZE].to_vec(), sections, function_size }
     }
 
     pub fn write(&mut self) -> Written {

@@ -120,7 +120,7 @@ impl Line<'_> {
         let target = self.symbol(of(relocation::SYMBOL), symbol::SECTION);
         let value_target = self.symbol(value, symbol::SECTION);
         if base == ".livepatch.funcs"
-            && of(relocation::OFFSET) % function::SIZE as u64 == function::OLD_ADDRESS.0 as u64
+            && of(relocation::OFFSET) % self.image.function_size as u64 == function::OLD_ADDRESS.0 as u64
         {
             let far = size_of_distance(value) >= 1 << 30;
             return match field {

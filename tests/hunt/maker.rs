@@ -65,7 +65,7 @@ pub struct Maker {
 impl Maker {
     pub fn new(seed: u64, of: Ingredients) -> Self {
         let function = Function::returning("xen_compile_time", "beneath");
-        let beneath = PayloadBuilder::named("beneath", &of.xen).function(function);
+        let beneath = PayloadBuilder::named("beneath", &of.xen).for_release(of.release).function(function);
         Self { seed, of, beneath }
     }
 

@@ -183,7 +183,7 @@ impl Fields<'_, '_> {
 
     fn function(&mut self) -> Option<String> {
         let table = self.section_of(|section| section.name == ".livepatch.funcs")?;
-        let (entry, at) = self.entry(table, function::SIZE)?;
+        let (entry, at) = self.entry(table, self.line.image.function_size)?;
         let (name, field) = self.random.of(&function::ALL);
         self.put(&format!("function {entry} {name}"), at, field, Place::Function(field))
     }

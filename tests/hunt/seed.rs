@@ -61,6 +61,7 @@ pub struct Seed {
 /// What there is to know of the host.
 pub struct Ingredients {
     pub xen: BuildId,
+    pub release: (u16, u16),
     /// Whether its functions begin with ENDBR64.
     pub endbr: bool,
     /// Whether its alternatives may be for the lack of a feature.
@@ -74,7 +75,7 @@ impl Seed {
     pub fn new(random: &mut Random, of: &Ingredients, depends: &BuildId, without: u32) -> Self {
         if !of.made.is_empty() && random.percent(8) {
             let (name, file) = random.of(&of.made);
-            let image = Image::read(&file);
+            let image = Image::read(&file, function::size(of.release));
             let runs = image.sections.iter().any(|section| section.name.starts_with(".livepatch.hooks."));
             return Self { image, runs, text: name, parts: 0 };
         }
@@ -102,12 +103,13 @@ impl Shape {
 
     fn build(&mut self, of: &Ingredients, depends: &BuildId) -> Seed {
         let id = BuildId::new(self.random.next().to_be_bytes().repeat(2));
-        let mut builder = PayloadBuilder::new(&id, depends, &of.xen);
-        let hooks_alone = self.random.percent(4);
+        let mut builder = PayloadBuilder::new(&id, depends, &of.xen).for_release(of.release);
+        let strided = of.release < (4, 14);
+        let hooks_alone = self.random.percent(4) && !strided;
         let mut runs = false;
 
         let first = self.random.below(HARMLESS.len());
-        let expects = self.has(Part::Expectation, 12);
+        let expects = self.has(Part::Expectation, 12) && !strided;
         let count = if hooks_alone {
             0
         } else {
@@ -122,11 +124,12 @@ impl Shape {
             });
         }
         let around = [Hook::Load, Hook::Unload, Hook::PreApply, Hook::PostApply, Hook::PreRevert, Hook::PostRevert];
+        let around = if strided { &around[..2] } else { &around[..] };
         if self.has(Part::Hooks, 22) || hooks_alone {
-            builder = builder.hook(self.random.of(&around), HookCode::returns(0));
+            builder = builder.hook(self.random.of(around), HookCode::returns(0));
             runs = true;
         }
-        let (more, hook) = (self.has(Part::MoreHooks, 10), self.random.of(&around));
+        let (more, hook) = (self.has(Part::MoreHooks, 10), self.random.of(around));
         if more {
             // Two of a kind are refused but for these.
             builder = builder.hook(Hook::Load, HookCode::returns(1)).hook(Hook::Load, HookCode::returns(2));
@@ -140,7 +143,7 @@ impl Shape {
             builder = builder.hook(Hook::Apply, HookCode::returns(0)).hook(Hook::Revert, HookCode::returns(0));
         }
         builder = self.contents(builder);
-        let mut image = Image::read(&builder.build());
+        let mut image = Image::read(&builder.build(), function::size(of.release));
         if self.has(Part::Address, 20) {
             by_address(&mut image, first, count);
         }
@@ -201,7 +204,7 @@ impl Shape {
 fn by_address(image: &mut Image, first: usize, count: usize) {
     for number in 0..count {
         let symbol = image.undefined(HARMLESS[(first + number) % HARMLESS.len()]);
-        let at = number * function::SIZE + function::OLD_ADDRESS.0;
+        let at = number * image.function_size + function::OLD_ADDRESS.0;
         image.relocate(".livepatch.funcs", at, R_64, symbol, 0);
     }
 }

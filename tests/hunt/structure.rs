@@ -1,6 +1,6 @@
 //! Changes to a payload's sections as a whole.
 
-use super::fields::{self, function, relocation, section};
+use super::fields::{self, relocation, section};
 use super::image::{ALLOC, ENTRY, Image, NOBITS, PROGBITS, Section};
 use super::line::Line;
 use super::random::Random;
@@ -119,14 +119,15 @@ pub fn change(image: &mut Image, runs: bool, random: &mut Random) -> Option<Stri
 fn twice(image: &mut Image, random: &mut Random) -> Option<String> {
     let funcs = image.index(".livepatch.funcs")?;
     let len = image.sections[funcs].data.len();
-    let entry = random.below(len.checked_div(function::SIZE).filter(|count| *count > 0)?) * function::SIZE;
-    let copy = image.sections[funcs].data[entry..entry + function::SIZE].to_vec();
+    let size = image.function_size;
+    let entry = random.below(len.checked_div(size).filter(|count| *count > 0)?) * size;
+    let copy = image.sections[funcs].data[entry..entry + size].to_vec();
     image.sections[funcs].data.extend(copy);
     if let Some(table) = image.index(".rela.livepatch.funcs") {
         let mut more = Vec::new();
         for relocation in image.sections[table].data.chunks_exact(ENTRY) {
             let offset = fields::get(relocation, 0, relocation::OFFSET);
-            if (entry as u64..(entry + function::SIZE) as u64).contains(&offset) {
+            if (entry as u64..(entry + size) as u64).contains(&offset) {
                 more.extend(relocation);
                 let at = more.len() - ENTRY;
                 fields::put(&mut more, at, relocation::OFFSET, offset - entry as u64 + len as u64);
@@ -134,7 +135,7 @@ fn twice(image: &mut Image, random: &mut Random) -> Option<String> {
         }
         image.sections[table].data.extend(more);
     }
-    Some(format!("function {} twice", entry / function::SIZE))
+    Some(format!("function {} twice", entry / size))
 }
 
 /// A relocation dropped, doubled, or all in another order.

@@ -3,9 +3,10 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::host;
 use xen_livepatch::LivepatchClient;
 use xen_livepatch::hypercall::{Hypervisor, Privcmd};
-use xen_livepatch::sim::{RawAnswer, RawSysctl, Release};
+use xen_livepatch::sim::{Function, RawAnswer, RawSysctl, Release};
 
 /// The commands of an action.
 pub const UNLOAD: u32 = 1;
@@ -16,6 +17,7 @@ pub const REPLACE: u32 = 4;
 pub const CHECKED: u32 = 1;
 pub const APPLIED: u32 = 2;
 
+const ENOENT: i32 = -2;
 const EAGAIN: i32 = -11;
 const EBUSY: i32 = -16;
 /// Of an action: two seconds, in nanoseconds.
@@ -29,6 +31,8 @@ pub struct Xen {
     raw: Box<dyn Hypervisor>,
     release: Release,
     pub client: LivepatchClient,
+    /// What no Xen takes.
+    refused: Vec<u8>,
 }
 
 /// What a request came to: an error number as Xen gives it, negative, or 0.
@@ -38,7 +42,9 @@ impl Xen {
     pub fn new(client: LivepatchClient) -> Self {
         let version = client.xen_version().unwrap();
         let release = Release::from_version(version.major, version.minor).unwrap();
-        Self { raw: Box::new(Privcmd::open().unwrap()), release, client }
+        let refused =
+            host::bare(&client, "refused").function(Function::returning(host::PATCHED, "")).needs("not_even_this");
+        Self { raw: Box::new(Privcmd::open().unwrap()), release, client, refused: refused.build() }
     }
 
     fn send(&self, sysctl: &RawSysctl) -> (Code, RawAnswer) {
@@ -62,11 +68,13 @@ impl Xen {
     pub fn act(&self, name: &[u8], command: u32, nodeps: bool) -> Code {
         let start = Instant::now();
         loop {
+            let nodeps = nodeps && self.release >= Release::V4_14;
             let action = RawSysctl::livepatch(self.release, 3).name(name).word(32, command).word(36, PATIENCE);
             let (mut code, _) = self.send(&action.word(40, nodeps.into()));
             if code == 0 && command != UNLOAD {
                 code = self.result(name, start);
                 thread::sleep(SETTLE_TIME);
+                self.let_all_cpus_return();
             }
             // The processors did not come together in time.
             if code != EBUSY || start.elapsed() > FOR_EVER {
@@ -75,12 +83,19 @@ impl Xen {
         }
     }
 
+    /// As `host::let_all_cpus_return`, which asks Xen for its version, and so for what a payload may have patched.
+    fn let_all_cpus_return(&self) {
+        if self.release < Release::V4_14 {
+            assert_eq!(self.upload(b"refused\0", &self.refused), ENOENT);
+        }
+    }
+
     fn result(&self, name: &[u8], start: Instant) -> Code {
         loop {
             match self.status(name) {
                 Some((_, EAGAIN)) if start.elapsed() < FOR_EVER => thread::sleep(Duration::from_micros(100)),
                 Some((_, result)) => return result,
-                None => return -2,
+                None => return ENOENT,
             }
         }
     }
