@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, Command, value_parser};
-use xen_livepatch::sim::{Function, PayloadBuilder, PayloadVersion, Release, SimulatedXen};
+use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen};
 use xen_livepatch::{ActionOptions, BuildId, Flags, LivepatchClient, PayloadName, QuiesceTimeout, Result, State};
 
 /// What the patches of this story change: the end of Xen's version, which everyone can see.
@@ -75,16 +75,14 @@ fn connect(simulated: Option<&SimulatedVersion>) -> Result<LivepatchClient> {
 struct Story {
     client: LivepatchClient,
     xen: BuildId,
-    version: PayloadVersion,
+    release: (u16, u16),
 }
 
 impl Story {
     fn begin(client: LivepatchClient) -> Result<Self> {
         let (version, xen) = (client.xen_version()?, client.build_id()?);
         println!("Xen {version}, build-id {xen}");
-        // Payloads are made for a release: their description of a function grew in 4.14.
-        let version = if version.release() < (4, 14) { PayloadVersion::V1 } else { PayloadVersion::V2 };
-        Ok(Self { client, xen, version })
+        Ok(Self { client, xen, release: version.release() })
     }
 
     /// Tells it, and leaves the host as it was even if it ends early.
@@ -122,7 +120,7 @@ impl Story {
 
         chapter("NODEPS lets it in at any time (from Xen 4.14 on)");
         match self.client.apply(&debug, Flags::NODEPS) {
-            Err(error) if self.version == PayloadVersion::V1 => refused("apply debug, NODEPS", Err(error)),
+            Err(error) if self.release < (4, 14) => refused("apply debug, NODEPS", Err(error)),
             applied => {
                 self.did("apply debug, NODEPS", applied)?;
                 self.show_list()?;
@@ -142,8 +140,8 @@ impl Story {
     /// A payload that makes Xen's version end with its name. A real one comes from a file, see `upload_file`.
     fn payload(&self, name: &str) -> PayloadBuilder {
         PayloadBuilder::named(name, &self.xen)
-            .payload_version(self.version)
-            .function(Function::returning(PATCHED, format!("-{name}")))
+            .for_release(self.release)
+            .function(FunctionPatch::returning(PATCHED, format!("-{name}")))
             .metadata("made-by", Some("quickstart"))
     }
 

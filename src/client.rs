@@ -186,10 +186,10 @@ impl LivepatchClient {
     /// From 4.14 on Xen compares the payload's `.livepatch.xen_depends` with its own build-id.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
     /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
     /// # let fix = PayloadName::new("fix")?;
-    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix"));
     /// client.upload(&fix, &payload.build())?;
     /// assert_eq!(client.status(&fix)?.state, State::Checked);
     /// # Ok::<(), Error>(())
@@ -205,10 +205,10 @@ impl LivepatchClient {
     /// As [`upload`](Self::upload), and [`UnsupportedForce`](ErrorKind::UnsupportedForce) where this Xen does not understand FORCE.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
     /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
     /// # let fix = PayloadName::new("fix")?;
-    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix"));
     /// client.upload_with(&fix, &payload.build(), UploadOptions::new().force())?;
     /// # Ok::<(), Error>(())
     /// ```
@@ -222,10 +222,10 @@ impl LivepatchClient {
     /// As [`upload`](Self::upload), and [`File`](ErrorKind::File) where it can't be read or changes meanwhile.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
     /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
     /// # let fix = PayloadName::new("fix")?;
-    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix"));
     /// # let file = std::env::temp_dir().join(format!("upload-file-{}", std::process::id()));
     /// # std::fs::write(&file, payload.build()).unwrap();
     /// client.upload_file(&fix, &file)?;
@@ -243,7 +243,7 @@ impl LivepatchClient {
     /// As [`upload_file`](Self::upload_file) and [`upload_with`](Self::upload_with).
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
     /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
     /// let error = client.upload_file_with(&"fix".parse()?, "/no/such/file", UploadOptions::new().force()).unwrap_err();
     /// assert!(matches!(error.kind(), ErrorKind::File { .. }));
@@ -262,9 +262,9 @@ impl LivepatchClient {
     /// [`apply`](Self::apply). When an apply did not finish in time, the payload stays loaded, since it may still happen.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
     /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
-    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix"));
     /// # let file = std::env::temp_dir().join(format!("xsa-500-{}.livepatch", std::process::id()));
     /// # std::fs::write(&file, payload.build()).unwrap();
     /// let name = client.load(&file, Flags::empty())?;
@@ -286,9 +286,9 @@ impl LivepatchClient {
     /// As [`load`](Self::load).
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
     /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
-    /// # let bytes = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix")).build();
+    /// # let bytes = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix")).build();
     /// let payload = Payload::parse(&bytes)?;
     /// client.load_as(&"fix".parse()?, &payload, Flags::empty())?;
     /// # Ok::<(), Error>(())
@@ -315,10 +315,10 @@ impl LivepatchClient {
     /// `NODEPS` is from 4.14 on; on an older Xen it is an error, as Xen would not look at it.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
     /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
     /// # let fix = PayloadName::new("fix")?;
-    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix"));
     /// client.upload(&fix, &payload.build())?;
     /// client.apply(&fix, Flags::empty())?;
     /// assert_eq!(client.xen_version()?.extra, "-fix");
@@ -340,10 +340,10 @@ impl LivepatchClient {
     /// No release has a flag for this.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
     /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
     /// # let fix = PayloadName::new("fix")?;
-    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix"));
     /// # client.upload(&fix, &payload.build())?;
     /// client.apply(&fix, Flags::empty())?;
     /// client.revert(&fix, Flags::empty())?;
@@ -369,12 +369,12 @@ impl LivepatchClient {
     /// No release has a flag for this; `NODEPS` means nothing here.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
     /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
     /// # let fix = PayloadName::new("fix")?;
-    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix"));
     /// # let old = PayloadName::new("old")?;
-    /// # client.upload(&old, &PayloadBuilder::named("old", &client.build_id()?).function(Function::returning("xen_extra_version", "-old")).build())?;
+    /// # client.upload(&old, &PayloadBuilder::named("old", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-old")).build())?;
     /// # client.upload(&fix, &payload.build())?;
     /// client.apply(&old, Flags::empty())?;
     /// client.replace(&fix, Flags::empty())?;
@@ -397,10 +397,10 @@ impl LivepatchClient {
     /// No release has a flag for this, nor counts who uses the payload's symbols.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
     /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
     /// # let fix = PayloadName::new("fix")?;
-    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix"));
     /// # client.upload(&fix, &payload.build())?;
     /// client.unload(&fix, Flags::empty())?;
     /// assert_eq!(client.status(&fix).unwrap_err().kind(), &ErrorKind::NoSuchPayload);
@@ -417,10 +417,10 @@ impl LivepatchClient {
     /// Those of the action.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
     /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
     /// # let fix = PayloadName::new("fix")?;
-    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix"));
     /// # client.upload(&fix, &payload.build())?;
     /// use std::time::Duration;
     ///
@@ -443,10 +443,10 @@ impl LivepatchClient {
     /// [`NoSuchPayload`](ErrorKind::NoSuchPayload) (`ENOENT`).
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
     /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
     /// # let fix = PayloadName::new("fix")?;
-    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix"));
     /// # client.upload(&fix, &payload.build())?;
     /// let status = client.status(&fix)?;
     /// assert_eq!((status.state, status.rc), (State::Checked, 0));
@@ -467,10 +467,10 @@ impl LivepatchClient {
     /// There is no metadata before 4.14. The order in which payloads were applied can't be asked for in any release.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
     /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
     /// # let fix = PayloadName::new("fix")?;
-    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(Function::returning("xen_extra_version", "-fix"));
+    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix"));
     /// # client.upload(&fix, &payload.metadata("author", Some("we")).build())?;
     /// for payload in client.list()? {
     ///     assert_eq!(format!("{} {} {}", payload.name, payload.status.state, payload.metadata), "fix CHECKED author=we");
@@ -489,7 +489,7 @@ impl LivepatchClient {
     /// [`NoBuildId`](ErrorKind::NoBuildId) (`ENODATA`), [`NotPermitted`](ErrorKind::NotPermitted) (`EPERM`).
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
     /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
     /// assert_eq!(client.build_id()?.as_bytes().len(), 20);
     /// # Ok::<(), Error>(())
@@ -509,7 +509,7 @@ impl LivepatchClient {
     /// Only if the device fails: every domain may ask this.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{Function, PayloadBuilder, Release, SimulatedXen}, *};
+    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
     /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
     /// let version = client.xen_version()?;
     /// assert!(version.release() >= (4, 14), "{version} has no NODEPS");

@@ -5,14 +5,14 @@
 //! The [`guide`] tells how it all fits together.
 //!
 //! ```
-//! use xen_livepatch::sim::{Function, PayloadBuilder, Release, SimulatedXen};
+//! use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen};
 //! use xen_livepatch::{Flags, LivepatchClient, PayloadName, State};
 //!
 //! // `LivepatchClient::open()?` on a real host.
 //! let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
 //! // Real payloads come from files: `client.upload_file(&name, path)`.
 //! let payload = PayloadBuilder::named("hello", &client.build_id()?)
-//!     .function(Function::returning("xen_extra_version", "-hello"));
+//!     .function(FunctionPatch::returning("xen_extra_version", "-hello"));
 //!
 //! let name = PayloadName::new("hello")?;
 //! client.upload(&name, &payload.build())?;

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use xen_livepatch::sim::{Call, Defect, Function, Pace, PayloadBuilder, PayloadVersion, Release, SimulatedXen};
+use xen_livepatch::payload::PayloadVersion;
+use xen_livepatch::sim::{Call, Defect, FunctionPatch, Pace, PayloadBuilder, Release, SimulatedXen};
 use xen_livepatch::{
     ActionOptions, BuildId, Cleanup, Errno, ErrorKind, Finding, Flags, LivepatchClient, Payload, PayloadName, State,
     UploadOptions,
@@ -27,9 +28,8 @@ impl Host {
     }
 
     fn payload_for(&self, id: &str, xen: &BuildId) -> PayloadBuilder {
-        let version = if self.release < Release::V4_14 { PayloadVersion::V1 } else { PayloadVersion::V2 };
-        let function = Function::returning("xen_extra_version", format!("-{id}"));
-        PayloadBuilder::named(id, xen).payload_version(version).function(function)
+        let function = FunctionPatch::returning("xen_extra_version", format!("-{id}"));
+        PayloadBuilder::named(id, xen).for_release((4, self.release.minor())).function(function)
     }
 
     fn payload(&self, id: &str) -> PayloadBuilder {
@@ -87,7 +87,7 @@ fn a_name_that_is_none_is_refused_before_anything_is_uploaded() {
 fn what_could_not_be_applied_is_unloaded_again() {
     let host = Host::new(Release::V4_20);
     let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
-    host.xen.on(Call::Apply).time_out();
+    host.xen.on_apply().time_out();
     let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::QuiesceTimeout);
     assert!(matches!(error.cleanup(), Some(Cleanup::Unloaded)), "{error:?}");
@@ -99,7 +99,7 @@ fn what_could_not_be_applied_is_unloaded_again() {
 fn what_may_still_happen_is_left() {
     let host = Host::new(Release::V4_20);
     let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
-    host.xen.on(Call::Apply).take(Pace::Held);
+    host.xen.on_apply().take(Pace::Held);
     let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::Unfinished);
     assert!(matches!(error.cleanup(), Some(Cleanup::Left)), "{error:?}");
@@ -112,8 +112,8 @@ fn what_may_still_happen_is_left() {
 fn a_failed_unload_is_told_too() {
     let host = Host::new(Release::V4_20);
     let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
-    host.xen.on(Call::Apply).time_out();
-    host.xen.on(Call::Unload).always().fail(Errno::EPERM);
+    host.xen.on_apply().time_out();
+    host.xen.on_unload().always().fail(Errno::EPERM);
     let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::QuiesceTimeout, "the first failure is the error");
     let Some(Cleanup::Failed(cleanup)) = error.cleanup() else { panic!("{error:?}") };
@@ -199,9 +199,9 @@ fn severity_decides_what_reaches_xen() {
         for (options, reaches) in options.into_iter().zip(reaches) {
             let host = Host::new(release);
             let payload = match severity {
-                Severity::Refused => patching(&host, Function::returning("f", "x").old_size(1)),
+                Severity::Refused => patching(&host, FunctionPatch::returning("f", "x").old_size(1)),
                 Severity::Unnoticed => host.payload_for("x", &elsewhere),
-                _ => patching(&host, Function::returning("f", "x").unnamed()),
+                _ => patching(&host, FunctionPatch::returning("f", "x").unnamed()),
             };
             let result = host.client.upload_with(&name("x"), &payload.build(), options);
             assert_eq!(host.xen.calls().of(Call::Upload), reaches, "{release:?} {options:?}");
@@ -227,7 +227,7 @@ fn severity_decides_what_reaches_xen() {
 #[test]
 fn at_most_five_findings_are_named() {
     let host = Host::new(Release::V4_17);
-    let payload = (0..40).fold(host.payload("x"), |payload, _| payload.function(Function::nop("f", 1)));
+    let payload = (0..40).fold(host.payload("x"), |payload, _| payload.function(FunctionPatch::nop("f", 1)));
     let error = host.client.upload(&name("x"), &payload.build()).unwrap_err();
     let ErrorKind::UnfitPayload { findings } = error.kind() else { panic!("{error:?}") };
     let text = error.to_string();
@@ -240,7 +240,7 @@ fn without_a_build_id_there_is_nothing_to_compare() {
     let client = LivepatchClient::connect(xen.clone()).unwrap();
     let payload = PayloadBuilder::named("x", &BuildId::new([1; 20]))
         .payload_version(PayloadVersion::V1)
-        .function(Function::returning("xen_extra_version", "-x"));
+        .function(FunctionPatch::returning("xen_extra_version", "-x"));
     client.upload(&name("x"), &payload.build()).unwrap();
     let error = client.apply(&name("x"), Flags::empty()).unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::NoBuildId);

@@ -104,6 +104,21 @@ impl fmt::Debug for Effects {
     }
 }
 
+impl fmt::Display for Effects {
+    /// What happens. An order has one effect.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self { fail: Some(errno), .. } => write!(f, "fails with {errno}"),
+            Self { rows: Some(rows), .. } => write!(f, "stops after {rows} rows"),
+            Self { pace: Some(pace), .. } => write!(f, "takes {pace:?}"),
+            Self { time_out: true, .. } => f.write_str("runs out of time"),
+            Self { fault_after: true, .. } => f.write_str("can't write its answer"),
+            Self { before, .. } if !before.is_empty() => f.write_str("a script runs before it"),
+            _ => f.write_str("a script runs after it"),
+        }
+    }
+}
+
 impl Effects {
     fn add(&mut self, other: &Self) {
         self.fail = self.fail.or(other.fail);
@@ -117,16 +132,23 @@ impl Effects {
 }
 
 /// Which hypercalls of a kind: the k-th from now, or all.
-#[derive(Clone, Copy, Debug)]
-enum When {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
     In(u64),
-    Always,
+    Always { met: bool },
+}
+
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) call: Call,
+    pub(super) when: When,
+    pub(super) effects: Effects,
 }
 
 /// What is ordered, and what was counted.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
-    orders: Vec<(Call, When, Effects)>,
+    pub(super) orders: Vec<Order>,
     pub(super) calls: Calls,
 }
 
@@ -135,105 +157,62 @@ impl Faults {
     pub(super) fn meet(&mut self, call: Call) -> Effects {
         *self.calls.0.entry(call).or_default() += 1;
         let mut effects = Effects::default();
-        self.orders.retain_mut(|(kind, when, ordered)| {
-            match when {
-                _ if *kind != call => return true,
-                When::In(2..) => {
-                    if let When::In(left) = when {
-                        *left -= 1;
-                    }
+        self.orders.retain_mut(|order| {
+            if order.call != call {
+                return true;
+            }
+            match &mut order.when {
+                When::In(left @ 2..) => {
+                    *left -= 1;
                     return true;
                 }
-                When::In(_) | When::Always => effects.add(ordered),
+                When::In(_) => {}
+                When::Always { met } => *met = true,
             }
-            matches!(when, When::Always)
+            effects.add(&order.effects);
+            matches!(order.when, When::Always { .. })
         });
         effects
     }
-}
 
-/// Something to go wrong, or to happen meanwhile, at a hypercall to come; made by [`SimulatedXen::on`].
-///
-/// Meant is the next hypercall of the kind, unless [`nth`](Self::nth) or [`always`](Self::always) says otherwise.
-/// Orders add up; of two that exclude each other the older wins.
-///
-/// ```
-/// use xen_livepatch::Errno;
-/// use xen_livepatch::sim::{Call, Release, SimulatedXen};
-///
-/// let xen = SimulatedXen::new(Release::V4_20);
-/// // The third upload finds no memory; the console can't be read at all; the second LIST delivers one row.
-/// xen.on(Call::Upload).nth(3).fail(Errno::ENOMEM);
-/// xen.on(Call::Console).always().fail(Errno::EACCES);
-/// xen.on(Call::List).nth(2).stop_after(1);
-/// // Another process comes in between.
-/// xen.on(Call::Apply).before(|xen| xen.print("somebody else was here"));
-/// ```
-#[derive(Debug)]
-#[must_use = "nothing is ordered before it is said what happens"]
-pub struct On<'a> {
-    xen: &'a SimulatedXen,
-    call: Call,
-    when: When,
-}
-
-impl<'a> On<'a> {
-    pub(super) fn new(xen: &'a SimulatedXen, call: Call) -> Self {
-        Self { xen, call, when: When::In(1) }
-    }
-
-    /// The k-th hypercall of the kind from now on; the next is the first.
-    pub fn nth(self, k: u64) -> Self {
-        Self { when: When::In(k), ..self }
-    }
-
-    /// Every hypercall of the kind, until [`SimulatedXen::forget_orders`].
-    pub fn always(self) -> Self {
-        Self { when: When::Always, ..self }
-    }
-
-    /// It isn't carried out and returns this.
-    pub fn fail(self, errno: Errno) {
-        self.order(Effects { fail: Some(errno), ..Effects::default() });
-    }
-
-    /// It is carried out, then Xen can't write the result back: `EFAULT`.
-    pub fn fault_after(self) {
-        self.order(Effects { fault_after: true, ..Effects::default() });
-    }
-
-    /// LIST stops after so many rows (one at least), as Xen does when something else is due on the CPU.
-    pub fn stop_after(self, rows: u32) {
-        self.order(Effects { rows: Some(rows), ..Effects::default() });
-    }
-
-    /// The action that it starts runs out of time, whatever its timeout: `rc` −`EBUSY`, the state unchanged.
-    pub fn time_out(self) {
-        self.order(Effects { time_out: true, ..Effects::default() });
-    }
-
-    /// The action that it starts takes so long.
-    pub fn take(self, pace: Pace) {
-        self.order(Effects { pace: Some(pace), ..Effects::default() });
-    }
-
-    /// Runs this before it: what another toolstack does in between, say. Other callers aren't held up meanwhile.
-    pub fn before(self, script: impl Fn(&SimulatedXen) + Send + Sync + 'static) {
-        self.order(Effects { before: vec![Arc::new(script)], ..Effects::default() });
-    }
-
-    /// Runs this after it, before its caller sees the result.
-    pub fn after(self, script: impl Fn(&SimulatedXen) + Send + Sync + 'static) {
-        self.order(Effects { after: vec![Arc::new(script)], ..Effects::default() });
-    }
-
-    fn order(self, effects: Effects) {
-        self.xen.faults().orders.push((self.call, self.when, effects));
-    }
-}
-
-impl Faults {
     pub(super) fn forget(&mut self) {
         self.orders.clear();
+    }
+
+    pub(super) fn pending(&self) -> Vec<PendingOrder> {
+        let pending = self.orders.iter().filter(|order| order.when != When::Always { met: true });
+        pending.map(PendingOrder::of).collect()
+    }
+}
+
+/// Something ordered that hasn't happened yet, since there was no such hypercall; given by
+/// [`SimulatedXen::pending_orders`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PendingOrder {
+    /// The kind of hypercall that it waits for.
+    pub call: Call,
+    /// Which of that kind from now on, the next being the first; `None` if all.
+    pub nth: Option<u64>,
+    what: String,
+}
+
+impl PendingOrder {
+    fn of(order: &Order) -> Self {
+        let nth = match order.when {
+            When::In(nth) => Some(nth),
+            When::Always { .. } => None,
+        };
+        Self { call: order.call, nth, what: order.effects.to_string() }
+    }
+}
+
+impl fmt::Display for PendingOrder {
+    /// Such as `Upload number 2 from now on: fails with ENOMEM (12, ...)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.nth {
+            Some(nth) => write!(f, "{:?} number {nth} from now on: {}", self.call, self.what),
+            None => write!(f, "every {:?}: {}", self.call, self.what),
+        }
     }
 }

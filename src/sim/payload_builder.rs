@@ -4,6 +4,7 @@ use object::elf;
 
 use super::SimulatedXen;
 use crate::BuildId;
+use crate::payload::{HookKind, PayloadVersion};
 
 mod defect;
 mod function;
@@ -13,8 +14,8 @@ mod object_file;
 mod tests;
 
 pub use defect::Defect;
-pub use function::{Function, PayloadVersion};
-pub use hook::{Hook, HookCode};
+pub use function::FunctionPatch;
+pub use hook::HookCode;
 
 use function::{Code, wide};
 use object_file::{ObjectFile, Section, Symbol, Target};
@@ -26,15 +27,15 @@ use object_file::{ObjectFile, Section, Symbol, Target};
 ///
 /// ```
 /// use xen_livepatch::BuildId;
-/// use xen_livepatch::sim::{Function, PayloadBuilder};
+/// use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
 ///
 /// let xen = BuildId::new([0xab; 20]);
 /// let hello = PayloadBuilder::named("hello", &xen)
-///     .function(Function::returning("xen_extra_version", "-hello"))
+///     .function(FunctionPatch::returning("xen_extra_version", "-hello"))
 ///     .metadata("author", Some("we"));
 /// let on_top = PayloadBuilder::named("on-top", &xen)
 ///     .depends_on(hello.build_id())
-///     .function(Function::returning("xen_extra_version", "-on-top"));
+///     .function(FunctionPatch::returning("xen_extra_version", "-on-top"));
 /// assert!(hello.build().starts_with(b"\x7fELF"));
 /// assert_ne!(hello.build(), on_top.build());
 /// ```
@@ -45,9 +46,9 @@ pub struct PayloadBuilder {
     depends: BuildId,
     xen_depends: BuildId,
     version: PayloadVersion,
-    functions: Vec<Function>,
+    functions: Vec<FunctionPatch>,
     read_only_funcs: bool,
-    hooks: Vec<(Hook, HookCode)>,
+    hooks: Vec<(HookKind, HookCode)>,
     modinfo: Option<Vec<u8>>,
     data: Option<Vec<u8>>,
     bss: u64,
@@ -65,7 +66,7 @@ impl PayloadBuilder {
             build_id: build_id.clone(),
             depends: depends.clone(),
             xen_depends: xen_depends.clone(),
-            version: PayloadVersion::default(),
+            version: PayloadVersion::V2,
             functions: Vec::new(),
             read_only_funcs: false,
             hooks: Vec::new(),
@@ -118,7 +119,7 @@ impl PayloadBuilder {
     }
 
     /// Adds a function to patch.
-    pub fn function(mut self, function: Function) -> Self {
+    pub fn function(mut self, function: FunctionPatch) -> Self {
         self.functions.push(function);
         self
     }
@@ -134,8 +135,8 @@ impl PayloadBuilder {
     }
 
     /// Adds a hook. A second one of the same kind makes two pointers in one section, which Xen refuses but for
-    /// [`Hook::Load`] and [`Hook::Unload`].
-    pub fn hook(mut self, kind: Hook, code: HookCode) -> Self {
+    /// [`HookKind::Load`] and [`HookKind::Unload`].
+    pub fn hook(mut self, kind: HookKind, code: HookCode) -> Self {
         self.hooks.push((kind, code));
         self
     }
@@ -249,7 +250,7 @@ impl PayloadBuilder {
     /// for those would be new ones, and collide when two payloads have the same hook.
     fn add_hooks(&self, code: &mut Code) -> Vec<Section> {
         let mut sections = Vec::new();
-        for kind in Hook::ALL {
+        for kind in HookKind::ALL {
             let mut section = Section::read_only(kind.section(), 8, Vec::new());
             for (_, hook) in self.hooks.iter().filter(|(of, _)| *of == kind) {
                 let target = Target::Section(".text").plus(code.place(hook.bytes()).offset);

@@ -1,6 +1,7 @@
 //! Requests written by hand, byte by byte at literal offsets, and what each release makes of them.
 
 use super::*;
+use crate::payload::{HookKind, PayloadVersion};
 
 mod actions;
 mod faults;
@@ -99,13 +100,12 @@ fn done(xen: &SimulatedXen, name: &str, command: u32) -> (u32, i32) {
 
 /// A payload of the version that the release takes, patching what `XENVER_extraversion` tells.
 fn builder(xen: &SimulatedXen, name: &str) -> PayloadBuilder {
-    bare(xen, name).function(Function::returning("xen_extra_version", format!("-{name}")))
+    bare(xen, name).function(FunctionPatch::returning("xen_extra_version", format!("-{name}")))
 }
 
 /// A payload that does nothing yet.
 fn bare(xen: &SimulatedXen, name: &str) -> PayloadBuilder {
-    let version = if xen.release() >= Release::V4_14 { PayloadVersion::V2 } else { PayloadVersion::V1 };
-    PayloadBuilder::named(name, &xen.build_id().unwrap()).payload_version(version)
+    PayloadBuilder::for_xen(xen, name)
 }
 
 /// Uploads payloads that each go on top of the one before.

@@ -19,7 +19,7 @@ fn an_error_carries_the_lines_about_its_payload_alone() {
     for release in Release::ALL {
         let (xen, client) = host(release);
         xen.print("livepatch: wrong: said before");
-        xen.on(Call::Apply).before(|xen| {
+        xen.on_apply().before(|xen| {
             xen.print("livepatch: wrongly: of another");
             xen.print("livepatch: wrong: said meanwhile");
             xen.print("something else");
@@ -37,7 +37,7 @@ fn an_error_carries_the_lines_about_its_payload_alone() {
 fn a_log_that_can_not_be_read_costs_its_lines() {
     for errno in [Errno::EACCES, Errno::EPERM, Errno::EFAULT, Errno::ENOSYS, Errno::new(4000)] {
         let (xen, client) = host(Release::V4_17);
-        xen.on(Call::Console).always().fail(errno);
+        xen.on_console().always().fail(errno);
         let error = refused(&xen, &client);
         assert_eq!((error.xen_log(), error.raw_errno()), (&[][..], Some(Errno::EINVAL)));
         let one = load(&xen, "one");
@@ -50,7 +50,7 @@ fn a_log_that_can_not_be_read_costs_its_lines() {
 #[test]
 fn a_log_that_fails_after_the_operation_costs_its_lines() {
     let (xen, client) = host(Release::V4_17);
-    xen.on(Call::Console).nth(2).fail(Errno::EFAULT);
+    xen.on_console().nth(2).fail(Errno::EFAULT);
     let error = refused(&xen, &client);
     assert_eq!((error.xen_log(), error.raw_errno()), (&[][..], Some(Errno::EINVAL)));
 }
@@ -60,7 +60,7 @@ fn a_log_that_wrapped_meanwhile_has_what_is_left() {
     for size in [1, 60, 200, 4096] {
         let xen = SimulatedXen::builder(Release::V4_17).console_size(size).build();
         let client = connect(&xen);
-        xen.on(Call::Apply).always().before(|xen| (0..100).for_each(|line| xen.print(&format!("line {line}"))));
+        xen.on_apply().always().before(|xen| (0..100).for_each(|line| xen.print(&format!("line {line}"))));
         for _ in 0..3 {
             let error = refused(&xen, &client);
             let left = size > 100;

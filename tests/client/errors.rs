@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use xen_livepatch::sim::{Call, Defect, Function, Hook, HookCode, PayloadBuilder, Release, SimulatedXen};
+use xen_livepatch::payload::HookKind;
+use xen_livepatch::sim::{Call, Defect, FunctionPatch, HookCode, PayloadBuilder, Release, SimulatedXen};
 use xen_livepatch::{
     Action, ActionOptions, BuildId, Duplicate, Errno, ErrorKind as K, Flags, Operation, PayloadName, QuiesceTimeout,
     State,
@@ -99,7 +100,7 @@ fn a_payload_for_another_xen() {
     let other = BuildId::new([0x5a; 20]);
     for release in releases(Release::V4_14..) {
         let (xen, client) = host(release);
-        let payload = PayloadBuilder::named("one", &other).function(Function::returning(PATCHED, "-one")).build();
+        let payload = PayloadBuilder::named("one", &other).function(FunctionPatch::returning(PATCHED, "-one")).build();
         let refused = kind(unchecked(&client, &name("one"), &payload));
         let both = release >= Release::V4_18;
         let expected = both.then(|| other.clone());
@@ -148,8 +149,8 @@ fn the_wrong_place_on_the_stack() {
 fn code_that_is_not_what_was_expected() {
     for release in releases(WITH_HOOKS) {
         let (xen, client) = host(release);
-        let at = Function::returning(PATCHED, "-x");
-        let of = |id: &str, function: Function| {
+        let at = FunctionPatch::returning(PATCHED, "-x");
+        let of = |id: &str, function: FunctionPatch| {
             let xen = PayloadBuilder::named(id, &xen.build_id().unwrap());
             xen.function(function).build()
         };
@@ -173,10 +174,10 @@ fn hooks_that_refuse() {
         for code in [Errno::EPERM, Errno::EINVAL, Errno::EBUSY, Errno::EAGAIN, Errno::ENOMEM, Errno::new(1000)] {
             let (xen, client) = host(release);
             let refuses = HookCode::returns(-code.number());
-            let one = builder(&xen, "one").hook(Hook::PreApply, refuses.clone()).build();
+            let one = builder(&xen, "one").hook(HookKind::PreApply, refuses.clone()).build();
             client.upload(&name("one"), &one).unwrap();
             assert_eq!(kind(client.apply(&name("one"), Flags::empty())), K::HookRefused { code }, "{release}");
-            let two = builder(&xen, "two").hook(Hook::PreRevert, refuses).build();
+            let two = builder(&xen, "two").hook(HookKind::PreRevert, refuses).build();
             client.upload(&name("two"), &two).unwrap();
             client.apply(&name("two"), Flags::empty()).unwrap();
             assert_eq!(kind(client.revert(&name("two"), Flags::empty())), K::HookRefused { code }, "{release}");
@@ -190,7 +191,7 @@ fn a_hook_that_refuses_as_busy_again_is_no_busy_host() {
     for release in releases(WITH_HOOKS) {
         let xen = SimulatedXen::new(release);
         let client = quick().without_xen_log().connect(xen.clone()).unwrap();
-        let busy = builder(&xen, "one").hook(Hook::PreApply, HookCode::returns(-16)).build();
+        let busy = builder(&xen, "one").hook(HookKind::PreApply, HookCode::returns(-16)).build();
         client.upload(&name("one"), &busy).unwrap();
         for calls in [1, 5, 9] {
             let refused = K::HookRefused { code: Errno::EBUSY };
@@ -205,11 +206,11 @@ fn hooks_in_place_of_an_action_that_fail() {
     for release in releases(WITH_HOOKS) {
         let (xen, client) = host(release);
         let code = Errno::EIO;
-        let one = builder(&xen, "one").hook(Hook::Apply, HookCode::returns(-code.number())).build();
+        let one = builder(&xen, "one").hook(HookKind::Apply, HookCode::returns(-code.number())).build();
         client.upload(&name("one"), &one).unwrap();
         let failed = |state| K::ActionFailed { code, state };
         assert_eq!(kind(client.apply(&name("one"), Flags::empty())), failed(State::Checked), "{release}");
-        let two = builder(&xen, "two").hook(Hook::Revert, HookCode::returns(-code.number())).build();
+        let two = builder(&xen, "two").hook(HookKind::Revert, HookCode::returns(-code.number())).build();
         client.upload(&name("two"), &two).unwrap();
         client.apply(&name("two"), Flags::empty()).unwrap();
         assert_eq!(kind(client.revert(&name("two"), Flags::empty())), failed(State::Applied));
@@ -240,7 +241,7 @@ fn memory_that_is_not_there() {
     for release in Release::ALL {
         let (xen, client) = host(release);
         let payload = builder(&xen, "one").build();
-        xen.on(Call::Upload).fail(Errno::ENOMEM);
+        xen.on_upload().fail(Errno::ENOMEM);
         assert_eq!(kind(client.upload(&name("one"), &payload)), K::XenOutOfMemory, "{release}");
         xen.limit_buffers(Some(100 * 1024));
         let large = builder(&xen, "one").padded_to(200 * 1024).build();
@@ -275,7 +276,7 @@ fn what_no_xen_answers_is_passed_on_with_its_number() {
 #[test]
 fn a_host_that_goes_down_is_an_error_too() {
     let (xen, client) = host(Release::V4_17);
-    let kills = builder(&xen, "one").hook(Hook::Apply, HookCode::returns(0)).build();
+    let kills = builder(&xen, "one").hook(HookKind::Apply, HookCode::returns(0)).build();
     client.upload(&name("one"), &kills).unwrap();
     let error = error(client.apply(&name("one"), Flags::empty()));
     assert_eq!(error.raw_errno(), Some(Errno::EIO));

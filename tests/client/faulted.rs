@@ -56,7 +56,7 @@ fn after_an_action_was_carried_out() {
             for pace in PACES {
                 let (xen, client) = ready(release, action);
                 xen.set_pace(pace);
-                xen.on(call).fault_after();
+                xen.on_action(action).fault_after();
                 act(&client, action).unwrap_or_else(|error| panic!("{release} {action} {pace:?}: {error}"));
                 assert!(is_done(&xen, action), "{release} {action} {pace:?}");
                 assert_eq!(xen.calls().of(call), 1, "not done twice");
@@ -87,8 +87,8 @@ fn before_an_action_nothing_is_done() {
 fn after_an_action_that_timed_out() {
     for release in Release::ALL {
         let (xen, client) = ready(release, Action::Apply);
-        xen.on(Call::Apply).fault_after();
-        xen.on(Call::Apply).time_out();
+        xen.on_apply().fault_after();
+        xen.on_apply().time_out();
         assert_eq!(kind(act(&client, Action::Apply)), ErrorKind::QuiesceTimeout, "{release}");
     }
 }
@@ -99,11 +99,11 @@ fn after_a_busy_host_refused() {
         let (xen, client) = ready(release, Action::Apply);
         for failed_before in [false, true] {
             if failed_before {
-                xen.on(Call::Apply).time_out();
+                xen.on_apply().time_out();
                 assert_eq!(kind(act(&client, Action::Apply)), ErrorKind::QuiesceTimeout);
             }
             xen.set_cpu_hotplug(true);
-            xen.on(Call::Apply).fault_after();
+            xen.on_apply().fault_after();
             assert_eq!(kind(act(&client, Action::Apply)), ErrorKind::Fault, "{release}: its mark means nothing");
             xen.set_cpu_hotplug(false);
         }
@@ -116,11 +116,11 @@ fn looking_again_is_tried_again() {
     for release in Release::ALL {
         for (action, call) in ACTIONS {
             let (xen, client) = ready(release, action);
-            xen.on(call).fault_after();
+            xen.on_action(action).fault_after();
             xen.on(call).after(|xen| {
-                xen.on(Call::Get).fail(Errno::EFAULT);
-                xen.on(Call::Get).nth(2).fail(Errno::EFAULT);
-                xen.on(Call::OtherAction).fail(Errno::EFAULT);
+                xen.on_get().fail(Errno::EFAULT);
+                xen.on_get().nth(2).fail(Errno::EFAULT);
+                xen.on_other_action().fail(Errno::EFAULT);
             });
             act(&client, action).unwrap_or_else(|error| panic!("{release} {action}: {error}"));
             assert!(is_done(&xen, action), "{release} {action}");
@@ -139,9 +139,9 @@ fn what_can_not_be_looked_at_is_not_called_undone() {
                     }
                     let (xen, client) = ready(release, action);
                     if fault {
-                        xen.on(call).fault_after();
+                        xen.on_action(action).fault_after();
                     }
-                    xen.on(call).after(move |xen| xen.on(Call::Get).always().fail(errno));
+                    xen.on(call).after(move |xen| xen.on_get().always().fail(errno));
                     let error = error(act(&client, action));
                     xen.forget_orders();
                     xen.finish_action();
@@ -160,9 +160,9 @@ fn a_question_that_faults_while_an_action_runs_is_asked_again() {
         let (xen, client) = ready(release, Action::Apply);
         xen.set_pace(Pace::Polls(40));
         for nth in [2, 3, 9] {
-            xen.on(Call::Get).nth(nth).fail(Errno::EFAULT);
+            xen.on_get().nth(nth).fail(Errno::EFAULT);
         }
-        xen.on(Call::OtherAction).fail(Errno::EFAULT);
+        xen.on_other_action().fail(Errno::EFAULT);
         act(&client, Action::Apply).unwrap();
         assert!(is_done(&xen, Action::Apply), "{release}");
     }
@@ -173,8 +173,8 @@ fn after_an_upload_was_carried_out() {
     for release in Release::ALL {
         let (xen, client) = host(release);
         let payload = builder(&xen, "one").build();
-        xen.on(Call::Upload).fault_after();
-        xen.on(Call::List).fail(Errno::EFAULT);
+        xen.on_upload().fault_after();
+        xen.on_list().fail(Errno::EFAULT);
         client.upload(&name("one"), &payload).unwrap();
         assert_eq!((xen.loaded(), xen.calls().of(Call::Upload)), (vec![name("one")], 1), "{release}");
     }
@@ -185,7 +185,7 @@ fn before_an_upload_nothing_is_done() {
     for release in Release::ALL {
         let (xen, client) = host(release);
         let payload = builder(&xen, "one").build();
-        xen.on(Call::Upload).fail(Errno::EFAULT);
+        xen.on_upload().fail(Errno::EFAULT);
         assert_eq!(kind(client.upload(&name("one"), &payload)), ErrorKind::Fault);
         assert_eq!(xen.loaded(), [], "{release}");
         client.upload(&name("one"), &payload).unwrap();
@@ -197,7 +197,7 @@ fn an_older_payload_is_not_taken_for_the_uploaded_one() {
     let by_name = ErrorKind::AlreadyLoaded { by: Duplicate::Name };
     for release in Release::ALL {
         let faults: [fn(&SimulatedXen); 2] =
-            [|xen| xen.on(Call::Upload).fail(Errno::EFAULT), |xen| xen.on(Call::Upload).fault_after()];
+            [|xen| xen.on_upload().fail(Errno::EFAULT), |xen| xen.on_upload().fault_after()];
         for fault in faults {
             let (xen, client) = host(release);
             let [one, two] = ["one", "two"].map(name);
@@ -225,8 +225,8 @@ fn an_older_payload_is_not_taken_for_the_uploaded_one() {
 fn an_upload_that_can_not_be_looked_for_is_not_called_undone() {
     for errno in [Errno::EFAULT, Errno::EPERM] {
         let (xen, client) = host(Release::V4_17);
-        xen.on(Call::Upload).fault_after();
-        xen.on(Call::List).always().fail(errno);
+        xen.on_upload().fault_after();
+        xen.on_list().always().fail(errno);
         let error = error(client.upload(&name("one"), &builder(&xen, "one").build()));
         assert_eq!(error.raw_errno(), Some(errno));
         assert_eq!(error.kind(), &ErrorKind::OutcomeUnknown);
@@ -239,10 +239,10 @@ fn status_is_asked_again_a_few_times() {
     let (xen, client) = host(Release::V4_20);
     let one = load(&xen, "one");
     for nth in 1..=3 {
-        xen.on(Call::Get).nth(nth).fail(Errno::EFAULT);
+        xen.on_get().nth(nth).fail(Errno::EFAULT);
     }
     assert_eq!(client.status(&one).unwrap().state, State::Checked);
-    xen.on(Call::Get).always().fail(Errno::EFAULT);
+    xen.on_get().always().fail(Errno::EFAULT);
     let before = xen.calls().total();
     assert_eq!(kind(client.status(&one)), ErrorKind::Fault);
     assert_eq!(xen.calls().total() - before, 4);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use xen_livepatch::sim::{Function, PayloadBuilder, PayloadVersion, Release, SimulatedXen};
+use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen};
 use xen_livepatch::{
     Action, ActionOptions, ClientBuilder, Error, ErrorKind, Flags, LivepatchClient, PayloadName, Result, State,
     UploadOptions,
@@ -24,10 +24,7 @@ pub fn names<const N: usize>(texts: [&str; N]) -> Vec<PayloadName> {
 
 /// A payload for this host, which goes on Xen itself and makes its version end in `-NAME`.
 pub fn builder(xen: &SimulatedXen, id: &str) -> PayloadBuilder {
-    let version = if xen.release() < Release::V4_14 { PayloadVersion::V1 } else { PayloadVersion::V2 };
-    PayloadBuilder::named(id, &xen.build_id().unwrap())
-        .payload_version(version)
-        .function(Function::returning(PATCHED, format!("-{id}")))
+    PayloadBuilder::for_xen(xen, id).function(FunctionPatch::returning(PATCHED, format!("-{id}")))
 }
 
 /// A client that doesn't let Xen settle, and gives up after a while even where a test went wrong.

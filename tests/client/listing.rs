@@ -79,7 +79,7 @@ fn lists_that_xen_cuts_short() {
     for release in Release::ALL {
         let (xen, client) = many(release, 7, 10);
         for (rows, calls) in [(1, 7), (2, 4), (3, 3), (6, 2), (7, 1)] {
-            xen.on(Call::List).always().stop_after(rows);
+            xen.on_list().always().stop_after(rows);
             assert_eq!(lists(&xen, &client), calls, "{release}");
             xen.forget_orders();
         }
@@ -103,8 +103,8 @@ fn a_list_that_changes_between_two_parts_is_read_again() {
         for (index, change) in changes.into_iter().enumerate() {
             for nth in 2..=4 {
                 let (xen, client) = many(release, 4, 20);
-                xen.on(Call::List).always().stop_after(1);
-                xen.on(Call::List).nth(nth).before(change);
+                xen.on_list().always().stop_after(1);
+                xen.on_list().nth(nth).before(change);
                 let calls = lists(&xen, &client);
                 assert!(calls <= nth + 5, "{release} {index} {nth}: {calls}");
             }
@@ -116,7 +116,7 @@ fn a_list_that_changes_between_two_parts_is_read_again() {
 fn a_list_that_shrank_below_where_to_go_on_is_read_again() {
     for release in Release::ALL {
         let (xen, client) = many(release, 65, 0);
-        xen.on(Call::List).nth(2).before(|xen| {
+        xen.on_list().nth(2).before(|xen| {
             for id in ["p0", "p1"] {
                 xen.other_action(id, Action::Unload, Flags::empty()).unwrap();
             }
@@ -130,8 +130,8 @@ fn a_list_that_keeps_changing_is_given_up() {
     for release in [Release::V4_7, Release::V4_14, Release::V4_22] {
         let (xen, client) = many(release, 3, 20);
         let turn = AtomicU32::new(0);
-        xen.on(Call::List).always().stop_after(1);
-        xen.on(Call::List).always().before(move |xen| {
+        xen.on_list().always().stop_after(1);
+        xen.on_list().always().before(move |xen| {
             if turn.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
                 load(xen, "passing");
             } else {
@@ -151,8 +151,8 @@ fn a_list_that_keeps_changing_is_given_up() {
 fn what_is_applied_meanwhile_does_not_disturb() {
     for release in Release::ALL {
         let (xen, client) = many(release, 4, 20);
-        xen.on(Call::List).always().stop_after(1);
-        xen.on(Call::List).before(|xen| xen.other_action("p0", Action::Apply, Flags::empty()).unwrap());
+        xen.on_list().always().stop_after(1);
+        xen.on_list().before(|xen| xen.other_action("p0", Action::Apply, Flags::empty()).unwrap());
         assert_eq!(lists(&xen, &client), 4, "{release}: no reason to begin again");
     }
 }
@@ -162,15 +162,15 @@ fn faults_are_asked_again_a_few_times() {
     for release in [Release::V4_7, Release::V4_14, Release::V4_22] {
         for errno in [Errno::EFAULT, Errno::ENOBUFS] {
             let (xen, client) = many(release, 4, 20);
-            xen.on(Call::List).fail(errno);
+            xen.on_list().fail(errno);
             lists(&xen, &client);
-            xen.on(Call::List).fault_after();
-            xen.on(Call::List).nth(3).fault_after();
+            xen.on_list().fault_after();
+            xen.on_list().nth(3).fault_after();
             lists(&xen, &client);
-            xen.on(Call::List).nth(2).fail(Errno::EFAULT);
-            xen.on(Call::List).fail(errno);
+            xen.on_list().nth(2).fail(Errno::EFAULT);
+            xen.on_list().fail(errno);
             lists(&xen, &client);
-            xen.on(Call::List).always().fail(errno);
+            xen.on_list().always().fail(errno);
             let before = xen.calls().total();
             client.list().unwrap_err();
             assert!(xen.calls().total() - before < 70, "{release}");
@@ -184,7 +184,7 @@ fn metadata_that_grows_between_the_question_and_the_list() {
         let (xen, client) = many(release, 2, 20_000);
         let turn = AtomicU32::new(0);
         // Each time that it is asked for it is larger than was told.
-        xen.on(Call::List).always().before(move |xen| {
+        xen.on_list().always().before(move |xen| {
             let turn = turn.fetch_add(1, Ordering::Relaxed);
             if turn < 6 {
                 load_with(xen, &format!("more{turn}"), 50_000);

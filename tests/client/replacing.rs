@@ -1,6 +1,7 @@
 //! Replace, and what is left when it fails half way.
 
-use xen_livepatch::sim::{Call, Function, Hook, HookCode, PayloadBuilder, Release, SimulatedXen};
+use xen_livepatch::payload::HookKind;
+use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder, Release, SimulatedXen};
 use xen_livepatch::{Errno, ErrorKind, Flags, LivepatchClient, PayloadName};
 
 use crate::host::{PATCHED, builder, error, host, kind, name, names, stack};
@@ -9,7 +10,7 @@ use crate::host::{PATCHED, builder, error, host, kind, name, names, stack};
 fn with_one_that_stays(release: Release) -> (SimulatedXen, LivepatchClient, PayloadName) {
     let (xen, client) = host(release);
     let bottom = builder(&xen, "bottom");
-    let stuck = builder(&xen, "stuck").depends_on(bottom.build_id()).hook(Hook::Revert, HookCode::returns(-5));
+    let stuck = builder(&xen, "stuck").depends_on(bottom.build_id()).hook(HookKind::Revert, HookCode::returns(-5));
     let top = builder(&xen, "top").depends_on(stuck.build_id());
     for (id, payload) in [("bottom", bottom), ("stuck", stuck), ("top", top)] {
         client.upload(&name(id), &payload.build()).unwrap();
@@ -36,7 +37,7 @@ fn what_can_not_be_reverted_stays_and_is_named() {
         for fault in [false, true] {
             let (xen, client, new) = with_one_that_stays(release);
             if fault {
-                xen.on(Call::Replace).fault_after();
+                xen.on_replace().fault_after();
             }
             let applied = names(["bottom", "stuck"]);
             let error = error(client.replace(&new, Flags::empty()));
@@ -52,7 +53,7 @@ fn an_expectation_that_is_not_met_leaves_the_host_unpatched() {
     for release in Release::ALL.into_iter().filter(|release| *release >= Release::V4_14) {
         let (xen, client) = host(release);
         stack(&xen, ["one", "two"], 2);
-        let function = Function::returning(PATCHED, "-new").expecting(&[0xff; 8]);
+        let function = FunctionPatch::returning(PATCHED, "-new").expecting(&[0xff; 8]);
         let new = PayloadBuilder::named("new", &xen.build_id().unwrap()).function(function);
         client.upload(&name("new"), &new.build()).unwrap();
         let error = error(client.replace(&name("new"), Flags::empty()));
@@ -66,7 +67,7 @@ fn an_expectation_that_is_not_met_leaves_the_host_unpatched() {
 fn what_is_left_may_not_be_known() {
     for release in [Release::V4_14, Release::V4_22] {
         let (xen, client, new) = with_one_that_stays(release);
-        xen.on(Call::List).always().fail(Errno::EPERM);
+        xen.on_list().always().fail(Errno::EPERM);
         let failed = ErrorKind::ReplaceFailed { code: Errno::EINVAL, applied: None };
         assert_eq!(kind(client.replace(&new, Flags::empty())), failed, "the failure, not that of the list");
     }
@@ -75,7 +76,7 @@ fn what_is_left_may_not_be_known() {
 #[test]
 fn hooks_around_actions_forbid_it() {
     for release in Release::ALL.into_iter().filter(|release| *release >= Release::V4_14) {
-        for (old, new) in [(Some(Hook::PostRevert), None), (None, Some(Hook::PreApply))] {
+        for (old, new) in [(Some(HookKind::PostRevert), None), (None, Some(HookKind::PreApply))] {
             let (xen, client) = host(release);
             for (id, hook) in [("old", old), ("new", new)] {
                 let payload = builder(&xen, id);

@@ -131,7 +131,7 @@ fn an_action_of_another_toolstack_on_the_same_payload_is_waited_for() {
         let error = at_the_deadline(SHORT, |deadline| error(act_within(&client, Action::Apply, &one, deadline)));
         assert_eq!((error.kind(), error.raw_errno()), (&ErrorKind::OperationInProgress, Some(Errno::EBUSY)));
         assert_eq!(xen.calls().of(Call::Apply), 0, "nothing is asked of a payload that is being worked on");
-        xen.on(Call::OtherAction).nth(3).before(SimulatedXen::finish_action);
+        xen.on_other_action().nth(3).before(SimulatedXen::finish_action);
         assert_eq!(kind(client.apply(&one, Flags::empty())), wrong(State::Applied, State::Checked), "{release}");
         assert_eq!(xen.calls().of(Call::Apply), 0);
     }
@@ -146,7 +146,7 @@ fn what_finishes_while_it_is_looked_at_is_looked_at_again() {
         let [one, two] = <[_; 2]>::try_from(stack(&xen, ["one", "two"], 1)).unwrap();
         xen.set_pace(Pace::Held);
         xen.other_start(&two, Action::Apply, Flags::empty()).unwrap();
-        xen.on(Call::OtherAction).before(SimulatedXen::finish_action);
+        xen.on_other_action().before(SimulatedXen::finish_action);
         assert_eq!(kind(client.replace(&two, Flags::empty())), wrong(State::Applied, State::Checked), "{release}");
         assert_eq!((xen.applied(), xen.calls().of(Call::Replace)), (vec![one, two], 0));
     }
@@ -178,7 +178,7 @@ fn a_mark_left_on_a_finished_payload_is_reported_and_no_trap() {
         let (xen, client) = host(release);
         let one = load(&xen, "one");
         // It finishes, and before it is looked at another toolstack meets a host that is busy.
-        xen.on(Call::Apply).after(|xen| {
+        xen.on_apply().after(|xen| {
             xen.finish_action();
             xen.set_cpu_hotplug(true);
             xen.other_start("one", Action::Revert, Flags::empty()).unwrap_err();
@@ -196,7 +196,7 @@ fn what_another_toolstack_undoes_at_once_is_no_success() {
     for release in Release::ALL {
         let (xen, client) = host(release);
         let one = load(&xen, "one");
-        xen.on(Call::Apply).after(|xen| {
+        xen.on_apply().after(|xen| {
             xen.finish_action();
             xen.other_action("one", Action::Revert, Flags::empty()).unwrap();
         });
@@ -232,8 +232,8 @@ fn cpus_that_do_not_come_to_rest() {
             assert_eq!(status(&xen, &one), (State::Checked, -16));
         }
         // Only the first two attempts are too late.
-        xen.on(Call::Apply).time_out();
-        xen.on(Call::Apply).nth(2).time_out();
+        xen.on_apply().time_out();
+        xen.on_apply().nth(2).time_out();
         let (result, made) = with(Duration::from_millis(2), 5);
         assert_eq!((result.is_ok(), made), (true, 3));
         assert_eq!(status(&xen, &one), (State::Applied, 0));
@@ -244,7 +244,7 @@ fn cpus_that_do_not_come_to_rest() {
 fn retries_end_at_the_deadline() {
     let (xen, client) = host(Release::V4_20);
     let one = load(&xen, "one");
-    xen.on(Call::Apply).always().time_out();
+    xen.on_apply().always().time_out();
     let options = ActionOptions::new().quiesce_retries(u32::MAX).deadline(SHORT);
     let result = at_the_deadline(SHORT, |_| client.act_with(Action::Apply, &one, Flags::empty(), options));
     assert_eq!(kind(result), ErrorKind::QuiesceTimeout);
@@ -271,7 +271,7 @@ fn a_pending_revert_does_not_look_like_one_below_the_top() {
         let said = Some(top.clone()).filter(|_| release >= Release::V4_13);
         assert_eq!(kind(client.revert(&one, Flags::empty())), ErrorKind::NotOnTop { top: said });
         busy_revert(&xen, &top);
-        xen.on(Call::OtherAction).nth(2).before(SimulatedXen::finish_action);
+        xen.on_other_action().nth(2).before(SimulatedXen::finish_action);
         assert_eq!(kind(client.revert(&top, Flags::empty())), wrong(State::Checked, State::Applied), "{release}");
         client.revert(&one, Flags::empty()).unwrap();
     }

@@ -1,7 +1,8 @@
 //! Where fuzzing starts: payloads of all shapes, good and bad, and lists in all layouts.
 
 use xen_livepatch::BuildId;
-use xen_livepatch::sim::{Defect, Function, Hook, HookCode, PayloadBuilder, PayloadVersion};
+use xen_livepatch::payload::{HookKind, PayloadVersion};
+use xen_livepatch::sim::{Defect, FunctionPatch, HookCode, PayloadBuilder};
 
 type Seeds = Vec<(String, Vec<u8>)>;
 
@@ -26,15 +27,15 @@ const SECTIONS: [&str; 14] = [
     ".shstrtab",
 ];
 
-const HOOKS: [Hook; 8] = [
-    Hook::Load,
-    Hook::Unload,
-    Hook::PreApply,
-    Hook::Apply,
-    Hook::PostApply,
-    Hook::PreRevert,
-    Hook::Revert,
-    Hook::PostRevert,
+const HOOKS: [HookKind; 8] = [
+    HookKind::Load,
+    HookKind::Unload,
+    HookKind::PreApply,
+    HookKind::Apply,
+    HookKind::PostApply,
+    HookKind::PreRevert,
+    HookKind::Revert,
+    HookKind::PostRevert,
 ];
 
 /// Payloads by name.
@@ -77,14 +78,14 @@ fn named(name: &str) -> PayloadBuilder {
 }
 
 fn hello() -> PayloadBuilder {
-    named("hello").function(Function::returning("xen_extra_version", "-hello"))
+    named("hello").function(FunctionPatch::returning("xen_extra_version", "-hello"))
 }
 
 fn everything() -> PayloadBuilder {
     HOOKS
         .into_iter()
         .fold(hello(), |builder, kind| builder.hook(kind, HookCode::returns(0)))
-        .function(Function::nop("mmio_write", 7).expecting(b"\x55\x48\x89\xe5"))
+        .function(FunctionPatch::nop("mmio_write", 7).expecting(b"\x55\x48\x89\xe5"))
         .metadata("author", Some("we"))
         .writable_data([1, 2, 3])
         .bss(64)
@@ -98,21 +99,27 @@ fn shapes() -> Vec<(String, PayloadBuilder)> {
         ("hello", hello()),
         ("everything", everything()),
         ("nothing", named("nothing")),
-        ("two-functions", hello().function(Function::returning("xen_changeset", "none"))),
-        ("at-an-address", named("at").function(Function::returning("f", "t").at(address).old_size(64))),
-        ("unnamed", named("unnamed").function(Function::returning("f", "t").unnamed().at(address))),
-        ("nameless", named("nameless").function(Function::returning("f", "t").unnamed())),
-        ("not-in-xen", named("not-in-xen").function(Function::returning("f", "t").at(0x1000))),
-        ("nop", named("nop").function(Function::nop("f", 5))),
-        ("nop-too-long", named("nop").function(Function::nop("f", 40))),
-        ("no-old-size", named("none").function(Function::returning("f", "t").old_size(0))),
-        ("expecting", named("expecting").function(Function::returning("f", "t").expecting(&[0x90; 31]))),
-        ("expecting-past-end", named("past").function(Function::nop("f", 2).old_size(2).expecting(b"\x55\x48\x89"))),
+        ("two-functions", hello().function(FunctionPatch::returning("xen_changeset", "none"))),
+        ("at-an-address", named("at").function(FunctionPatch::returning("f", "t").at(address).old_size(64))),
+        ("unnamed", named("unnamed").function(FunctionPatch::returning("f", "t").unnamed().at(address))),
+        ("nameless", named("nameless").function(FunctionPatch::returning("f", "t").unnamed())),
+        ("not-in-xen", named("not-in-xen").function(FunctionPatch::returning("f", "t").at(0x1000))),
+        ("nop", named("nop").function(FunctionPatch::nop("f", 5))),
+        ("nop-too-long", named("nop").function(FunctionPatch::nop("f", 40))),
+        ("no-old-size", named("none").function(FunctionPatch::returning("f", "t").old_size(0))),
+        ("expecting", named("expecting").function(FunctionPatch::returning("f", "t").expecting(&[0x90; 31]))),
+        (
+            "expecting-past-end",
+            named("past").function(FunctionPatch::nop("f", 2).old_size(2).expecting(b"\x55\x48\x89")),
+        ),
         ("read-only-functions", hello().read_only_funcs()),
-        ("two-load-hooks", named("two").hook(Hook::Load, HookCode::returns(0)).hook(Hook::Load, HookCode::returns(1))),
+        (
+            "two-load-hooks",
+            named("two").hook(HookKind::Load, HookCode::returns(0)).hook(HookKind::Load, HookCode::returns(1)),
+        ),
         (
             "two-apply-hooks",
-            named("two").hook(Hook::Apply, HookCode::returns(0)).hook(Hook::Apply, HookCode::returns(1)),
+            named("two").hook(HookKind::Apply, HookCode::returns(0)).hook(HookKind::Apply, HookCode::returns(1)),
         ),
         ("metadata", hello().metadata("author", Some("we")).metadata("urgent", None).metadata("author", Some("you"))),
         ("metadata-open", hello().modinfo(b"=v\0\0\xffkey")),
@@ -122,12 +129,15 @@ fn shapes() -> Vec<(String, PayloadBuilder)> {
         ("bss-too-large", hello().bss(1 << 22)),
         ("symbols", hello().defines("one").defines("two").needs("printk").needs("one")),
         ("further-section", hello().section(".rodata.\u{1b}[31m", *b"text\0")),
-        ("long-names", named("long").function(Function::returning("n".repeat(200), "t")).section("s".repeat(130), [1])),
+        (
+            "long-names",
+            named("long").function(FunctionPatch::returning("n".repeat(200), "t")).section("s".repeat(130), [1]),
+        ),
         ("padded", hello().padded_to(4096)),
     ];
     let stacked = hello().depends_on(named("below").build_id());
     let short_ids = PayloadBuilder::new(&BuildId::new([1]), &BuildId::new([2]), &BuildId::new([3]));
-    let odd = [("stacked", stacked), ("short-build-ids", short_ids.function(Function::nop("f", 1)))];
+    let odd = [("stacked", stacked), ("short-build-ids", short_ids.function(FunctionPatch::nop("f", 1)))];
     let versions = |(name, builder): (&str, PayloadBuilder)| {
         let v1 = builder.clone().payload_version(PayloadVersion::V1);
         [(format!("v1-{name}"), v1), (format!("v2-{name}"), builder)]
@@ -148,7 +158,7 @@ fn defective() -> Vec<(String, PayloadBuilder)> {
         Defect::Patched(0, vec![0xff; 16]),
         Defect::NullSymbol,
     ];
-    let small = || hello().hook(Hook::Load, HookCode::returns(0)).metadata("a", None).writable_data([1]).bss(8);
+    let small = || hello().hook(HookKind::Load, HookCode::returns(0)).metadata("a", None).writable_data([1]).bss(8);
     SECTIONS
         .into_iter()
         .flat_map(|section| defects.iter().enumerate().map(move |(index, defect)| (section, index, defect)))

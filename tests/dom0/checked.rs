@@ -2,8 +2,9 @@
 
 use std::fs;
 
+use xen_livepatch::payload::HookKind;
 use xen_livepatch::payload::Reapply;
-use xen_livepatch::sim::{Defect, Function, Hook, HookCode, PayloadBuilder};
+use xen_livepatch::sim::{Defect, FunctionPatch, HookCode, PayloadBuilder};
 use xen_livepatch::{BuildId, Cleanup, ErrorKind, Finding, Flags, Payload, State, Target, UploadOptions};
 
 use super::host::{Host, PATCHED, bare, host, name};
@@ -18,7 +19,7 @@ fn a_payload_for_another_xen_never_arrives() {
     let host = host();
     let elsewhere = BuildId::new([0x5a; 20]);
     let payload = PayloadBuilder::named("foreign", &elsewhere).for_release(host.release());
-    let payload = payload.function(Function::returning(PATCHED, "-x")).build();
+    let payload = payload.function(FunctionPatch::returning(PATCHED, "-x")).build();
     let is_foreign = |kind: &ErrorKind| {
         let ErrorKind::BuiltForAnotherXen { expected, found } = kind else { panic!("{kind:?}") };
         // From 4.20 on Xen itself says which, in three lines.
@@ -66,7 +67,7 @@ fn what_hurts_a_hypervisor_never_arrives() {
         let ErrorKind::UnfitPayload { findings } = error.kind() else { panic!("{section} {defect:?}: {error:?}") };
         assert!(findings.iter().any(Finding::hurts_xen), "{section} {defect:?}: {error:?}");
     }
-    let nameless = bare(&host.client, "nameless").function(Function::returning(PATCHED, "-x").unnamed());
+    let nameless = bare(&host.client, "nameless").function(FunctionPatch::returning(PATCHED, "-x").unnamed());
     let error = host.client.upload(&name(NEVER_ARRIVES), &nameless.build()).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::UnfitPayload { .. }), "{error:?}");
     assert_eq!(host.names(), Vec::<String>::new());
@@ -80,11 +81,11 @@ fn what_xen_takes_passes_the_check() {
     let odd = [
         host.payload("plain", "-x"),
         host.payload("data", "-x").writable_data([1; 100]).bss(5000),
-        host.payload("hooks", "-x").hook(Hook::Load, returns(0)).hook(Hook::PostRevert, returns(0)),
+        host.payload("hooks", "-x").hook(HookKind::Load, returns(0)).hook(HookKind::PostRevert, returns(0)),
         host.payload("more", "-x").section(".comment", *b"x\0").section(".empty", []).modinfo(b"\0"),
     ];
     // Before 4.14 it takes none without functions.
-    let hooks_alone = bare(&host.client, "hooks-alone").hook(Hook::Unload, returns(0));
+    let hooks_alone = bare(&host.client, "hooks-alone").hook(HookKind::Unload, returns(0));
     // Some point releases write to the table of functions even where it is read-only, and die.
     let hurt = [(16, ".4"), (16, ".5"), (16, ".6"), (16, ".7"), (17, ".1"), (17, ".2"), (18, ".0")];
     let hurt = hurt.into_iter().any(|(minor, point)| host.release() == (4, minor) && host.original == point);

@@ -8,7 +8,7 @@ use nix::libc;
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getppid, gettid};
-use xen_livepatch::sim::{Function, PayloadBuilder};
+use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
 use xen_livepatch::{BuildId, Flags, LivepatchClient, PayloadName};
 
 use super::host::{PATCHED, bare, connect, host, name, patient};
@@ -33,12 +33,12 @@ const OPERATIONS: [&str; 8] =
 
 /// What the traced process does: [`operations_cost_what_is_promised`], started by itself.
 fn work(client: &LivepatchClient) {
-    let hello = bare(client, "hello").function(Function::returning(PATCHED, "-hello")).build();
-    let filed = bare(client, "filed").function(Function::returning(PATCHED, "-filed")).build();
+    let hello = bare(client, "hello").function(FunctionPatch::returning(PATCHED, "-hello")).build();
+    let filed = bare(client, "filed").function(FunctionPatch::returning(PATCHED, "-filed")).build();
     fs::write("/tmp/filed", filed).unwrap();
     let elsewhere = BuildId::new([0x5a; 20]);
     let foreign = PayloadBuilder::named("foreign", &elsewhere).for_release(client.xen_version().unwrap().release());
-    let foreign = foreign.function(Function::returning(PATCHED, "-x")).build();
+    let foreign = foreign.function(FunctionPatch::returning(PATCHED, "-x")).build();
     let (hello_name, filed_name) = (name("hello"), name("filed"));
     // A list as large as the promise: 64 rows with 32 KiB of metadata.
     let others: Vec<PayloadName> = (0..62).map(|i| name(format!("other{i}"))).collect();
@@ -47,7 +47,7 @@ fn work(client: &LivepatchClient) {
         client
             .upload(
                 other,
-                &bare(client, &id).function(Function::returning(PATCHED, "-")).modinfo(metadata(&id, 500)).build(),
+                &bare(client, &id).function(FunctionPatch::returning(PATCHED, "-")).modinfo(metadata(&id, 500)).build(),
             )
             .unwrap();
     }

@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-use xen_livepatch::sim::Function;
+use xen_livepatch::sim::FunctionPatch;
 use xen_livepatch::{ErrorKind, Flags, LivepatchClient, State};
 
 use super::host::{PATCHED, bare, connect, host, is_idle_patching, let_all_cpus_return, listed, name};
@@ -44,7 +44,7 @@ fn work(client: &LivepatchClient, who: &str) -> usize {
     while start.elapsed() < TIME {
         let id = format!("{who}-{rounds}");
         let payload = bare(client, &id)
-            .function(Function::returning(PATCHED, format!("-{who}")))
+            .function(FunctionPatch::returning(PATCHED, format!("-{who}")))
             .modinfo(metadata(&id, metadata_len(&id)));
         let me = name(&id);
         client.upload(&me, &payload.build()).unwrap();

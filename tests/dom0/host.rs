@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use xen_livepatch::sim::{Function, PayloadBuilder};
+use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
 use xen_livepatch::{
     ActionOptions, BuildId, ClientBuilder, Errno, Error, Flags, LivepatchClient, LoadedPayload, PayloadName,
     QuiesceTimeout, State,
@@ -57,7 +57,7 @@ pub fn is_idle_patching(client: &LivepatchClient) -> bool {
 /// Xen itself is made to wait for them: it frees memory of a payload that it refuses, which every CPU has to note.
 pub fn let_all_cpus_return(client: &LivepatchClient) {
     if is_idle_patching(client) {
-        let refused = bare(client, "refused").function(Function::returning(PATCHED, "")).needs("not_even_this");
+        let refused = bare(client, "refused").function(FunctionPatch::returning(PATCHED, "")).needs("not_even_this");
         let error = client.upload(&name("refused"), &refused.build()).unwrap_err();
         assert_eq!(error.raw_errno().map(Errno::number), Some(2), "{error:?}");
     }
@@ -125,7 +125,7 @@ impl Host {
 
     /// A payload for this Xen that depends on it alone, and whose effect is that Xen's version ends with `text`.
     pub fn payload(&self, id: &str, text: &str) -> PayloadBuilder {
-        bare(&self.client, id).function(Function::returning(PATCHED, text))
+        bare(&self.client, id).function(FunctionPatch::returning(PATCHED, text))
     }
 
     pub fn upload(&self, id: &str, payload: &PayloadBuilder) -> PayloadName {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use xen_livepatch::sim::{Function, Hook, HookCode, PayloadBuilder};
+use xen_livepatch::payload::HookKind;
+use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder};
 use xen_livepatch::{
     Action, ActionOptions, Duplicate, Errno, ErrorKind, Flags, PayloadName, QuiesceTimeout, State, UploadOptions,
 };
@@ -196,7 +197,7 @@ fn a_quiesce_timeout_is_told_and_changes_nothing() {
 #[ignore = "needs a real Xen"]
 fn an_expectation_that_is_not_met_is_told() {
     let host = host();
-    let function = Function::returning(PATCHED, "-expect").expecting(&[0xcc; 4]);
+    let function = FunctionPatch::returning(PATCHED, "-expect").expecting(&[0xcc; 4]);
     let expect = host.upload("expect", &bare(&host.client, "expect").function(function));
     if !host.since(14) {
         // Its payloads have no room for one.
@@ -217,7 +218,7 @@ fn an_expectation_that_is_not_met_is_told() {
 #[ignore = "needs a real Xen"]
 fn hooks_may_refuse() {
     let host = host();
-    let veto = host.upload("veto", &host.payload("veto", "-veto").hook(Hook::PreApply, HookCode::returns(-77)));
+    let veto = host.upload("veto", &host.payload("veto", "-veto").hook(HookKind::PreApply, HookCode::returns(-77)));
     if !host.since(14) {
         // It has no such hooks, and doesn't look for them.
         host.client.replace(&veto, Flags::empty()).unwrap();
@@ -238,7 +239,7 @@ fn hooks_may_refuse() {
     // A number that Xen uses itself is a hook's all the same, each time.
     for code in [Errno::EINVAL, Errno::EBUSY, Errno::EOPNOTSUPP, Errno::ENOENT] {
         let hook = HookCode::returns(-code.number());
-        let veto = host.upload("veto", &host.payload("veto", "-veto").hook(Hook::PreApply, hook));
+        let veto = host.upload("veto", &host.payload("veto", "-veto").hook(HookKind::PreApply, hook));
         for _ in 0..2 {
             let quick = ActionOptions::new().deadline(Duration::from_secs(2));
             let error = host.client.act_with(Action::Apply, &veto, Flags::empty(), quick).unwrap_err();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use xen_livepatch::sim::{Call, Function, PayloadBuilder, PayloadVersion, Release, SimulatedXen};
+use xen_livepatch::sim::{Call, FunctionPatch, PayloadBuilder, SimulatedXen};
 use xen_livepatch::{Action, ErrorKind, Flags, LivepatchClient};
 
 use crate::cases;
@@ -12,10 +12,8 @@ use crate::plan::{order, release};
 use crate::truth::{check_agreement, check_rows};
 
 fn load(xen: &SimulatedXen, id: &str, metadata: usize) {
-    let version = if xen.release() < Release::V4_14 { PayloadVersion::V1 } else { PayloadVersion::V2 };
-    let payload = PayloadBuilder::named(id, &xen.build_id().unwrap())
-        .payload_version(version)
-        .function(Function::returning("xen_extra_version", "-"))
+    let payload = PayloadBuilder::for_xen(xen, id)
+        .function(FunctionPatch::returning("xen_extra_version", "-"))
         .metadata("id", Some(id));
     let payload = if metadata > 0 { payload.modinfo([vec![b'm'; metadata], vec![0]].concat()) } else { payload };
     xen.other_upload(id, &payload.build()).unwrap();
@@ -67,11 +65,11 @@ proptest! {
         // Every membership that there was, one of which a list must show.
         let moments = std::sync::Arc::new(std::sync::Mutex::new(vec![xen.loaded()]));
         if let Some(rows) = stop {
-            xen.on(Call::List).always().stop_after(rows);
+            xen.on_list().always().stop_after(rows);
         }
         for (number, (nth, change)) in changes.into_iter().enumerate() {
             let moments = moments.clone();
-            xen.on(Call::List).nth(nth).before(move |xen| {
+            xen.on_list().nth(nth).before(move |xen| {
                 change.make(xen, number);
                 moments.lock().unwrap().push(xen.loaded());
             });

@@ -5,8 +5,9 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use xen_livepatch::sim::Function;
-use xen_livepatch::sim::{Access, Call, Hook, HookCode, Pace, PayloadBuilder, PayloadVersion, Release, SimulatedXen};
+use xen_livepatch::payload::HookKind;
+use xen_livepatch::sim::FunctionPatch;
+use xen_livepatch::sim::{Access, Call, HookCode, On, Pace, PayloadBuilder, Release, SimulatedXen};
 use xen_livepatch::{Action, ActionOptions, Errno, Flags, LivepatchClient, PayloadName, QuiesceTimeout, Result};
 
 /// The payloads that there are.
@@ -18,19 +19,17 @@ pub fn name(id: u8) -> PayloadName {
 
 /// Payload `id` for this host. Their metadata names them; each has something of its own.
 pub fn payload(xen: &SimulatedXen, id: u8) -> Vec<u8> {
-    let base = xen.build_id().unwrap();
-    let id_of = |id: u8| PayloadBuilder::named(&format!("p{id}"), &base);
+    let id_of = |id: u8| PayloadBuilder::for_xen(xen, &format!("p{id}"));
     let old = xen.release() < Release::V4_14;
     let payload = id_of(id)
-        .payload_version(if old { PayloadVersion::V1 } else { PayloadVersion::V2 })
-        .function(Function::returning("xen_extra_version", format!("-p{id}")))
+        .function(FunctionPatch::returning("xen_extra_version", format!("-p{id}")))
         .metadata("id", Some(&format!("p{id}")));
     let payload = match id {
         1 | 2 => payload.depends_on(id_of(id - 1).build_id()),
         3 => payload.modinfo([vec![b'm'; 40_000], vec![0]].concat()),
         4 => payload.writable_data([1, 2, 3]),
-        5 if !old => payload.hook(Hook::PreApply, HookCode::returns(-Errno::EBUSY.number())),
-        6 if !old => payload.hook(Hook::Revert, HookCode::returns(-Errno::EIO.number())),
+        5 if !old => payload.hook(HookKind::PreApply, HookCode::returns(-Errno::EBUSY.number())),
+        6 if !old => payload.hook(HookKind::Revert, HookCode::returns(-Errno::EIO.number())),
         _ => payload,
     };
     payload.build()
@@ -151,12 +150,22 @@ fn fault() -> impl Strategy<Value = Fault> {
     ]
 }
 
+/// Whether it can happen to such a hypercall.
+fn can_meet(call: Call, fault: Fault) -> bool {
+    match fault {
+        Fault::TimeOut => matches!(call, Call::Apply | Call::Revert | Call::Replace),
+        Fault::StopAfter(_) => call == Call::List,
+        // Xen doesn't lie.
+        Fault::Fail(errno) => !is_an_answer(call, errno),
+        _ => true,
+    }
+}
+
 pub fn order() -> impl Strategy<Value = Order> {
     let nth = prop_oneof![8 => (1..5_u64).prop_map(Some), 1 => (5..12_u64).prop_map(Some), 2 => Just(None)];
-    (select(&CALLS[..]), nth, fault()).prop_map(|(call, nth, fault)| Order { call, nth, fault }).prop_filter(
-        "Xen doesn't lie",
-        |order| !matches!(order.fault, Fault::Fail(errno) if is_an_answer(order.call, errno)),
-    )
+    (select(&CALLS[..]), nth, fault())
+        .prop_map(|(call, nth, fault)| Order { call, nth, fault })
+        .prop_filter("can't happen", |order| can_meet(order.call, order.fault))
 }
 
 pub fn release() -> impl Strategy<Value = Release> {
@@ -207,15 +216,35 @@ pub fn step() -> impl Strategy<Value = Step> {
 
 impl Order {
     pub fn give(self, xen: &SimulatedXen) {
-        let on = || match self.nth {
-            Some(nth) => xen.on(self.call).nth(nth),
-            None => xen.on(self.call).always(),
-        };
+        fn when<K>(on: On<'_, K>, nth: Option<u64>) -> On<'_, K> {
+            match nth {
+                Some(nth) => on.nth(nth),
+                None => on.always(),
+            }
+        }
+        let on = || when(xen.on(self.call), self.nth);
         match self.fault {
             Fault::Fail(errno) => on().fail(errno),
-            Fault::LostAnswer => on().fault_after(),
-            Fault::TimeOut => on().time_out(),
-            Fault::StopAfter(rows) => on().stop_after(rows),
+            Fault::LostAnswer => match self.call {
+                Call::Upload => when(xen.on_upload(), self.nth).fault_after(),
+                Call::Get => when(xen.on_get(), self.nth).fault_after(),
+                Call::List => when(xen.on_list(), self.nth).fault_after(),
+                Call::Apply => when(xen.on_apply(), self.nth).fault_after(),
+                Call::Revert => when(xen.on_revert(), self.nth).fault_after(),
+                Call::Replace => when(xen.on_replace(), self.nth).fault_after(),
+                Call::Unload => when(xen.on_unload(), self.nth).fault_after(),
+                Call::OtherAction => when(xen.on_other_action(), self.nth).fault_after(),
+                Call::Console => when(xen.on_console(), self.nth).fault_after(),
+                Call::BuildId => when(xen.on_build_id(), self.nth).fault_after(),
+                Call::ExtraVersion => when(xen.on_extra_version(), self.nth).fault_after(),
+                _ => unreachable!("{:?} has no answer in memory", self.call),
+            },
+            Fault::TimeOut => match self.call {
+                Call::Apply => when(xen.on_apply(), self.nth).time_out(),
+                Call::Revert => when(xen.on_revert(), self.nth).time_out(),
+                _ => when(xen.on_replace(), self.nth).time_out(),
+            },
+            Fault::StopAfter(rows) => when(xen.on_list(), self.nth).stop_after(rows),
             Fault::Deny => on().before(|xen| xen.set_access(Access::DeniedByFlask)),
             Fault::Unprivileged => on().before(|xen| xen.set_access(Access::NotPrivileged)),
             Fault::Hotplug => on().before(|xen| xen.set_cpu_hotplug(true)),

@@ -5,7 +5,8 @@
 //! section 0, hooks other than those that return a number, and what patches a function twice or another payload: that is
 //! no longer there when it is reverted.
 
-use xen_livepatch::sim::{Defect, Function, Hook, HookCode, PayloadBuilder, Release};
+use xen_livepatch::payload::HookKind;
+use xen_livepatch::sim::{Defect, FunctionPatch, HookCode, PayloadBuilder, Release};
 
 use super::host::PATCHED;
 use super::random::Random;
@@ -21,7 +22,7 @@ pub enum Flaw {
     /// A section of zeros besides.
     Extra(&'static str, usize),
     /// A hook, and another of the same kind.
-    TwoHooks(Hook),
+    TwoHooks(HookKind),
     /// Metadata without its NUL.
     OpenMetadata,
     /// A function that Xen doesn't have.
@@ -329,9 +330,9 @@ impl Flaw {
             9 => {
                 let len = random.below(40);
                 random.of(&[
-                    Self::TwoHooks(Hook::PreApply),
-                    Self::TwoHooks(Hook::PostRevert),
-                    Self::TwoHooks(Hook::Load),
+                    Self::TwoHooks(HookKind::PreApply),
+                    Self::TwoHooks(HookKind::PostRevert),
+                    Self::TwoHooks(HookKind::Load),
                     Self::OpenMetadata,
                     Self::UnknownFunction("no_such_function"),
                     Self::UnknownFunction(""),
@@ -372,10 +373,10 @@ pub fn build(flaw: &Flaw, builder: PayloadBuilder, release: Release) -> Vec<u8> 
         Flaw::Extra(section, len) => builder.section(*section, vec![0; *len]),
         Flaw::TwoHooks(hook) => builder.hook(*hook, HookCode::returns(0)).hook(*hook, HookCode::returns(0)),
         Flaw::OpenMetadata => builder.modinfo("open"),
-        Flaw::UnknownFunction(name) => builder.function(Function::returning(*name, "unknown")),
-        Flaw::Nops(count, size) => builder.function(Function::nop(PATCHED, *count).old_size(*size)),
+        Flaw::UnknownFunction(name) => builder.function(FunctionPatch::returning(*name, "unknown")),
+        Flaw::Nops(count, size) => builder.function(FunctionPatch::nop(PATCHED, *count).old_size(*size)),
         Flaw::Address(offset) => {
-            let function = Function::returning("somewhere", "else").at(image + offset).old_size(40);
+            let function = FunctionPatch::returning("somewhere", "else").at(image + offset).old_size(40);
             builder.function(function.expecting(&[0xcc; 31]))
         }
         Flaw::AddressByRelocation => builder.needs(PATCHED),

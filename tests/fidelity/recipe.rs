@@ -1,7 +1,8 @@
 //! Payloads as data: what makes the same file for both hosts, and can be told in one line.
 
 use xen_livepatch::BuildId;
-use xen_livepatch::sim::{Function, Hook, HookCode, PayloadBuilder, PayloadVersion, Release};
+use xen_livepatch::payload::{HookKind, PayloadVersion};
+use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder, Release};
 
 use super::flaws::{self, Flaw};
 use super::host::PATCHED;
@@ -82,7 +83,7 @@ pub struct Recipe {
     pub data: bool,
     pub bss: u32,
     pub metadata: Vec<u8>,
-    pub hooks: Vec<(Hook, i32)>,
+    pub hooks: Vec<(HookKind, i32)>,
     pub defines: Vec<u8>,
     pub needs: Vec<u8>,
     pub size: usize,
@@ -100,15 +101,15 @@ impl Recipe {
             (9, Expectation::Patched),
             (6, Expectation::Never),
         ];
-        let hooks_around = [Hook::PreApply, Hook::PostApply, Hook::PreRevert, Hook::PostRevert];
+        let hooks_around = [HookKind::PreApply, HookKind::PostApply, HookKind::PreRevert, HookKind::PostRevert];
         let mut hooks = Vec::new();
         if random.percent(6) {
-            hooks.push((random.of(&[Hook::Load, Hook::Unload]), random.of(&RESULTS)));
+            hooks.push((random.of(&[HookKind::Load, HookKind::Unload]), random.of(&RESULTS)));
         }
         if random.percent(if irreversible { 60 } else { 12 }) {
             let hook = random.of(&hooks_around);
             // What refuses to be reverted can't be got rid of.
-            let result = if hook == Hook::PreRevert && !irreversible { 0 } else { random.of(&RESULTS) };
+            let result = if hook == HookKind::PreRevert && !irreversible { 0 } else { random.of(&RESULTS) };
             hooks.push((hook, result));
         }
         let mut metadata = Vec::new();
@@ -154,11 +155,11 @@ impl Recipe {
         }
         if let Some((also, expects)) = self.also {
             let function = match also {
-                Also::Text => Function::returning(ALSO_PATCHED, "another"),
+                Also::Text => FunctionPatch::returning(ALSO_PATCHED, "another"),
                 Also::Nops(count, exact) => {
                     // Fewer than ENDBR64 has are more than Xen survives.
                     let count = if of.also.starts_with(ENDBR64) { count.max(4) } else { count };
-                    let function = Function::nop(ALSO_PATCHED, count);
+                    let function = FunctionPatch::nop(ALSO_PATCHED, count);
                     if exact { function.old_size(count.max(1)) } else { function }
                 }
             };
@@ -195,8 +196,8 @@ impl Recipe {
         }
     }
 
-    fn function(&self, text: u8, of: &Ingredients) -> Function {
-        let function = Function::returning(PATCHED, format!("-text {text}"));
+    fn function(&self, text: u8, of: &Ingredients) -> FunctionPatch {
+        let function = FunctionPatch::returning(PATCHED, format!("-text {text}"));
         match self.expects {
             Expectation::Nothing => function,
             Expectation::Never => function.expecting(b"\xcc"),

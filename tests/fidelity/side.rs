@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use xen_livepatch::hypercall::{Hypervisor, Privcmd};
-use xen_livepatch::sim::{Function, PayloadBuilder, RawAnswer, RawSysctl, Release, SimulatedXen};
+use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, RawAnswer, RawSysctl, Release, SimulatedXen};
 use xen_livepatch::{Flags, LivepatchClient, LoadedPayload, PayloadName, Status};
 
 use super::host::{self, Host, PATCHED};
@@ -105,7 +105,7 @@ pub fn ingredients(host: &Host, release: Release) -> Ingredients {
 /// How a function begins, which Xen tells when it isn't as expected.
 fn code_of(host: &Host, function: &str) -> [u8; KNOWN] {
     let name = host::name("reader");
-    let wrong = Function::returning(function, "").expecting(&[0xcc; KNOWN]);
+    let wrong = FunctionPatch::returning(function, "").expecting(&[0xcc; KNOWN]);
     host.client.upload(&name, &PayloadBuilder::named("reader", &host.xen).function(wrong).build()).unwrap();
     let error = host.client.apply(&name, Flags::empty()).unwrap_err();
     host.client.unload(&name, Flags::empty()).unwrap();

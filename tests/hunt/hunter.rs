@@ -6,7 +6,7 @@ use std::path::Path;
 use std::{env, fs};
 
 use xen_livepatch::payload::Architecture;
-use xen_livepatch::sim::Function;
+use xen_livepatch::sim::FunctionPatch;
 use xen_livepatch::{Finding, Flags, Payload, Severity, Target};
 
 use super::census::{Census, count};
@@ -51,7 +51,7 @@ fn shown() -> Vec<String> {
 
 /// Whether Xen's functions begin with ENDBR64: what they are expected to begin with tells.
 fn begins_with_endbr(host: &Host) -> bool {
-    let expecting = Function::returning(host::PATCHED, "").expecting(ENDBR64);
+    let expecting = FunctionPatch::returning(host::PATCHED, "").expecting(ENDBR64);
     let name = host.upload("begins", &host::bare(&host.client, "begins").function(expecting));
     let begins = host.client.apply(&name, Flags::empty()).is_ok();
     if begins {

@@ -1,7 +1,7 @@
 //! What is tried: a payload and what is done with it, from a number.
 
 use xen_livepatch::BuildId;
-use xen_livepatch::sim::{Function, PayloadBuilder};
+use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
 
 use super::mutation::{self, Mutant};
 use super::random::Random;
@@ -64,7 +64,7 @@ pub struct Maker {
 
 impl Maker {
     pub fn new(seed: u64, of: Ingredients) -> Self {
-        let function = Function::returning("xen_compile_time", "beneath");
+        let function = FunctionPatch::returning("xen_compile_time", "beneath");
         let beneath = PayloadBuilder::named("beneath", &of.xen).for_release(of.release).function(function);
         Self { seed, of, beneath }
     }

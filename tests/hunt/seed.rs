@@ -1,7 +1,8 @@
 //! Payloads that are as they should be, of many shapes: what the hunt begins with.
 
 use xen_livepatch::BuildId;
-use xen_livepatch::sim::{Function, Hook, HookCode, PayloadBuilder};
+use xen_livepatch::payload::HookKind;
+use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder};
 
 use super::fields::function;
 use super::image::{Image, R_64};
@@ -123,7 +124,14 @@ impl Shape {
                 _ => function,
             });
         }
-        let around = [Hook::Load, Hook::Unload, Hook::PreApply, Hook::PostApply, Hook::PreRevert, Hook::PostRevert];
+        let around = [
+            HookKind::Load,
+            HookKind::Unload,
+            HookKind::PreApply,
+            HookKind::PostApply,
+            HookKind::PreRevert,
+            HookKind::PostRevert,
+        ];
         let around = if strided { &around[..2] } else { &around[..] };
         if self.has(Part::Hooks, 22) || hooks_alone {
             builder = builder.hook(self.random.of(around), HookCode::returns(0));
@@ -132,15 +140,15 @@ impl Shape {
         let (more, hook) = (self.has(Part::MoreHooks, 10), self.random.of(around));
         if more {
             // Two of a kind are refused but for these.
-            builder = builder.hook(Hook::Load, HookCode::returns(1)).hook(Hook::Load, HookCode::returns(2));
-            if hook != Hook::Load && !runs {
+            builder = builder.hook(HookKind::Load, HookCode::returns(1)).hook(HookKind::Load, HookCode::returns(2));
+            if hook != HookKind::Load && !runs {
                 builder = builder.hook(hook, HookCode::returns(0));
             }
             runs = true;
         }
         if hooks_alone && self.random.percent(30) {
             // In place of the action: good for a payload without functions alone.
-            builder = builder.hook(Hook::Apply, HookCode::returns(0)).hook(Hook::Revert, HookCode::returns(0));
+            builder = builder.hook(HookKind::Apply, HookCode::returns(0)).hook(HookKind::Revert, HookCode::returns(0));
         }
         builder = self.contents(builder);
         let mut image = Image::read(&builder.build(), function::size(of.release));
@@ -152,11 +160,11 @@ impl Shape {
         Seed { image, runs, parts, text: format!("{count} from {}, with {:?}", HARMLESS[first], self.has) }
     }
 
-    fn function(&mut self, name: &str) -> Function {
+    fn function(&mut self, name: &str) -> FunctionPatch {
         let function = match self.random.below(10) {
-            0..6 => Function::returning(name, "hunted"),
-            6 | 7 => Function::with_code(name, [0x90, 0x31, 0xc0, 0xc3]),
-            _ => Function::nop(name, self.random.of(&[4, 5, 8, 9, 12, 16])),
+            0..6 => FunctionPatch::returning(name, "hunted"),
+            6 | 7 => FunctionPatch::with_code(name, [0x90, 0x31, 0xc0, 0xc3]),
+            _ => FunctionPatch::nop(name, self.random.of(&[4, 5, 8, 9, 12, 16])),
         };
         if self.random.percent(15) { function.old_size(self.random.of(&[20, 24, 31, 4096])) } else { function }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::host;
 use xen_livepatch::LivepatchClient;
 use xen_livepatch::hypercall::{Hypervisor, Privcmd};
-use xen_livepatch::sim::{Function, RawAnswer, RawSysctl, Release};
+use xen_livepatch::sim::{FunctionPatch, RawAnswer, RawSysctl, Release};
 
 /// The commands of an action.
 pub const UNLOAD: u32 = 1;
@@ -43,7 +43,7 @@ impl Xen {
         let version = client.xen_version().unwrap();
         let release = Release::from_version(version.major, version.minor).unwrap();
         let refused =
-            host::bare(&client, "refused").function(Function::returning(host::PATCHED, "")).needs("not_even_this");
+            host::bare(&client, "refused").function(FunctionPatch::returning(host::PATCHED, "")).needs("not_even_this");
         Self { raw: Box::new(Privcmd::open().unwrap()), release, client, refused: refused.build() }
     }
 

@@ -1,7 +1,7 @@
 //! Payloads as `PayloadBuilder` makes them.
 
 use xen_livepatch::payload::{HookKind, PayloadVersion, Problem};
-use xen_livepatch::sim::{self, Defect, Function, Hook, HookCode, PayloadBuilder};
+use xen_livepatch::sim::{Defect, FunctionPatch, HookCode, PayloadBuilder};
 use xen_livepatch::{BuildId, Finding, Payload, Severity, Target};
 
 fn xen() -> BuildId {
@@ -9,7 +9,7 @@ fn xen() -> BuildId {
 }
 
 fn hello() -> PayloadBuilder {
-    PayloadBuilder::named("hello", &xen()).function(Function::returning("xen_extra_version", "-hello"))
+    PayloadBuilder::named("hello", &xen()).function(FunctionPatch::returning("xen_extra_version", "-hello"))
 }
 
 fn check(builder: &PayloadBuilder, release: (u16, u16)) -> Vec<Finding> {
@@ -21,11 +21,11 @@ fn what_was_put_in_is_read_again() {
     let below = PayloadBuilder::named("below", &xen());
     let builder = hello()
         .depends_on(below.build_id())
-        .function(Function::nop("mmio_write", 7).expecting(b"\x55\x48\x89\xe5"))
-        .function(Function::returning("unused", "x").unnamed().at(0xffff_82d0_4020_0000).old_size(64))
-        .hook(Hook::Load, HookCode::returns(0))
-        .hook(Hook::Load, HookCode::returns(0))
-        .hook(Hook::PreApply, HookCode::returns(-1))
+        .function(FunctionPatch::nop("mmio_write", 7).expecting(b"\x55\x48\x89\xe5"))
+        .function(FunctionPatch::returning("unused", "x").unnamed().at(0xffff_82d0_4020_0000).old_size(64))
+        .hook(HookKind::Load, HookCode::returns(0))
+        .hook(HookKind::Load, HookCode::returns(0))
+        .hook(HookKind::PreApply, HookCode::returns(-1))
         .metadata("author", Some("we"))
         .writable_data([1, 2, 3])
         .bss(1 << 20);
@@ -52,7 +52,7 @@ fn what_was_put_in_is_read_again() {
 
 #[test]
 fn good_ones_have_no_findings_in_their_releases() {
-    let version_1 = hello().payload_version(sim::PayloadVersion::V1);
+    let version_1 = hello().payload_version(PayloadVersion::V1);
     assert_eq!(Payload::parse(&version_1.build()).unwrap().version(), Some(PayloadVersion::V1));
     for minor in 7..=22 {
         let fits = if minor < 14 { &version_1 } else { &hello() };
@@ -63,7 +63,7 @@ fn good_ones_have_no_findings_in_their_releases() {
     }
     for builder in [
         hello().needs("printk").defines("hello_data"),
-        PayloadBuilder::named("hook", &xen()).hook(Hook::Unload, HookCode::returns(0)),
+        PayloadBuilder::named("hook", &xen()).hook(HookKind::Unload, HookCode::returns(0)),
         hello().padded_to(Payload::MAX_SIZE),
     ] {
         assert_eq!(check(&builder, (4, 17)), []);
@@ -72,7 +72,7 @@ fn good_ones_have_no_findings_in_their_releases() {
 
 #[test]
 fn each_dangerous_defect_is_found() {
-    let hooked = || hello().hook(Hook::Load, HookCode::returns(0)).metadata("a", None);
+    let hooked = || hello().hook(HookKind::Load, HookCode::returns(0)).metadata("a", None);
     for (section, defect) in [
         (".livepatch.funcs", Defect::NotAllocated),
         (".livepatch.depends", Defect::NotAllocated),
@@ -85,10 +85,10 @@ fn each_dangerous_defect_is_found() {
         let findings = check(&hooked().defect(section, defect.clone()), (4, 17));
         assert!(findings.iter().any(Finding::hurts_xen), "{section} {defect:?}: {findings:?}");
     }
-    let nameless = hello().function(Function::returning("x", "y").unnamed());
+    let nameless = hello().function(FunctionPatch::returning("x", "y").unnamed());
     assert!(check(&nameless, (4, 17)).iter().any(Finding::hurts_xen));
-    let null = hello().payload_version(sim::PayloadVersion::V1).defect(".livepatch.funcs", Defect::NullSymbol);
+    let null = hello().payload_version(PayloadVersion::V1).defect(".livepatch.funcs", Defect::NullSymbol);
     assert!(check(&null, (4, 9)).iter().any(Finding::hurts_xen));
-    let other = PayloadBuilder::named("hello", &BuildId::new([1; 20])).function(Function::returning("f", "t"));
+    let other = PayloadBuilder::named("hello", &BuildId::new([1; 20])).function(FunctionPatch::returning("f", "t"));
     assert_eq!(check(&other, (4, 17))[0].severity(), Severity::Refused);
 }

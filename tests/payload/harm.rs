@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use xen_livepatch::payload::Problem;
-use xen_livepatch::sim::{Defect, Function, PayloadBuilder};
+use xen_livepatch::sim::{Defect, FunctionPatch, PayloadBuilder};
 use xen_livepatch::{Finding, Payload, Target};
 
 use crate::editor::{Editor, relocation, section, xen};
@@ -18,7 +18,7 @@ fn made(builder: &PayloadBuilder) -> Editor {
     Editor::new(&builder.build())
 }
 
-fn patching(function: Function) -> PayloadBuilder {
+fn patching(function: FunctionPatch) -> PayloadBuilder {
     PayloadBuilder::named("p", &xen()).function(function)
 }
 
@@ -27,8 +27,8 @@ const SEEN: [(u16, u16); 3] = [(14, 6), (17, 7), (20, 3)];
 
 #[test]
 fn what_crashed_every_xen_that_it_was_tried_on() {
-    let returning = || Function::returning("xen_extra_version", "x");
-    let two = patching(returning()).function(Function::returning("xen_changeset", "y"));
+    let returning = || FunctionPatch::returning("xen_extra_version", "x");
+    let two = patching(returning()).function(FunctionPatch::returning("xen_changeset", "y"));
     let highest = [".text", ".rodata.str", ".livepatch.depends", ".livepatch.xen_depends"];
     let highest = highest
         .into_iter()
@@ -37,8 +37,8 @@ fn what_crashed_every_xen_that_it_was_tried_on() {
         made(&patching(returning()).section(name, vec![0; len]).defect(name, Defect::NotAllocated))
     };
     for (what, editor) in [
-        ("a NOP of 3 bytes", made(&patching(Function::nop("f", 3)))),
-        ("a NOP of 1 byte", made(&patching(Function::nop("f", 1)))),
+        ("a NOP of 3 bytes", made(&patching(FunctionPatch::nop("f", 3)))),
+        ("a NOP of 1 byte", made(&patching(FunctionPatch::nop("f", 1)))),
         ("alignments whose sum wraps around", made(&highest)),
         ("a load hook that is NULL", hooked().set(".livepatch.hooks.load", section::SIZE, 16)),
         ("a load hook that points at data", hooked().entry(".rela.livepatch.hooks.load", 0, (16, 8), 0x1000)),
@@ -53,8 +53,8 @@ fn what_crashed_every_xen_that_it_was_tried_on() {
         (
             "two functions that overlap",
             made(
-                &patching(Function::returning("f", "x").at(0xffff_82d0_4020_0000))
-                    .function(Function::returning("g", "y").at(0xffff_82d0_4020_0004)),
+                &patching(FunctionPatch::returning("f", "x").at(0xffff_82d0_4020_0000))
+                    .function(FunctionPatch::returning("g", "y").at(0xffff_82d0_4020_0004)),
             ),
         ),
         ("an address of nobody", made(&patching(returning().at(0xffff_8700_0000_0000)))),
@@ -89,7 +89,7 @@ fn relocations_are_as_far_apart_as_their_header_says() {
 
 #[test]
 fn neighbours_are_no_overlap() {
-    let at = |address| Function::returning("f", "x").at(address).old_size(5);
+    let at = |address| FunctionPatch::returning("f", "x").at(address).old_size(5);
     let both =
         |distance: u64| made(&patching(at(0xffff_82d0_4020_0000)).function(at(0xffff_82d0_4020_0000 + distance)));
     assert!(hurts(&both(4), (17, 7)));
@@ -97,7 +97,7 @@ fn neighbours_are_no_overlap() {
     // Whatever their order, and by name as well.
     let later = made(&patching(at(0xffff_82d0_4020_0004)).function(at(0xffff_82d0_4020_0000)));
     assert!(hurts(&later, (17, 7)));
-    let named = |name: &str| Function::nop(name, 8);
+    let named = |name: &str| FunctionPatch::nop(name, 8);
     assert!(hurts(&made(&patching(named("f")).function(named("f"))), (17, 7)));
     assert!(!hurts(&made(&patching(named("f")).function(named("g"))), (17, 7)));
 }
@@ -133,7 +133,7 @@ fn what_hunts_found_is_found() {
 #[test]
 fn a_text_of_findings_is_short() {
     let functions =
-        (0..3000).fold(PayloadBuilder::named("p", &xen()), |builder, _| builder.function(Function::nop("f", 1)));
+        (0..3000).fold(PayloadBuilder::named("p", &xen()), |builder, _| builder.function(FunctionPatch::nop("f", 1)));
     let findings = check(&made(&functions), &Target::new((4, 17)));
     assert!(findings.len() > 3000);
     assert!(matches!(findings[0].problem, Problem::Function { .. }));

@@ -1,7 +1,7 @@
 //! Each rule of a release by what it does to a payload: on the last release without it, and on the first that has it.
 
-use xen_livepatch::payload::{FunctionProblem as F, Problem, TableProblem};
-use xen_livepatch::sim::{Defect, Function, PayloadBuilder, PayloadVersion};
+use xen_livepatch::payload::{FunctionProblem as F, PayloadVersion, Problem, TableProblem};
+use xen_livepatch::sim::{Defect, FunctionPatch, PayloadBuilder};
 use xen_livepatch::{Finding, Severity, Target};
 
 use crate::editor::{Editor, relocation, section, xen};
@@ -46,7 +46,7 @@ fn old() -> PayloadBuilder {
 }
 
 fn new() -> PayloadBuilder {
-    PayloadBuilder::named("p", &xen()).function(Function::returning("xen_extra_version", "x"))
+    PayloadBuilder::named("p", &xen()).function(FunctionPatch::returning("xen_extra_version", "x"))
 }
 
 fn made(builder: &PayloadBuilder) -> Editor {
@@ -55,15 +55,16 @@ fn made(builder: &PayloadBuilder) -> Editor {
 
 #[test]
 fn no_operations_since_4_8() {
-    let nops = PayloadBuilder::named("p", &xen()).payload_version(PayloadVersion::V1).function(Function::nop("f", 5));
+    let nops =
+        PayloadBuilder::named("p", &xen()).payload_version(PayloadVersion::V1).function(FunctionPatch::nop("f", 5));
     expect(&made(&nops), &[((7, 6), Refused), ((8, 0), Fine)]);
 }
 
 #[test]
 fn distances_since_4_8_and_endbr64_since_4_17() {
     let far = |builder: PayloadBuilder| {
-        let at = |function: Function| function.at(0xffff_8300_0000_0000);
-        made(&builder.function(at(Function::returning("far", "y"))))
+        let at = |function: FunctionPatch| function.at(0xffff_8300_0000_0000);
+        made(&builder.function(at(FunctionPatch::returning("far", "y"))))
     };
     // Who does not look reaches for it, and who looks for ENDBR64 first.
     expect(&far(old()), &[((7, 6), Harmful), ((8, 0), Refused), ((13, 5), Refused)]);
@@ -280,7 +281,7 @@ fn what_alternatives_do_is_refused_since_4_20() {
     expect(&alternative(new(), 14).patch(".altinstructions", 11, &[6]), &REFUSED_SINCE);
     expect(&alternative(new(), 14).patch(".altinstructions", 8, &[0, 0x40]), &REFUSED_SINCE);
     // In a payload with as much code.
-    let long = alternative(new().function(Function::with_code("long", vec![0x90; 300])), 14);
+    let long = alternative(new().function(FunctionPatch::with_code("long", vec![0x90; 300])), 14);
     expect(&long.clone().patch(".altinstructions", 10, &[250, 5, 4]), &[((17, 7), Fine), ((20, 0), Fine)]);
     expect(&long.patch(".altinstructions", 10, &[250, 5, 5]), &REFUSED_SINCE);
 }
@@ -358,7 +359,7 @@ const CALL: [u8; 6] = [0xff, 0x15, 0, 0, 0, 0x40];
 #[test]
 fn indirect_alternatives_from_4_13_to_4_20() {
     let indirect = |builder: PayloadBuilder| {
-        let editor = alternative(builder.function(Function::with_code("g", CALL)), 14);
+        let editor = alternative(builder.function(FunctionPatch::with_code("g", CALL)), 14);
         let code = editor.field(".text", section::SIZE) - CALL.len();
         let editor = editor.patch(".altinstructions", 10, &[6, 5]);
         let editor = point(editor, ".altinstructions", 0, (".text", i64::try_from(code).unwrap()));
@@ -378,7 +379,7 @@ fn indirect_alternatives_from_4_13_to_4_20() {
 #[test]
 fn call_sites_since_4_21() {
     let sites = |code: [u8; 6], contents: Vec<u8>| {
-        let builder = new().function(Function::with_code("g", code)).section(".alt_call_sites", contents);
+        let builder = new().function(FunctionPatch::with_code("g", code)).section(".alt_call_sites", contents);
         let editor = made(&builder);
         let at = editor.field(".text", section::SIZE) - 6;
         (editor.patch(".text", at, &code), i64::try_from(at).unwrap())
@@ -414,8 +415,9 @@ fn the_build_id_of_xen_is_read_in_the_file_since_4_20() {
 
 #[test]
 fn xens_image_moved_with_4_14() {
-    let at =
-        |builder: PayloadBuilder, address: u64| made(&builder.function(Function::nop("f", 5).at(address).unnamed()));
+    let at = |builder: PayloadBuilder, address: u64| {
+        made(&builder.function(FunctionPatch::nop("f", 5).at(address).unnamed()))
+    };
     let (low, high) = (0xffff_82d0_4020_0000, 0xffff_82d0_8020_0000);
     expect(&at(old(), high), &[((13, 5), Fine)]);
     expect(&at(old(), low), &[((13, 5), Harmful)]);
@@ -431,7 +433,7 @@ fn xens_image_moved_with_4_14() {
 
 #[test]
 fn no_operations_leave_room_for_endbr64() {
-    let nops = |count| made(&PayloadBuilder::named("p", &xen()).function(Function::nop("f", count)));
+    let nops = |count| made(&PayloadBuilder::named("p", &xen()).function(FunctionPatch::nop("f", count)));
     for count in 0..4 {
         expect(
             &nops(count),
@@ -445,7 +447,7 @@ fn no_operations_leave_room_for_endbr64() {
     expect(&nops(4), &[((14, 5), Fine), ((22, 0), Fine)]);
     // Unless it is known what the function begins with.
     let expecting =
-        |code: &[u8; 4]| made(&PayloadBuilder::named("p", &xen()).function(Function::nop("f", 1).expecting(code)));
+        |code: &[u8; 4]| made(&PayloadBuilder::named("p", &xen()).function(FunctionPatch::nop("f", 1).expecting(code)));
     expect(&expecting(b"\x55\x48\x89\xe5"), &[((17, 7), Fine)]);
     expect(&expecting(b"\xf3\x0f\x1e\xfa"), &[((17, 7), Harmful)]);
     expect(&expecting(b"\x66\x0f\x1f\x01"), &[((16, 7), Fine), ((17, 0), Harmful)]);

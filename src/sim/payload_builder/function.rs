@@ -1,6 +1,7 @@
-//! The functions a payload patches: entries of `.livepatch.funcs`, and the code that takes their place.
+//! The patches of functions in a payload: entries of `.livepatch.funcs`, and the code that takes their place.
 
 use super::object_file::{Relocation, Section, Target};
+use crate::payload::PayloadVersion;
 
 /// What fits behind any instruction a patched function begins with: five bytes of jump, four of `endbr64`, and room.
 const DEFAULT_OLD_SIZE: u32 = 16;
@@ -8,29 +9,11 @@ const DEFAULT_OLD_SIZE: u32 = 16;
 /// `int3`: what lies between two functions is never run.
 const FILLER: u8 = 0xcc;
 
-/// Which `struct livepatch_func` a payload has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum PayloadVersion {
-    /// 64 bytes a function: Xen 4.7 to 4.13.
-    V1,
-    /// 104 bytes a function, with an expectation: Xen 4.14 and later.
-    #[default]
-    V2,
-}
-
-impl PayloadVersion {
-    const fn number(self) -> u8 {
-        match self {
-            Self::V1 => 1,
-            Self::V2 => 2,
-        }
-    }
-
-    const fn function_size(self) -> usize {
-        match self {
-            Self::V1 => 64,
-            Self::V2 => 104,
-        }
+/// The size of an entry. A version that no release knows gets the newest layout.
+const fn size_of_entry(version: PayloadVersion) -> usize {
+    match version {
+        PayloadVersion::V1 => 64,
+        _ => 104,
     }
 }
 
@@ -43,12 +26,13 @@ enum Body {
     Nop(u32),
 }
 
-/// A function to patch, and what takes its place.
+/// The patch of a function: which one, and what takes its place. (A [`Function`](crate::payload::Function) is what is
+/// read of one in a file.)
 ///
 /// Unless [`at`](Self::at) says otherwise, Xen finds the function by its name.
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Function {
+pub struct FunctionPatch {
     name: Option<String>,
     body: Body,
     address: u64,
@@ -56,7 +40,7 @@ pub struct Function {
     expectation: Vec<u8>,
 }
 
-impl Function {
+impl FunctionPatch {
     /// The function then returns the address of this text, which is given a NUL at its end.
     ///
     /// `xen_extra_version` is one whose effect shows from dom0: in `/sys/hypervisor/version/extra`.
@@ -71,9 +55,11 @@ impl Function {
 
     /// The first `size` bytes of the function then do nothing: there is no new code (`new_addr` is 0).
     ///
-    /// Xen takes at most 31 bytes, and what follows them is run as before.
+    /// Xen takes at most 31 bytes, and what follows them is run as before. From 4.14.5 on an `endbr64` at the beginning is
+    /// left in place. **Fewer than 4 bytes of a function that begins with one crash a real Xen** (seen on 4.14, 4.17 and
+    /// 4.20).
     pub fn nop(name: impl Into<String>, size: u32) -> Self {
-        // From 4.14.5 on Xen leaves an `endbr64` in place, and wants four bytes more.
+        // Xen takes a size that is that of the NOPs, but something has to follow them that is run.
         Self::new(name, Body::Nop(size)).old_size(DEFAULT_OLD_SIZE.max(size.saturating_add(4)))
     }
 
@@ -103,13 +89,13 @@ impl Function {
     /// room for it.
     ///
     /// ```
-    /// # use xen_livepatch::sim::Function;
-    /// let function = Function::nop("mmio_write", 1).expecting(b"\x55\x48\x89\xe5");
+    /// # use xen_livepatch::sim::FunctionPatch;
+    /// let function = FunctionPatch::nop("mmio_write", 8).expecting(b"\x55\x48\x89\xe5");
     /// ```
     ///
     /// ```compile_fail
-    /// # use xen_livepatch::sim::Function;
-    /// let function = Function::nop("mmio_write", 1).expecting(&[0x90; 32]);
+    /// # use xen_livepatch::sim::FunctionPatch;
+    /// let function = FunctionPatch::nop("mmio_write", 8).expecting(&[0x90; 32]);
     /// ```
     pub fn expecting<const LEN: usize>(mut self, code: &[u8; LEN]) -> Self {
         const { assert!(LEN <= 31, "the length of an expectation is a field of five bits") };
@@ -165,7 +151,7 @@ impl Code {
     }
 
     /// Appends a function: its code, its name, and its entry. Tells where the code went, if there is any.
-    pub(super) fn add(&mut self, function: &Function, version: PayloadVersion) -> Option<Placed> {
+    pub(super) fn add(&mut self, function: &FunctionPatch, version: PayloadVersion) -> Option<Placed> {
         let code = match &function.body {
             Body::Text(text) => Some(self.place_return_of(text)),
             Body::Code(code) => Some(self.place(code)),
@@ -189,14 +175,14 @@ impl Code {
         fields.extend(new_size.to_le_bytes());
         fields.extend(function.old_size.to_le_bytes());
         fields.push(version.number());
-        if version == PayloadVersion::V2 && !function.expectation.is_empty() {
+        if version != PayloadVersion::V1 && !function.expectation.is_empty() {
             // Bytes 33 to 71 belong to Xen, whose releases disagree about them, and are zero in all.
             fields.resize(72, 0);
             let len = u8::try_from(function.expectation.len()).unwrap_or(u8::MAX);
             fields.push((len << 1) | 1);
             fields.extend(&function.expectation);
         }
-        fields.resize(version.function_size(), 0);
+        fields.resize(size_of_entry(version), 0);
         self.funcs.contents.extend(fields);
         code
     }

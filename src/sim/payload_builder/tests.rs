@@ -4,6 +4,7 @@ use object::elf::{R_X86_64_64, R_X86_64_PC32};
 use object::{Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionFlags, SectionKind};
 
 use super::*;
+use crate::sim::Release;
 
 const ALLOC: u64 = 2;
 const WRITE_ALLOC: u64 = 3;
@@ -16,7 +17,7 @@ fn xen() -> BuildId {
 }
 
 fn hello() -> PayloadBuilder {
-    PayloadBuilder::named("hello", &xen()).function(Function::returning("xen_extra_version", "-hello"))
+    PayloadBuilder::named("hello", &xen()).function(FunctionPatch::returning("xen_extra_version", "-hello"))
 }
 
 fn parse(bytes: &[u8]) -> object::File<'_> {
@@ -97,7 +98,7 @@ fn only_the_functions_are_writable_unless_asked_for() {
         sections(&parse(&bytes)).into_iter().filter(|row| row.1 & 1 != 0).map(|row| row.0).collect()
     };
     let busy = hello()
-        .hook(Hook::Load, HookCode::returns(0))
+        .hook(HookKind::Load, HookCode::returns(0))
         .metadata("a", None)
         .defines("new")
         .needs("printk")
@@ -134,7 +135,7 @@ fn names_become_build_ids() {
 
 #[test]
 fn an_entry_of_version_2() {
-    let bytes = hello().function(Function::nop("b", 9).at(0xffff_82d0_4020_0000).expecting(b"\x55\x48")).build();
+    let bytes = hello().function(FunctionPatch::nop("b", 9).at(0xffff_82d0_4020_0000).expecting(b"\x55\x48")).build();
     let funcs = contents(&bytes, ".livepatch.funcs");
     let mut first = [0; 104];
     first[24] = 8; // new_size
@@ -158,7 +159,7 @@ fn an_entry_of_version_2() {
 
 #[test]
 fn an_entry_of_version_1() {
-    let one = Function::with_code("f", [0x90; 6]).old_size(0x1_0203).expecting(b"\x55");
+    let one = FunctionPatch::with_code("f", [0x90; 6]).old_size(0x1_0203).expecting(b"\x55");
     let bytes = PayloadBuilder::named("p", &xen()).payload_version(PayloadVersion::V1).function(one).build();
     let mut entry = [0; 64];
     entry[24] = 6;
@@ -170,14 +171,30 @@ fn an_entry_of_version_1() {
 
 #[test]
 fn the_longest_expectation() {
-    let bytes = PayloadBuilder::named("p", &xen()).function(Function::nop("f", 1).expecting(&[0xaa; 31])).build();
+    let bytes = PayloadBuilder::named("p", &xen()).function(FunctionPatch::nop("f", 1).expecting(&[0xaa; 31])).build();
     assert_eq!(contents(&bytes, ".livepatch.funcs")[72..], [&[0x3f][..], &[0xaa; 31]].concat());
+}
+
+#[test]
+fn the_layout_of_a_function_follows_from_the_release() {
+    let size = |builder: PayloadBuilder| contents(&builder.build(), ".livepatch.funcs").len();
+    let for_release = |minor| hello().for_release((4, minor));
+    assert_eq!([7, 13, 14, 22].map(|minor| size(for_release(minor))), [64, 64, 104, 104]);
+    let unknown = hello().payload_version(PayloadVersion::Unknown(9)).build();
+    let entry = contents(&unknown, ".livepatch.funcs");
+    assert_eq!((entry.len(), entry[32]), (104, 9));
+
+    for release in [Release::V4_13, Release::V4_14] {
+        let xen = SimulatedXen::new(release);
+        let by_hand = PayloadBuilder::named("p", &xen.build_id().unwrap()).for_release((4, release.minor()));
+        assert_eq!(PayloadBuilder::for_xen(&xen, "p").build(), by_hand.build());
+    }
 }
 
 #[test]
 fn nops_leave_room_for_endbr64() {
     let old_size = |size| {
-        let bytes = PayloadBuilder::named("p", &xen()).function(Function::nop("f", size)).build();
+        let bytes = PayloadBuilder::named("p", &xen()).function(FunctionPatch::nop("f", size)).build();
         contents(&bytes, ".livepatch.funcs")[24..32].to_vec()
     };
     assert_eq!(old_size(12), [12, 0, 0, 0, 16, 0, 0, 0]);
@@ -187,7 +204,7 @@ fn nops_leave_room_for_endbr64() {
 
 #[test]
 fn new_code_returns_its_text() {
-    let bytes = hello().function(Function::returning("g", "two")).build();
+    let bytes = hello().function(FunctionPatch::returning("g", "two")).build();
     let code = b"\x48\x8d\x05\0\0\0\0\xc3";
     assert_eq!(contents(&bytes, ".text"), [&code[..], &[0xcc; 8], code].concat());
     let relative = |offset, addend| (offset, R_X86_64_PC32.0, ".rodata.str".to_owned(), addend);
@@ -198,7 +215,7 @@ fn new_code_returns_its_text() {
 
 #[test]
 fn a_function_is_a_local_symbol_where_its_code_is() {
-    let bytes = hello().function(Function::nop("n", 5)).function(Function::with_code("c", [0xc3])).build();
+    let bytes = hello().function(FunctionPatch::nop("n", 5)).function(FunctionPatch::with_code("c", [0xc3])).build();
     let file = parse(&bytes);
     let text = file.section_by_name(".text").unwrap().index();
     let named: Vec<_> = file
@@ -213,10 +230,10 @@ fn a_function_is_a_local_symbol_where_its_code_is() {
 fn hooks_are_arrays_of_pointers_to_code() {
     let refuse = HookCode::returns(-16);
     let mut builder = PayloadBuilder::named("hooks", &xen());
-    for kind in Hook::ALL {
+    for kind in HookKind::ALL {
         builder = builder.hook(kind, refuse.clone());
     }
-    let bytes = builder.hook(Hook::Load, HookCode::from_code([0xc3])).build();
+    let bytes = builder.hook(HookKind::Load, HookCode::from_code([0xc3])).build();
     let code = b"\xf3\x0f\x1e\xfa\xb8\xf0\xff\xff\xff\xc3";
     assert_eq!(contents(&bytes, ".text")[..17], [&code[..], &[0xcc; 6], &[0xc3]].concat());
     let names = ["load", "unload", "preapply", "apply", "postapply", "prerevert", "revert", "postrevert"];
@@ -293,7 +310,8 @@ fn padding_is_exact_and_never_cuts() {
 
 #[test]
 fn equal_builders_build_equal_bytes() {
-    let builder = || hello().defines("d").needs("n").hook(Hook::Unload, HookCode::returns(1)).metadata("k", Some("v"));
+    let builder =
+        || hello().defines("d").needs("n").hook(HookKind::Unload, HookCode::returns(1)).metadata("k", Some("v"));
     assert_eq!(builder().build(), builder().build());
     let twice = builder();
     assert_eq!(twice.build(), twice.build());
@@ -360,7 +378,7 @@ fn relocations_against_symbol_0() {
 
 #[test]
 fn a_function_without_a_name_has_none() {
-    let bytes = PayloadBuilder::named("p", &xen()).function(Function::returning("f", "t").unnamed()).build();
+    let bytes = PayloadBuilder::named("p", &xen()).function(FunctionPatch::returning("f", "t").unnamed()).build();
     assert_eq!(relocations(&bytes, ".livepatch.funcs"), [(8, R_X86_64_64.0, ".text".to_owned(), 0)]);
     assert_eq!(contents(&bytes, ".rodata.str"), b"t\0");
 }

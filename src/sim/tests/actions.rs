@@ -147,7 +147,7 @@ fn a_rendezvous_can_come_too_late() {
     xen.finish_action();
     assert_eq!(get(&xen, "one"), Ok((2, 0)));
     xen.set_quiesce_time(Duration::ZERO);
-    xen.on(Call::Revert).time_out();
+    xen.on_revert().time_out();
     assert_eq!(done(&xen, "one", REVERT), (2, -16));
     assert_eq!(done(&xen, "one", REVERT), (1, 0));
 }
@@ -181,7 +181,7 @@ fn replace_takes_the_whole_stack_away() {
 #[test]
 fn replace_stops_at_a_payload_that_does_not_let_go() {
     let xen = SimulatedXen::new(Release::V4_17);
-    let stubborn = builder(&xen, "stubborn").hook(Hook::Revert, HookCode::returns(-5));
+    let stubborn = builder(&xen, "stubborn").hook(HookKind::Revert, HookCode::returns(-5));
     let top = builder(&xen, "top").depends_on(stubborn.build_id());
     for (name, payload) in [("stubborn", &stubborn), ("top", &top), ("new", &builder(&xen, "new"))] {
         assert_eq!(upload(&xen, name, &payload.build()), Ok(0));
@@ -200,10 +200,10 @@ fn hooks_veto_and_forbid_replace_from_4_14_on() {
             let payload = builder(&xen, name).hook(hook, HookCode::returns(rc)).build();
             assert_eq!(upload(&xen, name, &payload), Ok(0), "{}", xen.release());
         };
-        veto("pre", Hook::PreApply, -7);
-        veto("plus", Hook::PreApply, 7);
-        veto("post", Hook::PostRevert, -1);
-        veto("revert", Hook::PreRevert, -9);
+        veto("pre", HookKind::PreApply, -7);
+        veto("plus", HookKind::PreApply, 7);
+        veto("post", HookKind::PostRevert, -1);
+        veto("revert", HookKind::PreRevert, -9);
         if !hooks {
             assert_eq!(done(&xen, "pre", APPLY), (2, 0), "sections that no one knows");
             continue;
@@ -225,9 +225,9 @@ fn hooks_veto_and_forbid_replace_from_4_14_on() {
 fn hooks_in_place_of_an_action_decide_its_result() {
     let xen = SimulatedXen::new(Release::V4_17);
     let load = |name: &str, payload: PayloadBuilder| assert_eq!(upload(&xen, name, &payload.build()), Ok(0));
-    load("fails", builder(&xen, "fails").hook(Hook::Apply, HookCode::returns(-5)));
-    load("empty", bare(&xen, "empty").hook(Hook::Apply, HookCode::returns(0)));
-    load("lies", builder(&xen, "lies").hook(Hook::Apply, HookCode::returns(0)));
+    load("fails", builder(&xen, "fails").hook(HookKind::Apply, HookCode::returns(-5)));
+    load("empty", bare(&xen, "empty").hook(HookKind::Apply, HookCode::returns(0)));
+    load("lies", builder(&xen, "lies").hook(HookKind::Apply, HookCode::returns(0)));
     assert_eq!(done(&xen, "fails", APPLY), (1, -5));
     assert_eq!(done(&xen, "empty", APPLY), (2, 0));
     assert_eq!(done(&xen, "empty", REVERT), (1, 0));
@@ -241,11 +241,11 @@ fn hooks_in_place_of_an_action_decide_its_result() {
 
 #[test]
 fn expectations_are_checked_against_what_is_there() {
-    let functions = |xen: &SimulatedXen, name: &str, function: Function| {
+    let functions = |xen: &SimulatedXen, name: &str, function: FunctionPatch| {
         assert_eq!(upload(xen, name, &bare(xen, name).function(function).build()), Ok(0));
     };
     let xen = SimulatedXen::builder(Release::V4_17).symbol("victim", *b"0123456789abcdef").build();
-    let new = || Function::with_code("victim", [0xc3]);
+    let new = || FunctionPatch::with_code("victim", [0xc3]);
     functions(&xen, "met", new().expecting(b"01234"));
     functions(&xen, "not", new().expecting(b"x1234"));
     functions(&xen, "long", new().old_size(5).expecting(b"012345"));

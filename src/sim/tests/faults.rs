@@ -16,8 +16,8 @@ fn calls_are_counted_by_kind() {
 #[test]
 fn the_chosen_call_fails_and_is_not_carried_out() {
     let xen = SimulatedXen::new(Release::V4_14);
-    xen.on(Call::Upload).nth(2).fail(Errno::ENOMEM);
-    xen.on(Call::Get).always().fail(Errno::EACCES);
+    xen.on_upload().nth(2).fail(Errno::ENOMEM);
+    xen.on_get().always().fail(Errno::EACCES);
     assert_eq!(upload(&xen, "a", &builder(&xen, "a").build()), Ok(0));
     assert_eq!(upload(&xen, "b", &builder(&xen, "b").build()), Err(Errno::ENOMEM));
     assert_eq!(names(&xen.loaded()), ["a"]);
@@ -27,11 +27,73 @@ fn the_chosen_call_fails_and_is_not_carried_out() {
 }
 
 #[test]
+fn what_was_never_met_is_told() {
+    let xen = SimulatedXen::new(Release::V4_14);
+    let pending = |xen: &SimulatedXen| xen.pending_orders().iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(xen.pending_orders(), []);
+    xen.on_get().nth(3).fail(Errno::ENOMEM);
+    xen.on_get().always().fault_after();
+    xen.on_list().stop_after(1);
+    xen.on_list().always().before(|_| {});
+    xen.on_apply().nth(2).time_out();
+    xen.on_revert().take(Pace::Held);
+    xen.on(Call::Other).after(|_| {});
+    let others = [
+        "List number 1 from now on: stops after 1 rows",
+        "every List: a script runs before it",
+        "Apply number 2 from now on: runs out of time",
+        "Revert number 1 from now on: takes Held",
+        "Other number 1 from now on: a script runs after it",
+    ];
+    let gets = ["Get number 3 from now on: fails with ENOMEM (12, out of memory)", "every Get: can't write its answer"];
+    assert_eq!(pending(&xen), [&gets[..], &others[..]].concat());
+
+    let _ = get(&xen, "p");
+    let gets = ["Get number 2 from now on: fails with ENOMEM (12, out of memory)"];
+    assert_eq!(pending(&xen), [&gets[..], &others[..]].concat());
+    let _ = (get(&xen, "p"), get(&xen, "p"), get(&xen, "p"));
+    assert_eq!(pending(&xen), others);
+    let first = xen.pending_orders()[0].clone();
+    assert_eq!((first.call, first.nth), (Call::List, Some(1)));
+    assert_eq!(xen.pending_orders()[1].nth, None);
+
+    xen.forget_orders();
+    assert_eq!(xen.pending_orders(), []);
+}
+
+#[test]
+fn each_order_is_for_its_kind_of_hypercall() {
+    let xen = SimulatedXen::new(Release::V4_17);
+    let kinds = || xen.pending_orders().iter().map(|order| order.call).collect::<Vec<_>>();
+    xen.on_upload().fault_after();
+    xen.on_get().fault_after();
+    xen.on_list().fault_after();
+    xen.on_apply().fault_after();
+    xen.on_revert().fault_after();
+    xen.on_replace().fault_after();
+    xen.on_unload().fault_after();
+    xen.on_other_action().fault_after();
+    xen.on_console().fault_after();
+    xen.on_version().fail(Errno::EPERM);
+    xen.on_extra_version().fault_after();
+    xen.on_build_id().fault_after();
+    let actions = [Call::Apply, Call::Revert, Call::Replace, Call::Unload];
+    let first = [Call::Upload, Call::Get, Call::List];
+    let last = [Call::OtherAction, Call::Console, Call::Version, Call::ExtraVersion, Call::BuildId];
+    assert_eq!(kinds(), [&first[..], &actions[..], &last[..]].concat());
+    xen.forget_orders();
+    for action in [Action::Apply, Action::Revert, Action::Replace, Action::Unload] {
+        xen.on_action(action).fault_after();
+    }
+    assert_eq!(kinds(), actions);
+}
+
+#[test]
 fn a_fault_can_follow_what_was_done() {
     let xen = SimulatedXen::new(Release::V4_14);
-    xen.on(Call::Upload).fault_after();
-    xen.on(Call::Apply).fault_after();
-    xen.on(Call::OtherAction).fault_after();
+    xen.on_upload().fault_after();
+    xen.on_apply().fault_after();
+    xen.on_other_action().fault_after();
     let payload = builder(&xen, "a").build();
     assert_eq!(upload(&xen, "a", &payload), Err(Errno::EFAULT));
     assert_eq!(upload(&xen, "a", &payload), Err(Errno::EEXIST));
@@ -45,11 +107,11 @@ fn a_fault_can_follow_what_was_done() {
 fn another_toolstack_acts_between_two_calls() {
     let xen = SimulatedXen::new(Release::V4_17);
     let payload = builder(&xen, "other").build();
-    xen.on(Call::Get).nth(2).before(move |xen| {
+    xen.on_get().nth(2).before(move |xen| {
         xen.other_upload("other", &payload).unwrap();
         xen.other_action("other", Action::Apply, Flags::empty()).unwrap();
     });
-    xen.on(Call::Get).nth(2).after(|xen| xen.other_action("other", Action::Revert, Flags::empty()).unwrap());
+    xen.on_get().nth(2).after(|xen| xen.other_action("other", Action::Revert, Flags::empty()).unwrap());
     assert_eq!(get(&xen, "other"), Err(Errno::ENOENT));
     assert_eq!(get(&xen, "other"), Ok((2, 0)));
     assert_eq!(get(&xen, "other"), Ok((1, 0)));
@@ -62,7 +124,7 @@ fn another_toolstack_acts_between_two_calls() {
 fn actions_take_time() {
     let xen = SimulatedXen::new(Release::V4_17);
     stack(&xen, &["p"]);
-    xen.on(Call::Apply).take(Pace::Time(Duration::from_millis(20)));
+    xen.on_apply().take(Pace::Time(Duration::from_millis(20)));
     assert_eq!(action(&xen, "p", APPLY), Ok(0));
     assert_eq!(get(&xen, "p"), Ok((1, -11)));
     thread::sleep(Duration::from_millis(25));

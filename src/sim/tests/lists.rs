@@ -136,10 +136,10 @@ fn a_fault_in_the_middle_loses_the_count() {
 #[test]
 fn lists_can_be_made_to_stop_early() {
     let xen = loaded(Release::V4_13);
-    xen.on(Call::List).stop_after(2);
+    xen.on_list().stop_after(2);
     let short = list(&xen, 0, 3, PLENTY);
     assert_eq!((short.result, short.remaining), (Ok(2), 1));
-    xen.on(Call::List).stop_after(0);
+    xen.on_list().stop_after(0);
     assert_eq!(list(&xen, 2, 3, PLENTY).result, Ok(1), "one at least");
     assert_eq!(list(&xen, 0, 3, PLENTY).result, Ok(3));
 }

@@ -32,7 +32,7 @@ fn damaged_payloads_are_judged() {
     let mut random = Random(1);
     for release in [Release::V4_7, Release::V4_9, Release::V4_14, Release::V4_17, Release::V4_22] {
         let good = builder(&SimulatedXen::new(release), "p")
-            .hook(Hook::Revert, HookCode::returns(-1))
+            .hook(HookKind::Revert, HookCode::returns(-1))
             .metadata("k", Some("v"))
             .section(".ex_table", vec![0; 16])
             .build();

@@ -31,9 +31,9 @@ fn a_good_payload_loads_everywhere() {
     for release in Release::ALL {
         let busy = |xen: &SimulatedXen| {
             builder(xen, "p")
-                .function(Function::returning("printk", "x"))
-                .hook(Hook::Load, HookCode::returns(0))
-                .hook(Hook::PreApply, HookCode::returns(0))
+                .function(FunctionPatch::returning("printk", "x"))
+                .hook(HookKind::Load, HookCode::returns(0))
+                .hook(HookKind::PreApply, HookCode::returns(0))
                 .metadata("k", Some("v"))
                 .writable_data([1; 9])
                 .bss(100)
@@ -115,7 +115,7 @@ fn required_sections_are_required() {
         let xen_depends = defective(release, ".livepatch.xen_depends", Defect::Missing);
         assert_eq!(xen_depends, if hooks { EINVAL } else { OK });
         assert_eq!(with(release, |xen| bare(xen, "p")), EINVAL, "nothing to do");
-        let hook_alone = with(release, |xen| bare(xen, "p").hook(Hook::Load, HookCode::returns(0)));
+        let hook_alone = with(release, |xen| bare(xen, "p").hook(HookKind::Load, HookCode::returns(0)));
         assert_eq!(hook_alone, if hooks { OK } else { EINVAL });
     }
 }
@@ -132,24 +132,24 @@ fn a_note_of_another_type_has_its_own_number_from_4_18_on() {
 
 #[test]
 fn functions_are_checked_by_release() {
-    let of = |release, function: Function| with(release, |xen| bare(xen, "p").function(function.clone()));
+    let of = |release, function: FunctionPatch| with(release, |xen| bare(xen, "p").function(function.clone()));
     for release in Release::ALL {
         let modern = release >= Release::V4_8;
         let version = defective(release, ".livepatch.funcs", Defect::Patched(32, vec![3]));
         assert_eq!(version, EOPNOTSUPP, "{release}");
         let other = if release >= Release::V4_14 { PayloadVersion::V1 } else { PayloadVersion::V2 };
         assert_eq!(with(release, |xen| builder(xen, "p").payload_version(other)), EINVAL, "by its size");
-        assert_eq!(of(release, Function::nop("printk", 5)), if modern { OK } else { EINVAL });
-        assert_eq!(of(release, Function::nop("printk", 32)), if modern { EOPNOTSUPP } else { EINVAL });
-        assert_eq!(of(release, Function::nop("printk", 8).old_size(7)), EINVAL);
-        assert_eq!(of(release, Function::returning("printk", "x").old_size(5)), OK);
-        assert_eq!(of(release, Function::returning("printk", "x").old_size(4)), EINVAL);
-        assert_eq!(of(release, Function::returning("nowhere", "x")), Err(Errno::ENOENT));
-        let far = of(release, Function::returning("printk", "x").at(0xffff_8300_0000_0000));
+        assert_eq!(of(release, FunctionPatch::nop("printk", 5)), if modern { OK } else { EINVAL });
+        assert_eq!(of(release, FunctionPatch::nop("printk", 32)), if modern { EOPNOTSUPP } else { EINVAL });
+        assert_eq!(of(release, FunctionPatch::nop("printk", 8).old_size(7)), EINVAL);
+        assert_eq!(of(release, FunctionPatch::returning("printk", "x").old_size(5)), OK);
+        assert_eq!(of(release, FunctionPatch::returning("printk", "x").old_size(4)), EINVAL);
+        assert_eq!(of(release, FunctionPatch::returning("nowhere", "x")), Err(Errno::ENOENT));
+        let far = of(release, FunctionPatch::returning("printk", "x").at(0xffff_8300_0000_0000));
         // Those that look for ENDBR64, and the one that does not look how far it is, reach for it.
         let looks = modern && release < Release::V4_14;
         assert_eq!(far, Err(if looks { Errno::EOVERFLOW } else { Errno::EIO }), "{release}");
-        assert_eq!(of(release, Function::returning("printk", "x").unnamed()), Err(Errno::EIO), "crash");
+        assert_eq!(of(release, FunctionPatch::returning("printk", "x").unnamed()), Err(Errno::EIO), "crash");
     }
 }
 
@@ -157,10 +157,10 @@ fn functions_are_checked_by_release() {
 fn endbr_takes_room_from_4_14_on() {
     for (release, aware) in Release::ALL.map(|release| (release, release >= Release::V4_14)) {
         let xen = SimulatedXen::builder(release).symbol("entry", *b"\xf3\x0f\x1e\xfa0123456789ab").build();
-        let small = bare(&xen, "p").function(Function::returning("entry", "x").old_size(8)).build();
+        let small = bare(&xen, "p").function(FunctionPatch::returning("entry", "x").old_size(8)).build();
         // Before, the size is checked without a look at the code.
         assert_eq!(upload(&xen, "p", &small), if aware { EINVAL } else { OK }, "{release}");
-        let large = bare(&xen, "q").function(Function::returning("entry", "x").old_size(9)).build();
+        let large = bare(&xen, "q").function(FunctionPatch::returning("entry", "x").old_size(9)).build();
         assert_eq!(upload(&xen, "q", &large), OK);
     }
 }
@@ -168,15 +168,15 @@ fn endbr_takes_room_from_4_14_on() {
 #[test]
 fn hook_sections_have_fixed_sizes() {
     for release in Release::ALL {
-        let of = |hook: Hook, len| {
+        let of = |hook: HookKind, len| {
             with(release, |xen| {
                 builder(xen, "p").hook(hook, HookCode::returns(0)).defect(hook.section(), Defect::Truncated(len))
             })
         };
-        assert_eq!(of(Hook::Load, 7), if release >= Release::V4_8 { EINVAL } else { OK }, "{release}");
-        assert_eq!(of(Hook::PostApply, 7), if release >= Release::V4_14 { EINVAL } else { OK }, "{release}");
+        assert_eq!(of(HookKind::Load, 7), if release >= Release::V4_8 { EINVAL } else { OK }, "{release}");
+        assert_eq!(of(HookKind::PostApply, 7), if release >= Release::V4_14 { EINVAL } else { OK }, "{release}");
         let two = with(release, |xen| {
-            let hook = |builder: PayloadBuilder| builder.hook(Hook::PreApply, HookCode::returns(0));
+            let hook = |builder: PayloadBuilder| builder.hook(HookKind::PreApply, HookCode::returns(0));
             hook(hook(builder(xen, "p")))
         });
         assert_eq!(two, if release >= Release::V4_14 { EINVAL } else { OK });
@@ -191,7 +191,7 @@ fn payloads_for_another_xen_are_refused_from_4_14_on() {
         let version = if release >= Release::V4_14 { PayloadVersion::V2 } else { PayloadVersion::V1 };
         let payload = PayloadBuilder::named("p", &other)
             .payload_version(version)
-            .function(Function::returning("xen_extra_version", "x"));
+            .function(FunctionPatch::returning("xen_extra_version", "x"));
         let expected = if release >= Release::V4_14 { EINVAL } else { OK };
         assert_eq!(upload(&xen, "p", &payload.build()), expected, "{release}");
         let console = xen.console();
@@ -272,7 +272,7 @@ fn what_would_hurt_a_real_host_ends_the_simulation() {
         assert_eq!(defective(release, ".livepatch.depends", Defect::Alignment(0)), crash, "{release}");
         assert_eq!(defective(release, ".text", Defect::Alignment(0)), OK, "it comes first of its kind");
         assert_eq!(defective(release, ".strtab", Defect::Missing), crash, "{release}");
-        let nowhere = with(release, |xen| bare(xen, "p").function(Function::returning("printk", "x").at(0x1000)));
+        let nowhere = with(release, |xen| bare(xen, "p").function(FunctionPatch::returning("printk", "x").at(0x1000)));
         let looks = (Release::V4_8..Release::V4_14).contains(&release);
         assert_eq!(nowhere, if looks { Err(Errno::EOVERFLOW) } else { crash }, "{release}");
         let modinfo = defective(release, ".modinfo", Defect::Contents(Vec::new()));
@@ -298,7 +298,7 @@ fn the_console_is_silent_before_4_13() {
 /// What 4.14.6, 4.17.7 and 4.20.4 answered when they were given these payloads.
 #[test]
 fn judged_as_by_real_ones() {
-    let f = || Function::returning("xen_extra_version", "x");
+    let f = || FunctionPatch::returning("xen_extra_version", "x");
     let eexist = Err(Errno::EEXIST);
     let enoent = Err(Errno::ENOENT);
     for release in [Release::V4_14, Release::V4_17, Release::V4_20] {
@@ -313,17 +313,17 @@ fn judged_as_by_real_ones() {
             (named(f()).bss(1 << 20), OK),
             (named(f()).bss((2 << 20) + 1), EINVAL),
             (named(f()).padded_to((2 << 20) + 1), EINVAL),
-            (named(Function::nop("xen_extra_version", 32)), EOPNOTSUPP),
-            (named(Function::nop("xen_extra_version", 31)), OK),
+            (named(FunctionPatch::nop("xen_extra_version", 32)), EOPNOTSUPP),
+            (named(FunctionPatch::nop("xen_extra_version", 31)), OK),
             (named(f().old_size(4)), EINVAL),
-            (named(Function::returning("no_such_function", "x")), enoent),
+            (named(FunctionPatch::returning("no_such_function", "x")), enoent),
             (named(f()).needs("no_such_symbol"), enoent),
             (named(f()).defines("printk"), eexist),
             (named(f()).defines("shared"), eexist),
             (named(f()).payload_version(PayloadVersion::V1), EINVAL),
             (PayloadBuilder::named("p", &BuildId::new([9; 20])).function(f()), EINVAL),
             (base("p"), EINVAL),
-            (base("p").hook(Hook::PreApply, HookCode::returns(0)), OK),
+            (base("p").hook(HookKind::PreApply, HookCode::returns(0)), OK),
             (named(f()).modinfo("k=v"), EINVAL),
             (missing(".text"), EOPNOTSUPP),
             (missing(".rodata.str"), EOPNOTSUPP),

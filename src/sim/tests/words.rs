@@ -37,7 +37,7 @@ fn a_symbol_that_is_there_twice_is_named() {
 fn a_function_that_is_not_as_expected_is_named() {
     for release in SEEN {
         let xen = SimulatedXen::new(release);
-        let function = || Function::returning("xen_extra_version", "x");
+        let function = || FunctionPatch::returning("xen_extra_version", "x");
         let differs = bare(&xen, "differs").function(function().expecting(&[0xcc; 4]));
         let long = bare(&xen, "long").function(function().expecting(&[0xcc; 31]));
         for (name, payload, errno) in [("differs", differs, Errno::EINVAL), ("long", long, Errno::ERANGE)] {
@@ -53,7 +53,7 @@ fn a_function_that_is_not_as_expected_is_named() {
 fn a_hook_that_refuses_is_told() {
     for release in SEEN {
         let xen = SimulatedXen::new(release);
-        let veto = builder(&xen, "p").hook(Hook::PreApply, HookCode::returns(-77)).build();
+        let veto = builder(&xen, "p").hook(HookKind::PreApply, HookCode::returns(-77)).build();
         assert_eq!(upload(&xen, "p", &veto), Ok(0));
         let refused = || assert_eq!(action(&xen, "p", APPLY), Err(Errno::new(77)));
         assert_eq!(said(&xen, refused), "(XEN) livepatch: p: pre-apply hook failed (rc=-77), aborting!\n");
