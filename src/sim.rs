@@ -85,7 +85,7 @@ pub use faults::{Call, Calls, Pace, PendingOrder};
 pub use host::{Access, Support};
 pub use orders::{On, kinds};
 pub use payload_builder::{Defect, FunctionPatch, HookCode, PayloadBuilder};
-pub use raw::{RawAnswer, RawSysctl};
+pub use raw::{RawAnswer, RawSysctl, RawVersion};
 pub use release::Release;
 
 use crate::build_id::BuildId;

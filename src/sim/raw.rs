@@ -1,4 +1,4 @@
-//! Sysctls by hand: what a client never sends.
+//! Hypercalls by hand: what a client never sends.
 
 use core::fmt;
 
@@ -9,12 +9,16 @@ use crate::errno::Errno;
 use crate::hypercall::channel::CallError;
 use crate::hypercall::{HypercallBuffer, Hypervisor, Sysctl};
 
+/// The numbers of sysctls.
+const READ_CONSOLE: u32 = 1;
 const LIVEPATCH: u32 = 27;
 
 /// Where upload, get, list and action have addresses, from 4.14 on and before. What lies there is given as memory or is
 /// null, so that no hypervisor writes to memory that isn't meant for it.
 const PACKED: [&[usize]; 4] = [&[16, 40], &[16], &[40, 48, 56, 64, 72], &[16]];
 const STRIDED: [&[usize]; 4] = [&[16, 40], &[16], &[32, 40, 48], &[16]];
+/// Where `readconsole` has one.
+const CONSOLE: &[usize] = &[16];
 
 /// A livepatch sysctl written byte by byte, with the memory that it points into: for tests that ask a hypervisor,
 /// simulated or real, what [`LivepatchClient`](crate::LivepatchClient) would not.
@@ -34,6 +38,7 @@ const STRIDED: [&[usize]; 4] = [&[16, 40], &[16], &[32, 40, 48], &[16]];
 #[derive(Clone, PartialEq, Eq)]
 #[must_use = "nothing is asked before `send`"]
 pub struct RawSysctl {
+    command: u32,
     block: [u8; SIZE],
     memory: Vec<(usize, Vec<u8>)>,
 }
@@ -53,8 +58,17 @@ pub struct RawAnswer {
 impl RawSysctl {
     /// A livepatch operation (0 upload, 1 get, 2 list, 3 action) at the interface version of a release; all else zero.
     pub fn livepatch(release: Release, operation: u32) -> Self {
-        let empty = Self { block: [0; SIZE], memory: Vec::new() };
-        empty.word(4, release.interface_version()).word(8, operation)
+        Self::new(LIVEPATCH, release).word(8, operation)
+    }
+
+    /// `readconsole` at the interface version of a release; all else zero.
+    pub fn read_console(release: Release) -> Self {
+        Self::new(READ_CONSOLE, release)
+    }
+
+    fn new(command: u32, release: Release) -> Self {
+        let empty = Self { command, block: [0; SIZE], memory: Vec::new() };
+        empty.word(4, release.interface_version())
     }
 
     /// Puts bytes at an offset; does nothing where they don't fit.
@@ -83,6 +97,9 @@ impl RawSysctl {
     }
 
     fn addresses(&self) -> &'static [usize] {
+        if self.command == READ_CONSOLE {
+            return CONSOLE;
+        }
         let word = |offset| u32_at(&self.block, offset).unwrap_or_default();
         let by_operation = if word(4) < Release::V4_14.interface_version() { STRIDED } else { PACKED };
         usize::try_from(word(8)).ok().and_then(|operation| by_operation.get(operation)).copied().unwrap_or_default()
@@ -96,7 +113,7 @@ impl RawSysctl {
         let allocate = |len| xen.allocate(len).map_err(|error| CallError::from(error).general());
         let mut block = allocate(SIZE)?;
         put(block.as_mut_slice(), 0, &self.block);
-        put(block.as_mut_slice(), 0, &LIVEPATCH.to_le_bytes());
+        put(block.as_mut_slice(), 0, &self.command.to_le_bytes());
         for offset in self.addresses() {
             put(block.as_mut_slice(), *offset, &[0; 8]);
         }
@@ -117,6 +134,50 @@ impl RawSysctl {
             buffer.as_slice().get(start..).unwrap_or_default().to_vec()
         });
         Ok(RawAnswer { result, block: left, memory: memory.collect() })
+    }
+}
+
+/// An `xen_version` hypercall written byte by byte.
+///
+/// ```
+/// use xen_livepatch::Errno;
+/// use xen_livepatch::sim::{RawVersion, Release, SimulatedXen};
+///
+/// let xen = SimulatedXen::new(Release::V4_17);
+/// // The build-id, into a structure that has no room for it.
+/// let (result, _) = RawVersion::new(10).argument(4_u32.to_le_bytes()).send(&xen)?;
+/// assert_eq!(result, Err(Errno::new(105)));
+/// # Ok::<(), xen_livepatch::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "nothing is asked before `send`"]
+pub struct RawVersion {
+    command: u32,
+    argument: Option<Vec<u8>>,
+}
+
+impl RawVersion {
+    /// A command, with a null pointer for its argument.
+    pub fn new(command: u32) -> Self {
+        Self { command, argument: None }
+    }
+
+    /// Gives it memory with these bytes.
+    pub fn argument(self, bytes: impl Into<Vec<u8>>) -> Self {
+        Self { argument: Some(bytes.into()), ..self }
+    }
+
+    /// Asks this hypervisor: the hypercall's own result, and the memory as it left it.
+    ///
+    /// # Errors
+    /// [`BufferMemory`](crate::ErrorKind::BufferMemory) when there is no memory for the argument.
+    pub fn send(&self, xen: &dyn Hypervisor) -> crate::Result<(Result<u32, Errno>, Vec<u8>)> {
+        let Some(argument) = &self.argument else { return Ok((xen.xen_version(self.command, None), Vec::new())) };
+        let allocated = xen.allocate(argument.len()).map_err(|error| CallError::from(error).general());
+        let mut buffer: HypercallBuffer = allocated?;
+        put(buffer.as_mut_slice(), 0, argument);
+        let result = xen.xen_version(self.command, Some(&mut buffer));
+        Ok((result, buffer.as_slice().get(..argument.len()).unwrap_or_default().to_vec()))
     }
 }
 
@@ -144,7 +205,7 @@ impl fmt::Debug for Text<'_> {
 impl fmt::Debug for RawSysctl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("RawSysctl");
-        debug.field("block", &Words(&self.block));
+        debug.field("command", &self.command).field("block", &Words(&self.block));
         for (offset, bytes) in &self.memory {
             debug.field(&format!("at {offset}"), &Text(bytes));
         }

@@ -57,7 +57,7 @@ impl Generator {
             3..12 => 30,
             _ => 3,
         };
-        match self.random.weighted(&[(room, 0), (24, 1), (12, 2), (5, 3), (8, 4), (3, 5), (2, 6), (24, 7)]) {
+        match self.random.weighted(&[(room, 0), (24, 1), (12, 2), (5, 3), (8, 4), (3, 5), (2, 6), (24, 7), (3, 8)]) {
             0 => self.upload(xen),
             1 => self.act(Action::Apply, xen),
             2 => self.act(Action::Revert, xen),
@@ -65,6 +65,7 @@ impl Generator {
             4 => self.act(Action::Unload, xen),
             5 => Step::Status(self.name(xen, None)),
             6 => Step::List,
+            8 => self.version(),
             _ => Step::Request(self.request(xen)),
         }
     }
@@ -142,7 +143,7 @@ impl Generator {
     fn request(&mut self, xen: &SimulatedXen) -> Request {
         let interface = if self.random.percent(2) { self.random.of(&[1, u32::MAX]) } else { 0 };
         let flags = if self.random.percent(5) { self.random.of(&[1, 2, 3, 0x8000_0001]) } else { 0 };
-        let body = match self.random.weighted(&[(10, 0), (15, 1), (35, 2), (38, 3), (2, 4)]) {
+        let body = match self.random.weighted(&[(10, 0), (15, 1), (35, 2), (38, 3), (2, 4), (3, 5)]) {
             0 => {
                 let name = self.new_name(xen);
                 let recipe = Box::new(self.recipe(xen, name.as_bytes()));
@@ -162,9 +163,21 @@ impl Generator {
                 let pad = if self.random.percent(4) { self.random.of(&[1, 0x8000_0000]) } else { 0 };
                 Body::Act { name, command, timeout, flags, pad }
             }
+            5 => {
+                let (incremental, room) = (self.random.percent(50), self.random.percent(80));
+                let count = if room { self.random.of(&[1, 64, 5000]) } else { 0 };
+                Body::Console { incremental, count, room, pad: self.random.of(&[0, 0, 0, 1]) }
+            }
             _ => Body::Other(self.random.of(&[4, 5, 99, u32::MAX])),
         };
         Request { interface, flags, body }
+    }
+
+    fn version(&mut self) -> Step {
+        let argument = (self.random.of(&[0, 1, 7, 19, 20, 21, 64, 0x1_0000, u32::MAX]), 64);
+        // Those whose answers follow from the release and the build-id; the rest tells of the build.
+        let command = self.random.of(&[0, 10, 10, 10, 10, 99, u32::MAX]);
+        Step::Version(command, (command == 10 && self.random.percent(80)).then_some(argument))
     }
 
     fn raw_name(&mut self, xen: &SimulatedXen) -> Name {

@@ -43,6 +43,13 @@ pub enum Body {
     },
     /// No operation of any release.
     Other(u32),
+    /// `readconsole`: incremental or not, so many bytes, and whether there is memory for them. What is in the log differs.
+    Console {
+        incremental: bool,
+        count: u32,
+        room: bool,
+        pad: u16,
+    },
 }
 
 /// A name as it goes over, its NUL among the bytes or not.
@@ -108,8 +115,14 @@ impl Request {
             Body::List { .. } => 2,
             Body::Act { .. } => 3,
             Body::Other(operation) => operation,
+            Body::Console { .. } => 0,
         };
         let interface = release.interface_version().wrapping_add(self.interface);
+        if let Body::Console { incremental, count, room, pad } = self.body {
+            let sysctl = RawSysctl::read_console(release).word(4, interface).bytes(9, &[incremental.into()]);
+            let sysctl = sysctl.bytes(10, &pad.to_le_bytes()).word(24, count);
+            return if room { sysctl.memory(16, vec![0; count as usize]) } else { sysctl };
+        }
         let sysctl = RawSysctl::livepatch(release, operation).word(4, interface).word(12, self.flags);
         match &self.body {
             Body::Upload { name, recipe, size } => {
@@ -140,12 +153,17 @@ impl Request {
                 let sysctl = with_name(sysctl, name).word(32, *command).word(36, *timeout);
                 sysctl.word(40, *flags).word(44, *pad)
             }
-            Body::Other(_) => sysctl,
+            Body::Other(_) | Body::Console { .. } => sysctl,
         }
     }
 
-    /// Counts the list's version from that of another time.
+    /// Counts the list's version from that of another time, and leaves out what the log says.
     pub fn since(&self, version: u32, mut answer: RawAnswer) -> RawAnswer {
+        if matches!(self.body, Body::Console { .. }) {
+            answer.block.fill(0);
+            answer.memory.clear();
+            return answer;
+        }
         let now = word(&answer, VERSION);
         if matches!(self.body, Body::List { .. }) && now != UNTOUCHED {
             answer.block[VERSION..VERSION + 4].copy_from_slice(&now.wrapping_sub(version).to_le_bytes());

@@ -4,8 +4,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use xen_livepatch::hypercall::{Hypervisor, Privcmd};
-use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, RawAnswer, RawSysctl, Release, SimulatedXen};
-use xen_livepatch::{Flags, LivepatchClient, LoadedPayload, PayloadName, Status};
+use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, RawAnswer, RawSysctl, RawVersion, Release, SimulatedXen};
+use xen_livepatch::{Errno, Flags, LivepatchClient, LoadedPayload, PayloadName, Status};
 
 use super::host::{self, Host, PATCHED};
 use super::recipe::{ALSO_PATCHED, Ingredients, KNOWN};
@@ -49,6 +49,10 @@ impl Side {
 
     pub fn send(&self, sysctl: &RawSysctl) -> RawAnswer {
         sysctl.send(&*self.raw).unwrap()
+    }
+
+    pub fn version(&self, call: &RawVersion) -> (Result<u32, Errno>, Vec<u8>) {
+        call.send(&*self.raw).unwrap()
     }
 
     /// Makes sure that an action can begin.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 use std::{env, fs, thread};
 
-use xen_livepatch::sim::{RawAnswer, RawSysctl};
+use xen_livepatch::sim::{RawAnswer, RawSysctl, RawVersion};
 use xen_livepatch::{
     Action, ActionOptions, Errno, Error, ErrorKind, Flags, LoadedPayload, PayloadName, QuiesceTimeout, Status,
     UploadOptions,
@@ -18,11 +18,22 @@ const ATTEMPTS: usize = 20;
 
 #[derive(Clone, Debug)]
 pub enum Step {
-    Upload { name: PayloadName, recipe: Box<Recipe>, way: Way },
+    Upload {
+        name: PayloadName,
+        recipe: Box<Recipe>,
+        way: Way,
+    },
     Status(PayloadName),
     List,
-    Act { action: Action, name: PayloadName, flags: u32, hurried: bool },
+    Act {
+        action: Action,
+        name: PayloadName,
+        flags: u32,
+        hurried: bool,
+    },
     Request(Request),
+    /// An `xen_version` hypercall, with memory for a structure of this length field and so many bytes.
+    Version(u32, Option<(u32, usize)>),
 }
 
 /// How a payload gets to a client, and from there to Xen: unchecked but for one way.
@@ -49,6 +60,7 @@ pub enum Answer {
     Failed(ErrorKind, Option<Errno>),
     /// With the status afterwards, where it was an action.
     Raw(RawAnswer, Option<Status>),
+    Version(Result<u32, Errno>, Vec<u8>),
 }
 
 impl Answer {
@@ -101,6 +113,15 @@ impl Step {
                 Answer::of(client.act_with(*action, name, Flags::from_bits_retain(*flags), options), done)
             }
             Self::Request(request) => send(request, side, of),
+            Self::Version(command, argument) => {
+                let call = RawVersion::new(*command);
+                let call = match argument {
+                    Some((len, size)) => call.argument([&len.to_le_bytes()[..], &vec![0; *size]].concat()),
+                    None => call,
+                };
+                let (result, memory) = side.version(&call);
+                Answer::Version(result, memory)
+            }
         };
         Outcome { answer, rows: side.rows(), shown: side.shown() }
     }
@@ -118,7 +139,9 @@ impl Step {
                 Body::List { .. } => "LIST".into(),
                 Body::Act { command, .. } => format!("ACTION {command}"),
                 Body::Other(_) => "other request".into(),
+                Body::Console { .. } => "readconsole".into(),
             },
+            Self::Version(command, _) => format!("xen_version {command}"),
         };
         let answer = match &outcome.answer {
             Answer::Failed(kind, errno) => {
@@ -126,6 +149,8 @@ impl Step {
                 let end = kind.find(|c: char| !c.is_alphanumeric()).unwrap_or(kind.len());
                 format!("{} ({})", &kind[..end], errno.map_or(0, Errno::number))
             }
+            Answer::Version(Ok(_), _) => "done".into(),
+            Answer::Version(Err(errno), _) => format!("-{}", errno.number()),
             Answer::Raw(answer, _) => match answer.result {
                 Ok(0) => "0".into(),
                 Ok(_) => "more than 0".into(),
