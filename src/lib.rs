@@ -36,14 +36,19 @@
 
 mod build_id;
 mod client;
+mod diagnosis;
 mod errno;
 mod error;
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod examples;
 mod flags;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod guide;
 pub mod hypercall;
+mod identity;
 mod name;
 pub mod payload;
 #[cfg(feature = "sim")]
@@ -52,12 +57,15 @@ mod status;
 mod sys;
 mod version;
 
-pub use build_id::BuildId;
-pub use client::{ActionOptions, ClientBuilder, LivepatchClient, QuiesceTimeout, UploadOptions};
+pub use build_id::{BuildId, InvalidBuildId};
+pub use client::{
+    ActionOptions, ActionRequest, Capabilities, ClientBuilder, LivepatchClient, LoadOptions, QuiesceTimeout,
+    UploadOptions,
+};
 pub use errno::Errno;
 pub use error::{Action, Cleanup, Duplicate, Error, ErrorKind, Operation, Result};
 pub use flags::Flags;
-pub use name::PayloadName;
+pub use name::{InvalidName, PayloadName};
 pub use payload::{Finding, Payload, Severity, Target};
 pub use status::{LoadedPayload, Metadata, State, Status};
 pub use version::XenVersion;

@@ -28,9 +28,9 @@ pub use name::SymbolName;
 pub use target::{Architecture, Target};
 
 use crate::build_id::BuildId;
-use crate::client::Identity;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
+use crate::identity::Identity;
 use crate::status::Metadata;
 use elf::{Elf, Header, LE};
 

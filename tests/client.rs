@@ -26,6 +26,8 @@ mod host;
 mod listing;
 #[path = "client/open.rs"]
 mod open;
+#[path = "client/outcomes.rs"]
+mod outcomes;
 #[path = "client/replacing.rs"]
 mod replacing;
 #[path = "client/story.rs"]

@@ -162,9 +162,9 @@ impl Host {
         if let Some(payload) = self.by_id_mut(id) {
             payload.rc = rc;
         }
-        let line = vec![format!("pre-{action} hook failed (rc={rc}), aborting!").into()];
-        // A hook may return anything, and what is not negative is no error.
-        u32::try_from(rc).map_err(|_| Stop::Refused(Errno::new(rc.wrapping_neg()), line))
+        self.complain(id, &format!("pre-{action} hook failed (rc={rc}), aborting!"));
+        // A hook may return anything, and what is not negative is not an error.
+        u32::try_from(rc).map_err(|_| Errno::new(rc.wrapping_neg()).into())
     }
 
     fn schedule(&mut self, id: u64, action: Action, timeout: u32) -> Result<u32, Stop> {

@@ -13,7 +13,7 @@ use super::host::{PATCHED, host, name};
 fn what_xen_silently_skips_is_a_wrong_state() {
     let Some(host) = host() else { return };
     let hello = host.upload("hello", &host.payload("hello", "-hello"));
-    let wrong = |action| host.client.act_with(action, &hello, Flags::empty(), ActionOptions::new()).unwrap_err();
+    let wrong = |action| host.client.action(action, &hello).run().unwrap_err();
     let is = |found, needed| ErrorKind::WrongState { found, needed };
 
     assert_eq!(wrong(Action::Revert).kind(), &is(State::Checked, State::Applied));
@@ -32,7 +32,7 @@ fn what_is_not_loaded_is_no_such_payload() {
     let nobody = name("nobody");
     assert_eq!(host.client.status(&nobody).unwrap_err().kind(), &ErrorKind::NoSuchPayload);
     for action in [Action::Apply, Action::Revert, Action::Replace, Action::Unload] {
-        let error = host.client.act_with(action, &nobody, Flags::empty(), ActionOptions::new()).unwrap_err();
+        let error = host.client.action(action, &nobody).run().unwrap_err();
         assert_eq!((error.kind(), error.raw_errno()), (&ErrorKind::NoSuchPayload, Some(Errno::ENOENT)), "{action}");
     }
 }
@@ -50,7 +50,7 @@ fn a_name_a_build_id_and_a_symbol_are_loaded_once() {
     let other = host.payload("other", "-other");
     let by = |by| ErrorKind::AlreadyLoaded { by };
     assert_eq!(twice(&hello, other.clone()), by(Duplicate::Name));
-    assert_eq!(twice(&name("twin"), host.payload("hello", "-twin")), by(Duplicate::BuildId));
+    assert_eq!(twice(&name("twin"), host.payload("hello", "-twin")), by(Duplicate::BuildIdOrSymbol));
     assert_eq!(twice(&name("other"), other.defines("new_symbol")), by(Duplicate::Symbol("new_symbol".into())));
     assert_eq!(host.names(), ["hello"]);
     host.unload(&hello);
@@ -130,7 +130,7 @@ fn flags_without_a_meaning_are_refused_by_name() {
         let meaningless = if action == Action::Apply { 1..32 } else { 0..32 };
         for bit in meaningless {
             let flags = Flags::from_bits_retain(1 << bit);
-            let error = host.client.act_with(action, &hello, flags, ActionOptions::new()).unwrap_err();
+            let error = host.client.action(action, &hello).flags(flags).run().unwrap_err();
             assert!(matches!(error.kind(), ErrorKind::UnsupportedFlag { flags: f, .. } if *f == flags), "{error:?}");
         }
     }
@@ -160,7 +160,7 @@ fn a_quiesce_timeout_is_told_and_changes_nothing() {
     let hurry = ActionOptions::new().quiesce_timeout(QuiesceTimeout::new(Duration::from_nanos(1)).unwrap());
     for (retries, action) in [(0, Action::Apply), (3, Action::Apply), (0, Action::Replace)] {
         let options = hurry.quiesce_retries(retries);
-        let error = host.client.act_with(action, &hello, Flags::empty(), options).unwrap_err();
+        let error = host.client.action(action, &hello).options(options).run().unwrap_err();
         assert_eq!((error.kind(), error.raw_errno()), (&ErrorKind::QuiesceTimeout, Some(Errno::EBUSY)), "{action}");
         let status = host.client.status(&hello).unwrap();
         assert_eq!((status.state, status.error()), (State::Checked, Some(Errno::EBUSY)));
@@ -169,7 +169,7 @@ fn a_quiesce_timeout_is_told_and_changes_nothing() {
     host.apply(&hello);
     host.expect_shown("-hello");
     let options = hurry.quiesce_retries(0);
-    let error = host.client.act_with(Action::Revert, &hello, Flags::empty(), options).unwrap_err();
+    let error = host.client.action(Action::Revert, &hello).options(options).run().unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::QuiesceTimeout);
     host.expect_shown("-hello");
     host.revert(&hello);
@@ -210,7 +210,7 @@ fn hooks_may_refuse() {
         let veto = host.upload("veto", &host.payload("veto", "-veto").hook(Hook::PreApply, hook));
         for _ in 0..2 {
             let quick = ActionOptions::new().deadline(Duration::from_secs(2));
-            let error = host.client.act_with(Action::Apply, &veto, Flags::empty(), quick).unwrap_err();
+            let error = host.client.action(Action::Apply, &veto).options(quick).run().unwrap_err();
             assert_eq!(error.kind(), &ErrorKind::HookRefused { code }, "{error:?}");
         }
         host.unload(&veto);
