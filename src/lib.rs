@@ -26,7 +26,8 @@
 //!
 //! * `sim`: `sim::SimulatedXen`, a whole Xen in memory behind the same door as the device, and `sim::PayloadBuilder`,
 //!   which makes payloads that a real Xen loads. For tests.
-//! * `serde`: `Serialize` for what is read off-line: payloads, findings, build-ids, metadata.
+//! * `serde`: `Serialize` for what is read and reported: payloads, findings, build-ids, metadata, the rows of a list, and
+//!   errors.
 //! * `bindgen`: for maintainers, regenerates the bindings.
 
 #![cfg_attr(
@@ -51,6 +52,8 @@ pub mod hypercall;
 mod identity;
 mod name;
 pub mod payload;
+#[cfg(feature = "serde")]
+mod serialize;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod status;

@@ -30,6 +30,8 @@ mod open;
 mod outcomes;
 #[path = "client/replacing.rs"]
 mod replacing;
+#[path = "client/serialized.rs"]
+mod serialized;
 #[path = "client/story.rs"]
 mod story;
 #[path = "client/turns.rs"]
