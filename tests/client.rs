@@ -8,6 +8,9 @@
 )]
 #![allow(unreachable_pub, reason = "the modules of one test")]
 
+#[path = "common/told.rs"]
+mod told;
+
 #[path = "client/console.rs"]
 mod console;
 #[path = "client/costs.rs"]

@@ -11,6 +11,9 @@
 )]
 #![allow(unreachable_pub, reason = "the modules of one test")]
 
+#[path = "common/told.rs"]
+mod told;
+
 #[path = "dom0/checked.rs"]
 mod checked;
 #[path = "dom0/costs.rs"]

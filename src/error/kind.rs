@@ -62,6 +62,7 @@ pub enum ErrorKind {
     NotPermitted,
     /// Xen refused every interface version that it was offered.
     #[error("{}", refused_interface(.xen, *.pinned))]
+    #[non_exhaustive]
     InterfaceNotSupported {
         /// The release that Xen says it is.
         xen: String,
@@ -85,6 +86,7 @@ pub enum ErrorKind {
         Duplicate::Unknown =>
             "a payload of this name, with this build-id, or with a symbol that it defines as new, is already loaded".to_owned(),
     })]
+    #[non_exhaustive]
     AlreadyLoaded {
         /// What the two have in common.
         by: Duplicate,
@@ -99,6 +101,7 @@ pub enum ErrorKind {
     },
     /// Another tool acted on the payload, or on the stack, while this operation was going on.
     #[error("another tool acted meanwhile: {}", overtaken(*.state, .applied.as_deref()))]
+    #[non_exhaustive]
     Overtaken {
         /// The state that the payload is in; `None` if it is no longer loaded.
         state: Option<State>,
@@ -107,6 +110,7 @@ pub enum ErrorKind {
     },
     /// Others were applied after it.
     #[error("it is not the payload applied last{}; revert what was applied after it first", is_top(.top.as_ref()))]
+    #[non_exhaustive]
     NotOnTop {
         /// The payload applied last, where known.
         top: Option<PayloadName>,
@@ -117,6 +121,7 @@ pub enum ErrorKind {
     /// client* uploaded under these names; if another tool has put something else there since, they are out of date.
     #[error("it depends on {}, but would go on {}{}; {}", show(.expected.as_ref()), below(.on.as_ref(), .found.as_ref()),
         hearsay(.expected.as_ref(), .on.as_ref().and(.found.as_ref())), what_to_do(*.action))]
+    #[non_exhaustive]
     DependsOnAnother {
         /// The action: apply compares with the top of the stack, replace with Xen itself.
         action: Action,
@@ -143,6 +148,7 @@ pub enum ErrorKind {
     DependencyOrExpectation,
     /// Xen refused it with a number that stands for several reasons, and did not say which.
     #[error("Xen refused it with {code}: {reasons}; Xen's log (xl dmesg) may say which")]
+    #[non_exhaustive]
     Unexplained {
         /// What Xen returned.
         code: Errno,
@@ -151,12 +157,14 @@ pub enum ErrorKind {
     },
     /// The code that it would replace is not what its expectations say.
     #[error("the code of {} is not what it expects: another patch changed it, or it was built for another Xen", .function.as_deref().unwrap_or("a function that it replaces"))]
+    #[non_exhaustive]
     ExpectationNotMet {
         /// The first function that is not as expected, where known.
         function: Option<String>,
     },
     /// One of its hooks refused.
     #[error("a hook of the payload refused with {code}")]
+    #[non_exhaustive]
     HookRefused {
         /// What the hook returned.
         code: Errno,
@@ -168,6 +176,7 @@ pub enum ErrorKind {
     VetoingHooks,
     /// A flag that the running Xen would ignore or reject.
     #[error("flag {flags} is not understood by {by}")]
+    #[non_exhaustive]
     UnsupportedFlag {
         /// The offending bits alone.
         flags: Flags,
@@ -199,6 +208,7 @@ pub enum ErrorKind {
         "it is {state} and marked as in progress, but no action is running: an attempt met a busy host, or a hook \
          returned EAGAIN; look at its state and try again"
     )]
+    #[non_exhaustive]
     StaleInProgress {
         /// The state it is in.
         state: State,
@@ -208,6 +218,7 @@ pub enum ErrorKind {
     ReapplyNeedsReupload,
     /// Xen started it, and it failed.
     #[error("it failed with {code}: {}; it is {state}", after_start(*.code, *.state))]
+    #[non_exhaustive]
     ActionFailed {
         /// What Xen left as the result.
         code: Errno,
@@ -216,6 +227,7 @@ pub enum ErrorKind {
     },
     /// Replace failed after it may have reverted something.
     #[error("it failed with {code}: {}", still_applied(.applied.as_deref()))]
+    #[non_exhaustive]
     ReplaceFailed {
         /// What Xen left as the result.
         code: Errno,
@@ -249,6 +261,7 @@ pub enum ErrorKind {
     },
     /// A payload file can't be read.
     #[error("{path} can't be read: {reason}")]
+    #[non_exhaustive]
     File {
         /// The file.
         path: String,
@@ -283,6 +296,7 @@ pub enum ErrorKind {
     NoBuildId,
     /// Xen answered what its interface does not allow.
     #[error("unexpected answer from Xen: {what}")]
+    #[non_exhaustive]
     UnexpectedAnswer {
         /// What was odd.
         what: String,

@@ -11,6 +11,7 @@ use xen_livepatch::{
 };
 
 use crate::host::{PATCHED, builder, error, host, kind, load, name, quick, stack, unchecked};
+use crate::told::Told;
 
 const WITH_HOOKS: std::ops::RangeFrom<Release> = Release::V4_14..;
 
@@ -49,7 +50,7 @@ fn what_is_loaded_already() {
         let same_symbol = builder(&xen, "another").defines("fresh").build();
         for (client, logged) in [(&log, true), (&no_log, false)] {
             let by = |id: &str, payload: &[u8]| match kind(client.upload(&name(id), payload)) {
-                K::AlreadyLoaded { by } => by,
+                K::AlreadyLoaded { by, .. } => by,
                 other => panic!("{other:?}"),
             };
             // From 4.13 on Xen names a symbol. No release build names a build-id, and silence may mean anything.
@@ -128,13 +129,13 @@ fn the_wrong_place_on_the_stack() {
         let client = quick().without_xen_log().connect(xen.clone()).unwrap();
         let [one, two, three] = <[_; 3]>::try_from(stack(&xen, ["one", "two", "three"], 2)).unwrap();
         let top = load(&xen, "top");
-        let depends = |action, found| K::DependsOnAnother { action, expected: None, found, on: None };
+        let depends = |action, found| Told::DependsOnAnother { action, expected: None, found, on: None };
         let either = release >= Release::V4_14;
         let applied = kind(client.apply(&top, Flags::empty()));
         let alone = depends(Action::Apply, None);
-        assert_eq!(applied, if either { K::DependencyOrExpectation } else { alone }, "{release}");
+        assert_eq!(applied, if either { Told::DependencyOrExpectation } else { alone }, "{release}");
         assert_eq!(kind(client.replace(&three, Flags::empty())), depends(Action::Replace, xen.build_id()));
-        assert_eq!(kind(client.revert(&one, Flags::empty())), K::NotOnTop { top: None });
+        assert_eq!(kind(client.revert(&one, Flags::empty())), Told::NotOnTop { top: None });
         assert_eq!(xen.applied(), [one, two]);
     }
 }
@@ -150,15 +151,16 @@ fn code_that_is_not_what_was_expected() {
         };
         client.upload(&name("differs"), &of("differs", at.clone().expecting(&[0xff; 8]))).unwrap();
         unchecked(&client, &name("long"), &of("long", at.expecting(&[0xff; 31]))).unwrap();
-        let not_met = K::ExpectationNotMet { function: Some(PATCHED.into()) };
+        let not_met = Told::ExpectationNotMet { function: Some(PATCHED.into()) };
         assert_eq!(kind(client.apply(&name("differs"), Flags::NODEPS)), not_met, "{release}");
         assert_eq!(kind(client.apply(&name("differs"), Flags::empty())), not_met);
         let deaf = quick().without_xen_log().connect(xen.clone()).unwrap();
         assert_eq!(kind(deaf.apply(&name("differs"), Flags::empty())), K::DependencyOrExpectation);
-        let not_said = K::ExpectationNotMet { function: None };
+        let not_said = Told::ExpectationNotMet { function: None };
         assert_eq!(kind(deaf.apply(&name("differs"), Flags::NODEPS)), not_said);
         let error = error(client.apply(&name("long"), Flags::empty()));
-        assert_eq!((error.kind(), error.raw_errno()), (&not_met, Some(Errno::ERANGE)));
+        assert_eq!(error.kind(), &not_met);
+        assert_eq!(error.raw_errno(), Some(Errno::ERANGE));
     }
 }
 
@@ -170,11 +172,11 @@ fn hooks_that_refuse() {
             let refuses = HookCode::returns(-code.number());
             let one = builder(&xen, "one").hook(Hook::PreApply, refuses.clone()).build();
             client.upload(&name("one"), &one).unwrap();
-            assert_eq!(kind(client.apply(&name("one"), Flags::empty())), K::HookRefused { code }, "{release}");
+            assert_eq!(kind(client.apply(&name("one"), Flags::empty())), Told::HookRefused { code }, "{release}");
             let two = builder(&xen, "two").hook(Hook::PreRevert, refuses).build();
             client.upload(&name("two"), &two).unwrap();
             client.apply(&name("two"), Flags::empty()).unwrap();
-            assert_eq!(kind(client.revert(&name("two"), Flags::empty())), K::HookRefused { code }, "{release}");
+            assert_eq!(kind(client.revert(&name("two"), Flags::empty())), Told::HookRefused { code }, "{release}");
             assert_eq!(xen.applied(), [name("two")]);
         }
     }
@@ -194,7 +196,7 @@ fn a_hook_that_refuses_without_a_word_is_told_where_only_a_hook_can_have() {
             for attempt in [1, 2] {
                 let error = error(client.apply(&id, Flags::empty()));
                 let told = match error.kind() {
-                    K::HookRefused { code: told } => known && attempt == 1 && *told == code,
+                    K::HookRefused { code: told, .. } => known && attempt == 1 && *told == code,
                     K::Unexplained { code: told, .. } => (!known || attempt == 2) && *told == code,
                     _ => false,
                 };
@@ -213,7 +215,7 @@ fn hooks_in_place_of_an_action_that_fail() {
         let code = Errno::EIO;
         let one = builder(&xen, "one").hook(Hook::Apply, HookCode::returns(-code.number())).build();
         client.upload(&name("one"), &one).unwrap();
-        let failed = |state| K::ActionFailed { code, state };
+        let failed = |state| Told::ActionFailed { code, state };
         assert_eq!(kind(client.apply(&name("one"), Flags::empty())), failed(State::Checked), "{release}");
         let two = builder(&xen, "two").hook(Hook::Revert, HookCode::returns(-code.number())).build();
         client.upload(&name("two"), &two).unwrap();

@@ -8,6 +8,7 @@ use xen_livepatch::{
 };
 
 use super::host::{PATCHED, host, name};
+use crate::told::Told;
 
 #[test]
 fn what_xen_silently_skips_is_a_wrong_state() {
@@ -48,7 +49,7 @@ fn a_name_a_build_id_and_a_symbol_are_loaded_once() {
         error.kind().clone()
     };
     let other = host.payload("other", "-other");
-    let by = |by| ErrorKind::AlreadyLoaded { by };
+    let by = |by| Told::AlreadyLoaded { by };
     assert_eq!(twice(&hello, other.clone()), by(Duplicate::Name));
     assert_eq!(twice(&name("twin"), host.payload("hello", "-twin")), by(Duplicate::BuildIdOrSymbol));
     assert_eq!(twice(&name("other"), other.defines("new_symbol")), by(Duplicate::Symbol("new_symbol".into())));
@@ -183,7 +184,7 @@ fn an_expectation_that_is_not_met_is_told() {
     let expect = host.upload("expect", &PayloadBuilder::named("expect", &host.xen).function(function));
     for flags in [Flags::empty(), Flags::NODEPS] {
         let error = host.client.apply(&expect, flags).unwrap_err();
-        assert_eq!(error.kind(), &ErrorKind::ExpectationNotMet { function: Some(PATCHED.into()) });
+        assert_eq!(error.kind(), &Told::ExpectationNotMet { function: Some(PATCHED.into()) });
         assert!(error.xen_log().iter().any(|line| line.contains("expected:cccccccc, actual:")), "{error:?}");
     }
     host.expect_shown(&host.original);
@@ -196,7 +197,7 @@ fn hooks_may_refuse() {
     let veto = host.upload("veto", &host.payload("veto", "-veto").hook(Hook::PreApply, HookCode::returns(-77)));
     for _ in 0..2 {
         let error = host.client.apply(&veto, Flags::empty()).unwrap_err();
-        assert_eq!(error.kind(), &ErrorKind::HookRefused { code: Errno::new(77) });
+        assert_eq!(error.kind(), &Told::HookRefused { code: Errno::new(77) });
         assert_eq!(error.raw_errno(), Some(Errno::new(77)));
     }
     let error = host.client.replace(&veto, Flags::empty()).unwrap_err();
@@ -211,7 +212,7 @@ fn hooks_may_refuse() {
         for _ in 0..2 {
             let quick = ActionOptions::new().deadline(Duration::from_secs(2));
             let error = host.client.action(Action::Apply, &veto).options(quick).run().unwrap_err();
-            assert_eq!(error.kind(), &ErrorKind::HookRefused { code }, "{error:?}");
+            assert_eq!(error.kind(), &Told::HookRefused { code }, "{error:?}");
         }
         host.unload(&veto);
     }
