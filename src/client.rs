@@ -3,25 +3,31 @@
 mod action;
 mod asking;
 mod builder;
-mod cause;
+mod capabilities;
 mod console;
 mod deadline;
-mod identity;
+mod identities;
 mod listing;
 mod loading;
 mod options;
+mod request;
+mod target;
 mod turn;
 mod uploading;
+mod waiting;
+mod watched;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::OnceLock;
+use std::time::Duration;
 
-pub(crate) use identity::Identity;
+use deadline::Deadline;
 use uploading::Uploading;
 
 pub use builder::ClientBuilder;
-pub use options::{ActionOptions, QuiesceTimeout, UploadOptions};
+pub use capabilities::Capabilities;
+pub use options::{ActionOptions, LoadOptions, QuiesceTimeout, UploadOptions};
+pub use request::ActionRequest;
 
 use crate::build_id::BuildId;
 use crate::errno::Errno;
@@ -30,7 +36,7 @@ use crate::flags::Flags;
 use crate::hypercall::Hypervisor;
 use crate::hypercall::channel::{CallError, Channel};
 use crate::name::PayloadName;
-use crate::payload::{Payload, Target};
+use crate::payload::Payload;
 use crate::status::{LoadedPayload, Status};
 use crate::version::XenVersion;
 
@@ -48,8 +54,8 @@ pub struct LivepatchClient {
     console: console::Console,
     defaults: ActionOptions,
     /// What payloads are checked against; this Xen doesn't change.
-    target: OnceLock<Target>,
-    identities: identity::Identities,
+    target: target::KnownTarget,
+    identities: identities::Identities,
 }
 
 impl LivepatchClient {
@@ -174,23 +180,34 @@ impl LivepatchClient {
 
     /// Uploads a payload: Xen loads, links and checks it, and it is [`Checked`](crate::State::Checked). Nothing is patched yet.
     ///
+    /// While this client runs an action, uploads wait for it, as long as an action may take: a processor that is inside
+    /// an upload can't be stopped.
+    ///
     /// # Errors
-    /// Before Xen is asked: [`EmptyPayload`](ErrorKind::EmptyPayload), [`PayloadTooLarge`](ErrorKind::PayloadTooLarge) (over 2 MiB).
+    /// Before Xen is asked: [`EmptyPayload`](ErrorKind::EmptyPayload), [`PayloadTooLarge`](ErrorKind::PayloadTooLarge) (over 2 MiB),
+    /// [`InvalidPayload`](ErrorKind::InvalidPayload) (not a payload at all), [`BuiltForAnotherXen`](ErrorKind::BuiltForAnotherXen),
+    /// [`UnfitPayload`](ErrorKind::UnfitPayload), [`OperationInProgress`](ErrorKind::OperationInProgress),
+    /// [`DeadlinePassed`](ErrorKind::DeadlinePassed).
+    ///
     /// From Xen: [`AlreadyLoaded`](ErrorKind::AlreadyLoaded) (`EEXIST`), [`InvalidPayload`](ErrorKind::InvalidPayload)
-    /// (`EINVAL`, `EOPNOTSUPP`, `ENOENT`, `EOVERFLOW`), [`NoBuildId`](ErrorKind::NoBuildId) (`ENODATA`),
-    /// [`XenOutOfMemory`](ErrorKind::XenOutOfMemory). A refused upload leaves nothing behind.
-    /// After `EFAULT` the list tells whether it was loaded all the same; where that can't be told apart from an older
-    /// payload of this name, the error says so ([`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer)).
+    /// (`EINVAL`, `EOPNOTSUPP`, `ENOENT`, `EOVERFLOW`, `ERANGE`, `ENOEXEC`, `ENODATA`),
+    /// [`BuiltForAnotherXen`](ErrorKind::BuiltForAnotherXen) (`EINVAL`), [`NoBuildId`](ErrorKind::NoBuildId) (`ENODATA`),
+    /// [`XenOutOfMemory`](ErrorKind::XenOutOfMemory) (`ENOMEM`). A refused upload leaves nothing behind.
+    ///
+    /// After `EFAULT` the list is read: [`Fault`](ErrorKind::Fault) if the payload is not there, and
+    /// [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) if one of this name is, since it may be this one or an older one
+    /// ([`AlreadyLoaded`](ErrorKind::AlreadyLoaded) where its metadata tell that it is another).
+    ///
+    /// And those of any call: [`NotPermitted`](ErrorKind::NotPermitted), [`BufferMemory`](ErrorKind::BufferMemory),
+    /// [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
     ///
     /// # Xen
     /// From 4.14 on Xen compares the payload's `.livepatch.xen_depends` with its own build-id.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
-    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
-    /// # let fix = PayloadName::new("fix")?;
-    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix"));
-    /// client.upload(&fix, &payload.build())?;
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// client.upload(&fix, &payload)?;
     /// assert_eq!(client.status(&fix)?.state, State::Checked);
     /// # Ok::<(), Error>(())
     /// ```
@@ -205,11 +222,9 @@ impl LivepatchClient {
     /// As [`upload`](Self::upload), and [`UnsupportedForce`](ErrorKind::UnsupportedForce) where this Xen does not understand FORCE.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
-    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
-    /// # let fix = PayloadName::new("fix")?;
-    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix"));
-    /// client.upload_with(&fix, &payload.build(), UploadOptions::new().force())?;
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// client.upload_with(&fix, &payload, UploadOptions::new().force())?;
     /// # Ok::<(), Error>(())
     /// ```
     pub fn upload_with(&self, name: &PayloadName, payload: &[u8], options: UploadOptions) -> Result<()> {
@@ -222,12 +237,10 @@ impl LivepatchClient {
     /// As [`upload`](Self::upload), and [`File`](ErrorKind::File) where it can't be read or changes meanwhile.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
-    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
-    /// # let fix = PayloadName::new("fix")?;
-    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix"));
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, payload) = examples::fix()?;
     /// # let file = std::env::temp_dir().join(format!("upload-file-{}", std::process::id()));
-    /// # std::fs::write(&file, payload.build()).unwrap();
+    /// # std::fs::write(&file, payload).unwrap();
     /// client.upload_file(&fix, &file)?;
     /// assert!(client.upload_file(&fix, "/no/such/file").is_err());
     /// # std::fs::remove_file(&file).unwrap();
@@ -243,9 +256,9 @@ impl LivepatchClient {
     /// As [`upload_file`](Self::upload_file) and [`upload_with`](Self::upload_with).
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
-    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
-    /// let error = client.upload_file_with(&"fix".parse()?, "/no/such/file", UploadOptions::new().force()).unwrap_err();
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, _) = examples::fix()?;
+    /// let error = client.upload_file_with(&fix, "/no/such/file", UploadOptions::new().force()).unwrap_err();
     /// assert!(matches!(error.kind(), ErrorKind::File { .. }));
     /// # Ok::<(), Error>(())
     /// ```
@@ -255,28 +268,28 @@ impl LivepatchClient {
     }
 
     /// Uploads the payload of a file under the file's name less its last suffix (`/x/xsa-500.livepatch` becomes
-    /// `xsa-500`) and applies it. If it can't be applied, it is unloaded again; the error says so ([`Error::cleanup`]).
+    /// `xsa-500`) and applies it, with [`Flags`] or [`LoadOptions`]. If it can't be applied, it is unloaded again; the
+    /// error says so ([`Error::cleanup`]).
     ///
     /// # Errors
-    /// [`InvalidName`](ErrorKind::InvalidName), and those of [`Payload::read`], [`upload`](Self::upload) and
-    /// [`apply`](Self::apply). When an apply did not finish in time, the payload stays loaded, since it may still happen.
+    /// [`InvalidName`](ErrorKind::InvalidName), and those of [`Payload::read`], [`upload_with`](Self::upload_with) and
+    /// [`apply`](Self::apply). Where the apply [may have happened](Error::may_have_happened), the payload stays loaded.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
-    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
-    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix"));
+    /// # use xen_livepatch::*;
+    /// # let (_, client, _, payload) = examples::fix()?;
     /// # let file = std::env::temp_dir().join(format!("xsa-500-{}.livepatch", std::process::id()));
-    /// # std::fs::write(&file, payload.build()).unwrap();
+    /// # std::fs::write(&file, payload).unwrap();
     /// let name = client.load(&file, Flags::empty())?;
     /// assert_eq!(client.status(&name)?.state, State::Applied);
     /// # std::fs::remove_file(&file).unwrap();
     /// # Ok::<(), Error>(())
     /// ```
-    pub fn load(&self, path: impl AsRef<Path>, flags: Flags) -> Result<PayloadName> {
+    pub fn load(&self, path: impl AsRef<Path>, options: impl Into<LoadOptions>) -> Result<PayloadName> {
         let path = path.as_ref();
         let name = loading::name_of(path).map_err(|error| error.during(Operation::Upload))?;
         let payload = Payload::read(path).map_err(|error| error.during(Operation::Upload).of(&name))?;
-        self.load_as(&name, &payload, flags)?;
+        self.load_as(&name, &payload, options)?;
         Ok(name)
     }
 
@@ -286,65 +299,76 @@ impl LivepatchClient {
     /// As [`load`](Self::load).
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
-    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
-    /// # let bytes = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix")).build();
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, bytes) = examples::fix()?;
+    /// use std::time::Duration;
+    ///
     /// let payload = Payload::parse(&bytes)?;
-    /// client.load_as(&"fix".parse()?, &payload, Flags::empty())?;
+    /// let in_a_hurry = ActionOptions::new().deadline(Duration::from_secs(5));
+    /// client.load_as(&fix, &payload, LoadOptions::new().flags(Flags::NODEPS).action(in_a_hurry))?;
     /// # Ok::<(), Error>(())
     /// ```
-    pub fn load_as(&self, name: &PayloadName, payload: &Payload, flags: Flags) -> Result<()> {
-        loading::load(self, name, payload, flags)
+    pub fn load_as(&self, name: &PayloadName, payload: &Payload, options: impl Into<LoadOptions>) -> Result<()> {
+        loading::load(self, name, payload, options.into())
     }
 
     /// Puts a payload into effect on top of what is applied.
     ///
     /// By default its `.livepatch.depends` must be the build-id of the payload applied last, or Xen's own when none is.
-    /// [`Flags::NODEPS`] lifts that; what the payload says of Xen itself was checked at upload and still holds.
+    /// [`Flags::NODEPS`] lifts that; what the payload says about Xen itself was checked at upload and still holds.
     ///
     /// # Errors
+    /// Before Xen is asked: [`UnsupportedFlag`](ErrorKind::UnsupportedFlag), [`NoSuchPayload`](ErrorKind::NoSuchPayload),
     /// [`WrongState`](ErrorKind::WrongState) when it is applied already (Xen itself calls that a success),
-    /// [`UnsupportedFlag`](ErrorKind::UnsupportedFlag), [`NoSuchPayload`](ErrorKind::NoSuchPayload) (`ENOENT`),
-    /// [`DependsOnAnother`](ErrorKind::DependsOnAnother), [`DependencyOrExpectation`](ErrorKind::DependencyOrExpectation),
-    /// [`ExpectationNotMet`](ErrorKind::ExpectationNotMet) (`EINVAL`, `ERANGE`), [`HookRefused`](ErrorKind::HookRefused),
-    /// [`ReapplyNeedsReupload`](ErrorKind::ReapplyNeedsReupload), [`QuiesceTimeout`](ErrorKind::QuiesceTimeout) (`EBUSY`),
-    /// [`OperationInProgress`](ErrorKind::OperationInProgress), [`Unfinished`](ErrorKind::Unfinished),
-    /// [`StaleInProgress`](ErrorKind::StaleInProgress).
+    /// [`OperationInProgress`](ErrorKind::OperationInProgress), [`DeadlinePassed`](ErrorKind::DeadlinePassed),
+    /// [`ListKeptChanging`](ErrorKind::ListKeptChanging).
+    ///
+    /// Xen refuses it: [`DependsOnAnother`](ErrorKind::DependsOnAnother), [`ExpectationNotMet`](ErrorKind::ExpectationNotMet)
+    /// or [`DependencyOrExpectation`](ErrorKind::DependencyOrExpectation) (`EINVAL`, `ERANGE`, `EFAULT`),
+    /// [`NoBuildId`](ErrorKind::NoBuildId) (`ENODATA`), [`HookRefused`](ErrorKind::HookRefused) (any number), and
+    /// [`Unexplained`](ErrorKind::Unexplained) where it may have been a hook or not.
+    ///
+    /// It fails: [`QuiesceTimeout`](ErrorKind::QuiesceTimeout) (`EBUSY`),
+    /// [`ReapplyNeedsReupload`](ErrorKind::ReapplyNeedsReupload) (`EINVAL`), [`ActionFailed`](ErrorKind::ActionFailed).
+    ///
+    /// What came of it is not known: [`Unfinished`](ErrorKind::Unfinished) at the deadline,
+    /// [`StaleInProgress`](ErrorKind::StaleInProgress), [`Overtaken`](ErrorKind::Overtaken) by another tool,
+    /// [`OutcomeUnknown`](ErrorKind::OutcomeUnknown). [`wait`](Self::wait) goes on from there.
+    ///
+    /// And those of any call: [`NotPermitted`](ErrorKind::NotPermitted), [`Fault`](ErrorKind::Fault) (`EFAULT`),
+    /// [`BufferMemory`](ErrorKind::BufferMemory), [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
     ///
     /// # Xen
     /// `NODEPS` is from 4.14 on; on an older Xen it is an error, as Xen would not look at it.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
-    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
-    /// # let fix = PayloadName::new("fix")?;
-    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix"));
-    /// client.upload(&fix, &payload.build())?;
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// client.upload(&fix, &payload)?;
     /// client.apply(&fix, Flags::empty())?;
     /// assert_eq!(client.xen_version()?.extra, "-fix");
     /// # Ok::<(), Error>(())
     /// ```
     #[doc(alias = "xc_livepatch_apply")]
     pub fn apply(&self, name: &PayloadName, flags: Flags) -> Result<()> {
-        self.act_with(Action::Apply, name, flags, ActionOptions::new())
+        self.action(Action::Apply, name).flags(flags).run()
     }
 
     /// Takes a payload out of effect. Only the one applied last can be.
     ///
     /// # Errors
     /// [`WrongState`](ErrorKind::WrongState) when it is not applied (Xen itself calls that a success),
-    /// [`NotOnTop`](ErrorKind::NotOnTop) (`EBUSY`), [`HookRefused`](ErrorKind::HookRefused), and those of [`apply`](Self::apply) that
-    /// do not come from its dependency.
+    /// [`NotOnTop`](ErrorKind::NotOnTop) (`EBUSY`), [`HookRefused`](ErrorKind::HookRefused),
+    /// [`Unexplained`](ErrorKind::Unexplained), and those of [`apply`](Self::apply) that do not come from its dependency,
+    /// its expectations or an earlier revert.
     ///
     /// # Xen
     /// No release has a flag for this.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
-    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
-    /// # let fix = PayloadName::new("fix")?;
-    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix"));
-    /// # client.upload(&fix, &payload.build())?;
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// # client.upload(&fix, &payload)?;
     /// client.apply(&fix, Flags::empty())?;
     /// client.revert(&fix, Flags::empty())?;
     /// let error = client.revert(&fix, Flags::empty()).unwrap_err();
@@ -353,7 +377,7 @@ impl LivepatchClient {
     /// ```
     #[doc(alias = "xc_livepatch_revert")]
     pub fn revert(&self, name: &PayloadName, flags: Flags) -> Result<()> {
-        self.act_with(Action::Revert, name, flags, ActionOptions::new())
+        self.action(Action::Revert, name).flags(flags).run()
     }
 
     /// Reverts everything that is applied and puts this payload into effect instead, all while the CPUs are stopped
@@ -362,20 +386,20 @@ impl LivepatchClient {
     /// # Errors
     /// [`WrongState`](ErrorKind::WrongState) when it is applied already (Xen itself calls that a success, and leaves others applied),
     /// [`DependsOnAnother`](ErrorKind::DependsOnAnother) when its `.livepatch.depends` is not *Xen's* build-id,
-    /// [`VetoingHooks`](ErrorKind::VetoingHooks) (`EOPNOTSUPP`), [`ReplaceFailed`](ErrorKind::ReplaceFailed) with what is still
-    /// applied, and those of [`apply`](Self::apply) about the host.
+    /// [`NoBuildId`](ErrorKind::NoBuildId), [`VetoingHooks`](ErrorKind::VetoingHooks) (`EOPNOTSUPP`),
+    /// [`ReplaceFailed`](ErrorKind::ReplaceFailed) with what is still applied, [`Overtaken`](ErrorKind::Overtaken) with what
+    /// is applied besides, and those of [`apply`](Self::apply) about the host and about what is not known.
     ///
     /// # Xen
     /// No release has a flag for this; `NODEPS` means nothing here.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
-    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
-    /// # let fix = PayloadName::new("fix")?;
-    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix"));
+    /// # use xen_livepatch::*;
+    /// # let (xen, client, fix, payload) = examples::fix()?;
     /// # let old = PayloadName::new("old")?;
-    /// # client.upload(&old, &PayloadBuilder::named("old", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-old")).build())?;
-    /// # client.upload(&fix, &payload.build())?;
+    /// # let function = sim::FunctionPatch::returning("xen_extra_version", "-old");
+    /// # client.upload(&old, &sim::PayloadBuilder::named("old", &client.build_id()?).function(function).build())?;
+    /// # client.upload(&fix, &payload)?;
     /// client.apply(&old, Flags::empty())?;
     /// client.replace(&fix, Flags::empty())?;
     /// assert_eq!(client.status(&old)?.state, State::Checked);
@@ -384,94 +408,112 @@ impl LivepatchClient {
     /// ```
     #[doc(alias = "xc_livepatch_replace")]
     pub fn replace(&self, name: &PayloadName, flags: Flags) -> Result<()> {
-        self.act_with(Action::Replace, name, flags, ActionOptions::new())
+        self.action(Action::Replace, name).flags(flags).run()
     }
 
     /// Removes a payload that is not applied from Xen's memory.
     ///
     /// # Errors
     /// [`WrongState`](ErrorKind::WrongState) when it is applied, [`NoSuchPayload`](ErrorKind::NoSuchPayload) (`ENOENT`),
-    /// [`OperationInProgress`](ErrorKind::OperationInProgress).
+    /// and those of [`apply`](Self::apply) about the host and about what is not known.
     ///
     /// # Xen
     /// No release has a flag for this, nor counts who uses the payload's symbols.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
-    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
-    /// # let fix = PayloadName::new("fix")?;
-    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix"));
-    /// # client.upload(&fix, &payload.build())?;
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// # client.upload(&fix, &payload)?;
     /// client.unload(&fix, Flags::empty())?;
     /// assert_eq!(client.status(&fix).unwrap_err().kind(), &ErrorKind::NoSuchPayload);
     /// # Ok::<(), Error>(())
     /// ```
     #[doc(alias = "xc_livepatch_unload")]
     pub fn unload(&self, name: &PayloadName, flags: Flags) -> Result<()> {
-        self.act_with(Action::Unload, name, flags, ActionOptions::new())
+        self.action(Action::Unload, name).flags(flags).run()
     }
 
-    /// Any action, with options for this call: what is set in them goes before the client's own.
-    ///
-    /// # Errors
-    /// Those of the action.
+    /// Any action, with flags, times and retries for this call alone.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
-    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
-    /// # let fix = PayloadName::new("fix")?;
-    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix"));
-    /// # client.upload(&fix, &payload.build())?;
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// # client.upload(&fix, &payload)?;
     /// use std::time::Duration;
     ///
-    /// let longer = ActionOptions::new().quiesce_timeout(QuiesceTimeout::new(Duration::from_millis(200))?).quiesce_retries(2);
-    /// client.act_with(Action::Apply, &fix, Flags::empty(), longer)?;
+    /// let longer = QuiesceTimeout::new(Duration::from_millis(200))?;
+    /// client.action(Action::Apply, &fix).quiesce_timeout(longer).quiesce_retries(2).run()?;
     /// # Ok::<(), Error>(())
     /// ```
-    pub fn act_with(&self, action: Action, name: &PayloadName, flags: Flags, options: ActionOptions) -> Result<()> {
-        let attempt = action::Attempt::new(self, action, name, flags, options.or(self.defaults));
-        self.watched(Operation::Action(action), name, |watch| attempt.run(watch))?;
-        if action == Action::Unload {
-            self.identities.forget(name);
-        }
-        Ok(())
+    pub fn action<'a>(&'a self, action: Action, name: &'a PayloadName) -> ActionRequest<'a> {
+        ActionRequest::new(self, action, name)
+    }
+
+    /// Waits until no action is under way on a payload, and returns its status then: what to call after
+    /// [`Unfinished`](ErrorKind::Unfinished) and [`OutcomeUnknown`](ErrorKind::OutcomeUnknown).
+    ///
+    /// The status is that of the last action on it, whoever asked for that. The next action of this client leaves Xen
+    /// time to settle, counted from then.
+    ///
+    /// # Errors
+    /// [`Unfinished`](ErrorKind::Unfinished) if it is still under way when this time has passed,
+    /// [`StaleInProgress`](ErrorKind::StaleInProgress) if it is marked so although nothing is,
+    /// [`NoSuchPayload`](ErrorKind::NoSuchPayload), and those of any call: [`NotPermitted`](ErrorKind::NotPermitted),
+    /// [`Fault`](ErrorKind::Fault), [`BufferMemory`](ErrorKind::BufferMemory), [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
+    ///
+    /// ```
+    /// # use xen_livepatch::*;
+    /// # let (xen, client, fix, payload) = examples::fix()?;
+    /// # client.upload(&fix, &payload)?;
+    /// use std::time::Duration;
+    ///
+    /// # xen.set_pace(sim::Pace::Time(Duration::from_millis(50)));
+    /// let error = client.action(Action::Apply, &fix).deadline(Duration::from_millis(10)).run().unwrap_err();
+    /// assert!(error.may_have_happened());
+    /// let status = client.wait(&fix, Duration::from_secs(10))?;
+    /// assert_eq!((status.state, status.rc), (State::Applied, 0));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn wait(&self, name: &PayloadName, time: Duration) -> Result<Status> {
+        let ended = self.wait_for(name, Deadline::after(time));
+        ended.map_err(|error| error.during(Operation::Wait).of(name))
     }
 
     /// The status of a payload, as Xen has it at this moment.
     ///
     /// # Errors
-    /// [`NoSuchPayload`](ErrorKind::NoSuchPayload) (`ENOENT`).
+    /// [`NoSuchPayload`](ErrorKind::NoSuchPayload) (`ENOENT`), and those of any call:
+    /// [`NotPermitted`](ErrorKind::NotPermitted), [`Fault`](ErrorKind::Fault), [`BufferMemory`](ErrorKind::BufferMemory),
+    /// [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
-    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
-    /// # let fix = PayloadName::new("fix")?;
-    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix"));
-    /// # client.upload(&fix, &payload.build())?;
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// # client.upload(&fix, &payload)?;
     /// let status = client.status(&fix)?;
     /// assert_eq!((status.state, status.rc), (State::Checked, 0));
     /// # Ok::<(), Error>(())
     /// ```
     #[doc(alias = "xc_livepatch_get")]
     pub fn status(&self, name: &PayloadName) -> Result<Status> {
-        self.get(name).map_err(|error| error.general().during(Operation::Status).of(name))
+        self.get(name).map_err(|error| asking::not_got(error).during(Operation::Status).of(name))
     }
 
     /// Everything that is loaded, in the order of upload, as it was at one moment: never a row missing, doubled or
     /// mixed from two. What other tools apply or revert while a long list is read may or may not show.
     ///
     /// # Errors
-    /// [`ListKeptChanging`](ErrorKind::ListKeptChanging), [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
+    /// [`ListKeptChanging`](ErrorKind::ListKeptChanging), and those of any call:
+    /// [`NotPermitted`](ErrorKind::NotPermitted), [`Fault`](ErrorKind::Fault), [`BufferMemory`](ErrorKind::BufferMemory),
+    /// [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
     ///
     /// # Xen
     /// There is no metadata before 4.14. The order in which payloads were applied can't be asked for in any release.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
-    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
-    /// # let fix = PayloadName::new("fix")?;
-    /// # let payload = PayloadBuilder::named("fix", &client.build_id()?).function(FunctionPatch::returning("xen_extra_version", "-fix"));
-    /// # client.upload(&fix, &payload.metadata("author", Some("we")).build())?;
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// # client.upload(&fix, &payload)?;
     /// for payload in client.list()? {
     ///     assert_eq!(format!("{} {} {}", payload.name, payload.status.state, payload.metadata), "fix CHECKED author=we");
     /// }
@@ -480,17 +522,20 @@ impl LivepatchClient {
     #[doc(alias = "xc_livepatch_list")]
     #[doc(alias = "xc_livepatch_list_get_sizes")]
     pub fn list(&self) -> Result<Vec<LoadedPayload>> {
-        listing::list(&self.channel).map_err(|error| error.during(Operation::List))
+        let listing = listing::list(&self.channel).map_err(|error| error.during(Operation::List))?;
+        Ok(listing.rows)
     }
 
     /// Xen's own build-id, on which the first payload depends.
     ///
     /// # Errors
-    /// [`NoBuildId`](ErrorKind::NoBuildId) (`ENODATA`), [`NotPermitted`](ErrorKind::NotPermitted) (`EPERM`).
+    /// [`NoBuildId`](ErrorKind::NoBuildId) (`ENODATA`), and those of any call: [`NotPermitted`](ErrorKind::NotPermitted)
+    /// (`EPERM`), [`Fault`](ErrorKind::Fault), [`BufferMemory`](ErrorKind::BufferMemory),
+    /// [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
-    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
+    /// # use xen_livepatch::*;
+    /// # let (_, client, ..) = examples::fix()?;
     /// assert_eq!(client.build_id()?.as_bytes().len(), 20);
     /// # Ok::<(), Error>(())
     /// ```
@@ -506,18 +551,39 @@ impl LivepatchClient {
     /// The version of the running Xen.
     ///
     /// # Errors
-    /// Only if the device fails: every domain may ask this.
+    /// Only if the device fails, since every domain may ask this: [`NotPrivcmd`](ErrorKind::NotPrivcmd),
+    /// [`Fault`](ErrorKind::Fault), [`BufferMemory`](ErrorKind::BufferMemory), [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen}, *};
-    /// # let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
-    /// let version = client.xen_version()?;
-    /// assert!(version.release() >= (4, 14), "{version} has no NODEPS");
+    /// # use xen_livepatch::*;
+    /// # let (_, client, ..) = examples::fix()?;
+    /// assert_eq!(client.xen_version()?.to_string(), "4.20.3");
     /// # Ok::<(), Error>(())
     /// ```
     #[doc(alias = "xc_version")]
     pub fn xen_version(&self) -> Result<XenVersion> {
         self.channel.xen_version().map_err(|error| error.general().during(Operation::Version))
+    }
+
+    /// What the running Xen understands, so that nobody need compare versions.
+    ///
+    /// # Errors
+    /// Those of any call: [`NotPermitted`](ErrorKind::NotPermitted), [`Fault`](ErrorKind::Fault),
+    /// [`BufferMemory`](ErrorKind::BufferMemory), [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
+    ///
+    /// # Xen
+    /// From 4.17 to 4.20 the interface version does not tell whether FORCE is accepted: there Xen is asked, once, with a
+    /// LIST that changes nothing.
+    ///
+    /// ```
+    /// # use xen_livepatch::*;
+    /// # let (_, client, ..) = examples::fix()?;
+    /// let xen = client.capabilities()?;
+    /// assert!(xen.apply_flags.contains(Flags::NODEPS) && xen.metadata);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn capabilities(&self) -> Result<Capabilities> {
+        capabilities::of(self)
     }
 }
 

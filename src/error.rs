@@ -8,8 +8,9 @@ mod tests;
 
 pub use kind::{Duplicate, ErrorKind};
 
+use crate::build_id::InvalidBuildId;
 use crate::errno::Errno;
-use crate::name::PayloadName;
+use crate::name::{InvalidName, PayloadName};
 
 /// A result whose error is [`Error`].
 pub type Result<T> = core::result::Result<T, Error>;
@@ -30,6 +31,8 @@ pub enum Operation {
     Version,
     /// An action on a payload.
     Action(Action),
+    /// Waiting for the end of an action.
+    Wait,
 }
 
 impl fmt::Display for Operation {
@@ -40,6 +43,7 @@ impl fmt::Display for Operation {
             Self::Status => "status",
             Self::List => "list",
             Self::Version => "version",
+            Self::Wait => "wait",
             Self::Action(action) => return action.fmt(f),
         })
     }
@@ -92,9 +96,11 @@ struct Inner {
 pub enum Cleanup {
     /// It was unloaded again.
     Unloaded,
-    /// It is still loaded, since it may still be applied.
+    /// Another tool had already unloaded it.
+    Gone,
+    /// It was not unloaded: it may be applied, or an action is running that must not be disturbed.
     Left,
-    /// It is still loaded, since unloading it failed too.
+    /// Unloading it failed too, so that it may still be loaded.
     Failed(Error),
 }
 
@@ -102,8 +108,9 @@ impl fmt::Display for Cleanup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unloaded => f.write_str("it was unloaded again"),
-            Self::Left => f.write_str("it was left loaded, since it may still be applied"),
-            Self::Failed(error) => write!(f, "it is still loaded: {error}"),
+            Self::Gone => f.write_str("another tool has unloaded it"),
+            Self::Left => f.write_str("it was not unloaded, since it may be applied or an action may be running"),
+            Self::Failed(error) => write!(f, "it may still be loaded, since unloading it failed: {error}"),
         }
     }
 }
@@ -131,12 +138,6 @@ impl Error {
         self
     }
 
-    /// With a cause that is known better now.
-    pub(crate) fn because(mut self, kind: ErrorKind) -> Self {
-        self.0.kind = kind;
-        self
-    }
-
     /// With what Xen wrote to its log about it.
     pub(crate) fn log(mut self, lines: Vec<String>) -> Self {
         self.0.log = lines;
@@ -153,6 +154,39 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> &ErrorKind {
         &self.0.kind
+    }
+
+    /// Whether the same call may well succeed later, and does no harm: the host was busy, a list changed, a CPU was late.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::Call, *};
+    /// # let (xen, client, fix, payload) = examples::fix()?;
+    /// # client.upload(&fix, &payload)?;
+    /// # xen.on(Call::Apply).time_out();
+    /// while let Err(error) = client.apply(&fix, Flags::empty()) {
+    ///     if !error.is_retryable() {
+    ///         return Err(error);
+    ///     }
+    /// }
+    /// # assert_eq!(xen.calls().of(Call::Apply), 2);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.0.kind.meaning().retryable
+    }
+
+    /// Whether what was asked for, or a part of it, may be in effect all the same, or may still come into effect.
+    ///
+    /// [`wait`](crate::LivepatchClient::wait) and then [`list`](crate::LivepatchClient::list) tell what is so. About a
+    /// payload that [`load`](crate::LivepatchClient::load) had uploaded by then, ask [`cleanup`](Self::cleanup).
+    #[must_use]
+    pub fn may_have_happened(&self) -> bool {
+        let to_xen = !matches!(
+            self.0.operation,
+            Some(Operation::Open | Operation::Status | Operation::List | Operation::Version)
+        );
+        to_xen && self.0.kind.meaning().may_have_happened
     }
 
     /// What was being done; `None` where a value was refused before any operation began.
@@ -195,7 +229,10 @@ impl fmt::Display for Error {
             (None, None) => {}
         }
         write!(f, "{}", self.0.kind)?;
-        if let Some(errno) = self.0.errno {
+        if matches!(self.0.kind, ErrorKind::InvalidPayload { xen: None, .. }) && self.0.errno.is_some() {
+            f.write_str("; Xen's log (xl dmesg) may say more")?;
+        }
+        if let Some(errno) = self.0.errno.filter(|errno| self.0.kind.code_told() != Some(*errno)) {
             write!(f, " [{errno}]")?;
         }
         self.0.cleanup.as_ref().map_or(Ok(()), |cleanup| write!(f, "; {cleanup}"))
@@ -216,11 +253,17 @@ impl fmt::Debug for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.0.errno {
-            Some(errno) => Some(errno),
-            None => None,
-        }
+/// Without a source: [`Display`](fmt::Display) has the number, and [`raw_errno`](Error::raw_errno) gives it.
+impl std::error::Error for Error {}
+
+impl From<InvalidName> for Error {
+    fn from(invalid: InvalidName) -> Self {
+        Self::new(ErrorKind::InvalidName(invalid))
+    }
+}
+
+impl From<InvalidBuildId> for Error {
+    fn from(invalid: InvalidBuildId) -> Self {
+        Self::new(ErrorKind::InvalidBuildId(invalid))
     }
 }

@@ -26,7 +26,8 @@
 //!
 //! * `sim`: `sim::SimulatedXen`, a whole Xen in memory behind the same door as the device, and `sim::PayloadBuilder`,
 //!   which makes payloads that a real Xen loads. For tests.
-//! * `serde`: `Serialize` for what is read off-line: payloads, findings, build-ids, metadata.
+//! * `serde`: `Serialize` for what is read and reported: payloads, findings, build-ids, metadata, the rows of a list, and
+//!   errors.
 //! * `bindgen`: for maintainers, regenerates the bindings.
 
 #![cfg_attr(
@@ -37,9 +38,13 @@
 mod architecture;
 mod build_id;
 mod client;
+mod diagnosis;
 mod elf;
 mod errno;
 mod error;
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod examples;
 mod flags;
 mod format;
 #[cfg(any(test, fuzzing))]
@@ -47,10 +52,13 @@ mod format;
 pub mod fuzzing;
 pub mod guide;
 pub mod hypercall;
+mod identity;
 mod loader;
 mod name;
 pub mod payload;
 mod rules;
+#[cfg(feature = "serde")]
+mod serialize;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod status;
@@ -59,12 +67,15 @@ mod sys;
 mod target;
 mod version;
 
-pub use build_id::BuildId;
-pub use client::{ActionOptions, ClientBuilder, LivepatchClient, QuiesceTimeout, UploadOptions};
+pub use build_id::{BuildId, InvalidBuildId};
+pub use client::{
+    ActionOptions, ActionRequest, Capabilities, ClientBuilder, LivepatchClient, LoadOptions, QuiesceTimeout,
+    UploadOptions,
+};
 pub use errno::Errno;
 pub use error::{Action, Cleanup, Duplicate, Error, ErrorKind, Operation, Result};
 pub use flags::Flags;
-pub use name::PayloadName;
+pub use name::{InvalidName, PayloadName};
 pub use payload::{Finding, Payload, Problem, Severity, Target};
 pub use status::{LoadedPayload, Metadata, State, Status};
 pub use version::XenVersion;

@@ -3,8 +3,6 @@
 use core::fmt;
 use core::str::FromStr;
 
-use crate::error::{Error, ErrorKind};
-
 /// The name of a payload: 1 to 127 bytes, none of them NUL; case matters, and it need not be UTF-8.
 ///
 /// Xen itself takes up to 127 bytes and a NUL (`XEN_LIVEPATCH_NAME_SIZE`), and also the empty name, which nothing else
@@ -19,10 +17,19 @@ use crate::error::{Error, ErrorKind};
 /// assert!(PayloadName::new("").is_err());
 /// assert!(PayloadName::new([b'x'; 128]).is_err());
 /// assert!(PayloadName::new(b"two\0parts").is_err());
-/// # Ok::<(), xen_livepatch::Error>(())
+/// # Ok::<(), xen_livepatch::InvalidName>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PayloadName(Box<[u8]>);
+
+/// Bytes that are not a payload name. `?` makes it an [`Error`](crate::Error).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("not a valid payload name, which has 1 to 127 bytes and no NUL: {problem}")]
+#[non_exhaustive]
+pub struct InvalidName {
+    /// What is wrong with it.
+    pub problem: &'static str,
+}
 
 impl PayloadName {
     /// The longest name in bytes, without the NUL that Xen counts (`XEN_LIVEPATCH_NAME_SIZE` is 128).
@@ -31,8 +38,8 @@ impl PayloadName {
     /// A payload name of these bytes.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidName`] when they are none, more than 127, or hold a NUL.
-    pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, Error> {
+    /// When there are none, more than 127, or a NUL among them.
+    pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, InvalidName> {
         let bytes = bytes.as_ref();
         let problem = if bytes.is_empty() {
             "it is empty"
@@ -43,7 +50,7 @@ impl PayloadName {
         } else {
             return Ok(Self(bytes.into()));
         };
-        Err(Error::new(ErrorKind::InvalidName { problem }))
+        Err(InvalidName { problem })
     }
 
     /// A name as Xen keeps it, with its NUL. The C tool lets the empty name in, so it must be possible to list it and
@@ -74,17 +81,17 @@ impl AsRef<[u8]> for PayloadName {
 }
 
 impl FromStr for PayloadName {
-    type Err = Error;
+    type Err = InvalidName;
 
-    fn from_str(name: &str) -> Result<Self, Error> {
+    fn from_str(name: &str) -> Result<Self, InvalidName> {
         Self::new(name)
     }
 }
 
 impl TryFrom<&str> for PayloadName {
-    type Error = Error;
+    type Error = InvalidName;
 
-    fn try_from(name: &str) -> Result<Self, Error> {
+    fn try_from(name: &str) -> Result<Self, InvalidName> {
         Self::new(name)
     }
 }
@@ -133,7 +140,7 @@ mod tests {
             (b"a\0b", "it contains a NUL byte"),
         ] {
             let error = PayloadName::new(bytes).unwrap_err();
-            assert!(matches!(error.kind(), ErrorKind::InvalidName { problem: p } if *p == problem), "{error}");
+            assert_eq!(error.problem, problem);
         }
     }
 

@@ -24,11 +24,11 @@ pub use funcs::{Address, Expectation, Function};
 pub use hooks::Hook;
 
 use crate::build_id::BuildId;
-use crate::client::Identity;
 use crate::elf::{self, Elf, Header, LE};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{BUILD_ID, DEPENDS, FUNCS, MAX_SIZE, MODINFO, XEN_DEPENDS};
+use crate::identity::Identity;
 use crate::loader;
 use crate::rules;
 use crate::status::Metadata;

@@ -82,7 +82,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use builder::HostBuilder;
 pub use faults::{Call, Calls, Pace, PendingOrder};
-pub use host::{Access, Support};
+pub use host::{Access, LogLevel, Support};
 pub use orders::{On, kinds};
 pub use payload_builder::{Defect, FunctionPatch, HookCode, PayloadBuilder};
 pub use raw::{RawAnswer, RawSysctl, RawVersion};
@@ -218,6 +218,11 @@ impl SimulatedXen {
     /// way stays behind), and one that was scheduled before fails.
     pub fn set_cpu_hotplug(&self, ongoing: bool) {
         self.host().cpu_hotplug = ongoing;
+    }
+
+    /// Sets what Xen prints from now on.
+    pub fn set_log_level(&self, level: LogLevel) {
+        self.host().log_level = level;
     }
 
     /// Sets what the caller may do.

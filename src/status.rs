@@ -1,4 +1,4 @@
-//! What Xen tells of a loaded payload.
+//! What Xen reports about a loaded payload.
 
 use core::fmt;
 
@@ -63,6 +63,11 @@ impl Status {
         self.rc == -Errno::EAGAIN.number()
     }
 
+    /// The error that the last result stands for, a mark of work under way included; `None` for success.
+    pub(crate) const fn error_or_mark(&self) -> Option<Errno> {
+        if self.rc == 0 { None } else { Some(Errno::new(self.rc.wrapping_neg())) }
+    }
+
     /// The error of the last action, if it failed. `None` for success and for an action under way.
     #[must_use]
     pub const fn error(&self) -> Option<Errno> {
@@ -78,7 +83,7 @@ pub struct LoadedPayload {
     pub name: PayloadName,
     /// Its status.
     pub status: Status,
-    /// What its `.modinfo` says; empty before Xen 4.14, which does not tell.
+    /// What its `.modinfo` says; empty before Xen 4.14, which does not report it.
     pub metadata: Metadata,
 }
 

@@ -8,6 +8,9 @@
 )]
 #![allow(unreachable_pub, reason = "the modules of one test")]
 
+#[path = "common/told.rs"]
+mod told;
+
 #[path = "client/console.rs"]
 mod console;
 #[path = "client/costs.rs"]
@@ -26,8 +29,12 @@ mod host;
 mod listing;
 #[path = "client/open.rs"]
 mod open;
+#[path = "client/outcomes.rs"]
+mod outcomes;
 #[path = "client/replacing.rs"]
 mod replacing;
+#[path = "client/serialized.rs"]
+mod serialized;
 #[path = "client/story.rs"]
 mod story;
 #[path = "client/turns.rs"]

@@ -10,6 +10,9 @@
 )]
 #![allow(unreachable_pub, reason = "the modules of one test")]
 
+#[path = "common/told.rs"]
+mod told;
+
 #[path = "dom0/checked.rs"]
 mod checked;
 #[path = "dom0/costs.rs"]
@@ -20,6 +23,8 @@ mod crowd;
 mod host;
 #[path = "dom0/listing.rs"]
 mod listing;
+#[path = "dom0/outcomes.rs"]
+mod outcomes;
 #[path = "dom0/refusals.rs"]
 mod refusals;
 #[path = "dom0/story.rs"]

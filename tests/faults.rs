@@ -29,5 +29,5 @@ use proptest::test_runner::Config;
 /// So many cases unless `PROPTEST_CASES` says otherwise. What fails is printed, as small as it can be made.
 fn cases(cases: u32) -> Config {
     let cases = if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { cases };
-    Config { cases, failure_persistence: None, max_shrink_iters: 2000, ..Config::default() }
+    Config { cases, failure_persistence: None, max_shrink_iters: 300, ..Config::default() }
 }

@@ -2,13 +2,13 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::LivepatchClient;
 use super::console::Console;
-use super::identity::Identities;
+use super::identities::Identities;
 use super::options::ActionOptions;
+use super::target::KnownTarget;
 use super::turn::Turn;
 use crate::error::{Operation, Result};
 use crate::hypercall::channel::Channel;
@@ -36,11 +36,12 @@ pub struct ClientBuilder {
     defaults: ActionOptions,
     settle_time: Duration,
     console: bool,
+    interface: Option<u32>,
 }
 
 impl Default for ClientBuilder {
     fn default() -> Self {
-        Self { defaults: ActionOptions::new(), settle_time: SETTLE_TIME, console: true }
+        Self { defaults: ActionOptions::new(), settle_time: SETTLE_TIME, console: true, interface: None }
     }
 }
 
@@ -61,6 +62,15 @@ impl ClientBuilder {
     /// Leaves Xen's log alone: errors carry none of its lines, and uploads and actions cost one hypercall less.
     pub fn without_xen_log(mut self) -> Self {
         self.console = false;
+        self
+    }
+
+    /// Uses this interface version of the sysctl hypercall (`XEN_SYSCTL_INTERFACE_VERSION`) and tries no other.
+    ///
+    /// For a Xen that is newer than this crate knows, by someone who has made sure that its live-patch operations are
+    /// laid out as in 4.22. One that this crate knows is spoken as usual.
+    pub fn interface_version(mut self, version: u32) -> Self {
+        self.interface = Some(version);
         self
     }
 
@@ -101,14 +111,15 @@ impl ClientBuilder {
     /// # Errors
     /// As [`LivepatchClient::open`].
     pub fn connect(self, hypervisor: impl Hypervisor + 'static) -> Result<LivepatchClient> {
-        let channel = Channel::open(Box::new(hypervisor)).map_err(|error| error.during(Operation::Open))?;
+        let channel =
+            Channel::open(Box::new(hypervisor), self.interface).map_err(|error| error.during(Operation::Open))?;
         let console = if self.console { Console::default() } else { Console::off() };
         Ok(LivepatchClient {
             channel,
             turn: Turn::new(self.settle_time),
             console,
             defaults: self.defaults,
-            target: OnceLock::new(),
+            target: KnownTarget::default(),
             identities: Identities::default(),
         })
     }

@@ -2,9 +2,10 @@
 //!
 //! Best effort. Where the log can't be read there are no lines, and nothing else is different.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::{Mutex, PoisonError};
 
+use super::asking::ask;
 use crate::errno::Errno;
 use crate::hypercall::channel::{CallError, Channel, SMALLEST_BUFFER};
 use crate::hypercall::operation::{ConsoleRead, ReadConsole};
@@ -15,6 +16,9 @@ const EXPECTATION: &[u8] = b": expectation failed: ";
 /// How often to go on reading before a log is too long: 16 MiB of it.
 const READS: usize = 256;
 
+/// What says that this domain will never read the log. Anything else may be different next time.
+const FORBIDDEN: [Errno; 3] = [Errno::EPERM, Errno::EACCES, Errno::ENOSYS];
+
 /// How far this client has read the log.
 #[derive(Debug, Default)]
 pub(super) struct Console(Mutex<Position>);
@@ -24,45 +28,51 @@ enum Position {
     #[default]
     Unread,
     At(u32),
-    Unreadable,
+    Forbidden,
 }
 
-/// The log during one operation.
+/// The log during one operation, which may take several attempts.
 #[derive(Debug)]
 pub(super) struct Watch<'a> {
     console: &'a Console,
     channel: &'a Channel,
-    /// The end of the log when the operation began.
+    name: &'a PayloadName,
+    /// The end of the log when the attempt began.
     start: Cell<Option<u32>>,
+    /// What was said in all attempts.
+    said: RefCell<Vec<String>>,
 }
 
 impl<'a> Watch<'a> {
-    pub(super) fn new(console: &'a Console, channel: &'a Channel) -> Self {
-        Self { console, channel, start: Cell::new(None) }
+    pub(super) fn new(console: &'a Console, channel: &'a Channel, name: &'a PayloadName) -> Self {
+        Self { console, channel, name, start: Cell::new(None), said: RefCell::default() }
     }
 
-    /// Xen is about to be asked. One hypercall, but for the first time.
+    /// Xen is about to be asked. One hypercall, except for the first time.
     pub(super) fn begin(&self) {
         let end = match self.console.position() {
             Position::Unread => self.read(0, |_| {}),
             Position::At(index) => self.read(index, |_| {}),
-            Position::Unreadable => None,
+            Position::Forbidden => None,
         };
         self.start.set(end);
     }
 
-    /// The lines about a payload that Xen wrote since; none if it was never asked.
-    pub(super) fn lines(&self, name: &PayloadName) -> Vec<String> {
+    /// The lines about the payload that Xen wrote in this attempt. The next attempt begins where they end.
+    pub(super) fn lines(&self) -> Vec<String> {
         let mut text = Vec::new();
         if let Some(start) = self.start.get() {
-            self.read(start, |bytes| text.extend_from_slice(bytes));
+            let end = self.read(start, |bytes| text.extend_from_slice(bytes));
+            self.start.set(end.or(Some(start)));
         }
-        about(&text, name)
+        let lines = about(&text, self.name);
+        self.said.borrow_mut().extend_from_slice(&lines);
+        lines
     }
 
-    /// Whether the log could be read when the operation began.
-    pub(super) fn is_readable(&self) -> bool {
-        self.start.get().is_some()
+    /// All lines that were read by [`lines`](Self::lines).
+    pub(super) fn said(self) -> Vec<String> {
+        self.said.into_inner()
     }
 
     /// Reads from `start` to the end, and says where that is.
@@ -70,25 +80,33 @@ impl<'a> Watch<'a> {
         let end = self.channel.with_buffer(SMALLEST_BUFFER, |buffer| {
             let mut index = start;
             for _ in 0..READS {
-                let ConsoleRead { count, index: next } = self.channel.call(ReadConsole { index, buffer })?;
+                let ConsoleRead { count, index: next } = ask(|| self.channel.call(ReadConsole { index, buffer }))?;
                 each(buffer.as_slice().get(..count).unwrap_or_default());
                 index = next;
                 if count < buffer.len() {
-                    return Ok(index);
+                    break;
                 }
             }
-            Err(CallError::Refused(Errno::E2BIG))
+            Ok(index)
         });
-        // Once it can't be read, it isn't tried again.
-        self.console.advance(end.as_ref().map_or(Position::Unreadable, |index| Position::At(*index)));
-        end.ok()
+        match end {
+            Ok(index) => {
+                self.console.advance(Position::At(index));
+                Some(index)
+            }
+            Err(CallError::Refused(errno)) if FORBIDDEN.contains(&errno) => {
+                self.console.advance(Position::Forbidden);
+                None
+            }
+            Err(_) => None,
+        }
     }
 }
 
 impl Console {
     /// One that is never read.
     pub(super) fn off() -> Self {
-        Self(Mutex::new(Position::Unreadable))
+        Self(Mutex::new(Position::Forbidden))
     }
 
     fn position(&self) -> Position {
@@ -121,12 +139,18 @@ fn indented(text: &[u8]) -> bool {
     text.first() == Some(&b' ') || text.starts_with("\u{a0}".as_bytes())
 }
 
-/// A line without `(XEN) ` and the time that may follow it.
+/// A line without `(XEN) `, the time that may follow it, and the place in Xen's source that debug builds add.
 fn without_prefix(line: &[u8]) -> &[u8] {
     let Some(line) = line.strip_prefix(b"(XEN) ") else { return line };
-    let time = line.first() == Some(&b'[');
-    let end = line.windows(2).position(|pair| pair == b"] ").filter(|_| time);
-    end.and_then(|end| line.get(end + 2..)).unwrap_or(line)
+    let behind =
+        |line: &'_ [u8], end: &[u8]| line.windows(end.len()).position(|part| part == end).map(|at| at + end.len());
+    let time = behind(line, b"] ").filter(|_| line.first() == Some(&b'['));
+    let line = time.and_then(|end| line.get(end..)).unwrap_or(line);
+    let place = behind(line, b"livepatch.c:").and_then(|start| {
+        let rest = line.get(start..)?;
+        Some(start + behind(rest, b": ").filter(|end| rest.iter().take(end - 2).all(u8::is_ascii_digit))?)
+    });
+    place.and_then(|end| line.get(end..)).unwrap_or(line)
 }
 
 /// `livepatch: NAME: …` and `livepatch: NAME finished …`.
@@ -149,6 +173,7 @@ mod tests {
         (XEN)  something that continues it\n\
         (XEN) [2026-11-23 10:00:00.123] livepatch: foreign finished APPLY with rc=-22\n\
         (XEN) livepatch: foreigner: Not an ELF payload\n\
+        (XEN) common/livepatch.c:614: livepatch: foreign: Already loaded as x!\n\
         livepatch: foreign: \x1b[31mred\n\
         (XEN) livepatch: foreign: cut o";
 
@@ -161,6 +186,7 @@ mod tests {
                 "\u{a0} livepatch: 5a5a",
                 "\u{a0}\u{a0}\u{a0}\u{a0}\u{a0}\u{a0}\u{a0} xen: 576c",
                 "livepatch: foreign finished APPLY with rc=-22",
+                "livepatch: foreign: Already loaded as x!",
                 "livepatch: foreign: \\u{1b}[31mred",
                 "livepatch: foreign: cut o",
             ]

@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::error::{Error, ErrorKind, Result};
+
 /// A moment after which nothing is waited for any more.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline(Option<Instant>);
@@ -18,6 +20,16 @@ impl Deadline {
         self.0.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
     }
 
+    /// Whether nothing more may be begun.
+    pub(super) fn has_passed(self) -> bool {
+        self.remaining().is_zero()
+    }
+
+    /// Nothing is sent to Xen after the deadline.
+    pub(super) fn check(self) -> Result<()> {
+        if self.has_passed() { Err(Error::new(ErrorKind::DeadlinePassed)) } else { Ok(()) }
+    }
+
     /// Sleeps, but not past the deadline; `false` if that has passed.
     pub(super) fn sleep(self, time: Duration) -> bool {
         let remaining = self.remaining();
@@ -29,20 +41,28 @@ impl Deadline {
     }
 }
 
-/// Pauses that double from 100 µs to 10 ms. Never none: Xen 4.7 to 4.13.0 patches when this CPU goes idle.
+/// Pauses that double from 100 µs to 10 ms or another limit. Never none: Xen 4.7 to 4.13.0 patches when this CPU goes
+/// idle.
 #[derive(Debug)]
-pub(super) struct Pauses(Duration);
+pub(super) struct Pauses {
+    next: Duration,
+    longest: Duration,
+}
 
 impl Pauses {
     const LONGEST: Duration = Duration::from_millis(10);
 
     pub(super) fn new() -> Self {
-        Self(Duration::from_micros(100))
+        Self::up_to(Self::LONGEST)
+    }
+
+    pub(super) fn up_to(longest: Duration) -> Self {
+        Self { next: Duration::from_micros(100), longest }
     }
 
     pub(super) fn next(&mut self) -> Duration {
-        let pause = self.0;
-        self.0 = pause.saturating_mul(2).min(Self::LONGEST);
+        let pause = self.next;
+        self.next = pause.saturating_mul(2).min(self.longest);
         pause
     }
 }

@@ -17,9 +17,17 @@ const ATTEMPTS: u32 = 32;
 /// The most metadata to make room for at once. One payload can't have more than 2 MiB, so one at a time always fits.
 const METADATA_LIMIT: usize = 4 << 20;
 
+/// The list at one moment.
+#[derive(Debug)]
+pub(super) struct Listing {
+    pub(super) rows: Vec<LoadedPayload>,
+    /// Counts uploads and unloads, by anyone.
+    pub(super) version: u32,
+}
+
 /// What came of an attempt at the whole list.
 enum Outcome {
-    Complete(Vec<LoadedPayload>),
+    Complete(Listing),
     /// Something was uploaded or unloaded meanwhile.
     Changed,
     /// The metadata did not fit.
@@ -29,7 +37,7 @@ enum Outcome {
     },
 }
 
-pub(super) fn list(channel: &Channel) -> Result<Vec<LoadedPayload>> {
+pub(super) fn list(channel: &Channel) -> Result<Listing> {
     let mut metadata = 0;
     let mut window = u32::MAX;
     for attempt in 0..ATTEMPTS {
@@ -37,7 +45,7 @@ pub(super) fn list(channel: &Channel) -> Result<Vec<LoadedPayload>> {
         thread::sleep(Duration::from_millis(attempt.saturating_sub(FAULT_RETRIES).into()));
         let outcome = channel.with_room(metadata, |room| read(channel, room, window));
         match outcome.map_err(Failure::into_error)? {
-            Outcome::Complete(rows) => return Ok(rows),
+            Outcome::Complete(listing) => return Ok(listing),
             Outcome::Changed => {}
             Outcome::Overflow { capacity, rows } => {
                 let wanted = metadata_total(channel)?.min(METADATA_LIMIT);
@@ -75,7 +83,7 @@ fn read(channel: &Channel, room: &mut ListRoom, window: u32) -> core::result::Re
         }
         rows.extend(room.rows(channel.interface().layout, count).map_err(Failure::Malformed)?);
         if remaining == 0 {
-            return Ok(Outcome::Complete(rows));
+            return Ok(Outcome::Complete(Listing { rows, version: now }));
         }
         if count == 0 {
             return Err(Failure::Malformed("no row, and yet rows remaining"));

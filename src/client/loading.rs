@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::LivepatchClient;
-use crate::error::{Cleanup, Error, ErrorKind, Result};
-use crate::flags::Flags;
+use super::options::LoadOptions;
+use crate::error::{Action, Cleanup, Error, ErrorKind, Result};
 use crate::name::PayloadName;
 use crate::payload::Payload;
 
@@ -13,28 +13,35 @@ pub(super) fn name_of(path: &Path) -> Result<PayloadName> {
     use std::os::unix::ffi::OsStrExt;
     let file = path.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
     let stem = file.iter().rposition(|byte| *byte == b'.').and_then(|dot| file.get(..dot)).unwrap_or(file);
-    PayloadName::new(stem)
+    Ok(PayloadName::new(stem)?)
 }
 
 /// Uploads and applies; unloads again if it was not applied.
-pub(super) fn load(client: &LivepatchClient, name: &PayloadName, payload: &Payload, flags: Flags) -> Result<()> {
-    client.upload(name, payload.bytes())?;
-    client.apply(name, flags).map_err(|error| clean_up(client, name, error))
+pub(super) fn load(
+    client: &LivepatchClient,
+    name: &PayloadName,
+    payload: &Payload,
+    options: LoadOptions,
+) -> Result<()> {
+    client.upload_with(name, payload.bytes(), options.upload)?;
+    let apply = client.action(Action::Apply, name).flags(options.flags).options(options.action).run();
+    apply.map_err(|error| clean_up(client, name, options, error))
 }
 
-fn clean_up(client: &LivepatchClient, name: &PayloadName, error: Error) -> Error {
-    let cleanup = match error.kind() {
-        // It may still happen.
-        ErrorKind::Unfinished
-        | ErrorKind::OutcomeUnknown
-        | ErrorKind::OperationInProgress
-        | ErrorKind::StaleInProgress { .. } => Cleanup::Left,
-        _ => match client.unload(name, Flags::empty()) {
-            Ok(()) => Cleanup::Unloaded,
-            Err(error) => Cleanup::Failed(error),
-        },
-    };
-    error.with_cleanup(cleanup)
+fn clean_up(client: &LivepatchClient, name: &PayloadName, options: LoadOptions, error: Error) -> Error {
+    if matches!(error.kind(), ErrorKind::Overtaken { state: None, .. }) {
+        return error.with_cleanup(Cleanup::Gone);
+    }
+    let busy = *error.kind() == ErrorKind::OperationInProgress;
+    if busy || error.may_have_happened() {
+        return error.with_cleanup(Cleanup::Left);
+    }
+    let unload = client.action(Action::Unload, name).options(options.action).run();
+    error.with_cleanup(match unload {
+        Ok(()) => Cleanup::Unloaded,
+        Err(error) if *error.kind() == ErrorKind::NoSuchPayload => Cleanup::Gone,
+        Err(error) => Cleanup::Failed(error),
+    })
 }
 
 #[cfg(test)]

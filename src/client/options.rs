@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::flags::Flags;
 
 /// How long an action may take from its call to Xen's result, unless set.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -132,6 +133,46 @@ impl UploadOptions {
     pub fn unchecked(mut self) -> Self {
         self.check = Check::Nothing;
         self
+    }
+}
+
+/// Options of a load, which is an upload and an apply. [`Flags`] alone are flags of the apply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct LoadOptions {
+    pub(super) upload: UploadOptions,
+    pub(super) flags: Flags,
+    pub(super) action: ActionOptions,
+}
+
+impl LoadOptions {
+    /// Nothing set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Options of the upload.
+    pub fn upload(mut self, options: UploadOptions) -> Self {
+        self.upload = options;
+        self
+    }
+
+    /// Flags of the apply.
+    pub fn flags(mut self, flags: Flags) -> Self {
+        self.flags = flags;
+        self
+    }
+
+    /// Options of the apply, and of the unload where that fails.
+    pub fn action(mut self, options: ActionOptions) -> Self {
+        self.action = options;
+        self
+    }
+}
+
+impl From<Flags> for LoadOptions {
+    fn from(flags: Flags) -> Self {
+        Self::new().flags(flags)
     }
 }
 

@@ -15,7 +15,9 @@ pub(super) struct Turn {
 #[derive(Debug, Default)]
 struct State {
     taken: bool,
-    /// When Xen's tail code of the last action is surely over.
+    /// An action was left while Xen was working on it, so that its end has not been seen.
+    left_running: bool,
+    /// When the tail code of the action that ended last is surely over.
     settled: Option<Instant>,
 }
 
@@ -28,7 +30,7 @@ impl Turn {
         Self { settle_time, state: Mutex::default(), freed: Condvar::new() }
     }
 
-    /// Waits for the turn and then for Xen to settle; `None` if either is not before the deadline.
+    /// Waits for the turn; `None` if it is not free before the deadline.
     pub(super) fn take(&self, deadline: Deadline) -> Option<Taken<'_>> {
         let waiting = self.freed.wait_timeout_while(self.lock(), deadline.remaining(), |state| state.taken);
         let (mut state, _) = waiting.unwrap_or_else(PoisonError::into_inner);
@@ -36,9 +38,26 @@ impl Turn {
             return None;
         }
         state.taken = true;
-        drop(state);
-        let taken = Taken(self);
-        taken.settle(deadline).then_some(taken)
+        Some(Taken(self))
+    }
+
+    /// Xen was seen to have finished an action, whoever asked for it: whatever comes next waits a moment.
+    pub(super) fn finished(&self) {
+        let mut state = self.lock();
+        state.left_running = false;
+        state.settled = Instant::now().checked_add(self.settle_time);
+    }
+
+    /// Nothing is pending. What was left running has ended since, who knows when: now at the latest.
+    pub(super) fn idle(&self) {
+        if self.left_running() {
+            self.finished();
+        }
+    }
+
+    /// Whether an action that was left running may still be.
+    pub(super) fn left_running(&self) -> bool {
+        self.lock().left_running
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -47,21 +66,29 @@ impl Turn {
 }
 
 impl Taken<'_> {
-    /// Xen has just finished an action: whatever comes next waits a moment.
+    /// Xen has just finished an action.
     pub(super) fn finished(&self) {
-        self.0.lock().settled = Instant::now().checked_add(self.0.settle_time);
+        self.0.finished();
+    }
+
+    /// Nothing is waited for any longer, and Xen may still be working.
+    pub(super) fn leave_running(&self) {
+        self.0.lock().left_running = true;
+    }
+
+    /// Whether Xen has settled after the last action.
+    pub(super) fn is_settled(&self) -> bool {
+        self.0.lock().settled.is_none_or(|at| at <= Instant::now())
     }
 
     /// Waits until Xen has settled after the last action; `false` if that is not before the deadline.
     pub(super) fn settle(&self, deadline: Deadline) -> bool {
-        let settled = self.0.lock().settled.take();
+        let settled = self.0.lock().settled;
         settled.is_none_or(|at| {
             let wait = at.saturating_duration_since(Instant::now());
             let in_time = wait <= deadline.remaining();
             if in_time {
                 std::thread::sleep(wait);
-            } else {
-                self.0.lock().settled = Some(at);
             }
             in_time
         })
@@ -102,8 +129,22 @@ mod tests {
         let start = Instant::now();
         turn.take(soon()).unwrap().finished();
         assert!(start.elapsed() < Duration::from_millis(50), "the call that finished doesn't wait");
-        assert!(turn.take(soon()).is_none(), "not settled before the deadline");
-        assert!(turn.take(Deadline::after(Duration::from_secs(60))).is_some());
+        let next = turn.take(soon()).unwrap();
+        assert!(!next.is_settled() && !next.settle(soon()), "not before the deadline");
+        assert!(next.settle(Deadline::after(Duration::from_secs(60))));
         assert!(start.elapsed() >= Duration::from_millis(50));
+    }
+
+    #[test]
+    fn what_was_left_running_ends_when_it_is_seen_to() {
+        let turn = Turn::new(Duration::from_millis(50));
+        turn.take(soon()).unwrap().leave_running();
+        std::thread::sleep(Duration::from_millis(60));
+        let taken = turn.take(soon()).unwrap();
+        assert!(taken.is_settled(), "nothing is known yet");
+        turn.idle();
+        assert!(!taken.is_settled() && !turn.left_running());
+        turn.idle();
+        assert!(taken.settle(Deadline::after(Duration::from_secs(60))) && taken.is_settled(), "seen once");
     }
 }

@@ -5,19 +5,20 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::LivepatchClient;
-use super::asking::outcome_unknown;
 use super::console::Watch;
-use super::identity::Identity;
-use super::listing;
+use super::listing::{self, Listing};
 use super::options::{Check, UploadOptions};
+use crate::diagnosis::since::Fact;
+use crate::diagnosis::words::words;
+use crate::diagnosis::{Present, UploadEvidence, judge_upload};
 use crate::errno::Errno;
-use crate::error::{Duplicate, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::hypercall::channel::CallError;
 use crate::hypercall::memory::{AllocationError, HypercallBuffer};
 use crate::hypercall::operation::Upload;
+use crate::identity::Identity;
 use crate::name::PayloadName;
 use crate::payload::{self, Finding, Payload, Problem, Severity, check_size};
-use crate::status::State;
 
 /// One call of an upload method.
 #[derive(Debug)]
@@ -82,20 +83,56 @@ impl Uploading<'_> {
         }
         let (name, force) = (self.name, self.options.force);
         let len = u64::try_from(size).unwrap_or(u64::MAX);
+        let _turn = self.client.turn_to_upload()?;
         self.watch.begin();
-        match channel.call(Upload { name, payload, len, force }) {
+        match channel.call(Upload { name, payload: &mut *payload, len, force }) {
             Ok(()) => {}
-            Err(CallError::Refused(Errno::EFAULT)) => self.faulted()?,
-            Err(error) => return Err(self.explain(error)),
+            Err(CallError::Refused(errno)) => return Err(self.refused(errno, payload, size)),
+            Err(error) => return Err(error.general()),
         }
         self.client.identities.remember(name, identity);
         Ok(())
     }
 
+    /// Collects what there is to know about a refusal.
+    fn refused(&self, refused: Errno, payload: &HypercallBuffer, size: usize) -> Error {
+        let channel = &self.client.channel;
+        let present = match refused {
+            Errno::EFAULT => self.listed(),
+            Errno::EEXIST => match self.client.get(self.name) {
+                Ok(_) => Present::Yes(None),
+                Err(CallError::Refused(Errno::ENOENT)) => Present::No,
+                Err(_) => Present::Unknown(None),
+            },
+            _ => Present::Unknown(None),
+        };
+        let sent = || Payload::parse(payload.as_slice().get(..size)?).ok();
+        let metadata = sent().map(|payload| payload.metadata().clone()).filter(|_| refused == Errno::EFAULT);
+        let xen = (refused == Errno::ENODATA).then(|| match channel.build_id() {
+            Ok(id) => Ok(id),
+            Err(CallError::Refused(errno)) => Err(errno),
+            Err(CallError::Memory(_)) => Err(Errno::ENOMEM),
+        });
+        let words = words(&self.watch.lines(), self.name);
+        judge_upload(&UploadEvidence { refused, present, metadata, xen, words: &words })
+    }
+
+    /// Whether the list has a payload of this name, and what its metadata are where this Xen reports any.
+    fn listed(&self) -> Present {
+        let reported = self.client.xen().has(Fact::Metadata);
+        match listing::list(&self.client.channel) {
+            Ok(Listing { rows, .. }) => {
+                let row = rows.into_iter().find(|row| row.name == *self.name);
+                row.map_or(Present::No, |row| Present::Yes(Some(row.metadata).filter(|_| reported)))
+            }
+            Err(error) => Present::Unknown(error.raw_errno()),
+        }
+    }
+
     /// Refuses what this Xen can't take, before it sees it; says what the payload is called and goes on top of.
     fn check(&self, bytes: &[u8]) -> Result<Identity> {
         let checks = self.options.check;
-        let target = if checks == Check::Nothing { None } else { Some(self.client.target()?) };
+        let target = if checks == Check::Nothing { None } else { Some(self.client.target.of(&self.client.channel)?) };
         let inspection = match payload::inspect(bytes, target.as_ref()) {
             Ok(inspection) => inspection,
             // Xen sees that as well.
@@ -107,43 +144,6 @@ impl Uploading<'_> {
             return Err(Error::new(refusal(inspection.findings)));
         }
         Ok(inspection.identity())
-    }
-
-    /// Xen could not reach our memory: before it loaded the payload, or after, when it meant to say so.
-    fn faulted(&self) -> Result<()> {
-        let rows = listing::list(&self.client.channel).map_err(outcome_unknown)?;
-        let error = |kind| Err(Error::new(kind).errno(Errno::EFAULT));
-        match rows.iter().position(|row| row.name == *self.name).and_then(|at| rows.get(at..)) {
-            None | Some([]) => error(ErrorKind::Fault),
-            // Somebody has acted on it, so it was there before.
-            Some([row, ..]) if row.status.state != State::Checked || row.status.rc != 0 => {
-                error(ErrorKind::AlreadyLoaded { by: Duplicate::Name })
-            }
-            // The last is the one that came last.
-            Some([_]) => Ok(()),
-            // It may be older, and so may be what follows it.
-            Some(_) => error(ErrorKind::Fault).map_err(outcome_unknown),
-        }
-    }
-
-    /// What the error number of a refused upload says, as far as a number can.
-    fn explain(&self, error: CallError) -> Error {
-        let CallError::Refused(errno) = error else { return error.general() };
-        let reason = REASONS.iter().find(|(known, _)| *known == errno).map(|(_, reason)| *reason);
-        let kind = match (errno, reason) {
-            (Errno::EEXIST, _) => {
-                let by = if self.client.get(self.name).is_ok() { Duplicate::Name } else { Duplicate::BuildIdOrSymbol };
-                ErrorKind::AlreadyLoaded { by }
-            }
-            // Newer releases use the same number for a note of the payload that is none.
-            (Errno::ENODATA, _) if self.client.channel.build_id().is_ok() => {
-                ErrorKind::InvalidPayload { reason: "a note in it is no build-id", xen: None }
-            }
-            (Errno::ENODATA, _) => ErrorKind::NoBuildId,
-            (_, Some(reason)) => ErrorKind::InvalidPayload { reason, xen: None },
-            _ => return error.general(),
-        };
-        Error::new(kind).errno(errno)
     }
 }
 
@@ -185,13 +185,3 @@ impl From<AllocationError> for Failure {
         Self::Memory(error)
     }
 }
-
-/// What each errno of an upload says of the payload.
-const REASONS: [(Errno, &str); 6] = [
-    (Errno::EINVAL, "it is no well-formed livepatch, or was built for another Xen"),
-    (Errno::EOPNOTSUPP, "it has a feature, a machine type or a payload version that this Xen does not take"),
-    (Errno::ENOENT, "it needs a symbol, or replaces a function, that neither Xen nor a loaded payload has"),
-    (Errno::EOVERFLOW, "its code lies too far from what it refers to"),
-    (Errno::ERANGE, "a value in it is out of range"),
-    (Errno::ENOEXEC, "it is no ELF file"),
-];

@@ -1,5 +1,6 @@
 //! The text of every error, pinned: one line that says what failed, why, and what to do about it.
 
+use std::collections::BTreeSet;
 use std::error::Error as _;
 
 use super::*;
@@ -17,15 +18,21 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
     use ErrorKind as K;
     let (expected, found) = (Some(BuildId::new([0xab; 4])), Some(BuildId::new([0x12; 4])));
     vec![
-        (K::InvalidName { problem: "it is empty" }, "a payload name has 1 to 127 bytes and no NUL, but it is empty"),
-        (K::InvalidBuildId { text: "xyz".into() }, "\"xyz\" is no build-id: it must be pairs of hexadecimal digits"),
+        (
+            K::InvalidName(InvalidName { problem: "it is empty" }),
+            "not a valid payload name, which has 1 to 127 bytes and no NUL: it is empty",
+        ),
+        (
+            K::InvalidBuildId(InvalidBuildId { text: "xyz".into() }),
+            "\"xyz\" is not a build-id, which is pairs of hexadecimal digits",
+        ),
         (
             K::InvalidTimeout { nanoseconds: 5_000_000_000 },
             "a quiesce timeout is between 1 ns and 4.294967295 s, not 5000000000 ns",
         ),
         (
             K::DeviceMissing { path: "/dev/xen/privcmd".into() },
-            "/dev/xen/privcmd is missing: this is no Xen control domain, or the kernel's xen-privcmd module is not loaded",
+            "/dev/xen/privcmd is missing: this is not a Xen control domain, or the kernel's xen-privcmd module is not loaded",
         ),
         (K::NotPrivcmd, "this is not Xen's privileged command device; it is usually /dev/xen/privcmd"),
         (K::Device { path: "/dev/xen/privcmd".into() }, "/dev/xen/privcmd can't be opened"),
@@ -48,23 +55,40 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
              kernel wants xen_privcmd.unrestricted)",
         ),
         (
-            K::InterfaceNotSupported { xen: "4.6".into() },
+            K::InterfaceNotSupported { xen: "4.6".into(), pinned: None },
             "Xen 4.6 accepts none of the sysctl interface versions of 4.7 to 4.22: it is older or newer than this crate \
              knows, or its FLASK policy denies livepatch_op to this domain",
+        ),
+        (
+            K::InterfaceNotSupported { xen: "4.24".into(), pinned: Some(0x17) },
+            "Xen 4.24 does not accept sysctl interface version 0x17, or its FLASK policy denies livepatch_op to this domain",
         ),
         (K::NotBuiltIn, "this Xen was built without live patching (CONFIG_LIVEPATCH)"),
         (K::NoSuchPayload, "no payload of this name is loaded"),
         (
             K::AlreadyLoaded { by: Duplicate::Name },
-            "a payload of this name is loaded already; unload it first or choose another name",
+            "a payload of this name is already loaded; unload it first or choose another name",
         ),
         (
             K::AlreadyLoaded { by: Duplicate::BuildIdOrSymbol },
-            "its build-id, or a symbol that it defines anew, is loaded already under another name",
+            "a payload with the same build-id, or with a symbol that it defines as new, is already loaded",
+        ),
+        (
+            K::AlreadyLoaded { by: Duplicate::Unknown },
+            "a payload of this name, with this build-id, or with a symbol that it defines as new, is already loaded",
         ),
         (
             K::WrongState { found: State::Applied, needed: State::Checked },
             "it is APPLIED, but must be CHECKED for this",
+        ),
+        (K::Overtaken { state: None, applied: None }, "another tool acted meanwhile: it is no longer loaded"),
+        (
+            K::Overtaken { state: Some(State::Checked), applied: Some(vec![]) },
+            "another tool acted meanwhile: it is CHECKED, and nothing is applied",
+        ),
+        (
+            K::Overtaken { state: Some(State::Applied), applied: Some(vec![name("a"), name("b")]) },
+            "another tool acted meanwhile: it is APPLIED, and these are applied: a, b",
         ),
         (K::NotOnTop { top: None }, "it is not the payload applied last; revert what was applied after it first"),
         (
@@ -73,20 +97,25 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
         ),
         (
             K::AlreadyLoaded { by: Duplicate::BuildId },
-            "a payload with the same build-id is loaded already under another name",
+            "a payload with the same build-id is already loaded under another name",
         ),
         (
             K::AlreadyLoaded { by: Duplicate::Symbol("s".into()) },
-            "a symbol that it defines anew is defined already, by Xen or a loaded payload",
+            "\"s\", which it defines as new, is already defined by Xen or a loaded payload",
         ),
         (
             K::BuiltForAnotherXen { expected: expected.clone(), found: found.clone() },
             "it was built for the Xen with build-id abababab, but this one has build-id 12121212",
         ),
         (
-            K::BuiltForAnotherXen { expected: None, found: None },
-            "it was built for the Xen with another build-id, but this one has another build-id",
+            K::BuiltForAnotherXen { expected: expected.clone(), found: None },
+            "it was built for another Xen, the one with build-id abababab",
         ),
+        (
+            K::BuiltForAnotherXen { expected: None, found: found.clone() },
+            "it was built for another Xen than this one, which has build-id 12121212",
+        ),
+        (K::BuiltForAnotherXen { expected: None, found: None }, "it was built for another Xen"),
         (
             K::DependsOnAnother { action: Action::Apply, expected: expected.clone(), found: found.clone(), on: None },
             "it depends on build-id abababab, but would go on Xen itself with build-id 12121212; apply what it depends \
@@ -94,8 +123,8 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
         ),
         (
             K::DependsOnAnother { action: Action::Apply, expected, found, on: Some(name("hello")) },
-            "it depends on build-id abababab, but would go on payload \"hello\" with build-id 12121212; apply what it \
-             depends on first, or use NODEPS for a debug patch",
+            "it depends on build-id abababab, but would go on payload \"hello\" with build-id 12121212 (both as uploaded \
+             by this client); apply what it depends on first, or use NODEPS for a debug patch",
         ),
         (
             K::DependsOnAnother { action: Action::Apply, expected: None, found: None, on: Some(name("hello")) },
@@ -105,12 +134,16 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
         (
             K::DependsOnAnother { action: Action::Replace, expected: None, found: None, on: None },
             "it depends on another build-id, but would go on something else; replace compares with Xen's own build-id, \
-             and knows no NODEPS",
+             and NODEPS does not apply to it",
         ),
         (
             K::DependencyOrExpectation,
             "Xen refused it: either its dependency is not the build-id on top of the stack, or the code it replaces is \
              not what it expects; Xen's log (xl dmesg) says which",
+        ),
+        (
+            K::Unexplained { code: Errno::EBUSY, reasons: "it is this, or that" },
+            "Xen refused it with EBUSY (16, busy): it is this, or that; Xen's log (xl dmesg) may say which",
         ),
         (
             K::ExpectationNotMet { function: None },
@@ -127,19 +160,26 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
             K::UnsupportedFlag { flags: Flags::NODEPS, by: "Xen 4.13: actions have flags from 4.14 on".into() },
             "flag NODEPS is not understood by Xen 4.13: actions have flags from 4.14 on",
         ),
-        (K::UnsupportedForce, "FORCE is not understood by this Xen (it is from 4.19 on)"),
+        (K::UnsupportedForce, "FORCE is not understood by this Xen (4.19 introduced it)"),
         (
             K::QuiesceTimeout,
-            "the CPUs could not be quiesced in time; nothing has changed: try again, or with a longer quiesce timeout",
+            "the CPUs could not be quiesced in time, or a hook was busy; nothing has changed: try again, or with a longer \
+             quiesce timeout",
         ),
-        (K::OperationInProgress, "another live-patch action was running on this host until the deadline; try again"),
+        (
+            K::OperationInProgress,
+            "the host was busy until the deadline, with another live-patch action or with its CPUs, and nothing was done; \
+             try again",
+        ),
+        (K::DeadlinePassed, "the deadline passed before Xen was asked, and nothing was done; try again with more time"),
         (
             K::Unfinished,
-            "Xen accepted it but had not finished by the deadline; it may still happen: look at its status later",
+            "Xen had not finished by the deadline; it may still happen: wait for it, or look at its status later",
         ),
         (
             K::StaleInProgress { state: State::Checked },
-            "it is CHECKED and marked as in progress, but no action is running: another tool met a busy host; try again",
+            "it is CHECKED and marked as in progress, but no action is running: an attempt met a busy host, or a hook \
+             returned EAGAIN; look at its state and try again",
         ),
         (
             K::ReapplyNeedsReupload,
@@ -147,30 +187,33 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
         ),
         (
             K::ActionFailed { code: Errno::EINVAL, state: State::Checked },
-            "Xen started it and it failed with EINVAL (22, invalid argument) (from a hook of the payload, or while \
-             mapping its code); it is CHECKED",
+            "it failed with EINVAL (22, invalid argument): a hook of the payload returned this, Xen could not map its \
+             code, or it was reverted before and has writable data (then unload it and upload it again); it is CHECKED",
+        ),
+        (
+            K::ActionFailed { code: Errno::EIO, state: State::Applied },
+            "it failed with EIO (5, input/output error): a hook of the payload returned this, or Xen could not map its \
+             code; it is APPLIED",
         ),
         (
             K::ReplaceFailed { code: Errno::EINVAL, applied: Some(vec![name("a"), name("b")]) },
-            "it failed with EINVAL (22, invalid argument) after reverting others: still applied: a, b",
+            "it failed with EINVAL (22, invalid argument): applied now: a, b",
         ),
         (
             K::ReplaceFailed { code: Errno::EINVAL, applied: None },
-            "it failed with EINVAL (22, invalid argument) after reverting others: what is still applied could not be \
-             found out, look at the list",
+            "it failed with EINVAL (22, invalid argument): what is applied now could not be found out, look at the list",
         ),
         (
             K::ReplaceFailed { code: Errno::EINVAL, applied: Some(vec![]) },
-            "it failed with EINVAL (22, invalid argument) after reverting others: nothing is applied now, so this host \
-             is unpatched",
+            "it failed with EINVAL (22, invalid argument): nothing is applied now, so this host is unpatched",
         ),
         (
-            K::InvalidPayload { reason: "it is no ELF file", xen: None },
-            "Xen can't use this payload: it is no ELF file; Xen's log (xl dmesg) may say more",
+            K::InvalidPayload { reason: "it is not an ELF file", xen: None },
+            "Xen can't use this payload: it is not an ELF file",
         ),
         (
-            K::InvalidPayload { reason: "it is no ELF file", xen: Some("Bogus e_shoff".into()) },
-            "Xen can't use this payload: it is no ELF file. Xen says: Bogus e_shoff",
+            K::InvalidPayload { reason: "it is not an ELF file", xen: Some("Bogus e_shoff".into()) },
+            "Xen can't use this payload: it is not an ELF file. Xen says: Bogus e_shoff",
         ),
         (
             K::UnfitPayload {
@@ -193,9 +236,12 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
             "8192 bytes of memory for hypercalls can't be had: without /dev/xen/hypercall they must be locked \
              (RLIMIT_MEMLOCK)",
         ),
-        (K::XenOutOfMemory, "Xen has not enough memory for this"),
-        (K::Fault, "Xen could not read or write this program's memory, and nothing was done; try again"),
-        (K::OutcomeUnknown, "it may have been carried out, but what came of it could not be read: look at the status"),
+        (K::XenOutOfMemory, "Xen does not have enough memory for this"),
+        (K::Fault, "Xen could not read or write this program's memory, and the payload is as it was; try again"),
+        (
+            K::OutcomeUnknown,
+            "it may have been carried out, but what came of it could not be found out: look at the list",
+        ),
         (K::NoBuildId, "this Xen has no build-id, so no payload can depend on it"),
         (K::UnexpectedAnswer { what: "odd".into() }, "unexpected answer from Xen: odd"),
     ]
@@ -223,37 +269,113 @@ fn an_error_says_what_was_done_to_what_and_keeps_the_number() {
     assert_eq!(error.operation(), Some(Operation::Action(Action::Revert)), "the innermost operation stays");
     assert_eq!(error.payload(), Some(&name("a b\n")));
     assert_eq!(error.raw_errno(), Some(Errno::EBUSY));
-    assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("EBUSY (16, busy)"));
+    assert!(error.source().is_none(), "the text has the number");
     assert!(error.xen_log().is_empty());
     assert!(format!("{error:?}").contains("NotOnTop"));
 }
 
 #[test]
-fn an_error_without_a_number_has_no_source() {
-    let error = PayloadName::new("").unwrap_err();
+fn an_error_has_only_what_there_is() {
+    let error = Error::from(PayloadName::new("").unwrap_err());
     assert_eq!((error.operation(), error.payload(), error.raw_errno()), (None, None, None));
-    assert!(error.source().is_none());
     assert_eq!(error.clone().during(Operation::List).to_string(), format!("list: {error}"));
     assert_eq!(error.clone().of(&name("x")).to_string(), format!("\"x\": {error}"));
+    assert!(matches!("x".parse::<BuildId>().map_err(Error::from).unwrap_err().kind(), ErrorKind::InvalidBuildId(_)));
+}
+
+#[test]
+fn a_number_is_given_once_and_xens_log_only_where_xen_was_asked() {
+    let hook = Error::new(ErrorKind::HookRefused { code: Errno::EIO }).errno(Errno::EIO);
+    assert_eq!(hook.to_string(), "a hook of the payload refused with EIO (5, input/output error)");
+    let invalid = Error::new(ErrorKind::InvalidPayload { reason: "odd", xen: None });
+    assert_eq!(invalid.to_string(), "Xen can't use this payload: odd");
+    assert_eq!(
+        invalid.errno(Errno::EINVAL).to_string(),
+        "Xen can't use this payload: odd; Xen's log (xl dmesg) may say more [EINVAL (22, invalid argument)]"
+    );
 }
 
 #[test]
 fn an_error_says_what_became_of_what_was_loaded() {
     let error = |cleanup| Error::new(ErrorKind::VetoingHooks).with_cleanup(cleanup);
-    let failed = Cleanup::Failed(Error::new(ErrorKind::NoSuchPayload).of(&name("x")));
+    let failed = Cleanup::Failed(Error::new(ErrorKind::NotPermitted { path: None }).of(&name("x")));
     for (cleanup, text) in [
         (Cleanup::Unloaded, "; it was unloaded again"),
-        (Cleanup::Left, "; it was left loaded, since it may still be applied"),
-        (failed, "; it is still loaded: \"x\": no payload of this name is loaded"),
+        (Cleanup::Gone, "; another tool has unloaded it"),
+        (Cleanup::Left, "; it was not unloaded, since it may be applied or an action may be running"),
+        (failed, "; it may still be loaded, since unloading it failed: \"x\": not permitted"),
     ] {
-        assert!(error(cleanup.clone()).to_string().ends_with(text), "{cleanup}");
+        assert!(error(cleanup.clone()).to_string().contains(text), "{cleanup}");
     }
 }
 
 #[test]
 fn operations_are_named_as_scripts_name_them() {
-    let all = [Operation::Open, Operation::Upload, Operation::Status, Operation::List, Operation::Version];
+    use Operation as O;
+    let all = [O::Open, O::Upload, O::Status, O::List, O::Version, O::Wait];
     let actions = [Action::Apply, Action::Revert, Action::Replace, Action::Unload].map(Operation::Action);
     let text: Vec<String> = all.iter().chain(&actions).map(ToString::to_string).collect();
-    assert_eq!(text.join(" "), "open upload status list version apply revert replace unload");
+    assert_eq!(text.join(" "), "open upload status list version wait apply revert replace unload");
+}
+
+/// The names of all kinds, from their definition.
+fn defined() -> BTreeSet<String> {
+    let source = include_str!("kind.rs");
+    let body = source.split_once("pub enum ErrorKind {").unwrap().1.split_once("\n}").unwrap().0;
+    let names = body.lines().filter(|line| line.starts_with("    ") && line[4..].starts_with(char::is_uppercase));
+    names.map(|line| line.trim().split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned()).collect()
+}
+
+/// `NotOnTop` from `NotOnTop { top: None }`.
+fn variant(kind: &ErrorKind) -> String {
+    format!("{kind:?}").split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned()
+}
+
+#[test]
+fn every_kind_has_its_text_pinned_and_a_word_of_its_own() {
+    assert_eq!(kinds().iter().map(|(kind, _)| variant(kind)).collect::<BTreeSet<_>>(), defined());
+    for (kind, _) in kinds() {
+        let snake: String = variant(&kind)
+            .chars()
+            .flat_map(|c| {
+                let underscore = c.is_uppercase().then_some('_');
+                underscore.into_iter().chain(c.to_lowercase())
+            })
+            .collect();
+        assert_eq!(kind.meaning().word, snake.trim_start_matches('_'));
+    }
+}
+
+/// The guide's table and the methods that a program asks say the same about every kind.
+#[test]
+fn the_guide_names_every_kind_and_says_what_the_methods_say() {
+    let guide = include_str!("../guide.md");
+    let table = guide.split_once("| what went wrong | again? | done? | what to do |").unwrap().1;
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let mut named = BTreeSet::new();
+    for row in rows {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        let [_, kinds_cell, again, done, what, _] = cells[..] else { panic!("{row}") };
+        assert!(!what.is_empty());
+        for name in kinds_cell.split(", ").map(|name| name.trim_matches('`')) {
+            assert!(named.insert(name.to_owned()), "{name} twice");
+            let said = (again == "yes", done == "perhaps");
+            for (kind, _) in kinds().into_iter().filter(|(kind, _)| variant(kind) == name) {
+                let meaning = kind.meaning();
+                // An unexplained EBUSY is like any other.
+                let busy = matches!(kind, ErrorKind::Unexplained { code: Errno::EBUSY, .. });
+                assert_eq!((meaning.retryable && !busy, meaning.may_have_happened), said, "{name}");
+            }
+        }
+    }
+    assert_eq!(named, defined());
+}
+
+#[test]
+fn what_only_looks_has_not_happened() {
+    let of = |operation| Error::new(ErrorKind::UnexpectedAnswer { what: "odd".into() }).during(operation);
+    assert!(of(Operation::Action(Action::Apply)).may_have_happened());
+    assert!(!of(Operation::List).may_have_happened());
+    assert!(Error::new(ErrorKind::QuiesceTimeout).is_retryable());
+    assert!(!Error::new(ErrorKind::Unfinished).is_retryable());
 }

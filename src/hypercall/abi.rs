@@ -56,14 +56,18 @@ impl Interface {
         INTERFACES.into_iter().filter(own).chain(INTERFACES.into_iter().filter(move |interface| !own(interface)))
     }
 
-    /// Whether actions have flags, `NODEPS` among them (4.14, commit b274989b61).
-    pub(crate) fn has_action_flags(self) -> bool {
-        self.layout >= Layout::Packed
+    /// This interface version: one of the table, or a later one, which is taken to be as the latest that is known.
+    pub(crate) fn pinned(version: u32) -> Option<Self> {
+        let [latest, ..] = INTERFACES;
+        let known = INTERFACES.into_iter().find(|interface| interface.version == version);
+        let later = Self { version, minors: (latest.minors.1, u16::MAX), ..latest };
+        known.or_else(|| (version > latest.version).then_some(later))
     }
 
-    /// Whether Xen refuses to apply again what was reverted and has writable data (4.8, commit 98b728a7b2).
-    pub(crate) fn guards_reapply(self) -> bool {
-        self.version >= 0x0e
+    /// Which release this is. The interface is what counts where a Xen calls itself something else.
+    pub(crate) fn release(self, claimed: (u16, u16)) -> (u16, u16) {
+        let minor = if claimed.0 == 4 { claimed.1 } else { self.minors.0 };
+        (4, minor.clamp(self.minors.0, self.minors.1))
     }
 }
 
@@ -100,6 +104,16 @@ mod tests {
         for unknown in [(4, 6), (4, 23), (5, 17)] {
             assert_eq!(Interface::candidates(unknown).next().map(|i| i.version), Some(0x16));
         }
+    }
+
+    #[test]
+    fn the_interface_says_which_release_it_is() {
+        let of = |version, claimed| Interface::pinned(version).map(|interface| interface.release(claimed));
+        assert_eq!(of(0x15, (4, 18)), Some((4, 18)));
+        assert_eq!(of(0x12, (4, 20)), Some((4, 13)));
+        assert_eq!(of(0x13, (5, 0)), Some((4, 14)));
+        assert_eq!(of(0x17, (4, 24)), Some((4, 24)));
+        assert_eq!((of(0x0c, (4, 6)), Interface::pinned(0x17).map(|i| i.layout)), (None, Some(Layout::Sized)));
     }
 
     #[test]

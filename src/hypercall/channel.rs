@@ -54,16 +54,7 @@ impl CallError {
                 return Error::new(ErrorKind::BufferMemory { bytes }).errno(errno);
             }
         };
-        let kind = match errno {
-            Errno::EPERM | Errno::EACCES => ErrorKind::NotPermitted { path: None },
-            Errno::ENOSYS => ErrorKind::NotBuiltIn,
-            Errno::ENOTTY | Errno::EBADF => ErrorKind::NotPrivcmd,
-            Errno::ENOENT => ErrorKind::NoSuchPayload,
-            Errno::ENOMEM => ErrorKind::XenOutOfMemory,
-            Errno::EFAULT => ErrorKind::Fault,
-            _ => ErrorKind::UnexpectedAnswer { what: "an error that this operation should not meet".into() },
-        };
-        Error::new(kind).errno(errno)
+        Error::new(ErrorKind::of_number(errno)).errno(errno)
     }
 }
 
@@ -82,7 +73,9 @@ pub(crate) struct Channel {
 
 impl Channel {
     /// Finds the interface version that this Xen speaks.
-    pub(crate) fn open(hypervisor: Box<dyn Hypervisor>) -> Result<Self, Error> {
+    ///
+    /// Of a Xen that is newer than this crate the caller may say which it is, which is then the only one tried.
+    pub(crate) fn open(hypervisor: Box<dyn Hypervisor>, pinned: Option<u32>) -> Result<Self, Error> {
         let architecture = hypervisor.architecture()?;
         let version = hypervisor.xen_version(sys::XENVER_version, None);
         let version = version.map_err(|errno| CallError::from(errno).general())?;
@@ -100,7 +93,11 @@ impl Channel {
             buffers: Pool::default(),
             rooms: Pool::default(),
         };
-        for candidate in Interface::candidates(release) {
+        let candidates: Vec<Interface> = match pinned {
+            Some(version) => Interface::pinned(version).into_iter().collect(),
+            None => Interface::candidates(release).collect(),
+        };
+        for candidate in candidates {
             channel.interface = candidate;
             match channel.call(List { start: 0, room: None, window: 0, probe_force: false }) {
                 Ok(_) => return Ok(channel),
@@ -109,7 +106,7 @@ impl Channel {
                 Err(error) => return Err(error.general()),
             }
         }
-        let kind = ErrorKind::InterfaceNotSupported { xen: format!("{}.{}", release.0, release.1) };
+        let kind = ErrorKind::InterfaceNotSupported { xen: format!("{}.{}", release.0, release.1), pinned };
         Err(Error::new(kind).errno(Errno::EACCES))
     }
 

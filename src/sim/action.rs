@@ -5,13 +5,15 @@ use std::time::Instant;
 
 use super::bytes::{until_nul, word};
 use super::faults::Pace;
-use super::host::Host;
+use super::host::{Host, LogLevel};
 use super::payload::{Payload, Standing, Stop, refuse, surround_actions};
 use crate::errno::Errno;
 use crate::error::Action;
 use crate::rules;
 
 const NODEPS: u32 = 1;
+
+const LATE: &str = "Timed out on semaphore in CPU quiesce phase 0/1";
 
 /// What a timeout of 0 stands for.
 const DEFAULT_TIMEOUT: Duration = Duration::from_millis(30);
@@ -122,7 +124,7 @@ impl Host {
                 payload.rc = EINVAL;
                 let name = payload.name.clone();
                 if self.release.has(&rules::REASONS_ON_CONSOLE) {
-                    self.log(&name, b"can't be applied again: it may have changed its own data");
+                    self.log(&name, b"can't revert as payload has .data. Please unload");
                 }
                 return Ok(0);
             }
@@ -150,6 +152,9 @@ impl Host {
 
     /// Schedules the action unless the payload's own hook is against it.
     fn ask_then_schedule(&mut self, id: u64, veto: u64, action: Action, timeout: u32) -> Result<u32, Stop> {
+        if veto != 0 {
+            self.tell(id, &format!("Calling pre-{action} hook function"));
+        }
         let rc = self.call_hook(veto).unwrap_or_default();
         if rc == 0 {
             return self.schedule(id, action, timeout);
@@ -157,9 +162,9 @@ impl Host {
         if let Some(payload) = self.by_id_mut(id) {
             payload.rc = rc;
         }
-        let line = vec![format!("pre-{action} hook failed (rc={rc}), aborting!").into()];
-        // A hook may return anything, and what is not negative is no error.
-        u32::try_from(rc).map_err(|_| Stop::Refused(Errno::new(rc.wrapping_neg()), line))
+        self.complain(id, &format!("pre-{action} hook failed (rc={rc}), aborting!"));
+        // A hook may return anything, and what is not negative is not an error.
+        u32::try_from(rc).map_err(|_| Errno::new(rc.wrapping_neg()).into())
     }
 
     fn schedule(&mut self, id: u64, action: Action, timeout: u32) -> Result<u32, Stop> {
@@ -167,7 +172,11 @@ impl Host {
         if let Some(payload) = self.by_id_mut(id) {
             payload.rc = EAGAIN;
         }
-        if self.work.is_some() || self.cpu_hotplug {
+        if self.work.is_some() {
+            return Err(Errno::EBUSY.into());
+        }
+        if self.cpu_hotplug {
+            self.complain(id, "unable to get cpu_maps lock!");
             return Err(Errno::EBUSY.into());
         }
         let timeout = if timeout == 0 { DEFAULT_TIMEOUT } else { Duration::from_nanos(timeout.into()) };
@@ -189,6 +198,8 @@ impl Host {
         let Some(work) = self.work.take() else { return };
         let late = work.late || self.cpu_hotplug || self.quiesce_time > work.timeout;
         let rc = if late {
+            let why = if self.cpu_hotplug { "CPU0 - unable to get cpu_maps lock!" } else { LATE };
+            self.complain(work.payload, why);
             EBUSY
         } else {
             match work.action {
@@ -204,7 +215,23 @@ impl Host {
         let name = payload.name.clone();
         // The one line that has no colon behind the name.
         let end = format!(" finished {} with rc={rc}", work.action.to_string().to_uppercase());
-        self.console.line([b"livepatch: ", &*name, end.as_bytes()].concat());
+        if self.log_level >= LogLevel::All {
+            self.console.line([b"livepatch: ", &*name, end.as_bytes()].concat());
+        }
+    }
+
+    /// A line about a payload that says what Xen is doing.
+    fn tell(&mut self, id: u64, line: &str) {
+        if self.log_level >= LogLevel::All {
+            self.complain(id, line);
+        }
+    }
+
+    /// A line about a payload that says what went wrong, whatever the release.
+    fn complain(&mut self, id: u64, line: &str) {
+        if let Some(name) = self.by_id(id).map(|payload| payload.name.clone()) {
+            self.log(&name, line.as_bytes());
+        }
     }
 
     fn switch_on(&mut self, id: u64) -> i32 {
@@ -262,6 +289,11 @@ impl Host {
     /// Runs a hook that does an action itself. One that reports success without having touched the functions makes
     /// Xen panic; one that isn't understood is believed to have done its work.
     fn instead(&mut self, id: u64, hook: u64) -> i32 {
+        if hook != 0 {
+            let standing = self.by_id(id).map(|payload| payload.standing);
+            let action = if standing == Some(Standing::Applied) { Action::Revert } else { Action::Apply };
+            self.tell(id, &format!("Calling {action} action hook function"));
+        }
         let rc = self.call_hook(hook);
         if rc == Some(0) {
             let untouched = self.by_id(id).filter(|payload| !payload.functions.is_empty());

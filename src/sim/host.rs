@@ -42,6 +42,19 @@ pub enum Support {
     NoSysctl,
 }
 
+/// What Xen prints (`loglvl`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[non_exhaustive]
+pub enum LogLevel {
+    /// Nothing (`none`).
+    None,
+    /// Why it refuses something and what went wrong (`error`, and the default of release builds, `warning`).
+    Errors,
+    /// Also what it is doing (`all`).
+    #[default]
+    All,
+}
+
 /// Begins lines that continue the one before: real Xens indent with spaces that don't break.
 pub(super) const CONTINUES: &str = "\u{a0}";
 
@@ -66,6 +79,7 @@ pub(super) struct Host {
     pub(super) pace: Pace,
     pub(super) quiesce_time: Duration,
     pub(super) cpu_hotplug: bool,
+    pub(super) log_level: LogLevel,
     pub(super) crashed: Option<String>,
     /// What was ordered for the hypercall that is being carried out.
     pub(super) effects: Effects,
@@ -116,6 +130,7 @@ impl Host {
             pace: Pace::default(),
             quiesce_time: Duration::from_micros(100),
             cpu_hotplug: false,
+            log_level: LogLevel::default(),
             crashed: None,
             effects: Effects::default(),
         }
@@ -200,6 +215,9 @@ impl Host {
 
     /// A line about a payload, whose name is written as it is.
     pub(super) fn log(&mut self, name: &[u8], line: &[u8]) {
+        if self.log_level == LogLevel::None {
+            return;
+        }
         if line.starts_with(CONTINUES.as_bytes()) {
             self.console.line(line);
         } else {

@@ -1,7 +1,7 @@
 //! What Xen would ignore or reject is an error before Xen is asked.
 
 use xen_livepatch::sim::{Call, Release};
-use xen_livepatch::{Action, ActionOptions, ErrorKind, Flags, UploadOptions};
+use xen_livepatch::{Action, ErrorKind, Flags, UploadOptions};
 
 use crate::host::{builder, error, host, kind, load, name};
 
@@ -20,7 +20,7 @@ fn a_flag_without_a_meaning_is_refused_without_a_hypercall() {
                 if bad.is_empty() {
                     continue;
                 }
-                let error = error(client.act_with(action, &one, flags, ActionOptions::new()));
+                let error = error(client.action(action, &one).flags(flags).run());
                 let ErrorKind::UnsupportedFlag { flags, .. } = error.kind() else { panic!("{error:?}") };
                 assert_eq!(*flags, bad, "the offending bits alone");
                 assert_eq!(error.raw_errno(), None);

@@ -91,7 +91,7 @@ pub fn wrong(found: State, needed: State) -> ErrorKind {
 
 /// An action without flags, with a deadline.
 pub fn act_within(client: &LivepatchClient, action: Action, name: &PayloadName, deadline: Duration) -> Result<()> {
-    client.act_with(action, name, Flags::empty(), ActionOptions::new().deadline(deadline))
+    client.action(action, name).deadline(deadline).run()
 }
 
 /// Runs a call that has this deadline, and checks that it returns when that has passed and not long after.

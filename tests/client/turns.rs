@@ -31,7 +31,7 @@ fn the_next_action_waits_for_xen_to_settle_and_the_finished_call_does_not() {
     let settled = timed(&|| client.revert(&one, Flags::empty()).unwrap());
     assert!(settled > SETTLE / 2 && settled < SETTLE + SLACK, "{settled:?}");
     let early = at_the_deadline(Duration::ZERO, |_| act_within(&client, Action::Unload, &one, SETTLE / 10));
-    assert_eq!(kind(early), ErrorKind::OperationInProgress, "not settled by its deadline");
+    assert_eq!(kind(early), ErrorKind::DeadlinePassed, "not settled by its deadline");
     client.unload(&one, Flags::empty()).unwrap();
     assert_eq!(xen.loaded(), []);
 }

@@ -9,13 +9,14 @@ use xen_livepatch::{
 };
 
 use super::host::{PATCHED, bare, host, name};
+use crate::told::Told;
 
 #[test]
 #[ignore = "needs a real Xen"]
 fn what_xen_silently_skips_is_a_wrong_state() {
     let host = host();
     let hello = host.upload("hello", &host.payload("hello", "-hello"));
-    let wrong = |action| host.client.act_with(action, &hello, Flags::empty(), ActionOptions::new()).unwrap_err();
+    let wrong = |action| host.client.action(action, &hello).run().unwrap_err();
     let is = |found, needed| ErrorKind::WrongState { found, needed };
 
     assert_eq!(wrong(Action::Revert).kind(), &is(State::Checked, State::Applied));
@@ -35,7 +36,7 @@ fn what_is_not_loaded_is_no_such_payload() {
     let nobody = name("nobody");
     assert_eq!(host.client.status(&nobody).unwrap_err().kind(), &ErrorKind::NoSuchPayload);
     for action in [Action::Apply, Action::Revert, Action::Replace, Action::Unload] {
-        let error = host.client.act_with(action, &nobody, Flags::empty(), ActionOptions::new()).unwrap_err();
+        let error = host.client.action(action, &nobody).run().unwrap_err();
         assert_eq!((error.kind(), error.raw_errno()), (&ErrorKind::NoSuchPayload, Some(Errno::ENOENT)), "{action}");
     }
 }
@@ -52,7 +53,7 @@ fn a_name_a_build_id_and_a_symbol_are_loaded_once() {
         error.kind().clone()
     };
     let other = host.payload("other", "-other");
-    let by = |by| ErrorKind::AlreadyLoaded { by };
+    let by = |by| Told::AlreadyLoaded { by };
     assert_eq!(twice(&hello, other.clone()), by(Duplicate::Name));
     let by_build_id = twice(&name("twin"), host.payload("hello", "-twin"));
     let by_symbol = twice(&name("other"), other.defines("new_symbol"));
@@ -145,7 +146,7 @@ fn flags_without_a_meaning_are_refused_by_name() {
         let meaningless = if action == Action::Apply { 1..32 } else { 0..32 };
         for bit in meaningless {
             let flags = Flags::from_bits_retain(1 << bit);
-            let error = host.client.act_with(action, &hello, flags, ActionOptions::new()).unwrap_err();
+            let error = host.client.action(action, &hello).flags(flags).run().unwrap_err();
             assert!(matches!(error.kind(), ErrorKind::UnsupportedFlag { flags: f, .. } if *f == flags), "{error:?}");
         }
     }
@@ -177,7 +178,7 @@ fn a_quiesce_timeout_is_told_and_changes_nothing() {
     let hurry = ActionOptions::new().quiesce_timeout(QuiesceTimeout::new(Duration::from_nanos(1)).unwrap());
     for (retries, action) in [(0, Action::Apply), (3, Action::Apply), (0, Action::Replace)] {
         let options = hurry.quiesce_retries(retries);
-        let error = host.client.act_with(action, &hello, Flags::empty(), options).unwrap_err();
+        let error = host.client.action(action, &hello).options(options).run().unwrap_err();
         assert_eq!((error.kind(), error.raw_errno()), (&ErrorKind::QuiesceTimeout, Some(Errno::EBUSY)), "{action}");
         let status = host.client.status(&hello).unwrap();
         assert_eq!((status.state, status.error()), (State::Checked, Some(Errno::EBUSY)));
@@ -186,7 +187,7 @@ fn a_quiesce_timeout_is_told_and_changes_nothing() {
     host.apply(&hello);
     host.expect_shown("-hello");
     let options = hurry.quiesce_retries(0);
-    let error = host.client.act_with(Action::Revert, &hello, Flags::empty(), options).unwrap_err();
+    let error = host.client.action(Action::Revert, &hello).options(options).run().unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::QuiesceTimeout);
     host.expect_shown("-hello");
     host.revert(&hello);
@@ -207,7 +208,7 @@ fn an_expectation_that_is_not_met_is_told() {
     }
     for flags in [Flags::empty(), Flags::NODEPS] {
         let error = host.client.apply(&expect, flags).unwrap_err();
-        assert_eq!(error.kind(), &ErrorKind::ExpectationNotMet { function: Some(PATCHED.into()) });
+        assert_eq!(error.kind(), &Told::ExpectationNotMet { function: Some(PATCHED.into()) });
         assert!(error.xen_log().iter().any(|line| line.contains("expected:cccccccc, actual:")), "{error:?}");
     }
     host.expect_shown(&host.original);
@@ -228,7 +229,7 @@ fn hooks_may_refuse() {
     }
     for _ in 0..2 {
         let error = host.client.apply(&veto, Flags::empty()).unwrap_err();
-        assert_eq!(error.kind(), &ErrorKind::HookRefused { code: Errno::new(77) });
+        assert_eq!(error.kind(), &Told::HookRefused { code: Errno::new(77) });
         assert_eq!(error.raw_errno(), Some(Errno::new(77)));
     }
     let error = host.client.replace(&veto, Flags::empty()).unwrap_err();
@@ -242,8 +243,8 @@ fn hooks_may_refuse() {
         let veto = host.upload("veto", &host.payload("veto", "-veto").hook(HookKind::PreApply, hook));
         for _ in 0..2 {
             let quick = ActionOptions::new().deadline(Duration::from_secs(2));
-            let error = host.client.act_with(Action::Apply, &veto, Flags::empty(), quick).unwrap_err();
-            assert_eq!(error.kind(), &ErrorKind::HookRefused { code }, "{error:?}");
+            let error = host.client.action(Action::Apply, &veto).options(quick).run().unwrap_err();
+            assert_eq!(error.kind(), &Told::HookRefused { code }, "{error:?}");
         }
         host.unload(&veto);
     }

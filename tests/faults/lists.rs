@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use xen_livepatch::sim::{Call, FunctionPatch, PayloadBuilder, SimulatedXen};
-use xen_livepatch::{Action, ErrorKind, Flags, LivepatchClient};
+use xen_livepatch::{Action, ErrorKind, Flags};
 
 use crate::cases;
 use crate::plan::{order, release};
@@ -60,7 +60,7 @@ proptest! {
         orders in vec(order(), 0..3),
     ) {
         let xen = SimulatedXen::new(release);
-        let client = LivepatchClient::builder().settle_time(Duration::ZERO).connect(xen.clone()).unwrap();
+        let client = crate::plan::settings().settle_time(Duration::ZERO).connect(xen.clone()).unwrap();
         loaded.iter().enumerate().for_each(|(at, metadata)| load(&xen, &format!("p{at}"), *metadata));
         // Every membership that there was, one of which a list must show.
         let moments = std::sync::Arc::new(std::sync::Mutex::new(vec![xen.loaded()]));

@@ -7,8 +7,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use xen_livepatch::payload::HookKind;
 use xen_livepatch::sim::FunctionPatch;
-use xen_livepatch::sim::{Access, Call, HookCode, On, Pace, PayloadBuilder, Release, SimulatedXen};
-use xen_livepatch::{Action, ActionOptions, Errno, Flags, LivepatchClient, PayloadName, QuiesceTimeout, Result};
+use xen_livepatch::sim::{Access, Call, HookCode, LogLevel, On, Pace, PayloadBuilder, Release, SimulatedXen};
+use xen_livepatch::{
+    Action, ActionOptions, ClientBuilder, Errno, Flags, LivepatchClient, PayloadName, QuiesceTimeout, Result,
+};
 
 /// The payloads that there are.
 pub const PAYLOADS: u8 = 8;
@@ -17,8 +19,31 @@ pub fn name(id: u8) -> PayloadName {
     PayloadName::new(format!("p{id}")).unwrap()
 }
 
+/// The hooks of payloads 5, 6 and 7, and what they return: 0 is nothing, and none on a release without hooks.
+pub type Hooks = [(HookKind, i32); 3];
+
+pub fn hooks() -> impl Strategy<Value = Hooks> {
+    let kind = || select(&[HookKind::PreApply, HookKind::Apply, HookKind::PreRevert, HookKind::Revert][..]);
+    // Every number that Xen has, and any other, also one that is not an error.
+    let code = || {
+        prop_oneof![
+            8 => select(&ERRNOS[..]).prop_map(|errno| -errno.number()),
+            2 => (1..200).prop_map(|errno: i32| -errno),
+            1 => any::<i32>().prop_filter("that it did what it did not do brings a host down", |code| *code != 0),
+        ]
+    };
+    let hook = || (kind(), code());
+    [hook(), hook(), hook()]
+}
+
+/// What the hook of this kind of payload `id` returns.
+pub fn hook_of(hooks: &Hooks, id: u8, kind: HookKind) -> Option<i32> {
+    let hook = hooks.get(usize::from(id).checked_sub(5)?)?;
+    (hook.0 == kind).then_some(hook.1)
+}
+
 /// Payload `id` for this host. Their metadata names them; each has something of its own.
-pub fn payload(xen: &SimulatedXen, id: u8) -> Vec<u8> {
+pub fn payload(xen: &SimulatedXen, hooks: &Hooks, id: u8) -> Vec<u8> {
     let id_of = |id: u8| PayloadBuilder::for_xen(xen, &format!("p{id}"));
     let old = xen.release() < Release::V4_14;
     let payload = id_of(id)
@@ -28,8 +53,10 @@ pub fn payload(xen: &SimulatedXen, id: u8) -> Vec<u8> {
         1 | 2 => payload.depends_on(id_of(id - 1).build_id()),
         3 => payload.modinfo([vec![b'm'; 40_000], vec![0]].concat()),
         4 => payload.writable_data([1, 2, 3]),
-        5 if !old => payload.hook(HookKind::PreApply, HookCode::returns(-Errno::EBUSY.number())),
-        6 if !old => payload.hook(HookKind::Revert, HookCode::returns(-Errno::EIO.number())),
+        5..=7 if !old => {
+            let (kind, code) = hooks[usize::from(id) - 5];
+            payload.hook(kind, HookCode::returns(code))
+        }
         _ => payload,
     };
     payload.build()
@@ -43,6 +70,7 @@ pub enum Operation {
     Status,
     List,
     BuildId,
+    Wait,
 }
 
 /// What goes wrong.
@@ -81,9 +109,10 @@ pub struct Step {
     pub deadline: Duration,
     pub retries: u32,
     pub timeout: QuiesceTimeout,
+    pub log: LogLevel,
 }
 
-const CALLS: [Call; 11] = [
+pub const CALLS: [Call; 11] = [
     Call::Upload,
     Call::Get,
     Call::List,
@@ -122,6 +151,8 @@ const ERRNOS: [Errno; 18] = [
 fn is_an_answer(call: Call, errno: Errno) -> bool {
     match call {
         Call::Get => errno == Errno::ENOENT,
+        // Below the top of the stack, and on releases before 4.13 Xen says no more than that.
+        Call::Revert => errno == Errno::EBUSY,
         Call::OtherAction => [Errno::EBUSY, Errno::EOPNOTSUPP, Errno::ENOENT].contains(&errno),
         _ => false,
     }
@@ -195,14 +226,17 @@ pub fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(O::Status),
         2 => Just(O::List),
         1 => Just(O::BuildId),
+        1 => Just(O::Wait),
     ]
 }
 
 pub fn step() -> impl Strategy<Value = Step> {
     let nanosecond = QuiesceTimeout::new(Duration::from_nanos(1)).unwrap();
     let timeout = prop_oneof![9 => Just(QuiesceTimeout::XEN_DEFAULT), 1 => Just(nanosecond)];
-    (operation(), 0..PAYLOADS, vec(order(), 0..4), pace(), 2..25_u64, 0..3_u32, timeout).prop_map(
-        |(operation, id, orders, pace, deadline, retries, timeout)| Step {
+    let log = select(&[LogLevel::All, LogLevel::Errors, LogLevel::None][..]);
+    let deadline = prop_oneof![12 => 2..25_u64, 1 => Just(0)];
+    (operation(), 0..PAYLOADS, vec(order(), 0..4), pace(), deadline, 0..3_u32, timeout, log).prop_map(
+        |(operation, id, orders, pace, deadline, retries, timeout, log)| Step {
             operation,
             id,
             orders,
@@ -210,6 +244,7 @@ pub fn step() -> impl Strategy<Value = Step> {
             deadline: Duration::from_millis(deadline),
             retries,
             timeout,
+            log,
         },
     )
 }
@@ -264,16 +299,22 @@ pub fn all_is_well_again(xen: &SimulatedXen) {
 }
 
 impl Step {
-    pub fn run(&self, xen: &SimulatedXen, client: &LivepatchClient) -> Result<()> {
+    pub fn run(&self, xen: &SimulatedXen, hooks: &Hooks, client: &LivepatchClient) -> Result<()> {
         let name = name(self.id);
         let options =
             ActionOptions::new().deadline(self.deadline).quiesce_retries(self.retries).quiesce_timeout(self.timeout);
         match self.operation {
-            Operation::Upload => client.upload(&name, &payload(xen, self.id)),
-            Operation::Act(action, flags) => client.act_with(action, &name, flags, options),
+            Operation::Upload => client.upload(&name, &payload(xen, hooks, self.id)),
+            Operation::Act(action, flags) => client.action(action, &name).flags(flags).options(options).run(),
             Operation::Status => client.status(&name).map(drop),
             Operation::List => client.list().map(drop),
             Operation::BuildId => client.build_id().map(drop),
+            Operation::Wait => client.wait(&name, self.deadline).map(drop),
         }
     }
+}
+
+/// Of a client whose uploads, too, give up after a moment.
+pub fn settings() -> ClientBuilder {
+    LivepatchClient::builder().action_defaults(ActionOptions::new().deadline(Duration::from_millis(25)))
 }

@@ -1,12 +1,13 @@
-//! What Xen has, and what a client says of it.
+//! What Xen has, and what a client says about it.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use xen_livepatch::payload::HookKind;
 use xen_livepatch::sim::{Release, SimulatedXen};
-use xen_livepatch::{ErrorKind, LivepatchClient, LoadedPayload, PayloadName, Result};
+use xen_livepatch::{Action, Errno, Error, ErrorKind, LivepatchClient, LoadedPayload, PayloadName, Result, State};
 
-use crate::plan::{Operation, Step};
+use crate::plan::{Hooks, Operation, Step, hook_of};
 
 /// How much later than its deadline a call may return on a busy machine.
 const SLACK: Duration = Duration::from_secs(3);
@@ -17,6 +18,7 @@ const CALLS: u64 = 400;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Truth {
     pub loaded: Vec<PayloadName>,
+    /// From the bottom of the stack to its top.
     pub applied: Vec<PayloadName>,
 }
 
@@ -24,40 +26,32 @@ impl Truth {
     pub fn of(xen: &SimulatedXen) -> Self {
         Self { loaded: xen.loaded(), applied: xen.applied() }
     }
+
+    pub fn state(&self, name: &PayloadName) -> Option<State> {
+        let state = if self.applied.contains(name) { State::Applied } else { State::Checked };
+        self.loaded.contains(name).then_some(state)
+    }
+
+    /// As an error lists them.
+    pub fn applied_in_order_of_upload(&self) -> Vec<PayloadName> {
+        self.loaded.iter().filter(|name| self.applied.contains(name)).cloned().collect()
+    }
 }
 
 /// Runs a step. It takes no longer than it may, and no more hypercalls.
-pub fn timed(step: &Step, xen: &SimulatedXen, client: &LivepatchClient) -> Result<()> {
-    let (start, calls) = (Instant::now(), xen.calls().total());
-    let result = step.run(xen, client);
-    let (took, calls) = (start.elapsed(), xen.calls().total() - calls);
+pub fn timed(step: &Step, xen: &SimulatedXen, hooks: &Hooks, client: &LivepatchClient) -> Result<()> {
+    let (start, calls) = (Instant::now(), xen.calls());
+    let result = step.run(xen, hooks, client);
+    let (took, made) = (start.elapsed(), xen.calls().total() - calls.total());
     assert!(took < step.deadline + SLACK, "{took:?}");
-    assert!(calls < CALLS, "{calls} hypercalls");
+    assert!(made < CALLS, "{made} hypercalls");
+    if let (Operation::Act(..), true) = (step.operation, step.deadline.is_zero()) {
+        assert_eq!(made, 0, "something was sent after the deadline");
+    }
     if let Err(error) = &result {
         assert!(error.to_string().lines().count() == 1, "{error}");
     }
     result
-}
-
-/// What an error says of the outcome.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    NothingDone,
-    /// It may be done already, or soon.
-    Unknown,
-}
-
-pub fn outcome(kind: &ErrorKind) -> Outcome {
-    match kind {
-        ErrorKind::Unfinished
-        | ErrorKind::OutcomeUnknown
-        | ErrorKind::StaleInProgress { .. }
-        | ErrorKind::UnexpectedAnswer { .. }
-        // What a failed replace leaves behind.
-        | ErrorKind::ReplaceFailed { .. }
-        | ErrorKind::ActionFailed { .. } => Outcome::Unknown,
-        _ => Outcome::NothingDone,
-    }
 }
 
 /// What a success means, where nobody else acts.
@@ -80,6 +74,73 @@ pub fn check_success(step: &Step, before: &Truth, now: &Truth) {
     assert_eq!(*now, expected, "not what was asked for");
     if matches!(step.operation, Operation::Act(A::Apply | A::Replace, _)) {
         assert!(!before.applied.contains(&name), "it did nothing");
+    }
+}
+
+/// What an operation says was so at one of these moments, while it went on.
+pub fn check_word(step: &Step, hooks: &Hooks, moments: &[Truth], result: &Result<()>) {
+    let name = crate::plan::name(step.id);
+    let once =
+        |what: &dyn Fn(&Truth) -> bool| assert!(moments.iter().any(what), "{result:?} never was so: {moments:#?}");
+    let was = |state: Option<State>| once(&|truth| truth.state(&name) == state);
+    let Err(error) = result else {
+        match step.operation {
+            Operation::Act(Action::Apply, _) => was(Some(State::Applied)),
+            Operation::Act(Action::Replace, _) => once(&|truth| truth.applied == [name.clone()]),
+            Operation::Act(Action::Revert, _) => was(Some(State::Checked)),
+            Operation::Act(Action::Unload, _) => was(None),
+            Operation::Upload => once(&|truth| truth.state(&name).is_some()),
+            _ => {}
+        }
+        return;
+    };
+    match error.kind() {
+        ErrorKind::NoSuchPayload => was(None),
+        ErrorKind::WrongState { found, .. } => was(Some(*found)),
+        ErrorKind::AlreadyLoaded { by: xen_livepatch::Duplicate::Name, .. } => {
+            once(&|truth| truth.loaded.contains(&name));
+        }
+        ErrorKind::StaleInProgress { state, .. } | ErrorKind::ActionFailed { state, .. } => was(Some(*state)),
+        ErrorKind::Overtaken { state, applied: None, .. } => was(*state),
+        ErrorKind::Overtaken { state, applied: Some(applied), .. } => {
+            once(&|truth| truth.state(&name) == *state && truth.applied_in_order_of_upload() == *applied);
+        }
+        ErrorKind::ReplaceFailed { applied: Some(applied), .. } => {
+            once(&|truth| truth.applied_in_order_of_upload() == *applied);
+        }
+        ErrorKind::NotOnTop { top, .. } => {
+            once(&|truth| {
+                truth.applied.last().is_some_and(|last| *last != name && top.as_ref().is_none_or(|top| top == last))
+            });
+        }
+        ErrorKind::DependsOnAnother { on: Some(on), .. } => once(&|truth| truth.applied.last() == Some(on)),
+        ErrorKind::HookRefused { code, .. } => {
+            let kind = if matches!(step.operation, Operation::Act(Action::Revert, _)) {
+                HookKind::PreRevert
+            } else {
+                HookKind::PreApply
+            };
+            assert_eq!(hook_of(hooks, step.id, kind).map(code_of), Some(*code), "{error:?}");
+        }
+        ErrorKind::ReapplyNeedsReupload => assert_eq!(step.id, 4, "only that has data: {error:?}"),
+        _ => {}
+    }
+    check_numbers(error);
+}
+
+fn code_of(rc: i32) -> Errno {
+    Errno::new(rc.wrapping_neg())
+}
+
+/// The number that a kind gives is the error's own.
+fn check_numbers(error: &Error) {
+    match error.kind() {
+        ErrorKind::HookRefused { code, .. }
+        | ErrorKind::Unexplained { code, .. }
+        | ErrorKind::ActionFailed { code, .. }
+        | ErrorKind::ReplaceFailed { code, .. } => assert_eq!(error.raw_errno(), Some(*code), "{error:?}"),
+        ErrorKind::DeadlinePassed => assert_eq!(error.raw_errno(), None),
+        _ => {}
     }
 }
 

@@ -110,7 +110,10 @@ impl Step {
                 let hurry = QuiesceTimeout::new(Duration::from_nanos(1)).unwrap();
                 let options = ActionOptions::new();
                 let options = if *hurried { options.quiesce_timeout(hurry).quiesce_retries(0) } else { options };
-                Answer::of(client.act_with(*action, name, Flags::from_bits_retain(*flags), options), done)
+                Answer::of(
+                    client.action(*action, name).flags(Flags::from_bits_retain(*flags)).options(options).run(),
+                    done,
+                )
             }
             Self::Request(request) => send(request, side, of),
             Self::Version(command, argument) => {

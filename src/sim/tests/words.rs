@@ -56,7 +56,10 @@ fn a_hook_that_refuses_is_told() {
         let veto = builder(&xen, "p").hook(HookKind::PreApply, HookCode::returns(-77)).build();
         assert_eq!(upload(&xen, "p", &veto), Ok(0));
         let refused = || assert_eq!(action(&xen, "p", APPLY), Err(Errno::new(77)));
-        assert_eq!(said(&xen, refused), "(XEN) livepatch: p: pre-apply hook failed (rc=-77), aborting!\n");
+        assert_eq!(
+            said(&xen, refused),
+            "(XEN) livepatch: p: Calling pre-apply hook function\n(XEN) livepatch: p: pre-apply hook failed (rc=-77), aborting!\n"
+        );
     }
 }
 

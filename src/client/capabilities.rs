@@ -1,0 +1,35 @@
+//! What the running Xen understands.
+
+use super::LivepatchClient;
+use crate::diagnosis::since::Fact;
+use crate::error::{Operation, Result};
+use crate::flags::Flags;
+use crate::hypercall::channel::CallError;
+
+/// What the running Xen understands, for those who would otherwise compare versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// The interface version of its sysctls, which is what this client speaks.
+    pub interface_version: u32,
+    /// The flags that mean something for an apply. For other actions no release has any.
+    pub apply_flags: Flags,
+    /// Whether [`UploadOptions::force`](crate::UploadOptions::force) is accepted.
+    pub force: bool,
+    /// Whether a list has the metadata of payloads.
+    pub metadata: bool,
+    /// Whether payloads may have hooks before, after and in place of actions.
+    pub action_hooks: bool,
+}
+
+pub(super) fn of(client: &LivepatchClient) -> Result<Capabilities> {
+    let xen = client.xen();
+    let force = client.channel.understands_force();
+    Ok(Capabilities {
+        interface_version: client.channel.interface().version,
+        apply_flags: if xen.has(Fact::ActionFlags) { Flags::NODEPS } else { Flags::empty() },
+        force: force.map_err(|error| CallError::general(error).during(Operation::Version))?,
+        metadata: xen.has(Fact::Metadata),
+        action_hooks: xen.has(Fact::ActionHooks),
+    })
+}

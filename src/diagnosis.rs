@@ -1,0 +1,137 @@
+//! What an operation came to, judged from evidence: done, to be tried again, or an error, built once.
+//!
+//! Pure functions. The client drives (asks, waits, sends) and collects [`Evidence`]; nothing here knows a hypervisor.
+//! A cause is told as a fact only where Xen said it, or where this release leaves no other. Whatever else it may have
+//! been is told as such.
+
+mod action;
+mod explain;
+pub(crate) mod since;
+#[cfg(test)]
+mod tests;
+mod upload;
+pub(crate) mod words;
+
+use crate::build_id::BuildId;
+use crate::errno::Errno;
+use crate::error::{Action, Error, ErrorKind};
+use crate::flags::Flags;
+use crate::identity::Identity;
+use crate::name::PayloadName;
+use crate::payload::Architecture;
+use crate::status::{LoadedPayload, State, Status};
+
+pub(crate) use action::{is_done, judge, ready};
+use since::Fact;
+pub(crate) use upload::{Present, UploadEvidence, judge_upload};
+pub(crate) use words::Word;
+
+/// The running Xen, as far as its rules are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Xen {
+    /// As its interface version has it, where that and what Xen calls itself disagree.
+    pub(crate) release: (u16, u16),
+    pub(crate) architecture: Architecture,
+}
+
+impl Xen {
+    pub(crate) fn has(self, fact: Fact) -> bool {
+        self.release >= fact.first_release()
+    }
+}
+
+/// The list at one moment, from the point of view of one payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub(crate) status: Status,
+    /// What is applied, in the order of upload; `None` where only the payload's own status was read.
+    pub(crate) applied: Option<Vec<PayloadName>>,
+    /// Counts uploads and unloads, by anyone.
+    pub(crate) version: Option<u32>,
+}
+
+impl Look {
+    /// `None` if the payload is not in the list.
+    pub(crate) fn of(name: &PayloadName, rows: &[LoadedPayload], version: u32) -> Option<Self> {
+        let status = rows.iter().find(|row| row.name == *name)?.status;
+        let applied = rows.iter().filter(|row| row.status.state == State::Applied).map(|row| row.name.clone());
+        Some(Self { status, applied: Some(applied.collect()), version: Some(version) })
+    }
+}
+
+/// What was found after an action had been sent.
+#[derive(Clone, Debug)]
+pub(crate) enum After {
+    /// Nothing is pending on the payload; a mark that says so is stale.
+    Seen(Look),
+    /// It is no longer loaded.
+    Gone,
+    /// Xen was still working on it at the deadline.
+    Running,
+    /// Xen did not say.
+    Unreadable(Error),
+}
+
+/// What the client knows about build-ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// Xen's own.
+    pub(crate) xen: Option<BuildId>,
+    /// What this client uploaded under the payload's name.
+    pub(crate) payload: Identity,
+    /// The build-ids of what this client uploaded under other names.
+    pub(crate) others: Vec<(PayloadName, BuildId)>,
+}
+
+/// One attempt at an action.
+#[derive(Clone, Debug)]
+pub(crate) struct Evidence<'a> {
+    pub(crate) action: Action,
+    pub(crate) flags: Flags,
+    pub(crate) xen: Xen,
+    /// Just before it was sent, when nothing was pending on the host.
+    pub(crate) before: &'a Look,
+    /// What Xen refused it with; `None` if it was accepted.
+    pub(crate) refused: Option<Errno>,
+    pub(crate) after: &'a After,
+    /// What Xen said in its log about the payload; empty where that is not readable.
+    pub(crate) words: &'a [Word],
+    pub(crate) known: &'a Known,
+}
+
+/// What an attempt came to.
+#[derive(Clone, Debug)]
+pub(crate) enum Verdict {
+    Done,
+    /// Nothing has changed, and another attempt may succeed.
+    Again(Again, Error),
+    Failed(Error),
+}
+
+/// Why to try again. The error is for the case that nobody does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// The CPUs did not come to rest: the caller says how often to try.
+    Quiesce,
+    /// The host was busy.
+    Busy,
+}
+
+/// The state that an action needs.
+pub(crate) fn needed(action: Action) -> State {
+    if action == Action::Revert { State::Applied } else { State::Checked }
+}
+
+/// The state that it leads to. An unloaded payload has none.
+pub(crate) fn target(action: Action) -> Option<State> {
+    match action {
+        Action::Apply | Action::Replace => Some(State::Applied),
+        Action::Revert => Some(State::Checked),
+        Action::Unload => None,
+    }
+}
+
+/// Another action was running, as far as could be seen.
+pub(crate) fn in_progress() -> Error {
+    Error::new(ErrorKind::OperationInProgress).errno(Errno::EBUSY)
+}

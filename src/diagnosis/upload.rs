@@ -1,0 +1,111 @@
+//! What a refused upload means.
+
+use super::Word;
+use crate::build_id::BuildId;
+use crate::errno::Errno;
+use crate::error::{Duplicate, Error, ErrorKind as Kind};
+use crate::status::Metadata;
+
+/// Whether a payload of the upload's name is loaded now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Present {
+    /// It has this metadata, where this Xen reports any.
+    Yes(Option<Metadata>),
+    No,
+    /// Not asked, or not answered.
+    Unknown(Option<Errno>),
+}
+
+/// An upload that Xen refused.
+#[derive(Clone, Debug)]
+pub(crate) struct UploadEvidence<'a> {
+    pub(crate) refused: Errno,
+    /// Looked up where the number makes it matter: `EEXIST` and `EFAULT`.
+    pub(crate) present: Present,
+    /// The metadata of the payload that was sent, where they can be read.
+    pub(crate) metadata: Option<Metadata>,
+    /// Xen's own build-id, looked up for `ENODATA`: `Err` says why there is none.
+    pub(crate) xen: Option<Result<BuildId, Errno>>,
+    /// What Xen said in its log about the payload.
+    pub(crate) words: &'a [Word],
+}
+
+pub(crate) fn judge_upload(e: &UploadEvidence<'_>) -> Error {
+    let (kind, errno) = match e.refused {
+        Errno::EFAULT => faulted(e),
+        errno => (refused(e, errno), errno),
+    };
+    Error::new(kind).errno(errno)
+}
+
+/// Xen could not reach our memory: before it loaded the payload, or after, when it meant to report.
+///
+/// A payload of this name may be this upload, or one that had been there before or that another tool has uploaded
+/// since. Xen reports nothing that would tell them apart, unless their metadata differ.
+fn faulted(e: &UploadEvidence<'_>) -> (Kind, Errno) {
+    match &e.present {
+        Present::No => (Kind::Fault, Errno::EFAULT),
+        Present::Yes(Some(metadata)) if e.metadata.as_ref().is_some_and(|sent| sent != metadata) => {
+            (Kind::AlreadyLoaded { by: Duplicate::Name }, Errno::EFAULT)
+        }
+        Present::Yes(_) => (Kind::OutcomeUnknown, Errno::EFAULT),
+        Present::Unknown(errno) => (Kind::OutcomeUnknown, errno.unwrap_or(Errno::EFAULT)),
+    }
+}
+
+fn refused(e: &UploadEvidence<'_>, errno: Errno) -> Kind {
+    let invalid = |reason| Kind::InvalidPayload { reason, xen: complaint(e.words) };
+    match errno {
+        Errno::EEXIST => Kind::AlreadyLoaded { by: duplicate(e) },
+        // Newer releases use this number for a note of the payload as well.
+        Errno::ENODATA => match e.xen {
+            Some(Ok(_)) => invalid("a note in it is not a build-id"),
+            Some(Err(Errno::ENODATA)) => Kind::NoBuildId,
+            _ => invalid("a note in it is not a build-id, or this Xen has no build-id"),
+        },
+        _ => {
+            let other_xen = e.words.iter().rev().find_map(|word| match word {
+                Word::ForAnotherXen(expected, found) => Some((expected.clone(), found.clone())),
+                Word::NotBuiltOn(None) => Some((None, None)),
+                _ => None,
+            });
+            match (other_xen, REASONS.iter().find(|(known, _)| *known == errno)) {
+                (Some((expected, found)), Some(_)) => Kind::BuiltForAnotherXen { expected, found },
+                (None, Some((_, reason))) => invalid(reason),
+                (_, None) => Kind::of_number(errno),
+            }
+        }
+    }
+}
+
+/// Only Xen's word tells a symbol from a build-id, and only debug builds have one for build-ids: silence means nothing.
+fn duplicate(e: &UploadEvidence<'_>) -> Duplicate {
+    let told = e.words.iter().rev().find_map(|word| match word {
+        Word::DuplicateSymbol(symbol) => Some(Duplicate::Symbol(symbol.clone())),
+        Word::SameBuildId => Some(Duplicate::BuildId),
+        _ => None,
+    });
+    told.unwrap_or(match e.present {
+        Present::Yes(_) => Duplicate::Name,
+        Present::No => Duplicate::BuildIdOrSymbol,
+        Present::Unknown(_) => Duplicate::Unknown,
+    })
+}
+
+/// The last thing that Xen said about a payload that it can't use.
+fn complaint(words: &[Word]) -> Option<String> {
+    words.iter().rev().find_map(|word| match word {
+        Word::Other(text) => Some(text.clone()),
+        _ => None,
+    })
+}
+
+/// What each errno of an upload says about the payload.
+const REASONS: [(Errno, &str); 6] = [
+    (Errno::EINVAL, "it is not a well-formed live patch, or was built for another Xen"),
+    (Errno::EOPNOTSUPP, "it has a feature, a machine type or a payload version that this Xen does not take"),
+    (Errno::ENOENT, "it needs a symbol, or replaces a function, that neither Xen nor a loaded payload has"),
+    (Errno::EOVERFLOW, "its code lies too far from what it refers to"),
+    (Errno::ERANGE, "a value in it is out of range"),
+    (Errno::ENOEXEC, "it is not an ELF file"),
+];

@@ -1,0 +1,18 @@
+//! What the examples in the documentation begin with, so that they show only what they are about.
+
+use crate::client::LivepatchClient;
+use crate::error::Result;
+use crate::name::PayloadName;
+use crate::sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen};
+
+/// A Xen 4.20 with a client, and a name and a payload to upload there: it makes Xen's version end in `-fix`.
+///
+/// # Errors
+/// None that a simulated Xen gives.
+pub fn fix() -> Result<(SimulatedXen, LivepatchClient, PayloadName, Vec<u8>)> {
+    let xen = SimulatedXen::new(Release::V4_20);
+    let client = LivepatchClient::connect(xen.clone())?;
+    let function = FunctionPatch::returning("xen_extra_version", "-fix");
+    let payload = PayloadBuilder::named("fix", &client.build_id()?).function(function).metadata("author", Some("we"));
+    Ok((xen, client, PayloadName::new("fix")?, payload.build()))
+}

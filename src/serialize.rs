@@ -1,0 +1,87 @@
+//! What a client reports, for programs to read, with feature `serde`.
+//!
+//! Names are text, escaped as `Display` does where they are not; states and flags are as `Display` writes them.
+
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
+use crate::errno::Errno;
+use crate::error::{Action, Cleanup, Error, ErrorKind, Operation};
+use crate::flags::Flags;
+use crate::name::PayloadName;
+use crate::status::{LoadedPayload, State, Status};
+
+/// The text of `Display`.
+macro_rules! as_text {
+    ($($name:ty),+) => {$(
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    )+};
+}
+
+as_text!(PayloadName, State, Flags, Action, Operation);
+
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Status", 2)?;
+        fields.serialize_field("state", &self.state)?;
+        fields.serialize_field("rc", &self.rc)?;
+        fields.end()
+    }
+}
+
+impl Serialize for LoadedPayload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("LoadedPayload", 3)?;
+        fields.serialize_field("name", &self.name)?;
+        fields.serialize_field("status", &self.status)?;
+        fields.serialize_field("metadata", &self.metadata)?;
+        fields.end()
+    }
+}
+
+/// The number, and the name where it has one.
+impl Serialize for Errno {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Errno", 2)?;
+        fields.serialize_field("number", &self.number())?;
+        fields.serialize_field("name", &self.name())?;
+        fields.end()
+    }
+}
+
+/// The kind in one word, such as `not_on_top`, which stays as it is from version to version.
+impl Serialize for ErrorKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.meaning().word)
+    }
+}
+
+impl Serialize for Cleanup {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(match self {
+            Self::Unloaded => "unloaded",
+            Self::Gone => "gone",
+            Self::Left => "left",
+            Self::Failed(_) => "failed",
+        })
+    }
+}
+
+impl Serialize for Error {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Error", 9)?;
+        fields.serialize_field("operation", &self.operation())?;
+        fields.serialize_field("payload", &self.payload())?;
+        fields.serialize_field("kind", self.kind())?;
+        fields.serialize_field("errno", &self.raw_errno())?;
+        fields.serialize_field("message", &self.to_string())?;
+        fields.serialize_field("retryable", &self.is_retryable())?;
+        fields.serialize_field("may_have_happened", &self.may_have_happened())?;
+        fields.serialize_field("cleanup", &self.cleanup())?;
+        fields.serialize_field("log", self.xen_log())?;
+        fields.end()
+    }
+}

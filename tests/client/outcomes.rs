@@ -1,0 +1,434 @@
+//! What came of an operation is told as it is: where other tools act at the same moment, where hooks return numbers that
+//! Xen uses itself, and where Xen does not say.
+
+use std::time::{Duration, Instant};
+
+use xen_livepatch::payload::HookKind;
+use xen_livepatch::sim::{Call, HookCode, LogLevel, Pace, PayloadBuilder, Release, SimulatedXen};
+use xen_livepatch::{
+    Action, Cleanup, Duplicate, Errno, ErrorKind, Flags, LivepatchClient, LoadOptions, Payload, PayloadName, State,
+};
+
+use crate::host::{act_within, builder, busy, connect, error, host, kind, load, name, names, quick, stack};
+use crate::told::Told;
+
+const WITH_HOOKS: std::ops::RangeFrom<Release> = Release::V4_14..;
+
+fn with_hooks() -> impl Iterator<Item = Release> {
+    Release::ALL.into_iter().filter(|release| WITH_HOOKS.contains(release))
+}
+
+fn upload(client: &LivepatchClient, id: &str, payload: &PayloadBuilder) -> PayloadName {
+    client.upload(&name(id), &payload.build()).unwrap();
+    name(id)
+}
+
+fn overtaken(state: State) -> Told {
+    Told::Overtaken { state: Some(state), applied: None }
+}
+
+#[test]
+fn a_replace_that_xen_skips_says_who_is_applied() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let [new, top] = <[_; 2]>::try_from(stack(&xen, ["new", "top"], 0)).unwrap();
+        // Another tool applies it between our look and our action, and something on top of it.
+        xen.on_replace().before(|xen| {
+            for id in ["new", "top"] {
+                xen.other_action(id, Action::Apply, Flags::empty()).unwrap();
+            }
+        });
+        let error = error(client.replace(&new, Flags::empty()));
+        let both = vec![new, top];
+        let expected = Told::Overtaken { state: Some(State::Applied), applied: Some(both.clone()) };
+        assert_eq!(error.kind(), &expected, "{release}");
+        assert_eq!(xen.applied(), both);
+        assert!(error.may_have_happened());
+    }
+}
+
+#[test]
+fn a_replace_whose_hook_says_busy_has_failed_and_is_not_repeated() {
+    for release in with_hooks() {
+        for code in [Errno::EBUSY, Errno::EAGAIN] {
+            for log in [LogLevel::All, LogLevel::None] {
+                let (xen, client) = host(release);
+                xen.set_log_level(log);
+                stack(&xen, ["old", "older"], 2);
+                let hook = HookCode::returns(-code.number());
+                let new = upload(&client, "new", &builder(&xen, "new").hook(HookKind::Apply, hook));
+                let failed = kind(client.action(Action::Replace, &new).quiesce_retries(5).run());
+                assert_eq!(failed, Told::ReplaceFailed { code, applied: Some(vec![]) }, "{release} {log:?}");
+                assert_eq!((xen.applied(), xen.calls().of(Call::Replace)), (vec![], 1), "once");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_hook_in_place_of_an_apply_that_says_busy_is_told_where_xen_tells() {
+    for release in with_hooks() {
+        for code in [Errno::EBUSY, Errno::EAGAIN, Errno::EINVAL] {
+            let (xen, client) = host(release);
+            let hook = HookCode::returns(-code.number());
+            let one = upload(&client, "one", &builder(&xen, "one").hook(HookKind::Apply, hook));
+            let failed = kind(client.action(Action::Apply, &one).quiesce_retries(5).run());
+            assert_eq!(failed, Told::ActionFailed { code, state: State::Checked }, "{release}");
+            assert_eq!(xen.calls().of(Call::Apply), 1, "once");
+        }
+    }
+}
+
+#[test]
+fn einval_is_not_an_earlier_revert_unless_xen_says_so() {
+    for release in with_hooks() {
+        let (xen, client) = host(release);
+        xen.set_log_level(LogLevel::None);
+        let hook = HookCode::returns(-Errno::EINVAL.number());
+        let one = upload(&client, "one", &builder(&xen, "one").hook(HookKind::Apply, hook));
+        let failed = Told::ActionFailed { code: Errno::EINVAL, state: State::Checked };
+        assert_eq!(kind(client.apply(&one, Flags::empty())), failed, "{release}");
+        // It may be: the text says so.
+        let data = upload(&client, "data", &builder(&xen, "data").writable_data([1]));
+        client.apply(&data, Flags::empty()).unwrap();
+        client.revert(&data, Flags::empty()).unwrap();
+        let error = error(client.apply(&data, Flags::empty()));
+        assert_eq!(error.kind(), &failed, "{release}");
+        assert!(error.to_string().contains("or it was reverted before"), "{error}");
+        xen.set_log_level(LogLevel::Errors);
+        assert_eq!(kind(client.apply(&data, Flags::empty())), ErrorKind::ReapplyNeedsReupload, "{release}");
+    }
+}
+
+#[test]
+fn while_another_action_is_pending_nothing_is_sent() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let builder = builder(&xen, "one");
+        let one = if release < Release::V4_14 {
+            upload(&client, "one", &builder)
+        } else {
+            upload(&client, "one", &builder.hook(HookKind::PreApply, HookCode::returns(0)))
+        };
+        let other = xen.clone();
+        busy(&xen, "other");
+        let waited = Duration::from_millis(if release == Release::V4_17 { 2000 } else { 50 });
+        let done = std::thread::spawn(move || {
+            std::thread::sleep(waited);
+            other.finish_action();
+            other.other_action("other", Action::Revert, Flags::empty()).unwrap();
+        });
+        let flags = if release < Release::V4_14 { Flags::empty() } else { Flags::NODEPS };
+        let result = client.apply(&one, flags);
+        done.join().unwrap();
+        let runs = xen.console().matches("Calling pre-apply hook function").count();
+        assert!(runs <= 1, "{release}: the hook ran {runs} times");
+        match result {
+            // Its revert may have come first, or second.
+            Ok(()) => assert_eq!(xen.calls().of(Call::Apply), 1, "{release}"),
+            Err(error) => assert!(matches!(error.kind(), ErrorKind::DependsOnAnother { .. }), "{error:?}"),
+        }
+    }
+}
+
+#[test]
+fn cpus_that_come_and_go_are_waited_for_with_few_attempts() {
+    let (xen, client) = host(Release::V4_20);
+    let one = upload(&client, "one", &builder(&xen, "one").hook(HookKind::PreApply, HookCode::returns(0)));
+    xen.set_cpu_hotplug(true);
+    let busy = error(act_within(&client, Action::Apply, &one, Duration::from_secs(1)));
+    assert_eq!(busy.kind(), &ErrorKind::OperationInProgress);
+    assert!(busy.is_retryable() && !busy.may_have_happened());
+    assert!(xen.calls().of(Call::Apply) <= 15, "{:?}", xen.calls());
+}
+
+#[test]
+fn what_another_tool_did_meanwhile_is_told_with_the_state_found() {
+    for release in Release::ALL {
+        // Its revert was pending when ours was refused, and then succeeded or timed out.
+        for (late, state) in [(false, State::Checked), (true, State::Applied)] {
+            let (xen, client) = host(release);
+            let [one] = <[_; 1]>::try_from(stack(&xen, ["one"], 1)).unwrap();
+            xen.on_revert().before(|xen| {
+                xen.set_pace(Pace::Held);
+                xen.other_start("one", Action::Revert, Flags::empty()).unwrap();
+                xen.set_pace(Pace::default());
+            });
+            xen.on_revert().after(move |xen| {
+                xen.set_quiesce_time(Duration::from_millis(if late { 100 } else { 0 }));
+                xen.finish_action();
+            });
+            let error = error(client.revert(&one, Flags::empty()));
+            assert_eq!(error.kind(), &overtaken(state), "{release}");
+            assert!(error.may_have_happened());
+        }
+    }
+}
+
+#[test]
+fn a_hook_that_returns_efault_twice_is_a_hook_twice() {
+    for release in with_hooks() {
+        let (xen, client) = host(release);
+        let hook = HookCode::returns(-Errno::EFAULT.number());
+        let one = upload(&client, "one", &builder(&xen, "one").hook(HookKind::PreApply, hook));
+        for _ in 0..2 {
+            let code = Errno::EFAULT;
+            assert_eq!(kind(client.apply(&one, Flags::empty())), Told::HookRefused { code }, "{release}");
+        }
+    }
+}
+
+#[test]
+fn a_hook_that_returns_a_positive_number_refuses_too() {
+    for release in with_hooks() {
+        let (xen, client) = host(release);
+        let one = upload(&client, "one", &builder(&xen, "one").hook(HookKind::PreApply, HookCode::returns(7)));
+        let refused = Told::HookRefused { code: Errno::new(-7) };
+        assert_eq!(kind(client.apply(&one, Flags::empty())), refused, "{release}");
+    }
+}
+
+#[test]
+fn silence_names_no_build_id() {
+    for release in Release::ALL {
+        let either = Told::AlreadyLoaded { by: Duplicate::BuildIdOrSymbol };
+        for way in 0..3 {
+            let (xen, client) = host(release);
+            let one = builder(&xen, "one").defines("fresh");
+            upload(&client, "one", &one);
+            let twin = builder(&xen, "two").defines("fresh");
+            match way {
+                0 => xen.set_log_level(LogLevel::None),
+                // The second read of the log fails, as often as it is tried.
+                1 => (2..7).for_each(|nth| xen.on_console().nth(nth).fail(Errno::EFAULT)),
+                _ => xen.on_upload().after(|xen| xen.on_console().always().fail(Errno::EPERM)),
+            }
+            assert_eq!(kind(client.upload(&name("two"), &twin.build())), either, "{release} {way}");
+        }
+    }
+}
+
+#[test]
+fn a_status_that_can_not_be_read_leaves_the_name_open() {
+    let (xen, client) = host(Release::V4_12);
+    let one = load(&xen, "one");
+    xen.on_get().always().fail(Errno::EPERM);
+    let open = Told::AlreadyLoaded { by: Duplicate::Unknown };
+    assert_eq!(kind(client.upload(&one, &builder(&xen, "another").build())), open);
+}
+
+#[test]
+fn build_ids_of_payloads_are_told_as_what_this_client_uploaded() {
+    let (xen, client) = host(Release::V4_17);
+    let (mine, wrong) = (builder(&xen, "mine"), builder(&xen, "wrong"));
+    let one = upload(&client, "one", &mine);
+    upload(&client, "wrong", &wrong.depends_on(builder(&xen, "nobody").build_id()));
+    // Another tool has put its own payload under that name.
+    xen.other_action("one", Action::Unload, Flags::empty()).unwrap();
+    xen.other_upload("one", &builder(&xen, "theirs").build()).unwrap();
+    xen.other_action("one", Action::Apply, Flags::empty()).unwrap();
+    let said = error(client.apply(&name("wrong"), Flags::empty()));
+    let ErrorKind::DependsOnAnother { found, on, .. } = said.kind() else { panic!("{said:?}") };
+    assert_eq!((found.as_ref(), on.as_ref()), (Some(mine.build_id()), Some(&one)));
+    assert!(said.to_string().contains("(both as uploaded by this client)"), "{said}");
+
+    // Once it was seen to be gone, nothing is known about its name.
+    xen.other_action("one", Action::Revert, Flags::empty()).unwrap();
+    xen.other_action("one", Action::Unload, Flags::empty()).unwrap();
+    error(client.apply(&name("wrong"), Flags::empty()));
+    xen.other_upload("one", &builder(&xen, "theirs").build()).unwrap();
+    xen.other_action("one", Action::Apply, Flags::empty()).unwrap();
+    let said = error(client.apply(&name("wrong"), Flags::empty()));
+    assert!(matches!(said.kind(), ErrorKind::DependsOnAnother { found: None, .. }), "{said:?}");
+}
+
+#[test]
+fn nothing_is_sent_after_the_deadline() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let one = load(&xen, "one");
+        // Reading the log, or the list, takes longer than there is time.
+        for slow in [Call::Console, Call::List] {
+            xen.on(slow).before(|_| std::thread::sleep(Duration::from_millis(30)));
+            let late = kind(act_within(&client, Action::Apply, &one, Duration::from_millis(10)));
+            assert_eq!(late, ErrorKind::DeadlinePassed, "{release} {slow:?}");
+            xen.forget_orders();
+        }
+        assert_eq!((xen.calls().of(Call::Apply), xen.applied()), (0, vec![]), "{release}");
+    }
+}
+
+#[test]
+fn xen_settles_from_when_it_finished() {
+    const SETTLE: Duration = Duration::from_millis(150);
+    for release in [Release::V4_7, Release::V4_17, Release::V4_22] {
+        // Whether it finishes before the next call, or while that waits, and whoever asked for it.
+        for (own, in_between) in [(true, true), (true, false), (false, false)] {
+            let xen = SimulatedXen::new(release);
+            let client = LivepatchClient::builder().settle_time(SETTLE).connect(xen.clone()).unwrap();
+            let (one, two) = (load(&xen, "one"), load(&xen, "two"));
+            xen.set_pace(Pace::Held);
+            if own {
+                let unfinished = kind(act_within(&client, Action::Apply, &one, Duration::from_millis(100)));
+                assert_eq!(unfinished, ErrorKind::Unfinished);
+            } else {
+                xen.other_start(&one, Action::Apply, Flags::empty()).unwrap();
+            }
+            // Longer than it takes to settle.
+            std::thread::sleep(SETTLE * 2);
+            let other = xen.clone();
+            let finish = move || {
+                other.finish_action();
+                Instant::now()
+            };
+            let finished = if in_between {
+                Err(finish())
+            } else {
+                Ok(std::thread::spawn(move || {
+                    std::thread::sleep(Duration::from_millis(30));
+                    finish()
+                }))
+            };
+            client.unload(&two, Flags::empty()).unwrap();
+            let now = Instant::now();
+            let finished = finished.map_or_else(|at| at, |thread| thread.join().unwrap());
+            assert!(now - finished >= SETTLE, "{release} {own} {in_between}: {:?}", now - finished);
+        }
+    }
+}
+
+#[test]
+fn uploads_wait_for_this_clients_actions() {
+    for release in [Release::V4_7, Release::V4_17, Release::V4_22] {
+        // One that it waits for, and one that it has left.
+        for left in [false, true] {
+            let xen = SimulatedXen::new(release);
+            let client = connect(&xen);
+            let (one, payload) = (load(&xen, "one"), builder(&xen, "two").build());
+            xen.set_pace(Pace::Held);
+            let deadline = Duration::from_millis(if left { 100 } else { 10_000 });
+            std::thread::scope(|scope| {
+                let action = scope.spawn(|| act_within(&client, Action::Apply, &one, deadline));
+                while xen.calls().of(Call::Apply) == 0 {
+                    std::thread::yield_now();
+                }
+                if left {
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+                let upload = scope.spawn(|| client.upload(&name("two"), &payload));
+                std::thread::sleep(Duration::from_millis(50));
+                assert_eq!(xen.calls().of(Call::Upload), 0, "{release} {left}");
+                xen.finish_action();
+                upload.join().unwrap().unwrap();
+                assert_eq!(action.join().unwrap().is_ok(), !left);
+            });
+            assert_eq!(xen.loaded(), names(["one", "two"]));
+        }
+    }
+}
+
+#[test]
+fn waiting_tells_how_it_ended() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let one = load(&xen, "one");
+        xen.set_pace(Pace::Held);
+        let error = error(act_within(&client, Action::Apply, &one, Duration::from_millis(100)));
+        assert!(error.may_have_happened() && !error.is_retryable(), "{error:?}");
+        assert_eq!(kind(client.wait(&one, Duration::from_millis(5))), ErrorKind::Unfinished, "{release}");
+        let other = xen.clone();
+        let finish = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(10));
+            other.finish_action();
+        });
+        let status = client.wait(&one, Duration::from_secs(20)).unwrap();
+        assert_eq!((status.state, status.rc), (State::Applied, 0), "{release}");
+        finish.join().unwrap();
+        assert_eq!(kind(client.wait(&name("nobody"), Duration::ZERO)), ErrorKind::NoSuchPayload);
+        // A mark without an action.
+        xen.set_cpu_hotplug(true);
+        xen.other_start(&one, Action::Revert, Flags::empty()).unwrap_err();
+        let stale = Told::StaleInProgress { state: State::Applied };
+        assert_eq!(kind(client.wait(&one, Duration::from_secs(20))), stale, "{release}");
+    }
+}
+
+#[test]
+fn what_a_failed_load_leaves_is_told_as_it_is() {
+    let (xen, client) = host(Release::V4_17);
+    let payload = Payload::parse(&builder(&xen, "one").build()).unwrap();
+    let loaded = |what: fn(&SimulatedXen)| {
+        what(&xen);
+        let error = error(client.load_as(&name("one"), &payload, LoadOptions::new()));
+        xen.forget_orders();
+        let text = error.to_string();
+        (error.cleanup().cloned().unwrap(), text)
+    };
+    // Another tool unloads it before we do.
+    let (cleanup, text) = loaded(|xen| {
+        xen.on_apply().time_out();
+        xen.on_unload().before(|xen| xen.other_action("one", Action::Unload, Flags::empty()).unwrap());
+    });
+    assert!(matches!(cleanup, Cleanup::Gone), "{cleanup:?}");
+    assert!(text.ends_with("; another tool has unloaded it"), "{text}");
+    // … or even before the apply.
+    let (cleanup, _) = loaded(|xen| {
+        xen.on_apply().before(|xen| xen.other_action("one", Action::Unload, Flags::empty()).unwrap());
+    });
+    assert!(matches!(cleanup, Cleanup::Gone), "{cleanup:?}");
+    // What can't be unloaded may be there.
+    let (cleanup, text) = loaded(|xen| {
+        xen.on_apply().time_out();
+        xen.on_unload().fail(Errno::EPERM);
+    });
+    assert!(matches!(cleanup, Cleanup::Failed(_)), "{cleanup:?}");
+    assert!(text.contains("it may still be loaded, since unloading it failed: "), "{text}");
+}
+
+#[test]
+fn options_of_a_load_reach_all_of_its_parts() {
+    let (xen, client) = host(Release::V4_20);
+    let foreign = builder(&xen, "one").depends_on(builder(&xen, "nobody").build_id());
+    let payload = Payload::parse(&foreign.build()).unwrap();
+    let hurried = xen_livepatch::ActionOptions::new().deadline(Duration::from_millis(100));
+    let forced = xen_livepatch::UploadOptions::new().force();
+    let options = LoadOptions::new().flags(Flags::NODEPS).action(hurried).upload(forced);
+    xen.set_pace(Pace::Held);
+    let error = error(client.load_as(&name("one"), &payload, options));
+    assert_eq!(error.kind(), &ErrorKind::Unfinished, "with NODEPS, and within 100 ms");
+    assert!(matches!(error.cleanup(), Some(Cleanup::Left)));
+    xen.finish_action();
+    let (old, client) = host(Release::V4_17);
+    let payload = Payload::parse(&builder(&old, "one").build()).unwrap();
+    let forced = LoadOptions::new().upload(forced);
+    assert_eq!(kind(client.load_as(&name("one"), &payload, forced)), ErrorKind::UnsupportedForce);
+}
+
+#[test]
+fn a_xen_is_asked_what_it_understands() {
+    for release in Release::ALL {
+        let (_, client) = host(release);
+        let capabilities = client.capabilities().unwrap();
+        let packed = release >= Release::V4_14;
+        assert_eq!(capabilities.interface_version, release.interface_version());
+        assert_eq!(capabilities.apply_flags.contains(Flags::NODEPS), packed, "{release}");
+        assert_eq!((capabilities.metadata, capabilities.action_hooks), (packed, packed), "{release}");
+        assert_eq!(capabilities.force, release >= Release::V4_19, "{release}");
+    }
+}
+
+#[test]
+fn an_interface_version_can_be_pinned() {
+    for release in Release::ALL {
+        let version = release.interface_version();
+        let connect = |pinned| quick().interface_version(pinned).connect(SimulatedXen::new(release));
+        let client = connect(version).unwrap();
+        assert_eq!(client.capabilities().unwrap().interface_version, version, "{release}");
+        // No other is tried, known or not.
+        for wrong in [0, 0x0c, 0x17, u32::MAX, if version == 0x12 { 0x13 } else { 0x12 }] {
+            let error = error(connect(wrong));
+            let ErrorKind::InterfaceNotSupported { pinned, .. } = error.kind() else { panic!("{error:?}") };
+            assert_eq!(*pinned, Some(wrong), "{release}");
+        }
+    }
+}

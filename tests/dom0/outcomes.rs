@@ -1,0 +1,124 @@
+//! What came of an action, where hooks return numbers that Xen uses itself, and where it is not known at once.
+
+use std::time::Duration;
+
+use xen_livepatch::payload::HookKind;
+use xen_livepatch::sim::HookCode;
+use xen_livepatch::{Action, Errno, ErrorKind, Flags, LivepatchClient, State};
+
+use super::host::{host, patient};
+use crate::told::Told;
+
+#[test]
+#[ignore = "needs a real Xen"]
+fn what_a_hook_returns_is_told_as_the_hooks() {
+    let host = host();
+    // There are no such hooks before.
+    if !host.since(14) {
+        return;
+    }
+    // At its usual level Xen does not say that it runs a hook in place of an action. These tests run with all levels.
+    for rc in [-Errno::EINVAL.number(), -Errno::EBUSY.number(), -Errno::EAGAIN.number(), -Errno::EFAULT.number(), 7] {
+        let code = Errno::new(rc.wrapping_neg());
+        let instead =
+            host.upload("instead", &host.payload("instead", "-x").hook(HookKind::Apply, HookCode::returns(rc)));
+        let before =
+            host.upload("before", &host.payload("before", "-y").hook(HookKind::PreApply, HookCode::returns(rc)));
+        for _ in 0..2 {
+            let error = host.client.apply(&instead, Flags::empty()).unwrap_err();
+            assert_eq!(error.kind(), &Told::ActionFailed { code, state: State::Checked }, "{error:?}");
+            let error = host.client.apply(&before, Flags::empty()).unwrap_err();
+            assert_eq!(error.kind(), &Told::HookRefused { code }, "{error:?}");
+        }
+        host.unload(&instead);
+        host.unload(&before);
+    }
+    host.expect_shown(&host.original);
+}
+
+#[test]
+#[ignore = "needs a real Xen"]
+fn a_replace_whose_hook_says_busy_leaves_the_host_unpatched_and_says_so() {
+    let host = host();
+    // There are no such hooks before.
+    if !host.since(14) {
+        return;
+    }
+    for code in [Errno::EBUSY, Errno::EAGAIN] {
+        let old = host.upload("old", &host.payload("old", "-old"));
+        let hook = HookCode::returns(-code.number());
+        let new = host.upload("new", &host.payload("new", "-new").hook(HookKind::Apply, hook));
+        host.apply(&old);
+        let error = host.client.replace(&new, Flags::empty()).unwrap_err();
+        assert_eq!(error.kind(), &Told::ReplaceFailed { code, applied: Some(vec![]) }, "{error:?}");
+        host.expect_shown(&host.original);
+        host.unload(&new);
+        host.unload(&old);
+    }
+}
+
+#[test]
+#[ignore = "needs a real Xen"]
+fn data_that_may_have_changed_is_told_where_xen_says_so() {
+    let host = host();
+    let data = host.upload("data", &host.payload("data", "-data").writable_data([1, 2, 3]));
+    host.apply(&data);
+    host.revert(&data);
+    let error = host.client.apply(&data, Flags::empty()).unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::ReapplyNeedsReupload, "{error:?}");
+    let deaf = patient().without_xen_log().open().unwrap();
+    let error = deaf.apply(&data, Flags::empty()).unwrap_err();
+    let failed = Told::ActionFailed { code: Errno::EINVAL, state: State::Checked };
+    assert_eq!(error.kind(), &failed, "{error:?}");
+    assert!(error.to_string().contains("or it was reverted before"), "{error}");
+    host.unload(&data);
+}
+
+#[test]
+#[ignore = "needs a real Xen"]
+fn nothing_is_sent_without_time() {
+    let host = host();
+    let hello = host.upload("hello", &host.payload("hello", "-hello"));
+    let error = host.client.action(Action::Apply, &hello).deadline(Duration::ZERO).run().unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::DeadlinePassed);
+    assert_eq!(host.client.wait(&hello, Duration::ZERO).unwrap().state, State::Checked);
+    host.unload(&hello);
+}
+
+#[test]
+#[ignore = "needs a real Xen"]
+fn what_is_left_unfinished_can_be_waited_for() {
+    let host = host();
+    let hello = host.upload("hello", &host.payload("hello", "-hello"));
+    // Whether that is enough time is open; that the wait then tells how it ended is not.
+    let hurried = host.client.action(Action::Apply, &hello).deadline(Duration::from_micros(700)).run();
+    let applied = match hurried.map_err(|error| (error.may_have_happened(), error)) {
+        Ok(()) => true,
+        Err((true, _)) => host.client.wait(&hello, Duration::from_secs(30)).unwrap().state == State::Applied,
+        Err((false, error)) => {
+            assert!(error.is_retryable(), "{error:?}");
+            false
+        }
+    };
+    host.expect_shown(if applied { "-hello" } else { &host.original });
+    if applied {
+        host.revert(&hello);
+    }
+    host.unload(&hello);
+}
+
+#[test]
+#[ignore = "needs a real Xen"]
+fn a_xen_says_what_it_understands_and_can_be_spoken_to_as_told() {
+    let host = host();
+    let capabilities = host.client.capabilities().unwrap();
+    let new = host.since(14);
+    assert_eq!(capabilities.apply_flags, if new { Flags::NODEPS } else { Flags::empty() });
+    assert_eq!((capabilities.metadata, capabilities.action_hooks), (new, new));
+    assert_eq!(capabilities.force, host.client.xen_version().unwrap().release() >= (4, 19));
+    let version = capabilities.interface_version;
+    let pinned = LivepatchClient::builder().interface_version(version).open().unwrap();
+    assert_eq!(pinned.capabilities().unwrap(), capabilities);
+    let error = LivepatchClient::builder().interface_version(version + 1).open().unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::InterfaceNotSupported { .. }), "{error:?}");
+}
