@@ -255,13 +255,11 @@ impl<'d> Loading<'_, 'd> {
         Ok(memory.at(address, section.size).map(|bytes| (address, bytes)))
     }
 
-    /// The section of the payload's code that an address is in.
-    fn code_section(&self, memory: &Memory, address: u64) -> Option<&Section<'d>> {
-        self.section_at(memory, address).filter(|section| section.is_executable())
-    }
-
-    fn section_at(&self, memory: &Memory, address: u64) -> Option<&Section<'d>> {
-        self.elf.sections.get(memory.section_at(address)?)
+    /// A section of the payload, and how much of it there is from an address on; `None` if the address is not in it.
+    fn rest_of(&self, memory: &Memory, section: usize, address: u64) -> Option<(&Section<'d>, u64)> {
+        let offset = address.checked_sub(memory.address_of(section)?)?;
+        let section = self.elf.sections.get(section)?;
+        section.size.checked_sub(offset).filter(|rest| *rest > 0).map(|rest| (section, rest))
     }
 }
 

@@ -40,6 +40,9 @@ pub enum SymbolProblem {
     /// It is in a section that does not exist.
     #[error("is in a section that does not exist: the file is damaged, get it again")]
     NoSuchSection,
+    /// It is code that goes on behind the end of its section, where Xen would run what is there.
+    #[error("is code that goes on behind the end of its section: the file is damaged, get it again")]
+    PastEnd,
 }
 
 /// What is wrong with a note.
@@ -152,8 +155,8 @@ pub enum FunctionProblem {
     /// The size of the new code is 0, which this Xen does not take.
     #[error("its new size is 0, which Xen takes from 4.8 on: it is the size of the new function")]
     NoNewSize,
-    /// The new code is said to go on behind the payload's, and this Xen reaches for all of it.
-    #[error("its new size {found} is more than the payload has there: it is the size of the new function")]
+    /// The new code is said to go on behind the end of its section, where Xen would run what is there.
+    #[error("its new size {found} is more than its section has there: it is the size of the new function")]
     NewSize {
         /// What is there.
         found: u32,

@@ -22,8 +22,9 @@ const INSTRUCTION: u32 = 4;
 pub(crate) const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 const ENDBR64_POISON: [u8; 4] = [0x66, 0x0f, 0x1f, 0x01];
 
-/// How far a pointer may be from the symbol that it is relocated against: more than any function or table is long.
-const NEAR: u64 = 1 << 24;
+/// How far a pointer may be from the symbol of Xen that it is relocated against: nobody patches code by another function's
+/// symbol, and what is farther away need not be mapped.
+const NEAR: u64 = 4096;
 
 /// How far code may be from what it replaces, on x86 and on Arm.
 const REACH: [i64; 2] = [1 << 31, 128 << 20];
@@ -205,10 +206,9 @@ impl Reader<'_, '_, '_> {
 
     /// The text that a pointer in the payload leads to: up to its NUL, in the same section.
     fn text(&self, name: Pointer) -> Option<&[u8]> {
-        let Pointer::Own(address) = name else { return None };
-        let section = self.loading.section_at(self.memory, address)?;
-        let end = self.memory.address_of(section.index)?.saturating_add(section.size);
-        self.memory.text(address, end)
+        let Pointer::Own { section, address } = name else { return None };
+        let (_, rest) = self.loading.rest_of(self.memory, section, address)?;
+        self.memory.text(address, address.saturating_add(rest))
     }
 
     /// What a finding calls a function.
@@ -231,7 +231,7 @@ impl Reader<'_, '_, '_> {
         match name {
             Pointer::Null if old == Pointer::Null => self.harm(entry, FunctionProblem::Nameless),
             Pointer::Null => Ok(()),
-            Pointer::Own(_) if text.is_some() => Ok(()),
+            Pointer::Own { .. } if text.is_some() => Ok(()),
             Pointer::Foreign { offset, .. } if offset.unsigned_abs() < NEAR => Ok(()),
             _ => self.harm(entry, FunctionProblem::StrayName),
         }
@@ -270,7 +270,7 @@ impl Reader<'_, '_, '_> {
                     None => Ok((None, Some((self.symbol_name(symbol).to_vec(), i128::from(offset))))),
                 }
             }
-            Pointer::Own(address) => {
+            Pointer::Own { address, .. } => {
                 self.harm(entry, FunctionProblem::OwnCode)?;
                 Ok(at(address))
             }
@@ -284,7 +284,7 @@ impl Reader<'_, '_, '_> {
     /// Whether Xen comes to read or write code at an address: it does unless it first finds that it is too far from the
     /// new code.
     fn reads_old_code(&self, entry: &Entry<'_>, address: u64) -> bool {
-        let Pointer::Own(new) = entry.new else { return true };
+        let Pointer::Own { address: new, .. } = entry.new else { return true };
         let looks_first = self.loading.has(&rules::ENDBR_AWARE).perhaps();
         looks_first
             || !self.loading.has(&rules::DISTANCE_CHECKED).surely()
@@ -335,7 +335,7 @@ impl Reader<'_, '_, '_> {
 
     fn check_distance(&mut self, entry: &Entry<'_>, old: Option<u64>, new: u64) -> Step {
         let checked = self.loading.has(&rules::DISTANCE_CHECKED).surely() && entry.new != Pointer::Null;
-        let own = matches!(entry.new, Pointer::Own(_)) || self.loading.host.knows_addresses();
+        let own = matches!(entry.new, Pointer::Own { .. }) || self.loading.host.knows_addresses();
         let far = old.is_some_and(|old| !is_near(old, new, self.loading.is_x86()));
         if checked && own && far { self.refuse(entry, Errno::EOVERFLOW, FunctionProblem::TooFar) } else { Ok(()) }
     }
@@ -345,10 +345,10 @@ impl Reader<'_, '_, '_> {
         if let Some(problem) = problem.filter(|problem| *problem != PointerProblem::Null) {
             return self.harm(entry, FunctionProblem::NewAddress(problem));
         }
-        // Arm brings all of the new code from its caches.
-        let Pointer::Own(new) = entry.new else { return Ok(()) };
-        let fits = new.checked_add(entry.new_size.into()).is_some_and(|end| end <= self.memory.end());
-        if self.loading.is_x86() || fits {
+        // Xen would run into what is behind, and on Arm also brings all of it from its caches.
+        let Pointer::Own { section, address } = entry.new else { return Ok(()) };
+        let rest = self.loading.rest_of(self.memory, section, address).map_or(0, |(_, rest)| rest);
+        if u64::from(entry.new_size) <= rest {
             return Ok(());
         }
         self.harm(entry, FunctionProblem::NewSize { found: entry.new_size })
@@ -432,7 +432,8 @@ pub(super) fn code_problem(loading: &Loading<'_, '_>, memory: &Memory, pointer: 
         Pointer::Number(number) => Some(PointerProblem::Number(number)),
         Pointer::Mangled => Some(PointerProblem::Mangled),
         Pointer::Foreign { offset, .. } => (offset.unsigned_abs() >= NEAR).then_some(PointerProblem::Far),
-        Pointer::Own(address) => match loading.code_section(memory, address) {
+        Pointer::Own { section, address } => match loading.rest_of(memory, section, address) {
+            Some((section, _)) if !section.is_executable() => Some(PointerProblem::NotCode),
             None => Some(PointerProblem::NotCode),
             Some(_) if !loading.is_x86() && address % u64::from(INSTRUCTION) != 0 => Some(PointerProblem::Unaligned),
             Some(_) => None,

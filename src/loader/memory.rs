@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 /// What a relocation refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// The payload's own memory.
-    Own,
+    /// A section of the payload, by its number.
+    Own { section: usize },
     /// A symbol outside it, by its number, and how far behind that.
     Foreign { symbol: usize, offset: i64 },
     /// An absolute symbol, which is a number.
@@ -17,8 +17,11 @@ pub(super) enum Origin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pointer {
     Null,
-    /// Into the payload, or to where it would be if it were larger.
-    Own(u64),
+    /// Relocated against a section of the payload; it may lead out of that.
+    Own {
+        section: usize,
+        address: u64,
+    },
     Foreign {
         symbol: usize,
         offset: i64,
@@ -44,8 +47,6 @@ pub(super) struct Memory {
     pub(super) text_size: u64,
     /// Where each section is, by its number; `None` for those that are not loaded.
     addresses: Vec<Option<u64>>,
-    /// The sections with something in them, in the order of their addresses: start, end, number.
-    spans: Vec<(u64, u64, usize)>,
     /// By address and width; of several at one place the last.
     writes: BTreeMap<(u64, u64), Write>,
     order: usize,
@@ -56,19 +57,15 @@ const WIDEST: u64 = 8;
 
 impl Memory {
     pub(super) fn new(base: u64, bytes: Vec<u8>, text_size: u64, sections: usize) -> Self {
-        let (addresses, spans) = (vec![None; sections], Vec::new());
-        Self { base, bytes, text_size, addresses, spans, writes: BTreeMap::new(), order: 0 }
+        let addresses = vec![None; sections];
+        Self { base, bytes, text_size, addresses, writes: BTreeMap::new(), order: 0 }
     }
 
     /// Puts a section at an offset. What is behind its data is zero.
-    pub(super) fn place(&mut self, section: usize, offset: u64, size: u64, data: &[u8]) {
+    pub(super) fn place(&mut self, section: usize, offset: u64, data: &[u8]) {
         let start = self.base.saturating_add(offset);
         if let Some(address) = self.addresses.get_mut(section) {
             *address = Some(start);
-        }
-        if size > 0 {
-            let behind = self.spans.partition_point(|(other, ..)| *other <= start);
-            self.spans.insert(behind, (start, start.saturating_add(size), section));
         }
         let start = usize::try_from(offset).ok();
         if let Some(target) = start.and_then(|start| self.bytes.get_mut(start..start.checked_add(data.len())?)) {
@@ -76,18 +73,8 @@ impl Memory {
         }
     }
 
-    /// The number of the section that an address is in.
-    pub(super) fn section_at(&self, address: u64) -> Option<usize> {
-        let before = self.spans.partition_point(|(start, ..)| *start <= address).checked_sub(1)?;
-        self.spans.get(before).filter(|(_, end, _)| address < *end).map(|(.., section)| *section)
-    }
-
     pub(super) fn address_of(&self, section: usize) -> Option<u64> {
         self.addresses.get(section).copied().flatten()
-    }
-
-    pub(super) fn end(&self) -> u64 {
-        self.base.saturating_add(u64::try_from(self.bytes.len()).unwrap_or(u64::MAX))
     }
 
     fn offset(&self, address: u64) -> Option<usize> {
@@ -126,7 +113,7 @@ impl Memory {
             return Pointer::Mangled;
         }
         match last.origin {
-            Origin::Own => Pointer::Own(number),
+            Origin::Own { section } => Pointer::Own { section, address: number },
             Origin::Foreign { symbol, offset } => Pointer::Foreign { symbol, offset },
             Origin::Number if number == 0 => Pointer::Null,
             Origin::Number => Pointer::Number(number),
@@ -167,12 +154,12 @@ mod tests {
     fn pointers_tell_where_they_come_from() {
         let mut memory = memory();
         assert_eq!(memory.pointer(0x1008), Pointer::Null);
-        memory.relocate(0x1008, 0x1004, 8, Origin::Own, false);
-        assert_eq!(memory.pointer(0x1008), Pointer::Own(0x1004));
+        memory.relocate(0x1008, 0x1004, 8, Origin::Own { section: 1 }, false);
+        assert_eq!(memory.pointer(0x1008), Pointer::Own { section: 1, address: 0x1004 });
         assert_eq!(memory.known(0x1008, 1), None);
         assert_eq!(memory.known(0x1000, 8), Some(&[0; 8][..]));
         assert_eq!(memory.known(0x1010, 8), Some(&[0; 8][..]));
-        memory.relocate(0x100c, 5, 4, Origin::Own, true);
+        memory.relocate(0x100c, 5, 4, Origin::Own { section: 1 }, true);
         assert_eq!(memory.pointer(0x1008), Pointer::Mangled);
         assert_eq!(memory.pointer(0x1001), Pointer::Mangled);
         memory.relocate(0x1008, 7, 8, Origin::Foreign { symbol: 3, offset: -1 }, false);
@@ -185,28 +172,32 @@ mod tests {
     }
 
     #[test]
-    fn sections_are_found_by_address() {
+    fn sections_are_where_they_were_placed() {
         let mut memory = Memory::new(0x1000, vec![0; 32], 16, 4);
-        memory.place(2, 16, 8, b"ab");
-        memory.place(1, 0, 4, b"c");
-        memory.place(3, 8, 0, b"");
+        memory.place(2, 16, b"ab");
+        memory.place(3, 8, b"");
         assert_eq!(memory.address_of(2), Some(0x1010));
         assert_eq!((memory.address_of(0), memory.address_of(3)), (None, Some(0x1008)));
         assert_eq!(memory.at(0x1010, 3), Some(&b"ab\0"[..]));
-        let found = [0xfff, 0x1000, 0x1003, 0x1004, 0x1008, 0x100f, 0x1010, 0x1017, 0x1018];
-        let found = found.map(|address| memory.section_at(address));
-        assert_eq!(found, [None, Some(1), Some(1), None, None, None, Some(2), Some(2), None]);
+    }
+
+    #[test]
+    fn the_widest_write_is_seen_from_its_last_byte() {
+        let mut memory = memory();
+        memory.relocate(0x1008, 1, 8, Origin::Number, false);
+        assert_eq!(memory.known(0x100f, 1), None);
+        assert_eq!(memory.known(0x1010, 1), Some(&[0][..]));
     }
 
     #[test]
     fn nothing_is_read_outside() {
         let mut memory = memory();
-        memory.relocate(0x101c, u64::MAX, 8, Origin::Own, true);
+        memory.relocate(0x101c, u64::MAX, 8, Origin::Own { section: 1 }, true);
         assert_eq!(memory.at(0x101c, 4), Some(&[0; 4][..]), "not written by half");
         assert_eq!(memory.at(0x101c, 5), None);
         assert_eq!(memory.at(0xfff, 1), None);
         assert_eq!(memory.at(u64::MAX, u64::MAX), None);
-        memory.relocate(0x1000, 0x6968, 4, Origin::Own, true);
+        memory.relocate(0x1000, 0x6968, 4, Origin::Own { section: 1 }, true);
         assert_eq!(memory.text(0x1000, 0x1008), Some(&b"hi"[..]));
         assert_eq!(memory.text(0x1000, 0x1002), None, "it does not end");
         assert_eq!(memory.text(0x1008, 0x1000), None);

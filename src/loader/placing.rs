@@ -68,8 +68,8 @@ pub(super) fn place(loading: &mut Loading<'_, '_>) -> Step<Option<(Memory, bool)
     let mut memory = Memory::new(base, bytes, text_size, elf.sections.len());
     for Place { section, region, offset } in places {
         let at = starts.get(region).copied().unwrap_or_default().saturating_add(offset);
-        let Some(Section { size, data, .. }) = elf.sections.get(section) else { continue };
-        memory.place(section, at, *size, data);
+        let Some(Section { data, .. }) = elf.sections.get(section) else { continue };
+        memory.place(section, at, data);
     }
     Ok(Some((memory, safe_to_reapply)))
 }

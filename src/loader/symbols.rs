@@ -1,6 +1,6 @@
 //! Symbols: their names, what they stand for, and which of them are new.
 
-use object::elf::{SHF_MERGE, SHN_ABS, SHN_COMMON, SHN_UNDEF};
+use object::elf::{SHF_MERGE, SHN_ABS, SHN_COMMON, SHN_UNDEF, STT_FUNC};
 
 use super::details::SymbolProblem;
 use super::functions::LoadedFunction;
@@ -87,10 +87,17 @@ fn value(loading: &mut Loading<'_, '_>, memory: &Memory, symbol_number: usize, s
         _ => match elf.sections.get(usize::from(section.0)) {
             None => (Errno::EINVAL, SymbolProblem::NoSuchSection),
             Some(section) => {
+                // Of a file that was cut off, or put together wrongly: Xen would run into what is behind.
+                let end = number.checked_add(symbol.st_size.get(LE));
+                let cut_off = symbol.st_type() == STT_FUNC && end.is_none_or(|end| end > section.size);
+                if cut_off && section.is_executable() && section.is_allocated() {
+                    let problem = SymbolProblem::PastEnd;
+                    loading.harm(Problem::Symbols { problem, first: symbol_number, count: 1 })?;
+                }
                 return Ok(match memory.address_of(section.index) {
                     Some(address) => {
                         let known = loading.host.knows_addresses();
-                        Value { number: number.wrapping_add(address), origin: Origin::Own, known, ..absolute }
+                        Value { number: number.wrapping_add(address), origin: Origin::Own { section: section.index }, known, ..absolute }
                     }
                     None => Value { unloaded: true, ..absolute },
                 });

@@ -260,7 +260,7 @@ fn is_stray_call(memory: &Memory, call: u64) -> bool {
     let pointer = call.wrapping_add(CALL).wrapping_add_signed(i32::from_le_bytes(distance).into());
     match memory.pointer(pointer) {
         Pointer::Null | Pointer::Foreign { .. } => false,
-        Pointer::Own(address) => memory.at(address, 4).is_none(),
+        Pointer::Own { address, .. } => memory.at(address, 4).is_none(),
         Pointer::Number(_) | Pointer::Mangled => true,
     }
 }
