@@ -8,11 +8,18 @@ use super::memory::HypercallBuffer;
 pub(crate) trait Piece {
     /// The memory that it takes while idle.
     fn bytes(&self) -> usize;
+
+    /// Whether this process has it: a forked child inherits the pool, but not the memory.
+    fn is_here(&self) -> bool;
 }
 
 impl Piece for HypercallBuffer {
     fn bytes(&self) -> usize {
         self.len()
+    }
+
+    fn is_here(&self) -> bool {
+        self.is_here()
     }
 }
 
@@ -54,6 +61,7 @@ impl<T: Piece> Pool<T> {
     /// The largest piece, which is what fits most often.
     fn take(&self) -> Option<T> {
         let mut idle = self.idle();
+        idle.retain(Piece::is_here);
         let (largest, _) = idle.iter().enumerate().max_by_key(|(_, piece)| piece.bytes())?;
         Some(idle.swap_remove(largest))
     }
@@ -79,18 +87,22 @@ fn total<T: Piece>(pieces: &[T]) -> usize {
 mod tests {
     use super::*;
 
-    /// So many bytes.
+    /// So many bytes, here or not.
     #[derive(Debug)]
-    struct Thing(Vec<u8>);
+    struct Thing(Vec<u8>, bool);
 
     impl Piece for Thing {
         fn bytes(&self) -> usize {
             self.0.len()
         }
+
+        fn is_here(&self) -> bool {
+            self.1
+        }
     }
 
     fn lend(pool: &Pool<Thing>, len: usize) -> usize {
-        let made = || Ok::<_, ()>(Thing(vec![0; len]));
+        let made = || Ok::<_, ()>(Thing(vec![0; len], true));
         pool.lend(|piece| piece.bytes() >= len, made, |piece| Ok(piece.0.as_ptr() as usize)).unwrap()
     }
 
@@ -107,7 +119,7 @@ mod tests {
     #[test]
     fn nested_use_gets_a_piece_of_its_own() {
         let pool = Pool::new(100);
-        let made = |len| move || Ok::<_, ()>(Thing(vec![0; len]));
+        let made = |len| move || Ok::<_, ()>(Thing(vec![0; len], true));
         let any = |_: &Thing| true;
         let sum = pool.lend(any, made(1), |a| pool.lend(any, made(2), |b| Ok(a.bytes() + b.bytes())));
         assert_eq!(sum, Ok(3));
@@ -116,7 +128,7 @@ mod tests {
 
     /// Uses so many pieces at once.
     fn nest(pool: &Pool<Thing>, depth: usize) -> Result<(), ()> {
-        let made = || Ok(Thing(vec![0; 30]));
+        let made = || Ok(Thing(vec![0; 30], true));
         if depth == 0 { Ok(()) } else { pool.lend(|_| true, made, |_| nest(pool, depth - 1)) }
     }
 
@@ -130,5 +142,16 @@ mod tests {
         let pool = Pool::new(100);
         nest(&pool, 50).unwrap();
         assert_eq!(pool.idle_bytes(), 90);
+    }
+
+    #[test]
+    fn what_is_not_here_is_forgotten() {
+        let pool = Pool::new(100);
+        let first = lend(&pool, 10);
+        pool.idle().iter_mut().for_each(|piece| piece.1 = false);
+        // Held, so that the same address can't come again.
+        let lost = core::mem::take(&mut pool.idle()[0].0);
+        assert_ne!(lend(&pool, 10), first);
+        assert_eq!((pool.idle().len(), lost.len()), (1, 10));
     }
 }

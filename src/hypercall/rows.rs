@@ -96,6 +96,10 @@ impl Piece for ListRoom {
     fn bytes(&self) -> usize {
         [&self.arrays, &self.names, &self.metadata].into_iter().map(HypercallBuffer::len).fold(0, usize::saturating_add)
     }
+
+    fn is_here(&self) -> bool {
+        self.arrays.is_here()
+    }
 }
 
 /// What Xen wrote, as bytes.
