@@ -32,6 +32,7 @@ enum Outcome {
 pub(super) fn list(channel: &Channel) -> Result<Vec<LoadedPayload>> {
     let mut metadata = 0;
     let mut window = u32::MAX;
+    let mut tried_again = false;
     for attempt in 0..ATTEMPTS {
         // Someone is busy uploading: leave them a gap.
         thread::sleep(Duration::from_millis(attempt.saturating_sub(FAULT_RETRIES).into()));
@@ -40,9 +41,13 @@ pub(super) fn list(channel: &Channel) -> Result<Vec<LoadedPayload>> {
             Outcome::Complete(rows) => return Ok(rows),
             Outcome::Changed => {}
             Outcome::Overflow { capacity, rows } => {
-                let wanted = metadata_total(channel)?.min(METADATA_LIMIT);
+                let total = metadata_total(channel)?;
+                let wanted = total.min(METADATA_LIMIT);
                 if capacity < wanted {
                     metadata = wanted;
+                } else if total <= capacity && !tried_again {
+                    // It had room enough: perhaps Xen could not reach our memory for a moment.
+                    tried_again = true;
                 } else if window == 1 {
                     return Err(CallError::Refused(Errno::EFAULT).general());
                 } else {
