@@ -21,6 +21,8 @@ mod crowd;
 mod host;
 #[path = "dom0/listing.rs"]
 mod listing;
+#[path = "dom0/memory.rs"]
+mod memory;
 #[path = "dom0/refusals.rs"]
 mod refusals;
 #[path = "dom0/story.rs"]
