@@ -23,6 +23,8 @@ mod crowd;
 mod host;
 #[path = "dom0/listing.rs"]
 mod listing;
+#[path = "dom0/memory.rs"]
+mod memory;
 #[path = "dom0/outcomes.rs"]
 mod outcomes;
 #[path = "dom0/refusals.rs"]

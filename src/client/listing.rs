@@ -40,6 +40,7 @@ enum Outcome {
 pub(super) fn list(channel: &Channel) -> Result<Listing> {
     let mut metadata = 0;
     let mut window = u32::MAX;
+    let mut tried_again = false;
     for attempt in 0..ATTEMPTS {
         // Someone is busy uploading: leave them a gap.
         thread::sleep(Duration::from_millis(attempt.saturating_sub(FAULT_RETRIES).into()));
@@ -48,9 +49,13 @@ pub(super) fn list(channel: &Channel) -> Result<Listing> {
             Outcome::Complete(listing) => return Ok(listing),
             Outcome::Changed => {}
             Outcome::Overflow { capacity, rows } => {
-                let wanted = metadata_total(channel)?.min(METADATA_LIMIT);
+                let total = metadata_total(channel)?;
+                let wanted = total.min(METADATA_LIMIT);
                 if capacity < wanted {
                     metadata = wanted;
+                } else if total <= capacity && !tried_again {
+                    // It had room enough: perhaps Xen could not reach our memory for a moment.
+                    tried_again = true;
                 } else if window == 1 {
                     return Err(CallError::Refused(Errno::EFAULT).general());
                 } else {

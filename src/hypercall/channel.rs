@@ -24,6 +24,13 @@ const ROOM: (usize, usize) = (64, 32 * 1024);
 /// What buffers are made of at least, so that one does for most payloads and for reading Xen's log.
 pub(crate) const SMALLEST_BUFFER: usize = 64 * 1024;
 
+/// What may be idle in each pool: with pages of 4 KiB, sixteen blocks, four buffers and four rooms of the usual size;
+/// with pages of 64 KiB one room still. Together it is what a client that has nothing to do keeps at most.
+const IDLE_BLOCKS: usize = 64 * 1024;
+const IDLE_BUFFERS: usize = 4 * SMALLEST_BUFFER;
+const IDLE_ROOMS: usize = 192 * 1024;
+const _: () = assert!(IDLE_BLOCKS + IDLE_BUFFERS + IDLE_ROOMS <= 512 * 1024);
+
 /// Why a hypercall brought no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallError {
@@ -89,9 +96,9 @@ impl Channel {
             interface,
             release,
             force: OnceLock::new(),
-            blocks: Pool::default(),
-            buffers: Pool::default(),
-            rooms: Pool::default(),
+            blocks: Pool::new(IDLE_BLOCKS),
+            buffers: Pool::new(IDLE_BUFFERS),
+            rooms: Pool::new(IDLE_ROOMS),
         };
         let candidates: Vec<Interface> = match pinned {
             Some(version) => Interface::pinned(version).into_iter().collect(),
@@ -222,5 +229,40 @@ impl Channel {
                 with(block)
             },
         )
+    }
+}
+
+#[cfg(all(test, feature = "sim"))]
+mod tests {
+    use super::*;
+    use crate::sim::{Release, SimulatedXen};
+
+    fn idle_bytes(channel: &Channel) -> usize {
+        channel.blocks.idle_bytes() + channel.buffers.idle_bytes() + channel.rooms.idle_bytes()
+    }
+
+    /// All at once: uploads and lists of the largest size, and smaller ones in other threads.
+    fn use_everything(channel: &Channel, depth: usize) -> Result<(), CallError> {
+        let Some(depth) = depth.checked_sub(1) else { return channel.xen_version().map(drop) };
+        let (payload, metadata) = if depth % 2 == 0 { (2 << 20, 4 << 20) } else { (1, 0) };
+        channel.with_buffer(payload, |buffer| {
+            assert!(buffer.len() >= payload.max(SMALLEST_BUFFER));
+            channel.with_room(metadata, |room| {
+                assert!(room.metadata_capacity() >= metadata.max(ROOM.1));
+                channel.with_block(|_| use_everything(channel, depth))
+            })
+        })
+    }
+
+    #[test]
+    fn little_is_kept_after_much_was_used() {
+        let channel = Channel::open(Box::new(SimulatedXen::new(Release::V4_20)), None).unwrap();
+        for depth in [1, 2, 40, 1, 2] {
+            use_everything(&channel, depth).unwrap();
+            let idle = idle_bytes(&channel);
+            assert!(idle <= 512 * 1024, "{depth}: {idle}");
+        }
+        // And enough that usual calls need no more.
+        assert!(channel.blocks.idle_bytes() > 0 && channel.buffers.idle_bytes() > 0 && channel.rooms.idle_bytes() > 0);
     }
 }

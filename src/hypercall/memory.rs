@@ -1,21 +1,26 @@
 //! Memory that Xen may read and write.
 //!
 //! Xen copies with the page tables as they are: a page that is absent, moving or copy-on-write is an `EFAULT` or worse.
-//! So these pages come from `/dev/xen/hypercall` (the kernel's own, resident and immovable), or are locked, touched and
-//! kept out of forked children.
+//! So these pages come from `/dev/xen/hypercall` (the kernel's own, resident and immovable), or are locked. Either way
+//! forked children don't get them: a child could overwrite what Xen is reading, and would make pages copy-on-write.
 #![allow(unsafe_code, reason = "this is where pages are mapped and where wire structures become bytes")]
 
 use core::ffi::c_void;
 use core::fmt;
-use core::mem::MaybeUninit;
+use core::mem::{ManuallyDrop, MaybeUninit};
 use core::num::NonZeroUsize;
 use core::ptr::NonNull;
-use std::os::fd::{AsFd, BorrowedFd};
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::os::fd::BorrowedFd;
+use std::sync::OnceLock;
 
-use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mlock, mmap, mmap_anonymous, munmap};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mlock, mmap, mmap_anonymous, mprotect, munmap};
 
 use crate::errno::Errno;
 use crate::sys;
+
+/// How often a device is mapped where another thread may get in first.
+const ATTEMPTS: u32 = 16;
 
 /// Why memory for a hypercall can't be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +34,8 @@ pub struct AllocationError {
 /// Whole pages that Xen may read and write during a hypercall, with a guard page (`PROT_NONE`) behind them, so that
 /// Xen fails with `EFAULT` instead of writing past the end.
 pub struct HypercallBuffer {
-    start: NonNull<u8>,
-    /// Bytes before the guard page.
-    len: usize,
-    /// The guard page too.
-    mapped: usize,
+    pages: Mapping,
+    _guard: Mapping,
     backing: Backing,
 }
 
@@ -42,7 +44,7 @@ pub struct HypercallBuffer {
 pub(crate) enum Backing {
     /// `/dev/xen/hypercall`.
     Device,
-    /// Anonymous, locked, touched, not inherited by a forked child.
+    /// Anonymous and locked.
     Locked,
     /// Anonymous, for a hypervisor in this process.
     #[cfg(feature = "sim")]
@@ -56,68 +58,82 @@ unsafe impl Send for HypercallBuffer {}
 unsafe impl Sync for HypercallBuffer {}
 
 impl HypercallBuffer {
-    /// Pages of `/dev/xen/hypercall` for at least `len` bytes. Its first driver gives at most 64 pages an open file.
-    pub(crate) fn from_device(device: BorrowedFd<'_>, len: usize) -> Result<Self, AllocationError> {
-        Self::reserve(len, Backing::Device, |start, len| {
-            let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-            let flags = MapFlags::MAP_SHARED | MapFlags::MAP_FIXED;
-            // SAFETY: MAP_FIXED replaces pages of the reservation just made, which nothing else knows of yet.
-            unsafe { mmap(Some(start), len, protection, flags, device.as_fd(), 0) }.map(drop)
-        })
-    }
-
-    /// Locked anonymous pages for at least `len` bytes.
-    pub(crate) fn locked(len: usize) -> Result<Self, AllocationError> {
-        let buffer = Self::anonymous(len, Backing::Locked)?;
-        let failed = |errno: nix::errno::Errno| AllocationError { bytes: len, errno: errno.into() };
-        let start = buffer.start.cast::<c_void>();
-        // SAFETY: the range is the buffer's own mapping; a forked child loses it, where it would turn copy-on-write.
-        unsafe { madvise(start, buffer.len, MmapAdvise::MADV_DONTFORK) }.map_err(failed)?;
-        // SAFETY: the range is the buffer's own mapping. Locking also makes every page present.
-        unsafe { mlock(start, buffer.len) }.map_err(failed)?;
-        for offset in (0..buffer.len).step_by(page_size()) {
-            // SAFETY: `offset` is below the mapping's length, so the result stays inside it.
-            let page = unsafe { buffer.start.add(offset) };
-            // SAFETY: `page` points into the buffer's writable pages, which nothing else refers to yet. The write
-            // undoes a copy-on-write that a fork before the madvise may have left.
-            unsafe { page.write_volatile(0) };
+    /// Pages of `/dev/xen/hypercall` for at least `bytes` bytes. Its first driver gives at most 64 pages an open file.
+    ///
+    /// `EEXIST` means that other threads got in first each time.
+    pub(crate) fn from_device(device: BorrowedFd<'_>, bytes: usize) -> Result<Self, AllocationError> {
+        let size = Size::of(bytes)?;
+        let mut result = Self::map_device(device, size);
+        for _ in 1..ATTEMPTS {
+            match result {
+                Err(nix::errno::Errno::EEXIST) => result = Self::map_device(device, size),
+                _ => break,
+            }
         }
+        result.map_err(|errno| size.failed(errno))
+    }
+
+    /// Maps the device in front of a guard page.
+    ///
+    /// The device must not replace pages: a driver that refuses leaves a hole where they were, which another thread may
+    /// fill. So they are given up first, and from then on what lies there is ours only if the kernel says so.
+    fn map_device(device: BorrowedFd<'_>, size: Size) -> nix::Result<Self> {
+        let (reserved, guard) = size.reserve(Mapping::keep_from_children)?;
+        let place = reserved.start.addr();
+        reserved.give_back()?;
+        let mut pages = Mapping::device_at(place, size.pages, device)?;
+        pages.keep_from_children()?;
+        let mut buffer = Self { pages, _guard: guard, backing: Backing::Device };
+        buffer.touch();
         Ok(buffer)
     }
 
-    /// Ordinary pages, for a hypervisor in this process.
+    /// Locked anonymous pages for at least `bytes` bytes.
+    pub(crate) fn locked(bytes: usize) -> Result<Self, AllocationError> {
+        let size = Size::of(bytes)?;
+        Self::lock(size).map_err(|errno| size.failed(errno))
+    }
+
+    fn lock(size: Size) -> nix::Result<Self> {
+        // Before there is any page that a fork could make copy-on-write.
+        let (pages, guard) = size.reserve(Mapping::keep_from_children)?;
+        pages.allow_access()?;
+        // Locked pages may still be merged with equal ones or moved to make a huge one, if the kernel has either.
+        for advice in [MmapAdvise::MADV_UNMERGEABLE, MmapAdvise::MADV_NOHUGEPAGE] {
+            let _: nix::Result<()> = pages.advise(advice);
+        }
+        pages.lock()?;
+        let mut buffer = Self { pages, _guard: guard, backing: Backing::Locked };
+        buffer.touch();
+        Ok(buffer)
+    }
+
+    /// Ordinary pages, for a hypervisor in this process. A forked child has a copy of them.
     #[cfg(feature = "sim")]
-    pub(crate) fn plain(len: usize) -> Result<Self, AllocationError> {
-        Self::anonymous(len, Backing::Plain)
+    pub(crate) fn plain(bytes: usize) -> Result<Self, AllocationError> {
+        let size = Size::of(bytes)?;
+        let (pages, guard) = size.reserve(|_| Ok(())).map_err(|errno| size.failed(errno))?;
+        pages.allow_access().map_err(|errno| size.failed(errno))?;
+        Ok(Self { pages, _guard: guard, backing: Backing::Plain })
     }
 
-    fn anonymous(len: usize, backing: Backing) -> Result<Self, AllocationError> {
-        Self::reserve(len, backing, |start, len| {
-            let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-            let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED;
-            // SAFETY: MAP_FIXED replaces pages of the reservation just made, which nothing else knows of yet.
-            unsafe { mmap_anonymous(Some(start), len, protection, flags) }.map(drop)
-        })
+    /// Writes to every page without changing anything, so that Xen finds it present and writable.
+    ///
+    /// On 64-bit Arm a page that was never written is read-only until then, whatever its mapping allows. Locked pages can
+    /// become unreachable for a moment when the kernel moves them or balances NUMA nodes, until they are used again.
+    pub(crate) fn touch(&mut self) {
+        for byte in self.as_mut_slice().iter_mut().step_by(page_size()) {
+            let byte = core::ptr::from_mut(byte);
+            // SAFETY: the pointer was just made from a reference to a byte of this buffer, which is borrowed mutably.
+            let value = unsafe { byte.read_volatile() };
+            // SAFETY: as for the read.
+            unsafe { byte.write_volatile(value) };
+        }
     }
 
-    /// Reserves the pages and the guard page as `PROT_NONE`, then has `fill` map the pages over the front.
-    fn reserve(
-        bytes: usize,
-        backing: Backing,
-        fill: impl FnOnce(NonZeroUsize, NonZeroUsize) -> nix::Result<()>,
-    ) -> Result<Self, AllocationError> {
-        let too_large = AllocationError { bytes, errno: Errno::ENOMEM };
-        let failed = |errno: nix::errno::Errno| AllocationError { bytes, errno: errno.into() };
-        let len = bytes.max(1).checked_next_multiple_of(page_size()).ok_or(too_large)?;
-        let mapped = len.checked_add(page_size()).ok_or(too_large)?;
-        let (pages, all) = NonZeroUsize::new(len).zip(NonZeroUsize::new(mapped)).ok_or(too_large)?;
-        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
-        // SAFETY: a new mapping at an address of the kernel's choice changes no memory that anyone has.
-        let start = unsafe { mmap_anonymous(None, all, ProtFlags::PROT_NONE, flags) }.map_err(failed)?;
-        let buffer = Self { start: start.cast(), len, mapped, backing };
-        // On failure `buffer` is dropped, and the reservation with it.
-        fill(start.addr(), pages).map_err(failed)?;
-        Ok(buffer)
+    /// Whether this process has the pages: not so in a forked child of the process that made them.
+    pub(crate) fn is_here(&self) -> bool {
+        self.pages.is_here()
     }
 
     /// Where the pages come from.
@@ -128,28 +144,28 @@ impl HypercallBuffer {
 
     /// Bytes up to the guard page: whole pages.
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.pages.len.get()
     }
 
     /// The address that Xen finds it at, as a hypercall argument.
     pub(crate) fn address(&self) -> u64 {
-        as_address(self.start.addr().get())
+        as_address(self.pages.start.addr().get())
     }
 
     /// A guest handle to the byte at `offset`.
     pub(crate) fn handle(&self, offset: usize) -> sys::xen_guest_handle {
-        sys::xen_guest_handle { address: as_address(self.start.addr().get().wrapping_add(offset)) }
+        sys::xen_guest_handle { address: as_address(self.pages.start.addr().get().wrapping_add(offset)) }
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
-        // SAFETY: the mapping has `len` readable, initialised bytes (new pages are zero) for as long as `self` lives,
-        // and Xen writes to them only while a hypercall holds `self` mutably.
-        unsafe { core::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+        // SAFETY: the mapping has `len` readable, initialised bytes (new pages are zero) for as long as `self` lives in
+        // the process that made it, to which `Pool` keeps it. Xen writes only while a hypercall holds `self` mutably.
+        unsafe { core::slice::from_raw_parts(self.pages.start.cast::<u8>().as_ptr(), self.len()) }
     }
 
     pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
         // SAFETY: as for `as_slice`; `&mut self` makes this the only reference.
-        unsafe { core::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+        unsafe { core::slice::from_raw_parts_mut(self.pages.start.cast::<u8>().as_ptr(), self.len()) }
     }
 
     /// Writes a wire structure at `OFFSET`, which the compiler checks against the smallest buffer there is.
@@ -175,21 +191,166 @@ impl HypercallBuffer {
     }
 }
 
-impl Drop for HypercallBuffer {
-    fn drop(&mut self) {
-        // SAFETY: `start` and `mapped` are the whole mapping made by `reserve`, and nothing refers to it any more.
-        // A failure leaks address space, which is all that can be done about it here.
-        let _: nix::Result<()> = unsafe { munmap(self.start.cast(), self.mapped) };
-    }
-}
-
 impl fmt::Debug for HypercallBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HypercallBuffer")
-            .field("len", &self.len)
+            .field("len", &self.len())
             .field("backing", &self.backing)
             .finish_non_exhaustive()
     }
+}
+
+/// How much to map for a number of bytes.
+#[derive(Clone, Copy)]
+struct Size {
+    bytes: usize,
+    pages: NonZeroUsize,
+    with_guard: NonZeroUsize,
+}
+
+impl Size {
+    fn of(bytes: usize) -> Result<Self, AllocationError> {
+        let size = || {
+            let pages = bytes.max(1).checked_next_multiple_of(page_size())?;
+            let with_guard = pages.checked_add(page_size())?;
+            Some(Self { bytes, pages: NonZeroUsize::new(pages)?, with_guard: NonZeroUsize::new(with_guard)? })
+        };
+        size().ok_or(AllocationError { bytes, errno: Errno::ENOMEM })
+    }
+
+    /// Address space for the pages and for the guard, neither accessible, after `prepare` has seen both.
+    fn reserve(self, prepare: impl FnOnce(&mut Mapping) -> nix::Result<()>) -> nix::Result<(Mapping, Mapping)> {
+        let mut pages = Mapping::reserve(self.with_guard)?;
+        prepare(&mut pages)?;
+        let guard = pages.split_off(self.pages).ok_or(nix::errno::Errno::EINVAL)?;
+        Ok((pages, guard))
+    }
+
+    fn failed(self, errno: nix::errno::Errno) -> AllocationError {
+        AllocationError { bytes: self.bytes, errno: errno.into() }
+    }
+}
+
+/// Address space that this process has mapped, until this is dropped.
+///
+/// Each comes from a system call that mapped just this range, or from splitting one that did: never does one stand for
+/// a range that may be another's.
+struct Mapping {
+    start: NonNull<c_void>,
+    len: NonZeroUsize,
+    /// The only process that has it, where its children don't.
+    only_in: Option<Process>,
+}
+
+impl Mapping {
+    /// Pages that can't be accessed, where the kernel likes.
+    fn reserve(len: NonZeroUsize) -> nix::Result<Self> {
+        // SAFETY: a new mapping at an address of the kernel's choice changes no memory that anyone has.
+        let start = unsafe { mmap_anonymous(None, len, ProtFlags::PROT_NONE, MapFlags::MAP_PRIVATE) }?;
+        Ok(Self { start, len, only_in: None })
+    }
+
+    /// Pages of a device at this address; `EEXIST` when anything is there.
+    fn device_at(place: NonZeroUsize, len: NonZeroUsize, device: BorrowedFd<'_>) -> nix::Result<Self> {
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let flags = MapFlags::MAP_SHARED | MapFlags::MAP_FIXED_NOREPLACE;
+        // SAFETY: the kernel maps only where nothing is, so this changes no memory that anyone has.
+        let start = unsafe { mmap(Some(place), len, protection, flags, device, 0) }?;
+        let mapping = Self { start, len, only_in: None };
+        // Kernels before 4.17 take the address for a hint.
+        if start.addr() == place { Ok(mapping) } else { Err(nix::errno::Errno::EEXIST) }
+    }
+
+    /// Cuts off what lies behind the first `len` bytes; `None` where there is nothing.
+    fn split_off(&mut self, len: NonZeroUsize) -> Option<Self> {
+        let rest = NonZeroUsize::new(self.len.get().checked_sub(len.get())?)?;
+        // SAFETY: `len` is less than the mapping's length, so the result lies inside it.
+        let start = unsafe { self.start.byte_add(len.get()) };
+        self.len = len;
+        Some(Self { start, len: rest, only_in: self.only_in })
+    }
+
+    /// Makes the pages readable and writable.
+    fn allow_access(&self) -> nix::Result<()> {
+        // SAFETY: the range is this mapping's own, and nothing relies on its being inaccessible.
+        unsafe { mprotect(self.start, self.len.get(), ProtFlags::PROT_READ | ProtFlags::PROT_WRITE) }
+    }
+
+    fn lock(&self) -> nix::Result<()> {
+        // SAFETY: the range is this mapping's own. Locking makes its pages present and changes no contents.
+        unsafe { mlock(self.start, self.len.get()) }
+    }
+
+    fn advise(&self, advice: MmapAdvise) -> nix::Result<()> {
+        // SAFETY: the range is this mapping's own, and no advice given here changes its contents.
+        unsafe { madvise(self.start, self.len.get(), advice) }
+    }
+
+    fn keep_from_children(&mut self) -> nix::Result<()> {
+        self.advise(MmapAdvise::MADV_DONTFORK)?;
+        self.only_in = Some(Process::current());
+        Ok(())
+    }
+
+    /// Unmaps the pages now; after a failure they are nobody's.
+    fn give_back(self) -> nix::Result<()> {
+        ManuallyDrop::new(self).unmap()
+    }
+
+    /// Only for what is never used again.
+    fn unmap(&mut self) -> nix::Result<()> {
+        // SAFETY: this process has mapped the range, as the type promises, and its callers leave nothing that refers
+        // to it.
+        unsafe { munmap(self.start, self.len.get()) }
+    }
+
+    fn is_here(&self) -> bool {
+        self.only_in.is_none_or(|process| process == Process::current())
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // In a forked child something of the child's own may lie there by now.
+        if self.is_here() {
+            // A failure leaks address space, which is all that can be done about it here.
+            let _: nix::Result<()> = self.unmap();
+        }
+    }
+}
+
+/// Tells a process from all that it was forked from, and from all forked from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Process(u64);
+
+impl Process {
+    /// The process that asks.
+    ///
+    /// A process id alone won't do: in a new PID namespace the child of process 1 is process 1.
+    fn current() -> Self {
+        /// A word that is zero again in every forked child.
+        static MARK: OnceLock<Option<&'static AtomicU64>> = OnceLock::new();
+        /// The last number given in this process or those it was forked from.
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let Some(mark) = MARK.get_or_init(wiped_on_fork) else { return Self(std::process::id().into()) };
+        let known = mark.load(Ordering::Relaxed);
+        if known != 0 {
+            return Self(known);
+        }
+        let next = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let raced = mark.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed);
+        Self(raced.err().unwrap_or(next))
+    }
+}
+
+/// A word that the kernel sets to zero in forked children, for ever; `None` where it can't (before 4.14).
+fn wiped_on_fork() -> Option<&'static AtomicU64> {
+    let page = Mapping::reserve(NonZeroUsize::new(page_size())?).ok()?;
+    page.allow_access().ok()?;
+    page.advise(MmapAdvise::MADV_WIPEONFORK).ok()?;
+    let word = ManuallyDrop::new(page).start.cast::<AtomicU64>();
+    // SAFETY: the page is aligned, holds zeros, is never unmapped, and is known to nobody else.
+    Some(unsafe { word.as_ref() })
 }
 
 /// An address as Xen takes it, into which a pointer of every machine that Xen runs on fits.
@@ -232,64 +393,4 @@ plain! {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs::File;
-
-    fn readable(address: u64) -> bool {
-        // The kernel looks the address up as Xen would, and says so instead of killing us.
-        let mut byte = [0_u8];
-        let local = &mut [std::io::IoSliceMut::new(&mut byte)];
-        let remote = libc::iovec { iov_base: address as *mut c_void, iov_len: 1 };
-        // SAFETY: getpid touches no memory.
-        let this = unsafe { libc::getpid() };
-        // SAFETY: one byte is read into `byte` through descriptors that live through the call; a bad address is an error.
-        let read = unsafe { libc::process_vm_readv(this, local.as_mut_ptr().cast(), 1, &raw const remote, 1, 0) };
-        read == 1
-    }
-
-    #[test]
-    fn pages_are_whole_zeroed_and_end_at_a_guard() {
-        for buffer in [HypercallBuffer::plain(1).unwrap(), HypercallBuffer::locked(page_size() + 1).unwrap()] {
-            assert_eq!(buffer.len() % page_size(), 0);
-            assert!(buffer.as_slice().iter().all(|byte| *byte == 0));
-            let end = buffer.address() + buffer.len() as u64;
-            assert!(readable(end - 1), "{buffer:?}");
-            assert!(!readable(end), "{buffer:?}");
-        }
-    }
-
-    #[test]
-    fn pages_are_given_back() {
-        // A process may have 65530 mappings unless someone raised that; each buffer is two.
-        let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap().trim().parse().unwrap_or(65_530);
-        for _ in 0..limit {
-            HypercallBuffer::plain(1).unwrap();
-        }
-    }
-
-    #[test]
-    fn more_than_there_is_gets_a_named_error() {
-        for bytes in [usize::MAX, usize::MAX - page_size(), isize::MAX as usize] {
-            let error = HypercallBuffer::locked(bytes).unwrap_err();
-            assert_eq!(error, AllocationError { bytes, errno: Errno::ENOMEM });
-        }
-    }
-
-    #[test]
-    fn a_device_that_cannot_be_mapped_is_refused() {
-        let file = File::options().read(true).write(true).open("/dev/null").unwrap();
-        assert_eq!(HypercallBuffer::from_device(file.as_fd(), 1).unwrap_err().errno, Errno::ENODEV);
-    }
-
-    #[test]
-    fn structures_are_written_and_read_where_they_belong() {
-        let mut buffer = HypercallBuffer::plain(1).unwrap();
-        let status = sys::xen_livepatch_status { state: 0x0102_0304, rc: -5 };
-        buffer.write::<24, _>(&status);
-        assert_eq!(buffer.as_slice().get(24..28), Some(&0x0102_0304_u32.to_ne_bytes()[..]));
-        let read: sys::xen_livepatch_status = buffer.read::<24, _>();
-        assert_eq!((read.state, read.rc), (status.state, status.rc));
-        assert!(buffer.as_slice()[..24].iter().chain(&buffer.as_slice()[32..]).all(|byte| *byte == 0));
-    }
-}
+pub(super) mod tests;

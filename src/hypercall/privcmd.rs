@@ -219,6 +219,7 @@ mod tests {
 
     use super::*;
     use crate::hypercall::memory::Backing;
+    use crate::hypercall::memory::tests::{in_child, limit_locked_memory};
 
     #[test]
     fn the_ioctl_number_is_the_kernels() {
@@ -289,6 +290,17 @@ mod tests {
             buffers.refuse(AllocationError { bytes: 2, errno });
             assert_eq!([1, 2, 3].map(|len| buffers.has_refused(len)), [false, true, true], "{errno}");
         }
+    }
+
+    #[test]
+    fn a_device_that_refused_is_asked_again_where_no_memory_can_be_locked() {
+        let privcmd = Privcmd::from_fds(device("/dev/null").into(), device("/dev/zero").into()).unwrap();
+        privcmd.buffers.as_ref().unwrap().refuse(AllocationError { bytes: 1, errno: Errno::EINVAL });
+        assert_eq!(backing(&privcmd, 1), Backing::Locked);
+        assert!(in_child(|| limit_locked_memory(0) && backing(&privcmd, 1) == Backing::Device));
+        let without = Privcmd::from_fd(device("/dev/null").into());
+        let error = AllocationError { bytes: 1, errno: Errno::EPERM };
+        assert!(in_child(|| limit_locked_memory(0) && without.allocate(1).is_err_and(|found| found == error)));
     }
 
     #[test]

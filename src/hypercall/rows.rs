@@ -3,6 +3,7 @@
 use super::Hypervisor;
 use super::abi::Layout;
 use super::memory::{AllocationError, HypercallBuffer};
+use super::pool::Piece;
 use crate::name::PayloadName;
 use crate::status::{LoadedPayload, Metadata, State, Status};
 use crate::sys;
@@ -88,6 +89,16 @@ impl ListRoom {
         let columns =
             Columns { status, len, metadata_len, names: self.names.as_slice(), metadata: self.metadata.as_slice() };
         columns.rows(layout, count)
+    }
+}
+
+impl Piece for ListRoom {
+    fn bytes(&self) -> usize {
+        [&self.arrays, &self.names, &self.metadata].into_iter().map(HypercallBuffer::len).fold(0, usize::saturating_add)
+    }
+
+    fn is_here(&self) -> bool {
+        self.arrays.is_here()
     }
 }
 

@@ -4,7 +4,8 @@ use core::fmt;
 
 use super::memory::HypercallBuffer;
 
-/// A sysctl ready to be issued: its 136 bytes, and all memory that guest handles in it point into.
+/// A sysctl ready to be issued: its 136 bytes, and all memory that guest handles in it point into, every page of it
+/// present.
 ///
 /// Holding that memory borrowed is what makes issuing it safe: nobody else looks at it while Xen writes there.
 pub struct Sysctl<'a> {
@@ -14,7 +15,11 @@ pub struct Sysctl<'a> {
 }
 
 impl<'a> Sysctl<'a> {
-    pub(crate) fn new(block: &'a mut HypercallBuffer, memory: Vec<&'a mut HypercallBuffer>) -> Self {
+    pub(crate) fn new(block: &'a mut HypercallBuffer, mut memory: Vec<&'a mut HypercallBuffer>) -> Self {
+        block.touch();
+        for buffer in &mut memory {
+            buffer.touch();
+        }
         Self { block, memory }
     }
 

@@ -185,7 +185,11 @@ fn one(
     let target = value.number.wrapping_add_signed(addend);
     let number = if relative { target.wrapping_sub(at) } else { target };
     // A distance inside the payload is the same wherever it is loaded.
-    let known = if relative && !loading.host.knows_addresses() { matches!(value.origin, Origin::Own { .. }) } else { value.known };
+    let known = if relative && !loading.host.knows_addresses() {
+        matches!(value.origin, Origin::Own { .. })
+    } else {
+        value.known
+    };
     if effect == Effect::Instruction {
         memory.relocate(at, number, width, value.origin, false);
         return Ok(());

@@ -97,7 +97,12 @@ fn value(loading: &mut Loading<'_, '_>, memory: &Memory, symbol_number: usize, s
                 return Ok(match memory.address_of(section.index) {
                     Some(address) => {
                         let known = loading.host.knows_addresses();
-                        Value { number: number.wrapping_add(address), origin: Origin::Own { section: section.index }, known, ..absolute }
+                        Value {
+                            number: number.wrapping_add(address),
+                            origin: Origin::Own { section: section.index },
+                            known,
+                            ..absolute
+                        }
                     }
                     None => Value { unloaded: true, ..absolute },
                 });

@@ -179,6 +179,17 @@ fn faults_are_asked_again_a_few_times() {
 }
 
 #[test]
+fn one_fault_costs_one_more_try_at_full_size() {
+    for release in Release::ALL {
+        let (xen, client) = many(release, 70, 20);
+        for errno in [Errno::EFAULT, Errno::ENOBUFS] {
+            xen.on(Call::List).fail(errno);
+            assert_eq!(lists(&xen, &client), 4, "{release}: the failure, whether it fits, and two parts");
+        }
+    }
+}
+
+#[test]
 fn metadata_that_grows_between_the_question_and_the_list() {
     for release in Release::ALL {
         let (xen, client) = many(release, 2, 20_000);
