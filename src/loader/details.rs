@@ -40,8 +40,8 @@ pub enum SymbolProblem {
     /// It is in a section that does not exist.
     #[error("is in a section that does not exist: the file is damaged, get it again")]
     NoSuchSection,
-    /// It is code that goes on behind the end of its section, where Xen would run what is there.
-    #[error("is code that goes on behind the end of its section: the file is damaged, get it again")]
+    /// It begins or goes on behind the end of its section, where Xen would run or read what is there.
+    #[error("goes on behind the end of its section: the file is damaged, get it again")]
     PastEnd,
 }
 

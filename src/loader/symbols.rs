@@ -1,6 +1,6 @@
 //! Symbols: their names, what they stand for, and which of them are new.
 
-use object::elf::{SHF_MERGE, SHN_ABS, SHN_COMMON, SHN_UNDEF, STT_FUNC};
+use object::elf::{SHF_MERGE, SHN_ABS, SHN_COMMON, SHN_UNDEF};
 
 use super::details::SymbolProblem;
 use super::functions::LoadedFunction;
@@ -87,10 +87,9 @@ fn value(loading: &mut Loading<'_, '_>, memory: &Memory, symbol_number: usize, s
         _ => match elf.sections.get(usize::from(section.0)) {
             None => (Errno::EINVAL, SymbolProblem::NoSuchSection),
             Some(section) => {
-                // Of a file that was cut off, or put together wrongly: Xen would run into what is behind.
+                // Of a file that was cut off, or put together wrongly: Xen would run or read what is behind.
                 let end = number.checked_add(symbol.st_size.get(LE));
-                let cut_off = symbol.st_type() == STT_FUNC && end.is_none_or(|end| end > section.size);
-                if cut_off && section.is_executable() && section.is_allocated() {
+                if section.is_allocated() && end.is_none_or(|end| end > section.size) {
                     let problem = SymbolProblem::PastEnd;
                     loading.harm(Problem::Symbols { problem, first: symbol_number, count: 1 })?;
                 }

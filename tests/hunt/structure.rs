@@ -142,7 +142,7 @@ fn twice(image: &mut Image, random: &mut Random) -> Option<String> {
 fn relocations(image: &mut Image, runs: bool, random: &mut Random) -> Option<String> {
     let index = random.below(image.sections.len());
     let section = &image.sections[index];
-    if !section.is_relocations() || section.data.is_empty() || !(Line { image, runs }).allows_moving(index) {
+    if !section.is_relocations() || section.data.len() < ENTRY || !(Line { image, runs }).allows_moving(index) {
         return None;
     }
     let section = &mut image.sections[index];
