@@ -162,7 +162,7 @@ impl Error {
     /// # use xen_livepatch::{sim::Call, *};
     /// # let (xen, client, fix, payload) = examples::fix()?;
     /// # client.upload(&fix, &payload)?;
-    /// # xen.on(Call::Apply).time_out();
+    /// # xen.on_apply().time_out();
     /// while let Err(error) = client.apply(&fix, Flags::empty()) {
     ///     if !error.is_retryable() {
     ///         return Err(error);

@@ -245,3 +245,27 @@ fn without_a_build_id_there_is_nothing_to_compare() {
     let error = client.apply(&name("x"), Flags::empty()).unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::NoBuildId);
 }
+
+/// What a compiler made for the build-id `10111213…`, twice, under two build-ids: its string `.LC0` is in both.
+#[test]
+fn a_compilers_own_names_may_be_loaded_twice() {
+    let file = include_bytes!("gcc-payloads/extra-version.livepatch");
+    let id = (0x10..=0x1f).chain(0x20..=0x23).collect::<Vec<u8>>();
+    let xen = SimulatedXen::builder(Release::V4_17).build_id(Some(BuildId::new(id))).build();
+    let client = LivepatchClient::builder().connect(xen).unwrap();
+    // Under another build-id, of which this changes the last byte; and with other flags of `.rodata.str1.1`.
+    let made = |change: u8, mergeable: bool| {
+        let mut file = file.to_vec();
+        file[0x60 + 0x23] ^= change;
+        let headers = usize::from(file[40]) | usize::from(file[41]) << 8;
+        let flags = &mut file[headers + 7 * 64 + 8];
+        assert_eq!(*flags, 0x32);
+        *flags = if mergeable { 0x32 } else { 2 };
+        file
+    };
+    client.upload(&name("one"), &made(0, true)).unwrap();
+    client.upload(&name("two"), &made(1, true)).unwrap();
+    client.upload(&name("three"), &made(2, false)).unwrap();
+    let error = client.upload(&name("four"), &made(3, false)).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::AlreadyLoaded { .. }), "{error:?}");
+}

@@ -166,7 +166,7 @@ fn rows() -> Vec<Row> {
     (17, Apply, C, ENODATA, C, vec![], "NoBuildId"),
     (17, Replace, C, EOPNOTSUPP, C, vec![], "VetoingHooks"),
     (12, Replace, C, EOPNOTSUPP, C, vec![], "UnexpectedAnswer { what: \"an error number that this operation does not have\" }"),
-    (17, Apply, C, 1, "unreadable", vec![], "NotPermitted"),
+    (17, Apply, C, 1, "unreadable", vec![], "NotPermitted { path: None }"),
     ]
 }
 

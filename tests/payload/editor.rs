@@ -42,12 +42,15 @@ pub(crate) mod symbol {
     use super::Field;
     pub(crate) const NAME: Field = (0, 4);
     pub(crate) const SECTION: Field = (6, 2);
+    pub(crate) const VALUE: Field = (8, 8);
+    pub(crate) const SIZE: Field = (16, 8);
 }
 
 pub(crate) mod relocation {
     use super::Field;
     pub(crate) const OFFSET: Field = (0, 8);
     pub(crate) const SYMBOL: Field = (12, 4);
+    pub(crate) const ADDEND: Field = (16, 8);
 }
 
 #[derive(Clone)]

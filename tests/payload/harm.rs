@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use xen_livepatch::payload::Problem;
+use xen_livepatch::payload::{FunctionProblem, Problem};
 use xen_livepatch::sim::{Defect, FunctionPatch, PayloadBuilder};
 use xen_livepatch::{Finding, Payload, Target};
 
-use crate::editor::{Editor, relocation, section, xen};
+use crate::editor::{Editor, relocation, section, symbol, xen};
 use crate::findings::{FUNCS, RELA_FUNCS, check, extra, hooked};
 
 fn hurts(editor: &Editor, (minor, point): (u16, u16)) -> bool {
@@ -102,6 +102,53 @@ fn neighbours_are_no_overlap() {
     assert!(!hurts(&made(&patching(named("f")).function(named("g"))), (17, 7)));
 }
 
+#[test]
+fn pointers_stay_in_their_section() {
+    let hurt = |editor: Editor| hurts(&editor, (17, 7));
+    let text = u64::try_from(hooked().field(".text", section::SIZE)).unwrap();
+    let hook = |addend| hooked().entry(".rela.livepatch.hooks.load", 0, relocation::ADDEND, addend);
+    assert!(!hurt(hook(text - 1)));
+    assert!(hurt(hook(text)), "there the next section may begin");
+    assert!(hurt(hook(u64::MAX)));
+    // The code that is new ends there as well.
+    let new_size = |size: u64| hooked().patch(FUNCS, 24, &u32::try_from(size).unwrap().to_le_bytes());
+    assert!(!hurt(new_size(text)));
+    assert!(hurt(new_size(text + 1)));
+    // `hooked_after`, and `hooked_loads`, of four bytes.
+    let after = |value| hooked().entry(".symtab", 28, symbol::VALUE, value);
+    assert!(!hurt(after(text - 12)));
+    assert!(hurt(after(text - 11)));
+    assert!(hurt(after(u64::MAX)));
+    assert!(!hurt(hooked().entry(".symtab", 20, symbol::SIZE, 4)));
+    assert!(hurt(hooked().entry(".symtab", 20, symbol::SIZE, 5)));
+    // Old code that is the payload's own.
+    let own = hooked().entry(RELA_FUNCS, 0, relocation::OFFSET, 0x10).entry(RELA_FUNCS, 0, relocation::SYMBOL, 5);
+    let own = check(&own, &Target::new((4, 17)));
+    let is_own = |finding: &Finding| {
+        matches!(finding.problem, Problem::Function { problem: FunctionProblem::OwnCode, .. }) && finding.hurts_xen()
+    };
+    assert!(own.iter().any(is_own), "{own:?}");
+}
+
+#[test]
+fn old_code_is_near_its_symbol() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/payload/crashes/old-address-far.livepatch");
+    let file = fs::read(file).unwrap();
+    let old = |addend| Editor::new(&file).entry(RELA_FUNCS, 2, relocation::ADDEND, addend);
+    for release in SEEN {
+        assert!(!hurts(&old(4095), release));
+        assert!(hurts(&old(4096), release));
+        assert!(!hurts(&old(0_u64.wrapping_sub(4095)), release));
+        assert!(hurts(&old(0_u64.wrapping_sub(4096)), release));
+    }
+    // An address that is too far away is refused before anything is read there.
+    let far = patching(FunctionPatch::returning("f", "x").at(0xffff_82cf_b000_0000)).for_release((4, 13));
+    let findings = check(&made(&far), &Target::new((4, 13)));
+    let [Finding { problem: Problem::Function { problem: FunctionProblem::TooFar, .. }, .. }] = findings[..] else {
+        panic!("{findings:?}")
+    };
+}
+
 /// The files on which hunts ended, and in which of the releases that were hunted they are harmful.
 #[test]
 fn what_hunts_found_is_found() {
@@ -114,6 +161,9 @@ fn what_hunts_found_is_found() {
         ("name-number", &[14, 17, 20]),
         ("name-stray-with-address", &[14, 17, 20]),
         ("nop-zero-endbr", &[14, 17, 20]),
+        ("old-address-far", &[14, 17, 20]),
+        ("pointer-leaves-section", &[14, 17, 20]),
+        ("symbol-outside", &[14, 17, 20]),
         ("symtab-overlaps-4.14", &[14, 17, 20]),
         ("symtab-overlaps-4.17", &[14, 17, 20]),
         ("symtab-overlaps-4.20", &[14, 17, 20]),
