@@ -110,12 +110,11 @@ impl Request {
     /// The sysctl, for the host that this is of.
     pub fn sysctl(&self, release: Release, of: &Ingredients) -> RawSysctl {
         let operation = match self.body {
-            Body::Upload { .. } => 0,
+            Body::Upload { .. } | Body::Console { .. } => 0,
             Body::Get(_) => 1,
             Body::List { .. } => 2,
             Body::Act { .. } => 3,
             Body::Other(operation) => operation,
-            Body::Console { .. } => 0,
         };
         let interface = release.interface_version().wrapping_add(self.interface);
         if let Body::Console { incremental, count, room, pad } = self.body {

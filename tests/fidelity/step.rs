@@ -119,7 +119,7 @@ impl Step {
             Self::Version(command, argument) => {
                 let call = RawVersion::new(*command);
                 let call = match argument {
-                    Some((len, size)) => call.argument([&len.to_le_bytes()[..], &vec![0; *size]].concat()),
+                    Some((len, room)) => call.argument([&len.to_le_bytes()[..], &vec![0; *room]].concat()),
                     None => call,
                 };
                 let (result, memory) = side.version(&call);
@@ -152,7 +152,6 @@ impl Step {
                 let end = kind.find(|c: char| !c.is_alphanumeric()).unwrap_or(kind.len());
                 format!("{} ({})", &kind[..end], errno.map_or(0, Errno::number))
             }
-            Answer::Version(Ok(_), _) => "done".into(),
             Answer::Version(Err(errno), _) => format!("-{}", errno.number()),
             Answer::Raw(answer, _) => match answer.result {
                 Ok(0) => "0".into(),
