@@ -119,8 +119,8 @@ impl HypercallBuffer {
 
     /// Writes to every page without changing anything, so that Xen finds it present and writable.
     ///
-    /// On 64-bit Arm a page that was never written is read-only until then, whatever its mapping allows. Locked pages can
-    /// become unreachable for a moment when the kernel moves them or balances NUMA nodes, until they are used again.
+    /// On 64-bit Arm a page that was never written is read-only until then, whatever its mapping allows. Locked pages
+    /// can become unreachable for a moment when the kernel moves them or balances NUMA nodes, until they are used again.
     pub(crate) fn touch(&mut self) {
         for byte in self.as_mut_slice().iter_mut().step_by(page_size()) {
             let byte = core::ptr::from_mut(byte);
