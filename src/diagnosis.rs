@@ -6,23 +6,23 @@
 
 mod action;
 mod explain;
-pub(crate) mod since;
 #[cfg(test)]
 mod tests;
 mod upload;
 pub(crate) mod words;
 
+use crate::architecture::Architecture;
 use crate::build_id::BuildId;
 use crate::errno::Errno;
 use crate::error::{Action, Error, ErrorKind};
 use crate::flags::Flags;
 use crate::identity::Identity;
 use crate::name::PayloadName;
-use crate::payload::Architecture;
+use crate::rules::Rule;
 use crate::status::{LoadedPayload, State, Status};
+use crate::target::Target;
 
 pub(crate) use action::{is_done, judge, ready};
-use since::Fact;
 pub(crate) use upload::{Present, UploadEvidence, judge_upload};
 pub(crate) use words::Word;
 
@@ -35,8 +35,8 @@ pub(crate) struct Xen {
 }
 
 impl Xen {
-    pub(crate) fn has(self, fact: Fact) -> bool {
-        self.release >= fact.first_release()
+    pub(crate) fn has(self, rule: &Rule) -> bool {
+        rule.holds(&Target::new(self.release)).surely()
     }
 }
 

@@ -22,9 +22,9 @@ pub(crate) mod sealed {
     use std::os::fd::BorrowedFd;
 
     use super::{AllocationError, HypercallBuffer, Sysctl};
+    use crate::architecture::Architecture;
     use crate::errno::Errno;
     use crate::error::Error;
-    use crate::payload::Architecture;
 
     pub trait Sealed: fmt::Debug + Send + Sync {
         /// Issues the sysctl: what is not negative comes back as it is, and −1 … −4095 as the error.

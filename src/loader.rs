@@ -193,7 +193,8 @@ impl<'d> Loading<'_, 'd> {
         }
         let metadata = tables::metadata(&mut self, &memory)?;
         notes::check_xen_last(&mut self, &ids)?;
-        let new_symbols = symbols::check_new(&mut self, &values, &functions)?;
+        let replacing = functions.iter().map(|function| function.new_address).collect();
+        let new_symbols = symbols::check_new(&mut self, &values, replacing)?;
         let Memory { base, bytes, .. } = memory;
         let (build_id, depends) = (ids.own, ids.depends);
         Ok(Some(Loaded { base, bytes, safe_to_reapply, build_id, depends, functions, hooks, metadata, new_symbols }))

@@ -94,10 +94,14 @@ rules! {
     INDIRECT_ALTERNATIVES = 13 [], "67d01cdb55";
     /// Release builds say on the console why they refuse something.
     REASONS_ON_CONSOLE = 13 [], "4470efeae4";
-    /// LIST packs names and has metadata, actions have flags.
+    /// LIST packs names, and has room for metadata.
     PACKED_LAYOUT = 14 [], "b145b4a39c";
     /// `.livepatch.xen_depends` is required, and compared at upload.
     XEN_DEPENDS = 14 [], "879615f5db";
+    /// Actions carry flags, `NODEPS` among them.
+    ACTION_FLAGS = 14 [], "b274989b61";
+    /// LIST returns the `.modinfo` of each payload.
+    METADATA_LISTED = 14 [], "5083e0ff93";
     /// Hooks around and instead of actions; a payload may consist of hooks alone, and patching sections are not empty.
     ACTION_HOOKS = 14 [], "8313c864fa";
     /// Payload version 2. Xen keeps whether a function is patched in its entry, until `STATE_ELSEWHERE`.

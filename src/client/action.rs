@@ -11,7 +11,6 @@ use super::listing::{self, Listing};
 use super::options::ActionOptions;
 use super::turn::Taken;
 use super::waiting::Waited;
-use crate::diagnosis::since::Fact;
 use crate::diagnosis::words::words;
 use crate::diagnosis::{self, After, Again, Evidence, Look, Verdict, in_progress};
 use crate::errno::Errno;
@@ -20,6 +19,7 @@ use crate::flags::Flags;
 use crate::hypercall::channel::CallError;
 use crate::hypercall::operation::Act;
 use crate::name::PayloadName;
+use crate::rules;
 
 /// Between attempts that a busy host refused although nothing was pending: each may run a hook.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -92,7 +92,7 @@ impl Attempt<'_> {
         if !unknown.is_empty() {
             return refuse(unknown, format!("{}, which would go on without it", self.action));
         }
-        if !self.flags.is_empty() && !self.client.xen().has(Fact::ActionFlags) {
+        if !self.flags.is_empty() && !self.client.xen().has(&rules::ACTION_FLAGS) {
             let (major, minor) = self.client.channel.release();
             return refuse(self.flags, format!("Xen {major}.{minor}: actions have flags from 4.14 on"));
         }

@@ -152,7 +152,7 @@ mod tests {
             if command == 0 { Ok(self.1) } else { self.0.xen_version(command, argument) }
         }
 
-        fn architecture(&self) -> Result<crate::payload::Architecture> {
+        fn architecture(&self) -> Result<crate::architecture::Architecture> {
             self.0.architecture()
         }
 

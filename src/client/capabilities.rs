@@ -1,10 +1,10 @@
 //! What the running Xen understands.
 
 use super::LivepatchClient;
-use crate::diagnosis::since::Fact;
 use crate::error::{Operation, Result};
 use crate::flags::Flags;
 use crate::hypercall::channel::CallError;
+use crate::rules;
 
 /// What the running Xen understands, for those who would otherwise compare versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,9 +27,9 @@ pub(super) fn of(client: &LivepatchClient) -> Result<Capabilities> {
     let force = client.channel.understands_force();
     Ok(Capabilities {
         interface_version: client.channel.interface().version,
-        apply_flags: if xen.has(Fact::ActionFlags) { Flags::NODEPS } else { Flags::empty() },
+        apply_flags: if xen.has(&rules::ACTION_FLAGS) { Flags::NODEPS } else { Flags::empty() },
         force: force.map_err(|error| CallError::general(error).during(Operation::Version))?,
-        metadata: xen.has(Fact::Metadata),
-        action_hooks: xen.has(Fact::ActionHooks),
+        metadata: xen.has(&rules::METADATA_LISTED),
+        action_hooks: xen.has(&rules::ACTION_HOOKS),
     })
 }

@@ -8,7 +8,6 @@ use super::LivepatchClient;
 use super::console::Watch;
 use super::listing::{self, Listing};
 use super::options::{Check, UploadOptions};
-use crate::diagnosis::since::Fact;
 use crate::diagnosis::words::words;
 use crate::diagnosis::{Present, UploadEvidence, judge_upload};
 use crate::errno::Errno;
@@ -19,6 +18,7 @@ use crate::hypercall::operation::Upload;
 use crate::identity::Identity;
 use crate::name::PayloadName;
 use crate::payload::{self, Finding, Payload, Problem, Severity, check_size};
+use crate::rules;
 
 /// One call of an upload method.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl Uploading<'_> {
 
     /// Whether the list has a payload of this name, and what its metadata are where this Xen reports any.
     fn listed(&self) -> Present {
-        let reported = self.client.xen().has(Fact::Metadata);
+        let reported = self.client.xen().has(&rules::METADATA_LISTED);
         match listing::list(&self.client.channel) {
             Ok(Listing { rows, .. }) => {
                 let row = rows.into_iter().find(|row| row.name == *self.name);

@@ -4,11 +4,11 @@
 //! leave a mark of work that never began. So only the state, the result and the stack that follow are believed.
 
 use super::explain::{explain, same_refusal_by_a_hook, unexplained};
-use super::since::Fact;
 use super::{After, Again, Evidence, Look, Verdict, Word, in_progress, needed, target};
+use crate::architecture::Architecture;
 use crate::errno::Errno;
 use crate::error::{Action, Error, ErrorKind as Kind};
-use crate::payload::Architecture;
+use crate::rules;
 use crate::status::State;
 
 /// Whether an action can be sent at all: Xen would call it a success to be where it leads already.
@@ -126,9 +126,9 @@ fn replace_failed(code: Errno, after: &Look) -> Verdict {
 
 /// Whether `EINVAL` after an apply means that the payload was reverted before: Xen says so, or nothing else can.
 fn may_have_changed(e: &Evidence<'_>) -> bool {
-    let silent = !e.xen.has(Fact::ReasonsLogged) || e.words.is_empty();
-    let no_other = e.xen.has(Fact::ReapplyGuard)
-        && !e.xen.has(Fact::ActionHooks)
+    let silent = !e.xen.has(&rules::REASONS_ON_CONSOLE) || e.words.is_empty();
+    let no_other = e.xen.has(&rules::REAPPLY_GUARDED)
+        && !e.xen.has(&rules::ACTION_HOOKS)
         && e.xen.architecture == Architecture::X86_64
         && silent;
     no_other || e.words.contains(&Word::MayHaveChanged)

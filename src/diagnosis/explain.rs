@@ -1,15 +1,15 @@
 //! What it means that Xen refused an action, where the payload is in the state that it was in.
 
-use super::since::Fact;
 use super::{Evidence, Known, Look, Word};
 use crate::errno::Errno;
 use crate::error::{Action, Error, ErrorKind as Kind};
 use crate::flags::Flags;
 use crate::name::PayloadName;
+use crate::rules;
 
 /// Whether one of the payload's own hooks may have refused with this number. A hook's result is kept as the payload's.
 pub(super) fn same_refusal_by_a_hook(e: &Evidence<'_>, errno: Errno, after: &Look) -> bool {
-    let hooks = matches!(e.action, Action::Apply | Action::Revert) && e.xen.has(Fact::ActionHooks);
+    let hooks = matches!(e.action, Action::Apply | Action::Revert) && e.xen.has(&rules::ACTION_HOOKS);
     hooks && after.status.error_or_mark() == Some(errno) && !e.words.contains(&Word::NotQuiesced)
 }
 
@@ -32,7 +32,7 @@ fn said(e: &Evidence<'_>, errno: Errno) -> Option<Kind> {
 }
 
 fn deduced(e: &Evidence<'_>, errno: Errno, after: Option<&Look>) -> Kind {
-    let hooks = matches!(e.action, Action::Apply | Action::Revert) && e.xen.has(Fact::ActionHooks);
+    let hooks = matches!(e.action, Action::Apply | Action::Revert) && e.xen.has(&rules::ACTION_HOOKS);
     let Some(after) = after else {
         return match errno {
             _ if hooks => Kind::Unexplained { code: errno, reasons: own(e.action, errno).unwrap_or(HOOK_OR_XEN) },
@@ -65,9 +65,9 @@ fn by_number(e: &Evidence<'_>, errno: Errno) -> Kind {
         }
         (_, Errno::EBUSY) => Kind::OperationInProgress,
         (Action::Apply | Action::Replace, Errno::ENODATA) => Kind::NoBuildId,
-        (Action::Replace, Errno::EOPNOTSUPP) if e.xen.has(Fact::ActionHooks) => Kind::VetoingHooks,
+        (Action::Replace, Errno::EOPNOTSUPP) if e.xen.has(&rules::ACTION_HOOKS) => Kind::VetoingHooks,
         (Action::Replace, Errno::EINVAL) => depends(e, None, false),
-        (_, Errno::EINVAL | Errno::ERANGE) if apply && e.xen.has(Fact::Expectations) => {
+        (_, Errno::EINVAL | Errno::ERANGE) if apply && e.xen.has(&rules::EXPECTATIONS) => {
             let dependency = errno == Errno::EINVAL && !e.flags.contains(Flags::NODEPS);
             if dependency { Kind::DependencyOrExpectation } else { Kind::ExpectationNotMet { function: None } }
         }

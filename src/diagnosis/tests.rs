@@ -1,8 +1,8 @@
 //! The judge's table: one row per case, no Xen anywhere.
 
 use super::*;
+use crate::architecture::Architecture;
 use crate::error::Duplicate;
-use crate::payload::Architecture;
 use crate::status::Metadata;
 
 /// `STATE RESULT`, then `| APPLIED…` where the list was read, then `@VERSION` of the list unless it is 1.

@@ -4,8 +4,8 @@ use super::Action;
 use crate::build_id::{BuildId, InvalidBuildId};
 use crate::errno::Errno;
 use crate::flags::Flags;
+use crate::loader::Finding;
 use crate::name::{InvalidName, PayloadName};
-use crate::payload::Finding;
 use crate::status::State;
 
 /// What an upload has in common with something that is already loaded.

@@ -10,11 +10,11 @@ use super::operation::{Command, List, Operation};
 use super::pool::Pool;
 use super::rows::ListRoom;
 use super::{Hypervisor, SYSCTL_SIZE, Sysctl};
+use crate::architecture::Architecture;
 use crate::build_id::BuildId;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind};
 use crate::name::escaped;
-use crate::payload::Architecture;
 use crate::sys;
 use crate::version::XenVersion;
 

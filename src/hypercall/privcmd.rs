@@ -11,9 +11,9 @@ use std::path::Path;
 use super::memory::{AllocationError, HypercallBuffer};
 use super::sealed::Sealed;
 use super::{Hypervisor, Sysctl};
+use crate::architecture::Architecture;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Operation};
-use crate::payload::Architecture;
 use crate::sys;
 
 /// Where the device is; old kernels have the second alone.

@@ -3,7 +3,6 @@
 use object::elf::{SHF_MERGE, SHN_ABS, SHN_COMMON, SHN_UNDEF};
 
 use super::details::SymbolProblem;
-use super::functions::LoadedFunction;
 use super::memory::{Memory, Origin};
 use super::problem::Problem;
 use super::{Known, Loading, Step};
@@ -113,14 +112,14 @@ fn value(loading: &mut Loading<'_, '_>, memory: &Memory, symbol_number: usize, s
     Ok(Value { known: false, ..foreign })
 }
 
-/// The symbols that later payloads may refer to. Those of patched functions replace Xen's own; all others must be new.
+/// The symbols that later payloads may refer to. Those of the code that replaces Xen's stand for Xen's own; all others
+/// must be new.
 pub(super) fn check_new(
     loading: &mut Loading<'_, '_>,
     values: &[Value],
-    functions: &[LoadedFunction],
+    mut replaced: Vec<u64>,
 ) -> Step<Vec<(Vec<u8>, u64)>> {
     let elf = loading.elf;
-    let mut replaced: Vec<u64> = functions.iter().map(|function| function.new_address).collect();
     replaced.sort_unstable();
     let mut new = Vec::new();
     for (symbol, value) in elf.symbols.iter().zip(values).skip(1) {

@@ -2,6 +2,9 @@
 
 use super::bytes::word;
 
+/// Begins lines that continue the one before: real Xens indent with spaces that don't break.
+pub(super) const CONTINUES: &str = "\u{a0}";
+
 /// Xen's log: the last bytes of all that was ever written, at positions that count on and wrap at 32 bits.
 #[derive(Debug)]
 pub(super) struct Console {

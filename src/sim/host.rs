@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::action::Work;
 use super::bytes::until_nul;
-use super::console::Console;
+use super::console::{CONTINUES, Console};
 use super::faults::{Effects, Pace};
 use super::image::{Image, returning_string};
 use super::loading::{self, Surroundings};
@@ -54,9 +54,6 @@ pub enum LogLevel {
     #[default]
     All,
 }
-
-/// Begins lines that continue the one before: real Xens indent with spaces that don't break.
-pub(super) const CONTINUES: &str = "\u{a0}";
 
 /// What answers to a request that Xen would not have survived.
 pub(super) const HOST_IS_DOWN: Errno = Errno::EIO;

@@ -1,6 +1,6 @@
 //! UPLOAD's loading of a payload: what the loader reports as the first thing that Xen refuses, or does not survive.
 
-use super::host::CONTINUES;
+use super::console::CONTINUES;
 use super::image::Image;
 use super::payload::{Payload, Standing, Stop};
 use super::release::Release;
