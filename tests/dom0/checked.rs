@@ -54,7 +54,7 @@ fn what_hurts_a_hypervisor_never_arrives() {
         (".livepatch.funcs", Defect::NotAllocated),
         (".livepatch.depends", Defect::NotAllocated),
         (".note.gnu.build-id", Defect::NotAllocated),
-        (".livepatch.funcs", Defect::Alignment(0)),
+        (".livepatch.depends", Defect::Alignment(0)),
         (".modinfo", Defect::Contents(vec![])),
         (".strtab", Defect::Missing),
     ];
