@@ -17,8 +17,8 @@ bitflags::bitflags! {
     /// ```
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
     pub struct Flags: u32 {
-        /// Apply without comparing the payload's `.livepatch.depends` with the build-id on top of the stack; what
-        /// the payload says of Xen itself was checked at upload. For debug patches, which go in at any time.
+        /// Apply without comparing the payload's `.livepatch.depends` with the build-id on top of the stack.
+        /// The Xen that it was built for was checked at upload. For debug patches, which go in at any time.
         ///
         /// Of apply alone, from Xen 4.14 on (`LIVEPATCH_ACTION_APPLY_NODEPS`, commit b274989b61).
         const NODEPS = 1;

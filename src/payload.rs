@@ -48,7 +48,7 @@ pub enum Reapply {
     Unguarded,
 }
 
-/// A payload file, read without Xen: what it says of itself, and whether a Xen can take it.
+/// A payload file, read without Xen: what it contains, and whether a Xen can take it.
 ///
 /// Files that are damaged or hostile are read as far as they go; [`check_against`](Self::check_against) says what is
 /// wrong with them. The payload keeps the [`bytes`](Self::bytes) that it was read from: upload those, and not the file

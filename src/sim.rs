@@ -230,7 +230,7 @@ impl SimulatedXen {
         self.host().access = access;
     }
 
-    /// Refuses memory for hypercalls beyond so many bytes a buffer.
+    /// Limits the buffers for hypercalls to so many bytes each; a larger one is refused.
     pub fn limit_buffers(&self, largest: Option<usize>) {
         *lock(&self.0.largest_buffer) = largest;
     }

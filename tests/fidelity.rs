@@ -84,7 +84,7 @@ fn the_simulated_xen_answers_as_the_real_one() {
     say(format!("{} operations compared on Xen {}: no difference\n", comparison.operations, comparison.release()));
 }
 
-/// A simulated Xen says of each request whether a real one would have survived it.
+/// For each request a simulated Xen tells whether a real one would have survived it.
 #[test]
 fn nothing_is_generated_that_would_hurt_a_real_xen() {
     for release in Release::ALL {

@@ -40,8 +40,8 @@ pub enum SymbolProblem {
     /// It is in a section that does not exist.
     #[error("is in a section that does not exist: the file is damaged, get it again")]
     NoSuchSection,
-    /// It begins or goes on behind the end of its section, where Xen would run or read what is there.
-    #[error("goes on behind the end of its section: the file is damaged, get it again")]
+    /// It begins or runs past the end of its section, where Xen would run or read what is there.
+    #[error("runs past the end of its section: the file is damaged, get it again")]
     PastEnd,
 }
 
@@ -64,8 +64,8 @@ pub enum NoteProblem {
     /// The build-id is empty.
     #[error("has an empty build-id")]
     Empty,
-    /// The build-id goes on behind the end of the section, which Xen does not notice.
-    #[error("has a build-id that goes on behind the end of the section")]
+    /// The build-id runs past the end of the section, which Xen does not notice.
+    #[error("has a build-id that runs past the end of the section")]
     PastEnd,
     /// It is a section of zeros, which Xen reads in the file.
     #[error("is a section without bytes in the file")]
@@ -155,7 +155,7 @@ pub enum FunctionProblem {
     /// The size of the new code is 0, which this Xen does not take.
     #[error("its new size is 0, which Xen takes from 4.8 on: it is the size of the new function")]
     NoNewSize,
-    /// The new code is said to go on behind the end of its section, where Xen would run what is there.
+    /// The new code is said to run past the end of its section, where Xen would run what is there.
     #[error("its new size {found} is more than its section has there: it is the size of the new function")]
     NewSize {
         /// What is there.

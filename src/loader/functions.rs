@@ -402,7 +402,7 @@ impl Reader<'_, '_, '_> {
         };
         let Some((symbol, start)) = place.filter(|_| len > 0) else { return Ok(()) };
         let end = start.saturating_add(i128::from(len));
-        // The nearest one that begins before the end: it overlaps if it goes on behind the start.
+        // The nearest one that begins before the end: it overlaps if it runs past the start.
         let nearest =
             self.patched.range(..(symbol.clone(), end)).next_back().filter(|((other, _), _)| *other == symbol);
         let overlapping = nearest.filter(|((_, at), (len, _))| at.saturating_add(i128::from(*len)) > start);

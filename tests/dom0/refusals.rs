@@ -57,7 +57,7 @@ fn a_name_a_build_id_and_a_symbol_are_loaded_once() {
     assert_eq!(twice(&hello, other.clone()), by(Duplicate::Name));
     let by_build_id = twice(&name("twin"), host.payload("hello", "-twin"));
     let by_symbol = twice(&name("other"), other.defines("new_symbol"));
-    // No Xen says so of a build-id.
+    // Xen names a symbol, but not a build-id.
     assert_eq!(by_build_id, by(Duplicate::BuildIdOrSymbol));
     let symbol = Duplicate::Symbol("new_symbol".into());
     assert_eq!(by_symbol, by(if host.says_why() { symbol } else { Duplicate::BuildIdOrSymbol }));

@@ -1,4 +1,4 @@
-//! What a payload says of itself.
+//! What the reader finds in a payload.
 
 use std::fs::{self, File};
 use std::path::PathBuf;

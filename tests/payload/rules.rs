@@ -258,7 +258,7 @@ fn places_of_alternatives_are_looked_at_since_4_18() {
     let replacement = point(alternative(new(), 14), ".altinstructions", 4, (".text", 0));
     expect(&replacement, &checked);
     expect(&alternative(new(), 14).hide(".altinstr_replacement"), &checked);
-    // What goes on behind the code is not looked at in any release.
+    // What comes after the code is not looked at in any release.
     let code = i64::try_from(alternative(new(), 14).field(".text", section::SIZE)).unwrap();
     let last = point(alternative(new(), 14), ".altinstructions", 0, (".altinstr_replacement", 8 - 5));
     assert!(code > 0);
