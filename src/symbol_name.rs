@@ -4,16 +4,21 @@ use core::fmt;
 
 use crate::name::escaped;
 
-/// The name of a function, a symbol or a section: bytes that need not be text, cut after the first 128 (Xen itself has none of more than 127).
+/// The name of a function, a symbol or a section: bytes that need not be text, cut after the first 128 (Xen itself has none
+/// of more than 127).
 ///
 /// `Display` escapes what a terminal would act on, and `Serialize` writes the same text; [`as_bytes`](Self::as_bytes) has
 /// the real thing.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SymbolName(Box<[u8]>);
 
+/// So that a hostile file can't fill a log with one name.
+const MOST: usize = 128;
+
 impl SymbolName {
     pub(crate) fn new(bytes: impl AsRef<[u8]>) -> Self {
-        Self(bytes.as_ref().into())
+        let bytes = bytes.as_ref();
+        Self(bytes.get(..MOST).unwrap_or(bytes).into())
     }
 
     /// The bytes, without a NUL.
@@ -38,5 +43,17 @@ impl fmt::Display for SymbolName {
 impl fmt::Debug for SymbolName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\"", escaped(&self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_are_cut() {
+        for (len, kept) in [(0, 0), (127, 127), (128, 128), (129, 128), (2 << 20, 128)] {
+            assert_eq!(SymbolName::new(vec![b'x'; len]).as_bytes().len(), kept);
+        }
     }
 }
