@@ -269,3 +269,16 @@ fn a_compilers_own_names_may_be_loaded_twice() {
     let error = client.upload(&name("four"), &made(3, false)).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::AlreadyLoaded { .. }), "{error:?}");
 }
+
+/// Xen keeps 127 bytes of a symbol's name.
+#[test]
+fn names_are_the_same_if_xen_keeps_the_same_of_them() {
+    let host = Host::new(Release::V4_17);
+    let long = |len: usize, end: &str| "a".repeat(len) + end;
+    let upload = |id: &str, symbol: String| host.client.upload(&name(id), &host.payload(id).defines(symbol).build());
+    upload("one", long(126, "x")).unwrap();
+    upload("two", long(126, "y")).unwrap();
+    upload("three", long(127, "x")).unwrap();
+    let error = upload("four", long(127, "y")).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::AlreadyLoaded { .. }), "{error:?}");
+}

@@ -163,7 +163,7 @@ fn one(
     }
     let kind = relocation.r_type(LE, false).0;
     let offset = relocation.r_offset.get(LE);
-    let fits = |width: u64| offset < base.size && offset.checked_add(width).is_some_and(|end| end <= base.size);
+    let fits = |width: u64| offset.checked_add(width).is_some_and(|end| end <= base.size);
     let outside = || refused(Errno::EINVAL, RelocationProblem::Outside);
     if !loading.is_x86() && !fits(4) {
         return Err(outside());

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use xen_livepatch::payload::{FunctionProblem, Problem};
 use xen_livepatch::sim::{Defect, FunctionPatch, PayloadBuilder};
-use xen_livepatch::{Finding, Payload, Target};
+use xen_livepatch::{Finding, Payload, Severity, Target};
 
 use crate::editor::{Editor, relocation, section, symbol, xen};
 use crate::findings::{FUNCS, RELA_FUNCS, check, extra, hooked};
@@ -147,6 +147,46 @@ fn old_code_is_near_its_symbol() {
     let [Finding { problem: Problem::Function { problem: FunctionProblem::TooFar, .. }, .. }] = findings[..] else {
         panic!("{findings:?}")
     };
+}
+
+/// 4.7 looks at no sizes of sections without bytes. More than Xen has room for it refuses; how it copes with what is
+/// between is not found out by linking it here.
+#[test]
+fn memory_has_limits() {
+    let check = |bytes: u64| {
+        let payload = patching(FunctionPatch::returning("f", "x")).for_release((4, 7)).bss(bytes);
+        check(&made(&payload), &Target::new((4, 7)))
+    };
+    let kinds = |findings: Vec<Finding>| findings.iter().map(Finding::severity).collect::<Vec<_>>();
+    assert_eq!(kinds(check(8 << 20)), []);
+    assert_eq!(kinds(check(32 << 20)), [Severity::Harmful]);
+    assert_eq!(kinds(check(1 << 30)), [Severity::Refused]);
+    assert_eq!(kinds(check(1 << 40)), [Severity::Refused]);
+}
+
+/// Xen compares the names of all symbols, which a file may let overlap.
+#[test]
+fn names_that_overlap_without_end_are_harmful() {
+    let long = "n".repeat(90_000);
+    let symbols = (0..50).fold(patching(FunctionPatch::returning("f", "x")).defines(&long), |builder, number| {
+        builder.defines(format!("s{number}"))
+    });
+    let editor = made(&symbols);
+    let strings = editor.field(".strtab", section::OFFSET);
+    let start = editor.bytes[strings..].windows(100).position(|bytes| bytes == &long.as_bytes()[..100]).unwrap();
+    let count = editor.field(".symtab", section::SIZE) / 24;
+    let renamed = |names: usize| {
+        (count - names..count).fold(editor.clone(), |editor, index| {
+            editor.entry(".symtab", index, symbol::NAME, u64::try_from(start).unwrap())
+        })
+    };
+    let overlapping = |names: usize| {
+        check(&renamed(names), &Target::new((4, 17))).iter().any(|finding| {
+            finding.hurts_xen() && matches!(finding.problem, Problem::Overlapping { what: "the names of its symbols" })
+        })
+    };
+    assert!(!overlapping(40));
+    assert!(overlapping(48));
 }
 
 /// The files on which hunts ended, and in which of the releases that were hunted they are harmful.
