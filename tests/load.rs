@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use xen_livepatch::payload::PayloadVersion;
@@ -42,7 +43,10 @@ struct Temporary(PathBuf);
 
 impl Temporary {
     fn new(name: &str, contents: &[u8]) -> Self {
-        let folder = std::env::temp_dir().join(format!("xen-livepatch-{}-{name}", std::process::id()));
+        // Tests of one process run beside each other, and may give the same name.
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("xen-livepatch-{}-{count}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let file = folder.join(name);
         fs::write(&file, contents).unwrap();

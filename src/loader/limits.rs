@@ -55,10 +55,12 @@ pub(crate) fn features(target: &Target) -> (u32, u32) {
     (u32::from(least).saturating_mul(32), u32::from(most).saturating_mul(32))
 }
 
-/// Where Xen's own image is on x86: 16 MiB, far more than it takes, at the start of its gigabyte of the address space.
+/// Where Xen's own image is on x86: 2 MiB behind the start of its gigabyte of the address space (seen on 4.11, 4.13, 4.16
+/// to 4.18, 4.20 and 4.22), 1 MiB on 4.7 and perhaps a few after it. It ends before 16 MiB, where that is depends on the build.
 pub(crate) fn image(target: &Target) -> core::ops::Range<u64> {
     let start = if target.since((4, 14)) { 0xffff_82d0_4000_0000 } else { 0xffff_82d0_8000_0000 };
-    start + (1 << 20)..start + (16 << 20)
+    let offset = if target.since((4, 11)) { 2 << 20 } else { 1 << 20 };
+    start + offset..start + (16 << 20)
 }
 
 #[cfg(test)]

@@ -423,12 +423,18 @@ fn xens_image_moved_with_4_14() {
     expect(&at(old(), low), &[((13, 5), Harmful)]);
     expect(&at(new(), low), &[((14, 0), Fine), ((22, 0), Fine)]);
     expect(&at(new(), high), &[((14, 0), Harmful), ((22, 0), Harmful)]);
-    for outside in [0xffff_82d0_4000_0000, 0xffff_82d0_400f_ffff, 0xffff_82d0_4100_0000] {
+    for outside in [0xffff_82d0_4000_0000, 0xffff_82d0_401f_ffff, 0xffff_82d0_4100_0000] {
         expect(&at(new(), outside), &[((17, 7), Harmful)]);
     }
-    for inside in [0xffff_82d0_4010_0000, 0xffff_82d0_40ff_ffff] {
+    for inside in [0xffff_82d0_4020_0000, 0xffff_82d0_40ff_ffff] {
         expect(&at(new(), inside), &[((17, 7), Fine)]);
     }
+    // The first ones began a MiB earlier.
+    expect(
+        &at(old(), 0xffff_82d0_8010_0000),
+        &[((8, 2), Fine), ((10, 4), Fine), ((11, 0), Harmful), ((13, 5), Harmful)],
+    );
+    expect(&at(old(), 0xffff_82d0_800f_ffff), &[((8, 2), Harmful), ((10, 4), Harmful)]);
 }
 
 #[test]
