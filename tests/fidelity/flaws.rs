@@ -347,7 +347,7 @@ impl Flaw {
             }
             12 => Self::Table(Entry::random(random, release)),
             // Before there were expectations, an address somewhere would be patched.
-            13 if minor >= 14 && random.percent(30) => Self::Address(random.of(&[0x10_1000, 0x20_0040, 0x20_2220])),
+            13 if minor >= 14 && random.percent(30) => Self::Address(random.of(&[0x20_1000, 0x20_0040, 0x20_2220])),
             13 => random.of(&[
                 Self::AddressByRelocation,
                 Self::UnloadedZeros(4 << 20),
