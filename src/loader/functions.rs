@@ -432,11 +432,13 @@ pub(super) fn code_problem(loading: &Loading<'_, '_>, memory: &Memory, pointer: 
         Pointer::Number(number) => Some(PointerProblem::Number(number)),
         Pointer::Mangled => Some(PointerProblem::Mangled),
         Pointer::Foreign { offset, .. } => (offset.unsigned_abs() >= NEAR).then_some(PointerProblem::Far),
-        Pointer::Own { section, address } => match loading.rest_of(memory, section, address) {
-            Some((section, _)) if !section.is_executable() => Some(PointerProblem::NotCode),
-            None => Some(PointerProblem::NotCode),
+        Pointer::Own { section, address } => match loading
+            .rest_of(memory, section, address)
+            .filter(|(section, _)| section.is_executable())
+        {
             Some(_) if !loading.is_x86() && address % u64::from(INSTRUCTION) != 0 => Some(PointerProblem::Unaligned),
             Some(_) => None,
+            None => Some(PointerProblem::NotCode),
         },
     }
 }
