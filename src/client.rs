@@ -500,8 +500,8 @@ impl LivepatchClient {
         self.get(name).map_err(|error| asking::not_got(error).during(Operation::Status).of(name))
     }
 
-    /// Everything that is loaded, in the order of upload, as it was at one moment: never a row missing, doubled or
-    /// mixed from two. What other tools apply or revert while a long list is read may or may not show.
+    /// Everything that is loaded, in the order of upload, as it was at one moment, states included: never a row
+    /// missing, doubled or mixed from two. Where Xen returns a list in parts, it is read until two readings agree.
     ///
     /// # Errors
     /// [`ListKeptChanging`](ErrorKind::ListKeptChanging), and those of any call:

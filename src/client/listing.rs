@@ -1,4 +1,4 @@
-//! One consistent list out of hypercalls that each return a part of it.
+//! The list as it was at one moment, out of hypercalls that may each return a part of it.
 
 use std::thread;
 use std::time::Duration;
@@ -8,17 +8,20 @@ use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hypercall::channel::{CallError, Channel};
 use crate::hypercall::operation::{List, Listed};
-use crate::hypercall::rows::ListRoom;
+use crate::hypercall::rows::{ListRoom, MAX_ROWS};
 use crate::status::LoadedPayload;
 
 /// How often a list is begun before it is given up.
 const ATTEMPTS: u32 = 32;
 
+/// Room for payloads that are uploaded between two attempts.
+const SPARE_ROWS: usize = 16;
+
 /// The most metadata to make room for at once. One payload can't have more than 2 MiB, so one at a time always fits.
 const METADATA_LIMIT: usize = 4 << 20;
 
 /// The list at one moment.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Listing {
     pub(super) rows: Vec<LoadedPayload>,
     /// Counts uploads and unloads, by anyone.
@@ -27,27 +30,38 @@ pub(super) struct Listing {
 
 /// What came of an attempt at the whole list.
 enum Outcome {
-    Complete(Listing),
+    /// In one hypercall, which no action can interrupt.
+    Whole(Listing),
+    /// In several: nothing was uploaded or unloaded meanwhile, but states may have changed.
+    InParts(Listing),
     /// Something was uploaded or unloaded meanwhile.
     Changed,
+    /// So many rows, which would fit into one hypercall with more room.
+    Longer { rows: usize },
     /// The metadata did not fit.
-    Overflow {
-        capacity: usize,
-        rows: u32,
-    },
+    Overflow { capacity: usize, rows: u32 },
 }
 
 pub(super) fn list(channel: &Channel) -> Result<Listing> {
-    let mut metadata = 0;
+    let (mut rows, mut metadata) = (0, 0);
     let mut window = u32::MAX;
     let mut tried_again = false;
+    let mut before = None;
     for attempt in 0..ATTEMPTS {
         // Someone is busy uploading: leave them a gap.
         thread::sleep(Duration::from_millis(attempt.saturating_sub(FAULT_RETRIES).into()));
-        let outcome = channel.with_room(metadata, |room| read(channel, room, window));
+        let outcome = channel.with_room(rows, metadata, |room| read(channel, room, window));
         match outcome.map_err(Failure::into_error)? {
-            Outcome::Complete(listing) => return Ok(listing),
+            Outcome::Whole(listing) => return Ok(listing),
+            Outcome::InParts(listing) => {
+                // Xen's version of the list does not change with states. Twice the same was so in between.
+                if before.as_ref() == Some(&listing) {
+                    return Ok(listing);
+                }
+                before = Some(listing);
+            }
             Outcome::Changed => {}
+            Outcome::Longer { rows: total } => rows = total.saturating_add(SPARE_ROWS).min(MAX_ROWS),
             Outcome::Overflow { capacity, rows } => {
                 let total = metadata_total(channel)?;
                 let wanted = total.min(METADATA_LIMIT);
@@ -76,7 +90,7 @@ fn read(channel: &Channel, room: &mut ListRoom, window: u32) -> core::result::Re
         let part = channel.call(List { start, room: Some(room), window, probe_force: false });
         let Listed { version: now, rows: count, remaining, .. } = match part {
             Ok(part) => part,
-            // The rows behind the last one are gone.
+            // The list has become shorter than where this part begins.
             Err(CallError::Refused(Errno::EINVAL)) if start > 0 => return Ok(Outcome::Changed),
             Err(CallError::Refused(Errno::EFAULT | Errno::ENOBUFS)) => {
                 return Ok(Outcome::Overflow { capacity: room.metadata_capacity(), rows: room.capacity() });
@@ -86,9 +100,14 @@ fn read(channel: &Channel, room: &mut ListRoom, window: u32) -> core::result::Re
         if *version.get_or_insert(now) != now {
             return Ok(Outcome::Changed);
         }
+        if start == 0 && remaining > 0 && count == room.capacity() && room.can_grow() {
+            let rows = usize::try_from(count.saturating_add(remaining)).unwrap_or(usize::MAX);
+            return Ok(Outcome::Longer { rows });
+        }
         rows.extend(room.rows(channel.interface().layout, count).map_err(Failure::Malformed)?);
         if remaining == 0 {
-            return Ok(Outcome::Complete(Listing { rows, version: now }));
+            let listing = Listing { rows, version: now };
+            return Ok(if start == 0 { Outcome::Whole(listing) } else { Outcome::InParts(listing) });
         }
         if count == 0 {
             return Err(Failure::Malformed("no row, and yet rows remaining"));

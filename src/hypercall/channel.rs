@@ -24,11 +24,11 @@ const ROOM: (usize, usize) = (64, 32 * 1024);
 /// What buffers are made of at least, so that one does for most payloads and for reading Xen's log.
 pub(crate) const SMALLEST_BUFFER: usize = 64 * 1024;
 
-/// What may be idle in each pool: with pages of 4 KiB, sixteen blocks, four buffers and four rooms of the usual size;
-/// with pages of 64 KiB one room still. Together it is what a client that has nothing to do keeps at most.
+/// What may be idle in each pool: with pages of 4 KiB, sixteen blocks, three buffers and five rooms of the usual size,
+/// or one for a list of 1024 payloads with 100 bytes of metadata each; with pages of 64 KiB one room still. Together it is what a client that has nothing to do keeps at most.
 const IDLE_BLOCKS: usize = 64 * 1024;
-const IDLE_BUFFERS: usize = 4 * SMALLEST_BUFFER;
-const IDLE_ROOMS: usize = 192 * 1024;
+const IDLE_BUFFERS: usize = 3 * SMALLEST_BUFFER;
+const IDLE_ROOMS: usize = 256 * 1024;
 const _: () = assert!(IDLE_BLOCKS + IDLE_BUFFERS + IDLE_ROOMS <= 512 * 1024);
 
 /// Why a hypercall brought no answer.
@@ -208,15 +208,15 @@ impl Channel {
         self.buffers.lend(|buffer| buffer.len() >= len, make, with)
     }
 
-    /// Lends room for a list, with at least so much metadata where more than usual is wanted.
+    /// Lends room for a list, with at least so many rows and so much metadata where more than usual is wanted.
     pub(crate) fn with_room<R, E: From<AllocationError>>(
         &self,
+        rows: usize,
         metadata: usize,
         with: impl FnOnce(&mut ListRoom) -> Result<R, E>,
     ) -> Result<R, E> {
-        let (rows, usual) = ROOM;
-        let make = || Ok(ListRoom::allocate(&*self.hypervisor, rows, metadata.max(usual))?);
-        self.rooms.lend(|room| room.metadata_capacity() >= metadata, make, with)
+        let make = || Ok(ListRoom::allocate(&*self.hypervisor, rows.max(ROOM.0), metadata.max(ROOM.1))?);
+        self.rooms.lend(|room| room.has(rows, metadata), make, with)
     }
 
     /// Lends the page that a hypercall's own structure goes into. Its beginning is zero.
@@ -247,7 +247,7 @@ mod tests {
         let (payload, metadata) = if depth % 2 == 0 { (2 << 20, 4 << 20) } else { (1, 0) };
         channel.with_buffer(payload, |buffer| {
             assert!(buffer.len() >= payload.max(SMALLEST_BUFFER));
-            channel.with_room(metadata, |room| {
+            channel.with_room(0, metadata, |room| {
                 assert!(room.metadata_capacity() >= metadata.max(ROOM.1));
                 channel.with_block(|_| use_everything(channel, depth))
             })

@@ -12,6 +12,10 @@ use crate::sys;
 const NAME_SIZE: usize = 128;
 const _: () = assert!(sys::XEN_LIVEPATCH_NAME_SIZE == 128);
 
+/// The most rows that Xen returns at once.
+pub(crate) const MAX_ROWS: usize = 1024;
+const _: () = assert!(sys::XEN_LIVEPATCH_LIST_MAX == 1024);
+
 /// Bytes a row in the three arrays: `status` (two words), `len`, `metadata_len`.
 const ROW: usize = 16;
 const LEN_COLUMN: usize = 8;
@@ -37,7 +41,7 @@ pub(crate) struct Handles {
 }
 
 impl ListRoom {
-    /// Room for `capacity` rows (Xen takes 1024 at most) with so much metadata in all. Names always fit.
+    /// Room for `capacity` rows (at most [`MAX_ROWS`]) with so much metadata in all. Names always fit.
     pub(crate) fn allocate(xen: &dyn Hypervisor, capacity: usize, metadata: usize) -> Result<Self, AllocationError> {
         Ok(Self {
             capacity,
@@ -49,6 +53,16 @@ impl ListRoom {
 
     pub(crate) fn capacity(&self) -> u32 {
         u32::try_from(self.capacity).unwrap_or(u32::MAX)
+    }
+
+    /// Whether so many rows and so much metadata fit.
+    pub(crate) fn has(&self, rows: usize, metadata: usize) -> bool {
+        self.capacity >= rows && self.metadata.len() >= metadata
+    }
+
+    /// Whether Xen would return more rows at once.
+    pub(crate) fn can_grow(&self) -> bool {
+        self.capacity < MAX_ROWS
     }
 
     /// The bytes of metadata that fit.

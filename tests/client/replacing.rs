@@ -1,7 +1,7 @@
 //! Replace, and what is left when it fails half way.
 
 use xen_livepatch::payload::HookKind;
-use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder, Release, SimulatedXen};
+use xen_livepatch::sim::{FunctionPatch, HookCode, Pace, PayloadBuilder, Release, SimulatedXen};
 use xen_livepatch::{Errno, ErrorKind, Flags, LivepatchClient, PayloadName};
 
 use crate::host::{PATCHED, builder, error, host, kind, name, names, stack};
@@ -29,6 +29,25 @@ fn all_that_is_applied_makes_room() {
         client.upload(&name("new"), &builder(&xen, "new").build()).unwrap();
         client.replace(&name("new"), Flags::empty()).unwrap();
         assert_eq!((xen.applied(), xen.loaded()), (names(["new"]), names(["one", "two", "new"])), "{release}");
+    }
+}
+
+/// The list that tells what is applied is not put together from before and after.
+#[test]
+fn a_replace_that_ends_while_the_list_is_read_in_parts_is_a_success() {
+    for release in Release::ALL {
+        for nth in 1..=8 {
+            for polls in 1..=4 {
+                let (xen, client) = host(release);
+                stack(&xen, ["old"], 1);
+                client.upload(&name("new"), &builder(&xen, "new").build()).unwrap();
+                let new = name("new");
+                xen.set_pace(Pace::Polls(polls));
+                xen.on_list().nth(nth).stop_after(1);
+                client.replace(&new, Flags::empty()).unwrap();
+                assert_eq!(xen.applied(), [new], "{release}, list {nth}, {polls} polls");
+            }
+        }
     }
 }
 
