@@ -12,7 +12,8 @@
 //!
 //! - where code sections are in the file, that they are in the file, and how large they are (unless that becomes 0);
 //! - the values of symbols in code sections; and symbols are not moved into code sections;
-//! - the relocations of code sections, and what tells where these are and what they are for;
+//! - the relocations of code sections, what tells where these are and what they are for, and what their symbols and the
+//!   sections of these are: code would call or write something else, such as the pointer to a hook;
 //! - where the symbol table and the section headers are, and how large their entries are: all of the above depends on it;
 //! - hooks are not pointed at other code, by symbol or by addend (but at what is no code at all);
 //! - old addresses are not made to lead to the payload's own code.
@@ -65,7 +66,8 @@ impl Line<'_> {
 
     /// Whether a section may be moved, removed, doubled, or cut off.
     pub fn allows_moving(&self, index: usize) -> bool {
-        !self.runs || !(self.image.sections[index].is_code() || self.is_for_code(index))
+        let section = &self.image.sections[index];
+        !self.runs || !(section.is_code() || self.is_for_code(index) || self.is_used_by_code(index))
     }
 
     /// Counted as in the file.
@@ -93,6 +95,12 @@ impl Line<'_> {
         if section.is_relocations() && field == section::INFO {
             return !self.is_code(value);
         }
+        if self.is_used_by_code(index) {
+            return matches!(
+                field,
+                section::ADDRESS | section::ALIGNMENT | section::LINK | section::INFO | section::ENTRY_SIZE
+            );
+        }
         section.get(section::TYPE) != SYMTAB || !matches!(field, section::OFFSET | section::ENTRY_SIZE)
     }
 
@@ -102,7 +110,22 @@ impl Line<'_> {
         table.filter(|table| at < table.len()).map_or(0, |table| fields::get(table, at, field))
     }
 
+    /// The symbols that relocations of code are against.
+    fn symbols_of_code(&self) -> impl Iterator<Item = u64> {
+        let for_code = (0..self.image.sections.len()).filter(|&index| self.is_for_code(index));
+        let entries = for_code.flat_map(|index| self.image.sections[index].data.chunks_exact(ENTRY));
+        entries.map(|entry| fields::get(entry, 0, relocation::SYMBOL))
+    }
+
+    /// Whether code refers to a section.
+    fn is_used_by_code(&self, index: usize) -> bool {
+        self.symbols_of_code().any(|symbol| self.symbol(symbol, symbol::SECTION) == index as u64 + 1)
+    }
+
     fn allows_symbol(&self, entry: usize, field: Field, value: u64) -> bool {
+        if self.symbols_of_code().any(|symbol| symbol == entry as u64) {
+            return !matches!(field, symbol::NAME | symbol::VALUE | symbol::SECTION);
+        }
         let is_of_code = self.is_code(self.symbol(entry as u64, symbol::SECTION));
         match field {
             symbol::VALUE => !is_of_code,
