@@ -22,10 +22,12 @@
 //! renamed to be one.
 
 use super::fields::{self, Field, function, header, relocation, section, symbol};
-use super::image::{ENTRY, Image, SYMTAB};
+use super::image::{ENTRY, Image, SYMTAB, Section};
 
 /// The part of the address space that Xen's image is in, whatever the release.
 const XEN: core::ops::Range<u64> = 0xffff_82d0_0000_0000..0xffff_82d1_0000_0000;
+
+const FUNCS: &str = ".livepatch.funcs";
 
 /// What can be changed. Sections count from 0, as in `Image::sections`.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +63,8 @@ impl Line<'_> {
     pub fn allows_bytes(&self, index: usize) -> bool {
         let section = &self.image.sections[index];
         let is_table = section.is_relocations() || section.get(section::TYPE) == SYMTAB;
-        !(section.is_code() || is_table && self.runs)
+        let is_for_functions = section.is_relocations() && self.base(section) == FUNCS;
+        !(section.is_code() || is_for_functions || is_table && self.runs)
     }
 
     /// Whether a section may be moved, removed, doubled, or cut off.
@@ -79,6 +82,13 @@ impl Line<'_> {
     fn is_for_code(&self, index: usize) -> bool {
         let section = &self.image.sections[index];
         section.is_relocations() && self.is_code(section.get(section::INFO))
+    }
+
+    /// The name of the section that a section of relocations is for.
+    fn base(&self, relocations: &Section) -> &str {
+        let info = usize::try_from(relocations.get(section::INFO)).unwrap_or(0);
+        let base = info.checked_sub(1).and_then(|base| self.image.sections.get(base));
+        base.map_or("", |base| &base.name)
     }
 
     fn allows_section(&self, index: usize, field: Field, value: u64) -> bool {
@@ -137,14 +147,10 @@ impl Line<'_> {
     fn allows_relocation(&self, index: usize, at: usize, field: Field, value: u64) -> bool {
         let section = &self.image.sections[index];
         let of = |field| fields::get(&section.data, at, field);
-        let info = usize::try_from(section.get(section::INFO)).unwrap_or(0);
-        let base = info.checked_sub(1).and_then(|base| self.image.sections.get(base));
-        let base = base.map_or("", |base| &base.name[..]);
+        let base = self.base(section);
         let target = self.symbol(of(relocation::SYMBOL), symbol::SECTION);
         let value_target = self.symbol(value, symbol::SECTION);
-        if base == ".livepatch.funcs"
-            && of(relocation::OFFSET) % self.image.function_size as u64 == function::OLD_ADDRESS.0 as u64
-        {
+        if base == FUNCS && of(relocation::OFFSET) % self.image.function_size as u64 == function::OLD_ADDRESS.0 as u64 {
             let far = size_of_distance(value) >= 1 << 30;
             return match field {
                 relocation::ADDEND => value <= 8 || far,
