@@ -15,7 +15,8 @@
 //! - the relocations of code sections, what tells where these are and what they are for, and what their symbols and the
 //!   sections of these are: code would call or write something else, such as the pointer to a hook;
 //! - where the symbol table and the section headers are, and how large their entries are: all of the above depends on it;
-//! - hooks are not pointed at other code, by symbol or by addend (but at what is no code at all);
+//! - hooks are not pointed at other code, by symbol or by addend (but at what is no code at all), and alternatives are
+//!   not made to change other code by symbol;
 //! - old addresses are not made to lead to the payload's own code.
 //!
 //! Hooks in place of an action are only in payloads without functions, for which doing nothing is right; no section is
@@ -168,7 +169,8 @@ impl Line<'_> {
                 _ => true,
             };
         }
-        !self.is_for_code(index)
+        let changes_code = matches!(base, ".altinstructions" | ".alt_call_sites");
+        !(self.is_for_code(index) || changes_code && field == relocation::SYMBOL && self.is_code(value_target))
     }
 }
 

@@ -177,6 +177,20 @@ fn functions_that_overlap() {
     }
 }
 
+/// What an alternative changes, padding included, is code of the section that its place is relocated against.
+#[test]
+fn alternatives_stay_in_their_section() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/payload/crashes/alternative-strays.livepatch");
+    let file = Editor::new(&fs::read(file).unwrap()).patch(".altinstructions", 8, &[0, 0, 4, 4, 2]);
+    let code = u64::try_from(file.field(".text.hunted", section::SIZE)).unwrap();
+    let at = |addend: u64| file.clone().entry(".rela.altinstructions", 0, relocation::ADDEND, addend);
+    for (addend, harmful) in [(0, false), (u64::MAX, true), (code - 6, false), (code - 5, true)] {
+        for release in SEEN {
+            assert_eq!(hurts(&at(addend), release), harmful, "{addend}, 4.{}", release.0);
+        }
+    }
+}
+
 #[test]
 fn old_code_is_near_its_symbol() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/payload/crashes/old-address-far.livepatch");
@@ -244,6 +258,7 @@ fn what_hunts_found_is_found() {
     for (file, releases) in [
         ("alternative-by-relocation", &[14][..]),
         ("alternative-feature", &[14, 17]),
+        ("alternative-strays", &[14, 17, 20]),
         ("applied-preset", &[14]),
         ("endbr-patched-twice", &[14, 17, 20]),
         ("name-number", &[14, 17, 20]),
