@@ -470,7 +470,7 @@ fn hearsay(expected: Option<&BuildId>, below: Option<&BuildId>) -> &'static str 
 fn what_to_do(action: Action) -> &'static str {
     match action {
         Action::Replace => "replace compares with Xen's own build-id, and NODEPS does not apply to it",
-        _ => "apply what it depends on first, or use NODEPS for a debug patch",
+        _ => "apply what it depends on first, or, from Xen 4.14 on, use NODEPS for a debug patch",
     }
 }
 

@@ -174,7 +174,7 @@ fn payloads_made_by_gcc_and_ld() {
     if host.says_why() {
         let told = format!(
             "apply \"hooked\": it depends on build-id {}, but would go on payload \"stacked\" with build-id {} (both \
-             as uploaded by this client); apply what it depends on first, or use NODEPS for a debug patch [EINVAL (22, invalid argument)]; it was unloaded again",
+             as uploaded by this client); apply what it depends on first, or, from Xen 4.14 on, use NODEPS for a debug patch [EINVAL (22, invalid argument)]; it was unloaded again",
             host.xen,
             stacked.build_id().unwrap(),
         );
