@@ -15,8 +15,8 @@
 //! - the relocations of code sections, what tells where these are and what they are for, and what their symbols and the
 //!   sections of these are: code would call or write something else, such as the pointer to a hook;
 //! - where the symbol table and the section headers are, and how large their entries are: all of the above depends on it;
-//! - hooks are not pointed at other code, by symbol or by addend (but at what is no code at all), and alternatives are
-//!   not made to change other code by symbol;
+//! - hooks are not pointed at other code, by symbol, by addend or by other relocations (but at what is no code at all),
+//!   and alternatives are not made to change other code by symbol;
 //! - old addresses are not made to lead to the payload's own code.
 //!
 //! Hooks in place of an action are only in payloads without functions, for which doing nothing is right; no section is
@@ -29,6 +29,8 @@ use super::image::{ENTRY, Image, SYMTAB, Section};
 const XEN: core::ops::Range<u64> = 0xffff_82d0_0000_0000..0xffff_82d1_0000_0000;
 
 const FUNCS: &str = ".livepatch.funcs";
+/// How the names of sections of hooks begin.
+const HOOKS: &str = ".livepatch.hooks.";
 
 /// What can be changed. Sections count from 0, as in `Image::sections`.
 #[derive(Clone, Copy, Debug)]
@@ -87,9 +89,13 @@ impl Line<'_> {
 
     /// The name of the section that a section of relocations is for.
     fn base(&self, relocations: &Section) -> &str {
-        let info = usize::try_from(relocations.get(section::INFO)).unwrap_or(0);
-        let base = info.checked_sub(1).and_then(|base| self.image.sections.get(base));
-        base.map_or("", |base| &base.name)
+        self.name(relocations.get(section::INFO))
+    }
+
+    /// Counted as in the file.
+    fn name(&self, section: u64) -> &str {
+        let index = usize::try_from(section).ok().and_then(|section| section.checked_sub(1));
+        index.and_then(|index| self.image.sections.get(index)).map_or("", |section| &section.name)
     }
 
     fn allows_section(&self, index: usize, field: Field, value: u64) -> bool {
@@ -104,7 +110,7 @@ impl Line<'_> {
             );
         }
         if section.is_relocations() && field == section::INFO {
-            return !self.is_code(value);
+            return !(self.is_code(value) || self.name(value).starts_with(HOOKS));
         }
         if self.is_used_by_code(index) {
             return matches!(
@@ -162,7 +168,7 @@ impl Line<'_> {
         if !self.runs {
             return true;
         }
-        if base.starts_with(".livepatch.hooks.") {
+        if base.starts_with(HOOKS) {
             return match field {
                 relocation::ADDEND => !self.is_code(target) || size_of_distance(value) >= 1 << 20,
                 relocation::SYMBOL => value_target != 0 && !self.is_code(value_target),
