@@ -8,7 +8,7 @@ use xen_livepatch::{Finding, Severity, Target};
 use crate::editor::{Editor, relocation, section, symbol};
 use crate::findings::{
     FUNCS, NEVER, NEW, OLD, RELA_FUNCS, XENS_ADDRESS, check, extra, found_in, harmful, hooked, just, name, problems,
-    refused,
+    refused, xens,
 };
 
 #[test]
@@ -151,6 +151,41 @@ fn functions_are_checked() {
     harmful(&extra().entry(RELA_FUNCS, 0, (8, 4), 0), &NEW, text);
 }
 
+/// Where a function has no name, a finding calls it by its address, or by the symbol of Xen that this is relocated against.
+#[test]
+fn functions_are_called_by_what_they_have() {
+    let no_size = "its old size is 0: it is the size of the function in Xen";
+    let by_number = Editor::function(16, &XENS_ADDRESS).entry(RELA_FUNCS, 0, relocation::OFFSET, 0x28);
+    let by_symbol = xens(extra(), 14).entry(RELA_FUNCS, 0, relocation::OFFSET, 0x10);
+    let by_symbol = by_symbol.entry(RELA_FUNCS, 0, relocation::SYMBOL, 14);
+    for (editor, called) in [(by_number, "0xffff82d040230f90"), (by_symbol, "new_extra_version")] {
+        refused(&editor.patch(FUNCS, 28, &[0]), &NEW, &format!("function 0 ({called}): {no_size}"));
+    }
+}
+
+/// What has no size is refused for that alone.
+#[test]
+fn an_expectation_of_a_function_without_size_is_no_finding() {
+    let editor = Editor::function(28, &[0]).patch(FUNCS, 72, &[1 | 4 << 1]);
+    refused(&editor, &NEW, "function 0 (xen_extra_version): its old size is 0: it is the size of the function in Xen");
+}
+
+#[test]
+fn relocations_change_pointers_of_functions_alone() {
+    let relocated = |editor: Editor, target: &Target, at| {
+        let editor = editor.entry(RELA_FUNCS, 3, relocation::OFFSET, at);
+        let is_relocated = |problem: &Problem| matches!(problem, Problem::Function { problem: F::Relocated, .. });
+        problems(&check(&editor, target)).iter().any(is_relocated)
+    };
+    for at in [17, 24, 32, 57, 64, 65, 72, 96] {
+        assert!(relocated(hooked(), &NEW, at), "{at}");
+    }
+    // What Xen keeps there, and the pointers.
+    for at in [8, 16, 33, 56] {
+        assert!(!relocated(hooked(), &NEW, at), "{at}");
+    }
+}
+
 #[test]
 fn hooks_are_checked() {
     let size = |section, size| hooked().set(section, section::SIZE, size);
@@ -174,6 +209,9 @@ fn hooks_are_checked() {
     let one_function = one_function.patch(FUNCS, 32, &[1]).set(FUNCS, section::SIZE, 64);
     let old = |section, size| one_function.clone().set(section, section::SIZE, size);
     assert_eq!(found_in(&old(".livepatch.hooks.load", 9), 7..=9), [8, 9]);
+    // Nobody reads an empty one, loaded or not.
+    let empty = old(".livepatch.hooks.load", 0).clear_flag(".livepatch.hooks.load", 2);
+    assert_eq!(found_in(&empty, 8..=13), NEVER);
     assert_eq!(found_in(&old(".livepatch.hooks.preapply", 9), 7..=13), NEVER);
 }
 

@@ -30,6 +30,11 @@ pub(crate) fn extra() -> Editor {
     Editor::new(EXTRA_VERSION)
 }
 
+/// Makes a symbol one of Xen's.
+pub(crate) fn xens(editor: Editor, symbol: usize) -> Editor {
+    editor.entry(".symtab", symbol, symbol::SECTION, 0)
+}
+
 /// Looks for this finding alone: with its text, its severity, and from which to which minor release it is there.
 #[track_caller]
 pub(crate) fn just(editor: &Editor, target: &Target, severity: Severity, text: &str) -> Problem {
@@ -140,6 +145,7 @@ fn the_header_is_checked() {
              after that"
         )
     };
+    let file = u64::try_from(EXTRA_VERSION.len()).unwrap();
     for ((field, found, expected), place) in [
         (("EI_VERSION", 2, "1"), (6, 1)),
         (("EI_OSABI", 3, "0 or 9"), (7, 1)),
@@ -148,8 +154,12 @@ fn the_header_is_checked() {
         (("e_type", 3, "1 (ET_REL)"), (16, 2)),
         (("e_phnum", 1, "0"), (56, 2)),
         (("e_shstrndx", 0, "a section that exists"), header::NAMES),
+        (("e_shstrndx", 18, "a section that exists"), header::NAMES),
         (("e_shstrndx", 500, "a section that exists"), header::NAMES),
+        (("e_shentsize", 0, "64"), (58, 2)),
         (("e_shentsize", 63, "64"), (58, 2)),
+        (("e_shoff", file - 64, "a section table in the file"), header::TABLE),
+        (("e_shoff", file, "a section table in the file"), header::TABLE),
         (("e_shoff", 1 << 40, "a section table in the file"), header::TABLE),
     ] {
         refused(&extra().header(place, found), &NEW, &text(field, found, expected));

@@ -8,7 +8,7 @@ use xen_livepatch::sim::{Defect, FunctionPatch, PayloadBuilder};
 use xen_livepatch::{Finding, Payload, Severity, Target};
 
 use crate::editor::{Editor, relocation, section, symbol, xen};
-use crate::findings::{FUNCS, RELA_FUNCS, check, extra, hooked};
+use crate::findings::{FUNCS, RELA_FUNCS, check, extra, hooked, xens};
 
 fn hurts(editor: &Editor, (minor, point): (u16, u16)) -> bool {
     check(editor, &Target::new((4, minor)).point(point).build_id(xen())).iter().any(Finding::hurts_xen)
@@ -100,6 +100,10 @@ fn neighbours_are_no_overlap() {
     let named = |name: &str| FunctionPatch::nop(name, 8);
     assert!(hurts(&made(&patching(named("f")).function(named("f"))), (17, 7)));
     assert!(!hurts(&made(&patching(named("f")).function(named("g"))), (17, 7)));
+    // No bytes overlap with nothing.
+    let none =
+        made(&patching(at(0xffff_82d0_4020_0000)).function(FunctionPatch::nop("g", 0).at(0xffff_82d0_4020_0002)));
+    assert!(!hurts(&none, (14, 4)));
 }
 
 #[test]
@@ -147,6 +151,19 @@ fn old_code_is_near_its_symbol() {
     let [Finding { problem: Problem::Function { problem: FunctionProblem::TooFar, .. }, .. }] = findings[..] else {
         panic!("{findings:?}")
     };
+}
+
+#[test]
+fn names_and_code_of_xen_are_near_their_symbol() {
+    for (table, index) in [(RELA_FUNCS, 0), (RELA_FUNCS, 1), (".rela.livepatch.hooks.load", 0)] {
+        for (addend, harmful) in
+            [(0, false), (4095, false), (4096, true), (4095_u64.wrapping_neg(), false), (4096_u64.wrapping_neg(), true)]
+        {
+            let editor = xens(hooked(), 22).entry(table, index, relocation::SYMBOL, 22);
+            let editor = editor.entry(table, index, relocation::ADDEND, addend);
+            assert_eq!(hurts(&editor, (17, 7)), harmful, "{table} {index} {addend}");
+        }
+    }
 }
 
 /// 4.7 looks at no sizes of sections without bytes. More than Xen has room for it refuses; how it copes with what is

@@ -456,6 +456,11 @@ fn no_operations_leave_room_for_endbr64() {
         |code: &[u8; 4]| made(&PayloadBuilder::named("p", &xen()).function(FunctionPatch::nop("f", 1).expecting(code)));
     expect(&expecting(b"\x55\x48\x89\xe5"), &[((17, 7), Fine)]);
     expect(&expecting(b"\xf3\x0f\x1e\xfa"), &[((17, 7), Harmful)]);
+    // As far as it would be, and only if it is looked at.
+    let short =
+        made(&PayloadBuilder::named("p", &xen()).function(FunctionPatch::nop("f", 1).expecting(b"\x55\x48\x89")));
+    expect(&short, &[((17, 7), Harmful)]);
+    expect(&expecting(b"\x55\x48\x89\xe5").patch(FUNCS, 72, &[4 << 1]), &[((17, 7), Harmful)]);
     expect(&expecting(b"\x66\x0f\x1f\x01"), &[((16, 7), Fine), ((17, 0), Harmful)]);
     let entry = made(&old()).entry(RELA_FUNCS, 0, relocation::OFFSET, 0x28);
     expect(&entry, &[((13, 5), Harmful)]);

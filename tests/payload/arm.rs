@@ -1,0 +1,68 @@
+//! The check for a Xen on Arm, where it differs.
+
+use xen_livepatch::Target;
+use xen_livepatch::payload::{Architecture, FunctionProblem as F, PointerProblem, Problem};
+
+use crate::editor::{Editor, header, relocation, section};
+use crate::findings::{FUNCS, NEW, RELA_FUNCS, check, extra, hooked, problems};
+
+/// Makes it one for Arm, as far as the check looks: its code stays what it was.
+fn arm(editor: Editor) -> Editor {
+    let tables: Vec<_> = (1..editor.get(0, header::COUNT))
+        .map(|index| String::from_utf8_lossy(editor.name_of(index)).into_owned())
+        .filter(|name| name.starts_with(".rela."))
+        .collect();
+    tables.iter().fold(editor.header(header::MACHINE, 183), |editor, table| {
+        let start = editor.field(table, section::OFFSET);
+        (0..editor.field(table, section::SIZE) / 24).fold(editor, |editor, index| {
+            let kind = match editor.get(start + 24 * index, relocation::TYPE) {
+                1 => 257,
+                2 => 261,
+                other => panic!("{other}"),
+            };
+            editor.entry(table, index, relocation::TYPE, kind)
+        })
+    })
+}
+
+fn found(editor: Editor) -> Vec<Problem> {
+    problems(&check(&arm(editor), &NEW.architecture(Architecture::AArch64)))
+}
+
+fn function(editor: Editor) -> Option<F> {
+    match &*found(editor) {
+        [] => None,
+        [Problem::Function { problem, .. }] => Some(problem.clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn nothing_is_found_in_good_ones() {
+    for minor in 14..=22 {
+        let target = Target::new((4, minor)).architecture(Architecture::AArch64);
+        assert_eq!(check(&arm(hooked()), &target), [], "4.{minor}");
+    }
+}
+
+#[test]
+fn no_operations_are_whole_instructions_of_the_function() {
+    let old_size = 16;
+    for (found, problem) in [
+        (4, None),
+        (5, Some(F::NopPartial { found: 5 })),
+        (16, None),
+        (20, Some(F::NopPastEnd { found: 20, old_size })),
+    ] {
+        let nops = extra().patch(FUNCS, 24, &[found]).entry(RELA_FUNCS, 1, relocation::OFFSET, 0x28);
+        assert_eq!(function(nops), problem, "{found}");
+    }
+}
+
+#[test]
+fn code_is_aligned_to_instructions() {
+    for (addend, problem) in [(0, None), (4, None), (2, Some(F::NewAddress(PointerProblem::Unaligned)))] {
+        let editor = extra().patch(FUNCS, 24, &[8]).entry(RELA_FUNCS, 1, relocation::ADDEND, addend);
+        assert_eq!(function(editor), problem, "{addend}");
+    }
+}
