@@ -109,7 +109,7 @@ fn value(loading: &mut Loading<'_, '_>, memory: &Memory, symbol_number: usize, s
     };
     let (errno, problem) = problem;
     loading.refuse(errno, Problem::Symbols { problem, first: symbol_number, count: 1 })?;
-    Ok(Value { known: false, ..foreign })
+    Ok(foreign)
 }
 
 /// The symbols that later payloads may refer to. Those of the code that replaces Xen's stand for Xen's own; all others
