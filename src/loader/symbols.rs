@@ -143,3 +143,16 @@ pub(super) fn check_new(
 fn is_mapping(name: &[u8]) -> bool {
     matches!(name, [b'$', b'x' | b'd'] | [b'$', b'x' | b'd', b'.', ..])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_on_arm_are_these() {
+        for (name, expected) in [("$x", true), ("$d.1", true), ("$x1", false), ("$a", false), ("x", false), ("", false)]
+        {
+            assert_eq!(is_mapping(name.as_bytes()), expected, "{name}");
+        }
+    }
+}

@@ -2,9 +2,12 @@
 
 use xen_livepatch::Target;
 use xen_livepatch::payload::{Architecture, FunctionProblem as F, PointerProblem, Problem};
+use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
 
-use crate::editor::{Editor, header, relocation, section};
+use crate::editor::{Editor, header, relocation, section, xen};
 use crate::findings::{FUNCS, NEW, RELA_FUNCS, check, extra, hooked, problems};
+use crate::layout::point;
+use crate::rules::alternative;
 
 /// Makes it one for Arm, as far as the check looks: its code stays what it was.
 fn arm(editor: Editor) -> Editor {
@@ -32,7 +35,7 @@ fn found(editor: Editor) -> Vec<Problem> {
 fn function(editor: Editor) -> Option<F> {
     match &*found(editor) {
         [] => None,
-        [Problem::Function { problem, .. }] => Some(problem.clone()),
+        [Problem::Function { problem, .. }] => Some(*problem),
         other => panic!("{other:?}"),
     }
 }
@@ -56,6 +59,27 @@ fn no_operations_are_whole_instructions_of_the_function() {
     ] {
         let nops = extra().patch(FUNCS, 24, &[found]).entry(RELA_FUNCS, 1, relocation::OFFSET, 0x28);
         assert_eq!(function(nops), problem, "{found}");
+    }
+}
+
+#[test]
+fn replacements_are_whole_instructions_and_callbacks_have_none() {
+    let builder = PayloadBuilder::named("p", &xen()).function(FunctionPatch::with_code("f", [0; 16]));
+    let alternative = alternative(builder, 12);
+    for (original, replacement, inside, fine) in [
+        (4, 4, true, true),
+        (8, 8, true, true),
+        (8, 4, true, false),
+        (4, 8, true, false),
+        (6, 6, true, false),
+        (4, 4, false, false),
+        (4, 0, true, true),
+        (4, 0, false, true),
+    ] {
+        let editor = alternative.clone().patch(".altinstructions", 10, &[original, replacement]);
+        let editor = if inside { editor } else { point(editor, ".altinstructions", 4, (".text", 0)) };
+        let found = found(editor);
+        assert_eq!(found.is_empty(), fine, "{replacement} for {original}, {inside}: {found:?}");
     }
 }
 
