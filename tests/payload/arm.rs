@@ -90,3 +90,17 @@ fn code_is_aligned_to_instructions() {
         assert_eq!(function(editor), problem, "{addend}");
     }
 }
+
+#[test]
+fn a_branch_reaches_128_mib() {
+    // Where the check takes a payload's code to be.
+    let (code, reach) = (0xffff_82d0_4100_0000_u64, 128 << 20);
+    for (old, problem) in [
+        (code - reach - 4, Some(F::TooFar)),
+        (code - reach, None),
+        (code + reach - 4, None),
+        (code + reach, Some(F::TooFar)),
+    ] {
+        assert_eq!(function(Editor::function(16, &old.to_le_bytes())), problem, "{old:#x}");
+    }
+}
