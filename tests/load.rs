@@ -76,6 +76,15 @@ fn a_file_goes_into_effect_under_its_own_name() {
 }
 
 #[test]
+fn flags_are_those_of_the_apply() {
+    let host = Host::new(Release::V4_20);
+    let fix = Temporary::new("fix.livepatch", &host.payload("fix").depends_on(&"0102".parse().unwrap()).build());
+    let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::DependsOnAnother { .. }), "{error:?}");
+    host.client.load(&fix.0, Flags::NODEPS).unwrap();
+}
+
+#[test]
 fn a_name_that_is_none_is_refused_before_anything_is_uploaded() {
     let host = Host::new(Release::V4_20);
     let hidden = Temporary::new(".livepatch", &host.payload("fix").build());

@@ -175,6 +175,7 @@ mod tests {
         (XEN) livepatch: foreigner: Not an ELF payload\n\
         (XEN) common/livepatch.c:614: livepatch: foreign: Already loaded as x!\n\
         livepatch: foreign: \x1b[31mred\n\
+        (XEN) common/livepatch.c:61x: livepatch: foreign: in no place\n\
         (XEN) livepatch: foreign: cut o";
 
     #[test]

@@ -185,3 +185,34 @@ impl From<AllocationError> for Failure {
         Self::Memory(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives what it has a byte at a time; a signal comes before each.
+    struct Slow<'d> {
+        data: &'d [u8],
+        interrupted: bool,
+    }
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+            self.interrupted = !self.interrupted;
+            if self.interrupted {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let len = target.len().min(1);
+            self.data.read(&mut target[..len])
+        }
+    }
+
+    #[test]
+    fn reading_goes_on_after_signals_to_the_end_or_the_last_byte() {
+        for (room, read) in [(4, &b"hell"[..]), (5, b"hello"), (6, b"hello\0")] {
+            let mut target = vec![0; room];
+            let count = read_full(&mut Slow { data: b"hello", interrupted: false }, &mut target).unwrap();
+            assert_eq!((count, &*target), (room.min(5), read));
+        }
+    }
+}

@@ -76,6 +76,7 @@ mod tests {
         assert_eq!(of(17, Some(7)), (21 * 32, 21 * 32));
         assert_eq!(of(22, Some(9)), (22 * 32, 22 * 32));
         assert_eq!(of(23, None), (22 * 32, 22 * 32));
+        assert_eq!(features(&Target::new((5, 0))), (22 * 32, 22 * 32));
         assert!(FEATURE_WORDS.is_sorted());
     }
 }

@@ -109,7 +109,7 @@ fn value(loading: &mut Loading<'_, '_>, memory: &Memory, symbol_number: usize, s
     };
     let (errno, problem) = problem;
     loading.refuse(errno, Problem::Symbols { problem, first: symbol_number, count: 1 })?;
-    Ok(Value { known: false, ..foreign })
+    Ok(foreign)
 }
 
 /// The symbols that later payloads may refer to. Those of the code that replaces Xen's stand for Xen's own; all others
@@ -142,4 +142,17 @@ pub(super) fn check_new(
 /// Whether it is one of Arm's marks for where code (`$x`) and data (`$d`) begin.
 fn is_mapping(name: &[u8]) -> bool {
     matches!(name, [b'$', b'x' | b'd'] | [b'$', b'x' | b'd', b'.', ..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_on_arm_are_these() {
+        for (name, expected) in [("$x", true), ("$d.1", true), ("$x1", false), ("$a", false), ("x", false), ("", false)]
+        {
+            assert_eq!(is_mapping(name.as_bytes()), expected, "{name}");
+        }
+    }
 }

@@ -84,6 +84,10 @@ fn more_metadata_than_is_made_room_for_at_once() {
         }
         let calls = lists(&xen, &client);
         assert!(calls < 20, "{release}: {calls}");
+        // Half of these fit, so that they take two parts and not 64.
+        let (xen, client) = many(release, 64, 100_000);
+        let calls = lists(&xen, &client);
+        assert!(calls < 20, "{release}: {calls}");
     }
 }
 
@@ -212,6 +216,25 @@ fn faults_are_asked_again_a_few_times() {
             assert!(xen.calls().total() - before < 70, "{release}");
         }
     }
+}
+
+#[test]
+fn memory_that_xen_never_reaches_is_a_fault() {
+    for release in [Release::V4_7, Release::V4_14, Release::V4_22] {
+        let (xen, client) = many(release, 4, 20);
+        // How much there is to read is answered each time.
+        (0..32).for_each(|question| xen.on_list().nth(2 * question + 1).fail(Errno::EFAULT));
+        assert_eq!(kind(client.list()), ErrorKind::Fault, "{release}");
+    }
+}
+
+#[test]
+fn a_list_that_xen_refuses_from_its_start_is_not_read_again() {
+    let (xen, client) = many(Release::V4_20, 1, 20);
+    xen.on_list().always().fail(Errno::EINVAL);
+    let before = xen.calls().of(Call::List);
+    let error = client.list().unwrap_err();
+    assert_eq!((error.raw_errno(), xen.calls().of(Call::List) - before), (Some(Errno::EINVAL), 1), "{error:?}");
 }
 
 #[test]

@@ -240,6 +240,15 @@ fn build_ids_of_payloads_are_told_as_what_this_client_uploaded() {
     xen.other_action("one", Action::Apply, Flags::empty()).unwrap();
     let said = error(client.apply(&name("wrong"), Flags::empty()));
     assert!(matches!(said.kind(), ErrorKind::DependsOnAnother { found: None, .. }), "{said:?}");
+
+    // Nor once this client unloaded it, where nobody looked before the name had another payload.
+    let two = upload(&client, "two", &builder(&xen, "two").depends_on(builder(&xen, "theirs").build_id()));
+    client.unload(&two, Flags::empty()).unwrap();
+    let theirs = builder(&xen, "their two").depends_on(builder(&xen, "theirs").build_id());
+    xen.other_upload("two", &theirs.build()).unwrap();
+    xen.other_action("two", Action::Apply, Flags::empty()).unwrap();
+    let said = error(client.apply(&name("wrong"), Flags::empty()));
+    assert!(matches!(said.kind(), ErrorKind::DependsOnAnother { found: None, .. }), "{said:?}");
 }
 
 #[test]

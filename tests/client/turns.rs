@@ -28,7 +28,9 @@ fn the_next_action_waits_for_xen_to_settle_and_the_finished_call_does_not() {
     );
     // What is refused before Xen is asked does not wait either.
     assert!(timed(&|| drop(client.apply(&one, Flags::from_bits_retain(2)).unwrap_err())) < SETTLE / 2);
+    let lists = xen.calls().of(Call::List);
     let settled = timed(&|| client.revert(&one, Flags::empty()).unwrap());
+    assert_eq!(xen.calls().of(Call::List) - lists, 1, "it sleeps, and looks when Xen has settled");
     assert!(settled > SETTLE / 2 && settled < SETTLE + SLACK, "{settled:?}");
     let early = at_the_deadline(Duration::ZERO, |_| act_within(&client, Action::Unload, &one, SETTLE / 10));
     assert_eq!(kind(early), ErrorKind::DeadlinePassed, "not settled by its deadline");

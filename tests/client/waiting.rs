@@ -4,7 +4,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use xen_livepatch::sim::{Call, Pace, Release, SimulatedXen};
-use xen_livepatch::{Action, ActionOptions, Errno, ErrorKind, Flags, PayloadName, QuiesceTimeout, State, Status};
+use xen_livepatch::{
+    Action, ActionOptions, Errno, ErrorKind, Flags, LivepatchClient, PayloadName, QuiesceTimeout, State, Status,
+};
 
 use crate::host::{
     SLACK, act_within, at_the_deadline, busy, connect, error, host, kind, load, name, names, stack, wrong,
@@ -251,6 +253,38 @@ fn retries_end_at_the_deadline() {
     let options = ActionOptions::new().quiesce_retries(u32::MAX).deadline(SHORT);
     let result = at_the_deadline(SHORT, |_| client.action(Action::Apply, &one).options(options).run());
     assert_eq!(kind(result), ErrorKind::QuiesceTimeout);
+}
+
+#[test]
+fn what_became_of_a_payload_between_two_attempts_is_told() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let one = load(&xen, "one");
+        xen.on_apply().time_out();
+        xen.on_apply().after(|xen| {
+            xen.on_list().before(|xen| xen.other_action("one", Action::Unload, Flags::empty()).unwrap());
+        });
+        let gone = client.action(Action::Apply, &one).quiesce_retries(9).run();
+        assert_eq!(kind(gone), ErrorKind::NoSuchPayload, "{release}");
+    }
+}
+
+#[test]
+fn an_attempt_for_which_no_time_is_left_hides_no_earlier_one() {
+    const SETTLE: Duration = Duration::from_millis(200);
+    for release in [Release::V4_7, Release::V4_17, Release::V4_22] {
+        let xen = SimulatedXen::new(release);
+        let client = LivepatchClient::builder().settle_time(SETTLE).connect(xen.clone()).unwrap();
+        let one = load(&xen, "one");
+        xen.on_apply().time_out();
+        // Another tool's action comes in between, after which Xen would settle only when it is too late.
+        xen.on_apply().after(|xen| {
+            xen.on_list().before(|xen| busy(xen, "other"));
+            xen.on_other_action().nth(2).before(SimulatedXen::finish_action);
+        });
+        let late = client.action(Action::Apply, &one).quiesce_retries(9).deadline(SETTLE * 9 / 5).run();
+        assert_eq!((kind(late), xen.calls().of(Call::Apply)), (ErrorKind::QuiesceTimeout, 1), "{release}");
+    }
 }
 
 #[test]

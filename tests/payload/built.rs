@@ -1,8 +1,10 @@
 //! Payloads as `PayloadBuilder` makes them.
 
 use xen_livepatch::payload::{HookKind, PayloadVersion, Problem};
-use xen_livepatch::sim::{Defect, FunctionPatch, HookCode, PayloadBuilder};
-use xen_livepatch::{BuildId, Finding, Payload, Severity, Target};
+use xen_livepatch::sim::{Defect, FunctionPatch, HookCode, PayloadBuilder, Release, SimulatedXen};
+use xen_livepatch::{BuildId, Finding, LivepatchClient, Payload, PayloadName, Severity, Target};
+
+use crate::editor::{Editor, relocation};
 
 fn xen() -> BuildId {
     BuildId::new([0xab; 20])
@@ -91,4 +93,14 @@ fn each_dangerous_defect_is_found() {
     assert!(check(&null, (4, 9)).iter().any(Finding::hurts_xen));
     let other = PayloadBuilder::named("hello", &BuildId::new([1; 20])).function(FunctionPatch::returning("f", "t"));
     assert_eq!(check(&other, (4, 17))[0].severity(), Severity::Refused);
+}
+
+/// Where it is known where Xen is, so is whether a distance to one of its symbols fits.
+#[test]
+fn a_distance_to_a_symbol_of_xen_fits_where_that_is_near() {
+    let xen = SimulatedXen::new(Release::V4_20);
+    let client = LivepatchClient::connect(xen.clone()).unwrap();
+    let builder = PayloadBuilder::for_xen(&xen, "p").function(FunctionPatch::returning("xen_extra_version", "x"));
+    let near = Editor::new(&builder.needs("printk").build()).entry(".rela.rodata.needed", 0, relocation::TYPE, 2);
+    client.upload(&PayloadName::new("p").unwrap(), &near.bytes).unwrap();
 }

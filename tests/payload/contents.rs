@@ -8,7 +8,7 @@ use xen_livepatch::{Finding, Severity, Target};
 use crate::editor::{Editor, relocation, section, symbol};
 use crate::findings::{
     FUNCS, NEVER, NEW, OLD, RELA_FUNCS, XENS_ADDRESS, check, extra, found_in, harmful, hooked, just, name, problems,
-    refused,
+    refused, xens,
 };
 
 #[test]
@@ -113,6 +113,8 @@ fn functions_are_checked() {
             matches!(finding, Problem::Function { index: 0, problem: found, .. } if found == problem),
             "{finding:?}"
         );
+        let later = matches!(problem, F::ExpectationReserved { .. } | F::ExpectationPastEnd { .. });
+        assert_eq!(check(&editor, target)[0].keeps_from_loading(), !later, "{problem}");
     }
     let nowhere = Editor::function(16, &0x7fff_ffff_ffff_u64.to_le_bytes());
     let text = "function 0 (xen_extra_version): its address 0x7fffffffffff is not inside Xen";
@@ -151,6 +153,42 @@ fn functions_are_checked() {
     harmful(&extra().entry(RELA_FUNCS, 0, (8, 4), 0), &NEW, text);
 }
 
+/// Where a function has no name, a finding calls it by its address, or by the symbol of Xen that this is relocated against.
+#[test]
+fn functions_are_called_by_what_they_have() {
+    let no_size = "its old size is 0: it is the size of the function in Xen";
+    let by_number = Editor::function(16, &XENS_ADDRESS).entry(RELA_FUNCS, 0, relocation::OFFSET, 0x28);
+    let by_symbol = xens(extra(), 14).entry(RELA_FUNCS, 0, relocation::OFFSET, 0x10);
+    let by_symbol = by_symbol.entry(RELA_FUNCS, 0, relocation::SYMBOL, 14);
+    for (editor, called) in [(by_number, "0xffff82d040230f90"), (by_symbol, "new_extra_version")] {
+        refused(&editor.patch(FUNCS, 28, &[0]), &NEW, &format!("function 0 ({called}): {no_size}"));
+    }
+}
+
+/// What has no size is refused for that alone.
+#[test]
+fn an_expectation_of_a_function_without_size_is_no_finding() {
+    let editor = Editor::function(28, &[0]).patch(FUNCS, 72, &[1 | 4 << 1]);
+    refused(&editor, &NEW, "function 0 (xen_extra_version): its old size is 0: it is the size of the function in Xen");
+}
+
+#[test]
+fn relocations_change_pointers_of_functions_alone() {
+    let relocated = |editor: Editor, target: &Target, at| {
+        let editor = editor.entry(RELA_FUNCS, 3, relocation::OFFSET, at);
+        let is_relocated = |problem: &Problem| matches!(problem, Problem::Function { problem: F::Relocated, .. });
+        problems(&check(&editor, target)).iter().any(is_relocated)
+    };
+    for at in [17, 24, 32, 57, 64, 65, 72, 96] {
+        assert!(relocated(hooked(), &NEW, at), "{at}");
+        assert!(relocated(xens(hooked(), 22).entry(RELA_FUNCS, 3, relocation::SYMBOL, 22), &NEW, at), "{at}");
+    }
+    // What Xen keeps there, and the pointers.
+    for at in [8, 16, 33, 56] {
+        assert!(!relocated(hooked(), &NEW, at), "{at}");
+    }
+}
+
 #[test]
 fn hooks_are_checked() {
     let size = |section, size| hooked().set(section, section::SIZE, size);
@@ -169,11 +207,21 @@ fn hooks_are_checked() {
         &NEW,
         ".livepatch.hooks.load: hook 1 is a NULL pointer, which Xen calls: point it at a function",
     );
+    let absolute = hooked().entry(".symtab", 22, symbol::SECTION, 0xfff1).entry(".symtab", 22, symbol::VALUE, 0x1234);
+    let number = absolute.entry(".rela.livepatch.hooks.load", 0, relocation::SYMBOL, 22);
+    harmful(
+        &number.entry(".rela.livepatch.hooks.load", 0, relocation::ADDEND, 0),
+        &NEW,
+        ".livepatch.hooks.load: hook 0 is the bare address 0x1234: it has to be relocated against a symbol",
+    );
     // Before 4.8 there are none, before 4.14 only two.
     let one_function = (2..4).fold(hooked(), |editor, index| editor.entry(RELA_FUNCS, index, relocation::OFFSET, 0x28));
     let one_function = one_function.patch(FUNCS, 32, &[1]).set(FUNCS, section::SIZE, 64);
     let old = |section, size| one_function.clone().set(section, section::SIZE, size);
     assert_eq!(found_in(&old(".livepatch.hooks.load", 9), 7..=9), [8, 9]);
+    // Nobody reads an empty one, loaded or not.
+    let empty = old(".livepatch.hooks.load", 0).clear_flag(".livepatch.hooks.load", 2);
+    assert_eq!(found_in(&empty, 8..=13), NEVER);
     assert_eq!(found_in(&old(".livepatch.hooks.preapply", 9), 7..=13), NEVER);
 }
 
@@ -257,6 +305,54 @@ fn relocations_are_checked() {
     ] {
         let finding = refused(&hooked().set(".rela.text", field, value), &NEW, &format!(".rela.text {text}"));
         assert!(matches!(finding, Problem::RelocationSection { problem: found, .. } if found == problem));
+    }
+}
+
+#[test]
+fn relocations_are_counted_by_section_and_problem() {
+    let text = |index, field, value| move |editor: Editor| editor.entry(".rela.text", index, field, value);
+    let null = text(0, relocation::SYMBOL, 0);
+    let outside = text(3, relocation::OFFSET, u64::MAX);
+    let other = |editor: Editor| editor.entry(".rela.livepatch.hooks.preapply", 0, relocation::SYMBOL, 0);
+    for editor in [null(outside(hooked())), null(other(hooked()))] {
+        let found = problems(&check(&editor, &NEW));
+        assert!(
+            matches!(*found, [Problem::Relocations { count: 1, .. }, Problem::Relocations { count: 1, .. }]),
+            "{found:?}"
+        );
+    }
+}
+
+/// One that does nothing may be for any place.
+#[test]
+fn a_relocation_of_type_none_is_for_no_place() {
+    let none = hooked().entry(".rela.text", 0, relocation::TYPE, 0);
+    assert_eq!(check(&none.entry(".rela.text", 0, relocation::OFFSET, u64::MAX), &NEW), []);
+}
+
+/// Newer releases read relocations where they were loaded, after other relocations may have changed them.
+#[test]
+fn relocations_of_relocations_are_read_since_4_18_4() {
+    let (load, preapply) = (".rela.livepatch.hooks.load", ".rela.livepatch.hooks.preapply");
+    let loaded = |editor: Editor| editor.set(load, section::FLAGS, 2);
+    let index = u64::try_from(hooked().index(load)).unwrap();
+    let changed = |editor: Editor| editor.set(preapply, section::INFO, index);
+    let is_relocated = |editor: &Editor, (minor, point)| {
+        let found = problems(&check(editor, &Target::new((4, minor)).point(point)));
+        found.iter().any(|problem| match problem {
+            Problem::RelocationSection { section, problem: RelocationSectionProblem::Relocated } => {
+                section.as_bytes() == load.as_bytes()
+            }
+            _ => false,
+        })
+    };
+    let both = changed(loaded(hooked()));
+    for (release, expected) in [((17, 7), false), ((18, 3), false), ((18, 4), true), ((19, 0), false), ((20, 0), true)]
+    {
+        assert_eq!(is_relocated(&both, release), expected, "{release:?}");
+    }
+    for harmless in [loaded(hooked()), changed(hooked()), both.empty(preapply)] {
+        assert_eq!(check(&harmless, &Target::new((4, 20))), []);
     }
 }
 

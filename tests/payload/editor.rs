@@ -49,6 +49,7 @@ pub(crate) mod symbol {
 pub(crate) mod relocation {
     use super::Field;
     pub(crate) const OFFSET: Field = (0, 8);
+    pub(crate) const TYPE: Field = (8, 4);
     pub(crate) const SYMBOL: Field = (12, 4);
     pub(crate) const ADDEND: Field = (16, 8);
 }

@@ -30,6 +30,11 @@ pub(crate) fn extra() -> Editor {
     Editor::new(EXTRA_VERSION)
 }
 
+/// Makes a symbol one of Xen's.
+pub(crate) fn xens(editor: Editor, symbol: usize) -> Editor {
+    editor.entry(".symtab", symbol, symbol::SECTION, 0)
+}
+
 /// Looks for this finding alone: with its text, its severity, and from which to which minor release it is there.
 #[track_caller]
 pub(crate) fn just(editor: &Editor, target: &Target, severity: Severity, text: &str) -> Problem {
@@ -39,6 +44,7 @@ pub(crate) fn just(editor: &Editor, target: &Target, severity: Severity, text: &
     assert_eq!(findings[0].severity(), severity, "{text}");
     assert_eq!(findings[0].hurts_xen(), severity == Severity::Harmful);
     assert_eq!(findings[0].errno.is_some(), severity == Severity::Refused);
+    assert!(severity == Severity::Refused || !findings[0].keeps_from_loading());
     assert!(!text.contains('\n'));
     findings[0].problem.clone()
 }
@@ -140,6 +146,7 @@ fn the_header_is_checked() {
              after that"
         )
     };
+    let file = u64::try_from(EXTRA_VERSION.len()).unwrap();
     for ((field, found, expected), place) in [
         (("EI_VERSION", 2, "1"), (6, 1)),
         (("EI_OSABI", 3, "0 or 9"), (7, 1)),
@@ -148,8 +155,12 @@ fn the_header_is_checked() {
         (("e_type", 3, "1 (ET_REL)"), (16, 2)),
         (("e_phnum", 1, "0"), (56, 2)),
         (("e_shstrndx", 0, "a section that exists"), header::NAMES),
+        (("e_shstrndx", 18, "a section that exists"), header::NAMES),
         (("e_shstrndx", 500, "a section that exists"), header::NAMES),
+        (("e_shentsize", 0, "64"), (58, 2)),
         (("e_shentsize", 63, "64"), (58, 2)),
+        (("e_shoff", file - 64, "a section table in the file"), header::TABLE),
+        (("e_shoff", file, "a section table in the file"), header::TABLE),
         (("e_shoff", 1 << 40, "a section table in the file"), header::TABLE),
     ] {
         refused(&extra().header(place, found), &NEW, &text(field, found, expected));
@@ -252,6 +263,8 @@ fn alignments_and_flags_are_checked() {
     let finding = harmful(&depends(extra()), &NEW, &format!(".livepatch.depends {zero}"));
     assert_eq!(name(&finding).unwrap().to_str(), Some(".livepatch.depends"));
     assert_eq!(found_in(&depends(Editor::version_1()), 7..=13), [7, 8, 9, 10, 11, 12, 13]);
+    // Behind four bytes.
+    harmful(&hooked().set(FUNCS, section::ALIGNMENT, 0), &NEW, &format!("{FUNCS} {zero}"));
     // Before the first one of its kind there is nothing to overlap.
     assert_eq!(found_in(&old(section::ALIGNMENT, 0), 7..=13), NEVER);
     let high = |editor: Editor, section| editor.set(section, section::ALIGNMENT, 1 << 63);
@@ -275,6 +288,10 @@ fn alignments_and_flags_are_checked() {
         ".bss has 2097153 bytes of zeros, Xen takes 2097152 (2 MiB): allocate the memory in a hook instead",
     );
     assert_eq!(check(&zeros(extra(), 2 << 20), &NEW), []);
+    for (flags, limited) in [(0, false), (1, true), (2, true), (4, false)] {
+        let found = check(&zeros(extra(), (2 << 20) + 1).set(".bss", section::FLAGS, flags), &NEW);
+        assert_eq!(!found.is_empty(), limited, "{flags}: {found:?}");
+    }
     assert_eq!(found_in(&zeros(Editor::version_1(), 3 << 20), 7..=9), [8, 9]);
 }
 
@@ -283,6 +300,18 @@ fn symbols_are_checked() {
     let table = |problem| format!("{problem}: build it with ld -r, and do not strip it");
     refused(&hooked().set(".symtab", section::TYPE, 1), &NEW, &table("it has no symbol table"));
     refused(&hooked().set(".strtab", section::TYPE, 1), &NEW, &table("its symbol table has no usable string table"));
+    for (size, fits) in [(0, false), (16, false), (24, true), (25, false), (48, true)] {
+        let found = problems(&check(&extra().set(".symtab", section::ENTRY_SIZE, size), &NEW));
+        let problem = Problem::SymbolTable { problem: SymbolTableProblem::EntrySize };
+        assert_eq!(!found.contains(&problem), fits, "{size}: {found:?}");
+    }
+    for link in [30, 500] {
+        refused(
+            &hooked().set(".symtab", section::LINK, link),
+            &NEW,
+            &table("its symbol table has no usable string table"),
+        );
+    }
     let two = problems(&check(&hooked().set(".note.GNU-stack", section::TYPE, 2), &NEW));
     assert_eq!(two[0], Problem::SymbolTable { problem: SymbolTableProblem::Several });
     harmful(
@@ -324,6 +353,11 @@ fn symbols_are_checked() {
         let two = one.entry(".symtab", 22, field, value);
         refused(&two, &NEW, &format!("symbol 20 (and 1 more like it) {text}"));
     }
+    // Each problem by itself, if Xen gives one number for both.
+    let different = hooked().entry(".symtab", 20, symbol::SECTION, 0xfff2).entry(".symtab", 22, symbol::SECTION, 500);
+    let found = problems(&check(&different, &NEW));
+    let each = |problem, first| Problem::Symbols { problem, first, count: 1 };
+    assert_eq!(found, [each(SymbolProblem::Common, 20), each(SymbolProblem::NoSuchSection, 22)]);
 }
 
 #[test]

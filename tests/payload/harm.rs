@@ -7,8 +7,8 @@ use xen_livepatch::payload::{FunctionProblem, Problem};
 use xen_livepatch::sim::{Defect, FunctionPatch, PayloadBuilder};
 use xen_livepatch::{Finding, Payload, Severity, Target};
 
-use crate::editor::{Editor, relocation, section, symbol, xen};
-use crate::findings::{FUNCS, RELA_FUNCS, check, extra, hooked};
+use crate::editor::{Editor, header, relocation, section, symbol, xen};
+use crate::findings::{FUNCS, RELA_FUNCS, check, extra, hooked, problems, xens};
 
 fn hurts(editor: &Editor, (minor, point): (u16, u16)) -> bool {
     check(editor, &Target::new((4, minor)).point(point).build_id(xen())).iter().any(Finding::hurts_xen)
@@ -100,6 +100,10 @@ fn neighbours_are_no_overlap() {
     let named = |name: &str| FunctionPatch::nop(name, 8);
     assert!(hurts(&made(&patching(named("f")).function(named("f"))), (17, 7)));
     assert!(!hurts(&made(&patching(named("f")).function(named("g"))), (17, 7)));
+    // No bytes overlap with nothing.
+    let none =
+        made(&patching(at(0xffff_82d0_4020_0000)).function(FunctionPatch::nop("g", 0).at(0xffff_82d0_4020_0002)));
+    assert!(!hurts(&none, (14, 4)));
 }
 
 #[test]
@@ -210,6 +214,19 @@ fn old_code_is_near_its_symbol() {
     };
 }
 
+#[test]
+fn names_and_code_of_xen_are_near_their_symbol() {
+    for (table, index) in [(RELA_FUNCS, 0), (RELA_FUNCS, 1), (".rela.livepatch.hooks.load", 0)] {
+        for (addend, harmful) in
+            [(0, false), (4095, false), (4096, true), (4095_u64.wrapping_neg(), false), (4096_u64.wrapping_neg(), true)]
+        {
+            let editor = xens(hooked(), 22).entry(table, index, relocation::SYMBOL, 22);
+            let editor = editor.entry(table, index, relocation::ADDEND, addend);
+            assert_eq!(hurts(&editor, (17, 7)), harmful, "{table} {index} {addend}");
+        }
+    }
+}
+
 /// 4.7 looks at no sizes of sections without bytes. More than Xen has room for it refuses; how it copes with what is
 /// between is not found out by linking it here.
 #[test]
@@ -222,7 +239,64 @@ fn memory_has_limits() {
     assert_eq!(kinds(check(8 << 20)), []);
     assert_eq!(kinds(check(32 << 20)), [Severity::Harmful]);
     assert_eq!(kinds(check(1 << 30)), [Severity::Refused]);
-    assert_eq!(kinds(check(1 << 40)), [Severity::Refused]);
+    let huge = check(1 << 40);
+    let [Finding { problem: Problem::TooMuchMemory { needed }, severity: Severity::Refused, .. }] = huge[..] else {
+        panic!("{huge:?}")
+    };
+    let (rest, page) = (needed - (1 << 40), 4096);
+    assert_eq!(kinds(check((1 << 30) - rest)), [Severity::Harmful]);
+    assert_eq!(kinds(check((1 << 30) - rest + page)), [Severity::Refused]);
+    assert_eq!(kinds(check((16 << 20) - rest)), []);
+    assert_eq!(kinds(check((16 << 20) - rest + page)), [Severity::Harmful]);
+}
+
+/// Xen writes to all symbols but the first.
+#[test]
+fn symbols_that_overlap_what_is_read_after_them_are_harmful() {
+    let field = |field| u64::try_from(hooked().field(".symtab", field)).unwrap();
+    let (start, end) = (field(section::OFFSET), field(section::OFFSET) + field(section::SIZE));
+    for (table, offset, size, expected) in [
+        (".rela.text", start, 24, false),
+        (".rela.text", start + 1, 24, true),
+        (".rela.text", start + 48, 0, false),
+        (".rela.text", end - 1, 24, true),
+        (".rela.text", end, 24, false),
+        (".strtab", end - 1, 8, true),
+        (".shstrtab", end - 1, 8, true),
+        (".modinfo", end - 1, 8, false),
+    ] {
+        let editor = hooked().set(table, section::SIZE, size);
+        // By its number, since this may hide the names.
+        let base = editor.get(0, header::TABLE) + 64 * editor.index(table);
+        let found = problems(&check(&editor.put(base, section::OFFSET, offset), &Target::new((4, 17))));
+        let overlap = Problem::Overlapping { what: "its symbol table and what Xen reads after it" };
+        assert_eq!(found.contains(&overlap), expected, "{table} {offset} {size}: {found:?}");
+    }
+}
+
+/// Xen does the relocations of each section, which a file may let overlap.
+#[test]
+fn relocations_that_overlap_without_end_are_harmful() {
+    let tables = ["text", "livepatch.hooks.load", "livepatch.hooks.unload", "livepatch.hooks.preapply"];
+    let harmful = |count: u64| {
+        let mut editor = hooked();
+        let (start, first) = (editor.bytes.len(), editor.field(".rela.text", section::OFFSET));
+        let relocation = editor.bytes[first..first + 24].to_vec();
+        (0..count).for_each(|_| editor.bytes.extend_from_slice(&relocation));
+        let text = u64::try_from(editor.index(".text")).unwrap();
+        let editor = tables.iter().fold(editor, |editor, table| {
+            let table = format!(".rela.{table}");
+            let editor = editor.set(&table, section::OFFSET, u64::try_from(start).unwrap());
+            editor.set(&table, section::SIZE, 24 * count).set(&table, section::INFO, text)
+        });
+        let most = u64::try_from(editor.bytes.len()).unwrap() / 24;
+        let overlap = Problem::Overlapping { what: "its relocation sections" };
+        (problems(&check(&editor, &Target::new((4, 17)))).contains(&overlap), 4 * count + 8 > most)
+    };
+    for count in 1..100 {
+        let (found, expected) = harmful(count);
+        assert_eq!(found, expected, "{count}");
+    }
 }
 
 /// Xen compares the names of all symbols, which a file may let overlap.
@@ -241,13 +315,27 @@ fn names_that_overlap_without_end_are_harmful() {
             editor.entry(".symtab", index, symbol::NAME, u64::try_from(start).unwrap())
         })
     };
-    let overlapping = |names: usize| {
-        check(&renamed(names), &Target::new((4, 17))).iter().any(|finding| {
+    let too_many = |editor: &Editor| {
+        check(editor, &Target::new((4, 17))).iter().any(|finding| {
             finding.hurts_xen() && matches!(finding.problem, Problem::Overlapping { what: "the names of its symbols" })
         })
     };
+    let overlapping = |names: usize| too_many(&renamed(names));
     assert!(!overlapping(40));
     assert!(overlapping(48));
+    // To the byte: another name ends where these do.
+    let names = |editor: &Editor| -> Vec<usize> {
+        let name = |index| strings + editor.get(editor.field(".symtab", section::OFFSET) + 24 * index, symbol::NAME);
+        let len = |start: usize| editor.bytes[start..].iter().position(|byte| *byte == 0).unwrap();
+        (1..count).map(|index| len(name(index))).collect()
+    };
+    let many = renamed(45);
+    let (all, last) = (names(&many), count - 46);
+    let room = (4 << 20) - all.iter().sum::<usize>() + all[last - 1];
+    for (len, expected) in [(room, false), (room + 1, true)] {
+        let at = u64::try_from(start + long.len() - len).unwrap();
+        assert_eq!(too_many(&many.clone().entry(".symtab", last, symbol::NAME, at)), expected, "{len}");
+    }
 }
 
 /// The files on which hunts ended, and in which of the releases that were hunted they are harmful.

@@ -1,6 +1,8 @@
 //! Payloads read and checked without Xen.
 
 #[cfg(test)]
+mod arm;
+#[cfg(test)]
 mod built;
 #[cfg(test)]
 mod contents;

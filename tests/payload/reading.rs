@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use xen_livepatch::payload::{Address, Architecture, HookKind, PayloadVersion, Reapply};
+use xen_livepatch::sim::PayloadBuilder;
 use xen_livepatch::{ErrorKind, Finding, Payload, Target};
 
-use crate::editor::{EXTRA_VERSION, Editor, HOOKED, STACKED, header, section, xen};
+use crate::editor::{EXTRA_VERSION, Editor, HOOKED, STACKED, header, relocation, section, xen};
+use crate::findings::{FUNCS, RELA_FUNCS};
 
 fn parse(editor: &Editor) -> Payload {
     Payload::parse(&editor.bytes).unwrap()
@@ -211,6 +213,48 @@ fn nothing_in_a_payload_reaches_the_terminal() {
     let text = parse(&many).to_string();
     assert!(text.contains("and 4993 more") && text.lines().count() < 24, "{text}");
     assert!(text.lines().all(|line| line.chars().count() < 120), "{text}");
+}
+
+#[test]
+fn long_texts_are_cut_by_characters() {
+    let (clef, builder) = ("\u{1d11e}", PayloadBuilder::named("p", &xen()));
+    let payload = Payload::parse(&builder.metadata("k", Some(&clef.repeat(100))).build()).unwrap();
+    let shown = payload.to_string().lines().find_map(|line| line.split_once("k=")).map(|(_, value)| value.to_owned());
+    assert_eq!(shown, Some(format!("{}…", clef.repeat(78))));
+}
+
+/// As Xen does them: one after the other.
+#[test]
+fn pointers_that_relocations_change_in_part_lead_nowhere() {
+    let moved = |index, offset| Editor::new(HOOKED).entry(RELA_FUNCS, index, relocation::OFFSET, offset);
+    let first = |editor: &Editor| parse(editor).functions()[0].clone();
+    assert_eq!(first(&moved(3, 4)).name, None);
+    let overwritten =
+        moved(0, 4).entry(RELA_FUNCS, 3, relocation::OFFSET, 0).entry(RELA_FUNCS, 3, relocation::SYMBOL, 7);
+    assert_eq!(first(&overwritten.entry(RELA_FUNCS, 3, relocation::ADDEND, 0)).to_string(), "xen_changeset");
+    assert_eq!(first(&moved(3, 0x14)).old_address, Some(Address::Number(0)));
+    assert_eq!(first(&moved(3, 0x18)).old_address, None);
+}
+
+#[test]
+fn places_before_a_symbol_have_a_minus() {
+    let before = Editor::new(EXTRA_VERSION).entry(RELA_FUNCS, 1, relocation::ADDEND, 8_u64.wrapping_neg());
+    assert_eq!(parse(&before).functions()[0].new_address.as_ref().map(ToString::to_string), Some(".text-0x8".into()));
+}
+
+/// Sections may overlap, so that a small file could have many.
+#[test]
+fn hooks_are_no_more_than_fit_into_the_file() {
+    let len = u64::try_from(HOOKED.len()).unwrap();
+    let load = ".livepatch.hooks.load";
+    let large = Editor::new(HOOKED).set(load, section::OFFSET, 64).set(load, section::SIZE, (len - 64) / 8 * 8);
+    assert_eq!(parse(&large).hooks().len(), HOOKED.len() / 32);
+}
+
+#[test]
+fn a_section_of_no_functions_has_no_version() {
+    let none = Editor::new(EXTRA_VERSION).set(FUNCS, section::TYPE, 8).empty(FUNCS);
+    assert_eq!(parse(&none).version(), None);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use xen_livepatch::sim::{Defect, FunctionPatch, PayloadBuilder};
 use xen_livepatch::{Finding, Severity, Target};
 
 use crate::editor::{Editor, relocation, section, xen};
-use crate::findings::{FUNCS, RELA_FUNCS, check};
+use crate::findings::{FUNCS, RELA_FUNCS, check, refused};
 use crate::layout::point;
 
 /// The worst that a check has to say.
@@ -227,7 +227,7 @@ fn functions_are_not_marked_as_applied_where_xen_keeps_that() {
 }
 
 /// A payload with one alternative: five bytes of code, replaced by five.
-fn alternative(builder: PayloadBuilder, entry_size: usize) -> Editor {
+pub(crate) fn alternative(builder: PayloadBuilder, entry_size: usize) -> Editor {
     let builder =
         builder.section(".altinstr_replacement", vec![0x90; 8]).section(".altinstructions", vec![0; entry_size]);
     let editor = made(&builder).set(".altinstr_replacement", section::FLAGS, 6);
@@ -257,6 +257,12 @@ fn places_of_alternatives_are_looked_at_since_4_18() {
     expect(&outside(new()), &checked);
     let replacement = point(alternative(new(), 14), ".altinstructions", 4, (".text", 0));
     expect(&replacement, &checked);
+    refused(
+        &replacement,
+        &target((22, 0)),
+        ".altinstructions entry 0: its replacement is outside .altinstr_replacement: link it again",
+    );
+    expect(&replacement.patch(".altinstructions", 11, &[0]), &checked);
     expect(&alternative(new(), 14).hide(".altinstr_replacement"), &checked);
     // What comes after the code is not looked at in any release.
     let code = i64::try_from(alternative(new(), 14).field(".text", section::SIZE)).unwrap();
@@ -333,6 +339,22 @@ fn features_are_those_of_the_release() {
     }
 }
 
+/// Where the point release is not known, a feature that only some know is harmful, unless Xen surely refuses it.
+#[test]
+fn features_that_some_point_releases_lack() {
+    let feature = |number: u16| alternative(new(), 14).patch(".altinstructions", 8, &number.to_le_bytes());
+    for (minor, number, expected) in [
+        (17, 32 * 16 - 1, Fine),
+        (17, 32 * 16, Harmful),
+        (17, 32 * 21 - 1, Harmful),
+        (20, 32 * 21 - 1, Fine),
+        (20, 32 * 21, Refused),
+    ] {
+        let findings = check(&feature(number), &Target::new((4, minor)));
+        assert_eq!(worst(&findings), expected, "4.{minor}, {number}: {findings:?}");
+    }
+}
+
 #[test]
 fn features_are_turned_around_since_4_21() {
     let negated = alternative(new(), 14).patch(".altinstructions", 8, &[0, 0x80]);
@@ -374,6 +396,9 @@ fn indirect_alternatives_from_4_13_to_4_20() {
     let distance = places[".data"] - places[".text"] - code - 6;
     let inside = inside.patch(".text", code + 2, &u32::try_from(distance).unwrap().to_le_bytes());
     expect(&inside, &[((14, 6), Fine), ((20, 3), Fine)]);
+    // It stands for an indirect call only where there is one.
+    let other = indirect(new()).patch(".text", code, &[0x90; 2]);
+    expect(&other, &[((14, 6), Fine), ((20, 3), Fine)]);
 }
 
 #[test]
@@ -395,6 +420,23 @@ fn call_sites_since_4_21() {
     expect(&partial, &[((20, 3), Fine), ((21, 0), Refused)]);
     let (empty, _) = sites(CALL, vec![]);
     expect(&empty, &[((21, 0), Fine)]);
+    let nops = PayloadBuilder::named("p", &xen()).function(FunctionPatch::nop("f", 5));
+    refused(
+        &made(&nops.section(".alt_call_sites", vec![0; 4])),
+        &target((21, 0)),
+        ".alt_call_sites: the payload has no code, or no .altinstr_replacement: build it with the tools of this release",
+    );
+    // Xen looks at the function that the pointer of a call leads to, if it is one.
+    for (pointer, expected) in [(0, Fine), (1, Harmful)] {
+        let code = FunctionPatch::with_code("g", CALL);
+        let builder = new().function(code).writable_data([pointer, 0, 0, 0, 0, 0, 0, 0]);
+        let editor = made(&builder.section(".alt_call_sites", vec![0; 4]));
+        let places = crate::layout::layout(&editor);
+        let at = editor.field(".text", section::SIZE) - CALL.len();
+        let distance = u32::try_from(places[".data"] - places[".text"] - at - CALL.len()).unwrap();
+        let editor = call(editor.patch(".text", at + 2, &distance.to_le_bytes()), i64::try_from(at).unwrap());
+        expect(&editor, &[((21, 0), expected)]);
+    }
 }
 
 #[test]
@@ -411,6 +453,7 @@ fn the_build_id_of_xen_is_read_in_the_file_since_4_20() {
             ((20, 0), Harmful),
         ],
     );
+    expect(&zeros.empty(".livepatch.xen_depends"), &[((18, 3), Refused), ((20, 0), Refused)]);
 }
 
 #[test]
@@ -456,6 +499,13 @@ fn no_operations_leave_room_for_endbr64() {
         |code: &[u8; 4]| made(&PayloadBuilder::named("p", &xen()).function(FunctionPatch::nop("f", 1).expecting(code)));
     expect(&expecting(b"\x55\x48\x89\xe5"), &[((17, 7), Fine)]);
     expect(&expecting(b"\xf3\x0f\x1e\xfa"), &[((17, 7), Harmful)]);
+    // As far as it would be, and only if it is looked at.
+    let short =
+        made(&PayloadBuilder::named("p", &xen()).function(FunctionPatch::nop("f", 1).expecting(b"\x55\x48\x89")));
+    expect(&short, &[((17, 7), Harmful)]);
+    let at_address = PayloadBuilder::named("p", &xen()).function(FunctionPatch::nop("f", 1).at(0xffff_82d0_4020_0000));
+    expect(&made(&at_address), &[((17, 7), Harmful)]);
+    expect(&expecting(b"\x55\x48\x89\xe5").patch(FUNCS, 72, &[4 << 1]), &[((17, 7), Harmful)]);
     expect(&expecting(b"\x66\x0f\x1f\x01"), &[((16, 7), Fine), ((17, 0), Harmful)]);
     let entry = made(&old()).entry(RELA_FUNCS, 0, relocation::OFFSET, 0x28);
     expect(&entry, &[((13, 5), Harmful)]);

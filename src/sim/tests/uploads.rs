@@ -223,10 +223,13 @@ fn symbols_come_from_xen_and_from_loaded_payloads() {
         assert_eq!(load("taker", builder(&xen, "taker").needs("gift")), OK, "{release}");
         assert_eq!(load("again", builder(&xen, "again").defines("gift")), Err(Errno::EEXIST));
         assert_eq!(load("again", builder(&xen, "again").defines("printk")), Err(Errno::EEXIST));
+        // A mark of Arm's is a symbol like any other here.
+        assert_eq!(load("mark", builder(&xen, "mark").defines("$d")), OK);
+        assert_eq!(load("again", builder(&xen, "again").defines("$d")), Err(Errno::EEXIST));
         assert_eq!(load("twin", builder(&xen, "giver")), Err(Errno::EEXIST), "by its build-id");
         assert_eq!(action(&xen, "giver", UNLOAD), OK);
         assert_eq!(load("late", builder(&xen, "late").needs("gift")), Err(Errno::ENOENT));
-        assert_eq!(names(&xen.loaded()), ["xens", "taker"]);
+        assert_eq!(names(&xen.loaded()), ["xens", "taker", "mark"]);
     }
 }
 
