@@ -16,7 +16,7 @@
 //!   sections of these are: code would call or write something else, such as the pointer to a hook;
 //! - where the symbol table and the section headers are, and how large their entries are: all of the above depends on it;
 //! - hooks are not pointed at other code, by symbol, by addend or by other relocations (but at what is no code at all),
-//!   and alternatives are not made to change other code by symbol;
+//!   nor made hooks of another kind by name; and alternatives are not made to change other code by symbol;
 //! - old addresses are not made to lead to the payload's own code.
 //!
 //! Hooks in place of an action are only in payloads without functions, for which doing nothing is right; no section is
@@ -76,6 +76,11 @@ impl Line<'_> {
         !self.runs || !(section.is_code() || self.is_for_code(index) || self.is_used_by_code(index))
     }
 
+    /// Whether a section may be renamed.
+    pub fn allows_name(&self, index: usize, name: &str) -> bool {
+        !(self.runs && self.image.sections[index].name.starts_with(HOOKS) && name.starts_with(HOOKS))
+    }
+
     /// Counted as in the file.
     fn is_code(&self, section: u64) -> bool {
         let index = usize::try_from(section).ok().and_then(|section| section.checked_sub(1));
@@ -111,6 +116,9 @@ impl Line<'_> {
         }
         if section.is_relocations() && field == section::INFO {
             return !(self.is_code(value) || self.name(value).starts_with(HOOKS));
+        }
+        if section.name.starts_with(HOOKS) && field == section::NAME {
+            return false;
         }
         if self.is_used_by_code(index) {
             return matches!(

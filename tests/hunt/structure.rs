@@ -72,6 +72,9 @@ pub fn change(image: &mut Image, runs: bool, random: &mut Random) -> Option<Stri
         }
         3 if movable => {
             let new = random.of(&NAMES);
+            if !line.allows_name(index, new) {
+                return None;
+            }
             image.sections[index].name = new.into();
             Some(format!("{name} renamed {new}"))
         }
