@@ -7,6 +7,7 @@ mod capabilities;
 mod console;
 mod deadline;
 mod identities;
+mod inventory;
 mod listing;
 mod loading;
 mod options;

@@ -1,10 +1,15 @@
-//! What fuzzing needs of the inside: the decoder of lists, held against one that is so simple that it must be right.
+//! What fuzzing needs of the inside: the decoder of lists, held against one that is so simple that it must be right, and
+//! the reader of what Xen prints about its payloads, which nobody must talk into a lie.
 //!
 //! It is there with `--cfg fuzzing`, which `cargo fuzz` sets, and in this crate's own tests.
 
+use crate::build_id::BuildId;
 use crate::hypercall::abi::Layout;
 use crate::hypercall::rows::Columns;
-use crate::status::LoadedPayload;
+use crate::inventory::dump as inventory;
+use crate::log::PREFIX;
+use crate::name::PayloadName;
+use crate::status::{LoadedPayload, Metadata, State, Status};
 
 /// Takes any bytes for what Xen wrote, and decodes them.
 ///
@@ -88,6 +93,40 @@ fn word(column: &[u8], index: usize) -> Option<usize> {
     usize::try_from(u32::from_ne_bytes(bytes)).ok()
 }
 
+/// The build-ids of Xen, of the payload that is printed first, and of the one after it.
+const IDS: [[u8; 20]; 3] = [[0x11; 20], [0x22; 20], [0x33; 20]];
+
+/// Takes any bytes for the name of a function, as Xen prints it between what it prints about two payloads; and for all
+/// that Xen prints.
+///
+/// # Panics
+/// When a payload is said to be what it is not.
+pub fn dump(bytes: &[u8]) {
+    let [xen, first, second] = IDS.map(BuildId::new);
+    let row = |name: &str| LoadedPayload {
+        name: PayloadName::from_xen(&[name.as_bytes(), &[0]].concat()).unwrap_or_else(|| unreachable!("it has no NUL")),
+        status: Status { state: State::Checked, rc: 0 },
+        metadata: Metadata::default(),
+    };
+    let rows = [row("a"), row("b")];
+    let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    let place = "ffff82d040400000";
+    let heading =
+        |name: &str| format!(" name={name} state=CHECKED(1) {place} (.data={place}, .rodata={place}) using 3 pages.\n");
+    let ids = |own: &BuildId, below: &BuildId| format!("build-id={own}\ndepend-on={below}\ndepend-on-xen={xen}\n");
+    let function = format!(" patch {place}(16) with {place} (8)\n");
+    let start = format!("'x' pressed - Dumping all livepatch patches\nbuild-id: {xen}\n{}    ", heading("a"));
+    let end = format!("{function}{}{}{}", ids(&first, &xen), heading("b"), ids(&second, &first));
+    let text = [start.as_bytes(), name, end.as_bytes()].concat();
+    // Xen begins each line with its prefix, those of a name too.
+    let lines = text.split_inclusive(|byte| *byte == b'\n').flat_map(|line| [PREFIX, line]);
+    if let Some(dumped) = inventory::read(&lines.collect::<Vec<_>>().concat(), &rows, Some(&xen)) {
+        let told: Vec<_> = dumped.iter().map(|dumped| (&dumped.build_id, &dumped.depends)).collect();
+        assert_eq!(told, [(&first, &xen), (&second, &first)]);
+    }
+    inventory::read(bytes, &rows, Some(&xen));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +145,18 @@ mod tests {
                 .map_or(0, |(layout, count, columns)| columns.rows(layout, count).map_or(0, |rows| rows.len()));
         }
         assert!(decoded > 300, "the lists that can be decoded have {decoded} rows");
+    }
+
+    /// All inputs of the fuzz target `dump` that are kept.
+    #[test]
+    fn no_committed_name_speaks_for_another() {
+        let inputs = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/inputs/dump");
+        let files: Vec<_> = std::fs::read_dir(inputs).unwrap().map(|file| file.unwrap().path()).collect();
+        assert!(!files.is_empty());
+        for file in files {
+            println!("{}", file.display());
+            dump(&std::fs::read(file).unwrap());
+        }
     }
 
     /// That the reference is not one that finds nothing.

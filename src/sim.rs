@@ -62,6 +62,7 @@ mod builder;
 mod bytes;
 mod caller;
 mod console;
+mod dump;
 mod faults;
 mod host;
 mod image;

@@ -134,7 +134,14 @@ impl Metadata {
     }
 
     fn entries(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.split(|byte| *byte == 0).filter(|entry| !entry.is_empty())
+        self.texts().filter(|entry| !entry.is_empty())
+    }
+
+    /// All texts, the empty ones too, less the NUL that each ends with.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &[u8]> {
+        let whole = self.0.strip_suffix(&[0]).unwrap_or(&self.0);
+        let any = !self.0.is_empty();
+        whole.split(|byte| *byte == 0).filter(move |_| any)
     }
 }
 

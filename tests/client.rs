@@ -25,6 +25,8 @@ mod files;
 mod flags;
 #[path = "client/host.rs"]
 mod host;
+#[path = "client/inventory.rs"]
+mod inventory;
 #[path = "client/listing.rs"]
 mod listing;
 #[path = "client/open.rs"]

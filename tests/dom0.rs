@@ -21,6 +21,8 @@ mod costs;
 mod crowd;
 #[path = "dom0/host.rs"]
 mod host;
+#[path = "dom0/inventory.rs"]
+mod inventory;
 #[path = "dom0/listing.rs"]
 mod listing;
 #[path = "dom0/memory.rs"]

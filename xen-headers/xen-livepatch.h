@@ -85,6 +85,21 @@ struct xen_sysctl_readconsole {
     uint32_t pad_end;
 };
 
+// ---- sysctl: debug keys -------------------------------------------------------------------------------------------
+
+/// `xen_sysctl.cmd`: do what keys pressed on the hypervisor's console do.
+static const uint32_t XEN_SYSCTL_debug_keys = 7;
+
+/// The argument of `XEN_SYSCTL_debug_keys`.
+struct xen_sysctl_debug_keys {
+    /// IN: where the keys are, a byte each.
+    struct xen_guest_handle keys;
+    /// IN: how many.
+    uint32_t nr_keys;
+    /// Xen leaves these bytes unnamed.
+    uint32_t pad_end;
+};
+
 // ---- sysctl: live patching ----------------------------------------------------------------------------------------
 
 /// `xen_sysctl.cmd`: live patching.
@@ -258,6 +273,8 @@ struct xen_sysctl_livepatch_op {
 union xen_sysctl_u {
     /// `XEN_SYSCTL_readconsole`.
     struct xen_sysctl_readconsole readconsole;
+    /// `XEN_SYSCTL_debug_keys`.
+    struct xen_sysctl_debug_keys debug_keys;
     /// `XEN_SYSCTL_livepatch_op`.
     struct xen_sysctl_livepatch_op livepatch;
     /// All of it.

@@ -9,6 +9,7 @@ use super::asking::ask;
 use crate::errno::Errno;
 use crate::hypercall::channel::{CallError, Channel, SMALLEST_BUFFER};
 use crate::hypercall::operation::{ConsoleRead, ReadConsole};
+use crate::log::without_prefix;
 use crate::name::{PayloadName, escaped};
 
 const EXPECTATION: &[u8] = b": expectation failed: ";
@@ -18,6 +19,10 @@ const READS: usize = 256;
 
 /// What says that this domain will never read the log. Anything else may be different next time.
 const FORBIDDEN: [Errno; 3] = [Errno::EPERM, Errno::EACCES, Errno::ENOSYS];
+
+pub(super) fn is_forbidden(errno: Errno) -> bool {
+    FORBIDDEN.contains(&errno)
+}
 
 /// How far this client has read the log.
 #[derive(Debug, Default)]
@@ -76,25 +81,13 @@ impl<'a> Watch<'a> {
     }
 
     /// Reads from `start` to the end, and says where that is.
-    fn read(&self, start: u32, mut each: impl FnMut(&[u8])) -> Option<u32> {
-        let end = self.channel.with_buffer(SMALLEST_BUFFER, |buffer| {
-            let mut index = start;
-            for _ in 0..READS {
-                let ConsoleRead { count, index: next } = ask(|| self.channel.call(ReadConsole { index, buffer }))?;
-                each(buffer.as_slice().get(..count).unwrap_or_default());
-                index = next;
-                if count < buffer.len() {
-                    break;
-                }
-            }
-            Ok(index)
-        });
-        match end {
+    fn read(&self, start: u32, each: impl FnMut(&[u8])) -> Option<u32> {
+        match read(self.channel, start, each) {
             Ok(index) => {
                 self.console.advance(Position::At(index));
                 Some(index)
             }
-            Err(CallError::Refused(errno)) if FORBIDDEN.contains(&errno) => {
+            Err(CallError::Refused(errno)) if is_forbidden(errno) => {
                 self.console.advance(Position::Forbidden);
                 None
             }
@@ -103,10 +96,34 @@ impl<'a> Watch<'a> {
     }
 }
 
+/// Reads the log from `start` to its end, and says where that is.
+pub(super) fn read(channel: &Channel, start: u32, mut each: impl FnMut(&[u8])) -> core::result::Result<u32, CallError> {
+    channel.with_buffer(SMALLEST_BUFFER, |buffer| {
+        let mut index = start;
+        for _ in 0..READS {
+            let ConsoleRead { count, index: next } = ask(|| channel.call(ReadConsole { index, buffer }))?;
+            each(buffer.as_slice().get(..count).unwrap_or_default());
+            index = next;
+            if count < buffer.len() {
+                break;
+            }
+        }
+        Ok(index)
+    })
+}
+
 impl Console {
     /// One that is never read.
     pub(super) fn off() -> Self {
         Self(Mutex::new(Position::Forbidden))
+    }
+
+    /// Where reading would go on.
+    pub(super) fn end(&self) -> u32 {
+        match self.position() {
+            Position::At(index) => index,
+            Position::Unread | Position::Forbidden => 0,
+        }
     }
 
     fn position(&self) -> Position {
@@ -123,7 +140,7 @@ fn about(log: &[u8], name: &PayloadName) -> Vec<String> {
     let mut ours = false;
     let mut lines = Vec::new();
     for line in log.split(|byte| *byte == b'\n') {
-        let text = without_prefix(line.strip_suffix(b"\r").unwrap_or(line));
+        let text = without_prefix(line);
         // Xen names the function, not the payload, where it says what it found instead of what was expected.
         let continues = indented(text) || text.windows(EXPECTATION.len()).any(|part| part == EXPECTATION);
         ours = if continues { ours } else { names(text, name) };
@@ -137,20 +154,6 @@ fn about(log: &[u8], name: &PayloadName) -> Vec<String> {
 /// Whether a line continues the one before. Xen 4.20 indents with spaces that don't break (U+00A0).
 fn indented(text: &[u8]) -> bool {
     text.first() == Some(&b' ') || text.starts_with("\u{a0}".as_bytes())
-}
-
-/// A line without `(XEN) `, the time that may follow it, and the place in Xen's source that debug builds add.
-fn without_prefix(line: &[u8]) -> &[u8] {
-    let Some(line) = line.strip_prefix(b"(XEN) ") else { return line };
-    let behind =
-        |line: &'_ [u8], end: &[u8]| line.windows(end.len()).position(|part| part == end).map(|at| at + end.len());
-    let time = behind(line, b"] ").filter(|_| line.first() == Some(&b'['));
-    let line = time.and_then(|end| line.get(end..)).unwrap_or(line);
-    let place = behind(line, b"livepatch.c:").and_then(|start| {
-        let rest = line.get(start..)?;
-        Some(start + behind(rest, b": ").filter(|end| rest.iter().take(end - 2).all(u8::is_ascii_digit))?)
-    });
-    place.and_then(|end| line.get(end..)).unwrap_or(line)
 }
 
 /// `livepatch: NAME: …` and `livepatch: NAME finished …`.

@@ -128,6 +128,7 @@ impl Channel {
                     sys::XEN_SYSCTL_livepatch_op
                 }
                 Command::ReadConsole => sys::XEN_SYSCTL_readconsole,
+                Command::DebugKeys => sys::XEN_SYSCTL_debug_keys,
             };
             block.write::<{ offset_of!(sys::xen_sysctl, cmd) }, _>(&sysctl);
             block.write::<{ offset_of!(sys::xen_sysctl, interface_version) }, _>(&self.interface.version);

@@ -390,6 +390,7 @@ plain! {
     sys::xen_sysctl_livepatch_action_v1,
     sys::xen_sysctl_livepatch_action_v2,
     sys::xen_sysctl_readconsole,
+    sys::xen_sysctl_debug_keys,
 }
 
 #[cfg(test)]

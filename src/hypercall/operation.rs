@@ -41,9 +41,10 @@ pub(crate) enum Command {
     /// A livepatch operation.
     Livepatch(u32),
     ReadConsole,
+    DebugKeys,
 }
 
-/// Where the name goes: behind the sysctl, in the same page.
+/// Where the name goes, or a key: after the sysctl, in the same page.
 const NAME_OFFSET: usize = 256;
 
 /// Puts the name into `block`, and says where it is.
@@ -267,4 +268,23 @@ impl Operation for ReadConsole<'_> {
         let read: sys::xen_sysctl_readconsole = block.read::<{ offset_of!(sys::xen_sysctl, u.readconsole) }, _>();
         ConsoleRead { count: usize::try_from(read.count).unwrap_or(usize::MAX), index: read.index }
     }
+}
+
+/// Does what a key does that is pressed on Xen's console.
+#[derive(Debug)]
+pub(crate) struct DebugKey(pub(crate) u8);
+
+impl Operation for DebugKey {
+    type Answer = ();
+    const COMMAND: Command = Command::DebugKeys;
+
+    fn encode(&self, _: Layout, block: &mut HypercallBuffer) {
+        if let Some(place) = block.as_mut_slice().get_mut(NAME_OFFSET) {
+            *place = self.0;
+        }
+        let keys = sys::xen_sysctl_debug_keys { keys: block.handle(NAME_OFFSET), nr_keys: 1, pad_end: 0 };
+        block.write::<{ offset_of!(sys::xen_sysctl, u.debug_keys) }, _>(&keys);
+    }
+
+    fn decode(&self, _: Layout, _: u32, _: &HypercallBuffer) {}
 }

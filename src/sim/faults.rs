@@ -30,6 +30,8 @@ pub enum Call {
     OtherAction,
     /// Reading the console ring.
     Console,
+    /// Pressing debug keys.
+    DebugKeys,
     /// `XENVER_version`.
     Version,
     /// `XENVER_extraversion`.
@@ -88,6 +90,7 @@ pub(super) struct Effects {
     pub(super) rows: Option<u32>,
     pub(super) time_out: bool,
     pub(super) pace: Option<Pace>,
+    pub(super) lock_held: bool,
     pub(super) before: Vec<Script>,
     pub(super) after: Vec<Script>,
 }
@@ -100,6 +103,7 @@ impl fmt::Debug for Effects {
             .field("rows", &self.rows)
             .field("time_out", &self.time_out)
             .field("pace", &self.pace)
+            .field("lock_held", &self.lock_held)
             .finish_non_exhaustive()
     }
 }
@@ -112,6 +116,7 @@ impl fmt::Display for Effects {
             Self { rows: Some(rows), .. } => write!(f, "stops after {rows} rows"),
             Self { pace: Some(pace), .. } => write!(f, "takes {pace:?}"),
             Self { time_out: true, .. } => f.write_str("runs out of time"),
+            Self { lock_held: true, .. } => f.write_str("finds the payloads locked"),
             Self { fault_after: true, .. } => f.write_str("can't write its answer"),
             Self { before, .. } if !before.is_empty() => f.write_str("a script runs before it"),
             _ => f.write_str("a script runs after it"),
@@ -125,6 +130,7 @@ impl Effects {
         self.fault_after |= other.fault_after;
         self.rows = self.rows.or(other.rows);
         self.time_out |= other.time_out;
+        self.lock_held |= other.lock_held;
         self.pace = self.pace.or(other.pace);
         self.before.extend(other.before.iter().cloned());
         self.after.extend(other.after.iter().cloned());

@@ -22,6 +22,10 @@ pub mod kinds {
     #[derive(Clone, Copy, Debug)]
     pub struct List;
 
+    /// Debug keys.
+    #[derive(Clone, Copy, Debug)]
+    pub struct DebugKeys;
+
     /// An ACTION that takes its time: apply, revert, replace.
     #[derive(Clone, Copy, Debug)]
     pub struct TimedAction;
@@ -34,14 +38,16 @@ pub mod kinds {
     pub trait IsAnswered: sealed::Sealed {}
 
     impl sealed::Sealed for Answered {}
+    impl sealed::Sealed for DebugKeys {}
     impl sealed::Sealed for List {}
     impl sealed::Sealed for TimedAction {}
     impl IsAnswered for Answered {}
+    impl IsAnswered for DebugKeys {}
     impl IsAnswered for List {}
     impl IsAnswered for TimedAction {}
 }
 
-use kinds::{Answered, Any, IsAnswered, List, TimedAction};
+use kinds::{Answered, Any, DebugKeys, IsAnswered, List, TimedAction};
 
 /// Something to go wrong, or to happen meanwhile, at a hypercall to come; made by [`SimulatedXen::on`] and its kin.
 ///
@@ -127,6 +133,13 @@ impl On<'_, List> {
     }
 }
 
+impl On<'_, DebugKeys> {
+    /// Something else holds the lock of the payloads: key `x` prints that it should be tried again.
+    pub fn find_the_lock_held(self) {
+        self.order(Effects { lock_held: true, ..Effects::default() });
+    }
+}
+
 impl On<'_, TimedAction> {
     /// The action that it starts runs out of time, whatever its timeout: `rc` −`EBUSY`, the state unchanged.
     pub fn time_out(self) {
@@ -200,6 +213,11 @@ impl SimulatedXen {
     /// Orders something to happen when the console is read.
     pub fn on_console(&self) -> On<'_, Answered> {
         On::new(self, Call::Console)
+    }
+
+    /// Orders something to happen when debug keys are pressed.
+    pub fn on_debug_keys(&self) -> On<'_, DebugKeys> {
+        On::new(self, Call::DebugKeys)
     }
 
     /// Orders something to happen when Xen is asked for its major and minor number, which it returns.

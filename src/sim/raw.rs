@@ -11,6 +11,7 @@ use crate::hypercall::{HypercallBuffer, Hypervisor, Sysctl};
 
 /// The numbers of sysctls.
 const READ_CONSOLE: u32 = 1;
+const DEBUG_KEYS: u32 = 7;
 const LIVEPATCH: u32 = 27;
 
 /// Where upload, get, list and action have addresses, from 4.14 on and before. What lies there is given as memory or is
@@ -19,6 +20,8 @@ const PACKED: [&[usize]; 4] = [&[16, 40], &[16], &[40, 48, 56, 64, 72], &[16]];
 const STRIDED: [&[usize]; 4] = [&[16, 40], &[16], &[32, 40, 48], &[16]];
 /// Where `readconsole` has one.
 const CONSOLE: &[usize] = &[16];
+/// Where `debug_keys` has one.
+const KEYS: &[usize] = &[8];
 
 /// A livepatch sysctl written byte by byte, with the memory that it points into: for tests that ask a hypervisor,
 /// simulated or real, what [`LivepatchClient`](crate::LivepatchClient) would not.
@@ -66,6 +69,11 @@ impl RawSysctl {
         Self::new(READ_CONSOLE, release)
     }
 
+    /// `debug_keys` at the interface version of a release; all else zero.
+    pub fn debug_keys(release: Release) -> Self {
+        Self::new(DEBUG_KEYS, release)
+    }
+
     fn new(command: u32, release: Release) -> Self {
         let empty = Self { command, block: [0; SIZE], memory: Vec::new() };
         empty.word(4, release.interface_version())
@@ -97,8 +105,10 @@ impl RawSysctl {
     }
 
     fn addresses(&self) -> &'static [usize] {
-        if self.command == READ_CONSOLE {
-            return CONSOLE;
+        match self.command {
+            READ_CONSOLE => return CONSOLE,
+            DEBUG_KEYS => return KEYS,
+            _ => {}
         }
         let word = |offset| u32_at(&self.block, offset).unwrap_or_default();
         let by_operation = if word(4) < Release::V4_14.interface_version() { STRIDED } else { PACKED };

@@ -21,6 +21,7 @@ const COMMAND: usize = 0;
 const INTERFACE_VERSION: usize = 4;
 
 const READ_CONSOLE: u32 = 1;
+const DEBUG_KEYS: u32 = 7;
 const LIVEPATCH: u32 = 27;
 
 /// Of `readconsole`.
@@ -30,6 +31,12 @@ mod console {
     pub(super) const INDEX: usize = 12;
     pub(super) const BUFFER: usize = 16;
     pub(super) const COUNT: usize = 24;
+}
+
+/// Of `debug_keys`.
+mod keys {
+    pub(super) const KEYS: usize = 8;
+    pub(super) const COUNT: usize = 16;
 }
 
 /// Of `livepatch_op`.
@@ -87,6 +94,7 @@ fn long(block: &Block, offset: usize) -> u64 {
 pub(super) fn sysctl_kind(block: &Block) -> Call {
     match (word(block, COMMAND), word(block, livepatch::COMMAND)) {
         (READ_CONSOLE, _) => Call::Console,
+        (DEBUG_KEYS, _) => Call::DebugKeys,
         (LIVEPATCH, livepatch::UPLOAD) => Call::Upload,
         (LIVEPATCH, livepatch::GET) => Call::Get,
         (LIVEPATCH, livepatch::LIST) => Call::List,
@@ -145,6 +153,7 @@ pub(super) fn sysctl(
             result
         }
         READ_CONSOLE => read_console(host, &mut block, caller),
+        DEBUG_KEYS => debug_keys(host, &block, caller, effects.lock_held),
         _ => Err(Errno::ENOSYS),
     };
     if host.crashed.is_some() {
@@ -263,6 +272,17 @@ fn read_console(host: &mut Host, block: &mut Block, caller: &mut impl Caller) ->
     }
     put(block, console::INDEX, &next.to_le_bytes());
     put(block, console::COUNT, &super::bytes::word(text.len()).to_le_bytes());
+    Ok(0)
+}
+
+/// Xen reads the keys one by one. All but `x` are no concern of live patching.
+fn debug_keys(host: &mut Host, block: &Block, caller: &mut impl Caller, lock_held: bool) -> Result<u32, Errno> {
+    for index in 0..u64::from(word(block, keys::COUNT)) {
+        let key = caller.read(long(block, keys::KEYS).wrapping_add(index), 1)?;
+        if key == b"x" && host.support == Support::Full {
+            host.dump(lock_held);
+        }
+    }
     Ok(0)
 }
 

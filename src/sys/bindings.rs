@@ -118,6 +118,37 @@ const _: () = {
         "Offset of field: xen_sysctl_readconsole::pad_end",
     ][::core::mem::offset_of!(xen_sysctl_readconsole, pad_end) - 20usize];
 };
+/// `xen_sysctl.cmd`: do what keys pressed on the hypervisor's console do.
+pub const XEN_SYSCTL_debug_keys: u32 = 7;
+/// The argument of `XEN_SYSCTL_debug_keys`.
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct xen_sysctl_debug_keys {
+    /// IN: where the keys are, a byte each.
+    pub keys: xen_guest_handle,
+    /// IN: how many.
+    pub nr_keys: u32,
+    /// Xen leaves these bytes unnamed.
+    pub pad_end: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of xen_sysctl_debug_keys",
+    ][::core::mem::size_of::<xen_sysctl_debug_keys>() - 16usize];
+    [
+        "Alignment of xen_sysctl_debug_keys",
+    ][::core::mem::align_of::<xen_sysctl_debug_keys>() - 8usize];
+    [
+        "Offset of field: xen_sysctl_debug_keys::keys",
+    ][::core::mem::offset_of!(xen_sysctl_debug_keys, keys) - 0usize];
+    [
+        "Offset of field: xen_sysctl_debug_keys::nr_keys",
+    ][::core::mem::offset_of!(xen_sysctl_debug_keys, nr_keys) - 8usize];
+    [
+        "Offset of field: xen_sysctl_debug_keys::pad_end",
+    ][::core::mem::offset_of!(xen_sysctl_debug_keys, pad_end) - 12usize];
+};
 /// `xen_sysctl.cmd`: live patching.
 pub const XEN_SYSCTL_livepatch_op: u32 = 27;
 /// `xen_sysctl_livepatch_op.cmd`: hand a payload to Xen, which checks and links it and does not apply it.
@@ -517,6 +548,8 @@ const _: () = {
 pub union xen_sysctl_u {
     /// `XEN_SYSCTL_readconsole`.
     pub readconsole: xen_sysctl_readconsole,
+    /// `XEN_SYSCTL_debug_keys`.
+    pub debug_keys: xen_sysctl_debug_keys,
     /// `XEN_SYSCTL_livepatch_op`.
     pub livepatch: xen_sysctl_livepatch_op,
     /// All of it.
@@ -529,6 +562,9 @@ const _: () = {
     [
         "Offset of field: xen_sysctl_u::readconsole",
     ][::core::mem::offset_of!(xen_sysctl_u, readconsole) - 0usize];
+    [
+        "Offset of field: xen_sysctl_u::debug_keys",
+    ][::core::mem::offset_of!(xen_sysctl_u, debug_keys) - 0usize];
     [
         "Offset of field: xen_sysctl_u::livepatch",
     ][::core::mem::offset_of!(xen_sysctl_u, livepatch) - 0usize];

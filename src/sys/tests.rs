@@ -39,6 +39,7 @@ fn structs() -> impl IntoIterator<Item = (Row, Vec<Row>)> {
         xen_sysctl_readconsole: 24, 8 {
             clear: 0, 1; incremental: 1, 1; pad: 2, 2; index: 4, 4; buffer: 8, 8; count: 16, 4; pad_end: 20, 4;
         }
+        xen_sysctl_debug_keys: 16, 8 { keys: 0, 8; nr_keys: 8, 4; pad_end: 12, 4; }
         xen_livepatch_name: 16, 8 { name: 0, 8; size: 8, 2; pad: 10, 6; }
         xen_livepatch_status: 8, 4 { state: 0, 4; rc: 4, 4; }
         xen_sysctl_livepatch_upload: 32, 8 { name: 0, 16; size: 16, 8; payload: 24, 8; }
@@ -77,6 +78,9 @@ const IN_SYSCTL: &[(&str, usize, usize)] = in_sysctl! {
     u.readconsole.buffer: 16;
     u.readconsole.count: 24;
     u.readconsole.pad_end: 28;
+    u.debug_keys.keys: 8;
+    u.debug_keys.nr_keys: 16;
+    u.debug_keys.pad_end: 20;
     u.livepatch.cmd: 8;
     u.livepatch.u.upload.name: 16;
     u.livepatch.u.upload.name.name: 16;
@@ -143,6 +147,7 @@ const CONSTANTS: &[(&str, u32, u32)] = constants! {
     XENVER_build_id: 10;
     XEN_EXTRAVERSION_LEN: 16;
     XEN_SYSCTL_readconsole: 1;
+    XEN_SYSCTL_debug_keys: 7;
     XEN_SYSCTL_livepatch_op: 27;
     XEN_SYSCTL_LIVEPATCH_UPLOAD: 0;
     XEN_SYSCTL_LIVEPATCH_GET: 1;

@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn seeds_are_small_and_have_names_of_their_own() {
-        for (target, seeds) in [("payload", seeds::payloads()), ("list", seeds::lists())] {
+        for (target, seeds) in [("payload", seeds::payloads()), ("list", seeds::lists()), ("dump", seeds::dumps())] {
             let mut names = HashSet::new();
             for (name, bytes) in &seeds {
                 assert!(names.insert(name) && bytes.len() <= 30_000, "{target}/{name}: {} bytes", bytes.len());

@@ -184,6 +184,27 @@ pub(crate) fn lists() -> Seeds {
         .collect()
 }
 
+/// Names of functions that go on as Xen would: about the payload that has it, about the next one, and from the beginning.
+pub(crate) fn dumps() -> Seeds {
+    let id = "5a".repeat(20);
+    let place = "ffff82d040400000";
+    let function = format!("f patch {place}(16) with {place} (8)");
+    let ids = format!("build-id={id}\ndepend-on={id}\ndepend-on-xen={}", "11".repeat(20));
+    let heading =
+        |name: &str| format!(" name={name} state=CHECKED(1) {place} (.data={place}, .rodata={place}) using 3 pages.");
+    let start = format!("'x' pressed - Dumping all livepatch patches\nbuild-id: {}", "11".repeat(20));
+    let next = format!("{function}\n{ids}\n{}\n    {function}", heading("b"));
+    let seeds = [
+        ("plain", "xen_extra_version".to_owned()),
+        ("own", format!("{function}\n{ids}\n    g")),
+        ("next", next.clone()),
+        ("next-and-rest", format!("{next}\n{ids}\n    g")),
+        ("again", format!("{function}\n{ids}\n{start}\n{}\n    g", heading("a"))),
+        ("metadata", "livepatch: module metadata:\nlivepatch:   a=b".to_owned()),
+    ];
+    seeds.map(|(name, text)| (name.to_owned(), text.into_bytes())).into()
+}
+
 fn list(layout: u8, rows: &[Row]) -> Vec<u8> {
     let words = |words: Vec<usize>| words.iter().flat_map(|word| u32::try_from(*word).unwrap().to_ne_bytes()).collect();
     let status: Vec<u8> = words((0..rows.len()).flat_map(|row| [1 + row % 2, 11 * row]).collect());

@@ -141,7 +141,7 @@ fn load_leaves_nothing_behind_when_it_fails() {
 }
 
 /// A payload that tests/real-xen/run had made for this Xen.
-fn made_by_gcc(host: &Host, name: &str) -> Payload {
+pub fn made_by_gcc(host: &Host, name: &str) -> Payload {
     let version = if host.since(14) { 2 } else { 1 };
     Payload::read(format!("/files/gcc-v{version}/{name}.livepatch")).unwrap()
 }

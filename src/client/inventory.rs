@@ -1,0 +1,89 @@
+//! What is really loaded: the list, and what Xen prints about it on its console.
+
+use std::thread;
+use std::time::Duration;
+
+use super::LivepatchClient;
+use super::console;
+use super::listing::{self, Listing};
+use crate::error::{Operation, Result};
+use crate::hypercall::channel::CallError;
+use crate::hypercall::operation::DebugKey;
+use crate::inventory::Inventory;
+use crate::inventory::dump::{self, Dumped};
+
+/// How often Xen is asked to print what it has, before that stays unknown.
+const ATTEMPTS: u32 = 4;
+
+/// What may have come in between is over by then.
+const PAUSE: Duration = Duration::from_millis(20);
+
+impl LivepatchClient {
+    /// Everything that is loaded, with its build-id, what it goes on and what it replaces, which no other operation can tell.
+    ///
+    /// Presses debug key `x`, so that Xen prints all that on **the host's console**, some 150 bytes a payload and 80 a
+    /// function, and reads it there, also if the client is to leave Xen's log alone otherwise. It takes as long as a
+    /// serial console needs for the text.
+    ///
+    /// What Xen printed is believed only if every line of it agrees with the list, read before and after. Otherwise it is
+    /// tried again a few times, and then all that is not in the list is `None`: where debug keys or the console are not
+    /// permitted, where the text did not fit into Xen's ring of 16 KiB (`conring_size=`), where somebody else wrote in
+    /// between, and where names or metadata have line breaks or other control characters in them.
+    ///
+    /// # Errors
+    /// Those of [`list`](Self::list) and [`xen_version`](Self::xen_version).
+    ///
+    /// # Xen
+    /// All releases (`XEN_SYSCTL_debug_keys`, for which FLASK has the permission `debug`).
+    ///
+    /// ```
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// client.upload(&fix, &payload)?;
+    /// client.apply(&fix, Flags::empty())?;
+    /// let inventory = client.inventory()?;
+    /// assert_eq!(inventory.payloads[0].depends, inventory.build_id);
+    /// assert_eq!(inventory.to_string(), "Xen 4.20-fix + fix");
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn inventory(&self) -> Result<Inventory> {
+        let xen = self.xen_version()?;
+        let build_id = self.channel.build_id().ok();
+        let list = || listing::list(&self.channel).map_err(|error| error.during(Operation::List));
+        let mut before = list()?;
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                thread::sleep(PAUSE);
+            }
+            let text = match self.press(b'x') {
+                Ok(text) => text,
+                Err(CallError::Refused(errno)) if console::is_forbidden(errno) => break,
+                Err(_) => continue,
+            };
+            let after = list()?;
+            let dumped = dump::read(&text, &after.rows, build_id.as_ref());
+            match dumped.filter(|_| before == after) {
+                Some(dumped) => return Ok(Inventory::new(xen, build_id, after.version, known(after, dumped))),
+                None => before = after,
+            }
+        }
+        let Listing { rows, version } = before;
+        Ok(Inventory::new(xen, build_id, version, rows.into_iter().map(|row| (row, None))))
+    }
+
+    /// What Xen writes to its log when a key is pressed, and what others write meanwhile.
+    fn press(&self, key: u8) -> core::result::Result<Vec<u8>, CallError> {
+        let start = console::read(&self.channel, self.console.end(), |_| {})?;
+        self.channel.call(DebugKey(key))?;
+        let mut text = Vec::new();
+        console::read(&self.channel, start, |bytes| text.extend_from_slice(bytes))?;
+        Ok(text)
+    }
+}
+
+fn known(
+    listing: Listing,
+    dumped: Vec<Dumped>,
+) -> impl Iterator<Item = (crate::status::LoadedPayload, Option<Dumped>)> {
+    listing.rows.into_iter().zip(dumped.into_iter().map(Some))
+}

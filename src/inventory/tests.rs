@@ -1,0 +1,76 @@
+//! What follows from what is known.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use super::*;
+
+fn id(byte: u8) -> BuildId {
+    BuildId::new([byte; 20])
+}
+
+/// An applied payload: name, own id and what it goes on (0 is Xen), and the addresses that it replaces.
+type Short<'a> = (&'a str, Option<(u8, u8)>, &'a [u64]);
+
+fn inventory(payloads: &[Short<'_>]) -> Inventory {
+    let entry = |(name, ids, addresses): &Short<'_>| InventoryEntry {
+        name: PayloadName::new(name).unwrap(),
+        status: Status { state: State::Applied, rc: 0 },
+        metadata: Metadata::default(),
+        build_id: ids.map(|(own, _)| id(own)),
+        depends: ids.map(|(_, below)| id(below)),
+        functions: ids.map(|_| {
+            let function = |old_address: &u64| ReplacedFunction {
+                name: SymbolName::new(format!("f{old_address}")),
+                old_address: *old_address,
+                old_size: 16,
+                new_address: 1,
+                new_size: 8,
+            };
+            addresses.iter().map(function).collect()
+        }),
+    };
+    let xen = XenVersion { major: 4, minor: 17, extra: ".7".into() };
+    Inventory { xen, build_id: Some(id(0)), payloads: payloads.iter().map(entry).collect(), version: 1 }
+}
+
+#[test]
+fn one_line_tells_what_runs() {
+    for (payloads, expected) in [
+        (&[][..], "Xen 4.17.7"),
+        (&[("a", Some((1, 0)), &[][..])], "Xen 4.17.7 + a"),
+        (&[("b", Some((2, 1)), &[]), ("a", Some((1, 0)), &[])], "Xen 4.17.7 + a + b"),
+        (&[("a", Some((1, 0)), &[]), ("debug", Some((3, 9)), &[])], "Xen 4.17.7 + a (+ debug, off the chain)"),
+        (&[("a", Some((1, 0)), &[]), ("b", Some((2, 0)), &[])], "Xen 4.17.7 (+ a, b, order unknown)"),
+        (
+            &[("a", Some((1, 0)), &[]), ("b", Some((2, 1)), &[]), ("c", Some((3, 1)), &[])],
+            "Xen 4.17.7 + a (+ b, c, order unknown)",
+        ),
+        (&[("a", Some((1, 0)), &[]), ("u", None, &[])], "Xen 4.17.7 + a (+ u, not identified)"),
+        (
+            &[("d", Some((3, 9)), &[]), ("u", None, &[]), ("a", Some((1, 0)), &[]), ("e", Some((4, 9)), &[])],
+            "Xen 4.17.7 + a (+ d, e, off the chain) (+ u, not identified)",
+        ),
+        // One that says that it goes on itself, and two that go on each other.
+        (&[("a", Some((1, 1)), &[])], "Xen 4.17.7 (+ a, order unknown)"),
+        (&[("a", Some((1, 2)), &[]), ("b", Some((2, 1)), &[])], "Xen 4.17.7 (+ a, b, order unknown)"),
+        (&[("a", Some((0, 0)), &[])], "Xen 4.17.7 + a"),
+    ] {
+        let inventory = inventory(payloads);
+        assert_eq!(inventory.to_string(), expected);
+        assert_eq!(inventory.stack().len() + inventory.off_chain().len(), payloads.len());
+    }
+    let mut checked = inventory(&[("a", Some((1, 0)), &[])]);
+    checked.payloads[0].status.state = State::Checked;
+    assert_eq!(checked.to_string(), "Xen 4.17.7");
+    let mut unknown = inventory(&[("a", Some((1, 0)), &[])]);
+    unknown.build_id = None;
+    assert_eq!(unknown.to_string(), "Xen 4.17.7 (+ a, off the chain)");
+}
+
+#[test]
+fn functions_that_two_replace() {
+    let both = inventory(&[("a", Some((1, 0)), &[10, 20]), ("b", Some((2, 1)), &[20, 20, 30]), ("u", None, &[10])]);
+    let conflicts = both.conflicts();
+    assert_eq!(conflicts.len(), 1);
+    assert_eq!((conflicts[0].function.as_bytes(), conflicts[0].old_address), (&b"f20"[..], 20));
+    assert_eq!(conflicts[0].payloads, [both.payloads[0].name.clone(), both.payloads[1].name.clone()]);
+}

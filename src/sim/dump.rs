@@ -1,0 +1,56 @@
+//! What debug key `x` prints.
+
+use super::host::{Host, status};
+use super::payload::Payload;
+use crate::build_id::BuildId;
+use crate::rules;
+
+fn hex(bytes: &[u8]) -> String {
+    BuildId::new(bytes).to_string()
+}
+
+impl Host {
+    /// Prints all about all payloads, whatever the log level. Names and metadata are written as they are.
+    pub(super) fn dump(&mut self, lock_held: bool) {
+        let mut lines = vec![b"'x' pressed - Dumping all livepatch patches".to_vec()];
+        lines.extend(self.build_id.as_ref().map(|id| format!("build-id: {}", hex(id)).into_bytes()));
+        if lock_held {
+            lines.push(b"Lock held. Try again.".to_vec());
+        } else {
+            lines.extend(self.payloads.iter().flat_map(|payload| self.about(payload)));
+        }
+        for line in lines {
+            // In a line of its own each, with Xen's prefix.
+            line.split(|byte| *byte == b'\n').for_each(|part| self.console.line(part));
+        }
+    }
+
+    fn about(&self, payload: &Payload) -> Vec<Vec<u8>> {
+        let (number, _) = status(payload);
+        let state = if number == 2 { "APPLIED" } else { "CHECKED" };
+        let base = payload.base;
+        let heading =
+            format!(" state={state}({number}) {base:016x} (.data={base:016x}, .rodata={base:016x}) using 3 pages.");
+        let mut lines = vec![[b" name=", &*payload.name, heading.as_bytes()].concat()];
+        if self.release.has(&rules::METADATA_LISTED) && !payload.metadata.is_empty() {
+            lines.push(b"livepatch: module metadata:".to_vec());
+            let texts = payload.metadata.strip_suffix(&[0]).unwrap_or(&payload.metadata);
+            lines.extend(texts.split(|byte| *byte == 0).map(|text| [b"livepatch:   ", text].concat()));
+        }
+        lines.extend(payload.functions.iter().map(|function| {
+            let function = &function.loaded;
+            let (old, old_size) = (function.old_address, function.old_size);
+            let (new, new_size) = (function.new_address, function.new_size);
+            let rest = format!(" patch {old:016x}({old_size}) with {new:016x} ({new_size})");
+            [b"    ", &*function.name, rest.as_bytes()].concat()
+        }));
+        lines.push(format!("build-id={}", hex(&payload.build_id)).into_bytes());
+        lines.push(format!("depend-on={}", hex(&payload.depends)).into_bytes());
+        // That of every payload that was let in; kept no longer than needed where it is compared at once.
+        if self.release.has(&rules::XEN_DEPENDS) && !self.release.has(&rules::XEN_DEPENDS_FIRST) {
+            let xen = self.build_id.as_deref().unwrap_or_default();
+            lines.push(format!("depend-on-xen={}", hex(xen)).into_bytes());
+        }
+        lines
+    }
+}

@@ -1,0 +1,179 @@
+//! What Xen prints about its payloads is what was uploaded, whoever asks, and nobody speaks for another.
+
+use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
+use xen_livepatch::{BuildId, Flags, Inventory, InventoryEntry, Payload};
+
+use crate::checked::made_by_gcc;
+use crate::host::{Host, bare, connect, host, name, patient};
+
+fn entry<'a>(inventory: &'a Inventory, id: &str) -> &'a InventoryEntry {
+    inventory.payloads.iter().find(|entry| entry.name == name(id)).unwrap()
+}
+
+/// All that the file says, and nothing else.
+fn agrees(entry: &InventoryEntry, payload: &Payload) {
+    assert_eq!((entry.build_id.as_ref(), entry.depends.as_ref()), (payload.build_id(), payload.depends()));
+    let functions = entry.functions.as_ref().unwrap();
+    assert_eq!(functions.len(), payload.functions().len());
+    for (there, function) in functions.iter().zip(payload.functions()) {
+        assert_eq!(Some(&there.name), function.name.as_ref());
+        assert_eq!((there.old_size, there.new_size), (function.old_size, function.new_size));
+        assert_eq!(there.new_address == 0, function.is_nop());
+        assert!(there.old_address > 0xffff_8000_0000_0000, "{there:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs a real Xen"]
+fn an_inventory_is_what_was_uploaded() {
+    let host = host();
+    let nop = FunctionPatch::nop("xen_changeset", 8);
+    let fix = host.payload("fix", "-fix").metadata("author", Some("we")).metadata("urgent", None);
+    let top = bare(&host.client, "top").depends_on(fix.build_id());
+    let top =
+        if host.since(8) { top.function(nop) } else { top.function(FunctionPatch::returning("xen_changeset", "x")) };
+    for (id, payload) in [("fix", &fix), ("top", &top)] {
+        let name = host.upload(id, payload);
+        host.apply(&name);
+    }
+    let debug = host.payload("debug", "-debug").depends_on(&BuildId::new([0x5a; 20]));
+    let loaded = host.upload("debug", &debug);
+    let nodeps = host.since(14);
+    if nodeps {
+        host.client.apply(&loaded, Flags::NODEPS).unwrap();
+    }
+    // A client that has uploaded nothing, and one that leaves Xen's log alone.
+    for client in [connect().unwrap(), patient().without_xen_log().open().unwrap()] {
+        let inventory = client.inventory().unwrap();
+        assert_eq!(inventory.build_id.as_ref(), Some(&host.xen));
+        for (id, payload) in [("fix", &fix), ("top", &top), ("debug", &debug)] {
+            agrees(entry(&inventory, id), &Payload::parse(&payload.build()).unwrap());
+        }
+        let rows = client.list().unwrap();
+        assert_eq!(inventory.payloads.len(), rows.len());
+        for (entry, row) in inventory.payloads.iter().zip(rows) {
+            assert_eq!((&entry.name, entry.status, &entry.metadata), (&row.name, row.status, &row.metadata));
+        }
+        let version = client.xen_version().unwrap();
+        let debug = if nodeps { " (+ debug, off the chain)" } else { "" };
+        assert_eq!(inventory.to_string(), format!("Xen {version} + fix + top{debug}"));
+        // Both say what Xen's version ends with.
+        let conflicts = inventory.conflicts();
+        assert_eq!(conflicts.len(), usize::from(nodeps), "{conflicts:?}");
+        if let [both] = &conflicts[..] {
+            assert_eq!(both.payloads, [name("fix"), name("debug")]);
+        }
+    }
+    if nodeps {
+        host.revert(&loaded);
+    }
+    for id in ["top", "fix"] {
+        host.revert(&name(id));
+    }
+    for id in ["debug", "top", "fix"] {
+        host.unload(&name(id));
+    }
+}
+
+#[test]
+#[ignore = "needs a real Xen"]
+fn an_inventory_of_payloads_made_by_gcc() {
+    let host = host();
+    let payloads = ["extra-version", "stacked", "hooked"].map(|file| (file, made_by_gcc(&host, file)));
+    for (id, payload) in &payloads {
+        host.client.upload(&name(id), payload.bytes()).unwrap();
+    }
+    let inventory = host.client.inventory().unwrap();
+    for (id, payload) in &payloads {
+        agrees(entry(&inventory, id), payload);
+    }
+    for (id, _) in payloads.iter().rev() {
+        host.unload(&name(id));
+    }
+}
+
+/// A payload whose function has this name: what Xen prints there is the forger's.
+fn forger(host: &Host, function: &str) -> PayloadBuilder {
+    // The address is a number, so that Xen looks for no such name.
+    let plain = bare(&host.client, "plain").function(FunctionPatch::returning("xen_changeset", "x"));
+    let plain = host.upload("plain", &plain);
+    let inventory = host.client.inventory().unwrap();
+    let at = entry(&inventory, "plain").functions.as_ref().unwrap()[0].old_address;
+    host.unload(&plain);
+    bare(&host.client, "forger").function(FunctionPatch::returning(function, "x").at(at))
+}
+
+#[test]
+#[ignore = "needs a real Xen"]
+fn nobody_speaks_for_another() {
+    const FAKE: &str = "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a";
+    let host = host();
+    let fake: BuildId = FAKE.parse().unwrap();
+    let xen = &host.xen;
+    let victim = host.payload("victim", "-victim");
+    let honest = victim.build_id();
+    let address = "ffff82d040000000";
+    let heading = |id: &str, state: &str| {
+        format!(" name={id} state={state} {address} (.data={address}, .rodata={address}) using 3 pages.")
+    };
+    let ids = format!("build-id={FAKE}\ndepend-on={FAKE}\ndepend-on-xen={xen}");
+    let function = format!("f patch {address}(16) with {address} (8)");
+    let whole = format!(
+        "{function}\n{ids}\n{}\n    {function}\n{ids}\n{}\n    g",
+        heading("victim", "CHECKED(1)"),
+        heading("forger", "CHECKED(1)")
+    );
+    let again = format!(
+        "{function}\n{ids}\n'x' pressed - Dumping all livepatch patches\nbuild-id: {xen}\n{}\n    {function}\n{ids}\n{}\n    g",
+        heading("victim", "CHECKED(1)"),
+        heading("forger", "CHECKED(1)"),
+    );
+    for (what, text) in [
+        ("ids of its own", format!("{function}\n{ids}\n    g")),
+        (
+            "a payload after it",
+            format!("{function}\n{ids}\n{}\n    {function}\n{ids}", heading("victim", "CHECKED(1)")),
+        ),
+        ("everything up to here", whole),
+        ("another dump", again),
+    ] {
+        for forger_first in [false, true] {
+            let forged = forger(&host, &text);
+            let mut order = [("victim", &victim), ("forger", &forged)];
+            if forger_first {
+                order.reverse();
+            }
+            for (id, payload) in order {
+                host.upload(id, payload);
+            }
+            let inventory = connect().unwrap().inventory().unwrap();
+            for (id, payload) in order {
+                let told = entry(&inventory, id);
+                assert!(
+                    [&told.build_id, &told.depends].iter().all(|told| told.as_ref() != Some(&fake)),
+                    "{what}: {told:?}"
+                );
+                assert!(
+                    told.build_id.is_none() || told.build_id.as_ref() == Some(payload.build_id()),
+                    "{what}: {told:?}"
+                );
+            }
+            for (id, _) in order {
+                host.unload(&name(id));
+            }
+        }
+    }
+    // Names and metadata: the list has them, and the dump is not believed.
+    let odd = format!("x\nbuild-id={FAKE}");
+    for (id, metadata) in [(&odd[..], "a=b\0".to_owned()), ("odd", format!("a\nbuild-id={FAKE}\ndepend-on={FAKE}\0"))] {
+        host.upload("victim", &victim);
+        let odd = bare(&host.client, "odd").function(FunctionPatch::returning("xen_changeset", "x")).modinfo(metadata);
+        host.upload(id, &odd);
+        let inventory = host.client.inventory().unwrap();
+        let told = entry(&inventory, "victim").build_id.as_ref();
+        // Before 4.14 Xen has no metadata, and prints none.
+        assert!(told.is_none() || (told == Some(honest) && id == "odd" && !host.since(14)), "{told:?}");
+        host.unload(&name(id));
+        host.unload(&name("victim"));
+    }
+}
