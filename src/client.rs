@@ -4,6 +4,7 @@ mod action;
 mod asking;
 mod builder;
 mod capabilities;
+mod carrying;
 mod console;
 mod deadline;
 mod identities;
@@ -27,6 +28,7 @@ use uploading::Uploading;
 
 pub use builder::ClientBuilder;
 pub use capabilities::Capabilities;
+pub use carrying::{EnsureError, Interrupted, StepEvent};
 pub use options::{ActionOptions, LoadOptions, QuiesceTimeout, UploadOptions};
 pub use request::ActionRequest;
 
@@ -230,7 +232,9 @@ impl LivepatchClient {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn upload_with(&self, name: &PayloadName, payload: &[u8], options: UploadOptions) -> Result<()> {
-        self.watched(Operation::Upload, name, |watch| Uploading { client: self, watch, name, options }.bytes(payload))
+        self.watched(Operation::Upload, name, |watch| {
+            Uploading { client: self, watch, name, options, turn: None }.bytes(payload)
+        })
     }
 
     /// Uploads a payload from a file, which is read straight into the memory that Xen reads.
@@ -266,7 +270,9 @@ impl LivepatchClient {
     /// ```
     pub fn upload_file_with(&self, name: &PayloadName, path: impl AsRef<Path>, options: UploadOptions) -> Result<()> {
         let path = path.as_ref();
-        self.watched(Operation::Upload, name, |watch| Uploading { client: self, watch, name, options }.file(path))
+        self.watched(Operation::Upload, name, |watch| {
+            Uploading { client: self, watch, name, options, turn: None }.file(path)
+        })
     }
 
     /// Uploads the payload of a file under the file's name less its last suffix (`/x/xsa-500.livepatch` becomes

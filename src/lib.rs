@@ -58,6 +58,7 @@ mod loader;
 mod log;
 mod name;
 pub mod payload;
+pub mod plan;
 mod rules;
 #[cfg(feature = "serde")]
 mod serialize;
@@ -71,8 +72,8 @@ mod version;
 
 pub use build_id::{BuildId, InvalidBuildId};
 pub use client::{
-    ActionOptions, ActionRequest, Capabilities, ClientBuilder, LivepatchClient, LoadOptions, QuiesceTimeout,
-    UploadOptions,
+    ActionOptions, ActionRequest, Capabilities, ClientBuilder, EnsureError, Interrupted, LivepatchClient, LoadOptions,
+    QuiesceTimeout, StepEvent, UploadOptions,
 };
 pub use errno::Errno;
 pub use error::{Action, Cleanup, Duplicate, Error, ErrorKind, Operation, Result};
@@ -80,6 +81,7 @@ pub use flags::Flags;
 pub use inventory::{Conflict, Inventory, InventoryEntry, ReplacedFunction};
 pub use name::{InvalidName, PayloadName};
 pub use payload::{Finding, Payload, Problem, Severity, Target};
+pub use plan::{Gap, Plan, PlanError, Step, Wanted};
 pub use status::{LoadedPayload, Metadata, State, Status};
 pub use version::XenVersion;
 

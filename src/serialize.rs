@@ -4,6 +4,7 @@
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+use crate::client::Interrupted;
 use crate::errno::Errno;
 use crate::error::{Action, Cleanup, Error, ErrorKind, Operation};
 use crate::flags::Flags;
@@ -82,6 +83,18 @@ impl Serialize for Error {
         fields.serialize_field("may_have_happened", &self.may_have_happened())?;
         fields.serialize_field("cleanup", &self.cleanup())?;
         fields.serialize_field("log", self.xen_log())?;
+        fields.end()
+    }
+}
+
+impl Serialize for Interrupted {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Interrupted", 5)?;
+        fields.serialize_field("error", &self.error)?;
+        fields.serialize_field("done", &self.done)?;
+        fields.serialize_field("failed", &self.failed)?;
+        fields.serialize_field("left", &self.left)?;
+        fields.serialize_field("loaded", &self.loaded)?;
         fields.end()
     }
 }

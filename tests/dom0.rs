@@ -19,6 +19,8 @@ mod checked;
 mod costs;
 #[path = "dom0/crowd.rs"]
 mod crowd;
+#[path = "dom0/ensure.rs"]
+mod ensure;
 #[path = "dom0/host.rs"]
 mod host;
 #[path = "dom0/inventory.rs"]

@@ -36,11 +36,19 @@ pub(super) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    pub(super) fn run(&self, watch: &Watch<'_>) -> Result<()> {
+    /// In the caller's turn, or in one of its own.
+    pub(super) fn run(&self, turn: Option<&Taken<'_>>, watch: &Watch<'_>) -> Result<()> {
         self.check_flags()?;
         self.deadline.check()?;
-        let turn = self.client.turn.take(self.deadline).ok_or_else(in_progress)?;
-        self.settle(&turn)?;
+        let Some(turn) = turn else {
+            let turn = self.client.turn.take(self.deadline).ok_or_else(in_progress)?;
+            return self.run_in(&turn, watch);
+        };
+        self.run_in(turn, watch)
+    }
+
+    fn run_in(&self, turn: &Taken<'_>, watch: &Watch<'_>) -> Result<()> {
+        self.settle(turn)?;
         self.deadline.check()?;
         watch.begin();
         let mut retries = self.options.retries();
@@ -49,7 +57,7 @@ impl Attempt<'_> {
         let mut last: Option<Error> = None;
         let mut refused_as_busy = false;
         loop {
-            let (before, waited) = match self.look_at_a_free_host(&turn) {
+            let (before, waited) = match self.look_at_a_free_host(turn) {
                 Err(error) if *error.kind() == ErrorKind::DeadlinePassed => return Err(last.unwrap_or(error)),
                 before => before?,
             };
@@ -68,7 +76,7 @@ impl Attempt<'_> {
             if let Err(error) = self.deadline.check() {
                 return Err(last.unwrap_or(error));
             }
-            let (again, error) = match self.attempt(&before, watch, &turn)? {
+            let (again, error) = match self.attempt(&before, watch, turn)? {
                 Verdict::Done => return Ok(()),
                 Verdict::Failed(error) => return Err(error),
                 Verdict::Again(again, error) => (again, error),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::deadline::Deadline;
 use super::options::{ActionOptions, QuiesceTimeout};
+use super::turn::Taken;
 use super::{LivepatchClient, action};
 use crate::error::{Action, Operation, Result};
 use crate::flags::Flags;
@@ -58,11 +59,16 @@ impl<'a> ActionRequest<'a> {
     /// Those of [`apply`](LivepatchClient::apply), [`revert`](LivepatchClient::revert),
     /// [`replace`](LivepatchClient::replace) or [`unload`](LivepatchClient::unload).
     pub fn run(self) -> Result<()> {
+        self.run_in(None)
+    }
+
+    /// In the caller's turn, where it has it.
+    pub(super) fn run_in(self, turn: Option<&Taken<'_>>) -> Result<()> {
         let Self { client, action, name, flags, options } = self;
         let options = options.or(client.defaults);
         let deadline = Deadline::after(options.time());
         let attempt = action::Attempt { client, action, name, flags, options, deadline };
-        client.watched(Operation::Action(action), name, |watch| attempt.run(watch))?;
+        client.watched(Operation::Action(action), name, |watch| attempt.run(turn, watch))?;
         if action == Action::Unload {
             client.identities.forget(name);
         }

@@ -8,6 +8,7 @@ use super::LivepatchClient;
 use super::console::Watch;
 use super::listing::{self, Listing};
 use super::options::{Check, UploadOptions};
+use super::turn::Taken;
 use crate::diagnosis::words::words;
 use crate::diagnosis::{Present, UploadEvidence, judge_upload};
 use crate::errno::Errno;
@@ -27,6 +28,8 @@ pub(super) struct Uploading<'a> {
     pub(super) watch: &'a Watch<'a>,
     pub(super) name: &'a PayloadName,
     pub(super) options: UploadOptions,
+    /// The caller's, where it has it.
+    pub(super) turn: Option<&'a Taken<'a>>,
 }
 
 impl Uploading<'_> {
@@ -83,7 +86,7 @@ impl Uploading<'_> {
         }
         let (name, force) = (self.name, self.options.force);
         let len = u64::try_from(size).unwrap_or(u64::MAX);
-        let _turn = self.client.turn_to_upload()?;
+        let _turn = self.client.turn_to_upload(self.turn)?;
         self.watch.begin();
         match channel.call(Upload { name, payload: &mut *payload, len, force }) {
             Ok(()) => {}

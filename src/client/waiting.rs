@@ -92,13 +92,17 @@ impl LivepatchClient {
         }
     }
 
-    /// Waits for the turn to do what would disturb an action of this client, or be disturbed by one.
+    /// Waits for the turn to do what would disturb an action of this client, or be disturbed by one, unless the caller
+    /// has it.
     ///
     /// A processor that is inside UPLOAD can't be stopped: on real Xens 4.17 and 4.20 uploads of 1.9 MiB made actions
     /// take two to forty times as long, and some time out that never did alone.
-    pub(super) fn turn_to_upload(&self) -> Result<Taken<'_>> {
+    pub(super) fn turn_to_upload(&self, taken: Option<&Taken<'_>>) -> Result<Option<Taken<'_>>> {
         let deadline = Deadline::after(self.defaults.time());
-        let turn = self.turn.take(deadline).ok_or_else(in_progress)?;
+        let turn = match taken {
+            Some(_) => None,
+            None => Some(self.turn.take(deadline).ok_or_else(in_progress)?),
+        };
         if self.turn.left_running() {
             self.free_host(deadline)?;
         }

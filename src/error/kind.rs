@@ -121,6 +121,13 @@ pub enum ErrorKind {
         /// What is applied, in the order of upload, where that matters and could be read.
         applied: Option<Vec<PayloadName>>,
     },
+    /// While a plan was carried out, another tool changed what is loaded or applied.
+    #[error("another tool changed what is loaded since the plan was made{}; plan again", now_applied(.applied))]
+    #[non_exhaustive]
+    NotAsPlanned {
+        /// What is applied, in the order of upload.
+        applied: Vec<PayloadName>,
+    },
     /// Others were applied after it.
     #[error("it is not the payload applied last{}; revert what was applied after it first", is_top(.top.as_ref()))]
     #[non_exhaustive]
@@ -370,6 +377,7 @@ impl ErrorKind {
             Self::AlreadyLoaded { .. } => ("already_loaded", FINAL),
             Self::WrongState { .. } => ("wrong_state", FINAL),
             Self::Overtaken { .. } => ("overtaken", UNCLEAR),
+            Self::NotAsPlanned { .. } => ("not_as_planned", AGAIN),
             Self::NotOnTop { .. } => ("not_on_top", FINAL),
             Self::DependsOnAnother { .. } => ("depends_on_another", FINAL),
             Self::BuiltForAnotherXen { .. } => ("built_for_another_xen", FINAL),
@@ -434,6 +442,14 @@ fn overtaken(state: Option<State>, applied: Option<&[PayloadName]>) -> String {
         None => state,
         Some([]) => format!("{state}, and nothing is applied"),
         Some(names) => format!("{state}, and these are applied: {}", list_names(names)),
+    }
+}
+
+fn now_applied(names: &[PayloadName]) -> String {
+    if names.is_empty() {
+        ", and nothing is applied".into()
+    } else {
+        format!(", and these are applied: {}", list_names(names))
     }
 }
 

@@ -90,6 +90,14 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
             K::Overtaken { state: Some(State::Applied), applied: Some(vec![name("a"), name("b")]) },
             "another tool acted meanwhile: it is APPLIED, and these are applied: a, b",
         ),
+        (
+            K::NotAsPlanned { applied: vec![name("bye")] },
+            "another tool changed what is loaded since the plan was made, and these are applied: bye; plan again",
+        ),
+        (
+            K::NotAsPlanned { applied: Vec::new() },
+            "another tool changed what is loaded since the plan was made, and nothing is applied; plan again",
+        ),
         (K::NotOnTop { top: None }, "it is not the payload applied last; revert what was applied after it first"),
         (
             K::NotOnTop { top: Some(name("bye")) },

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use xen_livepatch::sim::{Call, Release, SimulatedXen};
-use xen_livepatch::{Action, Errno, Flags, Inventory, LivepatchClient};
+use xen_livepatch::{Action, Errno, Flags, Inventory, LivepatchClient, Payload, Plan, Wanted};
 
 use crate::host::{builder, connect, host, name, quick, stack};
 
@@ -130,7 +130,7 @@ fn hostile_names_and_metadata_speak_for_nobody() {
 }
 
 #[test]
-fn programs_read_inventories() {
+fn programs_read_inventories_and_plans() {
     let (xen, client) = host(Release::V4_17);
     stack(&xen, ["one"], 1);
     let inventory = client.inventory().unwrap();
@@ -141,4 +141,23 @@ fn programs_read_inventories() {
     assert_eq!((&payload["name"], &payload["depends"]), (&json!("one"), &told["build_id"]));
     assert_eq!(payload["functions"][0]["name"], json!("xen_extra_version"));
     assert_eq!(payload["functions"][0]["old_size"], json!(16));
+    let new = builder(&xen, "new");
+    let wanted = Wanted::only(name("new"), Payload::parse(&new.build()).unwrap());
+    let plan = Plan::new(&inventory, &wanted).unwrap();
+    let steps = json!([
+        {"operation": "upload", "payload": "new", "build_id": new.build_id().to_string()},
+        {"operation": "replace", "payload": "new", "reverts": ["one"]},
+        {"operation": "unload", "payload": "one"},
+    ]);
+    assert_eq!(serde_json::to_value(&plan).unwrap(), json!({"steps": steps, "gaps": []}));
+    let gap = Plan::new(&inventory, &wanted.one_by_one()).unwrap().gaps();
+    assert_eq!(serde_json::to_value(&gap).unwrap(), json!([{"payload": "one", "from": 1, "until": 2}]));
+    xen.on_replace().time_out();
+    let failed = serde_json::to_value(client.carry_out(&plan, |_| ()).unwrap_err()).unwrap();
+    assert_eq!(
+        (&failed["error"]["kind"], &failed["failed"]["operation"]),
+        (&json!("quiesce_timeout"), &json!("replace"))
+    );
+    assert_eq!((failed["done"].as_array().map(Vec::len), failed["left"].as_array().map(Vec::len)), (Some(1), Some(1)));
+    assert_eq!(failed["loaded"][1]["name"], json!("new"));
 }

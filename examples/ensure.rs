@@ -1,0 +1,51 @@
+//! Makes a host what some payload files are: the lowest of the stack first, or none of them for Xen as it was booted.
+//!
+//!     cargo run --example ensure -- --dry-run a.livepatch b.livepatch
+//!     cargo in-xen --example ensure      # on a real Xen, booted for this
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the output is what this example is for")]
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, Command, value_parser};
+use xen_livepatch::{LivepatchClient, Payload, PayloadName, Plan, StepEvent, Wanted};
+
+fn main() -> ExitCode {
+    let arguments = Command::new("ensure")
+        .about("Makes this host what some payload files are, from the lowest of the stack to its top")
+        .arg(Arg::new("file").num_args(0..).value_parser(value_parser!(PathBuf)).help("None: reverts everything"))
+        .arg(Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue).help("Print the plan, and do nothing"))
+        .get_matches();
+    let files = arguments.get_many::<PathBuf>("file").into_iter().flatten();
+    match ensure(files, arguments.get_flag("dry-run")) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ensure: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn ensure<'a>(files: impl Iterator<Item = &'a PathBuf>, dry_run: bool) -> Result<(), Box<dyn Error>> {
+    let named = |file: &PathBuf| -> Result<_, Box<dyn Error>> {
+        let name = PayloadName::new(file.file_stem().unwrap_or_default().as_encoded_bytes())?;
+        Ok((name, Payload::read(file)?))
+    };
+    let wanted = Wanted::stack(files.map(named).collect::<Result<Vec<_>, _>>()?);
+    let client = LivepatchClient::open()?;
+    let inventory = client.inventory()?;
+    println!("{inventory}");
+    let plan = Plan::new(&inventory, &wanted)?;
+    println!("{plan}");
+    if dry_run || plan.is_empty() {
+        return Ok(());
+    }
+    client.carry_out(&plan, |event| {
+        if let StepEvent::End { step, index, total, took, error: None, .. } = event {
+            println!("{} of {total} done in {took:.1?}: {step}", index + 1);
+        }
+    })?;
+    println!("{}", client.inventory()?);
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! What is wanted of a host, and the steps from what is there.
+//!
+//! Nothing here asks Xen for anything: a plan follows from an [`Inventory`](crate::Inventory) and from what is
+//! [`Wanted`], and is data. A client carries it out.
+
+mod gap;
+mod making;
+mod problem;
+#[cfg(feature = "serde")]
+mod serialize;
+mod steps;
+#[cfg(all(test, feature = "sim"))]
+mod tests;
+mod wanted;
+
+pub use gap::Gap;
+pub use problem::PlanError;
+pub(crate) use steps::Moment;
+pub use steps::{Plan, Step};
+pub use wanted::Wanted;

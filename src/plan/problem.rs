@@ -1,0 +1,89 @@
+//! Why there is no plan.
+
+use crate::build_id::BuildId;
+use crate::name::PayloadName;
+
+/// Why there is no way from what is loaded to what is wanted. Nothing has been done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// A wanted payload can't be told from others.
+    #[error("{name:?} has no build-id: build it with the tools of this Xen")]
+    #[non_exhaustive]
+    NoBuildId {
+        /// The payload.
+        name: PayloadName,
+    },
+    /// Two wanted payloads have the same name or the same build-id, and Xen loads one of them only.
+    #[error("{first:?} and {second:?} have the same name or the same build-id: Xen loads one of them only")]
+    #[non_exhaustive]
+    Twice {
+        /// The lower one.
+        first: PayloadName,
+        /// The upper one.
+        second: PayloadName,
+    },
+    /// A wanted payload was built for another Xen.
+    #[error("{name:?} was built for the Xen with build-id {expected}, but this one has build-id {found}")]
+    #[non_exhaustive]
+    BuiltForAnotherXen {
+        /// The payload.
+        name: PayloadName,
+        /// The build-id of the Xen that it was built for.
+        expected: BuildId,
+        /// The build-id of the Xen that runs.
+        found: BuildId,
+    },
+    /// A wanted payload does not go on what would be below it.
+    #[error("{name:?} depends on {}, but would go on {} with build-id {found}", show(.expected.as_ref()), payload_or_xen(.below.as_ref()))]
+    #[non_exhaustive]
+    DependsOnAnother {
+        /// The payload.
+        name: PayloadName,
+        /// What it depends on.
+        expected: Option<BuildId>,
+        /// The payload below it; `None` for Xen itself.
+        below: Option<PayloadName>,
+        /// The build-id of that.
+        found: BuildId,
+    },
+    /// Xen's own build-id is not known, and so neither is what payloads go on.
+    #[error("this Xen has no build-id: it was linked without one, and takes no live patches")]
+    XenUnknown,
+    /// It could not be found out what a loaded payload is.
+    #[error(
+        "it is not known what {name:?} is: Xen's console could not be read, or did not tell; take the inventory again"
+    )]
+    #[non_exhaustive]
+    Unknown {
+        /// The payload.
+        name: PayloadName,
+    },
+    /// Payloads have to be reverted, from the top of the stack down, and it is not known which is on top.
+    #[error("the order in which {} were applied is not known: revert by hand what was applied with NODEPS", list(.applied))]
+    #[non_exhaustive]
+    OrderUnknown {
+        /// What is applied, in the order of upload.
+        applied: Vec<PayloadName>,
+    },
+    /// A wanted payload is loaded already, under the name of another one.
+    #[error("the name {name:?} is taken by another wanted payload, which is loaded already: choose another name")]
+    #[non_exhaustive]
+    NameTaken {
+        /// The name.
+        name: PayloadName,
+    },
+}
+
+fn show(id: Option<&BuildId>) -> String {
+    id.map_or_else(|| "nothing".into(), |id| format!("build-id {id}"))
+}
+
+fn payload_or_xen(name: Option<&PayloadName>) -> String {
+    name.map_or_else(|| "Xen itself".into(), |name| format!("payload {name:?}"))
+}
+
+fn list(names: &[PayloadName]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+    names.join(", ")
+}

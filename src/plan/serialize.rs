@@ -1,0 +1,39 @@
+//! Plans for programs to read, with feature `serde`.
+
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
+use super::{Gap, Plan, Step};
+
+/// The operation in one word, the payload, and of an upload its build-id, of a replacement what it reverts.
+impl Serialize for Step {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Step", 4)?;
+        fields.serialize_field("operation", self.word())?;
+        fields.serialize_field("payload", self.name())?;
+        match self {
+            Self::Upload { build_id, .. } => fields.serialize_field("build_id", build_id)?,
+            Self::Replace { reverts, .. } => fields.serialize_field("reverts", reverts)?,
+            _ => {}
+        }
+        fields.end()
+    }
+}
+
+impl Serialize for Gap {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Gap", 3)?;
+        fields.serialize_field("payload", &self.payload)?;
+        fields.serialize_field("from", &self.from)?;
+        fields.serialize_field("until", &self.until)?;
+        fields.end()
+    }
+}
+
+impl Serialize for Plan {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Plan", 2)?;
+        fields.serialize_field("steps", self.steps())?;
+        fields.serialize_field("gaps", &self.gaps())?;
+        fields.end()
+    }
+}

@@ -1,0 +1,242 @@
+//! Plans, a row each.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use super::{Plan, Wanted};
+use crate::build_id::BuildId;
+use crate::inventory::{Inventory, InventoryEntry};
+use crate::name::PayloadName;
+use crate::payload::{HookKind, Payload};
+use crate::sim::{HookCode, PayloadBuilder};
+use crate::status::{Metadata, State, Status};
+use crate::version::XenVersion;
+
+/// A payload in short: its name, what it goes on behind `/` (Xen itself otherwise), and behind `=` what it is where that
+/// isn't its name. `?` stands for what is not known.
+struct Short<'a> {
+    name: &'a str,
+    id: &'a str,
+    below: &'a str,
+}
+
+const XEN: &str = "Xen";
+
+impl<'a> Short<'a> {
+    fn of(word: &'a str) -> Self {
+        let (rest, id) = word.split_once('=').map_or((word, None), |(rest, id)| (rest, Some(id)));
+        let (name, below) = rest.split_once('/').unwrap_or((rest, XEN));
+        Self { name, id: id.unwrap_or(name), below }
+    }
+}
+
+fn id(of: &str) -> BuildId {
+    BuildId::new(of.as_bytes().iter().copied().cycle().take(20).collect::<Vec<_>>())
+}
+
+fn name(name: &str) -> PayloadName {
+    PayloadName::new(name).unwrap()
+}
+
+/// What is loaded, in the order of upload: `+` in front of what is applied.
+fn inventory(loaded: &str) -> Inventory {
+    let known = |of: &str| (of != "?").then(|| id(of));
+    let entry = |word: &str| {
+        let (state, word) = match word.strip_prefix('+') {
+            Some(word) => (State::Applied, word),
+            None => (State::Checked, word),
+        };
+        let Short { name: named, id: own, below } = Short::of(word);
+        let (build_id, depends) = (known(own), known(below).filter(|_| own != "?"));
+        let status = Status { state, rc: 0 };
+        InventoryEntry { name: name(named), status, metadata: Metadata::default(), build_id, depends, functions: None }
+    };
+    let xen = XenVersion { major: 4, minor: 17, extra: String::new() };
+    let payloads = loaded.split_whitespace().map(entry).collect();
+    Inventory { xen, build_id: Some(id(XEN)), payloads, version: 7 }
+}
+
+/// What is wanted, from the bottom up. Of a name in capitals the data is writable, so that it can't be applied twice; one
+/// that begins with `v` has a hook that may veto.
+fn wanted(stack: &str) -> Wanted {
+    Wanted::stack(stack.split_whitespace().map(|word| {
+        let Short { name: named, id: own, below } = Short::of(word);
+        let mut builder = PayloadBuilder::new(&id(own), &id(below), &id(XEN));
+        if named.starts_with(char::is_uppercase) {
+            builder = builder.writable_data([0; 8]);
+        }
+        if named.starts_with('v') {
+            builder = builder.hook(HookKind::PreApply, HookCode::returns(0));
+        }
+        (name(named), Payload::parse(&builder.build()).unwrap())
+    }))
+}
+
+fn short(plan: &Plan) -> String {
+    let steps = plan.steps().iter().map(|step| format!("{} {}", step.word(), step.name()));
+    steps.collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn plans() {
+    for (loaded, stack, expected) in [
+        ("", "", ""),
+        ("", "a", "upload a, apply a"),
+        ("", "a b/a", "upload a, upload b, apply a, apply b"),
+        ("+a", "a", ""),
+        ("+a +b/a", "a b/a", ""),
+        // The rest only.
+        ("+a", "a b/a", "upload b, apply b"),
+        ("+a b/a", "a b/a", "apply b"),
+        // Under another name it is as good.
+        ("+x=a", "a b/a", "upload b, apply b"),
+        ("x=a", "a", "apply x"),
+        // Left over.
+        ("+a b/a c", "a", "unload c, unload b"),
+        ("a", "", "unload a"),
+        // Down to the common part.
+        ("+a +b/a +c/b", "a", "revert c, revert b, unload c, unload b"),
+        ("+a +b/a", "", "revert b, revert a, unload b, unload a"),
+        ("+a +b/a", "a c/a", "upload c, revert b, apply c, unload b"),
+        // A cumulative one takes the place of all.
+        ("+a", "b", "upload b, replace b, unload a"),
+        ("+a +b/a", "c", "upload c, replace c, unload b, unload a"),
+        ("+a +b/a", "c d/c", "upload c, upload d, replace c, apply d, unload b, unload a"),
+        ("+a c", "c", "replace c, unload a"),
+        // Nor does it matter who is on top of whom then.
+        ("+a +b", "c", "upload c, replace c, unload b, unload a"),
+        // REPLACE does nothing for what is applied.
+        ("+x +b/x", "b", "revert b, revert x, apply b, unload x"),
+        // With the same name.
+        ("a=z", "a", "unload a, upload a, apply a"),
+        ("+a=z", "a", "revert a, unload a, upload a, apply a"),
+        ("+a=z +b/z", "a b/a=y", "revert b, revert a, unload a, upload a, apply a, unload b, upload b, apply b"),
+        ("+a +b/a=z", "a b/a", "revert b, unload b, upload b, apply b"),
+        // With data that it may have changed.
+        ("A", "A", "unload A, upload A, apply A"),
+        ("+x +A/x", "A", "revert A, revert x, unload A, upload A, apply A, unload x"),
+        // Linked with what was loaded when it was uploaded: that must be what it goes on.
+        ("b/a", "a b/a", "unload b, upload a, upload b, apply a, apply b"),
+        ("b/a a", "a b/a", "unload b, upload b, apply a, apply b"),
+        ("a b/a", "a b/a", "apply a, apply b"),
+        ("A b/A", "A b/A", "unload b, unload A, upload A, upload b, apply A, apply b"),
+        ("b/a +a", "a b/a", "unload b, upload b, apply b"),
+        // Nobody knows what it is, and it goes.
+        ("u/?=?", "a", "unload u, upload a, apply a"),
+        ("+u/?=?", "", "revert u, unload u"),
+        // Hooks that may veto keep a payload from replacing others.
+        ("+a", "v", "upload v, revert a, apply v, unload a"),
+    ] {
+        let plan = Plan::new(&inventory(loaded), &wanted(stack));
+        let plan = plan.unwrap_or_else(|error| panic!("{loaded:?} to {stack:?}: {error}"));
+        assert_eq!(short(&plan), expected, "{loaded:?} to {stack:?}");
+        assert_eq!(plan.is_empty(), expected.is_empty());
+    }
+}
+
+#[test]
+fn what_is_not_applied_is_kept_if_that_is_wanted() {
+    for (loaded, stack, expected) in [
+        ("a b", "", ""),
+        ("+a b", "", "revert a"),
+        ("a b", "b", "apply b"),
+        ("+a b", "c", "upload c, replace c"),
+        // But for what is in the way.
+        ("a=z b", "a", "unload a, upload a, apply a"),
+        ("+a=z b", "a", "revert a, unload a, upload a, apply a"),
+        ("A", "A", "unload A, upload A, apply A"),
+        ("u/?=? a", "a", "apply a"),
+    ] {
+        let plan = Plan::new(&inventory(loaded), &wanted(stack).keep_unapplied()).unwrap();
+        assert_eq!(short(&plan), expected, "{loaded:?} to {stack:?}");
+    }
+}
+
+#[test]
+fn what_is_applied_is_reverted_one_by_one_if_that_is_wanted() {
+    let plan = Plan::new(&inventory("+a +b/a"), &wanted("c").one_by_one()).unwrap();
+    assert_eq!(short(&plan), "upload c, revert b, revert a, apply c, unload b, unload a");
+}
+
+#[test]
+fn where_there_is_no_way() {
+    for (loaded, stack, expected) in [
+        ("", "a a=b", "\"a\" and \"a\" have the same name or the same build-id: Xen loads one of them only"),
+        ("", "a b/a=a", "\"a\" and \"b\" have the same name or the same build-id: Xen loads one of them only"),
+        ("", "a/c", "\"a\" depends on build-id 63, but would go on Xen itself with build-id XEN"),
+        ("", "a b", "\"b\" depends on build-id XEN, but would go on payload \"a\" with build-id 61"),
+        (
+            "+u/?=?",
+            "a",
+            "it is not known what \"u\" is: Xen's console could not be read, or did not tell; take the inventory again",
+        ),
+        (
+            "+a +b",
+            "",
+            "the order in which \"a\", \"b\" were applied is not known: revert by hand what was applied with NODEPS",
+        ),
+        (
+            "+a +b/a +d",
+            "a b/a",
+            "the order in which \"a\", \"b\", \"d\" were applied is not known: revert by hand what was applied with NODEPS",
+        ),
+        (
+            "+a +b",
+            "v",
+            "the order in which \"a\", \"b\" were applied is not known: revert by hand what was applied with NODEPS",
+        ),
+        (
+            "+b=a",
+            "a b/a",
+            "the name \"b\" is taken by another wanted payload, which is loaded already: choose another name",
+        ),
+    ] {
+        let error = Plan::new(&inventory(loaded), &wanted(stack)).unwrap_err().to_string();
+        let (xen, a, c) = (id(XEN).to_string(), id("a").to_string(), id("c").to_string());
+        let expected = expected.replace("XEN", &xen).replace("build-id 61", &format!("build-id {a}"));
+        let expected = expected.replace("build-id 63", &format!("build-id {c}"));
+        assert_eq!(error, expected, "{loaded:?} to {stack:?}");
+    }
+    let mut unknown = inventory("");
+    unknown.build_id = None;
+    assert_eq!(Plan::new(&unknown, &wanted("a")).unwrap_err(), super::PlanError::XenUnknown);
+    assert!(Plan::new(&unknown, &wanted("")).unwrap().is_empty());
+    let kept = Plan::new(&inventory("u/?=?"), &wanted("a").keep_unapplied());
+    assert_eq!(kept.unwrap_err(), super::PlanError::Unknown { name: name("u") }, "it may be what is to be uploaded");
+    let mut elsewhere = inventory("");
+    elsewhere.build_id = Some(id("other"));
+    let expected = super::PlanError::BuiltForAnotherXen { name: name("a"), expected: id(XEN), found: id("other") };
+    assert_eq!(Plan::new(&elsewhere, &wanted("a")).unwrap_err(), expected);
+}
+
+#[test]
+fn gaps_are_told() {
+    for (loaded, stack, expected) in [
+        ("", "a", ""),
+        ("+a", "b", ""),
+        ("+a +b/a", "a", ""),
+        ("+a +b/a", "a c/a", "from step 2 to step 3 the host runs without b"),
+        ("+a", "v", "from step 2 to step 3 the host runs without a"),
+        (
+            "+x +b/x",
+            "b",
+            "from step 1 to step 3 the host runs without b, from step 2 to step 3 the host runs without x",
+        ),
+    ] {
+        let plan = Plan::new(&inventory(loaded), &wanted(stack)).unwrap();
+        let gaps: Vec<_> = plan.gaps().iter().map(ToString::to_string).collect();
+        assert_eq!(gaps.join(", "), expected, "{loaded:?} to {stack:?}");
+    }
+}
+
+#[test]
+fn a_plan_is_a_few_lines() {
+    let plan = Plan::new(&inventory("+a +b/a"), &wanted("a c/a")).unwrap();
+    let expected = format!(
+        "1. upload c (build-id {})\n2. revert b\n3. apply c\n4. unload b\nfrom step 2 to step 3 the host runs without b",
+        id("c")
+    );
+    assert_eq!(plan.to_string(), expected);
+    let replaced = Plan::new(&inventory("+a +b/a c"), &wanted("c")).unwrap().to_string();
+    assert_eq!(replaced, "1. replace c (reverts a, b)\n2. unload b\n3. unload a");
+    assert_eq!(Plan::new(&inventory(""), &wanted("")).unwrap().to_string(), "nothing to do");
+}
