@@ -53,6 +53,7 @@ pub mod fuzzing;
 pub mod guide;
 pub mod hypercall;
 mod identity;
+mod inventory;
 mod loader;
 mod name;
 pub mod payload;
@@ -75,6 +76,7 @@ pub use client::{
 pub use errno::Errno;
 pub use error::{Action, Cleanup, Duplicate, Error, ErrorKind, Operation, Result};
 pub use flags::Flags;
+pub use inventory::{Inventory, InventoryEntry, ReplacedFunction};
 pub use name::{InvalidName, PayloadName};
 pub use payload::{Finding, Payload, Problem, Severity, Target};
 pub use status::{LoadedPayload, Metadata, State, Status};
