@@ -143,8 +143,10 @@ fn a_payload_for_another_xen_never_arrives_on_any_release() {
         let elsewhere = BuildId::new([0x5a; 20]);
         let payload = host.payload_for("foreign", &elsewhere).build();
         let error = host.client.upload(&name("foreign"), &payload).unwrap_err();
-        let (expected, found) = (Some(elsewhere), host.xen.build_id());
-        assert_eq!(error.kind(), &ErrorKind::BuiltForAnotherXen { expected, found }, "{release:?}");
+        let ErrorKind::BuiltForAnotherXen { expected, found, .. } = error.kind() else {
+            panic!("{release:?}: {error:?}")
+        };
+        assert_eq!((expected, found), (&Some(elsewhere), &host.xen.build_id()), "{release:?}");
         assert_eq!(host.xen.calls().of(Call::Upload), 0);
 
         // Xen itself compares from 4.14 on.
@@ -161,7 +163,7 @@ fn a_payload_of_the_other_version_never_arrives() {
         let host = Host::new(release);
         let other = if release < Release::V4_14 { PayloadVersion::V2 } else { PayloadVersion::V1 };
         let error = host.client.upload(&name("x"), &host.payload("x").payload_version(other).build()).unwrap_err();
-        let ErrorKind::UnfitPayload { findings } = error.kind() else { panic!("{release:?}: {error:?}") };
+        let ErrorKind::UnfitPayload { findings, .. } = error.kind() else { panic!("{release:?}: {error:?}") };
         let told =
             |finding: &Finding| matches!(finding.problem, Problem::Version { .. } | Problem::FunctionsSize { .. });
         assert!(findings.iter().any(told), "{release:?}: {error:?}");
@@ -178,7 +180,7 @@ fn all_findings_are_told_at_once() {
         .defect(".modinfo", Defect::Contents(vec![]))
         .defect(".livepatch.funcs", Defect::NotAllocated);
     let error = host.client.upload(&name("bad"), &payload.build()).unwrap_err();
-    let ErrorKind::UnfitPayload { findings } = error.kind() else { panic!("{error:?}") };
+    let ErrorKind::UnfitPayload { findings, .. } = error.kind() else { panic!("{error:?}") };
     let has = |wanted: fn(&Finding) -> bool| assert!(findings.iter().any(wanted), "{findings:?}");
     has(|finding| matches!(finding.problem, Problem::BuiltForAnotherXen { .. }));
     has(|finding| matches!(finding.problem, Problem::EmptyMetadata));
@@ -233,7 +235,7 @@ fn at_most_five_findings_are_named() {
     let host = Host::new(Release::V4_17);
     let payload = (0..40).fold(host.payload("x"), |payload, _| payload.function(FunctionPatch::nop("f", 1)));
     let error = host.client.upload(&name("x"), &payload.build()).unwrap_err();
-    let ErrorKind::UnfitPayload { findings } = error.kind() else { panic!("{error:?}") };
+    let ErrorKind::UnfitPayload { findings, .. } = error.kind() else { panic!("{error:?}") };
     let text = error.to_string();
     assert!(text.ends_with(&format!("; and {} more", findings.len() - 5)) && text.matches("; ").count() == 5, "{text}");
 }

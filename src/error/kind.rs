@@ -147,6 +147,7 @@ pub enum ErrorKind {
     },
     /// It was built for another Xen.
     #[error("{}", another_xen(.expected.as_ref(), .found.as_ref()))]
+    #[non_exhaustive]
     BuiltForAnotherXen {
         /// The build-id of the Xen that it was built for, where known.
         expected: Option<BuildId>,
@@ -249,6 +250,7 @@ pub enum ErrorKind {
     },
     /// Xen can't use the payload.
     #[error("Xen can't use this payload: {reason}{}", says(.xen.as_deref()))]
+    #[non_exhaustive]
     InvalidPayload {
         /// What the error number tells.
         reason: &'static str,
@@ -259,6 +261,7 @@ pub enum ErrorKind {
     ///
     /// If all that is wrong is that it was built for another Xen, the kind is [`BuiltForAnotherXen`](Self::BuiltForAnotherXen).
     #[error("this Xen can't take the payload: {}", list_findings(.findings))]
+    #[non_exhaustive]
     UnfitPayload {
         /// All that is wrong with it.
         findings: Vec<Finding>,
@@ -470,7 +473,7 @@ fn hearsay(expected: Option<&BuildId>, below: Option<&BuildId>) -> &'static str 
 fn what_to_do(action: Action) -> &'static str {
     match action {
         Action::Replace => "replace compares with Xen's own build-id, and NODEPS does not apply to it",
-        _ => "apply what it depends on first, or use NODEPS for a debug patch",
+        _ => "apply what it depends on first, or, from Xen 4.14 on, use NODEPS for a debug patch",
     }
 }
 

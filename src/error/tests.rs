@@ -119,17 +119,17 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
         (
             K::DependsOnAnother { action: Action::Apply, expected: expected.clone(), found: found.clone(), on: None },
             "it depends on build-id abababab, but would go on Xen itself with build-id 12121212; apply what it depends \
-             on first, or use NODEPS for a debug patch",
+             on first, or, from Xen 4.14 on, use NODEPS for a debug patch",
         ),
         (
             K::DependsOnAnother { action: Action::Apply, expected, found, on: Some(name("hello")) },
             "it depends on build-id abababab, but would go on payload \"hello\" with build-id 12121212 (both as uploaded \
-             by this client); apply what it depends on first, or use NODEPS for a debug patch",
+             by this client); apply what it depends on first, or, from Xen 4.14 on, use NODEPS for a debug patch",
         ),
         (
             K::DependsOnAnother { action: Action::Apply, expected: None, found: None, on: Some(name("hello")) },
-            "it depends on another build-id, but would go on payload \"hello\"; apply what it depends on first, or use \
-             NODEPS for a debug patch",
+            "it depends on another build-id, but would go on payload \"hello\"; apply what it depends on first, or, from \
+             Xen 4.14 on, use NODEPS for a debug patch",
         ),
         (
             K::DependsOnAnother { action: Action::Replace, expected: None, found: None, on: None },

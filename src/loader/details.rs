@@ -236,6 +236,9 @@ pub enum TableProblem {
     /// It is about code outside the payload's.
     #[error("it is about code outside the payload: link it again")]
     OriginalOutside,
+    /// It is about code of the payload, but not of the section that its place is relocated against.
+    #[error("it is about other code than its relocation is against: the file is damaged, get it again")]
+    OriginalStrays,
     /// The replacement is not in the payload.
     #[error("its replacement is outside .altinstr_replacement: link it again")]
     ReplacementOutside,

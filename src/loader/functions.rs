@@ -18,6 +18,9 @@ use crate::symbol_name::SymbolName;
 const JUMP: u32 = 5;
 const INSTRUCTION: u32 = 4;
 
+/// Bytes of an ENDBR64.
+const ENDBR: u32 = 4;
+
 /// `endbr64`, and what Xen overwrites it with where it is not needed.
 pub(crate) const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 const ENDBR64_POISON: [u8; 4] = [0x66, 0x0f, 0x1f, 0x01];
@@ -185,7 +188,7 @@ impl Reader<'_, '_, '_> {
         self.check_nops(&entry, start)?;
         self.check_state(&entry, bytes)?;
         self.check_expectation(&entry)?;
-        self.check_twice(&entry, identity)?;
+        self.check_twice(&entry, identity, start)?;
         Ok(Some(LoadedFunction {
             old_address: old_address.unwrap_or_default(),
             name: text.unwrap_or_default(),
@@ -324,7 +327,7 @@ impl Reader<'_, '_, '_> {
         }
         let problem = match (x86, nop) {
             (true, true) => (old_size < found).then_some(FunctionProblem::NopPastEnd { found, old_size }),
-            (true, false) => room(if start == Start::Endbr { JUMP.saturating_add(4) } else { JUMP }),
+            (true, false) => room(if start == Start::Endbr { JUMP.saturating_add(ENDBR) } else { JUMP }),
             (false, _) => room(INSTRUCTION),
         };
         match problem.filter(|_| old_size > 0) {
@@ -394,14 +397,24 @@ impl Reader<'_, '_, '_> {
     }
 
     /// A revert puts back what was there before each patch in the order of the patches: the second one's copy is the first.
-    fn check_twice(&mut self, entry: &Entry<'_>, place: Option<Place>) -> Step {
-        let len = match (entry.new, self.loading.is_x86()) {
+    ///
+    /// An ENDBR64 stays, and a jump comes after it; NOPs fill what is left of their size.
+    fn check_twice(&mut self, entry: &Entry<'_>, place: Option<Place>, first_instruction: Start) -> Step {
+        let (begins, shift) = match first_instruction {
+            Start::Endbr => (ENDBR, ENDBR),
+            Start::Other => (0, 0),
+            // Either. Where old code has no room for both, Xen refuses what begins with one.
+            Start::Unknown if (1..JUMP.saturating_add(ENDBR)).contains(&entry.old_size) => (0, 0),
+            Start::Unknown => (0, ENDBR),
+        };
+        let ends = match (entry.new, self.loading.is_x86()) {
             (Pointer::Null, _) => entry.new_size,
-            (_, true) => JUMP,
+            (_, true) => JUMP.saturating_add(shift),
             (_, false) => INSTRUCTION,
         };
-        let Some((symbol, start)) = place.filter(|_| len > 0) else { return Ok(()) };
-        let end = start.saturating_add(i128::from(len));
+        let Some((symbol, at)) = place.filter(|_| ends > begins) else { return Ok(()) };
+        let start = at.saturating_add(i128::from(begins));
+        let (end, len) = (at.saturating_add(i128::from(ends)), ends.saturating_sub(begins));
         // The nearest one that begins before the end: it overlaps if it runs past the start.
         let nearest =
             self.patched.range(..(symbol.clone(), end)).next_back().filter(|((other, _), _)| *other == symbol);

@@ -120,6 +120,14 @@ impl Memory {
         }
     }
 
+    /// The section of the payload that a distance of four bytes is relocated against.
+    pub(super) fn distance_to(&self, address: u64) -> Option<usize> {
+        match self.writes.get(&(address, 4))?.origin {
+            Origin::Own { section } => Some(section),
+            Origin::Foreign { .. } | Origin::Number => None,
+        }
+    }
+
     /// Does what a relocation says: overwrites the low bytes of a value, or leaves them open where it is not known.
     pub(super) fn relocate(&mut self, address: u64, value: u64, width: u64, origin: Origin, known: bool) {
         self.order = self.order.saturating_add(1);

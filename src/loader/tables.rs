@@ -78,6 +78,8 @@ fn whole_entries<'m>(
 /// An alternative, as its table has it.
 struct Alternative {
     original: u64,
+    /// The section that the original is relocated against.
+    section: Option<usize>,
     replacement: u64,
     feature: u16,
     original_len: u32,
@@ -87,7 +89,7 @@ struct Alternative {
 
 impl Alternative {
     /// Reads the entry at an address.
-    fn read(entry: &[u8], at: u64, negated: bool) -> Option<Self> {
+    fn read(memory: &Memory, entry: &[u8], at: u64, negated: bool) -> Option<Self> {
         let distance = |offset: usize| -> Option<u64> {
             let bytes = entry.get(offset..)?.first_chunk().copied()?;
             Some(at.wrapping_add(wide(offset)).wrapping_add_signed(i32::from_le_bytes(bytes).into()))
@@ -95,6 +97,7 @@ impl Alternative {
         let feature = u16::from_le_bytes(entry.get(8..)?.first_chunk().copied()?);
         Some(Self {
             original: distance(0)?,
+            section: memory.distance_to(at),
             replacement: distance(4)?,
             feature: if negated { feature & !NEGATED } else { feature },
             original_len: u32::from(*entry.get(10)?),
@@ -125,7 +128,7 @@ fn check_alternatives(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step {
     let step = usize::try_from(entry_size).unwrap_or(1);
     let entries = bytes.chunks_exact(step).zip((0_usize..).step_by(step)).map(|(entry, offset)| {
         let at = start.saturating_add(wide(offset));
-        (memory.known(at, entry_size).is_some(), Alternative::read(entry, at, negated))
+        (memory.known(at, entry_size).is_some(), Alternative::read(memory, entry, at, negated))
     });
     let mut alternatives = Vec::new();
     for (index, (known, alternative)) in entries.enumerate() {
@@ -191,11 +194,20 @@ fn check_alternative(loading: &mut Loading<'_, '_>, memory: &Memory, index: usiz
     if !is_inside(alternative.original, total.into(), memory.base, memory.text_size) {
         return loading.harm(table(TableProblem::OriginalOutside));
     }
+    if strays(loading, memory, alternative.section, alternative.original, total.into()) {
+        return loading.harm(table(TableProblem::OriginalStrays));
+    }
     let indirect = loading.has(&rules::INDIRECT_ALTERNATIVES).and(loading.has(&rules::ALT_CALL_SITES).not());
     if indirect.perhaps() && is_indirect(memory, alternative) && !is_call_pointer(memory, alternative.original) {
         return loading.harm(table(TableProblem::CallPointer));
     }
     Ok(())
+}
+
+/// Whether code that Xen is to change is not all in the section that its place is relocated against: it is other code then.
+fn strays(loading: &Loading<'_, '_>, memory: &Memory, section: Option<usize>, start: u64, len: u64) -> bool {
+    let rest = |section| loading.rest_of(memory, section, start).map_or(0, |(_, rest)| rest);
+    section.is_some_and(|section| rest(section) < len)
 }
 
 /// Whether an alternative stands for an indirect call or jump: a direct one to itself in place of `ff 15` or `ff 25`.
@@ -237,11 +249,18 @@ fn check_call_sites(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step {
         if !is_inside(call, CALL, memory.base, memory.text_size) {
             return refuse(loading, Errno::EINVAL, name, Some(index), TableProblem::OriginalOutside);
         }
-        calls.push(call);
+        calls.push((call, memory.distance_to(at)));
     }
-    for (index, call) in calls.into_iter().enumerate() {
+    for (index, (call, section)) in calls.into_iter().enumerate() {
         if memory.at(call, 2) != Some(&[0xff, 0x15]) {
             return refuse(loading, Errno::EINVAL, name, Some(index), TableProblem::NotACall);
+        }
+        if strays(loading, memory, section, call, CALL) {
+            return loading.harm(Problem::Table {
+                section: name,
+                index: Some(index),
+                problem: TableProblem::OriginalStrays,
+            });
         }
         if !is_call_pointer(memory, call) || is_stray_call(memory, call) {
             let problem = TableProblem::CallPointer;

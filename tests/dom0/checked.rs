@@ -21,7 +21,7 @@ fn a_payload_for_another_xen_never_arrives() {
     let payload = PayloadBuilder::named("foreign", &elsewhere).for_release(host.release());
     let payload = payload.function(FunctionPatch::returning(PATCHED, "-x")).build();
     let is_foreign = |kind: &ErrorKind| {
-        let ErrorKind::BuiltForAnotherXen { expected, found } = kind else { panic!("{kind:?}") };
+        let ErrorKind::BuiltForAnotherXen { expected, found, .. } = kind else { panic!("{kind:?}") };
         // From 4.20 on Xen itself says which, in three lines.
         expected.as_ref().is_none_or(|id| *id == elsewhere) && found.as_ref().is_none_or(|id| *id == host.xen)
     };
@@ -64,7 +64,7 @@ fn what_hurts_a_hypervisor_never_arrives() {
         }
         let payload = host.payload("harmful", "-x").modinfo(b"k=v\0").defect(section, defect.clone()).build();
         let error = host.client.upload(&name(NEVER_ARRIVES), &payload).unwrap_err();
-        let ErrorKind::UnfitPayload { findings } = error.kind() else { panic!("{section} {defect:?}: {error:?}") };
+        let ErrorKind::UnfitPayload { findings, .. } = error.kind() else { panic!("{section} {defect:?}: {error:?}") };
         assert!(findings.iter().any(Finding::hurts_xen), "{section} {defect:?}: {error:?}");
     }
     let nameless = bare(&host.client, "nameless").function(FunctionPatch::returning(PATCHED, "-x").unnamed());
@@ -174,7 +174,7 @@ fn payloads_made_by_gcc_and_ld() {
     if host.says_why() {
         let told = format!(
             "apply \"hooked\": it depends on build-id {}, but would go on payload \"stacked\" with build-id {} (both \
-             as uploaded by this client); apply what it depends on first, or use NODEPS for a debug patch [EINVAL (22, invalid argument)]; it was unloaded again",
+             as uploaded by this client); apply what it depends on first, or, from Xen 4.14 on, use NODEPS for a debug patch [EINVAL (22, invalid argument)]; it was unloaded again",
             host.xen,
             stacked.build_id().unwrap(),
         );

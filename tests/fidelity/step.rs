@@ -74,10 +74,11 @@ impl Answer {
 
 /// Without Xen's own words, where they don't tell causes apart; some refusals are silent, too.
 fn comparable(kind: &ErrorKind) -> ErrorKind {
-    match kind.clone() {
-        ErrorKind::InvalidPayload { reason, .. } => ErrorKind::InvalidPayload { reason, xen: None },
-        kind => kind,
+    let mut kind = kind.clone();
+    if let ErrorKind::InvalidPayload { xen, .. } = &mut kind {
+        *xen = None;
     }
+    kind
 }
 
 impl Step {

@@ -12,19 +12,25 @@
 //!
 //! - where code sections are in the file, that they are in the file, and how large they are (unless that becomes 0);
 //! - the values of symbols in code sections; and symbols are not moved into code sections;
-//! - the relocations of code sections, and what tells where these are and what they are for;
+//! - the relocations of code sections, what tells where these are and what they are for, and what their symbols and the
+//!   sections of these are: code would call or write something else, such as the pointer to a hook;
 //! - where the symbol table and the section headers are, and how large their entries are: all of the above depends on it;
-//! - hooks are not pointed at other code, by symbol or by addend (but at what is no code at all);
+//! - hooks are not pointed at other code, by symbol, by addend or by other relocations (but at what is no code at all),
+//!   and alternatives are not made to change other code by symbol;
 //! - old addresses are not made to lead to the payload's own code.
 //!
 //! Hooks in place of an action are only in payloads without functions, for which doing nothing is right; no section is
 //! renamed to be one.
 
 use super::fields::{self, Field, function, header, relocation, section, symbol};
-use super::image::{ENTRY, Image, SYMTAB};
+use super::image::{ENTRY, Image, SYMTAB, Section};
 
 /// The part of the address space that Xen's image is in, whatever the release.
 const XEN: core::ops::Range<u64> = 0xffff_82d0_0000_0000..0xffff_82d1_0000_0000;
+
+const FUNCS: &str = ".livepatch.funcs";
+/// How the names of sections of hooks begin.
+const HOOKS: &str = ".livepatch.hooks.";
 
 /// What can be changed. Sections count from 0, as in `Image::sections`.
 #[derive(Clone, Copy, Debug)]
@@ -60,12 +66,14 @@ impl Line<'_> {
     pub fn allows_bytes(&self, index: usize) -> bool {
         let section = &self.image.sections[index];
         let is_table = section.is_relocations() || section.get(section::TYPE) == SYMTAB;
-        !(section.is_code() || is_table && self.runs)
+        let is_for_functions = section.is_relocations() && self.base(section) == FUNCS;
+        !(section.is_code() || is_for_functions || is_table && self.runs)
     }
 
     /// Whether a section may be moved, removed, doubled, or cut off.
     pub fn allows_moving(&self, index: usize) -> bool {
-        !self.runs || !(self.image.sections[index].is_code() || self.is_for_code(index))
+        let section = &self.image.sections[index];
+        !self.runs || !(section.is_code() || self.is_for_code(index) || self.is_used_by_code(index))
     }
 
     /// Counted as in the file.
@@ -77,6 +85,17 @@ impl Line<'_> {
     fn is_for_code(&self, index: usize) -> bool {
         let section = &self.image.sections[index];
         section.is_relocations() && self.is_code(section.get(section::INFO))
+    }
+
+    /// The name of the section that a section of relocations is for.
+    fn base(&self, relocations: &Section) -> &str {
+        self.name(relocations.get(section::INFO))
+    }
+
+    /// Counted as in the file.
+    fn name(&self, section: u64) -> &str {
+        let index = usize::try_from(section).ok().and_then(|section| section.checked_sub(1));
+        index.and_then(|index| self.image.sections.get(index)).map_or("", |section| &section.name)
     }
 
     fn allows_section(&self, index: usize, field: Field, value: u64) -> bool {
@@ -91,7 +110,13 @@ impl Line<'_> {
             );
         }
         if section.is_relocations() && field == section::INFO {
-            return !self.is_code(value);
+            return !(self.is_code(value) || self.name(value).starts_with(HOOKS));
+        }
+        if self.is_used_by_code(index) {
+            return matches!(
+                field,
+                section::ADDRESS | section::ALIGNMENT | section::LINK | section::INFO | section::ENTRY_SIZE
+            );
         }
         section.get(section::TYPE) != SYMTAB || !matches!(field, section::OFFSET | section::ENTRY_SIZE)
     }
@@ -102,7 +127,22 @@ impl Line<'_> {
         table.filter(|table| at < table.len()).map_or(0, |table| fields::get(table, at, field))
     }
 
+    /// The symbols that relocations of code are against.
+    fn symbols_of_code(&self) -> impl Iterator<Item = u64> {
+        let for_code = (0..self.image.sections.len()).filter(|&index| self.is_for_code(index));
+        let entries = for_code.flat_map(|index| self.image.sections[index].data.chunks_exact(ENTRY));
+        entries.map(|entry| fields::get(entry, 0, relocation::SYMBOL))
+    }
+
+    /// Whether code refers to a section.
+    fn is_used_by_code(&self, index: usize) -> bool {
+        self.symbols_of_code().any(|symbol| self.symbol(symbol, symbol::SECTION) == index as u64 + 1)
+    }
+
     fn allows_symbol(&self, entry: usize, field: Field, value: u64) -> bool {
+        if self.symbols_of_code().any(|symbol| symbol == entry as u64) {
+            return !matches!(field, symbol::NAME | symbol::VALUE | symbol::SECTION);
+        }
         let is_of_code = self.is_code(self.symbol(entry as u64, symbol::SECTION));
         match field {
             symbol::VALUE => !is_of_code,
@@ -114,14 +154,10 @@ impl Line<'_> {
     fn allows_relocation(&self, index: usize, at: usize, field: Field, value: u64) -> bool {
         let section = &self.image.sections[index];
         let of = |field| fields::get(&section.data, at, field);
-        let info = usize::try_from(section.get(section::INFO)).unwrap_or(0);
-        let base = info.checked_sub(1).and_then(|base| self.image.sections.get(base));
-        let base = base.map_or("", |base| &base.name[..]);
+        let base = self.base(section);
         let target = self.symbol(of(relocation::SYMBOL), symbol::SECTION);
         let value_target = self.symbol(value, symbol::SECTION);
-        if base == ".livepatch.funcs"
-            && of(relocation::OFFSET) % self.image.function_size as u64 == function::OLD_ADDRESS.0 as u64
-        {
+        if base == FUNCS && of(relocation::OFFSET) % self.image.function_size as u64 == function::OLD_ADDRESS.0 as u64 {
             let far = size_of_distance(value) >= 1 << 30;
             return match field {
                 relocation::ADDEND => value <= 8 || far,
@@ -132,14 +168,15 @@ impl Line<'_> {
         if !self.runs {
             return true;
         }
-        if base.starts_with(".livepatch.hooks.") {
+        if base.starts_with(HOOKS) {
             return match field {
                 relocation::ADDEND => !self.is_code(target) || size_of_distance(value) >= 1 << 20,
                 relocation::SYMBOL => value_target != 0 && !self.is_code(value_target),
                 _ => true,
             };
         }
-        !self.is_for_code(index)
+        let changes_code = matches!(base, ".altinstructions" | ".alt_call_sites");
+        !(self.is_for_code(index) || changes_code && field == relocation::SYMBOL && self.is_code(value_target))
     }
 }
 

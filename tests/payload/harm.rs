@@ -130,6 +130,67 @@ fn pointers_stay_in_their_section() {
     assert!(own.iter().any(is_own), "{own:?}");
 }
 
+/// A jump comes after an ENDBR64, and where nobody knows whether there is one, it may be in either place.
+#[test]
+fn functions_that_overlap() {
+    const AT: u64 = 0xffff_82d0_4030_0000;
+    let function = |address, first: Option<&[u8; 4]>| {
+        let function = FunctionPatch::returning(format!("f{address:x}"), "x").at(address);
+        match first {
+            Some(first) => function.expecting(first),
+            None => function,
+        }
+    };
+    let nop = |size| FunctionPatch::nop("nop", size).at(AT).old_size(64);
+    let (endbr, other) = (Some(&[0xf3, 0x0f, 0x1e, 0xfa]), Some(&[0x90; 4]));
+    for (what, first, second, overlap) in [
+        ("jumps on other code", function(AT, other), function(AT + 4, other), true),
+        ("jumps on other code", function(AT, other), function(AT + 5, other), false),
+        ("jumps behind ENDBR64", function(AT, endbr), function(AT + 4, endbr), true),
+        ("jumps behind ENDBR64", function(AT, endbr), function(AT + 5, endbr), false),
+        ("one behind ENDBR64", function(AT, endbr), function(AT + 8, other), true),
+        ("one behind ENDBR64", function(AT, endbr), function(AT + 9, other), false),
+        ("the other behind ENDBR64", function(AT + 4, endbr), function(AT + 12, other), true),
+        ("the other behind ENDBR64", function(AT, other), function(AT + 1, endbr), false),
+        ("jumps on who knows what", function(AT, None), function(AT + 8, None), true),
+        ("jumps on who knows what", function(AT, None), function(AT + 9, None), false),
+        ("jumps on code without room for an ENDBR64", function(AT, None).old_size(8), function(AT + 5, None), false),
+        ("jumps on code with room for one", function(AT, None).old_size(9), function(AT + 5, None), true),
+        ("a NOP and a jump", nop(16), function(AT + 15, other), true),
+        ("a NOP and a jump", nop(16), function(AT + 16, other), false),
+        (
+            "a NOP behind ENDBR64 and a jump",
+            nop(16).expecting(&[0xf3, 0x0f, 0x1e, 0xfa]),
+            function(AT + 15, other),
+            true,
+        ),
+    ] {
+        for turned in [false, true] {
+            let [first, second] = if turned { [&second, &first] } else { [&first, &second] };
+            let payload = made(&patching(first.clone()).function(second.clone()));
+            let findings = check(&payload, &Target::new((4, 17)).point(7));
+            let twice = |finding: &Finding| {
+                matches!(finding.problem, Problem::Function { problem: FunctionProblem::Twice { first: 0 }, .. })
+            };
+            assert_eq!(findings.iter().any(twice), overlap, "{what}, turned {turned}: {findings:?}");
+        }
+    }
+}
+
+/// What an alternative changes, padding included, is code of the section that its place is relocated against.
+#[test]
+fn alternatives_stay_in_their_section() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/payload/crashes/alternative-strays.livepatch");
+    let file = Editor::new(&fs::read(file).unwrap()).patch(".altinstructions", 8, &[0, 0, 4, 4, 2]);
+    let code = u64::try_from(file.field(".text.hunted", section::SIZE)).unwrap();
+    let at = |addend: u64| file.clone().entry(".rela.altinstructions", 0, relocation::ADDEND, addend);
+    for (addend, harmful) in [(0, false), (u64::MAX, true), (code - 6, false), (code - 5, true)] {
+        for release in SEEN {
+            assert_eq!(hurts(&at(addend), release), harmful, "{addend}, 4.{}", release.0);
+        }
+    }
+}
+
 #[test]
 fn old_code_is_near_its_symbol() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/payload/crashes/old-address-far.livepatch");
@@ -197,7 +258,9 @@ fn what_hunts_found_is_found() {
     for (file, releases) in [
         ("alternative-by-relocation", &[14][..]),
         ("alternative-feature", &[14, 17]),
+        ("alternative-strays", &[14, 17, 20]),
         ("applied-preset", &[14]),
+        ("endbr-patched-twice", &[14, 17, 20]),
         ("name-number", &[14, 17, 20]),
         ("name-stray-with-address", &[14, 17, 20]),
         ("nop-zero-endbr", &[14, 17, 20]),
