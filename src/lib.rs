@@ -57,6 +57,7 @@ mod inventory;
 mod loader;
 mod name;
 pub mod payload;
+pub mod plan;
 mod rules;
 #[cfg(feature = "serde")]
 mod serialize;
@@ -79,6 +80,7 @@ pub use flags::Flags;
 pub use inventory::{Inventory, InventoryEntry, ReplacedFunction};
 pub use name::{InvalidName, PayloadName};
 pub use payload::{Finding, Payload, Problem, Severity, Target};
+pub use plan::PayloadStore;
 pub use status::{LoadedPayload, Metadata, State, Status};
 pub use version::XenVersion;
 

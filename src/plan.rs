@@ -1,0 +1,5 @@
+//! What to have applied on a Xen.
+
+mod store;
+
+pub use store::{Ambiguity, PayloadStore, StoredPayload};
