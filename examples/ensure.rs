@@ -1,24 +1,32 @@
-//! Makes a host what some payload files are: the lowest of the stack first, or none of them for Xen as it was booted.
+//! Makes a host what some payload files are: the lowest of the stack first, or a folder of them, or none of them for Xen as
+//! it was booted.
 //!
-//!     cargo run --example ensure -- --dry-run a.livepatch b.livepatch
+//!     cargo run --example ensure -- --dry-run /usr/lib/xen-livepatch
+//!     cargo run --example ensure -- a.livepatch b.livepatch
 //!     cargo in-xen --example ensure      # on a real Xen, booted for this
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the output is what this example is for")]
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, Command, value_parser};
-use xen_livepatch::{LivepatchClient, Payload, PayloadName, Plan, StepEvent, Wanted};
+use xen_livepatch::{LivepatchClient, Payload, PayloadName, PayloadStore, Plan, StepEvent, Wanted};
 
 fn main() -> ExitCode {
     let arguments = Command::new("ensure")
         .about("Makes this host what some payload files are, from the lowest of the stack to its top")
-        .arg(Arg::new("file").num_args(0..).value_parser(value_parser!(PathBuf)).help("None: reverts everything"))
+        .arg(
+            Arg::new("what")
+                .value_name("FILE|FOLDER")
+                .num_args(0..)
+                .value_parser(value_parser!(PathBuf))
+                .help("Payload files, or a folder that has those for this Xen; none: reverts everything"),
+        )
         .arg(Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue).help("Print the plan, and do nothing"))
         .get_matches();
-    let files = arguments.get_many::<PathBuf>("file").into_iter().flatten();
-    match ensure(files, arguments.get_flag("dry-run")) {
+    let what: Vec<&PathBuf> = arguments.get_many("what").into_iter().flatten().collect();
+    match ensure(&what, arguments.get_flag("dry-run")) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ensure: {error}");
@@ -27,13 +35,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn ensure<'a>(files: impl Iterator<Item = &'a PathBuf>, dry_run: bool) -> Result<(), Box<dyn Error>> {
-    let named = |file: &PathBuf| -> Result<_, Box<dyn Error>> {
-        let name = PayloadName::new(file.file_stem().unwrap_or_default().as_encoded_bytes())?;
-        Ok((name, Payload::read(file)?))
-    };
-    let wanted = Wanted::stack(files.map(named).collect::<Result<Vec<_>, _>>()?);
+fn ensure(what: &[&PathBuf], dry_run: bool) -> Result<(), Box<dyn Error>> {
     let client = LivepatchClient::open()?;
+    let wanted = match what {
+        [folder] if folder.is_dir() => {
+            let store = PayloadStore::read(folder)?;
+            store.problems().iter().for_each(|(path, error)| eprintln!("ensure: {}: {error}", path.display()));
+            Wanted::stored(store.stack_for(&client.build_id()?)?)
+        }
+        files => Wanted::stack(files.iter().map(|file| named(file)).collect::<Result<Vec<_>, _>>()?),
+    };
     let inventory = client.inventory()?;
     println!("{inventory}");
     let plan = Plan::new(&inventory, &wanted)?;
@@ -48,4 +59,9 @@ fn ensure<'a>(files: impl Iterator<Item = &'a PathBuf>, dry_run: bool) -> Result
     })?;
     println!("{}", client.inventory()?);
     Ok(())
+}
+
+fn named(file: &Path) -> Result<(PayloadName, Payload), Box<dyn Error>> {
+    let name = PayloadName::new(file.file_stem().unwrap_or_default().as_encoded_bytes())?;
+    Ok((name, Payload::read(file)?))
 }

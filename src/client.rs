@@ -295,7 +295,7 @@ impl LivepatchClient {
     /// ```
     pub fn load(&self, path: impl AsRef<Path>, options: impl Into<LoadOptions>) -> Result<PayloadName> {
         let path = path.as_ref();
-        let name = loading::name_of(path).map_err(|error| error.during(Operation::Upload))?;
+        let name = PayloadName::of_file(path).map_err(|error| Error::from(error).during(Operation::Upload))?;
         let payload = Payload::read(path).map_err(|error| error.during(Operation::Upload).of(&name))?;
         self.load_as(&name, &payload, options)?;
         Ok(name)

@@ -1,6 +1,8 @@
 //! What can go wrong, so that a program can match on it and a person can act on it.
 
 use core::fmt;
+use std::io;
+use std::path::Path;
 
 mod kind;
 #[cfg(test)]
@@ -118,6 +120,16 @@ impl fmt::Display for Cleanup {
 impl Error {
     pub(crate) fn new(kind: ErrorKind) -> Self {
         Self(Box::new(Inner { operation: None, payload: None, kind, errno: None, log: Vec::new(), cleanup: None }))
+    }
+
+    /// A file that can't be used, and why.
+    pub(crate) fn of_file(path: &Path, reason: impl Into<String>) -> Self {
+        Self::new(ErrorKind::File { path: path.display().to_string(), reason: reason.into() })
+    }
+
+    /// A file that the system did not let us read.
+    pub(crate) fn of_io(path: &Path, error: &io::Error) -> Self {
+        Self::of_file(path, error.to_string()).errno(error.raw_os_error().map_or(Errno::EIO, Errno::new))
     }
 
     /// With the number that Xen or the kernel returned.

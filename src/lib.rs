@@ -81,7 +81,7 @@ pub use flags::Flags;
 pub use inventory::{Conflict, Inventory, InventoryEntry, ReplacedFunction};
 pub use name::{InvalidName, PayloadName};
 pub use payload::{Finding, Payload, Problem, Severity, Target};
-pub use plan::{Gap, Plan, PlanError, Step, Wanted};
+pub use plan::{Gap, PayloadStore, Plan, PlanError, Step, StoredPayload, Wanted};
 pub use status::{LoadedPayload, Metadata, State, Status};
 pub use version::XenVersion;
 

@@ -2,6 +2,8 @@
 
 use core::fmt;
 use core::str::FromStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// The name of a payload: 1 to 127 bytes, none of them NUL; case matters, and it need not be UTF-8.
 ///
@@ -51,6 +53,13 @@ impl PayloadName {
             return Ok(Self(bytes.into()));
         };
         Err(InvalidName { problem })
+    }
+
+    /// The name that a file's payload is loaded under: the file's own, less its last suffix.
+    pub(crate) fn of_file(path: &Path) -> Result<Self, InvalidName> {
+        let file = path.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
+        let stem = file.iter().rposition(|byte| *byte == b'.').and_then(|dot| file.get(..dot)).unwrap_or(file);
+        Self::new(stem)
     }
 
     /// A name as Xen keeps it, with its NUL. The C tool lets the empty name in, so it must be possible to list it and
@@ -149,5 +158,26 @@ mod tests {
         let name = PayloadName::new(b"a\x1b[31m\n\xffz\xe2\x80\xae\xc3\xa9").unwrap();
         assert_eq!(name.to_string(), "a\\u{1b}[31m\\n\\xffz\\u{202e}\u{e9}");
         assert_eq!(format!("{name:?}"), format!("\"{name}\""));
+    }
+
+    #[test]
+    fn the_name_is_the_files_without_its_last_suffix() {
+        let name = |path: &str| PayloadName::of_file(Path::new(path)).map(|name| name.to_string()).ok();
+        for (path, expected) in [
+            ("/x/a.b.c", Some("a.b")),
+            ("xsa-500.livepatch", Some("xsa-500")),
+            ("plain", Some("plain")),
+            ("dir.d/plain", Some("plain")),
+            ("a.", Some("a")),
+            // The C tool loads these under the empty name.
+            (".hidden", None),
+            ("..", None),
+            ("/", None),
+            ("", None),
+        ] {
+            assert_eq!(name(path).as_deref(), expected, "{path}");
+        }
+        assert!(name(&format!("{}.livepatch", "n".repeat(127))).is_some());
+        assert!(name(&format!("{}.livepatch", "n".repeat(128))).is_none());
     }
 }

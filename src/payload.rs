@@ -25,7 +25,6 @@ pub use hooks::Hook;
 
 use crate::build_id::BuildId;
 use crate::elf::{self, Elf, Header, LE};
-use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{BUILD_ID, DEPENDS, FUNCS, MAX_SIZE, MODINFO, XEN_DEPENDS};
 use crate::identity::Identity;
@@ -101,19 +100,17 @@ impl Payload {
     /// when it is no little-endian 64-bit ELF file; [`ErrorKind::EmptyPayload`], [`ErrorKind::PayloadTooLarge`].
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let refused = |reason| Error::new(ErrorKind::File { path: path.display().to_string(), reason });
-        let failed =
-            |error: io::Error| refused(error.to_string()).errno(error.raw_os_error().map_or(Errno::EIO, Errno::new));
+        let failed = |error: io::Error| Error::of_io(path, &error);
         // A pipe would make a plain open wait for its writer.
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
         let about = file.metadata().map_err(failed)?;
         if !about.is_file() {
-            return Err(refused("it is no regular file".into()));
+            return Err(Error::of_file(path, "it is no regular file"));
         }
         check_size(usize::try_from(about.len()).unwrap_or(usize::MAX))?;
         let bytes = read_at_most(&file, MAX_SIZE.saturating_add(1)).map_err(failed)?;
         check_size(bytes.len())?;
-        Self::new(bytes.into()).map_err(|reason| refused(reason.into()))
+        Self::new(bytes.into()).map_err(|reason| Error::of_file(path, reason))
     }
 
     fn new(bytes: Box<[u8]>) -> core::result::Result<Self, &'static str> {

@@ -9,6 +9,7 @@ mod problem;
 #[cfg(feature = "serde")]
 mod serialize;
 mod steps;
+mod store;
 #[cfg(all(test, feature = "sim"))]
 mod tests;
 mod wanted;
@@ -17,4 +18,5 @@ pub use gap::Gap;
 pub use problem::PlanError;
 pub(crate) use steps::Moment;
 pub use steps::{Plan, Step};
+pub use store::{Ambiguity, PayloadStore, StoredPayload};
 pub use wanted::Wanted;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::store::StoredPayload;
 use crate::name::PayloadName;
 use crate::payload::Payload;
 
@@ -36,6 +37,11 @@ impl Wanted {
     pub fn stack(payloads: impl IntoIterator<Item = (PayloadName, Payload)>) -> Self {
         let wanted = |(name, payload)| WantedPayload { name, payload: Arc::new(payload) };
         Self { payloads: payloads.into_iter().map(wanted).collect(), keeps_unapplied: false, one_by_one: false }
+    }
+
+    /// The payloads of a [`PayloadStore`](crate::PayloadStore), as [`stack_for`](crate::PayloadStore::stack_for) gives them.
+    pub fn stored<'a>(stack: impl IntoIterator<Item = &'a StoredPayload>) -> Self {
+        Self::stack(stack.into_iter().map(|stored| (stored.name().clone(), stored.payload().clone())))
     }
 
     /// This payload alone: a cumulative one, which goes on Xen itself.
