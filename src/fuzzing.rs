@@ -41,8 +41,8 @@ fn input(bytes: &[u8]) -> Option<(Layout, u32, Columns<'_>)> {
     let (sizes, mut rest) = rest.split_first_chunk::<8>()?;
     let mut columns = sizes.chunks_exact(2).map(|size| {
         let size = size.iter().rev().fold(0, |size, byte| size << 8 | usize::from(*byte));
-        let (column, behind) = rest.split_at(size.min(rest.len()));
-        rest = behind;
+        let (column, after) = rest.split_at(size.min(rest.len()));
+        rest = after;
         column
     });
     let mut next = || columns.next().unwrap_or_default();

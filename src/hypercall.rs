@@ -42,10 +42,10 @@ pub(crate) mod sealed {
         /// What it runs on.
         ///
         /// # Errors
-        /// When it is none that is supported.
+        /// When the architecture is not supported.
         fn architecture(&self) -> Result<Architecture, Error>;
 
-        /// Memory that this hypervisor can read and write, of at least so many bytes, zeroed, a guard page behind it.
+        /// Memory that this hypervisor can read and write, of at least this many bytes, zeroed, followed by a guard page.
         ///
         /// # Errors
         /// When the kernel won't give it.

@@ -67,7 +67,7 @@ pub(crate) trait Host {
     /// Whether a payload with this build-id is loaded.
     fn is_loaded(&self, build_id: &[u8]) -> bool;
 
-    /// Where there is room for a payload of so many bytes.
+    /// Where there is room for a payload of this many bytes.
     ///
     /// # Errors
     /// Why there is none.
@@ -110,7 +110,7 @@ pub(crate) struct Loaded {
 /// Everything that is wrong with a payload, in the order in which Xen would come upon it.
 pub(crate) fn check(file: &[u8], target: &Target) -> Vec<Finding> {
     let mut all = report::Collected::default();
-    // Behind Xen's image, as it would be.
+    // After Xen's image, as it would be.
     let host = report::Offline { build_id: target.known_build_id(), base: limits::image(target).end };
     // It never stops.
     drop(load(file, target, &host, &mut all));

@@ -117,7 +117,7 @@ impl fmt::Debug for PayloadName {
     }
 }
 
-/// Text as it is; control characters, what turns writing around, and bytes that are no text as escapes.
+/// Text as it is; control characters, characters that change the direction of writing, and invalid UTF-8 as escapes.
 pub(crate) fn escaped(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {

@@ -84,7 +84,7 @@ impl Payload {
     /// Reads a payload from its bytes, which it copies.
     ///
     /// # Errors
-    /// [`ErrorKind::EmptyPayload`] when there are none, [`ErrorKind::InvalidPayload`] when they are no little-endian 64-bit
+    /// [`ErrorKind::EmptyPayload`] when there are none, [`ErrorKind::InvalidPayload`] when they are not a little-endian 64-bit
     /// ELF file. Whatever else is wrong is for [`check_against`](Self::check_against) to say.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         Self::new(bytes.into()).map_err(|reason| {
@@ -96,8 +96,8 @@ impl Payload {
     /// Reads a payload from a file, of which it reads no more than Xen takes.
     ///
     /// # Errors
-    /// [`ErrorKind::File`] when there is no such file, when it is no regular file (a directory, a pipe) and can't be read, or
-    /// when it is no little-endian 64-bit ELF file; [`ErrorKind::EmptyPayload`], [`ErrorKind::PayloadTooLarge`].
+    /// [`ErrorKind::File`] when there is no such file, when it is not a regular file (a directory, a pipe) and can't be read, or
+    /// when it is not a little-endian 64-bit ELF file; [`ErrorKind::EmptyPayload`], [`ErrorKind::PayloadTooLarge`].
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let failed = |error: io::Error| Error::of_io(path, &error);
@@ -105,7 +105,7 @@ impl Payload {
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
         let about = file.metadata().map_err(failed)?;
         if !about.is_file() {
-            return Err(Error::of_file(path, "it is no regular file"));
+            return Err(Error::of_file(path, "it is not a regular file"));
         }
         check_size(usize::try_from(about.len()).unwrap_or(usize::MAX))?;
         let bytes = read_at_most(&file, MAX_SIZE.saturating_add(1)).map_err(failed)?;

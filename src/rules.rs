@@ -78,7 +78,7 @@ rules! {
     EMPTY_SECTIONS_IGNORED = 8 [], "98b728a7b2";
     /// A relocation section is checked before its type is looked at, and an empty one is passed over.
     RELOCATION_SIZE_FIRST = 8 [], "aa1ae74cb5";
-    /// The number of a relocation's symbol is checked: against 0, and against the one behind the last.
+    /// The number of a relocation's symbol is checked: against 0, and against the one after the last.
     SYMBOL_NUMBER_CHECKED = 10 [(7, 4), (8, 2), (9, 1)], "2ff229643b";
     /// Alignments are powers of two, and addresses are aligned.
     ALIGNMENT_CHECKED = 10 [], "c3f951417f";
@@ -110,7 +110,7 @@ rules! {
     EXPECTATIONS = 14 [], "8e24c88788";
     /// `.modinfo` is looked at.
     METADATA = 14 [], "4848297ad4";
-    /// `endbr64` stays in place: what is patched begins behind it. The old address is found before sizes are checked.
+    /// `endbr64` stays in place: what is patched begins after it. The old address is found before sizes are checked.
     ENDBR_AWARE = 17 [(14, 5), (15, 3), (16, 1)], "6974c75180";
     /// What was `endbr64` before Xen overwrote it counts as well.
     ENDBR_POISON = 17 [], "6974c75180";

@@ -49,7 +49,7 @@
 //! * Time: the rendezvous of the CPUs takes [a set time](SimulatedXen::set_quiesce_time), an action as long as its
 //!   [`Pace`] says. The races of Xen's last steps after an action don't happen, and LIST stops early only where
 //!   [`On::stop_after`] says so.
-//! * Code: of hooks, `mov $imm32,%eax; ret` and `xor %eax,%eax; ret` are understood, behind an ENDBR64 too. Others count
+//! * Code: of hooks, `mov $imm32,%eax; ret` and `xor %eax,%eax; ret` are understood, after an ENDBR64 too. Others count
 //!   as returning 0, and as having done the action where they stand in for one.
 //! * Xen's own functions: few are known by name, and [`HostBuilder::symbol`] adds more. Patching an address where none is
 //!   changes nothing.
@@ -231,7 +231,7 @@ impl SimulatedXen {
         self.host().access = access;
     }
 
-    /// Limits the buffers for hypercalls to so many bytes each; a larger one is refused.
+    /// Limits the buffers for hypercalls to this many bytes each; a larger one is refused.
     pub fn limit_buffers(&self, largest: Option<usize>) {
         *lock(&self.0.largest_buffer) = largest;
     }

@@ -11,7 +11,7 @@ pub struct XenVersion {
     /// 7 for Xen 4.7.
     pub minor: u16,
     /// What follows `major.minor`, such as `.7` or `-rc1` (`XENVER_extraversion`, at most 15 bytes; escaped where it
-    /// is no text). It is one of the first things that a test patch changes.
+    /// is not text). It is one of the first things that a test patch changes.
     pub extra: String,
 }
 

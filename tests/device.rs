@@ -1,4 +1,4 @@
-//! A device that is none, can't be opened, or isn't there: each a named error, on every machine without Xen.
+//! A device that isn't one, can't be opened, or isn't there: each a named error, on every machine without Xen.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 use std::fs::File;

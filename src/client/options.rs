@@ -106,7 +106,7 @@ pub(super) enum Check {
     Full,
     /// Those that Xen does not notice, or is damaged by.
     WhatXenDoesNotRefuse,
-    /// None: it is not even looked for any.
+    /// None: the check is left out.
     Nothing,
 }
 

@@ -75,8 +75,8 @@ const MEANINGS: [(&str, Word); 5] = [
     ("Already loaded as ", Word::SameBuildId),
 ];
 
-fn between<'a>(text: &'a str, before: &str, behind: &str) -> Option<&'a str> {
-    text.strip_prefix(before)?.strip_suffix(behind)
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    text.strip_prefix(before)?.strip_suffix(after)
 }
 
 /// The error that a result up to a closing bracket stands for. What a hook returns may be any number.
@@ -89,7 +89,7 @@ fn read_back(text: &str) -> Option<PayloadName> {
     if text.contains('\\') { None } else { PayloadName::new(text).ok() }
 }
 
-/// The build-id behind a word at the beginning of one of the indented lines that follow.
+/// The build-id after a word at the beginning of one of the indented lines that follow.
 fn build_id(more: &[String], word: &str) -> Option<BuildId> {
     let mut more = more.iter().take_while(|line| line.starts_with(char::is_whitespace));
     more.find_map(|line| line.trim_start().strip_prefix(word)?.trim().parse().ok())

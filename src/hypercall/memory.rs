@@ -31,7 +31,7 @@ pub struct AllocationError {
     pub(crate) errno: Errno,
 }
 
-/// Whole pages that Xen may read and write during a hypercall, with a guard page (`PROT_NONE`) behind them, so that
+/// Whole pages that Xen may read and write during a hypercall, followed by a guard page (`PROT_NONE`), so that
 /// Xen fails with `EFAULT` instead of writing past the end.
 pub struct HypercallBuffer {
     pages: Mapping,
@@ -261,7 +261,7 @@ impl Mapping {
         if start.addr() == place { Ok(mapping) } else { Err(nix::errno::Errno::EEXIST) }
     }
 
-    /// Cuts off what lies behind the first `len` bytes; `None` where there is nothing.
+    /// Cuts off what lies past the first `len` bytes; `None` where there is nothing.
     fn split_off(&mut self, len: NonZeroUsize) -> Option<Self> {
         let rest = NonZeroUsize::new(self.len.get().checked_sub(len.get())?)?;
         // SAFETY: `len` is less than the mapping's length, so the result lies inside it.

@@ -164,7 +164,7 @@ pub(crate) struct Listed {
     pub(crate) version: u32,
     /// How many rows were delivered.
     pub(crate) rows: u32,
-    /// How many there are behind those delivered.
+    /// How many there are after those delivered.
     pub(crate) remaining: u32,
     /// Without room: the bytes of all metadata (0 before 4.14).
     pub(crate) metadata_total: u32,

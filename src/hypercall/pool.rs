@@ -23,7 +23,7 @@ impl Piece for HypercallBuffer {
     }
 }
 
-/// Idle memory: at most as many pieces as were ever in use at once, and never more than so many bytes.
+/// Idle memory: at most as many pieces as were ever in use at once, and never more than a fixed number of bytes.
 #[derive(Debug)]
 pub(crate) struct Pool<T> {
     limit: usize,

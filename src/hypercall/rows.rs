@@ -141,14 +141,14 @@ impl Columns<'_> {
             return Err("a name's length out of range");
         }
         let stride = if layout == Layout::Strided { NAME_SIZE } else { len };
-        let name = take(&mut self.names, stride).ok_or("names that end behind their buffer")?;
+        let name = take(&mut self.names, stride).ok_or("names that end past their buffer")?;
         let name = name.get(..len).ok_or(short)?;
         let name = PayloadName::from_xen(name).ok_or("a name that doesn't end with its only NUL")?;
         let metadata = if layout == Layout::Strided {
             Metadata::default()
         } else {
             let len = length(&mut self.metadata_len).ok_or(short)?;
-            Metadata::new(take(&mut self.metadata, len).ok_or("metadata that ends behind its buffer")?)
+            Metadata::new(take(&mut self.metadata, len).ok_or("metadata that ends past its buffer")?)
         };
         Ok(LoadedPayload { name, status: Status { state, rc }, metadata })
     }
@@ -213,10 +213,10 @@ mod tests {
             (Columns { status: &status[..15], ..good }, "fewer bytes than its rows need"),
             (Columns { len: &words(&[0, 2]), ..good }, "a name's length out of range"),
             (Columns { len: &words(&[2, 129]), ..good }, "a name's length out of range"),
-            (Columns { names: b"a\0b", ..good }, "names that end behind their buffer"),
+            (Columns { names: b"a\0b", ..good }, "names that end past their buffer"),
             (Columns { names: b"a\0\0\0", ..good }, "a name that doesn't end with its only NUL"),
             (Columns { names: b"abc\0", ..good }, "a name that doesn't end with its only NUL"),
-            (Columns { metadata_len: &words(&[1, u32::MAX]), ..good }, "metadata that ends behind its buffer"),
+            (Columns { metadata_len: &words(&[1, u32::MAX]), ..good }, "metadata that ends past its buffer"),
         ] {
             assert_eq!(columns.rows(Layout::Packed, 2), Err(problem), "{columns:?}");
         }

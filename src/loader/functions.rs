@@ -49,7 +49,7 @@ pub(crate) struct LoadedFunction {
     pub(crate) expectation: Vec<u8>,
 }
 
-/// What tells whether two functions are the same code: a symbol whose address is not known, and how far behind it; or no
+/// What tells whether two functions are the same code: a symbol whose address is not known, and how far past it; or no
 /// symbol, and an address.
 type Place = (Vec<u8>, i128);
 
@@ -348,7 +348,7 @@ impl Reader<'_, '_, '_> {
         if let Some(problem) = problem.filter(|problem| *problem != PointerProblem::Null) {
             return self.harm(entry, FunctionProblem::NewAddress(problem));
         }
-        // Xen would run into what is behind, and on Arm also brings all of it from its caches.
+        // Xen would run into what follows, and on Arm also brings all of it from its caches.
         let Pointer::Own { section, address } = entry.new else { return Ok(()) };
         let rest = self.loading.rest_of(self.memory, section, address).map_or(0, |(_, rest)| rest);
         if u64::from(entry.new_size) <= rest {

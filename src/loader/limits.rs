@@ -55,7 +55,7 @@ pub(crate) fn features(target: &Target) -> (u32, u32) {
     (u32::from(least).saturating_mul(32), u32::from(most).saturating_mul(32))
 }
 
-/// Where Xen's own image is on x86: 2 MiB behind the start of its gigabyte of the address space (seen on 4.11, 4.13, 4.16
+/// Where Xen's own image is on x86: 2 MiB past the start of its gigabyte of the address space (seen on 4.11, 4.13, 4.16
 /// to 4.18, 4.20 and 4.22), 1 MiB on 4.7 and perhaps a few after it. It ends before 16 MiB, where that is depends on the build.
 pub(crate) fn image(target: &Target) -> core::ops::Range<u64> {
     let start = if target.since((4, 14)) { 0xffff_82d0_4000_0000 } else { 0xffff_82d0_8000_0000 };

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 pub(super) enum Origin {
     /// A section of the payload, by its number.
     Own { section: usize },
-    /// A symbol outside it, by its number, and how far behind that.
+    /// A symbol outside it, by its number, and how far past that.
     Foreign { symbol: usize, offset: i64 },
     /// An absolute symbol, which is a number.
     Number,
@@ -61,7 +61,7 @@ impl Memory {
         Self { base, bytes, text_size, addresses, writes: BTreeMap::new(), order: 0 }
     }
 
-    /// Puts a section at an offset. What is behind its data is zero.
+    /// Puts a section at an offset. What follows its data is zero.
     pub(super) fn place(&mut self, section: usize, offset: u64, data: &[u8]) {
         let start = self.base.saturating_add(offset);
         if let Some(address) = self.addresses.get_mut(section) {

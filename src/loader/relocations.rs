@@ -19,7 +19,7 @@ const REL_SIZE: u64 = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
     Nothing,
-    /// Writes the value of the symbol, or the distance to it, in so many bytes.
+    /// Writes the value of the symbol, or the distance to it, in this many bytes.
     Absolute(u64),
     Relative(u64),
     /// Changes an instruction of four bytes.
@@ -208,7 +208,7 @@ fn one(
     Ok(())
 }
 
-/// Whether a number fits into so many bytes: on x86 with a sign, on Arm with or without.
+/// Whether a number fits into this many bytes: on x86 with a sign, on Arm with or without.
 fn holds(number: u64, width: u64, x86: bool) -> bool {
     let signed = i64::from_le_bytes(number.to_le_bytes());
     match width {
@@ -228,7 +228,7 @@ fn symbol(loading: &Loading<'_, '_>, values: &[Value], number: u32) -> Result<Va
     }
     let index = usize::try_from(number).unwrap_or(usize::MAX);
     values.get(index).copied().ok_or_else(|| {
-        // The old mistake lets just the first number behind the last symbol through.
+        // The old mistake lets just the first number after the last symbol through.
         let looks = if index == values.len() { checked } else { Answer::Yes };
         wrong(Errno::EINVAL, RelocationProblem::NoSuchSymbol, looks)
     })

@@ -86,7 +86,7 @@ fn value(loading: &mut Loading<'_, '_>, memory: &Memory, symbol_number: usize, s
         _ => match elf.sections.get(usize::from(section.0)) {
             None => (Errno::EINVAL, SymbolProblem::NoSuchSection),
             Some(section) => {
-                // Of a file that was cut off, or put together wrongly: Xen would run or read what is behind.
+                // Of a file that was cut off, or put together wrongly: Xen would run or read what follows.
                 let end = number.checked_add(symbol.st_size.get(LE));
                 if section.is_allocated() && end.is_none_or(|end| end > section.size) {
                     let problem = SymbolProblem::PastEnd;

@@ -48,7 +48,7 @@ impl Payload {
     }
 }
 
-/// A heading, and behind it a line for each text, up to a limit.
+/// A heading, followed by a line for each text, up to a limit.
 fn lines(f: &mut fmt::Formatter<'_>, heading: &str, texts: impl IntoIterator<Item = String>) -> fmt::Result {
     let mut texts = texts.into_iter();
     for (line, text) in texts.by_ref().take(MOST_LINES).enumerate() {

@@ -1,6 +1,6 @@
 //! Payloads and findings for programs to read, with feature `serde`.
 //!
-//! Build-ids are hexadecimal. Names and metadata are text, escaped as `Display` does where they are none; addresses are
+//! Build-ids are hexadecimal. Names and metadata are text, escaped as `Display` does where they are not valid text; addresses are
 //! as `Display` writes them.
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, SerializeStruct, Serializer};

@@ -11,7 +11,7 @@ use crate::sim::{HookCode, PayloadBuilder};
 use crate::status::{Metadata, State, Status};
 use crate::version::XenVersion;
 
-/// A payload in short: its name, what it goes on behind `/` (Xen itself otherwise), and behind `=` what it is where that
+/// A payload in short: its name, what it goes on after `/` (Xen itself otherwise), and after `=` what it is where that
 /// isn't its name. `?` stands for what is not known.
 struct Short<'a> {
     name: &'a str,

@@ -213,7 +213,7 @@ impl Host {
         let Some(payload) = self.by_id_mut(work.payload) else { return };
         payload.rc = rc;
         let name = payload.name.clone();
-        // The one line that has no colon behind the name.
+        // The one line that has no colon after the name.
         let end = format!(" finished {} with rc={rc}", work.action.to_string().to_uppercase());
         if self.log_level >= LogLevel::All {
             self.console.line([b"livepatch: ", &*name, end.as_bytes()].concat());

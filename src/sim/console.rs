@@ -33,7 +33,7 @@ impl Console {
         self.kept.drain(..excess);
     }
 
-    /// The bytes from `index` on, or from the oldest where that is no position behind it; at most `count`. With them
+    /// The bytes from `index` on, or from the oldest if that position is no longer kept; at most `count`. With them
     /// the position after the last.
     pub(super) fn read(&self, index: Option<u32>, count: u32) -> (Vec<u8>, u32) {
         let oldest = self.end.wrapping_sub(word(self.kept.len()));

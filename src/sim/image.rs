@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::bytes::until_nul;
 use crate::loader::ENDBR64;
 
-/// Payloads come behind Xen's image, up to here: less than 2 GiB away.
+/// Payloads come after Xen's image, up to here: less than 2 GiB away.
 const PAYLOADS: u64 = 1 << 30;
 const PAGE: u64 = 4096;
 
@@ -117,7 +117,7 @@ impl Image {
         }
     }
 
-    /// The string returned by a function that does nothing but return one: `lea string(%rip),%rax; ret`, behind
+    /// The string returned by a function that does nothing but return one: `lea string(%rip),%rax; ret`, after
     /// any number of patches.
     pub(super) fn string_returned(&self, address: u64) -> Option<&[u8]> {
         let mut at = address;

@@ -47,7 +47,7 @@ impl Request {
         self.bytes(offset, &long.to_le_bytes())
     }
 
-    /// A name with its NUL, behind the sysctl in the same page.
+    /// A name with its NUL, after the sysctl in the same page.
     fn name(self, name: &str) -> Self {
         let with_nul = [name.as_bytes(), &[0]].concat();
         let handle = self.block.address() + 512;

@@ -1,4 +1,4 @@
-//! Payloads from files, and from what is none.
+//! Payloads from files, and from things that are not files.
 
 use std::fs;
 use std::io::Write;

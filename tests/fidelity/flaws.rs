@@ -43,7 +43,7 @@ pub enum Flaw {
     EmptyTarget,
     /// So many thousandths of the file.
     Cut(usize),
-    /// Bytes behind its end.
+    /// Bytes past its end.
     Tail(usize),
     /// No ELF file at all.
     Noise(usize),

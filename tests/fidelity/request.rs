@@ -43,7 +43,7 @@ pub enum Body {
     },
     /// No operation of any release.
     Other(u32),
-    /// `readconsole`: incremental or not, so many bytes, and whether there is memory for them. What is in the log differs.
+    /// `readconsole`: incremental or not, how many bytes, and whether there is memory for them. What is in the log differs.
     Console {
         incremental: bool,
         count: u32,
@@ -66,7 +66,7 @@ pub enum Room {
     Enough,
     /// None at all: null.
     None,
-    /// At most so many bytes of the array of this number, before a page that can't be accessed. Numbers are not cut
+    /// At most this many bytes of the array of this number, before a page that can't be accessed. Numbers are not cut
     /// in two: of such a one 4.14 and 4.17 write nothing, 4.20 what fits.
     Short(usize, usize),
 }

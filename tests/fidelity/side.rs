@@ -99,7 +99,7 @@ pub fn ingredients(host: &Host, release: Release) -> Ingredients {
         return Ingredients { release, xen, opcode: vec![0x48, 0x8d, 0x05], also: [0x90; KNOWN] };
     }
     let opcode = code_of(host, PATCHED);
-    // lea string(%rip),%rax, perhaps behind an ENDBR64.
+    // lea string(%rip),%rax, perhaps after an ENDBR64.
     let opcode = opcode[..if opcode.starts_with(b"\xf3\x0f\x1e\xfa") { 7 } else { 3 }].to_vec();
     assert!(opcode.ends_with(b"\x48\x8d\x05"), "{PATCHED} does more than return a string: {opcode:02x?}");
     let also = code_of(host, ALSO_PATCHED);

@@ -32,7 +32,7 @@ pub enum Step {
         hurried: bool,
     },
     Request(Request),
-    /// An `xen_version` hypercall, with memory for a structure of this length field and so many bytes.
+    /// An `xen_version` hypercall, with memory for a structure of this length field and this many bytes.
     Version(u32, Option<(u32, usize)>),
 }
 

@@ -15,7 +15,7 @@
 /*
  * The entry of .livepatch.funcs (64 bytes, 104 from version 2 on) that makes Xen run `by` instead of `function`. The sixteen bytes are
  * what the function surely has: Xen aligns functions so, and five bytes would be too few where it begins with ENDBR64.
- * Stands right behind `by`, so that it can say where that ends.
+ * Stands right after `by`, so that it can say where that ends.
  */
 #define REPLACES(function, by)                                              \
     __asm__(".text\n"                                                       \

@@ -5,7 +5,7 @@
 //! exceptions:
 //!
 //! - bytes of code sections, since nothing looks at them;
-//! - an old address that is a number inside Xen's image, or nine bytes to 1 GiB behind a symbol of Xen's: that patches,
+//! - an old address that is a number inside Xen's image, or nine bytes to 1 GiB past a symbol of Xen's: that patches,
 //!   as asked, whatever is there. (A name is never changed into that of another function, for the same reason.)
 //!
 //! Hooks run on every apply or revert. So of a payload that has some this is left alone besides:

@@ -59,7 +59,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_behind_a_header(bytes in vec(any::<u8>(), 0..4000)) {
+    fn any_bytes_after_a_header(bytes in vec(any::<u8>(), 0..4000)) {
         let file = [&HOOKED[..40], &64_u64.to_le_bytes(), &HOOKED[48..64], &bytes].concat();
         exercise(&file);
     }

@@ -163,13 +163,13 @@ fn files_are_read_and_what_is_none_is_refused() {
         other => panic!("{other:?}"),
     };
     assert_eq!(refused(scratch.file(b"#!/bin/sh\n")), "it is too short for an ELF file");
-    assert_eq!(refused(scratch.0.clone()), "it is no regular file");
-    assert_eq!(refused("/dev/zero".into()), "it is no regular file");
+    assert_eq!(refused(scratch.0.clone()), "it is not a regular file");
+    assert_eq!(refused("/dev/zero".into()), "it is not a regular file");
     assert_eq!(refused(scratch.0.join("none")), "No such file or directory (os error 2)");
 
     let pipe = scratch.0.join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    assert_eq!(refused(pipe), "it is no regular file");
+    assert_eq!(refused(pipe), "it is not a regular file");
 }
 
 #[test]

@@ -140,7 +140,7 @@ fn pages_are_whole_zeroed_and_end_at_a_guard() {
         let end = buffer.address() + buffer.len() as u64;
         assert!(readable(end - 1), "{buffer:?}");
         assert!(!readable(end), "{buffer:?}");
-        assert!(Others::at(end, page_size(), 0).is_err(), "nobody else gets the page behind {buffer:?}");
+        assert!(Others::at(end, page_size(), 0).is_err(), "nobody else gets the page after {buffer:?}");
     }
 }
 

@@ -62,7 +62,7 @@ fn read_file(path: &Path, shown: &Path, left: usize) -> Result<(PayloadName, Pay
     let about = fs::metadata(path).map_err(|error| Error::of_io(shown, &error))?;
     // Opening a device can do something, so it is not even opened.
     if !about.is_file() {
-        return Err(Error::of_file(shown, "it is no regular file"));
+        return Err(Error::of_file(shown, "it is not a regular file"));
     }
     let size = usize::try_from(about.len()).unwrap_or(usize::MAX);
     if size > left && size <= Payload::MAX_SIZE {

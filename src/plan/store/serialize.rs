@@ -1,4 +1,4 @@
-//! A store for programs to read, with feature `serde`. Paths are text, escaped where they are none.
+//! A store for programs to read, with feature `serde`. Paths are text, escaped where they are not valid text.
 
 use std::path::Path;
 

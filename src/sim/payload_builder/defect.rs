@@ -20,7 +20,7 @@ pub enum Defect {
     Alignment(u64),
     /// It contains these bytes instead. Empty metadata **makes a real Xen from 4.14 on read far outside of it**.
     Contents(Vec<u8>),
-    /// It ends after so many bytes.
+    /// It ends after this many bytes.
     Truncated(usize),
     /// From this offset on it contains these bytes instead; what would go past its end is left out.
     Patched(usize, Vec<u8>),

@@ -3,7 +3,7 @@
 use super::object_file::{Relocation, Section, Target};
 use crate::payload::PayloadVersion;
 
-/// What fits behind any instruction a patched function begins with: five bytes of jump, four of `endbr64`, and room.
+/// What fits after any instruction a patched function begins with: five bytes of jump, four of `endbr64`, and room.
 const DEFAULT_OLD_SIZE: u32 = 16;
 
 /// `int3`: what lies between two functions is never run.

@@ -23,7 +23,7 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// So many bytes behind it.
+    /// This many bytes past it.
     pub(super) fn plus(self, offset: u64) -> (Self, i64) {
         (self, i64::try_from(offset).unwrap_or(i64::MAX))
     }
@@ -60,7 +60,7 @@ pub(super) struct Section {
     pub(super) flags: SectionFlags,
     pub(super) alignment: u64,
     pub(super) contents: Vec<u8>,
-    /// Bytes behind the contents that are zero and not in the file.
+    /// Bytes after the contents that are zero and not in the file.
     zeros: u64,
     pub(super) relocations: Vec<Relocation>,
     link: &'static str,
