@@ -1,7 +1,9 @@
 //! What an observer of a plan sees.
 
+use std::time::Duration;
+
 use xen_livepatch::sim::{Release, SimulatedXen};
-use xen_livepatch::{Action, Errno, ErrorKind, Flags, Plan, State, StepEvent};
+use xen_livepatch::{Action, ActionOptions, Errno, ErrorKind, Flags, Plan, State, StepEvent};
 
 use crate::host::{builder, connect, name, wanted};
 
@@ -84,6 +86,27 @@ fn another_tool_stops_it_before_the_next_step() {
             assert!(failure.error.is_retryable() && !failure.error.may_have_happened());
         }
     }
+}
+
+/// Other threads' operations wait until the plan is done, also between two steps.
+#[test]
+fn a_plan_has_the_clients_turn_from_beginning_to_end() {
+    let xen = SimulatedXen::new(Release::V4_20);
+    let client = connect(&xen);
+    xen.other_upload("x", &builder(&xen, "d").build()).unwrap();
+    let plan = Plan::new(&client.inventory().unwrap(), &wanted(&xen, &["a", "b"]).keep_unapplied()).unwrap();
+    let hurried = ActionOptions::new().deadline(Duration::from_millis(20));
+    let mut refused = 0;
+    client
+        .carry_out(&plan, |_| {
+            let act = || client.action(Action::Apply, &name("x")).options(hurried).run();
+            let error = std::thread::scope(|scope| scope.spawn(act).join().unwrap()).unwrap_err();
+            assert_eq!(error.kind(), &ErrorKind::OperationInProgress);
+            assert!(client.status(&name("x")).is_ok(), "looking is not held up");
+            refused += 1;
+        })
+        .unwrap();
+    assert_eq!(refused, 8);
 }
 
 /// Also when it comes after the last step, before which all was well.
