@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::steps::Step;
+use super::steps::{Plan, Step};
 use crate::name::PayloadName;
 
 /// The host runs without a payload that was applied, until all is as wanted.
@@ -24,8 +24,16 @@ impl fmt::Display for Gap {
     }
 }
 
+impl Plan {
+    /// For which steps the host runs without which of the payloads that are applied now, before all is as wanted.
+    #[must_use]
+    pub fn gaps(&self) -> Vec<Gap> {
+        gaps(&self.steps)
+    }
+}
+
 /// What is only reverted, and what is replaced in one step, leaves no gap.
-pub(super) fn gaps(steps: &[Step]) -> Vec<Gap> {
+fn gaps(steps: &[Step]) -> Vec<Gap> {
     let applies = |step: &Step| matches!(step, Step::Apply { .. } | Step::Replace { .. });
     let Some(last) = steps.iter().rposition(applies) else { return Vec::new() };
     let reverts = steps.iter().enumerate().filter(|(index, step)| matches!(step, Step::Revert { .. }) && *index < last);

@@ -10,7 +10,18 @@ use crate::inventory::{Inventory, InventoryEntry};
 use crate::name::PayloadName;
 use crate::payload::Reapply;
 
-pub(super) fn plan(inventory: &Inventory, wanted: &Wanted) -> Result<Plan, PlanError> {
+impl Plan {
+    /// Plans the way from what an inventory shows to what is wanted.
+    ///
+    /// # Errors
+    /// Why there is none. That Xen itself, a payload's hooks or its expectations refuse a step is seen only when it is
+    /// carried out.
+    pub fn new(inventory: &Inventory, wanted: &Wanted) -> Result<Self, PlanError> {
+        plan(inventory, wanted)
+    }
+}
+
+fn plan(inventory: &Inventory, wanted: &Wanted) -> Result<Plan, PlanError> {
     let wanted_payloads = identified(inventory, wanted)?;
     let way = Way::between(inventory, &wanted_payloads, wanted.one_by_one)?;
     let maker = Maker { inventory, wanted: &wanted_payloads, keeps: wanted.keeps_unapplied, way };

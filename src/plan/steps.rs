@@ -9,11 +9,6 @@ use crate::name::PayloadName;
 use crate::payload::Payload;
 use crate::status::State;
 
-use super::gap::{Gap, gaps};
-use super::making;
-use super::problem::PlanError;
-use super::wanted::Wanted;
-
 /// One step of a plan: an operation of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -158,15 +153,6 @@ impl Moment {
 }
 
 impl Plan {
-    /// Plans the way from what an inventory shows to what is wanted.
-    ///
-    /// # Errors
-    /// Why there is none. That Xen itself, a payload's hooks or its expectations refuse a step is seen only when it is
-    /// carried out.
-    pub fn new(inventory: &Inventory, wanted: &Wanted) -> Result<Self, PlanError> {
-        making::plan(inventory, wanted)
-    }
-
     /// The steps in order.
     #[must_use]
     pub fn steps(&self) -> &[Step] {
@@ -177,12 +163,6 @@ impl Plan {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
-    }
-
-    /// For which steps the host runs without which of the payloads that are applied now, before all is as wanted.
-    #[must_use]
-    pub fn gaps(&self) -> Vec<Gap> {
-        gaps(&self.steps)
     }
 
     pub(crate) const fn start(&self) -> &Moment {
