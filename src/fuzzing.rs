@@ -96,6 +96,18 @@ fn word(column: &[u8], index: usize) -> Option<usize> {
 /// The build-ids of Xen, of the payload that is printed first, and of the one after it.
 const IDS: [[u8; 20]; 3] = [[0x11; 20], [0x22; 20], [0x33; 20]];
 
+/// What Xen prints of a text: the first 1023 bytes, without lines that say that they are for debugging (`<3>`), and without
+/// other levels at the beginning of lines.
+fn printed(text: &[u8]) -> Vec<u8> {
+    let text = text.get(..1023).unwrap_or(text);
+    let shown = text.split_inclusive(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"<3>"));
+    let without_level = |line: &[u8]| match line {
+        [b'<', b'0'..=b'9', b'>', rest @ ..] => rest.to_vec(),
+        line => line.to_vec(),
+    };
+    shown.flat_map(without_level).collect()
+}
+
 /// Takes any bytes for the name of a function, as Xen prints it between what it prints about two payloads; and for all
 /// that Xen prints.
 ///
@@ -114,10 +126,10 @@ pub fn dump(bytes: &[u8]) {
     let heading =
         |name: &str| format!(" name={name} state=CHECKED(1) {place} (.data={place}, .rodata={place}) using 3 pages.\n");
     let ids = |own: &BuildId, below: &BuildId| format!("build-id={own}\ndepend-on={below}\ndepend-on-xen={xen}\n");
-    let function = format!(" patch {place}(16) with {place} (8)\n");
-    let start = format!("'x' pressed - Dumping all livepatch patches\nbuild-id: {xen}\n{}    ", heading("a"));
-    let end = format!("{function}{}{}{}", ids(&first, &xen), heading("b"), ids(&second, &first));
-    let text = [start.as_bytes(), name, end.as_bytes()].concat();
+    let function = [b"    ", name, format!(" patch {place}(16) with {place} (8)\n").as_bytes()].concat();
+    let start = format!("'x' pressed - Dumping all livepatch patches\nbuild-id: {xen}\n{}", heading("a"));
+    let end = format!("{}{}{}", ids(&first, &xen), heading("b"), ids(&second, &first));
+    let text = [start.as_bytes(), &printed(&function), end.as_bytes()].concat();
     // Xen begins each line with its prefix, those of a name too.
     let lines = text.split_inclusive(|byte| *byte == b'\n').flat_map(|line| [PREFIX, line]);
     if let Some(dumped) = inventory::read(&lines.collect::<Vec<_>>().concat(), &rows, Some(&xen)) {

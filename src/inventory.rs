@@ -50,7 +50,7 @@ pub struct InventoryEntry {
     pub build_id: Option<BuildId>,
     /// The build-id of what it goes on, unless it was applied with `NODEPS`.
     pub depends: Option<BuildId>,
-    /// The functions that it replaces.
+    /// The functions that it replaces: what it is itself the only source of, and might be wrong about.
     pub functions: Option<Vec<ReplacedFunction>>,
 }
 

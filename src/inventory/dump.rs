@@ -3,7 +3,8 @@
 //! Names, metadata and names of functions are printed as they are, and whoever made a payload chose them. So this does not
 //! look for lines that look right. The list tells which payloads there are, in which order, in which state and with which
 //! metadata: all of the text has to be what Xen prints for just these, line by line, once. A text that a payload puts
-//! between would have to leave out what Xen prints after it, and can't.
+//! between would have to leave out what Xen prints after it, and can't. What a payload can do is to lie about its own
+//! functions.
 
 use crate::build_id::BuildId;
 use crate::log::{PREFIX, without_prefix};
@@ -39,7 +40,7 @@ pub(crate) fn read(text: &[u8], rows: &[LoadedPayload], xen: Option<&BuildId>) -
     if own_id.as_ref().map(Option::as_ref) != xen.map(Some) {
         return None;
     }
-    let dumped = rows.iter().map(|row| dump.payload(row)).collect::<Option<Vec<_>>>()?;
+    let dumped = rows.iter().map(|row| dump.payload(row, xen)).collect::<Option<Vec<_>>>()?;
     dump.lines.is_empty().then_some(dumped)
 }
 
@@ -63,7 +64,7 @@ impl<'a> Lines<'a> {
     }
 
     /// What Xen prints about a payload.
-    fn payload(&mut self, row: &LoadedPayload) -> Option<Dumped> {
+    fn payload(&mut self, row: &LoadedPayload, xen: Option<&BuildId>) -> Option<Dumped> {
         self.next_if(|line| is_heading(line, row).then_some(()))?;
         if !row.metadata.is_empty() {
             self.next_if(|line| (line == b"livepatch: module metadata:").then_some(()))?;
@@ -79,7 +80,9 @@ impl<'a> Lines<'a> {
         let build_id = id(self.value(b"build-id=")?)?;
         let depends = id(self.value(b"depend-on=")?)?;
         // Xen's own, as that of every payload that was let in.
-        self.value(b"depend-on-xen=");
+        if let Some(digits) = self.value(b"depend-on-xen=") {
+            id(digits).filter(|id| Some(id) == xen)?;
+        }
         Some(Dumped { build_id, depends, functions })
     }
 }
@@ -138,8 +141,10 @@ fn number<N: core::str::FromStr>(digits: &[u8]) -> Option<N> {
     text.bytes().all(|digit| digit.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
+/// Xen prints no more than 64 bytes of a build-id: at that length there may be more.
 fn id(digits: &[u8]) -> Option<BuildId> {
-    core::str::from_utf8(digits).ok()?.parse().ok()
+    let text = core::str::from_utf8(digits).ok().filter(|text| text.len() < 128);
+    text?.parse().ok()
 }
 
 /// Whether a text is more, or less, than one line of a log.

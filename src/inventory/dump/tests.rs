@@ -132,6 +132,8 @@ fn what_does_not_agree_with_the_list_is_not_believed() {
         ("state=APPLIED(2)", "state=APPLIED(1)"),
         ("(16) with", "(x) with"),
         ("(8)", "(99999999999)"),
+        ("depend-on-xen=15", "depend-on-xen=16"),
+        ("depend-on-xen=15", "depend-on-xen=build-id=15"),
         ("build-id=e6", "build-id=e"),
         ("build-id=e6", "build-id=xy"),
         ("(XEN)     xen_extra", "(XEN)    xen_extra"),
@@ -166,6 +168,31 @@ fn a_name_can_not_speak_for_others() {
                 assert!(!told.iter().any(is_fake), "{text}");
             }
         }
+    }
+}
+
+/// Xen cuts what it prints at 1023 bytes, with the newline there, so that the next line goes on in this one.
+#[test]
+fn a_name_that_is_cut_can_not_either() {
+    let fake = "5a".repeat(20);
+    let function = "f patch ffff82d040234b20(16) with ffff82d0405b0000 (8)\n";
+    let real = "xen_extra_version patch ffff82d040234b20(16) with ffff82d0405b0000 (8)\n";
+    for cut in ["build-id=", "depend-on=", "depend-on-xen=", "    g patch ", " name=bye state=CHECKED(1) "] {
+        for ids in
+            ["", "build-id=ID\n", "build-id=ID\ndepend-on=ID\n", "build-id=ID\ndepend-on=ID\ndepend-on-xen=XEN\n"]
+        {
+            let ids = ids.replace("ID", &fake).replace("XEN", XEN);
+            let text = DUMP.replace(real, &format!("{function}{ids}{cut}").replace('\n', "\n(XEN) "));
+            let text = text.replacen(&format!("{cut}(XEN) "), cut, 1);
+            assert!(text.contains(&format!("{cut}build-id=")));
+            assert_ne!(text, DUMP);
+            assert_eq!(read(&text, &rows()), None, "{text}");
+        }
+    }
+    let long = "5a".repeat(64);
+    for (digits, told) in [(&long[2..], true), (&long[..], false)] {
+        let text = DUMP.replace("build-id=a4c777cc1e15e6d4f0e6fb33d9743c4d5d830812", &format!("build-id={digits}"));
+        assert_eq!(read(&text, &rows()).is_some(), told, "there may be more of it");
     }
 }
 
