@@ -179,16 +179,22 @@ impl Inventory {
     }
 }
 
+/// A name as it is, or in quotation marks where it might be taken for more than one.
+fn quoted(name: &PayloadName) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-:@".contains(byte);
+    if name.as_bytes().iter().all(plain) { name.to_string() } else { format!("{name:?}") }
+}
+
 /// What runs, in one line: `Xen 4.17.7 + xsa-500 + xsa-501 (+ debug, off the chain)`.
 impl fmt::Display for Inventory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Xen {}", self.xen)?;
         for entry in self.stack() {
-            write!(f, " + {}", entry.name)?;
+            write!(f, " + {}", quoted(&entry.name))?;
         }
         let others = self.off_chain();
         for why in ["off the chain", "order unknown", "not identified"] {
-            let names = others.iter().filter(|entry| self.why_off(entry) == why).map(|entry| entry.name.to_string());
+            let names = others.iter().filter(|entry| self.why_off(entry) == why).map(|entry| quoted(&entry.name));
             let names: Vec<_> = names.collect();
             if !names.is_empty() {
                 write!(f, " (+ {}, {why})", names.join(", "))?;

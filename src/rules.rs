@@ -70,6 +70,8 @@ rules! {
     NOP_PATCHES = 8 [], "67af3e52f4";
     /// Code must be within reach of a jump from what it replaces.
     DISTANCE_CHECKED = 8 [], "84eabb2754";
+    /// Debug key `x` gives the lock of the payloads back, also after a payload with more than 64 functions.
+    DUMP_GIVES_LOCK_BACK = 9 [(7, 3), (8, 2)], "75dfe7c566";
     /// Hooks at load and unload.
     LOAD_HOOKS = 8 [], "e602d66660";
     /// Sections without bytes in the file are limited as well.

@@ -11,6 +11,8 @@ use crate::hypercall::channel::CallError;
 use crate::hypercall::operation::DebugKey;
 use crate::inventory::Inventory;
 use crate::inventory::dump::{self, Dumped};
+use crate::rules;
+use crate::target::Target;
 
 /// How often Xen is asked to print what it has, before that stays unknown.
 const ATTEMPTS: u32 = 4;
@@ -30,11 +32,17 @@ impl LivepatchClient {
     /// permitted, where the text did not fit into Xen's ring of 16 KiB (`conring_size=`), where somebody else wrote in
     /// between, and where names or metadata have line breaks or other control characters in them.
     ///
+    /// A processor that prints can't be stopped, so this waits for this client's actions as uploads do. Where nothing is
+    /// loaded, no key is pressed.
+    ///
     /// # Errors
-    /// Those of [`list`](Self::list) and [`xen_version`](Self::xen_version).
+    /// Those of [`list`](Self::list) and [`xen_version`](Self::xen_version), and
+    /// [`OperationInProgress`](crate::ErrorKind::OperationInProgress) while an action of this client goes on.
     ///
     /// # Xen
-    /// All releases (`XEN_SYSCTL_debug_keys`, for which FLASK has the permission `debug`).
+    /// All releases (`XEN_SYSCTL_debug_keys`, for which FLASK has the permission `debug`), but for 4.7.0 to 4.7.2, 4.8.0 and
+    /// 4.8.1: there the key may leave the payloads locked for good (commit 75dfe7c566), so it is not pressed, nor on a 4.7 or
+    /// 4.8 whose version does not tell which of these it is.
     ///
     /// ```
     /// # use xen_livepatch::*;
@@ -51,12 +59,16 @@ impl LivepatchClient {
         let build_id = self.channel.build_id().ok();
         let list = || listing::list(&self.channel).map_err(|error| error.during(Operation::List));
         let mut before = list()?;
-        for attempt in 0..ATTEMPTS {
+        let safe = rules::DUMP_GIVES_LOCK_BACK.holds(&Target::from(&xen)).surely();
+        let attempts = if safe && !before.rows.is_empty() { ATTEMPTS } else { 0 };
+        // A processor that prints can't be stopped.
+        let _turn = (attempts > 0).then(|| self.turn_to_upload(None)).transpose()?;
+        for attempt in 0..attempts {
             if attempt > 0 {
                 thread::sleep(PAUSE);
             }
             let text = match self.press(b'x') {
-                Ok(text) => text,
+                Ok(text) => text.unwrap_or_default(),
                 Err(CallError::Refused(errno)) if console::is_forbidden(errno) => break,
                 Err(_) => continue,
             };
@@ -71,13 +83,15 @@ impl LivepatchClient {
         Ok(Inventory::new(xen, build_id, version, rows.into_iter().map(|row| (row, None))))
     }
 
-    /// What Xen writes to its log when a key is pressed, and what others write meanwhile.
-    fn press(&self, key: u8) -> core::result::Result<Vec<u8>, CallError> {
+    /// What Xen writes to its log when a key is pressed, and what others write meanwhile; `None` unless that is all of it.
+    fn press(&self, key: u8) -> core::result::Result<Option<Vec<u8>>, CallError> {
         let start = console::read(&self.channel, self.console.end(), |_| {})?;
         self.channel.call(DebugKey(key))?;
         let mut text = Vec::new();
-        console::read(&self.channel, start, |bytes| text.extend_from_slice(bytes))?;
-        Ok(text)
+        let end = console::read(&self.channel, start, |bytes| text.extend_from_slice(bytes))?;
+        // Where the beginning has left Xen's ring, the rest may be what a payload makes of it.
+        let whole = usize::try_from(end.wrapping_sub(start)) == Ok(text.len());
+        Ok(whole.then_some(text))
     }
 }
 

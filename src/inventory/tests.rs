@@ -49,6 +49,10 @@ fn one_line_tells_what_runs() {
             &[("d", Some((3, 9)), &[]), ("u", None, &[]), ("a", Some((1, 0)), &[]), ("e", Some((4, 9)), &[])],
             "Xen 4.17.7 + a (+ d, e, off the chain) (+ u, not identified)",
         ),
+        (
+            &[("a + b", Some((1, 0)), &[]), ("c, d", Some((3, 9)), &[])],
+            "Xen 4.17.7 + \"a + b\" (+ \"c, d\", off the chain)",
+        ),
         // One that says that it goes on itself, and two that go on each other.
         (&[("a", Some((1, 1)), &[])], "Xen 4.17.7 (+ a, order unknown)"),
         (&[("a", Some((1, 2)), &[]), ("b", Some((2, 1)), &[])], "Xen 4.17.7 (+ a, b, order unknown)"),

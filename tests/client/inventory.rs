@@ -1,10 +1,10 @@
 //! What is really loaded, on every release, and what is not known of it.
 
 use serde_json::json;
-use xen_livepatch::sim::{Call, Release, SimulatedXen};
+use xen_livepatch::sim::{Call, FunctionPatch, PayloadBuilder, Release, SimulatedXen};
 use xen_livepatch::{Action, Errno, Flags, Inventory, LivepatchClient, Payload, Plan, Wanted};
 
-use crate::host::{builder, connect, host, name, quick, stack};
+use crate::host::{connect, host, name, quick, stack};
 
 fn known(inventory: &Inventory) -> usize {
     let unknown = |entry: &&xen_livepatch::InventoryEntry| entry.build_id.is_none();
@@ -13,10 +13,27 @@ fn known(inventory: &Inventory) -> usize {
     inventory.payloads.len() - inventory.payloads.iter().filter(unknown).count()
 }
 
+/// A payload that leaves the version alone: a 4.7 or 4.8 has to tell which point release it is.
+fn builder(xen: &SimulatedXen, id: &str) -> PayloadBuilder {
+    PayloadBuilder::for_xen(xen, id).function(FunctionPatch::returning("do_xen_version", id))
+}
+
 /// Two applied and one that isn't.
+fn load_three(xen: &SimulatedXen) {
+    let mut below = xen.build_id().unwrap();
+    for id in ["one", "two", "three"] {
+        let payload = builder(xen, id).depends_on(&below);
+        below = payload.build_id().clone();
+        xen.other_upload(id, &payload.build()).unwrap();
+    }
+    for id in ["one", "two"] {
+        xen.other_action(id, Action::Apply, Flags::empty()).unwrap();
+    }
+}
+
 fn three(release: Release) -> (SimulatedXen, LivepatchClient) {
     let (xen, client) = host(release);
-    stack(&xen, ["one", "two", "three"], 2);
+    load_three(&xen);
     (xen, client)
 }
 
@@ -32,7 +49,7 @@ fn every_payload_is_identified() {
                 let payload = builder(&xen, id);
                 assert_eq!(entry.build_id.as_ref(), Some(payload.build_id()), "{release}");
                 let functions = entry.functions.as_ref().unwrap();
-                assert_eq!((functions.len(), functions[0].name.as_bytes()), (1, &b"xen_extra_version"[..]));
+                assert_eq!((functions.len(), functions[0].name.as_bytes()), (1, &b"do_xen_version"[..]));
                 below.clone_from(&entry.build_id);
             }
             let version = client.xen_version().unwrap();
@@ -101,8 +118,66 @@ fn what_can_not_be_known_is_not_and_nothing_is_wrong() {
 #[test]
 fn a_ring_that_is_too_small_tells_nothing() {
     let xen = SimulatedXen::builder(Release::V4_20).console_size(600).build();
-    stack(&xen, ["one", "two", "three"], 2);
+    load_three(&xen);
     assert_eq!(known(&connect(&xen).inventory().unwrap()), 0);
+}
+
+/// There a payload with more than 64 functions would leave its lock taken for good.
+#[test]
+fn a_xen_that_might_lose_its_lock_is_not_asked() {
+    for (release, version, asked) in [
+        (Release::V4_7, ".2", false),
+        (Release::V4_7, ".3", true),
+        (Release::V4_7, "-vendor", false),
+        (Release::V4_8, ".1", false),
+        (Release::V4_8, ".2", true),
+        (Release::V4_9, ".0", true),
+        (Release::V4_9, "-vendor", true),
+    ] {
+        let xen = SimulatedXen::builder(release).extra_version(version).build();
+        load_three(&xen);
+        let inventory = connect(&xen).inventory().unwrap();
+        assert_eq!(known(&inventory), if asked { 3 } else { 0 }, "{release}{version}");
+        assert_eq!(xen.calls().of(Call::DebugKeys), u64::from(asked), "{release}{version}");
+    }
+}
+
+#[test]
+fn where_nothing_is_loaded_no_key_is_pressed() {
+    let (xen, client) = host(Release::V4_20);
+    assert_eq!(client.inventory().unwrap().payloads, []);
+    assert_eq!(xen.calls().of(Call::DebugKeys), 0);
+}
+
+/// The last payload's functions push its true part out of the ring, and one of them is named like all of it.
+#[test]
+fn a_dump_without_its_beginning_is_not_believed() {
+    let fake = "5a".repeat(20);
+    for size in [2000, 2500, 3000, 4000] {
+        let xen = SimulatedXen::builder(Release::V4_20).console_size(size).build();
+        let own = xen.build_id().unwrap();
+        xen.other_upload("victim", &builder(&xen, "victim").build()).unwrap();
+        let heading = |id: &str| {
+            let at = "ffff82d040400000";
+            format!(" name={id} state=CHECKED(1) {at} (.data={at}, .rodata={at}) using 3 pages.")
+        };
+        let name = format!(
+            "f patch {0}(16) with {0} (8)\n'x' pressed - Dumping all livepatch patches\nbuild-id: {own}\n{1}\n\
+             build-id={fake}\ndepend-on={fake}\n{2}\n    g",
+            "ffff82d040400000",
+            heading("victim"),
+            heading("forger"),
+        );
+        let filler = |at: u64| {
+            let name = format!("{at}{}", "x".repeat(500));
+            FunctionPatch::returning(name, "x").at(0xffff_82d0_4020_0000 + 64 * at)
+        };
+        let forger = (0..8).fold(PayloadBuilder::for_xen(&xen, "forger"), |builder, at| builder.function(filler(at)));
+        let forger = forger.function(FunctionPatch::returning(name, "x").at(0xffff_82d0_4020_1000));
+        xen.other_upload("forger", &forger.build()).unwrap();
+        let inventory = connect(&xen).inventory().unwrap();
+        assert_eq!(known(&inventory), 0, "{size}: {inventory:?}");
+    }
 }
 
 #[test]

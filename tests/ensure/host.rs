@@ -58,7 +58,8 @@ pub fn name(text: &str) -> PayloadName {
 
 pub fn builder(xen: &SimulatedXen, id: &str) -> PayloadBuilder {
     let named = |id: &str| PayloadBuilder::for_xen(xen, id);
-    let builder = named(id).function(FunctionPatch::returning("xen_extra_version", format!("-{id}")));
+    // Not the version: a 4.7 or 4.8 has to tell which point release it is.
+    let builder = named(id).function(FunctionPatch::returning("do_xen_version", format!("-{id}")));
     let builder = match of(id).below {
         Some(below) => builder.depends_on(named(below).build_id()),
         None => builder,
