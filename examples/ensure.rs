@@ -40,7 +40,10 @@ fn ensure(what: &[&PathBuf], dry_run: bool) -> Result<(), Box<dyn Error>> {
     let wanted = match what {
         [folder] if folder.is_dir() => {
             let store = PayloadStore::read(folder)?;
-            store.problems().iter().for_each(|(path, error)| eprintln!("ensure: {}: {error}", path.display()));
+            // Without what can't be read the host would be brought down to what is left.
+            if let Some((_, error)) = store.problems().first() {
+                return Err(error.clone().into());
+            }
             Wanted::stored(store.stack_for(&client.build_id()?)?)
         }
         files => Wanted::stack(files.iter().map(|file| named(file)).collect::<Result<Vec<_>, _>>()?),

@@ -94,7 +94,7 @@ pub(crate) struct Evidence<'a> {
     /// What Xen refused it with; `None` if it was accepted.
     pub(crate) refused: Option<Errno>,
     pub(crate) after: &'a After,
-    /// What Xen said in its log about the payload; empty where that is not readable.
+    /// What Xen wrote to its log about the payload; empty where that is not readable.
     pub(crate) words: &'a [Word],
     pub(crate) known: &'a Known,
 }

@@ -83,7 +83,7 @@ pub(crate) trait Host {
 /// Why there is no room for a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoRoom {
-    /// Xen has not that much.
+    /// Xen does not have that much.
     OutOfMemory,
     /// It is more than is looked at.
     TooMuchToCheck,

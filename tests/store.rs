@@ -169,6 +169,31 @@ fn ambiguity_is_named() {
     }
 }
 
+/// Only what goes round in a circle, not what was put on top of it.
+#[test]
+fn a_circle_is_named_without_what_is_above_it() {
+    let folder = Folder::new();
+    for (name, own, base) in [("top", 3, 2), ("two", 2, 1), ("one", 1, 2)] {
+        folder.put(format!("{name}.livepatch"), &payload(own, base));
+    }
+    folder.link("livepatch.livepatch", "top.livepatch");
+    let Err(Ambiguity::Cycle(paths)) = folder.stack(&id(0xa0)) else { panic!("it goes round for ever") };
+    let names: Vec<_> = paths.iter().map(|path| folder.relative(path)).collect();
+    assert_eq!(names, ["two.livepatch", "one.livepatch"]);
+}
+
+/// Payloads for 4.13 and older need not say which Xen they are for.
+#[test]
+fn a_payload_in_the_folder_of_a_xen_is_not_lost_for_its_base() {
+    let folder = Folder::new();
+    let own = id(0xa0).to_string();
+    folder.put(format!("{own}/one.livepatch"), &old_payload(1, 0xa0));
+    folder.put(format!("{own}/three.livepatch"), &old_payload(3, 2));
+    assert!(matches!(folder.stack(&id(0xa0)), Err(Ambiguity::MissingBase { base: Some(base), .. }) if base == id(2)));
+    folder.put("elsewhere/two.livepatch", &old_payload(2, 1));
+    assert_eq!(folder.stack(&id(0xa0)).unwrap().len(), 3);
+}
+
 #[test]
 fn what_cannot_be_read_is_reported_beside_the_rest() {
     let folder = Folder::new();
@@ -190,6 +215,7 @@ fn what_cannot_be_read_is_reported_beside_the_rest() {
     folder.link("inside.livepatch", ".");
     folder.link("round", ".");
     folder.link("sub/up", "..");
+    folder.link("sub/nowhere", "nothing");
     folder.put("1/2/3/4/deep.livepatch", &payload(2, 1));
     folder.put("1/2/3/4/5/deeper.livepatch", &payload(3, 2));
     folder.put("ignored", b"");
@@ -208,6 +234,7 @@ fn what_cannot_be_read_is_reported_beside_the_rest() {
         "out.livepatch",
         "outside",
         "pipe.livepatch",
+        "sub/nowhere",
         "text.livepatch",
     ];
     assert_eq!(folder.problems(), expected);

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) struct Deadline(Option<Instant>);
 
 impl Deadline {
-    /// So long from now; never, where the clock can't say when that is.
+    /// This long from now; never, where the clock can't say when that is.
     pub(super) fn after(time: Duration) -> Self {
         Self(Instant::now().checked_add(time))
     }

@@ -36,7 +36,7 @@ enum Outcome {
     InParts(Listing),
     /// Something was uploaded or unloaded meanwhile.
     Changed,
-    /// So many rows, which would fit into one hypercall with more room.
+    /// This many rows, which would fit into one hypercall with more room.
     Longer { rows: usize },
     /// The metadata did not fit.
     Overflow { capacity: usize, rows: u32 },

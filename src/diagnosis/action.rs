@@ -11,7 +11,7 @@ use crate::error::{Action, Error, ErrorKind as Kind};
 use crate::rules;
 use crate::status::State;
 
-/// Whether an action can be sent at all: Xen would call it a success to be where it leads already.
+/// Whether an action can be sent at all: Xen reports success for one that would change nothing.
 pub(crate) fn ready(action: Action, before: &Look) -> Result<(), Error> {
     let (found, needed) = (before.status.state, needed(action));
     if found == needed { Ok(()) } else { Err(Error::new(Kind::WrongState { found, needed })) }
@@ -169,7 +169,7 @@ fn busy(e: &Evidence<'_>, after: &Look) -> Verdict {
         _ => None,
     });
     if e.action == Action::Revert {
-        // Where an older mark or an older result hides it, Xen's word tells.
+        // Where an older mark or an older result hides it, Xen's log tells.
         let untouched = now.rc == before.rc && !now.in_progress();
         let only_that = untouched && others && !same_refusal_by_a_hook(e, Errno::EBUSY, after);
         if top.is_some() || only_that {

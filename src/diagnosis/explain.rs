@@ -19,7 +19,7 @@ pub(super) fn explain(e: &Evidence<'_>, errno: Errno, after: Option<&Look>) -> E
     Error::new(kind).errno(errno)
 }
 
-/// The cause that Xen names. The last word is about the end.
+/// The cause that Xen names. Its last message is about the outcome.
 fn said(e: &Evidence<'_>, errno: Errno) -> Option<Kind> {
     e.words.iter().rev().find_map(|word| match word {
         Word::HookFailed(code) if *code == errno => Some(Kind::HookRefused { code: errno }),

@@ -26,7 +26,7 @@ pub(crate) struct UploadEvidence<'a> {
     pub(crate) metadata: Option<Metadata>,
     /// Xen's own build-id, looked up for `ENODATA`: `Err` says why there is none.
     pub(crate) xen: Option<Result<BuildId, Errno>>,
-    /// What Xen said in its log about the payload.
+    /// What Xen wrote to its log about the payload.
     pub(crate) words: &'a [Word],
 }
 
@@ -78,7 +78,7 @@ fn refused(e: &UploadEvidence<'_>, errno: Errno) -> Kind {
     }
 }
 
-/// Only Xen's word tells a symbol from a build-id, and only debug builds have one for build-ids: silence means nothing.
+/// Only Xen's log tells a symbol from a build-id, and only debug builds name build-ids there: silence means nothing.
 fn duplicate(e: &UploadEvidence<'_>) -> Duplicate {
     let told = e.words.iter().rev().find_map(|word| match word {
         Word::DuplicateSymbol(symbol) => Some(Duplicate::Symbol(symbol.clone())),

@@ -81,7 +81,7 @@ pub(crate) struct Channel {
 impl Channel {
     /// Finds the interface version that this Xen speaks.
     ///
-    /// Of a Xen that is newer than this crate the caller may say which it is, which is then the only one tried.
+    /// The caller may name the version of a Xen that is newer than this crate knows; then no other is tried.
     pub(crate) fn open(hypervisor: Box<dyn Hypervisor>, pinned: Option<u32>) -> Result<Self, Error> {
         let architecture = hypervisor.architecture()?;
         let version = hypervisor.xen_version(sys::XENVER_version, None);
@@ -209,7 +209,7 @@ impl Channel {
         self.buffers.lend(|buffer| buffer.len() >= len, make, with)
     }
 
-    /// Lends room for a list, with at least so many rows and so much metadata where more than usual is wanted.
+    /// Lends room for a list, with at least this many rows and this much metadata, where more than usual is wanted.
     pub(crate) fn with_room<R, E: From<AllocationError>>(
         &self,
         rows: usize,

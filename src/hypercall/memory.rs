@@ -58,7 +58,7 @@ unsafe impl Send for HypercallBuffer {}
 unsafe impl Sync for HypercallBuffer {}
 
 impl HypercallBuffer {
-    /// Pages of `/dev/xen/hypercall` for at least `bytes` bytes. Its first driver gives at most 64 pages an open file.
+    /// Pages of `/dev/xen/hypercall` for at least `bytes` bytes. Its first driver gives at most 64 pages per open file.
     ///
     /// `EEXIST` means that other threads got in first each time.
     pub(crate) fn from_device(device: BorrowedFd<'_>, bytes: usize) -> Result<Self, AllocationError> {

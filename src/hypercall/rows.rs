@@ -41,7 +41,7 @@ pub(crate) struct Handles {
 }
 
 impl ListRoom {
-    /// Room for `capacity` rows (at most [`MAX_ROWS`]) with so much metadata in all. Names always fit.
+    /// Room for `capacity` rows (at most [`MAX_ROWS`]) with this much metadata in all. Names always fit.
     pub(crate) fn allocate(xen: &dyn Hypervisor, capacity: usize, metadata: usize) -> Result<Self, AllocationError> {
         Ok(Self {
             capacity,
@@ -55,7 +55,7 @@ impl ListRoom {
         u32::try_from(self.capacity).unwrap_or(u32::MAX)
     }
 
-    /// Whether so many rows and so much metadata fit.
+    /// Whether this many rows and this much metadata fit.
     pub(crate) fn has(&self, rows: usize, metadata: usize) -> bool {
         self.capacity >= rows && self.metadata.len() >= metadata
     }

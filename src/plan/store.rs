@@ -115,6 +115,9 @@ impl PayloadStore {
     /// What to have applied on the Xen with this build-id, from the bottom up: what a link `livepatch.livepatch` chooses,
     /// with what that goes on; where there is no such link, all that are for this Xen, if they make one chain.
     ///
+    /// What could not be read is missing from it: **look at [`problems`](Self::problems) first**, lest a host be brought down to
+    /// what is left.
+    ///
     /// It is empty if none is for this Xen; if [`payloads`](Self::payloads) is empty too, there are none at all.
     ///
     /// # Errors

@@ -136,14 +136,12 @@ impl Walk<'_> {
     }
 
     /// The file that a link leads to, if it is one to read. A link without the suffix is only worth a word where it leads
-    /// to a folder outside, whose payloads someone may expect to be found.
+    /// nowhere, or to a folder outside, whose payloads someone may expect to be found.
     fn follow(&mut self, link: &Path, suffixed: bool) -> Option<PathBuf> {
         let target = match fs::canonicalize(self.root.join(link)) {
             Ok(target) => target,
             Err(error) => {
-                if suffixed {
-                    self.fail(link, &error);
-                }
+                self.fail(link, &error);
                 return None;
             }
         };

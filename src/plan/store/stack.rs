@@ -1,7 +1,7 @@
 //! What goes on what.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Ambiguity, Link, StoredPayload};
 use crate::build_id::BuildId;
@@ -35,6 +35,11 @@ pub(super) fn stack(payloads: &[StoredPayload], links: &[Link], xen: &BuildId) -
         Some(top) => forest.down_from(top),
         None => forest.only_chain(),
     }
+}
+
+/// The build-id that a file's folder is named after.
+fn folder_of(file: &Path) -> Option<BuildId> {
+    file.parent()?.file_name()?.to_str()?.parse().ok()
 }
 
 /// The payloads for one Xen, by what they are and by what they go on.
@@ -80,7 +85,7 @@ impl<'s> Forest<'s> {
     /// leads to nothing and lies beside payloads for this Xen.
     fn should_lead_here(&self, link: &Link) -> bool {
         let folder = link.path.parent();
-        let named = folder.and_then(|folder| folder.file_name()?.to_str()?.parse::<BuildId>().ok());
+        let named = folder_of(&link.path);
         let beside = |index: &usize| self.payloads.get(*index).is_some_and(|stored| stored.path.parent() == folder);
         named.is_some_and(|id| id == *self.xen) || (link.target.is_none() && self.members.iter().any(beside))
     }
@@ -97,7 +102,10 @@ impl<'s> Forest<'s> {
             }
             current = match base.and_then(|base| Some((base, self.being.get(base)?.as_slice()))) {
                 None => return Err(self.missing(current)),
-                Some((_, [below])) if stack.contains(below) => return Err(Ambiguity::Cycle(self.paths(&stack))),
+                Some((_, [below])) if stack.contains(below) => {
+                    let cycle: Vec<usize> = stack.into_iter().skip_while(|index| index != below).collect();
+                    return Err(Ambiguity::Cycle(self.paths(&cycle)));
+                }
                 Some((_, [below])) => *below,
                 Some((base, several)) => return Err(self.same_build_id(base, several)),
             };
@@ -112,8 +120,9 @@ impl<'s> Forest<'s> {
         }
         let founded =
             |index: &usize| self.base(*index).is_some_and(|base| base == self.xen || self.being.contains_key(base));
-        if let Some(index) = self.members.iter().find(|index| !founded(index)) {
-            return Err(self.missing(*index));
+        let unfounded = self.members.iter().copied().find(|index| !founded(index));
+        if let Some(index) = unfounded.or_else(|| self.stray()) {
+            return Err(self.missing(index));
         }
         if let Some((base, several)) = self.on.iter().find(|(_, payloads)| payloads.len() > 1) {
             return Err(Ambiguity::SameBase { base: (*base).clone(), payloads: self.paths(several) });
@@ -135,6 +144,15 @@ impl<'s> Forest<'s> {
             current = below(*next);
         }
         Err(Ambiguity::Cycle(self.paths(&cycle)))
+    }
+
+    /// A payload that does not say which Xen it is for, goes on what isn't here, and lies in the folder of this Xen.
+    fn stray(&self) -> Option<usize> {
+        let is_stray = |(index, stored): &(usize, &StoredPayload)| {
+            let ours = folder_of(&stored.path).is_some_and(|id| id == *self.xen);
+            ours && stored.payload.xen_depends().is_none() && !self.members.contains(index)
+        };
+        self.payloads.iter().enumerate().find(is_stray).map(|(index, _)| index)
     }
 
     fn base(&self, index: usize) -> Option<&'s BuildId> {
