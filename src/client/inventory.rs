@@ -12,7 +12,6 @@ use crate::hypercall::operation::DebugKey;
 use crate::inventory::Inventory;
 use crate::inventory::dump::{self, Dumped};
 use crate::rules;
-use crate::target::Target;
 
 /// How often Xen is asked to print what it has, before that stays unknown.
 const ATTEMPTS: u32 = 4;
@@ -42,7 +41,7 @@ impl LivepatchClient {
     /// # Xen
     /// All releases (`XEN_SYSCTL_debug_keys`, for which FLASK has the permission `debug`), but for 4.7.0 to 4.7.2, 4.8.0 and
     /// 4.8.1: there the key may leave the payloads locked for good (commit 75dfe7c566), so it is not pressed, nor on a 4.7 or
-    /// 4.8 whose version does not tell which of these it is.
+    /// 4.8 whose version does not tell which of these it is (when this client first looks).
     ///
     /// ```
     /// # use xen_livepatch::*;
@@ -59,7 +58,7 @@ impl LivepatchClient {
         let build_id = self.channel.build_id().ok();
         let list = || listing::list(&self.channel).map_err(|error| error.during(Operation::List));
         let mut before = list()?;
-        let safe = rules::DUMP_GIVES_LOCK_BACK.holds(&Target::from(&xen)).surely();
+        let safe = rules::DUMP_GIVES_LOCK_BACK.holds(&self.target.of(&self.channel)?).surely();
         let attempts = if safe && !before.rows.is_empty() { ATTEMPTS } else { 0 };
         // A processor that prints can't be stopped.
         let _turn = (attempts > 0).then(|| self.turn_to_upload(None)).transpose()?;
