@@ -253,6 +253,25 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_pressed_one_by_one() {
+        let xen = SimulatedXen::new(Release::V4_17);
+        let press = |keys: &[u8], count| {
+            let before = xen.console().len();
+            let answer = RawSysctl::debug_keys(Release::V4_17).memory(8, keys).word(16, count).send(&xen).unwrap();
+            (answer.result, xen.console()[before..].matches("'x' pressed").count())
+        };
+        assert_eq!(press(b"x", 1), (Ok(0), 1));
+        assert_eq!(press(b"xhx", 3), (Ok(0), 2));
+        assert_eq!(press(b"xx", 1), (Ok(0), 1));
+        assert_eq!(press(b"x", 0), (Ok(0), 0));
+        let nowhere = RawSysctl::debug_keys(Release::V4_17).word(16, 1).send(&xen).unwrap();
+        assert_eq!(nowhere.result, Err(Errno::EFAULT));
+        let old = RawSysctl::debug_keys(Release::V4_7).memory(8, b"x").word(16, 1).send(&xen).unwrap();
+        assert_eq!(old.result, Err(Errno::EACCES));
+        assert_eq!(xen.calls().of(crate::sim::Call::DebugKeys), 6);
+    }
+
+    #[test]
     fn addresses_are_of_given_memory_or_null() {
         let xen = SimulatedXen::new(Release::V4_17);
         let name = [b'n', 0];
