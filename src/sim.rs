@@ -86,7 +86,7 @@ pub use faults::{Call, Calls, Pace, PendingOrder};
 pub use host::{Access, LogLevel, Support};
 pub use orders::{On, kinds};
 pub use payload_builder::{Defect, FunctionPatch, HookCode, PayloadBuilder};
-pub use raw::{RawAnswer, RawSysctl, RawVersion};
+pub use raw::{PreparedSysctl, RawAnswer, RawSysctl, RawVersion};
 pub use release::Release;
 
 use crate::build_id::BuildId;
@@ -125,6 +125,31 @@ impl SimulatedXen {
     /// A host with this release that differs from the usual.
     pub fn builder(release: Release) -> HostBuilder {
         HostBuilder::new(release)
+    }
+
+    /// Another host in the state that this one is in: what happens to one of them from now on doesn't happen to the
+    /// other. What was ordered stays here, and hypercalls are counted anew.
+    ///
+    /// ```
+    /// use xen_livepatch::sim::{FunctionPatch, Pace, PayloadBuilder, Release, SimulatedXen};
+    /// use xen_livepatch::{Action, Flags};
+    ///
+    /// let xen = SimulatedXen::new(Release::V4_20);
+    /// let fix = PayloadBuilder::for_xen(&xen, "fix").function(FunctionPatch::returning("xen_extra_version", "-fixed"));
+    /// xen.other_upload("fix", &fix.build())?;
+    /// xen.set_pace(Pace::Held);
+    /// xen.other_start("fix", Action::Apply, Flags::empty())?;
+    /// // What if it were finished?
+    /// let other = xen.fork();
+    /// other.finish_action();
+    /// assert_eq!((xen.applied().len(), other.applied().len()), (0, 1));
+    /// # Ok::<(), xen_livepatch::Errno>(())
+    /// ```
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let fork = Self::from_host(self.host().clone());
+        fork.limit_buffers(*lock(&self.0.largest_buffer));
+        fork
     }
 
     fn from_host(host: host::Host) -> Self {

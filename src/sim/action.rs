@@ -37,7 +37,7 @@ pub(super) fn number(action: Action) -> u32 {
 }
 
 /// The one action that a host can have under way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Work {
     payload: u64,
     action: Action,
@@ -47,7 +47,7 @@ pub(super) struct Work {
     late: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Until {
     Polls(u32),
     Time(Instant),

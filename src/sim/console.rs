@@ -6,7 +6,7 @@ use super::bytes::word;
 pub(super) const CONTINUES: &str = "\u{a0}";
 
 /// Xen's log: the last bytes of all that was ever written, at positions that count on and wrap at 32 bits.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Console {
     /// What is kept, oldest first.
     kept: std::collections::VecDeque<u8>,

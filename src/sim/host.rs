@@ -58,7 +58,7 @@ pub enum LogLevel {
 /// What answers to a request that Xen would not have survived.
 pub(super) const HOST_IS_DOWN: Errno = Errno::EIO;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Host {
     pub(super) release: Release,
     pub(super) build_id: Option<Vec<u8>>,

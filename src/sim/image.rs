@@ -5,6 +5,7 @@
 
 use core::ops::Range;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::bytes::until_nul;
 use crate::loader::ENDBR64;
@@ -19,11 +20,12 @@ const LONGEST_NOP: usize = 9;
 /// Longest string that is looked at.
 const LONGEST_STRING: u64 = 4096;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Image {
     /// Where payloads may be.
     payloads: Range<u64>,
-    regions: BTreeMap<u64, Vec<u8>>,
+    /// Shared with forks of the host until they are written to.
+    regions: BTreeMap<u64, Arc<Vec<u8>>>,
     symbols: BTreeMap<Vec<u8>, u64>,
     end_of_xen: u64,
 }
@@ -46,7 +48,7 @@ impl Image {
     pub(super) fn add_bytes(&mut self, bytes: &[u8]) -> u64 {
         let address = self.end_of_xen;
         self.end_of_xen = round_up(address.saturating_add(super::bytes::length(bytes).max(1)), 16);
-        self.regions.insert(address, bytes.into());
+        self.regions.insert(address, Arc::new(bytes.into()));
         address
     }
 
@@ -69,7 +71,7 @@ impl Image {
     }
 
     pub(super) fn load(&mut self, address: u64, bytes: Vec<u8>) {
-        self.regions.insert(address, bytes);
+        self.regions.insert(address, Arc::new(bytes));
     }
 
     pub(super) fn unload(&mut self, address: u64) {
@@ -98,7 +100,7 @@ impl Image {
     pub(super) fn write(&mut self, address: u64, new: &[u8]) -> Option<Vec<u8>> {
         let (start, bytes) = self.regions.range_mut(..=address).next_back()?;
         let offset = usize::try_from(address.checked_sub(*start)?).ok()?;
-        let target = bytes.get_mut(offset..offset.checked_add(new.len())?)?;
+        let target = Arc::make_mut(bytes).get_mut(offset..offset.checked_add(new.len())?)?;
         let old = target.to_vec();
         target.copy_from_slice(new);
         Some(old)

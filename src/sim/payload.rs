@@ -66,7 +66,7 @@ pub(super) fn surround_actions(hooks: &LoadedHooks) -> bool {
     [hooks.before_apply, hooks.after_apply, hooks.before_revert, hooks.after_revert].iter().any(|hook| *hook != 0)
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Payload {
     /// Tells payloads of one name apart that were loaded one after the other.
     pub(super) id: u64,

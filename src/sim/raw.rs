@@ -120,6 +120,17 @@ impl RawSysctl {
     /// # Errors
     /// [`BufferMemory`](crate::ErrorKind::BufferMemory) when there is no memory for the request.
     pub fn send(&self, xen: &dyn Hypervisor) -> crate::Result<RawAnswer> {
+        let mut prepared = self.prepare(xen)?;
+        let result = prepared.send();
+        Ok(prepared.answer(result))
+    }
+
+    /// Puts everything in place, so that sending is nothing but the hypercall: for requests that follow one another
+    /// closely.
+    ///
+    /// # Errors
+    /// As of [`send`](Self::send).
+    pub fn prepare<'a>(&self, xen: &'a dyn Hypervisor) -> crate::Result<PreparedSysctl<'a>> {
         let allocate = |len| xen.allocate(len).map_err(|error| CallError::from(error).general());
         let mut block = allocate(SIZE)?;
         put(block.as_mut_slice(), 0, &self.block);
@@ -127,23 +138,53 @@ impl RawSysctl {
         for offset in self.addresses() {
             put(block.as_mut_slice(), *offset, &[0; 8]);
         }
-        let mut buffers = Vec::new();
+        let mut memory = Vec::new();
         for (offset, bytes) in &self.memory {
             let mut buffer: HypercallBuffer = allocate(bytes.len())?;
             let start = buffer.len().saturating_sub(bytes.len());
             put(buffer.as_mut_slice(), start, bytes);
             put(block.as_mut_slice(), *offset, &buffer.handle(start).address.to_le_bytes());
-            buffers.push(buffer);
+            memory.push(Memory { offset: *offset, start, buffer });
         }
-        let result = xen.sysctl(&mut Sysctl::new(&mut block, buffers.iter_mut().collect()));
-        let mut left = self.block;
-        left.copy_from_slice(block.as_slice().get(..SIZE).unwrap_or(&self.block));
-        self.memory.iter().for_each(|(offset, _)| put(&mut left, *offset, &[0; 8]));
-        let memory = self.memory.iter().zip(&buffers).map(|((_, bytes), buffer)| {
-            let start = buffer.len().saturating_sub(bytes.len());
-            buffer.as_slice().get(start..).unwrap_or_default().to_vec()
-        });
-        Ok(RawAnswer { result, block: left, memory: memory.collect() })
+        Ok(PreparedSysctl { xen, block, memory })
+    }
+}
+
+/// A [`RawSysctl`] in the memory that a hypervisor reads it from.
+#[derive(Debug)]
+#[must_use = "nothing is asked before `send`"]
+pub struct PreparedSysctl<'a> {
+    xen: &'a dyn Hypervisor,
+    block: HypercallBuffer,
+    memory: Vec<Memory>,
+}
+
+#[derive(Debug)]
+struct Memory {
+    /// Where its address is.
+    offset: usize,
+    /// Where it begins in its buffer, with which it ends.
+    start: usize,
+    buffer: HypercallBuffer,
+}
+
+impl PreparedSysctl<'_> {
+    /// Asks the hypervisor. Asked again, it is given what it wrote.
+    ///
+    /// # Errors
+    /// Its own answer.
+    pub fn send(&mut self) -> Result<u32, Errno> {
+        let buffers = self.memory.iter_mut().map(|memory| &mut memory.buffer).collect();
+        self.xen.sysctl(&mut Sysctl::new(&mut self.block, buffers))
+    }
+
+    /// What came of it, with this result.
+    #[must_use]
+    pub fn answer(&self, result: Result<u32, Errno>) -> RawAnswer {
+        let mut block = self.block.as_slice().first_chunk().copied().unwrap_or([0; SIZE]);
+        self.memory.iter().for_each(|memory| put(&mut block, memory.offset, &[0; 8]));
+        let bytes = |memory: &Memory| memory.buffer.as_slice().get(memory.start..).unwrap_or_default().to_vec();
+        RawAnswer { result, block, memory: self.memory.iter().map(bytes).collect() }
     }
 }
 
@@ -250,6 +291,18 @@ mod tests {
         let answer = list.send(&xen).unwrap();
         assert_eq!((answer.result, answer.memory), (Ok(0), vec![vec![7; 8]]));
         assert_eq!((u32_at(&answer.block, 16), u32_at(&answer.block, 40)), (Some(1), Some(0)));
+    }
+
+    #[test]
+    fn what_is_prepared_can_be_sent_again_and_again() {
+        let xen = SimulatedXen::new(Release::V4_17);
+        let mut list = RawSysctl::livepatch(Release::V4_17, 2).prepare(&xen).unwrap();
+        assert_eq!(xen.calls().total(), 0);
+        let results = [list.send(), list.send()];
+        assert_eq!(results, [Ok(0), Ok(0)]);
+        assert_eq!(xen.calls().total(), 2);
+        let answer = list.answer(results[1]);
+        assert_eq!((answer.result, u32_at(&answer.block, 16)), (Ok(0), Some(1)));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::payload::{HookKind, PayloadVersion};
 
 mod actions;
 mod faults;
+mod forks;
 mod lists;
 mod nonsense;
 mod requests;
