@@ -2,15 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use std::{env, fs};
+use std::io::{self, Write as _};
+use std::{env, fs, thread};
 
 use xen_livepatch::sim::{Release, SimulatedXen};
 
+use super::beside::Beside;
 use super::generator::Generator;
 use super::host::Host;
+use super::order::{self, Event, Search};
 use super::recipe::Ingredients;
 use super::side::{self, Side};
-use super::step::{Outcome, Step};
+use super::step::{self, Answer, Outcome, Step};
+
+/// How often steps are tried again in which it is chance that decides what comes first.
+const TRIES: usize = 8;
 
 pub struct Comparison {
     release: Release,
@@ -18,8 +24,28 @@ pub struct Comparison {
     original: String,
     real: Side,
     trace: bool,
+    /// Of the sequence that is being compared.
+    seed: u64,
     pub operations: usize,
     pub census: Census,
+    pub beside: Counts,
+}
+
+/// What came of actions with others beside them.
+#[derive(Default)]
+pub struct Counts {
+    pub actions: usize,
+    /// Where something was answered while work was pending: no other order explains the answers.
+    pub pending: usize,
+    /// Where several orders explain all that was seen, and have led to hosts that may yet differ.
+    ambiguous: usize,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { actions, pending, ambiguous } = self;
+        write!(f, "{actions} actions with others beside them, {pending} while one was pending, {ambiguous} ambiguous")
+    }
 }
 
 /// Which answers there were, and how often.
@@ -28,13 +54,45 @@ pub struct Census(BTreeMap<String, usize>);
 
 impl Census {
     pub fn count(&mut self, step: &Step, outcome: &Outcome) {
-        *self.0.entry(step.class(outcome)).or_default() += 1;
+        self.add(step.class(outcome));
+    }
+
+    fn add(&mut self, class: String) {
+        *self.0.entry(class).or_default() += 1;
     }
 }
 
 impl fmt::Display for Census {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|(class, count)| writeln!(f, "{count:6} {class}"))
+    }
+}
+
+impl Drop for Comparison {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let text = format!("in the sequence of XEN_LIVEPATCH_SEED={}\n", self.seed);
+            drop(io::stderr().write_all(text.as_bytes()));
+        }
+    }
+}
+
+/// What became of a step.
+enum Verdict {
+    Same {
+        /// Not if the hosts may be in different states although nothing shows it.
+        surely: bool,
+    },
+    Different(Box<Difference>),
+}
+
+impl Verdict {
+    fn of(real: Outcome, simulated: Outcome) -> Self {
+        if real == simulated {
+            Self::Same { surely: true }
+        } else {
+            Self::Different(Box::new(Difference { real, simulated }))
+        }
     }
 }
 
@@ -51,7 +109,17 @@ impl Comparison {
         let ingredients = side::ingredients(host, release);
         let original = host.original.clone();
         let (real, trace) = (Side::real(release), env::var_os("XEN_LIVEPATCH_TRACE").is_some());
-        Self { release, ingredients, original, real, trace, operations: 0, census: Census::default() }
+        Self {
+            release,
+            ingredients,
+            original,
+            real,
+            trace,
+            seed: 0,
+            operations: 0,
+            census: Census::default(),
+            beside: Counts::default(),
+        }
     }
 
     pub fn release(&self) -> Release {
@@ -67,16 +135,21 @@ impl Comparison {
         let xen = self.twin();
         let simulated = Side::simulated(&xen);
         let attentive = generator.attentive;
+        self.seed = generator.seed;
         // Clients remember what they uploaded, so both begin anew.
         self.real = Side::real(self.release);
         let mut steps = Vec::new();
         for _ in 0..generator.steps {
             let step = generator.next(&xen);
-            let difference = self.difference(&step, &xen, &simulated, attentive);
+            let verdict = self.compare(&step, &xen, &simulated, attentive);
             steps.push(step);
-            if let Some(difference) = difference {
-                let shortest = if generator.is_irreversible() { steps } else { self.shorten(steps, attentive) };
-                self.fail(&generator, &shortest, &difference);
+            match verdict {
+                Verdict::Same { surely: true } => {}
+                Verdict::Same { surely: false } => break,
+                Verdict::Different(difference) => {
+                    let shortest = if generator.is_irreversible() { steps } else { self.shorten(steps, attentive) };
+                    self.fail(&generator, &shortest, &difference);
+                }
             }
         }
         if !generator.is_irreversible() {
@@ -85,28 +158,91 @@ impl Comparison {
         }
     }
 
-    fn difference(&mut self, step: &Step, xen: &SimulatedXen, side: &Side, attentive: bool) -> Option<Difference> {
+    fn compare(&mut self, step: &Step, xen: &SimulatedXen, side: &Side, attentive: bool) -> Verdict {
+        if let Step::Beside(beside) = step {
+            return self.compare_beside(step, beside, xen, side);
+        }
+        if self.would_hurt(step, xen) {
+            self.census.add("UPLOAD not to be tried on a real Xen".to_owned());
+            return Verdict::Same { surely: true };
+        }
         // The simulated one first, since it says what would have hurt the real one.
         let simulated = step.run(side, attentive, &self.ingredients);
         assert_eq!(xen.crashed(), None, "not to be tried on a real Xen: {step:?}");
+        self.announce(step);
+        let real = step.run(&self.real, attentive, &self.ingredients);
+        self.operations += 1;
+        self.census.count(step, &real);
+        Verdict::of(real, simulated)
+    }
+
+    /// Flaws may add up to what Xen does not survive. Another host finds out.
+    fn would_hurt(&self, step: &Step, xen: &SimulatedXen) -> bool {
+        let Step::Upload { name, recipe, .. } = step else { return false };
+        let fork = xen.fork();
+        // Whether it succeeds is of no interest.
+        let _ = fork.other_upload(name, &recipe.build(&self.ingredients));
+        fork.crashed().is_some()
+    }
+
+    /// Here the real one comes first, since only its answers tell in which order it took the requests.
+    fn compare_beside(&mut self, step: &Step, beside: &Beside, xen: &SimulatedXen, side: &Side) -> Verdict {
+        order::rehearse(xen, &self.ingredients, beside);
+        self.announce(step);
+        let answers = beside.run(&self.real, &self.ingredients);
+        let real = Outcome::after(Answer::from(&answers), &self.real);
+        self.operations += 1;
+        self.census.count(step, &real);
+        let found = Search::new(side, &answers, &real).run(xen);
+        let (order, surely) = found.unwrap_or_else(|| {
+            // Any other is as wrong.
+            let others = answers.others.iter().map(|_| Event::Other);
+            ([Event::Action, Event::End { late: false }].into_iter().chain(others).collect(), true)
+        });
+        let question = beside.question().sysctl(self.release, &self.ingredients);
+        let (action, others) = order::replay(xen, side, &question, &answers, &order);
+        for (told, (answer, pending)) in answers.others.iter().zip(&others) {
+            let when = if *pending { "while" } else { "when no" };
+            self.census.add(format!("{} {when} work is pending: {}", told.request.kind(), step::result(answer)));
+        }
+        self.beside.actions += 1;
+        self.beside.pending += usize::from(others.iter().any(|(_, pending)| *pending));
+        self.beside.ambiguous += usize::from(!surely);
+        match Verdict::of(
+            real,
+            Outcome::after(Answer::Beside(action, others.into_iter().map(|(answer, _)| answer).collect()), side),
+        ) {
+            Verdict::Same { .. } => Verdict::Same { surely },
+            different @ Verdict::Different(_) => different,
+        }
+    }
+
+    fn announce(&self, step: &Step) {
         if self.trace {
             // Xen may not survive it, and then only its own console tells.
             fs::write("/dev/hvc0", format!("{step:?}\n")).unwrap();
         }
-        let real = step.run(&self.real, attentive, &self.ingredients);
-        self.operations += 1;
-        self.census.count(step, &real);
-        (real != simulated).then_some(Difference { real, simulated })
     }
 
     /// The difference that these steps end with.
-    fn replay(&mut self, steps: &[Step], attentive: bool) -> Option<(usize, Difference)> {
+    fn replay(&mut self, steps: &[Step], attentive: bool) -> Option<(usize, Box<Difference>)> {
+        let by_chance = steps.iter().any(|step| matches!(step, Step::Beside(_)));
+        (0..if by_chance { TRIES } else { 1 }).find_map(|_| self.replay_once(steps, attentive))
+    }
+
+    fn replay_once(&mut self, steps: &[Step], attentive: bool) -> Option<(usize, Box<Difference>)> {
         self.real.clear();
         self.real = Side::real(self.release);
         let xen = self.twin();
         let side = Side::simulated(&xen);
-        let mut steps = steps.iter().enumerate();
-        steps.find_map(|(at, step)| Some((at, self.difference(step, &xen, &side, attentive)?)))
+        for (at, step) in steps.iter().enumerate() {
+            match self.compare(step, &xen, &side, attentive) {
+                Verdict::Different(difference) => return Some((at, difference)),
+                Verdict::Same { surely: true } => {}
+                Verdict::Same { surely: false } => break,
+            }
+        }
+        None
     }
 
     /// Leaves out every step without which there is a difference still.
@@ -127,7 +263,7 @@ impl Comparison {
 
     fn fail(&mut self, generator: &Generator, steps: &[Step], first: &Difference) -> ! {
         let again = if generator.is_irreversible() { None } else { self.replay(steps, generator.attentive) };
-        let shown = again.as_ref().map_or(first, |(_, difference)| difference);
+        let shown = again.as_ref().map_or(first, |(_, difference)| &**difference);
         let mut text =
             format!("Xen {} and the simulated one differ. XEN_LIVEPATCH_SEED={}", self.release, generator.seed);
         writeln!(text, " shows it. The shortest sequence, log read: {}:", generator.attentive).unwrap();

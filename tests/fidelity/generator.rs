@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use xen_livepatch::sim::{Release, SimulatedXen};
-use xen_livepatch::{Action, PayloadName, State};
+use xen_livepatch::sim::{Pace, Release, SimulatedXen};
+use xen_livepatch::{Action, Flags, PayloadName, State};
 
+use super::beside::Beside;
 use super::random::Random;
 use super::recipe::{Id, Recipe};
-use super::request::{ACTION_TIMEOUT, Body, Name, Request, Room};
+use super::request::{ACTION_TIMEOUT, Body, Name, Request, Room, UNLOADING_TIMEOUT};
 use super::side;
 use super::step::{Step, Way};
 
@@ -16,6 +17,21 @@ use super::step::{Step, Way};
 fn is_punctual(xen: &SimulatedXen) -> bool {
     xen.release() >= Release::V4_14
 }
+
+/// Whether a second action can follow while CPUs are still about to leave the first. Where they can be idle for long
+/// meanwhile (to 4.13.0) Xen may stop for good: see `host::let_all_cpus_return`.
+fn takes_actions_in_a_row(xen: &SimulatedXen) -> bool {
+    xen.release() >= Release::V4_14
+}
+
+/// Whether an unload waits for all CPUs, and with them for the end of an action: before, the payload may be gone while
+/// Xen still says how its action ended.
+fn unloads_in_peace(xen: &SimulatedXen) -> bool {
+    xen.release() >= Release::V4_17
+}
+
+/// How often an action is looked for that is accepted.
+const ATTEMPTS: usize = 8;
 
 /// Payloads with different build-ids.
 const IDS: usize = 40;
@@ -27,6 +43,8 @@ pub struct Generator {
     /// Clients read Xen's log.
     pub attentive: bool,
     irreversible: bool,
+    /// Others act beside an action.
+    beside: bool,
     random: Random,
     names: Vec<PayloadName>,
     /// The build-ids under the names, as far as they were uploaded.
@@ -37,7 +55,13 @@ impl Generator {
     pub fn new(seed: u64, steps: usize) -> Self {
         let mut random = Random::new(seed);
         let attentive = random.percent(40);
-        Self { seed, steps, attentive, irreversible: false, random, names: side::names(), ids: BTreeMap::new() }
+        let (irreversible, beside) = (false, false);
+        Self { seed, steps, attentive, irreversible, beside, random, names: side::names(), ids: BTreeMap::new() }
+    }
+
+    /// With requests beside actions that are under way.
+    pub fn beside(self, beside: bool) -> Self {
+        Self { beside, ..self }
     }
 
     /// With payloads that refuse to be reverted.
@@ -57,7 +81,18 @@ impl Generator {
             3..12 => 30,
             _ => 3,
         };
-        match self.random.weighted(&[(room, 0), (24, 1), (12, 2), (5, 3), (8, 4), (3, 5), (2, 6), (24, 7), (3, 8)]) {
+        match self.random.weighted(&[
+            (room, 0),
+            (24, 1),
+            (12, 2),
+            (5, 3),
+            (8, 4),
+            (3, 5),
+            (2, 6),
+            (24, 7),
+            (3, 8),
+            (3, 9),
+        ]) {
             0 => self.upload(xen),
             1 => self.act(Action::Apply, xen),
             2 => self.act(Action::Revert, xen),
@@ -66,6 +101,7 @@ impl Generator {
             5 => Step::Status(self.name(xen, None)),
             6 => Step::List,
             8 => self.version(),
+            9 if self.beside && !self.irreversible => Step::Beside(Box::new(self.with_others(xen))),
             _ => Step::Request(self.request(xen)),
         }
     }
@@ -126,12 +162,17 @@ impl Generator {
         }
     }
 
-    fn act(&mut self, action: Action, xen: &SimulatedXen) -> Step {
-        let name = match (action, xen.applied().last()) {
+    /// A payload that this action makes sense for, mostly.
+    fn subject(&mut self, action: Action, xen: &SimulatedXen) -> PayloadName {
+        match (action, xen.applied().last()) {
             (Action::Revert, Some(top)) if self.random.percent(70) => top.clone(),
             (Action::Revert, _) => self.name(xen, Some(State::Applied)),
             _ => self.name(xen, Some(State::Checked)),
-        };
+        }
+    }
+
+    fn act(&mut self, action: Action, xen: &SimulatedXen) -> Step {
+        let name = self.subject(action, xen);
         let flags = match self.random.below(100) {
             0..45 if action == Action::Apply => 1,
             0..96 => 0,
@@ -171,6 +212,81 @@ impl Generator {
             _ => Body::Other(self.random.of(&[4, 5, 99, u32::MAX])),
         };
         Request { interface, flags, body }
+    }
+
+    fn with_others(&mut self, xen: &SimulatedXen) -> Beside {
+        let (subject, action, command, flags) = self.lasting(xen);
+        let mut body = Body::Act { name: Name::of(subject.as_bytes()), command, timeout: 0, flags, pad: 0 };
+        let count = self.random.weighted(&[(30, 1), (45, 2), (25, 3)]);
+        let mut others: Vec<_> = (0..count).map(|_| self.other(xen, &subject, action)).collect();
+        // One of the others may be an action as well, which Xen is still leaving when its payload is unloaded.
+        let acts = others.iter().any(|request| matches!(request.body, Body::Act { command: 2..=4, .. }));
+        if acts && !unloads_in_peace(xen) {
+            for body in others.iter_mut().map(|request| &mut request.body) {
+                if let Body::Act { command: command @ 1, .. } = body {
+                    *command = 0;
+                }
+            }
+        }
+        // An unload may wait for the action and the action for it: not for long.
+        let unloads = others.iter().any(|request| matches!(request.body, Body::Act { command: 1, .. }));
+        let limit = if unloads { UNLOADING_TIMEOUT } else { ACTION_TIMEOUT };
+        for body in others.iter_mut().map(|request| &mut request.body).chain([&mut body]) {
+            if let Body::Act { timeout, .. } = body {
+                *timeout = limit;
+            }
+        }
+        Beside { action: Request::new(body), others, patient: self.random.percent(85) }
+    }
+
+    /// An action that has something to do after it was accepted, mostly: payload, action, its number, and flags.
+    fn lasting(&mut self, xen: &SimulatedXen) -> (PayloadName, Action, u32, u32) {
+        const ACTIONS: [(usize, (Action, u32)); 3] =
+            [(50, (Action::Apply, 3)), (30, (Action::Revert, 2)), (20, (Action::Replace, 4))];
+        for attempt in 1.. {
+            let (action, command) = self.random.weighted(&ACTIONS);
+            let (name, flags) = (self.subject(action, xen), u32::from(self.random.percent(60)));
+            let fork = xen.fork();
+            fork.set_pace(Pace::Held);
+            let begun = fork.other_start(&name, action, Flags::from_bits_retain(flags)).is_ok();
+            let pending = fork.status(&name).is_some_and(|status| status.rc == -11);
+            if (begun && pending) || attempt == ATTEMPTS {
+                return (name, action, command, flags);
+            }
+        }
+        unreachable!("the last attempt returns");
+    }
+
+    /// A request beside an action on this payload.
+    fn other(&mut self, xen: &SimulatedXen, subject: &PayloadName, action: Action) -> Request {
+        let same = self.random.percent(45);
+        let name = if same { subject.clone() } else { self.name(xen, None) };
+        let raw = if self.random.percent(92) {
+            Name::of(name.as_bytes())
+        } else {
+            Name::random(&mut self.random, name.as_bytes())
+        };
+        let body = match self.random.weighted(&[(65, 0), (13, 1), (10, 2), (12, 3)]) {
+            0 => {
+                let command = self.random.weighted(&[(10, 0), (25, 1), (20, 2), (25, 3), (15, 4), (5, 5)]);
+                let harmless = match command {
+                    1 => unloads_in_peace(xen) || action == Action::Apply || name != *subject,
+                    2..=4 => takes_actions_in_a_row(xen),
+                    _ => true,
+                };
+                let flags = if self.random.percent(40) { 0 } else { self.random.of(&[1, 1, 1, 2, u32::MAX]) };
+                let pad = u32::from(self.random.percent(3));
+                Body::Act { name: raw, command: if harmless { command } else { 0 }, timeout: 0, flags, pad }
+            }
+            1 => Body::Get(raw),
+            2 => self.list(xen.loaded().len()),
+            _ => {
+                let name = self.new_name(xen);
+                let recipe = Box::new(self.recipe(xen, name.as_bytes()));
+                Body::Upload { name: Name::of(name.as_bytes()), recipe, size: None }
+            }
+        };
+        Request { flags: if self.random.percent(4) { self.random.of(&[1, 2, 3]) } else { 0 }, ..Request::new(body) }
     }
 
     fn version(&mut self) -> Step {

@@ -10,6 +10,8 @@ const UNTOUCHED: u32 = 0xdead_beef;
 const VERSION: usize = 16;
 
 pub const ACTION_TIMEOUT: u32 = 2_000_000_000;
+/// For an action that may be kept from its end by something beside it.
+pub const UNLOADING_TIMEOUT: u32 = 50_000_000;
 
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -83,9 +85,14 @@ const OLD_ARRAYS: [(usize, usize); 3] = [(32, 8), (40, 128), (48, 4)];
 const WHOLE: [usize; 5] = [8, 1, 4, 1, 4];
 
 impl Name {
+    /// A right one.
+    pub fn of(name: &[u8]) -> Self {
+        Self { bytes: [name, &[0]].concat(), size: None, pad: [0; 3] }
+    }
+
     /// Right or wrong, of a name.
     pub fn random(random: &mut Random, name: &[u8]) -> Self {
-        let good = Self { bytes: [name, &[0]].concat(), size: None, pad: [0; 3] };
+        let good = Self::of(name);
         if random.percent(60) {
             return good;
         }
@@ -106,7 +113,35 @@ impl Name {
     }
 }
 
+impl Body {
+    /// An action with time enough, and nothing unusual about it.
+    pub fn action(name: Name, command: u32) -> Self {
+        Self::Act { name, command, timeout: ACTION_TIMEOUT, flags: 0, pad: 0 }
+    }
+}
+
 impl Request {
+    pub fn new(body: Body) -> Self {
+        Self { interface: 0, flags: 0, body }
+    }
+
+    /// Whether it is an action whose work is done later.
+    pub fn may_begin_work(&self) -> bool {
+        matches!(self.body, Body::Act { command: 2..=4, .. })
+    }
+
+    /// What it is, in a word.
+    pub fn kind(&self) -> String {
+        match &self.body {
+            Body::Upload { .. } => "UPLOAD".into(),
+            Body::Get(_) => "GET".into(),
+            Body::List { .. } => "LIST".into(),
+            Body::Act { command, .. } => format!("ACTION {command}"),
+            Body::Other(_) => "other request".into(),
+            Body::Console { .. } => "readconsole".into(),
+        }
+    }
+
     /// The sysctl, for the host that this is of.
     pub fn sysctl(&self, release: Release, of: &Ingredients) -> RawSysctl {
         let operation = match self.body {

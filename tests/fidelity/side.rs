@@ -4,7 +4,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use xen_livepatch::hypercall::{Hypervisor, Privcmd};
-use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, RawAnswer, RawSysctl, RawVersion, Release, SimulatedXen};
+use xen_livepatch::sim::{
+    FunctionPatch, PayloadBuilder, PreparedSysctl, RawAnswer, RawSysctl, RawVersion, Release, SimulatedXen,
+};
 use xen_livepatch::{Errno, Flags, LivepatchClient, LoadedPayload, PayloadName, Status};
 
 use super::host::{self, Host, PATCHED};
@@ -51,6 +53,10 @@ impl Side {
         sysctl.send(&*self.raw).unwrap()
     }
 
+    pub fn prepare(&self, sysctl: &RawSysctl) -> PreparedSysctl<'_> {
+        sysctl.prepare(&*self.raw).unwrap()
+    }
+
     pub fn version(&self, call: &RawVersion) -> (Result<u32, Errno>, Vec<u8>) {
         call.send(&*self.raw).unwrap()
     }
@@ -72,15 +78,27 @@ impl Side {
         self.deaf.xen_version().ok().map(|version| version.extra)
     }
 
-    /// Waits until no action is under way on a payload, and gives its status if it is loaded.
-    pub fn settled(&self, name: &[u8]) -> Option<Status> {
+    /// Waits until no action is under way on a payload.
+    pub fn wait_for_end(&self, name: &[u8]) {
         let busy = RawSysctl::livepatch(self.release, 3).name(name);
         let started = Instant::now();
         while self.send(&busy).result.is_err_and(|errno| errno.number() == 16) {
             assert!(started.elapsed() < PATIENCE, "an action does not end");
             thread::sleep(Duration::from_micros(200));
         }
-        thread::sleep(SETTLE_TIME);
+    }
+
+    /// Gives Xen's last steps after an action their time.
+    pub fn settle(&self) {
+        if self.is_real {
+            thread::sleep(SETTLE_TIME);
+        }
+    }
+
+    /// The status of a payload, if it is loaded, once no action on it is under way.
+    pub fn settled(&self, name: &[u8]) -> Option<Status> {
+        self.wait_for_end(name);
+        self.settle();
         let name = name.split(|byte| *byte == 0).next().unwrap();
         self.rows()?.into_iter().find(|row| row.name.as_bytes() == name).map(|row| row.status)
     }

@@ -9,6 +9,7 @@ use xen_livepatch::{
     UploadOptions,
 };
 
+use super::beside::{Answers, Beside};
 use super::recipe::{Ingredients, Recipe};
 use super::request::{self, Body, Request};
 use super::side::Side;
@@ -32,6 +33,7 @@ pub enum Step {
         hurried: bool,
     },
     Request(Request),
+    Beside(Box<Beside>),
     /// An `xen_version` hypercall, with memory for a structure of this length field and this many bytes.
     Version(u32, Option<(u32, usize)>),
 }
@@ -48,8 +50,8 @@ pub enum Way {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub answer: Answer,
-    rows: Option<Vec<LoadedPayload>>,
-    shown: Option<String>,
+    pub rows: Option<Vec<LoadedPayload>>,
+    pub shown: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +63,21 @@ pub enum Answer {
     /// With the status afterwards, where it was an action.
     Raw(RawAnswer, Option<Status>),
     Version(Result<u32, Errno>, Vec<u8>),
+    /// To an action, and to what was asked beside it.
+    Beside(RawAnswer, Vec<RawAnswer>),
+}
+
+impl Outcome {
+    /// An answer, and what is visible of the host after it.
+    pub fn after(answer: Answer, side: &Side) -> Self {
+        Self { answer, rows: side.rows(), shown: side.shown() }
+    }
+}
+
+impl From<&Answers> for Answer {
+    fn from(answers: &Answers) -> Self {
+        Self::Beside(answers.action.answer.clone(), answers.others.iter().map(|told| told.answer.clone()).collect())
+    }
 }
 
 impl Answer {
@@ -117,6 +134,7 @@ impl Step {
                 )
             }
             Self::Request(request) => send(request, side, of),
+            Self::Beside(beside) => Answer::from(&beside.run(side, of)),
             Self::Version(command, argument) => {
                 let call = RawVersion::new(*command);
                 let call = match argument {
@@ -127,7 +145,7 @@ impl Step {
                 Answer::Version(result, memory)
             }
         };
-        Outcome { answer, rows: side.rows(), shown: side.shown() }
+        Outcome::after(answer, side)
     }
 
     /// What it is and what came of it, to be counted.
@@ -137,14 +155,8 @@ impl Step {
             Self::Status(_) => "status".into(),
             Self::List => "list".into(),
             Self::Act { action, .. } => action.to_string(),
-            Self::Request(request) => match &request.body {
-                Body::Upload { .. } => "UPLOAD".into(),
-                Body::Get(_) => "GET".into(),
-                Body::List { .. } => "LIST".into(),
-                Body::Act { command, .. } => format!("ACTION {command}"),
-                Body::Other(_) => "other request".into(),
-                Body::Console { .. } => "readconsole".into(),
-            },
+            Self::Request(request) => request.kind(),
+            Self::Beside(beside) => format!("{} and others beside it", beside.action.kind()),
             Self::Version(command, _) => format!("xen_version {command}"),
         };
         let answer = match &outcome.answer {
@@ -154,14 +166,19 @@ impl Step {
                 format!("{} ({})", &kind[..end], errno.map_or(0, Errno::number))
             }
             Answer::Version(Err(errno), _) => format!("-{}", errno.number()),
-            Answer::Raw(answer, _) => match answer.result {
-                Ok(0) => "0".into(),
-                Ok(_) => "more than 0".into(),
-                Err(errno) => format!("-{}", errno.number()),
-            },
+            Answer::Raw(answer, _) | Answer::Beside(answer, _) => result(answer),
             _ => "done".into(),
         };
         format!("{what}: {answer}")
+    }
+}
+
+/// What a hypercall returned, in a word.
+pub fn result(answer: &RawAnswer) -> String {
+    match answer.result {
+        Ok(0) => "0".into(),
+        Ok(_) => "more than 0".into(),
+        Err(errno) => format!("-{}", errno.number()),
     }
 }
 

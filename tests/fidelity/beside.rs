@@ -1,0 +1,108 @@
+//! An action that nobody waits for, and what else is asked meanwhile.
+//!
+//! A real Xen from 4.13.1 on does the work on the CPU that ACTION was called on, before the caller runs again; only
+//! another CPU can see it pending. So a second thread asks whether it is, again and again, and sends its requests once it
+//! was told so. That can't be made certain, and need not be: which of the possible orders it was is found out from the
+//! answers, see `order.rs`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{hint, thread};
+
+use xen_livepatch::sim::{PreparedSysctl, RawAnswer, RawSysctl};
+
+use super::recipe::Ingredients;
+use super::request::{Body, Name, Request};
+use super::side::Side;
+
+#[derive(Clone, Debug)]
+pub struct Beside {
+    pub action: Request,
+    pub others: Vec<Request>,
+    /// The others wait until the action is pending, or over; or they race with it.
+    pub patient: bool,
+}
+
+/// A request as it went over, and the answer.
+pub struct Told {
+    pub request: Request,
+    pub sysctl: RawSysctl,
+    pub answer: RawAnswer,
+}
+
+/// What a host answered.
+pub struct Answers {
+    pub action: Told,
+    /// In the order in which they were sent. The first may have asked whether the action was pending: it was.
+    pub others: Vec<Told>,
+}
+
+impl Beside {
+    /// The payload that the action is about.
+    fn subject(&self) -> &Name {
+        match &self.action.body {
+            Body::Act { name, .. } => name,
+            other => panic!("no action: {other:?}"),
+        }
+    }
+
+    /// Asks whether the action is pending, and changes nothing.
+    pub fn question(&self) -> Request {
+        Request::new(Body::action(self.subject().clone(), 0))
+    }
+
+    /// Sends everything to the real host, and waits until no action is under way.
+    pub fn run(&self, side: &Side, of: &Ingredients) -> Answers {
+        side.before_action();
+        let sysctl = |request: &Request| request.sysctl(side.release, of);
+        let (question, action) = (self.question(), sysctl(&self.action));
+        let asked = sysctl(&question);
+        let others: Vec<RawSysctl> = self.others.iter().map(sysctl).collect();
+        let (answer, pending, answers) = self.send(side, &action, &asked, &others);
+        for request in [&self.action].into_iter().chain(&self.others) {
+            if let Body::Act { name, command: 2..=4, .. } = &request.body {
+                side.wait_for_end(&name.bytes);
+            }
+        }
+        side.settle();
+        let told = |request: &Request, sysctl, answer| {
+            let answer = request.since(side.list_version, answer);
+            Told { request: request.clone(), sysctl, answer }
+        };
+        let pending = pending.map(|answer| told(&question, asked, answer));
+        let others = self.others.iter().zip(others).zip(answers);
+        let others = others.map(|((request, sysctl), answer)| told(request, sysctl, answer));
+        Answers { action: told(&self.action, action, answer), others: pending.into_iter().chain(others).collect() }
+    }
+
+    /// Answers to the action, to the question if it was pending, and to the others.
+    fn send(
+        &self,
+        side: &Side,
+        action: &RawSysctl,
+        question: &RawSysctl,
+        others: &[RawSysctl],
+    ) -> (RawAnswer, Option<RawAnswer>, Vec<RawAnswer>) {
+        let (mut action, mut question) = (side.prepare(action), side.prepare(question));
+        let mut others: Vec<_> = others.iter().map(|other| side.prepare(other)).collect();
+        let (ready, over) = (AtomicBool::new(false), AtomicBool::new(false));
+        thread::scope(|scope| {
+            let second = scope.spawn(|| {
+                ready.store(true, Ordering::SeqCst);
+                let mut pending = None;
+                while self.patient && pending.is_none() && !over.load(Ordering::SeqCst) {
+                    pending = Some(question.send()).filter(|result| result.is_err_and(|errno| errno.number() == 16));
+                }
+                let results: Vec<_> = others.iter_mut().map(PreparedSysctl::send).collect();
+                let others = others.iter().zip(results).map(|(other, result)| other.answer(result)).collect();
+                (pending.map(|result| question.answer(result)), others)
+            });
+            while !ready.load(Ordering::SeqCst) {
+                hint::spin_loop();
+            }
+            let result = action.send();
+            over.store(true, Ordering::SeqCst);
+            let (pending, others) = second.join().unwrap();
+            (action.answer(result), pending, others)
+        })
+    }
+}

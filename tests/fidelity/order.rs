@@ -1,0 +1,171 @@
+//! In which order a host did what several threads asked for at the same time, as far as its answers tell.
+//!
+//! Xen does one request at a time. What is not known is where among the others the action came, and where the work ended
+//! that it, or another, began. The simulated host tries one order after the other until its answers are those of the
+//! real one, and until what is left then is what the real one has left.
+
+use std::time::Duration;
+
+use xen_livepatch::sim::{Pace, RawAnswer, RawSysctl, RawVersion, SimulatedXen};
+use xen_livepatch::{LoadedPayload, PayloadName, Status};
+
+use super::beside::{Answers, Beside, Told};
+use super::recipe::Ingredients;
+use super::side::Side;
+use super::step::Outcome;
+
+/// How long the CPUs of the simulated host take to come to rest, unless it is to be too long.
+const QUIESCE_TIME: Duration = Duration::from_micros(100);
+
+/// Something that a host does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The action that the others are beside.
+    Action,
+    /// The next of the others.
+    Other,
+    /// The work that is outstanding, in time or not.
+    End { late: bool },
+}
+
+use Event::{Action, End, Other};
+
+pub type Order = Vec<Event>;
+
+/// What is visible of a host in the end.
+#[derive(PartialEq, Eq)]
+struct Left {
+    rows: Option<Vec<(Vec<u8>, Status)>>,
+    shown: Option<String>,
+}
+
+impl Left {
+    fn real(outcome: &Outcome) -> Self {
+        let row = |row: &LoadedPayload| (row.name.as_bytes().to_vec(), row.status);
+        let rows = outcome.rows.as_ref().map(|rows| rows.iter().map(row).collect());
+        Self { rows, shown: outcome.shown.clone() }
+    }
+
+    fn simulated(xen: &SimulatedXen, like: &Self) -> Self {
+        let row = |name: PayloadName| Some((name.as_bytes().to_vec(), xen.status(&name)?));
+        let rows = like.rows.is_some().then(|| xen.loaded().into_iter().filter_map(row).collect());
+        let (_, text) = RawVersion::new(1).argument([0; 16]).send(xen).unwrap();
+        let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+        Self { rows, shown: like.shown.is_some().then(|| String::from_utf8_lossy(text).into_owned()) }
+    }
+}
+
+/// The orders that explain what the real host answered, and what it has left.
+pub struct Search<'a> {
+    /// The version of the simulated host's list that counts as the first.
+    list_version: u32,
+    real: &'a Answers,
+    left: Left,
+    /// Whether to go on when one was found.
+    all: bool,
+    found: Vec<(Order, SimulatedXen)>,
+}
+
+impl<'a> Search<'a> {
+    pub fn new(side: &Side, real: &'a Answers, outcome: &Outcome) -> Self {
+        let begun = [&real.action].into_iter().chain(&real.others).filter(|told| may_have_begun(told)).count();
+        let left = Left::real(outcome);
+        Self { list_version: side.list_version, real, left, all: begun > 1, found: Vec::new() }
+    }
+
+    /// An order, if there is any, and whether all that there are have led to the same host.
+    pub fn run(mut self, xen: &SimulatedXen) -> Option<(Order, bool)> {
+        let xen = xen.fork();
+        xen.set_pace(Pace::Held);
+        self.go(&xen, &mut Vec::new(), 0, false);
+        let stacks: Vec<_> = self.found.iter().map(|(_, xen)| xen.applied()).collect();
+        let same = stacks.windows(2).all(|pair| pair[0] == pair[1]);
+        let (order, _) = self.found.into_iter().next()?;
+        Some((order, same))
+    }
+
+    /// `outstanding`: there may be work.
+    fn go(&mut self, xen: &SimulatedXen, order: &mut Order, next: usize, outstanding: bool) {
+        let sent = order.contains(&Action);
+        if sent && next == self.real.others.len() && !outstanding && Left::simulated(xen, &self.left) == self.left {
+            self.found.push((order.clone(), xen.fork()));
+        }
+        // That work is over at once is tried first: then what is said to have come meanwhile can't have come later.
+        for event in [End { late: false }, Action, Other, End { late: true }] {
+            if !self.all && !self.found.is_empty() {
+                return;
+            }
+            let told = match event {
+                Action if !sent => Some(&self.real.action),
+                Other if next < self.real.others.len() => Some(&self.real.others[next]),
+                End { .. } if outstanding => None,
+                _ => continue,
+            };
+            let fork = xen.fork();
+            if told.is_some_and(|told| answer(&fork, told, self.list_version) != told.answer) {
+                continue;
+            }
+            if let End { late } = event {
+                end(&fork, late);
+            }
+            order.push(event);
+            let outstanding = told.is_some_and(|told| outstanding || may_have_begun(told));
+            self.go(&fork, order, next + usize::from(event == Other), outstanding);
+            order.pop();
+        }
+    }
+}
+
+fn may_have_begun(told: &Told) -> bool {
+    told.request.may_begin_work() && told.answer.result.is_ok()
+}
+
+/// What this host answers to the request of another, whose LIST stopped early if that one's did.
+fn answer(xen: &SimulatedXen, told: &Told, list_version: u32) -> RawAnswer {
+    if told.request.is_cut_short(&told.answer) {
+        xen.on_list().stop_after(told.answer.result.unwrap_or_default());
+    }
+    told.request.since(list_version, told.sysctl.send(xen).unwrap())
+}
+
+fn end(xen: &SimulatedXen, late: bool) {
+    xen.set_quiesce_time(if late { Duration::MAX } else { QUIESCE_TIME });
+    xen.finish_action();
+    xen.set_quiesce_time(QUIESCE_TIME);
+}
+
+/// Has the simulated host do all of it in this order. Tells with what the others were answered whether the action that
+/// they were beside was pending then.
+pub fn replay(
+    xen: &SimulatedXen,
+    side: &Side,
+    question: &RawSysctl,
+    real: &Answers,
+    order: &[Event],
+) -> (RawAnswer, Vec<(RawAnswer, bool)>) {
+    xen.set_pace(Pace::Held);
+    let (mut action, mut others) = (None, Vec::new());
+    for event in order {
+        match event {
+            Action => action = Some(answer(xen, &real.action, side.list_version)),
+            Other => {
+                let pending = question.send(xen).unwrap().result.is_err_and(|errno| errno.number() == 16);
+                others.push((answer(xen, &real.others[others.len()], side.list_version), pending));
+            }
+            End { late } => end(xen, *late),
+        }
+    }
+    xen.set_pace(Pace::default());
+    (action.unwrap(), others)
+}
+
+/// Has another host do all of it before the real one is asked, which may not survive what the simulated one doesn't.
+/// Each action is over at once, so that none is refused because of another.
+pub fn rehearse(xen: &SimulatedXen, of: &Ingredients, beside: &Beside) {
+    let fork = xen.fork();
+    fork.set_pace(Pace::Polls(0));
+    for request in [&beside.action].into_iter().chain(&beside.others) {
+        drop(request.sysctl(fork.release(), of).send(&fork).unwrap());
+    }
+    assert_eq!(fork.crashed(), None, "not to be tried on a real Xen: {beside:?}");
+}
