@@ -29,19 +29,37 @@ pub(crate) fn read(text: &[u8], rows: &[LoadedPayload], xen: Option<&BuildId>) -
     if rows.iter().any(|row| breaks_lines(row.name.as_bytes()) || !is_printed_whole(&row.metadata)) {
         return None;
     }
+    // Xen's own first line may be in the middle of another, and one that a payload made up in a line of its own.
+    let mut marks = text.windows(MARK.len()).enumerate().filter(|(_, part)| *part == MARK);
+    let (mark, None) = (marks.next()?.0, marks.next()) else { return None };
+    let start = text.get(..mark)?.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end.saturating_add(1));
     // A line that is cut off at the end of the ring is no line.
-    let lines = text.split_inclusive(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\n"));
-    // Other domains write in between.
-    let own: Vec<&[u8]> = lines.filter(|line| line.starts_with(PREFIX)).map(without_prefix).collect();
-    let mut marks = own.iter().enumerate().filter(|(_, line)| **line == MARK);
-    let (start, None) = (marks.next()?.0, marks.next()) else { return None };
-    let mut dump = Lines { lines: own.get(start.checked_add(1)?..)? };
+    let lines = text.get(start..)?.split_inclusive(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\n"));
+    let own: Vec<&[u8]> = lines.filter(|line| !is_of_a_domain(line)).map(own).collect::<Option<_>>()?;
+    let (first, rest) = own.split_first()?;
+    if *first != MARK {
+        return None;
+    }
+    let mut dump = Lines { lines: rest };
     let own_id = dump.value(b"build-id: ").map(id);
     if own_id.as_ref().map(Option::as_ref) != xen.map(Some) {
         return None;
     }
     let dumped = rows.iter().map(|row| dump.payload(row, xen)).collect::<Option<Vec<_>>>()?;
     dump.lines.is_empty().then_some(dumped)
+}
+
+/// `(d1) ` and what a domain wrote, in between. Nothing of Xen's is passed over with it.
+fn is_of_a_domain(line: &[u8]) -> bool {
+    let number = line.strip_prefix(b"(d").and_then(|rest| split_at(rest, b") ")).map(|(number, _)| number);
+    number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
+        && !line.windows(PREFIX.len()).any(|part| part == PREFIX)
+}
+
+/// A line that Xen began. The rest of one that it began earlier, and somebody else ended, is without its prefix: then what
+/// Xen said is not all there.
+fn own(line: &[u8]) -> Option<&[u8]> {
+    line.starts_with(PREFIX).then(|| without_prefix(line))
 }
 
 /// The lines that are left.

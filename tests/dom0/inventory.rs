@@ -1,7 +1,7 @@
 //! What Xen prints about its payloads is what was uploaded, whoever asks, and nobody speaks for another.
 
 use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
-use xen_livepatch::{BuildId, Flags, Inventory, InventoryEntry, Payload};
+use xen_livepatch::{BuildId, Flags, Inventory, InventoryEntry, Payload, UploadOptions};
 
 use crate::checked::made_by_gcc;
 use crate::host::{Host, bare, connect, host, name, patient};
@@ -180,5 +180,47 @@ fn nobody_speaks_for_another() {
         assert!(told.is_none() || (told == Some(honest) && id == "odd" && !host.since(14)), "{told:?}");
         host.unload(&name(id));
         host.unload(&name("victim"));
+    }
+}
+
+/// What a processor prints goes on in the line that it has not ended. Then the dump's own first line is in the middle of
+/// another, and that of a function's name is the only one at the beginning of a line.
+#[test]
+#[ignore = "needs a real Xen"]
+fn a_dump_that_goes_on_in_a_line_is_not_replaced_by_another() {
+    const FAKE: &str = "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a";
+    let host = host();
+    if !host.says_why() {
+        return;
+    }
+    let victim = payload(&host, "victim");
+    let address = "ffff82d040000000";
+    let heading =
+        |id: &str| format!(" name={id} state=CHECKED(1) {address} (.data={address}, .rodata={address}) using 3 pages.");
+    let ids = format!("build-id={FAKE}\ndepend-on={FAKE}");
+    let function = format!("f patch {address}(16) with {address} (8)");
+    let text = format!(
+        "{function}\n'x' pressed - Dumping all livepatch patches\nbuild-id: {}\n{}\n    {function}\n{ids}\n{}\n    g",
+        host.xen,
+        heading("victim"),
+        heading("forger"),
+    );
+    let forged = forger(&host, &text);
+    host.upload("victim", &victim);
+    // Xen cuts what it says of this one, and the line's end with it.
+    let bad = bare(&host.client, "bad").function(FunctionPatch::returning("x".repeat(1100), "x")).build();
+    let told_after_a_cut_line = || {
+        host.client.upload_with(&name("bad"), &bad, UploadOptions::new().unchecked()).unwrap_err();
+        entry(&host.client.inventory().unwrap(), "victim").build_id.clone()
+    };
+    // Where nobody forges, the next attempt tells.
+    assert_eq!(told_after_a_cut_line().as_ref(), Some(victim.build_id()));
+    host.upload("forger", &forged);
+    for _ in 0..10 {
+        let told = told_after_a_cut_line();
+        assert!(told.is_none() || told.as_ref() == Some(victim.build_id()), "{told:?}");
+    }
+    for id in ["forger", "victim"] {
+        host.unload(&name(id));
     }
 }

@@ -215,3 +215,36 @@ fn names_that_are_not_one_line_are_not_looked_for() {
     let text = DUMP.replace("xen_changeset patch", "a patch of b patch");
     assert_eq!(read(&text, &rows()).unwrap()[1].functions[0].name.as_bytes(), b"a patch of b");
 }
+
+/// Xen goes on in a line that the same processor has not ended, without its prefix: one that was cut at 1023 bytes.
+#[test]
+fn a_first_line_that_continues_another_hides_nothing() {
+    let fake = "5a".repeat(20);
+    let lines: Vec<&str> = DUMP.split_inclusive('\n').collect();
+    // The last payload's function is named like a whole dump, and nothing has a line of its own before it.
+    let forged: String = lines[..lines.len() - 4].concat().replace("e65788c860f9c52ca465011c2cfbddaba2898e4e", &fake);
+    let name = format!("(XEN)     f patch ffff82d040234b20(16) with ffff82d0405b0000 (8)\n{forged}");
+    let own: String = lines[..11].concat() + &name + &lines[11..].concat();
+    for rest in ["", "(XEN) livepatch: bad: Unknown symbol: xxxx"] {
+        let text = own.replacen("(XEN) ", rest, 1);
+        let told = read(&text, &rows());
+        assert_eq!(told, None, "{text}");
+    }
+}
+
+/// What another processor prints in the middle of a line that was cut ends that, and the rest is without Xen's prefix.
+#[test]
+fn a_line_that_somebody_ended_hides_nothing() {
+    let fake = "5a".repeat(20);
+    let real = "(XEN) build-id=a4c777cc1e15e6d4f0e6fb33d9743c4d5d830812\n";
+    for cut in ["[", "x livepatch.c:1: "] {
+        let guest = if cut == "[" {
+            format!("(d1) ] build-id={fake}\n")
+        } else {
+            format!("(d1) livepatch.c:1: build-id={fake}\n")
+        };
+        let text = DUMP.replace(real, &format!("(XEN) {cut}{guest}{}", &real["(XEN) ".len()..]));
+        assert_ne!(text, DUMP);
+        assert_eq!(read(&text, &rows()), None, "{text}");
+    }
+}
