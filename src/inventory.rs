@@ -135,10 +135,13 @@ impl Inventory {
     pub fn stack(&self) -> Vec<&InventoryEntry> {
         let mut stack: Vec<&InventoryEntry> = Vec::new();
         let mut top = self.build_id.as_ref();
-        // A payload can't be below itself, whatever it says.
-        while stack.len() < self.payloads.len() {
+        loop {
             let mut on_top = self.applied().filter(|entry| top.is_some() && entry.depends.as_ref() == top);
             let (Some(next), None) = (on_top.next(), on_top.next()) else { break };
+            // A payload can't be below itself, whatever it says.
+            if stack.iter().any(|known| known.name == next.name) {
+                break;
+            }
             stack.push(next);
             top = next.build_id.as_ref();
         }

@@ -57,6 +57,8 @@ fn one_line_tells_what_runs() {
         (&[("a", Some((1, 1)), &[])], "Xen 4.17.7 (+ a, order unknown)"),
         (&[("a", Some((1, 2)), &[]), ("b", Some((2, 1)), &[])], "Xen 4.17.7 (+ a, b, order unknown)"),
         (&[("a", Some((0, 0)), &[])], "Xen 4.17.7 + a"),
+        // Nothing is listed twice, even one that says that it is Xen.
+        (&[("a", Some((0, 0)), &[]), ("b", Some((2, 9)), &[])], "Xen 4.17.7 + a (+ b, off the chain)"),
     ] {
         let inventory = inventory(payloads);
         assert_eq!(inventory.to_string(), expected);
