@@ -45,6 +45,8 @@ mod error;
 #[cfg(feature = "sim")]
 #[doc(hidden)]
 pub mod examples;
+#[cfg(feature = "serde")]
+mod fields;
 mod flags;
 mod format;
 #[cfg(any(test, fuzzing))]

@@ -7,40 +7,17 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 use crate::client::Interrupted;
 use crate::errno::Errno;
 use crate::error::{Action, Cleanup, Error, ErrorKind, Operation};
+use crate::fields::{as_text, by_field};
 use crate::flags::Flags;
 use crate::name::PayloadName;
 use crate::status::{LoadedPayload, State, Status};
 
-/// The text of `Display`.
-macro_rules! as_text {
-    ($($name:ty),+) => {$(
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-    )+};
-}
-
 as_text!(PayloadName, State, Flags, Action, Operation);
 
-impl Serialize for Status {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Status", 2)?;
-        fields.serialize_field("state", &self.state)?;
-        fields.serialize_field("rc", &self.rc)?;
-        fields.end()
-    }
-}
-
-impl Serialize for LoadedPayload {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("LoadedPayload", 3)?;
-        fields.serialize_field("name", &self.name)?;
-        fields.serialize_field("status", &self.status)?;
-        fields.serialize_field("metadata", &self.metadata)?;
-        fields.end()
-    }
+by_field! {
+    Status { state, rc }
+    LoadedPayload { name, status, metadata }
+    Interrupted { error, done, failed, left, loaded }
 }
 
 /// The number, and the name where it has one.
@@ -83,18 +60,6 @@ impl Serialize for Error {
         fields.serialize_field("may_have_happened", &self.may_have_happened())?;
         fields.serialize_field("cleanup", &self.cleanup())?;
         fields.serialize_field("log", self.xen_log())?;
-        fields.end()
-    }
-}
-
-impl Serialize for Interrupted {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Interrupted", 5)?;
-        fields.serialize_field("error", &self.error)?;
-        fields.serialize_field("done", &self.done)?;
-        fields.serialize_field("failed", &self.failed)?;
-        fields.serialize_field("left", &self.left)?;
-        fields.serialize_field("loaded", &self.loaded)?;
         fields.end()
     }
 }

@@ -3,6 +3,7 @@
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::{Conflict, Inventory, InventoryEntry, ReplacedFunction};
+use crate::fields::by_field;
 
 impl Serialize for Inventory {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -20,37 +21,8 @@ impl Serialize for Inventory {
     }
 }
 
-impl Serialize for InventoryEntry {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("InventoryEntry", 6)?;
-        fields.serialize_field("name", &self.name)?;
-        fields.serialize_field("status", &self.status)?;
-        fields.serialize_field("metadata", &self.metadata)?;
-        fields.serialize_field("build_id", &self.build_id)?;
-        fields.serialize_field("depends", &self.depends)?;
-        fields.serialize_field("functions", &self.functions)?;
-        fields.end()
-    }
-}
-
-impl Serialize for ReplacedFunction {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("ReplacedFunction", 5)?;
-        fields.serialize_field("name", &self.name)?;
-        fields.serialize_field("old_address", &self.old_address)?;
-        fields.serialize_field("old_size", &self.old_size)?;
-        fields.serialize_field("new_address", &self.new_address)?;
-        fields.serialize_field("new_size", &self.new_size)?;
-        fields.end()
-    }
-}
-
-impl Serialize for Conflict {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Conflict", 3)?;
-        fields.serialize_field("function", &self.function)?;
-        fields.serialize_field("old_address", &self.old_address)?;
-        fields.serialize_field("payloads", &self.payloads)?;
-        fields.end()
-    }
+by_field! {
+    InventoryEntry { name, status, metadata, build_id, depends, functions }
+    ReplacedFunction { name, old_address, old_size, new_address, new_size }
+    Conflict { function, old_address, payloads }
 }

@@ -8,19 +8,9 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, SerializeStruct, Seriali
 use super::{Address, Architecture, Expectation, Finding, Function, Hook, HookKind, Payload, PayloadVersion};
 use super::{Reapply, Severity, SymbolName};
 use crate::build_id::BuildId;
+use crate::fields::as_text;
 use crate::name::escaped;
 use crate::status::Metadata;
-
-/// The text of `Display`.
-macro_rules! as_text {
-    ($($name:ty),+) => {$(
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-    )+};
-}
 
 as_text!(BuildId, SymbolName, Address, Architecture, HookKind, Severity);
 

@@ -3,6 +3,7 @@
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::{Gap, Plan, Step};
+use crate::fields::by_field;
 
 /// The operation in one word, the payload, and of an upload its build-id, of a replacement what it reverts.
 impl Serialize for Step {
@@ -19,16 +20,6 @@ impl Serialize for Step {
     }
 }
 
-impl Serialize for Gap {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Gap", 3)?;
-        fields.serialize_field("payload", &self.payload)?;
-        fields.serialize_field("from", &self.from)?;
-        fields.serialize_field("until", &self.until)?;
-        fields.end()
-    }
-}
-
 impl Serialize for Plan {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = serializer.serialize_struct("Plan", 2)?;
@@ -37,3 +28,5 @@ impl Serialize for Plan {
         fields.end()
     }
 }
+
+by_field! { Gap { payload, from, until } }
