@@ -54,7 +54,7 @@ impl Look {
     /// `None` if the payload is not in the list.
     pub(crate) fn of(name: &PayloadName, rows: &[LoadedPayload], version: u32) -> Option<Self> {
         let status = rows.iter().find(|row| row.name == *name)?.status;
-        let applied = rows.iter().filter(|row| row.status.state == State::Applied).map(|row| row.name.clone());
+        let applied = rows.iter().filter(|row| row.status.is_applied()).map(|row| row.name.clone());
         Some(Self { status, applied: Some(applied.collect()), version: Some(version) })
     }
 }

@@ -183,7 +183,7 @@ impl<'d> Elf<'d> {
 
     /// The text that a relocation of a pointer makes it point at. `Err` for a pointer to where the payload has none, `None`
     /// for one that leads out of the payload.
-    pub(crate) fn text_after(&self, relocation: &Relocation) -> Option<Result<&'d [u8], Stray>> {
+    pub(crate) fn text_at(&self, relocation: &Relocation) -> Option<Result<&'d [u8], Stray>> {
         let symbol = self.symbol(symbol_index(relocation))?;
         let offset = symbol.st_value.get(LE).checked_add_signed(relocation.r_addend.get(LE));
         if symbol.st_shndx.get(LE) == SHN_ABS && offset.is_none_or(|address| address < NULL_PAGE) {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::build_id::BuildId;
 use crate::name::PayloadName;
-use crate::status::{LoadedPayload, Metadata, State, Status};
+use crate::status::{LoadedPayload, Metadata, Status};
 use crate::symbol_name::SymbolName;
 use crate::version::XenVersion;
 
@@ -86,7 +86,7 @@ impl InventoryEntry {
     /// Whether it is in effect.
     #[must_use]
     pub fn is_applied(&self) -> bool {
-        self.status.state == State::Applied
+        self.status.is_applied()
     }
 
     fn new(row: LoadedPayload, dumped: Option<Dumped>) -> Self {
@@ -110,8 +110,8 @@ impl Inventory {
         Self { xen, build_id, payloads, version }
     }
 
-    /// What is applied.
-    fn applied(&self) -> impl Iterator<Item = &InventoryEntry> {
+    /// What is applied, in the order of upload.
+    pub(crate) fn applied(&self) -> impl Iterator<Item = &InventoryEntry> {
         self.payloads.iter().filter(|entry| entry.is_applied())
     }
 

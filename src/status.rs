@@ -57,6 +57,11 @@ impl Status {
         Self { state: State::from_raw(raw.state), rc: raw.rc }
     }
 
+    /// Whether the payload is in effect.
+    pub(crate) fn is_applied(&self) -> bool {
+        self.state == State::Applied
+    }
+
     /// Whether the payload is marked as having an action under way. The mark can be stale, see [`rc`](Self::rc).
     #[must_use]
     pub const fn in_progress(&self) -> bool {

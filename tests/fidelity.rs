@@ -5,10 +5,10 @@
 //! it.
 //!
 //! Compared is what each operation returns (the value, or the kind of error and the number), and after each the whole
-//! list and what Xen's version ends with. Some actions are not waited for before more is asked: then the simulated Xen
-//! must give all the answers of the real one in some order of the requests. Not compared is what depends on time: whether
-//! the CPUs came to rest in time (both have plenty, or none at all), and after how many rows LIST stops because something
-//! else is due. Nor are the words of Xen's log, but for those that tell causes apart.
+//! list and what Xen's version ends with. With `XEN_LIVEPATCH_BESIDE=true` some actions are not waited for before more is
+//! asked: then the simulated Xen must give all the answers of the real one in some order of the requests. Not compared is
+//! what depends on time: whether the CPUs came to rest in time (both have plenty, or none at all), and after how many rows
+//! LIST stops because something else is due. Nor are the words of Xen's log, but for those that tell causes apart.
 //!
 //! Never generated is what would hurt a real hypervisor rather than be refused.
 #![allow(

@@ -40,14 +40,13 @@ impl Attempt<'_> {
     pub(super) fn run(&self, turn: Option<&Taken<'_>>, watch: &Watch<'_>) -> Result<()> {
         self.check_flags()?;
         self.deadline.check()?;
-        let Some(turn) = turn else {
-            let turn = self.client.turn.take(self.deadline).ok_or_else(in_progress)?;
-            return self.run_in(&turn, watch);
+        let own;
+        let turn = if let Some(turn) = turn {
+            turn
+        } else {
+            own = self.client.turn.take(self.deadline).ok_or_else(in_progress)?;
+            &own
         };
-        self.run_in(turn, watch)
-    }
-
-    fn run_in(&self, turn: &Taken<'_>, watch: &Watch<'_>) -> Result<()> {
         self.settle(turn)?;
         self.deadline.check()?;
         watch.begin();

@@ -13,7 +13,7 @@ use crate::diagnosis::in_progress;
 use crate::error::{Action, Error, ErrorKind, Operation, Result};
 use crate::name::PayloadName;
 use crate::plan::{Moment, Plan, PlanError, Step, Wanted};
-use crate::status::{LoadedPayload, State};
+use crate::status::LoadedPayload;
 
 /// What an observer of a plan sees.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +67,7 @@ impl Interrupted {
     #[must_use]
     pub fn applied(&self) -> Option<Vec<&PayloadName>> {
         let rows = self.loaded.as_ref()?;
-        Some(rows.iter().filter(|row| row.status.state == State::Applied).map(|row| &row.name).collect())
+        Some(rows.iter().filter(|row| row.status.is_applied()).map(|row| &row.name).collect())
     }
 }
 
@@ -201,7 +201,7 @@ impl Carrying<'_> {
         if now.version == moment.version && loaded.eq(expected) {
             return Ok(());
         }
-        let applied = now.rows.into_iter().filter(|row| row.status.state == State::Applied);
+        let applied = now.rows.into_iter().filter(|row| row.status.is_applied());
         Err(Error::new(ErrorKind::NotAsPlanned { applied: applied.map(|row| row.name).collect() }))
     }
 

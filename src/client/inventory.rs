@@ -58,8 +58,9 @@ impl LivepatchClient {
         let build_id = self.channel.build_id().ok();
         let list = || listing::list(&self.channel).map_err(|error| error.during(Operation::List));
         let mut before = list()?;
-        let safe = rules::DUMP_GIVES_LOCK_BACK.holds(&self.target.of(&self.channel)?).surely();
-        let attempts = if safe && !before.rows.is_empty() { ATTEMPTS } else { 0 };
+        let gives_back = |target| rules::DUMP_GIVES_LOCK_BACK.holds(&target).surely();
+        let safe = || self.target.of(&self.channel).map(gives_back);
+        let attempts = if !before.rows.is_empty() && safe()? { ATTEMPTS } else { 0 };
         // A processor that prints can't be stopped.
         let _turn = (attempts > 0).then(|| self.turn_to_upload(None)).transpose()?;
         for attempt in 0..attempts {

@@ -46,9 +46,7 @@ impl Uploading<'_> {
 
     /// Uploads what is in a file, which may also be a pipe.
     pub(super) fn file(&self, path: &Path) -> Result<()> {
-        let failed = |error: io::Error| {
-            file_error(path, error.to_string()).errno(error.raw_os_error().map_or(Errno::EIO, Errno::new))
-        };
+        let failed = |error: io::Error| Error::of_io(path, &error);
         let mut file = File::open(path).map_err(failed)?;
         let about = file.metadata().map_err(failed)?;
         let announced = if about.is_file() { Some(usize::try_from(about.len()).unwrap_or(usize::MAX)) } else { None };
@@ -61,7 +59,7 @@ impl Uploading<'_> {
             let size = read_full(&mut file, target).map_err(failed)?;
             let more = size == room && read_full(&mut file, &mut [0]).map_err(failed)? > 0;
             match announced {
-                Some(_) if more || size < room => return Err(file_error(path, "it changed while it was read".into())),
+                Some(_) if more || size < room => return Err(Error::of_file(path, "it changed while it was read")),
                 None if more => return check_size(room.saturating_add(1)),
                 _ => check_size(size)?,
             }
@@ -158,10 +156,6 @@ fn refusal(findings: Vec<Finding>) -> ErrorKind {
         }
         _ => ErrorKind::UnfitPayload { findings },
     }
-}
-
-fn file_error(path: &Path, reason: String) -> Error {
-    Error::new(ErrorKind::File { path: path.display().to_string(), reason })
 }
 
 /// Reads until the end or until `target` is full.

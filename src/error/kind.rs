@@ -440,8 +440,7 @@ fn overtaken(state: Option<State>, applied: Option<&[PayloadName]>) -> String {
     let state = state.map_or_else(|| "it is no longer loaded".into(), |state| format!("it is {state}"));
     match applied {
         None => state,
-        Some([]) => format!("{state}, and nothing is applied"),
-        Some(names) => format!("{state}, and these are applied: {}", list_names(names)),
+        Some(names) => format!("{state}{}", now_applied(names)),
     }
 }
 

@@ -124,7 +124,7 @@ fn function(elf: &Elf<'_>, pointers: &Pointers<'_>, entry: &[u8], start: usize) 
 /// The name that the pointer at this offset leads to, if it is a text of the payload.
 fn name<'d>(elf: &Elf<'d>, pointers: &Pointers<'_>, offset: usize) -> Option<&'d [u8]> {
     let relocation = pointers.at(offset).filter(|_| !pointers.mangle(offset))?;
-    match elf.text_after(relocation)? {
+    match elf.text_at(relocation)? {
         Ok(name) => Some(name).filter(|name| !name.is_empty()),
         Err(Stray) => None,
     }

@@ -72,7 +72,7 @@ enum Way<'a> {
 
 impl<'a> Way<'a> {
     fn between(inventory: &'a Inventory, wanted: &[Identified<'_>], one_by_one: bool) -> Result<Self, PlanError> {
-        let applied: Vec<_> = inventory.payloads.iter().filter(|entry| entry.is_applied()).collect();
+        let applied: Vec<_> = inventory.applied().collect();
         if let Some(unknown) = applied.iter().find(|entry| entry.build_id.is_none() && !wanted.is_empty()) {
             return Err(PlanError::Unknown { name: unknown.name.clone() });
         }
@@ -176,8 +176,7 @@ impl<'a> Maker<'a> {
                 }
                 _ => {
                     below = None;
-                    let taken = |entry: &InventoryEntry| entry.is_applied() && wanted.collides(entry);
-                    late |= self.inventory.payloads.iter().any(taken);
+                    late |= self.inventory.applied().any(|entry| wanted.collides(entry));
                     if late { Fate::Late } else { Fate::Early }
                 }
             };
@@ -203,10 +202,8 @@ impl<'a> Maker<'a> {
                 return Err(PlanError::Unknown { name: entry.name.clone() });
             }
         }
-        let of = |when| self.wanted.iter().zip(fates).filter(move |(_, fate)| **fate == when);
-        for (wanted, _) in of(Fate::Early) {
-            steps.push(wanted.upload());
-        }
+        let early = self.wanted.iter().zip(fates).filter(|(_, fate)| **fate == Fate::Early);
+        steps.extend(early.map(|(wanted, _)| wanted.upload()));
         let mut unloaded: Vec<&PayloadName> = Vec::new();
         let mut rest = self.wanted.iter().zip(fates).skip(self.way.kept());
         match &self.way {
@@ -214,8 +211,7 @@ impl<'a> Maker<'a> {
                 steps.extend(reverted.iter().map(|entry| Step::Revert { name: entry.name.clone() }));
             }
             Way::Replace => {
-                let applied = self.inventory.payloads.iter().filter(|entry| entry.is_applied());
-                let reverts = applied.map(|entry| entry.name.clone()).collect();
+                let reverts = self.inventory.applied().map(|entry| entry.name.clone()).collect();
                 steps.extend(rest.next().map(|(wanted, fate)| Step::Replace { name: wanted.loaded_as(fate), reverts }));
             }
         }

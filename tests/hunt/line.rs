@@ -83,8 +83,7 @@ impl Line<'_> {
 
     /// Counted as in the file.
     fn is_code(&self, section: u64) -> bool {
-        let index = usize::try_from(section).ok().and_then(|section| section.checked_sub(1));
-        index.and_then(|index| self.image.sections.get(index)).is_some_and(super::image::Section::is_code)
+        self.section(section).is_some_and(Section::is_code)
     }
 
     fn is_for_code(&self, index: usize) -> bool {
@@ -99,8 +98,12 @@ impl Line<'_> {
 
     /// Counted as in the file.
     fn name(&self, section: u64) -> &str {
-        let index = usize::try_from(section).ok().and_then(|section| section.checked_sub(1));
-        index.and_then(|index| self.image.sections.get(index)).map_or("", |section| &section.name)
+        self.section(section).map_or("", |section| &section.name)
+    }
+
+    /// Counted as in the file.
+    fn section(&self, number: u64) -> Option<&Section> {
+        self.image.sections.get(usize::try_from(number).ok()?.checked_sub(1)?)
     }
 
     fn allows_section(&self, index: usize, field: Field, value: u64) -> bool {
