@@ -39,8 +39,8 @@ const RESERVED: u32 = 6;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LoadedFunction {
     pub(crate) old_address: u64,
-    /// Empty where the payload gives none.
-    pub(crate) name: Vec<u8>,
+    /// None where its pointer is NULL, or leads to none.
+    pub(crate) name: Option<Vec<u8>>,
     /// 0 for no-operations.
     pub(crate) new_address: u64,
     pub(crate) new_size: u32,
@@ -191,7 +191,7 @@ impl Reader<'_, '_, '_> {
         self.check_twice(&entry, identity, start)?;
         Ok(Some(LoadedFunction {
             old_address: old_address.unwrap_or_default(),
-            name: text.unwrap_or_default(),
+            name: text,
             new_address,
             new_size: entry.new_size,
             old_size: entry.old_size,

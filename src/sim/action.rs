@@ -324,7 +324,8 @@ impl Host {
                 continue;
             };
             let why = format!(" failed (rc=-{}), aborting!", errno.number());
-            return refuse(errno, [b"expectations of ", &*function.name, why.as_bytes()].concat());
+            let name = function.name.as_deref().unwrap_or(b"unknown");
+            return refuse(errno, [b"expectations of ", name, why.as_bytes()].concat());
         }
         Ok(())
     }

@@ -42,7 +42,7 @@ impl Host {
             let (old, old_size) = (function.old_address, function.old_size);
             let (new, new_size) = (function.new_address, function.new_size);
             let rest = format!(" patch {old:016x}({old_size}) with {new:016x} ({new_size})");
-            [b"    ", &*function.name, rest.as_bytes()].concat()
+            [b"    ", function.name.as_deref().unwrap_or(b"<NULL>"), rest.as_bytes()].concat()
         }));
         lines.push(format!("build-id={}", hex(&payload.build_id)).into_bytes());
         lines.push(format!("depend-on={}", hex(&payload.depends)).into_bytes());

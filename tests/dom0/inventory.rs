@@ -97,15 +97,30 @@ fn an_inventory_of_payloads_made_by_gcc() {
     }
 }
 
-/// A payload whose function has this name: what Xen prints there is the forger's.
-fn forger(host: &Host, function: &str) -> PayloadBuilder {
-    // The address is a number, so that Xen looks for no such name.
+/// A replacement of a function that is given by its address, so that Xen looks for no such name.
+fn placed(host: &Host, function: &str) -> FunctionPatch {
     let plain = bare(&host.client, "plain").function(FunctionPatch::returning("xen_changeset", "x"));
     let plain = host.upload("plain", &plain);
     let inventory = host.client.inventory().unwrap();
     let at = entry(&inventory, "plain").functions.as_ref().unwrap()[0].old_address;
     host.unload(&plain);
-    bare(&host.client, "forger").function(FunctionPatch::returning(function, "x").at(at))
+    FunctionPatch::returning(function, "x").at(at)
+}
+
+/// A payload whose function has this name: what Xen prints there is the forger's.
+fn forger(host: &Host, function: &str) -> PayloadBuilder {
+    bare(&host.client, "forger").function(placed(host, function))
+}
+
+#[test]
+#[ignore = "needs a real Xen"]
+fn a_function_without_a_name_is_what_xen_prints_for_null() {
+    let host = host();
+    let nameless = bare(&host.client, "nameless").function(placed(&host, "f").unnamed());
+    let nameless = host.upload("nameless", &nameless);
+    let inventory = host.client.inventory().unwrap();
+    assert_eq!(entry(&inventory, "nameless").functions.as_ref().unwrap()[0].name.to_string(), "<NULL>");
+    host.unload(&nameless);
 }
 
 #[test]

@@ -50,6 +50,26 @@ fn a_function_that_is_not_as_expected_is_named() {
 }
 
 #[test]
+fn a_function_without_a_name_is_unknown() {
+    for release in SEEN {
+        let xen = SimulatedXen::new(release);
+        let address = xen.host().image.symbol(b"xen_extra_version").unwrap();
+        let function = FunctionPatch::returning("xen_extra_version", "x").at(address);
+        let payload = bare(&xen, "p").function(function.expecting(&[0xcc]).unnamed());
+        assert_eq!(upload(&xen, "p", &payload.build()), Ok(0), "{release}");
+        let refused = || assert_eq!(action(&xen, "p", APPLY), Err(Errno::EINVAL));
+        assert_eq!(
+            said(&xen, refused),
+            "(XEN) livepatch: p: expectations of unknown failed (rc=-22), aborting!\n",
+            "{release}"
+        );
+        // Xen's own `%s` writes NULL in another way.
+        let press = || drop(RawSysctl::debug_keys(release).memory(8, "x").word(16, 1).send(&xen).unwrap());
+        assert!(said(&xen, press).contains("    <NULL> patch "), "{release}");
+    }
+}
+
+#[test]
 fn a_hook_that_refuses_is_told() {
     for release in SEEN {
         let xen = SimulatedXen::new(release);
