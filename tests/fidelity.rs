@@ -5,12 +5,13 @@
 //! it.
 //!
 //! Compared is what each operation returns (the value, or the kind of error and the number), and after each the whole
-//! list and what Xen's version ends with. With `XEN_LIVEPATCH_BESIDE=true` some actions are not waited for before more is
-//! asked: then the simulated Xen must give all the answers of the real one in some order of the requests. Not compared is
-//! what depends on time: whether the CPUs came to rest in time (both have plenty, or none at all), and after how many rows
-//! LIST stops because something else is due. Nor are the words of Xen's log, but for those that tell causes apart.
+//! list and what Xen's version ends with. Some actions are not waited for before more is asked: then the simulated Xen
+//! must give all the answers of the real one in some order of the requests. Not compared is what depends on time: whether
+//! the CPUs came to rest in time (both have plenty, or none at all), and after how many rows LIST stops because something
+//! else is due. Nor are the words of Xen's log, but for those that tell causes apart.
 //!
-//! Never generated is what would hurt a real hypervisor rather than be refused.
+//! Never tried is what would hurt a real hypervisor rather than be refused: little of that is made, and what the
+//! simulated Xen does not survive ends its sequence.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -51,6 +52,7 @@ mod tables;
 use std::env;
 use std::io::{self, Write as _};
 use std::str::FromStr;
+use std::thread;
 
 use comparison::{Census, Comparison};
 use generator::Generator;
@@ -73,26 +75,24 @@ fn the_simulated_xen_answers_as_the_real_one() {
     let host = host::host();
     let seed: u64 = setting("XEN_LIVEPATCH_SEED", 1);
     let operations: usize = setting("XEN_LIVEPATCH_OPERATIONS", 10_240);
-    // A real 4.20 has died of it once, so far for an unknown reason.
-    let beside = setting("XEN_LIVEPATCH_BESIDE", false);
     let say = |text: String| io::stderr().write_all(text.as_bytes()).unwrap();
     let mut comparison = Comparison::new(&host);
     say(format!("comparing with Xen {}: XEN_LIVEPATCH_SEED={seed}\n", comparison.release()));
 
     let sequences = operations.div_ceil(STEPS);
     for sequence in (0..u64::try_from(sequences).unwrap()).map(|index| seed.wrapping_add(index)) {
-        comparison.run(Generator::new(sequence, STEPS).beside(beside));
+        comparison.run(Generator::new(sequence, STEPS));
     }
     // What refuses to be reverted stays for ever, so this comes last, and its host is of no use any more.
     comparison.run(Generator::new(seed, 4 * STEPS).irreversible());
     core::mem::forget(host);
 
     println!("{}{}", comparison.census, comparison.beside);
-    // Chance decides, but not every time.
-    assert!(
-        !beside || comparison.beside.actions < 100 || comparison.beside.pending > 0,
-        "nothing was asked beside pending work"
-    );
+    println!("{} of {sequences} sequences would not have been survived to their end", comparison.harmful);
+    assert!(comparison.harmful * 20 <= sequences.max(20), "too much is made that can't be tried on a real Xen");
+    // Chance decides, but not every time. The only CPU there is has done the work before anything else is asked.
+    let chances = if thread::available_parallelism().unwrap().get() > 1 { comparison.beside.actions } else { 0 };
+    assert!(chances < 50 || comparison.beside.pending > 0, "nothing was asked beside pending work");
     say(format!("{} operations compared on Xen {}: no difference\n", comparison.operations, comparison.release()));
 }
 
@@ -106,7 +106,7 @@ fn nothing_is_generated_that_would_hurt_a_real_xen() {
         for seed in 0..40 {
             let xen = side::twin(&ingredients, ".0");
             let side = Side::simulated(&xen);
-            let mut generator = Generator::new(seed, STEPS).beside(true);
+            let mut generator = Generator::new(seed, STEPS);
             for _ in 0..STEPS {
                 let step = generator.next(&xen);
                 let outcome = step.run(&side, generator.attentive, &ingredients);

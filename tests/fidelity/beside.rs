@@ -1,13 +1,16 @@
 //! An action that nobody waits for, and what else is asked meanwhile.
 //!
 //! A real Xen from 4.13.1 on does the work on the CPU that ACTION was called on, before the caller runs again; only
-//! another CPU can see it pending. So a second thread asks whether it is, again and again, and sends its requests once it
-//! was told so. That can't be made certain, and need not be: which of the possible orders it was is found out from the
-//! answers, see `order.rs`.
+//! another CPU can see it pending, and only until Xen has told that one to stand still, which is soon. So a second thread
+//! either asks whether the action is pending, again and again, and sends its requests once it was told so; or it sends
+//! them while ACTION is in a slow hook, so that the first of them waits at Xen's door and gets in as soon as the action is
+//! pending. It is chance still, but which of the possible orders it was is found out from the answers, see `order.rs`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use std::{hint, thread};
 
+use xen_livepatch::Errno;
 use xen_livepatch::sim::{PreparedSysctl, RawAnswer, RawSysctl};
 
 use super::recipe::Ingredients;
@@ -18,8 +21,16 @@ use super::side::Side;
 pub struct Beside {
     pub action: Request,
     pub others: Vec<Request>,
-    /// The others wait until the action is pending, or over; or they race with it.
-    pub patient: bool,
+    pub start: Start,
+}
+
+/// When the others are sent.
+#[derive(Clone, Copy, Debug)]
+pub enum Start {
+    /// When the action is pending, or over.
+    Pending,
+    /// So long after the action.
+    After(Duration),
 }
 
 /// A request as it went over, and the answer.
@@ -84,25 +95,41 @@ impl Beside {
     ) -> (RawAnswer, Option<RawAnswer>, Vec<RawAnswer>) {
         let (mut action, mut question) = (side.prepare(action), side.prepare(question));
         let mut others: Vec<_> = others.iter().map(|other| side.prepare(other)).collect();
-        let (ready, over) = (AtomicBool::new(false), AtomicBool::new(false));
+        let [ready, begun, over] = [const { AtomicBool::new(false) }; 3];
         thread::scope(|scope| {
             let second = scope.spawn(|| {
                 ready.store(true, Ordering::SeqCst);
                 let mut pending = None;
-                while self.patient && pending.is_none() && !over.load(Ordering::SeqCst) {
-                    pending = Some(question.send()).filter(|result| result.is_err_and(|errno| errno.number() == 16));
+                match self.start {
+                    Start::Pending => {
+                        while pending.is_none() && !over.load(Ordering::SeqCst) {
+                            pending = Some(question.send()).filter(|result| *result == Err(Errno::new(16)));
+                        }
+                    }
+                    Start::After(time) => {
+                        await_flag(&begun);
+                        let begun = Instant::now();
+                        while begun.elapsed() < time {
+                            hint::spin_loop();
+                        }
+                    }
                 }
                 let results: Vec<_> = others.iter_mut().map(PreparedSysctl::send).collect();
                 let others = others.iter().zip(results).map(|(other, result)| other.answer(result)).collect();
                 (pending.map(|result| question.answer(result)), others)
             });
-            while !ready.load(Ordering::SeqCst) {
-                hint::spin_loop();
-            }
+            await_flag(&ready);
+            begun.store(true, Ordering::SeqCst);
             let result = action.send();
             over.store(true, Ordering::SeqCst);
             let (pending, others) = second.join().unwrap();
             (action.answer(result), pending, others)
         })
+    }
+}
+
+fn await_flag(flag: &AtomicBool) {
+    while !flag.load(Ordering::SeqCst) {
+        hint::spin_loop();
     }
 }

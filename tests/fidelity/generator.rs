@@ -1,11 +1,12 @@
 //! Which operations: mostly what makes sense in the state that the simulated host is in, and nonsense often enough.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use xen_livepatch::sim::{Pace, Release, SimulatedXen};
 use xen_livepatch::{Action, Flags, PayloadName, State};
 
-use super::beside::Beside;
+use super::beside::{Beside, Start};
 use super::random::Random;
 use super::recipe::{Id, Recipe};
 use super::request::{ACTION_TIMEOUT, Body, Name, Request, Room, UNLOADING_TIMEOUT};
@@ -30,8 +31,16 @@ fn unloads_in_peace(xen: &SimulatedXen) -> bool {
     xen.release() >= Release::V4_17
 }
 
+/// Whether a payload has the mark of a pending action. Between two steps it is a stale one.
+fn is_marked(xen: &SimulatedXen, name: &PayloadName) -> bool {
+    xen.status(name).is_some_and(|status| status.rc == -11)
+}
+
 /// How often an action is looked for that is accepted.
 const ATTEMPTS: usize = 8;
+
+/// The numbers of actions that take their time.
+const ACTIONS: [(Action, u32); 3] = [(Action::Revert, 2), (Action::Apply, 3), (Action::Replace, 4)];
 
 /// Payloads with different build-ids.
 const IDS: usize = 40;
@@ -43,25 +52,31 @@ pub struct Generator {
     /// Clients read Xen's log.
     pub attentive: bool,
     irreversible: bool,
-    /// Others act beside an action.
-    beside: bool,
     random: Random,
     names: Vec<PayloadName>,
     /// The build-ids under the names, as far as they were uploaded.
     ids: BTreeMap<Vec<u8>, Id>,
+    /// The names of payloads whose actions begin slowly.
+    slow: BTreeSet<Vec<u8>>,
+    /// What the next step is to be: an action with others beside it.
+    planned: Option<(PayloadName, Action)>,
 }
 
 impl Generator {
     pub fn new(seed: u64, steps: usize) -> Self {
         let mut random = Random::new(seed);
         let attentive = random.percent(40);
-        let (irreversible, beside) = (false, false);
-        Self { seed, steps, attentive, irreversible, beside, random, names: side::names(), ids: BTreeMap::new() }
-    }
-
-    /// With requests beside actions that are under way.
-    pub fn beside(self, beside: bool) -> Self {
-        Self { beside, ..self }
+        Self {
+            seed,
+            steps,
+            attentive,
+            irreversible: false,
+            random,
+            names: side::names(),
+            ids: BTreeMap::new(),
+            slow: BTreeSet::new(),
+            planned: None,
+        }
     }
 
     /// With payloads that refuse to be reverted.
@@ -75,6 +90,9 @@ impl Generator {
 
     /// The next step on a host like this.
     pub fn next(&mut self, xen: &SimulatedXen) -> Step {
+        if let Some((name, action)) = self.planned.take() {
+            return self.beside(xen, name, action, 1);
+        }
         let loaded = xen.loaded();
         let room = match loaded.len() {
             0..3 => 90,
@@ -91,7 +109,7 @@ impl Generator {
             (2, 6),
             (24, 7),
             (3, 8),
-            (3, 9),
+            (1, 9),
         ]) {
             0 => self.upload(xen),
             1 => self.act(Action::Apply, xen),
@@ -101,7 +119,13 @@ impl Generator {
             5 => Step::Status(self.name(xen, None)),
             6 => Step::List,
             8 => self.version(),
-            9 if self.beside && !self.irreversible => Step::Beside(Box::new(self.with_others(xen))),
+            // These take as long as ten others.
+            9 if self.irreversible || self.random.percent(40) => self.version(),
+            9 if self.random.percent(60) => self.upload_slow(xen),
+            9 => {
+                let (name, action, flags) = self.lasting(xen);
+                self.beside(xen, name, action, flags)
+            }
             _ => Step::Request(self.request(xen)),
         }
     }
@@ -149,6 +173,7 @@ impl Generator {
             _ => number(&mut self.random),
         };
         self.ids.insert(name.into(), id);
+        self.slow.remove(name);
         Recipe::random(&mut self.random, id, depends, xen.release(), self.irreversible)
     }
 
@@ -162,6 +187,18 @@ impl Generator {
         }
     }
 
+    /// A payload that is to be applied next, with something beside it.
+    fn upload_slow(&mut self, xen: &SimulatedXen) -> Step {
+        let name = self.new_name(xen);
+        let id = Id::Payload(u8::try_from(self.random.below(IDS)).unwrap());
+        let top = xen.applied().last().and_then(|top| self.ids.get(top.as_bytes()).copied());
+        let recipe = Recipe::slow(&mut self.random, id, top.unwrap_or(Id::Xen), xen.release());
+        self.ids.insert(name.as_bytes().into(), id);
+        self.slow.insert(name.as_bytes().into());
+        self.planned = Some((name.clone(), Action::Apply));
+        Step::Upload { name, recipe: Box::new(recipe), way: Way::Bytes }
+    }
+
     /// A payload that this action makes sense for, mostly.
     fn subject(&mut self, action: Action, xen: &SimulatedXen) -> PayloadName {
         match (action, xen.applied().last()) {
@@ -173,6 +210,11 @@ impl Generator {
 
     fn act(&mut self, action: Action, xen: &SimulatedXen) -> Step {
         let name = self.subject(action, xen);
+        let on_top = xen.applied().last() == Some(&name);
+        if action == Action::Revert && !self.attentive && !on_top && is_marked(xen, &name) {
+            // It can't tell why Xen is busy, and asks again until its time is up.
+            return Step::Request(Request::new(Body::action(Name::of(name.as_bytes()), 2)));
+        }
         let flags = match self.random.below(100) {
             0..45 if action == Action::Apply => 1,
             0..96 => 0,
@@ -214,8 +256,14 @@ impl Generator {
         Request { interface, flags, body }
     }
 
-    fn with_others(&mut self, xen: &SimulatedXen) -> Beside {
-        let (subject, action, command, flags) = self.lasting(xen);
+    fn beside(&mut self, xen: &SimulatedXen, subject: PayloadName, action: Action, flags: u32) -> Step {
+        let slow = self.slow.contains(subject.as_bytes()) && action != Action::Replace;
+        let start = match self.random.below(100) {
+            0..75 if slow => Start::After(Duration::from_millis(1)),
+            75..90 => Start::After(Duration::from_micros(self.random.of(&[0, 100, 300]))),
+            _ => Start::Pending,
+        };
+        let (_, command) = ACTIONS.into_iter().find(|(known, _)| *known == action).unwrap();
         let mut body = Body::Act { name: Name::of(subject.as_bytes()), command, timeout: 0, flags, pad: 0 };
         let count = self.random.weighted(&[(30, 1), (45, 2), (25, 3)]);
         let mut others: Vec<_> = (0..count).map(|_| self.other(xen, &subject, action)).collect();
@@ -236,22 +284,23 @@ impl Generator {
                 *timeout = limit;
             }
         }
-        Beside { action: Request::new(body), others, patient: self.random.percent(85) }
+        if slow && action == Action::Apply && self.random.percent(60) {
+            self.planned = Some((subject, Action::Revert));
+        }
+        Step::Beside(Box::new(Beside { action: Request::new(body), others, start }))
     }
 
-    /// An action that has something to do after it was accepted, mostly: payload, action, its number, and flags.
-    fn lasting(&mut self, xen: &SimulatedXen) -> (PayloadName, Action, u32, u32) {
-        const ACTIONS: [(usize, (Action, u32)); 3] =
-            [(50, (Action::Apply, 3)), (30, (Action::Revert, 2)), (20, (Action::Replace, 4))];
+    /// An action that has something to do after it was accepted, mostly: payload, action, and flags.
+    fn lasting(&mut self, xen: &SimulatedXen) -> (PayloadName, Action, u32) {
         for attempt in 1.. {
-            let (action, command) = self.random.weighted(&ACTIONS);
+            let action = self.random.weighted(&[(50, Action::Apply), (30, Action::Revert), (20, Action::Replace)]);
             let (name, flags) = (self.subject(action, xen), u32::from(self.random.percent(60)));
             let fork = xen.fork();
             fork.set_pace(Pace::Held);
             let begun = fork.other_start(&name, action, Flags::from_bits_retain(flags)).is_ok();
-            let pending = fork.status(&name).is_some_and(|status| status.rc == -11);
+            let pending = is_marked(&fork, &name);
             if (begun && pending) || attempt == ATTEMPTS {
-                return (name, action, command, flags);
+                return (name, action, flags);
             }
         }
         unreachable!("the last attempt returns");

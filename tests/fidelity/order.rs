@@ -160,12 +160,12 @@ pub fn replay(
 }
 
 /// Has another host do all of it before the real one is asked, which may not survive what the simulated one doesn't.
-/// Each action is over at once, so that none is refused because of another.
-pub fn rehearse(xen: &SimulatedXen, of: &Ingredients, beside: &Beside) {
+/// Each action is over at once, so that none is refused because of another. Whether it survives.
+pub fn rehearse(xen: &SimulatedXen, of: &Ingredients, beside: &Beside) -> bool {
     let fork = xen.fork();
     fork.set_pace(Pace::Polls(0));
     for request in [&beside.action].into_iter().chain(&beside.others) {
         drop(request.sysctl(fork.release(), of).send(&fork).unwrap());
     }
-    assert_eq!(fork.crashed(), None, "not to be tried on a real Xen: {beside:?}");
+    fork.crashed().is_none()
 }

@@ -67,6 +67,7 @@ pub enum Also {
     Nops(u32, bool),
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "each is a property of its own")]
 #[derive(Clone, Debug)]
 pub struct Recipe {
     pub id: Id,
@@ -84,6 +85,8 @@ pub struct Recipe {
     pub bss: u32,
     pub metadata: Vec<u8>,
     pub hooks: Vec<(HookKind, i32)>,
+    /// Hooks before its actions take their time, during which Xen does nothing else that it is asked for.
+    pub slow: bool,
     pub defines: Vec<u8>,
     pub needs: Vec<u8>,
     pub size: usize,
@@ -92,6 +95,9 @@ pub struct Recipe {
 
 /// What hooks return: agreement, numbers that mean something to Xen or the client, and oddities.
 const RESULTS: [i32; 14] = [0, 0, 0, -1, -2, -11, -14, -16, -22, -38, -77, -95, -4095, 5];
+
+/// Some milliseconds: endbr64; mov $4000000,%ecx; 1: dec %ecx; jnz 1b; xor %eax,%eax; ret.
+const SLOW: [u8; 16] = [0xf3, 0x0f, 0x1e, 0xfa, 0xb9, 0x00, 0x09, 0x3d, 0x00, 0xff, 0xc9, 0x75, 0xfc, 0x31, 0xc0, 0xc3];
 
 impl Recipe {
     pub fn random(random: &mut Random, id: Id, depends: Id, release: Release, irreversible: bool) -> Self {
@@ -132,10 +138,27 @@ impl Recipe {
             bss: if random.percent(6) { random.of(&[1, 4096, 2 << 20, (2 << 20) + 1]) } else { 0 },
             metadata,
             hooks,
+            slow: false,
             defines: Self::symbols(random),
             needs: Self::symbols(random),
             size: if random.percent(1) { random.of(&[2 << 20, (2 << 20) + 1, 300_000]) } else { 0 },
             flaw: random.percent(if irreversible { 5 } else { 25 }).then(|| Flaw::random(random, release)),
+        }
+    }
+
+    /// One that gets in and is applied and reverted, slowly.
+    pub fn slow(random: &mut Random, id: Id, depends: Id, release: Release) -> Self {
+        Self {
+            xen: Id::Xen,
+            misfit: false,
+            expects: Expectation::Nothing,
+            also: None,
+            hooks: Vec::new(),
+            slow: true,
+            defines: Vec::new(),
+            needs: Vec::new(),
+            flaw: None,
+            ..Self::random(random, id, depends, release, false)
         }
     }
 
@@ -183,6 +206,9 @@ impl Recipe {
         }
         for (hook, result) in &self.hooks {
             builder = builder.hook(*hook, HookCode::returns(*result));
+        }
+        for hook in [HookKind::PreApply, HookKind::PreRevert].into_iter().filter(|_| self.slow) {
+            builder = builder.hook(hook, HookCode::from_code(SLOW));
         }
         for number in &self.defines {
             builder = builder.defines(symbol(*number));

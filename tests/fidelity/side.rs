@@ -105,7 +105,8 @@ impl Side {
 
     /// Reverts and unloads everything. No action is under way.
     pub fn clear(&self) {
-        host::clean(&self.deaf);
+        // Without the log it takes a client long to tell a mark that stayed behind from a host that is busy.
+        host::clean(&self.attentive);
     }
 }
 
