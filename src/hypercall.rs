@@ -2,6 +2,8 @@
 
 pub(crate) mod abi;
 pub(crate) mod channel;
+pub(crate) mod door;
+mod event;
 pub(crate) mod memory;
 pub(crate) mod operation;
 pub(crate) mod pool;
@@ -9,6 +11,7 @@ mod privcmd;
 pub(crate) mod rows;
 mod sysctl;
 
+pub use event::{Hypercall, HypercallEvent};
 pub(crate) use memory::{AllocationError, HypercallBuffer};
 pub use privcmd::Privcmd;
 pub(crate) use sysctl::Sysctl;

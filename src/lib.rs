@@ -80,6 +80,7 @@ pub use client::{
 pub use errno::Errno;
 pub use error::{Action, Cleanup, Duplicate, Error, ErrorKind, Operation, Result};
 pub use flags::Flags;
+pub use hypercall::{Hypercall, HypercallEvent};
 pub use inventory::{Conflict, Inventory, InventoryEntry, ReplacedFunction};
 pub use name::{InvalidName, PayloadName};
 pub use payload::{Finding, Payload, Problem, Severity, Target};

@@ -43,3 +43,5 @@ mod story;
 mod turns;
 #[path = "client/waiting.rs"]
 mod waiting;
+#[path = "client/watching.rs"]
+mod watching;

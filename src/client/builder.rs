@@ -12,7 +12,8 @@ use super::target::KnownTarget;
 use super::turn::Turn;
 use crate::error::{Operation, Result};
 use crate::hypercall::channel::Channel;
-use crate::hypercall::{Hypervisor, Privcmd};
+use crate::hypercall::door::Observer;
+use crate::hypercall::{HypercallEvent, Hypervisor, Privcmd};
 
 /// How long Xen's tail code may still use a payload after its result is there.
 const SETTLE_TIME: Duration = Duration::from_millis(5);
@@ -37,11 +38,18 @@ pub struct ClientBuilder {
     settle_time: Duration,
     console: bool,
     interface: Option<u32>,
+    observer: Option<Observer>,
 }
 
 impl Default for ClientBuilder {
     fn default() -> Self {
-        Self { defaults: ActionOptions::new(), settle_time: SETTLE_TIME, console: true, interface: None }
+        Self {
+            defaults: ActionOptions::new(),
+            settle_time: SETTLE_TIME,
+            console: true,
+            interface: None,
+            observer: None,
+        }
     }
 }
 
@@ -71,6 +79,34 @@ impl ClientBuilder {
     /// laid out as in 4.22. One that this crate knows is spoken as usual.
     pub fn interface_version(mut self, version: u32) -> Self {
         self.interface = Some(version);
+        self
+    }
+
+    /// Has this called after each hypercall that the client makes, those that find the interface version included: to
+    /// show what is asked of Xen, and how long it takes. Where it isn't set, nothing is spent on it.
+    ///
+    /// It runs in the thread that made the hypercall, before the client looks at the answer, so that what it takes is
+    /// added to the operation. It may be called in several threads at once. Of those set the last counts.
+    ///
+    /// It need not call the client. Where it does, the hypercalls of that are not told to it (nor to the observer of any
+    /// other client), and what takes a turn, an action or an upload, waits in vain for the action that it was called in,
+    /// until its deadline.
+    ///
+    /// If it panics, so does the operation: what Xen has been asked by then is done all the same, and its answer is lost.
+    /// The client is as usable afterwards as before, and [`wait`](LivepatchClient::wait) tells how an action ended that had
+    /// been begun.
+    ///
+    /// ```
+    /// # use xen_livepatch::{sim::{Release, SimulatedXen}, *};
+    /// let client = LivepatchClient::builder()
+    ///     .on_hypercall(|event| eprintln!("{event}"))
+    ///     .connect(SimulatedXen::new(Release::V4_20))?;
+    /// // LIVEPATCH_LIST: 0 in 0.004 ms
+    /// client.list()?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn on_hypercall(mut self, observer: impl Fn(&HypercallEvent<'_>) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Observer::new(observer));
         self
     }
 
@@ -111,8 +147,8 @@ impl ClientBuilder {
     /// # Errors
     /// As [`LivepatchClient::open`].
     pub fn connect(self, hypervisor: impl Hypervisor + 'static) -> Result<LivepatchClient> {
-        let channel =
-            Channel::open(Box::new(hypervisor), self.interface).map_err(|error| error.during(Operation::Open))?;
+        let channel = Channel::open(Box::new(hypervisor), self.observer, self.interface);
+        let channel = channel.map_err(|error| error.during(Operation::Open))?;
         let console = if self.console { Console::default() } else { Console::off() };
         Ok(LivepatchClient {
             channel,

@@ -5,11 +5,12 @@ use std::os::fd::BorrowedFd;
 use std::sync::OnceLock;
 
 use super::abi::{Force, Interface};
+use super::door::{Door, Observer};
 use super::memory::{AllocationError, HypercallBuffer};
 use super::operation::{Command, List, Operation};
 use super::pool::Pool;
 use super::rows::ListRoom;
-use super::{Hypervisor, SYSCTL_SIZE, Sysctl};
+use super::{Hypervisor, SYSCTL_SIZE};
 use crate::architecture::Architecture;
 use crate::build_id::BuildId;
 use crate::errno::Errno;
@@ -68,7 +69,7 @@ impl CallError {
 /// The way to a Xen: which version it speaks, and the memory that hypercalls use again and again.
 #[derive(Debug)]
 pub(crate) struct Channel {
-    hypervisor: Box<dyn Hypervisor>,
+    door: Door,
     architecture: Architecture,
     interface: Interface,
     release: (u16, u16),
@@ -82,16 +83,21 @@ impl Channel {
     /// Finds the interface version that this Xen speaks.
     ///
     /// The caller may name the version of a Xen that is newer than this crate knows; then no other is tried.
-    pub(crate) fn open(hypervisor: Box<dyn Hypervisor>, pinned: Option<u32>) -> Result<Self, Error> {
-        let architecture = hypervisor.architecture()?;
-        let version = hypervisor.xen_version(sys::XENVER_version, None);
+    pub(crate) fn open(
+        hypervisor: Box<dyn Hypervisor>,
+        observer: Option<Observer>,
+        pinned: Option<u32>,
+    ) -> Result<Self, Error> {
+        let door = Door::new(hypervisor, observer);
+        let architecture = door.hypervisor().architecture()?;
+        let version = door.xen_version(sys::XENVER_version, None);
         let version = version.map_err(|errno| CallError::from(errno).general())?;
         let low = |word: u32| u16::try_from(word & 0xffff).unwrap_or_default();
         let release = (low(version >> 16), low(version));
         // Not known yet; every candidate is put in its place in turn.
         let [interface, ..] = super::abi::INTERFACES;
         let mut channel = Self {
-            hypervisor,
+            door,
             architecture,
             interface,
             release,
@@ -133,7 +139,7 @@ impl Channel {
             block.write::<{ offset_of!(sys::xen_sysctl, cmd) }, _>(&sysctl);
             block.write::<{ offset_of!(sys::xen_sysctl, interface_version) }, _>(&self.interface.version);
             operation.encode(layout, block);
-            let result = self.hypervisor.sysctl(&mut Sysctl::new(block, operation.memory()))?;
+            let result = self.door.sysctl(block, &mut operation)?;
             Ok(operation.decode(layout, result, block))
         })
     }
@@ -141,7 +147,7 @@ impl Channel {
     /// The version and what follows it.
     pub(crate) fn xen_version(&self) -> Result<XenVersion, CallError> {
         self.with_block(|block| {
-            self.hypervisor.xen_version(sys::XENVER_extraversion, Some(block))?;
+            self.door.xen_version(sys::XENVER_extraversion, Some(block))?;
             let text = block.as_slice().iter().copied().take(16).take_while(|byte| *byte != 0);
             let extra = escaped(&text.collect::<Vec<_>>());
             Ok(XenVersion { major: self.release.0, minor: self.release.1, extra })
@@ -155,7 +161,7 @@ impl Channel {
             let header = size_of::<u32>();
             let room = u32::try_from(block.len().saturating_sub(header)).unwrap_or_default();
             block.write::<0, _>(&room);
-            let len = self.hypervisor.xen_version(sys::XENVER_build_id, Some(block))?;
+            let len = self.door.xen_version(sys::XENVER_build_id, Some(block))?;
             let bytes =
                 usize::try_from(len).ok().and_then(|len| block.as_slice().get(header..header.checked_add(len)?));
             bytes.map(BuildId::new).ok_or(CallError::Refused(Errno::ENOBUFS))
@@ -169,7 +175,7 @@ impl Channel {
 
     /// The device that hypercalls go through, where there is one.
     pub(crate) fn device(&self) -> Option<BorrowedFd<'_>> {
-        self.hypervisor.device()
+        self.door.hypervisor().device()
     }
 
     /// The `(major, minor)` of the running Xen.
@@ -205,7 +211,7 @@ impl Channel {
         len: usize,
         with: impl FnOnce(&mut HypercallBuffer) -> Result<R, E>,
     ) -> Result<R, E> {
-        let make = || Ok(self.hypervisor.allocate(len.max(SMALLEST_BUFFER))?);
+        let make = || Ok(self.door.hypervisor().allocate(len.max(SMALLEST_BUFFER))?);
         self.buffers.lend(|buffer| buffer.len() >= len, make, with)
     }
 
@@ -216,7 +222,7 @@ impl Channel {
         metadata: usize,
         with: impl FnOnce(&mut ListRoom) -> Result<R, E>,
     ) -> Result<R, E> {
-        let make = || Ok(ListRoom::allocate(&*self.hypervisor, rows.max(ROOM.0), metadata.max(ROOM.1))?);
+        let make = || Ok(ListRoom::allocate(self.door.hypervisor(), rows.max(ROOM.0), metadata.max(ROOM.1))?);
         self.rooms.lend(|room| room.has(rows, metadata), make, with)
     }
 
@@ -224,7 +230,7 @@ impl Channel {
     fn with_block<R>(&self, with: impl FnOnce(&mut HypercallBuffer) -> Result<R, CallError>) -> Result<R, CallError> {
         self.blocks.lend(
             |_| true,
-            || Ok(self.hypervisor.allocate(SYSCTL_SIZE)?),
+            || Ok(self.door.hypervisor().allocate(SYSCTL_SIZE)?),
             |block| {
                 block.as_mut_slice().iter_mut().take(SYSCTL_SIZE).for_each(|byte| *byte = 0);
                 with(block)
@@ -257,7 +263,7 @@ mod tests {
 
     #[test]
     fn little_is_kept_after_much_was_used() {
-        let channel = Channel::open(Box::new(SimulatedXen::new(Release::V4_20)), None).unwrap();
+        let channel = Channel::open(Box::new(SimulatedXen::new(Release::V4_20)), None, None).unwrap();
         for depth in [1, 2, 40, 1, 2] {
             use_everything(&channel, depth).unwrap();
             let idle = idle_bytes(&channel);

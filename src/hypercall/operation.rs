@@ -3,6 +3,7 @@
 use core::mem::offset_of;
 
 use super::abi::Layout;
+use super::event::Hypercall;
 use super::memory::HypercallBuffer;
 use super::rows::ListRoom;
 use crate::error::Action;
@@ -17,6 +18,9 @@ pub(crate) trait Operation {
 
     /// Which one it is.
     const COMMAND: Command;
+
+    /// What it is to those who watch.
+    fn about(&self) -> Hypercall<'_>;
 
     /// The second word of the livepatch operation.
     fn flags(&self) -> u32 {
@@ -70,6 +74,10 @@ impl Operation for Upload<'_> {
     type Answer = ();
     const COMMAND: Command = Command::Livepatch(sys::XEN_SYSCTL_LIVEPATCH_UPLOAD);
 
+    fn about(&self) -> Hypercall<'_> {
+        Hypercall::Upload { name: self.name, size: self.len }
+    }
+
     fn flags(&self) -> u32 {
         if self.force { sys::LIVEPATCH_FLAG_FORCE } else { 0 }
     }
@@ -97,6 +105,10 @@ impl Operation for Get<'_> {
     type Answer = Status;
     const COMMAND: Command = Command::Livepatch(sys::XEN_SYSCTL_LIVEPATCH_GET);
 
+    fn about(&self) -> Hypercall<'_> {
+        Hypercall::Get { name: self.name }
+    }
+
     fn encode(&self, _: Layout, block: &mut HypercallBuffer) {
         let get = sys::xen_sysctl_livepatch_get { name: place_name(block, self.name), ..Default::default() };
         block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.u.get) }, _>(&get);
@@ -122,6 +134,10 @@ pub(crate) struct Act<'a> {
 impl Operation for Act<'_> {
     type Answer = ();
     const COMMAND: Command = Command::Livepatch(sys::XEN_SYSCTL_LIVEPATCH_ACTION);
+
+    fn about(&self) -> Hypercall<'_> {
+        Hypercall::Action { action: self.action, name: self.name }
+    }
 
     fn encode(&self, layout: Layout, block: &mut HypercallBuffer) {
         let name = place_name(block, self.name);
@@ -173,6 +189,10 @@ pub(crate) struct Listed {
 impl Operation for List<'_> {
     type Answer = Listed;
     const COMMAND: Command = Command::Livepatch(sys::XEN_SYSCTL_LIVEPATCH_LIST);
+
+    fn about(&self) -> Hypercall<'_> {
+        Hypercall::List
+    }
 
     fn flags(&self) -> u32 {
         if self.probe_force { sys::LIVEPATCH_FLAG_FORCE } else { 0 }
@@ -249,6 +269,10 @@ impl Operation for ReadConsole<'_> {
     type Answer = ConsoleRead;
     const COMMAND: Command = Command::ReadConsole;
 
+    fn about(&self) -> Hypercall<'_> {
+        Hypercall::ReadConsole
+    }
+
     fn encode(&self, _: Layout, block: &mut HypercallBuffer) {
         let read = sys::xen_sysctl_readconsole {
             incremental: 1,
@@ -277,6 +301,10 @@ pub(crate) struct DebugKey(pub(crate) u8);
 impl Operation for DebugKey {
     type Answer = ();
     const COMMAND: Command = Command::DebugKeys;
+
+    fn about(&self) -> Hypercall<'_> {
+        Hypercall::DebugKey { key: self.0 }
+    }
 
     fn encode(&self, _: Layout, block: &mut HypercallBuffer) {
         if let Some(place) = block.as_mut_slice().get_mut(NAME_OFFSET) {
