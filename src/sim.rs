@@ -28,6 +28,12 @@
 //! # Ok::<(), xen_livepatch::Error>(())
 //! ```
 //!
+//! # Beyond one process
+//!
+//! A host that was built to be [`recorded`](HostBuilder::recorded) gives a [`Journal`] of what happened to it, as bytes if
+//! need be, and [`HostBuilder::replay`] makes a host of it that is in the same state: for command line tools, scripts and
+//! training, where each call is a process of its own. [`SimulatedXen::journal`] has an example.
+//!
 //! # What is modelled
 //!
 //! The rules of each release's stable branch as it ended, for x86-64: interface version, privileges, names, the
@@ -66,14 +72,17 @@ mod dump;
 mod faults;
 mod host;
 mod image;
+mod journal;
 mod list;
 mod loading;
 mod orders;
 mod payload;
 mod payload_builder;
 mod raw;
+mod recording;
 mod release;
 mod request;
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -83,11 +92,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use builder::HostBuilder;
 pub use faults::{Call, Calls, Pace, PendingOrder};
-pub use host::{Access, LogLevel, Support};
+pub use host::Support;
+pub use journal::{Journal, JournalError};
 pub use orders::{On, kinds};
 pub use payload_builder::{Defect, FunctionPatch, HookCode, PayloadBuilder};
 pub use raw::{PreparedSysctl, RawAnswer, RawSysctl, RawVersion};
 pub use release::Release;
+pub use settings::{Access, LogLevel};
 
 use crate::build_id::BuildId;
 use crate::errno::Errno;
@@ -159,7 +170,9 @@ impl SimulatedXen {
     /// The host as it is now: work that is due is done.
     fn host(&self) -> MutexGuard<'_, host::Host> {
         let mut host = lock(&self.0.host);
-        host.tick();
+        if host.is_due() {
+            host.end_work();
+        }
         host
     }
 
@@ -227,33 +240,33 @@ impl SimulatedXen {
 
     /// Prints a line on the console, as other parts of Xen do.
     pub fn print(&self, line: &str) {
-        self.host().console.line(line);
+        self.host().print(line);
     }
 
     /// Sets how long actions take from now on.
     pub fn set_pace(&self, pace: Pace) {
-        self.host().pace = pace;
+        self.host().set(|settings| settings.pace = pace);
     }
 
     /// Sets how long the CPUs take to come to rest (100 µs unless set). An action with a shorter timeout fails.
     pub fn set_quiesce_time(&self, time: Duration) {
-        self.host().quiesce_time = time;
+        self.host().set(|settings| settings.quiesce_time = time);
     }
 
     /// Has CPUs come or go: as long as they do no action can be scheduled (`EBUSY`, and the mark of an action under
     /// way stays behind), and one that was scheduled before fails.
     pub fn set_cpu_hotplug(&self, ongoing: bool) {
-        self.host().cpu_hotplug = ongoing;
+        self.host().set(|settings| settings.cpu_hotplug = ongoing);
     }
 
     /// Sets what Xen prints from now on.
     pub fn set_log_level(&self, level: LogLevel) {
-        self.host().log_level = level;
+        self.host().set(|settings| settings.log_level = level);
     }
 
     /// Sets what the caller may do.
     pub fn set_access(&self, access: Access) {
-        self.host().access = access;
+        self.host().set(|settings| settings.access = access);
     }
 
     /// Limits the buffers for hypercalls to this many bytes each; a larger one is refused.
@@ -263,7 +276,7 @@ impl SimulatedXen {
 
     /// Finishes the action that is under way, whatever its pace.
     pub fn finish_action(&self) {
-        self.host().finish();
+        self.host().end_work();
     }
 
     /// Another toolstack uploads a payload. Neither counted nor subject to what was ordered.
@@ -271,9 +284,7 @@ impl SimulatedXen {
     /// # Errors
     /// Xen's answer.
     pub fn other_upload(&self, name: impl AsRef<[u8]>, payload: &[u8]) -> Result<(), Errno> {
-        let mut host = self.running_host()?;
-        let outcome = host.upload(name.as_ref(), || Ok(payload.to_vec()));
-        host.settle(name.as_ref(), outcome).map(drop)
+        self.running_host()?.take_upload(name.as_ref(), || Ok(payload.to_vec())).map(drop)
     }
 
     /// Another toolstack starts an action, which then takes its [`Pace`].
@@ -281,9 +292,7 @@ impl SimulatedXen {
     /// # Errors
     /// Xen's answer.
     pub fn other_start(&self, name: impl AsRef<[u8]>, action: Action, flags: Flags) -> Result<(), Errno> {
-        let mut host = self.running_host()?;
-        let outcome = host.act(name.as_ref(), action::number(action), 0, flags.bits());
-        host.settle(name.as_ref(), outcome).map(drop)
+        self.running_host()?.take_action(name.as_ref(), action::number(action), 0, flags.bits()).map(drop)
     }
 
     /// Another toolstack starts an action and waits for its end.

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use super::bytes::{until_nul, word};
 use super::faults::Pace;
-use super::host::{Host, LogLevel};
+use super::host::Host;
 use super::payload::{Payload, Standing, Stop, refuse, surround_actions};
+use super::settings::LogLevel;
 use crate::errno::Errno;
 use crate::error::Action;
 use crate::rules;
@@ -37,7 +38,7 @@ pub(super) fn number(action: Action) -> u32 {
 }
 
 /// The one action that a host can have under way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Work {
     payload: u64,
     action: Action,
@@ -47,27 +48,46 @@ pub(super) struct Work {
     late: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Until {
     Polls(u32),
     Time(Instant),
     Told,
 }
 
-impl Host {
-    /// Time has passed: finishes the work that is due.
-    pub(super) fn tick(&mut self) {
-        if self.work.as_ref().is_some_and(|work| matches!(work.until, Until::Time(due) if due <= Instant::now())) {
-            self.finish();
+impl Work {
+    /// How much of its time is left, where it takes a time.
+    pub(super) fn time_left(&self) -> Option<Duration> {
+        match self.until {
+            Until::Time(due) => Some(due.saturating_duration_since(Instant::now())),
+            Until::Polls(_) | Until::Told => None,
         }
     }
 
-    /// Somebody looks at the payloads: work that takes a number of looks comes nearer to its end.
-    pub(super) fn poll(&mut self) {
-        match self.work.as_mut().map(|work| &mut work.until) {
-            Some(Until::Polls(0)) => self.finish(),
-            Some(Until::Polls(polls)) => *polls -= 1,
-            _ => {}
+    /// Lets it take this time from now on.
+    pub(super) fn take(&mut self, time: Duration) {
+        self.until = Until::after(time);
+    }
+}
+
+impl Until {
+    fn after(time: Duration) -> Self {
+        Self::Time(Instant::now().checked_add(time).unwrap_or_else(Instant::now))
+    }
+}
+
+impl Host {
+    /// Whether time has passed by which the work is done.
+    pub(super) fn is_due(&self) -> bool {
+        self.work.as_ref().is_some_and(|work| matches!(work.until, Until::Time(due) if due <= Instant::now()))
+    }
+
+    /// Somebody looks at the payloads so many times: work that takes a number of looks comes nearer to its end.
+    pub(super) fn count_down(&mut self, looks: u32) {
+        let Some(Until::Polls(left)) = self.work.as_mut().map(|work| &mut work.until) else { return };
+        match left.checked_sub(looks) {
+            Some(rest) => *left = rest,
+            None => self.finish(),
         }
     }
 
@@ -175,14 +195,14 @@ impl Host {
         if self.work.is_some() {
             return Err(Errno::EBUSY.into());
         }
-        if self.cpu_hotplug {
+        if self.settings.cpu_hotplug {
             self.complain(id, "unable to get cpu_maps lock!");
             return Err(Errno::EBUSY.into());
         }
         let timeout = if timeout == 0 { DEFAULT_TIMEOUT } else { Duration::from_nanos(timeout.into()) };
-        let until = match self.effects.pace.unwrap_or(self.pace) {
+        let until = match self.effects.pace.unwrap_or(self.settings.pace) {
             Pace::Polls(polls) => Until::Polls(polls),
-            Pace::Time(time) => Until::Time(Instant::now().checked_add(time).unwrap_or_else(Instant::now)),
+            Pace::Time(time) => Until::after(time),
             Pace::Held => Until::Told,
         };
         let at_once = matches!(until, Until::Polls(0));
@@ -196,9 +216,9 @@ impl Host {
     /// Does the work that is outstanding.
     pub(super) fn finish(&mut self) {
         let Some(work) = self.work.take() else { return };
-        let late = work.late || self.cpu_hotplug || self.quiesce_time > work.timeout;
+        let late = work.late || self.settings.cpu_hotplug || self.settings.quiesce_time > work.timeout;
         let rc = if late {
-            let why = if self.cpu_hotplug { "CPU0 - unable to get cpu_maps lock!" } else { LATE };
+            let why = if self.settings.cpu_hotplug { "CPU0 - unable to get cpu_maps lock!" } else { LATE };
             self.complain(work.payload, why);
             EBUSY
         } else {
@@ -215,14 +235,14 @@ impl Host {
         let name = payload.name.clone();
         // The one line that has no colon after the name.
         let end = format!(" finished {} with rc={rc}", work.action.to_string().to_uppercase());
-        if self.log_level >= LogLevel::All {
+        if self.settings.log_level >= LogLevel::All {
             self.console.line([b"livepatch: ", &*name, end.as_bytes()].concat());
         }
     }
 
     /// A line about a payload that says what Xen is doing.
     fn tell(&mut self, id: u64, line: &str) {
-        if self.log_level >= LogLevel::All {
+        if self.settings.log_level >= LogLevel::All {
             self.complain(id, line);
         }
     }

@@ -20,6 +20,18 @@ impl Console {
         Self { kept: std::collections::VecDeque::new(), size: size.max(1), end: 0 }
     }
 
+    /// The position after the last byte, and how many bytes are kept: what changes whenever it does.
+    pub(super) fn extent(&self) -> (u32, usize) {
+        (self.end, self.kept.len())
+    }
+
+    /// Has it hold this text, as far as it has room, and go on from this position.
+    pub(super) fn restore(&mut self, text: &[u8], end: u32) {
+        self.kept.clear();
+        self.write(text);
+        self.end = end;
+    }
+
     /// Writes a line with the prefix of Xen's own.
     pub(super) fn line(&mut self, text: impl AsRef<[u8]>) {
         self.write(&[b"(XEN) ", text.as_ref(), b"\n"].concat());

@@ -1,33 +1,19 @@
 //! The state of the simulated host, and what GET, LIST, ACTION and UPLOAD find there.
 
-use core::time::Duration;
-
 use super::action::Work;
 use super::bytes::until_nul;
 use super::console::{CONTINUES, Console};
-use super::faults::{Effects, Pace};
+use super::faults::Effects;
 use super::image::{Image, returning_string};
 use super::loading::{self, Surroundings};
 use super::payload::{Payload, Standing, Stop, refuse};
+use super::recording::Recording;
 use super::release::Release;
+use super::settings::{LogLevel, Settings};
 use crate::errno::Errno;
 use crate::loader::{ENDBR64, image_of};
 use crate::name::escaped;
 use crate::rules;
-
-/// What the caller may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Access {
-    /// A control domain that nothing is denied to.
-    #[default]
-    Privileged,
-    /// No control domain: `EPERM`, once the interface version is right.
-    NotPrivileged,
-    /// A control domain whose FLASK policy has no `livepatch_op`: `EACCES` for live patching, as for a wrong
-    /// interface version.
-    DeniedByFlask,
-}
 
 /// What this Xen was built with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -40,19 +26,6 @@ pub enum Support {
     NoLivepatch,
     /// No sysctls at all (`CONFIG_SYSCTL=n`): `ENOSYS` at once.
     NoSysctl,
-}
-
-/// What Xen prints (`loglvl`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
-#[non_exhaustive]
-pub enum LogLevel {
-    /// Nothing (`none`).
-    None,
-    /// Why it refuses something and what went wrong (`error`, and the default of release builds, `warning`).
-    Errors,
-    /// Also what it is doing (`all`).
-    #[default]
-    All,
 }
 
 /// What answers to a request that Xen would not have survived.
@@ -68,18 +41,16 @@ pub(super) struct Host {
     /// The ids of those applied, in the order they were.
     pub(super) applied: Vec<u64>,
     pub(super) list_version: u32,
-    next_id: u64,
+    pub(super) next_id: u64,
     pub(super) work: Option<Work>,
     pub(super) console: Console,
-    pub(super) access: Access,
     pub(super) support: Support,
-    pub(super) pace: Pace,
-    pub(super) quiesce_time: Duration,
-    pub(super) cpu_hotplug: bool,
-    pub(super) log_level: LogLevel,
+    pub(super) settings: Settings,
     pub(super) crashed: Option<String>,
     /// What was ordered for the hypercall that is being carried out.
     pub(super) effects: Effects,
+    /// How it came to be in this state, where that is wanted.
+    pub(super) recording: Option<Box<Recording>>,
 }
 
 /// Symbols of Xen itself that payloads may refer to, besides those that the builder adds.
@@ -122,14 +93,11 @@ impl Host {
             next_id: 0,
             work: None,
             console: Console::new(console_size),
-            access: Access::default(),
             support: Support::default(),
-            pace: Pace::default(),
-            quiesce_time: Duration::from_micros(100),
-            cpu_hotplug: false,
-            log_level: LogLevel::default(),
+            settings: Settings::default(),
             crashed: None,
             effects: Effects::default(),
+            recording: None,
         }
     }
 
@@ -212,7 +180,7 @@ impl Host {
 
     /// A line about a payload, whose name is written as it is.
     pub(super) fn log(&mut self, name: &[u8], line: &[u8]) {
-        if self.log_level == LogLevel::None {
+        if self.settings.log_level == LogLevel::None {
             return;
         }
         if line.starts_with(CONTINUES.as_bytes()) {

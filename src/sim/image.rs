@@ -20,7 +20,7 @@ const LONGEST_NOP: usize = 9;
 /// Longest string that is looked at.
 const LONGEST_STRING: u64 = 4096;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Image {
     /// Where payloads may be.
     payloads: Range<u64>,

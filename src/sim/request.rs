@@ -7,8 +7,9 @@ use super::action;
 use super::bytes::{put, u16_at, u32_at, u64_at};
 use super::caller::Caller;
 use super::faults::{Call, Effects};
-use super::host::{Access, HOST_IS_DOWN, Host, Support};
+use super::host::{HOST_IS_DOWN, Host, Support};
 use super::list::{self, in_guest};
+use super::settings::Access;
 use crate::errno::Errno;
 use crate::error::Action;
 use crate::format::MAX_SIZE;
@@ -139,7 +140,7 @@ pub(super) fn sysctl(
         return Err(Errno::EACCES);
     }
     let command = word(&block, COMMAND);
-    match host.access {
+    match host.settings.access {
         Access::NotPrivileged => return Err(Errno::EPERM),
         Access::DeniedByFlask if command == LIVEPATCH => return Err(Errno::EACCES),
         _ => {}
@@ -206,8 +207,7 @@ fn upload(host: &mut Host, block: &Block, caller: &mut impl Caller) -> Result<u3
     if !in_guest(payload) {
         return Err(Errno::EFAULT);
     }
-    let outcome = host.upload(&name, || caller.read(payload, usize::try_from(size).unwrap_or(usize::MAX)));
-    host.settle(&name, outcome)
+    host.take_upload(&name, || caller.read(payload, usize::try_from(size).unwrap_or(usize::MAX)))
 }
 
 fn get(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Result<u32, Errno> {
@@ -257,8 +257,7 @@ fn act(host: &mut Host, block: &Block, caller: &mut impl Caller) -> Result<u32, 
     let name = name(block, caller)?;
     let flags = if packed { word(block, livepatch::ACTION_FLAGS) } else { 0 };
     let command = word(block, livepatch::ACTION_COMMAND);
-    let outcome = host.act(&name, command, word(block, livepatch::ACTION_TIMEOUT), flags);
-    host.settle(&name, outcome)
+    host.take_action(&name, command, word(block, livepatch::ACTION_TIMEOUT), flags)
 }
 
 fn read_console(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Result<u32, Errno> {
@@ -268,7 +267,7 @@ fn read_console(host: &mut Host, block: &mut Block, caller: &mut impl Caller) ->
     let (text, next) = host.console.read(index, word(block, console::COUNT));
     caller.write(long(block, console::BUFFER), &text)?;
     if clear {
-        host.console.clear(next);
+        host.clear_console(next);
     }
     put(block, console::INDEX, &next.to_le_bytes());
     put(block, console::COUNT, &super::bytes::word(text.len()).to_le_bytes());
@@ -280,7 +279,7 @@ fn debug_keys(host: &mut Host, block: &Block, caller: &mut impl Caller, lock_hel
     for index in 0..u64::from(word(block, keys::COUNT)) {
         let key = caller.read(long(block, keys::KEYS).wrapping_add(index), 1)?;
         if key == b"x" && host.support == Support::Full {
-            host.dump(lock_held);
+            host.press_x(lock_held);
         }
     }
     Ok(0)
@@ -313,7 +312,7 @@ pub(super) fn xen_version(
 }
 
 fn build_id(host: &Host, argument: Option<&mut impl Caller>) -> Result<u32, Errno> {
-    if host.access == Access::NotPrivileged {
+    if host.settings.access == Access::NotPrivileged {
         return Err(Errno::EPERM);
     }
     let varbuf = host.release.has(&rules::BUILD_ID_AS_VARBUF);

@@ -6,6 +6,7 @@ use crate::payload::{HookKind, PayloadVersion};
 mod actions;
 mod faults;
 mod forks;
+mod journals;
 mod lists;
 mod nonsense;
 mod requests;

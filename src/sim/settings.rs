@@ -1,0 +1,53 @@
+//! What can be set on a host while it runs.
+
+use core::time::Duration;
+
+use super::faults::Pace;
+
+/// What the caller may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Access {
+    /// A control domain that nothing is denied to.
+    #[default]
+    Privileged,
+    /// No control domain: `EPERM`, once the interface version is right.
+    NotPrivileged,
+    /// A control domain whose FLASK policy has no `livepatch_op`: `EACCES` for live patching, as for a wrong
+    /// interface version.
+    DeniedByFlask,
+}
+
+/// What Xen prints (`loglvl`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[non_exhaustive]
+pub enum LogLevel {
+    /// Nothing (`none`).
+    None,
+    /// Why it refuses something and what went wrong (`error`, and the default of release builds, `warning`).
+    Errors,
+    /// Also what it is doing (`all`).
+    #[default]
+    All,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Settings {
+    pub(super) access: Access,
+    pub(super) pace: Pace,
+    pub(super) quiesce_time: Duration,
+    pub(super) cpu_hotplug: bool,
+    pub(super) log_level: LogLevel,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            access: Access::default(),
+            pace: Pace::default(),
+            quiesce_time: Duration::from_micros(100),
+            cpu_hotplug: false,
+            log_level: LogLevel::default(),
+        }
+    }
+}
