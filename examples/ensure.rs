@@ -65,6 +65,5 @@ fn ensure(what: &[&PathBuf], dry_run: bool) -> Result<(), Box<dyn Error>> {
 }
 
 fn named(file: &Path) -> Result<(PayloadName, Payload), Box<dyn Error>> {
-    let name = PayloadName::new(file.file_stem().unwrap_or_default().as_encoded_bytes())?;
-    Ok((name, Payload::read(file)?))
+    Ok((PayloadName::of_file(file)?, Payload::read(file)?))
 }

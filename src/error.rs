@@ -2,6 +2,7 @@
 
 use core::fmt;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 mod kind;
@@ -12,7 +13,7 @@ pub use kind::{Duplicate, ErrorKind};
 
 use crate::build_id::InvalidBuildId;
 use crate::errno::Errno;
-use crate::name::{InvalidName, PayloadName};
+use crate::name::{InvalidName, PayloadName, escaped};
 
 /// A result whose error is [`Error`].
 pub type Result<T> = core::result::Result<T, Error>;
@@ -124,7 +125,7 @@ impl Error {
 
     /// A file that can't be used, and why.
     pub(crate) fn of_file(path: &Path, reason: impl Into<String>) -> Self {
-        Self::new(ErrorKind::File { path: path.display().to_string(), reason: reason.into() })
+        Self::new(ErrorKind::File { path: escaped(path.as_os_str().as_bytes()), reason: reason.into() })
     }
 
     /// A file that the system did not let us read.

@@ -82,7 +82,7 @@ pub use error::{Action, Cleanup, Duplicate, Error, ErrorKind, Operation, Result}
 pub use flags::Flags;
 pub use hypercall::{Hypercall, HypercallEvent};
 pub use inventory::{Conflict, Inventory, InventoryEntry, ReplacedFunction};
-pub use name::{InvalidName, PayloadName};
+pub use name::{InvalidName, PayloadName, escaped};
 pub use payload::{Finding, Payload, Problem, Severity, Target};
 pub use plan::{Gap, PayloadStore, Plan, PlanError, Step, StoredPayload, Wanted};
 pub use status::{LoadedPayload, Metadata, State, Status};

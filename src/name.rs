@@ -55,9 +55,20 @@ impl PayloadName {
         Err(InvalidName { problem })
     }
 
-    /// The name that a file's payload is loaded under: the file's own, less its last suffix.
-    pub(crate) fn of_file(path: &Path) -> Result<Self, InvalidName> {
-        let file = path.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
+    /// The name that [`load`](crate::LivepatchClient::load) gives the payload of a file: the file's own, less its last
+    /// suffix.
+    ///
+    /// # Errors
+    /// When that is not a name, as of `.hidden`, or longer than 127 bytes.
+    ///
+    /// ```
+    /// use xen_livepatch::PayloadName;
+    ///
+    /// assert_eq!(PayloadName::of_file("/x/xsa-500.v2.livepatch")?, PayloadName::new("xsa-500.v2")?);
+    /// # Ok::<(), xen_livepatch::Error>(())
+    /// ```
+    pub fn of_file(path: impl AsRef<Path>) -> Result<Self, InvalidName> {
+        let file = path.as_ref().file_name().map(OsStrExt::as_bytes).unwrap_or_default();
         let stem = file.iter().rposition(|byte| *byte == b'.').and_then(|dot| file.get(..dot)).unwrap_or(file);
         Self::new(stem)
     }
@@ -117,8 +128,14 @@ impl fmt::Debug for PayloadName {
     }
 }
 
-/// Text as it is; control characters, characters that change the direction of writing, and invalid UTF-8 as escapes.
-pub(crate) fn escaped(bytes: &[u8]) -> String {
+/// Text as it is; control characters, characters that can't be seen or change the direction of writing, and invalid UTF-8 as
+/// escapes: how names, metadata and the paths of files are shown, so that none breaks a line or acts on a terminal.
+///
+/// ```
+/// assert_eq!(xen_livepatch::escaped(b"caf\xc3\xa9 \x1b[2J\n\xff"), r"café \u{1b}[2J\n\xff");
+/// ```
+#[must_use]
+pub fn escaped(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {

@@ -4,7 +4,7 @@
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use crate::client::Interrupted;
+use crate::client::{Capabilities, Interrupted};
 use crate::errno::Errno;
 use crate::error::{Action, Cleanup, Error, ErrorKind, Operation};
 use crate::fields::{as_text, by_field};
@@ -17,6 +17,7 @@ as_text!(PayloadName, State, Flags, Action, Operation);
 by_field! {
     Status { state, rc }
     LoadedPayload { name, status, metadata }
+    Capabilities { interface_version, apply_flags, force, metadata, action_hooks }
     Interrupted { error, done, failed, left, loaded }
 }
 

@@ -85,6 +85,18 @@ fn flags_are_those_of_the_apply() {
 }
 
 #[test]
+fn flags_that_xen_would_ignore_are_refused_before_anything_is_uploaded() {
+    for (release, flags) in [(Release::V4_13, Flags::NODEPS), (Release::V4_20, Flags::from_bits_retain(4))] {
+        let host = Host::new(release);
+        let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
+        let error = host.client.load(&fix.0, flags).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::UnsupportedFlag { .. }), "{error:?}");
+        assert!(error.to_string().starts_with("apply \"fix\": flag"), "{error}");
+        assert_eq!((host.xen.calls().of(Call::Upload), error.cleanup().is_none()), (0, true));
+    }
+}
+
+#[test]
 fn a_name_that_is_none_is_refused_before_anything_is_uploaded() {
     let host = Host::new(Release::V4_20);
     let hidden = Temporary::new(".livepatch", &host.payload("fix").build());

@@ -24,6 +24,21 @@ use crate::rules;
 /// Between attempts that a busy host refused although nothing was pending: each may run a hook.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// Refuses what Xen would ignore: bits without a meaning, and `NODEPS` where it has none.
+pub(super) fn check_flags(client: &LivepatchClient, action: Action, flags: Flags) -> Result<()> {
+    let refuse = |flags, by| Err(Error::new(ErrorKind::UnsupportedFlag { flags, by }));
+    let meaningful = if action == Action::Apply { Flags::NODEPS } else { Flags::empty() };
+    let unknown = flags.difference(meaningful);
+    if !unknown.is_empty() {
+        return refuse(unknown, format!("{action}, which would go on without it"));
+    }
+    if !flags.is_empty() && !client.xen().has(&rules::ACTION_FLAGS) {
+        let (major, minor) = client.channel.release();
+        return refuse(flags, format!("Xen {major}.{minor}: actions have flags from 4.14 on"));
+    }
+    Ok(())
+}
+
 /// One call of an action method.
 #[derive(Debug)]
 pub(super) struct Attempt<'a> {
@@ -38,7 +53,7 @@ pub(super) struct Attempt<'a> {
 impl Attempt<'_> {
     /// In the caller's turn, or in one of its own.
     pub(super) fn run(&self, turn: Option<&Taken<'_>>, watch: &Watch<'_>) -> Result<()> {
-        self.check_flags()?;
+        check_flags(self.client, self.action, self.flags)?;
         self.deadline.check()?;
         let own;
         let turn = if let Some(turn) = turn {
@@ -89,21 +104,6 @@ impl Attempt<'_> {
             }
             last = Some(error);
         }
-    }
-
-    /// Refuses what Xen would ignore: bits without a meaning, and `NODEPS` where it has none.
-    fn check_flags(&self) -> Result<()> {
-        let refuse = |flags, by| Err(Error::new(ErrorKind::UnsupportedFlag { flags, by }));
-        let meaningful = if self.action == Action::Apply { Flags::NODEPS } else { Flags::empty() };
-        let unknown = self.flags.difference(meaningful);
-        if !unknown.is_empty() {
-            return refuse(unknown, format!("{}, which would go on without it", self.action));
-        }
-        if !self.flags.is_empty() && !self.client.xen().has(&rules::ACTION_FLAGS) {
-            let (major, minor) = self.client.channel.release();
-            return refuse(self.flags, format!("Xen {major}.{minor}: actions have flags from 4.14 on"));
-        }
-        Ok(())
     }
 
     /// The list at a moment at which nothing was pending on the host and Xen had settled; whether that was waited for.

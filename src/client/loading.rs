@@ -1,18 +1,21 @@
 //! A payload from its file into effect, and nothing left behind where that fails.
 
 use super::LivepatchClient;
+use super::action;
 use super::options::LoadOptions;
-use crate::error::{Action, Cleanup, Error, ErrorKind, Result};
+use crate::error::{Action, Cleanup, Error, ErrorKind, Operation, Result};
 use crate::name::PayloadName;
 use crate::payload::Payload;
 
-/// Uploads and applies; unloads again if it was not applied.
+/// Uploads and applies; unloads again if it was not applied. Flags that can't be meant are refused before either.
 pub(super) fn load(
     client: &LivepatchClient,
     name: &PayloadName,
     payload: &Payload,
     options: LoadOptions,
 ) -> Result<()> {
+    let flags = action::check_flags(client, Action::Apply, options.flags);
+    flags.map_err(|error| error.during(Operation::Action(Action::Apply)).of(name))?;
     client.upload_with(name, payload.bytes(), options.upload)?;
     let apply = client.action(Action::Apply, name).flags(options.flags).options(options.action).run();
     apply.map_err(|error| clean_up(client, name, options, error))

@@ -286,7 +286,7 @@ pub enum ErrorKind {
     #[error("{path} can't be read: {reason}")]
     #[non_exhaustive]
     File {
-        /// The file.
+        /// The file, [escaped](crate::escaped).
         path: String,
         /// Why not.
         reason: String,

@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
@@ -14,6 +15,7 @@ use super::{Hypervisor, Sysctl};
 use crate::architecture::Architecture;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Operation};
+use crate::name::escaped;
 use crate::sys;
 
 /// Where the device is; old kernels have the second alone.
@@ -203,7 +205,7 @@ fn open_device(path: &Path) -> io::Result<File> {
 }
 
 fn open_error(path: &Path, error: &io::Error) -> Error {
-    let shown = path.display().to_string();
+    let shown = escaped(path.as_os_str().as_bytes());
     let errno = Errno::new(error.raw_os_error().unwrap_or_default());
     let kind = match errno {
         Errno::ENOENT | Errno::ENXIO | Errno::ENODEV => ErrorKind::DeviceMissing { path: shown },
