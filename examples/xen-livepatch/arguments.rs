@@ -1,0 +1,334 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, ArgGroup, Command, value_parser};
+use clap_complete::Shell;
+use xen_livepatch::sim::Release;
+use xen_livepatch::{BuildId, Target};
+
+use crate::flags;
+
+/// A command that the C tool has too.
+struct Shared {
+    name: &'static str,
+    takes: &'static [Takes],
+    about: &'static str,
+    /// What the C tool does otherwise, or what one should know.
+    more: &'static str,
+}
+
+#[derive(Clone, Copy)]
+enum Takes {
+    Name,
+    File,
+    /// A name, or `--all`.
+    NameOrAll(&'static str),
+}
+
+const SHARED: [Shared; 7] = [
+    Shared {
+        name: "list",
+        takes: &[],
+        about: "List what is loaded, in the order of upload",
+        more: "The table is that of Xen's C tool. Names and metadata that would break a line or act on a terminal are \
+               escaped. Xen before 4.14 reports no metadata.",
+    },
+    Shared {
+        name: "upload",
+        takes: &[Takes::Name, Takes::File],
+        about: "Upload FILE under NAME, without applying it",
+        more: "The file is checked first: what this Xen would refuse, not notice or be damaged by does not reach it.",
+    },
+    Shared {
+        name: "apply",
+        takes: &[Takes::Name],
+        about: "Apply NAME on top of what is applied",
+        more: "It returns when Xen has finished. Of a payload that is applied already it says that there is nothing to do.",
+    },
+    Shared {
+        name: "revert",
+        takes: &[Takes::NameOrAll("Revert everything, from the top of the stack down")],
+        about: "Revert NAME, which has to be on top of the stack",
+        more: "Of a payload that is not applied it says that there is nothing to do. One below the top is an error (exit \
+               status 1): trying again can't help.",
+    },
+    Shared {
+        name: "replace",
+        takes: &[Takes::Name],
+        about: "Revert everything and apply NAME, in one step",
+        more: "For payloads that contain the fixes of those before them. If NAME is applied and nothing else is, there \
+               is nothing to do; if others are applied too, that is an error.",
+    },
+    Shared {
+        name: "unload",
+        takes: &[Takes::NameOrAll("Unload every payload that is not applied")],
+        about: "Unload NAME, which must not be applied",
+        more: "",
+    },
+    Shared {
+        name: "load",
+        takes: &[Takes::File],
+        about: "Upload FILE under its own name less its last suffix, and apply it",
+        more: "If it can't be applied, it is unloaded again, unless it may still come into effect.",
+    },
+];
+
+const STATUS: &str = "\
+Exit status:
+  0  done
+  1  failed, or the command line is wrong
+  2  failed because the host or another tool was busy: try again
+  3  not done at boot, since an earlier boot did not survive it (ensure --boot)";
+
+const ABOUT: &str = "Live-patch the running Xen hypervisor";
+
+const LONG_ABOUT: &str = "\
+Live-patch the running Xen hypervisor, of any release from 4.7 to 4.22.
+
+A payload is uploaded under a name, applied on top of those that are applied already, reverted from the top down, and \
+unloaded. By default it must have been built for the payload below it, or, at the bottom, for this very Xen: they are \
+told apart by their build-ids. What a payload is, `inspect` tells; whether this Xen would take it, `check`; what runs, \
+`status`. `ensure` goes from what runs to what should.";
+
+pub(crate) fn command() -> Command {
+    let heading = "Options of every command";
+    Command::new("xen-livepatch")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(ABOUT)
+        .long_about(LONG_ABOUT)
+        .after_help(STATUS)
+        .arg_required_else_help(true)
+        .subcommand_required(true)
+        .infer_subcommands(false)
+        .max_term_width(80)
+        .next_help_heading(heading)
+        .args([
+            switch("json", "Print one JSON object, also for an error").global(true),
+            path("simulate", "DIR", "Ask a simulated Xen, which is kept in DIR, instead of the one of this machine")
+                .global(true)
+                .conflicts_with("device"),
+            path("device", "PATH", "Ask Xen through this device [default: /dev/xen/privcmd]").global(true),
+            duration("timeout", "How long Xen may take to stop all processors, such as 100ms [default: Xen's 30ms]"),
+            duration("deadline", "How long an action, or waiting for another tool, may take [default: 30s]"),
+            Arg::new("retries")
+                .long("retries")
+                .value_name("N")
+                .value_parser(value_parser!(u32))
+                .help("How often to try again when not all processors stopped in time [default: 0]")
+                .global(true),
+            switch("force", "Set FORCE on uploads: Xen takes it from 4.19 on, and does nothing else for it")
+                .global(true),
+            switch("verbose", "Show each hypercall, with its time, on stderr").short('v').global(true),
+        ])
+        .subcommands(SHARED.iter().map(Shared::command))
+        .subcommands([status(), inspect(), check(), ensure(), confirm(), simulate(), manual(), completions()])
+        .mut_subcommands(|command| command.next_help_heading(None::<&str>))
+}
+
+/// The commands that a word could be short for, among those of the command that the line names before it, if any.
+pub(crate) fn candidates(word: &str, line: &[OsString]) -> Vec<String> {
+    let all = command();
+    let group = line.iter().filter_map(|other| all.find_subcommand(other)).find(|group| group.has_subcommands());
+    let names = group.unwrap_or(&all).get_subcommands().map(Command::get_name).chain(["help"]);
+    names.filter(|name| !word.is_empty() && name.starts_with(word)).map(ToOwned::to_owned).collect()
+}
+
+impl Shared {
+    fn command(&self) -> Command {
+        let command = Command::new(self.name).about(self.about);
+        let command =
+            if self.more.is_empty() { command } else { command.long_about(format!("{}\n\n{}", self.about, self.more)) };
+        self.takes.iter().fold(command, |command, takes| takes.add_to(command)).args(flags::options(self.name))
+    }
+}
+
+impl Takes {
+    fn add_to(self, command: Command) -> Command {
+        let name = Arg::new("name")
+            .value_name("NAME")
+            .value_parser(value_parser!(OsString))
+            .help("The payload's name: 1 to 127 bytes");
+        match self {
+            Self::Name => command.arg(name.required(true)),
+            Self::NameOrAll(help) => command
+                .arg(name)
+                .arg(switch("all", help))
+                .group(ArgGroup::new("what").args(["name", "all"]).required(true)),
+            Self::File => command.arg(file("file", "FILE", "A live-patch file").required(true)),
+        }
+    }
+}
+
+fn status() -> Command {
+    Command::new("status")
+        .about("Show what runs: the effective version, the stack, and what is off the chain")
+        .long_about(
+            "Show what runs: the effective version, the stack, and what is off the chain\n\nBuild-ids, dependencies and \
+             functions are read from what Xen itself prints about its payloads, whoever loaded them. With NAME: \
+             everything that is known of this payload.",
+        )
+        .arg(
+            Arg::new("name")
+                .value_name("NAME")
+                .value_parser(value_parser!(OsString))
+                .help("One payload, in all detail"),
+        )
+        .arg(state_dir())
+}
+
+fn inspect() -> Command {
+    Command::new("inspect").about("Show what live-patch files say; no Xen is asked").arg(files("Live-patch files"))
+}
+
+fn check() -> Command {
+    Command::new("check")
+        .about("Check whether a Xen would take these files, and what they would do to it")
+        .long_about(
+            "Check whether a Xen would take these files, and what they would do to it\n\nWithout options it is the Xen of \
+             this machine. With --for-xen no Xen is asked. The exit status is 1 if there is any finding.",
+        )
+        .arg(files("Live-patch files"))
+        .arg(
+            Arg::new("for-xen")
+                .long("for-xen")
+                .value_name("RELEASE")
+                .value_parser(release)
+                .help("Check for this release, such as 4.17 or 4.17.7"),
+        )
+        .arg(
+            Arg::new("build-id")
+                .long("build-id")
+                .value_name("HEX")
+                .value_parser(build_id)
+                .requires("for-xen")
+                .help("The build-id of that Xen; unless given, payloads for any are taken"),
+        )
+}
+
+fn ensure() -> Command {
+    Command::new("ensure")
+        .about("Make the host what these payloads are, from the bottom of the stack to its top")
+        .long_about(
+            "Make the host what these payloads are, from the bottom of the stack to its top\n\nWhat is there already stays; \
+             the rest is planned first, and Xen's list is looked at before each step. Of a folder those payloads count that \
+             were built for this Xen; a link `livepatch.livepatch` in it says which is the top.",
+        )
+        .arg(
+            file("what", "FILE|DIR", "Payload files, lowest first, or one folder of them").num_args(1..),
+        )
+        .arg(switch("nothing", "Have nothing applied: Xen as it was booted"))
+        .group(ArgGroup::new("wanted").args(["what", "nothing"]).required(true))
+        .arg(switch("dry-run", "Print the plan, and do nothing"))
+        .arg(switch("keep-unapplied", "Leave payloads loaded that are not applied"))
+        .arg(switch("one-by-one", "Revert and apply in single steps, without replace"))
+        .arg(switch(
+            "boot",
+            "Record the attempt first, and refuse one that an earlier boot did not survive; do nothing if switched off",
+        ))
+        .arg(switch("retry", "Record the attempt as --boot does, and try also what an earlier boot did not survive"))
+        .arg(state_dir())
+}
+
+fn confirm() -> Command {
+    Command::new("confirm").about("Record that this boot has survived what ensure --boot did").arg(state_dir())
+}
+
+fn simulate() -> Command {
+    Command::new("simulate")
+        .about("Make a simulated Xen for --simulate, and payloads for it")
+        .subcommand_required(true)
+        .subcommand(
+            Command::new("new")
+                .about("Make a simulated Xen in a new folder")
+                .arg(file("dir", "DIR", "A folder, which is made").required(true))
+                .arg(
+                    Arg::new("release")
+                        .long("release")
+                        .value_name("RELEASE")
+                        .value_parser(simulated_release)
+                        .default_value("4.20")
+                        .help("Which release, from 4.7 to 4.22"),
+                )
+                .arg(
+                    Arg::new("build-id")
+                        .long("build-id")
+                        .value_name("HEX")
+                        .value_parser(build_id)
+                        .help("Xen's build-id [default: one for each release]"),
+                ),
+        )
+        .subcommand(
+            Command::new("payload")
+                .about("Make a payload for the Xen that --simulate names, which changes its version text")
+                .arg(file("file", "FILE", "Where to write it").required(true))
+                .arg(file("on", "FILE", "A payload that it goes on [default: Xen itself]").long("on"))
+                .arg(
+                    Arg::new("text")
+                        .long("text")
+                        .value_name("TEXT")
+                        .allow_hyphen_values(true)
+                        .help("What Xen's version ends with while it is applied [default: - and the file's name]"),
+                ),
+        )
+}
+
+fn manual() -> Command {
+    Command::new("man").about("Print the manual page")
+}
+
+fn completions() -> Command {
+    Command::new("completions").about("Print completions for a shell").arg(
+        Arg::new("shell").value_name("SHELL").required(true).value_parser(value_parser!(Shell)).help("Which shell"),
+    )
+}
+
+fn switch(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+}
+
+fn file(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).value_name(value).value_parser(value_parser!(PathBuf)).help(help)
+}
+
+fn files(help: &'static str) -> Arg {
+    file("files", "FILE", help).num_args(1..).required(true)
+}
+
+fn path(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    file(name, value, help).long(name)
+}
+
+fn duration(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name("TIME").value_parser(time).help(help).global(true)
+}
+
+fn state_dir() -> Arg {
+    path("state", "DIR", "Where attempts are recorded [default: /var/lib/xen-livepatch]")
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 100ms or 5s"))
+}
+
+fn build_id(text: &str) -> Result<BuildId, String> {
+    text.parse().map_err(|error: xen_livepatch::InvalidBuildId| error.to_string())
+}
+
+/// `4.17` or `4.17.7`.
+fn release(text: &str) -> Result<Target, String> {
+    let numbers: Vec<u16> = text.split('.').map_while(|part| part.parse().ok()).collect();
+    match (text.split('.').count(), &numbers[..]) {
+        (2, [major, minor]) => Ok(Target::new((*major, *minor))),
+        (3, [major, minor, point]) => Ok(Target::new((*major, *minor)).point(*point)),
+        _ => Err("write it like 4.17 or 4.17.7".into()),
+    }
+}
+
+fn simulated_release(text: &str) -> Result<Release, String> {
+    let target = release(text)?;
+    let (major, minor) = target.release();
+    Release::from_version(major, minor).ok_or_else(|| "the simulated Xen knows 4.7 to 4.22".into())
+}

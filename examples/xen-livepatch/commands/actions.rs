@@ -1,0 +1,172 @@
+//! Upload, the actions, and load.
+
+use std::path::{Path, PathBuf};
+
+use clap::ArgMatches;
+use serde_json::{Value, json};
+use xen_livepatch::{Action, Error, ErrorKind, LivepatchClient, LoadOptions, PayloadName, State};
+
+use super::name;
+use crate::failure::{Failure, as_json};
+use crate::flags;
+use crate::host::{Access, upload_options, with_client};
+use crate::output::{Done, Output, shown};
+
+const NOTHING_TO_DO: &str = "no action needed";
+
+/// What each action is called while it goes on, and on the command line.
+const ACTIONS: [(Action, &str, &str); 4] = [
+    (Action::Apply, "Applying", "apply"),
+    (Action::Revert, "Reverting", "revert"),
+    (Action::Replace, "Replacing all with", "replace"),
+    (Action::Unload, "Unloading", "unload"),
+];
+
+fn words(action: Action) -> (&'static str, &'static str) {
+    let row = ACTIONS.into_iter().find(|(known, ..)| *known == action);
+    row.map_or(("Doing", ""), |(_, going_on, command)| (going_on, command))
+}
+
+pub(crate) fn upload(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
+    let name = name(arguments)?;
+    with_client(arguments, Access::Changes, |client| {
+        output.begin(&format!("Uploading {}", shown(file(arguments))));
+        client.upload_file_with(&name, file(arguments), upload_options(arguments))?;
+        Ok(Done::new("", json!({ "payload": as_json(&name) })))
+    })
+}
+
+pub(crate) fn act(action: Action, arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
+    let name = name(arguments)?;
+    let (going_on, command) = words(action);
+    let flags = flags::of(command, arguments);
+    with_client(arguments, Access::Changes, |client| {
+        output.begin(&format!("{going_on} {name}"));
+        match client.action(action, &name).flags(flags).run() {
+            Ok(()) => Ok(Done::new("", result(&name, true))),
+            Err(error) if is_done(&error, action, client, &name)? => {
+                output.end(NOTHING_TO_DO);
+                Ok(Done::new("", result(&name, false)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    })
+}
+
+/// What is told at the end of commands that tell of each payload.
+fn nothing_if(so: bool) -> String {
+    if so { format!("{NOTHING_TO_DO}\n") } else { String::new() }
+}
+
+fn result(name: &PayloadName, changed: bool) -> Value {
+    json!({ "payload": as_json(name), "changed": changed })
+}
+
+/// Whether what was asked for is so already, so that scripts may ask twice. A payload that is applied among others was not
+/// put in their place.
+fn is_done(error: &Error, action: Action, client: &LivepatchClient, name: &PayloadName) -> Result<bool, Failure> {
+    let ErrorKind::WrongState { found, .. } = error.kind() else { return Ok(false) };
+    Ok(match (action, found) {
+        (Action::Apply, State::Applied) | (Action::Revert, State::Checked) => true,
+        (Action::Replace, State::Applied) => {
+            let rows = client.list()?;
+            let mut applied = rows.iter().filter(|row| row.status.state == State::Applied);
+            let alone = applied.all(|row| row.name == *name);
+            if !alone {
+                return Err(Failure::new(
+                    "others_applied",
+                    format_args!(
+                        "replace {name:?}: it is applied already, together with others, whose place it can't take any more; \
+                     revert it first"
+                    ),
+                ));
+            }
+            alone
+        }
+        _ => false,
+    })
+}
+
+/// Reverts whatever is on top until nothing is applied. Xen reports no order, but it refuses to revert what is not on top,
+/// before any of its hooks runs.
+pub(crate) fn revert_all(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
+    with_client(arguments, Access::Changes, |client| {
+        let mut reverted = Vec::new();
+        let outcome = loop {
+            match revert_top(client, output) {
+                Ok(Some(name)) => reverted.push(name),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        let result = json!({ "payloads": as_json(&reverted) });
+        outcome.map_err(|error| Failure::from(error).with_result(result.clone()))?;
+        Ok(Done::new(nothing_if(reverted.is_empty()), result))
+    })
+}
+
+fn revert_top(client: &LivepatchClient, output: &Output) -> Result<Option<PayloadName>, Error> {
+    let applied = in_state(client, State::Applied)?;
+    let mut refusal = None;
+    // The one uploaded last is the best guess.
+    for name in applied.into_iter().rev() {
+        match client.action(Action::Revert, &name).run() {
+            Ok(()) => {
+                output.line(&format!("Reverting {name}... completed"));
+                return Ok(Some(name));
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::NotOnTop { .. }) => refusal = Some(error),
+            Err(error) => {
+                output.line(&format!("Reverting {name}... failed"));
+                return Err(error);
+            }
+        }
+    }
+    refusal.map_or(Ok(None), Err)
+}
+
+fn in_state(client: &LivepatchClient, state: State) -> Result<Vec<PayloadName>, Error> {
+    Ok(client.list()?.into_iter().filter(|row| row.status.state == state).map(|row| row.name).collect())
+}
+
+/// Unloads what is not applied, and goes on where one can't be.
+pub(crate) fn unload_all(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
+    with_client(arguments, Access::Changes, |client| {
+        let rows = client.list()?;
+        let names: Vec<_> =
+            rows.into_iter().filter(|row| row.status.state == State::Checked).map(|row| row.name).collect();
+        let (mut unloaded, mut first) = (Vec::new(), None);
+        for name in &names {
+            output.begin(&format!("Unloading {name}"));
+            match client.action(Action::Unload, name).run() {
+                Ok(()) => {
+                    output.end("completed");
+                    unloaded.push(name);
+                }
+                Err(error) => {
+                    output.end(&format!("failed: {error}"));
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        let result = json!({ "payloads": as_json(&unloaded) });
+        match first {
+            Some(error) => Err(Failure::from(error).with_result(result)),
+            None => Ok(Done::new(nothing_if(names.is_empty()), result)),
+        }
+    })
+}
+
+pub(crate) fn load(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
+    let file = file(arguments);
+    let options = LoadOptions::new().upload(upload_options(arguments)).flags(flags::of("load", arguments));
+    with_client(arguments, Access::Changes, |client| {
+        output.begin(&format!("Loading {}", shown(file)));
+        let name = client.load(file, options)?;
+        Ok(Done::new("", result(&name, true)))
+    })
+}
+
+fn file(arguments: &ArgMatches) -> &Path {
+    arguments.get_one::<PathBuf>("file").map_or_else(|| Path::new(""), PathBuf::as_path)
+}

@@ -1,0 +1,157 @@
+//! From what runs to what should.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::ArgMatches;
+use serde_json::{Value, json};
+use xen_livepatch::{
+    BuildId, EnsureError, Inventory, LivepatchClient, Payload, PayloadName, PayloadStore, Plan, StepEvent, Wanted,
+};
+
+use crate::failure::{Failure, NOT_SURVIVED, as_json};
+use crate::guard::{self, Attempt, Guard, IfCrashed, OffSwitches};
+use crate::host::{Access, simulated, with_client};
+use crate::output::{self, Done, Output, shown};
+use crate::progress::Progress;
+
+pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
+    let paths: Vec<&Path> = arguments.get_many::<PathBuf>("what").into_iter().flatten().map(PathBuf::as_path).collect();
+    let nothing = arguments.get_flag("nothing");
+    let dry = arguments.get_flag("dry-run");
+    if arguments.get_flag("boot") {
+        if let Some(off) = OffSwitches::default().thrown() {
+            let text = format!("nothing is done: {off}");
+            return Ok(Done::new(format!("{text}\n"), json!({ "switched_off": off.to_string() })));
+        }
+    }
+    let access = if dry { Access::Reads } else { Access::Changes };
+    with_client(arguments, access, |client| {
+        let stack = wanted_stack(client, &paths)?;
+        let inventory = client.inventory()?;
+        let mut wanted = Wanted::stack(stack.iter().cloned());
+        if arguments.get_flag("keep-unapplied") {
+            wanted = wanted.keep_unapplied();
+        }
+        if arguments.get_flag("one-by-one") {
+            wanted = wanted.one_by_one();
+        }
+        let plan = Plan::new(&inventory, &wanted)?;
+        if stack.is_empty() && !nothing && !plan.is_empty() {
+            let paths: Vec<String> = paths.iter().map(|path| shown(path)).collect();
+            let text = format!("nothing in {} is for this Xen", paths.join(", "));
+            return Err(Failure::new(
+                "nothing_wanted",
+                format_args!("{text}; to have everything reverted: ensure --nothing"),
+            ));
+        }
+        if dry {
+            return Ok(Done::new(format!("{inventory}\n{plan}\n"), report(&plan, &inventory)));
+        }
+        if plan.is_empty() {
+            return Ok(Done::new(format!("{inventory}\nno action needed\n"), report(&plan, &inventory)));
+        }
+        let guarded = arguments.get_flag("boot") || arguments.get_flag("retry");
+        let guarded = guarded.then(|| Guarded::begin(arguments, &inventory, &stack)).transpose()?;
+        output.line(&inventory.to_string());
+        let done = carry_out(client, &plan, output);
+        if let (Err(_), Some(guarded)) = (&done, guarded) {
+            guarded.failed();
+        }
+        done
+    })
+}
+
+/// An attempt that was written down before its first step.
+struct Guarded {
+    guard: Guard,
+    attempt: Attempt,
+}
+
+impl Guarded {
+    fn begin(arguments: &ArgMatches, inventory: &Inventory, stack: &[(PayloadName, Payload)]) -> Result<Self, Failure> {
+        let hex = |id: &BuildId| id.to_string();
+        let attempt = Attempt {
+            xen: inventory.build_id.as_ref().map(hex).unwrap_or_default(),
+            payloads: stack.iter().filter_map(|(_, payload)| payload.build_id().map(hex)).collect(),
+        };
+        let if_crashed = if arguments.get_flag("retry") { IfCrashed::Retry } else { IfCrashed::Refuse };
+        let guard = guard(arguments);
+        match guard.begin(&attempt, if_crashed) {
+            Ok(begun) => warn(&begun.warnings),
+            Err(refused) => {
+                warn(&refused.warnings);
+                return Err(Failure::with_status(NOT_SURVIVED, "not_survived", refused));
+            }
+        }
+        Ok(Self { guard, attempt })
+    }
+
+    fn failed(&self) {
+        warn(&self.guard.failed(&self.attempt));
+    }
+}
+
+/// The guard with its state where the command line has it.
+pub(super) fn guard(arguments: &ArgMatches) -> Guard {
+    let simulated = || simulated(arguments).map(|folder| folder.join("boot"));
+    let given = arguments.get_one::<PathBuf>("state").cloned();
+    Guard::at(given.or_else(simulated).unwrap_or_else(|| guard::FOLDER.into()))
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        output::note(&format!("warning: {warning}"));
+    }
+}
+
+/// This boot has survived what was attempted in it.
+pub(crate) fn confirm(arguments: &ArgMatches) -> Result<Done, Failure> {
+    let confirmed = guard(arguments).confirm().map_err(|error| Failure::new("not_confirmed", error))?;
+    warn(&confirmed.warnings);
+    let texts: Vec<String> = confirmed.attempts.iter().map(ToString::to_string).collect();
+    let mut text = String::new();
+    for survived in &texts {
+        let _ = writeln!(text, "survived by this boot: {survived}");
+    }
+    Ok(Done::new(text, json!({ "survived": texts })))
+}
+
+fn report(plan: &Plan, inventory: &Inventory) -> Value {
+    json!({ "plan": as_json(plan), "inventory": as_json(inventory) })
+}
+
+fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) -> Result<Done, Failure> {
+    let progress = Progress::new(output, plan.steps().len());
+    let outcome = client.carry_out(plan, |event| match event {
+        StepEvent::Begin { step, .. } => progress.begin(&step.to_string()),
+        StepEvent::End { step, index, total, took, error, .. } => {
+            let ended = if error.is_some() { "failed after" } else { "done in" };
+            progress.end(&format!("{} of {total}: {step}: {ended} {took:.1?}", index.saturating_add(1)));
+        }
+        _ => {}
+    });
+    drop(progress);
+    outcome.map_err(|interrupted| Failure::from(EnsureError::Interrupted(interrupted)))?;
+    let after = client.inventory()?;
+    Ok(Done::new(format!("{after}\n"), report(plan, &after)))
+}
+
+/// What the command line names: files, lowest first, or a folder.
+fn wanted_stack(client: &LivepatchClient, paths: &[&Path]) -> Result<Vec<(PayloadName, Payload)>, Failure> {
+    match paths {
+        [folder] if folder.is_dir() => of_folder(client, folder),
+        files => files.iter().map(|file| Ok((PayloadName::of_file(file)?, Payload::read(file)?))).collect(),
+    }
+}
+
+fn of_folder(client: &LivepatchClient, folder: &Path) -> Result<Vec<(PayloadName, Payload)>, Failure> {
+    let store = PayloadStore::read(folder)?;
+    // Without what can't be read the host would be brought down to what is left.
+    if let [(path, error), more @ ..] = store.problems() {
+        let others = if more.is_empty() { String::new() } else { format!(" (and {} more files)", more.len()) };
+        return Err(Failure::new("unreadable", format_args!("{}: {error}{others}", shown(path))));
+    }
+    let stack = store.stack_for(&client.build_id()?).map_err(|ambiguity| Failure::new("ambiguous", ambiguity))?;
+    Ok(stack.into_iter().map(|stored| (stored.name().clone(), stored.payload().clone())).collect())
+}

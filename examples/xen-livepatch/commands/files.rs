@@ -1,0 +1,76 @@
+//! What live-patch files say, and what a Xen would make of them.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::ArgMatches;
+use serde_json::{Value, json};
+use xen_livepatch::{BuildId, Error, Payload, Target};
+
+use crate::failure::{FINAL, Failure, as_json};
+use crate::host::{Access, with_client};
+use crate::output::{Done, shown};
+
+pub(crate) fn inspect(arguments: &ArgMatches) -> Done {
+    each(arguments, |payload, _| (payload.to_string(), as_json(payload), true))
+}
+
+pub(crate) fn check(arguments: &ArgMatches) -> Result<Done, Failure> {
+    let target = match arguments.get_one::<Target>("for-xen") {
+        Some(target) => match arguments.get_one::<BuildId>("build-id") {
+            Some(id) => target.clone().build_id(id.clone()),
+            None => target.clone(),
+        },
+        None => with_client(arguments, Access::Reads, |client| {
+            Ok(Target::from(&client.xen_version()?).build_id(client.build_id()?))
+        })?,
+    };
+    Ok(each(arguments, |payload, path| {
+        let findings = payload.check_against(&target);
+        let mut text = match findings.len() {
+            0 => format!("{}: nothing found", shown(path)),
+            1 => format!("{}: 1 finding", shown(path)),
+            count => format!("{}: {count} findings", shown(path)),
+        };
+        for finding in &findings {
+            let _ = write!(text, "\n  {}: {finding}", finding.severity());
+        }
+        (text, json!({ "findings": as_json(&findings) }), findings.is_empty())
+    }))
+}
+
+/// Says this about each file, and of one that is not a payload why. All have to be well.
+fn each(arguments: &ArgMatches, about: impl Fn(&Payload, &Path) -> (String, Value, bool)) -> Done {
+    let paths: Vec<&PathBuf> = arguments.get_many("files").into_iter().flatten().collect();
+    let mut done = Done::default();
+    let mut files = Vec::new();
+    for path in &paths {
+        let (text, value, well) = match Payload::read(path) {
+            Ok(payload) => {
+                let (text, value, well) = about(&payload, path);
+                (text, value, well)
+            }
+            Err(error) => unread(&error),
+        };
+        let heading = if paths.len() > 1 && !text.starts_with(&shown(path)) {
+            format!("{}:\n", shown(path))
+        } else {
+            String::new()
+        };
+        let _ = writeln!(done.text, "{heading}{text}");
+        let mut file = json!({ "file": path.to_string_lossy(), "ok": well });
+        if let (Some(file), Value::Object(value)) = (file.as_object_mut(), value) {
+            file.extend(value);
+        }
+        files.push(file);
+        if !well {
+            done.status = FINAL;
+        }
+    }
+    done.result = json!({ "files": files });
+    done
+}
+
+fn unread(error: &Error) -> (String, Value, bool) {
+    (error.to_string(), json!({ "error": as_json(error) }), false)
+}

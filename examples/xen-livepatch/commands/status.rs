@@ -1,0 +1,115 @@
+//! `status`: what runs.
+
+use std::fmt::Write as _;
+
+use clap::ArgMatches;
+use serde_json::json;
+use xen_livepatch::{BuildId, Capabilities, Inventory, InventoryEntry, State};
+
+use super::ensure::guard;
+use super::name;
+use crate::failure::{Failure, as_json};
+use crate::host::{Access, with_client};
+use crate::output::Done;
+use crate::table;
+
+pub(crate) fn status(arguments: &ArgMatches) -> Result<Done, Failure> {
+    let wanted = arguments.contains_id("name").then(|| name(arguments)).transpose()?;
+    let asked = with_client(arguments, Access::Reads, |client| Ok((client.inventory()?, client.capabilities()?)));
+    let boot = guard(arguments).report().to_string();
+    let boot: Vec<&str> = boot.lines().collect();
+    // Why nothing was applied at boot is to be had without a Xen too.
+    let tell = |mut failure: Failure| {
+        failure.details.extend(boot.iter().map(ToString::to_string));
+        failure
+    };
+    let (inventory, capabilities) = asked.map_err(tell)?;
+    let Some(name) = wanted else {
+        let result = json!({ "inventory": as_json(&inventory), "capabilities": as_json(&capabilities), "boot": boot });
+        let mut text = host(&inventory, &capabilities);
+        if !boot.is_empty() {
+            let _ = writeln!(text, "\n{}", boot.join("\n"));
+        }
+        return Ok(Done::new(text, result));
+    };
+    let Some(entry) = inventory.payloads.iter().find(|entry| entry.name == name) else {
+        return Err(Failure::new("no_such_payload", format_args!("no payload is loaded under the name {name:?}")));
+    };
+    Ok(Done::new(payload(&inventory, entry), json!({ "payload": as_json(entry) })))
+}
+
+/// The host, on a screen.
+fn host(inventory: &Inventory, capabilities: &Capabilities) -> String {
+    let mut text = format!("{inventory}\n\n");
+    let _ = writeln!(text, "build-id   {}", id(inventory.build_id.as_ref()));
+    let force = if capabilities.force { ", --force on uploads" } else { "" };
+    let nodeps = if capabilities.apply_flags.is_empty() { "no flags" } else { "--nodeps on apply" };
+    let _ = writeln!(text, "interface  {:#x}; takes {nodeps}{force}", capabilities.interface_version);
+    let off = inventory.off_chain();
+    let loaded: Vec<_> = inventory.payloads.iter().filter(|entry| !entry.is_applied()).collect();
+    for (heading, entries) in [
+        ("applied, bottom first", inventory.stack()),
+        ("applied, not in the stack", off),
+        ("loaded, not applied", loaded),
+    ] {
+        if entries.is_empty() {
+            continue;
+        }
+        let _ = writeln!(text, "\n{heading}:");
+        for entry in entries {
+            let result = table::result(&entry.status);
+            let metadata = if entry.metadata.is_empty() { String::new() } else { format!("  {}", entry.metadata) };
+            let _ = writeln!(text, "  {:<20} {}{result}{metadata}", entry.name, id(entry.build_id.as_ref()));
+        }
+    }
+    for conflict in inventory.conflicts() {
+        let names: Vec<String> = conflict.payloads.iter().map(ToString::to_string).collect();
+        let _ = writeln!(text, "\n{} is replaced by more than one: {}", conflict.function, names.join(", "));
+    }
+    text
+}
+
+/// One payload, in all detail.
+fn payload(inventory: &Inventory, entry: &InventoryEntry) -> String {
+    let mut text = format!("{}\n", entry.name);
+    let state = match entry.status.state {
+        State::Applied => "applied",
+        State::Checked => "loaded, not applied",
+        _ => "unknown",
+    };
+    let mut line = |heading: &str, value: &str| {
+        let _ = writeln!(text, "  {heading:<10} {value}");
+    };
+    line("state", &format!("{state}{}", table::result(&entry.status)));
+    if let Some(at) = inventory.stack().iter().position(|known| known.name == entry.name) {
+        line("stack", &format!("{} from the bottom", at.saturating_add(1)));
+    } else if entry.is_applied() {
+        line("stack", "not in it");
+    }
+    line("build-id", &id(entry.build_id.as_ref()));
+    line("goes on", &goes_on(inventory, entry));
+    if !entry.metadata.is_empty() {
+        line("metadata", &entry.metadata.to_string());
+    }
+    for function in entry.functions.iter().flatten() {
+        let what = if function.new_address == 0 { "no-operations" } else { "replaced" };
+        let (name, at, old, new) = (&function.name, function.old_address, function.old_size, function.new_size);
+        line("function", &format!("{name} at {at:#x}: {old} bytes, {what} ({new} bytes)"));
+    }
+    text
+}
+
+fn goes_on(inventory: &Inventory, entry: &InventoryEntry) -> String {
+    let Some(depends) = &entry.depends else { return "not known".into() };
+    if inventory.build_id.as_ref() == Some(depends) {
+        return format!("{depends} (this Xen)");
+    }
+    match inventory.payloads.iter().find(|other| other.build_id.as_ref() == Some(depends)) {
+        Some(other) => format!("{depends} ({})", other.name),
+        None => format!("{depends} (not loaded)"),
+    }
+}
+
+fn id(id: Option<&BuildId>) -> String {
+    id.map_or_else(|| "not known".into(), ToString::to_string)
+}

@@ -1,0 +1,81 @@
+//! The Xen that is asked, as the options of the command line have it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::ArgMatches;
+use xen_livepatch::{ActionOptions, ClientBuilder, LivepatchClient, QuiesceTimeout, UploadOptions};
+
+use crate::failure::Failure;
+use crate::lock;
+use crate::output::{self, shown};
+use crate::simulation::Simulation;
+
+/// How long another tool is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whether a command changes something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Reads,
+    Changes,
+}
+
+/// Does this with a client. Other changes wait until it is done.
+pub(crate) fn with_client<T>(
+    arguments: &ArgMatches,
+    access: Access,
+    work: impl FnOnce(&LivepatchClient) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let patience = arguments.get_one("deadline").copied().unwrap_or(PATIENCE);
+    let builder = builder(arguments)?;
+    if let Some(folder) = simulated(arguments) {
+        let lock = Simulation::lock(folder)?;
+        // Without one, what two calls did would not both be kept.
+        let _lock = lock::take(&lock, patience)?
+            .ok_or_else(|| Failure::new("no_lock", format_args!("{} can't be locked", shown(&lock))))?;
+        let simulation = Simulation::open(folder)?;
+        let client = builder.connect(simulation.xen().clone())?;
+        let done = work(&client);
+        simulation.save()?;
+        return done;
+    }
+    let _lock = match access {
+        Access::Reads => None,
+        Access::Changes => lock::take(Path::new(lock::PATH), patience)?,
+    };
+    let client = match arguments.get_one::<PathBuf>("device") {
+        Some(path) => builder.open_at(path)?,
+        None => builder.open()?,
+    };
+    work(&client)
+}
+
+/// The folder of the simulated Xen that is to be asked instead of this machine's.
+pub(crate) fn simulated(arguments: &ArgMatches) -> Option<&Path> {
+    arguments.get_one::<PathBuf>("simulate").map(PathBuf::as_path)
+}
+
+fn builder(arguments: &ArgMatches) -> Result<ClientBuilder, Failure> {
+    let builder = LivepatchClient::builder().action_defaults(action_options(arguments)?);
+    Ok(if arguments.get_flag("verbose") { builder.on_hypercall(output::hypercall) } else { builder })
+}
+
+fn action_options(arguments: &ArgMatches) -> Result<ActionOptions, Failure> {
+    let mut options = ActionOptions::new();
+    if let Some(time) = arguments.get_one("timeout").copied() {
+        options = options.quiesce_timeout(QuiesceTimeout::new(time)?);
+    }
+    if let Some(time) = arguments.get_one("deadline").copied() {
+        options = options.deadline(time);
+    }
+    if let Some(retries) = arguments.get_one("retries").copied() {
+        options = options.quiesce_retries(retries);
+    }
+    Ok(options)
+}
+
+pub(crate) fn upload_options(arguments: &ArgMatches) -> UploadOptions {
+    let options = UploadOptions::new();
+    if arguments.get_flag("force") { options.force() } else { options }
+}

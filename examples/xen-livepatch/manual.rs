@@ -1,0 +1,125 @@
+//! The manual page and completions, made from the command line itself.
+
+use std::io::{self, Write};
+
+use clap::{ArgMatches, Command};
+use clap_complete::Shell;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+use serde_json::json;
+
+use crate::arguments;
+use crate::failure::Failure;
+use crate::output::Done;
+
+/// What the command line does not say itself: headings, with entries.
+const EXTRA: &[(&str, &[(&str, &str)])] = &[
+    (
+        "FILES",
+        &[
+            ("/dev/xen/privcmd", "Xen's privileged command device, which all of this goes through."),
+            (
+                "/usr/lib/xen-livepatch",
+                "Payloads that are to be applied at boot, flat or in a folder for each build-id of Xen.",
+            ),
+            ("/etc/xen-livepatch/off", "While it exists, ensure --boot does nothing."),
+            ("/var/lib/xen-livepatch", "What ensure --boot has attempted, and whether the boot was confirmed."),
+            ("/run/lock/xen-livepatch.lock", "Locked (flock) by every command that changes something."),
+        ],
+    ),
+    (
+        "EXAMPLES",
+        &[
+            ("xen-livepatch load /tmp/xsa-500.livepatch", "Upload it as xsa-500, and apply it."),
+            ("xen-livepatch load --nodeps trace.livepatch", "A debug patch, on top of whatever is applied."),
+            (
+                "xen-livepatch ensure --dry-run /usr/lib/xen-livepatch",
+                "What would be done to have what that folder says.",
+            ),
+            ("xen-livepatch check --for-xen 4.17.7 *.livepatch", "Look at payloads without a Xen."),
+            ("xen-livepatch --json status | jq -r .result.inventory.effective", "What runs, for a script."),
+        ],
+    ),
+    ("SEE ALSO", &[("xl(1)", "In particular xl dmesg, which shows what Xen wrote to its log.")]),
+];
+
+pub(crate) fn completions(arguments: &ArgMatches) -> Done {
+    let shell = arguments.get_one::<Shell>("shell").copied().unwrap_or(Shell::Bash);
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut arguments::command(), "xen-livepatch", &mut text);
+    printed(&text)
+}
+
+/// One page for all commands.
+pub(crate) fn page() -> Result<Done, Failure> {
+    let mut page = Vec::new();
+    write_page(&mut page).map_err(|error| Failure::new("internal", error))?;
+    Ok(printed(&page))
+}
+
+fn printed(text: &[u8]) -> Done {
+    let text = String::from_utf8_lossy(text).into_owned();
+    Done::new(text.clone(), json!({ "text": text }))
+}
+
+fn write_page(page: &mut Vec<u8>) -> io::Result<()> {
+    let mut command = arguments::command().disable_help_subcommand(true);
+    command.build();
+    let man = Man::new(command.clone()).section("8").manual("System Administration");
+    man.render_title(page)?;
+    man.render_name_section(page)?;
+    man.render_synopsis_section(page)?;
+    man.render_description_section(page)?;
+    man.render_options_section(page)?;
+    let mut heading = Roff::new();
+    heading.control("SH", ["COMMANDS"]);
+    heading.to_writer(page)?;
+    for sub in command.get_subcommands_mut() {
+        if sub.has_subcommands() {
+            for inner in sub.get_subcommands_mut().filter(|inner| inner.get_name() != "help") {
+                write_command(inner, page)?;
+            }
+        } else {
+            write_command(sub, page)?;
+        }
+    }
+    man.render_extra_section(page)?;
+    for (heading, entries) in EXTRA {
+        let mut section = Roff::new();
+        section.control("SH", [*heading]);
+        for (what, about) in *entries {
+            section.control("TP", []);
+            section.text([bold(*what)]);
+            section.text([roman(*about)]);
+        }
+        section.to_writer(page)?;
+    }
+    Ok(())
+}
+
+fn write_command(command: &mut Command, page: &mut Vec<u8>) -> io::Result<()> {
+    let mut roff = Roff::new();
+    let usage = command.render_usage().to_string();
+    let usage =
+        usage.trim_start_matches("Usage: ").replace("xen-livepatch ", "").replace("[OPTIONS]", "").replace("  ", " ");
+    roff.control("SS", [usage.trim()]);
+    let about = command.get_long_about().or_else(|| command.get_about());
+    for (at, part) in about.map(ToString::to_string).unwrap_or_default().split("\n\n").enumerate() {
+        if at > 0 {
+            roff.control("PP", []);
+        }
+        roff.text([roman(part)]);
+    }
+    for argument in command.get_arguments().filter(|argument| !argument.is_global_set() && argument.get_id() != "help")
+    {
+        roff.control("TP", []);
+        let takes = argument.get_action().takes_values();
+        let names = argument.get_value_names().filter(|_| takes).unwrap_or_default();
+        let value = names.iter().fold(String::new(), |value, name| format!("{value} {name}"));
+        let name = argument.get_long().map_or_else(|| value.trim().to_owned(), |long| format!("--{long}{value}"));
+        roff.text([bold(name)]);
+        roff.text([roman(argument.get_help().map(ToString::to_string).unwrap_or_default())]);
+    }
+    roff.to_writer(page)?;
+    page.flush()
+}

@@ -1,0 +1,52 @@
+//! Work of several steps: a bar on a terminal, lines in a pipe.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::output::Output;
+
+pub(crate) struct Progress<'a> {
+    output: &'a Output,
+    bar: Option<ProgressBar>,
+}
+
+impl<'a> Progress<'a> {
+    pub(crate) fn new(output: &'a Output, total: usize) -> Self {
+        let bar = output.is_watched().then(|| {
+            let bar = ProgressBar::new(u64::try_from(total).unwrap_or(u64::MAX));
+            // The template is constant; were it wrong, there would be the default.
+            ProgressStyle::with_template("[{bar:30}] {pos} of {len}  {msg}")
+                .map(|style| bar.set_style(style.progress_chars("=> ")))
+                .unwrap_or_default();
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        Self { output, bar }
+    }
+
+    pub(crate) fn begin(&self, text: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(text.to_owned());
+        }
+    }
+
+    /// A line that stays.
+    pub(crate) fn end(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => {
+                bar.suspend(|| self.output.line(text));
+                bar.inc(1);
+            }
+            None => self.output.line(text),
+        }
+    }
+}
+
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

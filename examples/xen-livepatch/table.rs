@@ -1,0 +1,112 @@
+//! What is loaded, as the C tool prints it.
+
+use std::fmt::Write as _;
+use std::io;
+
+use xen_livepatch::{LoadedPayload, State, Status};
+
+/// Two lines of a heading and a row for each payload, byte for byte what the C tool prints, unless a name or metadata
+/// would break a line or act on a terminal: then they are escaped.
+pub(crate) fn table(rows: &[LoadedPayload]) -> String {
+    if rows.is_empty() {
+        return "Nothing to list\n".into();
+    }
+    let mut table = String::from(
+        " ID                                     | status     | metadata\n\
+         ----------------------------------------+------------+---------------\n",
+    );
+    for LoadedPayload { name, status, metadata, .. } in rows {
+        let name = name.to_string();
+        // C counts bytes.
+        let blanks = " ".repeat(40_usize.saturating_sub(name.len()));
+        let _ = writeln!(table, "{name}{blanks}| {}{}    | {metadata}", word(status.state), result(status));
+    }
+    table
+}
+
+pub(crate) fn word(state: State) -> &'static str {
+    match state {
+        State::Checked => "CHECKED",
+        State::Applied => "APPLIED",
+        _ => "unknown",
+    }
+}
+
+/// The last result, where it is not 0, by its number and what the C library calls it.
+pub(crate) fn result(status: &Status) -> String {
+    match status.rc.wrapping_neg() {
+        0 => String::new(),
+        number => {
+            let text = io::Error::from_raw_os_error(number).to_string();
+            format!(" ({number}, {})", text.split(" (os error").next().unwrap_or_default())
+        }
+    }
+}
+#[cfg(test)]
+mod tests {
+    use xen_livepatch::sim::{FunctionPatch, Pace, PayloadBuilder, Release, SimulatedXen};
+    use xen_livepatch::{Action, Flags, LivepatchClient, PayloadName};
+
+    use super::*;
+
+    const HEADING: &str = " ID                                     | status     | metadata\n\
+                           ----------------------------------------+------------+---------------\n";
+
+    fn payload(xen: &SimulatedXen, name: &str) -> PayloadBuilder {
+        PayloadBuilder::for_xen(xen, name).function(FunctionPatch::returning("xen_extra_version", "x"))
+    }
+
+    #[test]
+    fn the_table_is_the_c_tools() {
+        let xen = SimulatedXen::new(Release::V4_20);
+        let client = LivepatchClient::connect(xen.clone()).unwrap();
+        assert_eq!(table(&client.list().unwrap()), "Nothing to list\n");
+
+        let long = "n".repeat(41);
+        let hello = payload(&xen, "hello").metadata("a", Some("1")).metadata("urgent", None);
+        xen.other_upload("hello", &hello.build()).unwrap();
+        xen.other_action("hello", Action::Apply, Flags::empty()).unwrap();
+        let broken = payload(&xen, "broken").writable_data([1]).metadata("b", Some("2")).build();
+        xen.other_upload("broken", &broken).unwrap();
+        // It was applied, reverted, and can't be applied again.
+        let name = PayloadName::new("broken").unwrap();
+        client.apply(&name, Flags::NODEPS).unwrap();
+        client.revert(&name, Flags::empty()).unwrap();
+        client.apply(&name, Flags::NODEPS).unwrap_err();
+        xen.other_upload(&long, &payload(&xen, &long).build()).unwrap();
+        xen.other_upload("é", &payload(&xen, "é").build()).unwrap();
+        let rows = table(&client.list().unwrap());
+        let expected = format!(
+            "{HEADING}hello                                   | APPLIED    | a=1;urgent\n\
+             broken                                  | CHECKED (22, Invalid argument)    | b=2\n\
+             {long}| CHECKED    | \n\
+             é                                      | CHECKED    | \n"
+        );
+        assert_eq!(rows, expected);
+    }
+
+    #[test]
+    fn an_action_under_way_is_shown_as_the_c_tool_does() {
+        let xen = SimulatedXen::new(Release::V4_17);
+        let client = LivepatchClient::connect(xen.clone()).unwrap();
+        xen.other_upload("slow", &payload(&xen, "slow").build()).unwrap();
+        xen.set_pace(Pace::Held);
+        xen.other_start("slow", Action::Apply, Flags::empty()).unwrap();
+        let rows = table(&client.list().unwrap());
+        assert_eq!(
+            rows.lines().last(),
+            Some("slow                                    | CHECKED (11, Resource temporarily unavailable)    | ")
+        );
+    }
+
+    #[test]
+    fn nothing_breaks_a_line_or_acts_on_a_terminal() {
+        let xen = SimulatedXen::new(Release::V4_17);
+        let client = LivepatchClient::connect(xen.clone()).unwrap();
+        let hostile = payload(&xen, "x").modinfo(b"a=\x1b[2J\nfake | APPLIED\0");
+        xen.other_upload(b"one\n\x1b]0;two\x07\xff", &hostile.build()).unwrap();
+        let rows = table(&client.list().unwrap());
+        assert_eq!(rows.lines().count(), 3, "{rows}");
+        assert!(rows.chars().all(|c| c == '\n' || !c.is_control()), "{rows:?}");
+    }
+}
