@@ -170,6 +170,7 @@ impl Error {
     }
 
     /// Whether the same call may well succeed later, and does no harm: the host was busy, a list changed, a CPU was late.
+    /// Not a load whose payload is still [loaded](Self::cleanup), which is in the way of the next.
     ///
     /// ```
     /// # use xen_livepatch::{sim::Call, *};
@@ -186,7 +187,8 @@ impl Error {
     /// ```
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        self.0.kind.meaning().retryable
+        let stays = matches!(self.0.cleanup, Some(Cleanup::Left | Cleanup::Failed(_)));
+        self.0.kind.meaning().retryable && !stays
     }
 
     /// Whether what was asked for, or a part of it, may be in effect all the same, or may still come into effect.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use xen_livepatch::payload::PayloadVersion;
 use xen_livepatch::sim::{Call, Defect, FunctionPatch, Pace, PayloadBuilder, Release, SimulatedXen};
 use xen_livepatch::{
-    ActionOptions, BuildId, Cleanup, Errno, ErrorKind, Finding, Flags, LivepatchClient, Payload, PayloadName, State,
-    UploadOptions,
+    ActionOptions, BuildId, Cleanup, Errno, ErrorKind, Finding, Flags, LivepatchClient, LoadOptions, Payload,
+    PayloadName, State, UploadOptions,
 };
 use xen_livepatch::{Problem, Severity};
 
@@ -118,6 +118,31 @@ fn what_could_not_be_applied_is_unloaded_again() {
     assert!(matches!(error.cleanup(), Some(Cleanup::Unloaded)), "{error:?}");
     assert!(error.to_string().ends_with("; it was unloaded again"), "{error}");
     assert!(host.xen.loaded().is_empty());
+}
+
+#[test]
+fn a_deadline_of_the_apply_leaves_time_to_unload() {
+    let host = Host::new(Release::V4_20);
+    let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
+    let in_a_hurry = ActionOptions::new().deadline(Duration::ZERO);
+    let error = host.client.load(&fix.0, LoadOptions::new().action(in_a_hurry)).unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::DeadlinePassed);
+    assert!(matches!(error.cleanup(), Some(Cleanup::Unloaded)), "{error:?}");
+    assert!(host.xen.loaded().is_empty());
+}
+
+#[test]
+fn a_payload_that_stays_is_in_the_way_of_the_same_load() {
+    let host = Host::new(Release::V4_20);
+    let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
+    host.xen.on_apply().time_out();
+    let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
+    assert!(error.is_retryable(), "it was unloaded again");
+    host.xen.on_apply().time_out();
+    host.xen.on_unload().always().fail(Errno::EPERM);
+    let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
+    assert!(matches!(error.cleanup(), Some(Cleanup::Failed(_))), "{error:?}");
+    assert!(!error.is_retryable());
 }
 
 #[test]

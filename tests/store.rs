@@ -99,6 +99,7 @@ fn a_flat_folder_makes_a_chain_per_xen() {
     let folder = Folder::new();
     folder.put("b.livepatch", &payload(1, 0xa0));
     folder.put("a.livepatch", &payload(2, 1));
+    folder.put(".half-written.livepatch", b"\x7fELF");
     folder.put("c.livepatch", &PayloadBuilder::new(&id(3), &id(0xb0), &id(0xb0)).build());
     folder.put("README", b"no payload");
     assert_eq!(folder.stack(&id(0xa0)).unwrap(), ["b.livepatch", "a.livepatch"]);

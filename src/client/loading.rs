@@ -1,11 +1,16 @@
 //! A payload from its file into effect, and nothing left behind where that fails.
 
+use std::time::Duration;
+
 use super::LivepatchClient;
 use super::action;
 use super::options::LoadOptions;
 use crate::error::{Action, Cleanup, Error, ErrorKind, Operation, Result};
 use crate::name::PayloadName;
 use crate::payload::Payload;
+
+/// What unloading gets at least. Xen takes no time for it, but the deadline of the apply may leave it none.
+const CLEANUP: Duration = Duration::from_secs(1);
 
 /// Uploads and applies; unloads again if it was not applied. Flags that can't be meant are refused before either.
 pub(super) fn load(
@@ -29,7 +34,8 @@ fn clean_up(client: &LivepatchClient, name: &PayloadName, options: LoadOptions, 
     if busy || error.may_have_happened() {
         return error.with_cleanup(Cleanup::Left);
     }
-    let unload = client.action(Action::Unload, name).options(options.action).run();
+    let time = options.action.or(client.defaults).time().max(CLEANUP);
+    let unload = client.action(Action::Unload, name).options(options.action).deadline(time).run();
     error.with_cleanup(match unload {
         Ok(()) => Cleanup::Unloaded,
         Err(error) if *error.kind() == ErrorKind::NoSuchPayload => Cleanup::Gone,

@@ -18,7 +18,7 @@ use crate::payload::Payload;
 
 /// The payload files of a folder and its sub-folders.
 ///
-/// Files count whose names end in `.livepatch`; others are ignored. A folder may be flat, or have one sub-folder for each
+/// Files count whose names end in `.livepatch`; others are ignored, and so is what begins with a dot. A folder may be flat, or have one sub-folder for each
 /// build of Xen, as `/usr/lib/xen-livepatch/BUILD-ID/*.livepatch`. A symbolic link `livepatch.livepatch` chooses the payload
 /// to use on the Xen that this one is for. Links are followed only to files inside the folder, and never to folders; a file
 /// that is reached more than once counts once, under its own name and not that of a link.

@@ -109,6 +109,10 @@ impl Walk<'_> {
         for (path, kind) in entries {
             let name = path.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
             let suffixed = name.ends_with(SUFFIX);
+            // What others write before they give it its name.
+            if name.starts_with(b".") {
+                continue;
+            }
             if kind.is_symlink() {
                 let choosing = name == CHOOSING;
                 let target = self.follow(&path, suffixed);
