@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::iter;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -41,14 +42,19 @@ pub(crate) fn shown(path: &Path) -> String {
     escaped(path.as_os_str().as_bytes())
 }
 
+/// In one piece, since others may write to the same terminal. What can't be told is no reason to leave work half done.
+fn tell(text: &str) {
+    let _ = anstream::stderr().write_all(text.as_bytes());
+}
+
 /// Something that people should know, and programs need not.
 pub(crate) fn note(text: &str) {
-    let _ = writeln!(anstream::stderr(), "{NOTE}{text}{NOTE:#}");
+    tell(&format!("{NOTE}{text}{NOTE:#}\n"));
 }
 
 /// A hypercall, as it is made.
 pub(crate) fn hypercall(event: &HypercallEvent<'_>) {
-    let _ = writeln!(anstream::stderr(), "  {event}");
+    tell(&format!("  {event}\n"));
 }
 
 #[derive(Debug)]
@@ -110,11 +116,10 @@ impl Output {
             let text = self.object(false, failure.result.as_ref(), Some(&failure.error));
             return Self::print(&text, failure.status);
         }
-        let mut err = anstream::stderr();
-        let _ = writeln!(err, "{ERROR}error:{ERROR:#} {}", failure.message);
-        for line in &failure.details {
-            let _ = writeln!(err, "  {line}");
-        }
+        let first = format!("{ERROR}error:{ERROR:#} {}", failure.message);
+        let lines: Vec<String> =
+            iter::once(first).chain(failure.details.iter().map(|line| format!("  {line}"))).collect();
+        tell(&format!("{}\n", lines.join("\n")));
         ExitCode::from(failure.status)
     }
 
@@ -136,7 +141,7 @@ impl Output {
         let mut out = anstream::stdout();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                let _ = writeln!(anstream::stderr(), "{ERROR}error:{ERROR:#} the result could not be written: {error}");
+                tell(&format!("{ERROR}error:{ERROR:#} the result could not be written: {error}\n"));
                 ExitCode::from(status.max(1))
             }
             _ => ExitCode::from(status),

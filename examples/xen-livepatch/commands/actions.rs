@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 use serde_json::{Value, json};
-use xen_livepatch::{Action, Error, ErrorKind, LivepatchClient, LoadOptions, PayloadName, State};
+use xen_livepatch::{Action, Errno, Error, ErrorKind, LivepatchClient, LoadOptions, PayloadName, State};
 
 use super::name;
 use crate::failure::{Failure, as_json};
@@ -115,7 +115,7 @@ fn revert_top(client: &LivepatchClient, output: &Output) -> Result<Option<Payloa
                 output.line(&format!("Reverting {name}... completed"));
                 return Ok(Some(name));
             }
-            Err(error) if matches!(error.kind(), ErrorKind::NotOnTop { .. }) => refusal = Some(error),
+            Err(error) if may_be_below(&error) => refusal = Some(error),
             Err(error) => {
                 output.line(&format!("Reverting {name}... failed"));
                 return Err(error);
@@ -123,6 +123,11 @@ fn revert_top(client: &LivepatchClient, output: &Output) -> Result<Option<Payloa
         }
     }
     refusal.map_or(Ok(None), Err)
+}
+
+/// Whether the payload may only not be on top. Without Xen's log, `EBUSY` can mean that too.
+fn may_be_below(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotOnTop { .. } | ErrorKind::Unexplained { code: Errno::EBUSY, .. })
 }
 
 fn in_state(client: &LivepatchClient, state: State) -> Result<Vec<PayloadName>, Error> {
@@ -169,4 +174,51 @@ pub(crate) fn load(arguments: &ArgMatches, output: &Output) -> Result<Done, Fail
 
 fn file(arguments: &ArgMatches) -> &Path {
     arguments.get_one::<PathBuf>("file").map_or_else(|| Path::new(""), PathBuf::as_path)
+}
+
+#[cfg(test)]
+mod tests {
+    use xen_livepatch::Flags;
+    use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen};
+
+    use super::*;
+
+    fn name(text: &str) -> PayloadName {
+        PayloadName::new(text).unwrap()
+    }
+
+    /// What is on top was uploaded first, and what was uploaded last bears the mark of an old failure.
+    fn host() -> (SimulatedXen, LivepatchClient) {
+        let xen = SimulatedXen::new(Release::V4_17);
+        let client = LivepatchClient::builder().without_xen_log().connect(xen.clone()).unwrap();
+        for id in ["top", "below"] {
+            let payload = PayloadBuilder::for_xen(&xen, id).function(FunctionPatch::returning("xen_extra_version", id));
+            client.upload(&name(id), &payload.build()).unwrap();
+        }
+        client.apply(&name("below"), Flags::empty()).unwrap();
+        xen.on_revert().time_out();
+        client.revert(&name("below"), Flags::empty()).unwrap_err();
+        client.apply(&name("top"), Flags::NODEPS).unwrap();
+        (xen, client)
+    }
+
+    #[test]
+    fn everything_is_reverted_without_knowing_the_order() {
+        let (xen, client) = host();
+        let output = Output::for_usage(&[]);
+        assert_eq!(revert_top(&client, &output).unwrap(), Some(name("top")));
+        assert_eq!(revert_top(&client, &output).unwrap(), Some(name("below")));
+        assert_eq!(revert_top(&client, &output).unwrap(), None);
+        assert!(xen.applied().is_empty());
+    }
+
+    #[test]
+    fn what_refuses_to_be_reverted_ends_it() {
+        let (xen, client) = host();
+        let output = Output::for_usage(&[]);
+        xen.on_revert().always().time_out();
+        let error = revert_top(&client, &output).unwrap_err();
+        assert!(error.is_retryable(), "{error}");
+        assert_eq!(xen.applied().len(), 2);
+    }
 }

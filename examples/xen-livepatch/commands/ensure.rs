@@ -147,11 +147,22 @@ fn wanted_stack(client: &LivepatchClient, paths: &[&Path]) -> Result<Vec<(Payloa
 
 fn of_folder(client: &LivepatchClient, folder: &Path) -> Result<Vec<(PayloadName, Payload)>, Failure> {
     let store = PayloadStore::read(folder)?;
+    let xen = client.build_id()?;
     // Without what can't be read the host would be brought down to what is left.
-    if let [(path, error), more @ ..] = store.problems() {
+    let problems: Vec<_> = store.problems().iter().filter(|(path, _)| !is_for_another(folder, path, &xen)).collect();
+    if let [(_, error), more @ ..] = &problems[..] {
         let others = if more.is_empty() { String::new() } else { format!(" (and {} more files)", more.len()) };
-        return Err(Failure::new("unreadable", format_args!("{}: {error}{others}", shown(path))));
+        return Err(Failure::new("unreadable", format_args!("{error}{others}")));
     }
-    let stack = store.stack_for(&client.build_id()?).map_err(|ambiguity| Failure::new("ambiguous", ambiguity))?;
+    let stack = store.stack_for(&xen).map_err(|ambiguity| Failure::new("ambiguous", ambiguity))?;
     Ok(stack.into_iter().map(|stored| (stored.name().clone(), stored.payload().clone())).collect())
+}
+
+/// Whether a file is below a folder that bears the build-id of another Xen.
+fn is_for_another(folder: &Path, file: &Path, xen: &BuildId) -> bool {
+    let below = file.parent().and_then(|parent| parent.strip_prefix(folder).ok()).unwrap_or_else(|| Path::new(""));
+    let ids = below.iter().filter_map(|name| name.to_str()?.parse::<BuildId>().ok());
+    // A shorter one may be any word of the letters a to f.
+    let mut ids = ids.filter(|id| id.as_bytes().len() >= 16);
+    ids.any(|id| id != *xen)
 }
