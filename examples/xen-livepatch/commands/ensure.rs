@@ -46,10 +46,10 @@ pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Fa
             ));
         }
         if dry {
-            return Ok(Done::new(format!("{inventory}\n{plan}\n"), report(&plan, &inventory)));
+            return Ok(Done::new(format!("{inventory}\n{plan}\n"), report(&plan, Some(&inventory))));
         }
         if plan.is_empty() {
-            return Ok(Done::new(format!("{inventory}\nno action needed\n"), report(&plan, &inventory)));
+            return Ok(Done::new(format!("{inventory}\nno action needed\n"), report(&plan, Some(&inventory))));
         }
         let guarded = arguments.get_flag("boot") || arguments.get_flag("retry");
         let guarded = guarded.then(|| Guarded::begin(arguments, &inventory, &stack)).transpose()?;
@@ -117,8 +117,9 @@ pub(crate) fn confirm(arguments: &ArgMatches) -> Result<Done, Failure> {
     Ok(Done::new(text, json!({ "survived": texts })))
 }
 
-fn report(plan: &Plan, inventory: &Inventory) -> Value {
-    json!({ "plan": as_json(plan), "inventory": as_json(inventory) })
+/// The plan, and what runs then, where that could be found out.
+fn report(plan: &Plan, inventory: Option<&Inventory>) -> Value {
+    json!({ "plan": as_json(plan), "inventory": inventory.map(as_json) })
 }
 
 fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) -> Result<Done, Failure> {
@@ -133,8 +134,14 @@ fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) -> Result<D
     });
     drop(progress);
     outcome.map_err(|interrupted| Failure::from(EnsureError::Interrupted(interrupted)))?;
-    let after = client.inventory()?;
-    Ok(Done::new(format!("{after}\n"), report(plan, &after)))
+    match client.inventory() {
+        Ok(after) => Ok(Done::new(format!("{after}\n"), report(plan, Some(&after)))),
+        // All has been done all the same.
+        Err(error) => {
+            output::note(&format!("all steps were done, but what runs now is not known: {error}"));
+            Ok(Done::new("", report(plan, None)))
+        }
+    }
 }
 
 /// What the command line names: files, lowest first, or a folder.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 use serde_json::{Value, json};
-use xen_livepatch::{BuildId, Error, Payload, Target};
+use xen_livepatch::{BuildId, Error, ErrorKind, Payload, Target};
 
 use crate::failure::{FINAL, Failure, as_json};
 use crate::host::{Access, with_client};
@@ -22,7 +22,13 @@ pub(crate) fn check(arguments: &ArgMatches) -> Result<Done, Failure> {
             None => target.clone(),
         },
         None => with_client(arguments, Access::Reads, |client| {
-            Ok(Target::from(&client.xen_version()?).build_id(client.build_id()?))
+            let target = Target::from(&client.xen_version()?);
+            match client.build_id() {
+                Ok(id) => Ok(target.build_id(id)),
+                // It was linked without one, and takes payloads for any Xen, if it takes any.
+                Err(error) if *error.kind() == ErrorKind::NoBuildId => Ok(target),
+                Err(error) => Err(error.into()),
+            }
         })?,
     };
     Ok(each(arguments, |payload, path| {
@@ -46,10 +52,7 @@ fn each(arguments: &ArgMatches, about: impl Fn(&Payload, &Path) -> (String, Valu
     let mut files = Vec::new();
     for path in &paths {
         let (text, value, well) = match Payload::read(path) {
-            Ok(payload) => {
-                let (text, value, well) = about(&payload, path);
-                (text, value, well)
-            }
+            Ok(payload) => about(&payload, path),
             Err(error) => unread(&error),
         };
         let heading = if paths.len() > 1 && !text.starts_with(&shown(path)) {
