@@ -1,6 +1,7 @@
 //! The name under which Xen keeps a payload.
 
 use core::fmt;
+use core::ops::RangeInclusive;
 use core::str::FromStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -128,6 +129,24 @@ impl fmt::Debug for PayloadName {
     }
 }
 
+/// Characters that can't be seen, or change the direction of writing: Unicode's default ignorable ones, as far as they are not
+/// parts of others, its bidirectional controls, and its separators of lines.
+const INVISIBLE: [RangeInclusive<char>; 13] = [
+    '\u{ad}'..='\u{ad}',
+    '\u{61c}'..='\u{61c}',
+    '\u{115f}'..='\u{1160}',
+    '\u{17b4}'..='\u{17b5}',
+    '\u{180e}'..='\u{180e}',
+    '\u{200b}'..='\u{200f}',
+    '\u{2028}'..='\u{202e}',
+    '\u{2060}'..='\u{206f}',
+    '\u{3164}'..='\u{3164}',
+    '\u{feff}'..='\u{feff}',
+    '\u{ffa0}'..='\u{ffa0}',
+    '\u{fff0}'..='\u{fffb}',
+    '\u{e0000}'..='\u{e0fff}',
+];
+
 /// Text as it is; control characters, characters that can't be seen or change the direction of writing, and invalid UTF-8 as
 /// escapes: how names, metadata and the paths of files are shown, so that none breaks a line or acts on a terminal.
 ///
@@ -139,8 +158,7 @@ pub fn escaped(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
-            let invisible =
-                matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+            let invisible = INVISIBLE.iter().any(|range| range.contains(&c));
             if c.is_control() || invisible {
                 text.extend(c.escape_default());
             } else {

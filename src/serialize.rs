@@ -1,6 +1,6 @@
 //! What a client reports, for programs to read, with feature `serde`.
 //!
-//! Names are text, escaped as `Display` does where they are not; states and flags are as `Display` writes them.
+//! Names are text, escaped as `Display` does where they are not UTF-8; states and flags are as `Display` writes them.
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
@@ -12,7 +12,17 @@ use crate::flags::Flags;
 use crate::name::PayloadName;
 use crate::status::{LoadedPayload, State, Status};
 
-as_text!(PayloadName, State, Flags, Action, Operation);
+as_text!(State, Flags, Action, Operation);
+
+/// As it is where it is UTF-8, so that a program has the name that it can use.
+impl Serialize for PayloadName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.to_str() {
+            Some(text) => serializer.serialize_str(text),
+            None => serializer.collect_str(self),
+        }
+    }
+}
 
 by_field! {
     Status { state, rc }

@@ -40,20 +40,20 @@ const SHARED: [Shared; 7] = [
         name: "upload",
         takes: &[Takes::Name, Takes::File],
         about: "Upload FILE under NAME, without applying it",
-        more: "The file is checked first: what this Xen would refuse, not notice or be damaged by does not reach it.",
+        more: "The file is checked first: what this Xen would refuse, not notice or be damaged by is not sent.",
     },
     Shared {
         name: "apply",
         takes: &[Takes::Name],
         about: "Apply NAME on top of what is applied",
-        more: "It returns when Xen has finished. Of a payload that is applied already it says that there is nothing to do.",
+        more: "It returns when Xen has finished. If NAME is applied already, there is nothing to do.",
     },
     Shared {
         name: "revert",
         takes: &[Takes::NameOrAll("Revert everything, from the top of the stack down")],
         about: "Revert NAME, which has to be on top of the stack",
-        more: "Of a payload that is not applied it says that there is nothing to do. One below the top is an error (exit \
-               status 1): trying again can't help.",
+        more: "If NAME is not applied, there is nothing to do. If it is below the top, that is an error (exit status 1): trying \
+               again can't help.",
     },
     Shared {
         name: "replace",
@@ -76,12 +76,13 @@ const SHARED: [Shared; 7] = [
     },
 ];
 
-const STATUS: &str = "\
-Exit status:
-  0  done
-  1  failed, or the command line is wrong
-  2  failed because the host or another tool was busy: try again
-  3  not done at boot, since an earlier boot did not survive it (ensure --boot)";
+/// The exit statuses, and what they stand for.
+pub(crate) const STATUS: &[(u8, &str)] = &[
+    (0, "done"),
+    (1, "failed, or the command line is wrong"),
+    (2, "failed because the host or another tool was busy: try again"),
+    (3, "not done at boot, since an earlier boot did not survive it (ensure --boot)"),
+];
 
 const ABOUT: &str = "Live-patch the running Xen hypervisor";
 
@@ -99,14 +100,14 @@ pub(crate) fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about(ABOUT)
         .long_about(LONG_ABOUT)
-        .after_help(STATUS)
+        .after_help(exit_status())
         .arg_required_else_help(true)
         .subcommand_required(true)
         .infer_subcommands(false)
         .max_term_width(80)
         .next_help_heading(heading)
         .args([
-            switch("json", "Print one JSON object, also for an error").global(true),
+            switch("json", "Print one JSON object, also for an error (but not for help)").global(true),
             path("simulate", "DIR", "Ask a simulated Xen, which is kept in DIR, instead of the one of this machine")
                 .global(true)
                 .conflicts_with("device"),
@@ -126,6 +127,11 @@ pub(crate) fn command() -> Command {
         .subcommands(SHARED.iter().map(Shared::command))
         .subcommands([status(), inspect(), check(), ensure(), confirm(), simulate(), manual(), completions()])
         .mut_subcommands(|command| command.next_help_heading(None::<&str>))
+}
+
+fn exit_status() -> String {
+    let lines: Vec<String> = STATUS.iter().map(|(number, about)| format!("  {number}  {about}")).collect();
+    format!("Exit status:\n{}", lines.join("\n"))
 }
 
 /// The commands that a word could be short for, among those of the command that the line names before it, if any.
@@ -210,9 +216,9 @@ fn check() -> Command {
 
 fn ensure() -> Command {
     Command::new("ensure")
-        .about("Make the host what these payloads are, from the bottom of the stack to its top")
+        .about("Bring the host to exactly these payloads, from the bottom of the stack to its top")
         .long_about(
-            "Make the host what these payloads are, from the bottom of the stack to its top\n\nWhat is there already stays; \
+            "Bring the host to exactly these payloads, from the bottom of the stack to its top\n\nWhat is there already stays; \
              the rest is planned first, and Xen's list is looked at before each step. Of a folder those payloads count that \
              were built for this Xen; a link `livepatch.livepatch` in it says which is the top.",
         )

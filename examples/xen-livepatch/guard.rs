@@ -22,6 +22,7 @@ pub(crate) use off::OffSwitches;
 pub(crate) use record::{Attempt, Record};
 pub(crate) use store::Damaged;
 
+use serde_json::{Value, json};
 use store::Store;
 
 use crate::output::shown;
@@ -225,6 +226,24 @@ fn warnings(damaged: &[Damaged]) -> Vec<String> {
 
 fn joined(damaged: &[Damaged]) -> String {
     damaged.iter().map(Damaged::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl Report {
+    /// For programs: an object for each matter.
+    pub(crate) fn as_json(&self) -> Value {
+        let of = |what: &'static str, records: &[Record]| {
+            let object = move |record: &Record| {
+                json!({
+                    "what": what, "boot_id": record.boot, "xen": record.attempt.xen, "payloads": record.attempt.payloads
+                })
+            };
+            records.iter().map(object).collect::<Vec<_>>()
+        };
+        let damaged = self.damaged.iter().map(|damaged| json!({ "what": "damaged", "text": damaged.to_string() }));
+        let aside = self.aside.iter().map(|path| json!({ "what": "put_aside", "text": shown(path) }));
+        let records = [("pending", &self.pending), ("survived", &self.survived), ("crashed", &self.crashed)];
+        records.into_iter().flat_map(|(what, records)| of(what, records)).chain(damaged).chain(aside).collect()
+    }
 }
 
 impl fmt::Display for Refused {

@@ -30,7 +30,7 @@ pub(crate) fn with_client<T>(
     let patience = arguments.get_one("deadline").copied().unwrap_or(PATIENCE);
     let builder = builder(arguments)?;
     if let Some(folder) = simulated(arguments) {
-        let lock = Simulation::lock(folder)?;
+        let lock = Simulation::lock_file(folder)?;
         // Without one, what two calls did would not both be kept.
         let _lock = lock::take(&lock, patience)?
             .ok_or_else(|| Failure::new("no_lock", format_args!("{} can't be locked", shown(&lock))))?;

@@ -33,8 +33,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         // Help and version are asked for as errors.
         Err(error) if !error.use_stderr() => {
-            let _ = error.print();
-            return ExitCode::SUCCESS;
+            return Output::help(&error.render().ansi().to_string());
         }
         Err(error) => return Output::for_usage(&words).failed(&Failure::usage(&error, &words)),
     };

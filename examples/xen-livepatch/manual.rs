@@ -83,7 +83,14 @@ fn write_page(page: &mut Vec<u8>) -> io::Result<()> {
             write_command(sub, page)?;
         }
     }
-    man.render_extra_section(page)?;
+    let mut status = Roff::new();
+    status.control("SH", ["EXIT STATUS"]);
+    for (number, about) in arguments::STATUS {
+        status.control("TP", []);
+        status.text([bold(number.to_string())]);
+        status.text([roman(*about)]);
+    }
+    status.to_writer(page)?;
     for (heading, entries) in EXTRA {
         let mut section = Roff::new();
         section.control("SH", [*heading]);

@@ -76,6 +76,11 @@ impl Output {
         Self { json: words.iter().any(|word| word == "--json"), command: String::new(), open: Cell::new(false) }
     }
 
+    /// Help and version, which were asked for.
+    pub(crate) fn help(text: &str) -> ExitCode {
+        Self::print(text, 0)
+    }
+
     /// Whether there are people who watch a bar.
     pub(crate) fn is_watched(&self) -> bool {
         !self.json && io::stderr().is_terminal()

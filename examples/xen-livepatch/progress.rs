@@ -16,7 +16,7 @@ impl<'a> Progress<'a> {
         let bar = output.is_watched().then(|| {
             let bar = ProgressBar::new(u64::try_from(total).unwrap_or(u64::MAX));
             // The template is constant; were it wrong, there would be the default.
-            ProgressStyle::with_template("[{bar:30}] {pos} of {len}  {msg}")
+            ProgressStyle::with_template("[{bar:20}] {pos} of {len}  {wide_msg}")
                 .map(|style| bar.set_style(style.progress_chars("=> ")))
                 .unwrap_or_default();
             bar.enable_steady_tick(Duration::from_millis(200));

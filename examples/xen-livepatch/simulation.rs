@@ -27,7 +27,7 @@ pub(crate) struct Simulation {
 
 impl Simulation {
     /// What has to be locked before it is opened.
-    pub(crate) fn lock(folder: &Path) -> Result<PathBuf, Failure> {
+    pub(crate) fn lock_file(folder: &Path) -> Result<PathBuf, Failure> {
         if folder.join(JOURNAL).exists() {
             return Ok(folder.join("lock"));
         }
@@ -110,7 +110,7 @@ fn payload(arguments: &ArgMatches) -> Result<Done, Failure> {
     let folder = arguments
         .get_one::<PathBuf>("simulate")
         .ok_or_else(|| Failure::new("usage", "which Xen it is for is missing: --simulate DIR"))?;
-    Simulation::lock(folder)?;
+    Simulation::lock_file(folder)?;
     let xen = Simulation::open(folder)?.xen;
     let name = PayloadName::of_file(&file)?.to_string();
     let text = arguments.get_one::<String>("text").cloned().unwrap_or_else(|| format!("-{name}"));

@@ -17,6 +17,7 @@ fn the_rows_of_a_list() {
     }]);
     assert_eq!(to_value(client.list().unwrap()).unwrap(), rows);
     assert_eq!(to_value(PayloadName::new(b"a\n\xff").unwrap()).unwrap(), json!("a\\n\\xff"));
+    assert_eq!(to_value(PayloadName::new(b"a\n\\").unwrap()).unwrap(), json!("a\n\\"));
     assert_eq!(to_value(Flags::from_bits_retain(3)).unwrap(), json!("NODEPS | 0x2"));
 }
 

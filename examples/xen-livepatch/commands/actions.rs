@@ -6,7 +6,7 @@ use clap::ArgMatches;
 use serde_json::{Value, json};
 use xen_livepatch::{Action, Errno, Error, ErrorKind, LivepatchClient, LoadOptions, PayloadName, State};
 
-use super::name;
+use super::{loaded_name, name};
 use crate::failure::{Failure, as_json};
 use crate::flags;
 use crate::host::{Access, upload_options, with_client};
@@ -14,18 +14,14 @@ use crate::output::{Done, Output, shown};
 
 const NOTHING_TO_DO: &str = "no action needed";
 
-/// What each action is called while it goes on, and on the command line.
-const ACTIONS: [(Action, &str, &str); 4] = [
-    (Action::Apply, "Applying", "apply"),
-    (Action::Revert, "Reverting", "revert"),
-    (Action::Replace, "Replacing all with", "replace"),
-    (Action::Unload, "Unloading", "unload"),
-];
+/// An action, and what it is called on the command line and while it goes on.
+#[derive(Clone, Copy)]
+pub(super) struct Doing(Action, &'static str, &'static str);
 
-fn words(action: Action) -> (&'static str, &'static str) {
-    let row = ACTIONS.into_iter().find(|(known, ..)| *known == action);
-    row.map_or(("Doing", ""), |(_, going_on, command)| (going_on, command))
-}
+pub(super) const APPLY: Doing = Doing(Action::Apply, "apply", "Applying");
+pub(super) const REVERT: Doing = Doing(Action::Revert, "revert", "Reverting");
+pub(super) const REPLACE: Doing = Doing(Action::Replace, "replace", "Replacing all payloads with");
+pub(super) const UNLOAD: Doing = Doing(Action::Unload, "unload", "Unloading");
 
 pub(crate) fn upload(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
     let name = name(arguments)?;
@@ -36,11 +32,14 @@ pub(crate) fn upload(arguments: &ArgMatches, output: &Output) -> Result<Done, Fa
     })
 }
 
-pub(crate) fn act(action: Action, arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
-    let name = name(arguments)?;
-    let (going_on, command) = words(action);
+pub(super) fn act(
+    Doing(action, command, going_on): Doing,
+    arguments: &ArgMatches,
+    output: &Output,
+) -> Result<Done, Failure> {
     let flags = flags::of(command, arguments);
     with_client(arguments, Access::Changes, |client| {
+        let name = loaded_name(arguments, client)?;
         output.begin(&format!("{going_on} {name}"));
         match client.action(action, &name).flags(flags).run() {
             Ok(()) => Ok(Done::new("", result(&name, true))),
@@ -69,19 +68,13 @@ fn is_done(error: &Error, action: Action, client: &LivepatchClient, name: &Paylo
     Ok(match (action, found) {
         (Action::Apply, State::Applied) | (Action::Revert, State::Checked) => true,
         (Action::Replace, State::Applied) => {
-            let rows = client.list()?;
-            let mut applied = rows.iter().filter(|row| row.status.state == State::Applied);
-            let alone = applied.all(|row| row.name == *name);
-            if !alone {
-                return Err(Failure::new(
-                    "others_applied",
-                    format_args!(
-                        "replace {name:?}: it is applied already, together with others, whose place it can't take any more; \
-                     revert it first"
-                    ),
-                ));
+            let applied = in_state(client, State::Applied)?;
+            if applied.len() > 1 && applied.contains(name) {
+                let text =
+                    "it is applied already, together with others, whose place it can't take any more; revert it first";
+                return Err(Failure::new("others_applied", format_args!("replace {name:?}: {text}")));
             }
-            alone
+            applied == [name.clone()]
         }
         _ => false,
     })

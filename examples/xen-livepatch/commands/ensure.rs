@@ -10,7 +10,7 @@ use xen_livepatch::{
 };
 
 use crate::failure::{Failure, NOT_SURVIVED, as_json};
-use crate::guard::{self, Attempt, Guard, IfCrashed, OffSwitches};
+use crate::guard::{self, Attempt, Guard, IfCrashed, OffSwitches, Refused};
 use crate::host::{Access, simulated, with_client};
 use crate::output::{self, Done, Output, shown};
 use crate::progress::Progress;
@@ -45,14 +45,20 @@ pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Fa
                 format_args!("{text}; to have everything reverted: ensure --nothing"),
             ));
         }
+        let guarded = arguments.get_flag("boot") || arguments.get_flag("retry");
+        if stack.is_empty() && !nothing {
+            output::note("nothing of that is for this Xen");
+        }
+        if dry && guarded {
+            refuse_what_crashed(arguments, &attempt(&inventory, &stack))?;
+        }
         if dry {
             return Ok(Done::new(format!("{inventory}\n{plan}\n"), report(&plan, Some(&inventory))));
         }
         if plan.is_empty() {
             return Ok(Done::new(format!("{inventory}\nno action needed\n"), report(&plan, Some(&inventory))));
         }
-        let guarded = arguments.get_flag("boot") || arguments.get_flag("retry");
-        let guarded = guarded.then(|| Guarded::begin(arguments, &inventory, &stack)).transpose()?;
+        let guarded = guarded.then(|| Guarded::begin(arguments, attempt(&inventory, &stack))).transpose()?;
         output.line(&inventory.to_string());
         let done = carry_out(client, &plan, output);
         if let (Err(_), Some(guarded)) = (&done, guarded) {
@@ -62,6 +68,28 @@ pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Fa
     })
 }
 
+fn attempt(inventory: &Inventory, stack: &[(PayloadName, Payload)]) -> Attempt {
+    let hex = |id: &BuildId| id.to_string();
+    Attempt {
+        xen: inventory.build_id.as_ref().map(hex).unwrap_or_default(),
+        payloads: stack.iter().filter_map(|(_, payload)| payload.build_id().map(hex)).collect(),
+    }
+}
+
+/// What the guard would say, without anything being written.
+fn refuse_what_crashed(arguments: &ArgMatches, attempt: &Attempt) -> Result<(), Failure> {
+    let report = guard(arguments).report();
+    let crashed = report.crashed.into_iter().find(|record| record.attempt == *attempt);
+    match crashed.filter(|_| !arguments.get_flag("retry")) {
+        Some(crashed) => Err(not_survived(&Refused { crashed, warnings: Vec::new() })),
+        None => Ok(()),
+    }
+}
+
+fn not_survived(refused: &Refused) -> Failure {
+    Failure::with_status(NOT_SURVIVED, "not_survived", refused)
+}
+
 /// An attempt that was written down before its first step.
 struct Guarded {
     guard: Guard,
@@ -69,19 +97,14 @@ struct Guarded {
 }
 
 impl Guarded {
-    fn begin(arguments: &ArgMatches, inventory: &Inventory, stack: &[(PayloadName, Payload)]) -> Result<Self, Failure> {
-        let hex = |id: &BuildId| id.to_string();
-        let attempt = Attempt {
-            xen: inventory.build_id.as_ref().map(hex).unwrap_or_default(),
-            payloads: stack.iter().filter_map(|(_, payload)| payload.build_id().map(hex)).collect(),
-        };
+    fn begin(arguments: &ArgMatches, attempt: Attempt) -> Result<Self, Failure> {
         let if_crashed = if arguments.get_flag("retry") { IfCrashed::Retry } else { IfCrashed::Refuse };
         let guard = guard(arguments);
         match guard.begin(&attempt, if_crashed) {
             Ok(begun) => warn(&begun.warnings),
             Err(refused) => {
                 warn(&refused.warnings);
-                return Err(Failure::with_status(NOT_SURVIVED, "not_survived", refused));
+                return Err(not_survived(&refused));
             }
         }
         Ok(Self { guard, attempt })

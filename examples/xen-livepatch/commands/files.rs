@@ -12,7 +12,11 @@ use crate::host::{Access, with_client};
 use crate::output::{Done, shown};
 
 pub(crate) fn inspect(arguments: &ArgMatches) -> Done {
-    each(arguments, |payload, _| (payload.to_string(), as_json(payload), true))
+    let several = arguments.get_many::<PathBuf>("files").is_some_and(|files| files.len() > 1);
+    each(arguments, |payload, path| {
+        let heading = if several { format!("{}:\n", shown(path)) } else { String::new() };
+        (format!("{heading}{payload}"), as_json(payload), true)
+    })
 }
 
 pub(crate) fn check(arguments: &ArgMatches) -> Result<Done, Failure> {
@@ -47,20 +51,14 @@ pub(crate) fn check(arguments: &ArgMatches) -> Result<Done, Failure> {
 
 /// Says this about each file, and of one that is not a payload why. All have to be well.
 fn each(arguments: &ArgMatches, about: impl Fn(&Payload, &Path) -> (String, Value, bool)) -> Done {
-    let paths: Vec<&PathBuf> = arguments.get_many("files").into_iter().flatten().collect();
     let mut done = Done::default();
     let mut files = Vec::new();
-    for path in &paths {
+    for path in arguments.get_many::<PathBuf>("files").into_iter().flatten() {
         let (text, value, well) = match Payload::read(path) {
             Ok(payload) => about(&payload, path),
             Err(error) => unread(&error),
         };
-        let heading = if paths.len() > 1 && !text.starts_with(&shown(path)) {
-            format!("{}:\n", shown(path))
-        } else {
-            String::new()
-        };
-        let _ = writeln!(done.text, "{heading}{text}");
+        let _ = writeln!(done.text, "{text}");
         let mut file = json!({ "file": path.to_string_lossy(), "ok": well });
         if let (Some(file), Value::Object(value)) = (file.as_object_mut(), value) {
             file.extend(value);

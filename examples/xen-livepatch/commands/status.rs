@@ -7,25 +7,28 @@ use serde_json::json;
 use xen_livepatch::{BuildId, Capabilities, Inventory, InventoryEntry, State};
 
 use super::ensure::guard;
-use super::name;
+use super::loaded_name;
 use crate::failure::{Failure, as_json};
 use crate::host::{Access, with_client};
 use crate::output::Done;
 use crate::table;
 
 pub(crate) fn status(arguments: &ArgMatches) -> Result<Done, Failure> {
-    let wanted = arguments.contains_id("name").then(|| name(arguments)).transpose()?;
-    let asked = with_client(arguments, Access::Reads, |client| Ok((client.inventory()?, client.capabilities()?)));
-    let boot = guard(arguments).report().to_string();
+    let asked = with_client(arguments, Access::Reads, |client| {
+        let wanted = arguments.contains_id("name").then(|| loaded_name(arguments, client)).transpose()?;
+        Ok((wanted, client.inventory()?, client.capabilities()?))
+    });
+    let report = guard(arguments).report();
+    let boot = report.to_string();
     let boot: Vec<&str> = boot.lines().collect();
     // Why nothing was applied at boot is to be had without a Xen too.
     let tell = |mut failure: Failure| {
         failure.details.extend(boot.iter().map(ToString::to_string));
         failure
     };
-    let (inventory, capabilities) = asked.map_err(tell)?;
+    let (wanted, inventory, capabilities) = asked.map_err(tell)?;
     let Some(name) = wanted else {
-        let result = json!({ "inventory": as_json(&inventory), "capabilities": as_json(&capabilities), "boot": boot });
+        let result = json!({ "inventory": as_json(&inventory), "capabilities": as_json(&capabilities), "boot": report.as_json() });
         let mut text = host(&inventory, &capabilities);
         if !boot.is_empty() {
             let _ = writeln!(text, "\n{}", boot.join("\n"));
