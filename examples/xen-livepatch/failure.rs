@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use xen_livepatch::{EnsureError, Error, InvalidName, PlanError, escaped};
 
 use crate::arguments;
-use crate::output::shown;
+use crate::shown::shown;
 
 /// The same again will fail again.
 pub(crate) const FINAL: u8 = 1;

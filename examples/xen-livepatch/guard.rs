@@ -25,7 +25,7 @@ pub(crate) use store::Damaged;
 use serde_json::{Value, json};
 use store::Store;
 
-use crate::output::shown;
+use crate::shown::shown;
 
 /// Where the state is, unless told otherwise: what `StateDirectory=` of the unit makes.
 pub(crate) const FOLDER: &str = "/var/lib/xen-livepatch";

@@ -8,7 +8,8 @@ use xen_livepatch::{ActionOptions, ClientBuilder, LivepatchClient, QuiesceTimeou
 
 use crate::failure::Failure;
 use crate::lock;
-use crate::output::{self, shown};
+use crate::output;
+use crate::shown::shown;
 use crate::simulation::Simulation;
 
 /// How long another tool is waited for.

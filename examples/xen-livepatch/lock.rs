@@ -10,7 +10,8 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::failure::{AGAIN, Failure};
-use crate::output::{self, shown};
+use crate::output;
+use crate::shown::shown;
 
 /// What every tool that changes something on this host may take.
 pub(crate) const PATH: &str = "/run/lock/xen-livepatch.lock";

@@ -17,6 +17,7 @@ mod lock;
 mod manual;
 mod output;
 mod progress;
+mod shown;
 mod simulation;
 mod table;
 
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
     };
     let output = Output::new(&arguments);
     if let Some(folder) = host::simulated(&arguments) {
-        output::note(&format!("this is the simulated Xen of {}", output::shown(folder)));
+        output::note(&format!("this is the simulated Xen of {}", shown::shown(folder)));
     }
     match commands::run(&arguments, &output) {
         Ok(done) => output.done(&done),

@@ -4,14 +4,12 @@ use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::iter;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 use clap::ArgMatches;
 use serde_json::{Map, Value};
-use xen_livepatch::{HypercallEvent, escaped};
+use xen_livepatch::HypercallEvent;
 
 use crate::failure::Failure;
 
@@ -35,11 +33,6 @@ impl Done {
     pub(crate) fn new(text: impl Into<String>, result: Value) -> Self {
         Self { text: text.into(), result, status: 0 }
     }
-}
-
-/// A path on one line, on which no character makes a terminal act.
-pub(crate) fn shown(path: &Path) -> String {
-    escaped(path.as_os_str().as_bytes())
 }
 
 /// In one piece, since others may write to the same terminal. What can't be told is no reason to leave work half done.

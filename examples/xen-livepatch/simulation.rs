@@ -11,7 +11,8 @@ use xen_livepatch::sim::{FunctionPatch, Journal, JournalError, PayloadBuilder, R
 use xen_livepatch::{BuildId, Payload, PayloadName};
 
 use crate::failure::{Failure, as_json};
-use crate::output::{Done, shown};
+use crate::output::Done;
+use crate::shown::shown;
 
 /// What happened to the simulated Xen.
 const JOURNAL: &str = "xen.journal";

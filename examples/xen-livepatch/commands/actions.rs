@@ -10,7 +10,8 @@ use super::{loaded_name, name};
 use crate::failure::{Failure, as_json};
 use crate::flags;
 use crate::host::{Access, upload_options, with_client};
-use crate::output::{Done, Output, shown};
+use crate::output::{Done, Output};
+use crate::shown::shown;
 
 const NOTHING_TO_DO: &str = "no action needed";
 

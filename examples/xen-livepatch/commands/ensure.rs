@@ -12,8 +12,9 @@ use xen_livepatch::{
 use crate::failure::{Failure, NOT_SURVIVED, as_json};
 use crate::guard::{self, Attempt, Guard, IfCrashed, OffSwitches, Refused};
 use crate::host::{Access, simulated, with_client};
-use crate::output::{self, Done, Output, shown};
+use crate::output::{self, Done, Output};
 use crate::progress::Progress;
+use crate::shown::shown;
 
 pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
     let paths: Vec<&Path> = arguments.get_many::<PathBuf>("what").into_iter().flatten().map(PathBuf::as_path).collect();

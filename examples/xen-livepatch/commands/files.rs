@@ -9,7 +9,8 @@ use xen_livepatch::{BuildId, Error, ErrorKind, Payload, Target};
 
 use crate::failure::{FINAL, Failure, as_json};
 use crate::host::{Access, with_client};
-use crate::output::{Done, shown};
+use crate::output::Done;
+use crate::shown::shown;
 
 pub(crate) fn inspect(arguments: &ArgMatches) -> Done {
     let several = arguments.get_many::<PathBuf>("files").is_some_and(|files| files.len() > 1);

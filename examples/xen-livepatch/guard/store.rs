@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::record::State;
-use crate::output::shown;
+use crate::shown::shown;
 
 /// Both hold the same. A file system that forgets what was synced, or a disk that returns nonsense, has to hit both.
 pub(super) const FILES: [&str; 2] = ["attempts.json", "attempts.copy.json"];
