@@ -39,7 +39,7 @@ pub(crate) fn take(path: &Path, longest: Duration) -> Result<Option<Flock<File>>
             }
         }
         if begun.elapsed() >= longest {
-            let text = format_args!("another xen-livepatch is at work ({}, waited {longest:.1?})", shown(path));
+            let text = format!("another xen-livepatch is at work ({}, waited {longest:.1?})", shown(path));
             return Err(Failure::with_status(AGAIN, "locked", text));
         }
         if !told {

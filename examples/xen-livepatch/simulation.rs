@@ -32,7 +32,7 @@ impl Simulation {
         if folder.join(JOURNAL).exists() {
             return Ok(folder.join("lock"));
         }
-        let text = format_args!("{0} is not a simulated Xen; make one: xen-livepatch simulate new {0}", shown(folder));
+        let text = format!("{0} is not a simulated Xen; make one: xen-livepatch simulate new {0}", shown(folder));
         Err(Failure::new("no_simulation", text))
     }
 
@@ -116,8 +116,7 @@ fn payload(arguments: &ArgMatches) -> Result<Done, Failure> {
     let name = PayloadName::of_file(&file)?.to_string();
     let text = arguments.get_one::<String>("text").cloned().unwrap_or_else(|| format!("-{name}"));
     if text.len() > LONGEST_TEXT {
-        let message =
-            format_args!("the text {text:?} has {} bytes, and Xen keeps {LONGEST_TEXT}; see --text", text.len());
+        let message = format!("the text {text:?} has {} bytes, and Xen keeps {LONGEST_TEXT}; see --text", text.len());
         return Err(Failure::new("usage", message));
     }
     let mut builder =
