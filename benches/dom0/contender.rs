@@ -1,0 +1,319 @@
+//! Who is compared: the bare hypercalls, libxenctrl, and this crate. Each does the same work in its own way.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::str::FromStr;
+
+use xen_livepatch::{ActionOptions, Flags, LivepatchClient, Payload, PayloadName, QuiesceTimeout, Target};
+
+use super::fixture::{Fixture, METADATA, QUIESCE, QUIESCE_NANOSECONDS, finished, name};
+use super::foreign::libxenctrl::{Interface, Xenctrl};
+use super::foreign::privcmd::{Action, Call};
+use super::step::{Step, Work};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// One ioctl with every buffer in place.
+    Raw,
+    Libxenctrl,
+    Ours,
+}
+
+impl Kind {
+    pub const ALL: [Self; 3] = [Self::Raw, Self::Libxenctrl, Self::Ours];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Libxenctrl => "libxenctrl",
+            Self::Ours => "ours",
+        }
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or(format!("no such contender: {name}"))
+    }
+}
+
+/// What `run` comes to: how many rows a list had, of all else 0.
+pub type Outcome = Result<usize, String>;
+
+pub trait Contender {
+    fn kind(&self) -> Kind;
+
+    fn can(&self, work: Work) -> bool;
+
+    /// What a caller would have ready: names, and payloads that are in memory. Not measured.
+    fn prepare(&mut self, step: &Step);
+
+    /// The work itself, with nothing around it.
+    fn run(&mut self, step: &Step) -> Outcome;
+}
+
+/// The programs and libraries of Xen's release, and the tool of this crate, where they are.
+#[derive(Clone, Debug)]
+pub struct Files {
+    pub folder: PathBuf,
+    pub minor: u16,
+}
+
+impl Files {
+    /// The library, where it is in the folder.
+    pub fn library(&self) -> Option<Xenctrl> {
+        let is_there = self.folder.join(format!("libxenctrl.so.4.{}", self.minor)).exists();
+        is_there.then(|| Xenctrl::load(&self.folder, self.minor).expect("libxenctrl can be loaded"))
+    }
+
+    fn tool(&self, name: &str) -> Option<PathBuf> {
+        Some(self.folder.join(name)).filter(|path| path.exists())
+    }
+}
+
+/// Runs a tool as a process, with Xen's libraries in reach.
+fn process(tool: Option<&Path>, files: &Files, step: &Step, fixture: &Fixture) -> Outcome {
+    let mut command = Command::new(tool.ok_or("no such tool here")?);
+    match step.work {
+        Work::LoadProcess => command.arg("load").arg(fixture.file(step)),
+        _ => command.arg("list"),
+    };
+    command.env("LD_LIBRARY_PATH", &files.folder).stdin(Stdio::null());
+    let output = command.output().map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()));
+    }
+    // Less the two lines above the rows.
+    let lines = String::from_utf8_lossy(&output.stdout).lines().count();
+    Ok(if step.work == Work::ListProcess { lines.saturating_sub(2) } else { 0 })
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// Bare hypercalls.
+#[derive(Debug)]
+pub struct Raw<'a> {
+    fixture: &'a Fixture,
+    calls: BTreeMap<Step, Vec<Call>>,
+}
+
+impl<'a> Raw<'a> {
+    pub fn new(fixture: &'a Fixture) -> Self {
+        Self { fixture, calls: BTreeMap::new() }
+    }
+}
+
+impl Contender for Raw<'_> {
+    fn kind(&self) -> Kind {
+        Kind::Raw
+    }
+
+    fn can(&self, work: Work) -> bool {
+        !work.is_process() && !matches!(work, Work::OpenListClose | Work::Check)
+    }
+
+    fn prepare(&mut self, step: &Step) {
+        let (fixture, xen, name) = (self.fixture, &self.fixture.xen, name(step));
+        let payload = || fs::read(fixture.file(step)).unwrap();
+        // One size at a time, as an upload of each would keep 2 MiB.
+        self.calls.retain(|kept, _| kept.size == step.size);
+        self.calls.entry(*step).or_insert_with(|| match step.work {
+            Work::Status => vec![xen.status(&name)],
+            Work::List => vec![xen.list(step.payloads, step.payloads * METADATA)],
+            Work::UploadFromMemory | Work::UploadFromFile => vec![xen.upload(&name, &payload())],
+            Work::Unload => vec![xen.action(&name, Action::Unload, QUIESCE_NANOSECONDS)],
+            Work::Apply => vec![xen.action(&name, Action::Apply, QUIESCE_NANOSECONDS), xen.status(&name)],
+            Work::Revert => vec![xen.action(&name, Action::Revert, QUIESCE_NANOSECONDS), xen.status(&name)],
+            Work::Load => vec![
+                xen.upload(&name, &payload()),
+                xen.action(&name, Action::Apply, QUIESCE_NANOSECONDS),
+                xen.status(&name),
+            ],
+            _ => Vec::new(),
+        });
+    }
+
+    fn run(&mut self, step: &Step) -> Outcome {
+        let xen = &self.fixture.xen;
+        let calls = self.calls.get_mut(step).ok_or("not prepared")?;
+        if let (Work::List, [list]) = (step.work, calls.as_mut_slice()) {
+            return xen.send_list(list).map(|rows| rows as usize).map_err(text);
+        }
+        let acts = matches!(step.work, Work::Apply | Work::Revert | Work::Load);
+        let last = calls.len().saturating_sub(usize::from(acts));
+        for call in &mut calls[..last] {
+            xen.send(call).map_err(text)?;
+        }
+        for look in &mut calls[last..] {
+            loop {
+                xen.send(look).map_err(text)?;
+                if let Some(result) = finished(step.work.name(), look.answered()) {
+                    result?;
+                    break;
+                }
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// The C library, used as well as it can be: it does not wait for the end of an action, so its status is asked for
+/// until then, without a pause.
+#[derive(Debug)]
+pub struct Libxenctrl<'a> {
+    fixture: &'a Fixture,
+    files: &'a Files,
+    library: &'a Xenctrl,
+    interface: Interface<'a>,
+    tool: Option<PathBuf>,
+    name: CString,
+    file: PathBuf,
+    payload: Vec<u8>,
+}
+
+impl<'a> Libxenctrl<'a> {
+    pub fn new(fixture: &'a Fixture, files: &'a Files, library: &'a Xenctrl) -> Self {
+        let interface = library.open().expect("libxenctrl opens");
+        let tool = files.tool("c-xen-livepatch");
+        let (name, file, payload) = Default::default();
+        Self { fixture, files, library, interface, tool, name, file, payload }
+    }
+
+    fn wait(&self, step: &Step) -> Result<(), String> {
+        loop {
+            let status = self.interface.status(&self.name).map_err(text)?;
+            if let Some(result) = finished(step.work.name(), (status.state, status.rc)) {
+                return result;
+            }
+        }
+    }
+}
+
+impl Contender for Libxenctrl<'_> {
+    fn kind(&self) -> Kind {
+        Kind::Libxenctrl
+    }
+
+    fn can(&self, work: Work) -> bool {
+        if work.is_process() { self.tool.is_some() } else { work != Work::Check }
+    }
+
+    fn prepare(&mut self, step: &Step) {
+        self.name = CString::new(name(step)).unwrap();
+        self.file = self.fixture.file(step);
+        if step.work == Work::UploadFromMemory && self.payload.len() != step.size {
+            self.payload = fs::read(&self.file).unwrap();
+        }
+    }
+
+    fn run(&mut self, step: &Step) -> Outcome {
+        let (xen, name) = (&self.interface, self.name.as_c_str());
+        match step.work {
+            Work::Status => xen.status(name).map(drop).map_err(text)?,
+            Work::List => return xen.list().map_err(text),
+            Work::OpenListClose => return self.library.open().and_then(|interface| interface.list()).map_err(text),
+            Work::UploadFromMemory => xen.upload(name, &self.payload).map_err(text)?,
+            Work::UploadFromFile => xen.upload_file(name, &self.file).map_err(text)?,
+            Work::Unload => xen.unload(name, QUIESCE_NANOSECONDS).map_err(text)?,
+            Work::Apply => {
+                xen.apply(name, QUIESCE_NANOSECONDS).map_err(text)?;
+                self.wait(step)?;
+            }
+            Work::Revert => {
+                xen.revert(name, QUIESCE_NANOSECONDS).map_err(text)?;
+                self.wait(step)?;
+            }
+            Work::Load => {
+                xen.upload_file(name, &self.file).map_err(text)?;
+                xen.apply(name, QUIESCE_NANOSECONDS).map_err(text)?;
+                self.wait(step)?;
+            }
+            Work::Check => return Err("it has none".into()),
+            Work::ListProcess | Work::LoadProcess => {
+                return process(self.tool.as_deref(), self.files, step, self.fixture);
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// This crate, as it comes: with the check before uploads, and an eye on Xen's log.
+#[derive(Debug)]
+pub struct Ours<'a> {
+    fixture: &'a Fixture,
+    files: &'a Files,
+    client: LivepatchClient,
+    target: Target,
+    tool: Option<PathBuf>,
+    name: PayloadName,
+    file: PathBuf,
+    payload: Vec<u8>,
+}
+
+impl<'a> Ours<'a> {
+    pub fn new(fixture: &'a Fixture, files: &'a Files) -> Self {
+        let client = Self::open().expect("the client opens");
+        let target = Target::from(&client.xen_version().unwrap()).build_id(client.build_id().unwrap());
+        let tool = files.tool("xen-livepatch");
+        let name = PayloadName::new("none").unwrap();
+        Self { fixture, files, client, target, tool, name, file: PathBuf::new(), payload: Vec::new() }
+    }
+
+    pub fn open() -> xen_livepatch::Result<LivepatchClient> {
+        let options = ActionOptions::new().quiesce_timeout(QuiesceTimeout::new(QUIESCE)?);
+        LivepatchClient::builder().action_defaults(options).open()
+    }
+}
+
+impl Contender for Ours<'_> {
+    fn kind(&self) -> Kind {
+        Kind::Ours
+    }
+
+    fn can(&self, work: Work) -> bool {
+        !work.is_process() || self.tool.is_some()
+    }
+
+    fn prepare(&mut self, step: &Step) {
+        self.name = PayloadName::new(name(step)).unwrap();
+        self.file = self.fixture.file(step);
+        if matches!(step.work, Work::UploadFromMemory | Work::Check) && self.payload.len() != step.size {
+            self.payload = fs::read(&self.file).unwrap();
+        }
+    }
+
+    fn run(&mut self, step: &Step) -> Outcome {
+        let (client, name) = (&self.client, &self.name);
+        match step.work {
+            Work::Status => client.status(name).map(drop).map_err(text)?,
+            Work::List => return client.list().map(|rows| rows.len()).map_err(text),
+            Work::OpenListClose => {
+                return Self::open().and_then(|client| client.list()).map(|rows| rows.len()).map_err(text);
+            }
+            Work::UploadFromMemory => client.upload(name, &self.payload).map_err(text)?,
+            Work::UploadFromFile => client.upload_file(name, &self.file).map_err(text)?,
+            Work::Unload => client.unload(name, Flags::empty()).map_err(text)?,
+            Work::Apply => client.apply(name, Flags::empty()).map_err(text)?,
+            Work::Revert => client.revert(name, Flags::empty()).map_err(text)?,
+            Work::Load => client.load(&self.file, Flags::empty()).map(drop).map_err(text)?,
+            Work::Check => {
+                let payload = Payload::parse(&self.payload).map_err(text)?;
+                let findings = payload.check_against(&self.target);
+                if !findings.is_empty() {
+                    return Err(format!("{findings:?}"));
+                }
+            }
+            Work::ListProcess | Work::LoadProcess => {
+                return process(self.tool.as_deref(), self.files, step, self.fixture);
+            }
+        }
+        Ok(0)
+    }
+}

@@ -1,0 +1,204 @@
+//! What the contenders work on: payloads in Xen and in files. Brought about by bare hypercalls, so that no contender has
+//! anything prepared by it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
+use xen_livepatch::{BuildId, LivepatchClient, PayloadName, XenVersion};
+
+use super::foreign::privcmd::{Action, Xen};
+use super::step::{Step, Work};
+
+/// How long Xen may take to stop all processors. Emulated ones take their time, more so when the machine below is busy.
+pub const QUIESCE: Duration = Duration::from_secs(2);
+pub const QUIESCE_NANOSECONDS: u32 = 2_000_000_000;
+
+/// How long to wait before what changes Xen: longer than this crate does by itself.
+const CALM: Duration = Duration::from_millis(6);
+
+/// The metadata of each payload of a list.
+pub const METADATA: usize = 100;
+
+/// The names that are uploaded and unloaded again.
+pub const UPLOADED: &str = "bench-upload";
+pub const APPLIED: &str = "bench-action";
+pub const LOADED: &str = "bench-load";
+
+/// What `rc` is while an action is under way, and the state of a payload in effect.
+const IN_PROGRESS: i32 = -11;
+const IS_APPLIED: u32 = 2;
+
+#[derive(Debug)]
+pub struct Fixture {
+    pub xen: Xen,
+    folder: PathBuf,
+}
+
+/// The Xen that payloads are made for.
+#[derive(Debug)]
+pub struct Made {
+    pub version: XenVersion,
+    build_id: BuildId,
+}
+
+impl Made {
+    pub fn of(client: &LivepatchClient) -> xen_livepatch::Result<Self> {
+        Ok(Self { version: client.xen_version()?, build_id: client.build_id()? })
+    }
+
+    fn payload(&self, id: &str) -> PayloadBuilder {
+        let bare = PayloadBuilder::named(id, &self.build_id).for_release(self.version.release());
+        bare.function(FunctionPatch::returning("xen_extra_version", "-bench"))
+    }
+
+    /// The payload that is the `number`th of a list.
+    fn listed(&self, number: usize) -> Vec<u8> {
+        let key = "note=";
+        let metadata = format!("{key}{}\0", "x".repeat(METADATA - key.len() - 1));
+        self.payload(&listed(number)).modinfo(metadata).build()
+    }
+}
+
+/// The name of the `number`th payload of a list.
+pub fn listed(number: usize) -> String {
+    format!("payload-{number:04}")
+}
+
+impl Fixture {
+    /// With what is in this folder already.
+    pub fn existing(folder: &Path) -> std::io::Result<Self> {
+        Ok(Self { xen: Xen::open()?, folder: folder.to_owned() })
+    }
+
+    /// Writes the files that are uploaded, of these sizes.
+    pub fn new(folder: &Path, made: &Made, sizes: &[usize]) -> std::io::Result<Self> {
+        let fixture = Self::existing(folder)?;
+        fs::create_dir_all(folder)?;
+        for size in sizes {
+            // Zeros at its end, as debug sections would be: what Xen only copies, so that the hypercall is as fast as it gets.
+            let payload = made.payload(UPLOADED).padded_to(*size).build();
+            assert_eq!(payload.len(), *size, "a payload is larger than that");
+            fs::write(fixture.file(&Step::new(Work::UploadFromFile, 0, *size)), payload)?;
+        }
+        fs::write(fixture.file(&Step::new(Work::Load, 0, 0)), made.payload(LOADED).build())?;
+        Ok(fixture)
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The payload that a step works on, as a file.
+    pub fn file(&self, step: &Step) -> PathBuf {
+        match step.work {
+            Work::Load | Work::LoadProcess => self.folder.join(format!("{LOADED}.livepatch")),
+            _ => self.folder.join(format!("{UPLOADED}-{}", step.size)),
+        }
+    }
+
+    /// Has so many payloads loaded, and no others.
+    pub fn load(&self, made: &Made, client: &LivepatchClient, count: usize) {
+        let names: Vec<PayloadName> = client.list().unwrap().into_iter().map(|row| row.name).collect();
+        for name in names.iter().rev() {
+            let wanted = (1..=count).any(|number| listed(number).as_bytes() == name.as_bytes());
+            if !wanted {
+                self.clear(&name.to_string());
+            }
+        }
+        for number in 1..=count {
+            if !names.iter().any(|name| name.as_bytes() == listed(number).as_bytes()) {
+                self.upload(&listed(number), &made.listed(number));
+            }
+        }
+    }
+
+    /// Loads what is applied and reverted.
+    pub fn load_applied(&self, made: &Made) {
+        self.upload(APPLIED, &made.payload(APPLIED).build());
+    }
+
+    fn upload(&self, name: &str, payload: &[u8]) {
+        let uploaded = self.xen.send(&mut self.xen.upload(name, payload));
+        uploaded.unwrap_or_else(|error| panic!("{name} can't be uploaded: {error}"));
+    }
+
+    /// Takes a payload away, whatever its state.
+    pub fn clear(&self, name: &str) {
+        let end = Instant::now() + Duration::from_secs(30);
+        while let Some((state, rc)) = self.status(name) {
+            assert!(Instant::now() < end, "{name} can't be got rid of: state {state}, rc {rc}");
+            thread::sleep(CALM);
+            let action = if state == IS_APPLIED { Action::Revert } else { Action::Unload };
+            if rc != IN_PROGRESS {
+                self.act(name, action);
+            }
+        }
+    }
+
+    /// Leaves a payload reverted.
+    fn revert(&self, name: &str) {
+        while let Some((IS_APPLIED, rc)) = self.status(name) {
+            thread::sleep(CALM);
+            if rc != IN_PROGRESS {
+                self.act(name, Action::Revert);
+            }
+        }
+    }
+
+    /// Asks for an action. What comes of it shows in the status.
+    fn act(&self, name: &str, action: Action) {
+        let _: Result<u32, Errno> = self.xen.send(&mut self.xen.action(name, action, QUIESCE_NANOSECONDS));
+    }
+
+    fn status(&self, name: &str) -> Option<(u32, i32)> {
+        let mut call = self.xen.status(name);
+        match self.xen.send(&mut call) {
+            Ok(_) => Some(call.answered()),
+            Err(Errno::ENOENT) => None,
+            Err(error) => panic!("{name} has no status: {error}"),
+        }
+    }
+
+    /// Undoes what is left of these steps, done or failed.
+    pub fn tidy(&self, steps: &[Step]) {
+        for step in steps {
+            match step.work {
+                Work::Load | Work::LoadProcess => self.clear(LOADED),
+                Work::Unload => self.clear(UPLOADED),
+                Work::Revert => self.revert(APPLIED),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The name of the payload that a step works on.
+pub fn name(step: &Step) -> String {
+    match step.work {
+        Work::Load | Work::LoadProcess => LOADED.into(),
+        Work::Apply | Work::Revert => APPLIED.into(),
+        // The one that Xen finds last.
+        Work::Status => listed(step.payloads),
+        _ => UPLOADED.into(),
+    }
+}
+
+/// Waits until Xen has come to rest, where a step needs that.
+pub fn calm(step: &Step) {
+    if step.work.needs_calm() {
+        thread::sleep(CALM);
+    }
+}
+
+/// What came of a look at a payload on which an action was asked for: `None` while it is under way.
+pub fn finished(name: &str, (_, rc): (u32, i32)) -> Option<Result<(), String>> {
+    match rc {
+        IN_PROGRESS => None,
+        0 => Some(Ok(())),
+        rc => Some(Err(format!("an action on {name} failed with {rc}"))),
+    }
+}

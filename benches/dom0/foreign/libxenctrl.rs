@@ -1,0 +1,243 @@
+//! libxenctrl of the release that runs, loaded from its Debian package at run time. Nothing of it is linked or copied: the
+//! signatures are what its header says of each function, in our words.
+
+use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use core::ptr::{NonNull, null_mut};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+/// What libxenctrl needs, each after what it needs itself: dom0's loader would not find them by name.
+const DEPENDENCIES: [&str; 7] = [
+    "libxentoolcore.so.1",
+    "libxentoollog.so.1",
+    "libxencall.so.1",
+    "libxenevtchn.so.1",
+    "libxengnttab.so.1",
+    "libxenforeignmemory.so.1",
+    "libxendevicemodel.so.1",
+];
+
+type Handle = *mut c_void;
+type Open = unsafe extern "C" fn(*mut c_void, *mut c_void, c_uint) -> Handle;
+type Close = unsafe extern "C" fn(Handle) -> c_int;
+type Sizes = unsafe extern "C" fn(Handle, *mut c_uint, *mut u32, *mut u32) -> c_int;
+type List = unsafe extern "C" fn(
+    Handle,
+    c_uint,
+    c_uint,
+    *mut Status,
+    *mut c_char,
+    *mut u32,
+    u32,
+    *mut c_char,
+    *mut u32,
+    u32,
+    *mut c_uint,
+    *mut c_uint,
+) -> c_int;
+type Upload = unsafe extern "C" fn(Handle, *mut c_char, *mut u8, u32) -> c_int;
+type UploadWithForce = unsafe extern "C" fn(Handle, *mut c_char, *mut u8, u32, bool) -> c_int;
+type Get = unsafe extern "C" fn(Handle, *mut c_char, *mut Status) -> c_int;
+type Act = unsafe extern "C" fn(Handle, *mut c_char, u32, u32) -> c_int;
+
+/// What Xen says of a payload.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Status {
+    pub state: u32,
+    pub rc: i32,
+}
+
+/// The functions of the library.
+#[derive(Debug)]
+pub struct Xenctrl {
+    open: Open,
+    close: Close,
+    sizes: Sizes,
+    list: List,
+    upload: Uploads,
+    get: Get,
+    apply: Act,
+    revert: Act,
+    unload: Act,
+    /// What the functions are in. Dropped last, though it makes no difference to plain function pointers.
+    _libraries: Vec<Library>,
+}
+
+/// From 4.19 on an upload has a fifth parameter.
+#[derive(Debug)]
+enum Uploads {
+    Plain(Upload),
+    WithForce(UploadWithForce),
+}
+
+impl Xenctrl {
+    /// Loads `libxenctrl.so.4.MINOR` and what it needs from a folder.
+    pub fn load(folder: &Path, minor: u16) -> Result<Self, libloading::Error> {
+        let name = format!("libxenctrl.so.4.{minor}");
+        let mut libraries = Vec::new();
+        for file in DEPENDENCIES.into_iter().chain([name.as_str()]) {
+            // SAFETY: the constructors of these libraries, which their package has us run, set up no more than themselves.
+            libraries.push(unsafe { Library::open(Some(folder.join(file)), RTLD_NOW | RTLD_GLOBAL) }?);
+        }
+        let library = &libraries[DEPENDENCIES.len()];
+        let upload = "xc_livepatch_upload";
+        Ok(Self {
+            // SAFETY: the signature is that of the name, and the library is kept beside the pointer.
+            open: unsafe { find(library, "xc_interface_open") }?,
+            // SAFETY: the signature is that of the name, and the library is kept beside the pointer.
+            close: unsafe { find(library, "xc_interface_close") }?,
+            // SAFETY: the signature is that of the name, and the library is kept beside the pointer.
+            sizes: unsafe { find(library, "xc_livepatch_list_get_sizes") }?,
+            // SAFETY: the signature is that of the name, and the library is kept beside the pointer.
+            list: unsafe { find(library, "xc_livepatch_list") }?,
+            upload: if minor >= 19 {
+                // SAFETY: as above, with the signature from 4.19 on.
+                Uploads::WithForce(unsafe { find(library, upload) }?)
+            } else {
+                // SAFETY: as above, with the signature up to 4.18.
+                Uploads::Plain(unsafe { find(library, upload) }?)
+            },
+            // SAFETY: the signature is that of the name, and the library is kept beside the pointer.
+            get: unsafe { find(library, "xc_livepatch_get") }?,
+            // SAFETY: the signature is that of the name, and the library is kept beside the pointer.
+            apply: unsafe { find(library, "xc_livepatch_apply") }?,
+            // SAFETY: the signature is that of the name, and the library is kept beside the pointer.
+            revert: unsafe { find(library, "xc_livepatch_revert") }?,
+            // SAFETY: the signature is that of the name, and the library is kept beside the pointer.
+            unload: unsafe { find(library, "xc_livepatch_unload") }?,
+            _libraries: libraries,
+        })
+    }
+
+    pub fn open(&self) -> io::Result<Interface<'_>> {
+        // SAFETY: both loggers may be null, and no flags are set.
+        let handle = unsafe { (self.open)(null_mut(), null_mut(), 0) };
+        NonNull::new(handle).map(|handle| Interface { library: self, handle }).ok_or_else(io::Error::last_os_error)
+    }
+}
+
+/// The function of this name.
+///
+/// # Safety
+/// `T` is the type of a pointer to a function with the signature that the release's header has for the name, and is not
+/// used after the library was closed.
+unsafe fn find<T: Copy>(library: &Library, name: &str) -> Result<T, libloading::Error> {
+    // SAFETY: the caller's promise.
+    unsafe { library.get::<T>(name.as_bytes()) }.map(|symbol| *symbol)
+}
+
+/// An open handle, as a program has one for each Xen that it talks to.
+#[derive(Debug)]
+pub struct Interface<'a> {
+    library: &'a Xenctrl,
+    handle: NonNull<c_void>,
+}
+
+impl Interface<'_> {
+    /// The list, as a program has to read it: its sizes first, then memory for it, then the rows.
+    pub fn list(&self) -> io::Result<usize> {
+        let (mut count, mut names, mut metadata) = (0, 0, 0);
+        // SAFETY: the handle is open until `self` is dropped, and the three places live through the call.
+        let result =
+            unsafe { (self.library.sizes)(self.handle.as_ptr(), &raw mut count, &raw mut names, &raw mut metadata) };
+        check(result)?;
+        let rows = count as usize;
+        if rows == 0 {
+            return Ok(0);
+        }
+        let (mut done, mut left) = (0, 0);
+        let mut status = vec![Status::default(); rows];
+        let mut name: Vec<c_char> = vec![0; names as usize];
+        let mut data: Vec<c_char> = vec![0; metadata as usize];
+        let (mut name_len, mut data_len) = (vec![0_u32; rows], vec![0_u32; rows]);
+        // SAFETY: the arrays have `count` elements each, and the texts as many bytes as is said: what the library asks of
+        // its caller. Nobody but this thread loads payloads, so that it does not write more than it was told of.
+        let result = unsafe {
+            (self.library.list)(
+                self.handle.as_ptr(),
+                count,
+                0,
+                status.as_mut_ptr(),
+                name.as_mut_ptr(),
+                name_len.as_mut_ptr(),
+                names,
+                data.as_mut_ptr(),
+                data_len.as_mut_ptr(),
+                metadata,
+                &raw mut done,
+                &raw mut left,
+            )
+        };
+        check(result)?;
+        core::hint::black_box((&status, &name, &name_len, &data, &data_len));
+        Ok(done as usize)
+    }
+
+    pub fn upload(&self, name: &CStr, payload: &[u8]) -> io::Result<()> {
+        let size = u32::try_from(payload.len()).map_err(io::Error::other)?;
+        let (name, payload) = (name.as_ptr().cast_mut(), payload.as_ptr().cast_mut());
+        let handle = self.handle.as_ptr();
+        check(match self.library.upload {
+            // SAFETY: the handle is open, the name ends with a NUL, and the payload has `size` bytes. The library only
+            // reads either, though it does not say so in its signature.
+            Uploads::Plain(upload) => unsafe { upload(handle, name, payload, size) },
+            // SAFETY: as above.
+            Uploads::WithForce(upload) => unsafe { upload(handle, name, payload, size, false) },
+        })
+    }
+
+    /// From a file, as the C tool does it: mapped.
+    pub fn upload_file(&self, name: &CStr, path: &Path) -> io::Result<()> {
+        let file = File::open(path)?;
+        let size = usize::try_from(file.metadata()?.len()).ok().and_then(core::num::NonZeroUsize::new);
+        let size = size.ok_or_else(|| io::Error::other("an empty file"))?;
+        // SAFETY: a new mapping at an address of the kernel's choice changes no memory that anyone has.
+        let start = unsafe { mmap(None, size, ProtFlags::PROT_READ, MapFlags::MAP_PRIVATE, &file, 0) }?;
+        // SAFETY: the mapping has `size` bytes until it is unmapped below, and nobody writes to the bench's own file.
+        let payload = unsafe { core::slice::from_raw_parts(start.cast::<u8>().as_ptr(), size.get()) };
+        let uploaded = self.upload(name, payload);
+        // SAFETY: the range was just mapped, and `payload` is not used any more.
+        unsafe { munmap(start, size.get()) }?;
+        uploaded
+    }
+
+    pub fn status(&self, name: &CStr) -> io::Result<Status> {
+        let mut status = Status::default();
+        // SAFETY: the handle is open, the name ends with a NUL and is only read, and `status` lives through the call.
+        check(unsafe { (self.library.get)(self.handle.as_ptr(), name.as_ptr().cast_mut(), &raw mut status) })?;
+        Ok(status)
+    }
+
+    pub fn apply(&self, name: &CStr, timeout: u32) -> io::Result<()> {
+        self.act(self.library.apply, name, timeout)
+    }
+
+    pub fn revert(&self, name: &CStr, timeout: u32) -> io::Result<()> {
+        self.act(self.library.revert, name, timeout)
+    }
+
+    pub fn unload(&self, name: &CStr, timeout: u32) -> io::Result<()> {
+        self.act(self.library.unload, name, timeout)
+    }
+
+    fn act(&self, act: Act, name: &CStr, timeout: u32) -> io::Result<()> {
+        // SAFETY: the handle is open, and the name ends with a NUL and is only read.
+        check(unsafe { act(self.handle.as_ptr(), name.as_ptr().cast_mut(), timeout, 0) })
+    }
+}
+
+impl Drop for Interface<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the handle is open, and nobody uses it after this.
+        unsafe { (self.library.close)(self.handle.as_ptr()) };
+    }
+}
+
+fn check(result: c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,215 @@
+//! The bare hypercall: one ioctl with everything in place, and nothing else. No client can be faster.
+//!
+//! It is not made of `sim::PreparedSysctl`, since that can't list twice (Xen counts down the rows that were wanted in the
+//! request itself) and collects its buffers anew for each call.
+
+use core::ffi::c_void;
+use core::num::NonZeroUsize;
+use core::ptr::NonNull;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+/// Linux's number for it, and Xen's for the sysctl hypercall and its livepatch operations.
+const HYPERCALL: libc::Ioctl = 0x30_5000;
+const SYSCTL: u64 = 35;
+const LIVEPATCH: u32 = 27;
+const SYSCTL_SIZE: usize = 136;
+const NAME_SIZE: usize = 128;
+
+/// The interface versions that have the list with metadata: 4.14 to 4.22.
+const INTERFACES: [u32; 4] = [0x16, 0x15, 0x14, 0x13];
+
+/// What the ioctl reads.
+#[repr(C)]
+struct Hypercall {
+    op: u64,
+    arg: [u64; 5],
+}
+
+/// Pages of `/dev/xen/hypercall`, for Xen to read and write.
+#[derive(Debug)]
+struct Pages {
+    start: NonNull<c_void>,
+    len: NonZeroUsize,
+}
+
+impl Pages {
+    fn map(device: &File, bytes: usize) -> Self {
+        let len = NonZeroUsize::new(bytes.max(1).next_multiple_of(4096)).unwrap();
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice changes no memory that anyone has.
+        let start = unsafe { mmap(None, len, protection, MapFlags::MAP_SHARED, device, 0) };
+        let mut pages = Self { start: start.expect("pages of /dev/xen/hypercall"), len };
+        // Present and writable from now on.
+        pages.as_mut_slice().fill(0);
+        pages
+    }
+
+    fn address(&self) -> u64 {
+        self.start.addr().get() as u64
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        // SAFETY: the mapping has `len` initialised bytes for as long as `self` lives, and Xen writes to them only while
+        // `Xen::send` has the `Call` that they belong to borrowed mutably.
+        unsafe { core::slice::from_raw_parts(self.start.cast::<u8>().as_ptr(), self.len.get()) }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: as for `as_slice`; `&mut self` makes this the only reference.
+        unsafe { core::slice::from_raw_parts_mut(self.start.cast::<u8>().as_ptr(), self.len.get()) }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: the range is what `map` was given, and no reference to it outlives `self`.
+        unsafe { munmap(self.start, self.len.get()) }.expect("own pages can be unmapped");
+    }
+}
+
+/// The way to Xen.
+#[derive(Debug)]
+pub struct Xen {
+    privcmd: File,
+    hypercall: File,
+    interface: u32,
+}
+
+/// A request with all that it points to.
+#[derive(Debug)]
+pub struct Call {
+    block: Pages,
+    /// What the addresses in `block` are of: kept here so that they stay true.
+    memory: Vec<Pages>,
+    /// The rows that are wanted, of a list.
+    rows: u32,
+}
+
+/// Xen's numbers for actions.
+#[derive(Clone, Copy, Debug)]
+pub enum Action {
+    Unload = 1,
+    Revert = 2,
+    Apply = 3,
+}
+
+impl Xen {
+    pub fn open() -> std::io::Result<Self> {
+        let device = |path| File::options().read(true).write(true).open(path);
+        let mut xen =
+            Self { privcmd: device("/dev/xen/privcmd")?, hypercall: device("/dev/xen/hypercall")?, interface: 0 };
+        for interface in INTERFACES {
+            xen.interface = interface;
+            let mut sizes = xen.list(0, 0);
+            match xen.send(&mut sizes) {
+                Err(Errno::EACCES) => {}
+                result => return result.map(|_| xen).map_err(Into::into),
+            }
+        }
+        Err(std::io::Error::other("a Xen before 4.14, or one that is too new"))
+    }
+
+    fn call(&self, operation: u32) -> Call {
+        let mut call = Call { block: Pages::map(&self.hypercall, SYSCTL_SIZE), memory: Vec::new(), rows: 0 };
+        call.word(0, LIVEPATCH);
+        call.word(4, self.interface);
+        call.word(8, operation);
+        call
+    }
+
+    fn named(&self, operation: u32, name: &str) -> Call {
+        let mut call = self.call(operation);
+        let bytes = [name.as_bytes(), &[0]].concat();
+        call.word(24, u32::try_from(bytes.len()).unwrap());
+        self.attach(&mut call, 16, bytes.len(), &bytes);
+        call
+    }
+
+    /// Puts memory of this size, with this at its beginning, where the request has an address.
+    fn attach(&self, call: &mut Call, offset: usize, size: usize, contents: &[u8]) {
+        let mut pages = Pages::map(&self.hypercall, size);
+        pages.as_mut_slice()[..contents.len()].copy_from_slice(contents);
+        call.block.as_mut_slice()[offset..offset + 8].copy_from_slice(&pages.address().to_ne_bytes());
+        call.memory.push(pages);
+    }
+
+    pub fn status(&self, name: &str) -> Call {
+        self.named(1, name)
+    }
+
+    pub fn upload(&self, name: &str, payload: &[u8]) -> Call {
+        let mut call = self.named(0, name);
+        call.word(32, u32::try_from(payload.len()).unwrap());
+        self.attach(&mut call, 40, payload.len(), payload);
+        call
+    }
+
+    pub fn action(&self, name: &str, action: Action, timeout: u32) -> Call {
+        let mut call = self.named(3, name);
+        call.word(32, action as u32);
+        call.word(36, timeout);
+        call
+    }
+
+    /// A list of at most so many rows, with so much metadata in all.
+    pub fn list(&self, rows: usize, metadata: usize) -> Call {
+        let mut call = self.call(2);
+        call.rows = u32::try_from(rows).unwrap();
+        // From 4.21 on Xen wants to know them.
+        call.word(32, u32::try_from(rows * NAME_SIZE).unwrap());
+        call.word(36, u32::try_from(metadata).unwrap());
+        if rows > 0 {
+            // status, name, len, metadata, metadata_len
+            for (offset, size) in
+                [(40, 8 * rows), (48, NAME_SIZE * rows), (56, 4 * rows), (64, metadata), (72, 4 * rows)]
+            {
+                self.attach(&mut call, offset, size, &[]);
+            }
+        }
+        call
+    }
+
+    /// Nothing but the ioctl.
+    pub fn send(&self, call: &mut Call) -> Result<u32, Errno> {
+        let mut hypercall = Hypercall { op: SYSCTL, arg: [call.block.address(), 0, 0, 0, 0] };
+        // SAFETY: the ioctl reads `hypercall`, which lives through it. Xen reads and writes the call's pages, which are
+        // mapped as long as the `Call` lives and are borrowed mutably until this returns: every address in its block is
+        // that of pages in `memory` with as much room as the request says, or null, since `attach` alone writes them.
+        let result = unsafe { libc::ioctl(self.privcmd.as_raw_fd(), HYPERCALL, &raw mut hypercall) };
+        Errno::result(result).map(|value| u32::try_from(value).unwrap_or_default())
+    }
+
+    /// All rows, in as many ioctls as Xen makes of it: it stops early when something else wants the processor.
+    pub fn send_list(&self, call: &mut Call) -> Result<u32, Errno> {
+        let mut start = 0;
+        loop {
+            let rows = call.rows.saturating_sub(start);
+            call.word(20, start);
+            call.word(24, rows);
+            start += self.send(call)?;
+            if call.get(24) == 0 || rows == 0 {
+                return Ok(start);
+            }
+        }
+    }
+}
+
+impl Call {
+    fn word(&mut self, offset: usize, word: u32) {
+        self.block.as_mut_slice()[offset..offset + 4].copy_from_slice(&word.to_ne_bytes());
+    }
+
+    fn get(&self, offset: usize) -> u32 {
+        u32::from_ne_bytes(self.block.as_slice()[offset..offset + 4].try_into().unwrap())
+    }
+
+    /// The state and the result that a status came back with.
+    pub fn answered(&self) -> (u32, i32) {
+        (self.get(32), i32::from_ne_bytes(self.get(36).to_ne_bytes()))
+    }
+}

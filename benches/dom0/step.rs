@@ -1,0 +1,102 @@
+//! What is measured: one kind of work, with so many payloads loaded, on a payload of such a size.
+
+use std::fmt;
+use std::str::FromStr;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Work {
+    Status,
+    List,
+    OpenListClose,
+    UploadFromMemory,
+    UploadFromFile,
+    Unload,
+    /// The check before an upload, which only this crate has.
+    Check,
+    Apply,
+    Revert,
+    /// Upload from a file, and apply.
+    Load,
+    /// The command-line tools, as processes of their own.
+    ListProcess,
+    LoadProcess,
+}
+
+impl Work {
+    const ALL: [(Self, &'static str); 12] = [
+        (Self::Status, "status"),
+        (Self::List, "list"),
+        (Self::OpenListClose, "open + list + close"),
+        (Self::UploadFromMemory, "upload from memory"),
+        (Self::UploadFromFile, "upload from a file"),
+        (Self::Unload, "unload"),
+        (Self::Check, "check"),
+        (Self::Apply, "apply"),
+        (Self::Revert, "revert"),
+        (Self::Load, "load"),
+        (Self::ListProcess, "xen-livepatch list"),
+        (Self::LoadProcess, "xen-livepatch load"),
+    ];
+
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(work, _)| *work == self).map_or("", |(_, name)| name)
+    }
+
+    /// Whether Xen is changed by it, so that it must not follow closely on what changed Xen before.
+    ///
+    /// Xen uses a payload for a moment after its result is there. This crate waits for that at the beginning of its next
+    /// action, which is no part of what an action costs; so all contenders wait, before the clock starts.
+    pub fn needs_calm(self) -> bool {
+        matches!(self, Self::Unload | Self::Apply | Self::Revert | Self::Load | Self::LoadProcess)
+    }
+
+    /// Whether it is a process of its own, in which nothing is counted.
+    pub fn is_process(self) -> bool {
+        matches!(self, Self::ListProcess | Self::LoadProcess)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Step {
+    pub work: Work,
+    /// How many payloads are loaded.
+    pub payloads: usize,
+    /// The bytes of the payload that is worked on, where there is one.
+    pub size: usize,
+}
+
+impl Step {
+    pub const fn new(work: Work, payloads: usize, size: usize) -> Self {
+        Self { work, payloads, size }
+    }
+
+    /// What tells it from others of its kind.
+    pub fn amount(&self) -> String {
+        if self.size > 0 { human(self.size) } else { format!("{} loaded", self.payloads) }
+    }
+}
+
+/// `1.9 MiB`, `64 KiB`.
+pub fn human(bytes: usize) -> String {
+    let (kib, mib) = (bytes as f64 / 1024.0, bytes as f64 / f64::from(1 << 20));
+    if mib >= 1.0 { format!("{mib:.1} MiB") } else { format!("{kib:.0} KiB") }
+}
+
+/// As an argument of a child of the bench.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.work.name(), self.payloads, self.size)
+    }
+}
+
+impl FromStr for Step {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let [work, payloads, size] = parts[..] else { return Err(format!("not a step: {text}")) };
+        let work = Work::ALL.iter().find(|(_, name)| *name == work).ok_or(format!("no such work: {work}"))?.0;
+        let number = |text: &str| text.parse().map_err(|_| format!("not a number: {text}"));
+        Ok(Self::new(work, number(payloads)?, number(size)?))
+    }
+}
