@@ -6,14 +6,15 @@
     reason = "a test that can't go on fails, and knows what is there"
 )]
 
+#[path = "common/tool.rs"]
+mod tool;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use jsonschema::Validator;
 use serde_json::{Value, json};
-use trycmd::cargo::compile_example;
-use trycmd::schema::Bin;
 
 /// Every command, done and failed: what it is called with, and its exit status.
 const STORY: [(&str, i32); 43] = [
@@ -64,10 +65,7 @@ const STORY: [(&str, i32); 43] = [
 
 #[test]
 fn everything_printed_is_what_the_schema_says() {
-    let tool = match compile_example("xen-livepatch", []) {
-        Bin::Path(path) => path,
-        other => panic!("{other:?}"),
-    };
+    let tool = tool::tool();
     let schema = schema();
     let place = tempfile::tempdir().unwrap();
     let mut seen = Vec::new();

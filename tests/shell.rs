@@ -1,6 +1,9 @@
 //! The tool among other processes: one that holds the lock, a reader that goes away, a disk that is full.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on fails")]
 
+#[path = "common/tool.rs"]
+mod tool;
+
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -9,8 +12,6 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use tempfile::TempDir;
-use trycmd::cargo::compile_example;
-use trycmd::schema::Bin;
 
 /// A simulated Xen in a folder of its own, and a payload for it.
 struct Shell {
@@ -20,10 +21,7 @@ struct Shell {
 
 impl Shell {
     fn new() -> Self {
-        let tool = match compile_example("xen-livepatch", []) {
-            Bin::Path(path) => path,
-            other => panic!("{other:?}"),
-        };
+        let tool = tool::tool();
         let shell = Self { place: tempfile::tempdir().unwrap(), tool };
         for line in ["simulate new demo", "--simulate demo simulate payload a.livepatch"] {
             assert!(shell.run(line).status.success());

@@ -103,7 +103,6 @@ pub(crate) fn command() -> Command {
         .after_help(exit_status())
         .arg_required_else_help(true)
         .subcommand_required(true)
-        .infer_subcommands(false)
         .max_term_width(80)
         .next_help_heading(heading)
         .args([
@@ -126,7 +125,6 @@ pub(crate) fn command() -> Command {
         ])
         .subcommands(SHARED.iter().map(Shared::command))
         .subcommands([status(), inspect(), check(), ensure(), confirm(), simulate(), manual(), completions()])
-        .mut_subcommands(|command| command.next_help_heading(None::<&str>))
 }
 
 fn exit_status() -> String {

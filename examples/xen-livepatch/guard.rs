@@ -127,9 +127,8 @@ impl Guard {
         let _lock = self.store.lock();
         let loaded = self.store.load();
         let mut warnings = warnings(&loaded.damaged);
-        let crashed = loaded.state.records.iter().find(|record| record.attempt == *attempt && self.crashed(record));
-        if let (Some(crashed), IfCrashed::Refuse) = (crashed, if_crashed) {
-            return Err(Box::new(Refused { crashed: crashed.clone(), warnings }));
+        if let (Some(crashed), IfCrashed::Refuse) = (self.crashed_before(&loaded.state.records, attempt), if_crashed) {
+            return Err(Box::new(Refused { crashed, warnings }));
         }
         let written = self.boot.clone().map_err(|why| format!("the boot id can't be read: {why}")).and_then(|boot| {
             let mut state = loaded.state;
@@ -159,6 +158,12 @@ impl Guard {
         self.store
             .save(state, &loaded.damaged)
             .unwrap_or_else(|why| vec![format!("the retry can't be taken back: {why}")])
+    }
+
+    /// What [`begin`](Self::begin) would refuse. Changes nothing.
+    pub(crate) fn would_refuse(&self, attempt: &Attempt) -> Option<Refused> {
+        let crashed = self.crashed_before(&self.store.load().state.records, attempt)?;
+        Some(Refused { crashed, warnings: Vec::new() })
     }
 
     /// Marks what was attempted in this boot as survived.
@@ -196,6 +201,10 @@ impl Guard {
             }
         }
         report
+    }
+
+    fn crashed_before(&self, records: &[Record], attempt: &Attempt) -> Option<Record> {
+        records.iter().find(|record| record.attempt == *attempt && self.crashed(record)).cloned()
     }
 
     fn is_of_this_boot(&self, record: &Record) -> bool {

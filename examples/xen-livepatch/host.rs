@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::lock;
 use crate::output;
 use crate::shown::shown;
-use crate::simulation::Simulation;
+use crate::simulation::{Simulation, simulated};
 
 /// How long another tool is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -50,11 +50,6 @@ pub(crate) fn with_client<T>(
         None => builder.open()?,
     };
     work(&client)
-}
-
-/// The folder of the simulated Xen that is to be asked instead of this machine's.
-pub(crate) fn simulated(arguments: &ArgMatches) -> Option<&Path> {
-    arguments.get_one::<PathBuf>("simulate").map(PathBuf::as_path)
 }
 
 fn builder(arguments: &ArgMatches) -> Result<ClientBuilder, Failure> {

@@ -21,30 +21,36 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Takes the lock; waits for it no longer than this, and says so. `None` where there can be none, which is told: a host
 /// that has no `/run/lock` yet is still to be patched, and the library sees other tools itself.
 pub(crate) fn take(path: &Path, longest: Duration) -> Result<Option<Flock<File>>, Failure> {
-    let mut file = match open(path) {
-        Ok(file) => file,
-        Err(error) => {
-            output::note(&format!("no lock is taken: {}: {error}", shown(path)));
-            return Ok(None);
-        }
+    let none = |why: &str| {
+        output::note(&format!("no lock is taken: {}: {why}", shown(path)));
+        Ok(None)
     };
-    let (begun, mut told) = (Instant::now(), false);
+    let file = match open(path) {
+        Ok(file) => file,
+        Err(error) => return none(&error.to_string()),
+    };
+    let told = || output::note(&format!("waiting for another xen-livepatch, at most {longest:?}"));
+    match wait_for(file, longest, told) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(Errno::EWOULDBLOCK) => {
+            let text = format!("another xen-livepatch is at work ({}, waited {longest:.1?})", shown(path));
+            Err(Failure::with_status(AGAIN, "locked", text))
+        }
+        Err(errno) => none(errno.desc()),
+    }
+}
+
+/// Locks a file, or a folder, and waits for it no longer than this; `EWOULDBLOCK` is that it took longer. Where it has to
+/// wait, it does this first.
+pub(crate) fn wait_for(mut file: File, longest: Duration, first: impl FnOnce()) -> Result<Flock<File>, Errno> {
+    let (begun, mut first) = (Instant::now(), Some(first));
     loop {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(Some(lock)),
-            Err((back, Errno::EWOULDBLOCK)) => file = back,
-            Err((_, errno)) => {
-                output::note(&format!("no lock is taken: {}: {}", shown(path), errno.desc()));
-                return Ok(None);
-            }
+            Err((back, Errno::EWOULDBLOCK)) if begun.elapsed() < longest => file = back,
+            outcome => return outcome.map_err(|(_, errno)| errno),
         }
-        if begun.elapsed() >= longest {
-            let text = format!("another xen-livepatch is at work ({}, waited {longest:.1?})", shown(path));
-            return Err(Failure::with_status(AGAIN, "locked", text));
-        }
-        if !told {
-            output::note(&format!("waiting for another xen-livepatch, at most {longest:?}"));
-            told = true;
+        if let Some(first) = first.take() {
+            first();
         }
         thread::sleep(PAUSE);
     }

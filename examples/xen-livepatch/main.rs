@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         Err(error) => return Output::for_usage(&words).failed(&Failure::usage(&error, &words)),
     };
     let output = Output::new(&arguments);
-    if let Some(folder) = host::simulated(&arguments) {
+    if let Some(folder) = simulation::simulated(&arguments) {
         output::note(&format!("this is the simulated Xen of {}", shown::shown(folder)));
     }
     match commands::run(&arguments, &output) {

@@ -83,25 +83,20 @@ fn write_page(page: &mut Vec<u8>) -> io::Result<()> {
             write_command(sub, page)?;
         }
     }
-    let mut status = Roff::new();
-    status.control("SH", ["EXIT STATUS"]);
-    for (number, about) in arguments::STATUS {
-        status.control("TP", []);
-        status.text([bold(number.to_string())]);
-        status.text([roman(*about)]);
+    section("EXIT STATUS", arguments::STATUS).to_writer(page)?;
+    EXTRA.iter().try_for_each(|(heading, entries)| section(heading, entries).to_writer(page))
+}
+
+/// A heading, with entries below it.
+fn section(heading: &str, entries: &[(impl ToString, &str)]) -> Roff {
+    let mut section = Roff::new();
+    section.control("SH", [heading]);
+    for (what, about) in entries {
+        section.control("TP", []);
+        section.text([bold(what.to_string())]);
+        section.text([roman(*about)]);
     }
-    status.to_writer(page)?;
-    for (heading, entries) in EXTRA {
-        let mut section = Roff::new();
-        section.control("SH", [*heading]);
-        for (what, about) in *entries {
-            section.control("TP", []);
-            section.text([bold(*what)]);
-            section.text([roman(*about)]);
-        }
-        section.to_writer(page)?;
-    }
-    Ok(())
+    section
 }
 
 fn write_command(command: &mut Command, page: &mut Vec<u8>) -> io::Result<()> {

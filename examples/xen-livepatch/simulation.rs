@@ -59,6 +59,11 @@ impl Simulation {
     }
 }
 
+/// The folder of the simulated Xen that is to be asked instead of this machine's.
+pub(crate) fn simulated(arguments: &ArgMatches) -> Option<&Path> {
+    arguments.get_one::<PathBuf>("simulate").map(PathBuf::as_path)
+}
+
 fn replayed(journal: &[u8]) -> Result<SimulatedXen, JournalError> {
     let journal = Journal::from_bytes(journal)?;
     SimulatedXen::builder(journal.release()).build_id(journal.build_id()).recorded().replay(&journal)
@@ -108,9 +113,8 @@ fn new(arguments: &ArgMatches) -> Result<Done, Failure> {
 /// Makes a payload that changes what Xen's version ends with, and nothing else.
 fn payload(arguments: &ArgMatches) -> Result<Done, Failure> {
     let file = arguments.get_one::<PathBuf>("file").cloned().unwrap_or_default();
-    let folder = arguments
-        .get_one::<PathBuf>("simulate")
-        .ok_or_else(|| Failure::new("usage", "which Xen it is for is missing: --simulate DIR"))?;
+    let folder =
+        simulated(arguments).ok_or_else(|| Failure::new("usage", "which Xen it is for is missing: --simulate DIR"))?;
     Simulation::lock_file(folder)?;
     let xen = Simulation::open(folder)?.xen;
     let name = PayloadName::of_file(&file)?.to_string();

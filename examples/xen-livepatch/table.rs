@@ -24,7 +24,7 @@ pub(crate) fn table(rows: &[LoadedPayload]) -> String {
     table
 }
 
-pub(crate) fn word(state: State) -> &'static str {
+fn word(state: State) -> &'static str {
     match state {
         State::Checked => "CHECKED",
         State::Applied => "APPLIED",

@@ -131,9 +131,7 @@ fn in_state(client: &LivepatchClient, state: State) -> Result<Vec<PayloadName>, 
 /// Unloads what is not applied, and goes on where one can't be.
 pub(crate) fn unload_all(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
     with_client(arguments, Access::Changes, |client| {
-        let rows = client.list()?;
-        let names: Vec<_> =
-            rows.into_iter().filter(|row| row.status.state == State::Checked).map(|row| row.name).collect();
+        let names = in_state(client, State::Checked)?;
         let (mut unloaded, mut first) = (Vec::new(), None);
         for name in &names {
             output.begin(&format!("Unloading {name}"));

@@ -11,10 +11,11 @@ use xen_livepatch::{
 
 use crate::failure::{Failure, NOT_SURVIVED, as_json};
 use crate::guard::{self, Attempt, Guard, IfCrashed, OffSwitches, Refused};
-use crate::host::{Access, simulated, with_client};
+use crate::host::{Access, with_client};
 use crate::output::{self, Done, Output};
 use crate::progress::Progress;
 use crate::shown::shown;
+use crate::simulation::simulated;
 
 pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
     let paths: Vec<&Path> = arguments.get_many::<PathBuf>("what").into_iter().flatten().map(PathBuf::as_path).collect();
@@ -50,10 +51,12 @@ pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Fa
         if stack.is_empty() && !nothing {
             output::note("nothing of that is for this Xen");
         }
-        if dry && guarded {
-            refuse_what_crashed(arguments, &attempt(&inventory, &stack))?;
-        }
         if dry {
+            let asks = guarded && !arguments.get_flag("retry");
+            let refused = asks.then(|| guard(arguments).would_refuse(&attempt(&inventory, &stack))).flatten();
+            if let Some(refused) = refused {
+                return Err(not_survived(&refused));
+            }
             return Ok(Done::new(format!("{inventory}\n{plan}\n"), report(&plan, Some(&inventory))));
         }
         if plan.is_empty() {
@@ -77,17 +80,8 @@ fn attempt(inventory: &Inventory, stack: &[(PayloadName, Payload)]) -> Attempt {
     }
 }
 
-/// What the guard would say, without anything being written.
-fn refuse_what_crashed(arguments: &ArgMatches, attempt: &Attempt) -> Result<(), Failure> {
-    let report = guard(arguments).report();
-    let crashed = report.crashed.into_iter().find(|record| record.attempt == *attempt);
-    match crashed.filter(|_| !arguments.get_flag("retry")) {
-        Some(crashed) => Err(not_survived(&Refused { crashed, warnings: Vec::new() })),
-        None => Ok(()),
-    }
-}
-
 fn not_survived(refused: &Refused) -> Failure {
+    warn(&refused.warnings);
     Failure::with_status(NOT_SURVIVED, "not_survived", refused)
 }
 
@@ -103,10 +97,7 @@ impl Guarded {
         let guard = guard(arguments);
         match guard.begin(&attempt, if_crashed) {
             Ok(begun) => warn(&begun.warnings),
-            Err(refused) => {
-                warn(&refused.warnings);
-                return Err(not_survived(&refused));
-            }
+            Err(refused) => return Err(not_survived(&refused)),
         }
         Ok(Self { guard, attempt })
     }

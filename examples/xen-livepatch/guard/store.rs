@@ -5,12 +5,12 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 
 use super::record::State;
+use crate::lock;
 use crate::shown::shown;
 
 /// Both hold the same. A file system that forgets what was synced, or a disk that returns nonsense, has to hit both.
@@ -23,8 +23,8 @@ const MOST_ASIDE: u32 = 9;
 /// More than the state ever takes.
 pub(super) const MOST_BYTES: u64 = 1024 * 1024;
 
-/// How often to ask for the lock, ten times a second. Writing takes a moment, and a boot waits for nobody.
-const LOCK_TRIES: u32 = 20;
+/// How long to wait for the lock. Writing takes a moment, and a boot waits for nobody.
+const LONGEST_LOCK: Duration = Duration::from_secs(2);
 
 /// A file of the state that can't be read or makes no sense.
 #[derive(Clone, Debug)]
@@ -69,16 +69,8 @@ impl Store {
     /// Keeps other processes from writing meanwhile, as far as that is possible. None when they can't be kept: each file
     /// is still replaced as a whole, and to lose what one process wrote is unlikelier than to lose all that this one would.
     pub(super) fn lock(&self) -> Option<Flock<File>> {
-        let mut folder = File::open(&self.folder).ok()?;
-        for _ in 0..LOCK_TRIES {
-            match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => return Some(lock),
-                Err((same, nix::errno::Errno::EWOULDBLOCK)) => folder = same,
-                Err(_) => return None,
-            }
-            thread::sleep(Duration::from_millis(100));
-        }
-        None
+        let folder = File::open(&self.folder).ok()?;
+        lock::wait_for(folder, LONGEST_LOCK, || ()).ok()
     }
 
     /// Reads what there is. Changes nothing.
