@@ -15,6 +15,8 @@ pub(super) struct Turn {
 #[derive(Debug, Default)]
 struct State {
     taken: bool,
+    /// How many wait for it. Where nobody does, nobody is woken, which would be a system call.
+    waiting: u32,
     /// An action was left while Xen was working on it, so that its end has not been seen.
     left_running: bool,
     /// When the tail code of the action that ended last is surely over.
@@ -32,10 +34,15 @@ impl Turn {
 
     /// Waits for the turn; `None` if it is not free before the deadline.
     pub(super) fn take(&self, deadline: Deadline) -> Option<Taken<'_>> {
-        let waiting = self.freed.wait_timeout_while(self.lock(), deadline.remaining(), |state| state.taken);
-        let (mut state, _) = waiting.unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         if state.taken {
-            return None;
+            state.waiting = state.waiting.saturating_add(1);
+            let waiting = self.freed.wait_timeout_while(state, deadline.remaining(), |state| state.taken);
+            (state, _) = waiting.unwrap_or_else(PoisonError::into_inner);
+            state.waiting = state.waiting.saturating_sub(1);
+            if state.taken {
+                return None;
+            }
         }
         state.taken = true;
         Some(Taken(self))
@@ -97,8 +104,11 @@ impl Taken<'_> {
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        self.0.lock().taken = false;
-        self.0.freed.notify_one();
+        let mut state = self.0.lock();
+        state.taken = false;
+        if state.waiting > 0 {
+            self.0.freed.notify_one();
+        }
     }
 }
 
