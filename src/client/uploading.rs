@@ -53,16 +53,15 @@ impl Uploading<'_> {
         if let Some(size) = announced {
             check_size(size)?;
         }
-        let room = announced.unwrap_or(Payload::MAX_SIZE);
+        // A byte more than there may be, so that one read also finds the end.
+        let room = announced.unwrap_or(Payload::MAX_SIZE).saturating_add(1);
         self.with_buffer(room, |buffer| {
             let target = buffer.as_mut_slice().get_mut(..room).unwrap_or_default();
-            let size = read_full(&mut file, target).map_err(failed)?;
-            let more = size == room && read_full(&mut file, &mut [0]).map_err(failed)? > 0;
-            match announced {
-                Some(_) if more || size < room => return Err(Error::of_file(path, "it changed while it was read")),
-                None if more => return check_size(room.saturating_add(1)),
-                _ => check_size(size)?,
+            let size = read_up_to(&mut file, target, announced).map_err(failed)?;
+            if announced.is_some_and(|announced| announced != size) {
+                return Err(Error::of_file(path, "it changed while it was read"));
             }
+            check_size(size)?;
             self.send(buffer, size)
         })
     }
@@ -158,10 +157,10 @@ fn refusal(findings: Vec<Finding>) -> ErrorKind {
     }
 }
 
-/// Reads until the end or until `target` is full.
-fn read_full(from: &mut impl Read, mut target: &mut [u8]) -> io::Result<usize> {
+/// Reads until the end or until `target` is full. A read that stops short of it at `end` was the last: a file's end.
+fn read_up_to(from: &mut impl Read, mut target: &mut [u8], end: Option<usize>) -> io::Result<usize> {
     let wanted = target.len();
-    while !target.is_empty() {
+    while !target.is_empty() && end != Some(wanted.saturating_sub(target.len())) {
         match from.read(target) {
             Ok(0) => break,
             Ok(count) => target = target.get_mut(count..).unwrap_or_default(),
@@ -208,7 +207,7 @@ mod tests {
     fn reading_goes_on_after_signals_to_the_end_or_the_last_byte() {
         for (room, read) in [(4, &b"hell"[..]), (5, b"hello"), (6, b"hello\0")] {
             let mut target = vec![0; room];
-            let count = read_full(&mut Slow { data: b"hello", interrupted: false }, &mut target).unwrap();
+            let count = read_up_to(&mut Slow { data: b"hello", interrupted: false }, &mut target, None).unwrap();
             assert_eq!((count, &*target), (room.min(5), read));
         }
     }
