@@ -1,9 +1,10 @@
 //! What operations cost on a real Xen: the bare hypercall, libxenctrl of its release, and this crate, in one process and
 //! one boot, in turns. `cargo real-xen-bench` boots a Xen and runs this in its dom0.
 //!
-//!     dom0 [--brief] [--files FOLDER]
+//!     dom0 [--brief] [--only WORK] [--files FOLDER]
 //!
-//! `--brief` takes seconds instead of minutes, for a look at whether it runs. FOLDER, `/files` unless named, has
+//! `--brief` takes seconds instead of minutes, for a look at whether it runs, and `--only` keeps to the work whose name has
+//! this in it. FOLDER, `/files` unless named, has
 //! `libxenctrl.so.4.MINOR` with what it needs, Xen's own tool as `c-xen-livepatch`, and `xen-livepatch`; what isn't there is
 //! left out.
 #![allow(
@@ -63,6 +64,8 @@ struct Bench<'a> {
     fixture: &'a Fixture,
     files: &'a Files,
     effort: Effort,
+    /// What the names of work have in them that is wanted.
+    only: String,
     samples: Samples,
     counts: Vec<Counts>,
 }
@@ -70,6 +73,9 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// Measures steps that follow one another, and counts what they cost.
     fn scene(&mut self, steps: &[Step]) {
+        if !steps.iter().any(|step| step.work.name().contains(&self.only)) {
+            return;
+        }
         for step in steps {
             eprintln!("{}, {}", step.work.name(), step.amount());
         }
@@ -108,15 +114,16 @@ fn main() -> ExitCode {
         count::work(arguments);
         return ExitCode::SUCCESS;
     }
-    let (mut brief, mut folder) = (false, PathBuf::from("/files"));
+    let (mut brief, mut only, mut folder) = (false, String::new(), PathBuf::from("/files"));
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--brief" => brief = true,
+            "--only" => only = arguments.next().unwrap_or_default(),
             "--files" => folder = arguments.next().map(PathBuf::from).unwrap_or(folder),
             // What cargo adds.
             "--bench" => {}
             other => {
-                eprintln!("unknown argument {other}: wanted is [--brief] [--files FOLDER]");
+                eprintln!("unknown argument {other}: wanted is [--brief] [--only WORK] [--files FOLDER]");
                 return ExitCode::from(2);
             }
         }
@@ -142,7 +149,7 @@ fn main() -> ExitCode {
 
     let effort = if brief { Effort::BRIEF } else { Effort::FULL };
     let (samples, counts) = (Samples::default(), Vec::new());
-    let mut bench = Bench { contenders, fixture: &fixture, files: &files, effort, samples, counts };
+    let mut bench = Bench { contenders, fixture: &fixture, files: &files, effort, only, samples, counts };
     fixture.load(&made, &client, 0);
     for size in sizes {
         bench.uploads(*size);

@@ -16,7 +16,7 @@ use super::step::{Step, Work};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// One ioctl with every buffer in place.
+    /// One ioctl with every buffer in place. A file is read into the one that Xen reads.
     Raw,
     Libxenctrl,
     Ours,
@@ -145,6 +145,9 @@ impl Contender for Raw<'_> {
         let calls = self.calls.get_mut(step).ok_or("not prepared")?;
         if let (Work::List, [list]) = (step.work, calls.as_mut_slice()) {
             return xen.send_list(list).map(|rows| rows as usize).map_err(text);
+        }
+        if let (Work::UploadFromFile | Work::Load, [upload, ..]) = (step.work, calls.as_mut_slice()) {
+            upload.read_payload(&self.fixture.file(step)).map_err(text)?;
         }
         let acts = matches!(step.work, Work::Apply | Work::Revert | Work::Load);
         let last = calls.len().saturating_sub(usize::from(acts));

@@ -7,7 +7,9 @@ use core::ffi::c_void;
 use core::num::NonZeroUsize;
 use core::ptr::NonNull;
 use std::fs::File;
+use std::io::Read;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -206,6 +208,13 @@ impl Call {
 
     fn get(&self, offset: usize) -> u32 {
         u32::from_ne_bytes(self.block.as_slice()[offset..offset + 4].try_into().unwrap())
+    }
+
+    /// Reads the payload of an upload from its file once more, into where Xen reads it: open, read, close.
+    pub fn read_payload(&mut self, file: &Path) -> std::io::Result<()> {
+        let size = self.get(32) as usize;
+        let payload = self.memory.last_mut().map(Pages::as_mut_slice).unwrap_or_default();
+        File::open(file)?.read_exact(&mut payload[..size])
     }
 
     /// The state and the result that a status came back with.
