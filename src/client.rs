@@ -49,7 +49,7 @@ use crate::version::XenVersion;
 /// state asked for. One client runs one action at a time; [`status`](Self::status) and [`list`](Self::list) are not held
 /// up. Clients in other processes, and other tools, may act at the same time.
 ///
-/// Memory for hypercalls is kept from call to call, at most 512 KiB when nothing runs. A forked child doesn't have it:
+/// Memory for hypercalls is kept from call to call: when nothing runs, less than 1 MiB and what the largest payload took. A forked child doesn't have it:
 /// there the client can be dropped without harm, but should not be used, since another thread may have held its locks.
 #[derive(Debug)]
 pub struct LivepatchClient {

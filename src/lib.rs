@@ -64,6 +64,7 @@ pub mod plan;
 mod rules;
 #[cfg(feature = "serde")]
 mod serialize;
+mod shared;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod status;

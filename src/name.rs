@@ -1,10 +1,13 @@
 //! The name under which Xen keeps a payload.
 
 use core::fmt;
-use core::ops::RangeInclusive;
+use core::ops::{Range, RangeInclusive};
 use core::str::FromStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
+
+use crate::shared::SharedBytes;
 
 /// The name of a payload: 1 to 127 bytes, none of them NUL; case matters, and it need not be UTF-8.
 ///
@@ -23,7 +26,7 @@ use std::path::Path;
 /// # Ok::<(), xen_livepatch::InvalidName>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PayloadName(Box<[u8]>);
+pub struct PayloadName(SharedBytes);
 
 /// Bytes that are not a payload name. `?` makes it an [`Error`](crate::Error).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -51,7 +54,7 @@ impl PayloadName {
         } else if bytes.contains(&0) {
             "it contains a NUL byte"
         } else {
-            return Ok(Self(bytes.into()));
+            return Ok(Self(SharedBytes::new(bytes)));
         };
         Err(InvalidName { problem })
     }
@@ -74,12 +77,13 @@ impl PayloadName {
         Self::new(stem)
     }
 
-    /// A name as Xen keeps it, with its NUL. The C tool lets the empty name in, so it must be possible to list it and
-    /// to unload it.
-    pub(crate) fn from_xen(with_nul: &[u8]) -> Option<Self> {
-        let (nul, name) = with_nul.split_last()?;
-        let valid = *nul == 0 && name.len() <= Self::MAX_LEN && !name.contains(&0);
-        valid.then(|| Self(name.into()))
+    /// A name as Xen keeps it, with its NUL, at this place among others. The C tool lets the empty name in, so it must be
+    /// possible to list it and to unload it.
+    pub(crate) fn from_xen(names: &Arc<[u8]>, place: Range<usize>) -> Option<Self> {
+        let with_nul = names.get(place.clone())?;
+        let end = with_nul.iter().position(|byte| *byte == 0).filter(|end| *end <= Self::MAX_LEN)?;
+        let whole = end.checked_add(1)? == with_nul.len();
+        SharedBytes::part(names, place.start..place.start.checked_add(end)?).filter(|_| whole).map(Self)
     }
 
     /// The bytes, without a NUL.

@@ -311,7 +311,9 @@ impl SimulatedXen {
 
 /// A name as Xen keeps it, the empty one included.
 fn name_of(bytes: &[u8]) -> Option<PayloadName> {
-    PayloadName::from_xen(&[bytes, &[0]].concat())
+    let with_nul = [bytes, &[0]].concat();
+    let len = with_nul.len();
+    PayloadName::from_xen(&with_nul.into(), 0..len)
 }
 
 impl Hypervisor for SimulatedXen {}

@@ -1,9 +1,12 @@
 //! What Xen reports about a loaded payload.
 
 use core::fmt;
+use core::ops::Range;
+use std::sync::Arc;
 
 use crate::errno::Errno;
 use crate::name::{PayloadName, escaped};
+use crate::shared::SharedBytes;
 use crate::sys;
 
 /// The state of a loaded payload.
@@ -81,6 +84,8 @@ impl Status {
 }
 
 /// A row of [`LivepatchClient::list`](crate::LivepatchClient::list).
+///
+/// The names of a list share an allocation, and so do its metadata: each lives as long as one of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct LoadedPayload {
@@ -104,13 +109,18 @@ pub struct LoadedPayload {
 /// assert_eq!(metadata.get("author"), Some(&b"we"[..]));
 /// ```
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
-pub struct Metadata(Box<[u8]>);
+pub struct Metadata(SharedBytes);
 
 impl Metadata {
     /// Metadata of these bytes, whatever they are.
     #[must_use]
     pub fn new(bytes: impl AsRef<[u8]>) -> Self {
-        Self(bytes.as_ref().into())
+        Self(SharedBytes::new(bytes.as_ref()))
+    }
+
+    /// Metadata at this place among that of others.
+    pub(crate) fn among(all: &Arc<[u8]>, place: Range<usize>) -> Option<Self> {
+        SharedBytes::part(all, place).map(Self)
     }
 
     /// The bytes as the payload has them.

@@ -104,7 +104,13 @@ fn read(channel: &Channel, room: &mut ListRoom, window: u32) -> core::result::Re
             let rows = usize::try_from(count.saturating_add(remaining)).unwrap_or(usize::MAX);
             return Ok(Outcome::Longer { rows });
         }
-        rows.extend(room.rows(channel.interface().layout, count).map_err(Failure::Malformed)?);
+        let part = room.rows(channel.interface().layout, count).map_err(Failure::Malformed)?;
+        if start == 0 {
+            // Mostly it is the whole, and nothing has to be moved.
+            rows = part;
+        } else {
+            rows.extend(part);
+        }
         if remaining == 0 {
             let listing = Listing { rows, version: now };
             return Ok(if start == 0 { Outcome::Whole(listing) } else { Outcome::InParts(listing) });

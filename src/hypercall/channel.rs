@@ -6,16 +6,17 @@ use std::sync::OnceLock;
 
 use super::abi::{Force, Interface};
 use super::door::{Door, Observer};
-use super::memory::{AllocationError, HypercallBuffer};
+use super::memory::{AllocationError, HypercallBuffer, whole_pages};
 use super::operation::{Command, List, Operation};
 use super::pool::Pool;
-use super::rows::ListRoom;
+use super::rows::{ListRoom, MAX_ROWS};
 use super::{Hypervisor, SYSCTL_SIZE};
 use crate::architecture::Architecture;
 use crate::build_id::BuildId;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind};
 use crate::name::escaped;
+use crate::payload::Payload;
 use crate::sys;
 use crate::version::XenVersion;
 
@@ -25,12 +26,11 @@ const ROOM: (usize, usize) = (64, 32 * 1024);
 /// What buffers are made of at least, so that one does for most payloads and for reading Xen's log.
 pub(crate) const SMALLEST_BUFFER: usize = 64 * 1024;
 
-/// What may be idle in each pool: with pages of 4 KiB, sixteen blocks, three buffers and five rooms of the usual size,
-/// or one for a list of 1024 payloads with 100 bytes of metadata each; with pages of 64 KiB one room still. Together it is what a client that has nothing to do keeps at most.
-const IDLE_BLOCKS: usize = 64 * 1024;
-const IDLE_BUFFERS: usize = 3 * SMALLEST_BUFFER;
-const IDLE_ROOMS: usize = 256 * 1024;
-const _: () = assert!(IDLE_BLOCKS + IDLE_BUFFERS + IDLE_ROOMS <= 512 * 1024);
+/// How many threads can ask something at once without mapping memory.
+const BLOCKS: usize = 8;
+
+/// What is kept for lists: the first may have grown for one of 1024 payloads with 100 bytes of metadata each.
+const ROOMS: [(usize, usize); 4] = [(MAX_ROWS, MAX_ROWS * 100), ROOM, ROOM, ROOM];
 
 /// Why a hypercall brought no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,10 +102,12 @@ impl Channel {
             interface,
             release,
             force: OnceLock::new(),
-            blocks: Pool::new(IDLE_BLOCKS),
-            buffers: Pool::new(IDLE_BUFFERS),
-            rooms: Pool::new(IDLE_ROOMS),
+            blocks: Pool::new([whole_pages(SYSCTL_SIZE); BLOCKS]),
+            // For a payload, with a byte to find the end of its file; and for the log meanwhile.
+            buffers: Pool::new([Payload::MAX_SIZE + 1, SMALLEST_BUFFER].map(whole_pages)),
+            rooms: Pool::new(ROOMS.map(|(rows, metadata)| whole_pages(ListRoom::size(rows, metadata)))),
         };
+        channel.furnish();
         let candidates: Vec<Interface> = match pinned {
             Some(version) => Interface::pinned(version).into_iter().collect(),
             None => Interface::candidates(release).collect(),
@@ -121,6 +123,18 @@ impl Channel {
         }
         let kind = ErrorKind::InterfaceNotSupported { xen: format!("{}.{}", release.0, release.1), pinned };
         Err(Error::new(kind).errno(Errno::EACCES))
+    }
+
+    /// Makes the memory of most calls, all of it in one mapping. Where that fails, each makes its own when it is needed.
+    fn furnish(&self) {
+        let (rows, metadata) = ROOM;
+        let size = whole_pages(SYSCTL_SIZE).saturating_add(ListRoom::size(rows, metadata));
+        let memory = self.door.hypervisor().allocate(size).ok();
+        let Some((block, room)) = memory.and_then(|memory| memory.split(SYSCTL_SIZE)) else { return };
+        self.blocks.keep(block);
+        if let Some(room) = ListRoom::of(rows, room) {
+            self.rooms.keep(room);
+        }
     }
 
     /// Encodes an operation, issues it and decodes what comes back: every livepatch hypercall passes here.
@@ -232,7 +246,7 @@ impl Channel {
             |_| true,
             || Ok(self.door.hypervisor().allocate(SYSCTL_SIZE)?),
             |block| {
-                block.as_mut_slice().iter_mut().take(SYSCTL_SIZE).for_each(|byte| *byte = 0);
+                block.as_mut_slice().get_mut(..SYSCTL_SIZE).unwrap_or_default().fill(0);
                 with(block)
             },
         )
@@ -243,6 +257,9 @@ impl Channel {
 mod tests {
     use super::*;
     use crate::sim::{Release, SimulatedXen};
+
+    /// What is kept besides the buffer for the largest payload, as the client documents (with pages of 4 KiB).
+    const IDLE: usize = 1 << 20;
 
     fn idle_bytes(channel: &Channel) -> usize {
         channel.blocks.idle_bytes() + channel.buffers.idle_bytes() + channel.rooms.idle_bytes()
@@ -267,7 +284,7 @@ mod tests {
         for depth in [1, 2, 40, 1, 2] {
             use_everything(&channel, depth).unwrap();
             let idle = idle_bytes(&channel);
-            assert!(idle <= 512 * 1024, "{depth}: {idle}");
+            assert!(idle <= IDLE + Payload::MAX_SIZE, "{depth}: {idle}");
         }
         // And enough that usual calls need no more.
         assert!(channel.blocks.idle_bytes() > 0 && channel.buffers.idle_bytes() > 0 && channel.rooms.idle_bytes() > 0);

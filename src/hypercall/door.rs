@@ -51,7 +51,8 @@ impl Door {
     /// Issues a sysctl that was encoded into `block`.
     pub(crate) fn sysctl(&self, block: &mut HypercallBuffer, operation: &mut impl Operation) -> Result<u32, Errno> {
         let started = self.started();
-        let result = self.hypervisor.sysctl(&mut Sysctl::new(block, operation.memory()));
+        let mut memory = operation.memory();
+        let result = self.hypervisor.sysctl(&mut Sysctl::new(block, memory.as_mut_slice()));
         self.tell(started, result, || operation.about());
         result
     }

@@ -9,6 +9,7 @@ use core::ffi::c_void;
 use core::fmt;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::num::NonZeroUsize;
+use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::os::fd::BorrowedFd;
@@ -19,8 +20,8 @@ use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mlock, mmap, mmap
 use crate::errno::Errno;
 use crate::sys;
 
-/// How often a device is mapped where another thread may get in first.
-const ATTEMPTS: u32 = 16;
+/// What a buffer's pages allow.
+const ACCESS: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);
 
 /// Why memory for a hypercall can't be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,11 +32,13 @@ pub struct AllocationError {
     pub(crate) errno: Errno,
 }
 
-/// Whole pages that Xen may read and write during a hypercall, followed by a guard page (`PROT_NONE`), so that
-/// Xen fails with `EFAULT` instead of writing past the end.
+/// Whole pages that Xen may read and write during a hypercall. A guard page (`PROT_NONE`) follows, so that Xen fails with
+/// `EFAULT` instead of writing past the end; after the first part of one that was [split](Self::split) follows the other.
 pub struct HypercallBuffer {
-    pages: Mapping,
-    _guard: Mapping,
+    /// The pages, and the guard where it follows them.
+    mapping: Mapping,
+    /// Bytes of the pages.
+    len: NonZeroUsize,
     backing: Backing,
 }
 
@@ -59,69 +62,69 @@ unsafe impl Sync for HypercallBuffer {}
 
 impl HypercallBuffer {
     /// Pages of `/dev/xen/hypercall` for at least `bytes` bytes. Its first driver gives at most 64 pages per open file.
-    ///
-    /// `EEXIST` means that other threads got in first each time.
     pub(crate) fn from_device(device: BorrowedFd<'_>, bytes: usize) -> Result<Self, AllocationError> {
         let size = Size::of(bytes)?;
-        let mut result = Self::map_device(device, size);
-        for _ in 1..ATTEMPTS {
-            match result {
-                Err(nix::errno::Errno::EEXIST) => result = Self::map_device(device, size),
-                _ => break,
-            }
-        }
-        result.map_err(|errno| size.failed(errno))
-    }
-
-    /// Maps the device in front of a guard page.
-    ///
-    /// The device must not replace pages: a driver that refuses leaves a hole where they were, which another thread may
-    /// fill. So they are given up first, and from then on what lies there is ours only if the kernel says so.
-    fn map_device(device: BorrowedFd<'_>, size: Size) -> nix::Result<Self> {
-        let (reserved, guard) = size.reserve(Mapping::keep_from_children)?;
-        let place = reserved.start.addr();
-        reserved.give_back()?;
-        let mut pages = Mapping::device_at(place, size.pages, device)?;
-        pages.keep_from_children()?;
-        let mut buffer = Self { pages, _guard: guard, backing: Backing::Device };
-        buffer.touch();
-        Ok(buffer)
+        // One of its pages becomes the guard, since what lies behind a mapping is not ours to choose.
+        let map = || {
+            let mut mapping = Mapping::of_device(size.with_guard, device)?;
+            mapping.keep_from_children()?;
+            mapping.protect(size.pages.get()..size.with_guard.get(), ProtFlags::PROT_NONE)?;
+            Ok(mapping)
+        };
+        map().map(|mapping| size.touched(mapping, Backing::Device)).map_err(|errno| size.failed(errno))
     }
 
     /// Locked anonymous pages for at least `bytes` bytes.
     pub(crate) fn locked(bytes: usize) -> Result<Self, AllocationError> {
         let size = Size::of(bytes)?;
-        Self::lock(size).map_err(|errno| size.failed(errno))
-    }
-
-    fn lock(size: Size) -> nix::Result<Self> {
-        // Before there is any page that a fork could make copy-on-write.
-        let (pages, guard) = size.reserve(Mapping::keep_from_children)?;
-        pages.allow_access()?;
-        // Locked pages may still be merged with equal ones or moved to make a huge one, if the kernel has either.
-        for advice in [MmapAdvise::MADV_UNMERGEABLE, MmapAdvise::MADV_NOHUGEPAGE] {
-            let _: nix::Result<()> = pages.advise(advice);
-        }
-        pages.lock()?;
-        let mut buffer = Self { pages, _guard: guard, backing: Backing::Locked };
-        buffer.touch();
-        Ok(buffer)
+        let lock = || {
+            let mut mapping = Mapping::anonymous(size.with_guard, ProtFlags::PROT_NONE)?;
+            // Before there is any page that a fork could make copy-on-write.
+            mapping.keep_from_children()?;
+            mapping.protect(0..size.pages.get(), ACCESS)?;
+            // Locked pages may still be merged with equal ones or moved to make a huge one, if the kernel has either.
+            for advice in [MmapAdvise::MADV_UNMERGEABLE, MmapAdvise::MADV_NOHUGEPAGE] {
+                let _: nix::Result<()> = mapping.advise(advice);
+            }
+            mapping.lock(size.pages)?;
+            Ok(mapping)
+        };
+        lock().map(|mapping| size.touched(mapping, Backing::Locked)).map_err(|errno| size.failed(errno))
     }
 
     /// Ordinary pages, for a hypervisor in this process. A forked child has a copy of them.
     #[cfg(feature = "sim")]
     pub(crate) fn plain(bytes: usize) -> Result<Self, AllocationError> {
         let size = Size::of(bytes)?;
-        let (pages, guard) = size.reserve(|_| Ok(())).map_err(|errno| size.failed(errno))?;
-        pages.allow_access().map_err(|errno| size.failed(errno))?;
-        Ok(Self { pages, _guard: guard, backing: Backing::Plain })
+        let map = || {
+            let mapping = Mapping::anonymous(size.with_guard, ProtFlags::PROT_NONE)?;
+            mapping.protect(0..size.pages.get(), ACCESS)?;
+            Ok(mapping)
+        };
+        map().map(|mapping| size.touched(mapping, Backing::Plain)).map_err(|errno| size.failed(errno))
     }
 
-    /// Writes to every page without changing anything, so that Xen finds it present and writable.
-    ///
-    /// On 64-bit Arm a page that was never written is read-only until then, whatever its mapping allows. Locked pages
-    /// can become unreachable for a moment when the kernel moves them or balances NUMA nodes, until they are used again.
-    pub(crate) fn touch(&mut self) {
+    /// Two buffers out of one mapping, which costs half the system calls: the pages for the first `bytes` bytes, and what
+    /// follows, with the guard. `None` where nothing would follow.
+    pub(crate) fn split(mut self, bytes: usize) -> Option<(Self, Self)> {
+        let first = Size::of(bytes).ok()?.pages;
+        let rest = NonZeroUsize::new(self.len.get().checked_sub(first.get())?)?;
+        let second = Self { mapping: self.mapping.split_off(first)?, len: rest, backing: self.backing };
+        self.len = first;
+        Some((self, second))
+    }
+
+    /// Makes every page reachable for Xen: locked pages can become unreachable for a moment when the kernel moves them or
+    /// balances NUMA nodes, until they are used again. Those of the device stay as they are.
+    pub(crate) fn make_present(&mut self) {
+        if self.backing == Backing::Locked {
+            self.touch();
+        }
+    }
+
+    /// Writes to every page without changing anything, so that Xen finds it present and writable. On 64-bit Arm a page
+    /// that was never written is read-only until then, whatever its mapping allows.
+    fn touch(&mut self) {
         for byte in self.as_mut_slice().iter_mut().step_by(page_size()) {
             let byte = core::ptr::from_mut(byte);
             // SAFETY: the pointer was just made from a reference to a byte of this buffer, which is borrowed mutably.
@@ -133,7 +136,7 @@ impl HypercallBuffer {
 
     /// Whether this process has the pages: not so in a forked child of the process that made them.
     pub(crate) fn is_here(&self) -> bool {
-        self.pages.is_here()
+        self.mapping.is_here()
     }
 
     /// Where the pages come from.
@@ -142,30 +145,30 @@ impl HypercallBuffer {
         self.backing
     }
 
-    /// Bytes up to the guard page: whole pages.
+    /// Bytes in whole pages.
     pub(crate) fn len(&self) -> usize {
-        self.pages.len.get()
+        self.len.get()
     }
 
     /// The address that Xen finds it at, as a hypercall argument.
     pub(crate) fn address(&self) -> u64 {
-        as_address(self.pages.start.addr().get())
+        as_address(self.mapping.start.addr().get())
     }
 
     /// A guest handle to the byte at `offset`.
     pub(crate) fn handle(&self, offset: usize) -> sys::xen_guest_handle {
-        sys::xen_guest_handle { address: as_address(self.pages.start.addr().get().wrapping_add(offset)) }
+        sys::xen_guest_handle { address: as_address(self.mapping.start.addr().get().wrapping_add(offset)) }
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
         // SAFETY: the mapping has `len` readable, initialised bytes (new pages are zero) for as long as `self` lives in
         // the process that made it, to which `Pool` keeps it. Xen writes only while a hypercall holds `self` mutably.
-        unsafe { core::slice::from_raw_parts(self.pages.start.cast::<u8>().as_ptr(), self.len()) }
+        unsafe { core::slice::from_raw_parts(self.mapping.start.cast::<u8>().as_ptr(), self.len()) }
     }
 
     pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
         // SAFETY: as for `as_slice`; `&mut self` makes this the only reference.
-        unsafe { core::slice::from_raw_parts_mut(self.pages.start.cast::<u8>().as_ptr(), self.len()) }
+        unsafe { core::slice::from_raw_parts_mut(self.mapping.start.cast::<u8>().as_ptr(), self.len()) }
     }
 
     /// Writes a wire structure at `OFFSET`, which the compiler checks against the smallest buffer there is.
@@ -211,19 +214,18 @@ struct Size {
 impl Size {
     fn of(bytes: usize) -> Result<Self, AllocationError> {
         let size = || {
-            let pages = bytes.max(1).checked_next_multiple_of(page_size())?;
+            let pages = whole_pages(bytes);
             let with_guard = pages.checked_add(page_size())?;
             Some(Self { bytes, pages: NonZeroUsize::new(pages)?, with_guard: NonZeroUsize::new(with_guard)? })
         };
         size().ok_or(AllocationError { bytes, errno: Errno::ENOMEM })
     }
 
-    /// Address space for the pages and for the guard, neither accessible, after `prepare` has seen both.
-    fn reserve(self, prepare: impl FnOnce(&mut Mapping) -> nix::Result<()>) -> nix::Result<(Mapping, Mapping)> {
-        let mut pages = Mapping::reserve(self.with_guard)?;
-        prepare(&mut pages)?;
-        let guard = pages.split_off(self.pages).ok_or(nix::errno::Errno::EINVAL)?;
-        Ok((pages, guard))
+    /// A buffer of this size, every page of which was written once.
+    fn touched(self, mapping: Mapping, backing: Backing) -> HypercallBuffer {
+        let mut buffer = HypercallBuffer { mapping, len: self.pages, backing };
+        buffer.touch();
+        buffer
     }
 
     fn failed(self, errno: nix::errno::Errno) -> AllocationError {
@@ -243,22 +245,18 @@ struct Mapping {
 }
 
 impl Mapping {
-    /// Pages that can't be accessed, where the kernel likes.
-    fn reserve(len: NonZeroUsize) -> nix::Result<Self> {
+    /// Pages of memory, where the kernel likes.
+    fn anonymous(len: NonZeroUsize, protection: ProtFlags) -> nix::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice changes no memory that anyone has.
-        let start = unsafe { mmap_anonymous(None, len, ProtFlags::PROT_NONE, MapFlags::MAP_PRIVATE) }?;
+        let start = unsafe { mmap_anonymous(None, len, protection, MapFlags::MAP_PRIVATE) }?;
         Ok(Self { start, len, only_in: None })
     }
 
-    /// Pages of a device at this address; `EEXIST` when anything is there.
-    fn device_at(place: NonZeroUsize, len: NonZeroUsize, device: BorrowedFd<'_>) -> nix::Result<Self> {
-        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        let flags = MapFlags::MAP_SHARED | MapFlags::MAP_FIXED_NOREPLACE;
-        // SAFETY: the kernel maps only where nothing is, so this changes no memory that anyone has.
-        let start = unsafe { mmap(Some(place), len, protection, flags, device, 0) }?;
-        let mapping = Self { start, len, only_in: None };
-        // Kernels before 4.17 take the address for a hint.
-        if start.addr() == place { Ok(mapping) } else { Err(nix::errno::Errno::EEXIST) }
+    /// Pages of a device, where the kernel likes.
+    fn of_device(len: NonZeroUsize, device: BorrowedFd<'_>) -> nix::Result<Self> {
+        // SAFETY: a new mapping at an address of the kernel's choice changes no memory that anyone has.
+        let start = unsafe { mmap(None, len, ACCESS, MapFlags::MAP_SHARED, device, 0) }?;
+        Ok(Self { start, len, only_in: None })
     }
 
     /// Cuts off what lies past the first `len` bytes; `None` where there is nothing.
@@ -270,15 +268,21 @@ impl Mapping {
         Some(Self { start, len: rest, only_in: self.only_in })
     }
 
-    /// Makes the pages readable and writable.
-    fn allow_access(&self) -> nix::Result<()> {
-        // SAFETY: the range is this mapping's own, and nothing relies on its being inaccessible.
-        unsafe { mprotect(self.start, self.len.get(), ProtFlags::PROT_READ | ProtFlags::PROT_WRITE) }
+    /// Changes who may access these of its bytes, which are whole pages.
+    fn protect(&self, part: Range<usize>, protection: ProtFlags) -> nix::Result<()> {
+        if part.end > self.len.get() {
+            return Err(nix::errno::Errno::EINVAL);
+        }
+        // SAFETY: the part lies inside this mapping, as was just seen.
+        let start = unsafe { self.start.byte_add(part.start) };
+        // SAFETY: the range is this mapping's own, of which nobody has a reference yet.
+        unsafe { mprotect(start, part.len(), protection) }
     }
 
-    fn lock(&self) -> nix::Result<()> {
-        // SAFETY: the range is this mapping's own. Locking makes its pages present and changes no contents.
-        unsafe { mlock(self.start, self.len.get()) }
+    /// Locks its first `len` bytes.
+    fn lock(&self, len: NonZeroUsize) -> nix::Result<()> {
+        // SAFETY: the range begins with this mapping. Locking makes pages present and changes no contents.
+        unsafe { mlock(self.start, len.get()) }
     }
 
     fn advise(&self, advice: MmapAdvise) -> nix::Result<()> {
@@ -292,18 +296,6 @@ impl Mapping {
         Ok(())
     }
 
-    /// Unmaps the pages now; after a failure they are nobody's.
-    fn give_back(self) -> nix::Result<()> {
-        ManuallyDrop::new(self).unmap()
-    }
-
-    /// Only for what is never used again.
-    fn unmap(&mut self) -> nix::Result<()> {
-        // SAFETY: this process has mapped the range, as the type promises, and its callers leave nothing that refers
-        // to it.
-        unsafe { munmap(self.start, self.len.get()) }
-    }
-
     fn is_here(&self) -> bool {
         self.only_in.is_none_or(|process| process == Process::current())
     }
@@ -313,8 +305,10 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // In a forked child something of the child's own may lie there by now.
         if self.is_here() {
+            // SAFETY: this process has mapped the range, as the type promises, and whoever drops this leaves nothing
+            // that refers to it.
             // A failure leaks address space, which is all that can be done about it here.
-            let _: nix::Result<()> = self.unmap();
+            let _: nix::Result<()> = unsafe { munmap(self.start, self.len.get()) };
         }
     }
 }
@@ -345,8 +339,7 @@ impl Process {
 
 /// A word that the kernel sets to zero in forked children, for ever; `None` where it can't (before 4.14).
 fn wiped_on_fork() -> Option<&'static AtomicU64> {
-    let page = Mapping::reserve(NonZeroUsize::new(page_size())?).ok()?;
-    page.allow_access().ok()?;
+    let page = Mapping::anonymous(NonZeroUsize::new(page_size())?, ACCESS).ok()?;
     page.advise(MmapAdvise::MADV_WIPEONFORK).ok()?;
     let word = ManuallyDrop::new(page).start.cast::<AtomicU64>();
     // SAFETY: the page is aligned, holds zeros, is never unmapped, and is known to nobody else.
@@ -361,7 +354,12 @@ fn as_address(address: usize) -> u64 {
 /// Every buffer is one page at least, and no page is smaller than this.
 const SMALLEST: usize = 4096;
 
-pub(crate) fn page_size() -> usize {
+/// Bytes in whole pages, as many as these take.
+pub(crate) fn whole_pages(bytes: usize) -> usize {
+    bytes.max(1).checked_next_multiple_of(page_size()).unwrap_or(usize::MAX)
+}
+
+fn page_size() -> usize {
     // SAFETY: sysconf reads a constant of this system and touches no memory of ours.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     usize::try_from(size).unwrap_or(SMALLEST).max(SMALLEST)

@@ -31,8 +31,8 @@ pub(crate) trait Operation {
     fn encode(&self, layout: Layout, block: &mut HypercallBuffer);
 
     /// The memory besides `block` that guest handles point into.
-    fn memory(&mut self) -> Vec<&mut HypercallBuffer> {
-        Vec::new()
+    fn memory(&mut self) -> Option<&mut HypercallBuffer> {
+        None
     }
 
     /// The answer, from the hypercall's result and what Xen wrote into `block`.
@@ -54,8 +54,11 @@ const NAME_OFFSET: usize = 256;
 /// Puts the name into `block`, and says where it is.
 fn place_name(block: &mut HypercallBuffer, name: &PayloadName) -> sys::xen_livepatch_name {
     let bytes = name.as_bytes();
-    let room = block.as_mut_slice().iter_mut().skip(NAME_OFFSET);
-    room.zip(bytes.iter().chain([&0])).for_each(|(to, from)| *to = *from);
+    let room = block.as_mut_slice().get_mut(NAME_OFFSET..).unwrap_or_default();
+    if let Some((name, [nul, ..])) = room.split_at_mut_checked(bytes.len()) {
+        name.copy_from_slice(bytes);
+        *nul = 0;
+    }
     // The size counts the NUL.
     let size = u16::try_from(bytes.len()).unwrap_or(u16::MAX).saturating_add(1);
     sys::xen_livepatch_name { name: block.handle(NAME_OFFSET), size, pad: [0; 3] }
@@ -88,8 +91,8 @@ impl Operation for Upload<'_> {
         block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.u.upload) }, _>(&upload);
     }
 
-    fn memory(&mut self) -> Vec<&mut HypercallBuffer> {
-        vec![self.payload]
+    fn memory(&mut self) -> Option<&mut HypercallBuffer> {
+        Some(self.payload)
     }
 
     fn decode(&self, _: Layout, _: u32, _: &HypercallBuffer) {}
@@ -231,8 +234,8 @@ impl Operation for List<'_> {
         }
     }
 
-    fn memory(&mut self) -> Vec<&mut HypercallBuffer> {
-        self.room.as_deref_mut().map(ListRoom::memory).unwrap_or_default()
+    fn memory(&mut self) -> Option<&mut HypercallBuffer> {
+        self.room.as_deref_mut().map(ListRoom::memory)
     }
 
     fn decode(&self, layout: Layout, rows: u32, block: &HypercallBuffer) -> Listed {
@@ -284,8 +287,8 @@ impl Operation for ReadConsole<'_> {
         block.write::<{ offset_of!(sys::xen_sysctl, u.readconsole) }, _>(&read);
     }
 
-    fn memory(&mut self) -> Vec<&mut HypercallBuffer> {
-        vec![self.buffer]
+    fn memory(&mut self) -> Option<&mut HypercallBuffer> {
+        Some(self.buffer)
     }
 
     fn decode(&self, _: Layout, _: u32, block: &HypercallBuffer) -> ConsoleRead {

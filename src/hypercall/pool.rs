@@ -1,6 +1,6 @@
 //! Memory that was used for a hypercall is kept for the next one, so that only the first costs system calls.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use super::memory::HypercallBuffer;
 
@@ -23,64 +23,69 @@ impl Piece for HypercallBuffer {
     }
 }
 
-/// Idle memory: at most as many pieces as were ever in use at once, and never more than a fixed number of bytes.
+/// A place for each that may be in use at once. More than these are made for one use.
 #[derive(Debug)]
 pub(crate) struct Pool<T> {
+    places: Vec<Place<T>>,
+}
+
+#[derive(Debug)]
+struct Place<T> {
+    /// The most that is left here, in bytes.
     limit: usize,
-    idle: Mutex<Vec<T>>,
+    /// Locked while it is in use, and waited for by nobody.
+    piece: Mutex<Option<T>>,
 }
 
 impl<T: Piece> Pool<T> {
-    /// One that keeps at most `limit` bytes.
-    pub(crate) const fn new(limit: usize) -> Self {
-        Self { limit, idle: Mutex::new(Vec::new()) }
+    /// One with places for pieces of at most so many bytes each.
+    pub(crate) fn new(limits: impl IntoIterator<Item = usize>) -> Self {
+        let place = |limit| Place { limit, piece: Mutex::new(None) };
+        Self { places: limits.into_iter().map(place).collect() }
     }
 
-    /// Runs `with` on the largest idle piece if that `fits`, or on a new one that takes the place of one that does not.
+    /// Runs `with` on the piece of the first place that is free if that `fits`, or on a new one that takes its place.
     pub(crate) fn lend<R, E>(
         &self,
         fits: impl Fn(&T) -> bool,
         make: impl FnOnce() -> Result<T, E>,
         with: impl FnOnce(&mut T) -> Result<R, E>,
     ) -> Result<R, E> {
-        let mut piece = match self.take().filter(fits) {
-            Some(piece) => piece,
-            None => make()?,
+        let Some((limit, mut place)) = self.places.iter().find_map(Place::take) else { return with(&mut make()?) };
+        // What does not fit goes before there is more.
+        drop(place.take_if(|piece| !piece.is_here() || !fits(piece)));
+        let result = match &mut *place {
+            Some(piece) => with(piece),
+            none => with(none.insert(make()?)),
         };
-        let result = with(&mut piece);
-        self.keep(piece);
+        place.take_if(|piece| piece.bytes() > limit);
         result
+    }
+
+    /// Keeps a piece for the first use.
+    pub(crate) fn keep(&self, piece: T) {
+        if let Some((_, mut place)) = self.places.iter().find_map(Place::take) {
+            *place = Some(piece);
+        }
     }
 
     /// The bytes kept now.
     #[cfg(test)]
     pub(crate) fn idle_bytes(&self) -> usize {
-        total(&self.idle())
-    }
-
-    /// The largest piece, which is what fits most often.
-    fn take(&self) -> Option<T> {
-        let mut idle = self.idle();
-        idle.retain(Piece::is_here);
-        let (largest, _) = idle.iter().enumerate().max_by_key(|(_, piece)| piece.bytes())?;
-        Some(idle.swap_remove(largest))
-    }
-
-    fn keep(&self, piece: T) {
-        // A piece that is one too many goes at the end, after the lock.
-        let mut idle = self.idle();
-        if total(&idle).saturating_add(piece.bytes()) <= self.limit {
-            idle.push(piece);
-        }
-    }
-
-    fn idle(&self) -> MutexGuard<'_, Vec<T>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.places.iter().filter_map(Place::take).filter_map(|(_, place)| place.as_ref().map(Piece::bytes)).sum()
     }
 }
 
-fn total<T: Piece>(pieces: &[T]) -> usize {
-    pieces.iter().map(Piece::bytes).fold(0, usize::saturating_add)
+impl<T> Place<T> {
+    /// What is here and how much may be left, unless somebody uses it.
+    fn take(&self) -> Option<(usize, MutexGuard<'_, Option<T>>)> {
+        match self.piece.try_lock() {
+            Ok(piece) => Some((self.limit, piece)),
+            // Whoever watched a hypercall panicked: the memory is as good as before.
+            Err(TryLockError::Poisoned(poisoned)) => Some((self.limit, poisoned.into_inner())),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -101,57 +106,74 @@ mod tests {
         }
     }
 
+    fn thing(len: usize) -> Thing {
+        Thing(vec![0; len], true)
+    }
+
     fn lend(pool: &Pool<Thing>, len: usize) -> usize {
-        let made = || Ok::<_, ()>(Thing(vec![0; len], true));
-        pool.lend(|piece| piece.bytes() >= len, made, |piece| Ok(piece.0.as_ptr() as usize)).unwrap()
+        pool.lend(|piece| piece.bytes() >= len, || Ok::<_, ()>(thing(len)), |piece| Ok(piece.0.as_ptr() as usize))
+            .unwrap()
     }
 
     #[test]
     fn a_piece_comes_back_and_a_larger_one_takes_its_place() {
-        let pool = Pool::new(100);
+        let pool = Pool::new([100]);
         let first = lend(&pool, 10);
         assert_eq!(lend(&pool, 5), first);
         lend(&pool, 20);
-        assert_eq!(pool.idle().len(), 1);
         assert_eq!(pool.idle_bytes(), 20);
     }
 
-    #[test]
-    fn nested_use_gets_a_piece_of_its_own() {
-        let pool = Pool::new(100);
-        let made = |len| move || Ok::<_, ()>(Thing(vec![0; len], true));
-        let any = |_: &Thing| true;
-        let sum = pool.lend(any, made(1), |a| pool.lend(any, made(2), |b| Ok(a.bytes() + b.bytes())));
-        assert_eq!(sum, Ok(3));
-        assert_eq!(pool.idle().len(), 2);
+    /// Uses so many pieces at once, and says what was kept while all were in use.
+    fn nest(pool: &Pool<Thing>, depth: usize) -> Result<usize, ()> {
+        if depth == 0 {
+            return Ok(pool.idle_bytes());
+        }
+        pool.lend(|_| true, || Ok(thing(30)), |_| nest(pool, depth - 1))
     }
 
-    /// Uses so many pieces at once.
-    fn nest(pool: &Pool<Thing>, depth: usize) -> Result<(), ()> {
-        let made = || Ok(Thing(vec![0; 30], true));
-        if depth == 0 { Ok(()) } else { pool.lend(|_| true, made, |_| nest(pool, depth - 1)) }
+    #[test]
+    fn each_use_has_a_piece_of_its_own_and_the_places_are_filled() {
+        let pool = Pool::new([100; 3]);
+        assert_eq!(nest(&pool, 2), Ok(0));
+        assert_eq!(pool.idle_bytes(), 60);
+        assert_eq!(nest(&pool, 50), Ok(0));
+        assert_eq!(pool.idle_bytes(), 90, "no more than there are places");
+        let sum = pool.lend(
+            |_| true,
+            || Ok::<_, ()>(thing(1)),
+            |a| pool.lend(|_| true, || Ok(thing(2)), |b| Ok(a.bytes() + b.bytes())),
+        );
+        assert_eq!(sum, Ok(60));
     }
 
     #[test]
     fn no_more_is_kept_than_the_limit() {
-        let pool = Pool::new(100);
-        for len in [101, usize::from(u16::MAX), 100, 99, 3, 1000, 1] {
+        let pool = Pool::new([100]);
+        for (len, kept) in [(101, 0), (usize::from(u16::MAX), 0), (100, 100), (99, 100), (101, 0), (1, 1)] {
             lend(&pool, len);
-            assert!(pool.idle_bytes() <= 100, "{len}");
+            assert_eq!(pool.idle_bytes(), kept, "{len}");
         }
-        let pool = Pool::new(100);
-        nest(&pool, 50).unwrap();
-        assert_eq!(pool.idle_bytes(), 90);
     }
 
     #[test]
-    fn what_is_not_here_is_forgotten() {
-        let pool = Pool::new(100);
+    fn what_is_not_here_is_forgotten_and_what_cannot_be_made_is_an_error() {
+        let pool = Pool::new([100]);
+        pool.keep(Thing(vec![0; 10], false));
+        assert_eq!(pool.lend(|_| true, || Err(()), |_| Ok(())), Err(()));
+        assert_eq!(pool.idle_bytes(), 0);
+        assert_eq!(pool.lend(|_| true, || Ok::<_, ()>(thing(7)), |piece| Ok(piece.bytes())), Ok(7));
+        assert_eq!(pool.lend(|_| true, || Ok(thing(7)), |_| Err::<(), _>(())), Err(()));
+        assert_eq!(pool.idle_bytes(), 7, "also where what it was used for failed");
+    }
+
+    #[test]
+    fn a_panic_costs_nothing() {
+        let pool = Pool::new([100]);
         let first = lend(&pool, 10);
-        pool.idle().iter_mut().for_each(|piece| piece.1 = false);
-        // Held, so that the same address can't come again.
-        let lost = core::mem::take(&mut pool.idle()[0].0);
-        assert_ne!(lend(&pool, 10), first);
-        assert_eq!((pool.idle().len(), lost.len()), (1, 10));
+        let used =
+            std::panic::AssertUnwindSafe(|| pool.lend(|_| true, || Ok(thing(10)), |_| -> Result<(), ()> { panic!() }));
+        std::panic::catch_unwind(used).unwrap_err();
+        assert_eq!(lend(&pool, 10), first);
     }
 }

@@ -117,14 +117,18 @@ impl Sealed for Privcmd {
     }
 
     fn xen_version(&self, command: u32, argument: Option<&mut HypercallBuffer>) -> Result<u32, Errno> {
-        let address = argument.map_or(0, |buffer| buffer.address());
+        let address = argument.map_or(0, |buffer| {
+            buffer.make_present();
+            buffer.address()
+        });
         self.hypercall(sys::__HYPERVISOR_xen_version, [command.into(), address, 0, 0, 0])
     }
 
     fn architecture(&self) -> Result<Architecture, Error> {
-        let kernel = nix::sys::utsname::uname().map_err(|errno| Error::new(unsupported("unknown")).errno(errno))?;
-        let machine = kernel.machine().to_string_lossy();
-        architecture_below(std::env::consts::ARCH, &machine).ok_or_else(|| Error::new(unsupported(&machine)))
+        architecture_below(std::env::consts::ARCH, || {
+            let kernel = nix::sys::utsname::uname().map_err(|errno| Error::new(unsupported("unknown")).errno(errno))?;
+            Ok(kernel.machine().to_string_lossy().into_owned())
+        })
     }
 
     fn allocate(&self, len: usize) -> Result<HypercallBuffer, AllocationError> {
@@ -179,19 +183,23 @@ impl BufferDevice {
     }
 }
 
-/// Whether what failed with this may work a moment later: memory was short, or another thread got in first.
+/// Whether what failed with this may work a moment later: memory was short, or a signal came.
 fn is_passing(errno: Errno) -> bool {
-    [Errno::ENOMEM, Errno::EAGAIN, Errno::EINTR, Errno::EEXIST].contains(&errno)
+    [Errno::ENOMEM, Errno::EAGAIN, Errno::EINTR].contains(&errno)
 }
 
-/// What the Xen below a kernel runs on, from what this program was built for and what `uname -m` says.
-fn architecture_below(built_for: &str, machine: &str) -> Option<Architecture> {
-    match (built_for, machine) {
+/// What the Xen below a kernel runs on, from what this program was built for and, where that leaves it open, what
+/// `uname -m` says.
+fn architecture_below(built_for: &str, machine: impl FnOnce() -> Result<String, Error>) -> Result<Architecture, Error> {
+    match built_for {
         // A control domain of 32 bits has a Xen of 64 bits below it on x86, but not on Arm.
-        ("x86_64" | "x86", _) => Some(Architecture::X86_64),
+        "x86_64" | "x86" => Ok(Architecture::X86_64),
         // A program of 64 bits has a kernel of 64 bits, even where it is told otherwise (`setarch`).
-        ("aarch64", _) | ("arm", "aarch64") => Some(Architecture::AArch64),
-        _ => None,
+        "aarch64" => Ok(Architecture::AArch64),
+        _ => match machine()? {
+            machine if built_for == "arm" && machine == "aarch64" => Ok(Architecture::AArch64),
+            machine => Err(Error::new(unsupported(&machine))),
+        },
     }
 }
 
@@ -281,7 +289,7 @@ mod tests {
     #[test]
     fn a_passing_shortage_is_not_a_refusal() {
         let buffers = BufferDevice::new(device("/dev/zero"));
-        for errno in [Errno::ENOMEM, Errno::EAGAIN, Errno::EEXIST, Errno::EINTR] {
+        for errno in [Errno::ENOMEM, Errno::EAGAIN, Errno::EINTR] {
             buffers.refuse(AllocationError { bytes: 1, errno });
         }
         assert!(buffers.allocate(usize::MAX / 4).is_none());
@@ -355,7 +363,8 @@ mod tests {
             ("riscv64", "riscv64", None),
             ("powerpc64", "ppc64le", None),
         ] {
-            assert_eq!(architecture_below(built_for, machine), expected, "{built_for} on {machine}");
+            let found = architecture_below(built_for, || Ok(machine.into())).map_err(|error| error.kind().clone());
+            assert_eq!(found, expected.ok_or_else(|| unsupported(machine)), "{built_for} on {machine}");
         }
         let privcmd = Privcmd::from_fd(device("/dev/null").into());
         let expected = if cfg!(target_arch = "aarch64") { AArch64 } else { X86_64 };

@@ -11,14 +11,14 @@ use super::memory::HypercallBuffer;
 pub struct Sysctl<'a> {
     /// The first 136 bytes are the sysctl; what handles point to may follow in the same buffer.
     block: &'a mut HypercallBuffer,
-    memory: Vec<&'a mut HypercallBuffer>,
+    memory: &'a mut [&'a mut HypercallBuffer],
 }
 
 impl<'a> Sysctl<'a> {
-    pub(crate) fn new(block: &'a mut HypercallBuffer, mut memory: Vec<&'a mut HypercallBuffer>) -> Self {
-        block.touch();
-        for buffer in &mut memory {
-            buffer.touch();
+    pub(crate) fn new(block: &'a mut HypercallBuffer, memory: &'a mut [&'a mut HypercallBuffer]) -> Self {
+        block.make_present();
+        for buffer in &mut *memory {
+            buffer.make_present();
         }
         Self { block, memory }
     }

@@ -174,8 +174,8 @@ impl PreparedSysctl<'_> {
     /// # Errors
     /// Its own answer.
     pub fn send(&mut self) -> Result<u32, Errno> {
-        let buffers = self.memory.iter_mut().map(|memory| &mut memory.buffer).collect();
-        self.xen.sysctl(&mut Sysctl::new(&mut self.block, buffers))
+        let mut buffers: Vec<_> = self.memory.iter_mut().map(|memory| &mut memory.buffer).collect();
+        self.xen.sysctl(&mut Sysctl::new(&mut self.block, &mut buffers))
     }
 
     /// What came of it, with this result.

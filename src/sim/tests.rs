@@ -66,7 +66,8 @@ impl Request {
     }
 
     fn send(&mut self, xen: &SimulatedXen) -> Result<u32, Errno> {
-        xen.sysctl(&mut Sysctl::new(&mut self.block, self.memory.iter_mut().collect()))
+        let mut memory: Vec<_> = self.memory.iter_mut().collect();
+        xen.sysctl(&mut Sysctl::new(&mut self.block, &mut memory))
     }
 
     fn out(&self, offset: usize) -> u32 {

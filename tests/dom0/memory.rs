@@ -20,8 +20,8 @@ const TASK: &str = "XEN_LIVEPATCH_MEMORY_TASK";
 const PRIVCMD: &str = "/dev/xen/privcmd";
 const HYPERCALL: &str = "/dev/xen/hypercall";
 
-/// What a client that does nothing may keep.
-const IDLE: usize = 512 * 1024;
+/// What a client that does nothing may keep: less than 1 MiB, and what the largest payload took.
+const IDLE: usize = (1 << 20) + (2 << 20);
 
 /// As much metadata as fits into a payload of 2 MiB with what else it needs.
 const LARGEST: usize = (2 << 20) - 8192;
