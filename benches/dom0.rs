@@ -2,11 +2,12 @@
 //! one boot, in turns. `cargo real-xen-bench` boots a Xen and runs this in its dom0.
 //!
 //!     dom0 [--brief] [--only WORK] [--files FOLDER]
+//!     dom0 --draw FOLDER FILE...
 //!
 //! `--brief` takes seconds instead of minutes, for a look at whether it runs, and `--only` keeps to the work whose name has
 //! this in it. FOLDER, `/files` unless named, has
 //! `libxenctrl.so.4.MINOR` with what it needs, Xen's own tool as `c-xen-livepatch`, and `xen-livepatch`; what isn't there is
-//! left out.
+//! left out. `--draw` needs no Xen: it draws how the times in the files of runs grow.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -24,6 +25,8 @@
 mod contender;
 #[path = "dom0/count.rs"]
 mod count;
+#[path = "dom0/draw.rs"]
+mod draw;
 #[path = "dom0/fixture.rs"]
 mod fixture;
 #[path = "dom0/foreign.rs"]
@@ -32,6 +35,8 @@ mod foreign;
 mod measure;
 #[path = "dom0/report.rs"]
 mod report;
+#[path = "dom0/share.rs"]
+mod share;
 #[path = "dom0/step.rs"]
 mod step;
 
@@ -43,6 +48,7 @@ use count::{Counts, count};
 use fixture::{Fixture, Made};
 use measure::{Effort, Samples};
 use report::Report;
+use share::{Share, share};
 use step::{Step, Work};
 
 /// How many payloads are listed.
@@ -68,6 +74,7 @@ struct Bench<'a> {
     only: String,
     samples: Samples,
     counts: Vec<Counts>,
+    shares: Vec<Share>,
 }
 
 impl Bench<'_> {
@@ -80,6 +87,9 @@ impl Bench<'_> {
             eprintln!("{}, {}", step.work.name(), step.amount());
         }
         self.samples.measure(steps, &mut self.contenders, self.fixture, self.effort);
+        if !steps.iter().any(|step| step.work.is_process()) {
+            self.shares.extend(share(steps, self.fixture, self.files, self.effort));
+        }
         for contender in &self.contenders {
             let steps: Vec<Step> =
                 steps.iter().copied().filter(|step| contender.can(step.work) && !step.work.is_process()).collect();
@@ -114,6 +124,17 @@ fn main() -> ExitCode {
         count::work(arguments);
         return ExitCode::SUCCESS;
     }
+    if arguments.next_if(|argument| argument == "--draw").is_some() {
+        let folder = arguments.next().map(PathBuf::from).unwrap_or_default();
+        let files: Vec<PathBuf> = arguments.filter(|argument| argument != "--bench").map(PathBuf::from).collect();
+        return match draw::draw(&files, &folder) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let (mut brief, mut only, mut folder) = (false, String::new(), PathBuf::from("/files"));
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -128,7 +149,7 @@ fn main() -> ExitCode {
             }
         }
     }
-    let client = match Ours::open() {
+    let client = match Ours::open(None) {
         Ok(client) => client,
         Err(error) => {
             eprintln!("no real Xen here, try `cargo real-xen-bench`: {error}");
@@ -148,8 +169,8 @@ fn main() -> ExitCode {
     }
 
     let effort = if brief { Effort::BRIEF } else { Effort::FULL };
-    let (samples, counts) = (Samples::default(), Vec::new());
-    let mut bench = Bench { contenders, fixture: &fixture, files: &files, effort, only, samples, counts };
+    let (samples, counts, shares) = (Samples::default(), Vec::new(), Vec::new());
+    let mut bench = Bench { contenders, fixture: &fixture, files: &files, effort, only, samples, counts, shares };
     fixture.load(&made, &client, 0);
     for size in sizes {
         bench.uploads(*size);
@@ -165,9 +186,9 @@ fn main() -> ExitCode {
     }
     fixture.load(&made, &client, 0);
 
-    let Bench { samples, counts, .. } = bench;
-    let (samples, counts) = (&samples, &counts[..]);
+    let Bench { samples, counts, shares, .. } = bench;
+    let (samples, counts, shares) = (&samples, &counts[..], &shares[..]);
     let (clock, xen) = (measure::clock(), made.version.to_string());
-    Report { xen, brief, clock, samples, counts, small: SMALL, large: LARGE, opened: OPENED }.print();
+    Report { xen, brief, clock, samples, counts, shares, small: SMALL, large: LARGE, opened: OPENED }.print();
     ExitCode::SUCCESS
 }

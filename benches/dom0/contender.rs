@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use xen_livepatch::{ActionOptions, Flags, LivepatchClient, Payload, PayloadName, QuiesceTimeout, Target};
 
@@ -252,6 +254,7 @@ impl Contender for Libxenctrl<'_> {
 pub struct Ours<'a> {
     fixture: &'a Fixture,
     files: &'a Files,
+    spent: Option<Arc<AtomicU64>>,
     client: LivepatchClient,
     target: Target,
     tool: Option<PathBuf>,
@@ -262,16 +265,31 @@ pub struct Ours<'a> {
 
 impl<'a> Ours<'a> {
     pub fn new(fixture: &'a Fixture, files: &'a Files) -> Self {
-        let client = Self::open().expect("the client opens");
+        Self::with(fixture, files, None)
+    }
+
+    /// One that adds up the nanoseconds of its hypercalls.
+    pub fn timed(fixture: &'a Fixture, files: &'a Files, spent: Arc<AtomicU64>) -> Self {
+        Self::with(fixture, files, Some(spent))
+    }
+
+    fn with(fixture: &'a Fixture, files: &'a Files, spent: Option<Arc<AtomicU64>>) -> Self {
+        let client = Self::open(spent.as_ref()).expect("the client opens");
         let target = Target::from(&client.xen_version().unwrap()).build_id(client.build_id().unwrap());
         let tool = files.tool("xen-livepatch");
         let name = PayloadName::new("none").unwrap();
-        Self { fixture, files, client, target, tool, name, file: PathBuf::new(), payload: Vec::new() }
+        Self { fixture, files, spent, client, target, tool, name, file: PathBuf::new(), payload: Vec::new() }
     }
 
-    pub fn open() -> xen_livepatch::Result<LivepatchClient> {
+    pub fn open(spent: Option<&Arc<AtomicU64>>) -> xen_livepatch::Result<LivepatchClient> {
         let options = ActionOptions::new().quiesce_timeout(QuiesceTimeout::new(QUIESCE)?);
-        LivepatchClient::builder().action_defaults(options).open()
+        let mut builder = LivepatchClient::builder().action_defaults(options);
+        if let Some(spent) = spent.cloned() {
+            builder = builder.on_hypercall(move |event| {
+                spent.fetch_add(u64::try_from(event.took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            });
+        }
+        builder.open()
     }
 }
 
@@ -298,7 +316,8 @@ impl Contender for Ours<'_> {
             Work::Status => client.status(name).map(drop).map_err(text)?,
             Work::List => return client.list().map(|rows| rows.len()).map_err(text),
             Work::OpenListClose => {
-                return Self::open().and_then(|client| client.list()).map(|rows| rows.len()).map_err(text);
+                let opened = Self::open(self.spent.as_ref());
+                return opened.and_then(|client| client.list()).map(|rows| rows.len()).map_err(text);
             }
             Work::UploadFromMemory => client.upload(name, &self.payload).map_err(text)?,
             Work::UploadFromFile => client.upload_file(name, &self.file).map_err(text)?,

@@ -22,7 +22,7 @@ impl Effort {
 }
 
 /// Rounds before the first that counts.
-const WARM_UP: usize = 3;
+pub const WARM_UP: usize = 3;
 
 /// More failures than this are not bad luck.
 const FAILURES: usize = 20;

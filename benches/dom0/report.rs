@@ -7,6 +7,7 @@ use serde_json::json;
 use super::contender::Kind;
 use super::count::Counts;
 use super::measure::{Samples, Times};
+use super::share::Share;
 use super::step::{Step, Work};
 
 /// What is to be reached: the most that a median of ours may be of the bare hypercall's and of libxenctrl's.
@@ -45,6 +46,7 @@ pub struct Report<'a> {
     pub clock: u64,
     pub samples: &'a Samples,
     pub counts: &'a [Counts],
+    pub shares: &'a [Share],
     /// The sizes and the number of payloads that the bars are about.
     pub small: usize,
     pub large: usize,
@@ -62,6 +64,7 @@ impl Report<'_> {
         }
         self.print_times();
         self.print_bars();
+        self.print_shares();
         self.print_counts();
     }
 
@@ -110,6 +113,19 @@ impl Report<'_> {
                 shown(libxenctrl),
                 shown(of_libxenctrl)
             );
+        }
+    }
+
+    fn print_shares(&self) {
+        println!(
+            "\n## Where the time of ours goes\n\nMedians in microseconds, with a client that times its hypercalls.\n"
+        );
+        println!("| work | | whole | in hypercalls | its own |\n|---|---|---:|---:|---:|");
+        for Share { step, whole, hypercalls } in self.shares {
+            let (name, amount) = (step.work.name(), step.amount());
+            let [whole, hypercalls, own] =
+                [*whole, *hypercalls, whole.saturating_sub(*hypercalls)].map(|nanos| nanos as f64 / 1000.0);
+            println!("| {name} | {amount} | {whole:.1} | {hypercalls:.1} | {own:.1} |");
         }
     }
 
