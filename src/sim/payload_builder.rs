@@ -98,7 +98,7 @@ impl PayloadBuilder {
     /// For another Xen: `PayloadBuilder::named(name, &build_id).for_release(version.release())`.
     pub fn for_xen(xen: &SimulatedXen, name: &str) -> Self {
         let build_id = xen.build_id().unwrap_or_else(|| BuildId::new([]));
-        Self::named(name, &build_id).for_release((4, xen.release().minor()))
+        Self::named(name, &build_id).for_release((4, xen.release().minor())).architecture(xen.architecture())
     }
 
     /// Goes on top of the payload (or the Xen) with this build-id: `.livepatch.depends`.
