@@ -96,13 +96,18 @@ pub fn listed(client: &LivepatchClient, metadata: Vec<u8>) -> Vec<u8> {
 
 /// Whatever an earlier test left is taken away, from the top.
 pub fn clean(client: &LivepatchClient) {
+    clean_after(client, &|| let_all_cpus_return(client));
+}
+
+/// The same, with something done before each action.
+pub fn clean_after(client: &LivepatchClient, before: &dyn Fn()) {
     loop {
         let rows = client.list().unwrap();
         if rows.is_empty() {
             return;
         }
         for row in rows {
-            let_all_cpus_return(client);
+            before();
             if row.status.state == State::Applied {
                 drop(client.revert(&row.name, Flags::empty()));
             }

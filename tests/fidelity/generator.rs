@@ -174,7 +174,7 @@ impl Generator {
         };
         self.ids.insert(name.into(), id);
         self.slow.remove(name);
-        Recipe::random(&mut self.random, id, depends, xen.release(), self.irreversible)
+        Recipe::random(&mut self.random, id, depends, xen, self.irreversible)
     }
 
     fn upload(&mut self, xen: &SimulatedXen) -> Step {
@@ -192,7 +192,7 @@ impl Generator {
         let name = self.new_name(xen);
         let id = Id::Payload(u8::try_from(self.random.below(IDS)).unwrap());
         let top = xen.applied().last().and_then(|top| self.ids.get(top.as_bytes()).copied());
-        let recipe = Recipe::slow(&mut self.random, id, top.unwrap_or(Id::Xen), xen.release());
+        let recipe = Recipe::slow(&mut self.random, id, top.unwrap_or(Id::Xen), xen);
         self.ids.insert(name.as_bytes().into(), id);
         self.slow.insert(name.as_bytes().into());
         self.planned = Some((name.clone(), Action::Apply));
