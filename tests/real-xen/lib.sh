@@ -51,6 +51,14 @@ use_machine() {
     . "$here/machine-$machine.sh"
 }
 
+# gcc_payloads ARGS...: of tests/gcc-payloads, for the machine in use.
+gcc_payloads() {
+    local tools=()
+    # shellcheck disable=SC2154  # of the machine's file
+    [[ -z $cross ]] || tools=(CC="${cross}gcc" LD="${cross}ld")
+    env "${tools[@]}" "$here/../gcc-payloads/make" "$@"
+}
+
 # build_id HYPERVISOR: in hexadecimal; nothing when it has none. An image that is not an ELF file is searched for the note.
 build_id() {
     local id at
