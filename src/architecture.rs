@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use object::elf::{EM_AARCH64, EM_NONE, EM_X86_64};
+use object::elf::{EM_AARCH64, EM_ARM, EM_NONE, EM_X86_64};
 
 /// What a payload's code runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,6 +64,7 @@ impl fmt::Display for Architecture {
         match self {
             Self::X86_64 => f.pad("x86-64"),
             Self::AArch64 => f.pad("AArch64"),
+            Self::Other(machine) if *machine == EM_ARM.0 => f.pad("32-bit Arm"),
             Self::Other(machine) => f.pad(&format!("machine {machine}")),
         }
     }

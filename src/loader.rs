@@ -132,7 +132,9 @@ pub(crate) fn load(
     host: &dyn Host,
     sink: &mut dyn Sink,
 ) -> Result<Option<Loaded>, Stopped> {
-    let header = match elf::header(file) {
+    // On Arm Xen does not look at the byte order that a file claims to have.
+    let arm = target.known_architecture() == Some(Architecture::AArch64);
+    let header = match if arm { elf::header_in_any_order(file) } else { elf::header(file) } {
         Ok(header) => header,
         Err(reason) => {
             let errno = if header::is_elf(file) { Errno::EOPNOTSUPP } else { Errno::EINVAL };

@@ -61,6 +61,21 @@ fn each_takes_payloads_of_its_own() {
 }
 
 #[test]
+fn the_byte_order_that_a_file_claims_is_not_looked_at() {
+    for (xen, expected) in [(arm(Release::V4_20), Ok(0)), (SimulatedXen::new(Release::V4_20), Err(Errno::EOPNOTSUPP))] {
+        let mut file = builder(&xen, "p").build();
+        file[5] = 2;
+        assert_eq!(upload(&xen, "p", &file), expected);
+    }
+    let xen = arm(Release::V4_20);
+    for (offset, byte) in [(4, 1), (18, 40)] {
+        let mut file = builder(&xen, "p").build();
+        file[offset] = byte;
+        assert_eq!(upload(&xen, "p", &file), Err(Errno::EOPNOTSUPP), "of 32 bits");
+    }
+}
+
+#[test]
 fn hooks_return_what_their_code_says() {
     let xen = arm(Release::V4_20);
     for result in [0, -5, -16, i32::MIN, 7] {
