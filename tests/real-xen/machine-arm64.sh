@@ -3,11 +3,8 @@
 
 dom0=$store/dom0-arm64
 
-# The compiler makes payloads, and what is to run in dom0.
-machine_tools=(
-    qemu-system-aarch64=qemu-system-arm
-    aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu /usr/aarch64-linux-gnu/lib/libc.a=libc6-dev-arm64-cross
-)
+# The compiler makes payloads, and Xen.
+machine_tools=(qemu-system-aarch64=qemu-system-arm aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu)
 cross=aarch64-linux-gnu-
 kernel_package=linux-image-arm64
 

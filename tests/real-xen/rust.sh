@@ -11,6 +11,9 @@ readonly RUST_PACKAGES=(
     libc6 libgcc-s1 libstdc++6 zlib1g libzstd1 liblzma5
 )
 
+# PROGRAM=PACKAGE: what links for AArch64.
+readonly RUST_TOOLS=(aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu /usr/aarch64-linux-gnu/lib/libc.a=libc6-dev-arm64-cross)
+
 # fetch_rust: with debian.sh sourced, and $work a directory to work in.
 fetch_rust() {
     local tree=$work/rust
