@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, Command, value_parser};
+use xen_livepatch::payload::Architecture;
 use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen};
 use xen_livepatch::{ActionOptions, BuildId, Flags, LivepatchClient, PayloadName, QuiesceTimeout, Result, State};
 
@@ -35,7 +36,9 @@ fn main() -> ExitCode {
         )
         .get_matches();
     let release = arguments.get_one::<SimulatedVersion>("xen").filter(|_| !arguments.get_flag("real"));
-    match connect(release).and_then(|client| Story::begin(client)?.tell()) {
+    // A simulated Xen is one for x86-64, unless told otherwise.
+    let machine = release.map_or_else(Architecture::of_this_program, |_| Architecture::X86_64);
+    match connect(release).and_then(|client| Story::begin(client, machine)?.tell()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("quickstart: {error}");
@@ -76,13 +79,14 @@ struct Story {
     client: LivepatchClient,
     xen: BuildId,
     release: (u16, u16),
+    machine: Architecture,
 }
 
 impl Story {
-    fn begin(client: LivepatchClient) -> Result<Self> {
+    fn begin(client: LivepatchClient, machine: Architecture) -> Result<Self> {
         let (version, xen) = (client.xen_version()?, client.build_id()?);
         println!("Xen {version}, build-id {xen}");
-        Ok(Self { client, xen, release: version.release() })
+        Ok(Self { client, xen, release: version.release(), machine })
     }
 
     /// Tells it, and leaves the host as it was even if it ends early.
@@ -141,6 +145,7 @@ impl Story {
     fn payload(&self, name: &str) -> PayloadBuilder {
         PayloadBuilder::named(name, &self.xen)
             .for_release(self.release)
+            .architecture(self.machine)
             .function(FunctionPatch::returning(PATCHED, format!("-{name}")))
             .metadata("made-by", Some("quickstart"))
     }

@@ -7,8 +7,8 @@ use core::marker::PhantomData;
 
 use object::elf::{ELFCLASS64, ELFDATA2LSB, ELFMAG, FileHeader64, Rela64, SHT_NOBITS, SHT_RELA, SHT_SYMTAB};
 use object::elf::{
-    EM_X86_64, R_X86_64_64, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHN_ABS, STT_SECTION, SectionHeader64, SectionType,
-    Sym64,
+    EM_ARM, EM_X86_64, R_X86_64_64, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHN_ABS, STT_SECTION, SectionHeader64,
+    SectionType, Sym64,
 };
 use object::{LittleEndian, pod};
 
@@ -32,16 +32,23 @@ const NULL_PAGE: u64 = 4096;
 
 /// The header of a file that can be read at all.
 pub(crate) fn header(data: &[u8]) -> Result<Header, &'static str> {
+    let header = header_in_any_order(data)?;
+    if header.e_ident.data == ELFDATA2LSB { Ok(header) } else { Err("it is not a little-endian ELF file") }
+}
+
+/// The same, for who does not look which byte order the file claims to have.
+pub(crate) fn header_in_any_order(data: &[u8]) -> Result<Header, &'static str> {
     let (header, _) = pod::from_bytes::<Header>(data).map_err(|()| "it is too short for an ELF file")?;
     let ident = &header.e_ident;
     if ident.magic != ELFMAG {
         Err("it is not an ELF file")
-    } else if ident.class != ELFCLASS64 {
-        Err("it is not a 64-bit ELF file")
-    } else if ident.data != ELFDATA2LSB {
-        Err("it is not a little-endian ELF file")
-    } else {
+    } else if ident.class == ELFCLASS64 {
         Ok(*header)
+    } else if header.e_machine.get(LE) == EM_ARM {
+        // The machine is at the same place in files of 32 bits.
+        Err("it is for 32-bit Arm, which is not supported: only x86-64 and 64-bit Arm are")
+    } else {
+        Err("it is not a 64-bit ELF file")
     }
 }
 

@@ -8,7 +8,9 @@
 //! Written from reading `common/livepatch.c`, `common/livepatch_elf.c` and the `livepatch.c` and `alternative.c` of x86 and
 //! Arm, in every release from 4.7 to 4.22.
 
+mod alternatives;
 mod details;
+mod effects;
 mod finding;
 mod functions;
 mod header;
@@ -42,7 +44,7 @@ pub(crate) use functions::ENDBR64;
 pub(crate) use functions::LoadedFunction;
 pub(crate) use hooks::LoadedHooks;
 #[cfg(feature = "sim")]
-pub(crate) use limits::image as image_of;
+pub(crate) use limits::{image as image_of, payloads as payloads_of};
 use memory::Memory;
 pub use problem::Problem;
 pub(crate) use report::{Sink, Stopped};
@@ -110,8 +112,9 @@ pub(crate) struct Loaded {
 /// Everything that is wrong with a payload, in the order in which Xen would come upon it.
 pub(crate) fn check(file: &[u8], target: &Target) -> Vec<Finding> {
     let mut all = report::Collected::default();
-    // After Xen's image, as it would be.
-    let host = report::Offline { build_id: target.known_build_id(), base: limits::image(target).end };
+    let architecture = target.known_architecture().or_else(|| architecture_of(file)).unwrap_or(Architecture::X86_64);
+    let base = limits::payloads(target, architecture).start;
+    let host = report::Offline { build_id: target.known_build_id(), base };
     // It never stops.
     drop(load(file, target, &host, &mut all));
     all.into_findings()
@@ -129,7 +132,9 @@ pub(crate) fn load(
     host: &dyn Host,
     sink: &mut dyn Sink,
 ) -> Result<Option<Loaded>, Stopped> {
-    let header = match elf::header(file) {
+    // On Arm Xen does not look at the byte order that a file claims to have.
+    let arm = target.known_architecture() == Some(Architecture::AArch64);
+    let header = match if arm { elf::header_in_any_order(file) } else { elf::header(file) } {
         Ok(header) => header,
         Err(reason) => {
             let errno = if header::is_elf(file) { Errno::EOPNOTSUPP } else { Errno::EINVAL };
@@ -149,6 +154,11 @@ pub(crate) fn load(
     sections::check(&mut loading)?;
     // Without the names there is nothing of which to say that it is missing.
     if elf.has_section_names() { loading.link() } else { Ok(None) }
+}
+
+/// What a file says that it is for.
+fn architecture_of(file: &[u8]) -> Option<Architecture> {
+    elf::header(file).ok().map(|header| Architecture::from_raw(header.e_machine.get(LE).0))
 }
 
 /// The build-id in the first note of a section.
@@ -189,6 +199,8 @@ impl<'d> Loading<'_, 'd> {
         let hooks = hooks::read(&mut self, &memory)?;
         let ids = notes::read(&mut self, &memory)?;
         if linkable {
+            tables::check_bug_frames(&mut self, &memory)?;
+            alternatives::check(&mut self, &memory)?;
             tables::check(&mut self, &memory)?;
         }
         let metadata = tables::metadata(&mut self, &memory)?;

@@ -124,6 +124,10 @@ rules! {
     CODE_ALONE_WRITABLE = 18 [(16, 4), (17, 1)], "8676092a0f";
     /// Alternatives have to be inside the payload's code and `.altinstr_replacement`.
     ALTERNATIVES_CHECKED = 18 [(17, 4)], "e74360e4ba";
+    /// Arm runs functions through bug frames as well, which makes a fourth table of them.
+    FOURTH_BUG_FRAMES_ON_ARM = 15 [], "c8d4b6304a";
+    /// An alternative on Arm may have a function to call, in place of a replacement.
+    ALTERNATIVE_CALLBACKS_ON_ARM = 12 [], "3e9db39ea0";
     /// Xen keeps its state of a function outside `.livepatch.funcs`.
     STATE_ELSEWHERE = 19 [(17, 3), (18, 1)], "82182ad7b4";
     /// UNLOAD waits for all CPUs.

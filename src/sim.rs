@@ -36,7 +36,7 @@
 //!
 //! # What is modelled
 //!
-//! The rules of each release's stable branch as it ended, for x86-64: interface version, privileges, names, the
+//! The rules of each release's stable branch as it ended, for x86-64 and 64-bit Arm: interface version, privileges, names, the
 //! checks of UPLOAD in their stages, GET, LIST, ACTION with all its silent refusals, the one outstanding action of a
 //! host and the `EAGAIN` mark that stays behind when there is one already, hooks, expectations, build-ids, the
 //! console, and the three `XENVER_*` that a client of live patching needs.
@@ -55,13 +55,14 @@
 //! * Time: the rendezvous of the CPUs takes [a set time](SimulatedXen::set_quiesce_time), an action as long as its
 //!   [`Pace`] says. The races of Xen's last steps after an action don't happen, and LIST stops early only where
 //!   [`On::stop_after`] says so.
-//! * Code: of hooks, `mov $imm32,%eax; ret` and `xor %eax,%eax; ret` are understood, after an ENDBR64 too. Others count
-//!   as returning 0, and as having done the action where they stand in for one.
+//! * Code: of hooks, `mov $imm32,%eax; ret` and `xor %eax,%eax; ret` are understood, after an ENDBR64 too, and on Arm what
+//!   moves a number to `w0` and returns. Others count as returning 0, and as having done the action where they stand in for
+//!   one.
 //! * Xen's own functions: few are known by name, and [`HostBuilder::symbol`] adds more. Patching an address where none is
 //!   changes nothing.
 //! * Memory: there is always enough but where [`On::fail`] orders `ENOMEM`.
 //! * The debug messages of releases before 4.13, and the exact words of most messages.
-//! * Arm, virtual machines and everything else that a Xen does.
+//! * Virtual machines and everything else that a Xen does.
 
 mod action;
 mod builder;
@@ -75,6 +76,7 @@ mod image;
 mod journal;
 mod list;
 mod loading;
+mod machine;
 mod orders;
 mod payload;
 mod payload_builder;
@@ -190,6 +192,12 @@ impl SimulatedXen {
     #[must_use]
     pub fn release(&self) -> Release {
         self.host().release
+    }
+
+    /// What it runs on.
+    #[must_use]
+    pub fn architecture(&self) -> Architecture {
+        self.host().architecture
     }
 
     /// Its build-id, if it has one.
@@ -340,7 +348,7 @@ impl Sealed for SimulatedXen {
     }
 
     fn architecture(&self) -> crate::Result<Architecture> {
-        Ok(Architecture::X86_64)
+        Ok(self.host().architecture)
     }
 
     fn allocate(&self, len: usize) -> Result<HypercallBuffer, AllocationError> {

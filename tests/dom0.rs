@@ -29,6 +29,8 @@ mod inventory;
 mod listing;
 #[path = "dom0/memory.rs"]
 mod memory;
+#[path = "dom0/opening.rs"]
+mod opening;
 #[path = "dom0/outcomes.rs"]
 mod outcomes;
 #[path = "dom0/refusals.rs"]

@@ -61,6 +61,7 @@ use std::time::{Duration, Instant};
 use hunter::Hunter;
 use maker::{Maker, Masks};
 use seed::Ingredients;
+use xen_livepatch::payload::Architecture;
 use xen_livepatch::{BuildId, Payload, Target};
 
 fn setting<T: FromStr>(name: &str) -> Option<T> {
@@ -107,12 +108,15 @@ fn what_the_check_passes_hurts_no_xen() {
 }
 
 /// Makers as for some hosts, and what the payloads are checked for.
-fn makers() -> [(Maker, Target); 5] {
-    [((4, 13), 5), ((4, 14), 6), ((4, 17), 7), ((4, 20), 4), ((4, 22), 0)].map(|(release, point)| {
+fn makers() -> [(Maker, Target); 7] {
+    let x86 = [((4, 13), 5), ((4, 14), 6), ((4, 17), 7), ((4, 20), 4), ((4, 22), 0)];
+    let [a, b, c, d, e] = x86.map(|(release, point)| (Architecture::X86_64, release, point));
+    let [f, g] = [((4, 17), 5), ((4, 22), 0)].map(|(release, point)| (Architecture::AArch64, release, point));
+    [a, b, c, d, e, f, g].map(|(architecture, release, point)| {
         let xen = BuildId::new([0x78; 20]);
-        let target = Target::new(release).point(point).build_id(xen.clone());
-        let of = Ingredients { xen, release, endbr: release == (4, 14), turned: release > (4, 14), made: Vec::new() };
-        (Maker::new(7, of), target)
+        let target = Target::new(release).point(point).build_id(xen.clone()).architecture(architecture);
+        let (endbr, turned, made) = (release == (4, 14), release > (4, 14), Vec::new());
+        (Maker::new(7, Ingredients { architecture, xen, release, endbr, turned, made }), target)
     })
 }
 

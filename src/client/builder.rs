@@ -189,7 +189,7 @@ mod tests {
         }
 
         fn architecture(&self) -> Result<crate::architecture::Architecture> {
-            self.0.architecture()
+            Ok(self.0.architecture())
         }
 
         fn allocate(&self, len: usize) -> core::result::Result<HypercallBuffer, AllocationError> {

@@ -126,6 +126,9 @@ pub enum FunctionProblem {
     /// It is the payload's own.
     #[error("its old address is in the payload itself: leave it out, so that Xen looks for the name")]
     OwnCode,
+    /// It is another payload's, and this Xen is one on Arm.
+    #[error("its old address is in another payload, where a Xen on Arm does not find it: patch what that one patches")]
+    OtherPayload,
     /// The pointer to the new code is not usable.
     #[error("its new address {0}")]
     NewAddress(PointerProblem),
@@ -262,6 +265,11 @@ pub enum TableProblem {
         /// The feature.
         found: u32,
     },
+    /// A branch in the replacement leads out of it, and not to Xen's code.
+    #[error(
+        "a branch in its replacement leads to code of the payload, over which Xen gives up: let it call Xen's code, or stay inside"
+    )]
+    BranchOutside,
     /// It is not an indirect call through a pointer relative to the instruction.
     #[error("it is not about an indirect call (ff 15)")]
     NotACall,
@@ -296,7 +304,7 @@ pub enum RelocationProblem {
         found: u32,
     },
     /// What they refer to is too far away.
-    #[error("refers to something more than 2 GiB away: link it again, without fixed addresses")]
+    #[error("refers to something farther away than it reaches: link it again, without fixed addresses")]
     Overflow,
 }
 

@@ -11,7 +11,7 @@ use super::{Known, Loading, Step, wide};
 use crate::elf::Section;
 use crate::errno::Errno;
 use crate::format::{FUNCS, MAX_KEPT, PayloadVersion, func};
-use crate::rules;
+use crate::rules::{self, Answer};
 use crate::symbol_name::SymbolName;
 
 /// A jump on x86, and one instruction on Arm.
@@ -28,6 +28,9 @@ const ENDBR64_POISON: [u8; 4] = [0x66, 0x0f, 0x1f, 0x01];
 /// How far a pointer may be from the symbol of Xen that it is relocated against: nobody patches code by another function's
 /// symbol, and what is farther away need not be mapped.
 const NEAR: u64 = 4096;
+
+/// No function of Xen's has as many bytes as this, and what follows it need not be mapped.
+const LONGEST: u64 = 64 << 10;
 
 /// How far code may be from what it replaces, on x86 and on Arm.
 const REACH: [i64; 2] = [1 << 31, 128 << 20];
@@ -78,8 +81,10 @@ pub(super) fn read(loading: &mut Loading<'_, '_>, memory: &Memory, values: &[Val
 
 /// Some releases write to the section while only code is writable.
 fn check_writable(loading: &mut Loading<'_, '_>, section: &Section<'_>, keeps_state: bool) -> Step {
-    let writes = loading.has(&rules::CODE_ALONE_WRITABLE).and(loading.has(&rules::STATE_ELSEWHERE).not());
-    let harmed = keeps_state && writes.perhaps() && !section.is_writable() && loading.is_x86();
+    // On x86 it mattered only where Xen came to leave write protection on, on Arm always.
+    let protected = if loading.is_x86() { loading.has(&rules::CODE_ALONE_WRITABLE) } else { Answer::Yes };
+    let writes = protected.and(loading.has(&rules::STATE_ELSEWHERE).not());
+    let harmed = (keeps_state || !loading.is_x86()) && writes.perhaps() && !section.is_writable();
     if harmed { loading.harm(Problem::ReadOnlyFunctions) } else { Ok(()) }
 }
 
@@ -247,7 +252,10 @@ impl Reader<'_, '_, '_> {
             Pointer::Null => {
                 let Some(name) = name else { return Ok((None, None)) };
                 match self.loading.host.symbol(name) {
-                    Known::Is(address) => Ok(at(address)),
+                    Known::Is(address) => {
+                        self.check_other_payload(entry, address)?;
+                        Ok(at(address))
+                    }
                     Known::Unknown => Ok((None, Some((name.to_vec(), 0)))),
                     Known::Absent => {
                         self.refuse(entry, Errno::ENOENT, FunctionProblem::Unknown)?;
@@ -256,20 +264,28 @@ impl Reader<'_, '_, '_> {
                 }
             }
             Pointer::Number(address) => {
-                let inside = !self.loading.is_x86() || limits::image(self.loading.target).contains(&address);
-                if !inside && self.reads_old_code(entry, address) {
+                let image = limits::image(self.loading.target, self.loading.architecture);
+                if !image.contains(&address) && self.reads_old_code(entry, address) {
                     self.harm(entry, FunctionProblem::NotInXen { found: address })?;
                     return Ok((None, None));
+                }
+                if !self.loading.is_x86() && address % u64::from(INSTRUCTION) != 0 {
+                    self.harm(entry, FunctionProblem::OldAddress(PointerProblem::Unaligned))?;
                 }
                 Ok(at(address))
             }
             Pointer::Foreign { symbol, offset } => {
                 if offset.unsigned_abs() >= NEAR {
                     self.harm(entry, FunctionProblem::OldAddress(PointerProblem::Far))?;
+                } else if !self.loading.is_x86() && offset.unsigned_abs() % u64::from(INSTRUCTION) != 0 {
+                    self.harm(entry, FunctionProblem::OldAddress(PointerProblem::Unaligned))?;
                 }
                 let known = self.values.get(symbol).filter(|value| value.known);
                 match known.map(|value| value.number.wrapping_add_signed(offset)) {
-                    Some(address) => Ok(at(address)),
+                    Some(address) => {
+                        self.check_other_payload(entry, address)?;
+                        Ok(at(address))
+                    }
                     None => Ok((None, Some((self.symbol_name(symbol).to_vec(), i128::from(offset))))),
                 }
             }
@@ -284,11 +300,22 @@ impl Reader<'_, '_, '_> {
         }
     }
 
+    /// On Arm Xen writes to a second mapping of its own code, in which payloads have no place.
+    fn check_other_payload(&mut self, entry: &Entry<'_>, address: u64) -> Step {
+        let image = limits::image(self.loading.target, self.loading.architecture);
+        let outside = !self.loading.is_x86() && self.loading.host.knows_addresses() && !image.contains(&address);
+        if outside && self.reads_old_code(entry, address) {
+            self.harm(entry, FunctionProblem::OtherPayload)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Whether Xen comes to read or write code at an address: it does unless it first finds that it is too far from the
     /// new code.
     fn reads_old_code(&self, entry: &Entry<'_>, address: u64) -> bool {
         let Pointer::Own { address: new, .. } = entry.new else { return true };
-        let looks_first = self.loading.has(&rules::ENDBR_AWARE).perhaps();
+        let looks_first = self.loading.is_x86() && self.loading.has(&rules::ENDBR_AWARE).perhaps();
         looks_first
             || !self.loading.has(&rules::DISTANCE_CHECKED).surely()
             || is_near(address, new, self.loading.is_x86())
@@ -349,8 +376,13 @@ impl Reader<'_, '_, '_> {
             return self.harm(entry, FunctionProblem::NewAddress(problem));
         }
         // Xen would run into what follows, and on Arm also brings all of it from its caches.
-        let Pointer::Own { section, address } = entry.new else { return Ok(()) };
-        let rest = self.loading.rest_of(self.memory, section, address).map_or(0, |(_, rest)| rest);
+        let rest = match entry.new {
+            Pointer::Own { section, address } => {
+                self.loading.rest_of(self.memory, section, address).map_or(0, |(_, rest)| rest)
+            }
+            Pointer::Foreign { .. } if !self.loading.is_x86() => LONGEST,
+            _ => return Ok(()),
+        };
         if u64::from(entry.new_size) <= rest {
             return Ok(());
         }

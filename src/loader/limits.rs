@@ -1,10 +1,16 @@
 //! How much there is of what a payload may name: processor features, and Xen's own image.
 
+use core::ops::Range;
+
+use crate::architecture::Architecture;
 use crate::target::Target;
+
+/// Series, point release, and what there is from that one on.
+type Row = (u16, u16, u16);
 
 /// The words of processor features that alternatives may name, by series, from which point release on: how many
 /// features there are is 32 times that. (`NCAPINTS`; it grew with the features that processors and mitigations got.)
-const FEATURE_WORDS: [(u16, u16, u16); 32] = [
+const FEATURE_WORDS: [Row; 32] = [
     (7, 0, 10),
     (7, 5, 11),
     (8, 0, 10),
@@ -39,28 +45,85 @@ const FEATURE_WORDS: [(u16, u16, u16); 32] = [
     (22, 0, 22),
 ];
 
-/// How many features this Xen knows: at least, and at most.
+/// How many features there are on Arm, in the releases where one after the last means something (`ARM_NCAPS`).
+const ARM_FEATURES: [Row; 16] = [
+    (12, 0, 11),
+    (12, 2, 14),
+    (13, 0, 10),
+    (13, 3, 11),
+    (13, 5, 15),
+    (14, 0, 10),
+    (14, 2, 11),
+    (14, 5, 15),
+    (15, 0, 12),
+    (15, 3, 16),
+    (15, 5, 17),
+    (16, 0, 12),
+    (16, 1, 16),
+    (16, 5, 17),
+    (17, 0, 17),
+    (17, 2, 18),
+];
+
+/// How many features this Xen knows on x86: at least, and at most.
 pub(crate) fn features(target: &Target) -> (u32, u32) {
+    let (least, most) = there_are(&FEATURE_WORDS, target);
+    (least.saturating_mul(32), most.saturating_mul(32))
+}
+
+/// The same on Arm.
+pub(super) fn arm_features(target: &Target) -> (u32, u32) {
+    there_are(&ARM_FEATURES, target)
+}
+
+/// What there is at least, and at most. Of a series that is newer than all rows, what the last one has.
+fn there_are(rows: &[Row], target: &Target) -> (u32, u32) {
     let (major, minor) = target.release();
-    let newest = if major > 4 { 22 } else { minor.min(22) };
-    let rows = FEATURE_WORDS.iter().filter(|(series, ..)| *series == newest);
+    let newest = rows.last().map_or(0, |(series, ..)| *series);
+    let known = if major > 4 { newest } else { minor.min(newest) };
+    let newer = (major, minor) != (4, known);
     let (mut least, mut most) = (u16::MAX, 0);
-    for (_, first, words) in rows {
-        match target.known_point() {
+    for (_, first, count) in rows.iter().filter(|(series, ..)| *series == known) {
+        match target.known_point().filter(|_| !newer) {
             Some(point) if point < *first => {}
-            Some(_) => (least, most) = (*words, *words),
-            None => (least, most) = (least.min(*words), most.max(*words)),
+            Some(_) => (least, most) = (*count, *count),
+            None if newer => (least, most) = (*count, *count),
+            None => (least, most) = (least.min(*count), most.max(*count)),
         }
     }
-    (u32::from(least).saturating_mul(32), u32::from(most).saturating_mul(32))
+    (least.into(), most.into())
 }
+
+const MIB: u64 = 1 << 20;
 
 /// Where Xen's own image is on x86: 2 MiB past the start of its gigabyte of the address space (seen on 4.11, 4.13, 4.16
 /// to 4.18, 4.20 and 4.22), 1 MiB on 4.7 and perhaps a few after it. It ends before 16 MiB, where that is depends on the build.
-pub(crate) fn image(target: &Target) -> core::ops::Range<u64> {
-    let start = if target.since((4, 14)) { 0xffff_82d0_4000_0000 } else { 0xffff_82d0_8000_0000 };
-    let offset = if target.since((4, 11)) { 2 << 20 } else { 1 << 20 };
-    start + offset..start + (16 << 20)
+///
+/// On Arm it is in the third MiB of all, and from 4.18 on in that of the fifth 512 GiB, where it has more room.
+pub(crate) fn image(target: &Target, architecture: Architecture) -> Range<u64> {
+    let [start, first, end] = match (architecture, target.since((4, 18))) {
+        (Architecture::AArch64, true) => [4 << 39, 2 * MIB, 10 * MIB],
+        (Architecture::AArch64, false) => [0, 2 * MIB, 4 * MIB],
+        _ => {
+            let start = if target.since((4, 14)) { 0xffff_82d0_4000_0000 } else { 0xffff_82d0_8000_0000 };
+            [start, if target.since((4, 11)) { 2 * MIB } else { MIB }, 16 * MIB]
+        }
+    };
+    start.saturating_add(first)..start.saturating_add(end)
+}
+
+/// Where payloads are: on x86 between Xen's image and the end of its gigabyte. On Arm they have two MiB, but Xen's map of
+/// free pages counts as many as a page of it has bits for, and it uses them.
+pub(crate) fn payloads(target: &Target, architecture: Architecture) -> Range<u64> {
+    let image = image(target, architecture);
+    match architecture {
+        Architecture::AArch64 => {
+            let start = image.end.saturating_add(6 * MIB);
+            // The first page is the map.
+            start.saturating_add(2 << 12)..start.saturating_add(128 * MIB)
+        }
+        _ => image.end..image.end.saturating_add(512 * MIB),
+    }
 }
 
 #[cfg(test)]
@@ -77,6 +140,25 @@ mod tests {
         assert_eq!(of(22, Some(9)), (22 * 32, 22 * 32));
         assert_eq!(of(23, None), (22 * 32, 22 * 32));
         assert_eq!(features(&Target::new((5, 0))), (22 * 32, 22 * 32));
-        assert!(FEATURE_WORDS.is_sorted());
+        assert!(FEATURE_WORDS.is_sorted() && ARM_FEATURES.is_sorted());
+        let of = |target: Target| arm_features(&target);
+        assert_eq!(of(Target::new((4, 16)).point(4)), (16, 16));
+        assert_eq!(of(Target::new((4, 17))), (17, 18));
+        assert_eq!(of(Target::new((4, 18)).point(0)), (18, 18));
+        assert_eq!((of(Target::new((4, 22))), of(Target::new((5, 0)))), ((18, 18), (18, 18)));
+    }
+
+    #[test]
+    fn payloads_come_after_xen() {
+        let places = |minor, architecture| {
+            let target = Target::new((4, minor));
+            let (image, payloads) = (image(&target, architecture), payloads(&target, architecture));
+            assert!(image.start < image.end && image.end <= payloads.start && payloads.start < payloads.end);
+            (image.start, payloads.start)
+        };
+        assert_eq!(places(17, Architecture::AArch64), (0x20_0000, 0xa0_2000));
+        assert_eq!(places(18, Architecture::AArch64), (0x200_0020_0000, 0x200_0100_2000));
+        assert_eq!(places(13, Architecture::X86_64), (0xffff_82d0_8020_0000, 0xffff_82d0_8100_0000));
+        assert_eq!(places(22, Architecture::X86_64), (0xffff_82d0_4020_0000, 0xffff_82d0_4100_0000));
     }
 }

@@ -104,6 +104,12 @@ impl Memory {
         bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
     }
 
+    /// The four bytes at an address, as a number.
+    pub(super) fn word(&self, address: u64) -> u64 {
+        let bytes = self.at(address, 4).unwrap_or_default();
+        bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    }
+
     pub(super) fn pointer(&self, address: u64) -> Pointer {
         let number = self.number(address);
         let Some((place, last)) = self.touching(address, 8).max_by_key(|(_, write)| write.order) else {
@@ -118,6 +124,12 @@ impl Memory {
             Origin::Number if number == 0 => Pointer::Null,
             Origin::Number => Pointer::Number(number),
         }
+    }
+
+    /// Whether four bytes are relocated against a symbol outside the payload.
+    pub(super) fn is_foreign(&self, address: u64) -> bool {
+        let write = self.writes.get(&(address, 4));
+        write.is_some_and(|write| matches!(write.origin, Origin::Foreign { .. }))
     }
 
     /// The section of the payload that a distance of four bytes is relocated against.

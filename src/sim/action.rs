@@ -8,6 +8,7 @@ use super::faults::Pace;
 use super::host::Host;
 use super::payload::{Payload, Standing, Stop, refuse, surround_actions};
 use super::settings::LogLevel;
+use crate::architecture::Architecture;
 use crate::errno::Errno;
 use crate::error::Action;
 use crate::rules;
@@ -119,7 +120,7 @@ impl Host {
         self.image.unload(payload.base);
         self.list_version = self.list_version.wrapping_add(1);
         // The CPU that waits for all others holds the lock that the patching needs, so that one runs out of time.
-        if self.release.has(&rules::UNLOAD_WAITS) {
+        if self.has(&rules::UNLOAD_WAITS) {
             if let Some(work) = &mut self.work {
                 work.late = true;
             }
@@ -137,23 +138,23 @@ impl Host {
     }
 
     fn apply(&mut self, id: u64, timeout: u32, nodeps: bool) -> Result<u32, Stop> {
-        let guarded = self.release.has(&rules::REAPPLY_GUARDED);
+        let guarded = self.has(&rules::REAPPLY_GUARDED);
         if let Some(payload) = self.by_id_mut(id).filter(|payload| payload.reverted && !payload.safe_to_reapply) {
             if guarded {
                 // Not the hypercall's result: only GET shows it.
                 payload.rc = EINVAL;
                 let name = payload.name.clone();
-                if self.release.has(&rules::REASONS_ON_CONSOLE) {
+                if self.has(&rules::REASONS_ON_CONSOLE) {
                     self.log(&name, b"can't revert as payload has .data. Please unload");
                 }
                 return Ok(0);
             }
         }
         let payload = self.by_id(id).ok_or(Errno::ENOENT)?;
-        if !nodeps || !self.release.has(&rules::PACKED_LAYOUT) {
+        if !nodeps || !self.has(&rules::PACKED_LAYOUT) {
             self.check_depends(payload, self.applied.last().copied())?;
         }
-        if self.release.has(&rules::EXPECTATIONS) {
+        if self.has(&rules::EXPECTATIONS) {
             self.check_expectations(payload)?;
         }
         let veto = payload.hooks.before_apply;
@@ -257,10 +258,11 @@ impl Host {
     fn switch_on(&mut self, id: u64) -> i32 {
         let Some(hook) = self.by_id(id).map(|payload| payload.hooks.instead_of_apply) else { return EINVAL };
         let rc = self.instead(id, hook);
-        let endbr_aware = self.release.has(&rules::ENDBR_AWARE);
+        let endbr_aware = self.architecture == Architecture::X86_64 && self.has(&rules::ENDBR_AWARE);
+        let machine = self.machine();
         let Self { payloads, image, applied, .. } = self;
         if let Some(payload) = payloads.iter_mut().find(|payload| payload.id == id && rc == 0) {
-            payload.patch(image, endbr_aware);
+            payload.patch(machine, image, endbr_aware);
             payload.standing = Standing::Applied;
             applied.push(id);
         }
@@ -292,7 +294,7 @@ impl Host {
         }
         // Checked only now, when Xen is unpatched already.
         let expected = match self.by_id(id) {
-            Some(payload) if self.release.has(&rules::EXPECTATIONS) => self.check_expectations(payload),
+            Some(payload) if self.has(&rules::EXPECTATIONS) => self.check_expectations(payload),
             _ => Ok(()),
         };
         match expected {
@@ -303,7 +305,7 @@ impl Host {
 
     /// What a hook returns; nothing if there is none or its code isn't understood.
     fn call_hook(&self, address: u64) -> Option<i32> {
-        if address == 0 { None } else { self.image.constant_returned(address) }
+        if address == 0 { None } else { self.image.number_returned(self.machine(), address) }
     }
 
     /// Runs a hook that does an action itself. One that reports success without having touched the functions makes

@@ -4,6 +4,7 @@ use super::host::{Host, Support};
 use super::journal::{Digest, Journal, JournalError};
 use super::settings::Access;
 use super::{Release, SimulatedXen};
+use crate::architecture::Architecture;
 use crate::build_id::BuildId;
 
 /// Bytes of the console ring, as in a Xen that isn't told.
@@ -14,11 +15,12 @@ const CONSOLE_SIZE: usize = 16 * 1024;
 #[must_use]
 pub struct HostBuilder {
     release: Release,
+    architecture: Architecture,
     build_id: Option<BuildId>,
     extra_version: String,
     console_size: usize,
     access: Access,
-    support: Support,
+    support: Option<Support>,
     symbols: Vec<(String, Vec<u8>)>,
     recorded: bool,
 }
@@ -30,14 +32,38 @@ impl HostBuilder {
         let id: Vec<u8> = (0..20_u8).map(|at| at.wrapping_mul(37) ^ minor.wrapping_mul(11)).collect();
         Self {
             release,
+            architecture: Architecture::X86_64,
             build_id: Some(BuildId::new(id)),
             extra_version: release.extra_version().into(),
             console_size: CONSOLE_SIZE,
             access: Access::default(),
-            support: Support::default(),
+            support: None,
             symbols: Vec::new(),
             recorded: false,
         }
+    }
+
+    /// What it runs on; [`Architecture::X86_64`] unless set. One on which no Xen live-patches is taken for that.
+    ///
+    /// Xen 4.7 has no live patching on Arm: it answers as with [`Support::NoLivepatch`].
+    ///
+    /// ```
+    /// use xen_livepatch::payload::Architecture;
+    /// use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen};
+    /// use xen_livepatch::{Action, Flags};
+    ///
+    /// let xen = SimulatedXen::builder(Release::V4_20).architecture(Architecture::AArch64).build();
+    /// let fix = PayloadBuilder::for_xen(&xen, "fix").function(FunctionPatch::returning("xen_extra_version", "-fixed"));
+    /// xen.other_upload("fix", &fix.build())?;
+    /// xen.other_action("fix", Action::Apply, Flags::empty())?;
+    /// # Ok::<(), xen_livepatch::Errno>(())
+    /// ```
+    pub fn architecture(self, architecture: Architecture) -> Self {
+        let architecture = match architecture {
+            Architecture::AArch64 => architecture,
+            _ => Architecture::X86_64,
+        };
+        Self { architecture, ..self }
     }
 
     /// Xen's build-id, or none.
@@ -62,7 +88,7 @@ impl HostBuilder {
 
     /// What this Xen was built with.
     pub fn support(self, support: Support) -> Self {
-        Self { support, ..self }
+        Self { support: Some(support), ..self }
     }
 
     /// A function or variable of Xen with these bytes, which payloads may refer to, patch, and have expectations of.
@@ -103,9 +129,9 @@ impl HostBuilder {
 
     fn host(&self) -> Host {
         let id = self.build_id.as_ref().map(|id| id.as_bytes().to_vec());
-        let mut host = Host::new(self.release, id, &self.extra_version, self.console_size);
+        let mut host = Host::new(self.release, self.architecture, id, &self.extra_version, self.console_size);
         host.settings.access = self.access;
-        host.support = self.support;
+        host.support = self.support.unwrap_or(host.support);
         for (name, bytes) in &self.symbols {
             host.image.add_symbol(name.as_bytes(), bytes);
         }
@@ -114,9 +140,21 @@ impl HostBuilder {
 
     /// A sum over all that was set, but for whether it is recorded.
     fn sum(&self) -> u64 {
-        let Self { release, build_id, extra_version, console_size, access, support, symbols, recorded: _ } = self;
+        let Self {
+            release,
+            architecture,
+            build_id,
+            extra_version,
+            console_size,
+            access,
+            support,
+            symbols,
+            recorded: _,
+        } = self;
+        let support = support.unwrap_or_default();
         let mut sum = Digest::new()
             .number(release.minor().into())
+            .number(architecture.raw().into())
             .number(build_id.is_some().into())
             .bytes(build_id.as_ref().map(BuildId::as_bytes).unwrap_or_default())
             .bytes(extra_version.as_bytes())

@@ -32,7 +32,7 @@ impl Host {
         let heading =
             format!(" state={state}({number}) {base:016x} (.data={base:016x}, .rodata={base:016x}) using 3 pages.");
         let mut lines = vec![[b" name=", &*payload.name, heading.as_bytes()].concat()];
-        if self.release.has(&rules::METADATA_LISTED) && !payload.metadata.is_empty() {
+        if self.has(&rules::METADATA_LISTED) && !payload.metadata.is_empty() {
             lines.push(b"livepatch: module metadata:".to_vec());
             let texts = payload.metadata.strip_suffix(&[0]).unwrap_or(&payload.metadata);
             lines.extend(texts.split(|byte| *byte == 0).map(|text| [b"livepatch:   ", text].concat()));
@@ -47,7 +47,7 @@ impl Host {
         lines.push(format!("build-id={}", hex(&payload.build_id)).into_bytes());
         lines.push(format!("depend-on={}", hex(&payload.depends)).into_bytes());
         // That of every payload that was let in; kept no longer than needed where it is compared at once.
-        if self.release.has(&rules::XEN_DEPENDS) && !self.release.has(&rules::XEN_DEPENDS_FIRST) {
+        if self.has(&rules::XEN_DEPENDS) && !self.has(&rules::XEN_DEPENDS_FIRST) {
             let xen = self.build_id.as_deref().unwrap_or_default();
             lines.push(format!("depend-on-xen={}", hex(xen)).into_bytes());
         }

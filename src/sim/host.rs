@@ -4,16 +4,19 @@ use super::action::Work;
 use super::bytes::until_nul;
 use super::console::{CONTINUES, Console};
 use super::faults::Effects;
-use super::image::{Image, returning_string};
+use super::image::Image;
 use super::loading::{self, Surroundings};
+use super::machine::Machine;
 use super::payload::{Payload, Standing, Stop, refuse};
 use super::recording::Recording;
 use super::release::Release;
 use super::settings::{LogLevel, Settings};
+use crate::architecture::Architecture;
 use crate::errno::Errno;
-use crate::loader::{ENDBR64, image_of};
+use crate::loader::{ENDBR64, image_of, payloads_of};
 use crate::name::escaped;
-use crate::rules;
+use crate::rules::{self, Rule};
+use crate::target::Target;
 
 /// What this Xen was built with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -28,12 +31,21 @@ pub enum Support {
     NoSysctl,
 }
 
+impl Support {
+    /// Of a Xen that is built like the others: 4.7 knows live patching on x86 alone.
+    fn of(release: Release, architecture: Architecture) -> Self {
+        let none = architecture == Architecture::AArch64 && release < Release::V4_8;
+        if none { Self::NoLivepatch } else { Self::Full }
+    }
+}
+
 /// What answers to a request that Xen would not have survived.
 pub(super) const HOST_IS_DOWN: Errno = Errno::EIO;
 
 #[derive(Clone, Debug)]
 pub(super) struct Host {
     pub(super) release: Release,
+    pub(super) architecture: Architecture,
     pub(super) build_id: Option<Vec<u8>>,
     pub(super) image: Image,
     /// In the order of their upload.
@@ -72,19 +84,29 @@ const SYMBOLS: [&str; 11] = [
 const EXTRA_VERSION: &[u8] = b"xen_extra_version";
 
 impl Host {
-    pub(super) fn new(release: Release, build_id: Option<Vec<u8>>, extra_version: &str, console_size: usize) -> Self {
-        let mut image = Image::new(image_of(&release.target()));
+    pub(super) fn new(
+        release: Release,
+        architecture: Architecture,
+        build_id: Option<Vec<u8>>,
+        extra_version: &str,
+        console_size: usize,
+    ) -> Self {
+        let (target, machine) = (release.target(architecture), Machine::of(architecture));
+        let mut image = Image::new(&image_of(&target, architecture), payloads_of(&target, architecture));
         let string = image.add_bytes(&[extra_version.as_bytes(), &[0]].concat());
-        let code = image.add_symbol(EXTRA_VERSION, &[0x90; 16]);
-        // Compilers came to begin every function so, before Xen from 4.17 on chose where it is needed.
-        let endbr = (Release::V4_14..Release::V4_17).contains(&release) && image.write(code, &ENDBR64).is_some();
+        let code = image.add_symbol(EXTRA_VERSION, &machine.plain(16));
+        // Compilers for x86 came to begin every function so, before Xen from 4.17 on chose where it is needed.
+        let endbr = architecture == Architecture::X86_64
+            && (Release::V4_14..Release::V4_17).contains(&release)
+            && image.write(code, &ENDBR64).is_some();
         let body = if endbr { code + 4 } else { code };
-        image.write(body, &returning_string(body, string));
+        image.write(body, &(machine.returning_string)(body, string));
         for name in SYMBOLS {
-            image.add_symbol(name.as_bytes(), &[0x90; 32]);
+            image.add_symbol(name.as_bytes(), &machine.plain(32));
         }
         Self {
             release,
+            architecture,
             build_id,
             image,
             payloads: Vec::new(),
@@ -93,7 +115,7 @@ impl Host {
             next_id: 0,
             work: None,
             console: Console::new(console_size),
-            support: Support::default(),
+            support: Support::of(release, architecture),
             settings: Settings::default(),
             crashed: None,
             effects: Effects::default(),
@@ -101,9 +123,23 @@ impl Host {
         }
     }
 
+    /// What payloads are checked for.
+    pub(super) fn target(&self) -> Target {
+        self.release.target(self.architecture)
+    }
+
+    pub(super) fn machine(&self) -> &'static Machine {
+        Machine::of(self.architecture)
+    }
+
+    /// Whether a rule holds in this Xen.
+    pub(super) fn has(&self, rule: &Rule) -> bool {
+        rule.holds(&self.target()).surely()
+    }
+
     /// What `XENVER_extraversion` tells: at most 15 bytes.
     pub(super) fn extra_version(&self) -> Vec<u8> {
-        let text = self.image.symbol(EXTRA_VERSION).and_then(|code| self.image.string_returned(code));
+        let text = self.image.symbol(EXTRA_VERSION).and_then(|code| self.image.string_returned(self.machine(), code));
         text.unwrap_or_default().iter().copied().take(15).collect()
     }
 
@@ -127,7 +163,7 @@ impl Host {
         }
         let file = copy()?;
         let around = Surroundings {
-            release: self.release,
+            target: &self.target(),
             xen_build_id: self.build_id.as_deref(),
             image: &self.image,
             loaded: &self.payloads,
@@ -164,7 +200,7 @@ impl Host {
         match outcome {
             Ok(value) => Ok(value),
             Err(Stop::Refused(errno, lines)) => {
-                if self.release.has(&rules::REASONS_ON_CONSOLE) {
+                if self.has(&rules::REASONS_ON_CONSOLE) {
                     for line in &lines {
                         self.log(name, line);
                     }

@@ -2,7 +2,8 @@
 
 use super::caller::Caller;
 use super::host::{Host, status};
-use super::payload::Stop;
+use super::payload::{Payload, Stop};
+use crate::architecture::Architecture;
 use crate::errno::Errno;
 use crate::rules;
 use crate::sim::bytes::{length, put, word};
@@ -68,8 +69,8 @@ impl Host {
         if request.rows > MAX_ROWS {
             return Err(Errno::E2BIG);
         }
-        let other = if self.release.has(&rules::PACKED_LAYOUT) { request.metadata_len } else { request.name };
-        let outside = [request.status, request.len, other].iter().any(|handle| !in_guest(*handle));
+        let other = if self.has(&rules::PACKED_LAYOUT) { request.metadata_len } else { request.name };
+        let outside = [request.status, request.len, other].iter().any(|handle| !self.is_in_guest(*handle));
         let past_the_end = request.start >= word(self.payloads.len()) && !self.payloads.is_empty();
         if request.pad != 0 || (request.rows != 0 && outside) || past_the_end {
             return Err(Errno::EINVAL);
@@ -79,7 +80,7 @@ impl Host {
 
     /// Delivers rows. Gives the result, how many payloads were looked at, and the bytes they took.
     fn rows(&self, request: &Request, most: u32, caller: &mut impl Caller) -> (Result<u32, Errno>, u32, Taken) {
-        let told = self.release.has(&rules::LIST_ROOM_TOLD);
+        let told = self.has(&rules::LIST_ROOM_TOLD);
         let (mut row, mut taken) = (0, Taken::default());
         let start = usize::try_from(request.start).unwrap_or(usize::MAX);
         for payload in self.payloads.iter().skip(start) {
@@ -89,8 +90,8 @@ impl Host {
             let [names, metadata] = request.room.map(u64::from);
             let written = if told && (after.names > names || after.metadata > metadata) {
                 Err(Errno::ENOBUFS)
-            } else if self.release.has(&rules::PACKED_LAYOUT) {
-                packed(request, row, taken, &name, &payload.metadata, status(payload), caller)
+            } else if self.has(&rules::PACKED_LAYOUT) {
+                self.packed(request, row, taken, payload, &name, caller)
             } else {
                 strided(request, row, &name, status(payload), caller)
             };
@@ -105,6 +106,33 @@ impl Host {
             }
         }
         (Ok(row), row, taken)
+    }
+
+    /// Whether an address may be a guest's at all: on x86 neither Xen's nor in between. On Arm Xen does not look.
+    pub(super) fn is_in_guest(&self, address: u64) -> bool {
+        self.architecture == Architecture::AArch64 || !(1 << 47..0xffff_8800_0000_0000).contains(&address)
+    }
+
+    fn packed(
+        &self,
+        request: &Request,
+        row: u32,
+        taken: Taken,
+        payload: &Payload,
+        name: &[u8],
+        caller: &mut impl Caller,
+    ) -> Result<(), Errno> {
+        let at = u64::from(row);
+        let name_at = request.name.wrapping_add(taken.names);
+        let metadata_at = request.metadata.wrapping_add(taken.metadata);
+        if !self.is_in_guest(name_at) || !self.is_in_guest(metadata_at) {
+            return Err(Errno::EINVAL);
+        }
+        caller.write(name_at, name)?;
+        caller.write(request.len.wrapping_add(at * 4), &word(name.len()).to_le_bytes())?;
+        caller.write(request.status.wrapping_add(at * 8), &status_bytes(status(payload)))?;
+        caller.write(metadata_at, &payload.metadata)?;
+        caller.write(request.metadata_len.wrapping_add(at * 4), &word(payload.metadata.len()).to_le_bytes())
     }
 }
 
@@ -121,36 +149,9 @@ fn strided(
     caller.write(request.status.wrapping_add(at * 8), &status_bytes(status))
 }
 
-fn packed(
-    request: &Request,
-    row: u32,
-    taken: Taken,
-    name: &[u8],
-    metadata: &[u8],
-    status: (u32, i32),
-    caller: &mut impl Caller,
-) -> Result<(), Errno> {
-    let at = u64::from(row);
-    let name_at = request.name.wrapping_add(taken.names);
-    let metadata_at = request.metadata.wrapping_add(taken.metadata);
-    if !in_guest(name_at) || !in_guest(metadata_at) {
-        return Err(Errno::EINVAL);
-    }
-    caller.write(name_at, name)?;
-    caller.write(request.len.wrapping_add(at * 4), &word(name.len()).to_le_bytes())?;
-    caller.write(request.status.wrapping_add(at * 8), &status_bytes(status))?;
-    caller.write(metadata_at, metadata)?;
-    caller.write(request.metadata_len.wrapping_add(at * 4), &word(metadata.len()).to_le_bytes())
-}
-
 fn status_bytes((state, rc): (u32, i32)) -> [u8; 8] {
     let mut bytes = [0; 8];
     put(&mut bytes, 0, &state.to_le_bytes());
     put(&mut bytes, 4, &rc.to_le_bytes());
     bytes
-}
-
-/// Whether an address may be a guest's at all: neither Xen's nor in between.
-pub(super) fn in_guest(address: u64) -> bool {
-    !(1 << 47..0xffff_8800_0000_0000).contains(&address)
 }

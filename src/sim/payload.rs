@@ -1,6 +1,7 @@
 //! A loaded payload, as Xen keeps it.
 
-use super::image::{Image, jump, nops};
+use super::image::Image;
+use super::machine::Machine;
 use crate::loader::{LoadedFunction, LoadedHooks};
 
 /// What a hypercall comes to when it isn't done.
@@ -46,11 +47,15 @@ impl From<LoadedFunction> for Function {
 
 impl Function {
     /// Patches Xen. Code that isn't modelled is left alone.
-    fn patch(&mut self, image: &mut Image, endbr_aware: bool) {
+    fn patch(&mut self, machine: &Machine, image: &mut Image, endbr_aware: bool) {
         let LoadedFunction { old_address, new_address, new_size, .. } = self.loaded;
         let kept: u32 = if endbr_aware && image.has_endbr(old_address) { 4 } else { 0 };
         let at = old_address.wrapping_add(kept.into());
-        let new = if new_address == 0 { nops(new_size.saturating_sub(kept)) } else { jump(at, new_address).to_vec() };
+        let new = if new_address == 0 {
+            (machine.nops)(new_size.saturating_sub(kept))
+        } else {
+            (machine.jump)(at, new_address)
+        };
         self.saved = image.write(at, &new).map(|old| (at, old));
     }
 
@@ -88,8 +93,8 @@ pub(super) struct Payload {
 }
 
 impl Payload {
-    pub(super) fn patch(&mut self, image: &mut Image, endbr_aware: bool) {
-        self.functions.iter_mut().for_each(|function| function.patch(image, endbr_aware));
+    pub(super) fn patch(&mut self, machine: &Machine, image: &mut Image, endbr_aware: bool) {
+        self.functions.iter_mut().for_each(|function| function.patch(machine, image, endbr_aware));
     }
 
     pub(super) fn restore(&mut self, image: &mut Image) {

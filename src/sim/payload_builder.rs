@@ -4,11 +4,13 @@ use object::elf;
 
 use super::SimulatedXen;
 use crate::BuildId;
+use crate::architecture::Architecture;
 use crate::payload::{HookKind, PayloadVersion};
 
 mod defect;
 mod function;
 mod hook;
+mod machine;
 mod object_file;
 #[cfg(test)]
 mod tests;
@@ -18,9 +20,11 @@ pub use function::FunctionPatch;
 pub use hook::HookCode;
 
 use function::{Code, wide};
+use machine::Machine;
 use object_file::{ObjectFile, Section, Symbol, Target};
 
-/// Builds livepatch payloads for x86-64: files that a simulated Xen loads, and a real one too.
+/// Builds livepatch payloads: files that a simulated Xen loads, and a real one too. They are for x86-64, unless
+/// [`architecture`](Self::architecture) says otherwise.
 ///
 /// What is not asked for is as Xen wants it, so that a payload with at least one function loads, applies, reverts and
 /// applies again. Everything is deterministic: equal builders build equal bytes.
@@ -42,6 +46,7 @@ use object_file::{ObjectFile, Section, Symbol, Target};
 #[derive(Clone, Debug)]
 #[must_use = "nothing is built before `build`"]
 pub struct PayloadBuilder {
+    architecture: Architecture,
     build_id: BuildId,
     depends: BuildId,
     xen_depends: BuildId,
@@ -63,6 +68,7 @@ impl PayloadBuilder {
     /// A payload with this build-id, which goes on top of `depends` in a Xen with the build-id `xen_depends`.
     pub fn new(build_id: &BuildId, depends: &BuildId, xen_depends: &BuildId) -> Self {
         Self {
+            architecture: Architecture::X86_64,
             build_id: build_id.clone(),
             depends: depends.clone(),
             xen_depends: xen_depends.clone(),
@@ -86,12 +92,13 @@ impl PayloadBuilder {
         Self::new(&build_id_of(name), xen, xen)
     }
 
-    /// A payload that goes on top of this simulated Xen, and is made for its release. One without a build-id takes none.
+    /// A payload that goes on top of this simulated Xen, and is made for its release and architecture. One without a
+    /// build-id takes none.
     ///
     /// For another Xen: `PayloadBuilder::named(name, &build_id).for_release(version.release())`.
     pub fn for_xen(xen: &SimulatedXen, name: &str) -> Self {
         let build_id = xen.build_id().unwrap_or_else(|| BuildId::new([]));
-        Self::named(name, &build_id).for_release((4, xen.release().minor()))
+        Self::named(name, &build_id).for_release((4, xen.release().minor())).architecture(xen.architecture())
     }
 
     /// Goes on top of the payload (or the Xen) with this build-id: `.livepatch.depends`.
@@ -110,6 +117,27 @@ impl PayloadBuilder {
     /// 4.14.
     pub fn for_release(self, release: (u16, u16)) -> Self {
         self.payload_version(if release < (4, 14) { PayloadVersion::V1 } else { PayloadVersion::V2 })
+    }
+
+    /// Chooses what the payload is for, and so the code that the builder makes; [`Architecture::X86_64`] unless set, wherever
+    /// the builder runs.
+    ///
+    /// The code of [`FunctionPatch::with_code`] and [`HookCode::from_code`] is the caller's, who has to choose it to match. One of
+    /// [`Architecture::Other`], for tests of what refuses it, is like one for x86-64 but for what its header says.
+    ///
+    /// ```
+    /// use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
+    /// use xen_livepatch::{BuildId, Payload, payload::Architecture};
+    ///
+    /// let hello = PayloadBuilder::named("hello", &BuildId::new([0xab; 20]))
+    ///     .architecture(Architecture::AArch64)
+    ///     .function(FunctionPatch::returning("xen_extra_version", "-hello"));
+    /// assert_eq!(Payload::parse(&hello.build())?.architecture(), Architecture::AArch64);
+    /// # Ok::<(), xen_livepatch::Error>(())
+    /// ```
+    pub fn architecture(mut self, architecture: Architecture) -> Self {
+        self.architecture = architecture;
+        self
     }
 
     /// Chooses the function layout; [`PayloadVersion::V2`] unless set.
@@ -208,12 +236,13 @@ impl PayloadBuilder {
     /// The bytes of the payload.
     #[must_use]
     pub fn build(&self) -> Vec<u8> {
-        let mut code = Code::new();
+        let machine = Machine::of(self.architecture);
+        let mut code = Code::new(machine);
         let mut symbols = self.add_functions(&mut code);
         if self.read_only_funcs {
             code.funcs.flags = elf::SHF_ALLOC;
         }
-        let hooks = self.add_hooks(&mut code);
+        let hooks = self.add_hooks(machine, &mut code);
 
         let mut sections: Vec<Section> =
             [code.text, code.strings, code.funcs].into_iter().filter(|section| !section.is_empty()).collect();
@@ -228,7 +257,8 @@ impl PayloadBuilder {
         sections.extend(self.defined_objects(&mut symbols));
         sections.extend(self.sections.iter().map(|(name, contents)| Section::read_only(name, 8, contents.clone())));
 
-        let mut file = ObjectFile { sections, symbols, defects: &self.defects }.write();
+        let mut file =
+            ObjectFile { architecture: self.architecture, sections, symbols, defects: &self.defects }.write();
         file.resize(file.len().max(self.least_len), 0);
         file
     }
@@ -248,12 +278,12 @@ impl PayloadBuilder {
 
     /// Fills in the hooks' code, and returns the sections that point at it. Hooks have no symbols of their own,
     /// for those would be new ones, and collide when two payloads have the same hook.
-    fn add_hooks(&self, code: &mut Code) -> Vec<Section> {
+    fn add_hooks(&self, machine: &Machine, code: &mut Code) -> Vec<Section> {
         let mut sections = Vec::new();
         for kind in HookKind::ALL {
             let mut section = Section::read_only(kind.section(), 8, Vec::new());
             for (_, hook) in self.hooks.iter().filter(|(of, _)| *of == kind) {
-                let target = Target::Section(".text").plus(code.place(hook.bytes()).offset);
+                let target = Target::Section(".text").plus(code.place(&hook.bytes(machine)).offset);
                 section.push_pointer(target);
             }
             sections.extend((!section.is_empty()).then_some(section));

@@ -3,7 +3,6 @@
 use core::fmt;
 
 use crate::architecture::Architecture;
-use crate::rules::Rule;
 use crate::target::Target;
 
 /// A release of Xen, as its stable branch ended: the point release with every fix that the series got.
@@ -111,15 +110,10 @@ impl Release {
         self.row().3
     }
 
-    /// Whether a rule holds in this release.
-    pub(super) fn has(self, rule: &Rule) -> bool {
-        rule.holds(&self.target()).surely()
-    }
-
-    /// The release as one that payloads are for.
-    pub(super) fn target(self) -> Target {
+    /// The release as one that payloads are for, on this architecture.
+    pub(super) fn target(self, architecture: Architecture) -> Target {
         let point = self.extra_version().trim_start_matches('.').parse().unwrap_or_default();
-        Target::new((4, self.minor())).point(point).architecture(Architecture::X86_64)
+        Target::new((4, self.minor())).point(point).architecture(architecture)
     }
 
     fn row(self) -> Row {
@@ -146,6 +140,6 @@ mod tests {
         assert_eq!(Release::from_version(4, 20), Some(Release::V4_20));
         assert_eq!((Release::from_version(4, 6), Release::from_version(5, 7)), (None, None));
         assert_eq!(Release::V4_13.to_string(), "4.13");
-        assert_eq!(Release::V4_14.target().known_point(), Some(6));
+        assert_eq!(Release::V4_14.target(Architecture::AArch64).known_point(), Some(6));
     }
 }

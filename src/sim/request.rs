@@ -8,7 +8,7 @@ use super::bytes::{put, u16_at, u32_at, u64_at};
 use super::caller::Caller;
 use super::faults::{Call, Effects};
 use super::host::{HOST_IS_DOWN, Host, Support};
-use super::list::{self, in_guest};
+use super::list;
 use super::settings::Access;
 use crate::errno::Errno;
 use crate::error::Action;
@@ -173,7 +173,7 @@ pub(super) fn sysctl(
 fn operation(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Result<u32, Errno> {
     let flags = word(block, livepatch::FLAGS);
     // Bits that nobody knows pass together with the one that is known.
-    let refused = if host.release.has(&rules::REQUEST_FLAGS) { flags & FORCE == 0 && flags != 0 } else { flags != 0 };
+    let refused = if host.has(&rules::REQUEST_FLAGS) { flags & FORCE == 0 && flags != 0 } else { flags != 0 };
     if refused {
         return Err(Errno::EINVAL);
     }
@@ -204,7 +204,7 @@ fn upload(host: &mut Host, block: &Block, caller: &mut impl Caller) -> Result<u3
     if size == 0 || size > u64::try_from(MAX_SIZE).unwrap_or(u64::MAX) {
         return Err(Errno::EINVAL);
     }
-    if !in_guest(payload) {
+    if !host.is_in_guest(payload) {
         return Err(Errno::EFAULT);
     }
     host.take_upload(&name, || caller.read(payload, usize::try_from(size).unwrap_or(usize::MAX)))
@@ -223,7 +223,7 @@ fn get(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Result<u
 
 fn list(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Result<u32, Errno> {
     host.poll();
-    let packed = host.release.has(&rules::PACKED_LAYOUT);
+    let packed = host.has(&rules::PACKED_LAYOUT);
     let mut request = list::Request {
         start: word(block, livepatch::LIST_START),
         rows: word(block, livepatch::LIST_ROWS),
@@ -250,7 +250,7 @@ fn list(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Result<
 
 fn act(host: &mut Host, block: &Block, caller: &mut impl Caller) -> Result<u32, Errno> {
     host.poll();
-    let packed = host.release.has(&rules::PACKED_LAYOUT);
+    let packed = host.has(&rules::PACKED_LAYOUT);
     if packed && word(block, livepatch::ACTION_PAD) != 0 {
         return Err(Errno::EINVAL);
     }
@@ -315,7 +315,7 @@ fn build_id(host: &Host, argument: Option<&mut impl Caller>) -> Result<u32, Errn
     if host.settings.access == Access::NotPrivileged {
         return Err(Errno::EPERM);
     }
-    let varbuf = host.release.has(&rules::BUILD_ID_AS_VARBUF);
+    let varbuf = host.has(&rules::BUILD_ID_AS_VARBUF);
     let id = host.build_id.as_deref().ok_or(Errno::ENODATA);
     if varbuf && id.is_err() {
         return Err(Errno::ENODATA);

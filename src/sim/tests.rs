@@ -4,6 +4,7 @@ use super::*;
 use crate::payload::{HookKind, PayloadVersion};
 
 mod actions;
+mod arm;
 mod faults;
 mod forks;
 mod journals;
@@ -134,7 +135,14 @@ fn names(names: &[PayloadName]) -> Vec<&str> {
     names.iter().map(|name| name.to_str().unwrap()).collect()
 }
 
-/// Every release, and whether it is at least the given one.
+/// Every release on each architecture, and whether it is at least the given one.
 fn since(first: Release) -> impl Iterator<Item = (SimulatedXen, bool)> {
-    Release::ALL.into_iter().map(move |release| (SimulatedXen::new(release), release >= first))
+    let on = |architecture| move |release| SimulatedXen::builder(release).architecture(architecture).build();
+    let x86 = Release::ALL.into_iter().map(on(Architecture::X86_64));
+    // On Arm there is none in 4.7.
+    let arm = Release::ALL.into_iter().skip(1).map(on(Architecture::AArch64));
+    x86.chain(arm).map(move |xen| {
+        let holds = xen.release() >= first;
+        (xen, holds)
+    })
 }

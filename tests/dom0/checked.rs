@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use xen_livepatch::payload::HookKind;
-use xen_livepatch::payload::Reapply;
+use xen_livepatch::payload::{Architecture, HookKind, Reapply};
 use xen_livepatch::sim::{Defect, FunctionPatch, HookCode, PayloadBuilder};
 use xen_livepatch::{BuildId, Cleanup, ErrorKind, Finding, Flags, Payload, State, Target, UploadOptions};
 
@@ -18,8 +17,11 @@ const ARRIVES: &str = "arrives-unchecked";
 fn a_payload_for_another_xen_never_arrives() {
     let host = host();
     let elsewhere = BuildId::new([0x5a; 20]);
-    let payload = PayloadBuilder::named("foreign", &elsewhere).for_release(host.release());
-    let payload = payload.function(FunctionPatch::returning(PATCHED, "-x")).build();
+    let payload = PayloadBuilder::named("foreign", &elsewhere)
+        .for_release(host.release())
+        .architecture(Architecture::of_this_program())
+        .function(FunctionPatch::returning(PATCHED, "-x"))
+        .build();
     let is_foreign = |kind: &ErrorKind| {
         let ErrorKind::BuiltForAnotherXen { expected, found, .. } = kind else { panic!("{kind:?}") };
         // From 4.20 on Xen itself says which, in three lines.

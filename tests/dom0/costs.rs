@@ -9,6 +9,7 @@ use nix::libc;
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getppid, gettid};
+use xen_livepatch::payload::Architecture;
 use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
 use xen_livepatch::{BuildId, Flags, LivepatchClient, PayloadName};
 
@@ -49,8 +50,11 @@ fn work(client: &LivepatchClient) {
     let filed = bare(client, "filed").function(FunctionPatch::returning(PATCHED, "-filed")).build();
     fs::write("/tmp/filed", filed).unwrap();
     let elsewhere = BuildId::new([0x5a; 20]);
-    let foreign = PayloadBuilder::named("foreign", &elsewhere).for_release(client.xen_version().unwrap().release());
-    let foreign = foreign.function(FunctionPatch::returning(PATCHED, "-x")).build();
+    let foreign = PayloadBuilder::named("foreign", &elsewhere)
+        .for_release(client.xen_version().unwrap().release())
+        .architecture(Architecture::of_this_program())
+        .function(FunctionPatch::returning(PATCHED, "-x"))
+        .build();
     let (hello_name, filed_name) = (name("hello"), name("filed"));
     // A list as large as the promise: 64 rows with 32 KiB of metadata.
     let others: Vec<PayloadName> = (0..62).map(|i| name(format!("other{i}"))).collect();

@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use xen_livepatch::payload::Architecture;
 use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
 use xen_livepatch::{
     ActionOptions, BuildId, ClientBuilder, Errno, Error, Flags, LivepatchClient, LoadedPayload, PayloadName,
@@ -83,7 +84,9 @@ pub fn name(text: impl AsRef<[u8]>) -> PayloadName {
 
 /// A payload that is made for the Xen of this client and does nothing yet.
 pub fn bare(client: &LivepatchClient, id: &str) -> PayloadBuilder {
-    PayloadBuilder::named(id, &client.build_id().unwrap()).for_release(client.xen_version().unwrap().release())
+    PayloadBuilder::named(id, &client.build_id().unwrap())
+        .for_release(client.xen_version().unwrap().release())
+        .architecture(Architecture::of_this_program())
 }
 
 /// What LIST shows of a payload's metadata: nothing before 4.14.
@@ -93,13 +96,18 @@ pub fn listed(client: &LivepatchClient, metadata: Vec<u8>) -> Vec<u8> {
 
 /// Whatever an earlier test left is taken away, from the top.
 pub fn clean(client: &LivepatchClient) {
+    clean_after(client, &|| let_all_cpus_return(client));
+}
+
+/// The same, with something done before each action.
+pub fn clean_after(client: &LivepatchClient, before: &dyn Fn()) {
     loop {
         let rows = client.list().unwrap();
         if rows.is_empty() {
             return;
         }
         for row in rows {
-            let_all_cpus_return(client);
+            before();
             if row.status.state == State::Applied {
                 drop(client.revert(&row.name, Flags::empty()));
             }

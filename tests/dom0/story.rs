@@ -25,8 +25,9 @@ fn the_version_and_the_build_id_are_the_running_ones() {
     let host = host();
     let version = host.client.xen_version().unwrap();
     assert_eq!(version.major, 4);
-    // The runner says which release it booted; nobody knows that of a hypervisor of the user's own.
+    // The runner says which Xen it booted; nobody knows what a hypervisor of the user's own is.
     if let Ok(wanted) = std::env::var("XEN") {
+        let wanted = if wanted == "arm64" { "4.17" } else { &wanted };
         assert_eq!(format!("{}.{}", version.major, version.minor), wanted);
     }
     // The kernel shows the bytes as they are, up to the first NUL.

@@ -5,11 +5,12 @@
 //! section 0, hooks other than those that return a number, and what patches a function twice or another payload: that is
 //! no longer there when it is reverted.
 
-use xen_livepatch::payload::HookKind;
-use xen_livepatch::sim::{Defect, FunctionPatch, HookCode, PayloadBuilder, Release};
+use xen_livepatch::payload::{Architecture, HookKind};
+use xen_livepatch::sim::{Defect, FunctionPatch, HookCode, PayloadBuilder, Release, SimulatedXen};
 
 use super::host::PATCHED;
 use super::random::Random;
+use super::recipe::Ingredients;
 use super::tables::Entry;
 
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub enum Flaw {
     Address(u64),
     /// The function's address comes from a relocation, and its name is NULL.
     AddressByRelocation,
+    /// A pointer to one of Xen's functions, relocated with this type.
+    Relocation(u16),
     /// Alternatives or indirect calls.
     Table(Entry),
     /// Section of zeros that is not loaded.
@@ -274,8 +277,12 @@ const EXTRAS: [(&str, usize); 17] = [
 ];
 
 impl Flaw {
-    pub fn random(random: &mut Random, release: Release) -> Self {
+    pub fn random(random: &mut Random, of: &SimulatedXen) -> Self {
+        let (release, arm) = (of.release(), of.architecture() == Architecture::AArch64);
         let minor = release.minor();
+        if arm && random.percent(15) {
+            return Self::of_arm(random);
+        }
         match random.weighted(&[
             (12, 12),
             (10, 13),
@@ -349,7 +356,7 @@ impl Flaw {
                     Section(".note.gnu.build-id", Defect::Truncated(len)),
                 ])
             }
-            12 => Self::Table(Entry::random(random, release)),
+            12 => Self::Table(Entry::random(random, release, arm)),
             // Before there were expectations, an address somewhere would be patched.
             13 if minor >= 14 && random.percent(30) => Self::Address(random.of(&[0x20_1000, 0x20_0040, 0x20_2220])),
             13 => random.of(&[
@@ -364,14 +371,34 @@ impl Flaw {
             _ => random.of(&[Self::Noise(1), Self::Noise(64), Self::Noise(5000), Self::Empty]),
         }
     }
+
+    /// What there is on Arm alone.
+    fn of_arm(random: &mut Random) -> Self {
+        match random.below(10) {
+            // All that there are, and some in between and around that there are not.
+            0..7 => Self::Relocation(u16::try_from(random.below(50)).unwrap() + 255),
+            7 => Self::Relocation(random.of(&[0, 1, 0x1_00, 1024])),
+            8 => Header(18, &[62]),
+            _ => Self::Nops(random.of(&[1, 2, 3, 6, 30]), 32),
+        }
+    }
+}
+
+/// Where Xen is, as far as flaws go.
+fn image(of: &Ingredients) -> u64 {
+    match of.is_arm() {
+        true if of.release < Release::V4_18 => 0,
+        true => 4 << 39,
+        false if of.release < Release::V4_14 => 0xffff_82d0_8000_0000,
+        false => 0xffff_82d0_4000_0000,
+    }
 }
 
 /// The payload with the flaw. Where what would be flawed isn't there, there is none.
-pub fn build(flaw: &Flaw, builder: PayloadBuilder, release: Release) -> Vec<u8> {
+pub fn build(flaw: &Flaw, builder: PayloadBuilder, of: &Ingredients) -> Vec<u8> {
     if let Flaw::Table(entry) = flaw {
-        return entry.build(builder, release);
+        return entry.build(builder, of);
     }
-    let image = if release >= Release::V4_14 { 0xffff_82d0_4000_0000 } else { 0xffff_82d0_8000_0000 };
     let builder = match flaw {
         Flaw::Section(section, defect) => builder.defect(*section, defect.clone()),
         Flaw::Extra(section, len) => builder.section(*section, vec![0; *len]),
@@ -380,10 +407,13 @@ pub fn build(flaw: &Flaw, builder: PayloadBuilder, release: Release) -> Vec<u8> 
         Flaw::UnknownFunction(name) => builder.function(FunctionPatch::returning(*name, "unknown")),
         Flaw::Nops(count, size) => builder.function(FunctionPatch::nop(PATCHED, *count).old_size(*size)),
         Flaw::Address(offset) => {
-            let function = FunctionPatch::returning("somewhere", "else").at(image + offset).old_size(40);
+            let function = FunctionPatch::returning("somewhere", "else").at(image(of) + offset).old_size(40);
             builder.function(function.expecting(&[0xcc; 31]))
         }
         Flaw::AddressByRelocation => builder.needs(PATCHED),
+        Flaw::Relocation(kind) => {
+            builder.needs("printk").defect(".rela.rodata.needed", Defect::Patched(8, kind.to_le_bytes().into()))
+        }
         Flaw::UnloadedZeros(len) => builder.bss(*len).defect(".bss", Defect::Flags(0)),
         Flaw::NoRelocations | Flaw::EmptyTarget => builder.needs("printk"),
         _ => builder,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use xen_livepatch::payload::Architecture;
 use xen_livepatch::sim::{Pace, Release, SimulatedXen};
 use xen_livepatch::{Action, Flags, PayloadName, State};
 
@@ -14,9 +15,10 @@ use super::side;
 use super::step::{Step, Way};
 
 /// Whether an action that has no time always runs out of it. Where CPUs patch when they are idle (to 4.13.0) they may
-/// have come to rest already.
+/// have come to rest already. The clock of an emulated Arm machine ticks every 16 ns, which is long enough for an idle CPU,
+/// rarely.
 fn is_punctual(xen: &SimulatedXen) -> bool {
-    xen.release() >= Release::V4_14
+    xen.release() >= Release::V4_14 && xen.architecture() == Architecture::X86_64
 }
 
 /// Whether a second action can follow while CPUs are still about to leave the first. Where they can be idle for long
@@ -174,7 +176,7 @@ impl Generator {
         };
         self.ids.insert(name.into(), id);
         self.slow.remove(name);
-        Recipe::random(&mut self.random, id, depends, xen.release(), self.irreversible)
+        Recipe::random(&mut self.random, id, depends, xen, self.irreversible)
     }
 
     fn upload(&mut self, xen: &SimulatedXen) -> Step {
@@ -192,7 +194,7 @@ impl Generator {
         let name = self.new_name(xen);
         let id = Id::Payload(u8::try_from(self.random.below(IDS)).unwrap());
         let top = xen.applied().last().and_then(|top| self.ids.get(top.as_bytes()).copied());
-        let recipe = Recipe::slow(&mut self.random, id, top.unwrap_or(Id::Xen), xen.release());
+        let recipe = Recipe::slow(&mut self.random, id, top.unwrap_or(Id::Xen), xen);
         self.ids.insert(name.as_bytes().into(), id);
         self.slow.insert(name.as_bytes().into());
         self.planned = Some((name.clone(), Action::Apply));

@@ -1,8 +1,8 @@
 //! Payloads as data: what makes the same file for both hosts, and can be told in one line.
 
 use xen_livepatch::BuildId;
-use xen_livepatch::payload::{HookKind, PayloadVersion};
-use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder, Release};
+use xen_livepatch::payload::{Architecture, HookKind, PayloadVersion};
+use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder, Release, SimulatedXen};
 
 use super::flaws::{self, Flaw};
 use super::host::PATCHED;
@@ -14,6 +14,8 @@ pub const ALSO_PATCHED: &str = "xen_changeset";
 /// What functions begin with that may be called through a pointer, where Xen was built for CET.
 const ENDBR64: &[u8] = b"\xf3\x0f\x1e\xfa";
 
+const NOP_ON_ARM: [u8; 4] = [0x1f, 0x20, 0x03, 0xd5];
+
 /// Bytes of a function that are known.
 pub const KNOWN: usize = 16;
 
@@ -21,11 +23,18 @@ pub const KNOWN: usize = 16;
 #[derive(Clone, Debug)]
 pub struct Ingredients {
     pub release: Release,
+    pub architecture: Architecture,
     pub xen: BuildId,
-    /// How the patched function begins before the address of what it returns.
+    /// How the patched function begins before the address of what it returns; nothing where that is in its first bytes.
     pub opcode: Vec<u8>,
     /// How the other function begins.
     pub also: [u8; KNOWN],
+}
+
+impl Ingredients {
+    pub fn is_arm(&self) -> bool {
+        self.architecture == Architecture::AArch64
+    }
 }
 
 /// A build-id.
@@ -53,7 +62,7 @@ pub enum Expectation {
     Nothing,
     /// The code as it is when nothing is applied.
     Original,
-    /// A jump: that something is applied.
+    /// A jump: that something is applied. On Arm its first bytes have the distance, so there it is no-operations.
     Patched,
     /// What is never there.
     Never,
@@ -96,11 +105,14 @@ pub struct Recipe {
 /// What hooks return: agreement, numbers that mean something to Xen or the client, and oddities.
 const RESULTS: [i32; 14] = [0, 0, 0, -1, -2, -11, -14, -16, -22, -38, -77, -95, -4095, 5];
 
-/// Some milliseconds: endbr64; mov $4000000,%ecx; 1: dec %ecx; jnz 1b; xor %eax,%eax; ret.
+/// Some milliseconds: movz w1, #0x900; movk w1, #61, lsl #16; 1: subs w1, w1, #1; b.ne 1b; mov w0, wzr; ret.
+const SLOW_ON_ARM: [u32; 6] = [0x5281_2001, 0x72a0_07a1, 0x7100_0421, 0x54ff_ffe1, 0x2a1f_03e0, 0xd65f_03c0];
+
+/// The same: endbr64; mov $4000000,%ecx; 1: dec %ecx; jnz 1b; xor %eax,%eax; ret.
 const SLOW: [u8; 16] = [0xf3, 0x0f, 0x1e, 0xfa, 0xb9, 0x00, 0x09, 0x3d, 0x00, 0xff, 0xc9, 0x75, 0xfc, 0x31, 0xc0, 0xc3];
 
 impl Recipe {
-    pub fn random(random: &mut Random, id: Id, depends: Id, release: Release, irreversible: bool) -> Self {
+    pub fn random(random: &mut Random, id: Id, depends: Id, of: &SimulatedXen, irreversible: bool) -> Self {
         const EXPECTATIONS: [(usize, Expectation); 4] = [
             (70, Expectation::Nothing),
             (15, Expectation::Original),
@@ -142,12 +154,12 @@ impl Recipe {
             defines: Self::symbols(random),
             needs: Self::symbols(random),
             size: if random.percent(1) { random.of(&[2 << 20, (2 << 20) + 1, 300_000]) } else { 0 },
-            flaw: random.percent(if irreversible { 5 } else { 25 }).then(|| Flaw::random(random, release)),
+            flaw: random.percent(if irreversible { 5 } else { 25 }).then(|| Flaw::random(random, of)),
         }
     }
 
     /// One that gets in and is applied and reverted, slowly.
-    pub fn slow(random: &mut Random, id: Id, depends: Id, release: Release) -> Self {
+    pub fn slow(random: &mut Random, id: Id, depends: Id, of: &SimulatedXen) -> Self {
         Self {
             xen: Id::Xen,
             misfit: false,
@@ -158,7 +170,7 @@ impl Recipe {
             defines: Vec::new(),
             needs: Vec::new(),
             flaw: None,
-            ..Self::random(random, id, depends, release, false)
+            ..Self::random(random, id, depends, of, false)
         }
     }
 
@@ -171,7 +183,10 @@ impl Recipe {
         let [id, depends, xen] = [self.id, self.depends, self.xen].map(|id| id.bytes(&of.xen));
         let old = of.release < Release::V4_14;
         let version = if old == self.misfit { PayloadVersion::V2 } else { PayloadVersion::V1 };
-        let mut builder = PayloadBuilder::new(&id, &depends, &xen).payload_version(version).padded_to(self.size);
+        let mut builder = PayloadBuilder::new(&id, &depends, &xen)
+            .architecture(of.architecture)
+            .payload_version(version)
+            .padded_to(self.size);
         builder = builder.bss(self.bss.into());
         if let Some(text) = self.text {
             builder = builder.function(self.function(text, of));
@@ -189,13 +204,17 @@ impl Recipe {
             builder = builder.function(match expects {
                 Expectation::Nothing => function,
                 Expectation::Original => function.expecting(&of.also),
+                Expectation::Patched if of.is_arm() => function.expecting(&NOP_ON_ARM),
                 Expectation::Patched => function.expecting(b"\xe9"),
                 // No more than there is of the function, so that it is this that Xen refuses.
+                Expectation::Never if of.is_arm() => function.expecting(&[0xcc; 4]),
                 Expectation::Never => function.expecting(&[0xcc]),
             });
         }
-        // The last point releases of 4.16 keep their state in that section, and have only code writable meanwhile.
-        if self.read_only && of.release != Release::V4_16 {
+        // The last point releases of 4.16 keep their state in that section, and have only code writable meanwhile. On Arm it
+        // was so in all before.
+        let kept = if of.is_arm() { of.release < Release::V4_17 } else { of.release == Release::V4_16 };
+        if self.read_only && !kept {
             builder = builder.read_only_funcs();
         }
         if self.data {
@@ -208,7 +227,7 @@ impl Recipe {
             builder = builder.hook(*hook, HookCode::returns(*result));
         }
         for hook in [HookKind::PreApply, HookKind::PreRevert].into_iter().filter(|_| self.slow) {
-            builder = builder.hook(hook, HookCode::from_code(SLOW));
+            builder = builder.hook(hook, HookCode::from_code(slow(of)));
         }
         for number in &self.defines {
             builder = builder.defines(symbol(*number));
@@ -217,7 +236,7 @@ impl Recipe {
             builder = builder.needs(symbol(*number));
         }
         match &self.flaw {
-            Some(flaw) => flaws::build(flaw, builder, of.release),
+            Some(flaw) => flaws::build(flaw, builder, of),
             None => builder.build(),
         }
     }
@@ -226,7 +245,10 @@ impl Recipe {
         let function = FunctionPatch::returning(PATCHED, format!("-text {text}"));
         match self.expects {
             Expectation::Nothing => function,
+            Expectation::Never if of.is_arm() => function.expecting(&[0xcc; 4]),
             Expectation::Never => function.expecting(b"\xcc"),
+            Expectation::Original if of.is_arm() => function,
+            Expectation::Patched if of.is_arm() => function.expecting(&NOP_ON_ARM),
             // With ENDBR64 in front or without.
             Expectation::Original => match <&[u8; 7]>::try_from(&of.opcode[..]) {
                 Ok(opcode) => function.expecting(opcode),
@@ -238,6 +260,10 @@ impl Recipe {
             },
         }
     }
+}
+
+fn slow(of: &Ingredients) -> Vec<u8> {
+    if of.is_arm() { SLOW_ON_ARM.into_iter().flat_map(u32::to_le_bytes).collect() } else { SLOW.to_vec() }
 }
 
 /// Symbols that payloads define for others, one that Xen has, and one that nobody has.

@@ -4,9 +4,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use xen_livepatch::hypercall::{Hypervisor, Privcmd};
-use xen_livepatch::sim::{
-    FunctionPatch, PayloadBuilder, PreparedSysctl, RawAnswer, RawSysctl, RawVersion, Release, SimulatedXen,
-};
+use xen_livepatch::payload::Architecture;
+use xen_livepatch::sim::{FunctionPatch, PreparedSysctl, RawAnswer, RawSysctl, RawVersion, Release, SimulatedXen};
 use xen_livepatch::{Errno, Flags, LivepatchClient, LoadedPayload, PayloadName, Status};
 
 use super::host::{self, Host, PATCHED};
@@ -106,30 +105,33 @@ impl Side {
     /// Reverts and unloads everything. No action is under way.
     pub fn clear(&self) {
         // Without the log it takes a client long to tell a mark that stayed behind from a host that is busy.
-        host::clean(&self.attentive);
+        host::clean_after(&self.attentive, &|| self.before_action());
     }
 }
 
 /// Reads from the real Xen what payloads for it need to know, and what the simulated one has to be told.
 pub fn ingredients(host: &Host, release: Release) -> Ingredients {
-    let xen = host.xen.clone();
+    let (xen, architecture) = (host.xen.clone(), Architecture::of_this_program());
     if release < Release::V4_14 {
         // It doesn't tell, and nothing depends on it: payloads have no expectations.
-        return Ingredients { release, xen, opcode: vec![0x48, 0x8d, 0x05], also: [0x90; KNOWN] };
+        return Ingredients { release, architecture, xen, opcode: vec![0x48, 0x8d, 0x05], also: [0x90; KNOWN] };
+    }
+    let also = code_of(host, ALSO_PATCHED);
+    if architecture == Architecture::AArch64 {
+        return Ingredients { release, architecture, xen, opcode: Vec::new(), also };
     }
     let opcode = code_of(host, PATCHED);
     // lea string(%rip),%rax, perhaps after an ENDBR64.
     let opcode = opcode[..if opcode.starts_with(b"\xf3\x0f\x1e\xfa") { 7 } else { 3 }].to_vec();
     assert!(opcode.ends_with(b"\x48\x8d\x05"), "{PATCHED} does more than return a string: {opcode:02x?}");
-    let also = code_of(host, ALSO_PATCHED);
-    Ingredients { release, xen, opcode, also }
+    Ingredients { release, architecture, xen, opcode, also }
 }
 
 /// How a function begins, which Xen tells when it isn't as expected.
 fn code_of(host: &Host, function: &str) -> [u8; KNOWN] {
     let name = host::name("reader");
     let wrong = FunctionPatch::returning(function, "").expecting(&[0xcc; KNOWN]);
-    host.client.upload(&name, &PayloadBuilder::named("reader", &host.xen).function(wrong).build()).unwrap();
+    host.client.upload(&name, &host::bare(&host.client, "reader").function(wrong).build()).unwrap();
     let error = host.client.apply(&name, Flags::empty()).unwrap_err();
     host.client.unload(&name, Flags::empty()).unwrap();
     let found = error.xen_log().iter().find_map(|line| line.split_once("actual:"));
@@ -141,7 +143,10 @@ fn code_of(host: &Host, function: &str) -> [u8; KNOWN] {
 
 /// A simulated Xen like the real one.
 pub fn twin(of: &Ingredients, original: &str) -> SimulatedXen {
-    let builder = SimulatedXen::builder(of.release).build_id(Some(of.xen.clone())).extra_version(original);
+    let builder = SimulatedXen::builder(of.release)
+        .architecture(of.architecture)
+        .build_id(Some(of.xen.clone()))
+        .extra_version(original);
     builder.symbol(ALSO_PATCHED, of.also).build()
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use xen_livepatch::sim::{Defect, PayloadBuilder, Release};
 
 use super::random::Random;
+use super::recipe::Ingredients;
 
 const ALTERNATIVES: &str = ".altinstructions";
 const REPLACEMENTS: &str = ".altinstr_replacement";
@@ -52,6 +53,22 @@ const OUTSIDE: [Entry; 5] = [
 const ODD: [Entry; 3] =
     [Alternative(0, 8, 0, [5, 6, 0]), Alternative(0, 8, 0x7fff, [5, 5, 0]), Alternative(0, 8, 32 * 22, [5, 5, 0])];
 
+/// On Arm: with a feature that there is once Xen live-patches, with one that there may be, with none to replace.
+const FINE_ON_ARM: [Entry; 5] = [
+    Alternative(0, 8, 4, [4, 4, 0]),
+    Alternative(8, 8, 4, [8, 8, 0]),
+    Alternative(0, 8, 3, [8, 8, 0]),
+    Alternative(0, 16, 4, [0, 0, 0]),
+    Alternative(0, 8, 4, [6, 6, 0]),
+];
+
+const OUTSIDE_ON_ARM: [Entry; 4] = [
+    Alternative(-100_000, 8, 4, [4, 4, 0]),
+    Alternative(4096, 8, 4, [4, 4, 0]),
+    Alternative(0, 12, 4, [8, 8, 0]),
+    Alternative(0, -4, 4, [4, 4, 0]),
+];
+
 const NEGATED: Entry = Alternative(0, 8, 0x8000, [5, 5, 0]);
 
 const CALL_SITES: [Entry; 4] =
@@ -59,8 +76,17 @@ const CALL_SITES: [Entry; 4] =
 
 impl Entry {
     /// One that does no harm in this release.
-    pub fn random(random: &mut Random, release: Release) -> Self {
-        let mut entries = FINE.to_vec();
+    pub fn random(random: &mut Random, release: Release, arm: bool) -> Self {
+        let mut entries = if arm { FINE_ON_ARM.to_vec() } else { FINE.to_vec() };
+        if arm {
+            if release >= Release::V4_17 {
+                entries.extend(OUTSIDE_ON_ARM);
+            }
+            if release >= Release::V4_21 {
+                entries.extend(CALL_SITES);
+            }
+            return random.of(&entries);
+        }
         if release >= Release::V4_17 {
             entries.extend(OUTSIDE);
             entries.push(NEGATED);
@@ -75,9 +101,9 @@ impl Entry {
         random.of(&entries)
     }
 
-    pub fn build(self, builder: PayloadBuilder, release: Release) -> Vec<u8> {
+    pub fn build(self, builder: PayloadBuilder, of: &Ingredients) -> Vec<u8> {
         let (table, size) = match self {
-            Alternative(..) if release >= Release::V4_11 => (ALTERNATIVES, 14),
+            Alternative(..) if of.release >= Release::V4_11 && !of.is_arm() => (ALTERNATIVES, 14),
             Alternative(..) => (ALTERNATIVES, 12),
             Call(..) => (CALLS, 4),
         };

@@ -14,7 +14,8 @@
 
 /*
  * The entry of .livepatch.funcs (64 bytes, 104 from version 2 on) that makes Xen run `by` instead of `function`. The sixteen bytes are
- * what the function surely has: Xen aligns functions so, and five bytes would be too few where it begins with ENDBR64.
+ * what the function surely has: Xen aligns functions so, and five bytes would be too few where it begins with ENDBR64 (on
+ * AArch64 a jump takes four).
  * Stands right after `by`, so that it can say where that ends.
  */
 #define REPLACES(function, by)                                              \

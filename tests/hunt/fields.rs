@@ -6,6 +6,7 @@ pub type Field = (usize, usize);
 pub mod header {
     use super::Field;
     pub const SIZE: usize = 64;
+    pub const MACHINE: Field = (18, 2);
     pub const TABLE: Field = (40, 8);
     pub const COUNT: Field = (60, 2);
     pub const NAMES: Field = (62, 2);
@@ -18,7 +19,7 @@ pub mod header {
         ("OS ABI", (7, 1)),
         ("ABI version", (8, 1)),
         ("type", (16, 2)),
-        ("machine", (18, 2)),
+        ("machine", MACHINE),
         ("version", (20, 4)),
         ("entry", (24, 8)),
         ("program headers", (32, 8)),
@@ -106,6 +107,8 @@ pub mod function {
 pub mod alternative {
     use super::Field;
     pub const SIZE: usize = 14;
+    /// On Arm there is no padding.
+    pub const SIZE_ON_ARM: usize = 12;
     pub const ALL: [(&str, Field); 7] = [
         ("original", (0, 4)),
         ("replacement", (4, 4)),

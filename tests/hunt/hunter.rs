@@ -70,7 +70,9 @@ fn ingredients(host: &Host, target: &Target) -> Ingredients {
     made.sort();
     // From 4.17.6 and 4.20.1 on.
     let turned = target.release() >= (4, 17);
-    Ingredients { xen: host.xen.clone(), release: host.release(), endbr: begins_with_endbr(host), turned, made }
+    let architecture = Architecture::of_this_program();
+    let endbr = architecture == Architecture::X86_64 && begins_with_endbr(host);
+    Ingredients { architecture, xen: host.xen.clone(), release: host.release(), endbr, turned, made }
 }
 
 /// What a finding is about, without where it is.
@@ -96,7 +98,7 @@ impl Hunter {
     pub fn new(host: &Host, seed: u64) -> Self {
         let client = host::connect().unwrap();
         let target = Target::from(&client.xen_version().unwrap()).build_id(host.xen.clone());
-        let target = target.architecture(Architecture::X86_64);
+        let target = target.architecture(Architecture::of_this_program());
         let maker = Maker::new(seed, ingredients(host, &target));
         let trace = Trace::new(env::var_os("XEN_LIVEPATCH_HUNT_TRACE").is_some());
         let harmful = env::var_os("XEN_LIVEPATCH_HUNT_HARMFUL").is_some();

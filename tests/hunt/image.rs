@@ -10,9 +10,11 @@ pub const SYMTAB: u64 = 2;
 pub const RELA: u64 = 4;
 pub const NOBITS: u64 = 8;
 
-/// What relocations are of: eight bytes of an address, four of a distance.
-pub const R_64: u64 = 1;
-pub const R_PC32: u64 = 2;
+/// What relocations are of: eight bytes of an address, four of a distance. On x86-64 and on Arm.
+const POINTERS: [u64; 2] = [1, 257];
+const DISTANCES: [u64; 2] = [2, 261];
+
+const AARCH64: u64 = 183;
 
 pub const ENTRY: usize = 24;
 
@@ -135,6 +137,20 @@ impl Image {
         fields::put(&mut file, 0, header::COUNT, self.sections.len() as u64 + 1);
         fields::put(&mut file, 0, header::NAMES, self.index(".shstrtab").map_or(0, |index| index as u64 + 1));
         Written { file, table, data }
+    }
+
+    pub fn is_arm(&self) -> bool {
+        fields::get(&self.header, 0, header::MACHINE) == AARCH64
+    }
+
+    /// The relocation of eight bytes of an address.
+    pub fn pointer(&self) -> u64 {
+        POINTERS[usize::from(self.is_arm())]
+    }
+
+    /// The relocation of four bytes of a distance.
+    pub fn distance(&self) -> u64 {
+        DISTANCES[usize::from(self.is_arm())]
     }
 
     pub fn index(&self, name: &str) -> Option<usize> {

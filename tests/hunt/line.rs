@@ -25,8 +25,9 @@
 use super::fields::{self, Field, function, header, relocation, section, symbol};
 use super::image::{ENTRY, Image, SYMTAB, Section};
 
-/// The part of the address space that Xen's image is in, whatever the release.
+/// The parts of the address space that Xen's image and payloads are in, whatever the release.
 const XEN: core::ops::Range<u64> = 0xffff_82d0_0000_0000..0xffff_82d1_0000_0000;
+const XEN_ON_ARM: [core::ops::Range<u64>; 2] = [0x20_0000..0x1000_0000, 4 << 39..5 << 39];
 
 const FUNCS: &str = ".livepatch.funcs";
 /// How the names of sections of hooks begin.
@@ -57,9 +58,13 @@ impl Line<'_> {
             Place::Section(index, field) => !self.runs || self.allows_section(index, field, value),
             Place::Symbol(entry, field) => !self.runs || self.allows_symbol(entry, field, value),
             Place::Relocation(index, at, field) => self.allows_relocation(index, at, field, value),
-            Place::Function(field) => field != function::OLD_ADDRESS || !XEN.contains(&value),
+            Place::Function(field) => field != function::OLD_ADDRESS || !self.is_xens(value),
             Place::Other(index) => self.allows_bytes(index),
         }
+    }
+
+    fn is_xens(&self, address: u64) -> bool {
+        if self.image.is_arm() { XEN_ON_ARM.iter().any(|xen| xen.contains(&address)) } else { XEN.contains(&address) }
     }
 
     /// Whether bytes of a section may be changed without looking what they are.

@@ -65,7 +65,10 @@ pub struct Maker {
 impl Maker {
     pub fn new(seed: u64, of: Ingredients) -> Self {
         let function = FunctionPatch::returning("xen_compile_time", "beneath");
-        let beneath = PayloadBuilder::named("beneath", &of.xen).for_release(of.release).function(function);
+        let beneath = PayloadBuilder::named("beneath", &of.xen)
+            .architecture(of.architecture)
+            .for_release(of.release)
+            .function(function);
         Self { seed, of, beneath }
     }
 

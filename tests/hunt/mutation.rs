@@ -8,6 +8,11 @@ use super::random::Random;
 use super::seed::Seed;
 use super::structure;
 
+/// Types of relocations, that Xen knows and others.
+const TYPES: [u64; 10] = [0, 1, 2, 4, 3, 9, 10, 11, 24, 42];
+const TYPES_ON_ARM: [u64; 18] =
+    [0, 256, 257, 258, 259, 260, 261, 262, 263, 270, 274, 275, 277, 280, 282, 283, 287, 311];
+
 /// How often another number is looked for where one is not allowed.
 const TRIES: usize = 12;
 
@@ -112,7 +117,7 @@ impl Fields<'_, '_> {
                 Place::Section(_, section::TYPE) if self.random.percent(80) => numbers::kind(self.random),
                 Place::Section(_, section::ALIGNMENT) => numbers::alignment(self.random, old),
                 Place::Relocation(_, _, relocation::TYPE) if self.random.percent(70) => {
-                    self.random.of(&[0, 1, 2, 4, 3, 9, 10, 11, 24, 42])
+                    self.random.of(if self.image().is_arm() { &TYPES_ON_ARM } else { &TYPES })
                 }
                 Place::Relocation(_, _, relocation::SYMBOL) | Place::Symbol(_, symbol::SECTION)
                     if self.random.percent(60) =>
@@ -195,9 +200,16 @@ impl Fields<'_, '_> {
         let table = self.section_of(is_table)?;
         let section = &self.image().sections[table];
         let (name, alternatives) = (section.name.clone(), section.name == ".altinstructions");
-        let (entry, at) = self.entry(table, if alternatives { alternative::SIZE } else { 8 })?;
+        let arm = self.image().is_arm();
+        let size = match (alternatives, arm) {
+            (true, true) => alternative::SIZE_ON_ARM,
+            (true, false) => alternative::SIZE,
+            (false, true) => 16,
+            (false, false) => 8,
+        };
+        let (entry, at) = self.entry(table, size)?;
         let (what, field) = if alternatives {
-            self.random.of(&alternative::ALL)
+            self.random.of(&alternative::ALL[..if arm { 5 } else { 7 }])
         } else {
             self.random.of(&[("first", (0, 4)), ("second", (4, 4))])
         };

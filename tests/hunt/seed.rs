@@ -1,11 +1,11 @@
 //! Payloads that are as they should be, of many shapes: what the hunt begins with.
 
 use xen_livepatch::BuildId;
-use xen_livepatch::payload::HookKind;
+use xen_livepatch::payload::{Architecture, HookKind};
 use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder};
 
 use super::fields::function;
-use super::image::{Image, R_64};
+use super::image::Image;
 use super::random::Random;
 use super::tables;
 
@@ -61,6 +61,7 @@ pub struct Seed {
 
 /// What there is to know of the host.
 pub struct Ingredients {
+    pub architecture: Architecture,
     pub xen: BuildId,
     pub release: (u16, u16),
     /// Whether its functions begin with ENDBR64.
@@ -104,7 +105,9 @@ impl Shape {
 
     fn build(&mut self, of: &Ingredients, depends: &BuildId) -> Seed {
         let id = BuildId::new(self.random.next().to_be_bytes().repeat(2));
-        let mut builder = PayloadBuilder::new(&id, depends, &of.xen).for_release(of.release);
+        let mut builder =
+            PayloadBuilder::new(&id, depends, &of.xen).architecture(of.architecture).for_release(of.release);
+        let arm = of.architecture == Architecture::AArch64;
         let strided = of.release < (4, 14);
         let hooks_alone = self.random.percent(4) && !strided;
         let mut runs = false;
@@ -117,8 +120,9 @@ impl Shape {
             1 + usize::from(self.has(Part::Second, 25)) + usize::from(self.has(Part::Third, 8))
         };
         for number in 0..count {
-            let function = self.function(HARMLESS[(first + number) % HARMLESS.len()]);
-            builder = builder.function(match (expects, of.endbr) {
+            let function = self.function(HARMLESS[(first + number) % HARMLESS.len()], arm);
+            // On Arm what they begin with depends on where they are.
+            builder = builder.function(match (expects && !arm, of.endbr) {
                 (true, true) => function.expecting(ENDBR64),
                 (true, false) => function.expecting(LEA),
                 _ => function,
@@ -160,10 +164,12 @@ impl Shape {
         Seed { image, runs, parts, text: format!("{count} from {}, with {:?}", HARMLESS[first], self.has) }
     }
 
-    fn function(&mut self, name: &str) -> FunctionPatch {
+    fn function(&mut self, name: &str, arm: bool) -> FunctionPatch {
         let function = match self.random.below(10) {
             0..6 => FunctionPatch::returning(name, "hunted"),
+            6 | 7 if arm => FunctionPatch::with_code(name, [0xe0, 0x03, 0x1f, 0x2a, 0xc0, 0x03, 0x5f, 0xd6]),
             6 | 7 => FunctionPatch::with_code(name, [0x90, 0x31, 0xc0, 0xc3]),
+            _ if arm => FunctionPatch::nop(name, self.random.of(&[4, 8, 12, 16])),
             _ => FunctionPatch::nop(name, self.random.of(&[4, 5, 8, 9, 12, 16])),
         };
         if self.random.percent(15) { function.old_size(self.random.of(&[20, 24, 31, 4096])) } else { function }
@@ -196,7 +202,7 @@ impl Shape {
         if self.has(Part::Alternatives, 18) {
             tables::alternatives(image, &mut self.random, turned);
         }
-        if self.has(Part::Exceptions, 14) {
+        if self.has(Part::Exceptions, 14) && !image.is_arm() {
             tables::exceptions(image, &mut self.random);
         }
         if self.has(Part::Bugs, 14) {
@@ -213,6 +219,6 @@ fn by_address(image: &mut Image, first: usize, count: usize) {
     for number in 0..count {
         let symbol = image.undefined(HARMLESS[(first + number) % HARMLESS.len()]);
         let at = number * image.function_size + function::OLD_ADDRESS.0;
-        image.relocate(".livepatch.funcs", at, R_64, symbol, 0);
+        image.relocate(".livepatch.funcs", at, image.pointer(), symbol, 0);
     }
 }

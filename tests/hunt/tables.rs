@@ -1,7 +1,7 @@
 //! The tables that a compiler leaves in a payload: alternatives, exceptions, bugs.
 
 use super::fields::{self, alternative};
-use super::image::{ALLOC, EXECUTE, Image, PROGBITS, R_PC32, Section};
+use super::image::{ALLOC, EXECUTE, Image, PROGBITS, Section};
 use super::random::Random;
 
 /// Code for tables to point at, which nothing runs: eight places of sixteen NOPs.
@@ -14,7 +14,13 @@ fn code(image: &mut Image) -> u64 {
     if let Some(symbol) = image.symbol_of(NAME) {
         return symbol;
     }
-    image.add(Section::new(NAME, PROGBITS, ALLOC | EXECUTE, 16, vec![0x90; PLACES * PLACE]))
+    let nops = nops(image, PLACES * PLACE);
+    image.add(Section::new(NAME, PROGBITS, ALLOC | EXECUTE, 16, nops))
+}
+
+fn nops(image: &Image, len: usize) -> Vec<u8> {
+    let nop: &[u8] = if image.is_arm() { &[0x1f, 0x20, 0x03, 0xd5] } else { &[0x90] };
+    nop.iter().copied().cycle().take(len).collect()
 }
 
 /// The first byte of a place.
@@ -27,12 +33,23 @@ fn place(random: &mut Random) -> i64 {
 pub fn alternatives(image: &mut Image, random: &mut Random, turned: bool) {
     const NAME: &str = ".altinstructions";
     let code = code(image);
+    let (arm, distance) = (image.is_arm(), image.distance());
     let count = 1 + random.below(4);
-    let replacement =
-        image.add(Section::new(".altinstr_replacement", PROGBITS, ALLOC | EXECUTE, 1, vec![0x90; 8 * count]));
-    let mut table = vec![0; alternative::SIZE * count];
+    let nops = nops(image, 8 * count);
+    let alignment = if arm { 4 } else { 1 };
+    let replacement = image.add(Section::new(".altinstr_replacement", PROGBITS, ALLOC | EXECUTE, alignment, nops));
+    let size = if arm { alternative::SIZE_ON_ARM } else { alternative::SIZE };
+    let mut table = vec![0; size * count];
     for index in 0..count {
-        let base = index * alternative::SIZE;
+        let base = index * size;
+        if arm {
+            // That there is once Xen live-patches, that no emulated processor has, and that it may have.
+            let (feature, len) = (random.of(&[4, 4, 16, 0, 3]), random.of(&[4, 8, 0]));
+            for (value, (_, field)) in [feature, len, len].into_iter().zip(&alternative::ALL[2..]) {
+                fields::put(&mut table, base, *field, value);
+            }
+            continue;
+        }
         let (original, padding) = (random.of(&[1, 3, 5, 8]), random.of(&[0, 0, 1, 4]));
         // Features that all have, that none has under emulation, and either of them turned around.
         let features = [0, 29 + 32, 9 * 32 + 16, 0x8000, 0x8000 | (9 * 32 + 16)];
@@ -44,9 +61,9 @@ pub fn alternatives(image: &mut Image, random: &mut Random, turned: bool) {
     }
     image.add(Section::new(NAME, PROGBITS, ALLOC, 8, table));
     for index in 0..count {
-        let base = index * alternative::SIZE;
-        image.relocate(NAME, base, R_PC32, code, place(random));
-        image.relocate(NAME, base + 4, R_PC32, replacement, i64::try_from(8 * index).unwrap());
+        let base = index * size;
+        image.relocate(NAME, base, distance, code, place(random));
+        image.relocate(NAME, base + 4, distance, replacement, i64::try_from(8 * index).unwrap());
     }
 }
 
@@ -57,22 +74,24 @@ pub fn exceptions(image: &mut Image, random: &mut Random) {
     let count = 1 + random.below(5);
     image.add(Section::new(NAME, PROGBITS, ALLOC, 4, vec![0; 8 * count]));
     for index in 0..2 * count {
-        image.relocate(NAME, 4 * index, R_PC32, code, place(random));
+        image.relocate(NAME, 4 * index, image.distance(), code, place(random));
     }
 }
 
-/// Pairs of distances, with bits of a line's number: to the instruction, and to the name of its file.
+/// Pairs of distances, with bits of a line's number: to the instruction, and to the name of its file. On Arm another
+/// distance and the line follow.
 pub fn bugs(image: &mut Image, random: &mut Random) {
-    let code = code(image);
+    let (code, distance) = (code(image), image.distance());
+    let size = if image.is_arm() { 16 } else { 8 };
     for kind in 0..4 {
         if !random.percent(50) {
             continue;
         }
         let name = format!(".bug_frames.{kind}");
         let count = 1 + random.below(3);
-        image.add(Section::new(&name, PROGBITS, ALLOC, 4, vec![0; 8 * count]));
-        for index in 0..2 * count {
-            image.relocate(&name, 4 * index, R_PC32, code, place(random));
+        image.add(Section::new(&name, PROGBITS, ALLOC, 4, vec![0; size * count]));
+        for at in (0..count).flat_map(|index| [size * index, size * index + 4]) {
+            image.relocate(&name, at, distance, code, place(random));
         }
     }
 }

@@ -189,7 +189,7 @@ fn the_architecture_is_checked() {
     refused(
         &extra().header(header::MACHINE, 40),
         &NEW,
-        "it is for machine 40, but Xen live-patches x86-64 and AArch64 alone: build it for the host's architecture",
+        "it is for 32-bit Arm, but Xen live-patches x86-64 and AArch64 alone: build it for the host's architecture",
     );
     let arm = "it is for AArch64, but this Xen takes x86-64: build it for the host's architecture";
     refused(&extra().header(header::MACHINE, 183), &NEW.architecture(Architecture::X86_64), arm);

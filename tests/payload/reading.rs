@@ -118,6 +118,10 @@ fn what_is_no_elf_file_is_an_error_and_says_so() {
     assert_eq!(reason(&[0; 64]), "it is not an ELF file");
     assert_eq!(reason(&Editor::new(HOOKED).header((4, 1), 1).bytes), "it is not a 64-bit ELF file");
     assert_eq!(reason(&Editor::new(HOOKED).header((5, 1), 2).bytes), "it is not a little-endian ELF file");
+    assert_eq!(
+        reason(&Editor::new(HOOKED).header((4, 1), 1).header((18, 2), 40).bytes),
+        "it is for 32-bit Arm, which is not supported: only x86-64 and 64-bit Arm are"
+    );
     assert_eq!(Payload::parse(&[]).unwrap_err().kind(), &ErrorKind::EmptyPayload);
     assert!(Payload::parse(&HOOKED[..64]).is_ok());
 }

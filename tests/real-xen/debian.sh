@@ -83,3 +83,18 @@ unpack() {
         say "$suite: $(dpkg-deb -W --showformat='${Package} ${Version}' "$package")"
     done
 }
+
+# unpack_source SUITE DIRECTORY PACKAGE: of the suite itself, whatever updates it has.
+unpack_source() {
+    local suite=$1 to=$2 package=$3 sources=$work/sources state=$work/$1-${architecture:=amd64}
+    open_suite "$suite" || return
+    if ! grep -q '^deb-src' "$state/sources.list"; then
+        echo "deb-src [signed-by=$keyring] $mirror $suite main" >>"$state/sources.list"
+        retry in_suite "$suite" apt-get -o APT::Update::Error-Mode=any update || return
+    fi
+    mkdir -p "$sources"
+    (cd "$sources" && retry in_suite "$suite" apt-get source --download-only --only-source "$package") || return
+    # Its checksum was apt's to check, and apt has the signature of that.
+    retry dpkg-source --no-check -x "$sources/$package"_*.dsc "$to" || die 1 "the source of $package can't be unpacked"
+    say "$suite: source of $package $(sed -n 's/^Version: //p' "$sources/$package"_*.dsc)"
+}

@@ -1,13 +1,11 @@
 //! The patches of functions in a payload: entries of `.livepatch.funcs`, and the code that takes their place.
 
+use super::machine::Machine;
 use super::object_file::{Relocation, Section, Target};
 use crate::payload::PayloadVersion;
 
-/// What fits after any instruction a patched function begins with: five bytes of jump, four of `endbr64`, and room.
+/// What fits after any instruction a patched function begins with: five bytes of jump on x86, four of `endbr64`, and room.
 const DEFAULT_OLD_SIZE: u32 = 16;
-
-/// `int3`: what lies between two functions is never run.
-const FILLER: u8 = 0xcc;
 
 /// The size of an entry. A version that no release knows gets the newest layout.
 const fn size_of_entry(version: PayloadVersion) -> usize {
@@ -55,8 +53,8 @@ impl FunctionPatch {
 
     /// The first `size` bytes of the function then do nothing: there is no new code (`new_addr` is 0).
     ///
-    /// Xen takes at most 31 bytes, and what follows them is run as before. From 4.14.5 on an `endbr64` at the beginning is
-    /// left in place. **Fewer than 4 bytes of a function that begins with one crash a real Xen** (seen on 4.14, 4.17 and
+    /// Xen takes at most 31 bytes, on Arm a multiple of 4, and what follows them is run as before. From 4.14.5 on an
+    /// `endbr64` at the beginning is left in place. **Fewer than 4 bytes of a function that begins with one crash a real Xen** (seen on 4.14, 4.17 and
     /// 4.20).
     pub fn nop(name: impl Into<String>, size: u32) -> Self {
         // Xen takes a size that is that of the NOPs, but something has to follow them that is run.
@@ -120,6 +118,7 @@ impl FunctionPatch {
 /// The sections that hold functions and hooks, filled one after the other.
 #[derive(Debug)]
 pub(super) struct Code {
+    machine: &'static Machine,
     pub(super) text: Section,
     pub(super) strings: Section,
     pub(super) funcs: Section,
@@ -133,8 +132,9 @@ pub(super) struct Placed {
 }
 
 impl Code {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(machine: &'static Machine) -> Self {
         Self {
+            machine,
             text: Section::executable(".text"),
             strings: Section::read_only(".rodata.str", 1, Vec::new()),
             funcs: Section::writable(".livepatch.funcs", 8, Vec::new()),
@@ -144,7 +144,7 @@ impl Code {
     /// Appends machine code to the text.
     pub(super) fn place(&mut self, code: &[u8]) -> Placed {
         let text = &mut self.text.contents;
-        text.resize(text.len().next_multiple_of(16), FILLER);
+        text.resize(text.len().next_multiple_of(16), self.machine.filler);
         let placed = Placed { offset: wide(text.len()), size: wide(code.len()) };
         text.extend_from_slice(code);
         placed
@@ -189,10 +189,12 @@ impl Code {
 
     fn place_return_of(&mut self, text: &[u8]) -> Placed {
         let text = self.place_string(text);
-        // lea text(%rip),%rax; ret
-        let code = self.place(b"\x48\x8d\x05\0\0\0\0\xc3");
-        let text = Target::Section(".rodata.str").plus(text);
-        self.text.relocations.push(Relocation::relative(code.offset + 3, text));
+        let code = self.place(self.machine.returning_address);
+        for (at, kind, more) in self.machine.address {
+            let (target, addend) = Target::Section(".rodata.str").plus(text);
+            let relocation = Relocation::instruction(code.offset + at, *kind, (target, addend + more));
+            self.text.relocations.push(relocation);
+        }
         code
     }
 

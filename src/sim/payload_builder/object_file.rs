@@ -1,15 +1,16 @@
-//! Relocatable ELF files for x86-64, written out.
+//! Relocatable ELF files, written out.
 
 use object::elf::{
-    self, ELFMAG, FileHeader64, Ident, R_X86_64_64, R_X86_64_PC32, Rela64, RelocationType, SHF_ALLOC, SHF_EXECINSTR,
-    SHF_WRITE, SectionFlags, SectionHeader64, SectionType, Sym64, SymbolBind, SymbolInfo, SymbolOther, SymbolSection,
-    SymbolType,
+    self, ELFMAG, FileHeader64, Ident, Rela64, RelocationType, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SectionFlags,
+    SectionHeader64, SectionType, Sym64, SymbolBind, SymbolInfo, SymbolOther, SymbolSection, SymbolType,
 };
 use object::pod::{Pod, bytes_of};
 use object::{I64, LittleEndian as LE, U16, U32, U64};
 
 use super::defect::Defect;
 use super::function::wide;
+use super::machine::Machine;
+use crate::architecture::Architecture;
 
 /// What a relocation refers to.
 #[derive(Clone, Debug)]
@@ -29,10 +30,19 @@ impl Target {
     }
 }
 
+/// What a relocation changes.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// Eight bytes that hold an address.
+    Pointer,
+    /// Four bytes of an instruction, in the way of its processor.
+    Instruction(RelocationType),
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Relocation {
     offset: u64,
-    kind: RelocationType,
+    kind: Kind,
     pub(super) target: Target,
     addend: i64,
 }
@@ -40,16 +50,20 @@ pub(super) struct Relocation {
 impl Relocation {
     /// Eight bytes at `offset` that hold an address.
     pub(super) fn pointer(offset: u64, (target, addend): (Target, i64)) -> Self {
-        Self { offset, kind: R_X86_64_64, target, addend }
+        Self { offset, kind: Kind::Pointer, target, addend }
     }
 
-    /// The last four bytes of an instruction, at `offset`, that hold a distance from its end.
-    pub(super) fn relative(offset: u64, (target, addend): (Target, i64)) -> Self {
-        Self { offset, kind: R_X86_64_PC32, target, addend: addend - 4 }
+    /// Four bytes of an instruction, at `offset`.
+    pub(super) fn instruction(offset: u64, kind: RelocationType, (target, addend): (Target, i64)) -> Self {
+        Self { offset, kind: Kind::Instruction(kind), target, addend }
     }
 
     const fn end(&self) -> u64 {
-        self.offset + if self.kind.0 == R_X86_64_64.0 { 8 } else { 4 }
+        self.offset
+            + match self.kind {
+                Kind::Pointer => 8,
+                Kind::Instruction(_) => 4,
+            }
     }
 }
 
@@ -134,6 +148,7 @@ pub(super) struct Symbol {
 /// A file in the making.
 #[derive(Debug)]
 pub(super) struct ObjectFile<'a> {
+    pub(super) architecture: Architecture,
     pub(super) sections: Vec<Section>,
     pub(super) symbols: Vec<Symbol>,
     pub(super) defects: &'a [(String, Defect)],
@@ -155,7 +170,7 @@ impl ObjectFile<'_> {
         }
         self.afflict(&mut tables);
         sections.append(&mut tables);
-        lay_out(&sections, &name_offsets)
+        lay_out(self.architecture, &sections, &name_offsets)
     }
 
     fn remove_missing(&self, sections: &mut Vec<Section>) {
@@ -178,7 +193,7 @@ impl ObjectFile<'_> {
 
     /// Relocations, symbols and strings. They come last, so that the indexes of the other sections stand.
     fn tables(&self, sections: &[Section]) -> Vec<Section> {
-        let mut symbols = SymbolTable::new(sections);
+        let mut symbols = SymbolTable::new(Machine::of(self.architecture), sections);
         self.symbols.iter().filter(|symbol| symbol.bind == elf::STB_LOCAL).for_each(|symbol| symbols.define(symbol));
         let first_global = symbols.len();
         self.symbols.iter().filter(|symbol| symbol.bind != elf::STB_LOCAL).for_each(|symbol| symbols.define(symbol));
@@ -229,14 +244,15 @@ impl Strings {
 
 /// The symbol table: symbol 0, one for each section under the section's own index, then those with names.
 struct SymbolTable<'a> {
+    machine: &'static Machine,
     sections: &'a [Section],
     entries: Vec<u8>,
     strings: Strings,
 }
 
 impl<'a> SymbolTable<'a> {
-    fn new(sections: &'a [Section]) -> Self {
-        let mut table = Self { sections, entries: Vec::new(), strings: Strings::new() };
+    fn new(machine: &'static Machine, sections: &'a [Section]) -> Self {
+        let mut table = Self { machine, sections, entries: Vec::new(), strings: Strings::new() };
         table.push(0, elf::STB_LOCAL, elf::STT_NOTYPE, 0, 0, 0);
         for index in (1..).take(sections.len()) {
             table.push(0, elf::STB_LOCAL, elf::STT_SECTION, index, 0, 0);
@@ -279,12 +295,16 @@ impl<'a> SymbolTable<'a> {
             }
             Target::Null => 0,
         };
+        let kind = match relocation.kind {
+            Kind::Pointer => self.machine.pointer,
+            Kind::Instruction(kind) => kind,
+        };
         let mut entry = Vec::new();
         append(
             &mut entry,
             &Rela64 {
                 r_offset: U64::new(LE, relocation.offset),
-                r_info: U64::new(LE, (u64::from(symbol) << 32) | u64::from(relocation.kind.0)),
+                r_info: U64::new(LE, (u64::from(symbol) << 32) | u64::from(kind.0)),
                 r_addend: I64::new(LE, relocation.addend),
             },
         );
@@ -297,7 +317,7 @@ fn section_index(sections: &[Section], name: &str) -> u32 {
     sections.iter().zip(1..).find(|(section, _)| section.name == name).map_or(0, |(_, index)| index)
 }
 
-fn lay_out(sections: &[Section], name_offsets: &[u32]) -> Vec<u8> {
+fn lay_out(architecture: Architecture, sections: &[Section], name_offsets: &[u32]) -> Vec<u8> {
     let mut file = vec![0; size_of::<FileHeader64<LE>>()];
     let mut headers = vec![0; size_of::<SectionHeader64<LE>>()];
     for (section, name) in sections.iter().zip(name_offsets) {
@@ -332,7 +352,7 @@ fn lay_out(sections: &[Section], name_offsets: &[u32]) -> Vec<u8> {
             padding: [0; 7],
         },
         e_type: U16::new(LE, elf::ET_REL),
-        e_machine: U16::new(LE, elf::EM_X86_64),
+        e_machine: U16::new(LE, elf::Machine(architecture.raw())),
         e_version: U32::new(LE, elf::EV_CURRENT.0.into()),
         e_entry: U64::new(LE, 0),
         e_phoff: U64::new(LE, 0),

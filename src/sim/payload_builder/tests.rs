@@ -1,6 +1,8 @@
 //! What is built, read back by a reader that shares nothing with the writer.
 
-use object::elf::{R_X86_64_64, R_X86_64_PC32};
+use object::elf::{
+    EM_386, R_AARCH64_ABS64, R_AARCH64_ADD_ABS_LO12_NC, R_AARCH64_ADR_PREL_PG_HI21, R_X86_64_64, R_X86_64_PC32,
+};
 use object::{Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionFlags, SectionKind};
 
 use super::*;
@@ -388,4 +390,58 @@ fn further_sections_are_loaded_and_read_only() {
     let bytes = hello().section(".bug_frames.0", [1, 2, 3]).build();
     assert!(sections(&parse(&bytes)).contains(&(".bug_frames.0".to_owned(), ALLOC, 8, 3)));
     assert_eq!(contents(&bytes, ".bug_frames.0"), [1, 2, 3]);
+}
+
+fn arm() -> PayloadBuilder {
+    hello().architecture(Architecture::AArch64)
+}
+
+#[test]
+fn a_payload_for_arm_differs_in_its_code_and_relocations_alone() {
+    let (x86, arm) = (hello().build(), arm().build());
+    assert_eq!(parse(&arm).architecture(), object::Architecture::Aarch64);
+    let names = |bytes| sections(&parse(bytes)).into_iter().map(|row| row.0).collect::<Vec<_>>();
+    assert_eq!(names(&arm), names(&x86));
+    assert_eq!(
+        relocations(&arm, ".livepatch.funcs"),
+        [(0, R_AARCH64_ABS64.0, ".rodata.str".to_owned(), 7), (8, R_AARCH64_ABS64.0, ".text".to_owned(), 0)]
+    );
+    let mut entry = contents(&x86, ".livepatch.funcs");
+    assert_eq!((entry[24], entry[28]), (8, 16));
+    entry[24] = 12;
+    assert_eq!(contents(&arm, ".livepatch.funcs"), entry);
+}
+
+#[test]
+fn new_code_on_arm_returns_its_text() {
+    let bytes = arm().function(FunctionPatch::returning("g", "two")).build();
+    let code = b"\0\0\0\x90\0\0\0\x91\xc0\x03\x5f\xd6";
+    assert_eq!(contents(&bytes, ".text"), [&code[..], &[0; 4], code].concat());
+    let both = |offset: u64, addend| {
+        [(0, R_AARCH64_ADR_PREL_PG_HI21), (4, R_AARCH64_ADD_ABS_LO12_NC)]
+            .map(|(at, kind)| (offset + at, kind.0, ".rodata.str".to_owned(), addend))
+    };
+    assert_eq!(relocations(&bytes, ".text"), [both(0, 0), both(16, 25)].concat());
+}
+
+#[test]
+fn hooks_on_arm_return_their_number() {
+    let code = |number| -> Vec<u32> {
+        let bytes = arm().hook(HookKind::Load, HookCode::returns(number)).build();
+        contents(&bytes, ".text")[16..].chunks(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect()
+    };
+    let expected =
+        |low: u32, high: u32| -> Vec<u32> { vec![0x5280_0000 | low << 5, 0x72a0_0000 | high << 5, 0xd65f_03c0] };
+    assert_eq!(code(0), expected(0, 0));
+    assert_eq!(code(-16), expected(0xfff0, 0xffff));
+    assert_eq!(code(0x1234_5678), expected(0x5678, 0x1234));
+    let own = arm().hook(HookKind::Load, HookCode::from_code([1, 2, 3, 4])).build();
+    assert_eq!(contents(&own, ".text")[16..], [1, 2, 3, 4]);
+}
+
+#[test]
+fn another_processor_is_named_in_the_header_alone() {
+    let mut expected = hello().build();
+    expected[18..20].copy_from_slice(&EM_386.0.to_le_bytes());
+    assert_eq!(hello().architecture(Architecture::Other(EM_386.0)).build(), expected);
 }

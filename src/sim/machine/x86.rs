@@ -1,0 +1,107 @@
+//! x86-64.
+
+use super::{Does, Machine};
+use crate::loader::ENDBR64;
+
+pub(super) const MACHINE: Machine = Machine { plain: &[0x90], jump, nops, returning_string, number_returned, does };
+
+/// The longest no-operation of which `nops` makes a run.
+const LONGEST_NOP: usize = 9;
+
+/// `jmp to`.
+fn jump(at: u64, to: u64) -> Vec<u8> {
+    let [a, b, c, d, ..] = to.wrapping_sub(at.wrapping_add(5)).to_le_bytes();
+    vec![0xe9, a, b, c, d]
+}
+
+/// As few as possible, each a run of prefixes and a `nop`, or several such: for the processor that QEMU emulates.
+fn nops(len: u32) -> Vec<u8> {
+    let mut nops = Vec::new();
+    let mut left = usize::try_from(len).unwrap_or_default();
+    while left > 0 {
+        let len = left.min(LONGEST_NOP);
+        nops.extend(nop(len));
+        left = left.saturating_sub(len);
+    }
+    nops
+}
+
+/// One no-operation of up to nine bytes, of parts of up to four.
+fn nop(len: usize) -> Vec<u8> {
+    let parts: &[usize] = match len {
+        0..=4 => &[len],
+        5 => &[3, 2],
+        6 => &[3, 3],
+        7 => &[4, 3],
+        8 => &[4, 4],
+        _ => &[3, 3, 3],
+    };
+    let part = |len: &usize| [vec![0x66; len.saturating_sub(1)], vec![0x90]].concat();
+    parts.iter().filter(|len| **len > 0).flat_map(part).collect()
+}
+
+/// `lea string(%rip),%rax; ret`.
+fn returning_string(at: u64, string: u64) -> Vec<u8> {
+    let [a, b, c, d, ..] = string.wrapping_sub(at.wrapping_add(7)).to_le_bytes();
+    vec![0x48, 0x8d, 0x05, a, b, c, d, 0xc3]
+}
+
+/// `mov $imm32,%eax; ret` or `xor %eax,%eax; ret`.
+fn number_returned(code: &[u8]) -> Option<i32> {
+    match past_endbr(code, 0).0 {
+        [0xb8, a, b, c, d, 0xc3, ..] => Some(i32::from_le_bytes([*a, *b, *c, *d])),
+        [0x31, 0xc0, 0xc3, ..] => Some(0),
+        _ => None,
+    }
+}
+
+fn does(code: &[u8], at: u64) -> Option<Does> {
+    let (code, at) = past_endbr(code, at);
+    match code {
+        [0xe9, a, b, c, d, ..] => Some(Does::Jump(relative(at, 5, [*a, *b, *c, *d]))),
+        [0x48, 0x8d, 0x05, a, b, c, d, 0xc3, ..] => Some(Does::Return(relative(at, 7, [*a, *b, *c, *d]))),
+        _ => None,
+    }
+}
+
+fn past_endbr(code: &[u8], at: u64) -> (&[u8], u64) {
+    code.strip_prefix(&ENDBR64).map_or((code, at), |rest| (rest, at.wrapping_add(4)))
+}
+
+/// What an instruction of this length at an address refers to.
+fn relative(address: u64, len: u64, displacement: [u8; 4]) -> u64 {
+    address.wrapping_add(len).wrapping_add_signed(i32::from_le_bytes(displacement).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_operations_are_as_few_as_possible() {
+        assert_eq!(nops(0), []);
+        assert_eq!(nops(3), [0x66, 0x66, 0x90]);
+        assert_eq!(nops(5), [0x66, 0x66, 0x90, 0x66, 0x90]);
+        assert_eq!(nops(10), [0x66, 0x66, 0x90, 0x66, 0x66, 0x90, 0x66, 0x66, 0x90, 0x90]);
+        assert!((0..32_u32).all(|len| nops(len).len() == usize::try_from(len).unwrap()));
+    }
+
+    #[test]
+    fn constant_functions_are_recognised() {
+        assert_eq!(number_returned(&[0xb8, 0xfb, 0xff, 0xff, 0xff, 0xc3]), Some(-5));
+        assert_eq!(number_returned(&[0xf3, 0x0f, 0x1e, 0xfa, 0x31, 0xc0, 0xc3]), Some(0));
+        assert_eq!(number_returned(&[0xb8, 1, 0, 0, 0]), None);
+        assert_eq!(number_returned(&[0x90, 0xc3]), None);
+    }
+
+    #[test]
+    fn code_is_read_as_it_is_written() {
+        for (at, to) in [(0x1000, 0x1234), (0x8000_0000, 0x10)] {
+            assert_eq!(does(&jump(at, to), at), Some(Does::Jump(to)));
+            assert_eq!(does(&returning_string(at, to), at), Some(Does::Return(to)));
+            let code = [&ENDBR64[..], &jump(at + 4, to)].concat();
+            assert_eq!(does(&code, at), Some(Does::Jump(to)));
+        }
+        assert_eq!(does(&nops(8), 0), None);
+    }
+}

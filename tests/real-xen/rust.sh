@@ -1,0 +1,59 @@
+# A Rust that compiles for AArch64, which the machine's may not: Debian's of this suite, which is the oldest that compiles this
+# crate. It is unpacked, not installed. Sourced by bash, after lib.sh.
+# shellcheck shell=bash disable=SC2154
+
+readonly RUST_SUITE=trixie
+readonly RUST=${store%/real-xen}/minimum-rust
+readonly AARCH64=aarch64-unknown-linux-gnu
+# What `rustc` needs to run, its own C library included, since the machine's may be older.
+readonly RUST_PACKAGES=(
+    rustc libstd-rust-1.85 libstd-rust-dev libllvm19 libz3-4 libgmp10 libedit2 libxml2 libffi8 libtinfo6 libbsd0 libmd0
+    libc6 libgcc-s1 libstdc++6 zlib1g libzstd1 liblzma5
+)
+
+# PROGRAM=PACKAGE: what links for AArch64.
+readonly RUST_TOOLS=(aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu /usr/aarch64-linux-gnu/lib/libc.a=libc6-dev-arm64-cross)
+
+# fetch_rust: with debian.sh sourced, and $work a directory to work in.
+fetch_rust() {
+    local tree=$work/rust
+    [[ ! -x $RUST/bin/rustc || ! -d $RUST/usr/lib/rustlib/$AARCH64 ]] || return 0
+    unpack "$RUST_SUITE" "$tree" "${RUST_PACKAGES[@]}" || die 1 "Rust could not be fetched from Debian's $RUST_SUITE"
+    architecture=arm64 unpack "$RUST_SUITE" "$tree" libstd-rust-dev ||
+        die 1 "Rust's library for AArch64 could not be fetched from Debian's $RUST_SUITE"
+    mkdir -p "$tree/bin"
+    cat >"$tree/bin/rustc" <<'WRAPPER'
+#!/bin/bash
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+exec "$root/usr/lib64/ld-linux-x86-64.so.2" --library-path "$root/usr/lib/x86_64-linux-gnu:$root/usr/lib" \
+    "$root/usr/bin/rustc" --sysroot "$root/usr" "$@"
+WRAPPER
+    chmod 755 "$tree/bin/rustc"
+    rm -rf "$RUST"
+    mv "$tree" "$RUST"
+}
+
+# cargo_with_rust ARGS...: cargo with this Rust, in a target folder of its own. What it makes for AArch64 is static, because
+# dom0 has no libraries.
+cargo_with_rust() {
+    RUSTC=$RUST/bin/rustc CARGO_TARGET_DIR=${store%/real-xen}/minimum \
+        CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+        CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS='-C target-feature=+crt-static' "${CARGO:-cargo}" "$@"
+}
+
+# twin PROGRAM: prints the path of the same test or example, in the same profile, for AArch64.
+twin() {
+    local name=${1##*/} folder=${1%/*} kind profile=() built
+    case $folder in
+        */release/*) profile=(--release) ;;
+    esac
+    # Cargo puts a hash behind the names of tests.
+    [[ $name =~ ^(.*)-[0-9a-f]{16}$ ]] && name=${BASH_REMATCH[1]}
+    case $folder in
+        */x86_64-unknown-linux-gnu/*/deps) kind='test' ;;
+        */x86_64-unknown-linux-gnu/*/examples) kind=example ;;
+        *) return 1 ;;
+    esac
+    built=$(cd "$root" && cargo_with_rust build --locked "${profile[@]}" --target "$AARCH64" "--$kind" "$name" --message-format=json)
+    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' <<<"$built" | tail -n1
+}
