@@ -109,10 +109,16 @@ fn what_the_check_passes_hurts_no_xen() {
 
 /// Makers as for some hosts, and what the payloads are checked for.
 fn makers() -> [(Maker, Target); 7] {
-    let x86 = [((4, 13), 5), ((4, 14), 6), ((4, 17), 7), ((4, 20), 4), ((4, 22), 0)];
-    let [a, b, c, d, e] = x86.map(|(release, point)| (Architecture::X86_64, release, point));
-    let [f, g] = [((4, 17), 5), ((4, 22), 0)].map(|(release, point)| (Architecture::AArch64, release, point));
-    [a, b, c, d, e, f, g].map(|(architecture, release, point)| {
+    let hosts = [
+        (Architecture::X86_64, (4, 13), 5),
+        (Architecture::X86_64, (4, 14), 6),
+        (Architecture::X86_64, (4, 17), 7),
+        (Architecture::X86_64, (4, 20), 4),
+        (Architecture::X86_64, (4, 22), 0),
+        (Architecture::AArch64, (4, 17), 5),
+        (Architecture::AArch64, (4, 22), 0),
+    ];
+    hosts.map(|(architecture, release, point)| {
         let xen = BuildId::new([0x78; 20]);
         let target = Target::new(release).point(point).build_id(xen.clone()).architecture(architecture);
         let (endbr, turned, made) = (release == (4, 14), release > (4, 14), Vec::new());
