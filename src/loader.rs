@@ -132,9 +132,7 @@ pub(crate) fn load(
     host: &dyn Host,
     sink: &mut dyn Sink,
 ) -> Result<Option<Loaded>, Stopped> {
-    // On Arm Xen does not look at the byte order that a file claims to have.
-    let arm = target.known_architecture() == Some(Architecture::AArch64);
-    let header = match if arm { elf::header_in_any_order(file) } else { elf::header(file) } {
+    let header = match header_for(file, Some(target)) {
         Ok(header) => header,
         Err(reason) => {
             let errno = if header::is_elf(file) { Errno::EOPNOTSUPP } else { Errno::EINVAL };
@@ -154,6 +152,16 @@ pub(crate) fn load(
     sections::check(&mut loading)?;
     // Without the names there is nothing of which to say that it is missing.
     if elf.has_section_names() { loading.link() } else { Ok(None) }
+}
+
+/// The header of a file that this Xen can read.
+///
+/// # Errors
+/// What it is instead.
+pub(crate) fn header_for(file: &[u8], target: Option<&Target>) -> Result<elf::Header, &'static str> {
+    // On Arm Xen does not look at the byte order that a file claims to have.
+    let arm = target.and_then(Target::known_architecture) == Some(Architecture::AArch64);
+    if arm { elf::header_in_any_order(file) } else { elf::header(file) }
 }
 
 /// What a file says that it is for.

@@ -258,7 +258,7 @@ impl Inspection {
 /// # Errors
 /// What it is instead of an ELF file.
 pub(crate) fn inspect(bytes: &[u8], target: Option<&Target>) -> core::result::Result<Inspection, &'static str> {
-    let header = elf::header(bytes)?;
+    let header = loader::header_for(bytes, target)?;
     let elf = Elf::new(bytes, &header);
     let note = |name| note(&elf, name);
     let findings = target.map(|target| loader::check(bytes, target)).unwrap_or_default();

@@ -11,6 +11,8 @@
 #[path = "common/told.rs"]
 mod told;
 
+#[path = "client/arm.rs"]
+mod arm;
 #[path = "client/console.rs"]
 mod console;
 #[path = "client/costs.rs"]

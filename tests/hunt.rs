@@ -108,22 +108,18 @@ fn what_the_check_passes_hurts_no_xen() {
 }
 
 /// Makers as for some hosts, and what the payloads are checked for.
-fn makers() -> [(Maker, Target); 7] {
-    let hosts = [
-        (Architecture::X86_64, (4, 13), 5),
-        (Architecture::X86_64, (4, 14), 6),
-        (Architecture::X86_64, (4, 17), 7),
-        (Architecture::X86_64, (4, 20), 4),
-        (Architecture::X86_64, (4, 22), 0),
-        (Architecture::AArch64, (4, 17), 5),
-        (Architecture::AArch64, (4, 22), 0),
-    ];
-    hosts.map(|(architecture, release, point)| {
+fn makers() -> Vec<(Maker, Target)> {
+    let x86 = [((4, 13), 5), ((4, 14), 6), ((4, 17), 7), ((4, 20), 4), ((4, 22), 0)];
+    let arm = [((4, 17), 5), ((4, 22), 0)];
+    let x86 = x86.into_iter().map(|host| (Architecture::X86_64, host));
+    let arm = arm.into_iter().map(|host| (Architecture::AArch64, host));
+    let maker = |(architecture, (release, point))| {
         let xen = BuildId::new([0x78; 20]);
         let target = Target::new(release).point(point).build_id(xen.clone()).architecture(architecture);
         let (endbr, turned, made) = (release == (4, 14), release > (4, 14), Vec::new());
         (Maker::new(7, Ingredients { architecture, xen, release, endbr, turned, made }), target)
-    })
+    };
+    x86.chain(arm).map(maker).collect()
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The ELF header: Xen's first look at a payload.
 
-use object::elf::{ELFMAG, ET_REL};
+use object::elf::{ELFDATA2LSB, ELFMAG, ET_REL};
 
 use super::problem::Problem;
 use super::{Loading, Step, wide};
@@ -16,6 +16,12 @@ pub(super) fn is_elf(file: &[u8]) -> bool {
 pub(super) fn check(loading: &mut Loading<'_, '_>, known: Option<Architecture>, found: Architecture) -> Step {
     let (kind, table) = fields(loading.elf.header, wide(loading.elf.data.len()));
     check_fields(loading, &kind)?;
+    let order = loading.elf.header.e_ident.data;
+    if order != ELFDATA2LSB {
+        // Anyone else does look, so that it is not what it was meant to be.
+        let problem = Problem::Header { field: "EI_DATA", expected: "1 (little-endian)", found: u64::from(order.0) };
+        loading.unnoticed(problem)?;
+    }
     if matches!(found, Architecture::Other(_)) || known.is_some_and(|known| known != found) {
         loading.refuse(Errno::EOPNOTSUPP, Problem::Architecture { expected: known, found })?;
     }

@@ -107,7 +107,12 @@ impl Hunter {
 
     fn judge(&self, file: &[u8]) -> Verdict {
         let mut verdict = Verdict::default();
-        let Ok(payload) = Payload::parse(file) else {
+        let mut file = file.to_vec();
+        if let Some(order) = file.get_mut(5).filter(|_| self.maker.of.architecture == Architecture::AArch64) {
+            // The byte order, which Xen does not look at there.
+            *order = 1;
+        }
+        let Ok(payload) = Payload::parse(&file) else {
             verdict.refused.insert("not ELF".to_owned());
             return verdict;
         };
