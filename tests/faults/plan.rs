@@ -150,7 +150,7 @@ const ERRNOS: [Errno; 18] = [
 /// Whether this would not be a fault but a lie: the number is the answer to what was asked.
 fn is_an_answer(call: Call, errno: Errno) -> bool {
     match call {
-        Call::Get => errno == Errno::ENOENT,
+        Call::Get | Call::Unload => errno == Errno::ENOENT,
         // Below the top of the stack, and on releases before 4.13 Xen says no more than that.
         Call::Revert => errno == Errno::EBUSY,
         Call::OtherAction => [Errno::EBUSY, Errno::EOPNOTSUPP, Errno::ENOENT].contains(&errno),
