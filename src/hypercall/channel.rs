@@ -15,8 +15,8 @@ use crate::architecture::Architecture;
 use crate::build_id::BuildId;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind};
+use crate::format::MAX_SIZE;
 use crate::name::escaped;
-use crate::payload::Payload;
 use crate::sys;
 use crate::version::XenVersion;
 
@@ -104,7 +104,7 @@ impl Channel {
             force: OnceLock::new(),
             blocks: Pool::new([whole_pages(SYSCTL_SIZE); BLOCKS]),
             // For a payload, with a byte to find the end of its file; and for the log meanwhile.
-            buffers: Pool::new([Payload::MAX_SIZE + 1, SMALLEST_BUFFER].map(whole_pages)),
+            buffers: Pool::new([MAX_SIZE + 1, SMALLEST_BUFFER].map(whole_pages)),
             rooms: Pool::new(ROOMS.map(|(rows, metadata)| whole_pages(ListRoom::size(rows, metadata)))),
         };
         channel.furnish();
@@ -284,7 +284,7 @@ mod tests {
         for depth in [1, 2, 40, 1, 2] {
             use_everything(&channel, depth).unwrap();
             let idle = idle_bytes(&channel);
-            assert!(idle <= IDLE + Payload::MAX_SIZE, "{depth}: {idle}");
+            assert!(idle <= IDLE + MAX_SIZE, "{depth}: {idle}");
         }
         // And enough that usual calls need no more.
         assert!(channel.blocks.idle_bytes() > 0 && channel.buffers.idle_bytes() > 0 && channel.rooms.idle_bytes() > 0);
