@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use xen_livepatch::payload::{Architecture, HookKind, Reapply};
-use xen_livepatch::sim::{Defect, FunctionPatch, HookCode, PayloadBuilder};
-use xen_livepatch::{BuildId, Cleanup, ErrorKind, Finding, Flags, Payload, State, Target, UploadOptions};
+use xen_livepatch::payload::{HookKind, Reapply};
+use xen_livepatch::sim::{Defect, FunctionPatch, HookCode};
+use xen_livepatch::{Cleanup, ErrorKind, Finding, Flags, Payload, State, Target, UploadOptions};
 
-use super::host::{Host, PATCHED, bare, host, name};
+use super::host::{Host, PATCHED, another_xen, bare, for_another_xen, host, name};
 
 /// `.ci/run` looks for these names in Xen's own console: it must never see the first, and must see the second.
 const NEVER_ARRIVES: &str = "never-arrives";
@@ -16,12 +16,7 @@ const ARRIVES: &str = "arrives-unchecked";
 #[ignore = "needs a real Xen"]
 fn a_payload_for_another_xen_never_arrives() {
     let host = host();
-    let elsewhere = BuildId::new([0x5a; 20]);
-    let payload = PayloadBuilder::named("foreign", &elsewhere)
-        .for_release(host.release())
-        .architecture(Architecture::of_this_program())
-        .function(FunctionPatch::returning(PATCHED, "-x"))
-        .build();
+    let (elsewhere, payload) = (another_xen(), for_another_xen(&host.client).build());
     let is_foreign = |kind: &ErrorKind| {
         let ErrorKind::BuiltForAnotherXen { expected, found, .. } = kind else { panic!("{kind:?}") };
         // From 4.20 on Xen itself says which, in three lines.

@@ -9,11 +9,10 @@ use nix::libc;
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getppid, gettid};
-use xen_livepatch::payload::Architecture;
-use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
-use xen_livepatch::{BuildId, Flags, LivepatchClient, PayloadName};
+use xen_livepatch::sim::FunctionPatch;
+use xen_livepatch::{Flags, LivepatchClient, PayloadName};
 
-use super::host::{PATCHED, bare, connect, host, name, patient};
+use super::host::{PATCHED, bare, connect, for_another_xen, host, name, patient};
 use super::listing::metadata;
 
 /// Tells a process of this test that it is the traced one, and whether its client reads Xen's log.
@@ -49,12 +48,7 @@ fn work(client: &LivepatchClient) {
     let hello = bare(client, "hello").function(FunctionPatch::returning(PATCHED, "-hello")).build();
     let filed = bare(client, "filed").function(FunctionPatch::returning(PATCHED, "-filed")).build();
     fs::write("/tmp/filed", filed).unwrap();
-    let elsewhere = BuildId::new([0x5a; 20]);
-    let foreign = PayloadBuilder::named("foreign", &elsewhere)
-        .for_release(client.xen_version().unwrap().release())
-        .architecture(Architecture::of_this_program())
-        .function(FunctionPatch::returning(PATCHED, "-x"))
-        .build();
+    let foreign = for_another_xen(client).build();
     let (hello_name, filed_name) = (name("hello"), name("filed"));
     // A list as large as the promise: 64 rows with 32 KiB of metadata.
     let others: Vec<PayloadName> = (0..62).map(|i| name(format!("other{i}"))).collect();

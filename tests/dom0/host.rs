@@ -89,6 +89,19 @@ pub fn bare(client: &LivepatchClient, id: &str) -> PayloadBuilder {
         .architecture(Architecture::of_this_program())
 }
 
+/// The build-id of no Xen.
+pub fn another_xen() -> BuildId {
+    BuildId::new([0x5a; 20])
+}
+
+/// A payload that this Xen would take, but for the build-id that it was made for.
+pub fn for_another_xen(client: &LivepatchClient) -> PayloadBuilder {
+    PayloadBuilder::named("foreign", &another_xen())
+        .for_release(client.xen_version().unwrap().release())
+        .architecture(Architecture::of_this_program())
+        .function(FunctionPatch::returning(PATCHED, "-x"))
+}
+
 /// What LIST shows of a payload's metadata: nothing before 4.14.
 pub fn listed(client: &LivepatchClient, metadata: Vec<u8>) -> Vec<u8> {
     if client.xen_version().unwrap().release() < (4, 14) { Vec::new() } else { metadata }
