@@ -163,7 +163,7 @@ fn main() -> ExitCode {
     let files = Files { folder, minor: made.version.release().1 };
     let library = files.library();
     let mut contenders: Vec<Box<dyn Contender>> =
-        vec![Box::new(Raw::new(&fixture)), Box::new(Ours::new(&fixture, &files))];
+        vec![Box::new(Raw::new(&fixture)), Box::new(Ours::new(&fixture, &files, None))];
     match &library {
         Some(library) => contenders.push(Box::new(Libxenctrl::new(&fixture, &files, library))),
         None => eprintln!("{} has no libxenctrl of this Xen: left out", files.folder.display()),

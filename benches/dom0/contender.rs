@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use xen_livepatch::{ActionOptions, Flags, LivepatchClient, Payload, PayloadName, QuiesceTimeout, Target};
 
@@ -254,7 +254,7 @@ impl Contender for Libxenctrl<'_> {
 pub struct Ours<'a> {
     fixture: &'a Fixture,
     files: &'a Files,
-    spent: Option<Arc<AtomicU64>>,
+    spent: Option<Arc<Mutex<Duration>>>,
     client: LivepatchClient,
     target: Target,
     tool: Option<PathBuf>,
@@ -264,16 +264,8 @@ pub struct Ours<'a> {
 }
 
 impl<'a> Ours<'a> {
-    pub fn new(fixture: &'a Fixture, files: &'a Files) -> Self {
-        Self::with(fixture, files, None)
-    }
-
-    /// One that adds up the nanoseconds of its hypercalls.
-    pub fn timed(fixture: &'a Fixture, files: &'a Files, spent: Arc<AtomicU64>) -> Self {
-        Self::with(fixture, files, Some(spent))
-    }
-
-    fn with(fixture: &'a Fixture, files: &'a Files, spent: Option<Arc<AtomicU64>>) -> Self {
+    /// Where it is to be told, it adds up in `spent` what its hypercalls take.
+    pub fn new(fixture: &'a Fixture, files: &'a Files, spent: Option<Arc<Mutex<Duration>>>) -> Self {
         let client = Self::open(spent.as_ref()).expect("the client opens");
         let target = Target::from(&client.xen_version().unwrap()).build_id(client.build_id().unwrap());
         let tool = files.tool("xen-livepatch");
@@ -281,12 +273,12 @@ impl<'a> Ours<'a> {
         Self { fixture, files, spent, client, target, tool, name, file: PathBuf::new(), payload: Vec::new() }
     }
 
-    pub fn open(spent: Option<&Arc<AtomicU64>>) -> xen_livepatch::Result<LivepatchClient> {
+    pub fn open(spent: Option<&Arc<Mutex<Duration>>>) -> xen_livepatch::Result<LivepatchClient> {
         let options = ActionOptions::new().quiesce_timeout(QuiesceTimeout::new(QUIESCE)?);
         let mut builder = LivepatchClient::builder().action_defaults(options);
         if let Some(spent) = spent.cloned() {
             builder = builder.on_hypercall(move |event| {
-                spent.fetch_add(u64::try_from(event.took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+                *spent.lock().unwrap() += event.took;
             });
         }
         builder.open()

@@ -57,7 +57,7 @@ pub fn work(mut arguments: impl Iterator<Item = String>) {
     let mut contender: Box<dyn Contender> = match (kind, &library) {
         (Kind::Raw, _) => Box::new(Raw::new(&fixture)),
         (Kind::Libxenctrl, library) => Box::new(Libxenctrl::new(&fixture, &files, library.as_ref().unwrap())),
-        (Kind::Ours, _) => Box::new(Ours::new(&fixture, &files)),
+        (Kind::Ours, _) => Box::new(Ours::new(&fixture, &files, None)),
     };
     for _ in 0..=ROUNDS {
         for step in &steps {

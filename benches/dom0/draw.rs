@@ -59,7 +59,7 @@ impl Run {
         Ok(Self { xen: xen.ok_or(format!("{}: no times", path.display()))?.into(), times })
     }
 
-    /// Where the axis begins, in units, and the microseconds there.
+    /// How much there was, in units of the axis, and the microseconds that it took.
     fn points(&self, work: Work, kind: Kind, picture: &Picture) -> Vec<(f64, f64)> {
         let lines = self.times.iter().filter(|line| line["work"] == work.name() && line["contender"] == kind.name());
         let point = |line: &Value| {

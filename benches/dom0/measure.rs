@@ -91,22 +91,31 @@ impl Samples {
             if !contender.can(step.work) {
                 continue;
             }
-            contender.prepare(step);
-            calm(step);
-            let start = Instant::now();
-            let outcome = contender.run(step);
-            let time = start.elapsed();
-            if let Err(error) = expected(step, outcome) {
-                let failure = format!("{}, {}: {error}", contender.kind().name(), step.work.name());
-                *self.failures.entry(failure).or_default() += 1;
-                assert!(self.failures.values().sum::<usize>() <= FAILURES, "it fails too often: {:#?}", self.failures);
-                break;
+            match time(step, contender) {
+                Ok(time) => took.push((*step, time)),
+                Err(error) => {
+                    let failure = format!("{}, {}: {error}", contender.kind().name(), step.work.name());
+                    *self.failures.entry(failure).or_default() += 1;
+                    let failures = self.failures.values().sum::<usize>();
+                    assert!(failures <= FAILURES, "it fails too often: {:#?}", self.failures);
+                    break;
+                }
             }
-            took.push((*step, u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)));
         }
         fixture.tidy(steps);
         took
     }
+}
+
+/// Does a step once: what it took, in nanoseconds.
+pub fn time(step: &Step, contender: &mut dyn Contender) -> Result<u64, String> {
+    contender.prepare(step);
+    calm(step);
+    let start = Instant::now();
+    let outcome = contender.run(step);
+    let time = start.elapsed();
+    expected(step, outcome)?;
+    Ok(nanos(time))
 }
 
 /// Whether a step did what it is meant to.
@@ -121,7 +130,14 @@ pub fn expected(step: &Step, outcome: Outcome) -> Result<(), String> {
 
 /// What reading the clock adds to each time.
 pub fn clock() -> u64 {
-    let mut times: Vec<u128> = (0..1001).map(|_| Instant::now().elapsed().as_nanos()).collect();
+    median((0..1001).map(|_| nanos(Instant::now().elapsed())).collect()).unwrap_or_default()
+}
+
+pub fn median(mut times: Vec<u64>) -> Option<u64> {
     times.sort_unstable();
-    u64::try_from(times[times.len() / 2]).unwrap_or(u64::MAX)
+    times.get(times.len() / 2).copied()
+}
+
+pub fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
