@@ -39,7 +39,7 @@ use crate::flags::Flags;
 use crate::hypercall::Hypervisor;
 use crate::hypercall::channel::{CallError, Channel};
 use crate::name::PayloadName;
-use crate::payload::Payload;
+use crate::payload::{Payload, Target};
 use crate::status::{LoadedPayload, Status};
 use crate::version::XenVersion;
 
@@ -318,6 +318,37 @@ impl LivepatchClient {
     /// ```
     pub fn load_as(&self, name: &PayloadName, payload: &Payload, options: impl Into<LoadOptions>) -> Result<()> {
         loading::load(self, name, payload, options.into())
+    }
+
+    /// The running Xen, as payloads are checked against it: its series, architecture and build-id, and bounds on its point
+    /// release.
+    ///
+    /// The bounds come from the text that Xen reports after its version ([`Target`]'s conversion from [`XenVersion`]), which
+    /// a live patch can change. So that text counts if it was read by this client while nothing was applied, if Xen's log
+    /// still begins with it, or if no applied payload replaces a function that it comes from; to find that out, this may
+    /// take an [`inventory`](Self::inventory), which writes to the host's console. Where none of that holds, the lower bound
+    /// is 0, unless the date of the last commit of Xen's source confirms the text. The time at which Xen was compiled gives
+    /// an upper bound.
+    ///
+    /// Once the bounds can't change any more they are remembered: later calls ask Xen nothing.
+    /// [`ClientBuilder::known_target`] takes them over into another process.
+    ///
+    /// # Errors
+    /// Those of [`list`](Self::list), [`xen_version`](Self::xen_version) and [`inventory`](Self::inventory).
+    ///
+    /// ```
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// let target = client.target()?;
+    /// assert_eq!((target.release(), target.known_points()), ((4, 20), (4, Some(4))));
+    /// client.upload(&fix, &payload)?;
+    /// client.apply(&fix, Flags::empty())?;
+    /// assert_eq!(client.xen_version()?.extra, "-fix");
+    /// assert_eq!(client.target()?, target);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn target(&self) -> Result<Target> {
+        self.target.of(self, None, false)
     }
 
     /// Puts a payload into effect on top of what is applied.

@@ -36,7 +36,7 @@
 //!
 //! # What is modelled
 //!
-//! The rules of each release's stable branch as it ended, for x86-64 and 64-bit Arm: interface version, privileges, names, the
+//! The rules of each point release (of a constant such as `Release::V4_17` the last one), for x86-64 and 64-bit Arm: interface version, privileges, names, the
 //! checks of UPLOAD in their stages, GET, LIST, ACTION with all its silent refusals, the one outstanding action of a
 //! host and the `EAGAIN` mark that stays behind when there is one already, hooks, expectations, build-ids, the
 //! console, and the three `XENVER_*` that a client of live patching needs.
@@ -82,7 +82,6 @@ mod payload;
 mod payload_builder;
 mod raw;
 mod recording;
-mod release;
 mod request;
 mod settings;
 #[cfg(test)]
@@ -99,7 +98,7 @@ pub use journal::{Journal, JournalError};
 pub use orders::{On, kinds};
 pub use payload_builder::{Defect, FunctionPatch, HookCode, PayloadBuilder};
 pub use raw::{PreparedSysctl, RawAnswer, RawSysctl, RawVersion};
-pub use release::Release;
+pub use crate::release::Release;
 pub use settings::{Access, LogLevel};
 
 use crate::build_id::BuildId;

@@ -14,6 +14,7 @@ use crate::error::{Operation, Result};
 use crate::hypercall::channel::Channel;
 use crate::hypercall::door::Observer;
 use crate::hypercall::{HypercallEvent, Hypervisor, Privcmd};
+use crate::target::Target;
 
 /// How long Xen's tail code may still use a payload after its result is there.
 const SETTLE_TIME: Duration = Duration::from_millis(5);
@@ -39,6 +40,7 @@ pub struct ClientBuilder {
     console: bool,
     interface: Option<u32>,
     observer: Option<Observer>,
+    target: Option<Target>,
 }
 
 impl Default for ClientBuilder {
@@ -49,6 +51,7 @@ impl Default for ClientBuilder {
             console: true,
             interface: None,
             observer: None,
+            target: None,
         }
     }
 }
@@ -79,6 +82,14 @@ impl ClientBuilder {
     /// laid out as in 4.22. One that this crate knows is spoken as usual.
     pub fn interface_version(mut self, version: u32) -> Self {
         self.interface = Some(version);
+        self
+    }
+
+    /// Sets what is known of the running Xen from before, such as from [`LivepatchClient::target`] in an earlier process:
+    /// bounds on its point release that were found before a payload changed its version text. They count only for a Xen of
+    /// the same series with the same build-id.
+    pub fn known_target(mut self, target: Target) -> Self {
+        self.target = Some(target);
         self
     }
 
@@ -155,7 +166,7 @@ impl ClientBuilder {
             turn: Turn::new(self.settle_time),
             console,
             defaults: self.defaults,
-            target: KnownTarget::default(),
+            target: KnownTarget::new(self.target),
             identities: Identities::default(),
         })
     }

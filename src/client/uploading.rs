@@ -18,7 +18,7 @@ use crate::hypercall::memory::{AllocationError, HypercallBuffer};
 use crate::hypercall::operation::Upload;
 use crate::identity::Identity;
 use crate::name::PayloadName;
-use crate::payload::{self, Finding, Payload, Problem, Severity, check_size};
+use crate::payload::{self, Finding, Payload, Problem, check_size};
 use crate::rules;
 
 /// One call of an upload method.
@@ -132,15 +132,15 @@ impl Uploading<'_> {
     /// Refuses what this Xen can't take, before it sees it; says what the payload is called and goes on top of.
     fn check(&self, bytes: &[u8]) -> Result<Identity> {
         let checks = self.options.check;
-        let target = if checks == Check::Nothing { None } else { Some(self.client.target.of(&self.client.channel)?) };
+        let target = if checks == Check::Nothing { None } else { Some(self.client.target.of(self.client, self.turn, false)?) };
         let inspection = match payload::inspect(bytes, target.as_ref()) {
             Ok(inspection) => inspection,
             // Xen sees that as well.
             Err(_) if checks > Check::Full => return Ok(Identity::default()),
             Err(reason) => return Err(Error::new(ErrorKind::InvalidPayload { reason, xen: None })),
         };
-        let stops = |finding: &Finding| checks == Check::Full || finding.severity > Severity::Refused;
-        if inspection.findings.iter().any(stops) {
+        let refuses = |finding: &Finding| self.options.refuses(finding, inspection.made_for_it);
+        if inspection.findings.iter().any(refuses) {
             return Err(Error::new(refusal(inspection.findings)));
         }
         Ok(inspection.identity())

@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub(super) use digest::Digest;
 
 use super::faults::Pace;
-use super::release::Release;
+use crate::release::Release;
 use super::settings::Settings;
 use crate::build_id::BuildId;
 

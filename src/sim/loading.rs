@@ -6,13 +6,15 @@ use super::payload::{Payload, Standing, Stop};
 use crate::build_id::BuildId;
 use crate::errno::Errno;
 use crate::loader::{self, Finding, Host, Known, NoRoom, Problem, Severity, Sink, Stopped};
+use crate::architecture::Architecture;
+use crate::release::Release;
 use crate::rules;
-use crate::target::Target;
 
 /// What a payload is loaded into.
 #[derive(Debug)]
 pub(super) struct Surroundings<'a> {
-    pub(super) target: &'a Target,
+    pub(super) release: Release,
+    pub(super) architecture: Architecture,
     pub(super) xen_build_id: Option<&'a [u8]>,
     pub(super) image: &'a Image,
     pub(super) loaded: &'a [Payload],
@@ -63,7 +65,7 @@ impl Sink for First {
 /// Checks and links a payload: the payload, and the bytes of its memory.
 pub(super) fn load(around: &Surroundings<'_>, id: u64, name: &[u8], file: &[u8]) -> Result<(Payload, Vec<u8>), Stop> {
     let mut first = First::default();
-    let loaded = loader::load(file, around.target, around, &mut first);
+    let loaded = loader::load(file, around.release, Some(around.architecture), around, &mut first);
     let loaded = match (loaded, first.0) {
         (_, Some(finding)) => return Err(stop(finding, around)),
         (Ok(Some(loaded)), None) => loaded,
@@ -92,7 +94,7 @@ pub(super) fn load(around: &Surroundings<'_>, id: u64, name: &[u8], file: &[u8])
 fn stop(finding: Finding, around: &Surroundings<'_>) -> Stop {
     let Some(errno) = finding.errno else { return Stop::Crashed(finding.to_string()) };
     let lines = match finding.problem {
-        Problem::BuiltForAnotherXen { expected, found } if rules::XEN_DEPENDS_FIRST.holds(around.target).surely() => {
+        Problem::BuiltForAnotherXen { expected, found } if rules::XEN_DEPENDS_FIRST.holds_in(around.release) => {
             mismatch(&expected, &found)
         }
         Problem::BuiltForAnotherXen { .. } => vec![b"check against hypervisor build-id failed".to_vec()],

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::bytes::{put, u32_at};
-use super::release::Release;
+use crate::release::Release;
 use super::request::SIZE;
 use crate::errno::Errno;
 use crate::hypercall::channel::CallError;
