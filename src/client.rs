@@ -351,6 +351,22 @@ impl LivepatchClient {
         self.target.of(self, None, false)
     }
 
+    /// The running Xen as [`target`](Self::target) gives it, if that can't change any more and this client has found it out
+    /// on the way, before an upload or an apply: to be kept for [`ClientBuilder::known_target`] in another process.
+    ///
+    /// ```
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// assert_eq!(client.known_target(), None);
+    /// client.upload(&fix, &payload)?;
+    /// assert_eq!(client.known_target(), Some(client.target()?));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn known_target(&self) -> Option<Target> {
+        self.target.known(self)
+    }
+
     /// Puts a payload into effect on top of what is applied.
     ///
     /// By default its `.livepatch.depends` must be the build-id of the payload applied last, or Xen's own when none is.

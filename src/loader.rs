@@ -41,8 +41,8 @@ pub use details::{
     FunctionProblem, NoteProblem, PointerProblem, RelocationProblem, RelocationSectionProblem, SymbolProblem,
     SymbolTableProblem, TableProblem,
 };
-pub use finding::{Finding, Severity};
 pub(crate) use finding::Listed;
+pub use finding::{Finding, Severity};
 #[cfg(feature = "sim")]
 pub(crate) use functions::ENDBR64;
 pub(crate) use functions::LoadedFunction;

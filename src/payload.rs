@@ -130,6 +130,12 @@ impl Payload {
         })
     }
 
+    /// Whether it was built for this very Xen, by its build-id: with that Xen's source at hand.
+    pub(crate) fn is_made_for(&self, target: &Target) -> bool {
+        let known = target.known_build_id();
+        known.is_some() && self.xen_depends() == known
+    }
+
     /// The bytes that it was read from.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

@@ -91,6 +91,7 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use crate::release::Release;
 pub use builder::HostBuilder;
 pub use faults::{Call, Calls, Pace, PendingOrder};
 pub use host::Support;
@@ -98,7 +99,6 @@ pub use journal::{Journal, JournalError};
 pub use orders::{On, kinds};
 pub use payload_builder::{Defect, FunctionPatch, HookCode, PayloadBuilder};
 pub use raw::{PreparedSysctl, RawAnswer, RawSysctl, RawVersion};
-pub use crate::release::Release;
 pub use settings::{Access, LogLevel};
 
 use crate::build_id::BuildId;

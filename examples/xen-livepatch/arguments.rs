@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgGroup, Command, value_parser};
 use clap_complete::Shell;
-use xen_livepatch::sim::Release;
-use xen_livepatch::{BuildId, Target};
+use xen_livepatch::{BuildId, ProblemKind, Release, Target};
 
 use crate::flags;
 
@@ -145,7 +144,9 @@ impl Shared {
         let command = Command::new(self.name).about(self.about);
         let command =
             if self.more.is_empty() { command } else { command.long_about(format!("{}\n\n{}", self.about, self.more)) };
-        self.takes.iter().fold(command, |command, takes| takes.add_to(command)).args(flags::options(self.name))
+        let command = self.takes.iter().fold(command, |command, takes| takes.add_to(command));
+        let uploads = self.takes.iter().any(|takes| matches!(takes, Takes::File));
+        command.args(flags::options(self.name)).args(uploads.then(accept))
     }
 }
 
@@ -192,9 +193,11 @@ fn check() -> Command {
         .about("Check whether a Xen would take these files, and what they would do to it")
         .long_about(
             "Check whether a Xen would take these files, and what they would do to it\n\nWithout options it is the Xen of \
-             this machine. With --for-xen no Xen is asked. The exit status is 1 if there is any finding.",
+             this machine. With --for-xen no Xen is asked. A finding is possible where it holds for some of the point \
+             releases that this Xen may be. The exit status is 1 if a file would not be uploaded.",
         )
         .arg(files("Live-patch files"))
+        .arg(accept())
         .arg(
             Arg::new("for-xen")
                 .long("for-xen")
@@ -225,6 +228,7 @@ fn ensure() -> Command {
         )
         .arg(switch("nothing", "Have nothing applied: Xen as it was booted"))
         .group(ArgGroup::new("wanted").args(["what", "nothing"]).required(true))
+        .arg(accept())
         .arg(switch("dry-run", "Print the plan, and do nothing"))
         .arg(switch("keep-unapplied", "Leave payloads loaded that are not applied"))
         .arg(switch("one-by-one", "Revert and apply in single steps, without replace"))
@@ -289,6 +293,15 @@ fn completions() -> Command {
     )
 }
 
+fn accept() -> Arg {
+    Arg::new("accept")
+        .long("accept")
+        .value_name("FINDING")
+        .value_parser(|name: &str| name.parse::<ProblemKind>())
+        .action(ArgAction::Append)
+        .help("Accept this finding, by the name that check prints, where it is only possible; may be repeated")
+}
+
 fn switch(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
 }
@@ -332,7 +345,5 @@ fn release(text: &str) -> Result<Target, String> {
 }
 
 fn simulated_release(text: &str) -> Result<Release, String> {
-    let target = release(text)?;
-    let (major, minor) = target.release();
-    Release::from_version(major, minor).ok_or_else(|| "the simulated Xen knows 4.7 to 4.22".into())
+    text.parse().map_err(|error: xen_livepatch::UnknownRelease| error.to_string())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flags::Flags;
 use crate::loader::ProblemKinds;
-use crate::payload::{Finding, ProblemKind, Severity};
+use crate::payload::{Finding, Payload, ProblemKind, Severity, Target};
 
 /// How long an action may take from its call to Xen's result, unless set.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -118,6 +118,25 @@ impl UploadOptions {
     pub(super) fn accepting(mut self, kinds: ProblemKinds) -> Self {
         self.accepted = kinds;
         self
+    }
+
+    /// The findings about a payload for which an upload with these options is refused, before this Xen sees it.
+    ///
+    /// ```
+    /// # use xen_livepatch::*;
+    /// # let (_, client, _, bytes) = examples::fix()?;
+    /// let payload = Payload::parse(&bytes)?;
+    /// assert!(UploadOptions::new().objections(&payload, &client.target()?).is_empty());
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn objections(self, payload: &Payload, target: &Target) -> Vec<Finding> {
+        if self.check == Check::Nothing {
+            return Vec::new();
+        }
+        let made_for_it = payload.is_made_for(target);
+        let findings = payload.check_against(target).into_iter();
+        findings.filter(|finding| self.refuses(finding, made_for_it)).collect()
     }
 
     /// Whether a finding keeps a payload from Xen.

@@ -80,7 +80,8 @@ impl KnownTarget {
             // A caller to whom it is denied now may be allowed to read it later; meanwhile Xen compares it, from 4.14 on.
             Err(_) => false,
         };
-        let given = self.given.as_ref().filter(|given| is_of(given, &target)).map_or_else(Points::default, Target::bounds);
+        let given =
+            self.given.as_ref().filter(|given| is_of(given, &target)).map_or_else(Points::default, Target::bounds);
         if given.is_exact() {
             target = target.with_points(given);
             if settled {
@@ -117,6 +118,14 @@ impl KnownTarget {
         if let Ok(Text::Unpatched(points)) = read_text(client) {
             self.lock().unpatched = Some(points);
         }
+    }
+
+    /// What is certain already, or follows from what was read before a payload was applied.
+    pub(super) fn known(&self, client: &LivepatchClient) -> Option<Target> {
+        let state = self.lock();
+        let (certain, unpatched) = (state.certain.clone(), state.unpatched.is_some());
+        drop(state);
+        certain.or_else(|| unpatched.then(|| self.of(client, None, true).ok())?)
     }
 
     fn evidence(
@@ -189,7 +198,7 @@ fn banner(client: &LivepatchClient, release: (u16, u16)) -> Option<Points> {
     let whole = usize::try_from(end) == Ok(text.len());
     let first = text.split(|byte| *byte == b'\n').next().filter(|_| whole)?;
     let version = without_prefix(first).strip_prefix(BANNER)?;
-    let version = str::from_utf8(version.split(|byte| *byte == b' ').next()?).ok()?;
+    let version = core::str::from_utf8(version.split(|byte| *byte == b' ').next()?).ok()?;
     let extra = version.strip_prefix(&format!("{}.{}", release.0, release.1))?;
     // Not 4.17 of 4.170.
     (!extra.starts_with(|c: char| c.is_ascii_digit())).then(|| Points::of_text(extra))
@@ -253,14 +262,15 @@ fn day(text: &str) -> Option<u32> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unreadable_literal, reason = "days are written as dates: 20231218")]
 mod tests {
     use super::*;
 
     #[test]
     fn days_are_read_from_dates() {
         for (text, expected) in [
-            ("Wed Nov  4 16:52:28 UTC 2026", Some(2026_11_04)),
-            ("Fri Mar 28 10:12:45 2025 +0100 git:8a7d1e0-dirty", Some(2025_03_28)),
+            ("Wed Nov  4 16:52:28 UTC 2026", Some(20261104)),
+            ("Fri Mar 28 10:12:45 2025 +0100 git:8a7d1e0-dirty", Some(20250328)),
             ("Thu Jan  1 00:00:01 UTC 1970", None),
             ("Sun Dec 32 00:00:01 UTC 2023", None),
             ("", None),
@@ -275,8 +285,8 @@ mod tests {
     #[test]
     fn dates_give_point_releases() {
         let until = |day| points_until(&Target::new((4, 17)), |made| made <= day);
-        assert_eq!((until(2022_12_07), until(2022_12_08), until(2023_12_18)), (None, Some(0), Some(3)));
-        assert_eq!(until(2026_12_31), None, "there may be later ones");
+        assert_eq!((until(20221207), until(20221208), until(20231218)), (None, Some(0), Some(3)));
+        assert_eq!(until(20261231), None, "there may be later ones");
         assert_eq!(points_until(&Target::new((4, 23)), |_| true), None);
     }
 }

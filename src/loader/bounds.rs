@@ -79,17 +79,13 @@ impl Merged {
             let reported = group.iter().map(|release| (*release, finding.severity));
             let next = self.entries.len();
             let place = *self.places.entry(finding.problem.clone().of_one()).or_insert(next);
-            match self.entries.get_mut(place) {
-                Some(entry) => {
-                    entry.reported.extend(reported);
-                    entry.at_upload &= finding.at_upload;
-                    entry.finding.errno = entry.finding.errno.or(finding.errno);
-                }
-                None => {
-                    let reported = reported.collect();
-                    self.entries.push(Entry { at_upload: finding.at_upload, finding, reported });
-                }
-            }
+            let Some(entry) = self.entries.get_mut(place) else {
+                self.entries.push(Entry { reported: reported.collect(), at_upload: finding.at_upload, finding });
+                continue;
+            };
+            entry.reported.extend(reported);
+            entry.at_upload &= finding.at_upload;
+            entry.finding.errno = entry.finding.errno.or(finding.errno);
         }
     }
 

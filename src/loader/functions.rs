@@ -316,9 +316,7 @@ impl Reader<'_, '_, '_> {
     fn reads_old_code(&self, entry: &Entry<'_>, address: u64) -> bool {
         let Pointer::Own { address: new, .. } = entry.new else { return true };
         let looks_first = self.loading.is_x86() && self.loading.has(&rules::ENDBR_AWARE);
-        looks_first
-            || !self.loading.has(&rules::DISTANCE_CHECKED)
-            || is_near(address, new, self.loading.is_x86())
+        looks_first || !self.loading.has(&rules::DISTANCE_CHECKED) || is_near(address, new, self.loading.is_x86())
     }
 
     fn start(&self, entry: &Entry<'_>, old: Option<u64>) -> Start {

@@ -80,8 +80,8 @@ fn there_are(rows: &[Row], release: Release) -> u32 {
     let series = rows.last().map_or(0, |(newest, ..)| release.minor().min(*newest));
     let of_series = rows.iter().filter(|(minor, ..)| *minor == series);
     let newer = series != release.minor();
-    let reached = of_series.filter(|(_, first, _)| newer || *first <= release.point());
-    reached.last().map_or(0, |(.., count)| u32::from(*count))
+    let mut reached = of_series.filter(|(_, first, _)| newer || *first <= release.point());
+    reached.next_back().map_or(0, |(.., count)| u32::from(*count))
 }
 
 /// The point releases of a series from which on the numbers here are others.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::build_id::BuildId;
 use crate::inventory::Inventory;
-use crate::name::PayloadName;
 use crate::loader::ProblemKinds;
+use crate::name::PayloadName;
 use crate::payload::Payload;
 use crate::status::State;
 

@@ -198,7 +198,8 @@ fn date_of(release: Release) -> String {
     // Zeller's congruence, in which a year begins in March.
     let (shifted, of_year) = if month < 3 { (month + 12, year - 1) } else { (month, year) };
     let number = day + 13 * (shifted + 1) / 5 + of_year + of_year / 4 - of_year / 100 + of_year / 400;
-    let pick = |names: &[&'static str], index: u32| usize::try_from(index).ok().and_then(|index| names.get(index).copied());
+    let pick =
+        |names: &[&'static str], index: u32| usize::try_from(index).ok().and_then(|index| names.get(index).copied());
     let (weekday, name) = (pick(&WEEKDAYS, number % 7), pick(&MONTHS, month - 1));
     format!("{} {} {day:2} 12:00:00 UTC {year}", weekday.unwrap_or_default(), name.unwrap_or_default())
 }

@@ -3,10 +3,10 @@
 use super::console::CONTINUES;
 use super::image::Image;
 use super::payload::{Payload, Standing, Stop};
+use crate::architecture::Architecture;
 use crate::build_id::BuildId;
 use crate::errno::Errno;
 use crate::loader::{self, Finding, Host, Known, NoRoom, Problem, Severity, Sink, Stopped};
-use crate::architecture::Architecture;
 use crate::release::Release;
 use crate::rules;
 

@@ -53,7 +53,9 @@ fn bounds(payload: &Payload, last: Release, fit: &[Release]) {
         let reported = of(finding.kind(), &[Severity::Harmful, Severity::Refused, Severity::Unnoticed]);
         let holds = match finding.severity() {
             Severity::Harmful => harmed == points,
-            Severity::PossiblyHarmful => !finding.releases.is_empty() && finding.releases.iter().all(|r| harmed.contains(r)),
+            Severity::PossiblyHarmful => {
+                !finding.releases.is_empty() && finding.releases.iter().all(|r| harmed.contains(r))
+            }
             Severity::Possible => !finding.releases.is_empty() && finding.releases.iter().all(|r| reported.contains(r)),
             _ => reported == points,
         };

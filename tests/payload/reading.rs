@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use xen_livepatch::payload::{Address, Architecture, HookKind, PayloadVersion, Reapply};
 use xen_livepatch::sim::PayloadBuilder;
-use xen_livepatch::{ErrorKind, Finding, Payload, Target};
+use xen_livepatch::{ErrorKind, Finding, Payload, Release, Target};
 
 use crate::editor::{EXTRA_VERSION, Editor, HOOKED, STACKED, header, relocation, section, xen};
 use crate::findings::{FUNCS, RELA_FUNCS};
@@ -93,7 +93,10 @@ fn writable_sections_decide_on_applying_again() {
 
 #[test]
 fn releases_follow_from_the_function_version() {
-    let since = |first, last| (first..=last).map(|minor| (4, minor)).collect::<Vec<_>>();
+    let since = |first, last| {
+        let series = Release::ALL.into_iter().filter(move |release| (first..=last).contains(&release.minor()));
+        series.flat_map(|last| (0..=last.point()).map(move |point| last.at(point))).collect::<Vec<_>>()
+    };
     let read = |bytes| Payload::parse(bytes).unwrap();
     for bytes in [EXTRA_VERSION, HOOKED, STACKED] {
         assert_eq!(read(bytes).releases(), since(14, 22));

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use super::{Blank, Digest, Event, Journal, JournalError};
 use crate::build_id::BuildId;
 use crate::name::PayloadName;
+use crate::release::Release;
 use crate::sim::bytes::word;
 use crate::sim::faults::Pace;
-use crate::release::Release;
 use crate::sim::settings::{Access, LogLevel, Settings};
 
 const MAGIC: &[u8; 8] = b"XLPATCHJ";
