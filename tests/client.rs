@@ -41,6 +41,8 @@ mod replacing;
 mod serialized;
 #[path = "client/story.rs"]
 mod story;
+#[path = "client/target.rs"]
+mod target;
 #[path = "client/turns.rs"]
 mod turns;
 #[path = "client/waiting.rs"]

@@ -55,9 +55,6 @@ impl Attempt<'_> {
     pub(super) fn run(&self, turn: Option<&Taken<'_>>, watch: &Watch<'_>) -> Result<()> {
         check_flags(self.client, self.action, self.flags)?;
         self.deadline.check()?;
-        if matches!(self.action, Action::Apply | Action::Replace) {
-            self.client.target.note(self.client);
-        }
         let own;
         let turn = if let Some(turn) = turn {
             turn
@@ -67,6 +64,9 @@ impl Attempt<'_> {
         };
         self.settle(turn)?;
         self.deadline.check()?;
+        if matches!(self.action, Action::Apply | Action::Replace) {
+            self.client.target.note(self.client);
+        }
         watch.begin();
         let mut retries = self.options.retries();
         let mut after_timeout = Pauses::new();

@@ -64,7 +64,7 @@ impl KnownTarget {
         Self { given, state: Mutex::default() }
     }
 
-    /// The running Xen. Presses debug key `x` where that may decide, unless `quietly`.
+    /// The running Xen. Presses debug key `x` where that may decide; to do so `quietly` takes the text as it is instead.
     pub(super) fn of(&self, client: &LivepatchClient, turn: Option<&Taken<'_>>, quietly: bool) -> Result<Target> {
         if let Some(target) = &self.lock().certain {
             return Ok(target.clone());
@@ -106,7 +106,8 @@ impl KnownTarget {
         Ok(target)
     }
 
-    /// Reads the text while nothing is applied. To be called before a payload is, which may change it.
+    /// Reads the text while nothing is applied, unless that was tried before. To be called before a payload is
+    /// applied, which may change it.
     pub(super) fn note(&self, client: &LivepatchClient) {
         let mut state = self.lock();
         if state.certain.is_some() || state.noted {
@@ -151,8 +152,9 @@ impl KnownTarget {
         if let Some((_, points)) = self.lock().meanwhile.as_ref().filter(|(before, _)| *before == listing) {
             return Ok(Evidence::Meanwhile(listing, *points));
         }
-        let text_is_own = !quietly && {
-            let inventory = inventory::take(client, turn, &target.clone().with_points(given))?;
+        // Whoever is quiet looks for nothing that a payload might gain by a wrong text.
+        let text_is_own = quietly || {
+            let inventory = inventory::take(client, turn, &target.clone().with_points(claimed.and(given)))?;
             shows_own_text(&inventory, &listing)
         };
         let points = if text_is_own { claimed } else { confirmed(client, target, claimed) };

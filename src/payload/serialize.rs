@@ -71,14 +71,18 @@ impl Serialize for Hooks<'_> {
 
 impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Payload", 13)?;
+        let fit = self.releases();
+        let mut series: Vec<String> = fit.iter().map(|release| format!("4.{}", release.minor())).collect();
+        series.dedup();
+        let mut fields = serializer.serialize_struct("Payload", 14)?;
         fields.serialize_field("size", &self.bytes.len())?;
         fields.serialize_field("architecture", &self.architecture())?;
         fields.serialize_field("build_id", &self.build_id)?;
         fields.serialize_field("depends", &self.depends)?;
         fields.serialize_field("xen_depends", &self.xen_depends)?;
         fields.serialize_field("version", &self.version)?;
-        fields.serialize_field("releases", &self.releases())?;
+        fields.serialize_field("releases", &series)?;
+        fields.serialize_field("point_releases", &fit)?;
         fields.serialize_field("functions", &self.functions)?;
         fields.serialize_field("hooks", &Hooks(&self.hooks))?;
         fields.serialize_field("metadata", &self.metadata)?;

@@ -275,6 +275,7 @@ fn programs_read_the_same_as_people() {
         "xen_depends": "101112131415161718191a1b1c1d1e1f20212223",
         "version": 2,
         "releases": ["4.14", "4.15", "4.16", "4.17", "4.18", "4.19", "4.20", "4.21", "4.22"],
+        "point_releases": payload.releases().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "functions": [{
             "name": "xen_extra_version",
             "old_address": null,
@@ -296,7 +297,9 @@ fn programs_read_the_same_as_people() {
     let finding = &parse(&Editor::new(HOOKED).empty(".modinfo")).check_against(&Target::new((4, 17)))[0];
     assert_eq!(
         serde_json::to_value(finding).unwrap(),
-        serde_json::json!({ "severity": "harmful", "text": finding.to_string() })
+        serde_json::json!({
+            "problem": "empty-metadata", "severity": "harmful", "releases": [], "text": finding.to_string(),
+        })
     );
 }
 
