@@ -59,7 +59,7 @@ fn force_is_from_4_19_on_and_where_the_version_does_not_tell_xen_is_asked_once()
         let (xen, client) = host(release);
         let probed = u64::from((Release::V4_17..=Release::V4_20).contains(&release));
         // The Xen that payloads are checked for is found out before.
-        client.target().unwrap();
+        let _target = client.target().unwrap();
         let lists = xen.calls().of(Call::List);
         for id in ["one", "two"] {
             let uploaded = client.upload_with(&name(id), &builder(&xen, id).build(), UploadOptions::new().force());

@@ -164,7 +164,9 @@ fn the_beginning_of_the_log_counts_whatever_is_applied() {
     let banner = "Xen version 4.17.7 (Debian 4.17.7+13) (gcc 12.2.0) debug=n Wed Nov  4 16:52:28 UTC 2026";
     let expected = |release: Release, lines: &[&str], text: &str| {
         let xen = SimulatedXen::new(release);
-        lines.iter().for_each(|line| xen.print(line));
+        for line in lines {
+            xen.print(line);
+        }
         rename(&xen, text);
         points(&connect(&xen))
     };
@@ -262,9 +264,9 @@ fn the_target_has_architecture_and_build_id() {
 fn the_target_is_found_out_once() {
     let xen = SimulatedXen::new(Release::V4_20);
     let client = connect(&xen);
-    client.target().unwrap();
+    let _again = client.target().unwrap();
     let before = xen.calls();
-    client.target().unwrap();
+    let _again = client.target().unwrap();
     assert_eq!(xen.calls(), before);
     assert_eq!(before.of(Call::CompileInfo), 0, "the text is enough");
 }
