@@ -10,7 +10,7 @@ use super::shape::Shapes;
 use super::trial::{self, Census, Trial};
 
 /// Functions and data of Xen's that payloads refer to, besides those that every simulated Xen has.
-const SYMBOLS: [&str; 5] = ["xen_changeset", "xen_compile_by", "xen_compile_domain", "xen_compiler", "hvm_funcs"];
+const SYMBOLS: [&str; 4] = ["xen_changeset", "xen_compile_time", "xen_compiler", "hvm_funcs"];
 
 /// The releases that take payloads of this version.
 pub fn releases(version: u16, architecture: Architecture) -> impl Iterator<Item = Release> {

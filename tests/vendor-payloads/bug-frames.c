@@ -1,9 +1,12 @@
 /*
  * Bug frames of all kinds. The first two are run: a function that Xen calls in place of an instruction, and a warning,
- * which goes to Xen's console. A bug and a failed assertion would be the end.
+ * which goes to Xen's console. A bug and a failed assertion would be the end. One warning is enough, and more would never
+ * end: Xen's version is in the text of each.
  */
 
 #include "vendor.h"
+
+static unsigned int warned;
 
 #ifdef __aarch64__
 
@@ -22,7 +25,10 @@
 
 static const char *USED new_extra_version(void)
 {
-    __asm__ volatile(FRAME(1));
+    if (!warned) {
+        warned = 1;
+        __asm__ volatile(FRAME(1) : : : "memory");
+    }
     if (HIDDEN(0) == 1)
         __asm__ volatile(FRAME(2));
     if (HIDDEN(0) == 2)
@@ -58,7 +64,10 @@ static const char *USED new_extra_version(void)
     unsigned int before = noted;
 
     __asm__ volatile(FRAME(0, "note", "") : : : "memory");
-    __asm__ volatile(FRAME(1, "2b", ""));
+    if (!warned) {
+        warned = 1;
+        __asm__ volatile(FRAME(1, "2b", "") : : : "memory");
+    }
     if (HIDDEN(0) == 1)
         __asm__ volatile(FRAME(2, "2b", ""));
     if (HIDDEN(0) == 2)

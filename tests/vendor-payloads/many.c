@@ -1,4 +1,4 @@
-/* Several functions in one payload, and another of which only the name is known. */
+/* Several functions in one payload. */
 
 #include "vendor.h"
 
@@ -14,17 +14,11 @@ static const char *USED new_changeset(void)
 }
 REPLACES(xen_changeset, new_changeset);
 
-static const char *USED new_compile_by(void)
+static const char *USED new_compile_time(void)
 {
-    return "vendor";
+    return "12:34:56";
 }
-REPLACES(xen_compile_by, new_compile_by);
-
-static const char *USED new_compile_domain(void)
-{
-    return "vendor.example";
-}
-REPLACES(xen_compile_domain, new_compile_domain);
+REPLACES(xen_compile_time, new_compile_time);
 
 static const char *USED new_compiler(void)
 {
