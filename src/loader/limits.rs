@@ -5,11 +5,13 @@ use core::ops::Range;
 use crate::architecture::Architecture;
 use crate::release::Release;
 
-/// Series, point release, and what there is from that one on.
+/// A series, a point release of it, and a number that holds from that one on.
 type Row = (u16, u16, u16);
 
-/// The words of processor features that alternatives may name, by series, from which point release on: how many
-/// features there are is 32 times that. (`NCAPINTS`; it grew with the features that processors and mitigations got.)
+/// The words of processor features that an alternative may name on x86 (`NCAPINTS`), 32 features each: those of CPUID
+/// and MSRs (`FEATURESET_NR_ENTRIES`), of Xen itself, and of processor bugs.
+///
+/// From 4.14.6, 4.15.5, 4.16.5, 4.17.2 and 4.18 on, a word that a header announces counts also if no feature is in it.
 const FEATURE_WORDS: [Row; 32] = [
     (7, 0, 10),
     (7, 5, 11),
@@ -22,33 +24,33 @@ const FEATURE_WORDS: [Row; 32] = [
     (13, 0, 13),
     (14, 0, 13),
     (14, 5, 16),
-    (14, 6, 19),
+    (14, 6, 20),
     (15, 0, 13),
     (15, 3, 16),
-    (15, 5, 19),
+    (15, 5, 20),
     (16, 0, 14),
     (16, 1, 16),
     (16, 4, 18),
-    (16, 5, 19),
+    (16, 5, 20),
     (17, 0, 16),
     (17, 1, 18),
-    (17, 2, 19),
+    (17, 2, 20),
     (17, 6, 21),
-    (18, 0, 19),
+    (18, 0, 20),
     (18, 6, 21),
-    (19, 0, 19),
+    (19, 0, 20),
     (19, 3, 21),
-    (20, 0, 19),
+    (20, 0, 20),
     (20, 1, 21),
     (21, 0, 21),
     (21, 1, 22),
     (22, 0, 22),
 ];
 
-/// How many features there are on Arm, in the releases where one after the last means something (`ARM_NCAPS`).
+/// The processor features that Arm has (`ARM_NCAPS`), in the releases where the number after the last has a meaning.
 const ARM_FEATURES: [Row; 16] = [
     (12, 0, 11),
-    (12, 2, 14),
+    (12, 2, 10),
     (13, 0, 10),
     (13, 3, 11),
     (13, 5, 15),
@@ -133,6 +135,56 @@ mod tests {
         assert!(FEATURE_WORDS.is_sorted() && ARM_FEATURES.is_sorted());
         let of = |minor, point| arm_features(Release::of(minor, point));
         assert_eq!([of(16, 4), of(17, 1), of(17, 2), of(18, 0), of(22, 0)], [16, 17, 18, 18, 18]);
+    }
+
+    /// The words of features on x86 in every release, of the series 4.7 to 4.22 and by point release: the output of each
+    /// tag's own `gen-cpuid.py` plus the words that its `cpufeature.h` or `cpufeatures.h` adds.
+    const WORDS: [&[u32]; 16] = [
+        &[10, 10, 10, 10, 10, 11, 11],
+        &[10, 10, 10, 10, 11, 11],
+        &[11, 11, 11, 11, 11],
+        &[11, 11, 11, 11, 11],
+        &[11, 11, 11, 11, 11],
+        &[11, 11, 11, 11, 11],
+        &[13, 13, 13, 13, 13, 13],
+        &[13, 13, 13, 13, 13, 16, 20],
+        &[13, 13, 13, 16, 16, 20, 20, 20],
+        &[14, 16, 16, 16, 18, 20, 20, 20],
+        &[16, 18, 20, 20, 20, 20, 21, 21],
+        &[20, 20, 20, 20, 20, 20, 21],
+        &[20, 20, 20, 21, 21, 21, 21],
+        &[20, 21, 21, 21, 21],
+        &[21, 22, 22],
+        &[22],
+    ];
+
+    /// `ARM_NCAPS` in every release of the series 4.12 to 4.22.
+    const ARM: [&[u32]; 11] = [
+        &[11, 11, 10, 10, 10],
+        &[10, 10, 10, 11, 11, 15],
+        &[10, 10, 11, 11, 11, 15, 15],
+        &[12, 12, 12, 16, 16, 17, 17, 17],
+        &[12, 16, 16, 16, 16, 17, 17, 17],
+        &[17, 17, 18, 18, 18, 18, 18, 18],
+        &[18; 7],
+        &[18; 7],
+        &[18; 5],
+        &[18; 3],
+        &[18],
+    ];
+
+    #[test]
+    fn every_release_has_the_features_of_its_headers() {
+        for (minor, points) in (7..).zip(WORDS) {
+            for (point, words) in (0..).zip(points) {
+                assert_eq!(features(Release::of(minor, point)), words * 32, "4.{minor}.{point}");
+            }
+        }
+        for (minor, points) in (12..).zip(ARM) {
+            for (point, count) in (0..).zip(points) {
+                assert_eq!(arm_features(Release::of(minor, point)), *count, "4.{minor}.{point}");
+            }
+        }
     }
 
     #[test]

@@ -155,7 +155,7 @@ pub enum Problem {
         count: usize,
     },
     /// A symbol is needed that neither Xen nor a loaded payload has.
-    #[error("it needs symbol {symbol}, which neither Xen nor a loaded payload has: load what defines it first")]
+    #[error("it needs symbol {symbol}, {}", undefined(symbol))]
     UnknownSymbol {
         /// The symbol.
         symbol: SymbolName,
@@ -368,6 +368,14 @@ fn wanted(expected: Option<Architecture>) -> String {
         || "Xen live-patches x86-64 and AArch64 alone".into(),
         |architecture| format!("this Xen takes {architecture}"),
     )
+}
+
+fn undefined(symbol: &SymbolName) -> &'static str {
+    if symbol.as_bytes().starts_with(b".L") {
+        "a compiler's local label, which no Xen has: build it again, with the section that this label is in"
+    } else {
+        "which neither Xen nor a loaded payload has: load what defines it first"
+    }
 }
 
 fn and_more(count: usize) -> String {

@@ -3,6 +3,7 @@
 use object::elf::{SHF_MERGE, SHN_ABS, SHN_COMMON, SHN_UNDEF};
 
 use super::details::SymbolProblem;
+use super::finding::Finding;
 use super::memory::{Memory, Origin};
 use super::problem::Problem;
 use super::{Known, Loading, Step};
@@ -75,8 +76,12 @@ fn value(loading: &mut Loading<'_, '_>, memory: &Memory, symbol_number: usize, s
             if let Known::Is(number) = found {
                 return Ok(Value { number, ..foreign });
             }
-            if found == Known::Absent {
-                loading.refuse(Errno::ENOENT, Problem::UnknownSymbol { symbol: SymbolName::new(name) })?;
+            let problem = || Problem::UnknownSymbol { symbol: SymbolName::new(name) };
+            match found {
+                Known::Absent => loading.refuse(Errno::ENOENT, problem())?,
+                // The rest is still checked: a loaded payload may have a label of this name by chance.
+                _ if is_local_label(name) => loading.sink.take(Finding::refused(Errno::ENOENT, problem()))?,
+                _ => {}
             }
             return Ok(Value { known: false, ..foreign });
         }
@@ -125,7 +130,7 @@ pub(super) fn check_new(
     for (symbol, value) in elf.symbols.iter().zip(values).skip(1) {
         let Some(section) = elf.section_of(symbol).filter(|section| section.is_allocated()) else { continue };
         let name = elf.symbol_name(symbol).unwrap_or_default();
-        let intermediate = section.flags & SHF_MERGE.0 != 0 && name.starts_with(b".L");
+        let intermediate = section.flags & SHF_MERGE.0 != 0 && is_local_label(name);
         let mapping = !loading.is_x86() && is_mapping(name);
         if name.is_empty() || intermediate || mapping || replaced.binary_search(&value.number).is_ok() {
             continue;
@@ -137,6 +142,12 @@ pub(super) fn check_new(
         new.push((name.to_vec(), value.number));
     }
     Ok(new)
+}
+
+/// Whether it is a label that compilers and assemblers keep to themselves, such as `.LC2`. Linkers drop most of them, and
+/// Xen's symbol table has its local symbols under other names (`file.c#name`).
+fn is_local_label(name: &[u8]) -> bool {
+    name.starts_with(b".L")
 }
 
 /// Whether it is one of Arm's marks for where code (`$x`) and data (`$d`) begin.

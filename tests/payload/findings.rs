@@ -360,6 +360,33 @@ fn symbols_are_checked() {
     assert_eq!(found, [each(SymbolProblem::Common, 20), each(SymbolProblem::NoSuchSection, 22)]);
 }
 
+/// No Xen has a label that a compiler kept to itself, whatever refers to it. Other names may be in any.
+#[test]
+fn undefined_local_labels_are_in_no_xen() {
+    let undefined = |name: &[u8]| {
+        let symbols = hooked().field(".symtab", section::OFFSET);
+        let at = hooked().get(symbols + 24 * 20, symbol::NAME);
+        xens(hooked().patch(".strtab", at, name), 20)
+    };
+    for target in [NEW, Target::new((4, 22))] {
+        for (name, shown) in [(&b".LC2\0"[..], ".LC2"), (b".L\0", ".L")] {
+            let text = format!(
+                "it needs symbol {shown}, a compiler's local label, which no Xen has: build it again, with the section \
+                 that this label is in"
+            );
+            refused(&undefined(name), &target, &text);
+        }
+        for name in [&b".M2\0"[..], b"L2\0", b"x.LC2\0", b"$d\0"] {
+            assert_eq!(check(&undefined(name), &target), [], "{name:?}");
+        }
+        let defined = undefined(b".LC2\0").entry(".symtab", 20, symbol::SECTION, 1);
+        assert_eq!(check(&defined, &target), []);
+    }
+    // It does not keep the rest from being checked.
+    let worse = check(&undefined(b".LC2\0").set(".rela.text", section::INFO, 0), &NEW);
+    assert!(worse.len() > 1, "{worse:?}");
+}
+
 #[test]
 fn sections_are_required_by_release() {
     let missing = |section| {
