@@ -46,8 +46,7 @@ fn the_simulated_xen_of_every_release_takes_every_shape_under_every_version_text
         let releases = simulated::releases(version, architecture);
         for release in releases.filter(|release| (*release == DIES_OF_READ_ONLY) == (flags == "aw")) {
             simulated::try_all(&shapes, release, architecture, &release.extra_version(), &mut census);
-            let point = release.extra_version().trim_start_matches('.');
-            for text in TEXTS.map(|text| text.replace('N', point)) {
+            for text in TEXTS.map(|text| text.replace('N', &release.point().to_string())) {
                 simulated::check_all(&shapes, release, architecture, &text, &mut census);
             }
         }

@@ -117,10 +117,10 @@ impl fmt::Display for Difference {
 /// that of the last.
 fn running(target: &Target) -> Release {
     let (major, minor) = target.release();
-    let last = Release::from_version(major, minor).unwrap();
+    let newest = Release::from_version(major, minor).unwrap();
     match target.known_points() {
-        (0, None) => last,
-        (least, _) => last.at(least),
+        (0, None) => newest,
+        (at_least, _) => newest.at(at_least),
     }
 }
 

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use xen_livepatch::payload::{Architecture, Reapply};
-use xen_livepatch::{Error, ErrorKind, Finding, Flags, LivepatchClient, PayloadName, State, Target, UploadOptions};
+use xen_livepatch::{Error, ErrorKind, Finding, Flags, LivepatchClient, PayloadName, State, UploadOptions};
 
 use super::shape::{Shape, Shapes};
 
@@ -58,11 +58,11 @@ impl fmt::Display for Census {
     }
 }
 
-/// Options with which a payload is uploaded of which the check knows only that some Xens with this version are hurt by it.
-///
-/// There is no such answer yet.
-fn accepting(_findings: &[Finding]) -> Option<UploadOptions> {
-    None
+/// Options with which a payload is uploaded of which the check knows only that some point releases that this Xen may be are
+/// hurt by it.
+fn accepting(findings: &[Finding]) -> Option<UploadOptions> {
+    let possible = findings.iter().all(|finding| !finding.severity().is_certain());
+    possible.then(|| findings.iter().map(Finding::kind).fold(UploadOptions::new(), UploadOptions::accept))
 }
 
 fn list(findings: &[Finding]) -> String {
@@ -73,9 +73,7 @@ fn list(findings: &[Finding]) -> String {
 impl Trial<'_> {
     /// Has a payload checked for this Xen.
     fn findings(&self, shape: &Shape) -> Vec<Finding> {
-        let version = self.client.xen_version().unwrap();
-        let target = Target::from(&version).build_id(self.client.build_id().unwrap());
-        shape.payload.check_against(&target.architecture(shape.payload.architecture()))
+        shape.payload.check_against(&self.client.target().unwrap())
     }
 
     fn place(&self, shape: &Shape) -> String {
