@@ -273,6 +273,7 @@ fn simulate() -> Command {
                 .about("Make a payload for the Xen that --simulate names, which changes its version text")
                 .arg(file("file", "FILE", "Where to write it").required(true))
                 .arg(file("on", "FILE", "A payload that it goes on [default: Xen itself]").long("on"))
+                .arg(switch("read-only", "Make .livepatch.funcs read-only, as Xen's own build tools do"))
                 .arg(
                     Arg::new("text")
                         .long("text")

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::finding::{Finding, Severity};
 use super::problem::Problem;
-use super::{check_for, limits};
+use super::{check_for, is_fit_for, limits};
 use crate::release::Release;
 use crate::rules;
 use crate::target::Target;
@@ -33,10 +33,8 @@ pub(super) fn check(file: &[u8], target: &Target) -> Vec<Finding> {
 pub(super) fn fit_for(file: &[u8]) -> Vec<Release> {
     let mut fit = Vec::new();
     for last in Release::ALL {
-        let target = Target::new(last.series());
-        for group in alike(&target.releases()) {
-            let Some(release) = group.first() else { continue };
-            if check_for(file, *release, &target).is_empty() {
+        for group in alike(&Target::new(last.series()).releases()) {
+            if group.first().is_some_and(|release| is_fit_for(file, *release)) {
                 fit.extend(group);
             }
         }

@@ -109,7 +109,12 @@ impl fmt::Display for Finding {
             (Severity::PossiblyHarmful, true) => "crash on it or are damaged",
             (Severity::PossiblyHarmful, false) => "crashes on it or is damaged",
         };
-        write!(f, " (possibly: {} {verb}, and this Xen does not reveal its point release)", Listed(&self.releases))
+        write!(
+            f,
+            " (possibly: {} {verb}, and this Xen does not reveal its point release; to be accepted as {})",
+            Listed(&self.releases),
+            self.kind()
+        )
     }
 }
 

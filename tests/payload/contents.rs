@@ -123,11 +123,14 @@ fn functions_are_checked() {
     harmful(&nowhere, &Target::new((4, 14)).point(5), &format!("{text}: {remedy}"));
     // Either is possible where the point release is not known.
     let either: Vec<String> = check(&nowhere, &Target::new((4, 14))).iter().map(ToString::to_string).collect();
-    let unknown = "and this Xen does not reveal its point release)";
+    let unknown = "and this Xen does not reveal its point release; to be accepted as";
     assert_eq!(either.len(), 2);
-    assert!(either[0].ends_with(&format!(" (possibly: 4.14.0 to 4.14.4 do not take it, {unknown}")), "{either:?}");
+    assert!(
+        either[0].ends_with(&format!(" (possibly: 4.14.0 to 4.14.4 do not take it, {unknown} function-too-far)")),
+        "{either:?}"
+    );
     let harm = "(possibly: 4.14.5 and 4.14.6 crash on it or are damaged,";
-    assert_eq!(either[1], format!("{text}: {remedy} {harm} {unknown}"));
+    assert_eq!(either[1], format!("{text}: {remedy} {harm} {unknown} function-not-in-xen)"));
     // Those that do not look for ENDBR64 first find that it is too far away.
     refused(
         &nowhere,
