@@ -7,6 +7,7 @@ mod capabilities;
 mod carrying;
 mod console;
 mod deadline;
+mod hooks;
 mod identities;
 mod inventory;
 mod listing;
