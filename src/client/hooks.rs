@@ -97,10 +97,9 @@ impl HookLog {
     pub(super) fn of(&self, name: &PayloadName) -> Running {
         match self.open.get(name.as_bytes()) {
             Some(Progress::InHook | Progress::InHookAndLate) => Running::Yes,
-            Some(Progress::Begun) => Running::Perhaps,
             Some(Progress::Ended) => Running::No,
             None if self.complete => Running::No,
-            None => Running::Perhaps,
+            Some(Progress::Begun) | None => Running::Perhaps,
         }
     }
 

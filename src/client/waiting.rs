@@ -158,7 +158,7 @@ impl Attempt<'_> {
         let mut waited = false;
         loop {
             let wait = match self.action {
-                Action::Unload if client.unload_is_safe() => self.wait_until_unused(watch, turn),
+                Action::Unload if client.unload_is_safe() => Self::wait_until_unused(watch, turn),
                 Action::Unload => self.wait_to_free(watch, turn),
                 _ => self.wait_to_act(watch, turn),
             };
@@ -193,7 +193,7 @@ impl Attempt<'_> {
     }
 
     /// For an UNLOAD that waits itself for all processors: a hook that lets them go on meanwhile escapes it.
-    fn wait_until_unused(&self, watch: &Watch<'_>, turn: &Taken<'_>) -> Wait {
+    fn wait_until_unused(watch: &Watch<'_>, turn: &Taken<'_>) -> Wait {
         let running = || watch.hook_running() == Running::Yes;
         if running() {
             watch.catch_up();
