@@ -7,6 +7,7 @@ mod capabilities;
 mod carrying;
 mod console;
 mod deadline;
+mod hooks;
 mod identities;
 mod inventory;
 mod listing;
@@ -470,10 +471,13 @@ impl LivepatchClient {
     ///
     /// # Errors
     /// [`WrongState`](ErrorKind::WrongState) when it is applied, [`NoSuchPayload`](ErrorKind::NoSuchPayload) (`ENOENT`),
-    /// and those of [`apply`](Self::apply) about the host and about what is not known.
+    /// [`HookMayBeRunning`](ErrorKind::HookMayBeRunning), and those of [`apply`](Self::apply) about the host and about what
+    /// is not known.
     ///
     /// # Xen
-    /// No release has a flag for this, nor counts who uses the payload's symbols.
+    /// No release has a flag for this, nor counts who uses the payload's symbols. Xen 4.14 to 4.16, 4.17.0 to 4.17.3 and
+    /// 4.18.0 crash if a hook of the payload is still running, and report its action as finished before. There the call
+    /// may wait for up to 5 s, see [`hook_time`](ClientBuilder::hook_time).
     ///
     /// ```
     /// # use xen_livepatch::*;

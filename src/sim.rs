@@ -53,7 +53,8 @@
 //! * Memory of the caller beyond what an answer announces: how much of a number is written before a copy meets the end
 //!   of a buffer differs between releases.
 //! * Time: the rendezvous of the CPUs takes [a set time](SimulatedXen::set_quiesce_time), an action as long as its
-//!   [`Pace`] says. The races of Xen's last steps after an action don't happen, and LIST stops early only where
+//!   [`Pace`] says, a hook after it as [`SimulatedXen::set_hook_time`] says. The other races of Xen's last steps after an action
+//!   don't happen, and LIST stops early only where
 //!   [`On::stop_after`] says so.
 //! * Code: of hooks, `mov $imm32,%eax; ret` and `xor %eax,%eax; ret` are understood, after an ENDBR64 too, and on Arm what
 //!   moves a number to `w0` and returns. Others count as returning 0, and as having done the action where they stand in for
@@ -174,6 +175,9 @@ impl SimulatedXen {
         if host.is_due() {
             host.end_work();
         }
+        if host.is_hook_over() {
+            host.end_hook();
+        }
         host
     }
 
@@ -258,6 +262,17 @@ impl SimulatedXen {
     /// Sets how long the CPUs take to come to rest (100 µs unless set). An action with a shorter timeout fails.
     pub fn set_quiesce_time(&self, time: Duration) {
         self.host().set(|settings| settings.quiesce_time = time);
+    }
+
+    /// Sets how long the hooks after an apply or a revert run (no time unless set), while GET and LIST show the action as
+    /// finished. The log has the action's last line when they return.
+    ///
+    /// To unload the payload meanwhile brings the host down, but where UNLOAD waits for all CPUs: in 4.17 and from 4.18 on.
+    /// So does any other action, of which a real Xen is only in danger while it has not chosen the hook yet.
+    ///
+    /// A host that keeps a [`Journal`] takes no time for hooks.
+    pub fn set_hook_time(&self, time: Duration) {
+        self.host().hook_time = time;
     }
 
     /// Has CPUs come or go: as long as they do no action can be scheduled (`EBUSY`, and the mark of an action under

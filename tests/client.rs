@@ -25,6 +25,8 @@ mod faulted;
 mod files;
 #[path = "client/flags.rs"]
 mod flags;
+#[path = "client/hooks.rs"]
+mod hooks;
 #[path = "client/host.rs"]
 mod host;
 #[path = "client/inventory.rs"]

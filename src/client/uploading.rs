@@ -90,7 +90,8 @@ impl Uploading<'_> {
             Err(CallError::Refused(errno)) => return Err(self.refused(errno, payload, size)),
             Err(error) => return Err(error.general()),
         }
-        self.client.identities.remember(name, identity);
+        let sent = payload.as_slice().get(..size).unwrap_or_default();
+        self.client.identities.remember(name, identity, sent);
         Ok(())
     }
 

@@ -1,6 +1,8 @@
 //! The state of the simulated host, and what GET, LIST, ACTION and UPLOAD find there.
 
-use super::action::Work;
+use core::time::Duration;
+
+use super::action::{RunningHook, Work};
 use super::bytes::until_nul;
 use super::console::{CONTINUES, Console};
 use super::faults::Effects;
@@ -57,6 +59,10 @@ pub(super) struct Host {
     pub(super) list_version: u32,
     pub(super) next_id: u64,
     pub(super) work: Option<Work>,
+    /// How long hooks after actions run.
+    pub(super) hook_time: Duration,
+    /// The one that runs.
+    pub(super) hook: Option<RunningHook>,
     pub(super) console: Console,
     pub(super) support: Support,
     pub(super) settings: Settings,
@@ -118,6 +124,8 @@ impl Host {
             list_version: 1,
             next_id: 0,
             work: None,
+            hook_time: Duration::ZERO,
+            hook: None,
             console: Console::new(console_size),
             support: Support::of(release, architecture),
             settings: Settings::default(),
