@@ -349,7 +349,7 @@ impl LivepatchClient {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn target(&self) -> Result<Target> {
-        self.target.of(self, None, false)
+        self.target.of(self, None, target::Doubt::Settle)
     }
 
     /// The running Xen as [`target`](Self::target) gives it, if that can't change any more and this client has found it out

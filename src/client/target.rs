@@ -51,6 +51,17 @@ struct State {
     meanwhile: Option<(Listing, Points)>,
 }
 
+/// The pains to take over a version text that a payload may have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// Have Xen print what is applied, with debug key `x`.
+    Settle,
+    /// Take the text as it is.
+    Ignore,
+    /// Take it for changed.
+    Heed,
+}
+
 /// How sure bounds are.
 enum Evidence {
     /// Nothing that is applied later changes them.
@@ -64,8 +75,8 @@ impl KnownTarget {
         Self { given, state: Mutex::default() }
     }
 
-    /// The running Xen. Presses debug key `x` where that may decide; to do so `quietly` takes the text as it is instead.
-    pub(super) fn of(&self, client: &LivepatchClient, turn: Option<&Taken<'_>>, quietly: bool) -> Result<Target> {
+    /// The running Xen.
+    pub(super) fn of(&self, client: &LivepatchClient, turn: Option<&Taken<'_>>, doubt: Doubt) -> Result<Target> {
         if let Some(target) = &self.lock().certain {
             return Ok(target.clone());
         }
@@ -89,7 +100,7 @@ impl KnownTarget {
             }
             return Ok(target);
         }
-        match self.evidence(client, turn, quietly, &target, given)? {
+        match self.evidence(client, turn, doubt, &target, given)? {
             Evidence::Certain(points) => {
                 target = target.with_points(points);
                 if settled {
@@ -98,7 +109,7 @@ impl KnownTarget {
             }
             Evidence::Meanwhile(listing, points) => {
                 target = target.with_points(points);
-                if !quietly {
+                if doubt == Doubt::Settle {
                     self.lock().meanwhile = Some((listing, points));
                 }
             }
@@ -126,14 +137,14 @@ impl KnownTarget {
         let state = self.lock();
         let (certain, unpatched) = (state.certain.clone(), state.unpatched.is_some());
         drop(state);
-        certain.or_else(|| unpatched.then(|| self.of(client, None, true).ok())?)
+        certain.or_else(|| unpatched.then(|| self.of(client, None, Doubt::Heed).ok())?)
     }
 
     fn evidence(
         &self,
         client: &LivepatchClient,
         turn: Option<&Taken<'_>>,
-        quietly: bool,
+        doubt: Doubt,
         target: &Target,
         given: Points,
     ) -> Result<Evidence> {
@@ -152,10 +163,13 @@ impl KnownTarget {
         if let Some((_, points)) = self.lock().meanwhile.as_ref().filter(|(before, _)| *before == listing) {
             return Ok(Evidence::Meanwhile(listing, *points));
         }
-        // Whoever is quiet looks for nothing that a payload might gain by a wrong text.
-        let text_is_own = quietly || {
-            let inventory = inventory::take(client, turn, &target.clone().with_points(claimed.and(given)))?;
-            shows_own_text(&inventory, &listing)
+        let text_is_own = match doubt {
+            Doubt::Ignore => true,
+            Doubt::Heed => false,
+            Doubt::Settle => {
+                let inventory = inventory::take(client, turn, &target.clone().with_points(claimed.and(given)))?;
+                shows_own_text(&inventory, &listing)
+            }
         };
         let points = if text_is_own { claimed } else { confirmed(client, target, claimed) };
         Ok(Evidence::Meanwhile(listing, dated(points)))

@@ -8,6 +8,7 @@ use super::LivepatchClient;
 use super::console::Watch;
 use super::listing::{self, Listing};
 use super::options::{Check, UploadOptions};
+use super::target::Doubt;
 use super::turn::Taken;
 use crate::diagnosis::words::words;
 use crate::diagnosis::{Present, UploadEvidence, judge_upload};
@@ -133,8 +134,11 @@ impl Uploading<'_> {
     /// Refuses what this Xen can't take, before it sees it; says what the payload is called and goes on top of.
     fn check(&self, bytes: &[u8]) -> Result<Identity> {
         let checks = self.options.check;
-        let target =
-            if checks == Check::Nothing { None } else { Some(self.client.target.of(self.client, self.turn, false)?) };
+        let target = if checks == Check::Nothing {
+            None
+        } else {
+            Some(self.client.target.of(self.client, self.turn, Doubt::Settle)?)
+        };
         let inspection = match payload::inspect(bytes, target.as_ref()) {
             Ok(inspection) => inspection,
             // Xen sees that as well.

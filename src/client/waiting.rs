@@ -9,6 +9,7 @@ use super::console::Watch;
 use super::deadline::{Deadline, Pauses};
 use super::hooks::{PostHooks, Running};
 use super::listing::{self, Listing};
+use super::target::Doubt;
 use super::turn::Taken;
 use crate::diagnosis::{Look, in_progress};
 use crate::errno::Errno;
@@ -126,7 +127,7 @@ impl LivepatchClient {
         let xen = self.xen();
         !xen.has(&rules::ACTION_HOOKS)
             || xen.has(&rules::UNLOAD_WAITS)
-            || self.target.of(&self.channel).is_ok_and(|target| rules::UNLOAD_WAITS.holds(&target).surely())
+            || self.target.of(self, None, Doubt::Heed).is_ok_and(|target| rules::UNLOAD_WAITS.holds(&target).surely())
     }
 }
 

@@ -80,7 +80,7 @@ impl Entry {
     pub fn random(random: &mut Random, release: Release, arm: bool) -> Self {
         let mut entries = if arm { FINE_ON_ARM.to_vec() } else { FINE.to_vec() };
         if arm {
-            if release >= Release::V4_17.at(0) {
+            if checks_alternatives(release) {
                 entries.extend(OUTSIDE_ON_ARM);
             }
             if release >= Release::V4_21.at(0) {
