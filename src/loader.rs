@@ -20,6 +20,7 @@ mod kind;
 mod limits;
 mod memory;
 mod notes;
+mod own;
 mod placing;
 mod problem;
 mod relocations;
@@ -27,6 +28,7 @@ mod report;
 mod sections;
 mod symbols;
 mod tables;
+mod traps;
 
 use crate::architecture::Architecture;
 use crate::build_id::BuildId;
@@ -241,6 +243,7 @@ impl<'d> Loading<'_, 'd> {
             tables::check_bug_frames(&mut self, &memory)?;
             alternatives::check(&mut self, &memory)?;
             tables::check(&mut self, &memory)?;
+            traps::check(&mut self, &memory)?;
         }
         let metadata = tables::metadata(&mut self, &memory)?;
         notes::check_xen_last(&mut self, &ids)?;
@@ -272,12 +275,17 @@ impl<'d> Loading<'_, 'd> {
 
     /// Xen does not notice, and is not damaged.
     fn unnoticed(&mut self, problem: Problem) -> Step {
-        self.sink.take(Finding::certain(Severity::Unnoticed, None, problem))
+        self.sink.take(Finding::new(Severity::Unnoticed, None, problem))
     }
 
     /// Xen is damaged, or crashes.
     fn harm(&mut self, problem: Problem) -> Step {
-        self.sink.take(Finding::certain(Severity::Harmful, None, problem))
+        self.sink.take(Finding::new(Severity::Harmful, None, problem))
+    }
+
+    /// Xen may be damaged or crash: the file does not show whether it comes to that.
+    fn may_harm(&mut self, problem: Problem) -> Step {
+        self.sink.take(Finding::new(Severity::PossiblyHarmful, None, problem))
     }
 
     /// Xen refuses where it looks, and is damaged where it may not.

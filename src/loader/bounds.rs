@@ -95,15 +95,20 @@ impl Merged {
 impl Entry {
     fn into_finding(self, all: &[Release]) -> Finding {
         let Self { finding, reported, at_upload } = self;
-        let with = |severity| reported.iter().filter(move |(_, found)| *found == severity).map(|(release, _)| *release);
-        let harmed: Vec<Release> = with(Severity::Harmful).collect();
-        let everywhere = all.iter().all(|release| reported.iter().any(|(known, _)| known == release));
-        let (severity, releases) = match (everywhere, harmed.len()) {
-            (true, 0) if with(Severity::Unnoticed).next().is_some() => (Severity::Unnoticed, Vec::new()),
-            (true, 0) => (Severity::Refused, Vec::new()),
-            (false, 0) => (Severity::Possible, reported.iter().map(|(release, _)| *release).collect()),
-            (_, harmed) if harmed == all.len() => (Severity::Harmful, Vec::new()),
-            _ => (Severity::PossiblyHarmful, harmed),
+        let with = |severities: &[Severity]| -> Vec<Release> {
+            let has =
+                |release: &&Release| reported.iter().any(|(of, found)| of == *release && severities.contains(found));
+            all.iter().filter(has).copied().collect()
+        };
+        let harmed = with(&[Severity::Harmful, Severity::PossiblyHarmful]);
+        let affected = with(&[Severity::Refused, Severity::Unnoticed, Severity::Harmful, Severity::PossiblyHarmful]);
+        let (severity, releases) = match () {
+            () if with(&[Severity::Harmful]) == all => (Severity::Harmful, Vec::new()),
+            () if harmed == all => (Severity::PossiblyHarmful, Vec::new()),
+            () if !harmed.is_empty() => (Severity::PossiblyHarmful, harmed),
+            () if affected != all => (Severity::Possible, affected),
+            () if with(&[Severity::Unnoticed]).is_empty() => (Severity::Refused, Vec::new()),
+            () => (Severity::Unnoticed, Vec::new()),
         };
         let errno = finding.errno.filter(|_| severity != Severity::Harmful && severity != Severity::Unnoticed);
         Finding { severity, errno, releases, at_upload, ..finding }
@@ -135,7 +140,7 @@ mod tests {
         let mut merged = Merged::default();
         for (release, severity) in releases.iter().zip(severities) {
             let errno = (severity == Some(Severity::Refused)).then_some(Errno::EINVAL);
-            let finding = severity.map(|severity| Finding::certain(severity, errno, Problem::ReadOnlyFunctions));
+            let finding = severity.map(|severity| Finding::new(severity, errno, Problem::ReadOnlyFunctions));
             merged.add(&[*release], finding.into_iter().collect());
         }
         let finding = merged.into_findings(&releases).into_iter().next()?;
@@ -153,6 +158,7 @@ mod tests {
     fn what_all_report_is_certain_and_what_some_report_is_possible() {
         use Severity::{Harmful, Possible, PossiblyHarmful, Refused, Unnoticed};
         let (no, refused, unnoticed, harmful) = (None, Some(Refused), Some(Unnoticed), Some(Harmful));
+        let perhaps = Some(PossiblyHarmful);
         for (severities, expected) in [
             ([no, no, no], None),
             ([refused, refused, refused], Some((Refused, vec![]))),
@@ -164,6 +170,9 @@ mod tests {
             ([no, harmful, harmful], Some((PossiblyHarmful, vec![1, 2]))),
             ([harmful, refused, refused], Some((PossiblyHarmful, vec![0]))),
             ([harmful, no, refused], Some((PossiblyHarmful, vec![0]))),
+            ([perhaps, perhaps, perhaps], Some((PossiblyHarmful, vec![]))),
+            ([perhaps, harmful, harmful], Some((PossiblyHarmful, vec![]))),
+            ([perhaps, no, refused], Some((PossiblyHarmful, vec![0]))),
         ] {
             assert_eq!(merged(severities), expected, "{severities:?}");
         }

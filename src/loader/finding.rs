@@ -19,7 +19,8 @@ pub enum Severity {
     Refused,
     /// Xen accepts the payload although it is unsuitable.
     Unnoticed,
-    /// Some of the point releases that this Xen may be are damaged by the payload, or crash.
+    /// Some of the point releases that this Xen may be are damaged by the payload, or crash; or it is of the kind that does
+    /// that to this Xen, and the file does not show whether it comes to it.
     PossiblyHarmful,
     /// Xen accepts the payload and is damaged by it, or crashes.
     Harmful,
@@ -46,7 +47,7 @@ pub struct Finding {
     /// The error number with which Xen refuses the payload, where it does. Where the action is refused and not the
     /// upload, it is the action's.
     pub errno: Option<Errno>,
-    /// The point releases that are affected, of those that this Xen may be; empty where all are.
+    /// The point releases that are affected, of those that this Xen may be; empty where all of them are.
     pub releases: Vec<Release>,
     /// Whether Xen sees it before the payload is loaded.
     pub(crate) at_upload: bool,
@@ -54,13 +55,13 @@ pub struct Finding {
 
 impl Finding {
     /// One of a release that is known.
-    pub(super) fn certain(severity: Severity, errno: Option<Errno>, problem: Problem) -> Self {
+    pub(super) fn new(severity: Severity, errno: Option<Errno>, problem: Problem) -> Self {
         Self { problem, severity, errno, releases: Vec::new(), at_upload: true }
     }
 
     /// Xen refuses the upload.
     pub(crate) fn refused(errno: Errno, problem: Problem) -> Self {
-        Self::certain(Severity::Refused, Some(errno), problem)
+        Self::new(Severity::Refused, Some(errno), problem)
     }
 
     /// Its consequence for the host.
@@ -104,6 +105,9 @@ impl fmt::Display for Finding {
             (Severity::Refused, _) => return Ok(()),
             (Severity::Unnoticed, _) => return f.write_str(" (Xen does not notice)"),
             (Severity::Harmful, _) => return f.write_str(" (Xen would crash or be damaged)"),
+            (Severity::PossiblyHarmful, _) if self.releases.is_empty() => {
+                return write!(f, " (Xen may crash or be damaged; to be accepted as {})", self.kind());
+            }
             (Severity::Possible, true) => "do not take it",
             (Severity::Possible, false) => "does not take it",
             (Severity::PossiblyHarmful, true) => "crash on it or are damaged",

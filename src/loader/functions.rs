@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::details::{FunctionProblem, PointerProblem};
 use super::limits;
 use super::memory::{Memory, Pointer};
+use super::own;
 use super::problem::Problem;
 use super::symbols::Value;
 use super::{Known, Loading, Step, wide};
@@ -194,6 +195,9 @@ impl Reader<'_, '_, '_> {
         self.check_state(&entry, bytes)?;
         self.check_expectation(&entry)?;
         self.check_twice(&entry, identity, start)?;
+        if text.as_deref().is_some_and(own::is_of_live_patching) {
+            self.loading.may_harm(Problem::PatchesLivePatching { function: entry.name.clone() })?;
+        }
         Ok(Some(LoadedFunction {
             old_address: old_address.unwrap_or_default(),
             name: text,

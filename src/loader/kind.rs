@@ -123,6 +123,8 @@ kinds! {
     ExpectationPastEnd "expectation-past-end" = P::Function { problem: F::ExpectationPastEnd { .. }, .. },
     HookSize "hook-size" = P::HookSize { .. },
     HookPointer "hook-pointer" = P::Hook { .. },
+    TrapInHook "trap-in-hook" = P::TrapInHook { .. },
+    PatchesLivePatching "patches-live-patching" = P::PatchesLivePatching { .. },
     TableSize "table-size" = P::Table { problem: E::Size { .. }, .. },
     TableEmpty "table-empty" = P::Table { problem: E::Empty, .. },
     TableUnsupported "table-unsupported" = P::Table { problem: E::Unsupported, .. },

@@ -267,6 +267,22 @@ pub enum Problem {
         /// Where it leads.
         problem: PointerProblem,
     },
+    /// The code of a hook has an entry in a table that Xen reads on a trap, and runs while Xen does not know that code.
+    #[error(
+        "{hook}: its code has an entry in {table}, and a trap there is fatal: Xen does not know the payload's code yet, or no longer"
+    )]
+    TrapInHook {
+        /// The section of the hook.
+        hook: &'static str,
+        /// The table.
+        table: &'static str,
+    },
+    /// A function of live patching itself is replaced.
+    #[error("{function} is part of live patching itself, which runs while it is patched")]
+    PatchesLivePatching {
+        /// The function.
+        function: SymbolName,
+    },
     /// A table that Xen reads is wrong.
     #[error("{section}{}: {problem}", entry(*.index))]
     Table {

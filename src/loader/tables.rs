@@ -8,14 +8,14 @@ use crate::errno::Errno;
 use crate::format::MODINFO;
 use crate::rules;
 
-const BUG_FRAMES: [&str; 4] = [".bug_frames.0", ".bug_frames.1", ".bug_frames.2", ".bug_frames.3"];
+pub(super) const BUG_FRAMES: [&str; 4] = [".bug_frames.0", ".bug_frames.1", ".bug_frames.2", ".bug_frames.3"];
 const ALT_CALL_SITES: &str = ".alt_call_sites";
-const EX_TABLE: &str = ".ex_table";
+pub(super) const EX_TABLE: &str = ".ex_table";
 
 /// A bug frame on x86, and on Arm.
-const BUG_FRAME: [u64; 2] = [8, 16];
+pub(super) const BUG_FRAME: [u64; 2] = [8, 16];
 /// An entry of the table of exceptions.
-const EXCEPTION: u64 = 8;
+pub(super) const EXCEPTION: u64 = 8;
 /// An indirect call is `ff 15` and a distance of four bytes; a table has the distance to each.
 pub(super) const CALL: u64 = 6;
 const CALL_SITE: u64 = 4;

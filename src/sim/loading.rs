@@ -54,7 +54,8 @@ struct First(Option<Finding>);
 
 impl Sink for First {
     fn take(&mut self, finding: Finding) -> Result<(), Stopped> {
-        if finding.severity == Severity::Unnoticed || !finding.at_upload {
+        // What a payload may come to does not happen while it is loaded.
+        if matches!(finding.severity, Severity::Unnoticed | Severity::PossiblyHarmful) || !finding.at_upload {
             return Ok(());
         }
         self.0 = Some(finding);

@@ -49,13 +49,13 @@ fn bounds(payload: &Payload, last: Release, fit: &[Release]) {
         points.iter().zip(&exact).filter(|(_, found)| has(found)).map(|(release, _)| *release).collect()
     };
     for finding in &merged {
-        let harmed = of(finding.kind(), &[Severity::Harmful]);
+        let harmed = of(finding.kind(), &[Severity::Harmful, Severity::PossiblyHarmful]);
+        let surely = of(finding.kind(), &[Severity::Harmful]);
         let reported = of(finding.kind(), &[Severity::Harmful, Severity::Refused, Severity::Unnoticed]);
         let holds = match finding.severity() {
-            Severity::Harmful => harmed == points,
-            Severity::PossiblyHarmful => {
-                !finding.releases.is_empty() && finding.releases.iter().all(|r| harmed.contains(r))
-            }
+            Severity::Harmful => surely == points,
+            Severity::PossiblyHarmful if finding.releases.is_empty() => harmed == points,
+            Severity::PossiblyHarmful => finding.releases.iter().all(|release| harmed.contains(release)),
             Severity::Possible => !finding.releases.is_empty() && finding.releases.iter().all(|r| reported.contains(r)),
             _ => reported == points,
         };
