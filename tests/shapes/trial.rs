@@ -107,20 +107,19 @@ impl Trial<'_> {
             Ok(()) => census.taken += 1,
             Err(error) if matches!(error.kind(), ErrorKind::UnfitPayload { .. }) => {
                 self.clean();
-                let told = list(&findings);
                 if let Some(options) = accepting(&findings) {
                     match self.all_of(shapes, shape, options) {
                         Ok(()) => census.accepted += 1,
-                        Err(error) => census.unforeseen.push(format!("{place}: {told}: {error}")),
+                        Err(error) => census.unforeseen.push(format!("{place}: {error}")),
                     }
                 } else if self.shown.is_some() {
                     match self.all_of(shapes, shape, UploadOptions::new().unchecked()) {
-                        Ok(()) => census.refused_wrongly.push(format!("{place}: {told}")),
-                        Err(error) => census.refused.push(format!("{place}: {told}: {error}")),
+                        Ok(()) => census.refused_wrongly.push(format!("{place}: {error}")),
+                        Err(unchecked) => census.refused.push(format!("{place}: {error}; unchecked: {unchecked}")),
                     }
                 } else {
                     // The simulated Xen agrees with the check by construction.
-                    census.refused_wrongly.push(format!("{place}: {told}"));
+                    census.refused_wrongly.push(format!("{place}: {error}"));
                 }
             }
             Err(error) => census.unforeseen.push(format!("{place}: {error}")),
