@@ -30,9 +30,9 @@ static const char *USED new_extra_version(void)
         __asm__ volatile(FRAME(1) : : : "memory");
     }
     if (HIDDEN(0) == 1)
-        __asm__ volatile(FRAME(2));
+        __asm__ volatile(FRAME(2) : :);
     if (HIDDEN(0) == 2)
-        __asm__ volatile(FRAME(3));
+        __asm__ volatile(FRAME(3) : :);
     return TEXT;
 }
 
