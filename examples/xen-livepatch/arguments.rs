@@ -200,7 +200,7 @@ fn check() -> Command {
                 .long("for-xen")
                 .value_name("RELEASE")
                 .value_parser(release)
-                .help("Check for this release, such as 4.17 or 4.17.7"),
+                .help("Check for this release, from 4.7 to 4.22, such as 4.17 or 4.17.7"),
         )
         .arg(
             Arg::new("build-id")
@@ -321,18 +321,70 @@ fn build_id(text: &str) -> Result<BuildId, String> {
     text.parse().map_err(|error: xen_livepatch::InvalidBuildId| error.to_string())
 }
 
-/// `4.17` or `4.17.7`.
+/// A release that this program knows: `4.17`, `4.17.7`, or as a vendor's Xen reports it, `4.17.3-1.xs8`.
 fn release(text: &str) -> Result<Target, String> {
-    let numbers: Vec<u16> = text.split('.').map_while(|part| part.parse().ok()).collect();
-    match (text.split('.').count(), &numbers[..]) {
-        (2, [major, minor]) => Ok(Target::new((*major, *minor))),
-        (3, [major, minor, point]) => Ok(Target::new((*major, *minor)).point(*point)),
-        _ => Err("write it like 4.17 or 4.17.7".into()),
+    let ((major, minor), point) = version(text).ok_or("write it like 4.17, 4.17.7 or 4.17.3-1.xs8")?;
+    if Release::from_version(major, minor).is_none() {
+        return Err(format!("Xen {major}.{minor} is not known: this program knows 4.7 to 4.22"));
     }
+    // After `.3-1` a vendor's changes follow, so that 3 is the least that it has.
+    Ok(point.into_iter().fold(Target::new((major, minor)), Target::point))
+}
+
+/// Major and minor number, and the point release where there is one. A suffix may follow.
+fn version(text: &str) -> Option<((u16, u16), Option<u16>)> {
+    let numbers = text.split(['-', '+', '_']).next()?;
+    let mut parts = numbers.split('.').map(|part| part.parse().ok());
+    let release = (parts.next()??, parts.next()??);
+    let point = match parts.next() {
+        Some(point) => Some(point?),
+        None => None,
+    };
+    parts.next().is_none().then_some((release, point))
 }
 
 fn simulated_release(text: &str) -> Result<Release, String> {
-    let target = release(text)?;
-    let (major, minor) = target.release();
-    Release::from_version(major, minor).ok_or_else(|| "the simulated Xen knows 4.7 to 4.22".into())
+    let known = version(text).and_then(|((major, minor), _)| Release::from_version(major, minor));
+    known.ok_or_else(|| "the simulated Xen knows 4.7 to 4.22".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_read_as_vendors_write_them() {
+        for (text, expected) in [
+            ("4.17", Some(((4, 17), None))),
+            ("4.17.7", Some(((4, 17), Some(7)))),
+            ("4.17.3-1.xs8", Some(((4, 17), Some(3)))),
+            ("4.17.5+23-g0123456", Some(((4, 17), Some(5)))),
+            ("4.17.3_04-150600.3", Some(((4, 17), Some(3)))),
+            ("4.22-rc1", Some(((4, 22), None))),
+            ("5.0", Some(((5, 0), None))),
+            ("4", None),
+            ("4.", None),
+            ("4.17.", None),
+            ("4.x", None),
+            ("4.17.x", None),
+            ("4.17.3.1", None),
+            ("4.+17", None),
+            ("4.65536", None),
+            ("", None),
+        ] {
+            assert_eq!(version(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn releases_that_nobody_knows_are_refused() {
+        for text in ["3.4", "4.6", "4.6.6", "4.23", "4.99", "5.0", "5.17"] {
+            assert!(release(text).is_err_and(|error| error.contains("is not known")), "{text}");
+        }
+        for minor in 7..=22 {
+            assert!(release(&format!("4.{minor}")).is_ok());
+            assert!(simulated_release(&format!("4.{minor}")).is_ok());
+        }
+        assert!(release("4").is_err_and(|error| error.starts_with("write it like")));
+    }
 }
