@@ -53,7 +53,8 @@ mod bindings {
             .raw_line(format!("// Generated from {HEADER}: change that, then renew this file with"))
             .raw_line("// UPDATE_BINDINGS=1 cargo test --features bindgen --test bindings")
             .derive_default(true)
-            // A union's default would be unsafe code, and a value of one leaves the bytes outside its member undefined.
-            .no_default("xen_sysctl(_u|_livepatch_op|_livepatch_op_u)?")
+            // A union's default would be unsafe code, and a value of one leaves the bytes outside its member undefined. That
+            // of a longer array would be unsafe code too.
+            .no_default("xen_sysctl(_u|_livepatch_op|_livepatch_op_u)?|xen_compile_info")
     }
 }

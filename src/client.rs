@@ -7,6 +7,7 @@ mod capabilities;
 mod carrying;
 mod console;
 mod deadline;
+mod hooks;
 mod identities;
 mod inventory;
 mod listing;
@@ -39,7 +40,7 @@ use crate::flags::Flags;
 use crate::hypercall::Hypervisor;
 use crate::hypercall::channel::{CallError, Channel};
 use crate::name::PayloadName;
-use crate::payload::Payload;
+use crate::payload::{Payload, Target};
 use crate::status::{LoadedPayload, Status};
 use crate::version::XenVersion;
 
@@ -320,6 +321,53 @@ impl LivepatchClient {
         loading::load(self, name, payload, options.into())
     }
 
+    /// The running Xen, as payloads are checked against it: its series, architecture and build-id, and bounds on its point
+    /// release.
+    ///
+    /// The bounds come from the text that Xen reports after its version ([`Target`]'s conversion from [`XenVersion`]), which
+    /// a live patch can change. So that text counts if it was read by this client while nothing was applied, if Xen's log
+    /// still begins with it, or if no applied payload replaces a function that it comes from; to find that out, this may
+    /// take an [`inventory`](Self::inventory), which writes to the host's console. Where none of that holds, the lower bound
+    /// is 0, unless the date of the last commit of Xen's source confirms the text. The time at which Xen was compiled gives
+    /// an upper bound.
+    ///
+    /// Once the bounds can't change any more they are remembered: later calls ask Xen nothing.
+    /// [`ClientBuilder::known_target`] takes them over into another process.
+    ///
+    /// # Errors
+    /// Those of [`list`](Self::list), [`xen_version`](Self::xen_version) and [`inventory`](Self::inventory).
+    ///
+    /// ```
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// let target = client.target()?;
+    /// assert_eq!((target.release(), target.known_points()), ((4, 20), (4, Some(4))));
+    /// client.upload(&fix, &payload)?;
+    /// client.apply(&fix, Flags::empty())?;
+    /// assert_eq!(client.xen_version()?.extra, "-fix");
+    /// assert_eq!(client.target()?, target);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn target(&self) -> Result<Target> {
+        self.target.of(self, None, target::Doubt::Settle)
+    }
+
+    /// The running Xen as [`target`](Self::target) gives it, if that can't change any more and this client has found it out
+    /// on the way, before an upload or an apply: to be kept for [`ClientBuilder::known_target`] in another process.
+    ///
+    /// ```
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// assert_eq!(client.known_target(), None);
+    /// client.upload(&fix, &payload)?;
+    /// assert_eq!(client.known_target(), Some(client.target()?));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn known_target(&self) -> Option<Target> {
+        self.target.known(self)
+    }
+
     /// Puts a payload into effect on top of what is applied.
     ///
     /// By default its `.livepatch.depends` must be the build-id of the payload applied last, or Xen's own when none is.
@@ -423,10 +471,13 @@ impl LivepatchClient {
     ///
     /// # Errors
     /// [`WrongState`](ErrorKind::WrongState) when it is applied, [`NoSuchPayload`](ErrorKind::NoSuchPayload) (`ENOENT`),
-    /// and those of [`apply`](Self::apply) about the host and about what is not known.
+    /// [`HookMayBeRunning`](ErrorKind::HookMayBeRunning), and those of [`apply`](Self::apply) about the host and about what
+    /// is not known.
     ///
     /// # Xen
-    /// No release has a flag for this, nor counts who uses the payload's symbols.
+    /// No release has a flag for this, nor counts who uses the payload's symbols. Xen 4.14 to 4.16, 4.17.0 to 4.17.3 and
+    /// 4.18.0 crash if a hook of the payload is still running, and report its action as finished before. There the call
+    /// may wait for up to 5 s, see [`hook_time`](ClientBuilder::hook_time).
     ///
     /// ```
     /// # use xen_livepatch::*;

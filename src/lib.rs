@@ -61,6 +61,7 @@ mod log;
 mod name;
 pub mod payload;
 pub mod plan;
+mod release;
 mod rules;
 #[cfg(feature = "serde")]
 mod serialize;
@@ -84,8 +85,9 @@ pub use flags::Flags;
 pub use hypercall::{Hypercall, HypercallEvent};
 pub use inventory::{Conflict, Inventory, InventoryEntry, ReplacedFunction};
 pub use name::{InvalidName, PayloadName, escaped};
-pub use payload::{Finding, Payload, Problem, Severity, Target};
+pub use payload::{Finding, Payload, Problem, ProblemKind, Severity, Target, UnknownProblemKind};
 pub use plan::{Gap, PayloadStore, Plan, PlanError, Step, StoredPayload, Wanted};
+pub use release::{Release, UnknownRelease};
 pub use status::{LoadedPayload, Metadata, State, Status};
 pub use version::XenVersion;
 

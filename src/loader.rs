@@ -9,15 +9,18 @@
 //! Arm, in every release from 4.7 to 4.22.
 
 mod alternatives;
+mod bounds;
 mod details;
 mod effects;
 mod finding;
 mod functions;
 mod header;
 mod hooks;
+mod kind;
 mod limits;
 mod memory;
 mod notes;
+mod own;
 mod placing;
 mod problem;
 mod relocations;
@@ -25,24 +28,29 @@ mod report;
 mod sections;
 mod symbols;
 mod tables;
+mod traps;
 
 use crate::architecture::Architecture;
 use crate::build_id::BuildId;
 use crate::elf::{self, Elf, LE, Section};
 use crate::errno::Errno;
 use crate::format::MAX_SIZE;
-use crate::rules::{self, Answer, Rule};
+use crate::release::Release;
+use crate::rules::{self, Rule};
 use crate::symbol_name::SymbolName;
 use crate::target::Target;
 pub use details::{
     FunctionProblem, NoteProblem, PointerProblem, RelocationProblem, RelocationSectionProblem, SymbolProblem,
     SymbolTableProblem, TableProblem,
 };
+pub(crate) use finding::Listed;
 pub use finding::{Finding, Severity};
 #[cfg(feature = "sim")]
 pub(crate) use functions::ENDBR64;
 pub(crate) use functions::LoadedFunction;
 pub(crate) use hooks::LoadedHooks;
+pub(crate) use kind::ProblemKinds;
+pub use kind::{ProblemKind, UnknownProblemKind};
 #[cfg(feature = "sim")]
 pub(crate) use limits::{image as image_of, payloads as payloads_of};
 use memory::Memory;
@@ -109,18 +117,41 @@ pub(crate) struct Loaded {
     pub(crate) new_symbols: Vec<(Vec<u8>, u64)>,
 }
 
-/// Everything that is wrong with a payload, in the order in which Xen would come upon it.
+/// Everything that is wrong with a payload for a Xen of which only bounds on the release may be known, in the order in
+/// which Xen would come upon it.
 pub(crate) fn check(file: &[u8], target: &Target) -> Vec<Finding> {
+    bounds::check(file, target)
+}
+
+/// The point releases that can take a payload: those for which nothing is wrong with it.
+pub(crate) fn fit_for(file: &[u8]) -> Vec<Release> {
+    bounds::fit_for(file)
+}
+
+/// Everything that is wrong with a payload for one release.
+fn check_for(file: &[u8], release: Release, target: &Target) -> Vec<Finding> {
     let mut all = report::Collected::default();
-    let architecture = target.known_architecture().or_else(|| architecture_of(file)).unwrap_or(Architecture::X86_64);
-    let base = limits::payloads(target, architecture).start;
-    let host = report::Offline { build_id: target.known_build_id(), base };
-    // It never stops.
-    drop(load(file, target, &host, &mut all));
+    load_offline(file, release, target, &mut all);
     all.into_findings()
 }
 
-/// Loads a payload, and reports what Xen would make of it.
+/// Whether nothing is wrong with a payload for one release.
+fn is_fit_for(file: &[u8], release: Release) -> bool {
+    let mut any = report::Any::default();
+    load_offline(file, release, &Target::from(release), &mut any);
+    !any.0
+}
+
+fn load_offline(file: &[u8], release: Release, target: &Target, sink: &mut dyn Sink) {
+    let known = target.known_architecture();
+    let architecture = known.or_else(|| architecture_of(file)).unwrap_or(Architecture::X86_64);
+    let base = limits::payloads(release, architecture).start;
+    let host = report::Offline { build_id: target.known_build_id(), base };
+    // Whether it was stopped, and the payload that came of it, say no more than the sink knows.
+    drop(load(file, release, known, &host, sink));
+}
+
+/// Loads a payload into a Xen of this release, and reports what Xen would make of it.
 ///
 /// `None` where there is so much wrong with it that there is nothing to load.
 ///
@@ -128,11 +159,12 @@ pub(crate) fn check(file: &[u8], target: &Target) -> Vec<Finding> {
 /// When the sink has enough.
 pub(crate) fn load(
     file: &[u8],
-    target: &Target,
+    release: Release,
+    architecture: Option<Architecture>,
     host: &dyn Host,
     sink: &mut dyn Sink,
 ) -> Result<Option<Loaded>, Stopped> {
-    let header = match header_for(file, Some(target)) {
+    let header = match header_for(file, architecture) {
         Ok(header) => header,
         Err(reason) => {
             let errno = if header::is_elf(file) { Errno::EOPNOTSUPP } else { Errno::EINVAL };
@@ -142,9 +174,9 @@ pub(crate) fn load(
     };
     let elf = Elf::new(file, &header);
     let found = Architecture::from_raw(header.e_machine.get(LE).0);
-    let known = target.known_architecture().or((!target.since((4, 8))).then_some(Architecture::X86_64));
+    let known = architecture.or((release.series() < (4, 8)).then_some(Architecture::X86_64));
     let mut loading =
-        Loading { elf: &elf, target, architecture: known.unwrap_or(found), host, sink, unlinkable: false };
+        Loading { elf: &elf, release, architecture: known.unwrap_or(found), host, sink, unlinkable: false };
     if file.len() > MAX_SIZE {
         loading.refuse(Errno::EINVAL, Problem::TooLarge { size: wide(file.len()) })?;
     }
@@ -154,13 +186,13 @@ pub(crate) fn load(
     if elf.has_section_names() { loading.link() } else { Ok(None) }
 }
 
-/// The header of a file that this Xen can read.
+/// The header of a file that a Xen on this architecture can read.
 ///
 /// # Errors
-/// What it is instead.
-pub(crate) fn header_for(file: &[u8], target: Option<&Target>) -> Result<elf::Header, &'static str> {
+/// The reason why it can't.
+pub(crate) fn header_for(file: &[u8], architecture: Option<Architecture>) -> Result<elf::Header, &'static str> {
     // On Arm Xen does not look at the byte order that a file claims to have.
-    let arm = target.and_then(Target::known_architecture) == Some(Architecture::AArch64);
+    let arm = architecture == Some(Architecture::AArch64);
     if arm { elf::header_in_any_order(file) } else { elf::header(file) }
 }
 
@@ -177,8 +209,9 @@ pub(crate) fn note(section: &[u8]) -> Option<&[u8]> {
 /// One payload on its way into Xen.
 struct Loading<'a, 'd> {
     elf: &'a Elf<'d>,
-    target: &'a Target,
-    /// What this Xen runs on; where that is not known, what the payload is for.
+    /// The release that loads it.
+    release: Release,
+    /// The architecture of this Xen; where that is not known, the payload's.
     architecture: Architecture,
     host: &'a dyn Host,
     sink: &'a mut dyn Sink,
@@ -210,6 +243,7 @@ impl<'d> Loading<'_, 'd> {
             tables::check_bug_frames(&mut self, &memory)?;
             alternatives::check(&mut self, &memory)?;
             tables::check(&mut self, &memory)?;
+            traps::check(&mut self, &memory)?;
         }
         let metadata = tables::metadata(&mut self, &memory)?;
         notes::check_xen_last(&mut self, &ids)?;
@@ -220,8 +254,8 @@ impl<'d> Loading<'_, 'd> {
         Ok(Some(Loaded { base, bytes, safe_to_reapply, build_id, depends, functions, hooks, metadata, new_symbols }))
     }
 
-    fn has(&self, rule: &Rule) -> Answer {
-        rule.holds(self.target)
+    fn has(&self, rule: &Rule) -> bool {
+        rule.holds_in(self.release)
     }
 
     fn is_x86(&self) -> bool {
@@ -241,26 +275,28 @@ impl<'d> Loading<'_, 'd> {
 
     /// Xen does not notice, and is not damaged.
     fn unnoticed(&mut self, problem: Problem) -> Step {
-        self.sink.take(Finding { problem, severity: Severity::Unnoticed, errno: None, at_upload: true })
+        self.sink.take(Finding::new(Severity::Unnoticed, None, problem))
     }
 
     /// Xen is damaged, or crashes.
     fn harm(&mut self, problem: Problem) -> Step {
-        self.sink.take(Finding { problem, severity: Severity::Harmful, errno: None, at_upload: true })
+        self.sink.take(Finding::new(Severity::Harmful, None, problem))
+    }
+
+    /// Xen may be damaged or crash: the file does not show whether it comes to that.
+    fn may_harm(&mut self, problem: Problem) -> Step {
+        self.sink.take(Finding::new(Severity::PossiblyHarmful, None, problem))
     }
 
     /// Xen refuses where it looks, and is damaged where it may not.
-    fn refuse_or_harm(&mut self, looks: Answer, errno: Errno, problem: Problem) -> Step {
-        if looks.surely() { self.refuse(errno, problem) } else { self.harm(problem) }
+    fn refuse_or_harm(&mut self, looks: bool, errno: Errno, problem: Problem) -> Step {
+        if looks { self.refuse(errno, problem) } else { self.harm(problem) }
     }
 
     /// Whether Xen gives a section no memory: it is not allocatable, or in some releases empty.
-    fn ignores(&self, section: &Section<'_>) -> Answer {
-        if !section.is_allocated() {
-            return Answer::Yes;
-        }
-        let empty = if section.size == 0 { Answer::Yes } else { Answer::No };
-        empty.and(self.has(&rules::EMPTY_SECTIONS_IGNORED)).and(self.has(&rules::EMPTY_SECTIONS_PLACED).not())
+    fn ignores(&self, section: &Section<'_>) -> bool {
+        let empty_ignored = self.has(&rules::EMPTY_SECTIONS_IGNORED) && !self.has(&rules::EMPTY_SECTIONS_PLACED);
+        !section.is_allocated() || (section.size == 0 && empty_ignored)
     }
 
     /// The bytes of a section that Xen reads where it was loaded, and their address. Reports it if it was not.

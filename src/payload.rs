@@ -15,8 +15,8 @@ mod serialize;
 pub use crate::architecture::Architecture;
 pub use crate::format::{HookKind, PayloadVersion};
 pub use crate::loader::{
-    Finding, FunctionProblem, NoteProblem, PointerProblem, Problem, RelocationProblem, RelocationSectionProblem,
-    Severity, SymbolProblem, SymbolTableProblem, TableProblem,
+    Finding, FunctionProblem, NoteProblem, PointerProblem, Problem, ProblemKind, RelocationProblem,
+    RelocationSectionProblem, Severity, SymbolProblem, SymbolTableProblem, TableProblem, UnknownProblemKind,
 };
 pub use crate::symbol_name::SymbolName;
 pub use crate::target::Target;
@@ -29,11 +29,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{BUILD_ID, DEPENDS, FUNCS, MAX_SIZE, MODINFO, XEN_DEPENDS};
 use crate::identity::Identity;
 use crate::loader;
+use crate::release::Release;
 use crate::rules;
 use crate::status::Metadata;
-
-/// The releases that this crate knows.
-const RELEASES: core::ops::RangeInclusive<u16> = 7..=22;
 
 /// Whether Xen applies a payload again that was reverted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -132,6 +130,12 @@ impl Payload {
         })
     }
 
+    /// Whether it was built for this very Xen, by its build-id: with that Xen's source at hand.
+    pub(crate) fn is_made_for(&self, target: &Target) -> bool {
+        let known = target.known_build_id();
+        known.is_some() && self.xen_depends() == known
+    }
+
     /// The bytes that it was read from.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -199,10 +203,10 @@ impl Payload {
     /// What is writable counts, not what is written. `replace` does not ask.
     #[must_use]
     pub fn reapply(&self, release: (u16, u16)) -> Reapply {
-        let target = Target::new(release);
-        let looks = rules::REAPPLY_GUARDED.holds(&target).surely();
+        let release = Release::of(release.1, 0);
+        let looks = rules::REAPPLY_GUARDED.holds_in(release);
         let allowed = match &*self.writable {
-            [] => !looks || rules::READ_ONLY_REAPPLIES.holds(&target).surely(),
+            [] => !looks || rules::READ_ONLY_REAPPLIES.holds_in(release),
             [only] => only.as_bytes() == FUNCS.as_bytes(),
             _ => false,
         };
@@ -222,17 +226,17 @@ impl Payload {
         !self.hooks.iter().any(|hook| hook.kind.forbids_replace())
     }
 
-    /// The releases from 4.7 to 4.22 that can take it: those for which the check finds nothing.
+    /// The point releases from 4.7.0 to 4.22 that can take it: those for which the check finds nothing.
     #[must_use]
-    pub fn releases(&self) -> Vec<(u16, u16)> {
-        let can_take = |release: &(u16, u16)| self.check_against(&Target::new(*release)).is_empty();
-        RELEASES.map(|minor| (4, minor)).filter(can_take).collect()
+    pub fn releases(&self) -> Vec<Release> {
+        loader::fit_for(&self.bytes)
     }
 
-    /// Everything that is wrong with it for this Xen, as far as the file tells, in the order in which Xen looks.
+    /// Everything that is wrong with it for this Xen, as far as the file shows, in the order in which Xen looks.
     ///
     /// A payload without findings can still be refused: Xen may lack a function or a symbol, or have a payload with the same
-    /// build-id. Only [`Finding::severity`] tells what Xen would see itself from what would crash it.
+    /// build-id. [`Finding::severity`] separates the findings that Xen makes itself from those that would crash it, and those
+    /// that are certain from those that hold for some of the point releases that this Xen may be.
     #[must_use]
     pub fn check_against(&self, target: &Target) -> Vec<Finding> {
         loader::check(&self.bytes, target)
@@ -244,6 +248,8 @@ impl Payload {
 pub(crate) struct Inspection {
     build_id: Option<BuildId>,
     depends: Option<BuildId>,
+    /// Whether it was built for the Xen that it was checked for, so with that Xen's source at hand.
+    pub(crate) made_for_it: bool,
     pub(crate) findings: Vec<Finding>,
 }
 
@@ -258,11 +264,13 @@ impl Inspection {
 /// # Errors
 /// What it is instead of an ELF file.
 pub(crate) fn inspect(bytes: &[u8], target: Option<&Target>) -> core::result::Result<Inspection, &'static str> {
-    let header = loader::header_for(bytes, target)?;
+    let header = loader::header_for(bytes, target.and_then(Target::known_architecture))?;
     let elf = Elf::new(bytes, &header);
     let note = |name| note(&elf, name);
     let findings = target.map(|target| loader::check(bytes, target)).unwrap_or_default();
-    Ok(Inspection { build_id: note(BUILD_ID), depends: note(DEPENDS), findings })
+    let known = target.and_then(Target::known_build_id);
+    let made_for_it = known.is_some() && note(XEN_DEPENDS).as_ref() == known;
+    Ok(Inspection { build_id: note(BUILD_ID), depends: note(DEPENDS), made_for_it, findings })
 }
 
 /// The build-id in a note.

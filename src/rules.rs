@@ -1,6 +1,7 @@
 //! What Xen does from which release on: one table, each row with Xen's commit, the first release that has it, and the
 //! point releases of older series that got it too.
 
+use crate::release::Release;
 use crate::target::Target;
 
 /// Something that Xen does from a release on.
@@ -15,10 +16,11 @@ pub(crate) struct Rule {
     pub(crate) backports: &'static [(u16, u16)],
 }
 
-/// Whether a Xen does what a rule says; not known where only some point releases do, and the point is not known.
+/// Whether a Xen of which only bounds on the point release are known does as a rule says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     No,
+    /// Some of the point releases do.
     Perhaps,
     Yes,
 }
@@ -26,26 +28,6 @@ pub(crate) enum Answer {
 impl Answer {
     pub(crate) fn surely(self) -> bool {
         self == Self::Yes
-    }
-
-    pub(crate) fn perhaps(self) -> bool {
-        self != Self::No
-    }
-
-    pub(crate) fn not(self) -> Self {
-        match self {
-            Self::No => Self::Yes,
-            Self::Perhaps => Self::Perhaps,
-            Self::Yes => Self::No,
-        }
-    }
-
-    pub(crate) fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::No, _) | (_, Self::No) => Self::No,
-            (Self::Yes, Self::Yes) => Self::Yes,
-            _ => Self::Perhaps,
-        }
     }
 }
 
@@ -60,7 +42,6 @@ macro_rules! rules {
             #[cfg_attr(not(feature = "sim"), allow(dead_code, reason = "some are about more than loading"))]
             pub(crate) const $name: Rule = rule($first, &$backports, $commit);
         )+
-        #[cfg(test)]
         pub(crate) const ALL: &[(&str, Rule)] = &[$((stringify!($name), $name)),+];
     };
 }
@@ -130,7 +111,7 @@ rules! {
     ALTERNATIVE_CALLBACKS_ON_ARM = 12 [], "3e9db39ea0";
     /// Xen keeps its state of a function outside `.livepatch.funcs`.
     STATE_ELSEWHERE = 19 [(17, 3), (18, 1)], "82182ad7b4";
-    /// UNLOAD waits for all CPUs.
+    /// Xen knows the code of a payload from its upload on, not only while it is applied; and UNLOAD waits for all CPUs.
     UNLOAD_WAITS = 19 [(17, 4), (18, 1)], "a57b4074ab";
     /// The second word of a request holds flags.
     REQUEST_FLAGS = 19 [], "62a72092a5";
@@ -150,16 +131,19 @@ rules! {
 }
 
 impl Rule {
+    /// Whether a release does as the rule says.
+    pub(crate) fn holds_in(&self, release: Release) -> bool {
+        let (minor, point) = (release.minor(), release.point());
+        minor >= self.first || self.backports.iter().any(|(series, first)| *series == minor && point >= *first)
+    }
+
+    /// Whether a Xen does, as far as its release is known.
     pub(crate) fn holds(&self, target: &Target) -> Answer {
-        let (major, minor) = target.release();
-        if (major, minor) >= (4, self.first) {
-            return Answer::Yes;
-        }
-        let backport = self.backports.iter().find(|(series, _)| (4, *series) == (major, minor));
-        match (backport, target.known_point()) {
-            (Some(_), None) => Answer::Perhaps,
-            (Some((_, first)), Some(point)) if point >= *first => Answer::Yes,
-            _ => Answer::No,
+        let releases = target.releases();
+        match releases.iter().filter(|release| self.holds_in(**release)).count() {
+            0 => Answer::No,
+            all if all == releases.len() => Answer::Yes,
+            _ => Answer::Perhaps,
         }
     }
 }
@@ -173,9 +157,14 @@ mod tests {
     fn rules_hold_from_their_first_release_on() {
         for (name, rule) in ALL {
             assert!(rule.commit.len() == 10, "{name}");
-            let at = |minor, point| rule.holds(&Target::new((4, minor)).point(point));
-            assert_eq!(at(rule.first, 0), Answer::Yes, "{name}");
-            assert_eq!(at(22, 0), Answer::Yes, "{name}");
+            let at = |minor, point| {
+                let holds = rule.holds_in(Release::of(minor, point));
+                let target = Target::new((4, minor)).point(point);
+                assert_eq!(rule.holds(&target), if holds { Answer::Yes } else { Answer::No }, "{name}");
+                holds
+            };
+            assert!(at(rule.first, 0), "{name}");
+            assert!(at(22, 0), "{name}");
             assert_eq!(rule.holds(&Target::new((5, 0))), Answer::Yes, "{name}");
             let series: Vec<u16> = rule.backports.iter().map(|(minor, _)| *minor).collect();
             for minor in 7..rule.first {
@@ -184,8 +173,8 @@ mod tests {
                 assert_eq!(unknown, expected, "{name} 4.{minor}");
             }
             for (minor, point) in rule.backports {
-                assert_eq!(at(*minor, point - 1), Answer::No, "{name} 4.{minor}");
-                assert_eq!(at(*minor, *point), Answer::Yes, "{name} 4.{minor}");
+                assert!(!at(*minor, point - 1), "{name} 4.{minor}");
+                assert!(at(*minor, *point), "{name} 4.{minor}");
             }
         }
     }

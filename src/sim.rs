@@ -36,7 +36,7 @@
 //!
 //! # What is modelled
 //!
-//! The rules of each release's stable branch as it ended, for x86-64 and 64-bit Arm: interface version, privileges, names, the
+//! The rules of each point release (of a constant such as `Release::V4_17` the last one), for x86-64 and 64-bit Arm: interface version, privileges, names, the
 //! checks of UPLOAD in their stages, GET, LIST, ACTION with all its silent refusals, the one outstanding action of a
 //! host and the `EAGAIN` mark that stays behind when there is one already, hooks, expectations, build-ids, the
 //! console, and the three `XENVER_*` that a client of live patching needs.
@@ -53,7 +53,8 @@
 //! * Memory of the caller beyond what an answer announces: how much of a number is written before a copy meets the end
 //!   of a buffer differs between releases.
 //! * Time: the rendezvous of the CPUs takes [a set time](SimulatedXen::set_quiesce_time), an action as long as its
-//!   [`Pace`] says. The races of Xen's last steps after an action don't happen, and LIST stops early only where
+//!   [`Pace`] says, a hook after it as [`SimulatedXen::set_hook_time`] says. The other races of Xen's last steps after an action
+//!   don't happen, and LIST stops early only where
 //!   [`On::stop_after`] says so.
 //! * Code: of hooks, `mov $imm32,%eax; ret` and `xor %eax,%eax; ret` are understood, after an ENDBR64 too, and on Arm what
 //!   moves a number to `w0` and returns. Others count as returning 0, and as having done the action where they stand in for
@@ -82,7 +83,6 @@ mod payload;
 mod payload_builder;
 mod raw;
 mod recording;
-mod release;
 mod request;
 mod settings;
 #[cfg(test)]
@@ -92,6 +92,7 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use crate::release::Release;
 pub use builder::HostBuilder;
 pub use faults::{Call, Calls, Pace, PendingOrder};
 pub use host::Support;
@@ -99,7 +100,6 @@ pub use journal::{Journal, JournalError};
 pub use orders::{On, kinds};
 pub use payload_builder::{Defect, FunctionPatch, HookCode, PayloadBuilder};
 pub use raw::{PreparedSysctl, RawAnswer, RawSysctl, RawVersion};
-pub use release::Release;
 pub use settings::{Access, LogLevel};
 
 use crate::build_id::BuildId;
@@ -174,6 +174,9 @@ impl SimulatedXen {
         let mut host = lock(&self.0.host);
         if host.is_due() {
             host.end_work();
+        }
+        if host.is_hook_over() {
+            host.end_hook();
         }
         host
     }
@@ -259,6 +262,17 @@ impl SimulatedXen {
     /// Sets how long the CPUs take to come to rest (100 µs unless set). An action with a shorter timeout fails.
     pub fn set_quiesce_time(&self, time: Duration) {
         self.host().set(|settings| settings.quiesce_time = time);
+    }
+
+    /// Sets how long the hooks after an apply or a revert run (no time unless set), while GET and LIST show the action as
+    /// finished. The log has the action's last line when they return.
+    ///
+    /// To unload the payload meanwhile brings the host down, but where UNLOAD waits for all CPUs: in 4.17 and from 4.18 on.
+    /// So does any other action, of which a real Xen is only in danger while it has not chosen the hook yet.
+    ///
+    /// A host that keeps a [`Journal`] takes no time for hooks.
+    pub fn set_hook_time(&self, time: Duration) {
+        self.host().hook_time = time;
     }
 
     /// Has CPUs come or go: as long as they do no action can be scheduled (`EBUSY`, and the mark of an action under

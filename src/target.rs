@@ -1,50 +1,118 @@
 //! The Xen that a payload is checked for.
 
+use core::ops::{Bound, RangeBounds};
+
 use crate::architecture::Architecture;
 use crate::build_id::BuildId;
+use crate::release::Release;
 use crate::version::XenVersion;
 
-/// The Xen that [`Payload::check_against`](crate::Payload::check_against) checks a payload for: its release, and what
-/// else is known of it.
+/// The Xen that [`Payload::check_against`](crate::Payload::check_against) checks a payload for: its series, bounds on its
+/// point release, and, where known, its architecture and build-id.
 ///
-/// What is not known is not held against a payload, unless it would crash one of the Xens in question. Releases newer
-/// than 4.22 are taken to be like 4.22.
+/// A rule of Xen that holds for all point releases within the bounds is certain; one that holds for some of them is
+/// [possible](crate::Severity). Series newer than 4.22 are taken to be like 4.22.
 ///
 /// ```
-/// use xen_livepatch::Target;
+/// use xen_livepatch::{Release, Target};
 ///
 /// let target = Target::new((4, 17)).point(7).build_id("8a7d1e03".parse()?);
 /// assert_eq!(target.release(), (4, 17));
+/// assert_eq!(Target::new((4, 17)).points(3..).known_points(), (3, None));
+/// assert_eq!(Target::from(Release::V4_17.at(3)), Target::new((4, 17)).point(3));
 /// # Ok::<(), xen_livepatch::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[must_use]
 pub struct Target {
     release: (u16, u16),
-    point: Option<u16>,
+    points: Points,
     build_id: Option<BuildId>,
     architecture: Option<Architecture>,
 }
 
-impl Target {
-    /// A Xen of this release: major and minor number.
-    pub const fn new(release: (u16, u16)) -> Self {
-        Self { release, point: None, build_id: None, architecture: None }
+/// Bounds on a point release, both included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Points {
+    pub(crate) least: u16,
+    pub(crate) most: Option<u16>,
+}
+
+impl Points {
+    pub(crate) const fn exactly(point: u16) -> Self {
+        Self { least: point, most: Some(point) }
     }
 
-    /// The point release: 7 of 4.17.7. A few mistakes in payloads crash only the early ones of a release.
+    pub(crate) const fn at_least(least: u16) -> Self {
+        Self { least, most: None }
+    }
+
+    /// The bounds that a version text gives: those of `.7`, `.7-pre`, `.7-rc1` and `.7-1.xs8`.
+    ///
+    /// Xen's build appends the vendor's text to `.7`, and vendors add fixes of later releases to the one that they name.
+    /// `.7-pre` is a state between 4.X.6 and 4.X.7. Any other text gives none.
+    pub(crate) fn of_text(extra: &str) -> Self {
+        let text = extra.strip_prefix('.').unwrap_or_default();
+        let (number, rest) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+        let Ok(number) = number.parse() else { return Self::default() };
+        match rest {
+            "" => Self::exactly(number),
+            "-pre" => Self { least: number.saturating_sub(1), most: Some(number) },
+            _ if rest.starts_with("-pre") || rest.starts_with("-rc") => Self::at_least(number.saturating_sub(1)),
+            _ => Self::at_least(number),
+        }
+    }
+
+    /// The bounds that hold where both do; the first where they contradict each other.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let least = self.least.max(other.least);
+        let most = [self.most, other.most].into_iter().flatten().min();
+        if most.is_some_and(|most| most < least) { self } else { Self { least, most } }
+    }
+
+    /// Whether there is one point release only.
+    pub(crate) fn is_exact(self) -> bool {
+        self.most == Some(self.least)
+    }
+}
+
+impl Target {
+    /// A Xen of this series, major and minor number, whose point release is not known.
+    pub const fn new(release: (u16, u16)) -> Self {
+        Self { release, points: Points::at_least(0), build_id: None, architecture: None }
+    }
+
+    /// Sets the point release: 7 of 4.17.7.
     pub const fn point(mut self, point: u16) -> Self {
-        self.point = Some(point);
+        self.points = Points::exactly(point);
         self
     }
 
-    /// The build-id of this Xen, which a payload must have been built for.
+    /// Sets bounds on the point release: `3..` for a 4.17.3 or later, `..3` for one before it.
+    ///
+    /// An empty range counts as its start alone.
+    pub fn points(mut self, points: impl RangeBounds<u16>) -> Self {
+        let least = match points.start_bound() {
+            Bound::Included(least) => *least,
+            Bound::Excluded(before) => before.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let most = match points.end_bound() {
+            Bound::Included(most) => Some(*most),
+            Bound::Excluded(after) => Some(after.saturating_sub(1)),
+            Bound::Unbounded => None,
+        };
+        self.points = Points { least, most: most.map(|most| most.max(least)) };
+        self
+    }
+
+    /// Sets the build-id of this Xen, which a payload must have been built for.
     pub fn build_id(mut self, build_id: BuildId) -> Self {
         self.build_id = Some(build_id);
         self
     }
 
-    /// What this Xen runs on.
+    /// Sets the architecture of this Xen.
     pub const fn architecture(mut self, architecture: Architecture) -> Self {
         self.architecture = Some(architecture);
         self
@@ -56,34 +124,64 @@ impl Target {
         self.release
     }
 
-    pub(crate) const fn known_point(&self) -> Option<u16> {
-        self.point
+    /// The lowest and the highest point release that it may be; `None` for no upper bound.
+    #[must_use]
+    pub const fn known_points(&self) -> (u16, Option<u16>) {
+        (self.points.least, self.points.most)
     }
 
-    pub(crate) const fn known_build_id(&self) -> Option<&BuildId> {
+    /// Its build-id, where known.
+    #[must_use]
+    pub const fn known_build_id(&self) -> Option<&BuildId> {
         self.build_id.as_ref()
     }
 
-    pub(crate) const fn known_architecture(&self) -> Option<Architecture> {
+    /// Its architecture, where known.
+    #[must_use]
+    pub const fn known_architecture(&self) -> Option<Architecture> {
         self.architecture
     }
 
-    /// Whether it is this release or a newer one.
-    pub(crate) fn since(&self, release: (u16, u16)) -> bool {
-        self.release >= release
+    /// The same with other bounds on its point release.
+    pub(crate) const fn with_points(mut self, points: Points) -> Self {
+        self.points = points;
+        self
+    }
+
+    pub(crate) const fn bounds(&self) -> Points {
+        self.points
+    }
+
+    /// Every point release that it may be, lowest first: at least one. Those after the last that this crate knows are like
+    /// that one.
+    pub(crate) fn releases(&self) -> Vec<Release> {
+        let (major, minor) = self.release;
+        let [.., newest] = Release::ALL;
+        if (major, minor) > newest.series() {
+            return vec![newest];
+        }
+        let last = Release::from_version(major, minor).map_or(0, Release::point);
+        let Points { least, most } = self.points;
+        let most = most.map_or(last, |most| most.min(last)).max(least);
+        (least..=most).map(|point| Release::of(minor, point)).collect()
     }
 }
 
 impl From<&XenVersion> for Target {
-    /// The release, and the point release where what follows the release is one, such as `.7`. Of `.7-pre`, which is on
-    /// the way there, it is 6. What vendors, or a payload, make of it tells nothing.
+    /// The series, and the bounds on the point release that the text after it gives.
+    ///
+    /// `.7` is that point release, and `.7-pre` one before it or nearly it. `.7` followed by anything else (`.3-1.xs8`,
+    /// `.3_04-150600.3`, `.5+23-g0123`, `.1-4.el6`) is a vendor's build of that point release with an unknown number of later
+    /// fixes. No other text bounds it. A payload can change the text of a running Xen:
+    /// [`LivepatchClient::target`](crate::LivepatchClient::target) takes that into account.
     fn from(version: &XenVersion) -> Self {
-        let extra = version.extra.strip_prefix('.').unwrap_or_default();
-        let (number, rest) = extra.split_at(extra.find(|c: char| !c.is_ascii_digit()).unwrap_or(extra.len()));
-        let on_the_way = rest.starts_with("-pre") || rest.starts_with("-rc");
-        let number = number.parse().ok().filter(|_| on_the_way || rest.is_empty());
-        let point = number.map(|number: u16| number.saturating_sub(u16::from(on_the_way)));
-        Self { point, ..Self::new(version.release()) }
+        Self::new(version.release()).with_points(Points::of_text(&version.extra))
+    }
+}
+
+impl From<Release> for Target {
+    fn from(release: Release) -> Self {
+        Self::new(release.series()).point(release.point())
     }
 }
 
@@ -92,21 +190,58 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_point_release_is_read_from_the_version() {
-        for (extra, point) in [
-            (".7", Some(7)),
-            (".3-pre", Some(2)),
-            (".0-rc1", Some(0)),
-            ("-rc1", None),
-            ("", None),
-            ("7", None),
-            (".x", None),
-            (".7-patched", None),
-            (".99999", None),
+    fn version_texts_bound_the_point_release() {
+        for (extra, least, most) in [
+            (".7", 7, Some(7)),
+            (".0", 0, Some(0)),
+            (".3-pre", 2, Some(3)),
+            (".0-rc1", 0, None),
+            (".3-1.xs8", 3, None),
+            (".4-6", 4, None),
+            (".3_04-150600.3", 3, None),
+            (".5+23-g0123", 5, None),
+            (".1-4.el6", 1, None),
+            (".1_02-1", 1, None),
+            (".7-patched", 7, None),
+            (".3-pre-custom", 2, None),
+            (".7 ", 7, None),
+            ("-rc1", 0, None),
+            ("-custom", 0, None),
+            ("-unstable", 0, None),
+            ("", 0, None),
+            ("7", 0, None),
+            (".x", 0, None),
+            (".", 0, None),
+            (".99999", 0, None),
         ] {
             let version = XenVersion { major: 4, minor: 17, extra: extra.into() };
-            let expected = Target { point, ..Target::new((4, 17)) };
-            assert_eq!(Target::from(&version), expected, "{extra:?}");
+            assert_eq!(Target::from(&version).known_points(), (least, most), "{extra:?}");
         }
+    }
+
+    #[test]
+    fn bounds_give_the_point_releases_in_them() {
+        let points = |target: Target| -> Vec<u16> { target.releases().into_iter().map(Release::point).collect() };
+        let xen = || Target::new((4, 17));
+        assert_eq!(points(xen()), [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(points(xen().points(5..)), [5, 6, 7]);
+        assert_eq!(points(xen().points(..2)), [0, 1]);
+        assert_eq!(points(xen().points(2..=3)), [2, 3]);
+        assert_eq!(points(xen().points((Bound::Excluded(5), Bound::Unbounded))), [6, 7]);
+        assert_eq!(points(xen().points((Bound::Included(4), Bound::Included(2)))), [4]);
+        assert_eq!((points(xen().point(9)), points(xen().points(9..))), (vec![9], vec![9]));
+        assert_eq!(Target::new((4, 6)).releases(), [Release::of(6, 0)]);
+        for newer in [(4, 23), (5, 0)] {
+            assert_eq!(Target::new(newer).point(3).releases(), [Release::V4_22]);
+        }
+    }
+
+    #[test]
+    fn bounds_narrow_each_other() {
+        let (any, exact, vendor) = (Points::default(), Points::exactly(3), Points::at_least(2));
+        assert_eq!((any.and(exact), exact.and(vendor), any.and(any)), (exact, exact, any));
+        assert_eq!(vendor.and(Points { least: 0, most: Some(5) }), Points { least: 2, most: Some(5) });
+        assert_eq!(exact.and(Points::at_least(4)), exact, "a contradiction");
+        assert!(exact.is_exact() && !vendor.is_exact() && !any.is_exact());
     }
 }

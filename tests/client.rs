@@ -25,6 +25,8 @@ mod faulted;
 mod files;
 #[path = "client/flags.rs"]
 mod flags;
+#[path = "client/hooks.rs"]
+mod hooks;
 #[path = "client/host.rs"]
 mod host;
 #[path = "client/inventory.rs"]
@@ -41,6 +43,8 @@ mod replacing;
 mod serialized;
 #[path = "client/story.rs"]
 mod story;
+#[path = "client/target.rs"]
+mod target;
 #[path = "client/turns.rs"]
 mod turns;
 #[path = "client/waiting.rs"]

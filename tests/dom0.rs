@@ -33,6 +33,8 @@ mod memory;
 mod opening;
 #[path = "dom0/outcomes.rs"]
 mod outcomes;
+#[path = "dom0/post_hooks.rs"]
+mod post_hooks;
 #[path = "dom0/refusals.rs"]
 mod refusals;
 #[path = "dom0/story.rs"]

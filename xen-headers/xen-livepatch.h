@@ -49,11 +49,29 @@ struct xen_guest_handle {
 static const uint32_t XENVER_version = 0;
 /// Fills a buffer of `XEN_EXTRAVERSION_LEN` bytes with what follows the minor number, such as `.3`; ends with NUL.
 static const uint32_t XENVER_extraversion = 1;
+/// Fills a `xen_compile_info`.
+static const uint32_t XENVER_compile_info = 2;
+/// Fills a buffer of `XEN_CHANGESET_INFO_LEN` bytes with the source's last commit, as text that ends with NUL.
+static const uint32_t XENVER_changeset = 4;
 /// Fills a `xen_build_id` and returns the length of the build-id; with no buffer it only returns the length.
 static const uint32_t XENVER_build_id = 10;
 
 /// Bytes that `XENVER_extraversion` may write.
 static const uint32_t XEN_EXTRAVERSION_LEN = 16;
+/// Bytes that `XENVER_changeset` may write.
+static const uint32_t XEN_CHANGESET_INFO_LEN = 64;
+
+/// OUT: how Xen was compiled. Each is a text that ends with NUL.
+struct xen_compile_info {
+    /// The compiler and its version.
+    uint8_t compiler[64];
+    /// The user.
+    uint8_t compile_by[16];
+    /// The user's domain.
+    uint8_t compile_domain[32];
+    /// The time, as `date` prints it.
+    uint8_t compile_date[32];
+};
 
 /// The head of the buffer for `XENVER_build_id`. The bytes of the build-id (OUT) follow at once, at offset 4.
 // They are no member: the generator gives an array of unstated length accessors that are unsafe code.

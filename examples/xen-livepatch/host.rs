@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ArgMatches;
-use xen_livepatch::{ActionOptions, ClientBuilder, LivepatchClient, QuiesceTimeout, UploadOptions};
+use xen_livepatch::{ActionOptions, ClientBuilder, LivepatchClient, ProblemKind, QuiesceTimeout, UploadOptions};
 
 use crate::failure::Failure;
 use crate::lock;
+use crate::memory::Memory;
 use crate::output;
 use crate::shown::shown;
 use crate::simulation::{Simulation, simulated};
@@ -29,7 +30,8 @@ pub(crate) fn with_client<T>(
     work: impl FnOnce(&LivepatchClient) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let patience = arguments.get_one("deadline").copied().unwrap_or(PATIENCE);
-    let builder = builder(arguments)?;
+    let memory = Memory::new(simulated(arguments));
+    let builder = memory.recall(builder(arguments)?);
     if let Some(folder) = simulated(arguments) {
         let lock = Simulation::lock_file(folder)?;
         // Without one, what two calls did would not both be kept.
@@ -38,6 +40,7 @@ pub(crate) fn with_client<T>(
         let simulation = Simulation::open(folder)?;
         let client = builder.connect(simulation.xen().clone())?;
         let done = work(&client);
+        memory.keep(&client);
         simulation.save()?;
         return done;
     }
@@ -49,7 +52,9 @@ pub(crate) fn with_client<T>(
         Some(path) => builder.open_at(path)?,
         None => builder.open()?,
     };
-    work(&client)
+    let done = work(&client);
+    memory.keep(&client);
+    done
 }
 
 fn builder(arguments: &ArgMatches) -> Result<ClientBuilder, Failure> {
@@ -72,6 +77,11 @@ fn action_options(arguments: &ArgMatches) -> Result<ActionOptions, Failure> {
 }
 
 pub(crate) fn upload_options(arguments: &ArgMatches) -> UploadOptions {
-    let options = UploadOptions::new();
+    let options = accepted(arguments).fold(UploadOptions::new(), UploadOptions::accept);
     if arguments.get_flag("force") { options.force() } else { options }
+}
+
+/// The kinds of findings that the command line accepts where they are only possible.
+pub(crate) fn accepted(arguments: &ArgMatches) -> impl Iterator<Item = ProblemKind> {
+    arguments.get_many("accept").into_iter().flatten().copied()
 }

@@ -15,6 +15,7 @@ mod guard;
 mod host;
 mod lock;
 mod manual;
+mod memory;
 mod output;
 mod progress;
 mod shown;

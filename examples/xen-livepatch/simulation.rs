@@ -130,6 +130,9 @@ fn payload(arguments: &ArgMatches) -> Result<Done, Failure> {
         let id = below.build_id().ok_or_else(|| Failure::new("no_build_id", "the payload below has no build-id"))?;
         builder = builder.depends_on(id);
     }
+    if arguments.get_flag("read-only") {
+        builder = builder.read_only_funcs();
+    }
     let bytes = builder.build();
     fs::write(&file, &bytes).map_err(|error| Failure::file(&file, &error))?;
     let text = format!("{}: {} bytes, build-id {}\n", shown(&file), bytes.len(), builder.build_id());

@@ -9,7 +9,7 @@ use super::console::Watch;
 use super::deadline::{Deadline, Pauses};
 use super::listing::{self, Listing};
 use super::options::ActionOptions;
-use super::turn::Taken;
+use super::turn::{Ended, Taken};
 use super::waiting::Waited;
 use crate::diagnosis::words::words;
 use crate::diagnosis::{self, After, Again, Evidence, Look, Verdict, in_progress};
@@ -64,6 +64,9 @@ impl Attempt<'_> {
         };
         self.settle(turn)?;
         self.deadline.check()?;
+        if matches!(self.action, Action::Apply | Action::Replace) {
+            self.client.target.note(self.client);
+        }
         watch.begin();
         let mut retries = self.options.retries();
         let mut after_timeout = Pauses::new();
@@ -90,6 +93,13 @@ impl Attempt<'_> {
             if let Err(error) = self.deadline.check() {
                 return Err(last.unwrap_or(error));
             }
+            match self.let_hooks_return(&before, watch, turn) {
+                Ok(false) => {}
+                // Meanwhile others may have acted.
+                Ok(true) => continue,
+                Err(error) if *error.kind() == ErrorKind::HookMayBeRunning => return Err(last.unwrap_or(error)),
+                Err(error) => return Err(error),
+            }
             let (again, error) = match self.attempt(&before, watch, turn)? {
                 Verdict::Done => return Ok(()),
                 Verdict::Failed(error) => return Err(error),
@@ -113,7 +123,7 @@ impl Attempt<'_> {
             let (listing, waited) = self.client.free_host(self.deadline)?;
             ever_waited |= waited;
             if turn.is_settled() {
-                self.client.identities.keep(&listing.rows);
+                self.client.identities.keep(&listing.rows, listing.version);
                 let Listing { rows, version } = listing;
                 let missing = || Error::new(ErrorKind::NoSuchPayload).errno(Errno::ENOENT);
                 return Look::of(self.name, &rows, version).map(|look| (look, ever_waited)).ok_or_else(missing);
@@ -130,16 +140,23 @@ impl Attempt<'_> {
     fn attempt(&self, before: &Look, watch: &Watch<'_>, turn: &Taken<'_>) -> Result<Verdict> {
         let timeout = self.options.quiesce_nanoseconds();
         let act = Act { name: self.name, action: Some(self.action), timeout, flags: self.flags.bits() };
+        if self.action != Action::Unload {
+            watch.begin_action();
+        }
         let refused = match self.client.channel.call(act) {
             Ok(()) => None,
             Err(CallError::Refused(errno)) => Some(errno),
             Err(error) => return Err(error.general()),
         };
-        let after = self.after(refused, turn);
+        let after = self.after(refused);
         let (action, flags, xen) = (self.action, self.flags, self.client.xen());
         let nothing = diagnosis::Known::default();
         let evidence = Evidence { action, flags, xen, before, refused, after: &after, words: &[], known: &nothing };
-        if diagnosis::is_done(&evidence) {
+        let done = diagnosis::is_done(&evidence);
+        if refused.is_none_or(|errno| errno == Errno::EFAULT) {
+            self.ended(before, &after, done, turn);
+        }
+        if done {
             return Ok(Verdict::Done);
         }
         let words = words(&watch.lines(), self.name);
@@ -149,21 +166,36 @@ impl Attempt<'_> {
     }
 
     /// What is there once Xen is through with it.
-    fn after(&self, refused: Option<Errno>, turn: &Taken<'_>) -> After {
-        let after = match refused {
+    fn after(&self, refused: Option<Errno>) -> After {
+        match refused {
             // Synchronous.
             None if self.action == Action::Unload => After::Gone,
             None => self.wait(self.action == Action::Replace),
             // Carried out or not, it may be pending.
             Some(Errno::EFAULT) => self.wait(true),
-            Some(_) => return self.look(true).unwrap_or_else(|after| after),
-        };
-        match &after {
-            // Where Xen did not say, it may be working still.
-            After::Running | After::Unreadable(_) => turn.leave_running(),
-            After::Gone | After::Seen(_) => turn.finished(),
+            Some(_) => self.look(true).unwrap_or_else(|after| after),
         }
-        after
+    }
+
+    /// Notes what may run from now on: Xen calls hooks after it has published a result.
+    fn ended(&self, before: &Look, after: &After, done: bool, turn: &Taken<'_>) {
+        let (client, name) = (self.client, self.name);
+        let hook = || client.identities.hooks(name).map(|(hooks, same)| (hooks.after(self.action), same));
+        match after {
+            // Where Xen did not say, it may be working still.
+            After::Running | After::Unreadable(_) => {
+                turn.leave_running(hook().filter(|(called, _)| *called).map(|_| name));
+            }
+            After::Gone | After::Seen(_) if self.action == Action::Unload => turn.unloaded(),
+            After::Gone | After::Seen(_) => {
+                if done && self.action == Action::Replace {
+                    client.identities.without_hooks(before.applied.iter().flatten().chain([name]));
+                }
+                let hook = hook();
+                let surely = hook.and_then(|(called, same)| same.then_some(called));
+                turn.ended(&Ended { name, succeeded: done, hook: hook.map(|(called, _)| called), surely });
+            }
+        }
     }
 
     /// Waits until nothing is pending on the payload.

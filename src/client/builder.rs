@@ -14,9 +14,14 @@ use crate::error::{Operation, Result};
 use crate::hypercall::channel::Channel;
 use crate::hypercall::door::Observer;
 use crate::hypercall::{HypercallEvent, Hypervisor, Privcmd};
+use crate::target::Target;
 
 /// How long Xen's tail code may still use a payload after its result is there.
 const SETTLE_TIME: Duration = Duration::from_millis(5);
+
+/// How long a hook may run after its action, where nothing shows its end. A processor that is inside one for longer is
+/// what Xen's own watchdog takes for a hang.
+const HOOK_TIME: Duration = Duration::from_secs(5);
 
 /// Makes a [`LivepatchClient`]; what is not set has its default.
 ///
@@ -36,9 +41,11 @@ const SETTLE_TIME: Duration = Duration::from_millis(5);
 pub struct ClientBuilder {
     defaults: ActionOptions,
     settle_time: Duration,
+    hook_time: Duration,
     console: bool,
     interface: Option<u32>,
     observer: Option<Observer>,
+    target: Option<Target>,
 }
 
 impl Default for ClientBuilder {
@@ -46,9 +53,11 @@ impl Default for ClientBuilder {
         Self {
             defaults: ActionOptions::new(),
             settle_time: SETTLE_TIME,
+            hook_time: HOOK_TIME,
             console: true,
             interface: None,
             observer: None,
+            target: None,
         }
     }
 }
@@ -67,6 +76,27 @@ impl ClientBuilder {
         self
     }
 
+    /// The longest time that a hook of a payload takes after an apply or a revert (5 s unless set).
+    ///
+    /// Xen reports an action as finished before it calls the hook, and does not report the hook's end, but in its log at
+    /// `loglvl=info` and above. Xen 4.14 to 4.16, 4.17.0 to 4.17.3 and 4.18.0 crash when a payload is unloaded meanwhile.
+    /// There, and where the version leaves it open, [`unload`](LivepatchClient::unload) and the cleanup of
+    /// [`load`](LivepatchClient::load) first wait for evidence that no hook of the payload is running:
+    ///
+    /// * this client uploaded the payload, which has no such hooks, or Xen has taken part of it in a replace;
+    /// * Xen's log reports the end of the last action;
+    /// * a later action of the same plan has succeeded, for which every processor has to be elsewhere.
+    ///
+    /// Without any, they wait for this time. A deadline that leaves less gives
+    /// [`HookMayBeRunning`](crate::ErrorKind::HookMayBeRunning), and so does a hook that Xen's log shows to run on.
+    ///
+    /// Other actions, on every Xen since 4.14, wait as long for the hooks of payloads that this client uploaded, and for
+    /// those that Xen's log shows.
+    pub fn hook_time(mut self, time: Duration) -> Self {
+        self.hook_time = time;
+        self
+    }
+
     /// Leaves Xen's log alone: errors carry none of its lines, and uploads and actions cost one hypercall less.
     pub fn without_xen_log(mut self) -> Self {
         self.console = false;
@@ -79,6 +109,14 @@ impl ClientBuilder {
     /// laid out as in 4.22. One that this crate knows is spoken as usual.
     pub fn interface_version(mut self, version: u32) -> Self {
         self.interface = Some(version);
+        self
+    }
+
+    /// Sets what is known of the running Xen from before, such as from [`LivepatchClient::target`] in an earlier process:
+    /// bounds on its point release that were found before a payload changed its version text. They count only for a Xen of
+    /// the same series with the same build-id.
+    pub fn known_target(mut self, target: Target) -> Self {
+        self.target = Some(target);
         self
     }
 
@@ -152,10 +190,10 @@ impl ClientBuilder {
         let console = if self.console { Console::default() } else { Console::off() };
         Ok(LivepatchClient {
             channel,
-            turn: Turn::new(self.settle_time),
+            turn: Turn::new(self.settle_time, self.hook_time),
             console,
             defaults: self.defaults,
-            target: KnownTarget::default(),
+            target: KnownTarget::new(self.target),
             identities: Identities::default(),
         })
     }

@@ -211,7 +211,8 @@ impl Carrying<'_> {
         match step {
             Step::Upload { name, .. } => {
                 let bytes = self.plan.payload(name).map(crate::Payload::bytes).unwrap_or_default();
-                let (options, turn) = (UploadOptions::new(), Some(turn));
+                let options = UploadOptions::new().accepting(self.plan.accepted());
+                let turn = Some(turn);
                 client.watched(Operation::Upload, name, |watch| {
                     Uploading { client, watch, name, options, turn }.bytes(bytes)
                 })

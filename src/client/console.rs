@@ -3,9 +3,10 @@
 //! Best effort. Where the log can't be read there are no lines, and nothing else is different.
 
 use std::cell::{Cell, RefCell};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::asking::ask;
+use super::hooks::{HookLog, Running};
 use crate::errno::Errno;
 use crate::hypercall::channel::{CallError, Channel, SMALLEST_BUFFER};
 use crate::hypercall::operation::{ConsoleRead, ReadConsole};
@@ -24,9 +25,12 @@ pub(super) fn is_forbidden(errno: Errno) -> bool {
     FORBIDDEN.contains(&errno)
 }
 
-/// How far this client has read the log.
+/// How far this client has read the log, and what it has found there about hooks.
 #[derive(Debug, Default)]
-pub(super) struct Console(Mutex<Position>);
+pub(super) struct Console {
+    position: Mutex<Position>,
+    hooks: Mutex<HookLog>,
+}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Position {
@@ -55,12 +59,26 @@ impl<'a> Watch<'a> {
 
     /// Xen is about to be asked. One hypercall, except for the first time.
     pub(super) fn begin(&self) {
-        let end = match self.console.position() {
+        self.start.set(self.catch_up());
+    }
+
+    /// Reads what Xen has written since, and returns where it ends; `None` where the log can't be read.
+    pub(super) fn catch_up(&self) -> Option<u32> {
+        match self.console.position() {
             Position::Unread => self.read(0, |_| {}),
             Position::At(index) => self.read(index, |_| {}),
             Position::Forbidden => None,
-        };
-        self.start.set(end);
+        }
+    }
+
+    /// Whether a hook of the payload is running, as far as the log was read.
+    pub(super) fn hook_running(&self) -> Running {
+        self.console.hooks().of(self.name)
+    }
+
+    /// Xen is about to be asked for an action, which may run a hook.
+    pub(super) fn begin_action(&self) {
+        self.console.hooks().begin(self.name);
     }
 
     /// The lines about the payload that Xen wrote in this attempt. The next attempt begins where they end.
@@ -82,7 +100,12 @@ impl<'a> Watch<'a> {
 
     /// Reads from `start` to the end, and says where that is.
     fn read(&self, start: u32, each: impl FnMut(&[u8])) -> Option<u32> {
-        match read(self.channel, start, each) {
+        let mut each = each;
+        let chunk = |bytes: &[u8], end| {
+            each(bytes);
+            self.console.hooks().feed(bytes, end);
+        };
+        match read_chunks(self.channel, start, chunk) {
             Ok(index) => {
                 self.console.advance(Position::At(index));
                 Some(index)
@@ -98,11 +121,20 @@ impl<'a> Watch<'a> {
 
 /// Reads the log from `start` to its end, and says where that is.
 pub(super) fn read(channel: &Channel, start: u32, mut each: impl FnMut(&[u8])) -> core::result::Result<u32, CallError> {
+    read_chunks(channel, start, |bytes, _| each(bytes))
+}
+
+/// The same, with the index at which each chunk ends.
+fn read_chunks(
+    channel: &Channel,
+    start: u32,
+    mut each: impl FnMut(&[u8], u32),
+) -> core::result::Result<u32, CallError> {
     channel.with_buffer(SMALLEST_BUFFER, |buffer| {
         let mut index = start;
         for _ in 0..READS {
             let ConsoleRead { count, index: next } = ask(|| channel.call(ReadConsole { index, buffer }))?;
-            each(buffer.as_slice().get(..count).unwrap_or_default());
+            each(buffer.as_slice().get(..count).unwrap_or_default(), next);
             index = next;
             if count < buffer.len() {
                 break;
@@ -115,7 +147,7 @@ pub(super) fn read(channel: &Channel, start: u32, mut each: impl FnMut(&[u8])) -
 impl Console {
     /// One that is never read.
     pub(super) fn off() -> Self {
-        Self(Mutex::new(Position::Forbidden))
+        Self { position: Mutex::new(Position::Forbidden), hooks: Mutex::default() }
     }
 
     /// Where reading would go on.
@@ -126,12 +158,22 @@ impl Console {
         }
     }
 
+    /// What the log says about hooks.
+    pub(super) fn hooks(&self) -> MutexGuard<'_, HookLog> {
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is any point in reading on.
+    pub(super) fn is_readable(&self) -> bool {
+        self.position() != Position::Forbidden
+    }
+
     fn position(&self) -> Position {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.position.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn advance(&self, to: Position) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = to;
+        *self.position.lock().unwrap_or_else(PoisonError::into_inner) = to;
     }
 }
 

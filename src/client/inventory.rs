@@ -6,12 +6,15 @@ use std::time::Duration;
 use super::LivepatchClient;
 use super::console;
 use super::listing::{self, Listing};
+use super::target::Doubt;
+use super::turn::Taken;
 use crate::error::{Operation, Result};
 use crate::hypercall::channel::CallError;
 use crate::hypercall::operation::DebugKey;
 use crate::inventory::Inventory;
 use crate::inventory::dump::{self, Dumped};
-use crate::rules;
+use crate::rules::{self, Answer};
+use crate::target::Target;
 
 /// How often Xen is asked to print what it has, before that stays unknown.
 const ATTEMPTS: u32 = 4;
@@ -54,45 +57,54 @@ impl LivepatchClient {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn inventory(&self) -> Result<Inventory> {
-        let xen = self.xen_version()?;
-        let build_id = self.channel.build_id().ok();
-        let list = || listing::list(&self.channel).map_err(|error| error.during(Operation::List));
-        let mut before = list()?;
-        let gives_back = |target| rules::DUMP_GIVES_LOCK_BACK.holds(&target).surely();
-        let safe = || self.target.of(&self.channel).map(gives_back);
-        let attempts = if !before.rows.is_empty() && safe()? { ATTEMPTS } else { 0 };
-        // A processor that prints can't be stopped.
-        let _turn = (attempts > 0).then(|| self.turn_to_upload(None)).transpose()?;
-        for attempt in 0..attempts {
-            if attempt > 0 {
-                thread::sleep(PAUSE);
-            }
-            let text = match self.press(b'x') {
-                Ok(text) => text.unwrap_or_default(),
-                Err(CallError::Refused(errno)) if console::is_forbidden(errno) => break,
-                Err(_) => continue,
-            };
-            let after = list()?;
-            let dumped = dump::read(&text, &after.rows, build_id.as_ref());
-            match dumped.filter(|_| before == after) {
-                Some(dumped) => return Ok(Inventory::new(xen, build_id, after.version, known(after, dumped))),
-                None => before = after,
-            }
-        }
-        let Listing { rows, version } = before;
-        Ok(Inventory::new(xen, build_id, version, rows.into_iter().map(|row| (row, None))))
+        // Of newer releases it does not matter which point release this is. Of these it does to payloads with more than
+        // 64 functions alone, so that the text is taken as it is.
+        let target = Target::new(self.xen().release);
+        let known = rules::DUMP_GIVES_LOCK_BACK.holds(&target) != Answer::Perhaps;
+        take(self, None, &if known { target } else { self.target.of(self, None, Doubt::Ignore)? })
     }
+}
 
-    /// What Xen writes to its log when a key is pressed, and what others write meanwhile; `None` unless that is all of it.
-    fn press(&self, key: u8) -> core::result::Result<Option<Vec<u8>>, CallError> {
-        let start = console::read(&self.channel, self.console.end(), |_| {})?;
-        self.channel.call(DebugKey(key))?;
-        let mut text = Vec::new();
-        let end = console::read(&self.channel, start, |bytes| text.extend_from_slice(bytes))?;
-        // Where the beginning has left Xen's ring, the rest may be what a payload makes of it.
-        let whole = usize::try_from(end.wrapping_sub(start)) == Ok(text.len());
-        Ok(whole.then_some(text))
+/// Takes an inventory, in a turn of its own or in the caller's.
+pub(super) fn take(client: &LivepatchClient, turn: Option<&Taken<'_>>, target: &Target) -> Result<Inventory> {
+    let channel = &client.channel;
+    let xen = client.xen_version()?;
+    let build_id = channel.build_id().ok();
+    let list = || listing::list(channel).map_err(|error| error.during(Operation::List));
+    let mut before = list()?;
+    let gives_back = rules::DUMP_GIVES_LOCK_BACK.holds(target).surely();
+    let attempts = if !before.rows.is_empty() && gives_back { ATTEMPTS } else { 0 };
+    // A processor that prints can't be stopped.
+    let _turn = if attempts > 0 { client.turn_to_upload(turn)? } else { None };
+    for attempt in 0..attempts {
+        if attempt > 0 {
+            thread::sleep(PAUSE);
+        }
+        let text = match press(client, b'x') {
+            Ok(text) => text.unwrap_or_default(),
+            Err(CallError::Refused(errno)) if console::is_forbidden(errno) => break,
+            Err(_) => continue,
+        };
+        let after = list()?;
+        let dumped = dump::read(&text, &after.rows, build_id.as_ref());
+        match dumped.filter(|_| before == after) {
+            Some(dumped) => return Ok(Inventory::new(xen, build_id, after.version, known(after, dumped))),
+            None => before = after,
+        }
     }
+    let Listing { rows, version } = before;
+    Ok(Inventory::new(xen, build_id, version, rows.into_iter().map(|row| (row, None))))
+}
+
+/// The text that Xen writes to its log when a key is pressed, and what others write meanwhile; `None` unless that is all of it.
+fn press(client: &LivepatchClient, key: u8) -> core::result::Result<Option<Vec<u8>>, CallError> {
+    let start = console::read(&client.channel, client.console.end(), |_| {})?;
+    client.channel.call(DebugKey(key))?;
+    let mut text = Vec::new();
+    let end = console::read(&client.channel, start, |bytes| text.extend_from_slice(bytes))?;
+    // Where the beginning has left Xen's ring, the rest may be what a payload makes of it.
+    let whole = usize::try_from(end.wrapping_sub(start)) == Ok(text.len());
+    Ok(whole.then_some(text))
 }
 
 fn known(

@@ -9,7 +9,8 @@ use crate::error::{Action, Cleanup, Error, ErrorKind, Operation, Result};
 use crate::name::PayloadName;
 use crate::payload::Payload;
 
-/// What unloading gets at least. Xen takes no time for it, but the deadline of the apply may leave it none.
+/// What unloading gets at least, and time for a hook to return. Xen takes no time for it, but the deadline of the apply may
+/// leave it none.
 const CLEANUP: Duration = Duration::from_secs(1);
 
 /// Uploads and applies; unloads again if it was not applied. Flags that can't be meant are refused before either.
@@ -34,7 +35,8 @@ fn clean_up(client: &LivepatchClient, name: &PayloadName, options: LoadOptions, 
     if busy || error.may_have_happened() {
         return error.with_cleanup(Cleanup::Left);
     }
-    let time = options.action.or(client.defaults).time().max(CLEANUP);
+    let least = client.turn.hook_time().saturating_add(CLEANUP);
+    let time = options.action.or(client.defaults).time().max(least);
     let unload = client.action(Action::Unload, name).options(options.action).deadline(time).run();
     error.with_cleanup(match unload {
         Ok(()) => Cleanup::Unloaded,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::flags::Flags;
+use crate::loader::ProblemKinds;
+use crate::payload::{Finding, Payload, ProblemKind, Severity, Target};
 
 /// How long an action may take from its call to Xen's result, unless set.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -96,6 +98,7 @@ impl ActionOptions {
 pub struct UploadOptions {
     pub(super) force: bool,
     pub(super) check: Check,
+    pub(super) accepted: ProblemKinds,
 }
 
 /// Which findings keep a payload from Xen.
@@ -111,6 +114,47 @@ pub(super) enum Check {
 }
 
 impl UploadOptions {
+    /// With these kinds accepted.
+    pub(super) fn accepting(mut self, kinds: ProblemKinds) -> Self {
+        self.accepted = kinds;
+        self
+    }
+
+    /// The findings about a payload for which an upload with these options is refused, before this Xen sees it.
+    ///
+    /// ```
+    /// # use xen_livepatch::*;
+    /// # let (_, client, _, bytes) = examples::fix()?;
+    /// let payload = Payload::parse(&bytes)?;
+    /// assert!(UploadOptions::new().objections(&payload, &client.target()?).is_empty());
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn objections(self, payload: &Payload, target: &Target) -> Vec<Finding> {
+        if self.check == Check::Nothing {
+            return Vec::new();
+        }
+        let made_for_it = payload.is_made_for(target);
+        let findings = payload.check_against(target).into_iter();
+        findings.filter(|finding| self.refuses(finding, made_for_it)).collect()
+    }
+
+    /// Whether a finding keeps a payload from Xen.
+    ///
+    /// One that was built for this very Xen (`made_for_it`), with its source at hand, is not refused for a possible finding
+    /// that is no danger: where it applies, Xen refuses the payload itself.
+    pub(super) fn refuses(self, finding: &Finding, made_for_it: bool) -> bool {
+        let full = self.check == Check::Full;
+        if !finding.severity.is_certain() && self.accepted.contains(finding.kind()) {
+            return false;
+        }
+        match finding.severity {
+            Severity::Possible => full && !made_for_it,
+            Severity::Refused => full,
+            Severity::Unnoticed | Severity::PossiblyHarmful | Severity::Harmful => true,
+        }
+    }
+
     /// Nothing set.
     pub fn new() -> Self {
         Self::default()
@@ -119,6 +163,20 @@ impl UploadOptions {
     /// Sets FORCE, which Xen takes from 4.19 on. No release up to 4.22 does anything else for it: it skips no check.
     pub fn force(mut self) -> Self {
         self.force = true;
+        self
+    }
+
+    /// Accepts a kind of finding where it is only *possible*: where some of the point releases that this Xen may be do not
+    /// take the payload or crash on it, and others run it ([`Severity`](crate::Severity)). A certain finding is not lifted by
+    /// this. To be called once for each kind.
+    ///
+    /// ```
+    /// use xen_livepatch::{ProblemKind, UploadOptions};
+    ///
+    /// let options = UploadOptions::new().accept(ProblemKind::ReadOnlyFunctions);
+    /// ```
+    pub fn accept(mut self, kind: ProblemKind) -> Self {
+        self.accepted.insert(kind);
         self
     }
 

@@ -1,28 +1,308 @@
-//! What payloads must fit: this Xen, which does not change.
+//! The running Xen as evidence: bounds on its point release that no payload can have moved.
+//!
+//! The text that Xen reports after its version is the best evidence, as long as no payload has changed it. It counts if it
+//! was read while nothing was applied, if Xen's log still begins with it, or if what is applied replaces no function that
+//! it comes from. Otherwise the dates of the build are left, which bound the point release from above.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::console;
+use super::listing::{self, Listing};
+use super::turn::Taken;
+use super::{LivepatchClient, inventory};
 use crate::errno::Errno;
-use crate::error::Result;
-use crate::hypercall::channel::{CallError, Channel};
-use crate::payload::Target;
+use crate::error::{Operation, Result};
+use crate::hypercall::channel::CallError;
+use crate::inventory::Inventory;
+use crate::log::without_prefix;
+use crate::release::Release;
+use crate::target::{Points, Target};
 
-/// Found out when it is first needed.
+/// Functions of Xen from which a version text, or the call that reports it, comes.
+const VERSION_FUNCTIONS: [&[u8]; 6] = [
+    b"xen_extra_version",
+    b"xen_minor_version",
+    b"xen_major_version",
+    b"do_xen_version",
+    b"xenver_varbuf_op",
+    b"compat_xen_version",
+];
+
+/// The first line of Xen's log.
+const BANNER: &[u8] = b"Xen version ";
+
+/// What is known of the running Xen, from when it is first needed.
 #[derive(Debug, Default)]
-pub(super) struct KnownTarget(OnceLock<Target>);
+pub(super) struct KnownTarget {
+    /// What the caller knows of it.
+    given: Option<Target>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The bounds, and whether Xen's build-id was readable: nothing changes these any more.
+    certain: Option<Target>,
+    /// Bounds of the text that was read while nothing was applied.
+    unpatched: Option<Points>,
+    /// Whether that was tried.
+    noted: bool,
+    /// The bounds while these payloads are loaded.
+    meanwhile: Option<(Listing, Points)>,
+}
+
+/// The pains to take over a version text that a payload may have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// Have Xen print what is applied, with debug key `x`.
+    Settle,
+    /// Take the text as it is.
+    Ignore,
+    /// Take it for changed.
+    Heed,
+}
+
+/// How sure bounds are.
+enum Evidence {
+    /// Nothing that is applied later changes them.
+    Certain(Points),
+    /// True of this Xen, but there may be better evidence once other payloads are applied.
+    Meanwhile(Listing, Points),
+}
 
 impl KnownTarget {
-    pub(super) fn of(&self, channel: &Channel) -> Result<Target> {
-        if let Some(target) = self.0.get() {
+    pub(super) fn new(given: Option<Target>) -> Self {
+        Self { given, state: Mutex::default() }
+    }
+
+    /// The running Xen.
+    pub(super) fn of(&self, client: &LivepatchClient, turn: Option<&Taken<'_>>, doubt: Doubt) -> Result<Target> {
+        if let Some(target) = &self.lock().certain {
             return Ok(target.clone());
         }
-        let version = channel.xen_version().map_err(CallError::general)?;
-        let target = Target::from(&version).architecture(channel.architecture());
-        match channel.build_id() {
-            Ok(id) => Ok(self.0.get_or_init(|| target.build_id(id)).clone()),
-            Err(CallError::Refused(Errno::ENODATA)) => Ok(self.0.get_or_init(|| target).clone()),
-            // Who may not know it now may know it later; meanwhile Xen compares it, from 4.14 on.
-            Err(_) => Ok(target),
+        let channel = &client.channel;
+        let mut target = Target::new(client.xen().release).architecture(channel.architecture());
+        let settled = match channel.build_id() {
+            Ok(id) => {
+                target = target.build_id(id);
+                true
+            }
+            Err(CallError::Refused(Errno::ENODATA)) => true,
+            // A caller to whom it is denied now may be allowed to read it later; meanwhile Xen compares it, from 4.14 on.
+            Err(_) => false,
+        };
+        let given =
+            self.given.as_ref().filter(|given| is_of(given, &target)).map_or_else(Points::default, Target::bounds);
+        if given.is_exact() {
+            target = target.with_points(given);
+            if settled {
+                self.lock().certain = Some(target.clone());
+            }
+            return Ok(target);
         }
+        match self.evidence(client, turn, doubt, &target, given)? {
+            Evidence::Certain(points) => {
+                target = target.with_points(points);
+                if settled {
+                    self.lock().certain = Some(target.clone());
+                }
+            }
+            Evidence::Meanwhile(listing, points) => {
+                target = target.with_points(points);
+                if doubt == Doubt::Settle {
+                    self.lock().meanwhile = Some((listing, points));
+                }
+            }
+        }
+        Ok(target)
+    }
+
+    /// Reads the text while nothing is applied, unless that was tried before. To be called before a payload is
+    /// applied, which may change it.
+    pub(super) fn note(&self, client: &LivepatchClient) {
+        let mut state = self.lock();
+        if state.certain.is_some() || state.noted {
+            return;
+        }
+        state.noted = true;
+        drop(state);
+        // Best effort: without it, other evidence is looked for when it is needed.
+        if let Ok(Text::Unpatched(points)) = read_text(client) {
+            self.lock().unpatched = Some(points);
+        }
+    }
+
+    /// What is certain already, or follows from what was read before a payload was applied.
+    pub(super) fn known(&self, client: &LivepatchClient) -> Option<Target> {
+        let state = self.lock();
+        let (certain, unpatched) = (state.certain.clone(), state.unpatched.is_some());
+        drop(state);
+        certain.or_else(|| unpatched.then(|| self.of(client, None, Doubt::Heed).ok())?)
+    }
+
+    fn evidence(
+        &self,
+        client: &LivepatchClient,
+        turn: Option<&Taken<'_>>,
+        doubt: Doubt,
+        target: &Target,
+        given: Points,
+    ) -> Result<Evidence> {
+        let unpatched = self.lock().unpatched;
+        let dated = |points: Points| date_bound(client, target, points.and(given));
+        if let Some(points) = unpatched {
+            return Ok(Evidence::Certain(dated(points)));
+        }
+        let (listing, claimed) = match read_text(client)? {
+            Text::Unpatched(points) => return Ok(Evidence::Certain(dated(points))),
+            Text::Patched(listing, points) => (listing, points),
+        };
+        if let Some(points) = banner(client, target.release()) {
+            return Ok(Evidence::Certain(dated(points)));
+        }
+        if let Some((_, points)) = self.lock().meanwhile.as_ref().filter(|(before, _)| *before == listing) {
+            return Ok(Evidence::Meanwhile(listing, *points));
+        }
+        let text_is_own = match doubt {
+            Doubt::Ignore => true,
+            Doubt::Heed => false,
+            Doubt::Settle => {
+                let inventory = inventory::take(client, turn, &target.clone().with_points(claimed.and(given)))?;
+                shows_own_text(&inventory, &listing)
+            }
+        };
+        let points = if text_is_own { claimed } else { confirmed(client, target, claimed) };
+        Ok(Evidence::Meanwhile(listing, dated(points)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether bounds are of this Xen: a build-id belongs to one build alone.
+fn is_of(given: &Target, target: &Target) -> bool {
+    let ids = (given.known_build_id(), target.known_build_id());
+    given.release() == target.release() && matches!(ids, (Some(one), Some(other)) if one == other)
+}
+
+/// The version text, and whether a payload may have changed it.
+enum Text {
+    Unpatched(Points),
+    Patched(Listing, Points),
+}
+
+fn read_text(client: &LivepatchClient) -> Result<Text> {
+    let list = || listing::list(&client.channel).map_err(|error| error.during(Operation::List));
+    let is_unpatched = |listing: &Listing| !listing.rows.iter().any(|row| row.status.state != crate::State::Checked);
+    let before = list()?;
+    let version = client.channel.xen_version().map_err(|error| error.general().during(Operation::Version))?;
+    let points = Points::of_text(&version.extra);
+    if !is_unpatched(&before) {
+        return Ok(Text::Patched(before, points));
+    }
+    // A payload may have been applied in between.
+    let after = list()?;
+    Ok(if is_unpatched(&after) { Text::Unpatched(points) } else { Text::Patched(after, points) })
+}
+
+/// The bounds that Xen's log gives, where it still begins with what Xen printed first, before any domain could.
+fn banner(client: &LivepatchClient, release: (u16, u16)) -> Option<Points> {
+    let mut text = Vec::new();
+    let end = console::read(&client.channel, 0, |bytes| text.extend_from_slice(bytes)).ok()?;
+    // Otherwise the beginning has left Xen's ring.
+    let whole = usize::try_from(end) == Ok(text.len());
+    let first = text.split(|byte| *byte == b'\n').next().filter(|_| whole)?;
+    let version = without_prefix(first).strip_prefix(BANNER)?;
+    let version = core::str::from_utf8(version.split(|byte| *byte == b' ').next()?).ok()?;
+    let extra = version.strip_prefix(&format!("{}.{}", release.0, release.1))?;
+    // Not 4.17 of 4.170.
+    (!extra.starts_with(|c: char| c.is_ascii_digit())).then(|| Points::of_text(extra))
+}
+
+/// Whether the text is Xen's own, as far as the inventory shows: everything that is applied is known, and none of it
+/// replaces a function that the text comes from.
+fn shows_own_text(inventory: &Inventory, listing: &Listing) -> bool {
+    let now = inventory.payloads.iter().map(|entry| (&entry.name, entry.status.state));
+    let then = listing.rows.iter().map(|row| (&row.name, row.status.state));
+    now.eq(then)
+        && inventory.applied().all(|entry| {
+            let replaced = entry.functions.as_ref();
+            let is_of_version = |name: &[u8]| VERSION_FUNCTIONS.contains(&name);
+            replaced.is_some_and(|all| !all.iter().any(|function| is_of_version(function.name.as_bytes())))
+        })
+}
+
+/// What is left of the bounds of a text that may be a payload's: its lower bound, as far as the date of the last commit
+/// confirms it.
+///
+/// The date alone does not: a vendor may have commits of its own on top of an old release.
+fn confirmed(client: &LivepatchClient, target: &Target, claimed: Points) -> Points {
+    let changeset = client.channel.changeset().ok();
+    let day = changeset.as_deref().filter(|text| text.contains("git:")).and_then(day);
+    let after = |day: u32| points_until(target, |made| made <= day).unwrap_or_default();
+    Points::at_least(day.map_or(0, after).min(claimed.least))
+}
+
+/// The bounds with the upper one that the time of the build gives: the first point release that came after it, for what is
+/// new in that may have been there already.
+fn date_bound(client: &LivepatchClient, target: &Target, points: Points) -> Points {
+    if points.is_exact() {
+        return points;
+    }
+    let compiled = client.channel.compile_date().ok().as_deref().and_then(day);
+    let newest = compiled.and_then(|day| points_until(target, |made| made <= day));
+    // Without any before it, the date is none of a build of this series.
+    newest.map_or(points, |newest| points.and(Points { least: 0, most: newest.checked_add(1) }))
+}
+
+/// The last point release of the series that was made by then.
+fn points_until(target: &Target, by_then: impl Fn(u32) -> bool) -> Option<u16> {
+    let last = Release::from_version(target.release().0, target.release().1)?;
+    let made = (0..=last.point()).rev().find(|point| last.at(*point).day().is_some_and(&by_then))?;
+    // Of one that may have successors which this crate does not know, nothing is known.
+    (made < last.point()).then_some(made)
+}
+
+/// The day in a text with a date such as `Mon Dec 18 13:01:04 UTC 2023`: year, month and day in digits.
+fn day(text: &str) -> Option<u32> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    let at = words.iter().position(|word| MONTHS.contains(word))?;
+    let month = MONTHS.iter().position(|name| words.get(at) == Some(name))?;
+    let number = |word: &&str| word.parse::<u32>().ok();
+    let day = words.get(at.checked_add(1)?).and_then(number).filter(|day| (1..=31).contains(day))?;
+    let mut years = words.iter().skip(at).filter_map(number).filter(|year| (2000..3000).contains(year));
+    let month = u32::try_from(month).ok()?.checked_add(1)?;
+    years.next()?.checked_mul(10_000)?.checked_add(month.checked_mul(100)?)?.checked_add(day)
+}
+
+#[cfg(test)]
+#[allow(clippy::unreadable_literal, reason = "days are written as dates: 20231218")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_read_from_dates() {
+        for (text, expected) in [
+            ("Wed Nov  4 16:52:28 UTC 2026", Some(20261104)),
+            ("Fri Mar 28 10:12:45 2025 +0100 git:8a7d1e0-dirty", Some(20250328)),
+            ("Thu Jan  1 00:00:01 UTC 1970", None),
+            ("Sun Dec 32 00:00:01 UTC 2023", None),
+            ("", None),
+            ("<denied>", None),
+            ("708e83f0e7d1, pq 9787e7f1c8ed", None),
+            ("Dec", None),
+        ] {
+            assert_eq!(day(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn dates_give_point_releases() {
+        let until = |day| points_until(&Target::new((4, 17)), |made| made <= day);
+        assert_eq!((until(20221207), until(20221208), until(20231218)), (None, Some(0), Some(3)));
+        assert_eq!(until(20261231), None, "there may be later ones");
+        assert_eq!(points_until(&Target::new((4, 23)), |_| true), None);
     }
 }

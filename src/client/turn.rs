@@ -4,10 +4,13 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::deadline::Deadline;
+use crate::name::PayloadName;
 
 #[derive(Debug)]
 pub(super) struct Turn {
     settle_time: Duration,
+    /// How long a hook may run after its action, where nothing shows its end.
+    hook_time: Duration,
     state: Mutex<State>,
     freed: Condvar,
 }
@@ -21,6 +24,25 @@ struct State {
     left_running: bool,
     /// When the tail code of the action that ended last is surely over.
     settled: Option<Instant>,
+    /// The last moment at which an action may have ended, as far as the holder of the turn can know.
+    quiet_since: Option<Instant>,
+    /// An action of the holder has succeeded, for which every processor had to be outside of all hooks.
+    proven: bool,
+    /// The payloads whose hooks may run since.
+    suspects: Vec<PayloadName>,
+    /// The payload, uploaded by this client, whose hook Xen has called after the last action, and when that was.
+    in_hook: Option<(PayloadName, Instant)>,
+}
+
+/// The end of an action of this client.
+#[derive(Debug)]
+pub(super) struct Ended<'a> {
+    pub(super) name: &'a PayloadName,
+    pub(super) succeeded: bool,
+    /// Whether Xen runs a hook of the payload now, where that is known.
+    pub(super) hook: Option<bool>,
+    /// The same, where it is certain that it is still the payload in question.
+    pub(super) surely: Option<bool>,
 }
 
 /// The right to act, until dropped.
@@ -28,8 +50,8 @@ struct State {
 pub(super) struct Taken<'a>(&'a Turn);
 
 impl Turn {
-    pub(super) fn new(settle_time: Duration) -> Self {
-        Self { settle_time, state: Mutex::default(), freed: Condvar::new() }
+    pub(super) fn new(settle_time: Duration, hook_time: Duration) -> Self {
+        Self { settle_time, hook_time, state: Mutex::default(), freed: Condvar::new() }
     }
 
     /// Waits for the turn; `None` if it is not free before the deadline.
@@ -45,14 +67,26 @@ impl Turn {
             }
         }
         state.taken = true;
+        state.forget_hooks();
         Some(Taken(self))
     }
 
     /// Xen was seen to have finished an action, whoever asked for it: whatever comes next waits a moment.
     pub(super) fn finished(&self) {
         let mut state = self.lock();
-        state.left_running = false;
+        if std::mem::take(&mut state.left_running) {
+            // Its end was not seen, and the hook may have been called just now.
+            if let Some((_, since)) = &mut state.in_hook {
+                *since = Instant::now();
+            }
+        }
         state.settled = Instant::now().checked_add(self.settle_time);
+        state.forget_hooks();
+    }
+
+    /// How long a hook may run after its action, where nothing shows its end.
+    pub(super) fn hook_time(&self) -> Duration {
+        self.hook_time
     }
 
     /// Nothing is pending. What was left running has ended since, who knows when: now at the latest.
@@ -72,15 +106,75 @@ impl Turn {
     }
 }
 
+impl State {
+    /// Of the hooks of other tools' payloads nothing is known.
+    fn forget_hooks(&mut self) {
+        self.quiet_since = Some(Instant::now());
+        self.proven = false;
+        self.suspects.clear();
+    }
+}
+
 impl Taken<'_> {
+    /// Xen has unloaded something, which runs no hooks.
+    pub(super) fn unloaded(&self) {
+        self.0.lock().settled = Instant::now().checked_add(self.0.settle_time);
+    }
+
     /// Xen has just finished an action.
-    pub(super) fn finished(&self) {
-        self.0.finished();
+    pub(super) fn ended(&self, ended: &Ended<'_>) {
+        let mut state = self.0.lock();
+        let now = Instant::now();
+        state.left_running = false;
+        state.settled = now.checked_add(self.0.settle_time);
+        state.quiet_since = Some(now);
+        if ended.succeeded {
+            state.proven = true;
+            state.suspects.clear();
+            state.in_hook = None;
+        }
+        if ended.surely != Some(false) {
+            state.suspects.push(ended.name.clone());
+        }
+        if ended.hook == Some(true) {
+            state.in_hook = Some((ended.name.clone(), now));
+        }
+    }
+
+    /// Whether no hook of the payload can be running, since an action of the holder has succeeded meanwhile.
+    pub(super) fn is_outside(&self, name: &PayloadName) -> bool {
+        let state = self.0.lock();
+        state.proven && !state.suspects.contains(name)
+    }
+
+    /// How long any hook may still run.
+    pub(super) fn hook_time_left(&self) -> Duration {
+        self.left_since(self.0.lock().quiet_since)
+    }
+
+    /// The payload whose hook Xen has called after the last action, and how long it may still run.
+    pub(super) fn in_hook(&self) -> Option<(PayloadName, Duration)> {
+        let in_hook = self.0.lock().in_hook.clone();
+        in_hook.map(|(name, since)| (name, self.left_since(Some(since))))
+    }
+
+    /// The hook after the last action has returned.
+    pub(super) fn hook_returned(&self) {
+        self.0.lock().in_hook = None;
+    }
+
+    fn left_since(&self, since: Option<Instant>) -> Duration {
+        since.map_or(Duration::ZERO, |since| self.0.hook_time.saturating_sub(since.elapsed()))
     }
 
     /// Nothing is waited for any longer, and Xen may still be working.
-    pub(super) fn leave_running(&self) {
-        self.0.lock().left_running = true;
+    /// This payload's hook will then be called.
+    pub(super) fn leave_running(&self, hook: Option<&PayloadName>) {
+        let mut state = self.0.lock();
+        state.left_running = true;
+        if let Some(name) = hook {
+            state.in_hook = Some((name.clone(), Instant::now()));
+        }
     }
 
     /// Whether Xen has settled after the last action.
@@ -122,7 +216,7 @@ mod tests {
 
     #[test]
     fn only_one_has_the_turn() {
-        let turn = Turn::new(Duration::ZERO);
+        let turn = Turn::new(Duration::ZERO, Duration::ZERO);
         let first = turn.take(soon()).unwrap();
         assert!(turn.take(soon()).is_none());
         std::thread::scope(|scope| {
@@ -135,9 +229,9 @@ mod tests {
 
     #[test]
     fn what_comes_after_a_finished_action_waits_for_xen_to_settle() {
-        let turn = Turn::new(Duration::from_millis(50));
+        let turn = Turn::new(Duration::from_millis(50), Duration::ZERO);
         let start = Instant::now();
-        turn.take(soon()).unwrap().finished();
+        turn.take(soon()).unwrap().unloaded();
         assert!(start.elapsed() < Duration::from_millis(50), "the call that finished doesn't wait");
         let next = turn.take(soon()).unwrap();
         assert!(!next.is_settled() && !next.settle(soon()), "not before the deadline");
@@ -147,8 +241,8 @@ mod tests {
 
     #[test]
     fn what_was_left_running_ends_when_it_is_seen_to() {
-        let turn = Turn::new(Duration::from_millis(50));
-        turn.take(soon()).unwrap().leave_running();
+        let turn = Turn::new(Duration::from_millis(50), Duration::ZERO);
+        turn.take(soon()).unwrap().leave_running(None);
         std::thread::sleep(Duration::from_millis(60));
         let taken = turn.take(soon()).unwrap();
         assert!(taken.is_settled(), "nothing is known yet");

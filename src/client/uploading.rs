@@ -8,6 +8,7 @@ use super::LivepatchClient;
 use super::console::Watch;
 use super::listing::{self, Listing};
 use super::options::{Check, UploadOptions};
+use super::target::Doubt;
 use super::turn::Taken;
 use crate::diagnosis::words::words;
 use crate::diagnosis::{Present, UploadEvidence, judge_upload};
@@ -18,7 +19,7 @@ use crate::hypercall::memory::{AllocationError, HypercallBuffer};
 use crate::hypercall::operation::Upload;
 use crate::identity::Identity;
 use crate::name::PayloadName;
-use crate::payload::{self, Finding, Payload, Problem, Severity, check_size};
+use crate::payload::{self, Finding, Payload, Problem, check_size};
 use crate::rules;
 
 /// One call of an upload method.
@@ -90,7 +91,8 @@ impl Uploading<'_> {
             Err(CallError::Refused(errno)) => return Err(self.refused(errno, payload, size)),
             Err(error) => return Err(error.general()),
         }
-        self.client.identities.remember(name, identity);
+        let sent = payload.as_slice().get(..size).unwrap_or_default();
+        self.client.identities.remember(name, identity, sent);
         Ok(())
     }
 
@@ -132,15 +134,19 @@ impl Uploading<'_> {
     /// Refuses what this Xen can't take, before it sees it; says what the payload is called and goes on top of.
     fn check(&self, bytes: &[u8]) -> Result<Identity> {
         let checks = self.options.check;
-        let target = if checks == Check::Nothing { None } else { Some(self.client.target.of(&self.client.channel)?) };
+        let target = if checks == Check::Nothing {
+            None
+        } else {
+            Some(self.client.target.of(self.client, self.turn, Doubt::Settle)?)
+        };
         let inspection = match payload::inspect(bytes, target.as_ref()) {
             Ok(inspection) => inspection,
             // Xen sees that as well.
             Err(_) if checks > Check::Full => return Ok(Identity::default()),
             Err(reason) => return Err(Error::new(ErrorKind::InvalidPayload { reason, xen: None })),
         };
-        let stops = |finding: &Finding| checks == Check::Full || finding.severity > Severity::Refused;
-        if inspection.findings.iter().any(stops) {
+        let refuses = |finding: &Finding| self.options.refuses(finding, inspection.made_for_it);
+        if inspection.findings.iter().any(refuses) {
             return Err(Error::new(refusal(inspection.findings)));
         }
         Ok(inspection.identity())

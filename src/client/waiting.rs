@@ -1,15 +1,23 @@
 //! Waiting until Xen is through with an action, whoever asked for it.
 
+use std::time::Duration;
+
 use super::LivepatchClient;
-use super::asking::not_got;
+use super::action::Attempt;
+use super::asking::{ask, not_got};
+use super::console::Watch;
 use super::deadline::{Deadline, Pauses};
+use super::hooks::{PostHooks, Running};
 use super::listing::{self, Listing};
+use super::target::Doubt;
 use super::turn::Taken;
-use crate::diagnosis::in_progress;
+use crate::diagnosis::{Look, in_progress};
 use crate::errno::Errno;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Action, Error, ErrorKind, Result};
 use crate::hypercall::channel::CallError;
+use crate::hypercall::operation::List;
 use crate::name::PayloadName;
+use crate::rules;
 use crate::status::Status;
 
 /// How often a status shows work in progress before Xen is asked whether there really is any.
@@ -106,6 +114,114 @@ impl LivepatchClient {
         if self.turn.left_running() {
             self.free_host(deadline)?;
         }
+        if !self.unload_is_safe() {
+            // With it, what is uploaded now is recognised when it is to be unloaded.
+            let sizes = ask(|| self.channel.call(List { start: 0, room: None, window: 0, probe_force: false }));
+            self.identities.at_version(sizes.map_err(CallError::general)?.version);
+        }
         Ok(turn)
+    }
+
+    /// Whether UNLOAD is known to leave a payload alone whose hook is still running: Xen has no such hooks, or waits.
+    fn unload_is_safe(&self) -> bool {
+        let xen = self.xen();
+        !xen.has(&rules::ACTION_HOOKS)
+            || xen.has(&rules::UNLOAD_WAITS)
+            || self.target.of(self, None, Doubt::Heed).is_ok_and(|target| rules::UNLOAD_WAITS.holds(&target).surely())
+    }
+}
+
+/// Whether a hook has to be waited for.
+#[derive(Clone, Copy, Debug)]
+enum Wait {
+    No,
+    /// At most so long: by then it has returned.
+    For(Duration),
+    /// It is seen to run.
+    UntilSeen,
+}
+
+/// Between two looks at Xen's log.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+impl Attempt<'_> {
+    /// Waits until no hook runs that this action would disturb, and returns whether that took time.
+    ///
+    /// Xen reports an action as finished before it calls the hook after it. UNLOAD frees the hook's code all the same,
+    /// until 4.17.4, 4.18.1 and 4.19. A next action makes Xen run the wrong hook if it is sent before the right one was
+    /// chosen, and then runs out of time until it has returned.
+    pub(super) fn let_hooks_return(&self, before: &Look, watch: &Watch<'_>, turn: &Taken<'_>) -> Result<bool> {
+        let client = self.client;
+        if !client.xen().has(&rules::ACTION_HOOKS) {
+            return Ok(false);
+        }
+        let mut pauses = Pauses::up_to(LONGEST_PAUSE);
+        let mut waited = false;
+        loop {
+            let wait = match self.action {
+                Action::Unload if client.unload_is_safe() => Self::wait_until_unused(watch, turn),
+                Action::Unload => self.wait_to_free(watch, turn),
+                _ => self.wait_to_act(watch, turn),
+            };
+            let (least, hopeless) = match wait {
+                Wait::No => return Ok(waited),
+                Wait::For(time) => (time, time > self.deadline.remaining() && !client.console.is_readable()),
+                Wait::UntilSeen => (LONGEST_PAUSE, false),
+            };
+            if hopeless || !self.deadline.sleep(pauses.next().min(least)) {
+                return Err(Error::new(ErrorKind::HookMayBeRunning));
+            }
+            waited = true;
+            if client.get(self.name).map_err(not_got)? != before.status {
+                // Another tool acts on the payload.
+                client.turn.finished();
+                return Ok(true);
+            }
+        }
+    }
+
+    /// For memory that Xen frees without a look at who uses it: what is not known to be unused is waited for.
+    fn wait_to_free(&self, watch: &Watch<'_>, turn: &Taken<'_>) -> Wait {
+        if self.client.identities.hooks(self.name) == Some((PostHooks::NONE, true)) || turn.is_outside(self.name) {
+            return Wait::No;
+        }
+        watch.catch_up();
+        match (watch.hook_running(), turn.hook_time_left()) {
+            (Running::No, _) | (Running::Perhaps, Duration::ZERO) => Wait::No,
+            (Running::Perhaps, left) => Wait::For(left),
+            (Running::Yes, _) => Wait::UntilSeen,
+        }
+    }
+
+    /// For an UNLOAD that waits itself for all processors: a hook that lets them go on meanwhile escapes it.
+    fn wait_until_unused(watch: &Watch<'_>, turn: &Taken<'_>) -> Wait {
+        let running = || watch.hook_running() == Running::Yes;
+        if running() {
+            watch.catch_up();
+        }
+        match turn.hook_time_left() {
+            left if running() && !left.is_zero() => Wait::For(left),
+            _ => Wait::No,
+        }
+    }
+
+    /// For another action: hooks that are known to run are waited for.
+    fn wait_to_act(&self, watch: &Watch<'_>, turn: &Taken<'_>) -> Wait {
+        let hooks = || self.client.console.hooks();
+        if let Some((name, left)) = turn.in_hook() {
+            watch.catch_up();
+            if left.is_zero() || hooks().of(&name) == Running::No {
+                turn.hook_returned();
+                return Wait::No;
+            }
+            return Wait::For(left);
+        }
+        if hooks().of_any() {
+            watch.catch_up();
+        }
+        match turn.hook_time_left() {
+            left if hooks().of_any() && !left.is_zero() => Wait::For(left),
+            _ => Wait::No,
+        }
     }
 }

@@ -221,6 +221,13 @@ pub enum ErrorKind {
     /// The deadline passed before Xen was asked for the action.
     #[error("the deadline passed before Xen was asked, and nothing was done; try again with more time")]
     DeadlinePassed,
+    /// The deadline left no time to make sure that no hook of a payload is running. See
+    /// [`hook_time`](crate::ClientBuilder::hook_time).
+    #[error(
+        "a hook may still be running after an earlier action, and the deadline left no time to make sure that none is; \
+         nothing was done: try again with more time"
+    )]
+    HookMayBeRunning,
     /// The action was accepted and has not finished by the deadline.
     #[error("Xen had not finished by the deadline; it may still happen: wait for it, or look at its status later")]
     Unfinished,
@@ -392,6 +399,7 @@ impl ErrorKind {
             Self::QuiesceTimeout => ("quiesce_timeout", AGAIN),
             Self::OperationInProgress => ("operation_in_progress", AGAIN),
             Self::DeadlinePassed => ("deadline_passed", AGAIN),
+            Self::HookMayBeRunning => ("hook_may_be_running", AGAIN),
             Self::Unfinished => ("unfinished", UNCLEAR),
             Self::StaleInProgress { .. } => ("stale_in_progress", UNCLEAR_AGAIN),
             Self::ReapplyNeedsReupload => ("reapply_needs_reupload", FINAL),

@@ -181,6 +181,11 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
         ),
         (K::DeadlinePassed, "the deadline passed before Xen was asked, and nothing was done; try again with more time"),
         (
+            K::HookMayBeRunning,
+            "a hook may still be running after an earlier action, and the deadline left no time to make sure that none is; \
+             nothing was done: try again with more time",
+        ),
+        (
             K::Unfinished,
             "Xen had not finished by the deadline; it may still happen: wait for it, or look at its status later",
         ),

@@ -26,6 +26,14 @@ const ROOM: (usize, usize) = (64, 32 * 1024);
 /// What buffers are made of at least, so that one does for most payloads and for reading Xen's log.
 pub(crate) const SMALLEST_BUFFER: usize = 64 * 1024;
 
+/// The bytes of a hypercall's own structure, or of a short answer: the longest of both.
+const BLOCK_SIZE: usize = size_of::<sys::xen_compile_info>();
+const _: () = assert!(BLOCK_SIZE >= SYSCTL_SIZE);
+
+/// The bytes of the texts that follow the version, `XEN_EXTRAVERSION_LEN` and `XEN_CHANGESET_INFO_LEN`.
+const EXTRAVERSION_SIZE: usize = 16;
+const CHANGESET_SIZE: usize = 64;
+
 /// How many threads can ask something at once without mapping memory.
 const BLOCKS: usize = 8;
 
@@ -102,7 +110,7 @@ impl Channel {
             interface,
             release,
             force: OnceLock::new(),
-            blocks: Pool::new([whole_pages(SYSCTL_SIZE); BLOCKS]),
+            blocks: Pool::new([whole_pages(BLOCK_SIZE); BLOCKS]),
             // For a payload, with a byte to find the end of its file; and for the log meanwhile.
             buffers: Pool::new([MAX_SIZE + 1, SMALLEST_BUFFER].map(whole_pages)),
             rooms: Pool::new(ROOMS.map(|(rows, metadata)| whole_pages(ListRoom::size(rows, metadata)))),
@@ -128,9 +136,9 @@ impl Channel {
     /// Makes the memory of most calls, all of it in one mapping. Where that fails, each makes its own when it is needed.
     fn furnish(&self) {
         let (rows, metadata) = ROOM;
-        let size = whole_pages(SYSCTL_SIZE).saturating_add(ListRoom::size(rows, metadata));
+        let size = whole_pages(BLOCK_SIZE).saturating_add(ListRoom::size(rows, metadata));
         let memory = self.door.hypervisor().allocate(size).ok();
-        let Some((block, room)) = memory.and_then(|memory| memory.split(SYSCTL_SIZE)) else { return };
+        let Some((block, room)) = memory.and_then(|memory| memory.split(BLOCK_SIZE)) else { return };
         self.blocks.keep(block);
         if let Some(room) = ListRoom::of(rows, room) {
             self.rooms.keep(room);
@@ -160,11 +168,27 @@ impl Channel {
 
     /// The version and what follows it.
     pub(crate) fn xen_version(&self) -> Result<XenVersion, CallError> {
+        let extra = self.version_text(sys::XENVER_extraversion, 0..EXTRAVERSION_SIZE)?;
+        Ok(XenVersion { major: self.release.0, minor: self.release.1, extra })
+    }
+
+    /// The time at which this Xen was compiled, as `date` printed it.
+    pub(crate) fn compile_date(&self) -> Result<String, CallError> {
+        let start = offset_of!(sys::xen_compile_info, compile_date);
+        self.version_text(sys::XENVER_compile_info, start..size_of::<sys::xen_compile_info>())
+    }
+
+    /// The last commit of the source of this Xen: its date and hash, or whatever a vendor has put there.
+    pub(crate) fn changeset(&self) -> Result<String, CallError> {
+        self.version_text(sys::XENVER_changeset, 0..CHANGESET_SIZE)
+    }
+
+    /// The text up to a NUL in these bytes of an answer, escaped where it is not text.
+    fn version_text(&self, command: u32, bytes: core::ops::Range<usize>) -> Result<String, CallError> {
         self.with_block(|block| {
-            self.door.xen_version(sys::XENVER_extraversion, Some(block))?;
-            let text = block.as_slice().iter().copied().take(16).take_while(|byte| *byte != 0);
-            let extra = escaped(&text.collect::<Vec<_>>());
-            Ok(XenVersion { major: self.release.0, minor: self.release.1, extra })
+            self.door.xen_version(command, Some(block))?;
+            let text = block.as_slice().get(bytes).unwrap_or_default();
+            Ok(escaped(text.split(|byte| *byte == 0).next().unwrap_or_default()))
         })
     }
 
@@ -244,7 +268,7 @@ impl Channel {
     fn with_block<R>(&self, with: impl FnOnce(&mut HypercallBuffer) -> Result<R, CallError>) -> Result<R, CallError> {
         self.blocks.lend(
             |_| true,
-            || Ok(self.door.hypervisor().allocate(SYSCTL_SIZE)?),
+            || Ok(self.door.hypervisor().allocate(BLOCK_SIZE)?),
             |block| {
                 block.as_mut_slice().get_mut(..SYSCTL_SIZE).unwrap_or_default().fill(0);
                 with(block)

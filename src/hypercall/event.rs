@@ -97,6 +97,8 @@ impl<'a> Hypercall<'a> {
             Self::DebugKey { .. } => "debug_keys",
             Self::XenVersion { command: sys::XENVER_version } => "XENVER_version",
             Self::XenVersion { command: sys::XENVER_extraversion } => "XENVER_extraversion",
+            Self::XenVersion { command: sys::XENVER_compile_info } => "XENVER_compile_info",
+            Self::XenVersion { command: sys::XENVER_changeset } => "XENVER_changeset",
             Self::XenVersion { command: sys::XENVER_build_id } => "XENVER_build_id",
             Self::XenVersion { .. } => "xen_version",
         }

@@ -7,7 +7,7 @@ use super::problem::Problem;
 use super::tables::{CALL, is_call_pointer, is_inside, strays, whole_entries};
 use super::{Loading, Step, wide};
 use crate::errno::Errno;
-use crate::rules::{self, Answer};
+use crate::rules;
 
 const ALTERNATIVES: &str = ".altinstructions";
 const REPLACEMENTS: &str = ".altinstr_replacement";
@@ -55,7 +55,7 @@ impl Alternative {
 
 pub(super) fn check(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step {
     // Arm has no padding in any release.
-    let padded = loading.is_x86() && loading.has(&rules::PADDED_ALTERNATIVES).surely();
+    let padded = loading.is_x86() && loading.has(&rules::PADDED_ALTERNATIVES);
     let entry_size: u64 = if padded { 14 } else { 12 };
     let Some((start, bytes)) = whole_entries(loading, memory, ALTERNATIVES, entry_size)? else { return Ok(()) };
     if bytes.is_empty() {
@@ -66,7 +66,7 @@ pub(super) fn check(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step {
         let problem = Problem::Table { section: ALTERNATIVES, index: None, problem: TableProblem::NothingToReplace };
         return loading.refuse_or_harm(checked, Errno::EINVAL, problem);
     }
-    let negated = loading.is_x86() && loading.has(&rules::NEGATED_ALTERNATIVES).surely();
+    let negated = loading.is_x86() && loading.has(&rules::NEGATED_ALTERNATIVES);
     let step = usize::try_from(entry_size).unwrap_or(1);
     let entries = bytes.chunks_exact(step).zip((0_usize..).step_by(step)).map(|(entry, offset)| {
         let at = start.saturating_add(wide(offset));
@@ -104,7 +104,7 @@ fn outside(loading: &Loading<'_, '_>, memory: &Memory, alternative: &Alternative
     let start = memory.address_of(section.index).unwrap_or_default();
     let fits = is_inside(replacement, replacement_len.into(), start, section.size);
     // A callback has its function there, which may be one of Xen's where nobody looks.
-    let callback = !loading.has(&rules::ALTERNATIVES_CHECKED).surely() && is_callback(loading, alternative).perhaps();
+    let callback = !loading.has(&rules::ALTERNATIVES_CHECKED) && is_callback(loading, alternative);
     (!fits && !callback).then_some(TableProblem::ReplacementOutside)
 }
 
@@ -118,14 +118,13 @@ fn check_alternative(loading: &mut Loading<'_, '_>, memory: &Memory, index: usiz
         };
     }
     let refused = loading.has(&rules::ALTERNATIVES_REFUSED);
-    let (least, most) = limits::features(loading.target);
     let feature = u32::from(alternative.feature);
     if alternative.replacement_len > total {
         let problem = TableProblem::ReplacementTooLong { found: alternative.replacement_len, room: total };
         loading.refuse_or_harm(refused, Errno::ENOSPC, table(problem))?;
     } else if total > LONGEST_ORIGINAL {
         loading.refuse_or_harm(refused, Errno::ENOSPC, table(TableProblem::OriginalTooLong { found: total }))?;
-    } else if feature >= most || (feature >= least && !refused.surely()) {
+    } else if feature >= limits::features(loading.release) {
         loading.refuse_or_harm(refused, Errno::ERANGE, table(TableProblem::NoSuchFeature { found: feature }))?;
     }
     // Xen writes to the padding as well, and does not look where that ends.
@@ -135,43 +134,33 @@ fn check_alternative(loading: &mut Loading<'_, '_>, memory: &Memory, index: usiz
     if strays(loading, memory, alternative.section, alternative.original, total.into()) {
         return loading.harm(table(TableProblem::OriginalStrays));
     }
-    let indirect = loading.has(&rules::INDIRECT_ALTERNATIVES).and(loading.has(&rules::ALT_CALL_SITES).not());
-    if indirect.perhaps() && is_indirect(memory, alternative) && !is_call_pointer(memory, alternative.original) {
+    let indirect = loading.has(&rules::INDIRECT_ALTERNATIVES) && !loading.has(&rules::ALT_CALL_SITES);
+    if indirect && is_indirect(memory, alternative) && !is_call_pointer(memory, alternative.original) {
         return loading.harm(table(TableProblem::CallPointer));
     }
     Ok(())
 }
 
 /// Whether an alternative on Arm has a function that Xen calls, in place of a replacement.
-fn is_callback(loading: &Loading<'_, '_>, alternative: &Alternative) -> Answer {
-    if loading.is_x86() {
-        return Answer::No;
-    }
-    let feature = u32::from(alternative.feature);
-    let (least, most) = limits::arm_features(loading.target);
-    let counted = match () {
-        () if feature < least => Answer::No,
-        () if feature < most => Answer::Perhaps,
-        () => Answer::Yes,
-    };
-    counted.and(loading.has(&rules::ALTERNATIVE_CALLBACKS_ON_ARM))
+fn is_callback(loading: &Loading<'_, '_>, alternative: &Alternative) -> bool {
+    !loading.is_x86()
+        && loading.has(&rules::ALTERNATIVE_CALLBACKS_ON_ARM)
+        && u32::from(alternative.feature) >= limits::arm_features(loading.release)
 }
 
 /// What brings a Xen on Arm down, which does not refuse an alternative in any release. One of a feature that this processor
 /// lacks is passed over, but that can't be told from here.
 fn arm_problem(loading: &Loading<'_, '_>, memory: &Memory, alternative: &Alternative) -> Option<TableProblem> {
     let &Alternative { original, section, replacement, feature, original_len, replacement_len, .. } = alternative;
-    let callback = is_callback(loading, alternative);
-    let (least, most) = limits::arm_features(loading.target);
-    if callback.perhaps() {
+    let features = limits::arm_features(loading.release);
+    if is_callback(loading, alternative) {
         // The first number that is no feature is the one of callbacks; Xen calls the others' replacements as well.
-        let proper = (least..=most).contains(&feature.into()) && replacement_len == 0;
+        let proper = u32::from(feature) == features && replacement_len == 0;
         // The payload's code is not executable yet.
         let own = memory.at(replacement, 1).is_some();
         return (!proper || own).then_some(TableProblem::NoSuchFeature { found: feature.into() });
     }
-    let known = feature < u16::try_from(least).unwrap_or(u16::MAX)
-        || loading.has(&rules::ALTERNATIVE_CALLBACKS_ON_ARM).surely();
+    let known = u32::from(feature) < features || loading.has(&rules::ALTERNATIVE_CALLBACKS_ON_ARM);
     if known && replacement_len != original_len {
         return Some(TableProblem::ReplacementTooLong { found: replacement_len, room: original_len });
     }

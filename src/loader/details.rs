@@ -228,7 +228,7 @@ pub enum TableProblem {
         entry_size: u64,
     },
     /// It is empty, which this Xen refuses.
-    #[error("it is empty, which this Xen refuses: leave it out")]
+    #[error("it is empty, which Xen refuses: leave it out")]
     Empty,
     /// The architecture has no such table.
     #[error("Xen does not take it on this architecture: leave it out")]
@@ -260,7 +260,7 @@ pub enum TableProblem {
         found: u32,
     },
     /// The processor feature does not exist.
-    #[error("it names processor feature {found}, which this Xen does not know: build it for this Xen")]
+    #[error("it names processor feature {found}, which Xen does not know: build it for this Xen")]
     NoSuchFeature {
         /// The feature.
         found: u32,

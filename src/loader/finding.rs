@@ -1,49 +1,79 @@
-//! What is wrong with a payload, for a certain Xen.
+//! Faults of a payload, for a certain Xen.
 
 use core::fmt;
 
+use super::kind::ProblemKind;
 use super::problem::Problem;
 use crate::errno::Errno;
+use crate::release::Release;
 
-/// What a finding means for the host.
+/// The consequence of a finding for the host.
+///
+/// A *possible* finding holds for some of the point releases that this Xen may be, and not for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Severity {
+    /// Some of the point releases that this Xen may be refuse the payload or do not notice the problem; none is damaged.
+    Possible,
     /// Xen sees it too, and refuses to load or to apply the payload.
     Refused,
-    /// Xen takes the payload and does not notice that it is not meant for it.
+    /// Xen accepts the payload although it is unsuitable.
     Unnoticed,
-    /// Xen takes the payload and is damaged by it, or crashes.
+    /// Some of the point releases that this Xen may be are damaged by the payload, or crash; or it is of the kind that does
+    /// that to this Xen, and the file does not show whether it comes to it.
+    PossiblyHarmful,
+    /// Xen accepts the payload and is damaged by it, or crashes.
     Harmful,
 }
 
-/// Something that is wrong with a payload, for a certain Xen.
+impl Severity {
+    /// Whether it is certain, as far as the rules of Xen go.
+    #[must_use]
+    pub const fn is_certain(self) -> bool {
+        !matches!(self, Self::Possible | Self::PossiblyHarmful)
+    }
+}
+
+/// A fault of a payload, for a certain Xen.
 ///
-/// `Display` is one line that says what it is and what to do about it, and whether Xen notices.
+/// `Display` is one line with the problem, its remedy, and, unless Xen refuses the payload, the consequence for the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// What is wrong.
+    /// The problem.
     pub problem: Problem,
-    /// What that means for the host.
+    /// Its consequence for the host.
     pub severity: Severity,
     /// The error number with which Xen refuses the payload, where it does. Where the action is refused and not the
     /// upload, it is the action's.
     pub errno: Option<Errno>,
+    /// The point releases that are affected, of those that this Xen may be; empty where all of them are.
+    pub releases: Vec<Release>,
     /// Whether Xen sees it before the payload is loaded.
     pub(crate) at_upload: bool,
 }
 
 impl Finding {
-    /// Xen refuses the upload.
-    pub(crate) fn refused(errno: Errno, problem: Problem) -> Self {
-        Self { problem, severity: Severity::Refused, errno: Some(errno), at_upload: true }
+    /// One of a release that is known.
+    pub(super) fn new(severity: Severity, errno: Option<Errno>, problem: Problem) -> Self {
+        Self { problem, severity, errno, releases: Vec::new(), at_upload: true }
     }
 
-    /// What it means for the host.
+    /// Xen refuses the upload.
+    pub(crate) fn refused(errno: Errno, problem: Problem) -> Self {
+        Self::new(Severity::Refused, Some(errno), problem)
+    }
+
+    /// Its consequence for the host.
     #[must_use]
     pub const fn severity(&self) -> Severity {
         self.severity
+    }
+
+    /// The kind of the problem, by whose name a possible finding can be accepted.
+    #[must_use]
+    pub const fn kind(&self) -> ProblemKind {
+        self.problem.kind()
     }
 
     /// Whether Xen refuses to load the payload, and not only to apply it.
@@ -52,10 +82,10 @@ impl Finding {
         self.at_upload && matches!(self.severity, Severity::Refused)
     }
 
-    /// Whether Xen would be damaged by it, or crash.
+    /// Whether Xen would be damaged by it, or crash, as far as is known.
     #[must_use]
     pub const fn hurts_xen(&self) -> bool {
-        matches!(self.severity, Severity::Harmful)
+        matches!(self.severity, Severity::Harmful | Severity::PossiblyHarmful)
     }
 
     /// Counts another one in that differs in nothing but the entry that it is about.
@@ -70,20 +100,74 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.problem.fmt(f)?;
-        f.write_str(match self.severity {
-            Severity::Refused => "",
-            Severity::Unnoticed => " (Xen does not notice)",
-            Severity::Harmful => " (Xen would crash or be damaged)",
-        })
+        let several = self.releases.len() > 1;
+        let verb = match (self.severity, several) {
+            (Severity::Refused, _) => return Ok(()),
+            (Severity::Unnoticed, _) => return f.write_str(" (Xen does not notice)"),
+            (Severity::Harmful, _) => return f.write_str(" (Xen would crash or be damaged)"),
+            (Severity::PossiblyHarmful, _) if self.releases.is_empty() => {
+                return write!(f, " (Xen may crash or be damaged; to be accepted as {})", self.kind());
+            }
+            (Severity::Possible, true) => "do not take it",
+            (Severity::Possible, false) => "does not take it",
+            (Severity::PossiblyHarmful, true) => "crash on it or are damaged",
+            (Severity::PossiblyHarmful, false) => "crashes on it or is damaged",
+        };
+        write!(
+            f,
+            " (possibly: {} {verb}, and this Xen does not reveal its point release; to be accepted as {})",
+            Listed(&self.releases),
+            self.kind()
+        )
+    }
+}
+
+/// Releases of one series, in order: `4.17.0, 4.17.2 to 4.17.4 and 4.17.6`.
+pub(crate) struct Listed<'r>(pub(crate) &'r [Release]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let follow = |a: &Release, b: &Release| a.minor() == b.minor() && a.point().checked_add(1) == Some(b.point());
+        let mut parts = Vec::new();
+        for run in self.0.chunk_by(follow) {
+            match run {
+                [first, _, .., last] => parts.push(format!("{first} to {last}")),
+                few => parts.extend(few.iter().map(Release::to_string)),
+            }
+        }
+        match parts.split_last() {
+            None => Ok(()),
+            Some((last, [])) => f.write_str(last),
+            Some((last, rest)) => write!(f, "{} and {last}", rest.join(", ")),
+        }
     }
 }
 
 impl fmt::Display for Severity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Self::Possible => "possible",
             Self::Refused => "refused",
             Self::Unnoticed => "unnoticed",
+            Self::PossiblyHarmful => "possibly-harmful",
             Self::Harmful => "harmful",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_in_a_row_are_listed_as_a_range() {
+        let listed = |points: &[u16]| {
+            let releases: Vec<Release> = points.iter().map(|point| Release::V4_17.at(*point)).collect();
+            Listed(&releases).to_string()
+        };
+        assert_eq!(listed(&[1, 2]), "4.17.1 and 4.17.2");
+        assert_eq!(listed(&[0, 1, 2]), "4.17.0 to 4.17.2");
+        assert_eq!(listed(&[0, 2, 3, 4, 6]), "4.17.0, 4.17.2 to 4.17.4 and 4.17.6");
+        assert_eq!((listed(&[3]), listed(&[])), ("4.17.3".into(), String::new()));
     }
 }

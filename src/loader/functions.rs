@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use super::details::{FunctionProblem, PointerProblem};
 use super::limits;
 use super::memory::{Memory, Pointer};
+use super::own;
 use super::problem::Problem;
 use super::symbols::Value;
 use super::{Known, Loading, Step, wide};
 use crate::elf::Section;
 use crate::errno::Errno;
 use crate::format::{FUNCS, MAX_KEPT, PayloadVersion, func};
-use crate::rules::{self, Answer};
+use crate::rules;
 use crate::symbol_name::SymbolName;
 
 /// A jump on x86, and one instruction on Arm.
@@ -59,7 +60,7 @@ type Place = (Vec<u8>, i128);
 pub(super) fn read(loading: &mut Loading<'_, '_>, memory: &Memory, values: &[Value]) -> Step<Vec<LoadedFunction>> {
     let Some((start, bytes)) = loading.loaded(FUNCS, memory)? else { return Ok(Vec::new()) };
     let Some(section) = loading.elf.section(FUNCS) else { return Ok(Vec::new()) };
-    let second = loading.has(&rules::PAYLOAD_VERSION_2).surely();
+    let second = loading.has(&rules::PAYLOAD_VERSION_2);
     let expected = if second { PayloadVersion::V2 } else { PayloadVersion::V1 };
     let entry_size = expected.entry_size().unwrap_or(1);
     check_writable(loading, section, second)?;
@@ -82,9 +83,9 @@ pub(super) fn read(loading: &mut Loading<'_, '_>, memory: &Memory, values: &[Val
 /// Some releases write to the section while only code is writable.
 fn check_writable(loading: &mut Loading<'_, '_>, section: &Section<'_>, keeps_state: bool) -> Step {
     // On x86 it mattered only where Xen came to leave write protection on, on Arm always.
-    let protected = if loading.is_x86() { loading.has(&rules::CODE_ALONE_WRITABLE) } else { Answer::Yes };
-    let writes = protected.and(loading.has(&rules::STATE_ELSEWHERE).not());
-    let harmed = (keeps_state || !loading.is_x86()) && writes.perhaps() && !section.is_writable();
+    let protected = !loading.is_x86() || loading.has(&rules::CODE_ALONE_WRITABLE);
+    let writes = protected && !loading.has(&rules::STATE_ELSEWHERE);
+    let harmed = (keeps_state || !loading.is_x86()) && writes && !section.is_writable();
     if harmed { loading.harm(Problem::ReadOnlyFunctions) } else { Ok(()) }
 }
 
@@ -168,7 +169,7 @@ impl Reader<'_, '_, '_> {
             self.loading.refuse(Errno::EOPNOTSUPP, problem)?;
             return Ok(None);
         }
-        let nops = self.loading.has(&rules::NOP_PATCHES).surely();
+        let nops = self.loading.has(&rules::NOP_PATCHES);
         if nops && entry.old_size == 0 {
             self.refuse(&entry, Errno::EINVAL, FunctionProblem::NoOldSize)?;
         } else if !nops && entry.new == Pointer::Null {
@@ -178,7 +179,7 @@ impl Reader<'_, '_, '_> {
         }
         self.check_name(&entry, name, text.as_deref(), old)?;
         // Newer releases find the old code first, since the room that a jump needs depends on it.
-        let find_first = self.loading.has(&rules::ENDBR_AWARE).surely();
+        let find_first = self.loading.has(&rules::ENDBR_AWARE);
         if !find_first {
             self.check_sizes(&entry, Start::Unknown)?;
         }
@@ -194,6 +195,9 @@ impl Reader<'_, '_, '_> {
         self.check_state(&entry, bytes)?;
         self.check_expectation(&entry)?;
         self.check_twice(&entry, identity, start)?;
+        if text.as_deref().is_some_and(own::is_of_live_patching) {
+            self.loading.may_harm(Problem::PatchesLivePatching { function: entry.name.clone() })?;
+        }
         Ok(Some(LoadedFunction {
             old_address: old_address.unwrap_or_default(),
             name: text,
@@ -264,7 +268,7 @@ impl Reader<'_, '_, '_> {
                 }
             }
             Pointer::Number(address) => {
-                let image = limits::image(self.loading.target, self.loading.architecture);
+                let image = limits::image(self.loading.release, self.loading.architecture);
                 if !image.contains(&address) && self.reads_old_code(entry, address) {
                     self.harm(entry, FunctionProblem::NotInXen { found: address })?;
                     return Ok((None, None));
@@ -302,7 +306,7 @@ impl Reader<'_, '_, '_> {
 
     /// On Arm Xen writes to a second mapping of its own code, in which payloads have no place.
     fn check_other_payload(&mut self, entry: &Entry<'_>, address: u64) -> Step {
-        let image = limits::image(self.loading.target, self.loading.architecture);
+        let image = limits::image(self.loading.release, self.loading.architecture);
         let outside = !self.loading.is_x86() && self.loading.host.knows_addresses() && !image.contains(&address);
         if outside && self.reads_old_code(entry, address) {
             self.harm(entry, FunctionProblem::OtherPayload)
@@ -315,19 +319,17 @@ impl Reader<'_, '_, '_> {
     /// new code.
     fn reads_old_code(&self, entry: &Entry<'_>, address: u64) -> bool {
         let Pointer::Own { address: new, .. } = entry.new else { return true };
-        let looks_first = self.loading.is_x86() && self.loading.has(&rules::ENDBR_AWARE).perhaps();
-        looks_first
-            || !self.loading.has(&rules::DISTANCE_CHECKED).surely()
-            || is_near(address, new, self.loading.is_x86())
+        let looks_first = self.loading.is_x86() && self.loading.has(&rules::ENDBR_AWARE);
+        looks_first || !self.loading.has(&rules::DISTANCE_CHECKED) || is_near(address, new, self.loading.is_x86())
     }
 
     fn start(&self, entry: &Entry<'_>, old: Option<u64>) -> Start {
-        if !self.loading.is_x86() || !self.loading.has(&rules::ENDBR_AWARE).perhaps() {
+        if !self.loading.is_x86() || !self.loading.has(&rules::ENDBR_AWARE) {
             return Start::Other;
         }
-        let poison = self.loading.has(&rules::ENDBR_POISON).surely();
+        let poison = self.loading.has(&rules::ENDBR_POISON);
         let is_endbr = |code: &[u8]| code == ENDBR64 || (poison && code == ENDBR64_POISON);
-        let expected = expected_bytes(entry.expectation).filter(|_| self.loading.has(&rules::EXPECTATIONS).surely());
+        let expected = expected_bytes(entry.expectation).filter(|_| self.loading.has(&rules::EXPECTATIONS));
         let there = old.and_then(|address| self.loading.host.code(address, 4));
         match there.or(expected.and_then(|bytes| bytes.get(..4))) {
             Some(code) if is_endbr(code) => Start::Endbr,
@@ -340,7 +342,7 @@ impl Reader<'_, '_, '_> {
         let &Entry { old_size, new_size: found, new, .. } = entry;
         let (x86, nop) = (self.loading.is_x86(), new == Pointer::Null);
         let room = |needed| (old_size < needed).then_some(FunctionProblem::OldSizeTooSmall { found: old_size, needed });
-        if !self.loading.has(&rules::NOP_PATCHES).surely() {
+        if !self.loading.has(&rules::NOP_PATCHES) {
             return match room(JUMP) {
                 Some(problem) => self.refuse(entry, Errno::EINVAL, problem),
                 None => Ok(()),
@@ -364,7 +366,7 @@ impl Reader<'_, '_, '_> {
     }
 
     fn check_distance(&mut self, entry: &Entry<'_>, old: Option<u64>, new: u64) -> Step {
-        let checked = self.loading.has(&rules::DISTANCE_CHECKED).surely() && entry.new != Pointer::Null;
+        let checked = self.loading.has(&rules::DISTANCE_CHECKED) && entry.new != Pointer::Null;
         let own = matches!(entry.new, Pointer::Own { .. }) || self.loading.host.knows_addresses();
         let far = old.is_some_and(|old| !is_near(old, new, self.loading.is_x86()));
         if checked && own && far { self.refuse(entry, Errno::EOVERFLOW, FunctionProblem::TooFar) } else { Ok(()) }
@@ -392,7 +394,7 @@ impl Reader<'_, '_, '_> {
     /// No-operations that Xen counts wrongly.
     fn check_nops(&mut self, entry: &Entry<'_>, start: Start) -> Step {
         let found = entry.new_size;
-        if entry.new != Pointer::Null || !self.loading.has(&rules::NOP_PATCHES).surely() {
+        if entry.new != Pointer::Null || !self.loading.has(&rules::NOP_PATCHES) {
             return Ok(());
         }
         if self.loading.is_x86() && found < 4 && start != Start::Other {
@@ -407,15 +409,15 @@ impl Reader<'_, '_, '_> {
 
     /// Some releases keep in the entry whether it is applied.
     fn check_state(&mut self, entry: &Entry<'_>, bytes: &[u8]) -> Step {
-        let kept = self.loading.has(&rules::PAYLOAD_VERSION_2).and(self.loading.has(&rules::STATE_ELSEWHERE).not());
+        let kept = self.loading.has(&rules::PAYLOAD_VERSION_2) && !self.loading.has(&rules::STATE_ELSEWHERE);
         let marked = bytes.get(func::APPLIED).is_some_and(|applied| *applied != 0);
-        if kept.perhaps() && marked { self.harm(entry, FunctionProblem::MarkedAsApplied) } else { Ok(()) }
+        if kept && marked { self.harm(entry, FunctionProblem::MarkedAsApplied) } else { Ok(()) }
     }
 
     /// Refused when the payload is applied, by itself or in place of others.
     fn check_expectation(&mut self, entry: &Entry<'_>) -> Step {
         let enabled = entry.expectation.first().copied().filter(|bits| bits & 1 != 0);
-        let Some(bits) = enabled.filter(|_| self.loading.has(&rules::EXPECTATIONS).surely()) else { return Ok(()) };
+        let Some(bits) = enabled.filter(|_| self.loading.has(&rules::EXPECTATIONS)) else { return Ok(()) };
         let (reserved, found, old_size) = (bits >> RESERVED, u32::from(bits >> 1 & 0x1f), entry.old_size);
         let (errno, problem) = if reserved != 0 {
             (Errno::EINVAL, FunctionProblem::ExpectationReserved { found: reserved })

@@ -41,7 +41,7 @@ pub(super) fn read(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step<Loade
     for kind in HookKind::ALL {
         let several = kind.may_be_several();
         let since = if several { &rules::LOAD_HOOKS } else { &rules::ACTION_HOOKS };
-        if !loading.has(since).surely() {
+        if !loading.has(since) {
             continue;
         }
         let name = kind.section();

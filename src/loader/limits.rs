@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use crate::architecture::Architecture;
-use crate::target::Target;
+use crate::release::Release;
 
 /// A series, a point release of it, and a number that holds from that one on.
 type Row = (u16, u16, u16);
@@ -67,33 +67,29 @@ const ARM_FEATURES: [Row; 16] = [
     (17, 2, 18),
 ];
 
-/// How many features this Xen knows on x86: at least, and at most.
-pub(crate) fn features(target: &Target) -> (u32, u32) {
-    let (least, most) = there_are(&FEATURE_WORDS, target);
-    (least.saturating_mul(32), most.saturating_mul(32))
+/// The number of features that a release knows on x86.
+pub(super) fn features(release: Release) -> u32 {
+    there_are(&FEATURE_WORDS, release).saturating_mul(32)
 }
 
-/// The same on Arm.
-pub(super) fn arm_features(target: &Target) -> (u32, u32) {
-    there_are(&ARM_FEATURES, target)
+/// The number of features that a release knows on Arm.
+pub(super) fn arm_features(release: Release) -> u32 {
+    there_are(&ARM_FEATURES, release)
 }
 
-/// What there is at least, and at most. Of a series that is newer than all rows, what the last one has.
-fn there_are(rows: &[Row], target: &Target) -> (u32, u32) {
-    let (major, minor) = target.release();
-    let newest = rows.last().map_or(0, |(series, ..)| *series);
-    let known = if major > 4 { newest } else { minor.min(newest) };
-    let newer = (major, minor) != (4, known);
-    let (mut least, mut most) = (u16::MAX, 0);
-    for (_, first, count) in rows.iter().filter(|(series, ..)| *series == known) {
-        match target.known_point().filter(|_| !newer) {
-            Some(point) if point < *first => {}
-            Some(_) => (least, most) = (*count, *count),
-            None if newer => (least, most) = (*count, *count),
-            None => (least, most) = (least.min(*count), most.max(*count)),
-        }
-    }
-    (least.into(), most.into())
+/// The number in the last row up to a release: of its series, or, where that has none, of the newest one.
+fn there_are(rows: &[Row], release: Release) -> u32 {
+    let series = rows.last().map_or(0, |(newest, ..)| release.minor().min(*newest));
+    let of_series = rows.iter().filter(|(minor, ..)| *minor == series);
+    let newer = series != release.minor();
+    let mut reached = of_series.filter(|(_, first, _)| newer || *first <= release.point());
+    reached.next_back().map_or(0, |(.., count)| u32::from(*count))
+}
+
+/// The point releases of a series from which on the numbers here are others.
+pub(super) fn changes(minor: u16) -> impl Iterator<Item = u16> {
+    let rows = FEATURE_WORDS.iter().chain(&ARM_FEATURES);
+    rows.filter(move |(series, ..)| *series == minor).map(|(_, first, _)| *first)
 }
 
 const MIB: u64 = 1 << 20;
@@ -102,13 +98,13 @@ const MIB: u64 = 1 << 20;
 /// to 4.18, 4.20 and 4.22), 1 MiB on 4.7 and perhaps a few after it. It ends before 16 MiB, where that is depends on the build.
 ///
 /// On Arm it is in the third MiB of all, and from 4.18 on in that of the fifth 512 GiB, where it has more room.
-pub(crate) fn image(target: &Target, architecture: Architecture) -> Range<u64> {
-    let [start, first, end] = match (architecture, target.since((4, 18))) {
+pub(crate) fn image(release: Release, architecture: Architecture) -> Range<u64> {
+    let [start, first, end] = match (architecture, release.series() >= (4, 18)) {
         (Architecture::AArch64, true) => [4 << 39, 2 * MIB, 10 * MIB],
         (Architecture::AArch64, false) => [0, 2 * MIB, 4 * MIB],
         _ => {
-            let start = if target.since((4, 14)) { 0xffff_82d0_4000_0000 } else { 0xffff_82d0_8000_0000 };
-            [start, if target.since((4, 11)) { 2 * MIB } else { MIB }, 16 * MIB]
+            let start = if release.series() >= (4, 14) { 0xffff_82d0_4000_0000 } else { 0xffff_82d0_8000_0000 };
+            [start, if release.series() >= (4, 11) { 2 * MIB } else { MIB }, 16 * MIB]
         }
     };
     start.saturating_add(first)..start.saturating_add(end)
@@ -116,8 +112,8 @@ pub(crate) fn image(target: &Target, architecture: Architecture) -> Range<u64> {
 
 /// Where payloads are: on x86 between Xen's image and the end of its gigabyte. On Arm they have two MiB, but Xen's map of
 /// free pages counts as many as a page of it has bits for, and it uses them.
-pub(crate) fn payloads(target: &Target, architecture: Architecture) -> Range<u64> {
-    let image = image(target, architecture);
+pub(crate) fn payloads(release: Release, architecture: Architecture) -> Range<u64> {
+    let image = image(release, architecture);
     match architecture {
         Architecture::AArch64 => {
             let start = image.end.saturating_add(6 * MIB);
@@ -134,19 +130,11 @@ mod tests {
 
     #[test]
     fn features_grow_with_point_releases() {
-        let of = |minor, point: Option<u16>| features(&point.into_iter().fold(Target::new((4, minor)), Target::point));
-        assert_eq!(of(7, Some(4)), (320, 320));
-        assert_eq!(of(14, None), (13 * 32, 20 * 32));
-        assert_eq!(of(14, Some(5)), (16 * 32, 16 * 32));
-        assert_eq!(of(17, Some(7)), (21 * 32, 21 * 32));
-        assert_eq!(of(22, Some(9)), (22 * 32, 22 * 32));
-        assert_eq!(of(23, None), (22 * 32, 22 * 32));
-        assert_eq!(features(&Target::new((5, 0))), (22 * 32, 22 * 32));
-        let of = |target: Target| arm_features(&target);
-        assert_eq!(of(Target::new((4, 16)).point(4)), (16, 16));
-        assert_eq!(of(Target::new((4, 17))), (17, 18));
-        assert_eq!(of(Target::new((4, 18)).point(0)), (18, 18));
-        assert_eq!((of(Target::new((4, 22))), of(Target::new((5, 0)))), ((18, 18), (18, 18)));
+        let of = |minor, point| features(Release::of(minor, point));
+        assert_eq!([of(7, 4), of(14, 5), of(17, 7), of(22, 9), of(23, 0)], [320, 16 * 32, 21 * 32, 22 * 32, 22 * 32]);
+        assert!(FEATURE_WORDS.is_sorted() && ARM_FEATURES.is_sorted());
+        let of = |minor, point| arm_features(Release::of(minor, point));
+        assert_eq!([of(16, 4), of(17, 1), of(17, 2), of(18, 0), of(22, 0)], [16, 17, 18, 18, 18]);
     }
 
     /// The words of features on x86 in every release, of the series 4.7 to 4.22 and by point release: the output of each
@@ -189,13 +177,12 @@ mod tests {
     fn every_release_has_the_features_of_its_headers() {
         for (minor, points) in (7..).zip(WORDS) {
             for (point, words) in (0..).zip(points) {
-                let found = features(&Target::new((4, minor)).point(point));
-                assert_eq!(found, (words * 32, words * 32), "4.{minor}.{point}");
+                assert_eq!(features(Release::of(minor, point)), words * 32, "4.{minor}.{point}");
             }
         }
         for (minor, points) in (12..).zip(ARM) {
             for (point, count) in (0..).zip(points) {
-                assert_eq!(arm_features(&Target::new((4, minor)).point(point)), (*count, *count), "4.{minor}.{point}");
+                assert_eq!(arm_features(Release::of(minor, point)), *count, "4.{minor}.{point}");
             }
         }
     }
@@ -203,8 +190,8 @@ mod tests {
     #[test]
     fn payloads_come_after_xen() {
         let places = |minor, architecture| {
-            let target = Target::new((4, minor));
-            let (image, payloads) = (image(&target, architecture), payloads(&target, architecture));
+            let release = Release::of(minor, 0);
+            let (image, payloads) = (image(release, architecture), payloads(release, architecture));
             assert!(image.start < image.end && image.end <= payloads.start && payloads.start < payloads.end);
             (image.start, payloads.start)
         };

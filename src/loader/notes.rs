@@ -24,11 +24,11 @@ pub(super) struct Ids {
 pub(super) fn check_xen_first(loading: &mut Loading<'_, '_>) -> Step {
     let first = loading.has(&rules::XEN_DEPENDS_FIRST);
     let section = loading.elf.section(XEN_DEPENDS);
-    if first.perhaps() && section.is_some_and(|section| section.is_zeroed() && section.size > 0) {
+    if first && section.is_some_and(|section| section.is_zeroed() && section.size > 0) {
         // There is nothing of it in the file, so that Xen reads what comes there instead, be it outside the file.
         return harm(loading, XEN_DEPENDS, NoteProblem::NotInFile);
     }
-    if !first.surely() {
+    if !first {
         return Ok(());
     }
     let Some(section) = section else {
@@ -60,7 +60,7 @@ pub(super) fn read(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step<Ids> 
         loading.refuse(Errno::EEXIST, Problem::AlreadyLoaded { build_id: id(&own) })?;
     }
     let depends = note(loading, memory, DEPENDS)?;
-    let late = loading.has(&rules::XEN_DEPENDS).surely() && !loading.has(&rules::XEN_DEPENDS_FIRST).surely();
+    let late = loading.has(&rules::XEN_DEPENDS) && !loading.has(&rules::XEN_DEPENDS_FIRST);
     let xen_depends = if late { note(loading, memory, XEN_DEPENDS)? } else { Vec::new() };
     Ok(Ids { own, depends, xen_depends })
 }
@@ -86,7 +86,7 @@ fn note(loading: &mut Loading<'_, '_>, memory: &Memory, section: &'static str) -
     };
     // Newer releases hand on what their parser of notes says.
     let absent = matches!(problem, NoteProblem::Type { .. } | NoteProblem::Owner);
-    let exact = absent && loading.has(&rules::XEN_DEPENDS_FIRST).surely();
+    let exact = absent && loading.has(&rules::XEN_DEPENDS_FIRST);
     let errno = if exact { Errno::ENODATA } else { Errno::EINVAL };
     loading.refuse(errno, Problem::Note { section, problem })?;
     Ok(Vec::new())
@@ -98,7 +98,7 @@ fn harm(loading: &mut Loading<'_, '_>, section: &'static str, problem: NoteProbl
 
 /// Compares with Xen once everything else is read; or never, before 4.14.
 pub(super) fn check_xen_last(loading: &mut Loading<'_, '_>, ids: &Ids) -> Step {
-    if loading.has(&rules::XEN_DEPENDS).surely() {
+    if loading.has(&rules::XEN_DEPENDS) {
         let unread = ids.xen_depends.is_empty();
         return if unread { Ok(()) } else { compare(loading, &ids.xen_depends) };
     }

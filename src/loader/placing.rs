@@ -32,7 +32,7 @@ pub(super) fn place(loading: &mut Loading<'_, '_>) -> Step<Option<(Memory, bool)
     let mut writable = Vec::new();
     for section in elf.sections.iter().skip(1) {
         // What is not in the file was refused before.
-        if loading.ignores(section).surely() || !section.is_complete() {
+        if loading.ignores(section) || !section.is_complete() {
             continue;
         }
         let region = match (section.is_executable(), section.is_writable()) {
@@ -59,7 +59,7 @@ pub(super) fn place(loading: &mut Loading<'_, '_>) -> Step<Option<(Memory, bool)
     };
     let Some(base) = room(loading, total)? else { return Ok(None) };
     let safe_to_reapply = match writable.as_slice() {
-        [] => loading.has(&rules::READ_ONLY_REAPPLIES).surely(),
+        [] => loading.has(&rules::READ_ONLY_REAPPLIES),
         [only] => only.name == Some(FUNCS.as_bytes()),
         _ => false,
     };

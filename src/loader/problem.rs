@@ -12,7 +12,7 @@ use crate::symbol_name::SymbolName;
 /// Something that is wrong with a payload.
 ///
 /// `Display` says what it is and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
     /// The file is larger than Xen takes.
@@ -235,7 +235,7 @@ pub enum Problem {
         found: PayloadVersion,
     },
     /// Xen keeps its state in `.livepatch.funcs`, which is not writable.
-    #[error(".livepatch.funcs is not writable, but this Xen writes to it: set its SHF_WRITE flag (\"w\" in assembly)")]
+    #[error(".livepatch.funcs is not writable, but Xen writes to it: set its SHF_WRITE flag (\"w\" in assembly)")]
     ReadOnlyFunctions,
     /// Something is wrong with a function.
     #[error("function {index} ({function}): {problem}")]
@@ -266,6 +266,22 @@ pub enum Problem {
         index: usize,
         /// Where it leads.
         problem: PointerProblem,
+    },
+    /// The code of a hook has an entry in a table that Xen reads on a trap, and runs while Xen does not know that code.
+    #[error(
+        "{hook}: its code has an entry in {table}, and a trap there is fatal: Xen does not know the payload's code yet, or no longer"
+    )]
+    TrapInHook {
+        /// The section of the hook.
+        hook: &'static str,
+        /// The table.
+        table: &'static str,
+    },
+    /// A function of live patching itself is replaced.
+    #[error("{function} is part of live patching itself, which runs while it is patched")]
+    PatchesLivePatching {
+        /// The function.
+        function: SymbolName,
     },
     /// A table that Xen reads is wrong.
     #[error("{section}{}: {problem}", entry(*.index))]
@@ -327,20 +343,38 @@ impl Problem {
         )
     }
 
+    /// The number of entries that it is about, where those are counted.
+    fn count(&mut self) -> Option<&mut usize> {
+        match self {
+            Self::Symbols { count, .. } | Self::Relocations { count, .. } => Some(count),
+            _ => None,
+        }
+    }
+
+    /// The same problem of one entry, whichever that is.
+    pub(super) fn of_one(mut self) -> Self {
+        if let Self::Symbols { first, count, .. } | Self::Relocations { first, count, .. } = &mut self {
+            (*first, *count) = (0, 1);
+        }
+        self
+    }
+
+    /// Counts another one in that differs in nothing but the entry that it is about.
     pub(super) fn absorb(&mut self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Symbols { problem, count, .. }, Self::Symbols { problem: same, .. }) if problem == same => {
-                *count = count.saturating_add(1);
-                true
-            }
+        let same = match (&*self, other) {
+            (Self::Symbols { problem, .. }, Self::Symbols { problem: same, .. }) => problem == same,
             (
-                Self::Relocations { section, problem, count, .. },
+                Self::Relocations { section, problem, .. },
                 Self::Relocations { section: same_section, problem: same, .. },
-            ) if problem == same && section == same_section => {
+            ) => problem == same && section == same_section,
+            _ => false,
+        };
+        match self.count().filter(|_| same) {
+            Some(count) => {
                 *count = count.saturating_add(1);
                 true
             }
-            _ => false,
+            None => false,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::symbols::Value;
 use super::{Loading, Step, name_of, wide};
 use crate::elf::{LE, RELOCATION_SIZE, Relocation, Section, relocations_in, symbol_index};
 use crate::errno::Errno;
-use crate::rules::{self, Answer};
+use crate::rules;
 
 /// The size of a relocation without an addend.
 const REL_SIZE: u64 = 16;
@@ -60,7 +60,7 @@ fn check_table(loading: &mut Loading<'_, '_>, memory: &Memory, table: &Section<'
         return Ok(false);
     }
     let with_addends = table.kind == SHT_RELA;
-    let size_first = loading.has(&rules::RELOCATION_SIZE_FIRST).surely();
+    let size_first = loading.has(&rules::RELOCATION_SIZE_FIRST);
     if with_addends || size_first {
         if table.size == 0 {
             return Ok(false);
@@ -77,7 +77,7 @@ fn check_table(loading: &mut Loading<'_, '_>, memory: &Memory, table: &Section<'
         return Ok(false);
     }
     // Newer releases read the entries where they were loaded, if they were.
-    let moved = memory.address_of(table.index).filter(|_| loading.has(&rules::XEN_DEPENDS_FIRST).perhaps());
+    let moved = memory.address_of(table.index).filter(|_| loading.has(&rules::XEN_DEPENDS_FIRST));
     if moved.is_some() && is_relocated(loading, table) {
         let problem = RelocationSectionProblem::Relocated;
         loading.harm(Problem::RelocationSection { section: name_of(table), problem })?;
@@ -113,7 +113,7 @@ fn one(
 ) -> Result<(), Wrong> {
     let value = symbol(loading, values, symbol_index(relocation))?;
     let unloaded_refused = loading.has(&rules::UNLOADED_SYMBOLS_REFUSED);
-    if value.unloaded && unloaded_refused.surely() {
+    if value.unloaded && unloaded_refused {
         return Err(refused(Errno::EINVAL, RelocationProblem::SymbolNotLoaded));
     }
     let kind = relocation.r_type(LE, false).0;
@@ -160,8 +160,8 @@ fn one(
 
 fn symbol(loading: &Loading<'_, '_>, values: &[Value], number: u32) -> Result<Value, Wrong> {
     let checked = loading.has(&rules::SYMBOL_NUMBER_CHECKED);
-    let wrong = |errno, problem, looks: Answer| {
-        Wrong(if looks.surely() { Wrongness::Refused(errno) } else { Wrongness::Harmful }, problem)
+    let wrong = |errno, problem, looks: bool| {
+        Wrong(if looks { Wrongness::Refused(errno) } else { Wrongness::Harmful }, problem)
     };
     if number == 0 {
         return Err(wrong(Errno::EOPNOTSUPP, RelocationProblem::NullSymbol, checked));
@@ -169,7 +169,7 @@ fn symbol(loading: &Loading<'_, '_>, values: &[Value], number: u32) -> Result<Va
     let index = usize::try_from(number).unwrap_or(usize::MAX);
     values.get(index).copied().ok_or_else(|| {
         // The old mistake lets just the first number after the last symbol through.
-        let looks = if index == values.len() { checked } else { Answer::Yes };
+        let looks = index != values.len() || checked;
         wrong(Errno::EINVAL, RelocationProblem::NoSuchSymbol, looks)
     })
 }

@@ -21,6 +21,17 @@ pub(crate) struct Stopped;
 #[derive(Debug, Default)]
 pub(super) struct Collected(Vec<Finding>);
 
+/// Whether there is any finding.
+#[derive(Debug, Default)]
+pub(super) struct Any(pub(super) bool);
+
+impl Sink for Any {
+    fn take(&mut self, _: Finding) -> Result<(), Stopped> {
+        self.0 = true;
+        Err(Stopped)
+    }
+}
+
 /// How far back one is looked for that a finding may go in with: more than there are kinds of problems with one thing.
 const KINDS: usize = 16;
 

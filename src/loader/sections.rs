@@ -8,7 +8,7 @@ use super::{Loading, Step, name_of, wide};
 use crate::elf::{HEADER_SIZE, LE, SECTION_HEADER_SIZE, SYMBOL_SIZE, Section};
 use crate::errno::Errno;
 use crate::format::{BUILD_ID, DEPENDS, FUNCS, HookKind, MAX_SIZE, XEN_DEPENDS};
-use crate::rules::{self, Answer};
+use crate::rules;
 
 pub(super) fn check(loading: &mut Loading<'_, '_>) -> Step {
     let elf = loading.elf;
@@ -39,7 +39,7 @@ fn check_section(loading: &mut Loading<'_, '_>, section: &Section<'_>) -> Step {
         return loading
             .refuse(Errno::EINVAL, Problem::SectionOutside { section: name_of(section), offset, size, file });
     }
-    if alignment != 0 && loading.has(&rules::ALIGNMENT_CHECKED).surely() {
+    if alignment != 0 && loading.has(&rules::ALIGNMENT_CHECKED) {
         if !alignment.is_power_of_two() {
             let problem = Problem::Alignment { section: name_of(section), found: alignment };
             return loading.refuse(Errno::EOPNOTSUPP, problem);
@@ -49,7 +49,7 @@ fn check_section(loading: &mut Loading<'_, '_>, section: &Section<'_>) -> Step {
             return loading.refuse(Errno::EINVAL, problem);
         }
     }
-    let limited = loading.has(&rules::NOBITS_LIMITED).surely() && (section.is_allocated() || section.is_writable());
+    let limited = loading.has(&rules::NOBITS_LIMITED) && (section.is_allocated() || section.is_writable());
     if limited && section.is_zeroed() && size > wide(MAX_SIZE) {
         return loading.refuse(Errno::EINVAL, Problem::ZeroedTooLarge { section: name_of(section), size });
     }
@@ -123,9 +123,9 @@ pub(super) fn check_names(loading: &mut Loading<'_, '_>) -> Step {
 /// Those that have to be there, and those of which one has to.
 pub(super) fn check_required(loading: &mut Loading<'_, '_>) -> Step {
     let elf = loading.elf;
-    let hooks_suffice = loading.has(&rules::ACTION_HOOKS) == Answer::Yes;
-    let xen_depends = loading.has(&rules::XEN_DEPENDS).surely();
-    let before = loading.has(&rules::XEN_DEPENDS_FIRST).surely();
+    let hooks_suffice = loading.has(&rules::ACTION_HOOKS);
+    let xen_depends = loading.has(&rules::XEN_DEPENDS);
+    let before = loading.has(&rules::XEN_DEPENDS_FIRST);
     let required = [(FUNCS, !hooks_suffice), (DEPENDS, true), (XEN_DEPENDS, xen_depends && !before), (BUILD_ID, true)];
     for section in required.into_iter().filter_map(|(section, required)| required.then_some(section)) {
         match elf.section(section) {

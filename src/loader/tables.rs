@@ -8,21 +8,21 @@ use crate::errno::Errno;
 use crate::format::MODINFO;
 use crate::rules;
 
-const BUG_FRAMES: [&str; 4] = [".bug_frames.0", ".bug_frames.1", ".bug_frames.2", ".bug_frames.3"];
+pub(super) const BUG_FRAMES: [&str; 4] = [".bug_frames.0", ".bug_frames.1", ".bug_frames.2", ".bug_frames.3"];
 const ALT_CALL_SITES: &str = ".alt_call_sites";
-const EX_TABLE: &str = ".ex_table";
+pub(super) const EX_TABLE: &str = ".ex_table";
 
 /// A bug frame on x86, and on Arm.
-const BUG_FRAME: [u64; 2] = [8, 16];
+pub(super) const BUG_FRAME: [u64; 2] = [8, 16];
 /// An entry of the table of exceptions.
-const EXCEPTION: u64 = 8;
+pub(super) const EXCEPTION: u64 = 8;
 /// An indirect call is `ff 15` and a distance of four bytes; a table has the distance to each.
 pub(super) const CALL: u64 = 6;
 const CALL_SITE: u64 = 4;
 
 pub(super) fn check_bug_frames(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step {
     let ([x86, arm], on_x86) = (BUG_FRAME, loading.is_x86());
-    let fourth = on_x86 || loading.has(&rules::FOURTH_BUG_FRAMES_ON_ARM).surely();
+    let fourth = on_x86 || loading.has(&rules::FOURTH_BUG_FRAMES_ON_ARM);
     for name in BUG_FRAMES.into_iter().take(if fourth { 4 } else { 3 }) {
         whole_entries(loading, memory, name, if on_x86 { x86 } else { arm })?;
     }
@@ -31,7 +31,7 @@ pub(super) fn check_bug_frames(loading: &mut Loading<'_, '_>, memory: &Memory) -
 
 /// Indirect calls and exceptions.
 pub(super) fn check(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step {
-    if loading.has(&rules::ALT_CALL_SITES).surely() {
+    if loading.has(&rules::ALT_CALL_SITES) {
         check_call_sites(loading, memory)?;
     }
     if loading.elf.section(EX_TABLE).is_none() {
@@ -41,7 +41,7 @@ pub(super) fn check(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step {
         return refuse(loading, Errno::EOPNOTSUPP, EX_TABLE, None, TableProblem::Unsupported);
     }
     if let Some((_, [])) = whole_entries(loading, memory, EX_TABLE, EXCEPTION)? {
-        if !loading.has(&rules::EMPTY_EX_TABLE).surely() {
+        if !loading.has(&rules::EMPTY_EX_TABLE) {
             refuse(loading, Errno::EINVAL, EX_TABLE, None, TableProblem::Empty)?;
         }
     }
@@ -153,7 +153,7 @@ fn is_stray_call(memory: &Memory, call: u64) -> bool {
 
 /// The raw metadata.
 pub(super) fn metadata(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step<Vec<u8>> {
-    let Some(section) = loading.elf.section(MODINFO).filter(|_| loading.has(&rules::METADATA).surely()) else {
+    let Some(section) = loading.elf.section(MODINFO).filter(|_| loading.has(&rules::METADATA)) else {
         return Ok(Vec::new());
     };
     if section.size == 0 {

@@ -4,7 +4,9 @@ use core::fmt;
 
 use super::{Function, HookKind, Payload, Reapply};
 use crate::build_id::BuildId;
+use crate::loader::Listed;
 use crate::name::escaped;
+use crate::release::Release;
 
 /// The most lines for one thing, and the most characters of a text whose length the payload chooses.
 const MOST_LINES: usize = 8;
@@ -79,18 +81,39 @@ fn function(function: &Function) -> String {
     }
 }
 
-/// Runs of releases, such as `4.7, 4.14 to 4.22`.
-fn releases(releases: &[(u16, u16)]) -> String {
-    let runs: Vec<_> = releases
-        .chunk_by(|(_, before), (_, after)| before.saturating_add(1) == *after)
-        .filter_map(|run| Some((run.first()?, run.last()?)))
-        .map(
-            |((major, first), (_, last))| {
-                if first == last { format!("{major}.{first}") } else { format!("{major}.{first} to {major}.{last}") }
-            },
-        )
-        .collect();
-    if runs.is_empty() { "none of 4.7 to 4.22 can take it".into() } else { runs.join(", ") }
+/// Releases, such as `4.7, 4.14 to 4.16, 4.17 (but not 4.17.1 and 4.17.2), 4.18.3 to 4.18.6`: whole series without their
+/// points.
+fn releases(releases: &[Release]) -> String {
+    let of_series = |last: &Release| -> Vec<bool> {
+        let points = 0..=last.point();
+        points.map(|point| releases.contains(&last.at(point))).collect()
+    };
+    let series: Vec<(Release, Vec<bool>)> = Release::ALL.iter().map(|last| (*last, of_series(last))).collect();
+    let whole = |points: &[bool]| points.iter().all(|takes| *takes);
+    let mut parts = Vec::new();
+    for run in series.chunk_by(|(_, a), (_, b)| whole(a) && whole(b)) {
+        match run {
+            [(last, points)] if whole(points) => parts.push(format!("4.{}", last.minor())),
+            [(last, points)] => parts.extend(some(*last, points)),
+            [(first, _), .., (last, _)] => parts.push(format!("4.{} to 4.{}", first.minor(), last.minor())),
+            [] => {}
+        }
+    }
+    if parts.is_empty() { "none of 4.7 to 4.22 can take it".into() } else { parts.join(", ") }
+}
+
+/// A series of which some point releases take a payload.
+fn some(last: Release, points: &[bool]) -> Option<String> {
+    let which = |takes: bool| -> Vec<Release> {
+        let points = (0..).zip(points).filter(|(_, known)| **known == takes);
+        points.map(|(point, _)| last.at(point)).collect()
+    };
+    let (fit, unfit) = (which(true), which(false));
+    match (fit.len(), unfit.len()) {
+        (0, _) => None,
+        (fits, others) if fits > others => Some(format!("4.{} (but not {})", last.minor(), Listed(&unfit))),
+        _ => Some(Listed(&fit).to_string()),
+    }
 }
 
 /// No more bytes than are shown, so that long texts are not escaped in vain.

@@ -6,13 +6,14 @@
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, SerializeStruct, Serializer};
 
 use super::{Address, Architecture, Expectation, Finding, Function, Hook, HookKind, Payload, PayloadVersion};
-use super::{Reapply, Severity, SymbolName};
+use super::{ProblemKind, Reapply, Severity, SymbolName};
 use crate::build_id::BuildId;
 use crate::fields::as_text;
 use crate::name::escaped;
+use crate::release::Release;
 use crate::status::Metadata;
 
-as_text!(BuildId, SymbolName, Address, Architecture, HookKind, Severity);
+as_text!(BuildId, SymbolName, Address, Architecture, HookKind, ProblemKind, Release, Severity);
 
 impl Serialize for PayloadVersion {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -70,15 +71,18 @@ impl Serialize for Hooks<'_> {
 
 impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let releases: Vec<String> = self.releases().iter().map(|(major, minor)| format!("{major}.{minor}")).collect();
-        let mut fields = serializer.serialize_struct("Payload", 13)?;
+        let fit = self.releases();
+        let mut series: Vec<String> = fit.iter().map(|release| format!("4.{}", release.minor())).collect();
+        series.dedup();
+        let mut fields = serializer.serialize_struct("Payload", 14)?;
         fields.serialize_field("size", &self.bytes.len())?;
         fields.serialize_field("architecture", &self.architecture())?;
         fields.serialize_field("build_id", &self.build_id)?;
         fields.serialize_field("depends", &self.depends)?;
         fields.serialize_field("xen_depends", &self.xen_depends)?;
         fields.serialize_field("version", &self.version)?;
-        fields.serialize_field("releases", &releases)?;
+        fields.serialize_field("releases", &series)?;
+        fields.serialize_field("point_releases", &fit)?;
         fields.serialize_field("functions", &self.functions)?;
         fields.serialize_field("hooks", &Hooks(&self.hooks))?;
         fields.serialize_field("metadata", &self.metadata)?;
@@ -91,8 +95,10 @@ impl Serialize for Payload {
 
 impl Serialize for Finding {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Finding", 2)?;
+        let mut fields = serializer.serialize_struct("Finding", 4)?;
+        fields.serialize_field("problem", &self.kind())?;
         fields.serialize_field("severity", &self.severity())?;
+        fields.serialize_field("releases", &self.releases)?;
         fields.serialize_field("text", &self.to_string())?;
         fields.end()
     }

@@ -29,7 +29,7 @@ fn plan(inventory: &Inventory, wanted: &Wanted) -> Result<Plan, PlanError> {
     let steps = maker.steps(&fates)?;
     let uploads = wanted_payloads.iter().zip(&fates).filter(|(_, fate)| fate.is_upload());
     let payloads = uploads.map(|(payload, _)| (payload.name.clone(), Arc::clone(payload.payload))).collect();
-    Ok(Plan { steps, start: Moment::of(inventory), payloads })
+    Ok(Plan { steps, start: Moment::of(inventory), payloads, accepted: wanted.accepted })
 }
 
 /// A wanted payload with its build-id.

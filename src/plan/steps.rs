@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::build_id::BuildId;
 use crate::inventory::Inventory;
+use crate::loader::ProblemKinds;
 use crate::name::PayloadName;
 use crate::payload::Payload;
 use crate::status::State;
@@ -111,6 +112,8 @@ pub struct Plan {
     pub(super) start: Moment,
     /// What is uploaded.
     pub(super) payloads: Vec<(PayloadName, Arc<Payload>)>,
+    /// The possible findings that don't keep these from Xen.
+    pub(super) accepted: ProblemKinds,
 }
 
 /// What a list shows before or after a step.
@@ -167,6 +170,10 @@ impl Plan {
 
     pub(crate) const fn start(&self) -> &Moment {
         &self.start
+    }
+
+    pub(crate) const fn accepted(&self) -> ProblemKinds {
+        self.accepted
     }
 
     /// What an upload brings.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::store::StoredPayload;
+use crate::loader::ProblemKinds;
 use crate::name::PayloadName;
-use crate::payload::Payload;
+use crate::payload::{Payload, ProblemKind};
 
 /// A payload, and the name to load it under where it isn't loaded yet.
 #[derive(Clone, Debug)]
@@ -30,13 +31,14 @@ pub struct Wanted {
     pub(crate) payloads: Vec<WantedPayload>,
     pub(crate) keeps_unapplied: bool,
     pub(crate) one_by_one: bool,
+    pub(crate) accepted: ProblemKinds,
 }
 
 impl Wanted {
     /// These payloads, from the bottom of the stack to its top: the first goes on Xen itself, each other on the one before.
     pub fn stack(payloads: impl IntoIterator<Item = (PayloadName, Payload)>) -> Self {
         let wanted = |(name, payload)| WantedPayload { name, payload: Arc::new(payload) };
-        Self { payloads: payloads.into_iter().map(wanted).collect(), keeps_unapplied: false, one_by_one: false }
+        Self { payloads: payloads.into_iter().map(wanted).collect(), ..Self::empty() }
     }
 
     /// The payloads of a [`PayloadStore`](crate::PayloadStore), as [`stack_for`](crate::PayloadStore::stack_for) gives them.
@@ -60,6 +62,16 @@ impl Wanted {
     pub fn one_by_one(mut self) -> Self {
         self.one_by_one = true;
         self
+    }
+
+    /// Accepts a kind of finding where it is only possible, as [`UploadOptions::accept`](crate::UploadOptions::accept) does.
+    pub fn accept(mut self, kind: ProblemKind) -> Self {
+        self.accepted.insert(kind);
+        self
+    }
+
+    fn empty() -> Self {
+        Self { payloads: Vec::new(), keeps_unapplied: false, one_by_one: false, accepted: ProblemKinds::default() }
     }
 
     /// Leaves payloads loaded that are not applied. Otherwise they are unloaded.

@@ -71,6 +71,15 @@ impl Work {
     }
 }
 
+/// A hook that runs although its action is finished for all that can be seen.
+#[derive(Clone, Debug)]
+pub(super) struct RunningHook {
+    payload: u64,
+    until: Instant,
+    /// The line at its end.
+    end: Vec<u8>,
+}
+
 impl Until {
     fn after(time: Duration) -> Self {
         Self::Time(Instant::now().checked_add(time).unwrap_or_else(Instant::now))
@@ -102,10 +111,7 @@ impl Host {
         match from_number(command) {
             None => Err(Errno::EOPNOTSUPP.into()),
             Some(Action::Unload) if applied => Err(Errno::EINVAL.into()),
-            Some(Action::Unload) => {
-                self.unload(index);
-                Ok(0)
-            }
+            Some(Action::Unload) => self.unload(index),
             // Asked for what is so already: no error, and nothing happens.
             Some(Action::Revert) if !applied => Ok(0),
             Some(Action::Apply | Action::Replace) if applied => Ok(0),
@@ -115,7 +121,13 @@ impl Host {
         }
     }
 
-    fn unload(&mut self, index: usize) {
+    fn unload(&mut self, index: usize) -> Result<u32, Stop> {
+        let in_hook = self.payloads.get(index).zip(self.hook.as_ref()).is_some_and(|(it, hook)| it.id == hook.payload);
+        if self.has(&rules::UNLOAD_WAITS) {
+            self.end_hook();
+        } else if in_hook {
+            return Err(Stop::Crashed("it is unloaded while its hook runs".into()));
+        }
         let payload = self.payloads.remove(index);
         self.image.unload(payload.base);
         self.list_version = self.list_version.wrapping_add(1);
@@ -125,6 +137,7 @@ impl Host {
                 work.late = true;
             }
         }
+        Ok(0)
     }
 
     fn revert(&mut self, id: u64, timeout: u32) -> Result<u32, Stop> {
@@ -196,6 +209,10 @@ impl Host {
         if self.work.is_some() {
             return Err(Errno::EBUSY.into());
         }
+        if self.hook.is_some() {
+            // At worst Xen has not chosen it yet, and takes that of this action, or gives up where that has none.
+            return Err(Stop::Crashed("it makes Xen run the wrong hook after the last action".into()));
+        }
         if self.settings.cpu_hotplug {
             self.complain(id, "unable to get cpu_maps lock!");
             return Err(Errno::EBUSY.into());
@@ -236,9 +253,42 @@ impl Host {
         let name = payload.name.clone();
         // The one line that has no colon after the name.
         let end = format!(" finished {} with rc={rc}", work.action.to_string().to_uppercase());
-        if self.settings.log_level >= LogLevel::All {
-            self.console.line([b"livepatch: ", &*name, end.as_bytes()].concat());
+        let end = [b"livepatch: ", &*name, end.as_bytes()].concat();
+        let hooks = payload.hooks;
+        let hook = match work.action {
+            Action::Apply => hooks.after_apply,
+            Action::Revert => hooks.after_revert,
+            Action::Replace | Action::Unload => 0,
+        };
+        // Not called when the CPUs did not come to rest.
+        if hook != 0 && !late {
+            self.tell(work.payload, &format!("Calling post-{} hook function with rc={rc}", work.action));
+            if !self.hook_time.is_zero() && self.recording.is_none() {
+                let until = Instant::now().checked_add(self.hook_time).unwrap_or_else(Instant::now);
+                self.hook = Some(RunningHook { payload: work.payload, until, end });
+                return;
+            }
         }
+        self.end_action(end);
+    }
+
+    /// The line at the end of an action.
+    fn end_action(&mut self, end: Vec<u8>) {
+        if self.settings.log_level >= LogLevel::All {
+            self.console.line(end);
+        }
+    }
+
+    /// The hook that runs returns.
+    pub(super) fn end_hook(&mut self) {
+        if let Some(hook) = self.hook.take() {
+            self.end_action(hook.end);
+        }
+    }
+
+    /// Whether the hook that runs has run for its time.
+    pub(super) fn is_hook_over(&self) -> bool {
+        self.hook.as_ref().is_some_and(|hook| hook.until <= Instant::now())
     }
 
     /// A line about a payload that says what Xen is doing.

@@ -18,6 +18,8 @@ pub struct HostBuilder {
     architecture: Architecture,
     build_id: Option<BuildId>,
     extra_version: String,
+    compile_date: String,
+    changeset: String,
     console_size: usize,
     access: Access,
     support: Option<Support>,
@@ -34,7 +36,9 @@ impl HostBuilder {
             release,
             architecture: Architecture::X86_64,
             build_id: Some(BuildId::new(id)),
-            extra_version: release.extra_version().into(),
+            extra_version: release.extra_version(),
+            compile_date: date_of(release),
+            changeset: String::new(),
             console_size: CONSOLE_SIZE,
             access: Access::default(),
             support: None,
@@ -74,6 +78,17 @@ impl HostBuilder {
     /// What Xen calls itself after `4.MINOR`.
     pub fn extra_version(self, text: impl Into<String>) -> Self {
         Self { extra_version: text.into(), ..self }
+    }
+
+    /// The time at which Xen was compiled (`XENVER_compile_info`), as `date` prints it; the day of the release unless set.
+    pub fn compile_date(self, text: impl Into<String>) -> Self {
+        Self { compile_date: text.into(), ..self }
+    }
+
+    /// The last commit of Xen's source (`XENVER_changeset`), such as `Mon Dec 18 13:01:04 2023 +0100 git:949a4aad41`; an empty
+    /// text, as of a build outside git, unless set.
+    pub fn changeset(self, text: impl Into<String>) -> Self {
+        Self { changeset: text.into(), ..self }
     }
 
     /// The size of the console ring in bytes.
@@ -130,6 +145,8 @@ impl HostBuilder {
     fn host(&self) -> Host {
         let id = self.build_id.as_ref().map(|id| id.as_bytes().to_vec());
         let mut host = Host::new(self.release, self.architecture, id, &self.extra_version, self.console_size);
+        host.compile_date.clone_from(&self.compile_date);
+        host.changeset.clone_from(&self.changeset);
         host.settings.access = self.access;
         host.support = self.support.unwrap_or(host.support);
         for (name, bytes) in &self.symbols {
@@ -145,6 +162,8 @@ impl HostBuilder {
             architecture,
             build_id,
             extra_version,
+            compile_date,
+            changeset,
             console_size,
             access,
             support,
@@ -154,15 +173,47 @@ impl HostBuilder {
         let support = support.unwrap_or_default();
         let mut sum = Digest::new()
             .number(release.minor().into())
+            .number(release.point().into())
             .number(architecture.raw().into())
             .number(build_id.is_some().into())
             .bytes(build_id.as_ref().map(BuildId::as_bytes).unwrap_or_default())
             .bytes(extra_version.as_bytes())
+            .bytes(compile_date.as_bytes())
+            .bytes(changeset.as_bytes())
             .number(u64::try_from(*console_size).unwrap_or(u64::MAX))
             .bytes(format!("{access:?} {support:?}").as_bytes());
         for (name, bytes) in symbols {
             sum = sum.bytes(name.as_bytes()).bytes(bytes);
         }
         sum.value()
+    }
+}
+
+/// The day of a release, as `date` prints it; nothing where that is not known.
+fn date_of(release: Release) -> String {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const WEEKDAYS: [&str; 7] = ["Sat", "Sun", "Mon", "Tue", "Wed", "Thu", "Fri"];
+    let Some(date) = release.day() else { return String::new() };
+    let (year, month, day) = (date / 10_000, date / 100 % 100, date % 100);
+    // Zeller's congruence, in which a year begins in March.
+    let (shifted, of_year) = if month < 3 { (month + 12, year - 1) } else { (month, year) };
+    let number = day + 13 * (shifted + 1) / 5 + of_year + of_year / 4 - of_year / 100 + of_year / 400;
+    let pick =
+        |names: &[&'static str], index: u32| usize::try_from(index).ok().and_then(|index| names.get(index).copied());
+    let (weekday, name) = (pick(&WEEKDAYS, number % 7), pick(&MONTHS, month - 1));
+    format!("{} {} {day:2} 12:00:00 UTC {year}", weekday.unwrap_or_default(), name.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_simulated_xen_was_compiled_on_the_day_of_its_release() {
+        assert_eq!(date_of(Release::V4_17.at(3)), "Mon Dec 18 12:00:00 UTC 2023");
+        assert_eq!(date_of(Release::V4_18.at(0)), "Thu Nov 16 12:00:00 UTC 2023");
+        assert_eq!(date_of(Release::V4_14.at(4)), "Mon Jan 31 12:00:00 UTC 2022");
+        assert_eq!(date_of(Release::V4_22), "Wed Jul 29 12:00:00 UTC 2026");
+        assert_eq!(date_of(Release::V4_17.at(99)), "");
     }
 }

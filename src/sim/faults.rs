@@ -36,6 +36,10 @@ pub enum Call {
     Version,
     /// `XENVER_extraversion`.
     ExtraVersion,
+    /// `XENVER_compile_info`.
+    CompileInfo,
+    /// `XENVER_changeset`.
+    Changeset,
     /// `XENVER_build_id`.
     BuildId,
     /// Anything else.

@@ -1,6 +1,8 @@
 //! The state of the simulated host, and what GET, LIST, ACTION and UPLOAD find there.
 
-use super::action::Work;
+use core::time::Duration;
+
+use super::action::{RunningHook, Work};
 use super::bytes::until_nul;
 use super::console::{CONTINUES, Console};
 use super::faults::Effects;
@@ -9,14 +11,13 @@ use super::loading::{self, Surroundings};
 use super::machine::Machine;
 use super::payload::{Payload, Standing, Stop, refuse};
 use super::recording::Recording;
-use super::release::Release;
 use super::settings::{LogLevel, Settings};
 use crate::architecture::Architecture;
 use crate::errno::Errno;
 use crate::loader::{ENDBR64, image_of, payloads_of};
 use crate::name::escaped;
+use crate::release::Release;
 use crate::rules::{self, Rule};
-use crate::target::Target;
 
 /// What this Xen was built with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -34,7 +35,7 @@ pub enum Support {
 impl Support {
     /// Of a Xen that is built like the others: 4.7 knows live patching on x86 alone.
     fn of(release: Release, architecture: Architecture) -> Self {
-        let none = architecture == Architecture::AArch64 && release < Release::V4_8;
+        let none = architecture == Architecture::AArch64 && release.series() < (4, 8);
         if none { Self::NoLivepatch } else { Self::Full }
     }
 }
@@ -47,6 +48,9 @@ pub(super) struct Host {
     pub(super) release: Release,
     pub(super) architecture: Architecture,
     pub(super) build_id: Option<Vec<u8>>,
+    /// The time at which it was compiled, and the last commit of its source.
+    pub(super) compile_date: String,
+    pub(super) changeset: String,
     pub(super) image: Image,
     /// In the order of their upload.
     pub(super) payloads: Vec<Payload>,
@@ -55,6 +59,10 @@ pub(super) struct Host {
     pub(super) list_version: u32,
     pub(super) next_id: u64,
     pub(super) work: Option<Work>,
+    /// How long hooks after actions run.
+    pub(super) hook_time: Duration,
+    /// The one that runs.
+    pub(super) hook: Option<RunningHook>,
     pub(super) console: Console,
     pub(super) support: Support,
     pub(super) settings: Settings,
@@ -91,13 +99,13 @@ impl Host {
         extra_version: &str,
         console_size: usize,
     ) -> Self {
-        let (target, machine) = (release.target(architecture), Machine::of(architecture));
-        let mut image = Image::new(&image_of(&target, architecture), payloads_of(&target, architecture));
+        let machine = Machine::of(architecture);
+        let mut image = Image::new(&image_of(release, architecture), payloads_of(release, architecture));
         let string = image.add_bytes(&[extra_version.as_bytes(), &[0]].concat());
         let code = image.add_symbol(EXTRA_VERSION, &machine.plain(16));
         // Compilers for x86 came to begin every function so, before Xen from 4.17 on chose where it is needed.
         let endbr = architecture == Architecture::X86_64
-            && (Release::V4_14..Release::V4_17).contains(&release)
+            && (14..17).contains(&release.minor())
             && image.write(code, &ENDBR64).is_some();
         let body = if endbr { code + 4 } else { code };
         image.write(body, &(machine.returning_string)(body, string));
@@ -108,12 +116,16 @@ impl Host {
             release,
             architecture,
             build_id,
+            compile_date: String::new(),
+            changeset: String::new(),
             image,
             payloads: Vec::new(),
             applied: Vec::new(),
             list_version: 1,
             next_id: 0,
             work: None,
+            hook_time: Duration::ZERO,
+            hook: None,
             console: Console::new(console_size),
             support: Support::of(release, architecture),
             settings: Settings::default(),
@@ -124,17 +136,13 @@ impl Host {
     }
 
     /// What payloads are checked for.
-    pub(super) fn target(&self) -> Target {
-        self.release.target(self.architecture)
-    }
-
     pub(super) fn machine(&self) -> &'static Machine {
         Machine::of(self.architecture)
     }
 
     /// Whether a rule holds in this Xen.
     pub(super) fn has(&self, rule: &Rule) -> bool {
-        rule.holds(&self.target()).surely()
+        rule.holds_in(self.release)
     }
 
     /// What `XENVER_extraversion` tells: at most 15 bytes.
@@ -163,7 +171,8 @@ impl Host {
         }
         let file = copy()?;
         let around = Surroundings {
-            target: &self.target(),
+            release: self.release,
+            architecture: self.architecture,
             xen_build_id: self.build_id.as_deref(),
             image: &self.image,
             loaded: &self.payloads,

@@ -12,9 +12,9 @@ use std::sync::Arc;
 pub(super) use digest::Digest;
 
 use super::faults::Pace;
-use super::release::Release;
 use super::settings::Settings;
 use crate::build_id::BuildId;
+use crate::release::Release;
 
 /// How a host came to be in its state: what [`SimulatedXen::journal`](super::SimulatedXen::journal) gives, and
 /// [`HostBuilder::replay`](super::HostBuilder::replay) takes.

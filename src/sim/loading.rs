@@ -3,16 +3,18 @@
 use super::console::CONTINUES;
 use super::image::Image;
 use super::payload::{Payload, Standing, Stop};
+use crate::architecture::Architecture;
 use crate::build_id::BuildId;
 use crate::errno::Errno;
 use crate::loader::{self, Finding, Host, Known, NoRoom, Problem, Severity, Sink, Stopped};
+use crate::release::Release;
 use crate::rules;
-use crate::target::Target;
 
 /// What a payload is loaded into.
 #[derive(Debug)]
 pub(super) struct Surroundings<'a> {
-    pub(super) target: &'a Target,
+    pub(super) release: Release,
+    pub(super) architecture: Architecture,
     pub(super) xen_build_id: Option<&'a [u8]>,
     pub(super) image: &'a Image,
     pub(super) loaded: &'a [Payload],
@@ -52,7 +54,8 @@ struct First(Option<Finding>);
 
 impl Sink for First {
     fn take(&mut self, finding: Finding) -> Result<(), Stopped> {
-        if finding.severity == Severity::Unnoticed || !finding.at_upload {
+        // What a payload may come to does not happen while it is loaded.
+        if matches!(finding.severity, Severity::Unnoticed | Severity::PossiblyHarmful) || !finding.at_upload {
             return Ok(());
         }
         self.0 = Some(finding);
@@ -63,7 +66,7 @@ impl Sink for First {
 /// Checks and links a payload: the payload, and the bytes of its memory.
 pub(super) fn load(around: &Surroundings<'_>, id: u64, name: &[u8], file: &[u8]) -> Result<(Payload, Vec<u8>), Stop> {
     let mut first = First::default();
-    let loaded = loader::load(file, around.target, around, &mut first);
+    let loaded = loader::load(file, around.release, Some(around.architecture), around, &mut first);
     let loaded = match (loaded, first.0) {
         (_, Some(finding)) => return Err(stop(finding, around)),
         (Ok(Some(loaded)), None) => loaded,
@@ -92,7 +95,7 @@ pub(super) fn load(around: &Surroundings<'_>, id: u64, name: &[u8], file: &[u8])
 fn stop(finding: Finding, around: &Surroundings<'_>) -> Stop {
     let Some(errno) = finding.errno else { return Stop::Crashed(finding.to_string()) };
     let lines = match finding.problem {
-        Problem::BuiltForAnotherXen { expected, found } if rules::XEN_DEPENDS_FIRST.holds(around.target).surely() => {
+        Problem::BuiltForAnotherXen { expected, found } if rules::XEN_DEPENDS_FIRST.holds_in(around.release) => {
             mismatch(&expected, &found)
         }
         Problem::BuiltForAnotherXen { .. } => vec![b"check against hypervisor build-id failed".to_vec()],

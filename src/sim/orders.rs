@@ -230,6 +230,16 @@ impl SimulatedXen {
         On::new(self, Call::ExtraVersion)
     }
 
+    /// Orders something to happen when Xen is asked how it was compiled.
+    pub fn on_compile_info(&self) -> On<'_, Answered> {
+        On::new(self, Call::CompileInfo)
+    }
+
+    /// Orders something to happen when Xen is asked for the last commit of its source.
+    pub fn on_changeset(&self) -> On<'_, Answered> {
+        On::new(self, Call::Changeset)
+    }
+
     /// Orders something to happen when Xen is asked for its build-id.
     pub fn on_build_id(&self) -> On<'_, Answered> {
         On::new(self, Call::BuildId)

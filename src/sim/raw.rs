@@ -3,11 +3,11 @@
 use core::fmt;
 
 use super::bytes::{put, u32_at};
-use super::release::Release;
 use super::request::SIZE;
 use crate::errno::Errno;
 use crate::hypercall::channel::CallError;
 use crate::hypercall::{HypercallBuffer, Hypervisor, Sysctl};
+use crate::release::Release;
 
 /// The numbers of sysctls.
 const READ_CONSOLE: u32 = 1;

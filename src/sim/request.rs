@@ -78,6 +78,8 @@ const MAX_NAME: u16 = 128;
 
 const XENVER_VERSION: u32 = 0;
 const XENVER_EXTRAVERSION: u32 = 1;
+const XENVER_COMPILE_INFO: u32 = 2;
+const XENVER_CHANGESET: u32 = 4;
 const XENVER_BUILD_ID: u32 = 10;
 
 type Block = [u8; SIZE];
@@ -114,6 +116,8 @@ pub(super) fn version_kind(command: u32) -> Call {
     match command {
         XENVER_VERSION => Call::Version,
         XENVER_EXTRAVERSION => Call::ExtraVersion,
+        XENVER_COMPILE_INFO => Call::CompileInfo,
+        XENVER_CHANGESET => Call::Changeset,
         XENVER_BUILD_ID => Call::BuildId,
         _ => Call::Other,
     }
@@ -305,10 +309,28 @@ pub(super) fn xen_version(
             put(&mut text, 0, &host.extra_version());
             argument.ok_or(Errno::EFAULT)?.write(0, &text).map(|()| 0)
         }
+        XENVER_COMPILE_INFO => {
+            // Compiler, user and domain come first: 64, 16 and 32 bytes.
+            let mut info = [0; 144];
+            put(&mut info, 0, b"gcc");
+            put(&mut info, 64, b"root");
+            put(&mut info, 112, &first(&host.compile_date, 31));
+            argument.ok_or(Errno::EFAULT)?.write(0, &info).map(|()| 0)
+        }
+        XENVER_CHANGESET => {
+            let mut text = [0; 64];
+            put(&mut text, 0, &first(&host.changeset, 63));
+            argument.ok_or(Errno::EFAULT)?.write(0, &text).map(|()| 0)
+        }
         XENVER_BUILD_ID => build_id(host, argument),
         _ => Err(Errno::ENOSYS),
     };
     if effects.fault_after && result.is_ok() { Err(Errno::EFAULT) } else { result }
+}
+
+/// The first bytes of a text, as many as there is room for.
+fn first(text: &str, room: usize) -> Vec<u8> {
+    text.bytes().take(room).collect()
 }
 
 fn build_id(host: &Host, argument: Option<&mut impl Caller>) -> Result<u32, Errno> {

@@ -48,10 +48,48 @@ const _: () = {
 pub const XENVER_version: u32 = 0;
 /// Fills a buffer of `XEN_EXTRAVERSION_LEN` bytes with what follows the minor number, such as `.3`; ends with NUL.
 pub const XENVER_extraversion: u32 = 1;
+/// Fills a `xen_compile_info`.
+pub const XENVER_compile_info: u32 = 2;
+/// Fills a buffer of `XEN_CHANGESET_INFO_LEN` bytes with the source's last commit, as text that ends with NUL.
+pub const XENVER_changeset: u32 = 4;
 /// Fills a `xen_build_id` and returns the length of the build-id; with no buffer it only returns the length.
 pub const XENVER_build_id: u32 = 10;
 /// Bytes that `XENVER_extraversion` may write.
 pub const XEN_EXTRAVERSION_LEN: u32 = 16;
+/// Bytes that `XENVER_changeset` may write.
+pub const XEN_CHANGESET_INFO_LEN: u32 = 64;
+/// OUT: how Xen was compiled. Each is a text that ends with NUL.
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct xen_compile_info {
+    /// The compiler and its version.
+    pub compiler: [u8; 64usize],
+    /// The user.
+    pub compile_by: [u8; 16usize],
+    /// The user's domain.
+    pub compile_domain: [u8; 32usize],
+    /// The time, as `date` prints it.
+    pub compile_date: [u8; 32usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of xen_compile_info"][::core::mem::size_of::<xen_compile_info>() - 144usize];
+    [
+        "Alignment of xen_compile_info",
+    ][::core::mem::align_of::<xen_compile_info>() - 1usize];
+    [
+        "Offset of field: xen_compile_info::compiler",
+    ][::core::mem::offset_of!(xen_compile_info, compiler) - 0usize];
+    [
+        "Offset of field: xen_compile_info::compile_by",
+    ][::core::mem::offset_of!(xen_compile_info, compile_by) - 64usize];
+    [
+        "Offset of field: xen_compile_info::compile_domain",
+    ][::core::mem::offset_of!(xen_compile_info, compile_domain) - 80usize];
+    [
+        "Offset of field: xen_compile_info::compile_date",
+    ][::core::mem::offset_of!(xen_compile_info, compile_date) - 112usize];
+};
 /// The head of the buffer for `XENVER_build_id`. The bytes of the build-id (OUT) follow at once, at offset 4.
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]

@@ -36,6 +36,7 @@ fn structs() -> impl IntoIterator<Item = (Row, Vec<Row>)> {
         xen_guest_handle: 8, 8 { address: 0, 8; }
         privcmd_hypercall: 48, 8 { op: 0, 8; arg: 8, 40; }
         xen_build_id: 4, 4 { len: 0, 4; }
+        xen_compile_info: 144, 1 { compiler: 0, 64; compile_by: 64, 16; compile_domain: 80, 32; compile_date: 112, 32; }
         xen_sysctl_readconsole: 24, 8 {
             clear: 0, 1; incremental: 1, 1; pad: 2, 2; index: 4, 4; buffer: 8, 8; count: 16, 4; pad_end: 20, 4;
         }
@@ -144,8 +145,11 @@ const CONSTANTS: &[(&str, u32, u32)] = constants! {
     __HYPERVISOR_sysctl: 35;
     XENVER_version: 0;
     XENVER_extraversion: 1;
+    XENVER_compile_info: 2;
+    XENVER_changeset: 4;
     XENVER_build_id: 10;
     XEN_EXTRAVERSION_LEN: 16;
+    XEN_CHANGESET_INFO_LEN: 64;
     XEN_SYSCTL_readconsole: 1;
     XEN_SYSCTL_debug_keys: 7;
     XEN_SYSCTL_livepatch_op: 27;

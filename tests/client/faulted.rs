@@ -232,6 +232,7 @@ fn an_older_payload_is_not_taken_for_the_uploaded_one() {
 fn an_upload_that_can_not_be_looked_for_is_not_called_undone() {
     for errno in [Errno::EFAULT, Errno::EPERM] {
         let (xen, client) = host(Release::V4_17);
+        let _target = client.target().unwrap();
         xen.on_upload().fault_after();
         xen.on_list().always().fail(errno);
         let error = error(client.upload(&name("one"), &builder(&xen, "one").build()));

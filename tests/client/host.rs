@@ -27,10 +27,10 @@ pub fn builder(xen: &SimulatedXen, id: &str) -> PayloadBuilder {
     PayloadBuilder::for_xen(xen, id).function(FunctionPatch::returning(PATCHED, format!("-{id}")))
 }
 
-/// A client that doesn't let Xen settle, and gives up after a while even where a test went wrong.
+/// A client that doesn't let Xen settle nor hooks return, and gives up after a while even where a test went wrong.
 pub fn quick() -> ClientBuilder {
     let options = ActionOptions::new().deadline(Duration::from_secs(20));
-    LivepatchClient::builder().settle_time(Duration::ZERO).action_defaults(options)
+    LivepatchClient::builder().settle_time(Duration::ZERO).hook_time(Duration::ZERO).action_defaults(options)
 }
 
 pub fn connect(xen: &SimulatedXen) -> LivepatchClient {

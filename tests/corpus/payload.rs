@@ -3,7 +3,7 @@
 //! The fuzz target `payload` includes this file, so that its inputs are tried in just the same way here.
 
 use xen_livepatch::payload::Architecture;
-use xen_livepatch::{BuildId, Finding, Payload, Problem, Target};
+use xen_livepatch::{BuildId, Finding, Payload, Problem, ProblemKind, Release, Severity, Target};
 
 /// The most bytes of a name, which are escaped to no more than this many.
 const NAME: usize = 128;
@@ -18,20 +18,52 @@ pub(crate) fn check(bytes: &[u8]) {
     assert_eq!(payload.bytes(), bytes);
     contents(&payload, bytes);
     texts(&payload, bytes.len());
-    let releases = payload.releases();
-    for release in [(4, 7), (4, 13), (4, 14), (4, 17), (4, 20), (4, 22)] {
-        let target = Target::new(release);
-        let found = findings(&payload, &target);
-        assert_eq!(found.is_empty(), releases.contains(&release));
+    let fit = payload.releases();
+    for last in [Release::V4_7, Release::V4_13, Release::V4_14, Release::V4_17, Release::V4_20, Release::V4_22] {
+        bounds(&payload, last, &fit);
+        let target = Target::new(last.series());
         let own = payload.xen_depends().cloned().unwrap_or_else(|| BuildId::new([0xab; 20]));
-        let known = findings(&payload, &target.clone().build_id(own).point(0).architecture(payload.architecture()));
+        let known = findings(&payload, &Target::from(last).build_id(own).architecture(payload.architecture()));
         let _ = findings(&payload, &target.build_id(BuildId::new([])).architecture(Architecture::AArch64));
-        // What is not known is not held against a payload, unless it would crash one of the Xens in question.
-        for finding in found.iter().filter(|_| known.is_empty()) {
+        // A fact that is not known is not held against a payload.
+        for finding in findings(&payload, &Target::from(last)).iter().filter(|_| known.is_empty()) {
             let architecture = matches!(finding.problem, Problem::Architecture { .. });
-            assert!(finding.hurts_xen() || architecture, "{release:?} {finding:?}");
+            assert!(finding.hurts_xen() || architecture, "{last} {finding:?}");
         }
-        let _ = payload.reapply(release);
+        let _ = payload.reapply(last.series());
+    }
+}
+
+/// A finding is certain where all point releases have it, and possible where some have, with the worst of what it means.
+fn bounds(payload: &Payload, last: Release, fit: &[Release]) {
+    let points: Vec<Release> = (0..=last.point()).map(|point| last.at(point)).collect();
+    let exact: Vec<Vec<Finding>> = points.iter().map(|release| findings(payload, &Target::from(*release))).collect();
+    for (release, found) in points.iter().zip(&exact) {
+        assert_eq!(found.is_empty(), fit.contains(release), "{release}");
+        assert!(found.iter().all(|finding| finding.severity().is_certain() && finding.releases.is_empty()));
+    }
+    let merged = findings(payload, &Target::new(last.series()));
+    assert_eq!(merged.is_empty(), exact.iter().all(Vec::is_empty), "{last}");
+    let of = |kind: ProblemKind, severities: &[Severity]| -> Vec<Release> {
+        let has = |found: &[Finding]| found.iter().any(|f| f.kind() == kind && severities.contains(&f.severity()));
+        points.iter().zip(&exact).filter(|(_, found)| has(found)).map(|(release, _)| *release).collect()
+    };
+    for finding in &merged {
+        let harmed = of(finding.kind(), &[Severity::Harmful, Severity::PossiblyHarmful]);
+        let surely = of(finding.kind(), &[Severity::Harmful]);
+        let reported = of(finding.kind(), &[Severity::Harmful, Severity::Refused, Severity::Unnoticed]);
+        let holds = match finding.severity() {
+            Severity::Harmful => surely == points,
+            Severity::PossiblyHarmful if finding.releases.is_empty() => harmed == points,
+            Severity::PossiblyHarmful => finding.releases.iter().all(|release| harmed.contains(release)),
+            Severity::Possible => !finding.releases.is_empty() && finding.releases.iter().all(|r| reported.contains(r)),
+            _ => reported == points,
+        };
+        assert!(holds, "{last} {finding:?}: {harmed:?} {reported:?}");
+    }
+    for found in exact.iter().flatten() {
+        let worse = |merged: &&Finding| merged.kind() == found.kind() && (merged.hurts_xen() || !found.hurts_xen());
+        assert!(merged.iter().any(|merged| worse(&merged)), "{last} {found:?}");
     }
 }
 

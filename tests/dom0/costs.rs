@@ -170,11 +170,17 @@ fn operations_cost_what_is_promised() {
         Ok(_) => return work(&patient().without_xen_log().open().unwrap()),
         Err(_) => {}
     }
-    let _host = host();
+    let host = host();
     // A file is opened, looked at, read and closed; so are both devices opened, and memory is mapped, kept from children
     // and guarded.
     let (file, open) = (4, 2 + 3);
-    let expect = |expected: [Cost; 9], found: Vec<Cost>| assert_eq!(found, expected, "{OPERATIONS:?}");
+    let expect = |mut expected: [Cost; 9], found: Vec<Cost>| {
+        // Where UNLOAD does not wait for hooks, the client has to recognise what it uploaded.
+        if (14..17).contains(&host.release().1) {
+            expected[..2].iter_mut().for_each(|upload| upload.hypercalls += 1);
+        }
+        assert_eq!(found, expected, "{OPERATIONS:?}");
+    };
     let unlogged = [(1, 0), (1, file), (1, 0), (1, 0), (3, 0), (3, 0), (2, 0), (0, 0), (3, open)];
     expect(unlogged.map(|(hypercalls, others)| cost(hypercalls, others)), costs("no log"));
     // Uploads and actions look where Xen's log ends, so that an error can carry what Xen wrote from there on.

@@ -306,7 +306,8 @@ impl Flaw {
             }
             2 => {
                 // Before there were expectations, a second function has its new address there.
-                let hurts = |section, offset| release < Release::V4_14 && (section, offset) == (".livepatch.funcs", 72);
+                let hurts =
+                    |section, offset| release < Release::V4_14.at(0) && (section, offset) == (".livepatch.funcs", 72);
                 let harmless: Vec<_> =
                     PATCHED_BYTES.into_iter().filter(|(at, offset, _)| !hurts(*at, *offset)).collect();
                 let (section, offset, bytes) = random.of(&harmless);
@@ -387,9 +388,9 @@ impl Flaw {
 /// Where Xen is, as far as flaws go.
 fn image(of: &Ingredients) -> u64 {
     match of.is_arm() {
-        true if of.release < Release::V4_18 => 0,
+        true if of.release < Release::V4_18.at(0) => 0,
         true => 4 << 39,
-        false if of.release < Release::V4_14 => 0xffff_82d0_8000_0000,
+        false if of.release < Release::V4_14.at(0) => 0xffff_82d0_8000_0000,
         false => 0xffff_82d0_4000_0000,
     }
 }

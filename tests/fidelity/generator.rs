@@ -12,25 +12,26 @@ use super::random::Random;
 use super::recipe::{Id, Recipe};
 use super::request::{ACTION_TIMEOUT, Body, Name, Request, Room, UNLOADING_TIMEOUT};
 use super::side;
+use super::since::waits_to_unload;
 use super::step::{Step, Way};
 
 /// Whether an action that has no time always runs out of it. Where CPUs patch when they are idle (to 4.13.0) they may
 /// have come to rest already. The clock of an emulated Arm machine ticks every 16 ns, which is long enough for an idle CPU,
 /// rarely.
 fn is_punctual(xen: &SimulatedXen) -> bool {
-    xen.release() >= Release::V4_14 && xen.architecture() == Architecture::X86_64
+    xen.release() >= Release::V4_14.at(0) && xen.architecture() == Architecture::X86_64
 }
 
 /// Whether a second action can follow while CPUs are still about to leave the first. Where they can be idle for long
 /// meanwhile (to 4.13.0) Xen may stop for good: see `host::let_all_cpus_return`.
 fn takes_actions_in_a_row(xen: &SimulatedXen) -> bool {
-    xen.release() >= Release::V4_14
+    xen.release() >= Release::V4_14.at(0)
 }
 
 /// Whether an unload waits for all CPUs, and with them for the end of an action: before, the payload may be gone while
 /// Xen still says how its action ended.
 fn unloads_in_peace(xen: &SimulatedXen) -> bool {
-    xen.release() >= Release::V4_17
+    waits_to_unload(xen.release())
 }
 
 /// Whether a payload has the mark of a pending action. Between two steps it is a stale one.

@@ -7,6 +7,7 @@ use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder, Release, Simul
 use super::flaws::{self, Flaw};
 use super::host::PATCHED;
 use super::random::Random;
+use super::since::leaves_functions_alone;
 
 /// Another function that nothing but dom0's curiosity calls.
 pub const ALSO_PATCHED: &str = "xen_changeset";
@@ -181,7 +182,7 @@ impl Recipe {
 
     pub fn build(&self, of: &Ingredients) -> Vec<u8> {
         let [id, depends, xen] = [self.id, self.depends, self.xen].map(|id| id.bytes(&of.xen));
-        let old = of.release < Release::V4_14;
+        let old = of.release < Release::V4_14.at(0);
         let version = if old == self.misfit { PayloadVersion::V2 } else { PayloadVersion::V1 };
         let mut builder = PayloadBuilder::new(&id, &depends, &xen)
             .architecture(of.architecture)
@@ -211,10 +212,7 @@ impl Recipe {
                 Expectation::Never => function.expecting(&[0xcc]),
             });
         }
-        // The last point releases of 4.16 keep their state in that section, and have only code writable meanwhile. On Arm it
-        // was so in all before.
-        let kept = if of.is_arm() { of.release < Release::V4_17 } else { of.release == Release::V4_16 };
-        if self.read_only && !kept {
+        if self.read_only && leaves_functions_alone(of.release, of.is_arm()) {
             builder = builder.read_only_funcs();
         }
         if self.data {

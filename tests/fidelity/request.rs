@@ -167,7 +167,7 @@ impl Request {
             Body::Get(name) => with_name(sysctl, name),
             Body::List { start, rows, pad, totals, room } => {
                 let sysctl = sysctl.word(VERSION, UNTOUCHED).word(20, *start).word(24, *rows).word(28, *pad);
-                let (mut sysctl, arrays) = if release < Release::V4_14 {
+                let (mut sysctl, arrays) = if release < Release::V4_14.at(0) {
                     (sysctl, &OLD_ARRAYS[..])
                 } else {
                     (sysctl.word(32, totals[0]).word(36, totals[1]), &ARRAYS[..])

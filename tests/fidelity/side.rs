@@ -112,7 +112,7 @@ impl Side {
 /// Reads from the real Xen what payloads for it need to know, and what the simulated one has to be told.
 pub fn ingredients(host: &Host, release: Release) -> Ingredients {
     let (xen, architecture) = (host.xen.clone(), Architecture::of_this_program());
-    if release < Release::V4_14 {
+    if release < Release::V4_14.at(0) {
         // It doesn't tell, and nothing depends on it: payloads have no expectations.
         return Ingredients { release, architecture, xen, opcode: vec![0x48, 0x8d, 0x05], also: [0x90; KNOWN] };
     }

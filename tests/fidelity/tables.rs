@@ -9,6 +9,7 @@ use xen_livepatch::sim::{Defect, PayloadBuilder, Release};
 
 use super::random::Random;
 use super::recipe::Ingredients;
+use super::since::{checks_alternatives, negates_alternatives, refuses_alternatives};
 
 const ALTERNATIVES: &str = ".altinstructions";
 const REPLACEMENTS: &str = ".altinstr_replacement";
@@ -79,23 +80,24 @@ impl Entry {
     pub fn random(random: &mut Random, release: Release, arm: bool) -> Self {
         let mut entries = if arm { FINE_ON_ARM.to_vec() } else { FINE.to_vec() };
         if arm {
-            if release >= Release::V4_17 {
+            if checks_alternatives(release) {
                 entries.extend(OUTSIDE_ON_ARM);
             }
-            if release >= Release::V4_21 {
+            if release >= Release::V4_21.at(0) {
                 entries.extend(CALL_SITES);
             }
             return random.of(&entries);
         }
-        if release >= Release::V4_17 {
+        if checks_alternatives(release) {
             entries.extend(OUTSIDE);
+        }
+        if refuses_alternatives(release) || negates_alternatives(release) {
             entries.push(NEGATED);
         }
-        // The last point releases of both series have what 4.20 has.
-        if release >= Release::V4_18 {
+        if refuses_alternatives(release) {
             entries.extend(ODD);
         }
-        if release >= Release::V4_21 {
+        if release >= Release::V4_21.at(0) {
             entries.extend(CALL_SITES);
         }
         random.of(&entries)
@@ -103,7 +105,7 @@ impl Entry {
 
     pub fn build(self, builder: PayloadBuilder, of: &Ingredients) -> Vec<u8> {
         let (table, size) = match self {
-            Alternative(..) if of.release >= Release::V4_11 && !of.is_arm() => (ALTERNATIVES, 14),
+            Alternative(..) if of.release >= Release::V4_11.at(0) && !of.is_arm() => (ALTERNATIVES, 14),
             Alternative(..) => (ALTERNATIVES, 12),
             Call(..) => (CALLS, 4),
         };

@@ -9,8 +9,35 @@
 #else
 #define REST ".zero 39\n.zero 32\n"
 #endif
-#define TEXT(number) QUOTED(number)
+#define QUOTE(number) QUOTED(number)
 #define QUOTED(number) #number
+
+/* The flags of .livepatch.funcs: "a" alone is what the Xen project's build tools give it. */
+#ifndef FUNCS_FLAGS
+#define FUNCS_FLAGS "aw"
+#endif
+
+/* The section of a function: with -ffunction-sections, which makes a section for each, the script defines SECTIONS. */
+#ifdef SECTIONS
+#define CODE_OF(function) ".pushsection .text." #function ",\"ax\",%progbits\n"
+#else
+#define CODE_OF(function) ".pushsection .text\n"
+#endif
+
+/* The new size. Not every compiler keeps the order of C and assembly, which tells it. */
+#ifdef NEW_SIZE
+#define SIZE_OF(by) QUOTE(NEW_SIZE)
+#else
+#define SIZE_OF(by) "0b - " #by
+#endif
+
+/* The old address and size. An address of 0 is found by name. */
+#ifndef OLD_ADDRESS
+#define OLD_ADDRESS 0
+#endif
+#ifndef OLD_SIZE
+#define OLD_SIZE 16
+#endif
 
 /*
  * The entry of .livepatch.funcs (64 bytes, 104 from version 2 on) that makes Xen run `by` instead of `function`. The sixteen bytes are
@@ -19,19 +46,20 @@
  * Stands right after `by`, so that it can say where that ends.
  */
 #define REPLACES(function, by)                                              \
-    __asm__(".text\n"                                                       \
+    __asm__(CODE_OF(by)                                                     \
             "0:\n"                                                          \
+            ".popsection\n"                                                 \
             ".pushsection .livepatch.strings,\"a\"\n"                       \
             "1: .asciz \"" #function "\"\n"                                 \
             ".popsection\n"                                                 \
-            ".pushsection .livepatch.funcs,\"aw\"\n"                        \
+            ".pushsection .livepatch.funcs,\"" FUNCS_FLAGS "\"\n"             \
             ".balign 8\n"                                                   \
             ".quad 1b\n"          /* name */                                \
             ".quad " #by "\n"     /* new address */                         \
-            ".quad 0\n"           /* old address: by name */                \
-            ".long 0b - " #by "\n" /* new size */                           \
-            ".long 16\n"          /* old size */                            \
-            ".byte " TEXT(VERSION) "\n"                                     \
+            ".quad " QUOTE(OLD_ADDRESS) "\n"                                \
+            ".long " SIZE_OF(by) "\n"                                       \
+            ".long " QUOTE(OLD_SIZE) "\n"                                   \
+            ".byte " QUOTE(VERSION) "\n"                                     \
             REST                                                            \
             ".popsection\n")
 
@@ -61,6 +89,8 @@
             ".asciz \"" text "\"\n"                                         \
             ".popsection\n")
 
-/* On which payload or Xen it goes, and for which Xen it is: given by the script. */
+/* The payload or Xen it depends on, and the Xen it is for: given by the script, unless that adds them later. */
+#ifdef XEN
 NOTE(".livepatch.depends", DEPENDS);
 NOTE(".livepatch.xen_depends", XEN);
+#endif

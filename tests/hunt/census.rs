@@ -17,8 +17,10 @@ pub struct Census {
     pub reverted: usize,
     /// Refused by Xen, though the check finds nothing, by what it answered.
     pub unforeseen: BTreeMap<i32, usize>,
-    /// Sent though the check says that Xen refuses them, and taken.
-    pub taken: BTreeMap<String, usize>,
+    /// Sent though the check says that Xen refuses them.
+    pub refused: usize,
+    /// Of those, the ones that Xen took, or applied where the check says that it refuses that: their numbers and why.
+    pub refused_wrongly: Vec<(u64, String)>,
     /// What the check says that Xen answers, and what it answered: where that is not the same, how often, and the first.
     pub misjudged: BTreeMap<(i32, i32, String), (usize, u64)>,
 }
@@ -53,7 +55,15 @@ impl fmt::Display for Census {
         writeln!(f, "answers to an apply: {:?}", self.applied)?;
         writeln!(f, "answered otherwise than the check says: {:#?}", self.misjudged)?;
         writeln!(f, "refused by Xen, though the check finds nothing: {:?}", self.unforeseen)?;
-        writeln!(f, "taken by Xen, though the check says that it refuses them: {:#?}", self.taken)?;
+        writeln!(
+            f,
+            "{} that the check says Xen refuses, {} refused wrongly",
+            self.refused,
+            self.refused_wrongly.len()
+        )?;
+        for (number, why) in &self.refused_wrongly {
+            writeln!(f, "refused wrongly: {number}: {why}")?;
+        }
         writeln!(f, "never uploaded: {:#?}", self.skipped)
     }
 }

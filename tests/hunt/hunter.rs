@@ -94,6 +94,14 @@ struct Verdict {
     answer: Option<(i32, String)>,
 }
 
+/// What Xen made of a payload.
+#[derive(Clone, Copy, Default)]
+struct Outcome {
+    /// The answer to the upload.
+    upload: i32,
+    applied: bool,
+}
+
 impl Hunter {
     pub fn new(host: &Host, seed: u64) -> Self {
         let client = host::connect().unwrap();
@@ -140,14 +148,26 @@ impl Hunter {
             return;
         }
         self.trace.tell(&format!("{number} {kinds}{}", if self.harmful { ": " } else { "" }));
-        let code = self.run(&mutant.file, plan, &refused);
+        let outcome = self.run(&mutant.file, plan, &refused);
+        let code = outcome.upload;
+        self.tell_of_wrong_refusal(number, outcome, &refused, answer.is_some());
         if let Some((answer, why)) = answer.filter(|(answer, _)| *answer != code) {
             self.census.misjudged.entry((answer, code, why)).or_insert((0, number)).0 += 1;
         }
-        self.trace.tell("\n");
         if self.census.sent() % REPORT == 0 {
             let census = &self.census;
             self.trace.tell(&format!("so far {} {}\n", census.sent(), census.reverted));
+        }
+    }
+
+    /// Ends the line about a payload, and counts and tells whether the check was wrong about what Xen refuses of it.
+    fn tell_of_wrong_refusal(&mut self, number: u64, outcome: Outcome, refused: &BTreeSet<String>, at_upload: bool) {
+        self.trace.tell("\n");
+        self.census.refused += usize::from(!refused.is_empty());
+        if !refused.is_empty() && (outcome.applied || at_upload && outcome.upload == 0) {
+            let why = refused.iter().cloned().collect::<Vec<_>>().join(" ");
+            self.trace.tell(&format!("refused wrongly: {number} {why}\n"));
+            self.census.refused_wrongly.push((number, why));
         }
     }
 
@@ -172,9 +192,11 @@ impl Hunter {
             "\nplan: {plan:?}\nharmful: {harmful:?}\nrefused: {refused:?}\nanswer: {answer:?}\n{number} "
         ));
         if harmful.is_empty() || self.harmful {
-            self.run(file, plan, &refused);
+            let outcome = self.run(file, plan, &refused);
+            self.tell_of_wrong_refusal(number, outcome, &refused, answer.is_some());
+        } else {
+            self.trace.tell("\n");
         }
-        self.trace.tell("\n");
     }
 
     /// Does all there is to do with one of the runner's files.
@@ -194,8 +216,9 @@ impl Hunter {
         code
     }
 
-    /// Tries a payload, and returns what Xen answered to its upload.
-    fn run(&mut self, file: &[u8], plan: Plan, refused: &BTreeSet<String>) -> i32 {
+    /// Tries a payload.
+    fn run(&mut self, file: &[u8], plan: Plan, refused: &BTreeSet<String>) -> Outcome {
+        let mut outcome = Outcome::default();
         if let Some(applied) = plan.beneath {
             assert_eq!(self.xen.upload(BENEATH, &self.maker.beneath.build()), 0);
             if applied {
@@ -205,8 +228,9 @@ impl Hunter {
         self.trace.tell("u");
         let code = self.xen.upload(MUTANT, file);
         count(&mut self.census.uploaded, code);
+        outcome.upload = code;
         if code == 0 {
-            self.loaded(plan, refused);
+            outcome.applied = self.loaded(plan);
         } else {
             self.trace.tell(&code.to_string());
             if refused.is_empty() {
@@ -220,24 +244,21 @@ impl Hunter {
             }
             assert_eq!(self.step("X", BENEATH, UNLOAD, false), 0);
         }
-        code
+        outcome
     }
 
-    fn loaded(&mut self, plan: Plan, refused: &BTreeSet<String>) {
-        for kind in refused {
-            count(&mut self.census.taken, kind.clone());
-        }
+    /// Whether Xen applied it.
+    fn loaded(&mut self, plan: Plan) -> bool {
         if plan.list {
             self.trace.tell("l");
             assert_eq!(self.xen.client.list().unwrap().len(), 1 + usize::from(plan.beneath.is_some()));
         }
-        if plan.apply {
-            self.apply(plan);
-        }
+        let applied = plan.apply && self.apply(plan);
         assert_eq!(self.step("x", MUTANT, UNLOAD, false), 0, "stuck: it can't be unloaded");
+        applied
     }
 
-    fn apply(&mut self, plan: Plan) {
+    fn apply(&mut self, plan: Plan) -> bool {
         let (what, command) = if plan.replace { ("p", REPLACE) } else { ("a", APPLY) };
         for round in 0..=u8::from(plan.again) {
             let code = self.step(what, MUTANT, command, plan.nodeps);
@@ -247,7 +268,7 @@ impl Hunter {
             let (state, result) = self.xen.status(MUTANT).unwrap();
             if state != APPLIED {
                 assert!(code != 0, "stuck: the apply succeeded, but the state is {state}, {result}");
-                return;
+                return round > 0;
             }
             let code = self.step("r", MUTANT, REVERT, false);
             let state = self.xen.status(MUTANT).unwrap().0;
@@ -259,6 +280,7 @@ impl Hunter {
                 assert_eq!(shown(), self.shown, "Xen is not what it was before");
             }
         }
+        true
     }
 
     /// Xen is as it was at the beginning.

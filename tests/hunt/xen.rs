@@ -68,7 +68,7 @@ impl Xen {
     pub fn act(&self, name: &[u8], command: u32, nodeps: bool) -> Code {
         let start = Instant::now();
         loop {
-            let nodeps = nodeps && self.release >= Release::V4_14;
+            let nodeps = nodeps && self.release >= Release::V4_14.at(0);
             let action = RawSysctl::livepatch(self.release, 3).name(name).word(32, command).word(36, PATIENCE);
             let (mut code, _) = self.send(&action.word(40, nodeps.into()));
             if code == 0 && command != UNLOAD {
@@ -85,7 +85,7 @@ impl Xen {
 
     /// As `host::let_all_cpus_return`, which asks Xen for its version, and so for what a payload may have patched.
     fn let_all_cpus_return(&self) {
-        if self.release < Release::V4_14 {
+        if self.release < Release::V4_14.at(0) {
             assert_eq!(self.upload(b"refused\0", &self.refused), ENOENT);
         }
     }

@@ -15,6 +15,8 @@ mod harm;
 #[cfg(test)]
 mod layout;
 #[cfg(test)]
+mod possible;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod reading;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use xen_livepatch::payload::{Address, Architecture, HookKind, PayloadVersion, Reapply};
 use xen_livepatch::sim::PayloadBuilder;
-use xen_livepatch::{ErrorKind, Finding, Payload, Target};
+use xen_livepatch::{ErrorKind, Finding, Payload, Release, Target};
 
 use crate::editor::{EXTRA_VERSION, Editor, HOOKED, STACKED, header, relocation, section, xen};
 use crate::findings::{FUNCS, RELA_FUNCS};
@@ -93,7 +93,10 @@ fn writable_sections_decide_on_applying_again() {
 
 #[test]
 fn releases_follow_from_the_function_version() {
-    let since = |first, last| (first..=last).map(|minor| (4, minor)).collect::<Vec<_>>();
+    let since = |first, last| {
+        let series = Release::ALL.into_iter().filter(move |release| (first..=last).contains(&release.minor()));
+        series.flat_map(|last| (0..=last.point()).map(move |point| last.at(point))).collect::<Vec<_>>()
+    };
     let read = |bytes| Payload::parse(bytes).unwrap();
     for bytes in [EXTRA_VERSION, HOOKED, STACKED] {
         assert_eq!(read(bytes).releases(), since(14, 22));
@@ -272,6 +275,7 @@ fn programs_read_the_same_as_people() {
         "xen_depends": "101112131415161718191a1b1c1d1e1f20212223",
         "version": 2,
         "releases": ["4.14", "4.15", "4.16", "4.17", "4.18", "4.19", "4.20", "4.21", "4.22"],
+        "point_releases": payload.releases().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "functions": [{
             "name": "xen_extra_version",
             "old_address": null,
@@ -293,7 +297,9 @@ fn programs_read_the_same_as_people() {
     let finding = &parse(&Editor::new(HOOKED).empty(".modinfo")).check_against(&Target::new((4, 17)))[0];
     assert_eq!(
         serde_json::to_value(finding).unwrap(),
-        serde_json::json!({ "severity": "harmful", "text": finding.to_string() })
+        serde_json::json!({
+            "problem": "empty-metadata", "severity": "harmful", "releases": [], "text": finding.to_string(),
+        })
     );
 }
 

@@ -51,13 +51,17 @@ use_machine() {
     . "$here/machine-$machine.sh"
 }
 
-# gcc_payloads ARGS...: of tests/gcc-payloads, for the machine in use.
-gcc_payloads() {
+# make_payloads DIRECTORY ARGS...: what the script make in a directory of tests/ makes, for the machine in use.
+make_payloads() {
     local tools=()
     # shellcheck disable=SC2154  # of the machine's file
-    [[ -z $cross ]] || tools=(CC="${cross}gcc" LD="${cross}ld")
-    env "${tools[@]}" "$here/../gcc-payloads/make" "$@"
+    [[ -z $cross ]] || tools=(CC="${cross}gcc" LD="${cross}ld" OBJCOPY="${cross}objcopy" READELF="${cross}readelf"
+        STRIP="${cross}strip")
+    env "${tools[@]}" "$here/../$1/make" "${@:2}"
 }
+
+gcc_payloads() { make_payloads gcc-payloads "$@"; }
+vendor_payloads() { make_payloads vendor-payloads "$@"; }
 
 # build_id HYPERVISOR: in hexadecimal; nothing when it has none. An image that is not an ELF file is searched for the note.
 build_id() {

@@ -11,7 +11,7 @@ use xen_livepatch::{
 
 use crate::failure::{Failure, NOT_SURVIVED, as_json};
 use crate::guard::{self, Attempt, Guard, IfCrashed, OffSwitches, Refused};
-use crate::host::{Access, with_client};
+use crate::host::{Access, accepted, with_client};
 use crate::output::{self, Done, Output};
 use crate::progress::Progress;
 use crate::shown::shown;
@@ -31,7 +31,7 @@ pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Fa
     with_client(arguments, access, |client| {
         let stack = wanted_stack(client, &paths)?;
         let inventory = client.inventory()?;
-        let mut wanted = Wanted::stack(stack.iter().cloned());
+        let mut wanted = accepted(arguments).fold(Wanted::stack(stack.iter().cloned()), Wanted::accept);
         if arguments.get_flag("keep-unapplied") {
             wanted = wanted.keep_unapplied();
         }

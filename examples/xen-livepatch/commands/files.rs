@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 use serde_json::{Value, json};
-use xen_livepatch::{BuildId, Error, ErrorKind, Payload, Target};
+use xen_livepatch::{BuildId, Error, Payload, Target};
 
 use crate::failure::{FINAL, Failure, as_json};
-use crate::host::{Access, with_client};
+use crate::host::{Access, upload_options, with_client};
 use crate::output::Done;
 use crate::shown::shown;
 
@@ -26,16 +26,9 @@ pub(crate) fn check(arguments: &ArgMatches) -> Result<Done, Failure> {
             Some(id) => target.clone().build_id(id.clone()),
             None => target.clone(),
         },
-        None => with_client(arguments, Access::Reads, |client| {
-            let target = Target::from(&client.xen_version()?);
-            match client.build_id() {
-                Ok(id) => Ok(target.build_id(id)),
-                // It was linked without one, and takes payloads for any Xen, if it takes any.
-                Err(error) if *error.kind() == ErrorKind::NoBuildId => Ok(target),
-                Err(error) => Err(error.into()),
-            }
-        })?,
+        None => with_client(arguments, Access::Reads, |client| Ok(client.target()?))?,
     };
+    let options = upload_options(arguments);
     Ok(each(arguments, |payload, path| {
         let findings = payload.check_against(&target);
         let mut text = match findings.len() {
@@ -44,9 +37,9 @@ pub(crate) fn check(arguments: &ArgMatches) -> Result<Done, Failure> {
             count => format!("{}: {count} findings", shown(path)),
         };
         for finding in &findings {
-            let _ = write!(text, "\n  {}: {finding}", finding.severity());
+            let _ = write!(text, "\n  {} [{}]: {finding}", finding.severity(), finding.kind());
         }
-        (text, json!({ "findings": as_json(&findings) }), findings.is_empty())
+        (text, json!({ "findings": as_json(&findings) }), options.objections(payload, &target).is_empty())
     }))
 }
 

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use super::{Blank, Digest, Event, Journal, JournalError};
 use crate::build_id::BuildId;
 use crate::name::PayloadName;
+use crate::release::Release;
 use crate::sim::bytes::word;
 use crate::sim::faults::Pace;
-use crate::sim::release::Release;
 use crate::sim::settings::{Access, LogLevel, Settings};
 
 const MAGIC: &[u8; 8] = b"XLPATCHJ";
@@ -38,6 +38,7 @@ const LEVELS: [LogLevel; 3] = [LogLevel::None, LogLevel::Errors, LogLevel::All];
 pub(super) fn write(journal: &Journal) -> Vec<u8> {
     let mut body = Writer::default();
     body.u16(journal.release.minor());
+    body.u16(journal.release.point());
     body.maybe(journal.build_id.as_ref(), |body, id| body.bytes(id.as_bytes()));
     body.u64(journal.settings);
     body.u64(journal.state);
@@ -75,7 +76,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Journal, JournalError> {
     if reader.u64()? != Digest::new().bytes(reader.0).value() {
         return damaged("its sum is wrong");
     }
-    let release = Release::from_version(4, reader.u16()?).ok_or(damage("no such release"))?;
+    let release = Release::from_version(4, reader.u16()?).ok_or(damage("no such release"))?.at(reader.u16()?);
     let build_id = reader.maybe(|reader| reader.bytes().map(BuildId::new))?;
     let (settings, state) = (reader.u64()?, reader.u64()?);
     let files = reader.many(|reader| reader.bytes().map(Arc::from))?;

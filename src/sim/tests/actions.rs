@@ -182,7 +182,7 @@ fn replace_takes_the_whole_stack_away() {
     assert_eq!((names(&xen.applied()), extra_version(&xen)), (vec!["all"], "-all".into()));
     assert_eq!((get(&xen, "one"), get(&xen, "two")), (Ok((1, 0)), Ok((1, 0))));
     assert_eq!(done(&xen, "all", REVERT), (1, 0));
-    assert_eq!(extra_version(&xen), ".3");
+    assert_eq!(extra_version(&xen), ".4");
 }
 
 #[test]

@@ -9,7 +9,7 @@ fn forks_go_their_own_ways() {
         assert_eq!(action(&xen, "one", APPLY), Ok(0));
         let fork = xen.fork();
         fork.finish_action();
-        assert_eq!((extra_version(&fork), extra_version(&xen)), ("-one".into(), release.extra_version().into()));
+        assert_eq!((extra_version(&fork), extra_version(&xen)), ("-one".into(), release.extra_version()));
         assert_eq!((get(&fork, "one"), get(&xen, "one")), (Ok((2, 0)), Ok((1, -11))));
         // Each has its own work, list and memory.
         assert_eq!(action(&xen, "two", UNLOAD), Ok(0));

@@ -1,0 +1,288 @@
+//! Hooks that still run after Xen has reported their action as finished.
+//!
+//! From 4.14 on Xen calls a post-apply or post-revert hook once the result is there for everyone to see. Until the hook
+//! returns, its processor runs code of the payload, and needs Xen's record of it. The end of the hook shows in Xen's log,
+//! at the level of information, and in whatever needs every processor to be elsewhere: the next action that succeeds.
+
+use std::collections::HashMap;
+
+use crate::error::Action;
+use crate::log::without_prefix;
+use crate::name::PayloadName;
+
+/// Payloads to keep track of. There is no host with so many.
+const MOST: usize = 4096;
+
+/// How far the log has followed an action on a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// It may have begun, or has.
+    Begun,
+    /// Its hook was called.
+    InHook,
+    /// The same, and another action on the payload has run out of time since, whose last line looks alike.
+    InHookAndLate,
+    /// It has ended.
+    Ended,
+}
+
+impl Progress {
+    fn is_in_hook(self) -> bool {
+        matches!(self, Self::InHook | Self::InHookAndLate)
+    }
+}
+
+/// The log of Xen, as far as it is about the ends of actions.
+#[derive(Debug, Default)]
+pub(super) struct HookLog {
+    /// Where in Xen's log the next bytes begin; `None` before the first.
+    at: Option<u32>,
+    /// The beginning of a line whose end has not been read.
+    partial: Vec<u8>,
+    /// At some point no hook was running, and all that has begun since is in `open`.
+    complete: bool,
+    open: HashMap<Vec<u8>, Progress>,
+}
+
+/// Whether a hook of a payload is running, as far as Xen's log goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Running {
+    No,
+    Perhaps,
+    Yes,
+}
+
+/// A line about an action on a payload.
+#[derive(Debug, PartialEq, Eq)]
+enum Line<'a> {
+    Begun(&'a [u8]),
+    InHook(&'a [u8]),
+    Late(&'a [u8]),
+    Finished { name: &'a [u8], replace: bool, rc: i32 },
+}
+
+impl HookLog {
+    /// Takes in a part of the log that ends at this index, without what it has of it already.
+    pub(super) fn feed(&mut self, bytes: &[u8], end: u32) {
+        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let new = self.at.map_or(len, |at| end.wrapping_sub(at));
+        if new > u32::MAX / 2 {
+            // Another thread has read further.
+            return;
+        }
+        if new > len {
+            // Something was lost in between.
+            *self = Self::default();
+        }
+        self.at = Some(end);
+        let skipped = usize::try_from(len.saturating_sub(new)).unwrap_or(usize::MAX);
+        self.partial.extend_from_slice(bytes.get(skipped..).unwrap_or_default());
+        let text = std::mem::take(&mut self.partial);
+        let mut lines = text.split(|byte| *byte == b'\n');
+        let last = lines.next_back().unwrap_or_default();
+        lines.filter_map(line).for_each(|line| self.take(&line));
+        // No line that matters is as long as what is written without line breaks.
+        self.partial = last.get(..last.len().min(1024)).unwrap_or_default().to_vec();
+        if self.open.len() > MOST {
+            *self = Self { at: self.at, ..Self::default() };
+        }
+    }
+
+    /// An action on the payload is about to be sent: until its end was in the log, it has not ended.
+    pub(super) fn begin(&mut self, name: &PayloadName) {
+        self.open.insert(name.as_bytes().to_vec(), Progress::Begun);
+    }
+
+    /// Whether a hook of the payload is running.
+    pub(super) fn of(&self, name: &PayloadName) -> Running {
+        match self.open.get(name.as_bytes()) {
+            Some(Progress::InHook | Progress::InHookAndLate) => Running::Yes,
+            Some(Progress::Ended) => Running::No,
+            None if self.complete => Running::No,
+            Some(Progress::Begun) | None => Running::Perhaps,
+        }
+    }
+
+    /// Whether a hook of any payload is.
+    pub(super) fn of_any(&self) -> bool {
+        self.open.values().any(|progress| progress.is_in_hook())
+    }
+
+    fn take(&mut self, line: &Line<'_>) {
+        match *line {
+            Line::Begun(name) => {
+                self.open.insert(name.to_vec(), Progress::Begun);
+            }
+            Line::InHook(name) => {
+                self.open.insert(name.to_vec(), Progress::InHook);
+            }
+            Line::Late(name) => {
+                if let Some(progress) = self.open.get_mut(name).filter(|progress| **progress == Progress::InHook) {
+                    *progress = Progress::InHookAndLate;
+                }
+            }
+            // Every processor has been in the rendezvous of this action since, and the one that led it has left the hook.
+            Line::Finished { rc: 0, .. } => {
+                self.open.clear();
+                self.complete = true;
+            }
+            Line::Finished { name, replace, .. } => {
+                let late = self.open.get(name) == Some(&Progress::InHookAndLate);
+                if !late {
+                    self.open.insert(name.to_vec(), Progress::Ended);
+                }
+                if replace {
+                    // What it reverted has no such hooks.
+                    self.open.values_mut().filter(|of| **of == Progress::Begun).for_each(|of| *of = Progress::Ended);
+                }
+            }
+        }
+    }
+}
+
+/// Texts after the name that begin or end something.
+const BEGINNINGS: [&[u8]; 6] = [
+    b"Applying ",
+    b"Reverting",
+    b"Calling apply action hook function",
+    b"Calling revert action hook function",
+    b"Safety checks failed: ",
+    b"unable to quiesce",
+];
+
+fn line(line: &[u8]) -> Option<Line<'_>> {
+    let text = without_prefix(line).strip_prefix(b"livepatch: ")?;
+    let find = |part: &[u8]| text.windows(part.len()).rposition(|window| window == part);
+    let split = |part: &[u8]| find(part).and_then(|at| Some((text.get(..at)?, text.get(at + part.len()..)?)));
+    if let Some((name, rest)) = split(b" finished ") {
+        let rest = std::str::from_utf8(rest).ok()?;
+        let (action, rc) = rest.trim_end().split_once(" with rc=")?;
+        return Some(Line::Finished { name, replace: action == "REPLACE", rc: rc.parse().ok()? });
+    }
+    if let Some((name, _)) = split(b": Calling post-") {
+        return Some(Line::InHook(name));
+    }
+    if let Some((name, _)) = split(b": Timed out on semaphore in ") {
+        return Some(Line::Late(name));
+    }
+    let name = BEGINNINGS.iter().find_map(|beginning| Some(split(&[b": ", *beginning].concat())?.0));
+    name.map(Line::Begun)
+}
+
+/// Hooks that Xen calls after an action, in a payload that this client uploaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PostHooks {
+    apply: bool,
+    revert: bool,
+}
+
+impl PostHooks {
+    pub(super) const NONE: Self = Self { apply: false, revert: false };
+
+    /// Those of a payload file: a section without its name in the file does not exist.
+    pub(super) fn of_file(bytes: &[u8]) -> Self {
+        let mentioned = |section: &[u8]| bytes.windows(section.len()).any(|window| window == section);
+        // Both have this in common, and hardly any file does.
+        if !mentioned(b"hooks.post") {
+            return Self::NONE;
+        }
+        Self { apply: mentioned(b"hooks.postapply"), revert: mentioned(b"hooks.postrevert") }
+    }
+
+    /// Whether one of them is called after this action.
+    pub(super) fn after(self, action: Action) -> bool {
+        match action {
+            Action::Apply => self.apply,
+            Action::Revert => self.revert,
+            // Xen refuses the one for payloads with such hooks, and calls none for the other.
+            Action::Replace | Action::Unload => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(lines: &[&str]) -> HookLog {
+        let mut log = HookLog::default();
+        add(&mut log, lines);
+        log
+    }
+
+    fn add(log: &mut HookLog, lines: &[&str]) {
+        for line in lines {
+            let text = format!("(XEN) livepatch: {line}\n");
+            let end = log.at.unwrap_or_default().wrapping_add(u32::try_from(text.len()).unwrap());
+            log.feed(text.as_bytes(), end);
+        }
+    }
+
+    fn of(log: &HookLog, name: &str) -> Running {
+        log.of(&PayloadName::new(name).unwrap())
+    }
+
+    #[test]
+    fn a_hook_runs_from_its_own_line_to_that_of_its_action() {
+        let mut seen = log(&[]);
+        assert_eq!(of(&seen, "a"), Running::Perhaps, "Xen may print nothing about it");
+        add(&mut seen, &["a: Calling pre-revert hook function", "a: Reverting"]);
+        assert_eq!((of(&seen, "a"), seen.of_any()), (Running::Perhaps, false));
+        add(&mut seen, &["a: Calling post-revert hook function with rc=0"]);
+        assert_eq!((of(&seen, "a"), of(&seen, "b"), seen.of_any()), (Running::Yes, Running::Perhaps, true));
+        add(&mut seen, &["a finished REVERT with rc=0"]);
+        assert_eq!((of(&seen, "a"), of(&seen, "b"), seen.of_any()), (Running::No, Running::No, false));
+        seen.begin(&PayloadName::new("a").unwrap());
+        assert_eq!((of(&seen, "a"), of(&seen, "b")), (Running::Perhaps, Running::No), "Xen may have become silent");
+    }
+
+    #[test]
+    fn the_end_of_another_attempt_is_not_that_of_the_hook() {
+        let mut seen = log(&["a finished APPLY with rc=0", "a: Calling post-revert hook function with rc=0"]);
+        add(&mut seen, &["a: Timed out on semaphore in CPU quiesce phase 0/1", "a finished APPLY with rc=-16"]);
+        assert_eq!(of(&seen, "a"), Running::Yes);
+        // One that succeeds was joined by all processors.
+        add(&mut seen, &["b: Applying 1 functions", "b finished APPLY with rc=0"]);
+        assert_eq!(of(&seen, "a"), Running::No);
+    }
+
+    #[test]
+    fn an_action_that_fails_ends_too() {
+        let mut seen = log(&["a: Safety checks failed: -16", "a: Calling post-apply hook function with rc=-16"]);
+        assert_eq!(of(&seen, "a"), Running::Yes);
+        add(&mut seen, &["a finished APPLY with rc=-16"]);
+        assert_eq!((of(&seen, "a"), of(&seen, "b")), (Running::No, Running::Perhaps), "b may have begun before");
+        add(&mut seen, &["b: Reverting", "a: Applying 1 functions"]);
+        add(&mut seen, &["a finished REPLACE with rc=-22"]);
+        assert_eq!((of(&seen, "a"), of(&seen, "b")), (Running::No, Running::No), "b had no line of its own");
+    }
+
+    #[test]
+    fn the_log_is_read_in_pieces_and_what_is_missing_is_missed() {
+        let text = b"x\n(XEN) livepatch: a: b finished APPLY with rc=0\r\n(XEN) livepatch: a: Reverting\n";
+        let end = u32::try_from(text.len()).unwrap().wrapping_sub(20);
+        for cut in 0..text.len() {
+            let mut seen = HookLog { at: Some(0_u32.wrapping_sub(20)), ..HookLog::default() };
+            let at = u32::try_from(cut).unwrap().wrapping_sub(20);
+            seen.feed(&text[..cut], at);
+            // An older piece, and one that overlaps.
+            seen.feed(&text[..cut / 2], at.wrapping_sub(u32::try_from(cut - cut / 2).unwrap()));
+            seen.feed(&text[cut / 2..], end);
+            assert_eq!((of(&seen, "a: b"), of(&seen, "a")), (Running::No, Running::Perhaps), "{cut}");
+        }
+        let mut seen = log(&["a finished APPLY with rc=0"]);
+        assert_eq!(of(&seen, "a"), Running::No);
+        seen.feed(b"something", 4000);
+        assert_eq!(of(&seen, "a"), Running::Perhaps);
+    }
+
+    #[test]
+    fn hooks_are_found_by_the_names_of_their_sections() {
+        let hooks = |text: &str| PostHooks::of_file(text.as_bytes());
+        assert_eq!(hooks("\0.livepatch.hooks.preapply\0.livepatch.hooks.apply\0"), PostHooks::NONE);
+        assert!(hooks("\0.livepatch.hooks.postapply\0").after(Action::Apply));
+        assert!(hooks("\0.livepatch.hooks.postrevert\0").after(Action::Revert));
+        assert!(!hooks("\0.livepatch.hooks.postrevert\0").after(Action::Apply));
+        assert!(!hooks("\0.livepatch.hooks.postrevert\0").after(Action::Replace));
+    }
+}

@@ -1,0 +1,180 @@
+//! The check for a Xen of which only bounds on the point release are known: certain and possible findings.
+//!
+//! The loader is run once for each way in which the point releases within the bounds differ. What all of them report is
+//! certain, and what some report is possible, so that no rule of the loader has to know of bounds.
+
+use std::collections::HashMap;
+
+use super::finding::{Finding, Severity};
+use super::problem::Problem;
+use super::{check_for, is_fit_for, limits};
+use crate::release::Release;
+use crate::rules;
+use crate::target::Target;
+
+/// Everything that is wrong with a payload.
+pub(super) fn check(file: &[u8], target: &Target) -> Vec<Finding> {
+    let releases = target.releases();
+    let groups = alike(&releases);
+    match groups.as_slice() {
+        [[release, ..]] => check_for(file, *release, target),
+        groups => {
+            let mut merged = Merged::default();
+            for group in groups {
+                let Some(release) = group.first() else { continue };
+                merged.add(group, check_for(file, *release, target));
+            }
+            merged.into_findings(&releases)
+        }
+    }
+}
+
+/// The releases for which nothing is wrong with a payload.
+pub(super) fn fit_for(file: &[u8]) -> Vec<Release> {
+    let mut fit = Vec::new();
+    for last in Release::ALL {
+        for group in alike(&Target::new(last.series()).releases()) {
+            if group.first().is_some_and(|release| is_fit_for(file, *release)) {
+                fit.extend(group);
+            }
+        }
+    }
+    fit
+}
+
+/// Releases of one series, in groups that load payloads in the same way.
+fn alike(releases: &[Release]) -> Vec<&[Release]> {
+    releases.chunk_by(|_, next| !differs_from_the_one_before(*next)).collect()
+}
+
+fn differs_from_the_one_before(release: Release) -> bool {
+    let backports = rules::ALL.iter().flat_map(|(_, rule)| rule.backports);
+    let mut rules = backports.filter(|(minor, _)| *minor == release.minor()).map(|(_, point)| *point);
+    rules.any(|point| point == release.point())
+        || limits::changes(release.minor()).any(|point| point == release.point())
+}
+
+/// A problem, with what it means for each of the releases that report it.
+struct Entry {
+    /// Of the first release that reports it.
+    finding: Finding,
+    reported: Vec<(Release, Severity)>,
+    /// Whether all that refuse the payload do so at its upload.
+    at_upload: bool,
+}
+
+/// The findings of several groups of releases.
+#[derive(Default)]
+struct Merged {
+    entries: Vec<Entry>,
+    /// Where each problem is among them: a hostile file can have many thousands.
+    places: HashMap<Problem, usize>,
+}
+
+impl Merged {
+    fn add(&mut self, group: &[Release], findings: Vec<Finding>) {
+        for finding in findings {
+            let reported = group.iter().map(|release| (*release, finding.severity));
+            let next = self.entries.len();
+            let place = *self.places.entry(finding.problem.clone().of_one()).or_insert(next);
+            let Some(entry) = self.entries.get_mut(place) else {
+                self.entries.push(Entry { reported: reported.collect(), at_upload: finding.at_upload, finding });
+                continue;
+            };
+            entry.reported.extend(reported);
+            entry.at_upload &= finding.at_upload;
+            entry.finding.errno = entry.finding.errno.or(finding.errno);
+        }
+    }
+
+    fn into_findings(self, all: &[Release]) -> Vec<Finding> {
+        self.entries.into_iter().map(|entry| entry.into_finding(all)).collect()
+    }
+}
+
+impl Entry {
+    fn into_finding(self, all: &[Release]) -> Finding {
+        let Self { finding, reported, at_upload } = self;
+        let with = |severities: &[Severity]| -> Vec<Release> {
+            let has =
+                |release: &&Release| reported.iter().any(|(of, found)| of == *release && severities.contains(found));
+            all.iter().filter(has).copied().collect()
+        };
+        let harmed = with(&[Severity::Harmful, Severity::PossiblyHarmful]);
+        let affected = with(&[Severity::Refused, Severity::Unnoticed, Severity::Harmful, Severity::PossiblyHarmful]);
+        let (severity, releases) = match () {
+            () if with(&[Severity::Harmful]) == all => (Severity::Harmful, Vec::new()),
+            () if harmed == all => (Severity::PossiblyHarmful, Vec::new()),
+            () if !harmed.is_empty() => (Severity::PossiblyHarmful, harmed),
+            () if affected != all => (Severity::Possible, affected),
+            () if with(&[Severity::Unnoticed]).is_empty() => (Severity::Refused, Vec::new()),
+            () => (Severity::Unnoticed, Vec::new()),
+        };
+        let errno = finding.errno.filter(|_| severity != Severity::Harmful && severity != Severity::Unnoticed);
+        Finding { severity, errno, releases, at_upload, ..finding }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::errno::Errno;
+
+    fn of(minor: u16, points: core::ops::RangeInclusive<u16>) -> Vec<Release> {
+        points.map(|point| Release::of(minor, point)).collect()
+    }
+
+    #[test]
+    fn releases_are_alike_between_changes() {
+        let releases = of(17, 0..=7);
+        let starts: Vec<u16> = alike(&releases).iter().filter_map(|group| Some(group.first()?.point())).collect();
+        assert_eq!(starts, [0, 1, 2, 3, 4, 6]);
+        assert_eq!(alike(&of(17, 4..=5)).len(), 1);
+        assert_eq!(alike(&of(13, 0..=5)).len(), 3, "for Arm's features");
+        assert_eq!(alike(&of(9, 2..=4)).len(), 1);
+    }
+
+    /// Findings of 4.17.0, 4.17.1 and 4.17.2, merged.
+    fn merged(severities: [Option<Severity>; 3]) -> Option<(Severity, Vec<u16>)> {
+        let releases = of(17, 0..=2);
+        let mut merged = Merged::default();
+        for (release, severity) in releases.iter().zip(severities) {
+            let errno = (severity == Some(Severity::Refused)).then_some(Errno::EINVAL);
+            let finding = severity.map(|severity| Finding::new(severity, errno, Problem::ReadOnlyFunctions));
+            merged.add(&[*release], finding.into_iter().collect());
+        }
+        let finding = merged.into_findings(&releases).into_iter().next()?;
+        assert_eq!(finding.errno.is_some(), severities.contains(&Some(Severity::Refused)) && !finding.is_worse());
+        Some((finding.severity, finding.releases.iter().map(|release| release.point()).collect()))
+    }
+
+    impl Finding {
+        fn is_worse(&self) -> bool {
+            matches!(self.severity, Severity::Unnoticed | Severity::Harmful)
+        }
+    }
+
+    #[test]
+    fn what_all_report_is_certain_and_what_some_report_is_possible() {
+        use Severity::{Harmful, Possible, PossiblyHarmful, Refused, Unnoticed};
+        let (no, refused, unnoticed, harmful) = (None, Some(Refused), Some(Unnoticed), Some(Harmful));
+        let perhaps = Some(PossiblyHarmful);
+        for (severities, expected) in [
+            ([no, no, no], None),
+            ([refused, refused, refused], Some((Refused, vec![]))),
+            ([unnoticed, unnoticed, unnoticed], Some((Unnoticed, vec![]))),
+            ([harmful, harmful, harmful], Some((Harmful, vec![]))),
+            ([refused, unnoticed, refused], Some((Unnoticed, vec![]))),
+            ([refused, no, refused], Some((Possible, vec![0, 2]))),
+            ([no, unnoticed, no], Some((Possible, vec![1]))),
+            ([no, harmful, harmful], Some((PossiblyHarmful, vec![1, 2]))),
+            ([harmful, refused, refused], Some((PossiblyHarmful, vec![0]))),
+            ([harmful, no, refused], Some((PossiblyHarmful, vec![0]))),
+            ([perhaps, perhaps, perhaps], Some((PossiblyHarmful, vec![]))),
+            ([perhaps, harmful, harmful], Some((PossiblyHarmful, vec![]))),
+            ([perhaps, no, refused], Some((PossiblyHarmful, vec![0]))),
+        ] {
+            assert_eq!(merged(severities), expected, "{severities:?}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The payloads that `tests/vendor-payloads/make` has made.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+use xen_livepatch::payload::Architecture;
+use xen_livepatch::{BuildId, Payload};
+
+/// The Xen that payloads are made for where there is none.
+const XEN: [u8; 20] = *b"a Xen for the shapes";
+
+pub struct Shape {
+    pub name: String,
+    pub payload: Payload,
+}
+
+pub struct Shapes(Vec<Shape>);
+
+/// Minor number, and the words of processor features that the last point release of that series has.
+const FEATURE_WORDS: [(u16, u16); 16] = [
+    (7, 11),
+    (8, 11),
+    (9, 11),
+    (10, 11),
+    (11, 11),
+    (12, 11),
+    (13, 13),
+    (14, 20),
+    (15, 20),
+    (16, 20),
+    (17, 21),
+    (18, 21),
+    (19, 21),
+    (20, 21),
+    (21, 22),
+    (22, 22),
+];
+
+impl Shapes {
+    /// Makes them, with `.livepatch.funcs` of these flags, with the compiler of this machine, which Rust needs as well to
+    /// link this test.
+    pub fn make(version: u16, flags: &str) -> Self {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("shapes-v{version}-{flags}"));
+        drop(fs::remove_dir_all(&directory));
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vendor-payloads/make");
+        let mut command = Command::new(&script);
+        command.env("FUNCS_FLAGS", flags).arg(&directory).arg(BuildId::new(XEN).to_string()).arg(version.to_string());
+        let made = command.output().unwrap_or_else(|error| panic!("{}: {error}", script.display()));
+        let complaints = String::from_utf8_lossy(&made.stderr);
+        assert!(made.status.success(), "the payloads can't be made; gcc and GNU binutils are needed: {complaints}");
+        print!("{complaints}");
+        Self::read(&directory)
+    }
+
+    pub fn read(directory: &Path) -> Self {
+        let wanted = env::var("XEN_LIVEPATCH_SHAPES").ok();
+        let is_wanted = |name: &str| wanted.as_ref().is_none_or(|all| all.split(':').any(|one| one == name));
+        let paths = fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path());
+        let read = |path: PathBuf| {
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            let is_beneath = name.starts_with("stack-") || name == BENEATH;
+            (is_wanted(&name) || is_beneath).then(|| Shape { name, payload: Payload::read(path).unwrap() })
+        };
+        let mut shapes: Vec<Shape> = paths.filter_map(read).collect();
+        shapes.sort_by(|a, b| a.name.cmp(&b.name));
+        Self(shapes)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those that this release can take.
+    pub fn for_release(&self, release: (u16, u16)) -> impl Iterator<Item = &Shape> {
+        self.0.iter().filter(move |shape| shape.is_for(release))
+    }
+
+    /// What a payload depends on, if that is another one.
+    pub fn beneath(&self, shape: &Shape) -> Option<&Shape> {
+        self.0.iter().find(|other| other.payload.build_id() == shape.payload.depends())
+    }
+
+    /// The Xen that they are for.
+    pub fn xen(&self) -> Option<&BuildId> {
+        self.replaced().payload.xen_depends()
+    }
+
+    /// What others replace.
+    pub fn replaced(&self) -> &Shape {
+        self.0.iter().find(|shape| shape.name == BENEATH).unwrap()
+    }
+}
+
+const BENEATH: &str = "cumulative-1";
+
+impl Shape {
+    /// What Xen's version ends with where this is applied.
+    pub fn shows(&self) -> Option<String> {
+        self.metadata("shows")
+    }
+
+    fn metadata(&self, key: &str) -> Option<String> {
+        self.payload.metadata().get(key).map(|value| String::from_utf8(value.to_vec()).unwrap())
+    }
+
+    fn minor(&self, key: &str) -> Option<u16> {
+        self.metadata(key).map(|text| text.strip_prefix("4.").unwrap().parse().unwrap())
+    }
+
+    fn is_for(&self, (_, minor): (u16, u16)) -> bool {
+        let known = FEATURE_WORDS.iter().find(|(series, _)| *series == minor).or(FEATURE_WORDS.last()).unwrap().1;
+        let words: u16 = self.metadata("words").map_or(0, |words| words.parse().unwrap());
+        // No other has tables that were of another size in older ones.
+        let has_alternatives = self.payload.architecture() == Architecture::X86_64 && words > 0;
+        self.minor("since").is_none_or(|since| minor >= since)
+            && self.minor("before").is_none_or(|before| minor < before)
+            && words <= known
+            && (minor >= 11 || !has_alternatives)
+    }
+}

@@ -1,0 +1,53 @@
+//! The simulated Xens that the payloads are tried on.
+
+use core::time::Duration;
+
+use xen_livepatch::LivepatchClient;
+use xen_livepatch::payload::Architecture;
+use xen_livepatch::sim::{Release, SimulatedXen};
+
+use super::shape::Shapes;
+use super::trial::{self, Census, Trial};
+
+/// Functions and data of Xen's that payloads refer to, besides those that every simulated Xen has.
+const SYMBOLS: [&str; 4] = ["xen_changeset", "xen_compile_time", "xen_compiler", "hvm_funcs"];
+
+/// The releases that take payloads of this version.
+pub fn releases(version: u16, architecture: Architecture) -> impl Iterator<Item = Release> {
+    // On Arm there is no live patching in 4.7.
+    let first = if architecture == Architecture::AArch64 { Release::V4_8 } else { Release::V4_7 };
+    let is_of = move |release: &Release| (*release >= Release::V4_14) == (version == 2);
+    Release::ALL.into_iter().filter(move |release| *release >= first).filter(is_of)
+}
+
+/// A host for the payloads, under this version text.
+fn host(shapes: &Shapes, release: Release, architecture: Architecture, text: &str) -> SimulatedXen {
+    assert_eq!(trial::architecture(shapes), architecture);
+    let builder = SimulatedXen::builder(release).architecture(architecture).extra_version(text);
+    let builder = builder.build_id(shapes.xen().cloned());
+    // The pointers are null; the bytes are no code that is run.
+    SYMBOLS.iter().fold(builder, |builder, name| builder.symbol(*name, [0; 64])).build()
+}
+
+/// Tries all shapes that the release can take, each on a Xen of its own.
+pub fn try_all(shapes: &Shapes, release: Release, architecture: Architecture, text: &str, census: &mut Census) {
+    let host = host(shapes, release, architecture, text);
+    for shape in shapes.for_release((4, release.minor())) {
+        let xen = host.fork();
+        let client = LivepatchClient::builder().settle_time(Duration::ZERO).connect(xen.clone()).unwrap();
+        let trial = Trial { client: &client, shown: None, original: text.to_owned() };
+        trial.run(shapes, shape, census);
+        if let Some(how) = xen.crashed() {
+            census.crashed.push(format!("{} on the simulated Xen {release}{text}: {how}", shape.name));
+        }
+    }
+}
+
+/// Has all shapes checked that the release can take.
+pub fn check_all(shapes: &Shapes, release: Release, architecture: Architecture, text: &str, census: &mut Census) {
+    let client = LivepatchClient::builder().connect(host(shapes, release, architecture, text)).unwrap();
+    let trial = Trial { client: &client, shown: None, original: text.to_owned() };
+    for shape in shapes.for_release((4, release.minor())) {
+        trial.check(shape, census);
+    }
+}

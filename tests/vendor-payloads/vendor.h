@@ -1,0 +1,42 @@
+/*
+ * Sources of payloads that have the shape of what vendors ship: compiled with a section for each function and variable,
+ * as Xen's own build tools have it, and with nothing writable in .livepatch.funcs.
+ *
+ * Each replaces xen_extra_version by a function that returns TEXT, which dom0 reads in /sys/hypervisor/version/extra, and
+ * carries TEXT in its metadata (shows=TEXT). A function that does not return it did not do what it should.
+ */
+
+#include "../gcc-payloads/livepatch.h"
+
+#define USED __attribute__((used))
+#ifdef __clang__
+#define NOINLINE __attribute__((noinline))
+#else
+#define NOINLINE __attribute__((noinline, noclone))
+#endif
+
+/* A value that the compiler knows nothing about. */
+#define HIDDEN(value)                                                       \
+    ({                                                                      \
+        unsigned int hidden = (value);                                      \
+        __asm__ volatile("" : "+r"(hidden));                                \
+        hidden;                                                             \
+    })
+
+#define REPLACES_THE_TEXT                                                   \
+    REPLACES(xen_extra_version, new_extra_version);                         \
+    METADATA("shows=" TEXT)
+
+/* Needed by every payload, since the table of functions and its strings are assembly. */
+#ifdef SHAPE
+METADATA("shape=" SHAPE);
+#endif
+#ifdef WORDS
+METADATA("words=" QUOTE(WORDS));
+#endif
+#ifdef SINCE
+METADATA("since=" SINCE);
+#endif
+#ifdef BEFORE
+METADATA("before=" BEFORE);
+#endif
