@@ -203,7 +203,7 @@ fn check() -> Command {
                 .long("for-xen")
                 .value_name("RELEASE")
                 .value_parser(release)
-                .help("Check for this release, such as 4.17 or 4.17.7"),
+                .help("Check for this release, from 4.7 to 4.22, such as 4.17 or 4.17.7"),
         )
         .arg(
             Arg::new("build-id")
@@ -335,16 +335,82 @@ fn build_id(text: &str) -> Result<BuildId, String> {
     text.parse().map_err(|error: xen_livepatch::InvalidBuildId| error.to_string())
 }
 
-/// `4.17` or `4.17.7`.
+/// A release that this program knows: `4.17`, `4.17.7`, or as a vendor's Xen reports it, `4.17.3-1.xs8`.
 fn release(text: &str) -> Result<Target, String> {
-    let numbers: Vec<u16> = text.split('.').map_while(|part| part.parse().ok()).collect();
-    match (text.split('.').count(), &numbers[..]) {
-        (2, [major, minor]) => Ok(Target::new((*major, *minor))),
-        (3, [major, minor, point]) => Ok(Target::new((*major, *minor)).point(*point)),
-        _ => Err("write it like 4.17 or 4.17.7".into()),
+    let Version { series: (major, minor), point, suffix } =
+        version(text).ok_or("write it like 4.17, 4.17.7 or 4.17.3-1.xs8")?;
+    if Release::from_version(major, minor).is_none() {
+        return Err(format!("Xen {major}.{minor} is not known: this program knows 4.7 to 4.22"));
     }
+    let target = Target::new((major, minor));
+    Ok(match point {
+        None => target,
+        Some(point) if suffix.is_empty() => target.point(point),
+        // Not all that led to it need be there.
+        Some(point) if suffix.starts_with("-pre") || suffix.starts_with("-rc") => {
+            target.points(point.saturating_sub(1)..)
+        }
+        // A vendor's Xen has that point release's changes, and perhaps some of later ones.
+        Some(point) => target.points(point..),
+    })
+}
+
+/// The parts of a version text.
+#[derive(Debug, PartialEq)]
+struct Version<'t> {
+    series: (u16, u16),
+    point: Option<u16>,
+    /// From a `-`, `+` or `_` on.
+    suffix: &'t str,
+}
+
+fn version(text: &str) -> Option<Version<'_>> {
+    let (numbers, suffix) = text.split_at(text.find(['-', '+', '_']).unwrap_or(text.len()));
+    let mut parts = numbers.split('.').map(|part| part.parse().ok());
+    let series = (parts.next()??, parts.next()??);
+    let point = match parts.next() {
+        Some(point) => Some(point?),
+        None => None,
+    };
+    parts.next().is_none().then_some(Version { series, point, suffix })
 }
 
 fn simulated_release(text: &str) -> Result<Release, String> {
     text.parse().map_err(|error: xen_livepatch::UnknownRelease| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_read_as_vendors_write_them() {
+        for (text, series, points) in [
+            ("4.17", 17, (0, None)),
+            ("4.17.7", 17, (7, Some(7))),
+            ("4.17.8", 17, (8, Some(8))),
+            ("4.17.3-1.xs8", 17, (3, None)),
+            ("4.17.5+23-g0123456", 17, (5, None)),
+            ("4.17.3_04-150600.3", 17, (3, None)),
+            ("4.17.4-pre", 17, (3, None)),
+            ("4.18.0-rc1", 18, (0, None)),
+            ("4.22-rc1", 22, (0, None)),
+        ] {
+            let target = release(text).unwrap();
+            assert_eq!((target.release(), target.known_points()), ((4, series), points), "{text}");
+        }
+        for text in ["", "4", "4.", "4.x", "4.17.", "4.17.x", "4.17.3.1", "4.+17", "4.65536", "4-17", "xen-4.17"] {
+            assert!(release(text).is_err_and(|error| error.starts_with("write it like")), "{text}");
+        }
+    }
+
+    #[test]
+    fn releases_that_nobody_knows_are_refused() {
+        for text in ["3.4", "4.6", "4.6.6", "4.23", "4.99", "5.0", "5.17"] {
+            assert!(release(text).is_err_and(|error| error.contains("is not known")), "{text}");
+        }
+        for minor in 7..=22 {
+            assert!(release(&format!("4.{minor}")).is_ok());
+        }
+    }
 }
