@@ -18,8 +18,8 @@ use crate::hypercall::{HypercallEvent, Hypervisor, Privcmd};
 /// How long Xen's tail code may still use a payload after its result is there.
 const SETTLE_TIME: Duration = Duration::from_millis(5);
 
-/// How long a hook may run after its action, where nothing shows its end. A processor that is inside one for longer is
-/// what Xen's own watchdog takes for a hang.
+/// The longest time that a hook may run after its action, where nothing shows its end: Xen's own watchdog takes a processor
+/// that is inside one for longer to hang.
 const HOOK_TIME: Duration = Duration::from_secs(5);
 
 /// Makes a [`LivepatchClient`]; what is not set has its default.

@@ -121,7 +121,7 @@ impl LivepatchClient {
         Ok(turn)
     }
 
-    /// Whether UNLOAD is known to leave a payload alone whose hook is still running: Xen has no such hooks, or waits.
+    /// Returns true if UNLOAD is known to wait for a hook that is still running, or there are no such hooks.
     fn unload_is_safe(&self) -> bool {
         let xen = self.xen();
         !xen.has(&rules::ACTION_HOOKS)
@@ -130,7 +130,7 @@ impl LivepatchClient {
     }
 }
 
-/// Whether a hook has to be waited for.
+/// The wait for a hook that may be running.
 #[derive(Clone, Copy, Debug)]
 enum Wait {
     No,

@@ -8,7 +8,7 @@ use xen_livepatch::{Action, ClientBuilder, ErrorKind, Flags, LivepatchClient, Pa
 
 use crate::host::{act_within, builder, kind, name, names};
 
-/// How long hooks take here, and how long a client waits where nothing shows their end.
+/// The time that hooks take here, and the time that a client waits where nothing shows their end.
 const HOOK: Duration = Duration::from_millis(100);
 const WAIT: Duration = Duration::from_millis(300);
 
