@@ -154,12 +154,14 @@ impl Attempt<'_> {
         if !client.xen().has(&rules::ACTION_HOOKS) {
             return Ok(false);
         }
+        // A hook that has Xen do its pending work meanwhile, as long ones have to, lets an UNLOAD that waits go on as well.
+        let hooked = client.identities.hooks(self.name).is_some_and(|(hooks, _)| hooks != PostHooks::NONE);
         let mut pauses = Pauses::up_to(LONGEST_PAUSE);
         let mut waited = false;
         loop {
             let wait = match self.action {
-                Action::Unload if client.unload_is_safe() => Self::wait_until_unused(watch, turn),
-                Action::Unload => self.wait_to_free(watch, turn),
+                Action::Unload if hooked || !client.unload_is_safe() => self.wait_to_free(watch, turn),
+                Action::Unload => Self::wait_until_unused(watch, turn),
                 _ => self.wait_to_act(watch, turn),
             };
             let (least, hopeless) = match wait {
@@ -192,7 +194,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// For an UNLOAD that waits itself for all processors: a hook that lets them go on meanwhile escapes it.
+    /// For an UNLOAD that waits itself for all processors, and misses hooks that have Xen do its pending work.
     fn wait_until_unused(watch: &Watch<'_>, turn: &Taken<'_>) -> Wait {
         let running = || watch.hook_running() == Running::Yes;
         if running() {
