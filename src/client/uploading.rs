@@ -6,12 +6,14 @@ use std::path::Path;
 
 use super::LivepatchClient;
 use super::console::Watch;
+use super::inventory;
 use super::listing::{self, Listing};
 use super::options::{Check, UploadOptions};
 use super::target::Doubt;
 use super::turn::Taken;
+use crate::build_id::BuildId;
 use crate::diagnosis::words::words;
-use crate::diagnosis::{Present, UploadEvidence, judge_upload};
+use crate::diagnosis::{Present, Twin, UploadEvidence, judge_upload};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hypercall::channel::CallError;
@@ -84,11 +86,13 @@ impl Uploading<'_> {
         }
         let (name, force) = (self.name, self.options.force);
         let len = u64::try_from(size).unwrap_or(u64::MAX);
-        let _turn = self.client.turn_to_upload(self.turn)?;
+        let own = self.client.turn_to_upload(self.turn)?;
         self.watch.begin();
         match channel.call(Upload { name, payload: &mut *payload, len, force }) {
             Ok(()) => {}
-            Err(CallError::Refused(errno)) => return Err(self.refused(errno, payload, size)),
+            Err(CallError::Refused(errno)) => {
+                return Err(self.refused(errno, payload, size, self.turn.or(own.as_ref())));
+            }
             Err(error) => return Err(error.general()),
         }
         let sent = payload.as_slice().get(..size).unwrap_or_default();
@@ -97,7 +101,7 @@ impl Uploading<'_> {
     }
 
     /// Collects what there is to know about a refusal.
-    fn refused(&self, refused: Errno, payload: &HypercallBuffer, size: usize) -> Error {
+    fn refused(&self, refused: Errno, payload: &HypercallBuffer, size: usize, turn: Option<&Taken<'_>>) -> Error {
         let channel = &self.client.channel;
         let present = match refused {
             Errno::EFAULT => self.listed(),
@@ -116,7 +120,25 @@ impl Uploading<'_> {
             Err(CallError::Memory(_)) => Err(Errno::ENOMEM),
         });
         let words = words(&self.watch.lines(), self.name);
-        judge_upload(&UploadEvidence { refused, present, metadata, xen, words: &words })
+        let twin = match sent().filter(|_| refused == Errno::EEXIST) {
+            Some(payload) => self.twin(payload.build_id(), turn),
+            None => Twin::Unknown,
+        };
+        judge_upload(&UploadEvidence { refused, present, twin, metadata, xen, words: &words })
+    }
+
+    /// Looks for the same payload among those that are loaded, unless this client is to leave Xen's log alone.
+    fn twin(&self, build_id: Option<&BuildId>, turn: Option<&Taken<'_>>) -> Twin {
+        let client = self.client;
+        let readable = client.console.is_readable();
+        let target = || client.target.of(client, turn, Doubt::Ignore).ok();
+        let inventory = build_id.filter(|_| readable).and_then(|_| inventory::take(client, turn, &target()?).ok());
+        let Some(inventory) = inventory else { return Twin::Unknown };
+        match inventory.payloads.iter().find(|entry| entry.build_id.as_ref() == build_id) {
+            Some(entry) => Twin::Yes(entry.name.clone(), entry.status.state),
+            None if inventory.payloads.iter().all(|entry| entry.build_id.is_some()) => Twin::No,
+            None => Twin::Unknown,
+        }
     }
 
     /// Whether the list has a payload of this name, and what its metadata are where this Xen reports any.

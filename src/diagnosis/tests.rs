@@ -290,7 +290,15 @@ fn every_refused_upload_is_judged_as_its_row_says() {
         (Errno::EPERM, unasked, None, vec![other("x")], Kind::NotPermitted { path: None }),
     ] {
         let metadata = Some(Metadata::new("k=v\0"));
-        let evidence = UploadEvidence { refused, present, metadata, xen, words: &words };
+        let evidence = UploadEvidence { refused, present, twin: Twin::Unknown, metadata, xen, words: &words };
         assert_eq!(judge_upload(&evidence).kind(), &expected, "{evidence:?}");
+        let it = PayloadName::new("twin").unwrap();
+        let same = Duplicate::Payload { name: it.clone(), state: State::Checked };
+        let twin = Twin::Yes(it, State::Checked);
+        let told = judge_upload(&UploadEvidence { twin, ..evidence.clone() });
+        assert_eq!(*told.kind(), if refused == Errno::EEXIST { by(same) } else { expected.clone() }, "{evidence:?}");
+        let told = judge_upload(&UploadEvidence { twin: Twin::No, ..evidence.clone() });
+        let symbol = expected == by(Duplicate::BuildIdOrSymbol);
+        assert_eq!(*told.kind(), if symbol { by(Duplicate::SomeSymbol) } else { expected }, "{evidence:?}");
     }
 }

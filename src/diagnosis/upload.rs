@@ -4,7 +4,8 @@ use super::Word;
 use crate::build_id::BuildId;
 use crate::errno::Errno;
 use crate::error::{Duplicate, Error, ErrorKind as Kind};
-use crate::status::Metadata;
+use crate::name::PayloadName;
+use crate::status::{Metadata, State};
 
 /// Whether a payload of the upload's name is loaded now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,12 +17,24 @@ pub(crate) enum Present {
     Unknown(Option<Errno>),
 }
 
+/// Whether a payload with the build-id of the one that was sent is loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Twin {
+    /// Under this name, in this state.
+    Yes(PayloadName, State),
+    /// Every loaded payload is identified, and none is the same.
+    No,
+    Unknown,
+}
+
 /// An upload that Xen refused.
 #[derive(Clone, Debug)]
 pub(crate) struct UploadEvidence<'a> {
     pub(crate) refused: Errno,
     /// Looked up where the number makes it matter: `EEXIST` and `EFAULT`.
     pub(crate) present: Present,
+    /// Looked for after `EEXIST`.
+    pub(crate) twin: Twin,
     /// The metadata of the payload that was sent, where they can be read.
     pub(crate) metadata: Option<Metadata>,
     /// Xen's own build-id, looked up for `ENODATA`: `Err` says why there is none.
@@ -78,8 +91,11 @@ fn refused(e: &UploadEvidence<'_>, errno: Errno) -> Kind {
     }
 }
 
-/// Only Xen's log tells a symbol from a build-id, and only debug builds name build-ids there: silence means nothing.
+/// Xen's log names a symbol, and, in debug builds alone, says that it is the build-id: silence means nothing.
 fn duplicate(e: &UploadEvidence<'_>) -> Duplicate {
+    if let Twin::Yes(name, state) = &e.twin {
+        return Duplicate::Payload { name: name.clone(), state: *state };
+    }
     let told = e.words.iter().rev().find_map(|word| match word {
         Word::DuplicateSymbol(symbol) => Some(Duplicate::Symbol(symbol.clone())),
         Word::SameBuildId => Some(Duplicate::BuildId),
@@ -87,6 +103,7 @@ fn duplicate(e: &UploadEvidence<'_>) -> Duplicate {
     });
     told.unwrap_or(match e.present {
         Present::Yes(_) => Duplicate::Name,
+        Present::No if e.twin == Twin::No => Duplicate::SomeSymbol,
         Present::No => Duplicate::BuildIdOrSymbol,
         Present::Unknown(_) => Duplicate::Unknown,
     })

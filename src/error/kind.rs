@@ -18,7 +18,16 @@ pub enum Duplicate {
     BuildId,
     /// Xen, or a loaded payload, already has this symbol, which the payload defines anew.
     Symbol(String),
-    /// The build-id or a symbol: Xen's log, which tells them apart, could not be read or does not say.
+    /// This very payload is loaded, by its build-id: under this name and in this state.
+    Payload {
+        /// The name.
+        name: PayloadName,
+        /// The state.
+        state: State,
+    },
+    /// A symbol that Xen's log does not name: no payload of this name or with this build-id is loaded.
+    SomeSymbol,
+    /// The build-id or a symbol: neither Xen's log nor an inventory shows which.
     BuildIdOrSymbol,
     /// The name, the build-id or a symbol: the status of the payload of this name could not be read either.
     Unknown,
@@ -91,6 +100,11 @@ pub enum ErrorKind {
     /// Part of the payload is already loaded.
     #[error("{}", match .by {
         Duplicate::Name => "a payload of this name is already loaded; unload it first or choose another name".into(),
+        Duplicate::Payload { name, state: State::Applied } => format!("it is loaded already, as {name:?}, and applied"),
+        Duplicate::Payload { name, state } =>
+            format!("it is loaded already, as {name:?}, and {state}: apply that one, or unload it first"),
+        Duplicate::SomeSymbol =>
+            "a symbol that it defines as new is already defined by Xen or a loaded payload".into(),
         Duplicate::BuildId => "a payload with the same build-id is already loaded under another name".into(),
         Duplicate::Symbol(symbol) =>
             format!("{symbol:?}, which it defines as new, is already defined by Xen or a loaded payload"),

@@ -70,6 +70,18 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
             "a payload of this name is already loaded; unload it first or choose another name",
         ),
         (
+            K::AlreadyLoaded { by: Duplicate::Payload { name: name("a"), state: State::Checked } },
+            "it is loaded already, as \"a\", and CHECKED: apply that one, or unload it first",
+        ),
+        (
+            K::AlreadyLoaded { by: Duplicate::Payload { name: name("a"), state: State::Applied } },
+            "it is loaded already, as \"a\", and applied",
+        ),
+        (
+            K::AlreadyLoaded { by: Duplicate::SomeSymbol },
+            "a symbol that it defines as new is already defined by Xen or a loaded payload",
+        ),
+        (
             K::AlreadyLoaded { by: Duplicate::BuildIdOrSymbol },
             "a payload with the same build-id, or with a symbol that it defines as new, is already loaded",
         ),
