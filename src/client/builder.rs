@@ -19,8 +19,8 @@ use crate::target::Target;
 /// How long Xen's tail code may still use a payload after its result is there.
 const SETTLE_TIME: Duration = Duration::from_millis(5);
 
-/// How long a hook may run after its action, where nothing shows its end. A processor that is inside one for longer is
-/// what Xen's own watchdog takes for a hang.
+/// The longest time that a hook may run after its action, where nothing shows its end: Xen's own watchdog takes a processor
+/// that is inside one for longer to hang.
 const HOOK_TIME: Duration = Duration::from_secs(5);
 
 /// Makes a [`LivepatchClient`]; what is not set has its default.
@@ -80,10 +80,12 @@ impl ClientBuilder {
     ///
     /// Xen reports an action as finished before it calls the hook, and does not report the hook's end, but in its log at
     /// `loglvl=info` and above. Xen 4.14 to 4.16, 4.17.0 to 4.17.3 and 4.18.0 crash when a payload is unloaded meanwhile.
-    /// There, and where the version leaves it open, [`unload`](LivepatchClient::unload) and the cleanup of
+    /// Newer ones wait for the hook themselves, unless it calls Xen's `process_pending_softirqs`: then they crash as well (seen on
+    /// 4.17.7). On the older ones, where the version leaves it open, and on all for a payload that this client uploaded and
+    /// that has such hooks, [`unload`](LivepatchClient::unload) and the cleanup of
     /// [`load`](LivepatchClient::load) first wait for evidence that no hook of the payload is running:
     ///
-    /// * this client uploaded the payload, which has no such hooks, or Xen has taken part of it in a replace;
+    /// * this client uploaded the payload, which has no such hooks, or has replaced others with it, or it with another;
     /// * Xen's log reports the end of the last action;
     /// * a later action of the same plan has succeeded, for which every processor has to be elsewhere.
     ///

@@ -25,7 +25,7 @@ pub(super) fn is_forbidden(errno: Errno) -> bool {
     FORBIDDEN.contains(&errno)
 }
 
-/// How far this client has read the log, and what it has found there about hooks.
+/// The place up to which this client has read the log, and the record of hooks from there.
 #[derive(Debug, Default)]
 pub(super) struct Console {
     position: Mutex<Position>,
@@ -71,7 +71,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Whether a hook of the payload is running, as far as the log was read.
+    /// Returns whether a hook of the payload is running, as far as the log was read.
     pub(super) fn hook_running(&self) -> Running {
         self.console.hooks().of(self.name)
     }
@@ -158,12 +158,12 @@ impl Console {
         }
     }
 
-    /// What the log says about hooks.
+    /// The record of hooks in the log.
     pub(super) fn hooks(&self) -> MutexGuard<'_, HookLog> {
         self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether there is any point in reading on.
+    /// Returns false once this domain was refused to read the log, or is not to.
     pub(super) fn is_readable(&self) -> bool {
         self.position() != Position::Forbidden
     }

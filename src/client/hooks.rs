@@ -13,7 +13,7 @@ use crate::name::PayloadName;
 /// Payloads to keep track of. There is no host with so many.
 const MOST: usize = 4096;
 
-/// How far the log has followed an action on a payload.
+/// The progress of an action on a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
     /// It may have begun, or has.
@@ -35,7 +35,7 @@ impl Progress {
 /// The log of Xen, as far as it is about the ends of actions.
 #[derive(Debug, Default)]
 pub(super) struct HookLog {
-    /// Where in Xen's log the next bytes begin; `None` before the first.
+    /// The index in Xen's log of the next byte; `None` before the first.
     at: Option<u32>,
     /// The beginning of a line whose end has not been read.
     partial: Vec<u8>,
@@ -44,7 +44,7 @@ pub(super) struct HookLog {
     open: HashMap<Vec<u8>, Progress>,
 }
 
-/// Whether a hook of a payload is running, as far as Xen's log goes.
+/// An answer to whether a hook is running, as far as Xen's log goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Running {
     No,
@@ -93,7 +93,7 @@ impl HookLog {
         self.open.insert(name.as_bytes().to_vec(), Progress::Begun);
     }
 
-    /// Whether a hook of the payload is running.
+    /// Returns whether a hook of the payload is running.
     pub(super) fn of(&self, name: &PayloadName) -> Running {
         match self.open.get(name.as_bytes()) {
             Some(Progress::InHook | Progress::InHookAndLate) => Running::Yes,
@@ -103,7 +103,7 @@ impl HookLog {
         }
     }
 
-    /// Whether a hook of any payload is.
+    /// Returns whether a hook of any payload is seen to run.
     pub(super) fn of_any(&self) -> bool {
         self.open.values().any(|progress| progress.is_in_hook())
     }
@@ -132,7 +132,7 @@ impl HookLog {
                     self.open.insert(name.to_vec(), Progress::Ended);
                 }
                 if replace {
-                    // What it reverted has no such hooks.
+                    // The payloads that it reverted have no such hooks.
                     self.open.values_mut().filter(|of| **of == Progress::Begun).for_each(|of| *of = Progress::Ended);
                 }
             }
@@ -189,7 +189,7 @@ impl PostHooks {
         Self { apply: mentioned(b"hooks.postapply"), revert: mentioned(b"hooks.postrevert") }
     }
 
-    /// Whether one of them is called after this action.
+    /// Returns whether one of them is called after this action.
     pub(super) fn after(self, action: Action) -> bool {
         match action {
             Action::Apply => self.apply,

@@ -25,7 +25,7 @@ struct Known {
 struct Uploaded {
     identity: Identity,
     hooks: Option<PostHooks>,
-    /// Whether the list's version shows that it is still the same payload.
+    /// True if the list's version shows that it is still the same payload.
     same: bool,
 }
 
@@ -79,7 +79,7 @@ impl Identities {
         self.known().payloads.get(name).map(|payload| payload.identity.clone()).unwrap_or_default()
     }
 
-    /// The hooks of what was uploaded under this name, and whether that is surely what is there.
+    /// The hooks of the payload that was uploaded under this name, and whether it is surely still there.
     pub(super) fn hooks(&self, name: &PayloadName) -> Option<(PostHooks, bool)> {
         self.known().payloads.get(name).and_then(|payload| Some((payload.hooks?, payload.same)))
     }

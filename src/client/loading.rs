@@ -9,8 +9,8 @@ use crate::error::{Action, Cleanup, Error, ErrorKind, Operation, Result};
 use crate::name::PayloadName;
 use crate::payload::Payload;
 
-/// What unloading gets at least, and time for a hook to return. Xen takes no time for it, but the deadline of the apply may
-/// leave it none.
+/// The least time for unloading, besides time for a hook to return. Xen takes none for it, but the deadline of the apply may
+/// leave none.
 const CLEANUP: Duration = Duration::from_secs(1);
 
 /// Uploads and applies; unloads again if it was not applied. Flags that can't be meant are refused before either.

@@ -9,7 +9,7 @@ use crate::name::PayloadName;
 #[derive(Debug)]
 pub(super) struct Turn {
     settle_time: Duration,
-    /// How long a hook may run after its action, where nothing shows its end.
+    /// The longest time that a hook may run after its action, where nothing shows its end.
     hook_time: Duration,
     state: Mutex<State>,
     freed: Condvar,
@@ -39,7 +39,7 @@ struct State {
 pub(super) struct Ended<'a> {
     pub(super) name: &'a PayloadName,
     pub(super) succeeded: bool,
-    /// Whether Xen runs a hook of the payload now, where that is known.
+    /// True if Xen runs a hook of the payload now; `None` where that is not known.
     pub(super) hook: Option<bool>,
     /// The same, where it is certain that it is still the payload in question.
     pub(super) surely: Option<bool>,
@@ -84,7 +84,7 @@ impl Turn {
         state.forget_hooks();
     }
 
-    /// How long a hook may run after its action, where nothing shows its end.
+    /// The longest time that a hook may run after its action, where nothing shows its end.
     pub(super) fn hook_time(&self) -> Duration {
         self.hook_time
     }
@@ -141,13 +141,13 @@ impl Taken<'_> {
         }
     }
 
-    /// Whether no hook of the payload can be running, since an action of the holder has succeeded meanwhile.
+    /// Returns true if no hook of the payload can be running, since an action of the holder has succeeded meanwhile.
     pub(super) fn is_outside(&self, name: &PayloadName) -> bool {
         let state = self.0.lock();
         state.proven && !state.suspects.contains(name)
     }
 
-    /// How long any hook may still run.
+    /// The time that any hook may still run.
     pub(super) fn hook_time_left(&self) -> Duration {
         self.left_since(self.0.lock().quiet_since)
     }

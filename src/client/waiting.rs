@@ -122,7 +122,7 @@ impl LivepatchClient {
         Ok(turn)
     }
 
-    /// Whether UNLOAD is known to leave a payload alone whose hook is still running: Xen has no such hooks, or waits.
+    /// Returns true if UNLOAD is known to wait for a hook that is still running, or there are no such hooks.
     fn unload_is_safe(&self) -> bool {
         let xen = self.xen();
         !xen.has(&rules::ACTION_HOOKS)
@@ -131,7 +131,7 @@ impl LivepatchClient {
     }
 }
 
-/// Whether a hook has to be waited for.
+/// The wait for a hook that may be running.
 #[derive(Clone, Copy, Debug)]
 enum Wait {
     No,
@@ -155,12 +155,14 @@ impl Attempt<'_> {
         if !client.xen().has(&rules::ACTION_HOOKS) {
             return Ok(false);
         }
+        // A hook that has Xen do its pending work meanwhile, as long ones have to, lets an UNLOAD that waits go on as well.
+        let hooked = client.identities.hooks(self.name).is_some_and(|(hooks, _)| hooks != PostHooks::NONE);
         let mut pauses = Pauses::up_to(LONGEST_PAUSE);
         let mut waited = false;
         loop {
             let wait = match self.action {
-                Action::Unload if client.unload_is_safe() => Self::wait_until_unused(watch, turn),
-                Action::Unload => self.wait_to_free(watch, turn),
+                Action::Unload if hooked || !client.unload_is_safe() => self.wait_to_free(watch, turn),
+                Action::Unload => Self::wait_until_unused(watch, turn),
                 _ => self.wait_to_act(watch, turn),
             };
             let (least, hopeless) = match wait {
@@ -193,7 +195,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// For an UNLOAD that waits itself for all processors: a hook that lets them go on meanwhile escapes it.
+    /// For an UNLOAD that waits itself for all processors, and misses hooks that have Xen do its pending work.
     fn wait_until_unused(watch: &Watch<'_>, turn: &Taken<'_>) -> Wait {
         let running = || watch.hook_running() == Running::Yes;
         if running() {

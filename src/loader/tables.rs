@@ -87,10 +87,11 @@ pub(super) fn strays(loading: &Loading<'_, '_>, memory: &Memory, section: Option
 
 /// Whether the pointer of an indirect call is where Xen can read it, as far as that is known.
 pub(super) fn is_call_pointer(memory: &Memory, call: u64) -> bool {
-    let Some(distance) = memory.known(call.saturating_add(2), 4).and_then(|bytes| bytes.first_chunk().copied()) else {
-        // It is a symbol's outside the payload.
+    let field = call.saturating_add(2);
+    if memory.is_foreign(field) {
         return true;
-    };
+    }
+    let Some(distance) = memory.known(field, 4).and_then(|bytes| bytes.first_chunk().copied()) else { return true };
     let pointer = call.wrapping_add(CALL).wrapping_add_signed(i32::from_le_bytes(distance).into());
     memory.at(pointer, 8).is_some()
 }

@@ -286,7 +286,7 @@ impl Host {
         }
     }
 
-    /// Whether the hook that runs has run for its time.
+    /// Returns true if the hook that runs has run for its time.
     pub(super) fn is_hook_over(&self) -> bool {
         self.hook.as_ref().is_some_and(|hook| hook.until <= Instant::now())
     }

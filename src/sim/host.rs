@@ -59,7 +59,7 @@ pub(super) struct Host {
     pub(super) list_version: u32,
     pub(super) next_id: u64,
     pub(super) work: Option<Work>,
-    /// How long hooks after actions run.
+    /// The time that hooks after actions run.
     pub(super) hook_time: Duration,
     /// The one that runs.
     pub(super) hook: Option<RunningHook>,

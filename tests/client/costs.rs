@@ -42,7 +42,8 @@ fn costs(release: Release, builder_of_client: ClientBuilder) -> Vec<u64> {
     ]
 }
 
-/// Where UNLOAD does not wait for hooks, the client has to recognise what it uploaded.
+/// The look at the list before an upload, on releases whose UNLOAD does not wait for hooks: by it the client recognises its
+/// own payloads.
 fn look_before_upload(release: Release) -> u64 {
     u64::from((Release::V4_14..Release::V4_17).contains(&release))
 }

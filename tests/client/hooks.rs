@@ -8,7 +8,7 @@ use xen_livepatch::{Action, ClientBuilder, ErrorKind, Flags, LivepatchClient, Pa
 
 use crate::host::{act_within, builder, kind, name, names};
 
-/// How long hooks take here, and how long a client waits where nothing shows their end.
+/// The time that hooks take here, and the time that a client waits where nothing shows their end.
 const HOOK: Duration = Duration::from_millis(100);
 const WAIT: Duration = Duration::from_millis(300);
 
@@ -65,8 +65,8 @@ fn nothing_is_done_while_a_hook_of_ones_own_runs() {
                 let expected = if shown { HOOK } else { WAIT };
                 assert!(times[0] < HOOK, "{release}: the call that finished does not wait for the hook: {times:?}");
                 assert!(times[1] >= expected * 9 / 10 && (!shown || times[1] < WAIT), "{release}: {times:?}");
-                let waited = times[2] >= expected * 9 / 10;
-                assert!(waited != waits_itself(&xen) || shown, "{release} {level:?} {with_log}: {times:?}");
+                // Nor does it rely on an UNLOAD that waits, which some hooks escape.
+                assert!(times[2] >= expected * 9 / 10, "{release} {level:?} {with_log}: {times:?}");
             }
         }
     }

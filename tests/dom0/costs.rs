@@ -175,7 +175,7 @@ fn operations_cost_what_is_promised() {
     // and guarded.
     let (file, open) = (4, 2 + 3);
     let expect = |mut expected: [Cost; 9], found: Vec<Cost>| {
-        // Where UNLOAD does not wait for hooks, the client has to recognise what it uploaded.
+        // A look at the list, where UNLOAD does not wait for hooks: by it the client recognises its own payloads.
         if (14..17).contains(&host.release().1) {
             expected[..2].iter_mut().for_each(|upload| upload.hypercalls += 1);
         }

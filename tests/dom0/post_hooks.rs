@@ -12,7 +12,7 @@ use xen_livepatch::{Action, ErrorKind, Flags, LivepatchClient, Payload, PayloadN
 
 use super::host::{Host, PATCHED, bare, host, name, patient};
 
-/// How many times as many rounds as usual there are, for a hunt of what happens by chance.
+/// A factor of the number of rounds, for a hunt of crashes that happen by chance.
 const TIMES: &str = "XEN_LIVEPATCH_TIMES";
 
 fn rounds(usual: u32) -> u32 {
@@ -35,7 +35,7 @@ fn waiting(cycles: u64) -> HookCode {
     HookCode::from_code(code)
 }
 
-/// How many cycles there are in a second: measured with a hook that Xen runs inside the hypercall.
+/// The cycles in a second: measured with a hook that Xen runs inside the hypercall.
 fn cycles_per_second(host: &Host) -> u64 {
     const CYCLES: u64 = 2_000_000_000;
     let payload = bare(&host.client, "clock").hook(HookKind::PreApply, waiting(CYCLES));
@@ -48,7 +48,7 @@ fn cycles_per_second(host: &Host) -> u64 {
     u64::try_from(u128::from(CYCLES) * 1_000_000_000 / took.as_nanos().max(1)).unwrap()
 }
 
-/// Whether hooks can be made to wait here: there are none before 4.14, and their code is for x86-64.
+/// Returns whether hooks can be made to wait here: there are none before 4.14, and their code is for x86-64.
 fn has_slow_hooks(host: &Host) -> bool {
     host.since(14) && Architecture::of_this_program() == Architecture::X86_64
 }
@@ -61,7 +61,7 @@ impl Clock {
     }
 }
 
-/// What is loaded by `client` is applied, reverted, and taken away at once.
+/// One client uploads, applies, reverts, and unloads at once.
 fn round(client: &LivepatchClient, name: &PayloadName, payload: &[u8]) {
     client.upload(name, payload).unwrap();
     client.apply(name, Flags::empty()).unwrap();

@@ -79,7 +79,8 @@ pub fn wanted(xen: &SimulatedXen, stack: &[&str]) -> Wanted {
 /// A client that doesn't let Xen settle.
 pub fn connect(xen: &SimulatedXen) -> LivepatchClient {
     let options = ActionOptions::new().deadline(Duration::from_secs(20)).quiesce_retries(0);
-    let client = LivepatchClient::builder().settle_time(Duration::ZERO).action_defaults(options);
+    let client =
+        LivepatchClient::builder().settle_time(Duration::ZERO).hook_time(Duration::ZERO).action_defaults(options);
     client.connect(xen.clone()).unwrap()
 }
 

@@ -316,5 +316,7 @@ impl Step {
 
 /// Of a client whose uploads, too, give up after a moment.
 pub fn settings() -> ClientBuilder {
-    LivepatchClient::builder().action_defaults(ActionOptions::new().deadline(Duration::from_millis(25)))
+    LivepatchClient::builder()
+        .hook_time(Duration::ZERO)
+        .action_defaults(ActionOptions::new().deadline(Duration::from_millis(25)))
 }

@@ -11,8 +11,7 @@ use crate::layout::point;
 /// The point releases that die of a trap in code that is not registered.
 fn dies(release: Release) -> bool {
     match release.minor() {
-        0..=13 => false,
-        14..=16 => true,
+        14..17 => true,
         17 => release.point() < 4,
         18 => release.point() == 0,
         _ => false,

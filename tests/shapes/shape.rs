@@ -5,6 +5,7 @@ use std::process::Command;
 use std::{env, fs};
 
 use xen_livepatch::payload::Architecture;
+use xen_livepatch::sim::Release;
 use xen_livepatch::{BuildId, Payload};
 
 /// The Xen that payloads are made for where there is none.
@@ -17,24 +18,24 @@ pub struct Shape {
 
 pub struct Shapes(Vec<Shape>);
 
-/// Minor number, and the words of processor features that the last point release of that series has.
-const FEATURE_WORDS: [(u16, u16); 16] = [
-    (7, 11),
-    (8, 11),
-    (9, 11),
-    (10, 11),
-    (11, 11),
-    (12, 11),
-    (13, 13),
-    (14, 20),
-    (15, 20),
-    (16, 20),
-    (17, 21),
-    (18, 21),
-    (19, 21),
-    (20, 21),
-    (21, 22),
-    (22, 22),
+/// Minor number, and the words of processor features that the first and the last point release of that series have.
+const FEATURE_WORDS: [(u16, u16, u16); 16] = [
+    (7, 10, 11),
+    (8, 10, 11),
+    (9, 11, 11),
+    (10, 11, 11),
+    (11, 11, 11),
+    (12, 11, 11),
+    (13, 13, 13),
+    (14, 13, 20),
+    (15, 13, 20),
+    (16, 14, 20),
+    (17, 16, 21),
+    (18, 20, 21),
+    (19, 20, 21),
+    (20, 20, 21),
+    (21, 21, 22),
+    (22, 22, 22),
 ];
 
 impl Shapes {
@@ -71,8 +72,8 @@ impl Shapes {
         self.0.is_empty()
     }
 
-    /// Those that this release can take.
-    pub fn for_release(&self, release: (u16, u16)) -> impl Iterator<Item = &Shape> {
+    /// Those that this release can take: of a point release that is not the last of its series those that all can take.
+    pub fn for_release(&self, release: Release) -> impl Iterator<Item = &Shape> {
         self.0.iter().filter(move |shape| shape.is_for(release))
     }
 
@@ -108,14 +109,20 @@ impl Shape {
         self.metadata(key).map(|text| text.strip_prefix("4.").unwrap().parse().unwrap())
     }
 
-    fn is_for(&self, (_, minor): (u16, u16)) -> bool {
-        let known = FEATURE_WORDS.iter().find(|(series, _)| *series == minor).or(FEATURE_WORDS.last()).unwrap().1;
+    fn is_for(&self, release: Release) -> bool {
+        let minor = release.minor();
+        let is_last = Release::ALL.contains(&release);
+        let row = FEATURE_WORDS.iter().find(|(series, ..)| *series == minor).or(FEATURE_WORDS.last()).unwrap();
+        let known = if is_last { row.2 } else { row.1 };
         let words: u16 = self.metadata("words").map_or(0, |words| words.parse().unwrap());
         // No other has tables that were of another size in older ones.
         let has_alternatives = self.payload.architecture() == Architecture::X86_64 && words > 0;
+        // It relocates against what is not loaded, which early point releases of 4.14 to 4.16 did not refuse.
+        let is_strict = is_last || minor >= 17 || self.name != "removed";
         self.minor("since").is_none_or(|since| minor >= since)
             && self.minor("before").is_none_or(|before| minor < before)
             && words <= known
+            && is_strict
             && (minor >= 11 || !has_alternatives)
     }
 }

@@ -32,7 +32,7 @@ fn host(shapes: &Shapes, release: Release, architecture: Architecture, text: &st
 /// Tries all shapes that the release can take, each on a Xen of its own.
 pub fn try_all(shapes: &Shapes, release: Release, architecture: Architecture, text: &str, census: &mut Census) {
     let host = host(shapes, release, architecture, text);
-    for shape in shapes.for_release((4, release.minor())) {
+    for shape in shapes.for_release(release) {
         let xen = host.fork();
         let client = LivepatchClient::builder().settle_time(Duration::ZERO).connect(xen.clone()).unwrap();
         let trial = Trial { client: &client, shown: None, original: text.to_owned() };
@@ -47,7 +47,7 @@ pub fn try_all(shapes: &Shapes, release: Release, architecture: Architecture, te
 pub fn check_all(shapes: &Shapes, release: Release, architecture: Architecture, text: &str, census: &mut Census) {
     let client = LivepatchClient::builder().connect(host(shapes, release, architecture, text)).unwrap();
     let trial = Trial { client: &client, shown: None, original: text.to_owned() };
-    for shape in shapes.for_release((4, release.minor())) {
+    for shape in shapes.for_release(release) {
         trial.check(shape, census);
     }
 }

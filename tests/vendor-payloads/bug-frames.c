@@ -1,12 +1,10 @@
 /*
- * Bug frames of all kinds. The first two are run: a function that Xen calls in place of an instruction, and a warning,
+ * Bug frames of all kinds. On x86-64 the first two are run: a function that Xen calls in place of an instruction, and a warning,
  * which goes to Xen's console. A bug and a failed assertion would be the end. One warning is enough, and more would never
  * end: Xen's version is in the text of each.
  */
 
 #include "vendor.h"
-
-static unsigned int warned;
 
 #ifdef __aarch64__
 
@@ -25,14 +23,13 @@ static unsigned int warned;
 
 static const char *USED new_extra_version(void)
 {
-    if (!warned) {
-        warned = 1;
-        __asm__ volatile(FRAME(1) : : : "memory");
-    }
+    /* Not run here: Xen 4.17 wants the name of the file in its own image, and gives up. */
+    if (HIDDEN(0) == 3)
+        __asm__ volatile(FRAME(1) : :);
     if (HIDDEN(0) == 1)
-        __asm__ volatile(FRAME(2));
+        __asm__ volatile(FRAME(2) : :);
     if (HIDDEN(0) == 2)
-        __asm__ volatile(FRAME(3));
+        __asm__ volatile(FRAME(3) : :);
     return TEXT;
 }
 
@@ -51,7 +48,7 @@ static const char *USED new_extra_version(void)
     more                                                                    \
     ".popsection\n"
 
-static unsigned int noted;
+static unsigned int noted, warned;
 
 static void USED note(void *registers)
 {
