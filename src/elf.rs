@@ -3,6 +3,8 @@
 //! What is wrong with the file does not stop the reading: what can't be read is missing. Work and memory stay in
 //! proportion to the file, whatever its counts, sizes and overlaps claim.
 
+mod debug;
+
 use core::marker::PhantomData;
 
 use object::elf::{ELFCLASS64, ELFDATA2LSB, ELFMAG, FileHeader64, Rela64, SHT_NOBITS, SHT_RELA, SHT_SYMTAB};
@@ -11,6 +13,8 @@ use object::elf::{
     SectionType, Sym64,
 };
 use object::{LittleEndian, pod};
+
+pub(crate) use debug::{Smaller, fits};
 
 pub(crate) type Header = FileHeader64<LittleEndian>;
 pub(crate) type Symbol = Sym64<LittleEndian>;

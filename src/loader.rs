@@ -178,7 +178,12 @@ pub(crate) fn load(
     let mut loading =
         Loading { elf: &elf, release, architecture: known.unwrap_or(found), host, sink, unlinkable: false };
     if file.len() > MAX_SIZE {
-        loading.refuse(Errno::EINVAL, Problem::TooLarge { size: wide(file.len()) })?;
+        let without_debug = elf.size_without_debug();
+        loading.refuse(Errno::EINVAL, Problem::TooLarge { size: wide(file.len()), without_debug })?;
+        // What Xen would take once stripped is checked; the rest could take long.
+        if !without_debug.is_some_and(elf::fits) {
+            return Ok(None);
+        }
     }
     header::check(&mut loading, known, found)?;
     sections::check(&mut loading)?;

@@ -79,6 +79,10 @@ impl Payload {
     /// The largest payload in bytes that any release takes: 2 MiB.
     pub const MAX_SIZE: usize = MAX_SIZE;
 
+    /// The largest file in bytes that [`read`](Self::read) reads: 64 MiB. Debug sections, which no Xen needs, make files
+    /// that large.
+    pub const MAX_FILE: usize = 64 << 20;
+
     /// Reads a payload from its bytes, which it copies.
     ///
     /// # Errors
@@ -91,7 +95,10 @@ impl Payload {
         })
     }
 
-    /// Reads a payload from a file, of which it reads no more than Xen takes.
+    /// Reads a payload from a file of up to [`MAX_FILE`](Self::MAX_FILE) bytes.
+    ///
+    /// A file of more than [`MAX_SIZE`](Self::MAX_SIZE) is described, but can't be uploaded. If that is due to its debug
+    /// sections, [`size_without_debug`](Self::size_without_debug) is the size after `strip -S`.
     ///
     /// # Errors
     /// [`ErrorKind::File`] when there is no such file, when it is not a regular file (a directory, a pipe) and can't be read, or
@@ -105,9 +112,9 @@ impl Payload {
         if !about.is_file() {
             return Err(Error::of_file(path, "it is not a regular file"));
         }
-        check_size(usize::try_from(about.len()).unwrap_or(usize::MAX))?;
-        let bytes = read_at_most(&file, MAX_SIZE.saturating_add(1)).map_err(failed)?;
-        check_size(bytes.len())?;
+        check_file_size(about.len())?;
+        let bytes = read_at_most(&file, Self::MAX_FILE.saturating_add(1)).map_err(failed)?;
+        check_file_size(wide(bytes.len()))?;
         Self::new(bytes.into()).map_err(|reason| Error::of_file(path, reason))
     }
 
@@ -140,6 +147,18 @@ impl Payload {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// An estimate, rather too large than too small, of the size in bytes that it has after `strip -S`; `None` where it has
+    /// no debug sections.
+    #[must_use]
+    pub fn size_without_debug(&self) -> Option<u64> {
+        Elf::new(&self.bytes, &self.header).size_without_debug()
+    }
+
+    /// Its size and the one without debug sections, if it is larger than Xen takes.
+    pub(crate) fn excess(&self) -> Option<(u64, Option<u64>)> {
+        (self.bytes.len() > MAX_SIZE).then(|| (wide(self.bytes.len()), self.size_without_debug()))
     }
 
     /// Its own build-id, if it has one.
@@ -227,9 +246,14 @@ impl Payload {
     }
 
     /// The point releases from 4.7.0 to 4.22 that can take it: those for which the check finds nothing.
+    ///
+    /// A file that is too large only because of its debug sections counts as if it had none.
     #[must_use]
     pub fn releases(&self) -> Vec<Release> {
-        loader::fit_for(&self.bytes)
+        match self.excess() {
+            Some((_, without_debug)) if !without_debug.is_some_and(elf::fits) => Vec::new(),
+            _ => loader::fit_for(&self.bytes),
+        }
     }
 
     /// Everything that is wrong with it for this Xen, as far as the file shows, in the order in which Xen looks.
@@ -283,8 +307,49 @@ pub(crate) fn check_size(size: usize) -> Result<()> {
     match size {
         0 => Err(Error::new(ErrorKind::EmptyPayload)),
         1..=MAX_SIZE => Ok(()),
-        _ => Err(Error::new(ErrorKind::PayloadTooLarge { size: u64::try_from(size).unwrap_or(u64::MAX) })),
+        _ => Err(too_large(wide(size), None)),
     }
+}
+
+/// Refuses what no release takes because of its size. The error contains the size without debug sections.
+pub(crate) fn check_bytes(bytes: &[u8]) -> Result<()> {
+    check_size(bytes.len()).map_err(|error| match bytes.len() {
+        0..=MAX_SIZE => error,
+        _ => too_large(wide(bytes.len()), size_without_debug(bytes)),
+    })
+}
+
+/// Refuses a file that no release takes because of its size. A larger one is read for its size without debug sections.
+pub(crate) fn check_file(file: &File, size: usize) -> Result<()> {
+    check_size(size).map_err(|error| match size {
+        0..=MAX_SIZE => error,
+        _ if size > Payload::MAX_FILE => error,
+        _ => {
+            let bytes = read_at_most(file, size).unwrap_or_default();
+            too_large(wide(size), size_without_debug(&bytes))
+        }
+    })
+}
+
+fn check_file_size(size: u64) -> Result<()> {
+    match size {
+        0 => Err(Error::new(ErrorKind::EmptyPayload)),
+        _ if size > wide(Payload::MAX_FILE) => Err(too_large(size, None)),
+        _ => Ok(()),
+    }
+}
+
+fn size_without_debug(bytes: &[u8]) -> Option<u64> {
+    let header = elf::header(bytes).ok()?;
+    Elf::new(bytes, &header).size_without_debug()
+}
+
+fn too_large(size: u64, without_debug: Option<u64>) -> Error {
+    Error::new(ErrorKind::PayloadTooLarge { size, without_debug })
+}
+
+fn wide(size: usize) -> u64 {
+    u64::try_from(size).unwrap_or(u64::MAX)
 }
 
 fn read_at_most(file: &File, most: usize) -> io::Result<Vec<u8>> {

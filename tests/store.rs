@@ -274,8 +274,11 @@ fn entries_and_bytes_are_bounded() {
     for number in 1..=most {
         fs::hard_link(folder.0.join("0.livepatch"), folder.0.join(format!("{number}.livepatch"))).unwrap();
     }
+    folder.put("a.livepatch", &vec![0; Payload::MAX_SIZE + 1]);
     let store = folder.read();
-    assert_eq!((store.payloads().len(), store.problems().len()), (most, 1));
+    assert_eq!((store.payloads().len(), store.problems().len()), (most, 2));
+    let (_, too_large) = &store.problems()[1];
+    assert!(matches!(too_large.kind(), ErrorKind::PayloadTooLarge { .. }), "{too_large}");
     assert_eq!(folder.relative(&store.problems()[0].0), "99.livepatch");
 }
 

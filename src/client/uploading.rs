@@ -21,7 +21,7 @@ use crate::hypercall::memory::{AllocationError, HypercallBuffer};
 use crate::hypercall::operation::Upload;
 use crate::identity::Identity;
 use crate::name::PayloadName;
-use crate::payload::{self, Finding, Payload, Problem, check_size};
+use crate::payload::{self, Finding, Payload, Problem, check_bytes, check_file, check_size};
 use crate::rules;
 
 /// One call of an upload method.
@@ -38,7 +38,7 @@ pub(super) struct Uploading<'a> {
 impl Uploading<'_> {
     /// Uploads these bytes.
     pub(super) fn bytes(&self, payload: &[u8]) -> Result<()> {
-        check_size(payload.len())?;
+        check_bytes(payload)?;
         self.with_buffer(payload.len(), |buffer| {
             if let Some(room) = buffer.as_mut_slice().get_mut(..payload.len()) {
                 room.copy_from_slice(payload);
@@ -54,7 +54,7 @@ impl Uploading<'_> {
         let about = file.metadata().map_err(failed)?;
         let announced = if about.is_file() { Some(usize::try_from(about.len()).unwrap_or(usize::MAX)) } else { None };
         if let Some(size) = announced {
-            check_size(size)?;
+            check_file(&file, size)?;
         }
         // A byte more than there may be, so that one read also finds the end.
         let room = announced.unwrap_or(Payload::MAX_SIZE).saturating_add(1);

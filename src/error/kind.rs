@@ -2,6 +2,7 @@
 
 use super::Action;
 use crate::build_id::{BuildId, InvalidBuildId};
+use crate::elf::Smaller;
 use crate::errno::Errno;
 use crate::flags::Flags;
 use crate::loader::Finding;
@@ -298,10 +299,12 @@ pub enum ErrorKind {
     #[error("the payload is empty")]
     EmptyPayload,
     /// A payload larger than Xen takes.
-    #[error("the payload has {size} bytes, Xen takes 2097152 (2 MiB)")]
+    #[error("the payload has {size} bytes, Xen takes 2097152 (2 MiB): {}", Smaller(*.without_debug))]
     PayloadTooLarge {
         /// Its size in bytes.
         size: u64,
+        /// About the size that it would have without debug sections (`strip -S`), where it could be read and has any.
+        without_debug: Option<u64>,
     },
     /// A payload file can't be read.
     #[error("{path} can't be read: {reason}")]

@@ -250,7 +250,15 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
              .modinfo is empty, which this Xen refuses: leave it out or fill it",
         ),
         (K::EmptyPayload, "the payload is empty"),
-        (K::PayloadTooLarge { size: 2_097_153 }, "the payload has 2097153 bytes, Xen takes 2097152 (2 MiB)"),
+        (
+            K::PayloadTooLarge { size: 2_097_153, without_debug: None },
+            "the payload has 2097153 bytes, Xen takes 2097152 (2 MiB): leave out debug information (strip -S) and what the \
+             patch does not change",
+        ),
+        (
+            K::PayloadTooLarge { size: 2_458_696, without_debug: Some(71_200) },
+            "the payload has 2458696 bytes, Xen takes 2097152 (2 MiB): strip -S leaves about 71200 of them",
+        ),
         (K::File { path: "/x".into(), reason: "it changed".into() }, "/x can't be read: it changed"),
         (
             K::ListKeptChanging { attempts: 32 },

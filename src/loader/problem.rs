@@ -6,6 +6,7 @@ use super::details::{
 };
 use crate::architecture::Architecture;
 use crate::build_id::BuildId;
+use crate::elf::{Smaller, fits};
 use crate::format::PayloadVersion;
 use crate::symbol_name::SymbolName;
 
@@ -16,12 +17,12 @@ use crate::symbol_name::SymbolName;
 #[non_exhaustive]
 pub enum Problem {
     /// The file is larger than Xen takes.
-    #[error(
-        "it has {size} bytes, Xen takes 2097152 (2 MiB): leave out debug information and what the patch does not change"
-    )]
+    #[error("it has {size} bytes, Xen takes 2097152 (2 MiB): {}", Smaller(*.without_debug))]
     TooLarge {
         /// Its size in bytes.
         size: u64,
+        /// About the size that it would have without debug sections, where it has any.
+        without_debug: Option<u64>,
     },
     /// It is not a file that can be read at all.
     #[error("{reason}: get the file again")]
@@ -328,6 +329,11 @@ pub enum Problem {
 }
 
 impl Problem {
+    /// Whether it is no problem any more once the debug sections are removed.
+    pub(super) fn ends_with_debug_sections(&self) -> bool {
+        matches!(self, Self::TooLarge { without_debug: Some(size), .. } if fits(*size))
+    }
+
     /// Whether Xen has nothing to look for pointers in where it refuses this.
     pub(super) fn keeps_from_linking(&self) -> bool {
         matches!(

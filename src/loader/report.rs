@@ -26,7 +26,10 @@ pub(super) struct Collected(Vec<Finding>);
 pub(super) struct Any(pub(super) bool);
 
 impl Sink for Any {
-    fn take(&mut self, _: Finding) -> Result<(), Stopped> {
+    fn take(&mut self, finding: Finding) -> Result<(), Stopped> {
+        if finding.problem.ends_with_debug_sections() {
+            return Ok(());
+        }
         self.0 = true;
         Err(Stopped)
     }

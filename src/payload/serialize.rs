@@ -74,8 +74,9 @@ impl Serialize for Payload {
         let fit = self.releases();
         let mut series: Vec<String> = fit.iter().map(|release| format!("4.{}", release.minor())).collect();
         series.dedup();
-        let mut fields = serializer.serialize_struct("Payload", 14)?;
+        let mut fields = serializer.serialize_struct("Payload", 15)?;
         fields.serialize_field("size", &self.bytes.len())?;
+        fields.serialize_field("size_without_debug", &self.size_without_debug())?;
         fields.serialize_field("architecture", &self.architecture())?;
         fields.serialize_field("build_id", &self.build_id)?;
         fields.serialize_field("depends", &self.depends)?;

@@ -43,6 +43,10 @@ struct Identified<'a> {
 fn identified<'a>(inventory: &Inventory, wanted: &'a Wanted) -> Result<Vec<Identified<'a>>, PlanError> {
     let mut stack: Vec<Identified<'a>> = Vec::new();
     for WantedPayload { name, payload } in &wanted.payloads {
+        // Before anything is reverted for it.
+        if let Some((size, without_debug)) = payload.excess() {
+            return Err(PlanError::TooLarge { name: name.clone(), size, without_debug });
+        }
         let id = payload.build_id().ok_or_else(|| PlanError::NoBuildId { name: name.clone() })?;
         if let Some(first) = stack.iter().find(|other| other.id == id || other.name == name) {
             return Err(PlanError::Twice { first: first.name.clone(), second: name.clone() });

@@ -1,6 +1,7 @@
 //! Why there is no plan.
 
 use crate::build_id::BuildId;
+use crate::elf::Smaller;
 use crate::name::PayloadName;
 
 /// Why there is no way from what is loaded to what is wanted. Nothing has been done.
@@ -13,6 +14,17 @@ pub enum PlanError {
     NoBuildId {
         /// The payload.
         name: PayloadName,
+    },
+    /// A wanted payload is larger than Xen takes.
+    #[error("{name:?} has {size} bytes, Xen takes 2097152 (2 MiB): {}", Smaller(*.without_debug))]
+    #[non_exhaustive]
+    TooLarge {
+        /// The payload.
+        name: PayloadName,
+        /// Its size in bytes.
+        size: u64,
+        /// About the size that it would have without debug sections, where it has any.
+        without_debug: Option<u64>,
     },
     /// Two wanted payloads have the same name or the same build-id, and Xen loads one of them only.
     #[error("{first:?} and {second:?} have the same name or the same build-id: Xen loads one of them only")]

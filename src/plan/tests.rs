@@ -204,6 +204,15 @@ fn where_there_is_no_way() {
     assert_eq!(kept.unwrap_err(), super::PlanError::Unknown { name: name("u") }, "it may be what is to be uploaded");
     let mut elsewhere = inventory("");
     elsewhere.build_id = Some(id("other"));
+    // Nothing is reverted for what Xen can't take.
+    let bytes = PayloadBuilder::new(&id("big"), &id(XEN), &id(XEN)).padded_to(Payload::MAX_SIZE + 1).build();
+    let size = u64::try_from(bytes.len()).unwrap();
+    let large = Wanted::only(name("big"), Payload::parse(&bytes).unwrap());
+    let expected = super::PlanError::TooLarge { name: name("big"), size, without_debug: None };
+    let error = Plan::new(&inventory("+a"), &large).unwrap_err();
+    assert_eq!(error, expected);
+    assert!(error.to_string().starts_with("\"big\" has 2097153 bytes, Xen takes 2097152 (2 MiB): "), "{error}");
+
     let expected = super::PlanError::BuiltForAnotherXen { name: name("a"), expected: id(XEN), found: id("other") };
     assert_eq!(Plan::new(&elsewhere, &wanted("a")).unwrap_err(), expected);
 }

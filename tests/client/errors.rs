@@ -83,7 +83,7 @@ fn payloads_that_xen_can_not_use() {
         };
         assert_eq!(uploaded(b""), (K::EmptyPayload, None));
         let large = vec![0; (2 << 20) + 1];
-        assert_eq!(uploaded(&large), (K::PayloadTooLarge { size: (2 << 20) + 1 }, None));
+        assert_eq!(uploaded(&large), (K::PayloadTooLarge { size: (2 << 20) + 1, without_debug: None }, None));
         assert_eq!(xen.calls().of(Call::Upload), 0, "Xen isn't asked");
         for (payload, errno) in [
             (b"no ELF file".to_vec(), Errno::EINVAL),

@@ -51,14 +51,55 @@ fn what_is_no_payload_file_never_reaches_xen() {
     // A hole takes no room on the disk.
     for size in [(2 << 20) + 1, 1 << 40] {
         fs::File::create(&file).unwrap().set_len(size).unwrap();
-        assert_eq!(upload(&file).kind(), &ErrorKind::PayloadTooLarge { size });
+        assert_eq!(upload(&file).kind(), &ErrorKind::PayloadTooLarge { size, without_debug: None });
     }
     fs::remove_file(file).unwrap();
-    assert_eq!(upload(&"/dev/zero".into()).kind(), &ErrorKind::PayloadTooLarge { size: (2 << 20) + 1 });
+    assert_eq!(
+        upload(&"/dev/zero".into()).kind(),
+        &ErrorKind::PayloadTooLarge { size: (2 << 20) + 1, without_debug: None }
+    );
     // One of those that the kernel makes up: shorter than it says.
     let short = upload(&"/sys/devices/system/cpu/online".into());
     assert!(short.to_string().contains("it changed while it was read"), "{short}");
     assert_eq!(xen.calls().of(Call::Upload), 0);
+}
+
+/// An ELF file of little but a debug section.
+fn debug_file(len: u64) -> Vec<u8> {
+    let names = b"\0.debug_info\0.shstrtab\0";
+    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
+    file.resize(64, 0);
+    file.extend(names);
+    let data = u64::try_from(file.len()).unwrap();
+    file.resize(usize::try_from(data + len).unwrap(), 1);
+    let table = u64::try_from(file.len()).unwrap();
+    file.extend([0; 64]);
+    for (name, kind, offset, size) in [(1_u32, 1_u32, data, len), (13, 3, 64, 23)] {
+        file.extend(name.to_le_bytes().iter().chain(&kind.to_le_bytes()));
+        file.extend([0; 16]);
+        file.extend(offset.to_le_bytes().iter().chain(&size.to_le_bytes()));
+        file.extend([0; 24]);
+    }
+    file[40..48].copy_from_slice(&table.to_le_bytes());
+    file[58..64].copy_from_slice(&[64, 0, 3, 0, 2, 0]);
+    file
+}
+
+#[test]
+fn what_is_too_large_because_of_debug_sections_is_called_so() {
+    let (xen, client) = host(Release::V4_17);
+    let file = path("debug");
+    let bytes = debug_file(3 << 20);
+    fs::write(&file, &bytes).unwrap();
+    let size = u64::try_from(bytes.len()).unwrap();
+    let expected = ErrorKind::PayloadTooLarge { size, without_debug: Some(64 + 16 + 2 * 64) };
+    assert_eq!(error(client.upload_file(&name("one"), &file)).kind(), &expected);
+    assert_eq!(error(client.upload(&name("one"), &bytes)).kind(), &expected);
+    assert_eq!(error(client.load(&file, Flags::empty())).kind(), &expected);
+    let error = error(client.upload_file(&name("one"), &file)).to_string();
+    assert!(error.contains("strip -S leaves about 208 of them"), "{error}");
+    assert_eq!(xen.calls().of(Call::Upload), 0);
+    fs::remove_file(file).unwrap();
 }
 
 #[test]

@@ -180,7 +180,8 @@ fn the_header_is_checked() {
     refused(
         &large,
         &NEW,
-        "it has 2097153 bytes, Xen takes 2097152 (2 MiB): leave out debug information and what the patch does not change",
+        "it has 2097153 bytes, Xen takes 2097152 (2 MiB): leave out debug information (strip -S) and what the \
+         patch does not change",
     );
 }
 

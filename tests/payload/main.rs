@@ -7,6 +7,8 @@ mod built;
 #[cfg(test)]
 mod contents;
 #[cfg(test)]
+mod debug;
+#[cfg(test)]
 mod editor;
 #[cfg(test)]
 mod findings;

@@ -163,7 +163,7 @@ fn files_are_read_and_what_is_none_is_refused() {
     assert_eq!(Payload::read(scratch.file(&large)).unwrap().bytes().len(), Payload::MAX_SIZE);
     File::create(scratch.file(b"")).unwrap().set_len(1 << 40).unwrap();
     let huge = Payload::read(scratch.0.join("payload")).unwrap_err();
-    assert_eq!(huge.kind(), &ErrorKind::PayloadTooLarge { size: 1 << 40 });
+    assert_eq!(huge.kind(), &ErrorKind::PayloadTooLarge { size: 1 << 40, without_debug: None });
 
     let refused = |path: PathBuf| match Payload::read(path).unwrap_err().kind() {
         ErrorKind::File { reason, .. } => reason.clone(),
@@ -269,6 +269,7 @@ fn programs_read_the_same_as_people() {
     let payload = Payload::parse(EXTRA_VERSION).unwrap();
     let expected = serde_json::json!({
         "size": EXTRA_VERSION.len(),
+        "size_without_debug": null,
         "architecture": "x86-64",
         "build_id": payload.build_id().unwrap().to_string(),
         "depends": "101112131415161718191a1b1c1d1e1f20212223",

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::{Link, PayloadStore, StoredPayload, by_bytes};
 use crate::error::{Error, Result};
 use crate::name::PayloadName;
-use crate::payload::Payload;
+use crate::payload::{Payload, check_size};
 
 const SUFFIX: &[u8] = b".livepatch";
 const CHOOSING: &[u8] = b"livepatch.livepatch";
@@ -65,7 +65,9 @@ fn read_file(path: &Path, shown: &Path, left: usize) -> Result<(PayloadName, Pay
         return Err(Error::of_file(shown, "it is not a regular file"));
     }
     let size = usize::try_from(about.len()).unwrap_or(usize::MAX);
-    if size > left && size <= Payload::MAX_SIZE {
+    // It is of no use here, and larger than what is to be kept.
+    check_size(size)?;
+    if size > left {
         return Err(Error::of_file(shown, "the payloads before it are as many bytes as are kept in memory"));
     }
     Ok((name, Payload::read(path)?))

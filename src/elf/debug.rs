@@ -1,0 +1,131 @@
+//! Debug sections, and the size of a file without them.
+
+use core::fmt;
+
+use object::elf::{SHT_GROUP, SHT_PROGBITS, SHT_REL, SHT_RELA, STT_FILE};
+
+use super::{Elf, HEADER_SIZE, LE, SECTION_HEADER_SIZE, SYMBOL_SIZE, Section, Symbol};
+use crate::format::MAX_SIZE;
+
+/// The beginnings of the names that GNU binutils take for those of debug sections.
+const PREFIXES: [&[u8]; 5] = [b".debug", b".zdebug", b".gnu.debuglto_.debug_", b".gnu.linkonce.wi.", b".stab"];
+
+/// Advice on a file that is larger than Xen takes.
+pub(crate) struct Smaller(pub(crate) Option<u64>);
+
+impl fmt::Display for Smaller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(size) if fits(size) => write!(f, "strip -S leaves about {size} of them"),
+            Some(size) => {
+                write!(
+                    f,
+                    "strip -S leaves about {size} of them, still too many: leave out what the patch does not change"
+                )
+            }
+            None => f.write_str("leave out debug information (strip -S) and what the patch does not change"),
+        }
+    }
+}
+
+/// Whether Xen takes a file of this size.
+pub(crate) fn fits(size: u64) -> bool {
+    usize::try_from(size).is_ok_and(|size| size <= MAX_SIZE)
+}
+
+impl Elf<'_> {
+    /// An estimate of the size that `strip -S` leaves; `None` where there is no debug section, or nothing to gain.
+    ///
+    /// It is the sum of the header, the sections that stay, and their headers, with all alignments. Of the symbols, those
+    /// of files and of sections that go are left out, and so are the names that nothing needs then. That names share
+    /// their ends counts only as far as they do now, so that the sum is rather too large than too small.
+    pub(crate) fn size_without_debug(&self) -> Option<u64> {
+        let mut gone: Vec<bool> = self.sections.iter().map(is_debug).collect();
+        if !gone.contains(&true) {
+            return None;
+        }
+        // Relocations go with what they are for, and groups with their members, relocations among them.
+        self.add(&mut gone, |gone, section| {
+            matches!(section.kind, SHT_REL | SHT_RELA) && !section.is_allocated() && has(gone, section.info)
+        });
+        // Each is in one group at most; more would take a hostile file's time.
+        let mut left = self.sections.len();
+        self.add(&mut gone, |gone, section| {
+            let count = members(section).len();
+            if section.kind != SHT_GROUP || count > left {
+                return false;
+            }
+            left = left.saturating_sub(count);
+            members(section).all(|member| has(gone, member))
+        });
+        let names_of_sections = usize::from(self.header.e_shstrndx.get(LE).0);
+        let names_of_symbols = self.symbol_table.and_then(|table| self.sections.get(table)).map(|table| table.link);
+        let mut size = HEADER_SIZE;
+        let mut count = 1_u64;
+        for (section, _) in self.sections.iter().zip(&gone).skip(1).filter(|(_, gone)| !**gone) {
+            count = count.saturating_add(1);
+            if section.is_zeroed() {
+                continue;
+            }
+            let index = u32::try_from(section.index).ok();
+            let len = if Some(section.index) == self.symbol_table {
+                let count = self.symbols_left(&gone).count();
+                u64::try_from(count).unwrap_or(u64::MAX).saturating_mul(SYMBOL_SIZE)
+            } else if section.index == names_of_sections && index != names_of_symbols {
+                let left = self.sections.iter().zip(&gone).filter(|(_, gone)| !**gone);
+                section.size.min(names(left.map(|(section, _)| section.name)))
+            } else if index == names_of_symbols && section.index != names_of_sections {
+                section.size.min(names(self.symbols_left(&gone).map(|symbol| self.symbol_name(symbol))))
+            } else {
+                section.size
+            };
+            size = aligned(size, section.alignment).saturating_add(len);
+        }
+        let size = aligned(size, 8).saturating_add(count.saturating_mul(SECTION_HEADER_SIZE));
+        u64::try_from(self.data.len()).ok().filter(|whole| size < *whole).map(|_| size)
+    }
+
+    /// Adds the sections that go because of those that go already.
+    fn add(&self, gone: &mut [bool], mut goes: impl FnMut(&[bool], &Section<'_>) -> bool) {
+        let more: Vec<bool> = self.sections.iter().map(|section| goes(gone, section)).collect();
+        for (gone, more) in gone.iter_mut().zip(more) {
+            *gone |= more;
+        }
+    }
+
+    /// The symbols that stay.
+    fn symbols_left(&self, gone: &[bool]) -> impl Iterator<Item = &Symbol> {
+        self.symbols.iter().filter(move |symbol| {
+            let section = symbol.st_shndx.get(LE);
+            symbol.st_type() != STT_FILE && (section.is_reserved() || !has(gone, section.0.into()))
+        })
+    }
+}
+
+fn is_debug(section: &Section<'_>) -> bool {
+    let named = section.name.is_some_and(|name| {
+        name == b".line" || name == b".gdb_index" || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    });
+    named && section.kind == SHT_PROGBITS && !section.is_allocated()
+}
+
+fn has(gone: &[bool], index: u32) -> bool {
+    usize::try_from(index).ok().and_then(|index| gone.get(index)).is_some_and(|gone| *gone)
+}
+
+/// The sections of a group.
+fn members(group: &Section<'_>) -> impl ExactSizeIterator<Item = u32> {
+    // The first word holds flags.
+    let words = group.data.chunks_exact(4).skip(1);
+    words.map(|word| word.try_into().map_or(0, u32::from_le_bytes))
+}
+
+/// The bytes of a table of these names.
+fn names<'n>(names: impl Iterator<Item = Option<&'n [u8]>>) -> u64 {
+    let lengths = names.map(|name| name.unwrap_or_default().len()).filter(|len| *len > 0);
+    lengths.fold(1, |sum, len| sum.saturating_add(u64::try_from(len).unwrap_or(u64::MAX)).saturating_add(1))
+}
+
+fn aligned(offset: u64, alignment: u64) -> u64 {
+    offset.checked_next_multiple_of(alignment.max(1)).unwrap_or(u64::MAX)
+}
