@@ -206,7 +206,7 @@ fn silence_names_no_build_id() {
             let error = kind(client.upload(&name("two"), &twin.build()));
             // An inventory is printed at any level.
             let known = Told::AlreadyLoaded { by: Duplicate::SomeSymbol };
-            assert_eq!(error, if way == 0 { known } else { either.clone() }, "{release} {way}");
+            assert_eq!(error, if way < 2 { known } else { either.clone() }, "{release} {way}");
         }
     }
 }
