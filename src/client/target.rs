@@ -2,7 +2,8 @@
 //!
 //! The text that Xen reports after its version is the best evidence, as long as no payload has changed it. It counts if it
 //! was read while nothing was applied, if Xen's log still begins with it, or if what is applied replaces no function that
-//! it comes from. Otherwise the dates of the build are left, which bound the point release from above.
+//! it comes from. Otherwise the dates of the build are left, which bound the point release from above, and which count as
+//! long as nothing that is applied replaces what they come from.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,15 +19,18 @@ use crate::log::without_prefix;
 use crate::release::Release;
 use crate::target::{Points, Target};
 
-/// Functions of Xen from which a version text, or the call that reports it, comes.
-const VERSION_FUNCTIONS: [&[u8]; 6] = [
-    b"xen_extra_version",
-    b"xen_minor_version",
-    b"xen_major_version",
-    b"do_xen_version",
-    b"xenver_varbuf_op",
-    b"compat_xen_version",
-];
+/// The functions of Xen through which each `XENVER_*` is reported.
+const REPORTING: [&[u8]; 3] = [b"do_xen_version", b"xenver_varbuf_op", b"compat_xen_version"];
+
+/// Those from which the version text comes.
+const OF_VERSION: [&[u8]; 3] = [b"xen_extra_version", b"xen_minor_version", b"xen_major_version"];
+
+/// That from which the last commit comes.
+const OF_CHANGESET: [&[u8]; 1] = [b"xen_changeset"];
+
+/// Those that are called for the time at which Xen was compiled.
+const OF_BUILD: [&[u8]; 5] =
+    [b"xen_compiler", b"xen_compile_by", b"xen_compile_domain", b"xen_compile_date", b"xen_compile_time"];
 
 /// The first line of Xen's log.
 const BANNER: &[u8] = b"Xen version ";
@@ -127,7 +131,8 @@ impl KnownTarget {
         state.noted = true;
         drop(state);
         // Best effort: without it, other evidence is looked for when it is needed.
-        if let Ok(Text::Unpatched(points)) = read_text(client) {
+        let target = Target::new(client.xen().release);
+        if let Ok(Text::Unpatched(points)) = read_text(client, &target) {
             self.lock().unpatched = Some(points);
         }
     }
@@ -149,30 +154,28 @@ impl KnownTarget {
         given: Points,
     ) -> Result<Evidence> {
         let unpatched = self.lock().unpatched;
-        let dated = |points: Points| date_bound(client, target, points.and(given));
         if let Some(points) = unpatched {
-            return Ok(Evidence::Certain(dated(points)));
+            return Ok(Evidence::Certain(points.and(given)));
         }
-        let (listing, claimed) = match read_text(client)? {
-            Text::Unpatched(points) => return Ok(Evidence::Certain(dated(points))),
+        let (listing, claimed) = match read_text(client, target)? {
+            Text::Unpatched(points) => return Ok(Evidence::Certain(points.and(given))),
             Text::Patched(listing, points) => (listing, points),
         };
         if let Some(points) = banner(client, target.release()) {
-            return Ok(Evidence::Certain(dated(points)));
+            return Ok(Evidence::Certain(points.and(given)));
         }
         if let Some((_, points)) = self.lock().meanwhile.as_ref().filter(|(before, _)| *before == listing) {
             return Ok(Evidence::Meanwhile(listing, *points));
         }
-        let text_is_own = match doubt {
-            Doubt::Ignore => true,
-            Doubt::Heed => false,
+        let points = match doubt {
+            Doubt::Ignore => claimed,
+            Doubt::Heed => Points::default(),
             Doubt::Settle => {
                 let inventory = inventory::take(client, turn, &target.clone().with_points(claimed.and(given)))?;
-                shows_own_text(&inventory, &listing)
+                settled(client, target, claimed, &|names| leaves_alone(&inventory, &listing, names))
             }
         };
-        let points = if text_is_own { claimed } else { confirmed(client, target, claimed) };
-        Ok(Evidence::Meanwhile(listing, dated(points)))
+        Ok(Evidence::Meanwhile(listing, points.and(given)))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -192,7 +195,9 @@ enum Text {
     Patched(Listing, Points),
 }
 
-fn read_text(client: &LivepatchClient) -> Result<Text> {
+/// Reads the text, and the time of the build where that matters. A function that a payload replaces is not called for it
+/// unless it is one that the text comes from.
+fn read_text(client: &LivepatchClient, target: &Target) -> Result<Text> {
     let list = || listing::list(&client.channel).map_err(|error| error.during(Operation::List));
     let is_unpatched = |listing: &Listing| !listing.rows.iter().any(|row| row.status.state != crate::State::Checked);
     let before = list()?;
@@ -201,9 +206,10 @@ fn read_text(client: &LivepatchClient) -> Result<Text> {
     if !is_unpatched(&before) {
         return Ok(Text::Patched(before, points));
     }
+    let dated = date_bound(client, target, points);
     // A payload may have been applied in between.
     let after = list()?;
-    Ok(if is_unpatched(&after) { Text::Unpatched(points) } else { Text::Patched(after, points) })
+    Ok(if is_unpatched(&after) { Text::Unpatched(dated) } else { Text::Patched(after, points) })
 }
 
 /// The bounds that Xen's log gives, where it still begins with what Xen printed first, before any domain could.
@@ -220,16 +226,32 @@ fn banner(client: &LivepatchClient, release: (u16, u16)) -> Option<Points> {
     (!extra.starts_with(|c: char| c.is_ascii_digit())).then(|| Points::of_text(extra))
 }
 
-/// Whether the text is Xen's own, as far as the inventory shows: everything that is applied is known, and none of it
-/// replaces a function that the text comes from.
-fn shows_own_text(inventory: &Inventory, listing: &Listing) -> bool {
+/// The bounds while payloads are applied of which it is known whether they leave functions of Xen alone.
+fn settled(
+    client: &LivepatchClient,
+    target: &Target,
+    claimed: Points,
+    leave_alone: &dyn Fn(&[&[u8]]) -> bool,
+) -> Points {
+    if !leave_alone(&REPORTING) {
+        return Points::default();
+    }
+    let points = match (leave_alone(&OF_VERSION), leave_alone(&OF_CHANGESET)) {
+        (true, _) => claimed,
+        (false, true) => confirmed(client, target, claimed),
+        (false, false) => Points::default(),
+    };
+    if leave_alone(&OF_BUILD) { date_bound(client, target, points) } else { points }
+}
+
+/// Whether no applied payload replaces one of these functions: everything that is applied has to be known.
+fn leaves_alone(inventory: &Inventory, listing: &Listing, names: &[&[u8]]) -> bool {
     let now = inventory.payloads.iter().map(|entry| (&entry.name, entry.status.state));
     let then = listing.rows.iter().map(|row| (&row.name, row.status.state));
     now.eq(then)
         && inventory.applied().all(|entry| {
             let replaced = entry.functions.as_ref();
-            let is_of_version = |name: &[u8]| VERSION_FUNCTIONS.contains(&name);
-            replaced.is_some_and(|all| !all.iter().any(|function| is_of_version(function.name.as_bytes())))
+            replaced.is_some_and(|all| !all.iter().any(|function| names.contains(&function.name.as_bytes())))
         })
 }
 

@@ -246,6 +246,25 @@ fn dates_of_the_build_bound_the_point_release() {
     assert_eq!(points(&connect(&xen)), (3, Some(4)));
 }
 
+/// A call that runs a function which a payload replaces might not come back, and what it returns is the payload's.
+#[test]
+fn dates_are_not_read_through_functions_that_a_payload_replaces() {
+    for function in ["xen_compile_date", "xen_compiler", "do_xen_version", "xen_changeset"] {
+        let xen = SimulatedXen::builder(Release::V4_17.at(3)).symbol(function, [0x90; 32]).build();
+        let payload = PayloadBuilder::for_xen(&xen, "renamer")
+            .function(FunctionPatch::returning("xen_extra_version", ".7"))
+            .function(FunctionPatch::returning(function, "Thu Dec  8 00:00:01 UTC 2022"));
+        xen.other_upload("renamer", &payload.build()).unwrap();
+        xen.other_action("renamer", Action::Apply, Flags::empty()).unwrap();
+        let known = points(&connect(&xen));
+        let calls = xen.calls();
+        let expected = if function == "xen_changeset" { (Some(4), 0, 1) } else { (None, 0, 0) };
+        let dates = function.starts_with("xen_compile");
+        assert_eq!((known.1, calls.of(Call::CompileInfo)), (expected.0, expected.2), "{function}");
+        assert_eq!(calls.of(Call::Changeset), u64::from(dates), "{function}");
+    }
+}
+
 #[test]
 fn the_target_has_architecture_and_build_id() {
     for architecture in [Architecture::X86_64, Architecture::AArch64] {
