@@ -23,7 +23,7 @@ use crate::status::{LoadedPayload, State, Status};
 use crate::target::Target;
 
 pub(crate) use action::{is_done, judge, ready};
-pub(crate) use upload::{Present, Twin, UploadEvidence, judge_upload};
+pub(crate) use upload::{Present, Twin, UploadEvidence, judge_upload, names_symbol};
 pub(crate) use words::Word;
 
 /// The running Xen, as far as its rules are concerned.

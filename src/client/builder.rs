@@ -99,7 +99,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Leaves Xen's log alone: errors carry none of its lines, and uploads and actions cost one hypercall less.
+    /// Leaves Xen's log alone: errors carry none of its lines, no debug key is pressed to explain one, and uploads and
+    /// actions cost one hypercall less.
     pub fn without_xen_log(mut self) -> Self {
         self.console = false;
         self

@@ -67,13 +67,23 @@ impl LivepatchClient {
 
 /// Takes an inventory, in a turn of its own or in the caller's.
 pub(super) fn take(client: &LivepatchClient, turn: Option<&Taken<'_>>, target: &Target) -> Result<Inventory> {
+    take_within(client, turn, target, ATTEMPTS)
+}
+
+/// The same, and presses the key so many times at the most.
+pub(super) fn take_within(
+    client: &LivepatchClient,
+    turn: Option<&Taken<'_>>,
+    target: &Target,
+    attempts: u32,
+) -> Result<Inventory> {
     let channel = &client.channel;
     let xen = client.xen_version()?;
     let build_id = channel.build_id().ok();
     let list = || listing::list(channel).map_err(|error| error.during(Operation::List));
     let mut before = list()?;
     let gives_back = rules::DUMP_GIVES_LOCK_BACK.holds(target).surely();
-    let attempts = if !before.rows.is_empty() && gives_back { ATTEMPTS } else { 0 };
+    let attempts = if !before.rows.is_empty() && gives_back { attempts } else { 0 };
     // A processor that prints can't be stopped.
     let _turn = if attempts > 0 { client.turn_to_upload(turn)? } else { None };
     for attempt in 0..attempts {

@@ -13,7 +13,7 @@ use super::target::Doubt;
 use super::turn::Taken;
 use crate::build_id::BuildId;
 use crate::diagnosis::words::words;
-use crate::diagnosis::{Present, Twin, UploadEvidence, judge_upload};
+use crate::diagnosis::{Present, Twin, UploadEvidence, judge_upload, names_symbol};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hypercall::channel::CallError;
@@ -120,20 +120,21 @@ impl Uploading<'_> {
             Err(CallError::Memory(_)) => Err(Errno::ENOMEM),
         });
         let words = words(&self.watch.lines(), self.name);
-        let twin = match sent().filter(|_| refused == Errno::EEXIST) {
+        let twin = match sent().filter(|_| refused == Errno::EEXIST && !names_symbol(&words)) {
             Some(payload) => self.twin(payload.build_id(), turn),
             None => Twin::Unknown,
         };
         judge_upload(&UploadEvidence { refused, present, twin, metadata, xen, words: &words })
     }
 
-    /// Looks for the same payload among those that are loaded, unless this client is to leave Xen's log alone.
+    /// Looks for the same payload in an inventory, unless this client is to leave Xen's log alone. What it costs is output on
+    /// the host's console, so Xen is asked once.
     fn twin(&self, build_id: Option<&BuildId>, turn: Option<&Taken<'_>>) -> Twin {
         let client = self.client;
         let readable = client.console.is_readable();
         let target = || client.target.of(client, turn, Doubt::Ignore).ok();
-        let inventory = build_id.filter(|_| readable).and_then(|_| inventory::take(client, turn, &target()?).ok());
-        let Some(inventory) = inventory else { return Twin::Unknown };
+        let inventory = || inventory::take_within(client, turn, &target()?, 1).ok();
+        let Some(inventory) = build_id.filter(|_| readable).and_then(|_| inventory()) else { return Twin::Unknown };
         match inventory.payloads.iter().find(|entry| entry.build_id.as_ref() == build_id) {
             Some(entry) => Twin::Yes(entry.name.clone(), entry.status.state),
             None if inventory.payloads.iter().all(|entry| entry.build_id.is_some()) => Twin::No,

@@ -109,6 +109,11 @@ fn duplicate(e: &UploadEvidence<'_>) -> Duplicate {
     })
 }
 
+/// Whether Xen's log names a symbol as the cause, so that nothing else need be looked for.
+pub(crate) fn names_symbol(words: &[Word]) -> bool {
+    words.iter().any(|word| matches!(word, Word::DuplicateSymbol(_)))
+}
+
 /// The last thing that Xen said about a payload that it can't use.
 fn complaint(words: &[Word]) -> Option<String> {
     words.iter().rev().find_map(|word| match word {

@@ -40,6 +40,37 @@ fn an_error_says_what_was_done_to_whom() {
     }
 }
 
+/// An inventory shows it, for which a key is pressed once.
+#[test]
+fn what_another_tool_has_loaded_already() {
+    type Way = (&'static str, fn(&SimulatedXen), Duplicate, u64);
+    for release in Release::ALL {
+        let twin = |xen: &SimulatedXen| builder(xen, "theirs").defines("fresh").build();
+        let open = Duplicate::BuildIdOrSymbol;
+        let shown = Duplicate::Payload { name: name("theirs"), state: State::Checked };
+        let busy = |xen: &SimulatedXen| xen.on_debug_keys().always().after(|xen| xen.print("(XEN) somebody else"));
+        let ways: [Way; 4] = [
+            ("nothing", |_| {}, shown, 1),
+            ("no debug keys", |xen| xen.on_debug_keys().always().fail(Errno::EPERM), open.clone(), 1),
+            ("a line in between", busy, open.clone(), 1),
+            ("no list", |xen| xen.on_upload().after(|xen| xen.on_list().always().fail(Errno::EPERM)), open, 0),
+        ];
+        for (what, fault, expected, pressed) in ways {
+            let (xen, client) = host(release);
+            // The Xen that payloads are checked for is found out before.
+            let _target = client.target().unwrap();
+            xen.other_upload("theirs", &twin(&xen)).unwrap();
+            fault(&xen);
+            let keys = xen.calls().of(Call::DebugKeys);
+            let error = error(client.upload(&name("mine"), &twin(&xen)));
+            let K::AlreadyLoaded { by, .. } = error.kind() else { panic!("{error:?}") };
+            assert_eq!(*by, expected, "{release}: {what}");
+            assert_eq!(xen.calls().of(Call::DebugKeys) - keys, pressed, "{release}: {what}");
+            assert!(error.xen_log().is_empty(), "{release}: {what}: {:?}", error.xen_log());
+        }
+    }
+}
+
 #[test]
 fn what_is_loaded_already() {
     for release in Release::ALL {
