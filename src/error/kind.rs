@@ -19,7 +19,7 @@ pub enum Duplicate {
     BuildId,
     /// Xen, or a loaded payload, already has this symbol, which the payload defines anew.
     Symbol(String),
-    /// This very payload is loaded, by its build-id: under this name and in this state.
+    /// A payload with the same build-id is loaded: under this name and in this state.
     Payload {
         /// The name.
         name: PayloadName,
@@ -101,9 +101,9 @@ pub enum ErrorKind {
     /// Part of the payload is already loaded.
     #[error("{}", match .by {
         Duplicate::Name => "a payload of this name is already loaded; unload it first or choose another name".into(),
-        Duplicate::Payload { name, state: State::Applied } => format!("it is loaded already, as {name:?}, and applied"),
+        Duplicate::Payload { name, state: State::Applied } => format!("a payload with its build-id is loaded already, as {name:?}, and applied"),
         Duplicate::Payload { name, state } =>
-            format!("it is loaded already, as {name:?}, and {state}: apply that one, or unload it first"),
+            format!("a payload with its build-id is loaded already, as {name:?}, and {state}: apply that one, or unload it first"),
         Duplicate::SomeSymbol =>
             "a symbol that it defines as new is already defined by Xen or a loaded payload".into(),
         Duplicate::BuildId => "a payload with the same build-id is already loaded under another name".into(),

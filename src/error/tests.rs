@@ -71,11 +71,11 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
         ),
         (
             K::AlreadyLoaded { by: Duplicate::Payload { name: name("a"), state: State::Checked } },
-            "it is loaded already, as \"a\", and CHECKED: apply that one, or unload it first",
+            "a payload with its build-id is loaded already, as \"a\", and CHECKED: apply that one, or unload it first",
         ),
         (
             K::AlreadyLoaded { by: Duplicate::Payload { name: name("a"), state: State::Applied } },
-            "it is loaded already, as \"a\", and applied",
+            "a payload with its build-id is loaded already, as \"a\", and applied",
         ),
         (
             K::AlreadyLoaded { by: Duplicate::SomeSymbol },
