@@ -15,6 +15,9 @@ use super::request;
 /// What Xen's last steps after an action may take: they still use the payload.
 const SETTLE_TIME: Duration = Duration::from_millis(1);
 
+/// The time that hooks after an action may take on the real Xen: those of the recipes take none, and an emulated CPU not much.
+const HOOK_TIME: Duration = Duration::from_millis(50);
+
 /// What the longest action may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -32,15 +35,15 @@ pub struct Side {
 
 impl Side {
     pub fn real(release: Release) -> Self {
-        Self { is_real: true, ..Self::new(release, Privcmd::open().unwrap(), || Privcmd::open().unwrap()) }
+        Self { is_real: true, ..Self::new(release, Privcmd::open().unwrap(), || Privcmd::open().unwrap(), HOOK_TIME) }
     }
 
     pub fn simulated(xen: &SimulatedXen) -> Self {
-        Self::new(xen.release(), xen.clone(), || xen.clone())
+        Self::new(xen.release(), xen.clone(), || xen.clone(), Duration::ZERO)
     }
 
-    fn new<H: Hypervisor + 'static>(release: Release, raw: H, another: impl Fn() -> H) -> Self {
-        let builder = host::patient().settle_time(SETTLE_TIME);
+    fn new<H: Hypervisor + 'static>(release: Release, raw: H, another: impl Fn() -> H, hook_time: Duration) -> Self {
+        let builder = host::patient().settle_time(SETTLE_TIME).hook_time(hook_time);
         let attentive = builder.clone().connect(another()).unwrap();
         let deaf = builder.without_xen_log().connect(another()).unwrap();
         let mut side = Self { attentive, deaf, release, raw: Box::new(raw), is_real: false, list_version: 0 };

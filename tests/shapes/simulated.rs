@@ -34,7 +34,11 @@ pub fn try_all(shapes: &Shapes, release: Release, architecture: Architecture, te
     let host = host(shapes, release, architecture, text);
     for shape in shapes.for_release(release) {
         let xen = host.fork();
-        let client = LivepatchClient::builder().settle_time(Duration::ZERO).connect(xen.clone()).unwrap();
+        let client = LivepatchClient::builder()
+            .settle_time(Duration::ZERO)
+            .hook_time(Duration::ZERO)
+            .connect(xen.clone())
+            .unwrap();
         let trial = Trial { client: &client, shown: None, original: text.to_owned() };
         trial.run(shapes, shape, census);
         if let Some(how) = xen.crashed() {

@@ -43,7 +43,7 @@ enum Order<'a> {
 
 impl Model {
     pub fn new(kind: Kind, xen: SimulatedXen) -> Self {
-        let client = LivepatchClient::builder().connect(xen.clone()).unwrap();
+        let client = LivepatchClient::builder().hook_time(std::time::Duration::ZERO).connect(xen.clone()).unwrap();
         let minor = xen.release().minor();
         Self { kind, xen, client, minor }
     }
