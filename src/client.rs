@@ -619,7 +619,7 @@ impl LivepatchClient {
     /// ```
     /// # use xen_livepatch::*;
     /// # let (_, client, ..) = examples::fix()?;
-    /// assert_eq!(client.xen_version()?.to_string(), "4.20.3");
+    /// assert_eq!(client.xen_version()?.to_string(), "4.20.4");
     /// # Ok::<(), Error>(())
     /// ```
     #[doc(alias = "xc_version")]
