@@ -135,7 +135,7 @@ fn check_for(file: &[u8], release: Release, target: &Target) -> Vec<Finding> {
     all.into_findings()
 }
 
-/// Whether nothing is wrong with a payload for one release.
+/// Returns true if nothing is wrong with a payload for one release.
 fn is_fit_for(file: &[u8], release: Release) -> bool {
     let mut any = report::Any::default();
     load_offline(file, release, &Target::from(release), &mut any);

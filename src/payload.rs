@@ -137,7 +137,7 @@ impl Payload {
         })
     }
 
-    /// Whether it was built for this very Xen, by its build-id: with that Xen's source at hand.
+    /// Returns true if it was built for this very Xen, by its build-id: with that Xen's source at hand.
     pub(crate) fn is_made_for(&self, target: &Target) -> bool {
         let known = target.known_build_id();
         known.is_some() && self.xen_depends() == known
@@ -272,7 +272,7 @@ impl Payload {
 pub(crate) struct Inspection {
     build_id: Option<BuildId>,
     depends: Option<BuildId>,
-    /// Whether it was built for the Xen that it was checked for, so with that Xen's source at hand.
+    /// True if it was built for the Xen that it was checked for, so with that Xen's source at hand.
     pub(crate) made_for_it: bool,
     pub(crate) findings: Vec<Finding>,
 }

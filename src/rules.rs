@@ -16,7 +16,7 @@ pub(crate) struct Rule {
     pub(crate) backports: &'static [(u16, u16)],
 }
 
-/// Whether a Xen of which only bounds on the point release are known does as a rule says.
+/// The answer of a rule for a Xen of which only bounds on the point release are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     No,
@@ -131,13 +131,13 @@ rules! {
 }
 
 impl Rule {
-    /// Whether a release does as the rule says.
+    /// Returns true if a release does as the rule says.
     pub(crate) fn holds_in(&self, release: Release) -> bool {
         let (minor, point) = (release.minor(), release.point());
         minor >= self.first || self.backports.iter().any(|(series, first)| *series == minor && point >= *first)
     }
 
-    /// Whether a Xen does, as far as its release is known.
+    /// The same for a Xen, as far as its release is known.
     pub(crate) fn holds(&self, target: &Target) -> Answer {
         let releases = target.releases();
         match releases.iter().filter(|release| self.holds_in(**release)).count() {

@@ -70,7 +70,7 @@ impl Points {
         if most.is_some_and(|most| most < least) { self } else { Self { least, most } }
     }
 
-    /// Whether there is one point release only.
+    /// Returns true if there is one point release only.
     pub(crate) fn is_exact(self) -> bool {
         self.most == Some(self.least)
     }

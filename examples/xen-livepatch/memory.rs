@@ -16,7 +16,7 @@ const DIRECTORY: &str = "/run/xen-livepatch";
 
 const FILE: &str = "xen.json";
 
-/// Where it is kept. Best effort: where that can't be read or written, the tool works without it.
+/// The place in which it is kept. Best effort: where that can't be read or written, the tool works without it.
 pub(crate) struct Memory {
     directory: PathBuf,
     found: Option<Target>,

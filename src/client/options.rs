@@ -139,7 +139,7 @@ impl UploadOptions {
         findings.filter(|finding| self.refuses(finding, made_for_it)).collect()
     }
 
-    /// Whether a finding keeps a payload from Xen.
+    /// Returns true if a finding keeps a payload from Xen.
     ///
     /// One that was built for this very Xen (`made_for_it`), with its source at hand, is not refused for a possible finding
     /// that is no danger: where it applies, Xen refuses the payload itself.

@@ -35,10 +35,10 @@ const OF_BUILD: [&[u8]; 5] =
 /// The first line of Xen's log.
 const BANNER: &[u8] = b"Xen version ";
 
-/// What is known of the running Xen, from when it is first needed.
+/// The knowledge of the running Xen, from when it is first needed.
 #[derive(Debug, Default)]
 pub(super) struct KnownTarget {
-    /// What the caller knows of it.
+    /// The caller's knowledge of it.
     given: Option<Target>,
     state: Mutex<State>,
 }
@@ -49,7 +49,7 @@ struct State {
     certain: Option<Target>,
     /// Bounds of the text that was read while nothing was applied.
     unpatched: Option<Points>,
-    /// Whether that was tried.
+    /// True once that was tried.
     noted: bool,
     /// The bounds while these payloads are loaded.
     meanwhile: Option<(Listing, Points)>,
@@ -66,7 +66,7 @@ pub(super) enum Doubt {
     Heed,
 }
 
-/// How sure bounds are.
+/// Bounds, by how sure they are.
 enum Evidence {
     /// Nothing that is applied later changes them.
     Certain(Points),
@@ -137,7 +137,7 @@ impl KnownTarget {
         }
     }
 
-    /// What is certain already, or follows from what was read before a payload was applied.
+    /// The target that is certain already, or follows from the text that was read before a payload was applied.
     pub(super) fn known(&self, client: &LivepatchClient) -> Option<Target> {
         let state = self.lock();
         let (certain, unpatched) = (state.certain.clone(), state.unpatched.is_some());
@@ -183,7 +183,7 @@ impl KnownTarget {
     }
 }
 
-/// Whether bounds are of this Xen: a build-id belongs to one build alone.
+/// Returns true if bounds are of this Xen: a build-id belongs to one build alone.
 fn is_of(given: &Target, target: &Target) -> bool {
     let ids = (given.known_build_id(), target.known_build_id());
     given.release() == target.release() && matches!(ids, (Some(one), Some(other)) if one == other)
@@ -244,7 +244,7 @@ fn settled(
     if leave_alone(&OF_BUILD) { date_bound(client, target, points) } else { points }
 }
 
-/// Whether no applied payload replaces one of these functions: everything that is applied has to be known.
+/// Returns true if no applied payload replaces one of these functions: everything that is applied has to be known.
 fn leaves_alone(inventory: &Inventory, listing: &Listing, names: &[&[u8]]) -> bool {
     let now = inventory.payloads.iter().map(|entry| (&entry.name, entry.status.state));
     let then = listing.rows.iter().map(|row| (&row.name, row.status.state));
@@ -255,7 +255,7 @@ fn leaves_alone(inventory: &Inventory, listing: &Listing, names: &[&[u8]]) -> bo
         })
 }
 
-/// What is left of the bounds of a text that may be a payload's: its lower bound, as far as the date of the last commit
+/// The rest of the bounds of a text that may be a payload's: its lower bound, as far as the date of the last commit
 /// confirms it.
 ///
 /// The date alone does not: a vendor may have commits of its own on top of an old release.

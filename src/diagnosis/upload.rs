@@ -17,7 +17,7 @@ pub(crate) enum Present {
     Unknown(Option<Errno>),
 }
 
-/// Whether a payload with the build-id of the one that was sent is loaded.
+/// A loaded payload with the build-id of the one that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Twin {
     /// Under this name, in this state.
@@ -109,7 +109,7 @@ fn duplicate(e: &UploadEvidence<'_>) -> Duplicate {
     })
 }
 
-/// Whether Xen's log names a symbol as the cause, so that nothing else need be looked for.
+/// Returns true if Xen's log names a symbol as the cause, so that nothing else need be looked for.
 pub(crate) fn names_symbol(words: &[Word]) -> bool {
     words.iter().any(|word| matches!(word, Word::DuplicateSymbol(_)))
 }

@@ -28,7 +28,7 @@ impl fmt::Display for Smaller {
     }
 }
 
-/// Whether Xen takes a file of this size.
+/// Returns true if Xen takes a file of this size.
 pub(crate) fn fits(size: u64) -> bool {
     usize::try_from(size).is_ok_and(|size| size <= MAX_SIZE)
 }

@@ -59,7 +59,7 @@ struct Entry {
     /// Of the first release that reports it.
     finding: Finding,
     reported: Vec<(Release, Severity)>,
-    /// Whether all that refuse the payload do so at its upload.
+    /// True if all that refuse the payload do so at its upload.
     at_upload: bool,
 }
 
@@ -67,7 +67,7 @@ struct Entry {
 #[derive(Default)]
 struct Merged {
     entries: Vec<Entry>,
-    /// Where each problem is among them: a hostile file can have many thousands.
+    /// The place of each problem among them: a hostile file can have many thousands.
     places: HashMap<Problem, usize>,
 }
 

@@ -27,7 +27,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// Whether it is certain, as far as the rules of Xen go.
+    /// Returns true if it is certain, as far as the rules of Xen go.
     #[must_use]
     pub const fn is_certain(self) -> bool {
         !matches!(self, Self::Possible | Self::PossiblyHarmful)
@@ -82,7 +82,7 @@ impl Finding {
         self.at_upload && matches!(self.severity, Severity::Refused)
     }
 
-    /// Whether Xen would be damaged by it, or crash, as far as is known.
+    /// Returns true if Xen would be damaged by it, or crash, as far as is known.
     #[must_use]
     pub const fn hurts_xen(&self) -> bool {
         matches!(self.severity, Severity::Harmful | Severity::PossiblyHarmful)

@@ -44,7 +44,7 @@ const FUNCTIONS: [&[u8]; 32] = [
     b"remove_virtual_region",
 ];
 
-/// Whether a function that a payload replaces is one of them, by the name that the payload gives it.
+/// Returns true if a function that a payload replaces is one of them, by the name that the payload gives it.
 pub(super) fn is_of_live_patching(name: &[u8]) -> bool {
     let at = name.iter().rposition(|byte| *byte == b'#');
     let (file, function) = match at {

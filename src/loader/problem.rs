@@ -329,7 +329,7 @@ pub enum Problem {
 }
 
 impl Problem {
-    /// Whether it is no problem any more once the debug sections are removed.
+    /// Returns true if it is no problem any more once the debug sections are removed.
     pub(super) fn ends_with_debug_sections(&self) -> bool {
         matches!(self, Self::TooLarge { without_debug: Some(size), .. } if fits(*size))
     }

@@ -21,7 +21,7 @@ pub(crate) struct Stopped;
 #[derive(Debug, Default)]
 pub(super) struct Collected(Vec<Finding>);
 
-/// Whether there is any finding.
+/// A sink that records only that there is a finding.
 #[derive(Debug, Default)]
 pub(super) struct Any(pub(super) bool);
 

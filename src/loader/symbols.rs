@@ -144,7 +144,7 @@ pub(super) fn check_new(
     Ok(new)
 }
 
-/// Whether it is a label that compilers and assemblers keep to themselves, such as `.LC2`. Linkers drop most of them, and
+/// Returns true for a label that compilers and assemblers keep to themselves, such as `.LC2`. Linkers drop most of them, and
 /// Xen's symbol table has its local symbols under other names (`file.c#name`).
 fn is_local_label(name: &[u8]) -> bool {
     name.starts_with(b".L")

@@ -17,7 +17,7 @@ const UNREGISTERED: [HookKind; 4] = [HookKind::Load, HookKind::PreApply, HookKin
 /// Reports the hooks whose own code has a bug frame or an entry in the table of exceptions. Xen dies of a trap there that
 /// it can't explain: of a WARN, and of a fault that it would have survived.
 ///
-/// Whether the trap is ever met, and which functions a hook calls, does not show in the file.
+/// The file does not show if the trap is ever met, nor which functions a hook calls.
 pub(super) fn check(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step {
     if loading.has(&rules::UNLOAD_WAITS) {
         return Ok(());
@@ -52,7 +52,7 @@ fn function_at(loading: &Loading<'_, '_>, memory: &Memory, pointer: Pointer) -> 
     Some(address..address.saturating_add(size.min(rest)))
 }
 
-/// Whether a table has an entry about code in one of these places.
+/// Returns true if a table has an entry about code in one of these places.
 fn has_entry_in(loading: &Loading<'_, '_>, memory: &Memory, table: &'static str, code: &[Range<u64>]) -> bool {
     let (frame, narrow) = match (table == EX_TABLE, loading.is_x86()) {
         (true, _) => (EXCEPTION, false),

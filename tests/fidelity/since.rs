@@ -2,7 +2,7 @@
 
 use xen_livepatch::sim::Release;
 
-/// Whether a release is 4.`first`.0 or later, or of an older series with a backport: minor number and first point.
+/// Returns true if a release is 4.`first`.0 or later, or of an older series with a backport: minor number and first point.
 pub fn since(release: Release, first: u16, backports: &[(u16, u16)]) -> bool {
     let backported = |(minor, point): &(u16, u16)| release.minor() == *minor && release.point() >= *point;
     release.minor() >= first || backports.iter().any(backported)

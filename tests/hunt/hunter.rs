@@ -94,7 +94,7 @@ struct Verdict {
     answer: Option<(i32, String)>,
 }
 
-/// What Xen made of a payload.
+/// Xen's answer to a payload.
 #[derive(Clone, Copy, Default)]
 struct Outcome {
     /// The answer to the upload.
@@ -247,7 +247,7 @@ impl Hunter {
         outcome
     }
 
-    /// Whether Xen applied it.
+    /// True if Xen applied it.
     fn loaded(&mut self, plan: Plan) -> bool {
         if plan.list {
             self.trace.tell("l");

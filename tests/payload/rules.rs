@@ -343,7 +343,7 @@ fn features_are_those_of_the_release() {
     }
 }
 
-/// Where the point release is not known, a feature that only some know is possibly harmful, unless Xen surely refuses it.
+/// A feature that only some point releases know is possibly harmful where that is not known, unless Xen surely refuses it.
 #[test]
 fn features_that_some_point_releases_lack() {
     let feature = |number: u16| alternative(new(), 14).patch(".altinstructions", 8, &number.to_le_bytes());

@@ -77,7 +77,7 @@ impl Shapes {
         self.0.iter().filter(move |shape| shape.is_for(release))
     }
 
-    /// What a payload depends on, if that is another one.
+    /// The payload that another one depends on, if it does on any.
     pub fn beneath(&self, shape: &Shape) -> Option<&Shape> {
         self.0.iter().find(|other| other.payload.build_id() == shape.payload.depends())
     }
@@ -87,7 +87,7 @@ impl Shapes {
         self.replaced().payload.xen_depends()
     }
 
-    /// What others replace.
+    /// The payload that others replace.
     pub fn replaced(&self) -> &Shape {
         self.0.iter().find(|shape| shape.name == BENEATH).unwrap()
     }
@@ -96,7 +96,7 @@ impl Shapes {
 const BENEATH: &str = "cumulative-1";
 
 impl Shape {
-    /// What Xen's version ends with where this is applied.
+    /// The end of Xen's version while this is applied.
     pub fn shows(&self) -> Option<String> {
         self.metadata("shows")
     }

@@ -10,9 +10,9 @@ use super::shape::{Shape, Shapes};
 /// A Xen with nothing loaded. On a real one a payload that the check refuses is tried all the same.
 pub struct Trial<'a> {
     pub client: &'a LivepatchClient,
-    /// What dom0 reads of Xen's version, on a real one.
+    /// Reads Xen's version in dom0, on a real one.
     pub shown: Option<fn() -> String>,
-    /// What that is while nothing is applied.
+    /// The version text while nothing is applied.
     pub original: String,
 }
 
