@@ -139,8 +139,7 @@ impl Payload {
 
     /// Returns true if it was built for this very Xen, by its build-id: with that Xen's source at hand.
     pub(crate) fn is_made_for(&self, target: &Target) -> bool {
-        let known = target.known_build_id();
-        known.is_some() && self.xen_depends() == known
+        is_of(self.xen_depends(), target)
     }
 
     /// The bytes that it was read from.
@@ -292,9 +291,13 @@ pub(crate) fn inspect(bytes: &[u8], target: Option<&Target>) -> core::result::Re
     let elf = Elf::new(bytes, &header);
     let note = |name| note(&elf, name);
     let findings = target.map(|target| loader::check(bytes, target)).unwrap_or_default();
-    let known = target.and_then(Target::known_build_id);
-    let made_for_it = known.is_some() && note(XEN_DEPENDS).as_ref() == known;
+    let made_for_it = target.is_some_and(|target| is_of(note(XEN_DEPENDS).as_ref(), target));
     Ok(Inspection { build_id: note(BUILD_ID), depends: note(DEPENDS), made_for_it, findings })
+}
+
+/// Returns true if a build-id is that of a Xen whose build-id is known.
+fn is_of(build_id: Option<&BuildId>, target: &Target) -> bool {
+    build_id.is_some() && build_id == target.known_build_id()
 }
 
 /// The build-id in a note.

@@ -22,6 +22,9 @@ mod host;
 mod shape;
 #[path = "shapes/simulated.rs"]
 mod simulated;
+#[allow(dead_code, reason = "shared with the comparison")]
+#[path = "fidelity/since.rs"]
+mod since;
 #[path = "shapes/trial.rs"]
 mod trial;
 
@@ -38,12 +41,9 @@ const TEXTS: [&str; 5] = [".N-1.xs8", ".N-6", ".N_04-150600.3", ".N+23-g0123", "
 /// One that does not reveal the point release.
 const HIDDEN: &str = "-custom";
 
-/// Whether a release writes to `.livepatch.funcs` even where it is read-only, and dies of it: once it makes code alone
-/// writable (on Arm always), until it keeps its state elsewhere.
+/// Returns true for a release that writes to `.livepatch.funcs` even where it is read-only, and dies of it.
 fn dies_of_read_only(release: Release, architecture: Architecture) -> bool {
-    let (minor, point) = (release.minor(), release.point());
-    let x86 = matches!((minor, point), (16, 4..) | (17, 1..=2) | (18, 0));
-    x86 || architecture == Architecture::AArch64 && (minor < 17 || matches!((minor, point), (17, 0..=2) | (18, 0)))
+    !since::leaves_functions_alone(release, architecture == Architecture::AArch64)
 }
 
 #[test]
@@ -80,13 +80,7 @@ fn the_simulated_xen_of_every_release_takes_every_shape_under_every_version_text
 #[ignore = "needs a real Xen"]
 fn a_real_xen_and_the_check_take_every_shape() {
     let host = host::host();
-    let target = host.client.target().unwrap();
-    let release = target.release();
-    let last = Release::from_version(release.0, release.1).unwrap();
-    let running = match target.known_points() {
-        (0, None) => last,
-        (at_least, _) => last.at(at_least),
-    };
+    let running = host.running();
     let directory = Path::new("/files").join(if host.since(14) { "vendor-v2" } else { "vendor-v1" });
     let shapes = Shapes::read(&directory);
     assert!(!shapes.is_empty(), "there are no payloads in {}", directory.display());
@@ -99,14 +93,14 @@ fn a_real_xen_and_the_check_take_every_shape() {
     for shape in shapes.for_release(running) {
         trial.run(&shapes, shape, &mut census);
     }
-    println!("Xen 4.{}{}: {census}", release.1, host.original);
+    println!("Xen 4.{}{}: {census}", running.minor(), host.original);
     census.assert_nothing_refused_wrongly();
 
     // The simulated Xen of this release, under the same version text, and on AArch64, where cargo does not run, of all
     // that take read-only functions.
     let mut census = Census::default();
     for simulated in Release::ALL {
-        let same = simulated.minor() == release.1;
+        let same = simulated.minor() == running.minor();
         let simulated = if same { running } else { simulated };
         if same || cfg!(target_arch = "aarch64") && simulated.minor() >= 17 {
             simulated::try_all(&shapes, simulated, architecture, &host.original, &mut census);

@@ -8,7 +8,7 @@ use xen_livepatch::payload::Architecture;
 use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
 use xen_livepatch::{
     ActionOptions, BuildId, ClientBuilder, Errno, Error, Flags, LivepatchClient, LoadedPayload, PayloadName,
-    QuiesceTimeout, State,
+    QuiesceTimeout, Release, State,
 };
 
 /// The function that the tests patch: what it returns is in plain sight of dom0.
@@ -130,6 +130,18 @@ pub fn clean_after(client: &LivepatchClient, before: &dyn Fn()) {
 }
 
 impl Host {
+    /// The running release. A vendor's version text gives the point release that it began with; one that gives none is taken
+    /// for that of the last.
+    pub fn running(&self) -> Release {
+        let target = self.client.target().unwrap();
+        let (major, minor) = target.release();
+        let newest = Release::from_version(major, minor).unwrap();
+        match target.known_points() {
+            (0, None) => newest,
+            (at_least, _) => newest.at(at_least),
+        }
+    }
+
     pub fn release(&self) -> (u16, u16) {
         self.release
     }

@@ -5,7 +5,6 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::{env, fs, thread};
 
-use xen_livepatch::Target;
 use xen_livepatch::sim::{Release, SimulatedXen};
 
 use super::beside::Beside;
@@ -113,20 +112,9 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The running release. A vendor's version text gives the point release that it began with; one that gives none is taken for
-/// that of the last.
-fn running(target: &Target) -> Release {
-    let (major, minor) = target.release();
-    let newest = Release::from_version(major, minor).unwrap();
-    match target.known_points() {
-        (0, None) => newest,
-        (at_least, _) => newest.at(at_least),
-    }
-}
-
 impl Comparison {
     pub fn new(host: &Host) -> Self {
-        let release = running(&host.client.target().unwrap());
+        let release = host.running();
         let ingredients = side::ingredients(host, release);
         let original = host.original.clone();
         let (real, trace) = (Side::real(release), env::var_os("XEN_LIVEPATCH_TRACE").is_some());
