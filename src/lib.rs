@@ -86,7 +86,7 @@ pub use hypercall::{Hypercall, HypercallEvent};
 pub use inventory::{Conflict, Inventory, InventoryEntry, ReplacedFunction};
 pub use name::{InvalidName, PayloadName, escaped};
 pub use payload::{Finding, Payload, Problem, ProblemKind, Severity, Target, UnknownProblemKind};
-pub use plan::{Gap, PayloadStore, Plan, PlanError, Step, StoredPayload, Wanted};
+pub use plan::{Gap, PayloadStore, Plan, PlanError, Step, StoreProblem, StoredPayload, Wanted};
 pub use release::{Release, UnknownRelease};
 pub use status::{LoadedPayload, Metadata, State, Status};
 pub use version::XenVersion;

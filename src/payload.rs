@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 mod display;
+mod footprint;
 mod funcs;
 mod hooks;
 #[cfg(feature = "serde")]
@@ -20,6 +21,7 @@ pub use crate::loader::{
 };
 pub use crate::symbol_name::SymbolName;
 pub use crate::target::Target;
+pub(crate) use footprint::Footprint;
 pub use funcs::{Address, Expectation, Function};
 pub use hooks::Hook;
 

@@ -98,12 +98,14 @@ pub(super) fn take_within(
         let after = list()?;
         let dumped = dump::read(&text, &after.rows, build_id.as_ref());
         match dumped.filter(|_| before == after) {
-            Some(dumped) => return Ok(Inventory::new(xen, build_id, after.version, known(after, dumped))),
+            Some(dumped) => {
+                return Ok(Inventory::new(xen, build_id, after.version, target.clone(), known(after, dumped)));
+            }
             None => before = after,
         }
     }
     let Listing { rows, version } = before;
-    Ok(Inventory::new(xen, build_id, version, rows.into_iter().map(|row| (row, None))))
+    Ok(Inventory::new(xen, build_id, version, target.clone(), rows.into_iter().map(|row| (row, None))))
 }
 
 /// The text that Xen writes to its log when a key is pressed, and what others write meanwhile; `None` unless that is all of it.

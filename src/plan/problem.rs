@@ -1,5 +1,7 @@
 //! Why there is no plan.
 
+use super::gap::Gap;
+use super::store::StoreProblem;
 use crate::build_id::BuildId;
 use crate::elf::Smaller;
 use crate::name::PayloadName;
@@ -85,6 +87,24 @@ pub enum PlanError {
         /// The name.
         name: PayloadName,
     },
+    /// Something of what is wanted could not be used, so that nothing may be taken out for it.
+    #[error("nothing is removed or replaced while part of what is wanted is unknown: {}", joined(.problems))]
+    #[non_exhaustive]
+    Incomplete {
+        /// The files.
+        problems: Vec<StoreProblem>,
+    },
+    /// The only way leads through a gap, which the caller refused.
+    #[error("there is no way without a gap: {}", joined(.gaps))]
+    #[non_exhaustive]
+    Gap {
+        /// The payloads that the host would have to run without for a while.
+        gaps: Vec<Gap>,
+    },
+}
+
+fn joined<T: ToString>(all: &[T]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn show(id: Option<&BuildId>) -> String {

@@ -4,12 +4,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 mod ambiguity;
+mod problem;
 mod reading;
 #[cfg(feature = "serde")]
 mod serialize;
 mod stack;
 
 pub use ambiguity::Ambiguity;
+pub use problem::StoreProblem;
 
 use crate::build_id::BuildId;
 use crate::error::{Error, Result};

@@ -9,6 +9,7 @@ use crate::name::PayloadName;
 use crate::payload::{HookKind, Payload};
 use crate::sim::{HookCode, PayloadBuilder};
 use crate::status::{Metadata, State, Status};
+use crate::target::Target;
 use crate::version::XenVersion;
 
 /// A payload in short: its name, what it goes on after `/` (Xen itself otherwise), and after `=` what it is where that
@@ -48,11 +49,20 @@ fn inventory(loaded: &str) -> Inventory {
         let Short { name: named, id: own, below } = Short::of(word);
         let (build_id, depends) = (known(own), known(below).filter(|_| own != "?"));
         let status = Status { state, rc: 0 };
-        InventoryEntry { name: name(named), status, metadata: Metadata::default(), build_id, depends, functions: None }
+        InventoryEntry {
+            name: name(named),
+            status,
+            metadata: Metadata::default(),
+            build_id,
+            depends,
+            functions: None,
+            footprint: None,
+        }
     };
     let xen = XenVersion { major: 4, minor: 17, extra: String::new() };
     let payloads = loaded.split_whitespace().map(entry).collect();
-    Inventory { xen, build_id: Some(id(XEN)), payloads, version: 7 }
+    let target = Target::new((4, 17)).build_id(id(XEN));
+    Inventory { xen, build_id: Some(id(XEN)), payloads, version: 7, target }
 }
 
 /// What is wanted, from the bottom up. Of a name in capitals the data is writable, so that it can't be applied twice; one

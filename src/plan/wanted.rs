@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::store::StoredPayload;
+use super::store::{StoreProblem, StoredPayload};
+use crate::build_id::BuildId;
 use crate::loader::ProblemKinds;
 use crate::name::PayloadName;
 use crate::payload::{Payload, ProblemKind};
@@ -32,6 +33,11 @@ pub struct Wanted {
     pub(crate) keeps_unapplied: bool,
     pub(crate) one_by_one: bool,
     pub(crate) accepted: ProblemKinds,
+    pub(crate) no_gap: bool,
+    /// Files of payloads that may be loaded: they show what depends on what, and can put back what was there.
+    pub(crate) at_hand: Vec<Arc<Payload>>,
+    /// Files that might belong to it, but could not be used.
+    pub(crate) problems: Vec<StoreProblem>,
 }
 
 impl Wanted {
@@ -64,6 +70,40 @@ impl Wanted {
         self
     }
 
+    /// Refuses every plan with a [gap](crate::Gap): [`PlanError::Gap`](crate::PlanError::Gap).
+    pub fn no_gap(mut self) -> Self {
+        self.no_gap = true;
+        self
+    }
+
+    /// Adds files of payloads that may be loaded on the host.
+    ///
+    /// They are not wanted. With them a plan knows which loaded payloads share symbols, and has the file of what it may
+    /// have to upload again if the way to what is wanted ends in a [gap](crate::Gap).
+    pub fn at_hand(mut self, payloads: impl IntoIterator<Item = Payload>) -> Self {
+        self.at_hand.extend(payloads.into_iter().map(Arc::new));
+        self
+    }
+
+    /// The files that might belong to it, but could not be used.
+    ///
+    /// While there are any, a plan only adds to what is applied: it removes, replaces and unloads nothing.
+    #[must_use]
+    pub fn problems(&self) -> &[StoreProblem] {
+        &self.problems
+    }
+
+    /// Returns true if it is Xen as it was booted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.payloads.is_empty()
+    }
+
+    /// The build-ids of its payloads, from the bottom up; `None` for one that has none.
+    pub fn build_ids(&self) -> impl Iterator<Item = Option<&BuildId>> {
+        self.payloads.iter().map(|wanted| wanted.payload.build_id())
+    }
+
     /// Accepts a kind of finding where it is only possible, as [`UploadOptions::accept`](crate::UploadOptions::accept) does.
     pub fn accept(mut self, kind: ProblemKind) -> Self {
         self.accepted.insert(kind);
@@ -71,7 +111,15 @@ impl Wanted {
     }
 
     fn empty() -> Self {
-        Self { payloads: Vec::new(), keeps_unapplied: false, one_by_one: false, accepted: ProblemKinds::default() }
+        Self {
+            payloads: Vec::new(),
+            keeps_unapplied: false,
+            one_by_one: false,
+            accepted: ProblemKinds::default(),
+            no_gap: false,
+            at_hand: Vec::new(),
+            problems: Vec::new(),
+        }
     }
 
     /// Leaves payloads loaded that are not applied. Otherwise they are unloaded.
