@@ -4,7 +4,7 @@ mod action;
 mod asking;
 mod builder;
 mod capabilities;
-mod carrying;
+mod carry_out;
 mod console;
 mod deadline;
 mod hooks;
@@ -13,6 +13,7 @@ mod inventory;
 mod listing;
 mod loading;
 mod options;
+mod outcome;
 mod request;
 mod target;
 mod turn;
@@ -29,7 +30,8 @@ use uploading::Uploading;
 
 pub use builder::ClientBuilder;
 pub use capabilities::Capabilities;
-pub use carrying::{EnsureError, Interrupted, StepEvent};
+pub use carry_out::StepEvent;
+pub use outcome::{EnsureError, Interrupted, Outcome};
 pub use options::{ActionOptions, LoadOptions, QuiesceTimeout, UploadOptions};
 pub use request::ActionRequest;
 

@@ -30,7 +30,7 @@ use crate::elf::{self, Elf, Header, LE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{BUILD_ID, DEPENDS, FUNCS, MAX_SIZE, MODINFO, XEN_DEPENDS};
 use crate::identity::Identity;
-use crate::loader;
+use crate::loader::{self, ProblemKinds};
 use crate::release::Release;
 use crate::rules;
 use crate::status::Metadata;
@@ -142,6 +142,13 @@ impl Payload {
     /// Returns true if it was built for this very Xen, by its build-id: with that Xen's source at hand.
     pub(crate) fn is_made_for(&self, target: &Target) -> bool {
         is_of(self.xen_depends(), target)
+    }
+
+    /// The findings that keep it from this Xen: see [`Finding::keeps_out`].
+    pub(crate) fn objections(&self, target: &Target, accepted: ProblemKinds, full: bool) -> Vec<Finding> {
+        let made_for_it = self.is_made_for(target);
+        let findings = self.check_against(target).into_iter();
+        findings.filter(|finding| finding.keeps_out(made_for_it, accepted, full)).collect()
     }
 
     /// The bytes that it was read from.

@@ -3,11 +3,16 @@
 //! Nothing here asks Xen for anything: a plan follows from an [`Inventory`](crate::Inventory) and from what is
 //! [`Wanted`], and is data. A client carries it out.
 
+mod files;
 mod gap;
-mod making;
+mod goal;
+mod learned;
+mod planner;
+mod preflight;
 mod problem;
 #[cfg(feature = "serde")]
 mod serialize;
+mod situation;
 mod steps;
 mod store;
 #[cfg(all(test, feature = "sim"))]
@@ -16,7 +21,10 @@ mod wanted;
 
 pub use gap::Gap;
 pub use problem::PlanError;
-pub(crate) use steps::Moment;
+pub(crate) use goal::Goal;
+pub(crate) use learned::Learned;
+pub(crate) use situation::Situation;
+pub(crate) use steps::way_back;
 pub use steps::{Plan, Step};
 pub use store::{Ambiguity, PayloadStore, StoreProblem, StoredPayload};
 pub use wanted::Wanted;
