@@ -13,6 +13,7 @@ mod inventory;
 mod listing;
 mod loading;
 mod options;
+mod order;
 mod outcome;
 mod request;
 mod target;
@@ -31,8 +32,8 @@ use uploading::Uploading;
 pub use builder::ClientBuilder;
 pub use capabilities::Capabilities;
 pub use carry_out::StepEvent;
-pub use outcome::{EnsureError, Interrupted, Outcome};
 pub use options::{ActionOptions, LoadOptions, QuiesceTimeout, UploadOptions};
+pub use outcome::{EnsureError, Interrupted, Outcome};
 pub use request::ActionRequest;
 
 use crate::build_id::BuildId;

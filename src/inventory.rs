@@ -37,6 +37,8 @@ pub struct Inventory {
     pub payloads: Vec<InventoryEntry>,
     /// Xen's version of the list, which counts uploads and unloads.
     pub(crate) version: u32,
+    /// The applied payloads from the bottom up, where Xen's log shows it.
+    pub(crate) order: Option<Vec<PayloadName>>,
     /// The running Xen, as far as it is known: what payload files are checked for.
     pub(crate) target: Target,
 }
@@ -115,7 +117,7 @@ impl Inventory {
         rows: impl Iterator<Item = (LoadedPayload, Option<Dumped>)>,
     ) -> Self {
         let payloads = rows.map(|(row, dumped)| InventoryEntry::new(row, dumped)).collect();
-        Self { xen, build_id, payloads, version, target }
+        Self { xen, build_id, payloads, version, order: None, target }
     }
 
     /// What is applied, in the order of upload.

@@ -20,9 +20,9 @@ mod tests;
 mod wanted;
 
 pub use gap::Gap;
-pub use problem::PlanError;
 pub(crate) use goal::Goal;
 pub(crate) use learned::Learned;
+pub use problem::PlanError;
 pub(crate) use situation::Situation;
 pub(crate) use steps::way_back;
 pub use steps::{Plan, Step};

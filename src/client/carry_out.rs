@@ -134,9 +134,23 @@ impl LivepatchClient {
         };
         let old = Goal::back_to(plan.start(), plan.goal());
         let now = plan.start().clone();
+        let ordered = now.order_is_known;
         let learned = plan.learned().clone();
         let told = Events { observer: &mut observer, later: None, announced: false, begun: false };
-        Run { client: self, turn: &turn, plan: plan.clone(), old, now, learned, done: Vec::new(), told }.run()
+        Run {
+            client: self,
+            turn: &turn,
+            plan: plan.clone(),
+            old,
+            ordered,
+            now,
+            learned,
+            done: Vec::new(),
+            took_out: false,
+            looked_again: false,
+            told,
+        }
+        .run()
     }
 
     /// Brings a host to what is wanted: takes an inventory, plans, and carries out the plan, which it returns.
@@ -284,9 +298,15 @@ struct Run<'a> {
     plan: Plan,
     /// The level from before.
     old: Goal,
+    /// True if its order is known.
+    ordered: bool,
     now: Situation,
     learned: Learned,
     done: Vec<Step>,
+    /// True once a step was sent that takes something out.
+    took_out: bool,
+    /// True once an inventory was taken anew, since an upload met a payload that was not identified.
+    looked_again: bool,
     told: Events<'a>,
 }
 
@@ -325,6 +345,7 @@ impl Run<'_> {
                 // Xen may give it up after it has reverted the others.
                 self.told.hold();
             }
+            self.took_out |= matches!(step, Step::Replace { .. } | Step::Revert { .. });
             let start = Instant::now();
             let result = self.perform(step, self.told.is_in_gap().then_some(deadline));
             self.told.end(step, index, total, start.elapsed(), result.as_ref().err());
@@ -421,7 +442,8 @@ impl Run<'_> {
 
     fn step(&self, step: &Step, options: ActionOptions) -> Result<()> {
         let client = self.client;
-        let act = |action, name, flags| client.action(action, name).flags(flags).options(options).run_in(Some(self.turn));
+        let act =
+            |action, name, flags| client.action(action, name).flags(flags).options(options).run_in(Some(self.turn));
         let none = Flags::empty();
         match step {
             Step::Upload { name, build_id } => {
@@ -450,11 +472,7 @@ impl Run<'_> {
             self.now = now;
             return Ok(());
         }
-        let inventory = inventory::take(self.client, Some(self.turn), self.plan.target())?;
-        let mut now = self.plan.situation(&inventory, &self.learned);
-        now.order_like(&self.now.order);
-        self.now = now;
-        Ok(())
+        self.look()
     }
 
     /// Makes another plan, if there is reason to: what a refusal has shown, or, in a gap, another tool's interference.
@@ -468,6 +486,7 @@ impl Run<'_> {
             self.told.close();
         }
         let interfered = self.told.is_in_gap() && self.now != before;
+        let learned = self.look_again(stop) || learned;
         if !learned && !interfered {
             return false;
         }
@@ -476,6 +495,26 @@ impl Run<'_> {
         self.told.replanned(&plan);
         self.plan = plan;
         true
+    }
+
+    /// Takes an inventory if an upload met a payload that was not identified. Returns true if one was identified by it.
+    fn look_again(&mut self, stop: &Stop) -> bool {
+        let met = matches!(stop.failed, Some(Step::Upload { .. }))
+            && matches!(stop.error.kind(), ErrorKind::AlreadyLoaded { .. });
+        let unidentified = self.now.unidentified().len();
+        if !met || unidentified == 0 || std::mem::replace(&mut self.looked_again, true) {
+            return false;
+        }
+        self.look().is_ok() && self.now.unidentified().len() < unidentified
+    }
+
+    /// Takes an inventory.
+    fn look(&mut self) -> Result<()> {
+        let inventory = inventory::take(self.client, Some(self.turn), self.plan.target())?;
+        let mut now = self.plan.situation(&inventory, &self.learned);
+        now.order_like(&self.now.order);
+        self.now = now;
+        Ok(())
     }
 
     /// Puts back what was taken out, and reports how the host stands.
@@ -496,8 +535,10 @@ impl Run<'_> {
         let (goal, old, now) = (self.plan.goal(), &self.old, &self.now);
         if goal.is_level_of(now) {
             Outcome::Reached
-        } else if old.is_level_of(now) {
-            if went_back { Outcome::Restored } else { Outcome::Unchanged }
+        } else if old.is_level_of(now) && !went_back {
+            Outcome::Unchanged
+        } else if old.is_level_of(now) && self.ordered {
+            Outcome::Restored
         } else if self.is_worse_off() {
             Outcome::Worse
         } else {
@@ -510,8 +551,13 @@ impl Run<'_> {
         !self.old.is_covered(&self.now) && !self.plan.goal().is_covered(&self.now)
     }
 
-    /// Goes back to the level from before, if the host is worse off now. Returns the steps, and the error that ended it.
+    /// Goes back to the level from before, if this run has taken something out and the host is worse off. Returns the
+    /// steps, and the error that ended it.
     fn go_back(&mut self) -> (Vec<Step>, Option<Error>) {
+        if !self.took_out {
+            // Somebody else may have, on purpose.
+            return (Vec::new(), None);
+        }
         let deadline = Deadline::after(self.client.defaults.time());
         let mut done = Vec::new();
         let mut last = None;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::LivepatchClient;
 use super::console;
 use super::listing::{self, Listing};
+use super::order;
 use super::target::Doubt;
 use super::turn::Taken;
 use crate::error::{Operation, Result};
@@ -13,6 +14,7 @@ use crate::hypercall::channel::CallError;
 use crate::hypercall::operation::DebugKey;
 use crate::inventory::Inventory;
 use crate::inventory::dump::{self, Dumped};
+use crate::name::PayloadName;
 use crate::rules::{self, Answer};
 use crate::target::Target;
 
@@ -67,7 +69,20 @@ impl LivepatchClient {
 
 /// Takes an inventory, in a turn of its own or in the caller's.
 pub(super) fn take(client: &LivepatchClient, turn: Option<&Taken<'_>>, target: &Target) -> Result<Inventory> {
-    take_within(client, turn, target, ATTEMPTS)
+    let mut inventory = take_within(client, turn, target, ATTEMPTS)?;
+    inventory.order = order(client, &inventory);
+    Ok(inventory)
+}
+
+/// The order of what is applied, from Xen's log, where `NODEPS` makes it uncertain.
+fn order(client: &LivepatchClient, inventory: &Inventory) -> Option<Vec<PayloadName>> {
+    let applied: Vec<&PayloadName> = inventory.applied().map(|entry| &entry.name).collect();
+    if applied.len() < 2 || !client.xen().has(&rules::ACTION_FLAGS) || !client.console.is_readable() {
+        return None;
+    }
+    let mut log = Vec::new();
+    console::read(&client.channel, 0, |bytes| log.extend_from_slice(bytes)).ok()?;
+    order::of(&log, &applied)
 }
 
 /// The same, and presses the key so many times at the most.

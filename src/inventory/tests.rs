@@ -36,6 +36,7 @@ fn inventory(payloads: &[Short<'_>]) -> Inventory {
         build_id: Some(id(0)),
         payloads: payloads.iter().map(entry).collect(),
         version: 1,
+        order: None,
         target: Target::new((4, 17)),
     }
 }

@@ -27,7 +27,11 @@ impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { payload, from, until, recoverable } = self;
         write!(f, "from step {} to step {} the host runs without {payload}", from + 1, until + 1)?;
-        if *recoverable { Ok(()) } else { f.write_str(", and it can not be put back if a step fails: its file is not at hand") }
+        if *recoverable {
+            Ok(())
+        } else {
+            f.write_str(", and it can not be put back if a step fails: its file is not at hand")
+        }
     }
 }
 
@@ -54,7 +58,12 @@ pub(super) fn gaps(start: &Situation, goal: &Goal, steps: &[Step]) -> Vec<Gap> {
         for name in missing {
             if !open.iter().any(|gap| gap.payload == *name) {
                 let recoverable = is_recoverable(start, goal, steps, name);
-                open.push(Gap { payload: name.clone(), from: index, until: steps.len().saturating_sub(1), recoverable });
+                open.push(Gap {
+                    payload: name.clone(),
+                    from: index,
+                    until: steps.len().saturating_sub(1),
+                    recoverable,
+                });
             }
         }
     }

@@ -13,6 +13,8 @@ use crate::name::PayloadName;
 pub(crate) struct Learned {
     /// Payloads that define a symbol which a loaded one, or Xen, defines too.
     clashing: BTreeSet<BuildId>,
+    /// Payloads that have their build-id or a symbol in common with a loaded one that is not identified.
+    ambiguous: BTreeSet<BuildId>,
     /// Loaded payloads that were found to have this build-id.
     twins: BTreeMap<PayloadName, BuildId>,
     /// Loaded payloads that Xen does not apply again.
@@ -21,6 +23,8 @@ pub(crate) struct Learned {
     no_replace: bool,
     /// The payload that was applied last.
     top: Option<PayloadName>,
+    /// Payloads over which another one is applied, which Xen's log does not name.
+    buried: BTreeSet<PayloadName>,
 }
 
 impl Learned {
@@ -30,19 +34,22 @@ impl Learned {
             (Step::Upload { build_id, .. }, ErrorKind::AlreadyLoaded { by }) => match by {
                 Duplicate::Symbol(_) | Duplicate::SomeSymbol => self.clashing.insert(build_id.clone()),
                 Duplicate::Payload { name, .. } => self.twins.insert(name.clone(), build_id.clone()).is_none(),
-                Duplicate::BuildId => {
-                    let mut unknown = situation.entries.iter().filter(|entry| entry.build_id.is_none());
-                    match (unknown.next(), unknown.next()) {
-                        (Some(twin), None) => self.twins.insert(twin.name.clone(), build_id.clone()).is_none(),
-                        _ => false,
-                    }
+                Duplicate::BuildId => match &situation.unidentified()[..] {
+                    [twin] => self.twins.insert(twin.name.clone(), build_id.clone()).is_none(),
+                    _ => false,
+                },
+                // No loaded payload has its build-id.
+                Duplicate::BuildIdOrSymbol if situation.unidentified().is_empty() => {
+                    self.clashing.insert(build_id.clone())
                 }
-                Duplicate::Name | Duplicate::BuildIdOrSymbol | Duplicate::Unknown => false,
+                Duplicate::BuildIdOrSymbol | Duplicate::Unknown => self.ambiguous.insert(build_id.clone()),
+                Duplicate::Name => false,
             },
             (Step::Replace { .. }, ErrorKind::VetoingHooks) => !std::mem::replace(&mut self.no_replace, true),
             (Step::Revert { .. }, ErrorKind::NotOnTop { top: Some(top) }) => {
                 self.top.replace(top.clone()).as_ref() != Some(top)
             }
+            (Step::Revert { name }, ErrorKind::NotOnTop { top: None }) => self.buried.insert(name.clone()),
             (Step::Apply { name, .. }, ErrorKind::ReapplyNeedsReupload) => self.spent.insert(name.clone()),
             _ => false,
         }
@@ -56,6 +63,11 @@ impl Learned {
     /// Something was applied or reverted since.
     pub(crate) fn forget_top(&mut self) {
         self.top = None;
+        self.buried.clear();
+    }
+
+    pub(super) fn is_buried(&self, name: &PayloadName) -> bool {
+        self.buried.contains(name)
     }
 
     pub(super) fn twin(&self, name: &PayloadName) -> Option<&BuildId> {
@@ -64,6 +76,10 @@ impl Learned {
 
     pub(super) fn clashes(&self, build_id: &BuildId) -> bool {
         self.clashing.contains(build_id)
+    }
+
+    pub(super) fn may_be_loaded(&self, build_id: &BuildId) -> bool {
+        self.ambiguous.contains(build_id)
     }
 
     pub(super) fn is_spent(&self, name: &PayloadName) -> bool {

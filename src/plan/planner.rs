@@ -71,8 +71,9 @@ impl<'a> Router<'a> {
         for (index, member) in self.goal.members.iter().enumerate() {
             let there = self.start.entries.iter().enumerate().find(|(_, entry)| member.is(entry));
             let stays = index < self.kept;
-            let usable =
-                |(at, entry): &(usize, &Entry)| stays || (self.applies_again(member, entry) && is_linked(member, *at, &below));
+            let usable = |(at, entry): &(usize, &Entry)| {
+                stays || (self.applies_again(member, entry) && is_linked(member, *at, &below))
+            };
             if let Some((at, entry)) = there.filter(usable) {
                 below.push((member, Some(at)));
                 used.push(&entry.name);
@@ -104,7 +105,11 @@ impl<'a> Router<'a> {
     }
 
     /// The loaded payloads that keep one from being uploaded: those that can go at once, and those that go after reverts.
-    fn in_the_way(&self, member: &Member, used: &[&PayloadName]) -> Result<(Vec<&'a Entry>, Vec<&'a Entry>), PlanError> {
+    fn in_the_way(
+        &self,
+        member: &Member,
+        used: &[&PayloadName],
+    ) -> Result<(Vec<&'a Entry>, Vec<&'a Entry>), PlanError> {
         let (mut early, mut late) = (Vec::new(), Vec::new());
         for entry in self.start.entries.iter().filter(|entry| self.collide(member, entry)) {
             let needers = self.needers(self.start, entry);
@@ -125,7 +130,14 @@ impl<'a> Router<'a> {
             (Some(file), Some(loaded)) => file.footprint.clashes_with(loaded),
             _ => member.build_id.as_ref().is_some_and(|id| self.learned.clashes(id)),
         };
-        same_id || symbol
+        same_id || symbol || self.may_be_the_same(member, entry)
+    }
+
+    /// Returns true for a payload that is not identified, and not needed, if one of those is in the way.
+    fn may_be_the_same(&self, member: &Member, entry: &Entry) -> bool {
+        let ambiguous = member.build_id.as_ref().is_some_and(|id| self.learned.may_be_loaded(id));
+        let needed = || self.needers(self.start, entry).iter().any(|needer| needer.is_applied());
+        ambiguous && entry.build_id.is_none() && !entry.is_applied() && !needed()
     }
 
     /// The loaded payloads that may be linked with one.
@@ -249,12 +261,18 @@ impl<'a> Router<'a> {
         };
         let on_xen = !first.nodeps && (first.depends.is_none() || first.depends == self.goal.xen);
         let ways = !self.goal.one_by_one && self.learned.can_replace();
-        ways && unapplied && on_xen && self.kept == 0 && !self.extra.is_empty() && !first_vetoes && !self.extra.iter().any(vetoes)
+        ways && unapplied
+            && on_xen
+            && self.kept == 0
+            && !self.extra.is_empty()
+            && !first_vetoes
+            && !self.extra.iter().any(vetoes)
     }
 
     /// Returns true if a payload is part of the new level: it was loaded before, or was uploaded by a step so far.
     fn is_used(&self, name: &PayloadName, fates: &[Fate]) -> bool {
-        let uploaded = self.route.steps.iter().any(|step| matches!(step, Step::Upload { name: new, .. } if new == name));
+        let uploaded =
+            self.route.steps.iter().any(|step| matches!(step, Step::Upload { name: new, .. } if new == name));
         uploaded || fates.iter().any(|fate| matches!(fate, Fate::Loaded(used) if used == name))
     }
 

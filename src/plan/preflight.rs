@@ -56,7 +56,8 @@ pub(super) fn goal(inventory: &Inventory, wanted: &Wanted, files: Files) -> Resu
 
 /// The payload below that Xen can't have loaded at the same time, because of a symbol.
 fn clash<'m>(file: &PlannedFile, members: &'m [Member]) -> Option<&'m Member> {
-    let clashes = |below: &&Member| below.file.as_ref().is_some_and(|below| below.footprint.clashes_with(&file.footprint));
+    let clashes =
+        |below: &&Member| below.file.as_ref().is_some_and(|below| below.footprint.clashes_with(&file.footprint));
     members.iter().find(clashes)
 }
 

@@ -9,6 +9,7 @@ use crate::build_id::BuildId;
 use crate::inventory::Inventory;
 use crate::name::PayloadName;
 use crate::payload::Footprint;
+use crate::rules::{self, Answer};
 use crate::status::{LoadedPayload, State};
 
 /// A loaded payload.
@@ -28,6 +29,8 @@ pub(crate) struct Situation {
     pub(crate) entries: Vec<Entry>,
     /// The applied ones from the bottom up, as far as it is known: where a revert shows another one on top, it is corrected.
     pub(crate) order: Vec<PayloadName>,
+    /// True if Xen has shown this order, or it can be no other.
+    pub(crate) order_is_known: bool,
     /// Xen's count of uploads and unloads.
     pub(crate) version: u32,
 }
@@ -61,10 +64,15 @@ impl Situation {
                 footprint,
             }
         };
-        let mut order: Vec<PayloadName> = inventory.stack().iter().map(|entry| entry.name.clone()).collect();
-        order.extend(inventory.off_chain().iter().map(|entry| entry.name.clone()));
+        let by_dependency = || {
+            let stack = inventory.stack().into_iter().chain(inventory.off_chain());
+            stack.map(|entry| entry.name.clone()).collect::<Vec<_>>()
+        };
+        let order = inventory.order.clone().unwrap_or_else(by_dependency);
+        let nodeps = rules::ACTION_FLAGS.holds(&inventory.target) != Answer::No;
+        let order_is_known = inventory.order.is_some() || order.len() < 2 || !nodeps;
         let entries = inventory.payloads.iter().map(entry).collect();
-        let mut situation = Self { entries, order, version: inventory.version };
+        let mut situation = Self { entries, order, order_is_known, version: inventory.version };
         situation.learn(learned);
         situation
     }
@@ -76,6 +84,7 @@ impl Situation {
                 entry.build_id = Some(id.clone());
             }
         }
+        self.order.sort_by_key(|name| !learned.is_buried(name));
         if let Some(top) = learned.top() {
             if let Some(index) = self.order.iter().position(|name| name == top) {
                 let top = self.order.remove(index);
@@ -86,7 +95,8 @@ impl Situation {
 
     /// The same payloads in other states: nothing was uploaded or unloaded since. `None` if something was.
     pub(crate) fn with_states(&self, rows: &[LoadedPayload], version: u32) -> Option<Self> {
-        if version != self.version || !rows.iter().map(|row| &row.name).eq(self.entries.iter().map(|entry| &entry.name)) {
+        if version != self.version || !rows.iter().map(|row| &row.name).eq(self.entries.iter().map(|entry| &entry.name))
+        {
             return None;
         }
         let mut now = self.clone();
@@ -119,6 +129,11 @@ impl Situation {
 
     pub(super) fn entry(&self, name: &PayloadName) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.name == *name)
+    }
+
+    /// The payloads that could not be identified.
+    pub(crate) fn unidentified(&self) -> Vec<&Entry> {
+        self.entries.iter().filter(|entry| entry.build_id.is_none()).collect()
     }
 
     /// The applied payloads from the bottom up.

@@ -8,11 +8,11 @@ use super::gap::{self, Gap};
 use super::goal::Goal;
 use super::learned::Learned;
 use super::planner::{self, Route};
+use super::preflight;
 use super::problem::PlanError;
 use super::situation::Situation;
 use super::store::StoreProblem;
 use super::wanted::Wanted;
-use super::preflight;
 use crate::build_id::BuildId;
 use crate::inventory::Inventory;
 use crate::name::PayloadName;
@@ -243,7 +243,10 @@ impl fmt::Display for Plan {
         }
         let steps = self.steps().iter().zip(1..).map(|(step, number)| format!("{number}. {step}"));
         let gaps = self.gaps.iter().map(ToString::to_string);
-        let left = self.leftovers().iter().map(|name| format!("{name} stays loaded: an applied payload may be linked with it"));
+        let left = self
+            .leftovers()
+            .iter()
+            .map(|name| format!("{name} stays loaded: an applied payload may be linked with it"));
         let lines: Vec<String> = steps.chain(gaps).chain(left).collect();
         f.write_str(&lines.join("\n"))
     }

@@ -62,7 +62,7 @@ fn inventory(loaded: &str) -> Inventory {
     let xen = XenVersion { major: 4, minor: 17, extra: String::new() };
     let payloads = loaded.split_whitespace().map(entry).collect();
     let target = Target::new((4, 17)).build_id(id(XEN));
-    Inventory { xen, build_id: Some(id(XEN)), payloads, version: 7, target }
+    Inventory { xen, build_id: Some(id(XEN)), payloads, version: 7, order: None, target }
 }
 
 /// What is wanted, from the bottom up. Of a name in capitals the data is writable, so that it can't be applied twice; one
@@ -233,11 +233,7 @@ fn gaps_are_told() {
         ("+a +b/a", "a", ""),
         ("+a +b/a", "a c/a", "from step 2 to step 3 the host runs without b"),
         ("+a", "v", "from step 2 to step 3 the host runs without a"),
-        (
-            "+x +b",
-            "b",
-            "from step 1 to step 3 the host runs without b, from step 2 to step 3 the host runs without x",
-        ),
+        ("+x +b", "b", "from step 1 to step 3 the host runs without b, from step 2 to step 3 the host runs without x"),
         // A replacement by the first of several takes out everything until the last is there.
         (
             "+a +b/a",
