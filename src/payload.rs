@@ -1,9 +1,9 @@
 //! A payload file, read and checked without Xen.
 
 use core::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 mod display;
@@ -103,21 +103,13 @@ impl Payload {
     /// sections, [`size_without_debug`](Self::size_without_debug) is the size after `strip -S`.
     ///
     /// # Errors
-    /// [`ErrorKind::File`] when there is no such file, when it is not a regular file (a directory, a pipe) and can't be read, or
-    /// when it is not a little-endian 64-bit ELF file; [`ErrorKind::EmptyPayload`], [`ErrorKind::PayloadTooLarge`].
+    /// Each contains the path ([`Error::file`]).
+    /// [`ErrorKind::File`] when there is no such file, when it is not a regular file (a directory, a pipe) or can't be read,
+    /// when it changed while it was read, or when it is not a little-endian 64-bit ELF file; [`ErrorKind::EmptyPayload`],
+    /// [`ErrorKind::PayloadTooLarge`].
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let failed = |error: io::Error| Error::of_io(path, &error);
-        // A pipe would make a plain open wait for its writer.
-        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
-        let about = file.metadata().map_err(failed)?;
-        if !about.is_file() {
-            return Err(Error::of_file(path, "it is not a regular file"));
-        }
-        check_file_size(about.len())?;
-        let bytes = read_at_most(&file, Self::MAX_FILE.saturating_add(1)).map_err(failed)?;
-        check_file_size(wide(bytes.len()))?;
-        Self::new(bytes.into()).map_err(|reason| Error::of_file(path, reason))
+        read_file(path).map_err(|error| error.in_file(path))
     }
 
     fn new(bytes: Box<[u8]>) -> core::result::Result<Self, &'static str> {
@@ -142,6 +134,17 @@ impl Payload {
     /// Returns true if it was built for this very Xen, by its build-id: with that Xen's source at hand.
     pub(crate) fn is_made_for(&self, target: &Target) -> bool {
         is_of(self.xen_depends(), target)
+    }
+
+    /// The section of a build-id that Xen needs to place it, and that is missing, or of one that is there and unreadable.
+    pub(crate) fn unreadable_build_id(&self) -> Option<&'static str> {
+        let has = |name| Elf::new(&self.bytes, &self.header).section(name).is_some();
+        match () {
+            () if self.build_id.is_none() => Some(BUILD_ID),
+            () if self.depends.is_none() => Some(DEPENDS),
+            () if self.xen_depends.is_none() && has(XEN_DEPENDS) => Some(XEN_DEPENDS),
+            () => None,
+        }
     }
 
     /// The bytes that it was read from.
@@ -266,6 +269,30 @@ impl Payload {
     pub fn check_against(&self, target: &Target) -> Vec<Finding> {
         loader::check(&self.bytes, target)
     }
+}
+
+fn read_file(path: &Path) -> Result<Payload> {
+    let failed = |error: io::Error| Error::of_io(path, &error);
+    // A pipe would make a plain open wait for its writer.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
+    let before = file.metadata().map_err(failed)?;
+    if !before.is_file() {
+        return Err(Error::of_file(path, "it is not a regular file"));
+    }
+    check_file_size(before.len())?;
+    let bytes = read_at_most(&file, Payload::MAX_FILE.saturating_add(1)).map_err(failed)?;
+    // One that is being written looks like a damaged one, and one that was replaced is no longer the file.
+    let after = fs::metadata(path).map_err(failed)?;
+    if wide(bytes.len()) != before.len() || is_other(&before, &after) {
+        return Err(Error::of_file(path, "it changed while it was read"));
+    }
+    Payload::new(bytes.into()).map_err(|reason| Error::of_file(path, reason))
+}
+
+/// Returns true if two looks at a path saw different files, or the same before and after a change.
+fn is_other(before: &fs::Metadata, after: &fs::Metadata) -> bool {
+    let look = |about: &fs::Metadata| (about.dev(), about.ino(), about.len(), about.mtime(), about.mtime_nsec());
+    look(before) != look(after)
 }
 
 /// What an upload must know of a payload.
