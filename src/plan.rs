@@ -18,5 +18,5 @@ pub use gap::Gap;
 pub use problem::PlanError;
 pub(crate) use steps::Moment;
 pub use steps::{Plan, Step};
-pub use store::{Ambiguity, PayloadStore, StoreProblem, StoredPayload};
+pub use store::{Ambiguity, PayloadStore, StoreFault, StoreProblem, StoredPayload};
 pub use wanted::Wanted;

@@ -1,167 +1,202 @@
-//! What goes on what.
+//! The stack that payload files make for a Xen.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::membership::Membership;
 use super::{Ambiguity, Link, StoredPayload};
 use crate::build_id::BuildId;
 
-/// The indices of the payloads that are for a Xen.
-pub(super) fn members(payloads: &[StoredPayload], xen: &BuildId) -> BTreeSet<usize> {
-    let mut members = BTreeSet::new();
-    let mut new = Vec::new();
-    let mut on: BTreeMap<&BuildId, Vec<usize>> = BTreeMap::new();
-    for (index, stored) in payloads.iter().enumerate() {
-        match (stored.payload.xen_depends(), stored.payload.depends()) {
-            (Some(for_xen), _) if for_xen == xen => new.push(index),
-            (None, Some(base)) if base == xen => new.push(index),
-            (None, Some(base)) => on.entry(base).or_default().push(index),
-            _ => {}
+/// The indices of the payloads to have applied on a Xen, from the bottom up, as far as the files leave no doubt; and the
+/// doubts.
+pub(super) fn stack(
+    payloads: &[StoredPayload],
+    links: &[Link],
+    xen: &BuildId,
+    membership: &Membership,
+) -> (Vec<usize>, Vec<Ambiguity>) {
+    let forest = Forest::new(payloads, xen, &membership.here);
+    let choice = Choice::of(payloads, links, membership);
+    let mut doubts = choice.doubts;
+    let stack = match choice.chosen.as_slice() {
+        [] if choice.is_uncertain => forest.trunk(),
+        [] => {
+            doubts.extend(forest.doubts());
+            forest.trunk()
         }
-    }
-    while let Some(index) = new.pop() {
-        if members.insert(index) {
-            let build_id = payloads.get(index).and_then(|stored| stored.payload.build_id());
-            new.extend(build_id.and_then(|id| on.get(id)).into_iter().flatten());
+        chosen => {
+            let (chains, broken): (Vec<_>, Vec<_>) =
+                chosen.iter().map(|top| forest.down_from(*top)).partition(Result::is_ok);
+            let certain = broken.is_empty();
+            doubts.extend(broken.into_iter().filter_map(Result::err));
+            if certain { common(chains.into_iter().flatten()) } else { forest.trunk() }
         }
+    };
+    (stack, doubts)
+}
+
+/// The beginning that all chains have in common.
+fn common(mut chains: impl Iterator<Item = Vec<usize>>) -> Vec<usize> {
+    let first = chains.next().unwrap_or_default();
+    chains.fold(first, |common, chain| {
+        common.into_iter().zip(chain).take_while(|(one, other)| one == other).map(|(one, _)| one).collect()
+    })
+}
+
+/// The payloads that links `livepatch.livepatch` choose for a Xen.
+struct Choice {
+    /// Those that the links lead to. More than one is a doubt.
+    chosen: Vec<usize>,
+    /// True if there is none, but a link that may have been meant to choose one.
+    is_uncertain: bool,
+    doubts: Vec<Ambiguity>,
+}
+
+impl Choice {
+    fn of(payloads: &[StoredPayload], links: &[Link], membership: &Membership) -> Self {
+        let Membership { here, another, .. } = membership;
+        let leads_into = |link: &&Link, set: &BTreeSet<usize>| link.target.is_some_and(|target| set.contains(&target));
+        let choosing: Vec<&Link> = links.iter().filter(|link| leads_into(link, here)).collect();
+        let chosen: BTreeSet<usize> = choosing.iter().filter_map(|link| link.target).collect();
+        let members = || here.iter().filter_map(|index| payloads.get(*index)).flat_map(StoredPayload::paths);
+        let mut doubts = Vec::new();
+        let mut is_uncertain = false;
+        if chosen.len() > 1 {
+            doubts.push(Ambiguity::Links(choosing.iter().map(|link| link.path.clone()).collect()));
+        }
+        for link in links.iter().filter(|link| !leads_into(link, here)) {
+            let Some(directory) = link.path.parent() else { continue };
+            if leads_into(&link, another) {
+                // The choice of the other Xen, unless nobody but this link can have chosen among the files beside it.
+                if chosen.is_empty() && members().any(|path| path.parent() == Some(directory)) {
+                    is_uncertain = true;
+                    doubts.push(Ambiguity::LinkToAnother(link.path.clone()));
+                }
+            } else {
+                is_uncertain |= chosen.is_empty() && members().any(|path| path.starts_with(directory));
+                doubts.push(Ambiguity::BrokenLink(link.path.clone()));
+            }
+        }
+        Self { chosen: chosen.into_iter().collect(), is_uncertain, doubts }
     }
-    members
 }
 
-/// The indices of what to have applied on a Xen, from the bottom up.
-pub(super) fn stack(payloads: &[StoredPayload], links: &[Link], xen: &BuildId) -> Result<Vec<usize>, Ambiguity> {
-    let forest = Forest::new(payloads, xen);
-    match forest.chosen(links)? {
-        Some(top) => forest.down_from(top),
-        None => forest.only_chain(),
-    }
-}
-
-/// The build-id that a file's folder is named after.
-fn folder_of(file: &Path) -> Option<BuildId> {
-    file.parent()?.file_name()?.to_str()?.parse().ok()
-}
-
-/// The payloads for one Xen, by what they are and by what they go on.
+/// The payloads for one Xen, by their own build-ids and by those that they depend on.
 struct Forest<'s> {
     payloads: &'s [StoredPayload],
     xen: &'s BuildId,
-    members: BTreeSet<usize>,
+    members: &'s BTreeSet<usize>,
     being: BTreeMap<&'s BuildId, Vec<usize>>,
     on: BTreeMap<&'s BuildId, Vec<usize>>,
 }
 
 impl<'s> Forest<'s> {
-    fn new(payloads: &'s [StoredPayload], xen: &'s BuildId) -> Self {
-        let members = members(payloads, xen);
+    fn new(payloads: &'s [StoredPayload], xen: &'s BuildId, members: &'s BTreeSet<usize>) -> Self {
         let mut forest = Self { payloads, xen, members, being: BTreeMap::new(), on: BTreeMap::new() };
-        for index in &forest.members {
-            let Some(stored) = payloads.get(*index) else { continue };
-            if let Some(id) = stored.payload.build_id() {
+        for index in members {
+            if let Some(id) = forest.own(*index) {
                 forest.being.entry(id).or_default().push(*index);
             }
-            if let Some(id) = stored.payload.depends() {
+            if let Some(id) = forest.base(*index) {
                 forest.on.entry(id).or_default().push(*index);
             }
         }
         forest
     }
 
-    /// What the links choose for this Xen.
-    fn chosen(&self, links: &[Link]) -> Result<Option<usize>, Ambiguity> {
-        let leads_here = |link: &&Link| link.target.is_some_and(|target| self.members.contains(&target));
-        if let Some(link) = links.iter().find(|link| !leads_here(link) && self.should_lead_here(link)) {
-            return Err(Ambiguity::BrokenLink(link.path.clone()));
+    /// From Xen up to the first fork or gap.
+    fn trunk(&self) -> Vec<usize> {
+        let mut stack = Vec::new();
+        let mut top = self.xen;
+        while let Some([next]) = self.on.get(top).map(Vec::as_slice) {
+            let Some(id) = self.own(*next).filter(|id| matches!(self.of_id(id), [_])) else { break };
+            stack.push(*next);
+            // It would be below itself.
+            if id == self.xen || stack.len() > self.members.len() {
+                break;
+            }
+            top = id;
         }
-        let choosing: Vec<&Link> = links.iter().filter(leads_here).collect();
-        let targets: BTreeSet<usize> = choosing.iter().filter_map(|link| link.target).collect();
-        if targets.len() > 1 {
-            return Err(Ambiguity::Links(choosing.iter().map(|link| link.path.clone()).collect()));
-        }
-        Ok(targets.first().copied())
+        stack
     }
 
-    /// Whether a link that does not lead to a payload for this Xen was meant to: its folder is named after this Xen, or it
-    /// leads to nothing and lies beside payloads for this Xen.
-    fn should_lead_here(&self, link: &Link) -> bool {
-        let folder = link.path.parent();
-        let named = folder_of(&link.path);
-        let beside = |index: &usize| self.payloads.get(*index).is_some_and(|stored| stored.path.parent() == folder);
-        named.is_some_and(|id| id == *self.xen) || (link.target.is_none() && self.members.iter().any(beside))
-    }
-
-    /// A payload and all that it goes on.
+    /// A payload and all that it depends on, the lowest first.
     fn down_from(&self, top: usize) -> Result<Vec<usize>, Ambiguity> {
         let mut stack = vec![top];
         let mut current = top;
         loop {
-            let base = self.base(current);
-            if base == Some(self.xen) {
+            let Some(base) = self.base(current) else { return Ok(Vec::new()) };
+            if base == self.xen {
                 stack.reverse();
                 return Ok(stack);
             }
-            current = match base.and_then(|base| Some((base, self.being.get(base)?.as_slice()))) {
-                None => return Err(self.missing(current)),
-                Some((_, [below])) if stack.contains(below) => {
+            current = match self.of_id(base) {
+                [] => return Err(self.missing(current, base)),
+                [below] if stack.contains(below) => {
                     let cycle: Vec<usize> = stack.into_iter().skip_while(|index| index != below).collect();
                     return Err(Ambiguity::Cycle(self.paths(&cycle)));
                 }
-                Some((_, [below])) => *below,
-                Some((base, several)) => return Err(self.same_build_id(base, several)),
+                [below] => *below,
+                several => return Err(self.same_build_id(base, several)),
             };
             stack.push(current);
         }
     }
 
-    /// All payloads, if they make one chain.
-    fn only_chain(&self) -> Result<Vec<usize>, Ambiguity> {
-        if let Some((id, several)) = self.being.iter().find(|(_, payloads)| payloads.len() > 1) {
-            return Err(self.same_build_id(id, several));
+    /// Everything that keeps the payloads from being one chain.
+    fn doubts(&self) -> Vec<Ambiguity> {
+        let several = self.being.iter().filter(|(_, payloads)| payloads.len() > 1);
+        let mut doubts: Vec<Ambiguity> = several.map(|(id, payloads)| self.same_build_id(id, payloads)).collect();
+        for (base, payloads) in &self.on {
+            if *base != self.xen && self.of_id(base).is_empty() {
+                doubts.extend(payloads.iter().map(|index| self.missing(*index, base)));
+            } else if payloads.len() > 1 {
+                doubts.push(Ambiguity::SameBase { base: (*base).clone(), payloads: self.paths(payloads) });
+            }
         }
-        let founded =
-            |index: &usize| self.base(*index).is_some_and(|base| base == self.xen || self.being.contains_key(base));
-        let unfounded = self.members.iter().copied().find(|index| !founded(index));
-        if let Some(index) = unfounded.or_else(|| self.stray()) {
-            return Err(self.missing(index));
-        }
-        if let Some((base, several)) = self.on.iter().find(|(_, payloads)| payloads.len() > 1) {
-            return Err(Ambiguity::SameBase { base: (*base).clone(), payloads: self.paths(several) });
-        }
-        // Each base carries one payload now. What can't be reached from Xen goes round in circles.
-        let mut rest = self.members.clone();
-        let mut stack = Vec::new();
-        let mut top = Some(self.xen);
-        while let Some(next) = top.and_then(|top| self.on.get(top)?.first()).filter(|next| rest.remove(next)) {
-            stack.push(*next);
-            top = self.payloads.get(*next).and_then(|stored| stored.payload.build_id()).filter(|id| *id != self.xen);
-        }
-        let Some(first) = rest.first() else { return Ok(stack) };
-        let mut cycle = vec![*first];
-        let below = |index: usize| self.base(index).and_then(|base| self.being.get(base)?.first());
-        let mut current = below(*first);
-        while let Some(next) = current.filter(|next| !cycle.contains(next)) {
-            cycle.push(*next);
-            current = below(*next);
-        }
-        Err(Ambiguity::Cycle(self.paths(&cycle)))
+        doubts.extend(self.cycles().iter().map(|cycle| Ambiguity::Cycle(self.paths(cycle))));
+        doubts
     }
 
-    /// A payload that does not say which Xen it is for, goes on what isn't here, and lies in the folder of this Xen.
-    fn stray(&self) -> Option<usize> {
-        let is_stray = |(index, stored): &(usize, &StoredPayload)| {
-            let ours = folder_of(&stored.path).is_some_and(|id| id == *self.xen);
-            ours && stored.payload.xen_depends().is_none() && !self.members.contains(index)
-        };
-        self.payloads.iter().enumerate().find(is_stray).map(|(index, _)| index)
+    /// Payloads that depend on each other in a circle.
+    fn cycles(&self) -> Vec<Vec<usize>> {
+        let mut seen = BTreeSet::new();
+        let mut cycles = Vec::new();
+        for start in self.members {
+            let mut way: Vec<usize> = Vec::new();
+            let mut current = Some(*start);
+            while let Some(index) = current {
+                if !seen.insert(index) {
+                    if let Some(at) = way.iter().position(|of_way| *of_way == index) {
+                        cycles.push(way.split_off(at));
+                    }
+                    break;
+                }
+                way.push(index);
+                current = match self.base(index).filter(|base| *base != self.xen).map(|base| self.of_id(base)) {
+                    Some([below]) => Some(*below),
+                    _ => None,
+                };
+            }
+        }
+        cycles
+    }
+
+    fn of_id(&self, id: &BuildId) -> &[usize] {
+        self.being.get(id).map_or(&[], Vec::as_slice)
+    }
+
+    fn own(&self, index: usize) -> Option<&'s BuildId> {
+        self.payloads.get(index).and_then(|stored| stored.payload.build_id())
     }
 
     fn base(&self, index: usize) -> Option<&'s BuildId> {
         self.payloads.get(index).and_then(|stored| stored.payload.depends())
     }
 
-    fn missing(&self, index: usize) -> Ambiguity {
+    fn missing(&self, index: usize, base: &BuildId) -> Ambiguity {
         let payload = self.payloads.get(index).map(|stored| stored.path.clone()).unwrap_or_default();
-        Ambiguity::MissingBase { payload, base: self.base(index).cloned() }
+        Ambiguity::MissingBase { payload, base: base.clone() }
     }
 
     fn same_build_id(&self, build_id: &BuildId, several: &[usize]) -> Ambiguity {

@@ -1,98 +1,159 @@
-//! A folder, read within bounds.
+//! A directory of payload files, read within bounds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
+use super::file_name::{CHOOSING, SUFFIX, name_of};
+use super::problem::{StoreFault, StoreProblem};
 use super::{Link, PayloadStore, StoredPayload, by_bytes};
+use crate::build_id::BuildId;
 use crate::error::{Error, Result};
 use crate::name::PayloadName;
 use crate::payload::{Payload, check_size};
 
-const SUFFIX: &[u8] = b".livepatch";
-const CHOOSING: &[u8] = b"livepatch.livepatch";
-
 /// Finds all files first and reads them then in their order, so that it is no chance which of them exceed a bound.
-pub(super) fn read(folder: &Path) -> Result<PayloadStore> {
-    let root = fs::canonicalize(folder).map_err(|error| Error::of_io(folder, &error))?;
+pub(super) fn read(directory: &Path) -> Result<PayloadStore> {
+    let root = fs::canonicalize(directory).map_err(|error| Error::of_io(directory, &error))?;
     let mut walk = Walk {
-        folder,
+        directory,
         root,
         left: PayloadStore::MAX_ENTRIES,
         files: BTreeSet::new(),
         links: Vec::new(),
         problems: Vec::new(),
     };
-    let entries = walk.entries(Path::new("")).map_err(|error| Error::of_io(folder, &error))?;
+    let entries = walk.entries(Path::new("")).map_err(|error| Error::of_io(directory, &error))?;
     walk.look_at(entries, 0);
     let Walk { root, files, links, mut problems, .. } = walk;
     let mut files: Vec<PathBuf> = files.into_iter().collect();
     files.sort_by(|one, other| by_bytes(one, other));
-    let mut payloads: Vec<StoredPayload> = Vec::new();
+    let mut found = Found::default();
     let mut left = PayloadStore::MAX_BYTES;
     for file in files {
-        let path = folder.join(&file);
+        let path = directory.join(&file);
         match read_file(&root.join(file), &path, left) {
             Ok((name, payload)) => {
-                left = left.saturating_sub(payload.bytes().len());
-                payloads.push(StoredPayload { path, name, payload, chosen: false });
+                let size = payload.bytes().len();
+                if found.add(path, name, payload) {
+                    left = left.saturating_sub(size);
+                }
             }
-            Err(error) => problems.push((path, error)),
+            Err(problem) => problems.push(problem),
         }
     }
     let mut resolved = Vec::new();
     for (link, target) in links {
-        let target = target.map(|target| folder.join(target));
-        let index = target.and_then(|target| payloads.iter().position(|stored| stored.path == target));
-        if let Some(stored) = index.and_then(|index| payloads.get_mut(index)) {
-            stored.chosen = true;
-        }
-        resolved.push(Link { path: folder.join(link), target: index });
+        let target = target.and_then(|target| found.choose(&directory.join(target)));
+        resolved.push(Link { path: directory.join(link), target });
     }
     resolved.sort_by(|one, other| by_bytes(&one.path, &other.path));
-    problems.sort_by(|(one, _), (other, _)| by_bytes(one, other));
+    problems.sort_by(|one, other| by_bytes(one.path(), other.path()));
+    let mut payloads = found.payloads;
+    for stored in &mut payloads {
+        stored.go_by_chosen_path();
+    }
     Ok(PayloadStore { payloads, problems, links: resolved })
 }
 
-/// Reads a file of which at most `left` bytes may be kept. `shown` is its path for errors.
-fn read_file(path: &Path, shown: &Path, left: usize) -> Result<(PayloadName, Payload)> {
-    let name = PayloadName::of_file(path)?;
-    let about = fs::metadata(path).map_err(|error| Error::of_io(shown, &error))?;
+/// Reads a file of which at most `left` bytes may be kept. `shown` is its path for people.
+fn read_file(path: &Path, shown: &Path, left: usize) -> core::result::Result<(PayloadName, Payload), StoreProblem> {
+    let failed = |error: &Error| StoreProblem::of_error(shown, error);
+    let refused = |fault| Err(StoreProblem::new(shown, fault));
+    let about = fs::metadata(path).map_err(|error| StoreProblem::of_io(shown, &error))?;
     // Opening a device can do something, so it is not even opened.
     if !about.is_file() {
-        return Err(Error::of_file(shown, "it is not a regular file"));
+        return refused(StoreFault::Unreadable { reason: "it is not a regular file".into(), errno: None });
     }
     let size = usize::try_from(about.len()).unwrap_or(usize::MAX);
-    // It is of no use here, and larger than what is to be kept.
-    check_size(size)?;
-    if size > left {
-        return Err(Error::of_file(shown, "the payloads before it are as many bytes as are kept in memory"));
+    if size > left && size <= Payload::MAX_FILE {
+        let reason = format!("with it, there are more than {} bytes of payloads", PayloadStore::MAX_BYTES);
+        return refused(StoreFault::Limit { reason });
     }
-    Ok((name, Payload::read(path)?))
+    let payload = Payload::read(path).map_err(|error| failed(&error))?;
+    if let Some((size, without_debug)) = payload.excess() {
+        return refused(StoreFault::TooLarge { size, without_debug });
+    }
+    check_size(payload.bytes().len()).map_err(|error| failed(&error))?;
+    let name = name_of(path).map_err(|error| failed(&error.into()))?;
+    Ok((name, payload))
 }
 
-/// What was found; paths are relative to the folder, and lead through no links.
+/// The payloads of the files read so far: several files with the same contents are one.
+#[derive(Default)]
+struct Found {
+    payloads: Vec<StoredPayload>,
+    /// The indices of those of a size and a build-id.
+    alike: HashMap<(usize, Option<BuildId>), Vec<usize>>,
+    places: HashMap<PathBuf, usize>,
+}
+
+impl Found {
+    /// Adds a file. Returns true if its contents are new.
+    fn add(&mut self, path: PathBuf, name: PayloadName, payload: Payload) -> bool {
+        let alike = self.alike.entry((payload.bytes().len(), payload.build_id().cloned())).or_default();
+        let payloads = &self.payloads;
+        let same = |index: &&usize| payloads.get(**index).is_some_and(|s| s.payload.bytes() == payload.bytes());
+        let index = alike.iter().find(same).copied();
+        if let Some((index, stored)) = index.and_then(|index| Some((index, self.payloads.get_mut(index)?))) {
+            self.places.insert(path.clone(), index);
+            stored.copies.push((path, name));
+            return false;
+        }
+        let index = self.payloads.len();
+        alike.push(index);
+        self.places.insert(path.clone(), index);
+        self.payloads.push(StoredPayload::new(path, name, payload));
+        true
+    }
+
+    /// Marks the payload of a file as chosen, and returns its index.
+    fn choose(&mut self, path: &Path) -> Option<usize> {
+        let index = *self.places.get(path)?;
+        self.payloads.get_mut(index)?.chosen.push(path.into());
+        Some(index)
+    }
+}
+
+impl StoredPayload {
+    pub(super) fn new(path: PathBuf, name: PayloadName, payload: Payload) -> Self {
+        let payload = Arc::new(payload);
+        Self { path, name, payload, copies: Vec::new(), chosen: Vec::new(), damage: OnceLock::new() }
+    }
+
+    /// Of several files with the same contents, the one that a link leads to gives path and name.
+    fn go_by_chosen_path(&mut self) {
+        let Some(chosen) = self.chosen.iter().min_by(|one, other| by_bytes(one, other)) else { return };
+        if let Some((path, name)) = self.copies.iter_mut().find(|(path, _)| path == chosen) {
+            core::mem::swap(&mut self.path, path);
+            core::mem::swap(&mut self.name, name);
+        }
+    }
+}
+
+/// The entries found so far; paths are relative to the directory, and lead through no links.
 struct Walk<'f> {
-    folder: &'f Path,
-    /// The same folder without links.
+    directory: &'f Path,
+    /// The same directory without links.
     root: PathBuf,
     /// How many more entries may be looked at.
     left: usize,
     files: BTreeSet<PathBuf>,
     links: Vec<(PathBuf, Option<PathBuf>)>,
-    problems: Vec<(PathBuf, Error)>,
+    problems: Vec<StoreProblem>,
 }
 
 impl Walk<'_> {
-    /// The entries of a folder in their order: none, and a problem, if there are too many.
+    /// The entries of a directory in their order: none, and a problem, if there are too many.
     fn entries(&mut self, within: &Path) -> io::Result<Vec<(PathBuf, fs::FileType)>> {
         let mut entries = Vec::new();
         for entry in fs::read_dir(self.root.join(within))? {
             if self.left == 0 {
                 let reason = format!("with it, there are more than {} entries", PayloadStore::MAX_ENTRIES);
-                self.refuse(within, reason);
+                self.refuse(within, StoreFault::Limit { reason });
                 return Ok(Vec::new());
             }
             self.left -= 1;
@@ -111,7 +172,7 @@ impl Walk<'_> {
         for (path, kind) in entries {
             let name = path.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
             let suffixed = name.ends_with(SUFFIX);
-            // What others write before they give it its name.
+            // Files that others write before they give them their names.
             if name.starts_with(b".") {
                 continue;
             }
@@ -130,55 +191,53 @@ impl Walk<'_> {
         }
     }
 
-    fn descend(&mut self, folder: &Path, depth: usize) {
+    fn descend(&mut self, directory: &Path, depth: usize) {
         if depth >= PayloadStore::MAX_DEPTH {
-            self.refuse(folder, format!("it is more than {} folders deep", PayloadStore::MAX_DEPTH));
+            let reason = format!("it is more than {} directories deep", PayloadStore::MAX_DEPTH);
+            self.refuse(directory, StoreFault::Limit { reason });
             return;
         }
-        match self.entries(folder) {
+        match self.entries(directory) {
             Ok(entries) => self.look_at(entries, depth + 1),
-            Err(error) => self.fail(folder, &error),
+            Err(error) => self.fail(directory, &error),
         }
     }
 
-    /// The file that a link leads to, if it is one to read. A link without the suffix is only worth a word where it leads
-    /// nowhere, or to a folder outside, whose payloads someone may expect to be found.
+    /// The file that a link leads to, if it is one to read. A link without the suffix matters only where it leads to a
+    /// directory outside, whose payloads someone may expect to be found.
     fn follow(&mut self, link: &Path, suffixed: bool) -> Option<PathBuf> {
         let target = match fs::canonicalize(self.root.join(link)) {
             Ok(target) => target,
-            Err(error) => {
+            Err(error) if suffixed => {
                 self.fail(link, &error);
                 return None;
             }
+            Err(_) => return None,
         };
         let Ok(inside) = target.strip_prefix(&self.root) else {
             if suffixed || target.is_dir() {
-                self.refuse(link, "it is a link that leads out of the folder");
+                self.refuse(link, StoreFault::Link { reason: "it is a link that leads out of the directory" });
             }
             return None;
         };
         if suffixed && target.is_dir() {
-            self.refuse(link, "it is a link that leads to a folder");
+            self.refuse(link, StoreFault::Link { reason: "it is a link that leads to a directory" });
             return None;
         }
         suffixed.then(|| inside.to_path_buf())
     }
 
-    fn refuse(&mut self, path: &Path, reason: impl Into<String>) {
-        let path = self.shown(path);
-        let error = Error::of_file(&path, reason);
-        self.problems.push((path, error));
+    fn refuse(&mut self, path: &Path, fault: StoreFault) {
+        self.problems.push(StoreProblem::new(self.shown(path), fault));
     }
 
     fn fail(&mut self, path: &Path, error: &io::Error) {
-        let path = self.shown(path);
-        let error = Error::of_io(&path, error);
-        self.problems.push((path, error));
+        self.problems.push(StoreProblem::of_io(self.shown(path), error));
     }
 
     /// The path as callers see it.
     fn shown(&self, path: &Path) -> PathBuf {
-        if path.as_os_str().is_empty() { self.folder.into() } else { self.folder.join(path) }
+        if path.as_os_str().is_empty() { self.directory.into() } else { self.directory.join(path) }
     }
 }
 
@@ -187,8 +246,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_has_vanished_is_an_error() {
+    fn a_file_that_has_vanished_is_a_problem() {
         let gone = Path::new("/nonexistent/gone.livepatch");
-        assert_eq!(read_file(gone, gone, 0).unwrap_err().raw_errno(), Some(crate::Errno::ENOENT));
+        let problem = read_file(gone, gone, 0).unwrap_err();
+        assert!(matches!(problem.fault(), StoreFault::Unreadable { errno: Some(crate::Errno::ENOENT), .. }));
     }
 }
