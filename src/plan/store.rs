@@ -34,7 +34,9 @@ use crate::target::Target;
 /// Several files with the same contents are one.
 ///
 /// A symbolic link `livepatch.livepatch` chooses the payload to use on the Xen that the payload is for. Without one, all
-/// payloads for a Xen have to make one chain, each depending on the one before.
+/// payloads for a Xen have to make one chain, each depending on the one before. It chooses among the payloads in its own
+/// directory, below it, and beside the chosen one. Among payloads for two builds of Xen in one directory, a link to one of
+/// them is a problem for the other, unless another link chooses for that: give each build a directory.
 ///
 /// # Membership
 /// A file is for a certain Xen, for another one, or damaged. It is for the Xen whose build-id it names
@@ -233,7 +235,7 @@ impl StoredPayload {
 
     /// Returns true if a link `livepatch.livepatch` leads to it.
     #[must_use]
-    pub const fn is_chosen(&self) -> bool {
+    pub fn is_chosen(&self) -> bool {
         !self.chosen.is_empty()
     }
 

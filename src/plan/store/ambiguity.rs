@@ -18,6 +18,9 @@ pub enum Ambiguity {
     /// A link `livepatch.livepatch` lies beside payloads for this Xen, but leads to one for another, and no link chooses one
     /// for this Xen.
     LinkToAnother(PathBuf),
+    /// A link `livepatch.livepatch` chooses a payload, but there are others for this Xen in other directories: the link, and
+    /// those.
+    OutsideChoice(Vec<PathBuf>),
     /// Several payloads depend on the same one, or on Xen itself.
     #[non_exhaustive]
     SameBase {
@@ -51,7 +54,7 @@ impl Ambiguity {
     #[must_use]
     pub fn paths(&self) -> &[PathBuf] {
         match self {
-            Self::Links(paths) | Self::Cycle(paths) => paths,
+            Self::Links(paths) | Self::OutsideChoice(paths) | Self::Cycle(paths) => paths,
             Self::SameBase { payloads, .. } | Self::SameBuildId { payloads, .. } => payloads,
             Self::BrokenLink(path) | Self::LinkToAnother(path) | Self::MissingBase { payload: path, .. } => {
                 core::slice::from_ref(path)
@@ -71,6 +74,9 @@ impl fmt::Display for Ambiguity {
                 "{paths}: this link leads to a payload for another Xen, but lies beside payloads for this one; make a \
                  directory for each Xen"
             ),
+            Self::OutsideChoice(_) => {
+                write!(f, "a link chooses a payload for this Xen, but others are in other directories: {paths}")
+            }
             Self::SameBase { base, .. } => write!(f, "these payloads all depend on {base}: {paths}"),
             Self::SameBuildId { build_id, .. } => write!(f, "these payloads all have the build-id {build_id}: {paths}"),
             Self::MissingBase { base, .. } => {

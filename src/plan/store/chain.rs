@@ -1,7 +1,7 @@
 //! The stack that payload files make for a Xen.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::membership::Membership;
 use super::{Ambiguity, Link, StoredPayload};
@@ -29,7 +29,11 @@ pub(super) fn stack(
                 chosen.iter().map(|top| forest.down_from(*top)).partition(Result::is_ok);
             let certain = broken.is_empty();
             doubts.extend(broken.into_iter().filter_map(Result::err));
-            if certain { common(chains.into_iter().flatten()) } else { forest.trunk() }
+            let chains: Vec<Vec<usize>> = chains.into_iter().flatten().collect();
+            if let [chain] = chains.as_slice() {
+                doubts.extend(forest.outside(&choice.links, chain));
+            }
+            if certain { common(chains.into_iter()) } else { forest.trunk() }
         }
     };
     (stack, doubts)
@@ -44,16 +48,18 @@ fn common(mut chains: impl Iterator<Item = Vec<usize>>) -> Vec<usize> {
 }
 
 /// The payloads that links `livepatch.livepatch` choose for a Xen.
-struct Choice {
-    /// Those that the links lead to. More than one is a doubt.
+struct Choice<'s> {
+    /// The links.
+    links: Vec<&'s Link>,
+    /// The payloads that the links lead to. More than one is a doubt.
     chosen: Vec<usize>,
     /// True if there is none, but a link that may have been meant to choose one.
     is_uncertain: bool,
     doubts: Vec<Ambiguity>,
 }
 
-impl Choice {
-    fn of(payloads: &[StoredPayload], links: &[Link], membership: &Membership) -> Self {
+impl<'s> Choice<'s> {
+    fn of(payloads: &[StoredPayload], links: &'s [Link], membership: &Membership) -> Self {
         let Membership { here, another, .. } = membership;
         let leads_into = |link: &&Link, set: &BTreeSet<usize>| link.target.is_some_and(|target| set.contains(&target));
         let choosing: Vec<&Link> = links.iter().filter(|link| leads_into(link, here)).collect();
@@ -77,7 +83,7 @@ impl Choice {
                 doubts.push(Ambiguity::BrokenLink(link.path.clone()));
             }
         }
-        Self { chosen: chosen.into_iter().collect(), is_uncertain, doubts }
+        Self { links: choosing, chosen: chosen.into_iter().collect(), is_uncertain, doubts }
     }
 }
 
@@ -141,6 +147,29 @@ impl<'s> Forest<'s> {
             };
             stack.push(current);
         }
+    }
+
+    /// The doubt about a choice that leaves out payloads in other directories: a link chooses among those beside it, below
+    /// it, and beside the chosen one.
+    fn outside(&self, links: &[&Link], chain: &[usize]) -> Option<Ambiguity> {
+        let stored = |index: &usize| self.payloads.get(*index);
+        let chosen = links.iter().filter_map(|link| stored(&link.target?));
+        let directories: Vec<&Path> = links
+            .iter()
+            .map(|link| &*link.path)
+            .chain(chosen.flat_map(StoredPayload::paths))
+            .filter_map(Path::parent)
+            .collect();
+        let is_inside = |stored: &StoredPayload| {
+            stored.paths().any(|path| directories.iter().any(|directory| path.starts_with(directory)))
+        };
+        let left_out = self.members.iter().filter(|index| !chain.contains(index)).filter_map(stored);
+        let outside: Vec<PathBuf> =
+            left_out.filter(|stored| !is_inside(stored)).map(|stored| stored.path.clone()).collect();
+        if outside.is_empty() {
+            return None;
+        }
+        Some(Ambiguity::OutsideChoice(links.iter().map(|link| link.path.clone()).chain(outside).collect()))
     }
 
     /// Everything that keeps the payloads from being one chain.

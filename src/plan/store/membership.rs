@@ -31,13 +31,13 @@ impl Membership {
         for (index, stored) in payloads.iter().enumerate() {
             let fault = match claims.of_payload(index, stored) {
                 Claim::Nothing { section } => Some(StoreFault::Note { section }),
-                Claim::Here => match certain_finding(&stored.payload, target) {
-                    Some(finding) => Some(StoreFault::Unfit { finding }),
-                    None => {
+                Claim::Here => {
+                    let finding = certain_finding(&stored.payload, target);
+                    if finding.is_none() {
                         membership.here.insert(index);
-                        None
                     }
-                },
+                    finding.map(|finding| StoreFault::Unfit { finding })
+                }
                 Claim::Contradiction { xen, depends } => Some(StoreFault::Contradiction { xen, depends }),
                 Claim::Another | Claim::Unnamed { .. } if stored.damage().is_some() => {
                     stored.damage().cloned().map(|finding| StoreFault::Damaged { finding })

@@ -18,7 +18,7 @@ use crate::name::InvalidName;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreProblem {
     path: PathBuf,
-    fault: StoreFault,
+    fault: Box<StoreFault>,
 }
 
 /// The reason for which a file or directory of a store could not be used.
@@ -89,7 +89,7 @@ pub enum StoreFault {
 
 impl StoreProblem {
     pub(super) fn new(path: impl Into<PathBuf>, fault: StoreFault) -> Self {
-        Self { path: path.into(), fault }
+        Self { path: path.into(), fault: Box::new(fault) }
     }
 
     /// The problem of a file that could not be read.
@@ -122,7 +122,7 @@ impl StoreProblem {
     /// All files or directories that are the reason.
     #[must_use]
     pub fn paths(&self) -> &[PathBuf] {
-        match &self.fault {
+        match &*self.fault {
             StoreFault::Ambiguous(ambiguity) => ambiguity.paths(),
             _ => core::slice::from_ref(&self.path),
         }
@@ -130,7 +130,7 @@ impl StoreProblem {
 
     /// The reason.
     #[must_use]
-    pub const fn fault(&self) -> &StoreFault {
+    pub fn fault(&self) -> &StoreFault {
         &self.fault
     }
 }
@@ -166,7 +166,7 @@ impl From<Ambiguity> for StoreProblem {
 impl fmt::Display for StoreFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable { reason, errno: None } => f.write_str(reason),
+            Self::Unreadable { reason, errno: None } | Self::Limit { reason } => f.write_str(reason),
             Self::Unreadable { reason, errno: Some(errno) } => write!(f, "{reason} [{errno}]"),
             Self::Empty => f.write_str("it is empty"),
             Self::TooLarge { size, without_debug } => {
@@ -174,7 +174,6 @@ impl fmt::Display for StoreFault {
             }
             Self::InvalidName(invalid) => invalid.fmt(f),
             Self::Link { reason } => f.write_str(reason),
-            Self::Limit { reason } => f.write_str(reason),
             Self::Note { section } => {
                 write!(f, "it is damaged: the build-id in its {section} is missing or unreadable")
             }
@@ -192,7 +191,7 @@ impl fmt::Display for StoreFault {
 /// The paths, and the reason.
 impl fmt::Display for StoreProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.fault {
+        match &*self.fault {
             // Its text has all paths.
             StoreFault::Ambiguous(ambiguity) => ambiguity.fmt(f),
             fault => write!(f, "{}: {fault}", shown(&self.path)),
