@@ -290,7 +290,7 @@ fn read_file(path: &Path) -> Result<Payload> {
 }
 
 /// Returns true if two looks at a path saw different files, or the same before and after a change.
-fn is_other(before: &fs::Metadata, after: &fs::Metadata) -> bool {
+pub(crate) fn is_other(before: &fs::Metadata, after: &fs::Metadata) -> bool {
     let look = |about: &fs::Metadata| (about.dev(), about.ino(), about.len(), about.mtime(), about.mtime_nsec());
     look(before) != look(after)
 }
@@ -405,5 +405,30 @@ impl fmt::Debug for Payload {
             .field("metadata", &self.metadata)
             .field("writable_sections", &self.writable)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_or_replaced_file_is_another() {
+        let path = std::env::temp_dir().join(format!("xen-livepatch-changed-{}", std::process::id()));
+        let look = || fs::metadata(&path).unwrap();
+        fs::write(&path, b"one").unwrap();
+        let before = look();
+        assert!(!is_other(&before, &look()));
+        // The same size, written again.
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        assert!(is_other(&before, &look()));
+        let touched = look();
+        let copy = path.with_extension("new");
+        fs::write(&copy, b"two").unwrap();
+        File::options().write(true).open(&copy).unwrap().set_modified(touched.modified().unwrap()).unwrap();
+        fs::rename(&copy, &path).unwrap();
+        assert!(is_other(&touched, &look()), "another file under its name");
+        fs::remove_file(&path).unwrap();
     }
 }

@@ -30,7 +30,8 @@ use crate::target::Target;
 ///
 /// Files count if their names end in `.livepatch`; others are ignored, and so is everything whose name begins with a dot. A
 /// directory may be flat, or have one sub-directory for each build of Xen, as `/usr/lib/xen-livepatch/BUILD-ID/*.livepatch`.
-/// The names of directories mean nothing. Links are followed only to files inside the directory, and never to directories.
+/// The names of directories mean nothing. Links are followed to files, and only inside the directory unless asked for
+/// ([`read_following_links`](Self::read_following_links)); never to directories.
 /// Several files with the same contents are one.
 ///
 /// A symbolic link `livepatch.livepatch` chooses the payload to use on the Xen that the payload is for. Without one, all
@@ -100,6 +101,13 @@ struct Link {
     target: Option<usize>,
 }
 
+/// The links of payload files that are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Links {
+    Inside,
+    Anywhere,
+}
+
 impl PayloadStore {
     /// The most directory entries that are looked at. A directory that exceeds the rest of them is left out and reported:
     /// which of its entries come first is chance.
@@ -118,7 +126,18 @@ impl PayloadStore {
     /// [`ErrorKind::File`](crate::ErrorKind::File) when the directory itself can't be read. Everything else that can't be
     /// read is in [`problems`](Self::problems).
     pub fn read(directory: impl AsRef<Path>) -> Result<Self> {
-        scan::read(directory.as_ref())
+        scan::read(directory.as_ref(), Links::Inside)
+    }
+
+    /// Reads the payloads of a directory as [`read`](Self::read) does, and follows links of payload files out of it, too.
+    ///
+    /// For directories of links, as package managers such as Nix make them. Whoever may write to one of the directories on the
+    /// way chooses the payloads.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read).
+    pub fn read_following_links(directory: impl AsRef<Path>) -> Result<Self> {
+        scan::read(directory.as_ref(), Links::Anywhere)
     }
 
     /// All payloads that could be read, sorted by the bytes of their paths; some of them may be damaged.

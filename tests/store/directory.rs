@@ -77,7 +77,7 @@ impl Directory {
         let problem = |problem: &xen_livepatch::StoreProblem| (problem.fault().word(), self.relative(problem.path()));
         Outcome {
             names: wanted.names().map(ToString::to_string).collect(),
-            ids: wanted.build_ids().map(|id| id.cloned()).collect(),
+            ids: wanted.build_ids().map(Option::<&BuildId>::cloned).collect(),
             problems: wanted.problems().iter().map(problem).collect(),
         }
     }

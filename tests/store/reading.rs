@@ -121,7 +121,7 @@ fn entries_and_bytes_are_bounded() {
         directory.put(&name, &payload(number, 0xa0));
         let file = File::options().write(true).open(directory.0.join(name)).unwrap();
         // Zeros that take no room on the disk.
-        file.set_len(Payload::MAX_SIZE as u64).unwrap();
+        file.set_len(2 << 20).unwrap();
     }
     directory.put("a.livepatch", &vec![0; Payload::MAX_SIZE + 1]);
     let store = directory.read();
@@ -140,7 +140,9 @@ fn a_file_too_large_for_its_debug_sections_is_described() {
     large.resize(Payload::MAX_SIZE + 1, 0);
     directory.put("a.livepatch", &large);
     let store = directory.read();
-    assert!(matches!(store.problems()[0].fault(), StoreFault::TooLarge { size, .. } if *size == large.len() as u64));
+    assert!(
+        matches!(store.problems()[0].fault(), StoreFault::TooLarge { size, .. } if usize::try_from(*size) == Ok(large.len()))
+    );
 }
 
 #[test]
@@ -216,6 +218,26 @@ fn every_error_about_a_file_names_it() {
         assert_eq!(error.to_string().matches(name).count(), 1, "{error}");
     }
     assert_eq!(Payload::read(directory.0.join("empty.livepatch")).unwrap_err().kind(), &ErrorKind::EmptyPayload);
+}
+
+/// A package manager makes directories of links.
+#[test]
+fn links_out_of_the_directory_are_followed_if_asked_for() {
+    let (directory, outside) = (Directory::new(), Directory::new());
+    outside.put("store/xsa-500.livepatch", &payload(1, 0xa0));
+    outside.put("store/xsa-501.livepatch", &payload(2, 0xa0));
+    for name in ["xsa-500.livepatch", "xsa-501.livepatch"] {
+        directory.link(name, outside.0.join("store").join(name));
+    }
+    directory.link("livepatch.livepatch", "xsa-501.livepatch");
+    assert_eq!(directory.outcome(&xen(0xa0)).problems.len(), 3);
+    let store = PayloadStore::read_following_links(&directory.0).unwrap();
+    let wanted = store.wanted_for(&xen(0xa0)).unwrap();
+    assert!(wanted.problems().is_empty(), "{:?}", wanted.problems());
+    assert_eq!(wanted.names().map(ToString::to_string).collect::<Vec<_>>(), ["xsa-501"]);
+    assert_eq!(store.payloads()[0].path(), outside.0.join("store/xsa-500.livepatch"));
+    directory.link("all.livepatch", &outside.0);
+    assert_eq!(PayloadStore::read_following_links(&directory.0).unwrap().problems().len(), 1, "no directories");
 }
 
 /// A file that the kernel makes up is shorter than announced, as one that is being replaced in place.

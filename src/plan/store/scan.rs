@@ -9,18 +9,19 @@ use std::sync::{Arc, OnceLock};
 
 use super::file_name::{CHOOSING, SUFFIX, name_of};
 use super::problem::{StoreFault, StoreProblem};
-use super::{Link, PayloadStore, StoredPayload, by_bytes};
+use super::{Link, Links, PayloadStore, StoredPayload, by_bytes};
 use crate::build_id::BuildId;
 use crate::error::{Error, Result};
 use crate::name::PayloadName;
 use crate::payload::{Payload, check_size};
 
 /// Finds all files first and reads them then in their order, so that it is no chance which of them exceed a bound.
-pub(super) fn read(directory: &Path) -> Result<PayloadStore> {
+pub(super) fn read(directory: &Path, followed: Links) -> Result<PayloadStore> {
     let root = fs::canonicalize(directory).map_err(|error| Error::of_io(directory, &error))?;
     let mut walk = Walk {
         directory,
         root,
+        followed,
         left: PayloadStore::MAX_ENTRIES,
         files: BTreeSet::new(),
         links: Vec::new(),
@@ -134,11 +135,12 @@ impl StoredPayload {
     }
 }
 
-/// The entries found so far; paths are relative to the directory, and lead through no links.
+/// The entries found so far; paths are relative to the directory unless they are outside, and lead through no links.
 struct Walk<'f> {
     directory: &'f Path,
     /// The same directory without links.
     root: PathBuf,
+    followed: Links,
     /// How many more entries may be looked at.
     left: usize,
     files: BTreeSet<PathBuf>,
@@ -215,6 +217,9 @@ impl Walk<'_> {
             Err(_) => return None,
         };
         let Ok(inside) = target.strip_prefix(&self.root) else {
+            if suffixed && self.followed == Links::Anywhere && !target.is_dir() {
+                return Some(target);
+            }
             if suffixed || target.is_dir() {
                 self.refuse(link, StoreFault::Link { reason: "it is a link that leads out of the directory" });
             }
