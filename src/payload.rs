@@ -35,7 +35,7 @@ use crate::release::Release;
 use crate::rules;
 use crate::status::Metadata;
 
-/// Whether Xen applies a payload again that was reverted.
+/// The answer of a Xen to a second apply of a payload that was reverted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reapply {
@@ -49,8 +49,8 @@ pub enum Reapply {
 
 /// A payload file, read without Xen: what it contains, and whether a Xen can take it.
 ///
-/// Files that are damaged or hostile are read as far as they go; [`check_against`](Self::check_against) says what is
-/// wrong with them. The payload keeps the [`bytes`](Self::bytes) that it was read from: upload those, and not the file
+/// Files that are damaged or hostile are read as far as they go; [`check_against`](Self::check_against) finds their
+/// faults. The payload keeps the [`bytes`](Self::bytes) that it was read from: upload those, and not the file
 /// again, so that Xen gets what was checked.
 ///
 /// ```no_run
@@ -89,7 +89,7 @@ impl Payload {
     ///
     /// # Errors
     /// [`ErrorKind::EmptyPayload`] when there are none, [`ErrorKind::InvalidPayload`] when they are not a little-endian 64-bit
-    /// ELF file. Whatever else is wrong is for [`check_against`](Self::check_against) to say.
+    /// ELF file. Everything else that is wrong is for [`check_against`](Self::check_against) to find.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         Self::new(bytes.into()).map_err(|reason| {
             let empty = bytes.is_empty();
@@ -171,13 +171,13 @@ impl Payload {
         self.build_id.as_ref()
     }
 
-    /// The build-id of what it goes on top of, if it says: another payload's, or Xen's.
+    /// The build-id that it depends on, if it names one: another payload's, or Xen's.
     #[must_use]
     pub fn depends(&self) -> Option<&BuildId> {
         self.depends.as_ref()
     }
 
-    /// The build-id of the Xen that it was built for, if it says. Payloads for Xen 4.13 and older need not.
+    /// The build-id of the Xen that it was built for, if it names one. Payloads for Xen 4.13 and older need not.
     #[must_use]
     pub fn xen_depends(&self) -> Option<&BuildId> {
         self.xen_depends.as_ref()
@@ -189,7 +189,7 @@ impl Payload {
         self.version
     }
 
-    /// What its code runs on.
+    /// The architecture that its code runs on.
     #[must_use]
     pub fn architecture(&self) -> Architecture {
         Architecture::from_raw(self.header.e_machine.get(LE).0)
@@ -207,7 +207,7 @@ impl Payload {
         &self.hooks
     }
 
-    /// What its `.modinfo` says.
+    /// The metadata in its `.modinfo`.
     #[must_use]
     pub const fn metadata(&self) -> &Metadata {
         &self.metadata
@@ -219,11 +219,11 @@ impl Payload {
         &self.writable
     }
 
-    /// Whether a Xen of this release applies it again after a revert.
+    /// The answer of a Xen of this release to a second apply, after a revert.
     ///
     /// # Xen
     /// 4.7 always does. Newer ones only if `.livepatch.funcs` is the one writable section, from 4.10 on also if there is none.
-    /// What is writable counts, not what is written. `replace` does not ask.
+    /// It is enough that a section is writable, written or not. `replace` does not look.
     #[must_use]
     pub fn reapply(&self, release: (u16, u16)) -> Reapply {
         let release = Release::of(release.1, 0);
@@ -240,7 +240,7 @@ impl Payload {
         }
     }
 
-    /// Whether `replace` can take it: whether it has no hooks that keep Xen from it. An applied payload's hooks can too.
+    /// Returns true if it has no hooks that keep Xen from taking it by `replace`. An applied payload's hooks can do so too.
     ///
     /// # Xen
     /// Before 4.14 there are no such hooks, and Xen does not look for them.
@@ -295,7 +295,7 @@ pub(crate) fn is_other(before: &fs::Metadata, after: &fs::Metadata) -> bool {
     look(before) != look(after)
 }
 
-/// What an upload must know of a payload.
+/// The part of a payload that an upload must know.
 #[derive(Debug)]
 pub(crate) struct Inspection {
     build_id: Option<BuildId>,
@@ -314,7 +314,7 @@ impl Inspection {
 /// Reads a payload where it lies, without a copy, and checks it for a Xen if one is given.
 ///
 /// # Errors
-/// What it is instead of an ELF file.
+/// The kind of file that it is instead of an ELF file.
 pub(crate) fn inspect(bytes: &[u8], target: Option<&Target>) -> core::result::Result<Inspection, &'static str> {
     let header = loader::header_for(bytes, target.and_then(Target::known_architecture))?;
     let elf = Elf::new(bytes, &header);

@@ -1,4 +1,4 @@
-//! What is wanted of a host, and the steps from what is there.
+//! The payloads that a host should have, and the steps from those that it has.
 //!
 //! Nothing here asks Xen for anything: a plan follows from an [`Inventory`](crate::Inventory) and from what is
 //! [`Wanted`], and is data. A client carries it out.

@@ -156,7 +156,7 @@ impl PayloadStore {
 
     /// The payloads that can be used on a Xen, sorted by the bytes of their paths; none if its build-id is not known.
     ///
-    /// Where this is empty, [`for_another`](Self::for_another) shows whether there are payloads at all.
+    /// If this is empty, [`for_another`](Self::for_another) shows whether there are payloads at all.
     #[must_use]
     pub fn for_target(&self, target: &Target) -> Vec<&StoredPayload> {
         self.all(self.membership(target).unwrap_or_default().here)
@@ -165,7 +165,7 @@ impl PayloadStore {
     /// The payloads that are whole, but for another Xen than this one, sorted by the bytes of their paths; none if its
     /// build-id is not known.
     ///
-    /// They are ignored on this Xen. An administrator who put one of them there for it has to be told.
+    /// They are ignored on this Xen. Report them: an administrator may have put one of them there for it.
     #[must_use]
     pub fn for_another(&self, target: &Target) -> Vec<&StoredPayload> {
         self.all(self.membership(target).unwrap_or_default().another)

@@ -149,7 +149,7 @@ proptest! {
                     _ => format!("{}/", spread[files.len() % spread.len()]),
                 };
                 let path = PathBuf::from(format!("{below}{of_xen:x}-{at}.livepatch"));
-                // Where the Xens have no directories of their own, a link is one Xen's alone.
+                // Without directories of their own, a link is one Xen's alone.
                 if linked && at + 1 == len && (layout == 1 || *of_xen == 0xa0) {
                     let link = format!("{}livepatch.livepatch", if layout == 1 { &own } else { "" });
                     directory.link(&link, directory.0.join(&path));

@@ -141,7 +141,7 @@ struct Walk<'f> {
     /// The same directory without links.
     root: PathBuf,
     followed: Links,
-    /// How many more entries may be looked at.
+    /// The number of entries that may still be looked at.
     left: usize,
     files: BTreeSet<PathBuf>,
     links: Vec<(PathBuf, Option<PathBuf>)>,
