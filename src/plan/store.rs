@@ -12,6 +12,8 @@ mod problem;
 mod scan;
 #[cfg(feature = "serde")]
 mod serialize;
+#[cfg(all(test, feature = "sim"))]
+mod tests;
 
 pub use ambiguity::Ambiguity;
 pub use problem::{StoreFault, StoreProblem};
