@@ -120,7 +120,7 @@ fn chain(xen: u8, first: u8, len: u8) -> Vec<Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Two Xens with a chain each, in a flat directory, in one for each Xen, or spread at random; with links to the tops, and
     /// with an older payload that a link leaves out.
