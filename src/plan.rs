@@ -1,4 +1,4 @@
-//! What is wanted of a host, and the steps from what is there.
+//! The payloads that a host should have, and the steps from those that it has.
 //!
 //! Nothing here asks Xen for anything: a plan follows from an [`Inventory`](crate::Inventory) and from what is
 //! [`Wanted`], and is data. A client carries it out.
@@ -26,5 +26,5 @@ pub use problem::PlanError;
 pub(crate) use situation::Situation;
 pub(crate) use steps::way_back;
 pub use steps::{Plan, Step};
-pub use store::{Ambiguity, PayloadStore, StoreProblem, StoredPayload};
+pub use store::{Ambiguity, PayloadStore, StoreFault, StoreProblem, StoredPayload};
 pub use wanted::Wanted;

@@ -335,7 +335,7 @@ impl Run<'_> {
             let left = || plan.steps().iter().skip(index).cloned().collect();
             self.expect().map_err(|error| Stop { error, failed: None, left: left() })?;
             if plan.gaps().iter().any(|gap| gap.from == index) && !self.told.is_in_gap() {
-                self.told.open(plan.gaps());
+                self.told.open(&plan.gaps());
                 // The observer may have taken its time.
                 deadline = Deadline::after(self.client.defaults.time());
                 self.expect().map_err(|error| Stop { error, failed: None, left: left() })?;

@@ -24,7 +24,7 @@ impl Serialize for Plan {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = serializer.serialize_struct("Plan", 4)?;
         fields.serialize_field("steps", self.steps())?;
-        fields.serialize_field("gaps", self.gaps())?;
+        fields.serialize_field("gaps", &self.gaps())?;
         fields.serialize_field("leftovers", self.leftovers())?;
         let problems: Vec<String> = self.problems().iter().map(ToString::to_string).collect();
         fields.serialize_field("problems", &problems)?;

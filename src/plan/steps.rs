@@ -189,8 +189,8 @@ impl Plan {
     /// all that is wanted is applied. Payloads that one step replaces by all that is wanted leave no gap, nor do those that
     /// are only reverted.
     #[must_use]
-    pub fn gaps(&self) -> &[Gap] {
-        &self.gaps
+    pub fn gaps(&self) -> Vec<Gap> {
+        self.gaps.clone()
     }
 
     /// The files that might belong to what is wanted, but could not be used: [`Wanted::problems`].
