@@ -80,7 +80,9 @@ pub(crate) const STATUS: &[(u8, &str)] = &[
     (0, "done"),
     (1, "failed, or the command line is wrong"),
     (2, "failed because the host or another tool was busy: try again"),
-    (3, "not done at boot, since an earlier boot did not survive it (ensure --boot)"),
+    (3, "not all applied: the host went down with a payload that was new then (ensure --boot)"),
+    (4, "done, but not guarded: the guard's state could not be written (ensure)"),
+    (5, "done, but the output could not be written (commands that change something)"),
 ];
 
 const ABOUT: &str = "Live-patch the running Xen hypervisor";
@@ -234,14 +236,28 @@ fn ensure() -> Command {
         .arg(switch("one-by-one", "Revert and apply in single steps, without replace"))
         .arg(switch(
             "boot",
-            "Record the attempt first, and refuse one that an earlier boot did not survive; do nothing if switched off",
+            "Leave out payloads that were new when the host went down, and those above them; do nothing if switched off",
         ))
-        .arg(switch("retry", "Record the attempt as --boot does, and try also what an earlier boot did not survive"))
+        .arg(switch("retry", "Apply them also at boot, or although they were new when the host went down"))
         .arg(state_dir())
 }
 
 fn confirm() -> Command {
-    Command::new("confirm").about("Record that this boot has survived what ensure --boot did").arg(state_dir())
+    Command::new("confirm")
+        .about("Record that this boot has survived the payloads that ensure applied")
+        .long_about(
+            "Record that this boot has survived the payloads that ensure applied\n\nIt counts for those that are applied \
+             now, and were begun in this boot long enough ago. The exit status is 2 if none was yet.",
+        )
+        .arg(
+            Arg::new("after")
+                .long("after")
+                .value_name("TIME")
+                .value_parser(time)
+                .help("How long ago they have to have been begun [default: 10min]"),
+        )
+        .arg(switch("shutdown", "Record it without that time if the system is shutting down, as systemd reports"))
+        .arg(state_dir())
 }
 
 fn simulate() -> Command {
@@ -324,7 +340,7 @@ fn duration(name: &'static str, help: &'static str) -> Arg {
 }
 
 fn state_dir() -> Arg {
-    path("state", "DIR", "Where attempts are recorded [default: /var/lib/xen-livepatch]")
+    path("state", "DIR", "Where the guard keeps its state [default: /var/lib/xen-livepatch]")
 }
 
 fn time(text: &str) -> Result<Duration, String> {

@@ -17,11 +17,15 @@ use crate::shown::shown;
 pub(crate) const FINAL: u8 = 1;
 /// The same again may succeed.
 pub(crate) const AGAIN: u8 = 2;
-/// An earlier boot did not survive it.
+/// The host went down with a payload that was new then, so it was not applied.
 pub(crate) const NOT_SURVIVED: u8 = 3;
+/// It is done, but the guard could not write down that it was.
+pub(crate) const NOT_GUARDED: u8 = 4;
+/// It is done, but the output could not be written.
+pub(crate) const UNWRITTEN: u8 = 5;
 
 /// An error: for people, and for programs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) status: u8,
     pub(crate) message: String,
@@ -51,6 +55,15 @@ impl Failure {
 
     pub(crate) fn with_result(self, result: Value) -> Self {
         Self { result: Some(result), ..self }
+    }
+
+    /// With one more sentence.
+    pub(crate) fn and(mut self, sentence: &str) -> Self {
+        self.message = format!("{}; {sentence}", self.message);
+        if let Some(error) = self.error.as_object_mut() {
+            error.insert("message".into(), self.message.clone().into());
+        }
+        self
     }
 
     /// What is wrong with the command line.

@@ -13,6 +13,7 @@ mod failure;
 mod flags;
 mod guard;
 mod host;
+mod input;
 mod lock;
 mod manual;
 mod memory;
@@ -20,6 +21,7 @@ mod output;
 mod progress;
 mod shown;
 mod simulation;
+mod systemd;
 mod table;
 
 use std::env;

@@ -1,21 +1,21 @@
 //! From what runs to what should.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 use serde_json::{Value, json};
 use xen_livepatch::{
-    BuildId, EnsureError, Inventory, LivepatchClient, Payload, PayloadName, PayloadStore, Plan, StepEvent, Wanted,
+    BuildId, EnsureError, Inventory, LivepatchClient, Payload, PayloadName, PayloadStore, Plan, StepEvent,
+    StoredPayload, Wanted,
 };
 
-use crate::failure::{Failure, NOT_SURVIVED, as_json};
-use crate::guard::{self, Attempt, Guard, IfCrashed, OffSwitches, Refused};
+use super::guarded::{Guarded, Stack, takes_out};
+use crate::failure::{Failure, as_json};
+use crate::guard::OffSwitches;
 use crate::host::{Access, accepted, with_client};
 use crate::output::{self, Done, Output};
 use crate::progress::Progress;
 use crate::shown::shown;
-use crate::simulation::simulated;
 
 pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
     let paths: Vec<&Path> = arguments.get_many::<PathBuf>("what").into_iter().flatten().map(PathBuf::as_path).collect();
@@ -27,10 +27,14 @@ pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Fa
             return Ok(Done::new(format!("{text}\n"), json!({ "switched_off": off.to_string() })));
         }
     }
+    let input = read(&paths)?;
     let access = if dry { Access::Reads } else { Access::Changes };
     with_client(arguments, access, |client| {
-        let stack = wanted_stack(client, &paths)?;
+        let (all, stored) = wanted_stack(client, &paths, input)?;
         let inventory = client.inventory()?;
+        let mut guarded = Guarded::new(arguments, &inventory);
+        let is_for_none = all.is_empty() && !nothing;
+        let (stack, left_out) = guarded.allowed(all, &stored);
         let mut wanted = accepted(arguments).fold(Wanted::stack(stack.iter().cloned()), Wanted::accept);
         if arguments.get_flag("keep-unapplied") {
             wanted = wanted.keep_unapplied();
@@ -39,7 +43,7 @@ pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Fa
             wanted = wanted.one_by_one();
         }
         let plan = Plan::new(&inventory, &wanted)?;
-        if stack.is_empty() && !nothing && !plan.is_empty() {
+        if is_for_none && !plan.is_empty() {
             let paths: Vec<String> = paths.iter().map(|path| shown(path)).collect();
             let text = format!("nothing in {} is for this Xen", paths.join(", "));
             return Err(Failure::new(
@@ -47,89 +51,27 @@ pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Fa
                 format_args!("{text}; to have everything reverted: ensure --nothing"),
             ));
         }
-        let guarded = arguments.get_flag("boot") || arguments.get_flag("retry");
-        if stack.is_empty() && !nothing {
+        if is_for_none {
             output::note("nothing of that is for this Xen");
         }
+        // What runs is not taken out because something else is suspect.
+        if let Some(left_out) = left_out.clone().filter(|_| stack.is_empty() || takes_out(&plan)) {
+            return Err(left_out.and("nothing was done"));
+        }
+        let but = |done: Done| match left_out {
+            Some(left_out) => done.but(left_out),
+            None => done,
+        };
         if dry {
-            let asks = guarded && !arguments.get_flag("retry");
-            let refused = asks.then(|| guard(arguments).would_refuse(&attempt(&inventory, &stack))).flatten();
-            if let Some(refused) = refused {
-                return Err(not_survived(&refused));
-            }
-            return Ok(Done::new(format!("{inventory}\n{plan}\n"), report(&plan, Some(&inventory))));
+            return Ok(but(Done::new(format!("{inventory}\n{plan}\n"), report(&plan, Some(&inventory)))));
         }
         if plan.is_empty() {
-            return Ok(Done::new(format!("{inventory}\nno action needed\n"), report(&plan, Some(&inventory))));
+            return Ok(but(Done::new(format!("{inventory}\nno action needed\n"), report(&plan, Some(&inventory)))));
         }
-        let guarded = guarded.then(|| Guarded::begin(arguments, attempt(&inventory, &stack))).transpose()?;
+        guarded.begin(&stack);
         output.line(&inventory.to_string());
-        let done = carry_out(client, &plan, output);
-        if let (Err(_), Some(guarded)) = (&done, guarded) {
-            guarded.failed();
-        }
-        done
+        guarded.end(client, carry_out(client, &plan, output)).map(but)
     })
-}
-
-fn attempt(inventory: &Inventory, stack: &[(PayloadName, Payload)]) -> Attempt {
-    let hex = |id: &BuildId| id.to_string();
-    Attempt {
-        xen: inventory.build_id.as_ref().map(hex).unwrap_or_default(),
-        payloads: stack.iter().filter_map(|(_, payload)| payload.build_id().map(hex)).collect(),
-    }
-}
-
-fn not_survived(refused: &Refused) -> Failure {
-    warn(&refused.warnings);
-    Failure::with_status(NOT_SURVIVED, "not_survived", refused)
-}
-
-/// An attempt that was written down before its first step.
-struct Guarded {
-    guard: Guard,
-    attempt: Attempt,
-}
-
-impl Guarded {
-    fn begin(arguments: &ArgMatches, attempt: Attempt) -> Result<Self, Failure> {
-        let if_crashed = if arguments.get_flag("retry") { IfCrashed::Retry } else { IfCrashed::Refuse };
-        let guard = guard(arguments);
-        match guard.begin(&attempt, if_crashed) {
-            Ok(begun) => warn(&begun.warnings),
-            Err(refused) => return Err(not_survived(&refused)),
-        }
-        Ok(Self { guard, attempt })
-    }
-
-    fn failed(&self) {
-        warn(&self.guard.failed(&self.attempt));
-    }
-}
-
-/// The guard with its state where the command line has it.
-pub(super) fn guard(arguments: &ArgMatches) -> Guard {
-    let simulated = || simulated(arguments).map(|folder| folder.join("boot"));
-    let given = arguments.get_one::<PathBuf>("state").cloned();
-    Guard::at(given.or_else(simulated).unwrap_or_else(|| guard::FOLDER.into()))
-}
-
-fn warn(warnings: &[String]) {
-    for warning in warnings {
-        output::note(&format!("warning: {warning}"));
-    }
-}
-
-/// This boot has survived what was attempted in it.
-pub(crate) fn confirm(arguments: &ArgMatches) -> Result<Done, Failure> {
-    let confirmed = guard(arguments).confirm().map_err(|error| Failure::new("not_confirmed", error))?;
-    warn(&confirmed.warnings);
-    let texts: Vec<String> = confirmed.attempts.iter().map(ToString::to_string).collect();
-    let mut text = String::new();
-    for survived in &texts {
-        let _ = writeln!(text, "survived by this boot: {survived}");
-    }
-    Ok(Done::new(text, json!({ "survived": texts })))
 }
 
 /// The plan, and what runs then, where that could be found out.
@@ -159,30 +101,46 @@ fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) -> Result<D
     }
 }
 
-/// What the command line names: files, lowest first, or a folder.
-fn wanted_stack(client: &LivepatchClient, paths: &[&Path]) -> Result<Vec<(PayloadName, Payload)>, Failure> {
-    match paths {
-        [folder] if folder.is_dir() => of_folder(client, folder),
-        files => files.iter().map(|file| Ok((PayloadName::of_file(file)?, Payload::read(file)?))).collect(),
+/// What the command line names, read: files, lowest first, or a directory.
+enum Input {
+    Files(Stack),
+    Directory(PayloadStore),
+}
+
+fn read(paths: &[&Path]) -> Result<Input, Failure> {
+    Ok(match paths {
+        [directory] if directory.is_dir() => Input::Directory(PayloadStore::read(directory)?),
+        files => {
+            let read = |file: &&Path| Ok((PayloadName::of_file(file)?, Payload::read(file)?));
+            Input::Files(files.iter().map(read).collect::<Result<_, Failure>>()?)
+        }
+    })
+}
+
+/// The stack that is wanted, and all payloads that are there for this Xen.
+fn wanted_stack(client: &LivepatchClient, paths: &[&Path], input: Input) -> Result<(Stack, Stack), Failure> {
+    match (input, paths) {
+        (Input::Files(files), _) => Ok((files, Stack::new())),
+        (Input::Directory(store), paths) => of_store(client, paths.first().copied().unwrap_or(Path::new("")), &store),
     }
 }
 
-fn of_folder(client: &LivepatchClient, folder: &Path) -> Result<Vec<(PayloadName, Payload)>, Failure> {
-    let store = PayloadStore::read(folder)?;
+fn of_store(client: &LivepatchClient, directory: &Path, store: &PayloadStore) -> Result<(Stack, Stack), Failure> {
     let xen = client.build_id()?;
     // Without what can't be read the host would be brought down to what is left.
-    let problems: Vec<_> = store.problems().iter().filter(|(path, _)| !is_for_another(folder, path, &xen)).collect();
+    let problems: Vec<_> = store.problems().iter().filter(|(path, _)| !is_for_another(directory, path, &xen)).collect();
     if let [(_, error), more @ ..] = &problems[..] {
         let others = if more.is_empty() { String::new() } else { format!(" (and {} more files)", more.len()) };
         return Err(Failure::new("unreadable", format_args!("{error}{others}")));
     }
     let stack = store.stack_for(&xen).map_err(|ambiguity| Failure::new("ambiguous", ambiguity))?;
-    Ok(stack.into_iter().map(|stored| (stored.name().clone(), stored.payload().clone())).collect())
+    let copied = |stored: &StoredPayload| (stored.name().clone(), stored.payload().clone());
+    Ok((stack.into_iter().map(copied).collect(), store.for_xen(&xen).into_iter().map(copied).collect()))
 }
 
-/// Whether a file is below a folder that bears the build-id of another Xen.
-fn is_for_another(folder: &Path, file: &Path, xen: &BuildId) -> bool {
-    let below = file.parent().and_then(|parent| parent.strip_prefix(folder).ok()).unwrap_or_else(|| Path::new(""));
+/// Returns true if a file is below a directory that bears the build-id of another Xen.
+fn is_for_another(directory: &Path, file: &Path, xen: &BuildId) -> bool {
+    let below = file.parent().and_then(|parent| parent.strip_prefix(directory).ok()).unwrap_or_else(|| Path::new(""));
     let ids = below.iter().filter_map(|name| name.to_str()?.parse::<BuildId>().ok());
     // A shorter one may be any word of the letters a to f.
     let mut ids = ids.filter(|id| id.as_bytes().len() >= 16);

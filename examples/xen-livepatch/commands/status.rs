@@ -6,7 +6,7 @@ use clap::ArgMatches;
 use serde_json::json;
 use xen_livepatch::{BuildId, Capabilities, Inventory, InventoryEntry, State};
 
-use super::ensure::guard;
+use super::guarded::guard;
 use super::loaded_name;
 use crate::failure::{Failure, as_json};
 use crate::host::{Access, with_client};
