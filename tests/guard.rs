@@ -206,6 +206,19 @@ fn an_ensure_by_hand_is_recorded() {
 }
 
 #[test]
+fn nothing_is_held_against_what_was_taken_out_before_the_crash() {
+    let host = Host::new();
+    host.ends(0, "ensure v1.livepatch");
+    host.ends(0, "ensure v2.livepatch");
+    host.ends(0, "ensure --nothing");
+    assert!(!host.ends(0, "status").contains("not confirmed yet"));
+    host.ends(0, "ensure v2.livepatch");
+    host.reboots();
+    host.ends(0, "ensure --boot v1.livepatch");
+    host.ends(3, "ensure --boot v2.livepatch");
+}
+
+#[test]
 fn a_dry_run_records_nothing() {
     let host = Host::new();
     for line in ["ensure --dry-run a.livepatch", "ensure --dry-run --boot a.livepatch"] {

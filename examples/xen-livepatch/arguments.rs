@@ -80,9 +80,9 @@ pub(crate) const STATUS: &[(u8, &str)] = &[
     (0, "done"),
     (1, "failed, or the command line is wrong"),
     (2, "failed because the host or another tool was busy: try again"),
-    (3, "not all applied: the host went down with a payload that was new then (ensure --boot)"),
-    (4, "done, but not guarded: the guard's state could not be written (ensure)"),
-    (5, "done, but the output could not be written (commands that change something)"),
+    (3, "not all applied: a payload was new when the host went down"),
+    (4, "done, but not guarded: the guard's state could not be written"),
+    (5, "done, but the output could not be written"),
 ];
 
 const ABOUT: &str = "Live-patch the running Xen hypervisor";
@@ -238,7 +238,7 @@ fn ensure() -> Command {
             "boot",
             "Leave out payloads that were new when the host went down, and those above them; do nothing if switched off",
         ))
-        .arg(switch("retry", "Apply them also at boot, or although they were new when the host went down"))
+        .arg(switch("retry", "Apply also payloads that were new when the host went down"))
         .arg(state_dir())
 }
 
@@ -246,17 +246,17 @@ fn confirm() -> Command {
     Command::new("confirm")
         .about("Record that this boot has survived the payloads that ensure applied")
         .long_about(
-            "Record that this boot has survived the payloads that ensure applied\n\nIt counts for those that are applied \
-             now, and were begun in this boot long enough ago. The exit status is 2 if none was yet.",
+            "Record that this boot has survived the payloads that ensure applied\n\nA payload counts if it is applied now and \
+             was begun in this boot long enough ago. The exit status is 2 if it is too early for all of them.",
         )
         .arg(
             Arg::new("after")
                 .long("after")
                 .value_name("TIME")
                 .value_parser(time)
-                .help("How long ago they have to have been begun [default: 10min]"),
+                .help("The time for which they must have been applied [default: 10min]"),
         )
-        .arg(switch("shutdown", "Record it without that time if the system is shutting down, as systemd reports"))
+        .arg(switch("shutdown", "Count them at once if systemd reports that the system is shutting down"))
         .arg(state_dir())
 }
 

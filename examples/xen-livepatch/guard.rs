@@ -166,8 +166,8 @@ impl Guard {
         self.write(|state, boot| state.begin((&boot.id, boot.age), (xen, stack), applied, by))
     }
 
-    /// To be called with what is applied after an attempt that failed: a payload that did not come to be applied is no
-    /// longer at risk.
+    /// To be called with what is applied after an attempt: a payload that did not come to be applied, or that was taken
+    /// out, is no longer at risk.
     pub(crate) fn take_back(&self, xen: &str, applied: &Applied) -> Written {
         self.write(|state, boot| state.take_back(&boot.id, xen, applied))
     }

@@ -79,7 +79,8 @@ fn report(plan: &Plan, inventory: Option<&Inventory>) -> Value {
     json!({ "plan": as_json(plan), "inventory": inventory.map(as_json) })
 }
 
-fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) -> Result<Done, Failure> {
+/// Carries a plan out, and finds out what runs then.
+fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) -> Result<(Done, Option<Inventory>), Failure> {
     let progress = Progress::new(output, plan.steps().len());
     let outcome = client.carry_out(plan, |event| match event {
         StepEvent::Begin { step, .. } => progress.begin(&step.to_string()),
@@ -92,11 +93,11 @@ fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) -> Result<D
     drop(progress);
     outcome.map_err(|interrupted| Failure::from(EnsureError::Interrupted(interrupted)))?;
     match client.inventory() {
-        Ok(after) => Ok(Done::new(format!("{after}\n"), report(plan, Some(&after)))),
+        Ok(after) => Ok((Done::new(format!("{after}\n"), report(plan, Some(&after))), Some(after))),
         // All has been done all the same.
         Err(error) => {
             output::note(&format!("all steps were done, but what runs now is not known: {error}"));
-            Ok(Done::new("", report(plan, None)))
+            Ok((Done::new("", report(plan, None)), None))
         }
     }
 }

@@ -100,9 +100,20 @@ impl Guarded {
         }
     }
 
-    /// Ends what [`begin`](Self::begin) began, and adds what a person has to know of it.
-    pub(super) fn end(self, client: &LivepatchClient, outcome: Result<Done, Failure>) -> Result<Done, Failure> {
-        let unguarded = self.unwritten.as_ref().map(|reason| {
+    /// Ends what [`begin`](Self::begin) began, with what is applied now, and adds what a person has to know of it.
+    pub(super) fn end(
+        self,
+        client: &LivepatchClient,
+        outcome: Result<(Done, Option<Inventory>), Failure>,
+    ) -> Result<Done, Failure> {
+        let (outcome, after) = match outcome {
+            Ok((done, after)) => (Ok(done), after),
+            Err(failure) => (Err(failure), client.inventory().ok()),
+        };
+        let taken_back = after.map(|after| self.guard.take_back(&self.xen, &applied(&after)));
+        let Written { warnings, failed } = taken_back.filter(|_| self.unwritten.is_none()).unwrap_or_default();
+        warn(&warnings);
+        let unguarded = self.unwritten.or(failed).map(|reason| {
             format!(
                 "these payloads are not guarded: they will be applied again even if the host goes down with them, since \
                  that could not be written down: {reason}"
@@ -113,11 +124,6 @@ impl Guarded {
             (Ok(done), None) => Ok(done),
             (Err(failure), unguarded) => {
                 warn(unguarded.as_slice());
-                if let Ok(inventory) = client.inventory() {
-                    let Written { warnings, failed } = self.guard.take_back(&self.xen, &applied(&inventory));
-                    warn(&warnings);
-                    warn(failed.as_slice());
-                }
                 Err(failure)
             }
         }

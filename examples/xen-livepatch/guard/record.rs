@@ -194,6 +194,7 @@ impl State {
         applied: &Applied,
         by: By,
     ) {
+        self.take_back(boot, xen, applied);
         for payload in stack.iter().filter(|payload| !payload.is_empty()) {
             let at = self.records.iter().position(|record| record.is_of(xen, payload));
             let mut record = at.map_or_else(|| Record::new(xen, payload, boot), |at| self.records.remove(at));
@@ -227,7 +228,7 @@ impl State {
         }
     }
 
-    /// Takes back what an attempt of this boot did not come to: what is not applied is no longer at risk.
+    /// Ends the risk of payloads of this boot that are not applied: they were never applied, or were taken out.
     pub(super) fn take_back(&mut self, boot: &str, xen: &str, applied: &Applied) {
         if !applied.unidentified {
             for record in &mut self.records {

@@ -162,7 +162,7 @@ fn the_report_has_each_verdict() {
     begins(&boot, &["f2", "f3"]);
     confirms(&boot, &["f2", "f3"], &["f2", "f3"]);
     begins(&boot, &["f4"]);
-    assert_eq!(boot.begin(XEN, &stack(&["f1"]), &Applied::default(), By::Retry), Written::default());
+    assert_eq!(boot.begin(XEN, &stack(&["f1"]), &running(&["f4"]), By::Retry), Written::default());
     assert_eq!(
         boot.report().to_string(),
         "not confirmed yet: payload f4 on Xen aa, applied at boot; if the host goes down now, it is suspect\n\

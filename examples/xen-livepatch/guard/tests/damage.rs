@@ -174,7 +174,8 @@ fn a_crash_between_the_two_copies_leaves_the_newer() {
 fn of_copies_of_one_age_that_differ_the_worse_is_believed() {
     for (damaged, sound) in [(FILES[0], FILES[1]), (FILES[1], FILES[0])] {
         let directory = Directory::crashed(&["f1", "f3"]);
-        begins(&directory.boot(1), &["f2"]);
+        let applied = running(&["f1", "f3"]);
+        assert_eq!(directory.boot(1).begin(XEN, &stack(&["f2"]), &applied, By::Hand), Written::default());
         let text = fs::read_to_string(directory.file(damaged)).expect("a file");
         let text = text.replace("\"f1\"", "\"g1\"").replace("\"survived\": 0", "\"survived\": 7");
         fs::write(directory.file(damaged), text).expect("a file");

@@ -267,6 +267,22 @@ fn survived_is_never_said_of_what_is_not_applied() {
 }
 
 #[test]
+fn nothing_is_held_against_what_was_taken_out_before() {
+    let mut host = Host::new();
+    host.applies(&["a"], By::Hand);
+    host.applies(&[], By::Hand);
+    assert_eq!(host.guard().take_back(XEN, &host.running()), Written::default());
+    host.goes_down();
+    host.boots(&["a"], &["a"]);
+    // Taken out by another tool, and noticed at the next ensure.
+    host.applied.clear();
+    host.applies(&["b"], By::Hand);
+    host.goes_down();
+    host.boots(&["a"], &["a"]);
+    host.has("b", Verdict::Suspect);
+}
+
+#[test]
 fn payloads_that_nobody_began_are_not_confirmed() {
     let mut host = Host::new();
     host.boots(&["a"], &["a"]);
