@@ -1,4 +1,4 @@
-//! What a client reports, for programs to read, with feature `serde`.
+//! The reports of a client for programs to read, with feature `serde`.
 //!
 //! Names are text, or `hex:` and their bytes where they are not UTF-8; states and flags are as `Display` writes them.
 

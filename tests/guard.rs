@@ -139,7 +139,7 @@ fn the_level_that_survived_last_takes_the_place_of_a_cumulative_suspect() {
     let text = host.ends(3, "ensure --boot fixes");
     assert!(text.contains("applied in its place, since it survived last: \"v1\""), "{text}");
     host.has_applied(&["v1"]);
-    // Where it is no longer there, nothing is.
+    // Nothing is, once its file is gone.
     host.reboots();
     fs::remove_file(host.path("fixes/v1.livepatch")).unwrap();
     host.ends(3, "ensure --boot fixes");

@@ -1,4 +1,4 @@
-//! What the tool prints with `--json` is what its schema says, errors included.
+//! The output of `--json` and its schema, errors included.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::Value;
 use tempfile::TempDir;
+use xen_livepatch::BuildId;
 
 /// A simulated Xen in a folder of its own, and a payload for it.
 struct Shell {
@@ -191,7 +192,7 @@ fn names_that_are_not_utf_8_are_taken_as_json_gives_them() {
     // The bytes, the characters that stand for them in text, and the characters that stand for them in JSON.
     let names: [&[u8]; 3] = [b"a\xff", b"a\\xff", b"hex:61ff"];
     for (name, file) in names.iter().zip(["a", "b", "c"]) {
-        let hex: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = BuildId::new(name).to_string();
         let output = shell.run(&format!("--simulate demo --json upload hex:{hex} {file}.livepatch"));
         assert!(output.status.success(), "{}", said(&output));
     }

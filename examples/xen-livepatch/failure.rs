@@ -1,4 +1,4 @@
-//! Why a command failed: what is told, and the exit status.
+//! The failure of a command, with its exit status.
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -29,11 +29,11 @@ pub(crate) const UNWRITTEN: u8 = 5;
 pub(crate) struct Failure {
     pub(crate) status: u8,
     pub(crate) message: String,
-    /// What Xen wrote to its log, or other lines that say more.
+    /// Lines of Xen's log, or others that add to the message.
     pub(crate) details: Vec<String>,
     /// All of it, for programs: at least `kind`, `message` and `retryable`.
     pub(crate) error: Value,
-    /// What was done all the same.
+    /// The part that was done all the same.
     pub(crate) result: Option<Value>,
 }
 
@@ -66,7 +66,7 @@ impl Failure {
         self
     }
 
-    /// What is wrong with the command line.
+    /// A fault of the command line.
     pub(crate) fn usage(error: &clap::Error, words: &[OsString]) -> Self {
         let word = match error.get(ContextKind::InvalidSubcommand) {
             Some(ContextValue::String(word)) if error.kind() == ClapKind::InvalidSubcommand => Some(word),
@@ -131,7 +131,7 @@ impl From<EnsureError> for Failure {
     }
 }
 
-/// What the library says about itself.
+/// The JSON of a type of the library.
 pub(crate) fn as_json(value: &impl serde::Serialize) -> Value {
     // Its types have no keys that are not text, and nothing else fails.
     serde_json::to_value(value).unwrap_or_default()

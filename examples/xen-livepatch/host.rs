@@ -12,10 +12,10 @@ use crate::memory::Memory;
 use crate::output;
 use crate::simulation::{Simulation, simulated};
 
-/// How long another tool is waited for.
+/// The longest time to wait for another tool.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Whether a command changes something.
+/// The access to Xen that a command needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     Reads,

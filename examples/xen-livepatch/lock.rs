@@ -69,8 +69,8 @@ fn unsafe_lock(reason: &str) -> Failure {
 }
 
 fn take(file: File, path: &Path, longest: Duration) -> Result<Option<Flock<File>>, Failure> {
-    let told = || output::note(&format!("waiting for another xen-livepatch, at most {longest:?}"));
-    match wait_for(file, longest, told) {
+    let waits = || output::note(&format!("waiting for another xen-livepatch, at most {longest:?}"));
+    match wait_for(file, longest, waits) {
         Ok(lock) => Ok(Some(lock)),
         Err(Errno::EWOULDBLOCK) => {
             let text = format!("another xen-livepatch is at work ({}, waited {longest:.1?})", shown(path));
@@ -83,8 +83,8 @@ fn take(file: File, path: &Path, longest: Duration) -> Result<Option<Flock<File>
     }
 }
 
-/// Locks a file, or a directory, and waits for it no longer than this; `EWOULDBLOCK` is that it took longer. Where it has
-/// to wait, it does this first.
+/// Locks a file, or a directory, and waits for it no longer than this; `EWOULDBLOCK` is that it took longer. It does this
+/// before it begins to wait.
 pub(crate) fn wait_for(mut file: File, longest: Duration, first: impl FnOnce()) -> Result<Flock<File>, Errno> {
     let (begun, mut first) = (Instant::now(), Some(first));
     loop {

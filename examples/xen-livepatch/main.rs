@@ -5,7 +5,7 @@
 //!     cargo in-xen --example xen-livepatch -- status      # on a real Xen, booted for this
 //!
 //! It is thin: what a toolstack could want is in the library. `arguments.rs` has the command line, `commands/` what each
-//! command does, `output.rs` how that is told.
+//! command does, `output.rs` prints the outcome.
 
 mod arguments;
 mod commands;

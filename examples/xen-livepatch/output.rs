@@ -28,7 +28,7 @@ const CHANGES: [&str; 9] = ["upload", "apply", "revert", "replace", "unload", "l
 /// The device numbers of `/dev/null`.
 const NULL: (u64, u64) = (1, 3);
 
-/// What a command came to.
+/// The outcome of a command that did what it was asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Done {
     /// For people.
@@ -51,7 +51,8 @@ impl Done {
     }
 }
 
-/// In one piece, since others may write to the same terminal. What can't be told is no reason to leave work half done.
+/// Writes to stderr in one piece, since others may write to the same terminal. An error there is no reason to leave work
+/// half done.
 fn tell(text: &str) {
     let _ = anstream::stderr().write_all(text.as_bytes());
 }
@@ -97,7 +98,7 @@ impl Output {
         output.exit(0)
     }
 
-    /// Whether there are people who watch a bar.
+    /// Returns true if people may watch a bar.
     pub(crate) fn is_watched(&self) -> bool {
         !self.json && io::stderr().is_terminal()
     }
@@ -116,7 +117,7 @@ impl Output {
         }
     }
 
-    /// A line of what goes on.
+    /// A line about work under way.
     pub(crate) fn line(&self, text: &str) {
         if !self.json {
             self.write(&format!("{text}\n"));

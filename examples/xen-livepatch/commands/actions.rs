@@ -65,7 +65,7 @@ fn result(name: &PayloadName, changed: bool) -> Value {
     json!({ "payload": as_json(name), "changed": changed })
 }
 
-/// Whether what was asked for is so already, so that scripts may ask twice. A payload that is applied among others was not
+/// Returns true if nothing has to be done, so that scripts may ask twice. A payload that is applied among others was not
 /// put in their place.
 fn is_done(error: &Error, action: Action, client: &LivepatchClient, name: &PayloadName) -> Result<bool, Failure> {
     let ErrorKind::WrongState { found, .. } = error.kind() else { return Ok(false) };
@@ -122,7 +122,7 @@ fn revert_top(client: &LivepatchClient, output: &Output) -> Result<Option<Payloa
     refusal.map_or(Ok(None), Err)
 }
 
-/// Whether the payload may only not be on top. Without Xen's log, `EBUSY` can mean that too.
+/// Returns true if the payload may only not be on top. Without Xen's log, `EBUSY` can mean that too.
 fn may_be_below(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::NotOnTop { .. } | ErrorKind::Unexplained { code: Errno::EBUSY, .. })
 }
@@ -184,7 +184,7 @@ mod tests {
         PayloadName::new(text).unwrap()
     }
 
-    /// What is on top was uploaded first, and what was uploaded last bears the mark of an old failure.
+    /// A host whose topmost payload was uploaded first, and whose last bears the mark of an old failure.
     fn host() -> (SimulatedXen, LivepatchClient) {
         let xen = SimulatedXen::new(Release::V4_17);
         let client = LivepatchClient::builder().without_xen_log().connect(xen.clone()).unwrap();

@@ -30,9 +30,9 @@ pub(super) struct Guarded {
     by: By,
     /// The build-id of the running Xen.
     xen: String,
-    /// What was applied before.
+    /// The payloads that were applied before.
     applied: Applied,
-    /// Whether systemd is to have the boot confirmed.
+    /// True if systemd is to have the boot confirmed.
     arms: bool,
     /// The reason why the payloads could not be written down, if they could not.
     unwritten: Option<String>,
@@ -172,7 +172,7 @@ pub(crate) fn confirm(arguments: &ArgMatches) -> Result<Done, Failure> {
     Ok(Done::new(text, result))
 }
 
-/// Returns true if the boot ends cleanly now. Where systemd does not run, the caller knows.
+/// Returns true if the boot ends cleanly now. The caller is believed on hosts without systemd.
 fn ends(arguments: &ArgMatches) -> bool {
     if !arguments.get_flag("shutdown") || simulated(arguments).is_some() || !systemd::runs() {
         return arguments.get_flag("shutdown");

@@ -74,7 +74,7 @@ pub(crate) struct Applied {
     pub(crate) stack: Vec<String>,
     /// The build-ids of those that are applied beside it.
     pub(crate) others: Vec<String>,
-    /// Whether some are applied that are not identified.
+    /// True if some are applied that are not identified.
     pub(crate) unidentified: bool,
 }
 
@@ -277,13 +277,13 @@ impl State {
         survived
     }
 
-    /// Records that have nothing to say about a payload are not kept.
+    /// Drops the records of payloads of which nothing is known.
     fn forget_the_unknown(&mut self) {
         self.records.retain(|record| record.pending.is_some() || record.verdict() != Verdict::New);
     }
 
-    /// Keeps the level that is applied, up to the first payload that has not survived. Where one is still at risk, the
-    /// level before stays.
+    /// Keeps the level that is applied, up to the first payload that has not survived. The level before stays while
+    /// one is still at risk.
     fn keep_level(&mut self, boot: &str, xen: &str, stack: &[String]) {
         let has_survived = |payload: &&String| self.verdict(xen, payload) == Verdict::Survived;
         let payloads: Vec<String> = stack.iter().take_while(has_survived).cloned().collect();

@@ -23,7 +23,7 @@ impl Host {
         Applied { stack: self.applied.clone(), ..Applied::default() }
     }
 
-    /// What the boot unit does: applies what it may, or the last level that survived.
+    /// Applies what the boot unit may apply, or the last level that survived.
     #[track_caller]
     fn boots(&mut self, wanted: &[&str], applied: &[&str]) {
         let guard = self.guard();
@@ -222,7 +222,7 @@ fn the_level_below_a_suspect_is_the_last_that_survived_also_on_another_chain() {
     host.shuts_down(&["v1"]);
     host.boots(&["v2"], &["v2"]);
     host.goes_down();
-    // It is cumulative, and goes on Xen as v1 did.
+    // It is cumulative, and depends on Xen as v1 does.
     host.boots(&["v2"], &["v1"]);
     host.shuts_down(&["v1"]);
     let judgement = host.guard().judge(XEN, &stack(&["v2"]), &Applied::default());
