@@ -157,7 +157,7 @@ impl Takes {
         let name = Arg::new("name")
             .value_name("NAME")
             .value_parser(value_parser!(OsString))
-            .help("The payload's name: 1 to 127 bytes");
+            .help("The payload's name, 1 to 127 bytes; or hex: and its bytes in hexadecimal");
         match self {
             Self::Name => command.arg(name.required(true)),
             Self::NameOrAll(help) => command

@@ -240,8 +240,9 @@ impl State {
         self.forget_the_unknown();
     }
 
-    /// Marks as survived what this boot began and what is applied now, and returns it. At a shutdown nothing else that this
-    /// boot began becomes suspect.
+    /// Marks as survived what this boot began and what is applied now, and returns it. What is not applied is no longer at
+    /// risk. Payloads that were begun too late are left alone: they may be on their way. At a shutdown nothing else that
+    /// this boot began becomes suspect.
     pub(super) fn confirm(
         &mut self,
         (boot, now): (&str, u64),
@@ -256,21 +257,15 @@ impl State {
                 Ending::Shutdown => true,
                 Ending::Lived(long) => now >= pending.since.saturating_add(long),
             };
-            if is_old_enough && record.xen == xen && applied.is_some_and(|applied| applied.contains(&record.payload)) {
+            let applied = applied.filter(|_| is_old_enough && record.xen == xen);
+            if applied.is_some_and(|applied| applied.contains(&record.payload)) {
                 record.survive(boot);
                 survived.push(record.payload.clone());
+            } else if ending == Ending::Shutdown || applied.is_some_and(|applied| !applied.unidentified) {
+                record.pending = None;
             }
         }
-        match (ending, applied) {
-            (Ending::Shutdown, _) => {
-                for record in self.records.iter_mut().filter(|record| record.is_pending_in(boot)) {
-                    record.pending = None;
-                }
-                self.forget_the_unknown();
-            }
-            (Ending::Lived(_), Some(applied)) => self.take_back(boot, xen, applied),
-            (Ending::Lived(_), None) => {}
-        }
+        self.forget_the_unknown();
         if let Some(applied) = applied {
             self.keep_level(boot, xen, &applied.stack);
         }

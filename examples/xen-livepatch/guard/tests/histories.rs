@@ -216,6 +216,18 @@ fn each_payload_has_a_time_of_its_own() {
 }
 
 #[test]
+fn a_confirmation_leaves_alone_what_is_on_its_way() {
+    let mut host = Host::new();
+    host.boots(&["a"], &["a"]);
+    host.lives(600);
+    // The list was read before another process applied b, and is looked at after that process wrote it down.
+    host.begins(&["a", "b"], By::Hand);
+    host.confirms(&["a"], &["b"]);
+    host.goes_down();
+    host.boots(&["a", "b"], &["a"]);
+}
+
+#[test]
 fn the_level_below_a_suspect_is_the_last_that_survived_also_on_another_chain() {
     let mut host = Host::new();
     host.boots(&["v1"], &["v1"]);

@@ -60,7 +60,7 @@ impl Oracle {
             self.survived.insert(id);
             self.safe.insert(id);
         }
-        self.begun.retain(|id, _| applied.contains(id));
+        self.begun.retain(|id, since| applied.contains(id) || !is_old(*since));
         seen
     }
 
