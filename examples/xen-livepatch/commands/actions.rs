@@ -10,6 +10,7 @@ use super::{loaded_name, name};
 use crate::failure::{Failure, as_json};
 use crate::flags;
 use crate::host::{Access, upload_options, with_client};
+use crate::input;
 use crate::output::{Done, Output};
 use crate::shown::shown;
 
@@ -26,9 +27,11 @@ pub(super) const UNLOAD: Doing = Doing(Action::Unload, "unload", "Unloading");
 
 pub(crate) fn upload(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
     let name = name(arguments)?;
+    let begin = || output.begin(&format!("Uploading {}", shown(file(arguments))));
+    let bytes = input::bytes(file(arguments), &name).inspect_err(|_| begin())?;
     with_client(arguments, Access::Changes, |client| {
-        output.begin(&format!("Uploading {}", shown(file(arguments))));
-        client.upload_file_with(&name, file(arguments), upload_options(arguments))?;
+        begin();
+        client.upload_with(&name, &bytes, upload_options(arguments))?;
         Ok(Done::new("", json!({ "payload": as_json(&name) })))
     })
 }
@@ -53,7 +56,7 @@ pub(super) fn act(
     })
 }
 
-/// What is told at the end of commands that tell of each payload.
+/// The last line of commands that report each payload.
 fn nothing_if(so: bool) -> String {
     if so { format!("{NOTHING_TO_DO}\n") } else { String::new() }
 }
@@ -62,7 +65,7 @@ fn result(name: &PayloadName, changed: bool) -> Value {
     json!({ "payload": as_json(name), "changed": changed })
 }
 
-/// Whether what was asked for is so already, so that scripts may ask twice. A payload that is applied among others was not
+/// Returns true if nothing has to be done, so that scripts may ask twice. A payload that is applied among others was not
 /// put in their place.
 fn is_done(error: &Error, action: Action, client: &LivepatchClient, name: &PayloadName) -> Result<bool, Failure> {
     let ErrorKind::WrongState { found, .. } = error.kind() else { return Ok(false) };
@@ -119,7 +122,7 @@ fn revert_top(client: &LivepatchClient, output: &Output) -> Result<Option<Payloa
     refusal.map_or(Ok(None), Err)
 }
 
-/// Whether the payload may only not be on top. Without Xen's log, `EBUSY` can mean that too.
+/// Returns true if the payload may only not be on top. Without Xen's log, `EBUSY` can mean that too.
 fn may_be_below(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::NotOnTop { .. } | ErrorKind::Unexplained { code: Errno::EBUSY, .. })
 }
@@ -157,9 +160,11 @@ pub(crate) fn unload_all(arguments: &ArgMatches, output: &Output) -> Result<Done
 pub(crate) fn load(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
     let file = file(arguments);
     let options = LoadOptions::new().upload(upload_options(arguments)).flags(flags::of("load", arguments));
+    let begin = || output.begin(&format!("Loading {}", shown(file)));
+    let (name, payload) = input::payload(file).inspect_err(|_| begin())?;
     with_client(arguments, Access::Changes, |client| {
-        output.begin(&format!("Loading {}", shown(file)));
-        let name = client.load(file, options)?;
+        begin();
+        client.load_as(&name, &payload, options)?;
         Ok(Done::new("", result(&name, true)))
     })
 }
@@ -179,7 +184,7 @@ mod tests {
         PayloadName::new(text).unwrap()
     }
 
-    /// What is on top was uploaded first, and what was uploaded last bears the mark of an old failure.
+    /// A host whose topmost payload was uploaded first, and whose last bears the mark of an old failure.
     fn host() -> (SimulatedXen, LivepatchClient) {
         let xen = SimulatedXen::new(Release::V4_17);
         let client = LivepatchClient::builder().without_xen_log().connect(xen.clone()).unwrap();

@@ -6,7 +6,7 @@ use clap::ArgMatches;
 use serde_json::json;
 use xen_livepatch::{BuildId, Capabilities, Inventory, InventoryEntry, State};
 
-use super::ensure::guard;
+use super::guarded::guard;
 use super::loaded_name;
 use crate::failure::{Failure, as_json};
 use crate::host::{Access, with_client};
@@ -21,7 +21,7 @@ pub(crate) fn status(arguments: &ArgMatches) -> Result<Done, Failure> {
     let report = guard(arguments).report();
     let boot = report.to_string();
     let boot: Vec<&str> = boot.lines().collect();
-    // Why nothing was applied at boot is to be had without a Xen too.
+    // The verdicts of the guard are to be had without a Xen too.
     let tell = |mut failure: Failure| {
         failure.details.extend(boot.iter().map(ToString::to_string));
         failure
