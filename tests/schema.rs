@@ -49,8 +49,8 @@ const STORY: [(&str, i32); 46] = [
     ("--simulate demo revert --all", 0),
     ("--simulate demo unload --all", 0),
     // Of three payloads two depend on Xen, and one is for another.
-    ("--simulate demo ensure --dry-run .", 1),
-    ("--simulate demo ensure --dry-run a.livepatch b.livepatch", 0),
+    ("--simulate demo ensure --dry-run .", 7),
+    ("--simulate demo ensure --dry-run a.livepatch b.livepatch", 8),
     ("--simulate demo ensure --boot a.livepatch b.livepatch", 0),
     ("--simulate demo status", 0),
     ("--simulate demo confirm --after 1000weeks", 2),
