@@ -5,11 +5,14 @@
 
 use core::fmt;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::build_id::BuildId;
 use crate::name::PayloadName;
+use crate::payload::Footprint;
 use crate::status::{LoadedPayload, Metadata, Status};
 use crate::symbol_name::SymbolName;
+use crate::target::Target;
 use crate::version::XenVersion;
 
 pub(crate) mod dump;
@@ -34,6 +37,10 @@ pub struct Inventory {
     pub payloads: Vec<InventoryEntry>,
     /// Xen's version of the list, which counts uploads and unloads.
     pub(crate) version: u32,
+    /// The applied payloads from the bottom up, where Xen's log shows it.
+    pub(crate) order: Option<Vec<PayloadName>>,
+    /// The running Xen, as far as it is known: what payload files are checked for.
+    pub(crate) target: Target,
 }
 
 /// A loaded payload with what is known of it.
@@ -52,6 +59,8 @@ pub struct InventoryEntry {
     pub depends: Option<BuildId>,
     /// The functions that it replaces: what it is itself the only source of, and might be wrong about.
     pub functions: Option<Vec<ReplacedFunction>>,
+    /// The properties of its file, where this client has seen that.
+    pub(crate) footprint: Option<Arc<Footprint>>,
 }
 
 /// A function that a loaded payload replaces.
@@ -95,7 +104,7 @@ impl InventoryEntry {
             Some(Dumped { build_id, depends, functions }) => (Some(build_id), Some(depends), Some(functions)),
             None => (None, None, None),
         };
-        Self { name, status, metadata, build_id, depends, functions }
+        Self { name, status, metadata, build_id, depends, functions, footprint: None }
     }
 }
 
@@ -104,10 +113,11 @@ impl Inventory {
         xen: XenVersion,
         build_id: Option<BuildId>,
         version: u32,
+        target: Target,
         rows: impl Iterator<Item = (LoadedPayload, Option<Dumped>)>,
     ) -> Self {
         let payloads = rows.map(|(row, dumped)| InventoryEntry::new(row, dumped)).collect();
-        Self { xen, build_id, payloads, version }
+        Self { xen, build_id, payloads, version, order: None, target }
     }
 
     /// What is applied, in the order of upload.

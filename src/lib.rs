@@ -77,7 +77,7 @@ mod version;
 pub use build_id::{BuildId, InvalidBuildId};
 pub use client::{
     ActionOptions, ActionRequest, Capabilities, ClientBuilder, EnsureError, Interrupted, LivepatchClient, LoadOptions,
-    QuiesceTimeout, StepEvent, UploadOptions,
+    Outcome, QuiesceTimeout, StepEvent, UploadOptions,
 };
 pub use errno::Errno;
 pub use error::{Action, Cleanup, Duplicate, Error, ErrorKind, Operation, Result};
@@ -86,7 +86,7 @@ pub use hypercall::{Hypercall, HypercallEvent};
 pub use inventory::{Conflict, Inventory, InventoryEntry, ReplacedFunction};
 pub use name::{InvalidName, PayloadName, escaped};
 pub use payload::{Finding, Payload, Problem, ProblemKind, Severity, Target, UnknownProblemKind};
-pub use plan::{Gap, PayloadStore, Plan, PlanError, Step, StoredPayload, Wanted};
+pub use plan::{Gap, PayloadStore, Plan, PlanError, Step, StoreProblem, StoredPayload, Wanted};
 pub use release::{Release, UnknownRelease};
 pub use status::{LoadedPayload, Metadata, State, Status};
 pub use version::XenVersion;

@@ -131,24 +131,31 @@ pub(crate) fn fit_for(file: &[u8]) -> Vec<Release> {
 /// Everything that is wrong with a payload for one release.
 fn check_for(file: &[u8], release: Release, target: &Target) -> Vec<Finding> {
     let mut all = report::Collected::default();
-    load_offline(file, release, target, &mut all);
+    // Whether it was stopped, and the payload that came of it, say no more than the sink knows.
+    drop(load_offline(file, release, target, &mut all));
     all.into_findings()
+}
+
+/// The symbols that a payload defines as new, as far as it can be linked.
+pub(crate) fn new_symbols(file: &[u8], release: Release) -> Vec<SymbolName> {
+    let loaded = load_offline(file, release, &Target::from(release), &mut report::Ignored);
+    let new = loaded.map(|loaded| loaded.new_symbols).unwrap_or_default();
+    new.into_iter().map(|(name, _)| SymbolName::new(name)).collect()
 }
 
 /// Returns true if nothing is wrong with a payload for one release.
 fn is_fit_for(file: &[u8], release: Release) -> bool {
     let mut any = report::Any::default();
-    load_offline(file, release, &Target::from(release), &mut any);
+    drop(load_offline(file, release, &Target::from(release), &mut any));
     !any.0
 }
 
-fn load_offline(file: &[u8], release: Release, target: &Target, sink: &mut dyn Sink) {
+fn load_offline(file: &[u8], release: Release, target: &Target, sink: &mut dyn Sink) -> Option<Loaded> {
     let known = target.known_architecture();
     let architecture = known.or_else(|| architecture_of(file)).unwrap_or(Architecture::X86_64);
     let base = limits::payloads(release, architecture).start;
     let host = report::Offline { build_id: target.known_build_id(), base };
-    // Whether it was stopped, and the payload that came of it, say no more than the sink knows.
-    drop(load(file, release, known, &host, sink));
+    load(file, release, known, &host, sink).ok().flatten()
 }
 
 /// Loads a payload into a Xen of this release, and reports what Xen would make of it.

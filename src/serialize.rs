@@ -5,7 +5,7 @@
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::build_id::BuildId;
-use crate::client::{Capabilities, Interrupted};
+use crate::client::{Capabilities, Interrupted, Outcome};
 use crate::errno::Errno;
 use crate::error::{Action, Cleanup, Error, ErrorKind, Operation};
 use crate::fields::{as_text, by_field};
@@ -13,7 +13,7 @@ use crate::flags::Flags;
 use crate::name::PayloadName;
 use crate::status::{LoadedPayload, State, Status};
 
-as_text!(State, Flags, Action, Operation);
+as_text!(State, Flags, Action, Operation, Outcome);
 
 /// The name itself where it is UTF-8, and `hex:` with its bytes in hexadecimal where it is not. So that no two names are
 /// the same text, those that begin with `hex:` themselves are written in the second form.
@@ -30,7 +30,7 @@ by_field! {
     Status { state, rc }
     LoadedPayload { name, status, metadata }
     Capabilities { interface_version, apply_flags, force, metadata, action_hooks }
-    Interrupted { error, done, failed, left, loaded }
+    Interrupted { error, outcome, done, failed, left, back, back_error, loaded }
 }
 
 /// The number, and the name where it has one.

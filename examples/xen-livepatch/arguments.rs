@@ -83,6 +83,11 @@ pub(crate) const STATUS: &[(u8, &str)] = &[
     (3, "not all applied: a payload was new when the host went down"),
     (4, "done, but not guarded: the guard's state could not be written"),
     (5, "done, but the output could not be written"),
+    (6, "failed, and the host runs without payloads that were applied before"),
+    (7, "all that could be used is applied, but some files could not be used"),
+    (8, "ensure --dry-run: there is something to do"),
+    (9, "ensure: none of the payloads is for this Xen"),
+    (10, "ensure: there are no payloads"),
 ];
 
 const ABOUT: &str = "Live-patch the running Xen hypervisor";
@@ -221,12 +226,15 @@ fn ensure() -> Command {
     Command::new("ensure")
         .about("Bring the host to exactly these payloads, from the bottom of the stack to its top")
         .long_about(
-            "Bring the host to exactly these payloads, from the bottom of the stack to its top\n\nWhat is there already stays; \
-             the rest is planned first, and Xen's list is looked at before each step. Of a folder those payloads count that \
-             were built for this Xen; a link `livepatch.livepatch` in it says which is the top.",
+            "Bring the host to exactly these payloads, from the bottom of the stack to its top\n\nPayloads that are there \
+             already stay. The rest is planned and checked first. New payloads are uploaded before anything is taken out, and \
+             replace what is applied in one step where Xen can do that. Where it can't, the host runs without some payloads \
+             for a while: that is printed before, signals wait until it is over, and if a step fails, what was taken out is \
+             put back.\n\nOf a directory those payloads count that were built for this Xen; a link `livepatch.livepatch` in it \
+             chooses the top one. While a file in it is damaged, nothing is removed or replaced.",
         )
         .arg(
-            file("what", "FILE|DIR", "Payload files, lowest first, or one folder of them").num_args(1..),
+            file("what", "FILE|DIR", "Payload files, lowest first, or one directory of them").num_args(1..),
         )
         .arg(switch("nothing", "Have nothing applied: Xen as it was booted"))
         .group(ArgGroup::new("wanted").args(["what", "nothing"]).required(true))
@@ -234,6 +242,14 @@ fn ensure() -> Command {
         .arg(switch("dry-run", "Print the plan, and do nothing"))
         .arg(switch("keep-unapplied", "Leave payloads loaded that are not applied"))
         .arg(switch("one-by-one", "Revert and apply in single steps, without replace"))
+        .arg(switch("no-gap", "Refuse a plan in which the host runs without payloads for a while"))
+        .arg(
+            Arg::new("name")
+                .long("name")
+                .value_name("NAME")
+                .value_parser(value_parser!(OsString))
+                .help("Load the one FILE under this name [default: the file's own, without its suffix]"),
+        )
         .arg(switch(
             "boot",
             "Leave out payloads that were new when the host went down, and those above them; do nothing if switched off",

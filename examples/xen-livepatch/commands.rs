@@ -1,6 +1,7 @@
 //! The commands.
 
 mod actions;
+mod carrying;
 mod ensure;
 mod files;
 mod guarded;

@@ -8,7 +8,7 @@ use std::path::Path;
 use anstream::adapter::strip_str;
 use clap::error::{ContextKind, ContextValue, ErrorKind as ClapKind};
 use serde_json::{Value, json};
-use xen_livepatch::{EnsureError, Error, InvalidName, PlanError, escaped};
+use xen_livepatch::{EnsureError, Error, InvalidName, Outcome, PlanError, escaped};
 
 use crate::arguments;
 use crate::shown::shown;
@@ -23,6 +23,17 @@ pub(crate) const NOT_SURVIVED: u8 = 3;
 pub(crate) const NOT_GUARDED: u8 = 4;
 /// It is done, but the output could not be written.
 pub(crate) const UNWRITTEN: u8 = 5;
+
+/// The host runs without payloads that were applied before.
+pub(crate) const WORSE: u8 = 6;
+/// All that could be used is applied, but some files could not be used.
+pub(crate) const INCOMPLETE: u8 = 7;
+/// A dry run found that there is something to do.
+pub(crate) const NOT_AS_WANTED: u8 = 8;
+/// There are payloads, and none is for this Xen.
+pub(crate) const NOTHING_FOR_THIS_XEN: u8 = 9;
+/// There are no payloads.
+pub(crate) const NOTHING_THERE: u8 = 10;
 
 /// An error: for people, and for programs.
 #[derive(Clone, Debug)]
@@ -122,9 +133,17 @@ impl From<EnsureError> for Failure {
             EnsureError::Inventory(error) => error.into(),
             EnsureError::NoPlan(error) => error.into(),
             EnsureError::Interrupted(interrupted) => {
-                let message = interrupted.to_string();
                 let result = as_json(&*interrupted);
-                Self { message, result: Some(result), ..interrupted.error.into() }
+                let own = Self::from(interrupted.error.clone());
+                let status = if interrupted.outcome == Outcome::Worse { WORSE } else { own.status };
+                let mut failure = Self { status, message: interrupted.to_string(), result: Some(result), ..own };
+                if let Some(error) = failure.error.as_object_mut() {
+                    error.insert("message".into(), failure.message.clone().into());
+                    error.insert("outcome".into(), interrupted.outcome.word().into());
+                    // One step was done, or all that was done was undone: the host was changed.
+                    error.insert("may_have_happened".into(), interrupted.may_have_happened().into());
+                }
+                failure
             }
             other => Self::new("ensure", other),
         }

@@ -20,6 +20,7 @@ mod memory;
 mod output;
 mod progress;
 mod shown;
+mod signals;
 mod simulation;
 mod systemd;
 mod table;

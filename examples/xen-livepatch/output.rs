@@ -45,6 +45,11 @@ impl Done {
         Self { text: text.into(), result, ..Self::default() }
     }
 
+    /// It was done, with this exit status.
+    pub(crate) fn with_status(self, status: u8) -> Self {
+        Self { status, ..self }
+    }
+
     /// It was done, with this flaw.
     pub(crate) fn but(self, failure: Failure) -> Self {
         Self { status: failure.status, but: Some(failure), ..self }

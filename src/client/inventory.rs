@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::LivepatchClient;
 use super::console;
 use super::listing::{self, Listing};
+use super::order;
 use super::target::Doubt;
 use super::turn::Taken;
 use crate::error::{Operation, Result};
@@ -13,6 +14,7 @@ use crate::hypercall::channel::CallError;
 use crate::hypercall::operation::DebugKey;
 use crate::inventory::Inventory;
 use crate::inventory::dump::{self, Dumped};
+use crate::name::PayloadName;
 use crate::rules::{self, Answer};
 use crate::target::Target;
 
@@ -67,7 +69,20 @@ impl LivepatchClient {
 
 /// Takes an inventory, in a turn of its own or in the caller's.
 pub(super) fn take(client: &LivepatchClient, turn: Option<&Taken<'_>>, target: &Target) -> Result<Inventory> {
-    take_within(client, turn, target, ATTEMPTS)
+    let mut inventory = take_within(client, turn, target, ATTEMPTS)?;
+    inventory.order = order(client, &inventory);
+    Ok(inventory)
+}
+
+/// The order of what is applied, from Xen's log, where `NODEPS` makes it uncertain.
+fn order(client: &LivepatchClient, inventory: &Inventory) -> Option<Vec<PayloadName>> {
+    let applied: Vec<&PayloadName> = inventory.applied().map(|entry| &entry.name).collect();
+    if applied.len() < 2 || !client.xen().has(&rules::ACTION_FLAGS) || !client.console.is_readable() {
+        return None;
+    }
+    let mut log = Vec::new();
+    console::read(&client.channel, 0, |bytes| log.extend_from_slice(bytes)).ok()?;
+    order::of(&log, &applied)
 }
 
 /// The same, and presses the key so many times at the most.
@@ -98,12 +113,14 @@ pub(super) fn take_within(
         let after = list()?;
         let dumped = dump::read(&text, &after.rows, build_id.as_ref());
         match dumped.filter(|_| before == after) {
-            Some(dumped) => return Ok(Inventory::new(xen, build_id, after.version, known(after, dumped))),
+            Some(dumped) => {
+                return Ok(Inventory::new(xen, build_id, after.version, target.clone(), known(after, dumped)));
+            }
             None => before = after,
         }
     }
     let Listing { rows, version } = before;
-    Ok(Inventory::new(xen, build_id, version, rows.into_iter().map(|row| (row, None))))
+    Ok(Inventory::new(xen, build_id, version, target.clone(), rows.into_iter().map(|row| (row, None))))
 }
 
 /// The text that Xen writes to its log when a key is pressed, and what others write meanwhile; `None` unless that is all of it.

@@ -28,9 +28,17 @@ fn inventory(payloads: &[Short<'_>]) -> Inventory {
             };
             addresses.iter().map(function).collect()
         }),
+        footprint: None,
     };
     let xen = XenVersion { major: 4, minor: 17, extra: ".7".into() };
-    Inventory { xen, build_id: Some(id(0)), payloads: payloads.iter().map(entry).collect(), version: 1 }
+    Inventory {
+        xen,
+        build_id: Some(id(0)),
+        payloads: payloads.iter().map(entry).collect(),
+        version: 1,
+        order: None,
+        target: Target::new((4, 17)),
+    }
 }
 
 #[test]

@@ -35,6 +35,16 @@ impl Sink for Any {
     }
 }
 
+/// A sink that drops all findings.
+#[derive(Debug)]
+pub(super) struct Ignored;
+
+impl Sink for Ignored {
+    fn take(&mut self, _: Finding) -> Result<(), Stopped> {
+        Ok(())
+    }
+}
+
 /// How far back one is looked for that a finding may go in with: more than there are kinds of problems with one thing.
 const KINDS: usize = 16;
 

@@ -1,8 +1,9 @@
-//! What is to be applied to a host.
+//! The payloads that a host should have applied.
 
 use std::sync::Arc;
 
-use super::store::StoredPayload;
+use super::store::{StoreProblem, StoredPayload};
+use crate::build_id::BuildId;
 use crate::loader::ProblemKinds;
 use crate::name::PayloadName;
 use crate::payload::{Payload, ProblemKind};
@@ -14,9 +15,9 @@ pub(crate) struct WantedPayload {
     pub(crate) payload: Arc<Payload>,
 }
 
-/// What is to be applied to a host, and nothing else.
+/// The exact set of payloads that a host should have applied.
 ///
-/// Payloads are told apart by their build-ids. One that is loaded under another name is as good.
+/// Payloads are identified by their build-ids. One that is loaded under another name is as good.
 ///
 /// ```
 /// # use xen_livepatch::*;
@@ -32,21 +33,38 @@ pub struct Wanted {
     pub(crate) keeps_unapplied: bool,
     pub(crate) one_by_one: bool,
     pub(crate) accepted: ProblemKinds,
+    pub(crate) no_gap: bool,
+    /// Files of payloads that may be loaded: they show what depends on what, and can put back what was there.
+    pub(crate) at_hand: Vec<Arc<Payload>>,
+    /// Files that might belong to it, but could not be used.
+    pub(crate) problems: Vec<StoreProblem>,
 }
 
 impl Wanted {
-    /// These payloads, from the bottom of the stack to its top: the first goes on Xen itself, each other on the one before.
+    /// These payloads, from the bottom of the stack to its top: the first depends on Xen itself, each other on the one
+    /// before.
     pub fn stack(payloads: impl IntoIterator<Item = (PayloadName, Payload)>) -> Self {
         let wanted = |(name, payload)| WantedPayload { name, payload: Arc::new(payload) };
         Self { payloads: payloads.into_iter().map(wanted).collect(), ..Self::empty() }
     }
 
-    /// The payloads of a [`PayloadStore`](crate::PayloadStore), as [`stack_for`](crate::PayloadStore::stack_for) gives them.
+    /// The payloads of single files, from the bottom of the stack to its top.
+    ///
+    /// For a directory there is [`PayloadStore::wanted_for`](crate::PayloadStore::wanted_for).
     pub fn stored<'a>(stack: impl IntoIterator<Item = &'a StoredPayload>) -> Self {
-        Self::stack(stack.into_iter().map(|stored| (stored.name().clone(), stored.payload().clone())))
+        let wanted = |stored: &StoredPayload| WantedPayload { name: stored.name().clone(), payload: stored.shared() };
+        Self { payloads: stack.into_iter().map(wanted).collect(), ..Self::empty() }
     }
 
-    /// This payload alone: a cumulative one, which goes on Xen itself.
+    pub(crate) fn of_store(
+        stack: Vec<&StoredPayload>,
+        at_hand: Vec<Arc<Payload>>,
+        problems: Vec<StoreProblem>,
+    ) -> Self {
+        Self { at_hand, problems, ..Self::stored(stack) }
+    }
+
+    /// This payload alone: a cumulative one, which depends on Xen itself.
     pub fn only(name: PayloadName, payload: Payload) -> Self {
         Self::stack([(name, payload)])
     }
@@ -58,10 +76,65 @@ impl Wanted {
 
     /// Reverts what is applied one by one and never by REPLACE, which Xen refuses
     /// ([`VetoingHooks`](crate::ErrorKind::VetoingHooks)) where an applied payload has hooks before or after actions:
-    /// nothing tells that beforehand. The host runs without payloads in between, see [`Plan::gaps`](crate::Plan::gaps).
+    /// nothing reveals that beforehand. The host runs without payloads in between, see [`Plan::gaps`](crate::Plan::gaps).
     pub fn one_by_one(mut self) -> Self {
         self.one_by_one = true;
         self
+    }
+
+    /// Refuses every plan with a [gap](crate::Gap): [`PlanError::Gap`](crate::PlanError::Gap).
+    pub fn no_gap(mut self) -> Self {
+        self.no_gap = true;
+        self
+    }
+
+    /// Adds files of payloads that may be loaded on the host.
+    ///
+    /// They are not wanted. With them a plan knows which loaded payloads share symbols, and has the file of what it may
+    /// have to upload again if the way to what is wanted ends in a [gap](crate::Gap).
+    pub fn at_hand(mut self, payloads: impl IntoIterator<Item = Payload>) -> Self {
+        self.at_hand.extend(payloads.into_iter().map(Arc::new));
+        self
+    }
+
+    /// These payloads of a store in its place, from the bottom up; all else stays as it is.
+    pub fn in_place_of<'a>(self, stack: impl IntoIterator<Item = &'a StoredPayload>) -> Self {
+        Self { payloads: Self::stored(stack).payloads, ..self }
+    }
+
+    /// The files that might belong to it, but could not be used.
+    ///
+    /// While there are any, a plan only adds to what is applied: it removes, replaces and unloads nothing.
+    #[must_use]
+    pub fn problems(&self) -> &[StoreProblem] {
+        &self.problems
+    }
+
+    /// Returns true if it is Xen as it was booted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.payloads.is_empty()
+    }
+
+    /// Its lowest payloads, so many of them.
+    pub fn lowest(mut self, len: usize) -> Self {
+        self.payloads.truncate(len);
+        self
+    }
+
+    /// Its payloads with the names to load them under, from the bottom up.
+    pub fn payloads(&self) -> impl Iterator<Item = (&PayloadName, &Payload)> {
+        self.payloads.iter().map(|wanted| (&wanted.name, &*wanted.payload))
+    }
+
+    /// The names under which its payloads are loaded where they are not loaded yet, from the bottom up.
+    pub fn names(&self) -> impl Iterator<Item = &PayloadName> {
+        self.payloads.iter().map(|wanted| &wanted.name)
+    }
+
+    /// The build-ids of its payloads, from the bottom up; `None` for one that has none.
+    pub fn build_ids(&self) -> impl Iterator<Item = Option<&BuildId>> {
+        self.payloads.iter().map(|wanted| wanted.payload.build_id())
     }
 
     /// Accepts a kind of finding where it is only possible, as [`UploadOptions::accept`](crate::UploadOptions::accept) does.
@@ -71,7 +144,15 @@ impl Wanted {
     }
 
     fn empty() -> Self {
-        Self { payloads: Vec::new(), keeps_unapplied: false, one_by_one: false, accepted: ProblemKinds::default() }
+        Self {
+            payloads: Vec::new(),
+            keeps_unapplied: false,
+            one_by_one: false,
+            accepted: ProblemKinds::default(),
+            no_gap: false,
+            at_hand: Vec::new(),
+            problems: Vec::new(),
+        }
     }
 
     /// Leaves payloads loaded that are not applied. Otherwise they are unloaded.

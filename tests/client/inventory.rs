@@ -226,7 +226,10 @@ fn programs_read_inventories_and_plans() {
     ]);
     assert_eq!(serde_json::to_value(&plan).unwrap(), json!({"steps": steps, "gaps": []}));
     let gap = Plan::new(&inventory, &wanted.one_by_one()).unwrap().gaps();
-    assert_eq!(serde_json::to_value(&gap).unwrap(), json!([{"payload": "one", "from": 1, "until": 2}]));
+    assert_eq!(
+        serde_json::to_value(&gap).unwrap(),
+        json!([{"payload": "one", "from": 1, "until": 2, "recoverable": true}])
+    );
     xen.on_replace().time_out();
     let failed = serde_json::to_value(client.carry_out(&plan, |_| ()).unwrap_err()).unwrap();
     assert_eq!(

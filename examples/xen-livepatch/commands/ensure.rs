@@ -1,149 +1,264 @@
-//! From what runs to what should.
+//! `ensure`: from the payloads that are applied to those that are wanted.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::ArgMatches;
 use serde_json::{Value, json};
 use xen_livepatch::{
-    BuildId, EnsureError, Inventory, LivepatchClient, Payload, PayloadName, PayloadStore, Plan, StepEvent,
-    StoredPayload, Wanted,
+    Inventory, LivepatchClient, PayloadName, PayloadStore, Plan, StoreProblem, StoredPayload, Target, Wanted,
 };
 
-use super::guarded::{Guarded, Stack, takes_out};
-use crate::failure::{Failure, as_json};
+use super::carrying::carry_out;
+use super::guarded::{Guarded, takes_out};
+use crate::failure::{self, Failure, as_json};
 use crate::guard::OffSwitches;
 use crate::host::{Access, accepted, with_client};
 use crate::output::{self, Done, Output};
-use crate::progress::Progress;
 use crate::shown::shown;
 
 pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
-    let paths: Vec<&Path> = arguments.get_many::<PathBuf>("what").into_iter().flatten().map(PathBuf::as_path).collect();
-    let nothing = arguments.get_flag("nothing");
-    let dry = arguments.get_flag("dry-run");
     if arguments.get_flag("boot") {
         if let Some(off) = OffSwitches::default().thrown() {
             let text = format!("nothing is done: {off}");
             return Ok(Done::new(format!("{text}\n"), json!({ "switched_off": off.to_string() })));
         }
     }
-    let input = read(&paths)?;
-    let access = if dry { Access::Reads } else { Access::Changes };
-    with_client(arguments, access, |client| {
-        let (all, stored) = wanted_stack(client, &paths, input)?;
-        let inventory = client.inventory()?;
-        let mut guarded = Guarded::new(arguments, &inventory);
-        let is_for_none = all.is_empty() && !nothing;
-        let (stack, left_out) = guarded.allowed(all, &stored);
-        let mut wanted = accepted(arguments).fold(Wanted::stack(stack.iter().cloned()), Wanted::accept);
-        if arguments.get_flag("keep-unapplied") {
-            wanted = wanted.keep_unapplied();
+    // Before the lock is taken, since a pipe may keep it waiting.
+    let input = Input::read(arguments)?;
+    let access = if arguments.get_flag("dry-run") { Access::Reads } else { Access::Changes };
+    with_client(arguments, access, |client| Ensuring { arguments, output, client }.run(&input))
+}
+
+/// The payloads that the command line names, read.
+enum Input {
+    /// `--nothing`.
+    Nothing,
+    /// Files, lowest first.
+    Files(Vec<StoredPayload>),
+    /// One file, with the name that it is to be loaded under.
+    Named(PayloadName, StoredPayload),
+    /// A directory.
+    Directory(PathBuf, PayloadStore),
+}
+
+impl Input {
+    fn read(arguments: &ArgMatches) -> Result<Self, Failure> {
+        let paths: Vec<&PathBuf> = arguments.get_many("what").into_iter().flatten().collect();
+        let is_named = arguments.get_one::<OsString>("name").is_some();
+        let name = is_named.then(|| super::name(arguments)).transpose()?;
+        let input = match paths[..] {
+            [] => Self::Nothing,
+            [directory] if directory.is_dir() => Self::Directory(directory.clone(), PayloadStore::read(directory)?),
+            _ => Self::Files(paths.into_iter().map(StoredPayload::read).collect::<Result<_, _>>()?),
+        };
+        match (name, input) {
+            (None, input) => Ok(input),
+            (Some(name), Self::Files(mut files)) if files.len() == 1 => match files.pop() {
+                Some(file) => Ok(Self::Named(name, file)),
+                None => Ok(Self::Nothing),
+            },
+            (Some(_), _) => Err(Failure::new("usage", "--name is for one FILE")),
         }
-        if arguments.get_flag("one-by-one") {
-            wanted = wanted.one_by_one();
+    }
+
+    /// The payloads that are wanted on a Xen.
+    fn wanted(&self, target: &Target) -> Result<Wanted, Failure> {
+        Ok(match self {
+            Self::Nothing => Wanted::nothing(),
+            Self::Files(files) => Wanted::stored(files),
+            Self::Named(name, file) => Wanted::only(name.clone(), file.payload().clone()),
+            Self::Directory(_, store) => store.wanted_for(target)?,
+        })
+    }
+
+    /// The payloads of a directory that are for a Xen.
+    fn stored(&self, target: &Target) -> Vec<&StoredPayload> {
+        match self {
+            Self::Directory(_, store) => store.for_target(target),
+            _ => Vec::new(),
         }
+    }
+
+    /// The files of a directory that are for another Xen.
+    fn ignored(&self, target: &Target) -> Vec<String> {
+        match self {
+            Self::Directory(_, store) => store.for_another(target).iter().map(|stored| shown(stored.path())).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn is_empty_directory(&self) -> bool {
+        matches!(self, Self::Directory(_, store) if store.payloads().is_empty() && store.problems().is_empty())
+    }
+
+    /// The directory, in an error.
+    fn place(&self) -> String {
+        match self {
+            Self::Directory(path, _) => shown(path),
+            _ => String::new(),
+        }
+    }
+}
+
+/// The level of a host, compared with the one that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    AsWanted,
+    NotAsWanted,
+    /// There are payloads, and none is for this Xen.
+    NothingForThisXen,
+    /// There are no payloads.
+    NothingThere,
+}
+
+impl Level {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::AsWanted => "as_wanted",
+            Self::NotAsWanted => "not_as_wanted",
+            Self::NothingForThisXen => "nothing_for_this_xen",
+            Self::NothingThere => "nothing_there",
+        }
+    }
+
+    /// The exit status of a dry run.
+    const fn status(self) -> u8 {
+        match self {
+            Self::AsWanted => 0,
+            Self::NotAsWanted => failure::NOT_AS_WANTED,
+            Self::NothingForThisXen => failure::NOTHING_FOR_THIS_XEN,
+            Self::NothingThere => failure::NOTHING_THERE,
+        }
+    }
+}
+
+/// What is reported beside a plan.
+struct Report {
+    level: Level,
+    wanted: Vec<String>,
+    ignored: Vec<String>,
+    problems: Vec<StoreProblem>,
+}
+
+impl Report {
+    fn json(&self, plan: &Plan, inventory: Option<&Inventory>) -> Value {
+        json!({
+            "level": self.level.word(),
+            "wanted": self.wanted,
+            "plan": as_json(plan),
+            "inventory": inventory.map(as_json),
+            "ignored": self.ignored,
+            "problems": self.problems.iter().map(as_json).collect::<Vec<_>>(),
+        })
+    }
+
+    /// Names the files that are not used, on stderr.
+    fn warn(&self) {
+        for problem in &self.problems {
+            output::note(&problem.to_string());
+        }
+        for path in &self.ignored {
+            output::note(&format!("{path}: ignored, since it is for another Xen"));
+        }
+    }
+
+    /// The failure of a run that used all that it could, if that was not everything.
+    fn incomplete(&self) -> Option<Failure> {
+        let text = "this may not be all that is wanted, since some files could not be used";
+        let status = failure::INCOMPLETE;
+        (!self.problems.is_empty()).then(|| Failure::with_status(status, "incomplete", text))
+    }
+}
+
+struct Ensuring<'a> {
+    arguments: &'a ArgMatches,
+    output: &'a Output,
+    client: &'a LivepatchClient,
+}
+
+impl Ensuring<'_> {
+    fn run(&self, input: &Input) -> Result<Done, Failure> {
+        let inventory = self.client.inventory()?;
+        let target = self.client.target()?;
+        let all = self.with_options(input.wanted(&target)?);
+        let mut guarded = Guarded::new(self.arguments, &inventory);
+        let is_for_none = all.is_empty() && all.problems().is_empty() && !matches!(input, Input::Nothing);
+        let mut report = Report {
+            level: Level::NotAsWanted,
+            wanted: all.names().map(ToString::to_string).collect(),
+            ignored: input.ignored(&target),
+            problems: all.problems().to_vec(),
+        };
+        report.warn();
+        let (wanted, left_out) = guarded.allowed(all, &input.stored(&target));
         let plan = Plan::new(&inventory, &wanted)?;
-        if is_for_none && !plan.is_empty() {
-            let paths: Vec<String> = paths.iter().map(|path| shown(path)).collect();
-            let text = format!("nothing in {} is for this Xen", paths.join(", "));
-            return Err(Failure::new(
-                "nothing_wanted",
-                format_args!("{text}; to have everything reverted: ensure --nothing"),
-            ));
+        report.level = match () {
+            () if is_for_none && input.is_empty_directory() => Level::NothingThere,
+            () if is_for_none => Level::NothingForThisXen,
+            () if plan.is_empty() && left_out.is_none() && report.problems.is_empty() => Level::AsWanted,
+            () => Level::NotAsWanted,
+        };
+        if is_for_none && (!plan.is_empty() || self.is_dry()) {
+            return Err(nothing_wanted(input, &report, &plan, &inventory));
         }
         if is_for_none {
             output::note("nothing of that is for this Xen");
         }
         // What runs is not taken out because something else is suspect.
-        if let Some(left_out) = left_out.clone().filter(|_| stack.is_empty() || takes_out(&plan)) {
+        if let Some(left_out) = left_out.clone().filter(|_| wanted.is_empty() || takes_out(&plan)) {
             return Err(left_out.and("nothing was done"));
         }
-        let but = |done: Done| match left_out {
-            Some(left_out) => done.but(left_out),
+        let flaw = left_out.or_else(|| report.incomplete());
+        let but = |done: Done| match flaw {
+            Some(flaw) => done.but(flaw),
             None => done,
         };
-        if dry {
-            return Ok(but(Done::new(format!("{inventory}\n{plan}\n"), report(&plan, Some(&inventory)))));
+        if self.is_dry() {
+            let text = format!("{inventory}\n{plan}\n");
+            let done = Done::new(text, report.json(&plan, Some(&inventory))).with_status(report.level.status());
+            return Ok(but(done));
         }
         if plan.is_empty() {
-            return Ok(but(Done::new(format!("{inventory}\nno action needed\n"), report(&plan, Some(&inventory)))));
+            return Ok(but(Done::new(
+                format!("{inventory}\nno action needed\n"),
+                report.json(&plan, Some(&inventory)),
+            )));
         }
-        guarded.begin(&stack);
-        output.line(&inventory.to_string());
-        guarded.end(client, carry_out(client, &plan, output)).map(but)
-    })
-}
+        guarded.begin(&wanted);
+        self.output.line(&inventory.to_string());
+        let done = carry_out(self.client, &plan, self.output).map(|after| {
+            if report.problems.is_empty() {
+                report.level = Level::AsWanted;
+            }
+            let text = after.as_ref().map(|after| format!("{after}\n")).unwrap_or_default();
+            (Done::new(text, report.json(&plan, after.as_ref())), after)
+        });
+        guarded.end(self.client, done).map(but)
+    }
 
-/// The plan, and what runs then, where that could be found out.
-fn report(plan: &Plan, inventory: Option<&Inventory>) -> Value {
-    json!({ "plan": as_json(plan), "inventory": inventory.map(as_json) })
-}
+    fn is_dry(&self) -> bool {
+        self.arguments.get_flag("dry-run")
+    }
 
-/// Carries a plan out, and finds out what runs then.
-fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) -> Result<(Done, Option<Inventory>), Failure> {
-    let progress = Progress::new(output, plan.steps().len());
-    let outcome = client.carry_out(plan, |event| match event {
-        StepEvent::Begin { step, .. } => progress.begin(&step.to_string()),
-        StepEvent::End { step, index, total, took, error, .. } => {
-            let ended = if error.is_some() { "failed after" } else { "done in" };
-            progress.end(&format!("{} of {total}: {step}: {ended} {took:.1?}", index.saturating_add(1)));
-        }
-        _ => {}
-    });
-    drop(progress);
-    outcome.map_err(|interrupted| Failure::from(EnsureError::Interrupted(interrupted)))?;
-    match client.inventory() {
-        Ok(after) => Ok((Done::new(format!("{after}\n"), report(plan, Some(&after))), Some(after))),
-        // All has been done all the same.
-        Err(error) => {
-            output::note(&format!("all steps were done, but what runs now is not known: {error}"));
-            Ok((Done::new("", report(plan, None)), None))
-        }
+    fn with_options(&self, wanted: Wanted) -> Wanted {
+        let options: [(&str, fn(Wanted) -> Wanted); 3] = [
+            ("keep-unapplied", Wanted::keep_unapplied),
+            ("one-by-one", Wanted::one_by_one),
+            ("no-gap", Wanted::no_gap),
+        ];
+        let given = options.into_iter().filter(|(name, _)| self.arguments.get_flag(name));
+        given.fold(accepted(self.arguments).fold(wanted, Wanted::accept), |wanted, (_, set)| set(wanted))
     }
 }
 
-/// What the command line names, read: files, lowest first, or a directory.
-enum Input {
-    Files(Stack),
-    Directory(PayloadStore),
-}
-
-fn read(paths: &[&Path]) -> Result<Input, Failure> {
-    Ok(match paths {
-        [directory] if directory.is_dir() => Input::Directory(PayloadStore::read(directory)?),
-        files => {
-            let read = |file: &&Path| Ok((PayloadName::of_file(file)?, Payload::read(file)?));
-            Input::Files(files.iter().map(read).collect::<Result<_, Failure>>()?)
-        }
-    })
-}
-
-/// The stack that is wanted, and all payloads that are there for this Xen.
-fn wanted_stack(client: &LivepatchClient, paths: &[&Path], input: Input) -> Result<(Stack, Stack), Failure> {
-    match (input, paths) {
-        (Input::Files(files), _) => Ok((files, Stack::new())),
-        (Input::Directory(store), paths) => of_store(client, paths.first().copied().unwrap_or(Path::new("")), &store),
-    }
-}
-
-fn of_store(client: &LivepatchClient, directory: &Path, store: &PayloadStore) -> Result<(Stack, Stack), Failure> {
-    let xen = client.build_id()?;
-    // Without what can't be read the host would be brought down to what is left.
-    let problems: Vec<_> = store.problems().iter().filter(|(path, _)| !is_for_another(directory, path, &xen)).collect();
-    if let [(_, error), more @ ..] = &problems[..] {
-        let others = if more.is_empty() { String::new() } else { format!(" (and {} more files)", more.len()) };
-        return Err(Failure::new("unreadable", format_args!("{error}{others}")));
-    }
-    let stack = store.stack_for(&xen).map_err(|ambiguity| Failure::new("ambiguous", ambiguity))?;
-    let copied = |stored: &StoredPayload| (stored.name().clone(), stored.payload().clone());
-    Ok((stack.into_iter().map(copied).collect(), store.for_xen(&xen).into_iter().map(copied).collect()))
-}
-
-/// Returns true if a file is below a directory that bears the build-id of another Xen.
-fn is_for_another(directory: &Path, file: &Path, xen: &BuildId) -> bool {
-    let below = file.parent().and_then(|parent| parent.strip_prefix(directory).ok()).unwrap_or_else(|| Path::new(""));
-    let ids = below.iter().filter_map(|name| name.to_str()?.parse::<BuildId>().ok());
-    // A shorter one may be any word of the letters a to f.
-    let mut ids = ids.filter(|id| id.as_bytes().len() >= 16);
-    ids.any(|id| id != *xen)
+/// The failure of a command that names payloads of which none is for this Xen.
+fn nothing_wanted(input: &Input, report: &Report, plan: &Plan, inventory: &Inventory) -> Failure {
+    let text = match report.level {
+        Level::NothingThere => format!("no payload is in {}", input.place()),
+        _ => format!("nothing in {} is for this Xen", input.place()),
+    };
+    let text = format!("{text}; to have everything reverted: ensure --nothing");
+    let status = report.level.status();
+    Failure::with_status(status, "nothing_wanted", text).with_result(report.json(plan, Some(inventory)))
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::ArgMatches;
 use serde_json::json;
-use xen_livepatch::{BuildId, Inventory, InventoryEntry, LivepatchClient, Payload, PayloadName, Plan, Step};
+use xen_livepatch::{BuildId, Inventory, InventoryEntry, LivepatchClient, Plan, Step, StoredPayload, Wanted};
 
 use crate::failure::{AGAIN, Failure, NOT_GUARDED, NOT_SURVIVED};
 use crate::guard::{self, Applied, By, Ending, Guard, Judgement, LONG_ENOUGH, Suspect, Written, for_journal};
@@ -13,9 +13,6 @@ use crate::host::{Access, with_client};
 use crate::output::{self, Done};
 use crate::simulation::simulated;
 use crate::systemd;
-
-/// Payloads with the names that they are uploaded under, from the bottom of the stack.
-pub(super) type Stack = Vec<(PayloadName, Payload)>;
 
 /// The guard with its state in the directory that the command line names.
 pub(super) fn guard(arguments: &ArgMatches) -> Guard {
@@ -72,43 +69,43 @@ impl Guarded {
         }
     }
 
-    /// The part of a stack that may be applied, or the level that survived last, made of the payloads that are there; and
-    /// the failure that names what is left out, if anything is. Only what is done unattended is cut.
-    pub(super) fn allowed(&self, mut stack: Stack, stored: &Stack) -> (Stack, Option<Failure>) {
-        let ids: Vec<String> = stack.iter().map(|(_, payload)| hex(payload.build_id())).collect();
+    /// The part of what is wanted that may be applied, or the level that survived last, made of the payloads that are there;
+    /// and the failure that names what is left out, if anything is. Only what is done unattended is cut.
+    pub(super) fn allowed(&self, wanted: Wanted, stored: &[&StoredPayload]) -> (Wanted, Option<Failure>) {
+        let ids = ids(&wanted);
         let Judgement { allowed, suspect, last_survived, warnings } = self.guard.judge(&self.xen, &ids, &self.applied);
-        let Some(suspect) = suspect else { return (stack, None) };
-        let name = stack.get(allowed).map(|(name, _)| format!("{name:?}")).unwrap_or_default();
+        let Some(suspect) = suspect else { return (wanted, None) };
+        let names: Vec<String> = wanted.names().map(|name| format!("{name:?}")).collect();
+        let (_, left_out) = names.split_at(allowed.min(names.len()));
+        let name = left_out.first().cloned().unwrap_or_default();
         match self.by {
-            By::Retry => return (stack, None),
+            By::Retry => return (wanted, None),
             By::Hand => {
                 output::note(&format!("warning: {}; applied all the same, by hand", is_suspect(&name, &suspect)));
-                return (stack, None);
+                return (wanted, None);
             }
             By::Boot => warn(&warnings),
         }
-        let left_out = stack.split_off(allowed);
-        let find = |id: &String| stored.iter().find(|(_, payload)| hex(payload.build_id()) == *id).cloned();
-        let last: Option<Stack> = last_survived.and_then(|level| level.iter().map(find).collect());
+        let find = |id: &String| stored.iter().copied().find(|stored| hex(stored.payload().build_id()) == *id);
+        let last: Option<Vec<&StoredPayload>> = last_survived.and_then(|level| level.iter().map(find).collect());
         let text = format!(
             "{}. Not applied unattended: {}. To try again: the same command with --retry",
             is_suspect(&name, &suspect),
-            names(&left_out)
+            left_out.join(", ")
         );
         let mut failure = Failure::with_status(NOT_SURVIVED, "not_survived", text);
-        if let Some(last) = &last {
-            failure.details.push(format!("applied in its place, since it survived last: {}", names(last)));
-        }
-        (last.unwrap_or(stack), Some(failure))
+        let Some(last) = last else { return (wanted.lowest(allowed), Some(failure)) };
+        let names: Vec<String> = last.iter().map(|stored| format!("{:?}", stored.name())).collect();
+        failure.details.push(format!("applied in its place, since it survived last: {}", names.join(", ")));
+        (wanted.in_place_of(last), Some(failure))
     }
 
     /// Writes down what is about to be applied. To be called before the first step.
-    pub(super) fn begin(&mut self, stack: &Stack) {
-        let ids: Vec<String> = stack.iter().map(|(_, payload)| hex(payload.build_id())).collect();
-        let Written { warnings, failed } = self.guard.begin(&self.xen, &ids, &self.applied, self.by);
+    pub(super) fn begin(&mut self, wanted: &Wanted) {
+        let Written { warnings, failed } = self.guard.begin(&self.xen, &ids(wanted), &self.applied, self.by);
         warn(&warnings);
         self.unwritten = failed;
-        if self.arms && !stack.is_empty() {
+        if self.arms && !wanted.is_empty() {
             if let Err(reason) = systemd::arm_timer() {
                 let remedy = "run xen-livepatch confirm in ten minutes";
                 warn(&[format!("systemd does not confirm these payloads ({reason}): {remedy}")]);
@@ -231,8 +228,9 @@ fn is_suspect(name: &str, Suspect { payload, boot }: &Suspect) -> String {
     )
 }
 
-fn names(stack: &Stack) -> String {
-    stack.iter().map(|(name, _)| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+/// The build-ids of what is wanted.
+fn ids(wanted: &Wanted) -> Vec<String> {
+    wanted.build_ids().map(hex).collect()
 }
 
 fn warn(warnings: &[String]) {
