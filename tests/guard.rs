@@ -243,7 +243,7 @@ fn nothing_is_held_against_what_was_taken_out_before_the_crash() {
 fn a_dry_run_records_nothing() {
     let host = Host::new();
     for line in ["ensure --dry-run a.livepatch", "ensure --dry-run --boot a.livepatch"] {
-        host.ends(0, line);
+        host.ends(8, line);
     }
     assert!(!host.path("demo/boot").exists());
 }
