@@ -63,6 +63,10 @@ impl Host {
                 fs::write(copy, text.replace(id.trim(), ENDED)).unwrap();
             }
         }
+        self.loses_its_payloads();
+    }
+
+    fn loses_its_payloads(&self) {
         fs::remove_file(self.path("demo/xen.journal")).unwrap();
         self.ends(0, "simulate new demo --release 4.17");
     }
@@ -185,9 +189,16 @@ fn a_retry_that_came_to_nothing_forgets_no_crash() {
     host.reboots();
     host.ends(0, "ensure --retry a.livepatch");
     // It is as if it had been killed before it applied anything.
-    host.ends(0, "revert --all");
+    host.loses_its_payloads();
+    assert!(host.ends(0, "status").contains("applied as a retry"));
     let text = host.ends(0, "confirm --shutdown");
     assert!(!text.contains("survived"), "{text}");
+    host.reboots();
+    host.ends(3, "ensure --boot a.livepatch");
+    // Or it was applied, and taken out again.
+    host.ends(0, "ensure --retry a.livepatch");
+    host.ends(0, "revert --all");
+    host.ends(0, "confirm --shutdown");
     host.reboots();
     host.ends(3, "ensure --boot a.livepatch");
 }
@@ -212,6 +223,16 @@ fn nothing_is_held_against_what_was_taken_out_before_the_crash() {
     host.ends(0, "ensure v2.livepatch");
     host.ends(0, "ensure --nothing");
     assert!(!host.ends(0, "status").contains("not confirmed yet"));
+    for taken_out in ["revert v1", "revert --all", "replace v2"] {
+        host.ends(0, "ensure --keep-unapplied v1.livepatch");
+        if taken_out == "replace v2" {
+            host.ends(0, "upload v2 v2.livepatch");
+        }
+        host.ends(0, taken_out);
+        assert!(!host.ends(0, "status").contains("not confirmed yet"), "{taken_out}");
+    }
+    host.ends(0, "ensure v2.livepatch");
+    host.ends(0, "ensure --nothing");
     host.ends(0, "ensure v2.livepatch");
     host.reboots();
     host.ends(0, "ensure --boot v1.livepatch");

@@ -61,3 +61,23 @@ fn output(command: &mut Command) -> Result<Output, String> {
 fn still_runs(child: &mut Child) -> Result<bool, String> {
     child.try_wait().map(|status| status.is_none()).map_err(|error| format!("systemctl: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::arguments::STATUS;
+    use crate::failure::AGAIN;
+
+    #[test]
+    fn the_units_are_started_again_for_the_one_status_that_asks_for_it() {
+        for unit in
+            [include_str!("systemd/xen-livepatch.service"), include_str!("systemd/xen-livepatch-confirm.service")]
+        {
+            let never = unit.lines().find_map(|line| line.strip_prefix("RestartPreventExitStatus=")).unwrap();
+            let never: Vec<u8> = never.split(' ').map(|status| status.parse().unwrap()).collect();
+            for (status, _) in STATUS.iter().filter(|(status, _)| *status != 0) {
+                assert_eq!(never.contains(status), *status != AGAIN, "{status}");
+            }
+            assert!(unit.lines().any(|line| line == "Restart=on-failure"));
+        }
+    }
+}

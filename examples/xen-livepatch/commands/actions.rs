@@ -6,6 +6,7 @@ use clap::ArgMatches;
 use serde_json::{Value, json};
 use xen_livepatch::{Action, Errno, Error, ErrorKind, LivepatchClient, LoadOptions, PayloadName, State};
 
+use super::guarded::taken_out;
 use super::{loaded_name, name};
 use crate::failure::{Failure, as_json};
 use crate::flags;
@@ -46,7 +47,12 @@ pub(super) fn act(
         let name = loaded_name(arguments, client)?;
         output.begin(&format!("{going_on} {name}"));
         match client.action(action, &name).flags(flags).run() {
-            Ok(()) => Ok(Done::new("", result(&name, true))),
+            Ok(()) => {
+                if matches!(action, Action::Revert | Action::Replace) {
+                    taken_out(arguments, client);
+                }
+                Ok(Done::new("", result(&name, true)))
+            }
             Err(error) if is_done(&error, action, client, &name)? => {
                 output.end(NOTHING_TO_DO);
                 Ok(Done::new("", result(&name, false)))
@@ -96,6 +102,9 @@ pub(crate) fn revert_all(arguments: &ArgMatches, output: &Output) -> Result<Done
                 Err(error) => break Err(error),
             }
         };
+        if !reverted.is_empty() {
+            taken_out(arguments, client);
+        }
         let result = json!({ "payloads": as_json(&reverted) });
         outcome.map_err(|error| Failure::from(error).with_result(result.clone()))?;
         Ok(Done::new(nothing_if(reverted.is_empty()), result))

@@ -17,8 +17,24 @@ use crate::systemd;
 /// The guard with its state in the directory that the command line names.
 pub(super) fn guard(arguments: &ArgMatches) -> Guard {
     let simulated = || simulated(arguments).map(|directory| directory.join("boot"));
-    let given = arguments.get_one::<PathBuf>("state").cloned();
+    // Not every command has that option.
+    let given = arguments.try_get_one::<PathBuf>("state").ok().flatten().cloned();
     Guard::at(given.or_else(simulated).unwrap_or_else(|| guard::DIRECTORY.into()))
+}
+
+/// To be called when something was taken out otherwise than by `ensure`, so that a crash later on is not held against it.
+/// That costs an inventory, and only while payloads of this boot are at risk.
+pub(super) fn taken_out(arguments: &ArgMatches, client: &LivepatchClient) {
+    let guard = guard(arguments);
+    if !guard.has_pending() {
+        return;
+    }
+    // A payload that stays at risk without need may have to be retried later. That is no reason to fail.
+    if let Ok(inventory) = client.inventory() {
+        let Written { warnings, failed } = guard.take_back(&hex(inventory.build_id.as_ref()), &applied(&inventory));
+        warn(&warnings);
+        warn(failed.as_slice());
+    }
 }
 
 /// An `ensure` under the guard.

@@ -250,6 +250,19 @@ fn the_level_below_a_suspect_is_the_last_that_survived_also_on_another_chain() {
 }
 
 #[test]
+fn a_level_that_is_still_at_risk_does_not_replace_the_one_before() {
+    let mut host = Host::new();
+    host.boots(&["a", "b1"], &["a", "b1"]);
+    host.shuts_down(&["a", "b1"]);
+    host.boots(&["a", "b1"], &["a", "b1"]);
+    host.lives(600);
+    host.applies(&["a", "b2"], By::Hand);
+    host.confirms(&["a"], &["b2"]);
+    host.goes_down();
+    host.boots(&["a", "b2"], &["a", "b1"]);
+}
+
+#[test]
 fn survived_is_never_said_of_what_is_not_applied() {
     let mut host = Host::new();
     host.begins(&["a", "b"], By::Boot);
