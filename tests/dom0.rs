@@ -25,6 +25,8 @@ mod ensure;
 mod host;
 #[path = "dom0/inventory.rs"]
 mod inventory;
+#[path = "dom0/level.rs"]
+mod level;
 #[path = "dom0/listing.rs"]
 mod listing;
 #[path = "dom0/memory.rs"]

@@ -13,7 +13,7 @@ use nix::sys::stat::{fstat, major, minor};
 use serde_json::{Map, Value};
 use xen_livepatch::HypercallEvent;
 
-use crate::failure::{FINAL, Failure, NOT_AS_WANTED, UNWRITTEN};
+use crate::failure::{FINAL, Failure, UNWRITTEN};
 
 /// The version of what `--json` prints. It changes when something that was there goes away or means something else.
 const SCHEMA: u32 = 1;
@@ -133,9 +133,7 @@ impl Output {
         self.end("completed");
         if self.json {
             let error = done.but.as_ref().map(|failure| &failure.error);
-            // The level that a dry run finds is its result, and no failure.
-            let ok = done.status == 0 || (done.but.is_none() && done.status >= NOT_AS_WANTED);
-            self.write(&self.object(ok, Some(&done.result), error));
+            self.write(&self.object(done.status == 0, Some(&done.result), error));
         } else {
             self.write(&done.text);
             if let Some(failure) = &done.but {

@@ -1,0 +1,181 @@
+//! The level of a real host: what runs at every moment of a change, and after one that fails.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use xen_livepatch::payload::HookKind;
+use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder};
+use xen_livepatch::{EnsureError, ErrorKind, Flags, LivepatchClient, Outcome, Payload, Plan, State, StepEvent, Wanted};
+
+use crate::host::{Host, PATCHED, bare, host, name, shown};
+
+fn fix(client: &LivepatchClient, id: &str) -> PayloadBuilder {
+    bare(client, id).function(FunctionPatch::returning(PATCHED, format!("-{id}")))
+}
+
+fn only(under: &str, builder: &PayloadBuilder) -> Wanted {
+    Wanted::only(name(under), Payload::parse(&builder.build()).unwrap())
+}
+
+fn applied(host: &Host) -> Vec<String> {
+    let rows = host.client.list().unwrap();
+    rows.iter().filter(|row| row.status.state == State::Applied).map(|row| row.name.to_string()).collect()
+}
+
+/// A new version under the name of the old one: whoever calls the patched function meanwhile gets the one or the other.
+#[test]
+#[ignore = "needs a real Xen"]
+fn no_sample_is_unpatched_while_a_version_is_exchanged() {
+    const ROUNDS: usize = 20;
+    let host = host();
+    let version = |id| only("fix", &fix(&host.client, id));
+    let versions = [version("v1"), version("v2")];
+    host.client.ensure(&versions[0], |_| ()).unwrap();
+    let done = AtomicBool::new(false);
+    let samples = thread::scope(|scope| {
+        let poller = scope.spawn(|| {
+            let mut samples: BTreeMap<String, u64> = BTreeMap::new();
+            while !done.load(Ordering::Relaxed) {
+                *samples.entry(shown()).or_default() += 1;
+            }
+            samples
+        });
+        for round in 1..=ROUNDS {
+            let plan = host.client.ensure(&versions[round % 2], |_| ());
+            // Whatever happens, the poller ends.
+            if plan.as_ref().map_or(true, |plan| !plan.gaps().is_empty()) {
+                done.store(true, Ordering::Relaxed);
+            }
+            assert_eq!(plan.unwrap().gaps(), []);
+        }
+        done.store(true, Ordering::Relaxed);
+        poller.join().unwrap()
+    });
+    println!("{ROUNDS} exchanges: {samples:?}");
+    assert!(samples.keys().all(|sample| sample == "-v1" || sample == "-v2"), "{samples:?}");
+    assert!(samples.len() == 2 && samples.values().sum::<u64>() > 100, "{samples:?}");
+    host.client.ensure(&Wanted::nothing(), |_| ()).unwrap();
+}
+
+/// A payload whose hook refuses it, on top of one that has replaced the level from before.
+#[test]
+#[ignore = "needs a real Xen"]
+fn the_level_from_before_is_put_back() {
+    let host = host();
+    if !host.since(14) {
+        return;
+    }
+    let client = &host.client;
+    let below = fix(client, "below");
+    let above =
+        bare(client, "above").depends_on(below.build_id()).function(FunctionPatch::returning(PATCHED, "-above"));
+    let stack = |first: (&str, &PayloadBuilder), second: (&str, &PayloadBuilder)| {
+        let payloads = [first, second].map(|(under, builder)| (name(under), Payload::parse(&builder.build()).unwrap()));
+        Wanted::stack(payloads)
+    };
+    client.ensure(&stack(("below", &below), ("above", &above)), |_| ()).unwrap();
+    let new = fix(client, "new");
+    let refusing =
+        bare(client, "refusing").depends_on(new.build_id()).function(FunctionPatch::returning(PATCHED, "-no"));
+    let refusing = refusing.hook(HookKind::PreApply, HookCode::returns(-22));
+    let mut gaps = 0;
+    let error = client.ensure(&stack(("new", &new), ("refusing", &refusing)), |event| {
+        gaps += usize::from(matches!(event, StepEvent::GapOpens { .. }));
+    });
+    let EnsureError::Interrupted(failure) = error.unwrap_err() else { panic!("it was begun") };
+    assert!(matches!(failure.error.kind(), ErrorKind::HookRefused { .. }), "{failure}");
+    assert_eq!((failure.outcome, gaps), (Outcome::Restored, 1), "{failure}");
+    assert_eq!((applied(&host), shown()), (vec!["below".to_owned(), "above".to_owned()], "-above".to_owned()));
+    client.ensure(&Wanted::nothing(), |_| ()).unwrap();
+}
+
+/// Two versions that define the same symbol, which Xen does not load at the same time: it is found out, or known from the
+/// file of the old one.
+#[test]
+#[ignore = "needs a real Xen"]
+fn two_versions_of_a_fix_may_share_a_symbol() {
+    let host = host();
+    let old = fix(&host.client, "old").defines("fix_helper");
+    let new = fix(&host.client, "new").defines("fix_helper");
+    for files in [false, true] {
+        host.client.ensure(&only("fix", &old), |_| ()).unwrap();
+        // One that has not seen the old file.
+        let client = crate::host::connect().unwrap();
+        let wanted = only("fix", &new);
+        let wanted = if files { wanted.at_hand([Payload::parse(&old.build()).unwrap()]) } else { wanted };
+        let mut opened = 0;
+        client.ensure(&wanted, |event| opened += usize::from(matches!(event, StepEvent::GapOpens { .. }))).unwrap();
+        assert_eq!((applied(&host), shown(), opened), (vec!["fix".to_owned()], "-new".to_owned(), 1));
+        assert_eq!(host.client.list().unwrap().len(), 1);
+    }
+    host.client.ensure(&Wanted::nothing(), |_| ()).unwrap();
+}
+
+/// The hooks of an applied payload keep Xen from replacing it.
+#[test]
+#[ignore = "needs a real Xen"]
+fn hooks_that_veto_a_replacement_are_found_out() {
+    let host = host();
+    if !host.since(14) {
+        return;
+    }
+    let hooked = fix(&host.client, "hooked").hook(HookKind::PreApply, HookCode::returns(0));
+    host.client.ensure(&only("hooked", &hooked), |_| ()).unwrap();
+    let client = crate::host::connect().unwrap();
+    let refused = client.ensure(&only("fix", &fix(&client, "fix")).no_gap(), |_| ()).unwrap_err();
+    assert_eq!((refused.outcome(), shown()), (Outcome::Unchanged, "-hooked".to_owned()), "{refused}");
+    client.ensure(&only("fix", &fix(&client, "fix")), |_| ()).unwrap();
+    assert_eq!((applied(&host), shown()), (vec!["fix".to_owned()], "-fix".to_owned()));
+    client.ensure(&Wanted::nothing(), |_| ()).unwrap();
+}
+
+/// The order that NODEPS made, with the older code in effect: it is put right, and can be taken out.
+#[test]
+#[ignore = "needs a real Xen"]
+fn the_order_that_nodeps_made_is_found_out() {
+    let host = host();
+    if !host.since(14) {
+        return;
+    }
+    let client = &host.client;
+    let old = fix(client, "old");
+    let new = bare(client, "new").depends_on(old.build_id()).function(FunctionPatch::returning(PATCHED, "-new"));
+    let stack = Wanted::stack(
+        [("old", &old), ("new", &new)].map(|(under, builder)| (name(under), Payload::parse(&builder.build()).unwrap())),
+    );
+    let upside_down = || {
+        host.upload("old", &old);
+        host.upload("new", &new);
+        client.apply(&name("new"), Flags::NODEPS).unwrap();
+        client.apply(&name("old"), Flags::NODEPS).unwrap();
+        assert_eq!(shown(), "-old");
+    };
+    upside_down();
+    let plan = client.ensure(&stack, |_| ()).unwrap();
+    assert!(plan.is_empty() || shown() == "-new", "{plan}");
+    client.ensure(&Wanted::nothing(), |_| ()).unwrap();
+    assert_eq!((applied(&host), shown()), (Vec::new(), host.original.clone()));
+
+    upside_down();
+    crate::host::connect().unwrap().ensure(&Wanted::nothing(), |_| ()).unwrap();
+    assert_eq!((applied(&host), shown()), (Vec::new(), host.original.clone()));
+}
+
+/// An applied payload that is linked with one that nobody wants: that stays loaded.
+#[test]
+#[ignore = "needs a real Xen"]
+fn a_payload_that_another_is_linked_with_stays() {
+    let host = host();
+    host.upload(
+        "lib",
+        &bare(&host.client, "lib").function(FunctionPatch::returning(PATCHED, "-lib")).defines("lib_table"),
+    );
+    let user = fix(&host.client, "user").needs("lib_table");
+    host.client.ensure(&only("user", &user), |_| ()).unwrap();
+    let plan = Plan::new(&crate::host::connect().unwrap().inventory().unwrap(), &only("user", &user)).unwrap();
+    assert_eq!((plan.is_empty(), plan.leftovers()), (true, &[name("lib")][..]), "{plan}");
+    assert_eq!((host.client.list().unwrap().len(), shown()), (2, "-user".to_owned()));
+    host.client.ensure(&Wanted::nothing(), |_| ()).unwrap();
+    assert_eq!(host.client.list().unwrap().len(), 0);
+}
