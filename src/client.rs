@@ -330,7 +330,7 @@ impl LivepatchClient {
     /// The bounds come from the text that Xen reports after its version ([`Target`]'s conversion from [`XenVersion`]), which
     /// a live patch can change. So that text counts if it was read by this client while nothing was applied, if Xen's log
     /// still begins with it, or if no applied payload replaces a function that it comes from; to find that out, this may
-    /// take an [`inventory`](Self::inventory), which writes to the host's console. Where none of that holds, the lower bound
+    /// take an [`inventory`](Self::inventory), which may write to the host's console. Where none of that holds, the lower bound
     /// is 0, unless the date of the last commit of Xen's source confirms the text. The time at which Xen was compiled gives
     /// an upper bound.
     ///

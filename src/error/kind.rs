@@ -233,6 +233,12 @@ pub enum ErrorKind {
         "the host was busy until the deadline, with another live-patch action or with its CPUs, and nothing was done; try again"
     )]
     OperationInProgress,
+    /// The thread is in an operation of the same client already: an observer has called it.
+    #[error(
+        "this thread is inside another operation of the same client, and nothing was done; \
+         do it after that operation, not in an observer"
+    )]
+    InsideOperation,
     /// The deadline passed before Xen was asked for the action.
     #[error("the deadline passed before Xen was asked, and nothing was done; try again with more time")]
     DeadlinePassed,
@@ -415,6 +421,7 @@ impl ErrorKind {
             Self::UnsupportedForce => ("unsupported_force", FINAL),
             Self::QuiesceTimeout => ("quiesce_timeout", AGAIN),
             Self::OperationInProgress => ("operation_in_progress", AGAIN),
+            Self::InsideOperation => ("inside_operation", FINAL),
             Self::DeadlinePassed => ("deadline_passed", AGAIN),
             Self::HookMayBeRunning => ("hook_may_be_running", AGAIN),
             Self::Unfinished => ("unfinished", UNCLEAR),

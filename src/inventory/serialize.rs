@@ -2,7 +2,7 @@
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use super::{Conflict, Inventory, InventoryEntry, ReplacedFunction};
+use super::{Conflict, Inventory, InventoryEntry, ReplacedFunction, Unidentified};
 use crate::fields::by_field;
 
 impl Serialize for Inventory {
@@ -21,8 +21,15 @@ impl Serialize for Inventory {
     }
 }
 
+/// The reason in one word, such as `disturbed`.
+impl Serialize for Unidentified {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
+    }
+}
+
 by_field! {
-    InventoryEntry { name, status, metadata, build_id, depends, functions }
+    InventoryEntry { name, status, metadata, build_id, depends, functions, unidentified }
     ReplacedFunction { name, old_address, old_size, new_address, new_size }
     Conflict { function, old_address, payloads }
 }

@@ -51,7 +51,7 @@ fn identified<'a>(inventory: &Inventory, wanted: &'a Wanted) -> Result<Vec<Ident
         if let Some(first) = stack.iter().find(|other| other.id == id || other.name == name) {
             return Err(PlanError::Twice { first: first.name.clone(), second: name.clone() });
         }
-        let xen = inventory.build_id.as_ref().ok_or(PlanError::XenUnknown)?;
+        let xen = inventory.build_id.as_ref().ok_or(PlanError::XenUnknown { why: inventory.no_build_id })?;
         if let Some(expected) = payload.xen_depends().filter(|expected| *expected != xen) {
             let (expected, found) = (expected.clone(), xen.clone());
             return Err(PlanError::BuiltForAnotherXen { name: name.clone(), expected, found });
@@ -78,7 +78,7 @@ impl<'a> Way<'a> {
     fn between(inventory: &'a Inventory, wanted: &[Identified<'_>], one_by_one: bool) -> Result<Self, PlanError> {
         let applied: Vec<_> = inventory.applied().collect();
         if let Some(unknown) = applied.iter().find(|entry| entry.build_id.is_none() && !wanted.is_empty()) {
-            return Err(PlanError::Unknown { name: unknown.name.clone() });
+            return Err(PlanError::Unknown { name: unknown.name.clone(), why: unknown.unidentified });
         }
         let order = order(inventory, &applied);
         let kept = order.as_ref().map_or(0, |order| {
@@ -203,7 +203,7 @@ impl<'a> Maker<'a> {
             if self.goes(entry, fates) {
                 steps.push(unload(entry));
             } else if entry.build_id.is_none() && fates.iter().any(Fate::is_upload) {
-                return Err(PlanError::Unknown { name: entry.name.clone() });
+                return Err(PlanError::Unknown { name: entry.name.clone(), why: entry.unidentified });
             }
         }
         let early = self.wanted.iter().zip(fates).filter(|(_, fate)| **fate == Fate::Early);

@@ -56,13 +56,14 @@ fn inventory(loaded: &str) -> Inventory {
             build_id,
             depends,
             functions: None,
+            unidentified: None,
             footprint: None,
         }
     };
     let xen = XenVersion { major: 4, minor: 17, extra: String::new() };
     let payloads = loaded.split_whitespace().map(entry).collect();
     let target = Target::new((4, 17)).build_id(id(XEN));
-    Inventory { xen, build_id: Some(id(XEN)), payloads, version: 7, target }
+    Inventory { xen, build_id: Some(id(XEN)), no_build_id: None, payloads, version: 7, target }
 }
 
 /// What is wanted, from the bottom up. Of a name in capitals the data is writable, so that it can't be applied twice; one
@@ -208,10 +209,10 @@ fn where_there_is_no_way() {
     }
     let mut unknown = inventory("");
     unknown.build_id = None;
-    assert_eq!(Plan::new(&unknown, &wanted("a")).unwrap_err(), super::PlanError::XenUnknown);
+    assert_eq!(Plan::new(&unknown, &wanted("a")).unwrap_err(), super::PlanError::XenUnknown { why: None });
     assert!(Plan::new(&unknown, &wanted("")).unwrap().is_empty());
     let kept = Plan::new(&inventory("u/?=?"), &wanted("a").keep_unapplied());
-    assert_eq!(kept.unwrap_err(), super::PlanError::Unknown { name: name("u") }, "it may be what is to be uploaded");
+    assert_eq!(kept.unwrap_err(), super::PlanError::Unknown { name: name("u"), why: None }, "it may be what is to be uploaded");
     let mut elsewhere = inventory("");
     elsewhere.build_id = Some(id("other"));
     // Nothing is reverted for what Xen can't take.
