@@ -11,7 +11,7 @@ use crate::build_id::BuildId;
 use crate::errno::Errno;
 use crate::name::PayloadName;
 use crate::payload::Footprint;
-use crate::status::{LoadedPayload, Metadata, Status};
+use crate::status::{Metadata, Status};
 use crate::symbol_name::SymbolName;
 use crate::target::Target;
 use crate::version::XenVersion;

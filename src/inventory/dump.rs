@@ -61,13 +61,17 @@ pub(crate) fn read(
         let mut start = part.bytes.start;
         for at in part.rows {
             let (Some(row), Some(own), Some(slot)) = (rows.get(at), own.get(at), found.get_mut(at)) else { continue };
-            let positions = own.as_ref().and_then(|own| {
+            let found_at = own.as_ref().and_then(|own| {
                 Some((build_ids.nth(own.build_ids.len())?, depends.nth(own.depends.len())?))
             });
             *slot = agrees.and_then(|()| {
-                let (build_id, depends) = positions.ok_or(Unidentified::Disturbed)?;
+                let (build_id, depends) = found_at.ok_or(Unidentified::Disturbed)?;
                 let block = dump.get(start..build_id).unwrap_or_default();
                 start = depends;
+                // Xen goes by the same list.
+                if is_in_one_piece(&row.name) && positions(block, &heading(&row.name)).is_empty() {
+                    return Err(Unidentified::Disturbed);
+                }
                 Ok(Dumped {
                     build_id: value(dump, build_id, BUILD_ID)?,
                     depends: value(dump, depends, DEPENDS)?,
@@ -157,9 +161,7 @@ fn parts(dump: &[u8], rows: &[LoadedPayload]) -> Vec<Part> {
     let mut part = Part { rows: 0..0, bytes: 0..dump.len() };
     for (row, at) in rows.iter().zip(0..) {
         if let [heading] = *positions(dump, &heading(&row.name)) {
-            // After a line break Xen prints its prefix, so that the heading is not in one piece.
-            let whole = !row.name.as_bytes().contains(&b'\n');
-            if whole && at > part.rows.start && heading > part.bytes.start {
+            if is_in_one_piece(&row.name) && at > part.rows.start && heading > part.bytes.start {
                 parts.push(Part { rows: part.rows.start..at, bytes: part.bytes.start..heading });
                 part = Part { rows: at..at, bytes: heading..dump.len() };
             }
@@ -168,6 +170,11 @@ fn parts(dump: &[u8], rows: &[LoadedPayload]) -> Vec<Part> {
     }
     parts.push(part);
     parts
+}
+
+/// Returns true if a heading is printed as it is: after a line break Xen prints its prefix.
+fn is_in_one_piece(name: &PayloadName) -> bool {
+    !name.as_bytes().contains(&b'\n')
 }
 
 /// The beginning of ` name=NAME state=APPLIED(2) ADDRESS (.data=ADDRESS, .rodata=ADDRESS) using N pages.`
@@ -185,14 +192,14 @@ fn dump<'t>(text: &'t [u8], xen: Option<&BuildId>) -> Option<&'t [u8]> {
 
 /// The text without the lines of guests: `(d1) ` and whatever a domain wrote.
 ///
-/// One in which Xen continues a line stays. So do those with a word of the dump where a line was cut, which continues in the
-/// next one, if nobody else comes between.
+/// Xen prints each in one piece, with its line break. Only after a line that was cut it may continue without a prefix, so
+/// that its own text might look like a guest's.
 fn without_guests(text: &[u8]) -> Vec<u8> {
     let lines = || text.split_inclusive(|byte| *byte == b'\n');
     let cut = lines().any(|line| line.len() >= MOST_PRINTED);
     let has = |line: &[u8], word: &[u8]| !positions(line, word).is_empty();
     let is_foreign = |line: &[u8]| {
-        is_of_a_domain(line) && !has(line, PREFIX) && !(cut && (has(line, BUILD_ID) || has(line, DEPENDS)))
+        is_of_a_domain(line) && !(cut && (has(line, BUILD_ID) || has(line, DEPENDS)))
     };
     lines().filter(|line| !is_foreign(line)).flatten().copied().collect()
 }

@@ -2,6 +2,10 @@
 
 use core::fmt;
 
+use super::dump;
+use crate::name::PayloadName;
+use crate::payload::Payload;
+
 /// The reason for which an [`InventoryEntry`](crate::InventoryEntry) has no build-id. `Display` names the remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -64,6 +68,29 @@ impl fmt::Display for Unidentified {
                  good: only the client that uploaded a payload identifies it there"
             }
         })
+    }
+}
+
+impl Payload {
+    /// Checks that an [`inventory`](crate::LivepatchClient::inventory) can identify the payload once it is loaded under this
+    /// name.
+    ///
+    /// # Errors
+    /// [`Unidentified::Unreadable`]. Xen loads such a payload all the same, and only the client that uploads it knows its
+    /// identity, or one that is given its [`KnownIdentities`](crate::KnownIdentities).
+    ///
+    /// ```
+    /// # use xen_livepatch::*;
+    /// # let (xen, _, fix, bytes) = examples::fix()?;
+    /// assert_eq!(Payload::parse(&bytes)?.check_identifiable(&fix), Ok(()));
+    /// let hostile = sim::PayloadBuilder::for_xen(&xen, "x").function(sim::FunctionPatch::returning("build-id=00", "x"));
+    /// assert_eq!(Payload::parse(&hostile.build())?.check_identifiable(&fix), Err(Unidentified::Unreadable));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn check_identifiable(&self, name: &PayloadName) -> Result<(), Unidentified> {
+        let names = self.functions().iter().filter_map(|function| function.name.as_ref());
+        let names = names.map(crate::symbol_name::SymbolName::as_bytes);
+        dump::readable(name, self.metadata(), names, [self.build_id(), self.depends()])
     }
 }
 
