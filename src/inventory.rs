@@ -18,11 +18,11 @@ use crate::version::XenVersion;
 
 pub(crate) mod dump;
 pub(crate) mod known;
-mod unidentified;
 #[cfg(feature = "serde")]
 mod serialize;
 #[cfg(all(test, feature = "sim"))]
 mod tests;
+mod unidentified;
 
 pub use known::{InvalidIdentities, KnownIdentities};
 pub use unidentified::Unidentified;

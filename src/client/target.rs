@@ -7,11 +7,11 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::LivepatchClient;
 use super::console;
+use super::inventory::{self, Depth};
 use super::listing::{self, Listing};
 use super::turn::Taken;
-use super::inventory::{self, Depth};
-use super::LivepatchClient;
 use crate::build_id::BuildId;
 use crate::errno::Errno;
 use crate::error::{Operation, Result};

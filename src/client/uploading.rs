@@ -102,7 +102,8 @@ impl Uploading<'_> {
         let parsed = Payload::parse(sent).ok();
         let of_file =
             |payload: &Payload| Identity { build_id: payload.build_id().cloned(), depends: payload.depends().cloned() };
-        let identity = if identity.build_id.is_some() { identity } else { parsed.as_ref().map(of_file).unwrap_or_default() };
+        let identity =
+            if identity.build_id.is_some() { identity } else { parsed.as_ref().map(of_file).unwrap_or_default() };
         let footprint = parsed.map(|payload| Footprint::of(&payload, release));
         self.client.identities.remember(name, identity, footprint, sent);
         Ok(())

@@ -130,9 +130,15 @@ impl LivepatchClient {
     /// Reads the version of the list, in the caller's turn, where that lets this client recognise what it is about to
     /// upload.
     pub(super) fn note_version(&self) -> Result<()> {
-        if !self.identities.has_version() || !self.unload_is_safe() {
-            let sizes = ask(|| self.channel.call(List { start: 0, room: None, window: 0, probe_force: false }));
-            self.identities.at_version(&self.channel, sizes.map_err(CallError::general)?.version);
+        let matters = !self.unload_is_safe();
+        if !matters && self.identities.has_version() {
+            return Ok(());
+        }
+        match ask(|| self.channel.call(List { start: 0, room: None, window: 0, probe_force: false })) {
+            Ok(sizes) => self.identities.at_version(&self.channel, sizes.version),
+            Err(error) if matters => return Err(error.general()),
+            // Then a later inventory presses the key once more.
+            Err(_) => {}
         }
         Ok(())
     }

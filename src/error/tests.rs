@@ -191,6 +191,11 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
             "the host was busy until the deadline, with another live-patch action or with its CPUs, and nothing was done; \
              try again",
         ),
+        (
+            K::InsideOperation,
+            "this thread is inside another operation of the same client, and nothing was done; do it after that operation, \
+             not in an observer",
+        ),
         (K::DeadlinePassed, "the deadline passed before Xen was asked, and nothing was done; try again with more time"),
         (
             K::HookMayBeRunning,

@@ -43,11 +43,7 @@ const LOCKED: [&[u8]; 2] = [b"Lock held. Try again.", b"Couldn't reacquire lock.
 const MOST_PRINTED: usize = 1000;
 
 /// Returns what the dump shows of each row. All of the dump has to be in the text, which may have other lines in it.
-pub(crate) fn read(
-    text: &[u8],
-    rows: &[LoadedPayload],
-    xen: Option<&BuildId>,
-) -> Vec<Result<Dumped, Unidentified>> {
+pub(crate) fn read(text: &[u8], rows: &[LoadedPayload], xen: Option<&BuildId>) -> Vec<Result<Dumped, Unidentified>> {
     let text = without_guests(text);
     let mut found: Vec<_> = rows.iter().map(|_| Err(Unidentified::Disturbed)).collect();
     let Some(dump) = dump(&text, xen) else { return found };
@@ -61,9 +57,9 @@ pub(crate) fn read(
         let mut start = part.bytes.start;
         for at in part.rows {
             let (Some(row), Some(own), Some(slot)) = (rows.get(at), own.get(at), found.get_mut(at)) else { continue };
-            let found_at = own.as_ref().and_then(|own| {
-                Some((build_ids.nth(own.build_ids.len())?, depends.nth(own.depends.len())?))
-            });
+            let found_at = own
+                .as_ref()
+                .and_then(|own| Some((build_ids.nth(own.build_ids.len())?, depends.nth(own.depends.len())?)));
             *slot = agrees.and_then(|()| {
                 let (build_id, depends) = found_at.ok_or(Unidentified::Disturbed)?;
                 let block = dump.get(start..build_id).unwrap_or_default();
@@ -104,9 +100,8 @@ struct Words {
 
 impl Words {
     fn positions(text: &[u8], bytes: &Range<usize>) -> Self {
-        let inside = |word: &[u8]| -> Vec<usize> {
-            positions(text, word).into_iter().filter(|at| bytes.contains(at)).collect()
-        };
+        let inside =
+            |word: &[u8]| -> Vec<usize> { positions(text, word).into_iter().filter(|at| bytes.contains(at)).collect() };
         Self { build_ids: inside(BUILD_ID), depends: inside(DEPENDS) }
     }
 
@@ -142,7 +137,8 @@ impl Part {
     fn agrees(&self, dump: &[u8], own: &[Option<Words>]) -> Result<(), Unidentified> {
         let own = own.get(self.rows.clone()).unwrap_or_default();
         let count = |of: fn(&Words) -> usize| own.iter().map(|own| Some(of(own.as_ref()?).saturating_add(1))).sum();
-        let expected: (Option<usize>, Option<usize>) = (count(|own| own.build_ids.len()), count(|own| own.depends.len()));
+        let expected: (Option<usize>, Option<usize>) =
+            (count(|own| own.build_ids.len()), count(|own| own.depends.len()));
         let (Some(build_ids), Some(depends)) = expected else { return Err(Unidentified::Unreadable) };
         let there = Words::positions(dump, &self.bytes);
         if there.build_ids.len() < build_ids || there.depends.len() < depends {
@@ -198,9 +194,7 @@ fn without_guests(text: &[u8]) -> Vec<u8> {
     let lines = || text.split_inclusive(|byte| *byte == b'\n');
     let cut = lines().any(|line| line.len() >= MOST_PRINTED);
     let has = |line: &[u8], word: &[u8]| !positions(line, word).is_empty();
-    let is_foreign = |line: &[u8]| {
-        is_of_a_domain(line) && !(cut && (has(line, BUILD_ID) || has(line, DEPENDS)))
-    };
+    let is_foreign = |line: &[u8]| is_of_a_domain(line) && !(cut && (has(line, BUILD_ID) || has(line, DEPENDS)));
     lines().filter(|line| !is_foreign(line)).flatten().copied().collect()
 }
 

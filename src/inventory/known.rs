@@ -131,12 +131,11 @@ impl FromStr for KnownIdentities {
 
 fn xen(line: &str) -> Option<KnownIdentities> {
     let mut words = line.split(' ');
-    let known = ("xen" == words.next()?)
-        .then_some(KnownIdentities {
-            xen: words.next()?.parse().ok()?,
-            version: words.next()?.parse().ok()?,
-            payloads: Vec::new(),
-        })?;
+    let known = ("xen" == words.next()?).then_some(KnownIdentities {
+        xen: words.next()?.parse().ok()?,
+        version: words.next()?.parse().ok()?,
+        payloads: Vec::new(),
+    })?;
     words.next().is_none().then_some(known)
 }
 

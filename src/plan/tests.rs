@@ -4,7 +4,8 @@
 
 use super::{Plan, Wanted};
 use crate::build_id::BuildId;
-use crate::inventory::{Inventory, InventoryEntry};
+use crate::errno::Errno;
+use crate::inventory::{Inventory, InventoryEntry, Unidentified};
 use crate::name::PayloadName;
 use crate::payload::{HookKind, Payload};
 use crate::sim::{HookCode, PayloadBuilder};
@@ -175,11 +176,7 @@ fn where_there_is_no_way() {
         ("", "a b/a=a", "\"a\" and \"b\" have the same name or the same build-id: Xen loads one of them only"),
         ("", "a/c", "\"a\" depends on build-id 63, but would go on Xen itself with build-id XEN"),
         ("", "a b", "\"b\" depends on build-id XEN, but would go on payload \"a\" with build-id 61"),
-        (
-            "+u/?=?",
-            "a",
-            "it is not known what \"u\" is: Xen's console could not be read, or did not tell; take the inventory again",
-        ),
+        ("+u/?=?", "a", "\"u\" could not be identified; take the inventory again"),
         (
             "+a +b",
             "",
@@ -210,9 +207,29 @@ fn where_there_is_no_way() {
     let mut unknown = inventory("");
     unknown.build_id = None;
     assert_eq!(Plan::new(&unknown, &wanted("a")).unwrap_err(), super::PlanError::XenUnknown { why: None });
+    for (errno, text) in [
+        (Errno::ENODATA, "it was linked without one"),
+        (Errno::EPERM, "permission xen_build_id"),
+        (Errno::EACCES, "does not let this domain read"),
+        (Errno::EFAULT, "could not be read; try again"),
+    ] {
+        unknown.no_build_id = Some(errno);
+        let error = Plan::new(&unknown, &wanted("a")).unwrap_err();
+        assert_eq!(error, super::PlanError::XenUnknown { why: Some(errno) });
+        assert!(error.to_string().contains(text), "{error}");
+        assert_eq!(error.to_string().contains("linked without"), errno == Errno::ENODATA, "{error}");
+    }
     assert!(Plan::new(&unknown, &wanted("")).unwrap().is_empty());
+    let mut disturbed = inventory("+u/?=?");
+    disturbed.payloads[0].unidentified = Some(Unidentified::RingTooSmall);
+    let error = Plan::new(&disturbed, &wanted("a")).unwrap_err().to_string();
+    assert!(error.contains("conring_size="), "{error}");
     let kept = Plan::new(&inventory("u/?=?"), &wanted("a").keep_unapplied());
-    assert_eq!(kept.unwrap_err(), super::PlanError::Unknown { name: name("u"), why: None }, "it may be what is to be uploaded");
+    assert_eq!(
+        kept.unwrap_err(),
+        super::PlanError::Unknown { name: name("u"), why: None },
+        "it may be what is to be uploaded"
+    );
     let mut elsewhere = inventory("");
     elsewhere.build_id = Some(id("other"));
     // Nothing is reverted for what Xen can't take.
