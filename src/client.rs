@@ -280,12 +280,17 @@ impl LivepatchClient {
     }
 
     /// Uploads the payload of a file under the file's name less its last suffix (`/x/xsa-500.livepatch` becomes
-    /// `xsa-500`) and applies it, with [`Flags`] or [`LoadOptions`]. If it can't be applied, it is unloaded again; the
-    /// error says so ([`Error::cleanup`]).
+    /// `xsa-500`) and applies it, with [`Flags`] or [`LoadOptions`]. If it can't be applied, it is unloaded again;
+    /// [`Error::cleanup`] has the result of that.
     ///
     /// # Errors
     /// [`InvalidName`](ErrorKind::InvalidName), and those of [`Payload::read`], [`upload_with`](Self::upload_with) and
-    /// [`apply`](Self::apply). Where the apply [may have happened](Error::may_have_happened), the payload stays loaded.
+    /// [`apply`](Self::apply). Where the payload stays loaded, because it may be applied, because another tool has applied it
+    /// or because it could not be unloaded, [`Error::may_have_happened`] is true, and [`Error::is_retryable`] is not: the
+    /// next call would meet [`AlreadyLoaded`](ErrorKind::AlreadyLoaded).
+    ///
+    /// If Xen can't report the result of the upload (`EFAULT`), an [`inventory`](Self::inventory) is taken, and a payload
+    /// that was not there before and has this one's build-id is unloaded again.
     ///
     /// ```
     /// # use xen_livepatch::*;
