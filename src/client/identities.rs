@@ -159,6 +159,8 @@ impl Identities {
 
     /// The identities that are certain, for another process.
     pub(super) fn certain(&self, channel: &Channel) -> Option<KnownIdentities> {
+        // Nothing is asked of Xen where nothing is known.
+        self.known().version?;
         let xen = channel.build_id().ok()?;
         let known = self.known();
         let certain = known.payloads.iter().filter(|(_, there)| there.same && there.is_identified());

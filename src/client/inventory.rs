@@ -106,7 +106,7 @@ fn take(client: &LivepatchClient, turn: Option<&Taken<'_>>, depth: Depth) -> Res
 }
 
 /// Takes an inventory for a plan: no key is pressed if all build-ids are known, so that functions may be missing.
-#[allow(dead_code, reason = "the executor of plans is about to use it")]
+#[allow(dead_code, reason = "for plans, which need no functions")]
 pub(super) fn take_identified(client: &LivepatchClient, turn: Option<&Taken<'_>>) -> Result<Inventory> {
     take(client, turn, Depth::Identities)
 }

@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 use serde_json::{Value, json};
-use xen_livepatch::{Action, Errno, Error, ErrorKind, LivepatchClient, LoadOptions, PayloadName, State};
+use xen_livepatch::{Action, Errno, Error, ErrorKind, LivepatchClient, LoadOptions, Payload, PayloadName, State};
 
 use super::{loaded_name, name};
 use crate::failure::{Failure, as_json};
 use crate::flags;
 use crate::host::{Access, upload_options, with_client};
+use crate::memory::Memory;
 use crate::output::{Done, Output};
 use crate::shown::shown;
+use crate::simulation::simulated;
 
 const NOTHING_TO_DO: &str = "no action needed";
 
@@ -29,6 +31,7 @@ pub(crate) fn upload(arguments: &ArgMatches, output: &Output) -> Result<Done, Fa
     with_client(arguments, Access::Changes, |client| {
         output.begin(&format!("Uploading {}", shown(file(arguments))));
         client.upload_file_with(&name, file(arguments), upload_options(arguments))?;
+        keep(arguments);
         Ok(Done::new("", json!({ "payload": as_json(&name) })))
     })
 }
@@ -160,8 +163,17 @@ pub(crate) fn load(arguments: &ArgMatches, output: &Output) -> Result<Done, Fail
     with_client(arguments, Access::Changes, |client| {
         output.begin(&format!("Loading {}", shown(file)));
         let name = client.load(file, options)?;
+        keep(arguments);
         Ok(Done::new("", result(&name, true)))
     })
+}
+
+/// Keeps the file that was uploaded, for plans that may have to upload it again.
+fn keep(arguments: &ArgMatches) {
+    // Best effort: a pipe can't be read twice, and a plan does without.
+    if let Ok(payload) = Payload::read(file(arguments)) {
+        let _ = Memory::new(simulated(arguments)).keep_payload(&payload);
+    }
 }
 
 fn file(arguments: &ArgMatches) -> &Path {
