@@ -279,11 +279,11 @@ fn a_payload_that_is_loaded_already_is_to_be_applied() {
     let host = Host::new(Release::V4_17);
     let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
     host.client.upload(&name("fix"), &host.payload("fix").build()).unwrap();
-    let text = |_| host.client.load(&fix.0, Flags::empty()).unwrap_err().to_string();
-    let checked = text(());
+    let text = || host.client.load(&fix.0, Flags::empty()).unwrap_err().to_string();
+    let checked = text();
     assert!(checked.contains("loaded already, as \"fix\", and not applied: apply \"fix\", or `ensure`"), "{checked}");
     host.client.apply(&name("fix"), Flags::empty()).unwrap();
-    let applied = text(());
+    let applied = text();
     assert!(applied.contains("loaded already, as \"fix\", and applied: nothing is left to do"), "{applied}");
 }
 

@@ -227,14 +227,14 @@ fn create(directory: &Path) -> io::Result<()> {
 }
 
 /// Whole or not at all, and never through somebody's link.
-fn write(directory: &Path, file: &str, mode: u32, contents: &[u8]) -> io::Result<()> {
+fn write(directory: &Path, name: &str, permissions: u32, contents: &[u8]) -> io::Result<()> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let new = directory.join(format!(".{file}.{}.{count}", std::process::id()));
+    let new = directory.join(format!(".{name}.{}.{count}", std::process::id()));
     // Left by a process of the same number that was killed.
     let _ = fs::remove_file(&new);
-    let mut made = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
-    let written = made.write_all(contents).and_then(|()| fs::rename(&new, directory.join(file)));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(permissions).open(&new)?;
+    let written = file.write_all(contents).and_then(|()| fs::rename(&new, directory.join(name)));
     if written.is_err() {
         let _ = fs::remove_file(&new);
     }

@@ -186,8 +186,7 @@ impl Taking<'_> {
             let dumped = match pressed {
                 Ok(Text::Whole(text)) if same => dump::read(&text, &before.rows, xen),
                 Ok(Text::Cut) if same => vec![Err(Unidentified::RingTooSmall); before.rows.len()],
-                Ok(_) => continue,
-                Err(Denied::Not) => continue,
+                Ok(_) | Err(Denied::Not) => continue,
                 Err(Denied::For(denied)) => return Ok((before, seen, Some(denied))),
             };
             let last = attempt.saturating_add(1) == self.attempts;

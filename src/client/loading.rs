@@ -76,15 +76,13 @@ impl Loading<'_> {
 
     /// Unloads the payload, unless it may be applied.
     fn after_apply(&self, error: Error) -> Error {
+        // Another action has been waited for long enough.
         let busy = *error.kind() == ErrorKind::OperationInProgress;
-        let cleanup = match error.kind() {
-            ErrorKind::Overtaken { state: None, .. } => Cleanup::Gone,
-            ErrorKind::Overtaken { state: Some(State::Applied), .. }
-            | ErrorKind::WrongState { found: State::Applied, .. } => Cleanup::Applied,
-            _ if error.may_have_happened() => Cleanup::Left,
-            // Another action has been waited for long enough.
-            _ if busy => self.unload(Duration::ZERO),
-            _ => self.unload(self.options.action.or(self.client.defaults).time()),
+        let time = if busy { Duration::ZERO } else { self.options.action.or(self.client.defaults).time() };
+        let cleanup = match overtaken(&error) {
+            Some(cleanup) => cleanup,
+            None if error.may_have_happened() => Cleanup::Left,
+            None => self.unload(time),
         };
         error.with_cleanup(cleanup)
     }
@@ -92,14 +90,19 @@ impl Loading<'_> {
     /// Unloads it within this time, or a little more.
     fn unload(&self, time: Duration) -> Cleanup {
         let time = time.max(self.client.turn.hook_time().saturating_add(CLEANUP));
-        let unload = self.client.action(Action::Unload, self.name).options(self.options.action).deadline(time).run();
-        match unload.map_err(|error| (error.kind().clone(), error)) {
+        match self.client.action(Action::Unload, self.name).options(self.options.action).deadline(time).run() {
             Ok(()) => Cleanup::Unloaded,
-            Err((ErrorKind::NoSuchPayload, _)) => Cleanup::Gone,
-            Err((ErrorKind::Overtaken { state: Some(State::Applied), .. }, _)) => Cleanup::Applied,
-            Err((ErrorKind::Overtaken { state: None, .. }, _)) => Cleanup::Gone,
-            Err((ErrorKind::WrongState { found: State::Applied, .. }, _)) => Cleanup::Applied,
-            Err((_, error)) => Cleanup::Failed(error),
+            Err(error) => overtaken(&error).unwrap_or(Cleanup::Failed(error)),
         }
+    }
+}
+
+/// The fate of the payload that follows from an error, because another tool decided it.
+fn overtaken(error: &Error) -> Option<Cleanup> {
+    match error.kind() {
+        ErrorKind::NoSuchPayload | ErrorKind::Overtaken { state: None, .. } => Some(Cleanup::Gone),
+        ErrorKind::Overtaken { state: Some(State::Applied), .. }
+        | ErrorKind::WrongState { found: State::Applied, .. } => Some(Cleanup::Applied),
+        _ => None,
     }
 }

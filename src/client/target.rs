@@ -113,7 +113,12 @@ impl KnownTarget {
             }
             Evidence::Meanwhile(listing, points) => {
                 target = target.with_points(points);
-                if matches!(doubt, Doubt::Settle | Doubt::Beside(_)) {
+                let is_best = match doubt {
+                    Doubt::Settle => true,
+                    Doubt::Beside(inventory) => inventory.applied().all(|entry| entry.functions.is_some()),
+                    Doubt::Ignore | Doubt::Heed => false,
+                };
+                if is_best {
                     self.lock().meanwhile = Some((listing, points));
                 }
             }
