@@ -75,7 +75,7 @@ impl Memory {
     /// Keeps the file of a payload that was uploaded, whole or not at all.
     ///
     /// # Errors
-    /// Where it can't be written, and for a payload without a build-id.
+    /// If it can't be written, and for a payload without a build-id.
     pub(crate) fn keep_payload(&self, payload: &Payload) -> io::Result<()> {
         let id = payload.build_id().ok_or(io::ErrorKind::InvalidInput)?;
         create(&self.directory)?;
@@ -259,7 +259,7 @@ mod tests {
         PayloadName::new(text).unwrap()
     }
 
-    /// What one call of the tool does.
+    /// The work of one call of the tool.
     fn call<T>(xen: &SimulatedXen, memory: &Memory, work: impl FnOnce(&LivepatchClient) -> T) -> T {
         let client = memory.recall(LivepatchClient::builder()).connect(xen.clone()).unwrap();
         let done = work(&client);

@@ -49,7 +49,7 @@ impl LivepatchClient {
     ///
     /// # Errors
     /// Those of [`list`](Self::list) and [`xen_version`](Self::xen_version),
-    /// [`OperationInProgress`](crate::ErrorKind::OperationInProgress) while an action of this client goes on, and
+    /// [`OperationInProgress`](crate::ErrorKind::OperationInProgress) while an action of this client is under way, and
     /// [`InsideOperation`](crate::ErrorKind::InsideOperation) if an observer of hypercalls calls it in one.
     ///
     /// # Xen
@@ -189,8 +189,7 @@ impl Taking<'_> {
                 Ok(_) | Err(Denied::Not) => continue,
                 Err(Denied::For(denied)) => return Ok((before, seen, Some(denied))),
             };
-            let last = attempt.saturating_add(1) == self.attempts;
-            reason = self.note(&before, dumped, attempt > 0 || last);
+            reason = self.note(&before, dumped, attempt > 0);
             seen = client.identities.under(&before);
             if self.is_enough(&seen) {
                 break;

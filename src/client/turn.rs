@@ -25,7 +25,7 @@ struct State {
     holder: Option<ThreadId>,
     /// The operations of the holder that may not be disturbed.
     busy: u32,
-    /// The number of threads that wait for it. Where there are none, none is woken, which would be a system call.
+    /// The number of threads that wait for it. Without any, none is woken, which would be a system call.
     waiting: u32,
     /// An action was left while Xen was working on it, so that its end has not been seen.
     left_running: bool,
@@ -128,14 +128,14 @@ impl Turn {
         self.hook_time
     }
 
-    /// Nothing is pending. What was left running has ended since, who knows when: now at the latest.
+    /// Notes that nothing is pending: an action that was left running has ended by now.
     pub(super) fn idle(&self) {
         if self.left_running() {
             self.finished();
         }
     }
 
-    /// Whether an action that was left running may still be.
+    /// Returns true if an action that was left running may still be.
     pub(super) fn left_running(&self) -> bool {
         self.lock().left_running
     }
@@ -234,7 +234,7 @@ impl<'a> Taken<'a> {
         }
     }
 
-    /// Whether Xen has settled after the last action.
+    /// Returns true if Xen has settled after the last action.
     pub(super) fn is_settled(&self) -> bool {
         self.0.lock().settled.is_none_or(|at| at <= Instant::now())
     }

@@ -446,3 +446,40 @@ fn an_observer_of_hypercalls_does_not_disturb_an_action() {
     drop(seen);
     assert_eq!(keys(&xen), 0);
 }
+
+/// Wanted once, wanted again: by the client that uploaded it, by one that knows nothing, and by one that was given what is
+/// known.
+#[test]
+fn a_host_with_odd_payloads_is_as_wanted_when_it_is_asked_again() {
+    let entry = |text: &str| format!("{text}\0");
+    let long = "x".repeat(1000);
+    for (id, metadata, functions, readable) in [
+        ("fix", entry("a\tb"), 1, true),
+        ("fix", entry("a\nb"), 1, true),
+        ("fix", entry(&long), 1, true),
+        ("f\tx", entry("a"), 1, true),
+        ("f\nx", entry("a"), 1, true),
+        ("fix", entry("a"), 220, false),
+    ] {
+        let symbols = (0..functions).map(|at| format!("a_function_with_a_rather_long_name_{at}")).collect::<Vec<_>>();
+        let host = SimulatedXen::builder(Release::V4_20);
+        let xen = symbols.iter().fold(host, |host, symbol| host.symbol(symbol, [0x90; 32])).build();
+        let payload = symbols.iter().fold(PayloadBuilder::for_xen(&xen, "odd"), |payload, symbol| {
+            payload.function(FunctionPatch::returning(symbol, "x"))
+        });
+        let payload = Payload::parse(&payload.modinfo(metadata).build()).unwrap();
+        let wanted = Wanted::only(name(id), payload);
+        let client = connect(&xen);
+        assert_eq!(client.ensure(&wanted, |_| ()).unwrap().steps().len(), 2, "{id:?}");
+        assert!(client.ensure(&wanted, |_| ()).unwrap().is_empty(), "{id:?}");
+        let given = quick().known_identities(client.known_identities().unwrap()).connect(xen.clone()).unwrap();
+        assert!(given.ensure(&wanted, |_| ()).unwrap().is_empty(), "{id:?}");
+        match connect(&xen).ensure(&wanted, |_| ()) {
+            Ok(plan) => assert!(readable && plan.is_empty(), "{id:?}"),
+            Err(error) => {
+                assert!(!readable, "{id:?}: {error}");
+                assert!(error.to_string().contains("conring_size="), "{error}");
+            }
+        }
+    }
+}

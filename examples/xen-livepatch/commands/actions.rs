@@ -17,7 +17,7 @@ use crate::simulation::simulated;
 
 const NOTHING_TO_DO: &str = "no action needed";
 
-/// An action, and what it is called on the command line and while it goes on.
+/// An action, its name on the command line, and the text that is shown meanwhile.
 #[derive(Clone, Copy)]
 pub(super) struct Doing(Action, &'static str, &'static str);
 
@@ -56,7 +56,7 @@ pub(super) fn act(
     })
 }
 
-/// What is told at the end of commands that tell of each payload.
+/// The last line of commands that report on each payload.
 fn nothing_if(so: bool) -> String {
     if so { format!("{NOTHING_TO_DO}\n") } else { String::new() }
 }
@@ -65,7 +65,7 @@ fn result(name: &PayloadName, changed: bool) -> Value {
     json!({ "payload": as_json(name), "changed": changed })
 }
 
-/// Whether what was asked for is so already, so that scripts may ask twice. A payload that is applied among others was not
+/// Returns true if nothing is left to do, so that scripts may ask twice. A payload that is applied among others was not
 /// put in their place.
 fn is_done(error: &Error, action: Action, client: &LivepatchClient, name: &PayloadName) -> Result<bool, Failure> {
     let ErrorKind::WrongState { found, .. } = error.kind() else { return Ok(false) };
@@ -122,7 +122,7 @@ fn revert_top(client: &LivepatchClient, output: &Output) -> Result<Option<Payloa
     refusal.map_or(Ok(None), Err)
 }
 
-/// Whether the payload may only not be on top. Without Xen's log, `EBUSY` can mean that too.
+/// Returns true if the payload may only not be on top. Without Xen's log, `EBUSY` can mean that too.
 fn may_be_below(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::NotOnTop { .. } | ErrorKind::Unexplained { code: Errno::EBUSY, .. })
 }
@@ -131,7 +131,7 @@ fn in_state(client: &LivepatchClient, state: State) -> Result<Vec<PayloadName>, 
     Ok(client.list()?.into_iter().filter(|row| row.status.state == state).map(|row| row.name).collect())
 }
 
-/// Unloads what is not applied, and goes on where one can't be.
+/// Unloads the payloads that are not applied, all that can be.
 pub(crate) fn unload_all(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
     with_client(arguments, Access::Changes, |client| {
         let names = in_state(client, State::Checked)?;
@@ -191,7 +191,7 @@ mod tests {
         PayloadName::new(text).unwrap()
     }
 
-    /// What is on top was uploaded first, and what was uploaded last bears the mark of an old failure.
+    /// The payload on top was uploaded first, and the one uploaded last bears the mark of an old failure.
     fn host() -> (SimulatedXen, LivepatchClient) {
         let xen = SimulatedXen::new(Release::V4_17);
         let client = LivepatchClient::builder().without_xen_log().connect(xen.clone()).unwrap();
