@@ -200,7 +200,7 @@ impl LivepatchClient {
     /// [`XenOutOfMemory`](ErrorKind::XenOutOfMemory) (`ENOMEM`). A refused upload leaves nothing behind.
     ///
     /// After `EEXIST`, unless Xen's log names a symbol, an [`inventory`](Self::inventory) is taken to find a payload with the
-    /// same build-id: a debug key is pressed once, unless the client is to leave Xen's log alone.
+    /// same build-id: a debug key is pressed once, if not all are known, and unless the client is to leave Xen's log alone.
     ///
     /// After `EFAULT` the list is read: [`Fault`](ErrorKind::Fault) if the payload is not there, and
     /// [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) if one of this name is, since it may be this one or an older one

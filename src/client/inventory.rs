@@ -85,14 +85,17 @@ impl LivepatchClient {
 pub(super) enum Depth {
     /// Build-ids and dependencies.
     Identities,
-    /// The functions too.
+    /// The functions that applied payloads replace.
+    Effects,
+    /// All of both.
     Everything,
 }
 
 impl Depth {
-    fn is_reached(self, remembered: Option<&Remembered>) -> bool {
+    fn is_reached(self, row: &LoadedPayload, remembered: Option<&Remembered>) -> bool {
         match self {
             Self::Identities => remembered.is_some_and(Remembered::is_identified),
+            Self::Effects => !row.status.is_applied() || remembered.is_some_and(Remembered::is_complete),
             Self::Everything => remembered.is_some_and(Remembered::is_complete),
         }
     }
@@ -160,14 +163,14 @@ impl Taking<'_> {
         let client = self.client;
         let before = self.list()?;
         let remembered = client.identities.under(&before);
-        if self.is_enough(&remembered) {
+        if self.is_enough(&before, &remembered) {
             return Ok((before, remembered, None));
         }
         // A processor that prints can't be stopped.
         let _turn = client.turn_to_look(self.turn)?;
         let mut before = self.list()?;
         let mut seen = self.look(&before);
-        if self.is_enough(&seen) {
+        if self.is_enough(&before, &seen) {
             return Ok((before, seen, None));
         }
         if !self.may_press()? {
@@ -191,7 +194,7 @@ impl Taking<'_> {
             };
             reason = self.note(&before, dumped, attempt > 0);
             seen = client.identities.under(&before);
-            if self.is_enough(&seen) {
+            if self.is_enough(&before, &seen) {
                 break;
             }
         }
@@ -225,8 +228,8 @@ impl Taking<'_> {
         self.client.identities.under(listing)
     }
 
-    fn is_enough(&self, remembered: &[Option<Remembered>]) -> bool {
-        remembered.iter().all(|known| self.depth.is_reached(known.as_ref()))
+    fn is_enough(&self, listing: &Listing, remembered: &[Option<Remembered>]) -> bool {
+        listing.rows.iter().zip(remembered).all(|(row, known)| self.depth.is_reached(row, known.as_ref()))
     }
 
     /// Returns false on releases on which the key may leave the payloads locked.

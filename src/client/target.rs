@@ -192,7 +192,7 @@ impl KnownTarget {
                 settled(client, target, claimed, &|names| leaves_alone(inventory, &listing, names))
             }
             Doubt::Settle => {
-                let inventory = inventory::take_within(client, turn, Depth::Everything, inventory::ATTEMPTS)?;
+                let inventory = inventory::take_within(client, turn, Depth::Effects, inventory::ATTEMPTS)?;
                 settled(client, target, claimed, &|names| leaves_alone(&inventory, &listing, names))
             }
         };
