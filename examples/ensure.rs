@@ -1,5 +1,5 @@
-//! Makes a host what some payload files are: the lowest of the stack first, or a folder of them, or none of them for Xen as
-//! it was booted.
+//! Brings a host to the level of some payload files: the lowest of the stack first, or a directory of them, or none of them
+//! for Xen as it was booted.
 //!
 //!     cargo run --example ensure -- --dry-run /usr/lib/xen-livepatch
 //!     cargo run --example ensure -- a.livepatch b.livepatch
@@ -7,21 +7,22 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the output is what this example is for")]
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, Command, value_parser};
-use xen_livepatch::{LivepatchClient, Payload, PayloadName, PayloadStore, Plan, StepEvent, Wanted};
+use xen_livepatch::{LivepatchClient, PayloadStore, Plan, StepEvent, StoredPayload, Wanted};
 
 fn main() -> ExitCode {
     let arguments = Command::new("ensure")
-        .about("Makes this host what some payload files are, from the lowest of the stack to its top")
+        .about("Brings this host to the level of some payload files, from the lowest of the stack to its top")
         .arg(
             Arg::new("what")
-                .value_name("FILE|FOLDER")
+                .value_name("FILE|DIRECTORY")
                 .num_args(0..)
                 .value_parser(value_parser!(PathBuf))
-                .help("Payload files, or a folder that has those for this Xen; none: reverts everything"),
+                .help("Payload files, or a directory that has those for this Xen; none: reverts everything"),
         )
         .arg(Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue).help("Print the plan, and do nothing"))
         .get_matches();
@@ -38,32 +39,32 @@ fn main() -> ExitCode {
 fn ensure(what: &[&PathBuf], dry_run: bool) -> Result<(), Box<dyn Error>> {
     let client = LivepatchClient::open()?;
     let wanted = match what {
-        [folder] if folder.is_dir() => {
-            let store = PayloadStore::read(folder)?;
-            // Without what can't be read the host would be brought down to what is left.
-            if let Some((_, error)) = store.problems().first() {
-                return Err(error.clone().into());
+        [directory] if directory.is_dir() => {
+            let store = PayloadStore::read(directory)?;
+            let target = client.target()?;
+            for stored in store.for_another(&target) {
+                eprintln!("ensure: {} is for another Xen", stored.path().display());
             }
-            Wanted::stored(store.stack_for(&client.build_id()?)?)
+            store.wanted_for(&target)?
         }
-        files => Wanted::stack(files.iter().map(|file| named(file)).collect::<Result<Vec<_>, _>>()?),
+        files => Wanted::stored(&files.iter().map(StoredPayload::read).collect::<Result<Vec<_>, _>>()?),
     };
+    for problem in wanted.problems() {
+        eprintln!("ensure: {problem}");
+    }
     let inventory = client.inventory()?;
     println!("{inventory}");
     let plan = Plan::new(&inventory, &wanted)?;
     println!("{plan}");
-    if dry_run || plan.is_empty() {
-        return Ok(());
+    if !dry_run && !plan.is_empty() {
+        client.carry_out(&plan, |event| {
+            if let StepEvent::End { step, index, total, took, error: None, .. } = event {
+                // A full disk is no reason to stop in the middle.
+                let _ = writeln!(io::stdout(), "{} of {total} done in {took:.1?}: {step}", index + 1);
+            }
+        })?;
+        println!("{}", client.inventory()?);
     }
-    client.carry_out(&plan, |event| {
-        if let StepEvent::End { step, index, total, took, error: None, .. } = event {
-            println!("{} of {total} done in {took:.1?}: {step}", index + 1);
-        }
-    })?;
-    println!("{}", client.inventory()?);
-    Ok(())
-}
-
-fn named(file: &Path) -> Result<(PayloadName, Payload), Box<dyn Error>> {
-    Ok((PayloadName::of_file(file)?, Payload::read(file)?))
+    // With a problem a plan only adds payloads, and this may not be all of them.
+    if wanted.problems().is_empty() { Ok(()) } else { Err("some files could not be used".into()) }
 }

@@ -4,7 +4,7 @@ mod action;
 mod asking;
 mod builder;
 mod capabilities;
-mod carrying;
+mod carry_out;
 mod console;
 mod deadline;
 mod hooks;
@@ -13,6 +13,8 @@ mod inventory;
 mod listing;
 mod loading;
 mod options;
+mod order;
+mod outcome;
 mod request;
 mod target;
 mod turn;
@@ -29,8 +31,9 @@ use uploading::Uploading;
 
 pub use builder::ClientBuilder;
 pub use capabilities::Capabilities;
-pub use carrying::{EnsureError, Interrupted, StepEvent};
+pub use carry_out::StepEvent;
 pub use options::{ActionOptions, LoadOptions, QuiesceTimeout, UploadOptions};
+pub use outcome::{EnsureError, Interrupted, Outcome};
 pub use request::ActionRequest;
 
 use crate::build_id::BuildId;

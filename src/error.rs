@@ -87,6 +87,7 @@ pub struct Error(Box<Inner>);
 struct Inner {
     operation: Option<Operation>,
     payload: Option<PayloadName>,
+    file: Option<String>,
     kind: ErrorKind,
     errno: Option<Errno>,
     log: Vec<String>,
@@ -123,7 +124,15 @@ impl fmt::Display for Cleanup {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind) -> Self {
-        Self(Box::new(Inner { operation: None, payload: None, kind, errno: None, log: Vec::new(), cleanup: None }))
+        Self(Box::new(Inner {
+            operation: None,
+            payload: None,
+            file: None,
+            kind,
+            errno: None,
+            log: Vec::new(),
+            cleanup: None,
+        }))
     }
 
     /// A file that can't be used, and why.
@@ -134,6 +143,12 @@ impl Error {
     /// A file that the system did not let us read.
     pub(crate) fn of_io(path: &Path, error: &io::Error) -> Self {
         Self::of_file(path, error.to_string()).errno(error.raw_os_error().map_or(Errno::EIO, Errno::new))
+    }
+
+    /// With the file that it is about.
+    pub(crate) fn in_file(mut self, path: &Path) -> Self {
+        self.0.file.get_or_insert_with(|| escaped(path.as_os_str().as_bytes()));
+        self
     }
 
     /// With the number that Xen or the kernel returned.
@@ -223,6 +238,15 @@ impl Error {
         self.0.payload.as_ref()
     }
 
+    /// The payload file that it is about, [escaped](crate::escaped).
+    #[must_use]
+    pub fn file(&self) -> Option<&str> {
+        match &self.0.kind {
+            ErrorKind::File { path, .. } => Some(path),
+            _ => self.0.file.as_deref(),
+        }
+    }
+
     /// The error number that Xen or the kernel returned, if the error comes from one.
     #[must_use]
     pub fn raw_errno(&self) -> Option<Errno> {
@@ -250,6 +274,10 @@ impl fmt::Display for Error {
             (None, Some(name)) => write!(f, "{name:?}: ")?,
             (None, None) => {}
         }
+        // The text of `File` has it.
+        if let Some(file) = self.0.file.as_ref().filter(|_| !matches!(self.0.kind, ErrorKind::File { .. })) {
+            write!(f, "{file}: ")?;
+        }
         match self.0.kind.cause().filter(|_| self.stays()) {
             Some(cause) => f.write_str(cause)?,
             None => write!(f, "{}", self.0.kind)?,
@@ -266,10 +294,11 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { operation, payload, kind, errno, log, cleanup } = &*self.0;
+        let Inner { operation, payload, file, kind, errno, log, cleanup } = &*self.0;
         f.debug_struct("Error")
             .field("operation", operation)
             .field("payload", payload)
+            .field("file", file)
             .field("kind", kind)
             .field("errno", errno)
             .field("log", log)

@@ -44,6 +44,8 @@ pub struct Inventory {
     pub payloads: Vec<InventoryEntry>,
     /// Xen's version of the list, which counts uploads and unloads.
     pub(crate) version: u32,
+    /// The applied payloads from the bottom up, where Xen's log shows it.
+    pub(crate) order: Option<Vec<PayloadName>>,
     /// The running Xen, as far as it is known: what payload files are checked for.
     pub(crate) target: Target,
 }

@@ -77,7 +77,7 @@ mod version;
 pub use build_id::{BuildId, InvalidBuildId};
 pub use client::{
     ActionOptions, ActionRequest, Capabilities, ClientBuilder, EnsureError, Interrupted, LivepatchClient, LoadOptions,
-    QuiesceTimeout, StepEvent, UploadOptions,
+    Outcome, QuiesceTimeout, StepEvent, UploadOptions,
 };
 pub use errno::Errno;
 pub use error::{Action, Cleanup, Duplicate, Error, ErrorKind, Operation, Result};

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::build_id::BuildId;
 use crate::shared::SharedBytes;
 
 /// The name of a payload: 1 to 127 bytes, none of them NUL; case matters, and it need not be UTF-8.
@@ -57,6 +58,18 @@ impl PayloadName {
             return Ok(Self(SharedBytes::new(bytes)));
         };
         Err(InvalidName { problem })
+    }
+
+    /// Another name for a payload whose own is taken: with the first digits of its build-id, and a number if that is not 0.
+    pub(crate) fn distinguished(&self, build_id: Option<&BuildId>, number: u32) -> Self {
+        let digits = build_id.map(ToString::to_string).unwrap_or_default();
+        let mut suffix = format!("-{}", digits.get(..8).unwrap_or(&digits));
+        if number > 0 {
+            suffix.push_str(&format!("-{number}"));
+        }
+        let room = Self::MAX_LEN.saturating_sub(suffix.len());
+        let own = self.as_bytes().get(..room).unwrap_or(self.as_bytes());
+        Self(SharedBytes::new(&[own, suffix.as_bytes()].concat()))
     }
 
     /// The name that [`load`](crate::LivepatchClient::load) gives the payload of a file: the file's own, less its last

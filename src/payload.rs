@@ -1,9 +1,9 @@
 //! A payload file, read and checked without Xen.
 
 use core::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 mod display;
@@ -30,12 +30,12 @@ use crate::elf::{self, Elf, Header, LE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{BUILD_ID, DEPENDS, FUNCS, MAX_SIZE, MODINFO, XEN_DEPENDS};
 use crate::identity::Identity;
-use crate::loader;
+use crate::loader::{self, ProblemKinds};
 use crate::release::Release;
 use crate::rules;
 use crate::status::Metadata;
 
-/// Whether Xen applies a payload again that was reverted.
+/// The answer of a Xen to a second apply of a payload that was reverted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reapply {
@@ -49,8 +49,8 @@ pub enum Reapply {
 
 /// A payload file, read without Xen: what it contains, and whether a Xen can take it.
 ///
-/// Files that are damaged or hostile are read as far as they go; [`check_against`](Self::check_against) says what is
-/// wrong with them. The payload keeps the [`bytes`](Self::bytes) that it was read from: upload those, and not the file
+/// Files that are damaged or hostile are read as far as they go; [`check_against`](Self::check_against) finds their
+/// faults. The payload keeps the [`bytes`](Self::bytes) that it was read from: upload those, and not the file
 /// again, so that Xen gets what was checked.
 ///
 /// ```no_run
@@ -89,7 +89,7 @@ impl Payload {
     ///
     /// # Errors
     /// [`ErrorKind::EmptyPayload`] when there are none, [`ErrorKind::InvalidPayload`] when they are not a little-endian 64-bit
-    /// ELF file. Whatever else is wrong is for [`check_against`](Self::check_against) to say.
+    /// ELF file. Everything else that is wrong is for [`check_against`](Self::check_against) to find.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         Self::new(bytes.into()).map_err(|reason| {
             let empty = bytes.is_empty();
@@ -103,21 +103,13 @@ impl Payload {
     /// sections, [`size_without_debug`](Self::size_without_debug) is the size after `strip -S`.
     ///
     /// # Errors
-    /// [`ErrorKind::File`] when there is no such file, when it is not a regular file (a directory, a pipe) and can't be read, or
-    /// when it is not a little-endian 64-bit ELF file; [`ErrorKind::EmptyPayload`], [`ErrorKind::PayloadTooLarge`].
+    /// Each contains the path ([`Error::file`]).
+    /// [`ErrorKind::File`] when there is no such file, when it is not a regular file (a directory, a pipe) or can't be read,
+    /// when it changed while it was read, or when it is not a little-endian 64-bit ELF file; [`ErrorKind::EmptyPayload`],
+    /// [`ErrorKind::PayloadTooLarge`].
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let failed = |error: io::Error| Error::of_io(path, &error);
-        // A pipe would make a plain open wait for its writer.
-        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
-        let about = file.metadata().map_err(failed)?;
-        if !about.is_file() {
-            return Err(Error::of_file(path, "it is not a regular file"));
-        }
-        check_file_size(about.len())?;
-        let bytes = read_at_most(&file, Self::MAX_FILE.saturating_add(1)).map_err(failed)?;
-        check_file_size(wide(bytes.len()))?;
-        Self::new(bytes.into()).map_err(|reason| Error::of_file(path, reason))
+        read_file(path).map_err(|error| error.in_file(path))
     }
 
     fn new(bytes: Box<[u8]>) -> core::result::Result<Self, &'static str> {
@@ -144,6 +136,24 @@ impl Payload {
         is_of(self.xen_depends(), target)
     }
 
+    /// The findings that keep it from this Xen: see [`Finding::keeps_out`].
+    pub(crate) fn objections(&self, target: &Target, accepted: ProblemKinds, full: bool) -> Vec<Finding> {
+        let made_for_it = self.is_made_for(target);
+        let findings = self.check_against(target).into_iter();
+        findings.filter(|finding| finding.keeps_out(made_for_it, accepted, full)).collect()
+    }
+
+    /// The section of a build-id that Xen needs to place it, and that is missing, or of one that is there and unreadable.
+    pub(crate) fn unreadable_build_id(&self) -> Option<&'static str> {
+        let has = |name| Elf::new(&self.bytes, &self.header).section(name).is_some();
+        match () {
+            () if self.build_id.is_none() => Some(BUILD_ID),
+            () if self.depends.is_none() => Some(DEPENDS),
+            () if self.xen_depends.is_none() && has(XEN_DEPENDS) => Some(XEN_DEPENDS),
+            () => None,
+        }
+    }
+
     /// The bytes that it was read from.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -168,13 +178,13 @@ impl Payload {
         self.build_id.as_ref()
     }
 
-    /// The build-id of what it goes on top of, if it says: another payload's, or Xen's.
+    /// The build-id that it depends on, if it names one: another payload's, or Xen's.
     #[must_use]
     pub fn depends(&self) -> Option<&BuildId> {
         self.depends.as_ref()
     }
 
-    /// The build-id of the Xen that it was built for, if it says. Payloads for Xen 4.13 and older need not.
+    /// The build-id of the Xen that it was built for, if it names one. Payloads for Xen 4.13 and older need not.
     #[must_use]
     pub fn xen_depends(&self) -> Option<&BuildId> {
         self.xen_depends.as_ref()
@@ -186,7 +196,7 @@ impl Payload {
         self.version
     }
 
-    /// What its code runs on.
+    /// The architecture that its code runs on.
     #[must_use]
     pub fn architecture(&self) -> Architecture {
         Architecture::from_raw(self.header.e_machine.get(LE).0)
@@ -204,7 +214,7 @@ impl Payload {
         &self.hooks
     }
 
-    /// What its `.modinfo` says.
+    /// The metadata in its `.modinfo`.
     #[must_use]
     pub const fn metadata(&self) -> &Metadata {
         &self.metadata
@@ -216,11 +226,11 @@ impl Payload {
         &self.writable
     }
 
-    /// Whether a Xen of this release applies it again after a revert.
+    /// The answer of a Xen of this release to a second apply, after a revert.
     ///
     /// # Xen
     /// 4.7 always does. Newer ones only if `.livepatch.funcs` is the one writable section, from 4.10 on also if there is none.
-    /// What is writable counts, not what is written. `replace` does not ask.
+    /// It is enough that a section is writable, written or not. `replace` does not look.
     #[must_use]
     pub fn reapply(&self, release: (u16, u16)) -> Reapply {
         let release = Release::of(release.1, 0);
@@ -237,7 +247,7 @@ impl Payload {
         }
     }
 
-    /// Whether `replace` can take it: whether it has no hooks that keep Xen from it. An applied payload's hooks can too.
+    /// Returns true if it has no hooks that keep Xen from taking it by `replace`. An applied payload's hooks can do so too.
     ///
     /// # Xen
     /// Before 4.14 there are no such hooks, and Xen does not look for them.
@@ -268,7 +278,31 @@ impl Payload {
     }
 }
 
-/// What an upload must know of a payload.
+fn read_file(path: &Path) -> Result<Payload> {
+    let failed = |error: io::Error| Error::of_io(path, &error);
+    // A pipe would make a plain open wait for its writer.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
+    let before = file.metadata().map_err(failed)?;
+    if !before.is_file() {
+        return Err(Error::of_file(path, "it is not a regular file"));
+    }
+    check_file_size(before.len())?;
+    let bytes = read_at_most(&file, Payload::MAX_FILE.saturating_add(1)).map_err(failed)?;
+    // One that is being written looks like a damaged one, and one that was replaced is no longer the file.
+    let after = fs::metadata(path).map_err(failed)?;
+    if wide(bytes.len()) != before.len() || is_other(&before, &after) {
+        return Err(Error::of_file(path, "it changed while it was read"));
+    }
+    Payload::new(bytes.into()).map_err(|reason| Error::of_file(path, reason))
+}
+
+/// Returns true if two looks at a path saw different files, or the same before and after a change.
+pub(crate) fn is_other(before: &fs::Metadata, after: &fs::Metadata) -> bool {
+    let look = |about: &fs::Metadata| (about.dev(), about.ino(), about.len(), about.mtime(), about.mtime_nsec());
+    look(before) != look(after)
+}
+
+/// The part of a payload that an upload must know.
 #[derive(Debug)]
 pub(crate) struct Inspection {
     build_id: Option<BuildId>,
@@ -287,7 +321,7 @@ impl Inspection {
 /// Reads a payload where it lies, without a copy, and checks it for a Xen if one is given.
 ///
 /// # Errors
-/// What it is instead of an ELF file.
+/// The kind of file that it is instead of an ELF file.
 pub(crate) fn inspect(bytes: &[u8], target: Option<&Target>) -> core::result::Result<Inspection, &'static str> {
     let header = loader::header_for(bytes, target.and_then(Target::known_architecture))?;
     let elf = Elf::new(bytes, &header);
@@ -378,5 +412,30 @@ impl fmt::Debug for Payload {
             .field("metadata", &self.metadata)
             .field("writable_sections", &self.writable)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_or_replaced_file_is_another() {
+        let path = std::env::temp_dir().join(format!("xen-livepatch-changed-{}", std::process::id()));
+        let look = || fs::metadata(&path).unwrap();
+        fs::write(&path, b"one").unwrap();
+        let before = look();
+        assert!(!is_other(&before, &look()));
+        // The same size, written again.
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        assert!(is_other(&before, &look()));
+        let touched = look();
+        let copy = path.with_extension("new");
+        fs::write(&copy, b"two").unwrap();
+        File::options().write(true).open(&copy).unwrap().set_modified(touched.modified().unwrap()).unwrap();
+        fs::rename(&copy, &path).unwrap();
+        assert!(is_other(&touched, &look()), "another file under its name");
+        fs::remove_file(&path).unwrap();
     }
 }

@@ -1,13 +1,18 @@
-//! What is wanted of a host, and the steps from what is there.
+//! The payloads that a host should have, and the steps from those that it has.
 //!
 //! Nothing here asks Xen for anything: a plan follows from an [`Inventory`](crate::Inventory) and from what is
 //! [`Wanted`], and is data. A client carries it out.
 
+mod files;
 mod gap;
-mod making;
+mod goal;
+mod learned;
+mod planner;
+mod preflight;
 mod problem;
 #[cfg(feature = "serde")]
 mod serialize;
+mod situation;
 mod steps;
 mod store;
 #[cfg(all(test, feature = "sim"))]
@@ -15,8 +20,11 @@ mod tests;
 mod wanted;
 
 pub use gap::Gap;
+pub(crate) use goal::Goal;
+pub(crate) use learned::Learned;
 pub use problem::PlanError;
-pub(crate) use steps::Moment;
+pub(crate) use situation::Situation;
+pub(crate) use steps::way_back;
 pub use steps::{Plan, Step};
-pub use store::{Ambiguity, PayloadStore, StoreProblem, StoredPayload};
+pub use store::{Ambiguity, PayloadStore, StoreFault, StoreProblem, StoredPayload};
 pub use wanted::Wanted;

@@ -77,6 +77,8 @@ rules! {
     INDIRECT_ALTERNATIVES = 13 [], "67d01cdb55";
     /// Release builds say on the console why they refuse something.
     REASONS_ON_CONSOLE = 13 [], "4470efeae4";
+    /// x86 applies nothing while a virtual CPU waits inside Xen. REPLACE looks after it has reverted the others.
+    WAITQUEUES_CHECKED = 13 [(11, 3), (12, 2)], "ca4cd36682";
     /// LIST packs names, and has room for metadata.
     PACKED_LAYOUT = 14 [], "b145b4a39c";
     /// `.livepatch.xen_depends` is required, and compared at upload.

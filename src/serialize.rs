@@ -4,7 +4,7 @@
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use crate::client::{Capabilities, Interrupted};
+use crate::client::{Capabilities, Interrupted, Outcome};
 use crate::errno::Errno;
 use crate::error::{Action, Cleanup, Error, ErrorKind, Operation};
 use crate::fields::{as_text, by_field};
@@ -12,7 +12,7 @@ use crate::flags::Flags;
 use crate::name::PayloadName;
 use crate::status::{LoadedPayload, State, Status};
 
-as_text!(State, Flags, Action, Operation);
+as_text!(State, Flags, Action, Operation, Outcome);
 
 /// As it is where it is UTF-8, so that a program has the name that it can use.
 impl Serialize for PayloadName {
@@ -28,7 +28,7 @@ by_field! {
     Status { state, rc }
     LoadedPayload { name, status, metadata }
     Capabilities { interface_version, apply_flags, force, metadata, action_hooks }
-    Interrupted { error, done, failed, left, loaded }
+    Interrupted { error, outcome, done, failed, left, back, back_error, loaded }
 }
 
 /// The number, and the name where it has one.

@@ -264,6 +264,12 @@ impl SimulatedXen {
         self.host().set(|settings| settings.quiesce_time = time);
     }
 
+    /// Has a virtual CPU of this domain wait inside Xen, as for its monitor, paging or sharing ring: Xen 4.13 and newer,
+    /// 4.12.2 and 4.11.3 apply nothing meanwhile on x86, and REPLACE notices only after it has reverted the others.
+    pub fn set_waiting_domain(&self, domain: Option<u16>) {
+        self.host().waiting_domain = domain;
+    }
+
     /// Sets how long the hooks after an apply or a revert run (no time unless set), while GET and LIST show the action as
     /// finished. The log has the action's last line when they return.
     ///

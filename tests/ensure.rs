@@ -8,5 +8,7 @@ mod host;
 mod observed;
 #[path = "ensure/properties.rs"]
 mod properties;
+#[path = "ensure/transaction.rs"]
+mod transaction;
 #[path = "ensure/xapi.rs"]
 mod xapi;

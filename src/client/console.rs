@@ -13,6 +13,9 @@ use crate::hypercall::operation::{ConsoleRead, ReadConsole};
 use crate::log::without_prefix;
 use crate::name::{PayloadName, escaped};
 
+/// The end of the line before the one about a payload that Xen did not apply.
+const ACTIVE_WAITQUEUE: &[u8] = b" found with active waitqueue";
+
 const EXPECTATION: &[u8] = b": expectation failed: ";
 
 /// How often to go on reading before a log is too long: 16 MiB of it.
@@ -181,12 +184,20 @@ impl Console {
 fn about(log: &[u8], name: &PayloadName) -> Vec<String> {
     let mut ours = false;
     let mut lines = Vec::new();
+    let mut waitqueue = None;
     for line in log.split(|byte| *byte == b'\n') {
         let text = without_prefix(line);
+        if text.ends_with(ACTIVE_WAITQUEUE) {
+            waitqueue = Some(text);
+            continue;
+        }
         // Xen names the function, not the payload, where it says what it found instead of what was expected.
         let continues = indented(text) || text.windows(EXPECTATION.len()).any(|part| part == EXPECTATION);
         ours = if continues { ours } else { names(text, name) };
+        // It does not name the payload; the next line does.
+        let before = waitqueue.take();
         if ours {
+            lines.extend(before.map(escaped));
             lines.push(escaped(text));
         }
     }

@@ -8,6 +8,7 @@ use super::asking::ask;
 use super::console;
 use super::identities::Remembered;
 use super::listing::{self, Listing};
+use super::order;
 use super::target::Doubt;
 use super::turn::Taken;
 use crate::errno::Errno;
@@ -17,6 +18,7 @@ use crate::hypercall::operation::DebugKey;
 use crate::inventory::dump::{self, Dumped};
 use crate::inventory::known::Dump;
 use crate::inventory::{Inventory, InventoryEntry, KnownIdentities, Unidentified};
+use crate::name::PayloadName;
 use crate::rules::{self, Answer};
 use crate::status::LoadedPayload;
 use crate::target::Target;
@@ -85,6 +87,8 @@ impl LivepatchClient {
 pub(super) enum Depth {
     /// Build-ids and dependencies.
     Identities,
+    /// These, and the functions that applied payloads replace.
+    IdentitiesAndEffects,
     /// The functions that applied payloads replace.
     Effects,
     /// All of both.
@@ -95,6 +99,9 @@ impl Depth {
     fn is_reached(self, row: &LoadedPayload, remembered: Option<&Remembered>) -> bool {
         match self {
             Self::Identities => remembered.is_some_and(Remembered::is_identified),
+            Self::IdentitiesAndEffects => {
+                Self::Identities.is_reached(row, remembered) && Self::Effects.is_reached(row, remembered)
+            }
             Self::Effects => !row.status.is_applied() || remembered.is_some_and(Remembered::is_complete),
             Self::Everything => remembered.is_some_and(Remembered::is_complete),
         }
@@ -105,13 +112,27 @@ impl Depth {
 fn take(client: &LivepatchClient, turn: Option<&Taken<'_>>, depth: Depth) -> Result<Inventory> {
     let mut inventory = take_within(client, turn, depth, ATTEMPTS)?;
     inventory.target = client.target.beside(client, &inventory);
+    inventory.order = order(client, &inventory);
     Ok(inventory)
 }
 
-/// Takes an inventory for a plan: no key is pressed if all build-ids are known, so that functions may be missing.
-#[allow(dead_code, reason = "for plans, which need no functions")]
+/// The order of applied payloads, from Xen's log, where `NODEPS` makes it uncertain.
+fn order(client: &LivepatchClient, inventory: &Inventory) -> Option<Vec<PayloadName>> {
+    let applied: Vec<&PayloadName> = inventory.applied().map(|entry| &entry.name).collect();
+    if applied.len() < 2 || !client.xen().has(&rules::ACTION_FLAGS) || !client.console.is_readable() {
+        return None;
+    }
+    let mut log = Vec::new();
+    console::read(&client.channel, 0, |bytes| log.extend_from_slice(bytes)).ok()?;
+    order::of(&log, &applied)
+}
+
+/// Takes an inventory for a plan, in which functions may be missing. No key is pressed if all build-ids are known, and the
+/// Xen that payloads are checked for.
 pub(super) fn take_identified(client: &LivepatchClient, turn: Option<&Taken<'_>>) -> Result<Inventory> {
-    take(client, turn, Depth::Identities)
+    // Best effort: without it the functions show whether the version text counts.
+    let certain = client.target.of(client, turn, Doubt::Heed).is_ok() && client.target.known(client).is_some();
+    take(client, turn, if certain { Depth::Identities } else { Depth::IdentitiesAndEffects })
 }
 
 /// Takes an inventory without looking for the best target. It presses the key so many times at the most.
@@ -131,7 +152,7 @@ pub(super) fn take_within(
     let target = client.target.basic(client, build_id.clone());
     let rows = listing.rows.into_iter().zip(remembered);
     let payloads = rows.map(|(row, known)| entry(row, known, reason)).collect();
-    Ok(Inventory { xen, build_id, no_build_id, payloads, version: listing.version, target })
+    Ok(Inventory { xen, build_id, no_build_id, payloads, version: listing.version, order: None, target })
 }
 
 fn entry(row: LoadedPayload, known: Option<Remembered>, reason: Option<Unidentified>) -> InventoryEntry {

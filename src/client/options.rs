@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flags::Flags;
 use crate::loader::ProblemKinds;
-use crate::payload::{Finding, Payload, ProblemKind, Severity, Target};
+use crate::payload::{Finding, Payload, ProblemKind, Target};
 
 /// How long an action may take from its call to Xen's result, unless set.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -134,25 +134,12 @@ impl UploadOptions {
         if self.check == Check::Nothing {
             return Vec::new();
         }
-        let made_for_it = payload.is_made_for(target);
-        let findings = payload.check_against(target).into_iter();
-        findings.filter(|finding| self.refuses(finding, made_for_it)).collect()
+        payload.objections(target, self.accepted, self.check == Check::Full)
     }
 
     /// Returns true if a finding keeps a payload from Xen.
-    ///
-    /// One that was built for this very Xen (`made_for_it`), with its source at hand, is not refused for a possible finding
-    /// that is no danger: where it applies, Xen refuses the payload itself.
     pub(super) fn refuses(self, finding: &Finding, made_for_it: bool) -> bool {
-        let full = self.check == Check::Full;
-        if !finding.severity.is_certain() && self.accepted.contains(finding.kind()) {
-            return false;
-        }
-        match finding.severity {
-            Severity::Possible => full && !made_for_it,
-            Severity::Refused => full,
-            Severity::Unnoticed | Severity::PossiblyHarmful | Severity::Harmful => true,
-        }
+        finding.keeps_out(made_for_it, self.accepted, self.check == Check::Full)
     }
 
     /// Nothing set.

@@ -1,6 +1,6 @@
 //! Bringing a payload to Xen: read, checked where Xen will read it, and sent.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -62,7 +62,8 @@ impl Uploading<'_> {
         self.with_buffer(room, |buffer| {
             let target = buffer.as_mut_slice().get_mut(..room).unwrap_or_default();
             let size = read_up_to(&mut file, target, announced).map_err(failed)?;
-            if announced.is_some_and(|announced| announced != size) {
+            let is_other = || fs::metadata(path).map(|after| payload::is_other(&about, &after)).map_err(failed);
+            if announced.is_some_and(|announced| announced != size) || (announced.is_some() && is_other()?) {
                 return Err(Error::of_file(path, "it changed while it was read"));
             }
             check_size(size)?;

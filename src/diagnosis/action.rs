@@ -104,6 +104,13 @@ fn finished(e: &Evidence<'_>, after: &Look) -> Verdict {
     if reached {
         return overtaken(e, after);
     }
+    let waiting = e.words.iter().rev().find_map(|word| match word {
+        Word::ActiveWaitqueue(domain) => Some(*domain),
+        _ => None,
+    });
+    if let Some(domain) = waiting.filter(|_| code == Errno::EBUSY && !hook && !(replacing && moved)) {
+        return failed(Kind::ActiveWaitqueue { domain }, Some(code));
+    }
     if code == Errno::EBUSY && !hook && !(replacing && moved) {
         return Verdict::Again(Again::Quiesce, Error::new(Kind::QuiesceTimeout).errno(code));
     }

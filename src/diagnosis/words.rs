@@ -30,6 +30,8 @@ pub(crate) enum Word {
     DuplicateSymbol(String),
     /// Its build-id is loaded under another name.
     SameBuildId,
+    /// A virtual CPU of this domain waits inside Xen.
+    ActiveWaitqueue(Option<u16>),
     /// Anything else that it says about the payload.
     Other(String),
 }
@@ -37,8 +39,11 @@ pub(crate) enum Word {
 /// The words in lines about a payload.
 pub(crate) fn words(log: &[String], name: &PayloadName) -> Vec<Word> {
     let prefix = format!("livepatch: {}: ", escaped(name.as_bytes()));
-    let about = log.iter().enumerate().filter_map(|(index, line)| Some((index, line.strip_prefix(&prefix)?)));
-    about.map(|(index, text)| word(text, log.get(index + 1..).unwrap_or_default())).collect()
+    let lines = log.iter().enumerate().filter_map(|(index, line)| {
+        let more = || log.get(index + 1..).unwrap_or_default();
+        line.strip_prefix(&prefix).map(|text| word(text, more())).or_else(|| waitqueue(line))
+    });
+    lines.collect()
 }
 
 fn word(text: &str, more: &[String]) -> Word {
@@ -74,6 +79,12 @@ const MEANINGS: [(&str, Word); 5] = [
     ("Timed out on semaphore in ", Word::NotQuiesced),
     ("Already loaded as ", Word::SameBuildId),
 ];
+
+/// `livepatch: d3 found with active waitqueue`, of which the payload is in the line that follows.
+fn waitqueue(line: &str) -> Option<Word> {
+    let domain = between(line, "livepatch: ", " found with active waitqueue")?;
+    Some(Word::ActiveWaitqueue(domain.strip_prefix('d').and_then(|number| number.parse().ok())))
+}
 
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     text.strip_prefix(before)?.strip_suffix(after)

@@ -231,6 +231,19 @@ pub enum ErrorKind {
          quiesce timeout"
     )]
     QuiesceTimeout,
+    /// A virtual CPU of a guest waits inside Xen for its monitor, paging or sharing ring: Xen changes no code meanwhile.
+    ///
+    /// x86 only, from 4.13 on, and 4.11.3 and 4.12.2. Xen looks when it applies a payload; REPLACE has reverted all others
+    /// by then.
+    #[error(
+        "{} waits inside Xen for its monitor, paging or sharing ring, so that Xen does not patch; pause it, or let its ring \
+         drain, and try again", guest(*.domain)
+    )]
+    #[non_exhaustive]
+    ActiveWaitqueue {
+        /// The domain, where Xen's log names it.
+        domain: Option<u16>,
+    },
     /// Another action was running until the deadline, or CPUs were coming and going.
     #[error(
         "the host was busy until the deadline, with another live-patch action or with its CPUs, and nothing was done; try again"
@@ -423,6 +436,7 @@ impl ErrorKind {
             Self::UnsupportedFlag { .. } => ("unsupported_flag", FINAL),
             Self::UnsupportedForce => ("unsupported_force", FINAL),
             Self::QuiesceTimeout => ("quiesce_timeout", AGAIN),
+            Self::ActiveWaitqueue { .. } => ("active_waitqueue", AGAIN),
             Self::OperationInProgress => ("operation_in_progress", AGAIN),
             Self::InsideOperation => ("inside_operation", FINAL),
             Self::DeadlinePassed => ("deadline_passed", AGAIN),
@@ -580,4 +594,8 @@ fn still_applied(names: Option<&[PayloadName]>) -> String {
         Some([]) => "nothing is applied now, so this host is unpatched".into(),
         Some(names) => format!("applied now: {}", list_names(names)),
     }
+}
+
+fn guest(domain: Option<u16>) -> String {
+    domain.map_or_else(|| "a virtual CPU of a guest".into(), |domain| format!("a virtual CPU of d{domain}"))
 }

@@ -187,6 +187,11 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
              quiesce timeout",
         ),
         (
+            K::ActiveWaitqueue { domain: Some(3) },
+            "a virtual CPU of d3 waits inside Xen for its monitor, paging or sharing ring, so that Xen does not patch; pause \
+             it, or let its ring drain, and try again",
+        ),
+        (
             K::OperationInProgress,
             "the host was busy until the deadline, with another live-patch action or with its CPUs, and nothing was done; \
              try again",

@@ -38,6 +38,7 @@ fn inventory(payloads: &[Short<'_>]) -> Inventory {
         no_build_id: None,
         payloads: payloads.iter().map(entry).collect(),
         version: 1,
+        order: None,
         target: Target::new((4, 17)),
     }
 }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::kind::ProblemKind;
+use super::kind::{ProblemKind, ProblemKinds};
 use super::problem::Problem;
 use crate::errno::Errno;
 use crate::release::Release;
@@ -74,6 +74,21 @@ impl Finding {
     #[must_use]
     pub const fn kind(&self) -> ProblemKind {
         self.problem.kind()
+    }
+
+    /// Returns true if it keeps a payload from Xen; with `full`, also where Xen refuses the payload itself.
+    ///
+    /// A payload that was built for this very Xen (`made_for_it`), with its source at hand, is not refused for a possible
+    /// finding that is no danger: where it applies, Xen refuses the payload itself.
+    pub(crate) fn keeps_out(&self, made_for_it: bool, accepted: ProblemKinds, full: bool) -> bool {
+        if !self.severity.is_certain() && accepted.contains(self.kind()) {
+            return false;
+        }
+        match self.severity {
+            Severity::Possible => full && !made_for_it,
+            Severity::Refused => full,
+            Severity::Unnoticed | Severity::PossiblyHarmful | Severity::Harmful => true,
+        }
     }
 
     /// Whether Xen refuses to load the payload, and not only to apply it.

@@ -1,45 +1,86 @@
-//! How long a host runs without what was applied.
+//! The time that a host runs without what was applied.
 
 use core::fmt;
 
-use super::steps::{Plan, Step};
+use super::goal::Goal;
+use super::situation::{Entry, Situation};
+use super::steps::Step;
 use crate::name::PayloadName;
+use crate::payload::Reapply;
 
-/// The host runs without a payload that was applied, until all is as wanted.
+/// A payload that was applied and that the host runs without, while not all that is wanted is applied yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Gap {
     /// The payload.
     pub payload: PayloadName,
-    /// The step that reverts it, counted from 0.
+    /// The step that takes it out, counted from 0.
     pub from: usize,
-    /// The step that applies it again, or else the last one that applies anything, which may be its successor.
+    /// The step that ends this, counted from 0: it applies the payload again, or the last of what is wanted.
     pub until: usize,
+    /// False if it can't be put back should a later step fail: Xen does not apply it again, or it is unloaded, and its
+    /// file is not at hand ([`Wanted::at_hand`](crate::Wanted::at_hand)).
+    pub recoverable: bool,
 }
 
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { payload, from, until } = self;
-        write!(f, "from step {} to step {} the host runs without {payload}", from + 1, until + 1)
+        let Self { payload, from, until, recoverable } = self;
+        write!(f, "from step {} to step {} the host runs without {payload}", from + 1, until + 1)?;
+        if *recoverable {
+            Ok(())
+        } else {
+            f.write_str(", and it can not be put back if a step fails: its file is not at hand")
+        }
     }
 }
 
-impl Plan {
-    /// For which steps the host runs without which of the payloads that are applied now, before all is as wanted.
-    #[must_use]
-    pub fn gaps(&self) -> Vec<Gap> {
-        gaps(&self.steps)
+/// The gaps of these steps.
+pub(super) fn gaps(start: &Situation, goal: &Goal, steps: &[Step]) -> Vec<Gap> {
+    let old = Goal::back_to(start, goal);
+    let mut gaps: Vec<Gap> = Vec::new();
+    let mut open: Vec<Gap> = Vec::new();
+    let mut now = start.clone();
+    for (index, step) in steps.iter().enumerate() {
+        let file = match step {
+            Step::Upload { build_id, .. } => goal.file(build_id),
+            _ => None,
+        };
+        now = now.after(step, file);
+        let missing: Vec<&PayloadName> = if goal.is_covered(&now) {
+            Vec::new()
+        } else {
+            old.missing(&now).filter_map(|member| member.loaded_as.as_ref()).collect()
+        };
+        let (ended, still): (Vec<Gap>, Vec<Gap>) = open.into_iter().partition(|gap| !missing.contains(&&gap.payload));
+        gaps.extend(ended.into_iter().map(|gap| Gap { until: index, ..gap }));
+        open = still;
+        for name in missing {
+            if !open.iter().any(|gap| gap.payload == *name) {
+                let recoverable = is_recoverable(start, goal, steps, name);
+                open.push(Gap {
+                    payload: name.clone(),
+                    from: index,
+                    until: steps.len().saturating_sub(1),
+                    recoverable,
+                });
+            }
+        }
     }
+    gaps.extend(open);
+    gaps.sort_by_key(|gap| (gap.from, gap.until));
+    gaps
 }
 
-/// What is only reverted, and what is replaced in one step, leaves no gap.
-fn gaps(steps: &[Step]) -> Vec<Gap> {
-    let applies = |step: &Step| matches!(step, Step::Apply { .. } | Step::Replace { .. });
-    let Some(last) = steps.iter().rposition(applies) else { return Vec::new() };
-    let reverts = steps.iter().enumerate().filter(|(index, step)| matches!(step, Step::Revert { .. }) && *index < last);
-    let until = |from: usize, name: &PayloadName| {
-        let again = steps.iter().enumerate().skip(from).find(|(_, step)| applies(step) && step.name() == name);
-        again.map_or(last, |(index, _)| index)
+/// Returns false if a payload certainly can't be applied again after it was reverted.
+fn is_recoverable(start: &Situation, goal: &Goal, steps: &[Step], name: &PayloadName) -> bool {
+    let Some(entry) = start.entry(name) else { return false };
+    let at_hand = entry.build_id.as_ref().is_some_and(|id| goal.files.find(id, entry.depends.as_ref()).is_some());
+    let unloaded = || {
+        let last = steps.iter().rposition(|step| matches!(step, Step::Apply { .. } | Step::Replace { .. }));
+        let before = steps.iter().take(last.unwrap_or(0));
+        before.into_iter().any(|step| matches!(step, Step::Unload { name: other } if other == name))
     };
-    reverts.map(|(from, step)| Gap { payload: step.name().clone(), from, until: until(from, step.name()) }).collect()
+    let spent = |entry: &Entry| entry.footprint.as_ref().is_some_and(|footprint| footprint.reapply != Reapply::Allowed);
+    at_hand || !(spent(entry) || unloaded())
 }

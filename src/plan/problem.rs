@@ -6,6 +6,7 @@ use crate::build_id::BuildId;
 use crate::elf::Smaller;
 use crate::errno::Errno;
 use crate::inventory::Unidentified;
+use crate::loader::Finding;
 use crate::name::PayloadName;
 
 /// Why there is no way from what is loaded to what is wanted. Nothing has been done.
@@ -79,18 +80,39 @@ pub enum PlanError {
         /// The reason, where the inventory has it.
         why: Option<Unidentified>,
     },
-    /// Payloads have to be reverted, from the top of the stack down, and it is not known which is on top.
-    #[error("the order in which {} were applied is not known: revert by hand what was applied with NODEPS", list(.applied))]
+    /// Two wanted payloads define the same new symbol, and Xen loads one of them only.
+    #[error("{first:?} and {second:?} define the same symbol as new: Xen loads one of them only")]
     #[non_exhaustive]
-    OrderUnknown {
-        /// What is applied, in the order of upload.
-        applied: Vec<PayloadName>,
+    SameSymbol {
+        /// The lower one.
+        first: PayloadName,
+        /// The upper one.
+        second: PayloadName,
     },
-    /// A wanted payload is loaded already, under the name of another one.
-    #[error("the name {name:?} is taken by another wanted payload, which is loaded already: choose another name")]
+    /// A wanted payload does not pass the check for this Xen, so that it would not be uploaded.
+    #[error("{name:?} does not pass the check for this Xen: {}", joined(.findings))]
     #[non_exhaustive]
-    NameTaken {
-        /// The name.
+    Unfit {
+        /// The payload.
+        name: PayloadName,
+        /// The findings that keep it from Xen.
+        findings: Vec<Finding>,
+    },
+    /// A loaded payload keeps a wanted one from being uploaded, and has to stay: it is wanted itself, or an applied payload
+    /// may be linked with it.
+    #[error("{loaded:?}, which has to stay loaded, keeps {name:?} from being uploaded")]
+    #[non_exhaustive]
+    InTheWay {
+        /// The wanted payload.
+        name: PayloadName,
+        /// The loaded one.
+        loaded: PayloadName,
+    },
+    /// A payload that would have to be uploaded again is not at hand as a file.
+    #[error("{name:?} would have to be uploaded again, and its file is not at hand")]
+    #[non_exhaustive]
+    NoFile {
+        /// The payload.
         name: PayloadName,
     },
     /// Something of what is wanted could not be used, so that nothing may be taken out for it.
@@ -116,7 +138,7 @@ fn without_build_id(why: Option<Errno>) -> String {
             "Xen does not let this domain read Xen's own build-id (FLASK: permission xen_build_id of class version) [{errno}]"
         ),
         Some(errno) => format!("Xen's own build-id could not be read; try again [{errno}]"),
-        None => "Xen's own build-id is not known; take the inventory again".into(),
+        None => "Xen's own build-id is not known".into(),
     }
 }
 
@@ -134,9 +156,4 @@ fn show(id: Option<&BuildId>) -> String {
 
 fn payload_or_xen(name: Option<&PayloadName>) -> String {
     name.map_or_else(|| "Xen itself".into(), |name| format!("payload {name:?}"))
-}
-
-fn list(names: &[PayloadName]) -> String {
-    let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
-    names.join(", ")
 }

@@ -22,11 +22,14 @@ impl Serialize for Step {
 
 impl Serialize for Plan {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Plan", 2)?;
+        let mut fields = serializer.serialize_struct("Plan", 4)?;
         fields.serialize_field("steps", self.steps())?;
         fields.serialize_field("gaps", &self.gaps())?;
+        fields.serialize_field("leftovers", self.leftovers())?;
+        let problems: Vec<String> = self.problems().iter().map(ToString::to_string).collect();
+        fields.serialize_field("problems", &problems)?;
         fields.end()
     }
 }
 
-by_field! { Gap { payload, from, until } }
+by_field! { Gap { payload, from, until, recoverable } }

@@ -3,12 +3,21 @@
 use core::fmt;
 use std::sync::Arc;
 
+use super::files::Files;
+use super::gap::{self, Gap};
+use super::goal::Goal;
+use super::learned::Learned;
+use super::planner::{self, Route};
+use super::preflight;
+use super::problem::PlanError;
+use super::situation::Situation;
+use super::store::StoreProblem;
+use super::wanted::Wanted;
 use crate::build_id::BuildId;
 use crate::inventory::Inventory;
-use crate::loader::ProblemKinds;
 use crate::name::PayloadName;
-use crate::payload::Payload;
-use crate::status::State;
+use crate::release::Release;
+use crate::target::Target;
 
 /// One step of a plan: an operation of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +36,9 @@ pub enum Step {
     Apply {
         /// The payload.
         name: PayloadName,
+        /// True for one that depends on something other than what is below it, which is applied with
+        /// [`Flags::NODEPS`](crate::Flags::NODEPS). Only the way back to what was applied before has such steps.
+        nodeps: bool,
     },
     /// Revert the payload on top.
     #[non_exhaustive]
@@ -56,7 +68,7 @@ impl Step {
     pub const fn name(&self) -> &PayloadName {
         match self {
             Self::Upload { name, .. }
-            | Self::Apply { name }
+            | Self::Apply { name, .. }
             | Self::Revert { name }
             | Self::Replace { name, .. }
             | Self::Unload { name } => name,
@@ -85,6 +97,7 @@ impl fmt::Display for Step {
                 let names: Vec<String> = reverts.iter().map(ToString::to_string).collect();
                 write!(f, " (reverts {})", names.join(", "))
             }
+            Self::Apply { nodeps: true, .. } => f.write_str(" (NODEPS)"),
             _ => Ok(()),
         }
     }
@@ -92,9 +105,9 @@ impl fmt::Display for Step {
 
 /// The steps from what is loaded to what is wanted.
 ///
-/// Payloads are uploaded before anything is reverted, as far as their names allow, so that one that Xen refuses changes
-/// nothing. What is applied is replaced in one step where Xen can do that, so that the host is never unpatched; where it
-/// can't, [`gaps`](Self::gaps) tells for how long the host runs without which payloads.
+/// Payloads are uploaded before anything else is changed, under another name where theirs is taken, so that one that Xen
+/// refuses changes nothing. What is applied is replaced in one step where Xen can do that. Where it can't, the host runs
+/// without some payloads for a while: [`gaps`](Self::gaps).
 ///
 /// ```
 /// # use xen_livepatch::*;
@@ -108,89 +121,129 @@ impl fmt::Display for Step {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Plan {
-    pub(super) steps: Vec<Step>,
-    pub(super) start: Moment,
-    /// What is uploaded.
-    pub(super) payloads: Vec<(PayloadName, Arc<Payload>)>,
-    /// The possible findings that don't keep these from Xen.
-    pub(super) accepted: ProblemKinds,
-}
-
-/// What a list shows before or after a step.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Moment {
-    /// In the order of upload.
-    pub(crate) loaded: Vec<(PayloadName, State)>,
-    /// Counts uploads and unloads.
-    pub(crate) version: u32,
-}
-
-impl Moment {
-    pub(super) fn of(inventory: &Inventory) -> Self {
-        let loaded = inventory.payloads.iter().map(|entry| (entry.name.clone(), entry.status.state)).collect();
-        Self { loaded, version: inventory.version }
-    }
-
-    /// What a step makes of it.
-    pub(crate) fn after(mut self, step: &Step) -> Self {
-        let mut set = |name: &PayloadName, state| {
-            self.loaded.iter_mut().filter(|(other, _)| other == name).for_each(|(_, old)| *old = state);
-        };
-        match step {
-            Step::Upload { name, .. } => self.loaded.push((name.clone(), State::Checked)),
-            Step::Unload { name } => self.loaded.retain(|(other, _)| other != name),
-            Step::Apply { name } => set(name, State::Applied),
-            Step::Revert { name } => set(name, State::Checked),
-            Step::Replace { name, reverts } => {
-                for reverted in reverts {
-                    set(reverted, State::Checked);
-                }
-                set(name, State::Applied);
-            }
-        }
-        if matches!(step, Step::Upload { .. } | Step::Unload { .. }) {
-            self.version = self.version.wrapping_add(1);
-        }
-        self
-    }
+    route: Route,
+    gaps: Vec<Gap>,
+    problems: Vec<StoreProblem>,
+    start: Situation,
+    goal: Arc<Goal>,
+    learned: Learned,
+    no_gap: bool,
+    target: Target,
 }
 
 impl Plan {
+    /// Plans the way from an inventory to what is wanted.
+    ///
+    /// Everything that can be known beforehand is checked here: whether the payloads make a stack on this Xen, whether the
+    /// files that are to be uploaded pass the check for it, and which of them can't be loaded at the same time.
+    ///
+    /// # Errors
+    /// The reason why there is no plan. Xen, the hooks of a payload or its expectations may still refuse a step.
+    pub fn new(inventory: &Inventory, wanted: &Wanted) -> Result<Self, PlanError> {
+        let release = inventory.target.releases().first().copied().unwrap_or(Release::V4_22);
+        let files = Files::of(wanted, release);
+        let learned = Learned::default();
+        let start = Situation::of(inventory, &files, &learned);
+        let goal = Arc::new(preflight::goal(inventory, wanted, files)?);
+        let blank = Self {
+            route: Route::default(),
+            gaps: Vec::new(),
+            problems: wanted.problems.clone(),
+            start,
+            goal,
+            learned,
+            no_gap: wanted.no_gap,
+            target: inventory.target.clone(),
+        };
+        blank.again(blank.start.clone(), Learned::default())
+    }
+
+    /// Plans anew for the same goal, from another situation and with what was learned since.
+    pub(crate) fn again(&self, mut start: Situation, learned: Learned) -> Result<Self, PlanError> {
+        start.learn(&learned);
+        let route = planner::route(&start, &self.goal, &learned).map_err(|error| match error {
+            PlanError::Incomplete { .. } => PlanError::Incomplete { problems: self.problems.clone() },
+            error => error,
+        })?;
+        preflight::check_uploads(&self.goal, &self.target, &route.steps)?;
+        let gaps = gap::gaps(&start, &self.goal, &route.steps);
+        if self.no_gap && !gaps.is_empty() {
+            return Err(PlanError::Gap { gaps });
+        }
+        Ok(Self { route, gaps, start, learned, ..self.clone() })
+    }
+
     /// The steps in order.
     #[must_use]
     pub fn steps(&self) -> &[Step] {
-        &self.steps
+        &self.route.steps
     }
 
-    /// Whether there is nothing to do.
+    /// Returns true if there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
+        self.route.steps.is_empty()
     }
 
-    pub(crate) const fn start(&self) -> &Moment {
+    /// The payloads that the host runs without for a while, and for which steps: those that were applied and are not, until
+    /// all that is wanted is applied. Payloads that one step replaces by all that is wanted leave no gap, nor do those that
+    /// are only reverted.
+    #[must_use]
+    pub fn gaps(&self) -> Vec<Gap> {
+        self.gaps.clone()
+    }
+
+    /// The files that might belong to what is wanted, but could not be used: [`Wanted::problems`].
+    ///
+    /// While there are any, a plan only adds to what is applied, and what it leads to may not be all that is wanted.
+    #[must_use]
+    pub fn problems(&self) -> &[StoreProblem] {
+        &self.problems
+    }
+
+    /// Payloads that stay loaded although they are not wanted, because an applied one may be linked with them: Xen counts no
+    /// references. With their files [at hand](Wanted::at_hand) that can be excluded.
+    #[must_use]
+    pub fn leftovers(&self) -> &[PayloadName] {
+        &self.route.leftovers
+    }
+
+    pub(crate) const fn start(&self) -> &Situation {
         &self.start
     }
 
-    pub(crate) const fn accepted(&self) -> ProblemKinds {
-        self.accepted
+    pub(crate) fn goal(&self) -> &Goal {
+        &self.goal
     }
 
-    /// What an upload brings.
-    pub(crate) fn payload(&self, name: &PayloadName) -> Option<&Payload> {
-        self.payloads.iter().find(|(other, _)| other == name).map(|(_, payload)| &**payload)
+    pub(crate) const fn learned(&self) -> &Learned {
+        &self.learned
+    }
+
+    /// The situation that an inventory shows.
+    pub(crate) fn situation(&self, inventory: &Inventory, learned: &Learned) -> Situation {
+        Situation::of(inventory, &self.goal.files, learned)
     }
 }
 
-/// A line a step, and a line a gap.
+/// The steps back to a level that was there before. There is no gap to refuse: the host is in one.
+pub(crate) fn way_back(now: &Situation, old: &Goal, learned: &Learned) -> Option<Vec<Step>> {
+    planner::route(now, old, learned).ok().map(|route| route.steps)
+}
+
+/// A line for each step, and a line for each gap.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {
             return f.write_str("nothing to do");
         }
-        let steps = self.steps.iter().zip(1..).map(|(step, number)| format!("{number}. {step}"));
-        let gaps = self.gaps().into_iter().map(|gap| gap.to_string());
-        let lines: Vec<String> = steps.chain(gaps).collect();
+        let steps = self.steps().iter().zip(1..).map(|(step, number)| format!("{number}. {step}"));
+        let gaps = self.gaps.iter().map(ToString::to_string);
+        let left = self
+            .leftovers()
+            .iter()
+            .map(|name| format!("{name} stays loaded: an applied payload may be linked with it"));
+        let lines: Vec<String> = steps.chain(gaps).chain(left).collect();
         f.write_str(&lines.join("\n"))
     }
 }

@@ -1,67 +1,99 @@
-//! The payload files of a folder.
+//! The payload files of a directory.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 mod ambiguity;
+mod chain;
+mod file_name;
+mod membership;
 mod problem;
-mod reading;
+mod scan;
 #[cfg(feature = "serde")]
 mod serialize;
-mod stack;
+#[cfg(all(test, feature = "sim"))]
+mod tests;
 
 pub use ambiguity::Ambiguity;
-pub use problem::StoreProblem;
+pub use problem::{StoreFault, StoreProblem};
 
-use crate::build_id::BuildId;
+use membership::Membership;
+
+use super::problem::PlanError;
+use super::wanted::Wanted;
 use crate::error::{Error, Result};
+use crate::loader::Finding;
 use crate::name::PayloadName;
 use crate::payload::Payload;
+use crate::target::Target;
 
-/// The payload files of a folder and its sub-folders.
+/// The payload files of a directory and its sub-directories.
 ///
-/// Files count whose names end in `.livepatch`; others are ignored, and so is what begins with a dot. A folder may be flat, or have one sub-folder for each
-/// build of Xen, as `/usr/lib/xen-livepatch/BUILD-ID/*.livepatch`. A symbolic link `livepatch.livepatch` chooses the payload
-/// to use on the Xen that this one is for. Links are followed only to files inside the folder, and never to folders; a file
-/// that is reached more than once counts once, under its own name and not that of a link.
+/// Files count if their names end in `.livepatch`; others are ignored, and so is everything whose name begins with a dot. A
+/// directory may be flat, or have one sub-directory for each build of Xen, as `/usr/lib/xen-livepatch/BUILD-ID/*.livepatch`.
+/// The names of directories mean nothing. Links are followed to files, and only inside the directory unless asked for
+/// ([`read_following_links`](Self::read_following_links)); never to directories.
+/// Several files with the same contents are one.
 ///
-/// What can't be read is in [`problems`](Self::problems): a stack may be shorter than it was meant to be if a payload of it
-/// is missing there. Folders that hold too much are no error either, but reported there.
+/// A symbolic link `livepatch.livepatch` chooses the payload to use on the Xen that the payload is for. Without one, all
+/// payloads for a Xen have to make one chain, each depending on the one before. It chooses among the payloads in its own
+/// directory, below it, and beside the chosen one. Among payloads for two builds of Xen in one directory, a link to one of
+/// them is a problem for the other, unless another link chooses for that: give each build a directory.
+///
+/// # Membership
+/// A file is for a certain Xen, for another one, or damaged. It is for the Xen whose build-id it names
+/// ([`Payload::xen_depends`]), or, where it names none, as payloads for Xen 4.13 and older need not, for the one that it
+/// depends on, possibly by way of others. Only a file that was read to its end, did not change meanwhile, has its build-ids,
+/// does not contradict itself, and passes the check for a Xen is for any: for this one, if it is for this one, and else for
+/// at least one release. All others are [problems](Wanted::problems), in whichever directory they are. Findings that are only
+/// [possible](crate::Severity) for this Xen are left to the plan, where they can be accepted.
 ///
 /// ```
 /// use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
-/// use xen_livepatch::{BuildId, PayloadStore};
+/// use xen_livepatch::{BuildId, PayloadStore, Target};
 ///
-/// let folder = std::env::temp_dir().join(format!("payload-store-{}", std::process::id()));
-/// std::fs::create_dir_all(&folder)?;
+/// let directory = std::env::temp_dir().join(format!("payload-store-{}", std::process::id()));
+/// std::fs::create_dir_all(&directory)?;
 /// let xen = BuildId::new([0xab; 20]);
-/// let first = PayloadBuilder::named("first", &xen).function(FunctionPatch::returning("xen_extra_version", "-1"));
-/// let second = PayloadBuilder::named("second", &xen).depends_on(first.build_id());
-/// std::fs::write(folder.join("b.livepatch"), first.build())?;
-/// std::fs::write(folder.join("a.livepatch"), second.build())?;
+/// let named = |name| PayloadBuilder::named(name, &xen).function(FunctionPatch::returning("xen_extra_version", "-1"));
+/// let (first, second) = (named("first"), named("second"));
+/// std::fs::write(directory.join("b.livepatch"), first.build())?;
+/// std::fs::write(directory.join("a.livepatch"), second.depends_on(first.build_id()).build())?;
 ///
-/// let store = PayloadStore::read(&folder)?;
-/// assert!(store.problems().is_empty());
-/// let stack = store.stack_for(&xen)?;
-/// let names: Vec<_> = stack.iter().map(|stored| stored.name().to_string()).collect();
+/// let store = PayloadStore::read(&directory)?;
+/// let target = Target::new((4, 20)).build_id(xen);
+/// let wanted = store.wanted_for(&target)?;
+/// assert!(wanted.problems().is_empty());
+/// let names: Vec<_> = wanted.names().map(|name| name.to_string()).collect();
 /// assert_eq!(names, ["b", "a"]);
-/// # std::fs::remove_dir_all(folder)?;
+///
+/// // Half a file is neither absent nor for another Xen.
+/// std::fs::write(directory.join("a.livepatch"), b"\x7fELF")?;
+/// let wanted = PayloadStore::read(&directory)?.wanted_for(&target)?;
+/// assert_eq!((wanted.names().count(), wanted.problems().len()), (1, 1));
+/// # std::fs::remove_dir_all(directory)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct PayloadStore {
     payloads: Vec<StoredPayload>,
-    problems: Vec<(PathBuf, Error)>,
+    problems: Vec<StoreProblem>,
     links: Vec<Link>,
 }
 
-/// A payload of a [`PayloadStore`].
+/// A payload of a [`PayloadStore`], or of a single file.
 #[derive(Clone, Debug)]
 pub struct StoredPayload {
     path: PathBuf,
     name: PayloadName,
-    payload: Payload,
-    chosen: bool,
+    payload: Arc<Payload>,
+    /// Other files with the same contents.
+    copies: Vec<(PathBuf, PayloadName)>,
+    /// The files of these that links `livepatch.livepatch` lead to.
+    chosen: Vec<PathBuf>,
+    /// The finding for which no release takes it, if there is one, once that was asked for.
+    damage: OnceLock<Option<Finding>>,
 }
 
 /// A link `livepatch.livepatch`.
@@ -72,87 +104,170 @@ struct Link {
     target: Option<usize>,
 }
 
+/// The links of payload files that are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Links {
+    Inside,
+    Anywhere,
+}
+
 impl PayloadStore {
-    /// The most directory entries that are looked at. A folder that exceeds what is left of them is left out and reported:
+    /// The most directory entries that are looked at. A directory that exceeds the rest of them is left out and reported:
     /// which of its entries come first is chance.
     pub const MAX_ENTRIES: usize = 10_000;
 
-    /// How many folders deep sub-folders are read. Deeper ones are reported.
+    /// The depth to which sub-directories are read. Deeper ones are reported.
     pub const MAX_DEPTH: usize = 4;
 
     /// The most bytes of payloads that are kept in memory: 256 MiB. Files beyond are reported. One file may have
     /// [`Payload::MAX_SIZE`].
     pub const MAX_BYTES: usize = 256 << 20;
 
-    /// Reads the payloads of a folder and its sub-folders.
+    /// Reads the payloads of a directory and its sub-directories.
     ///
     /// # Errors
-    /// [`ErrorKind::File`](crate::ErrorKind::File) when the folder itself can't be read. Everything else that can't be read
-    /// is in [`problems`](Self::problems).
-    pub fn read(folder: impl AsRef<Path>) -> Result<Self> {
-        reading::read(folder.as_ref())
+    /// [`ErrorKind::File`](crate::ErrorKind::File) when the directory itself can't be read. Everything else that can't be
+    /// read is in [`problems`](Self::problems).
+    pub fn read(directory: impl AsRef<Path>) -> Result<Self> {
+        scan::read(directory.as_ref(), Links::Inside)
     }
 
-    /// All that could be read, sorted by the bytes of their paths.
+    /// Reads the payloads of a directory as [`read`](Self::read) does, and follows links of payload files out of it, too.
+    ///
+    /// For directories of links, as package managers such as Nix make them. Whoever may write to one of the directories on the
+    /// way chooses the payloads.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read).
+    pub fn read_following_links(directory: impl AsRef<Path>) -> Result<Self> {
+        scan::read(directory.as_ref(), Links::Anywhere)
+    }
+
+    /// All payloads that could be read, sorted by the bytes of their paths; some of them may be damaged.
     #[must_use]
     pub fn payloads(&self) -> &[StoredPayload] {
         &self.payloads
     }
 
-    /// What could not be read and why, sorted by the bytes of the paths.
+    /// The files and directories that could not be read, sorted by the bytes of their paths.
+    ///
+    /// [`Wanted::problems`] has these, and those that are seen only for a certain Xen.
     #[must_use]
-    pub fn problems(&self) -> &[(PathBuf, Error)] {
+    pub fn problems(&self) -> &[StoreProblem] {
         &self.problems
     }
 
-    /// Those that are for the Xen with this build-id, sorted by the bytes of their paths: those that say so
-    /// ([`Payload::xen_depends`]), and of those that do not say which Xen they are for, as payloads for Xen 4.13 and older
-    /// need not, those that go on this Xen or on another that is for it. One that doesn't say, and goes on what isn't here,
-    /// is for no Xen.
+    /// The payloads that can be used on a Xen, sorted by the bytes of their paths; none if its build-id is not known.
+    ///
+    /// If this is empty, [`for_another`](Self::for_another) shows whether there are payloads at all.
     #[must_use]
-    pub fn for_xen(&self, xen: &BuildId) -> Vec<&StoredPayload> {
-        stack::members(&self.payloads, xen).into_iter().filter_map(|index| self.payloads.get(index)).collect()
+    pub fn for_target(&self, target: &Target) -> Vec<&StoredPayload> {
+        self.all(self.membership(target).unwrap_or_default().here)
     }
 
-    /// What to have applied on the Xen with this build-id, from the bottom up: what a link `livepatch.livepatch` chooses,
-    /// with what that goes on; where there is no such link, all that are for this Xen, if they make one chain.
+    /// The payloads that are whole, but for another Xen than this one, sorted by the bytes of their paths; none if its
+    /// build-id is not known.
     ///
-    /// What could not be read is missing from it: **look at [`problems`](Self::problems) first**, lest a host be brought down to
-    /// what is left.
+    /// They are ignored on this Xen. Report them: an administrator may have put one of them there for it.
+    #[must_use]
+    pub fn for_another(&self, target: &Target) -> Vec<&StoredPayload> {
+        self.all(self.membership(target).unwrap_or_default().another)
+    }
+
+    /// The stack to have applied on a Xen: the payload that a link `livepatch.livepatch` chooses, with those that it depends
+    /// on; where there is no such link, all that are for this Xen.
     ///
-    /// It is empty if none is for this Xen; if [`payloads`](Self::payloads) is empty too, there are none at all.
+    /// [`Wanted::problems`] has every file that might belong to it and could not be used, with its path, and every ambiguity.
+    /// If there are any, the stack is the part that is whole and unambiguous, from Xen up to the damaged file, the hole or the
+    /// fork. **It can be too short, or empty, then**: a plan for it adds payloads, and removes none.
+    ///
+    /// The stack is empty without a problem if there is no payload for this Xen.
     ///
     /// # Errors
-    /// [`Ambiguity`] where it would take a guess.
-    pub fn stack_for(&self, xen: &BuildId) -> core::result::Result<Vec<&StoredPayload>, Ambiguity> {
-        let stack = stack::stack(&self.payloads, &self.links, xen)?;
-        Ok(stack.into_iter().filter_map(|index| self.payloads.get(index)).collect())
+    /// [`PlanError::XenUnknown`] when the target has no build-id.
+    pub fn wanted_for(&self, target: &Target) -> core::result::Result<Wanted, PlanError> {
+        let xen = target.known_build_id().ok_or(PlanError::XenUnknown { why: None })?;
+        let mut membership = Membership::of(&self.payloads, target, xen);
+        let (stack, doubts) = chain::stack(&self.payloads, &self.links, xen, &membership);
+        let mut problems = self.problems.clone();
+        problems.append(&mut membership.problems);
+        for doubt in doubts {
+            // A link that leads nowhere was reported when it was followed.
+            let known = |problem: &StoreProblem| problem.paths() == doubt.paths();
+            if !matches!(doubt, Ambiguity::BrokenLink(_)) || !problems.iter().any(known) {
+                problems.push(doubt.into());
+            }
+        }
+        problems.sort_by(|one, other| by_bytes(one.path(), other.path()));
+        let at_hand = self.all(membership.here).into_iter().map(|stored| Arc::clone(&stored.payload)).collect();
+        Ok(Wanted::of_store(self.all(stack), at_hand, problems))
+    }
+
+    fn membership(&self, target: &Target) -> Option<Membership> {
+        Some(Membership::of(&self.payloads, target, target.known_build_id()?))
+    }
+
+    fn all(&self, indices: impl IntoIterator<Item = usize>) -> Vec<&StoredPayload> {
+        indices.into_iter().filter_map(|index| self.payloads.get(index)).collect()
     }
 }
 
 impl StoredPayload {
-    /// The file: the folder as it was given, and the way from there, without links.
+    /// Reads a single file, which need not be in a directory of payloads.
+    ///
+    /// A link `livepatch.livepatch` is replaced by the file that it leads to: that gives path and name.
+    ///
+    /// # Errors
+    /// Those of [`Payload::read`]; [`ErrorKind::InvalidName`](crate::ErrorKind::InvalidName) when the file's name makes no
+    /// name of a payload. Each contains the path.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = file_name::chosen_by(path.as_ref());
+        let payload = Payload::read(&path)?;
+        let name = file_name::name_of(&path).map_err(|error| Error::from(error).in_file(&path))?;
+        Ok(Self::new(path, name, payload))
+    }
+
+    /// The file: the directory as it was given, and the way from there, without links.
+    ///
+    /// Of several files with the same contents, the one that a link `livepatch.livepatch` leads to, or else the first.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// The path, and those of other files with the same contents.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        core::iter::once(&*self.path).chain(self.copies.iter().map(|(path, _)| &**path))
+    }
+
     /// The name to load it under: the file's own, less its suffix.
+    ///
+    /// A file that XAPI, the toolstack of XenServer and XCP-ng, would load has the name that XAPI gives it, so that it finds
+    /// the payload again: `lp_4.17.4-1.xs8-4.17.4-6.xs8` for `lp_4_17_4__1_xs8__4_17_4__6_xs8.livepatch`.
     #[must_use]
     pub fn name(&self) -> &PayloadName {
         &self.name
     }
 
-    /// What the file contains.
+    /// The contents of the file.
     #[must_use]
     pub fn payload(&self) -> &Payload {
         &self.payload
     }
 
-    /// Whether a link `livepatch.livepatch` leads to it.
+    /// Returns true if a link `livepatch.livepatch` leads to it.
     #[must_use]
-    pub const fn is_chosen(&self) -> bool {
-        self.chosen
+    pub fn is_chosen(&self) -> bool {
+        !self.chosen.is_empty()
+    }
+
+    pub(super) fn shared(&self) -> Arc<Payload> {
+        Arc::clone(&self.payload)
+    }
+
+    /// The finding for which no release takes it.
+    fn damage(&self) -> Option<&Finding> {
+        self.damage.get_or_init(|| membership::damage(&self.payload)).as_ref()
     }
 }
 

@@ -5,10 +5,10 @@
 use super::{Plan, Wanted};
 use crate::build_id::BuildId;
 use crate::errno::Errno;
-use crate::inventory::{Inventory, InventoryEntry, Unidentified};
+use crate::inventory::{Inventory, InventoryEntry};
 use crate::name::PayloadName;
 use crate::payload::{HookKind, Payload};
-use crate::sim::{HookCode, PayloadBuilder};
+use crate::sim::{FunctionPatch, HookCode, PayloadBuilder};
 use crate::status::{Metadata, State, Status};
 use crate::target::Target;
 use crate::version::XenVersion;
@@ -64,7 +64,7 @@ fn inventory(loaded: &str) -> Inventory {
     let xen = XenVersion { major: 4, minor: 17, extra: String::new() };
     let payloads = loaded.split_whitespace().map(entry).collect();
     let target = Target::new((4, 17)).build_id(id(XEN));
-    Inventory { xen, build_id: Some(id(XEN)), no_build_id: None, payloads, version: 7, target }
+    Inventory { xen, build_id: Some(id(XEN)), no_build_id: None, payloads, version: 7, order: None, target }
 }
 
 /// What is wanted, from the bottom up. Of a name in capitals the data is writable, so that it can't be applied twice; one
@@ -72,10 +72,15 @@ fn inventory(loaded: &str) -> Inventory {
 fn wanted(stack: &str) -> Wanted {
     Wanted::stack(stack.split_whitespace().map(|word| {
         let Short { name: named, id: own, below } = Short::of(word);
-        let mut builder = PayloadBuilder::new(&id(own), &id(below), &id(XEN));
+        let function = FunctionPatch::returning("f", named);
+        let mut builder = PayloadBuilder::new(&id(own), &id(below), &id(XEN)).function(function);
         if named.starts_with(char::is_uppercase) {
             builder = builder.writable_data([0; 8]);
         }
+        if named.starts_with('n') {
+            builder = builder.needs(format!("{below}_symbol"));
+        }
+        builder = builder.defines(format!("{own}_symbol"));
         if named.starts_with('v') {
             builder = builder.hook(HookKind::PreApply, HookCode::returns(0));
         }
@@ -117,24 +122,44 @@ fn plans() {
         // Nor does it matter who is on top of whom then.
         ("+a +b", "c", "upload c, replace c, unload b, unload a"),
         // REPLACE does nothing for what is applied.
-        ("+x +b/x", "b", "revert b, revert x, apply b, unload x"),
+        ("+x +b", "b", "revert b, revert x, apply b, unload x"),
+        // The same build-id, but another payload.
+        ("+x +b/x", "b", "revert b, revert x, unload b, upload b, apply b, unload x"),
         // With the same name.
-        ("a=z", "a", "unload a, upload a, apply a"),
-        ("+a=z", "a", "revert a, unload a, upload a, apply a"),
-        ("+a=z +b/z", "a b/a=y", "revert b, revert a, unload a, upload a, apply a, unload b, upload b, apply b"),
-        ("+a +b/a=z", "a b/a", "revert b, unload b, upload b, apply b"),
+        ("a=z", "a", "upload a-61616161, apply a-61616161, unload a"),
+        ("+a=z", "a", "upload a-61616161, replace a-61616161, unload a"),
+        (
+            "+a=z +b/z",
+            "a b/a=y",
+            "upload a-61616161, upload b-79797979, replace a-61616161, apply b-79797979, unload b, unload a",
+        ),
+        ("+a +b/a=z", "a b/a", "upload b-62626262, revert b, apply b-62626262, unload b"),
+        ("+a=z a-61616161=y", "a", "upload a-61616161-1, replace a-61616161-1, unload a-61616161, unload a"),
         // With data that it may have changed.
         ("A", "A", "unload A, upload A, apply A"),
         ("+x +A/x", "A", "revert A, revert x, unload A, upload A, apply A, unload x"),
-        // Linked with what was loaded when it was uploaded: that must be what it goes on.
-        ("b/a", "a b/a", "unload b, upload a, upload b, apply a, apply b"),
-        ("b/a a", "a b/a", "unload b, upload b, apply a, apply b"),
-        ("a b/a", "a b/a", "apply a, apply b"),
-        ("A b/A", "A b/A", "unload b, unload A, upload A, upload b, apply A, apply b"),
-        ("b/a +a", "a b/a", "unload b, upload b, apply b"),
+        // Linked with the payloads that were loaded when it was uploaded, if it needs a symbol of them.
+        ("nb/a", "a nb/a", "upload a, unload nb, upload nb, apply a, apply nb"),
+        ("nb/a a", "a nb/a", "unload nb, upload nb, apply a, apply nb"),
+        ("a nb/a", "a nb/a", "apply a, apply nb"),
+        ("A nb/A", "A nb/A", "unload nb, unload A, upload A, upload nb, apply A, apply nb"),
+        ("nb/a +a", "a nb/a", "unload nb, upload nb, apply nb"),
+        ("b/a", "a b/a", "upload a, apply a, apply b"),
+        ("A b/A", "A b/A", "unload A, upload A, apply A, apply b"),
+        // An applied payload that may be linked with one that nobody wants keeps that loaded.
+        ("l +na", "na", ""),
+        ("l +a", "a", "unload l"),
         // Nobody knows what it is, and it goes.
-        ("u/?=?", "a", "unload u, upload a, apply a"),
+        ("u/?=?", "a", "upload a, apply a, unload u"),
+        // Nor is it needed to replace it.
+        ("+u/?=?", "a", "upload a, replace a, unload u"),
         ("+u/?=?", "", "revert u, unload u"),
+        // An order that does not follow from dependencies is tried: Xen refuses to revert what is not on top.
+        ("+a +b", "", "revert b, revert a, unload b, unload a"),
+        ("+a +b/a +d", "a b/a", "revert d, unload d"),
+        ("+a +b", "v", "upload v, revert b, revert a, apply v, unload b, unload a"),
+        // The name of another one that is wanted.
+        ("+b=a", "a b/a", "upload b-62626262, apply b-62626262"),
         // Hooks that may veto keep a payload from replacing others.
         ("+a", "v", "upload v, revert a, apply v, unload a"),
     ] {
@@ -153,8 +178,8 @@ fn what_is_not_applied_is_kept_if_that_is_wanted() {
         ("a b", "b", "apply b"),
         ("+a b", "c", "upload c, replace c"),
         // But for what is in the way.
-        ("a=z b", "a", "unload a, upload a, apply a"),
-        ("+a=z b", "a", "revert a, unload a, upload a, apply a"),
+        ("a=z b", "a", "upload a-61616161, apply a-61616161"),
+        ("+a=z b", "a", "upload a-61616161, replace a-61616161"),
         ("A", "A", "unload A, upload A, apply A"),
         ("u/?=? a", "a", "apply a"),
     ] {
@@ -176,27 +201,6 @@ fn where_there_is_no_way() {
         ("", "a b/a=a", "\"a\" and \"b\" have the same name or the same build-id: Xen loads one of them only"),
         ("", "a/c", "\"a\" depends on build-id 63, but would go on Xen itself with build-id XEN"),
         ("", "a b", "\"b\" depends on build-id XEN, but would go on payload \"a\" with build-id 61"),
-        ("+u/?=?", "a", "\"u\" could not be identified; take the inventory again"),
-        (
-            "+a +b",
-            "",
-            "the order in which \"a\", \"b\" were applied is not known: revert by hand what was applied with NODEPS",
-        ),
-        (
-            "+a +b/a +d",
-            "a b/a",
-            "the order in which \"a\", \"b\", \"d\" were applied is not known: revert by hand what was applied with NODEPS",
-        ),
-        (
-            "+a +b",
-            "v",
-            "the order in which \"a\", \"b\" were applied is not known: revert by hand what was applied with NODEPS",
-        ),
-        (
-            "+b=a",
-            "a b/a",
-            "the name \"b\" is taken by another wanted payload, which is loaded already: choose another name",
-        ),
     ] {
         let error = Plan::new(&inventory(loaded), &wanted(stack)).unwrap_err().to_string();
         let (xen, a, c) = (id(XEN).to_string(), id("a").to_string(), id("c").to_string());
@@ -220,16 +224,6 @@ fn where_there_is_no_way() {
         assert_eq!(error.to_string().contains("linked without"), errno == Errno::ENODATA, "{error}");
     }
     assert!(Plan::new(&unknown, &wanted("")).unwrap().is_empty());
-    let mut disturbed = inventory("+u/?=?");
-    disturbed.payloads[0].unidentified = Some(Unidentified::RingTooSmall);
-    let error = Plan::new(&disturbed, &wanted("a")).unwrap_err().to_string();
-    assert!(error.contains("conring_size="), "{error}");
-    let kept = Plan::new(&inventory("u/?=?"), &wanted("a").keep_unapplied());
-    assert_eq!(
-        kept.unwrap_err(),
-        super::PlanError::Unknown { name: name("u"), why: None },
-        "it may be what is to be uploaded"
-    );
     let mut elsewhere = inventory("");
     elsewhere.build_id = Some(id("other"));
     // Nothing is reverted for what Xen can't take.
@@ -253,11 +247,14 @@ fn gaps_are_told() {
         ("+a +b/a", "a", ""),
         ("+a +b/a", "a c/a", "from step 2 to step 3 the host runs without b"),
         ("+a", "v", "from step 2 to step 3 the host runs without a"),
+        ("+x +b", "b", "from step 1 to step 3 the host runs without b, from step 2 to step 3 the host runs without x"),
+        // A replacement by the first of several takes out everything until the last is there.
         (
-            "+x +b/x",
-            "b",
-            "from step 1 to step 3 the host runs without b, from step 2 to step 3 the host runs without x",
+            "+a +b/a",
+            "c d/c",
+            "from step 3 to step 4 the host runs without a, from step 3 to step 4 the host runs without b",
         ),
+        ("+t/b", "b t/b", "from step 2 to step 3 the host runs without t"),
     ] {
         let plan = Plan::new(&inventory(loaded), &wanted(stack)).unwrap();
         let gaps: Vec<_> = plan.gaps().iter().map(ToString::to_string).collect();

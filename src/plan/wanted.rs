@@ -1,4 +1,4 @@
-//! What is to be applied to a host.
+//! The payloads that a host should have applied.
 
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ pub(crate) struct WantedPayload {
     pub(crate) payload: Arc<Payload>,
 }
 
-/// What is to be applied to a host, and nothing else.
+/// The exact set of payloads that a host should have applied.
 ///
-/// Payloads are told apart by their build-ids. One that is loaded under another name is as good.
+/// Payloads are identified by their build-ids. One that is loaded under another name is as good.
 ///
 /// ```
 /// # use xen_livepatch::*;
@@ -41,18 +41,30 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// These payloads, from the bottom of the stack to its top: the first goes on Xen itself, each other on the one before.
+    /// These payloads, from the bottom of the stack to its top: the first depends on Xen itself, each other on the one
+    /// before.
     pub fn stack(payloads: impl IntoIterator<Item = (PayloadName, Payload)>) -> Self {
         let wanted = |(name, payload)| WantedPayload { name, payload: Arc::new(payload) };
         Self { payloads: payloads.into_iter().map(wanted).collect(), ..Self::empty() }
     }
 
-    /// The payloads of a [`PayloadStore`](crate::PayloadStore), as [`stack_for`](crate::PayloadStore::stack_for) gives them.
+    /// The payloads of single files, from the bottom of the stack to its top.
+    ///
+    /// For a directory there is [`PayloadStore::wanted_for`](crate::PayloadStore::wanted_for).
     pub fn stored<'a>(stack: impl IntoIterator<Item = &'a StoredPayload>) -> Self {
-        Self::stack(stack.into_iter().map(|stored| (stored.name().clone(), stored.payload().clone())))
+        let wanted = |stored: &StoredPayload| WantedPayload { name: stored.name().clone(), payload: stored.shared() };
+        Self { payloads: stack.into_iter().map(wanted).collect(), ..Self::empty() }
     }
 
-    /// This payload alone: a cumulative one, which goes on Xen itself.
+    pub(crate) fn of_store(
+        stack: Vec<&StoredPayload>,
+        at_hand: Vec<Arc<Payload>>,
+        problems: Vec<StoreProblem>,
+    ) -> Self {
+        Self { at_hand, problems, ..Self::stored(stack) }
+    }
+
+    /// This payload alone: a cumulative one, which depends on Xen itself.
     pub fn only(name: PayloadName, payload: Payload) -> Self {
         Self::stack([(name, payload)])
     }
@@ -64,7 +76,7 @@ impl Wanted {
 
     /// Reverts what is applied one by one and never by REPLACE, which Xen refuses
     /// ([`VetoingHooks`](crate::ErrorKind::VetoingHooks)) where an applied payload has hooks before or after actions:
-    /// nothing tells that beforehand. The host runs without payloads in between, see [`Plan::gaps`](crate::Plan::gaps).
+    /// nothing reveals that beforehand. The host runs without payloads in between, see [`Plan::gaps`](crate::Plan::gaps).
     pub fn one_by_one(mut self) -> Self {
         self.one_by_one = true;
         self
@@ -97,6 +109,11 @@ impl Wanted {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.payloads.is_empty()
+    }
+
+    /// The names under which its payloads are loaded where they are not loaded yet, from the bottom up.
+    pub fn names(&self) -> impl Iterator<Item = &PayloadName> {
+        self.payloads.iter().map(|wanted| &wanted.name)
     }
 
     /// The build-ids of its payloads, from the bottom up; `None` for one that has none.

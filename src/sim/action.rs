@@ -307,6 +307,12 @@ impl Host {
 
     fn switch_on(&mut self, id: u64) -> i32 {
         let Some(hook) = self.by_id(id).map(|payload| payload.hooks.instead_of_apply) else { return EINVAL };
+        let looks = hook == 0 && self.architecture == Architecture::X86_64 && self.has(&rules::WAITQUEUES_CHECKED);
+        if let Some(domain) = self.waiting_domain.filter(|_| looks) {
+            self.console.line(format!("livepatch: d{domain} found with active waitqueue").into_bytes());
+            self.complain(id, &format!("Safety checks failed: {EBUSY}"));
+            return EBUSY;
+        }
         let rc = self.instead(id, hook);
         let endbr_aware = self.architecture == Architecture::X86_64 && self.has(&rules::ENDBR_AWARE);
         let machine = self.machine();

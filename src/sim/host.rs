@@ -61,6 +61,8 @@ pub(super) struct Host {
     pub(super) work: Option<Work>,
     /// The time that hooks after actions run.
     pub(super) hook_time: Duration,
+    /// The domain of a virtual CPU that waits inside Xen.
+    pub(super) waiting_domain: Option<u16>,
     /// The one that runs.
     pub(super) hook: Option<RunningHook>,
     pub(super) console: Console,
@@ -125,6 +127,7 @@ impl Host {
             next_id: 0,
             work: None,
             hook_time: Duration::ZERO,
+            waiting_domain: None,
             hook: None,
             console: Console::new(console_size),
             support: Support::of(release, architecture),

@@ -1,14 +1,18 @@
-//! The payloads that there are, what may be wanted of them, and a host in any state that they can bring it to.
+//! The payloads of the tests, the levels that may be wanted of them, and a host in any state that they can bring it to.
 
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::sample::select;
 use xen_livepatch::payload::HookKind;
 use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder, Release, SimulatedXen};
-use xen_livepatch::{Action, ActionOptions, Flags, LivepatchClient, Payload, PayloadName, Wanted};
+use xen_livepatch::{
+    Action, ActionOptions, ClientBuilder, Flags, HypercallEvent, LivepatchClient, Payload, PayloadName, Wanted,
+};
 
-/// A payload: what it is, the name that it is loaded under, and what it goes on.
+/// A payload: its identity, the name that it is loaded under, and the payload that it depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind {
     pub id: &'static str,
@@ -20,8 +24,9 @@ const fn kind(id: &'static str, name: &'static str, below: Option<&'static str>)
     Kind { id, name, below }
 }
 
-/// Two stacks, one that needs uploading again, one whose hook may veto, and two under names of others.
-pub const KINDS: [Kind; 9] = [
+/// Stacks; payloads that need uploading again; hooks that veto a replacement, and an apply; two versions of a fix that define
+/// the same symbol; a payload that is linked with another one; names of others.
+pub const KINDS: [Kind; 15] = [
     kind("a", "a", None),
     kind("b", "b", Some("a")),
     kind("c", "c", Some("b")),
@@ -29,12 +34,18 @@ pub const KINDS: [Kind; 9] = [
     kind("e", "e", Some("d")),
     kind("data", "data", None),
     kind("hooked", "hooked", None),
+    kind("refusing", "refusing", Some("d")),
     kind("new a", "a", None),
     kind("new b", "b", Some("new a")),
+    kind("helper 1", "helper", None),
+    kind("helper 2", "helper", None),
+    kind("helper 3", "helper-3", Some("a")),
+    kind("lib", "lib", None),
+    kind("user", "user", None),
 ];
 
-/// What may be wanted, from the bottom up.
-pub const STACKS: [&[&str]; 11] = [
+/// The levels that may be wanted, from the bottom up.
+pub const STACKS: [&[&str]; 14] = [
     &[],
     &["a"],
     &["a", "b"],
@@ -45,7 +56,10 @@ pub const STACKS: [&[&str]; 11] = [
     &["hooked"],
     &["new a"],
     &["new a", "new b"],
-    &["new a", "new b"],
+    &["helper 1"],
+    &["helper 2"],
+    &["a", "helper 3"],
+    &["lib"],
 ];
 
 pub fn of(id: &str) -> Kind {
@@ -59,32 +73,59 @@ pub fn name(text: &str) -> PayloadName {
 pub fn builder(xen: &SimulatedXen, id: &str) -> PayloadBuilder {
     let named = |id: &str| PayloadBuilder::for_xen(xen, id);
     // Not the version: a 4.7 or 4.8 has to tell which point release it is.
-    let builder = named(id).function(FunctionPatch::returning("do_xen_version", format!("-{id}")));
+    let function = if matches!(id, "c" | "e" | "lib") { "memcpy" } else { "do_xen_version" };
+    let builder = named(id).function(FunctionPatch::returning(function, format!("-{id}")));
     let builder = match of(id).below {
         Some(below) => builder.depends_on(named(below).build_id()),
         None => builder,
     };
+    let hooks = xen.release() >= Release::V4_14;
     match id {
         "data" => builder.writable_data([1, 2, 3]),
-        "hooked" if xen.release() >= Release::V4_14 => builder.hook(HookKind::PreApply, HookCode::returns(0)),
+        "hooked" if hooks => builder.hook(HookKind::PreApply, HookCode::returns(0)),
+        "refusing" if hooks => builder.hook(HookKind::PreApply, HookCode::returns(-22)),
+        "helper 1" | "helper 2" | "helper 3" => builder.defines("fix_helper"),
+        "lib" => builder.defines("lib_table"),
+        "user" => builder.needs("lib_table"),
         _ => builder,
     }
 }
 
+pub fn payload(xen: &SimulatedXen, id: &str) -> Payload {
+    Payload::parse(&builder(xen, id).build()).unwrap()
+}
+
 pub fn wanted(xen: &SimulatedXen, stack: &[&str]) -> Wanted {
-    let payload = |id: &&str| (name(of(id).name), Payload::parse(&builder(xen, id).build()).unwrap());
-    Wanted::stack(stack.iter().map(payload))
+    Wanted::stack(stack.iter().map(|id| (name(of(id).name), payload(xen, id))))
+}
+
+/// The same, with the files of all payloads at hand.
+pub fn wanted_with_files(xen: &SimulatedXen, stack: &[&str]) -> Wanted {
+    wanted(xen, stack).at_hand(KINDS.iter().map(|kind| payload(xen, kind.id)))
 }
 
 /// A client that doesn't let Xen settle.
 pub fn connect(xen: &SimulatedXen) -> LivepatchClient {
-    let options = ActionOptions::new().deadline(Duration::from_secs(20)).quiesce_retries(0);
-    let client =
-        LivepatchClient::builder().settle_time(Duration::ZERO).hook_time(Duration::ZERO).action_defaults(options);
-    client.connect(xen.clone()).unwrap()
+    impatient().connect(xen.clone()).unwrap()
 }
 
-/// Which payload is loaded under a name.
+fn impatient() -> ClientBuilder {
+    let options = ActionOptions::new().deadline(Duration::from_secs(20)).quiesce_retries(0);
+    LivepatchClient::builder().settle_time(Duration::ZERO).hook_time(Duration::ZERO).action_defaults(options)
+}
+
+/// A client that dies after so many hypercalls: it unwinds, and does nothing more.
+pub fn connect_mortal(xen: &SimulatedXen, calls: u32) -> LivepatchClient {
+    let left = AtomicU32::new(calls);
+    let die = move |_: &HypercallEvent<'_>| {
+        if left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            resume_unwind(Box::new("killed"));
+        }
+    };
+    impatient().on_hypercall(die).connect(xen.clone()).unwrap()
+}
+
+/// The payload that is loaded under a name.
 pub fn what_is(xen: &SimulatedXen, client: &LivepatchClient, name: &PayloadName) -> Option<&'static str> {
     let inventory = client.inventory().unwrap();
     let entry = inventory.payloads.iter().find(|entry| entry.name == *name)?;
@@ -92,7 +133,13 @@ pub fn what_is(xen: &SimulatedXen, client: &LivepatchClient, name: &PayloadName)
     KINDS.iter().find(same).map(|kind| kind.id)
 }
 
-/// What somebody did to a host. Whether it succeeded doesn't matter.
+/// The level of a host, from the bottom up, as Xen itself has it.
+pub fn level(xen: &SimulatedXen) -> Vec<&'static str> {
+    let client = connect(xen);
+    xen.applied().iter().map(|name| what_is(xen, &client, name).unwrap()).collect()
+}
+
+/// An operation of somebody on a host. Whether it succeeds doesn't matter.
 #[derive(Clone, Copy, Debug)]
 pub enum Deed {
     Upload(Kind),

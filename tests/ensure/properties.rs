@@ -1,79 +1,115 @@
-//! From any state to any other.
+//! The promise: from any state, with any fault, a host ends with what was wanted, with what it had, or worse is announced.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use xen_livepatch::sim::{Call, Release, SimulatedXen};
-use xen_livepatch::{Action, EnsureError, Errno, LivepatchClient, Plan, PlanError, Step, Wanted};
+use xen_livepatch::{Action, EnsureError, Errno, LivepatchClient, Outcome, PayloadName, Plan, StepEvent, Wanted};
 
-use crate::host::{Deed, STACKS, connect, deed, of, release, wanted, what_is};
+use crate::host::{Deed, STACKS, connect, connect_mortal, deed, level, release, wanted, wanted_with_files};
 
 fn cases(count: u32) -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(count);
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-fn host(release: Release, deeds: &[Deed]) -> (SimulatedXen, LivepatchClient) {
+fn host(release: Release, deeds: &[Deed]) -> SimulatedXen {
     let xen = SimulatedXen::new(release);
     for deed in deeds {
         deed.act(&xen);
     }
-    let client = connect(&xen);
-    (xen, client)
+    xen
 }
 
-/// What is applied, from the bottom up.
-fn applied(xen: &SimulatedXen, client: &LivepatchClient) -> Vec<&'static str> {
-    xen.applied().iter().map(|name| what_is(xen, client, name).unwrap()).collect()
+/// The files at hand: those that are wanted, or those of all payloads.
+fn goal(xen: &SimulatedXen, stack: &[&str], files: bool) -> Wanted {
+    if files { wanted_with_files(xen, stack) } else { wanted(xen, stack) }
 }
 
-fn arrived(xen: &SimulatedXen, client: &LivepatchClient, stack: &[&str], kept: bool) {
-    assert_eq!(applied(xen, client), stack);
-    assert!(kept || xen.loaded().len() == stack.len(), "something is left: {:?}", xen.loaded());
-    assert_eq!(xen.crashed(), None);
-    let again = Plan::new(&client.inventory().unwrap(), &wanted(xen, stack)).unwrap();
-    assert!(kept || again.is_empty(), "{again}");
+fn contains(level: &[&str], all: &[&str]) -> bool {
+    all.iter().all(|id| level.contains(id))
 }
 
-/// The fewest steps that may do: none can be left out, since each changes one thing that has to change.
-fn is_minimal(plan: &Plan, before: &[&'static str], stack: &[&str]) {
-    let count = |what: &str| plan.steps().iter().filter(|step| step.word() == what).count();
-    let common = before.iter().zip(stack).take_while(|(there, wanted)| there == wanted).count();
-    if before.len() == common {
-        assert_eq!((count("revert"), count("replace")), (0, 0), "{plan}");
-        assert_eq!(count("apply"), stack.len() - common, "{plan}");
-    } else if count("replace") == 1 {
-        assert_eq!((count("revert"), count("apply"), common), (0, stack.len() - 1, 0), "{plan}");
-    } else {
-        assert_eq!((count("revert"), count("apply")), (before.len() - common, stack.len() - common), "{plan}");
-    }
-    assert!(count("upload") <= stack.len() - common, "{plan}");
+/// What an observer sees of a run: whether the host was in a gap that was not announced.
+struct Watch<'a> {
+    xen: &'a SimulatedXen,
+    before: Vec<&'static str>,
+    stack: Vec<&'static str>,
+    in_gap: bool,
+    announced: bool,
 }
 
-/// The host is never without what stays, and never unpatched where a replacement does.
-fn carried_out_as_told(plan: &Plan, client: &LivepatchClient, xen: &SimulatedXen) {
-    let gaps = plan.gaps();
-    let before = xen.applied();
-    let end: Vec<_> = plan.steps().iter().map(Step::name).cloned().collect();
-    let last_apply = plan.steps().iter().rposition(|step| matches!(step.word(), "apply" | "replace"));
-    client
-        .carry_out(plan, |event| {
-            let xen_livepatch::StepEvent::End { index, .. } = event else { return };
-            let now = xen.applied();
-            for payload in &before {
-                let told = gaps.iter().any(|gap| gap.payload == *payload && (gap.from..gap.until).contains(&index));
-                let without = !now.contains(payload) && last_apply.is_some_and(|last| index < last);
-                let replaced = plan.steps()[..=index].iter().any(|step| step.word() == "replace");
-                assert!(told == without || replaced, "step {index}: {payload}, {plan}\n{end:?}");
+impl Watch<'_> {
+    fn see(&mut self, event: StepEvent<'_>) {
+        match event {
+            StepEvent::GapOpens { .. } => {
+                assert!(!self.in_gap);
+                (self.in_gap, self.announced) = (true, true);
             }
-        })
-        .unwrap();
+            StepEvent::GapCloses => self.in_gap = false,
+            _ => assert!(!self.in_gap, "nobody is called in a gap"),
+        }
+    }
+
+    /// Outside of gaps, nothing that ran before is missing while something that is wanted is.
+    fn look(&mut self, event: StepEvent<'_>) {
+        self.see(event);
+        if !matches!(event, StepEvent::GapCloses | StepEvent::Back { .. }) {
+            let now = level(self.xen);
+            assert!(contains(&now, &self.before) || contains(&now, &self.stack), "{now:?} in {event:?}");
+        }
+    }
 }
 
-/// Nothing tells what hooks an applied payload has, so that Xen may refuse a replacement. Then one by one will do.
-fn goal(xen: &SimulatedXen, stack: &[&str], before: &[&str]) -> Wanted {
-    let goal = wanted(xen, stack);
-    if before.contains(&"hooked") { goal.one_by_one() } else { goal }
+/// Runs `ensure`, and judges what it says by the level that Xen has afterwards.
+fn ensure(
+    xen: &SimulatedXen,
+    client: &LivepatchClient,
+    goal: &Wanted,
+    stack: &[&'static str],
+    mishaps: &[Mishap],
+) -> Result<Plan, EnsureError> {
+    let before = level(xen);
+    let mut watch = Watch { xen, before: before.clone(), stack: stack.to_vec(), in_gap: false, announced: false };
+    // The levels that others brought the host to meanwhile.
+    let others = Arc::new(Mutex::new(Vec::new()));
+    for mishap in mishaps {
+        mishap.order(xen, &others);
+    }
+    let looks = mishaps.is_empty();
+    let result = client.ensure(goal, |event| if looks { watch.look(event) } else { watch.see(event) });
+    xen.forget_orders();
+    xen.finish_action();
+    let now = level(xen);
+    let outcome = result.as_ref().err().map_or(Outcome::Reached, EnsureError::outcome);
+    let text = result.as_ref().map_or_else(ToString::to_string, ToString::to_string);
+    let said = format!("{before:?} to {stack:?}: {outcome}, now {now:?}: {text}");
+    let levels = std::mem::take(&mut *others.lock().unwrap());
+    let names = xen.applied();
+    let as_before = now == before || levels.contains(&names);
+    let all_of = |level: &Vec<PayloadName>| level.iter().all(|name| names.contains(name));
+    let keeps = contains(&now, &before) || levels.iter().any(all_of);
+    match outcome {
+        Outcome::Reached => assert_eq!(now, stack, "{said}"),
+        Outcome::Unchanged | Outcome::Restored => assert!(as_before, "{said}"),
+        Outcome::Partial => assert!(keeps || contains(&now, stack), "{said}"),
+        Outcome::Worse => assert!(!(keeps || contains(&now, stack)) || !levels.is_empty(), "{said}"),
+        Outcome::Unknown => {}
+        other => panic!("{other}"),
+    }
+    assert_eq!(xen.crashed(), None);
+    result
+}
+
+/// The host is as wanted, and stays so.
+fn arrived(xen: &SimulatedXen, client: &LivepatchClient, stack: &[&'static str], kept: bool) {
+    assert_eq!(level(xen), stack);
+    assert!(kept || xen.loaded().len() == stack.len(), "something is left: {:?}", xen.loaded());
+    let again = Plan::new(&client.inventory().unwrap(), &wanted_with_files(xen, stack)).unwrap();
+    assert!(kept || again.is_empty(), "{again}");
 }
 
 /// Something goes wrong, once.
@@ -87,27 +123,34 @@ enum Mishap {
 
 const CALLS: [Call; 6] = [Call::Upload, Call::Apply, Call::Revert, Call::Replace, Call::Unload, Call::List];
 
-fn mishap() -> impl Strategy<Value = Mishap> {
+fn mishap(others: bool) -> impl Strategy<Value = Mishap> {
     let call = || select(&CALLS[..]);
     let errno =
         || select(&[Errno::EFAULT, Errno::EBUSY, Errno::ENOMEM, Errno::EINVAL, Errno::EAGAIN, Errno::EPERM][..]);
+    let weight = u32::from(others);
     prop_oneof![
-        (call(), 1..4_u64, errno()).prop_map(|(call, nth, errno)| Mishap::Fail(call, nth, errno)),
-        (call(), 1..4_u64).prop_map(|(call, nth)| Mishap::LostAnswer(call, nth)),
-        select(&[Action::Apply, Action::Revert, Action::Replace][..]).prop_map(Mishap::TimeOut),
-        (call(), 1..6_u64, deed(false)).prop_map(|(call, nth, deed)| Mishap::Other(call, nth, deed)),
+        2 => (call(), 1..4_u64, errno()).prop_map(|(call, nth, errno)| Mishap::Fail(call, nth, errno)),
+        2 => (call(), 1..4_u64).prop_map(|(call, nth)| Mishap::LostAnswer(call, nth)),
+        1 => select(&[Action::Apply, Action::Revert, Action::Replace][..]).prop_map(Mishap::TimeOut),
+        2 * weight => (call(), 1..9_u64, deed(true)).prop_map(|(call, nth, deed)| Mishap::Other(call, nth, deed)),
     ]
 }
 
 impl Mishap {
-    fn order(self, xen: &SimulatedXen) {
+    fn order(self, xen: &SimulatedXen, others: &Arc<Mutex<Vec<Vec<PayloadName>>>>) {
         match self {
             Self::Fail(call, nth, errno) => xen.on(call).nth(nth).before(move |xen| xen.on(call).fail(errno)),
             Self::LostAnswer(call, nth) => xen.on(call).nth(nth).before(move |xen| lose(xen, call)),
             Self::TimeOut(Action::Apply) => xen.on_apply().time_out(),
             Self::TimeOut(Action::Revert) => xen.on_revert().time_out(),
             Self::TimeOut(_) => xen.on_replace().time_out(),
-            Self::Other(call, nth, deed) => xen.on(call).nth(nth).before(move |xen| deed.act(xen)),
+            Self::Other(call, nth, deed) => {
+                let others = Arc::clone(others);
+                xen.on(call).nth(nth).before(move |xen| {
+                    deed.act(xen);
+                    others.lock().unwrap().push(xen.applied());
+                });
+            }
         }
     }
 }
@@ -124,85 +167,89 @@ fn lose(xen: &SimulatedXen, call: Call) {
 }
 
 proptest! {
-    #![proptest_config(cases(400))]
+    #![proptest_config(cases(300))]
 
-    /// Without NODEPS there is always a way, but for one reason: two payloads that don't tell who is below.
+    /// There is always a way, whatever the state, and it is announced where it leads through a gap.
     #[test]
     fn a_host_becomes_what_is_wanted(
         release in release(),
-        deeds in vec(deed(false), 0..24),
-        stack in select(&STACKS[..]),
-        kept in any::<bool>(),
-    ) {
-        let (xen, client) = host(release, &deeds);
-        let before = applied(&xen, &client);
-        let goal = goal(&xen, stack, &before);
-        let goal = if kept { goal.keep_unapplied() } else { goal };
-        let plan = Plan::new(&client.inventory().unwrap(), &goal).unwrap();
-        is_minimal(&plan, &before, stack);
-        carried_out_as_told(&plan, &client, &xen);
-        arrived(&xen, &client, stack, kept);
-    }
-
-    /// With NODEPS it may not be known who is on top: that is told before the first step, and only if it is so.
-    #[test]
-    fn an_order_that_is_not_known_is_not_guessed(
-        release in select(&[Release::V4_14, Release::V4_17, Release::V4_22][..]),
         deeds in vec(deed(true), 0..24),
         stack in select(&STACKS[..]),
+        kept in any::<bool>(),
+        files in any::<bool>(),
     ) {
-        let (xen, client) = host(release, &deeds);
-        let before = applied(&xen, &client);
-        // A payload that was put below what it says that it goes on. Nothing tells, and the step that it doesn't fit fails.
-        let at = |id: &str| before.iter().position(|other| *other == id);
-        let upside_down = before.iter().any(|id| of(id).below.is_some_and(|below| at(below) > at(id)));
-        match client.ensure(&goal(&xen, stack, &before), |_| ()) {
-            Ok(_) if upside_down => {}
-            Ok(_) => arrived(&xen, &client, stack, false),
-            Err(EnsureError::NoPlan(PlanError::OrderUnknown { .. })) => {
-                let chained = before.windows(2).all(|pair| of(pair[1]).below == Some(pair[0]));
-                assert!(!chained || of(before[0]).below.is_some(), "{before:?}");
-                assert_eq!(applied(&xen, &client), before);
-            }
-            Err(EnsureError::Interrupted(failure)) if upside_down => {
-                let expected = ["not_on_top", "depends_on_another"];
-                let kind = serde_json::to_value(failure.error.kind()).unwrap();
-                assert!(expected.iter().any(|word| kind == *word), "{failure}");
-            }
-            Err(error) => panic!("{error}"),
-        }
+        let xen = host(release, &deeds);
+        let client = connect(&xen);
+        let goal = goal(&xen, stack, files);
+        let goal = if kept { goal.keep_unapplied() } else { goal };
+        ensure(&xen, &client, &goal, stack, &[]).unwrap();
+        arrived(&xen, &client, stack, kept || !files);
     }
 
-    /// Whatever goes wrong, the report says how the host stands, and planning again from there arrives.
+    /// Whatever goes wrong, the outcome says how the host stands, and the next run arrives.
     #[test]
-    fn what_goes_wrong_is_told_and_can_be_mended(
+    fn a_host_never_ends_worse_unless_that_is_said(
+        release in release(),
+        deeds in vec(deed(true), 0..16),
+        stack in select(&STACKS[..]),
+        files in any::<bool>(),
+        mishaps in vec(mishap(true), 1..4),
+    ) {
+        let xen = host(release, &deeds);
+        let client = connect(&xen);
+        let goal = goal(&xen, stack, files);
+        let _ = ensure(&xen, &client, &goal, stack, &mishaps);
+        ensure(&xen, &client, &goal, stack, &[]).unwrap();
+        arrived(&xen, &client, stack, !files);
+    }
+
+    /// Without other tools, and with files at hand, one fault never leaves a host worse off.
+    #[test]
+    fn one_fault_leaves_a_host_with_what_it_had(
         release in release(),
         deeds in vec(deed(false), 0..16),
         stack in select(&STACKS[..]),
-        mishaps in vec(mishap(), 1..4),
+        mishap in mishap(false),
     ) {
-        let (xen, client) = host(release, &deeds);
-        // Others may apply it meanwhile, too.
-        let goal = wanted(&xen, stack).one_by_one();
-        let plan = Plan::new(&client.inventory().unwrap(), &goal).unwrap();
-        for mishap in &mishaps {
-            mishap.order(&xen);
-        }
-        if let Err(failure) = client.carry_out(&plan, |_| ()) {
-            let steps = failure.done.iter().chain(&failure.failed).chain(&failure.left);
-            assert!(steps.eq(plan.steps()), "{failure:?}");
-            if let Some(told) = failure.applied().filter(|_| xen.pending_orders().is_empty()) {
-                let mut truth = xen.applied();
-                let place = |name: &_| xen.loaded().iter().position(|other| other == name);
-                truth.sort_by_key(place);
-                assert!(told.into_iter().eq(&truth), "{failure}");
-            }
-        }
-        xen.forget_orders();
+        let xen = host(release, &deeds);
+        let client = connect(&xen);
+        let outcome = ensure(&xen, &client, &wanted_with_files(&xen, stack), stack, &[mishap]).err().map(|error| error.outcome());
+        prop_assert!(!matches!(outcome, Some(Outcome::Worse | Outcome::Unknown)), "{:?}", outcome);
+    }
+
+    /// A payload whose own hook refuses it brings back the level from before.
+    #[test]
+    fn a_refused_payload_changes_nothing(
+        release in select(&[Release::V4_14, Release::V4_17, Release::V4_22][..]),
+        deeds in vec(deed(false), 0..16),
+    ) {
+        let xen = host(release, &deeds);
+        let client = connect(&xen);
+        let before = level(&xen);
+        let stack = ["d", "refusing"];
+        let error = ensure(&xen, &client, &wanted_with_files(&xen, &stack), &stack, &[]).unwrap_err();
+        let expected = if before == ["d"] { Outcome::Unchanged } else if before.is_empty() { Outcome::Partial } else { Outcome::Restored };
+        prop_assert_eq!(error.outcome(), expected, "{:?}: {}", before, error);
+    }
+
+    /// A process that is killed after any hypercall leaves a host from which the next one arrives.
+    #[test]
+    fn the_next_run_arrives_after_a_kill(
+        release in release(),
+        deeds in vec(deed(true), 0..16),
+        stack in select(&STACKS[..]),
+        files in any::<bool>(),
+        calls in 1..60_u32,
+    ) {
+        let xen = host(release, &deeds);
+        let goal = goal(&xen, stack, files);
+        let killed = catch_unwind(AssertUnwindSafe(|| {
+            let _ = connect_mortal(&xen, calls).ensure(&goal, |_| ());
+        }));
         xen.finish_action();
-        match client.ensure(&goal, |_| ()) {
-            Ok(_) => arrived(&xen, &client, stack, false),
-            Err(error) => panic!("{error}: {:?} {:?}", xen.loaded(), xen.applied()),
-        }
+        let client = connect(&xen);
+        ensure(&xen, &client, &goal, stack, &[]).unwrap();
+        arrived(&xen, &client, stack, !files);
+        prop_assert!(killed.is_ok() || xen.crashed().is_none());
     }
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::ArgMatches;
 use serde_json::{Value, json};
 use xen_livepatch::{
-    BuildId, EnsureError, Inventory, LivepatchClient, Payload, PayloadName, PayloadStore, Plan, StepEvent, Wanted,
+    BuildId, EnsureError, Inventory, LivepatchClient, PayloadStore, Plan, StepEvent, StoreProblem, StoredPayload,
+    Wanted,
 };
 
 use crate::failure::{Failure, NOT_SURVIVED, as_json};
@@ -28,10 +29,11 @@ pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Fa
         }
     }
     let access = if dry { Access::Reads } else { Access::Changes };
-    with_client(arguments, access, |client| {
-        let stack = wanted_stack(client, &paths)?;
+    let mut aside = Aside::default();
+    let done = with_client(arguments, access, |client| {
+        let selected = wanted_stack(client, &paths, &mut aside)?;
         let inventory = client.inventory()?;
-        let mut wanted = accepted(arguments).fold(Wanted::stack(stack.iter().cloned()), Wanted::accept);
+        let mut wanted = accepted(arguments).fold(selected, Wanted::accept);
         if arguments.get_flag("keep-unapplied") {
             wanted = wanted.keep_unapplied();
         }
@@ -39,7 +41,8 @@ pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Fa
             wanted = wanted.one_by_one();
         }
         let plan = Plan::new(&inventory, &wanted)?;
-        if stack.is_empty() && !nothing && !plan.is_empty() {
+        let is_unasked = wanted.is_empty() && wanted.problems().is_empty() && !nothing;
+        if is_unasked && !plan.is_empty() {
             let paths: Vec<String> = paths.iter().map(|path| shown(path)).collect();
             let text = format!("nothing in {} is for this Xen", paths.join(", "));
             return Err(Failure::new(
@@ -48,12 +51,12 @@ pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Fa
             ));
         }
         let guarded = arguments.get_flag("boot") || arguments.get_flag("retry");
-        if stack.is_empty() && !nothing {
+        if is_unasked {
             output::note("nothing of that is for this Xen");
         }
         if dry {
             let asks = guarded && !arguments.get_flag("retry");
-            let refused = asks.then(|| guard(arguments).would_refuse(&attempt(&inventory, &stack))).flatten();
+            let refused = asks.then(|| guard(arguments).would_refuse(&attempt(&inventory, &wanted))).flatten();
             if let Some(refused) = refused {
                 return Err(not_survived(&refused));
             }
@@ -62,21 +65,22 @@ pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Fa
         if plan.is_empty() {
             return Ok(Done::new(format!("{inventory}\nno action needed\n"), report(&plan, Some(&inventory))));
         }
-        let guarded = guarded.then(|| Guarded::begin(arguments, attempt(&inventory, &stack))).transpose()?;
+        let guarded = guarded.then(|| Guarded::begin(arguments, attempt(&inventory, &wanted))).transpose()?;
         output.line(&inventory.to_string());
         let done = carry_out(client, &plan, output);
         if let (Err(_), Some(guarded)) = (&done, guarded) {
             guarded.failed();
         }
         done
-    })
+    })?;
+    aside.reported_with(done, output)
 }
 
-fn attempt(inventory: &Inventory, stack: &[(PayloadName, Payload)]) -> Attempt {
+fn attempt(inventory: &Inventory, wanted: &Wanted) -> Attempt {
     let hex = |id: &BuildId| id.to_string();
     Attempt {
         xen: inventory.build_id.as_ref().map(hex).unwrap_or_default(),
-        payloads: stack.iter().filter_map(|(_, payload)| payload.build_id().map(hex)).collect(),
+        payloads: wanted.build_ids().flatten().map(hex).collect(),
     }
 }
 
@@ -159,32 +163,59 @@ fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) -> Result<D
     }
 }
 
-/// What the command line names: files, lowest first, or a folder.
-fn wanted_stack(client: &LivepatchClient, paths: &[&Path]) -> Result<Vec<(PayloadName, Payload)>, Failure> {
+/// The files of a directory that are not used.
+#[derive(Default)]
+struct Aside {
+    /// Those that are for another Xen.
+    ignored: Vec<String>,
+    /// Those that may be wanted, but could not be used.
+    problems: Vec<StoreProblem>,
+}
+
+impl Aside {
+    fn warn(&self) {
+        for problem in &self.problems {
+            output::note(&problem.to_string());
+        }
+        for path in &self.ignored {
+            output::note(&format!("{path}: ignored, since it is for another Xen"));
+        }
+    }
+
+    /// Adds the files to a result. It is a failure while there are problems.
+    fn reported_with(&self, mut done: Done, output: &Output) -> Result<Done, Failure> {
+        if let Value::Object(result) = &mut done.result {
+            if result.contains_key("plan") {
+                result.insert("ignored".into(), json!(self.ignored));
+                result.insert("problems".into(), self.problems.iter().map(as_json).collect());
+            }
+        }
+        if self.problems.is_empty() {
+            return Ok(done);
+        }
+        output.line(done.text.trim_end());
+        let text = "this may not be all that is wanted, since some files could not be used";
+        Err(Failure::new("incomplete", text).with_result(done.result))
+    }
+}
+
+/// The payloads that the command line names: files, lowest first, or a directory.
+fn wanted_stack(client: &LivepatchClient, paths: &[&Path], aside: &mut Aside) -> Result<Wanted, Failure> {
     match paths {
-        [folder] if folder.is_dir() => of_folder(client, folder),
-        files => files.iter().map(|file| Ok((PayloadName::of_file(file)?, Payload::read(file)?))).collect(),
+        [directory] if directory.is_dir() => of_directory(client, directory, aside),
+        files => {
+            let files = files.iter().map(StoredPayload::read).collect::<Result<Vec<_>, _>>()?;
+            Ok(Wanted::stored(&files))
+        }
     }
 }
 
-fn of_folder(client: &LivepatchClient, folder: &Path) -> Result<Vec<(PayloadName, Payload)>, Failure> {
-    let store = PayloadStore::read(folder)?;
-    let xen = client.build_id()?;
-    // Without what can't be read the host would be brought down to what is left.
-    let problems: Vec<_> = store.problems().iter().filter(|(path, _)| !is_for_another(folder, path, &xen)).collect();
-    if let [(_, error), more @ ..] = &problems[..] {
-        let others = if more.is_empty() { String::new() } else { format!(" (and {} more files)", more.len()) };
-        return Err(Failure::new("unreadable", format_args!("{error}{others}")));
-    }
-    let stack = store.stack_for(&xen).map_err(|ambiguity| Failure::new("ambiguous", ambiguity))?;
-    Ok(stack.into_iter().map(|stored| (stored.name().clone(), stored.payload().clone())).collect())
-}
-
-/// Whether a file is below a folder that bears the build-id of another Xen.
-fn is_for_another(folder: &Path, file: &Path, xen: &BuildId) -> bool {
-    let below = file.parent().and_then(|parent| parent.strip_prefix(folder).ok()).unwrap_or_else(|| Path::new(""));
-    let ids = below.iter().filter_map(|name| name.to_str()?.parse::<BuildId>().ok());
-    // A shorter one may be any word of the letters a to f.
-    let mut ids = ids.filter(|id| id.as_bytes().len() >= 16);
-    ids.any(|id| id != *xen)
+fn of_directory(client: &LivepatchClient, directory: &Path, aside: &mut Aside) -> Result<Wanted, Failure> {
+    let store = PayloadStore::read(directory)?;
+    let target = client.target()?;
+    let wanted = store.wanted_for(&target)?;
+    aside.ignored = store.for_another(&target).into_iter().map(|stored| shown(stored.path())).collect();
+    aside.problems = wanted.problems().to_vec();
+    aside.warn();
+    Ok(wanted)
 }

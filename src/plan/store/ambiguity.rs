@@ -1,4 +1,4 @@
-//! Why there is no one stack.
+//! Reasons for which several files leave open what to apply.
 
 use core::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -7,36 +7,45 @@ use std::path::{Path, PathBuf};
 use crate::build_id::BuildId;
 use crate::name::escaped;
 
-/// Why a store does not tell what to have applied on a Xen, and which files are the reason.
+/// A reason for which the files of a store leave open what to apply on a Xen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ambiguity {
     /// Links `livepatch.livepatch` choose different payloads for the same Xen.
     Links(Vec<PathBuf>),
-    /// A link `livepatch.livepatch` among the payloads for this Xen does not lead to one that is for it.
+    /// A link `livepatch.livepatch` leads to a file that is missing, can't be used, or is no payload.
     BrokenLink(PathBuf),
-    /// Several payloads go on the same one, or on Xen itself.
+    /// A link `livepatch.livepatch` lies beside payloads for this Xen, but leads to one for another, and no link chooses one
+    /// for this Xen.
+    LinkToAnother(PathBuf),
+    /// A link `livepatch.livepatch` chooses a payload, but there are others for this Xen in other directories: the link, and
+    /// those.
+    OutsideChoice(Vec<PathBuf>),
+    /// Several payloads depend on the same one, or on Xen itself.
+    #[non_exhaustive]
     SameBase {
-        /// The build-id of what they go on.
+        /// The build-id that they depend on.
         base: BuildId,
         /// The payloads.
         payloads: Vec<PathBuf>,
     },
-    /// Several payloads have the same build-id.
+    /// Several payloads with different contents have the same build-id.
+    #[non_exhaustive]
     SameBuildId {
         /// The build-id.
         build_id: BuildId,
         /// The payloads.
         payloads: Vec<PathBuf>,
     },
-    /// What a payload goes on is not there, or is not for this Xen.
+    /// A payload depends on one that is missing, can't be used, or is not for this Xen.
+    #[non_exhaustive]
     MissingBase {
         /// The payload.
         payload: PathBuf,
-        /// The build-id of what it goes on; `None` if it does not say.
-        base: Option<BuildId>,
+        /// The build-id that it depends on.
+        base: BuildId,
     },
-    /// Payloads go on each other in a circle, so that none of them is the first.
+    /// Payloads depend on each other in a circle, so that none of them is the lowest.
     Cycle(Vec<PathBuf>),
 }
 
@@ -45,9 +54,11 @@ impl Ambiguity {
     #[must_use]
     pub fn paths(&self) -> &[PathBuf] {
         match self {
-            Self::Links(paths) | Self::Cycle(paths) => paths,
+            Self::Links(paths) | Self::OutsideChoice(paths) | Self::Cycle(paths) => paths,
             Self::SameBase { payloads, .. } | Self::SameBuildId { payloads, .. } => payloads,
-            Self::BrokenLink(path) | Self::MissingBase { payload: path, .. } => core::slice::from_ref(path),
+            Self::BrokenLink(path) | Self::LinkToAnother(path) | Self::MissingBase { payload: path, .. } => {
+                core::slice::from_ref(path)
+            }
         }
     }
 }
@@ -57,14 +68,21 @@ impl fmt::Display for Ambiguity {
         let paths = self.paths().iter().map(|path| shown(path)).collect::<Vec<_>>().join(", ");
         match self {
             Self::Links(_) => write!(f, "these links choose different payloads for the same Xen: {paths}"),
-            Self::BrokenLink(_) => write!(f, "this link does not lead to a payload for this Xen: {paths}"),
-            Self::SameBase { base, .. } => write!(f, "these payloads all go on {base}: {paths}"),
-            Self::SameBuildId { build_id, .. } => write!(f, "these payloads all have the build-id {build_id}: {paths}"),
-            Self::MissingBase { base: Some(base), .. } => {
-                write!(f, "{paths} goes on {base}, which is not among the payloads for this Xen")
+            Self::BrokenLink(_) => write!(f, "{paths}: this link does not lead to a payload that can be used"),
+            Self::LinkToAnother(_) => write!(
+                f,
+                "{paths}: this link leads to a payload for another Xen, but lies beside payloads for this one; make a \
+                 directory for each Xen"
+            ),
+            Self::OutsideChoice(_) => {
+                write!(f, "a link chooses a payload for this Xen, but others are in other directories: {paths}")
             }
-            Self::MissingBase { base: None, .. } => write!(f, "{paths} does not say what it goes on"),
-            Self::Cycle(_) => write!(f, "these payloads go on each other in a circle: {paths}"),
+            Self::SameBase { base, .. } => write!(f, "these payloads all depend on {base}: {paths}"),
+            Self::SameBuildId { build_id, .. } => write!(f, "these payloads all have the build-id {build_id}: {paths}"),
+            Self::MissingBase { base, .. } => {
+                write!(f, "{paths} depends on {base}, which is not among the payloads for this Xen")
+            }
+            Self::Cycle(_) => write!(f, "these payloads depend on each other in a circle: {paths}"),
         }
     }
 }

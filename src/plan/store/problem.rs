@@ -1,28 +1,202 @@
-//! A file of a store that could not be used.
+//! Files of a store that could not be used.
 
 use core::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::ambiguity::shown;
+use super::ambiguity::{Ambiguity, shown};
+use crate::build_id::BuildId;
+use crate::elf::Smaller;
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind};
+use crate::loader::Finding;
+use crate::name::InvalidName;
 
 /// A file or directory of a [`PayloadStore`](crate::PayloadStore) that might matter to a Xen, but could not be used.
+///
+/// `Display` is one line with the paths and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreProblem {
-    pub(super) path: PathBuf,
-    pub(super) reason: String,
+    path: PathBuf,
+    fault: Box<StoreFault>,
+}
+
+/// The reason for which a file or directory of a store could not be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreFault {
+    /// It is missing, could not be read to its end, changed while it was read, or is not a little-endian 64-bit ELF file.
+    #[non_exhaustive]
+    Unreadable {
+        /// The reason.
+        reason: String,
+        /// The error number of the operating system, where there was one.
+        errno: Option<Errno>,
+    },
+    /// It is empty.
+    Empty,
+    /// It is larger than any release of Xen takes.
+    #[non_exhaustive]
+    TooLarge {
+        /// Its size in bytes.
+        size: u64,
+        /// About the size that it would have without debug sections (`strip -S`), where it has any.
+        without_debug: Option<u64>,
+    },
+    /// Its name is no name of a payload.
+    InvalidName(InvalidName),
+    /// It is a link out of the directory, or to a directory.
+    #[non_exhaustive]
+    Link {
+        /// The reason.
+        reason: &'static str,
+    },
+    /// It exceeds a limit of [`PayloadStore`](crate::PayloadStore).
+    #[non_exhaustive]
+    Limit {
+        /// The limit.
+        reason: String,
+    },
+    /// A build-id in it is missing or unreadable.
+    #[non_exhaustive]
+    Note {
+        /// The section of the build-id.
+        section: &'static str,
+    },
+    /// No release of Xen takes it.
+    #[non_exhaustive]
+    Damaged {
+        /// The first finding for the release that comes nearest.
+        finding: Finding,
+    },
+    /// It is for this Xen, which does not take it or would be damaged by it.
+    #[non_exhaustive]
+    Unfit {
+        /// The first finding that is certain.
+        finding: Finding,
+    },
+    /// It contradicts itself: it names another Xen, but depends on this one or on a payload for it.
+    #[non_exhaustive]
+    Contradiction {
+        /// The build-id of the Xen that it names.
+        xen: BuildId,
+        /// The build-id that it depends on.
+        depends: BuildId,
+    },
+    /// Several files leave open what to apply.
+    Ambiguous(Ambiguity),
 }
 
 impl StoreProblem {
-    /// The file or directory.
+    pub(super) fn new(path: impl Into<PathBuf>, fault: StoreFault) -> Self {
+        Self { path: path.into(), fault: Box::new(fault) }
+    }
+
+    /// The problem of a file that could not be read.
+    pub(super) fn of_error(path: impl Into<PathBuf>, error: &Error) -> Self {
+        let fault = match error.kind() {
+            ErrorKind::EmptyPayload => StoreFault::Empty,
+            ErrorKind::PayloadTooLarge { size, without_debug } => {
+                StoreFault::TooLarge { size: *size, without_debug: *without_debug }
+            }
+            ErrorKind::InvalidName(invalid) => StoreFault::InvalidName(invalid.clone()),
+            ErrorKind::File { reason, .. } => {
+                StoreFault::Unreadable { reason: reason.clone(), errno: error.raw_errno() }
+            }
+            other => StoreFault::Unreadable { reason: other.to_string(), errno: error.raw_errno() },
+        };
+        Self::new(path, fault)
+    }
+
+    pub(super) fn of_io(path: impl Into<PathBuf>, error: &io::Error) -> Self {
+        let errno = error.raw_os_error().map(Errno::new);
+        Self::new(path, StoreFault::Unreadable { reason: error.to_string(), errno })
+    }
+
+    /// The file or directory; of several, the first.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
-}
 
-/// The path, and the reason.
-impl fmt::Display for StoreProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", shown(&self.path), self.reason)
+    /// All files or directories that are the reason.
+    #[must_use]
+    pub fn paths(&self) -> &[PathBuf] {
+        match &*self.fault {
+            StoreFault::Ambiguous(ambiguity) => ambiguity.paths(),
+            _ => core::slice::from_ref(&self.path),
+        }
+    }
+
+    /// The reason.
+    #[must_use]
+    pub fn fault(&self) -> &StoreFault {
+        &self.fault
     }
 }
+
+impl StoreFault {
+    /// A word for programs, which stays as it is: `unreadable`, `empty`, `too_large`, `invalid_name`, `link`, `limit`,
+    /// `note`, `damaged`, `unfit`, `contradiction` or `ambiguous`.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => "unreadable",
+            Self::Empty => "empty",
+            Self::TooLarge { .. } => "too_large",
+            Self::InvalidName(_) => "invalid_name",
+            Self::Link { .. } => "link",
+            Self::Limit { .. } => "limit",
+            Self::Note { .. } => "note",
+            Self::Damaged { .. } => "damaged",
+            Self::Unfit { .. } => "unfit",
+            Self::Contradiction { .. } => "contradiction",
+            Self::Ambiguous(_) => "ambiguous",
+        }
+    }
+}
+
+impl From<Ambiguity> for StoreProblem {
+    fn from(ambiguity: Ambiguity) -> Self {
+        let path = ambiguity.paths().first().cloned().unwrap_or_default();
+        Self::new(path, StoreFault::Ambiguous(ambiguity))
+    }
+}
+
+impl fmt::Display for StoreFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { reason, errno: None } | Self::Limit { reason } => f.write_str(reason),
+            Self::Unreadable { reason, errno: Some(errno) } => write!(f, "{reason} [{errno}]"),
+            Self::Empty => f.write_str("it is empty"),
+            Self::TooLarge { size, without_debug } => {
+                write!(f, "it has {size} bytes, Xen takes 2097152 (2 MiB): {}", Smaller(*without_debug))
+            }
+            Self::InvalidName(invalid) => invalid.fmt(f),
+            Self::Link { reason } => f.write_str(reason),
+            Self::Note { section } => {
+                write!(f, "it is damaged: the build-id in its {section} is missing or unreadable")
+            }
+            Self::Damaged { finding } => write!(f, "it is damaged, no release of Xen takes it: {finding}"),
+            Self::Unfit { finding } => write!(f, "this Xen can't take it: {finding}"),
+            Self::Contradiction { xen, depends } => write!(
+                f,
+                "it is damaged: it names the Xen with build-id {xen}, but depends on {depends}, which belongs to this Xen"
+            ),
+            Self::Ambiguous(ambiguity) => ambiguity.fmt(f),
+        }
+    }
+}
+
+/// The paths, and the reason.
+impl fmt::Display for StoreProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.fault {
+            // Its text has all paths.
+            StoreFault::Ambiguous(ambiguity) => ambiguity.fmt(f),
+            fault => write!(f, "{}: {fault}", shown(&self.path)),
+        }
+    }
+}
+
+impl core::error::Error for StoreProblem {}

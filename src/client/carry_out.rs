@@ -1,0 +1,617 @@
+//! A plan, carried out as a transaction.
+//!
+//! Where the plan leads through a gap, nothing but Xen is waited for in it: no observer is called, and a busy host is tried
+//! again until the deadline. If the way forward ends there, the level from before is put back.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::LivepatchClient;
+use super::deadline::{Deadline, Pauses};
+use super::inventory;
+use super::listing::{self, Listing};
+use super::options::{ActionOptions, UploadOptions};
+use super::outcome::{EnsureError, Interrupted, Outcome};
+use super::turn::Taken;
+use super::uploading::Uploading;
+use crate::diagnosis::in_progress;
+use crate::error::{Action, Error, ErrorKind, Operation, Result};
+use crate::flags::Flags;
+use crate::plan::{Gap, Goal, Learned, Plan, Situation, Step, Wanted, way_back};
+
+/// The most plans that are made anew on the way, each with something that a refusal showed. No more than this can follow
+/// from the payloads of a host.
+const MOST_PLANS: usize = 64;
+
+/// The attempts at a step in a gap, or at a list, that fail for another reason than a busy host.
+const ATTEMPTS: u32 = 4;
+
+/// The longest pause between two attempts at a step in a gap.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// An event of a plan that is carried out.
+///
+/// In a gap no events are reported: those of its steps follow once it is closed.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum StepEvent<'a> {
+    /// A step begins.
+    #[non_exhaustive]
+    Begin {
+        /// The step.
+        step: &'a Step,
+        /// Its number, counted from 0.
+        index: usize,
+        /// The number of steps.
+        total: usize,
+    },
+    /// A step has ended.
+    #[non_exhaustive]
+    End {
+        /// The step.
+        step: &'a Step,
+        /// Its number, counted from 0.
+        index: usize,
+        /// The number of steps.
+        total: usize,
+        /// The time that it took.
+        took: Duration,
+        /// The cause if it failed.
+        error: Option<&'a Error>,
+    },
+    /// A gap is about to be entered: the host will run without some payloads until [`GapCloses`](Self::GapCloses).
+    ///
+    /// Whoever must not be interrupted there, by a signal for example, sees to it now.
+    #[non_exhaustive]
+    GapOpens {
+        /// The payloads.
+        gaps: &'a [Gap],
+    },
+    /// No gap is open any more: all that is wanted is applied, or the way back has ended. The events of its steps follow.
+    GapCloses,
+    /// Xen has refused a step for a reason that nothing else shows, and this is the plan that takes it into account.
+    #[non_exhaustive]
+    Replanned {
+        /// The plan, from where the host is now.
+        plan: &'a Plan,
+    },
+    /// A step of the way back to the level from before has ended.
+    #[non_exhaustive]
+    Back {
+        /// The step.
+        step: &'a Step,
+        /// The time that it took.
+        took: Duration,
+        /// The cause if it failed.
+        error: Option<&'a Error>,
+    },
+}
+
+impl LivepatchClient {
+    /// Carries out a plan, step by step, while no other operation of this client changes anything.
+    ///
+    /// Before each step, and at the end, Xen's list has to be what the plan expects. If another tool has interfered, nothing
+    /// more is done. The observer is called when a step begins and ends.
+    ///
+    /// A refusal that shows something which no inventory shows (hooks that veto, a symbol that two payloads define, another
+    /// payload on top of the stack) leads to a new plan, which the observer gets first.
+    ///
+    /// # Gaps
+    /// In a [gap](Plan::gaps) a step that a busy host refuses is tried again until the deadline, the observer is not called,
+    /// and another tool's interference leads to a new plan. If a step fails for good, the level from before is put back. The
+    /// observer is called before the gap is entered and after it is closed. **Signals are left to the caller**: a program
+    /// that is killed in a gap leaves the host in it, so block those that can be blocked from
+    /// [`GapOpens`](StepEvent::GapOpens) to [`GapCloses`](StepEvent::GapCloses).
+    ///
+    /// # Errors
+    /// [`Interrupted`] has the outcome, the steps that were done and the payloads that are loaded now. Its error is one of
+    /// [`upload`](Self::upload), [`apply`](Self::apply), [`revert`](Self::revert), [`replace`](Self::replace) or
+    /// [`unload`](Self::unload), or [`NotAsPlanned`](ErrorKind::NotAsPlanned).
+    ///
+    /// ```
+    /// # use std::io::Write as _;
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, bytes) = examples::fix()?;
+    /// let wanted = Wanted::only(fix, Payload::parse(&bytes)?);
+    /// let plan = Plan::new(&client.inventory()?, &wanted)?;
+    /// client.carry_out(&plan, |event| if let StepEvent::End { step, took, .. } = event {
+    ///     // Unlike `println!`, it does not panic where nothing can be written.
+    ///     let _ = writeln!(std::io::stdout(), "{step}: {took:?}");
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn carry_out(
+        &self,
+        plan: &Plan,
+        mut observer: impl FnMut(StepEvent<'_>),
+    ) -> core::result::Result<(), Box<Interrupted>> {
+        if plan.is_empty() {
+            return Ok(());
+        }
+        let deadline = Deadline::after(self.defaults.time());
+        let Some(turn) = self.turn.take(deadline) else {
+            return Err(Box::new(not_begun(self, plan, in_progress())));
+        };
+        let old = Goal::back_to(plan.start(), plan.goal());
+        let now = plan.start().clone();
+        let ordered = now.order_is_known;
+        let learned = plan.learned().clone();
+        let told = Events { observer: &mut observer, later: None, announced: false, begun: false };
+        Run {
+            client: self,
+            turn: &turn,
+            plan: plan.clone(),
+            old,
+            ordered,
+            now,
+            learned,
+            done: Vec::new(),
+            took_out: false,
+            looked_again: false,
+            told,
+        }
+        .run()
+    }
+
+    /// Brings a host to what is wanted: takes an inventory, plans, and carries out the plan, which it returns.
+    ///
+    /// Where the host is as wanted already, that costs an [`inventory`](Self::inventory) and nothing else.
+    ///
+    /// # Errors
+    /// [`EnsureError`]; its [`outcome`](EnsureError::outcome) is the level of the host.
+    ///
+    /// ```
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, bytes) = examples::fix()?;
+    /// let wanted = Wanted::only(fix, Payload::parse(&bytes)?);
+    /// assert_eq!(client.ensure(&wanted, |_| ())?.steps().len(), 2);
+    /// assert!(client.ensure(&wanted, |_| ())?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn ensure(
+        &self,
+        wanted: &Wanted,
+        observer: impl FnMut(StepEvent<'_>),
+    ) -> core::result::Result<Plan, EnsureError> {
+        let inventory = inventory::take_identified(self, None).map_err(EnsureError::Inventory)?;
+        let plan = Plan::new(&inventory, wanted).map_err(EnsureError::NoPlan)?;
+        self.carry_out(&plan, observer).map_err(EnsureError::Interrupted)?;
+        if plan.problems().is_empty() { Ok(plan) } else { Err(EnsureError::Incomplete(Box::new(plan))) }
+    }
+}
+
+fn not_begun(client: &LivepatchClient, plan: &Plan, error: Error) -> Interrupted {
+    Interrupted {
+        error,
+        outcome: Outcome::Unchanged,
+        done: Vec::new(),
+        failed: None,
+        left: plan.steps().to_vec(),
+        back: Vec::new(),
+        back_error: None,
+        loaded: listing::list(&client.channel).ok().map(|listing| listing.rows),
+    }
+}
+
+/// An event that is reported later.
+enum Later {
+    Step { step: Step, index: usize, total: usize, took: Duration, error: Option<Error>, begun: bool },
+    Back { step: Step, took: Duration, error: Option<Error> },
+    Replanned(Box<Plan>),
+}
+
+/// The observer, and what it gets once the gap is closed.
+struct Events<'o> {
+    observer: &'o mut dyn FnMut(StepEvent<'_>),
+    /// `None` while the observer may be called.
+    later: Option<Vec<Later>>,
+    /// True if the observer was told of a gap.
+    announced: bool,
+    /// True if the step that goes on was reported.
+    begun: bool,
+}
+
+impl Events<'_> {
+    fn begin(&mut self, step: &Step, index: usize, total: usize) {
+        self.begun = self.later.is_none();
+        if self.begun {
+            (self.observer)(StepEvent::Begin { step, index, total });
+        }
+    }
+
+    fn end(&mut self, step: &Step, index: usize, total: usize, took: Duration, error: Option<&Error>) {
+        match &mut self.later {
+            Some(later) => {
+                let (step, error, begun) = (step.clone(), error.cloned(), self.begun);
+                later.push(Later::Step { step, index, total, took, error, begun });
+            }
+            None => (self.observer)(StepEvent::End { step, index, total, took, error }),
+        }
+    }
+
+    fn back(&mut self, step: &Step, took: Duration, error: Option<&Error>) {
+        match &mut self.later {
+            Some(later) => later.push(Later::Back { step: step.clone(), took, error: error.cloned() }),
+            None => (self.observer)(StepEvent::Back { step, took, error }),
+        }
+    }
+
+    /// Reports a new plan, where the host is not in between.
+    fn replanned(&mut self, plan: &Plan) {
+        match &mut self.later {
+            Some(later) => later.push(Later::Replanned(Box::new(plan.clone()))),
+            None => (self.observer)(StepEvent::Replanned { plan }),
+        }
+    }
+
+    fn is_in_gap(&self) -> bool {
+        self.announced
+    }
+
+    fn open(&mut self, gaps: &[Gap]) {
+        if !std::mem::replace(&mut self.announced, true) {
+            (self.observer)(StepEvent::GapOpens { gaps });
+        }
+        self.hold();
+    }
+
+    /// Calls the observer no more until [`close`](Self::close).
+    fn hold(&mut self) {
+        self.later.get_or_insert_default();
+    }
+
+    fn close(&mut self) {
+        let Some(later) = self.later.take() else { return };
+        if std::mem::take(&mut self.announced) {
+            (self.observer)(StepEvent::GapCloses);
+        }
+        for event in &later {
+            match event {
+                Later::Step { step, index, total, took, error, begun } => {
+                    let (index, total, error) = (*index, *total, error.as_ref());
+                    if !begun {
+                        (self.observer)(StepEvent::Begin { step, index, total });
+                    }
+                    (self.observer)(StepEvent::End { step, index, total, took: *took, error });
+                }
+                Later::Back { step, took, error } => {
+                    (self.observer)(StepEvent::Back { step, took: *took, error: error.as_ref() });
+                }
+                Later::Replanned(plan) => (self.observer)(StepEvent::Replanned { plan }),
+            }
+        }
+    }
+}
+
+/// The end of the way forward, before that of the plan.
+struct Stop {
+    error: Error,
+    /// The step that failed; `None` if the host was not as planned before it.
+    failed: Option<Step>,
+    left: Vec<Step>,
+}
+
+/// A plan on its way.
+struct Run<'a> {
+    client: &'a LivepatchClient,
+    turn: &'a Taken<'a>,
+    plan: Plan,
+    /// The level from before.
+    old: Goal,
+    /// True if its order is known.
+    ordered: bool,
+    now: Situation,
+    learned: Learned,
+    done: Vec<Step>,
+    /// True once a step was sent that takes something out.
+    took_out: bool,
+    /// True once an inventory was taken anew, since an upload met a payload that was not identified.
+    looked_again: bool,
+    told: Events<'a>,
+}
+
+impl Run<'_> {
+    fn run(mut self) -> core::result::Result<(), Box<Interrupted>> {
+        let mut plans = 0;
+        let stop = loop {
+            let Err(stop) = self.forward() else {
+                self.told.close();
+                return Ok(());
+            };
+            plans += 1;
+            if plans >= MOST_PLANS || !self.plan_again(&stop) {
+                break stop;
+            }
+        };
+        Err(Box::new(self.give_up(stop)))
+    }
+
+    /// Carries out the steps of the plan.
+    fn forward(&mut self) -> core::result::Result<(), Stop> {
+        let plan = self.plan.clone();
+        let total = plan.steps().len();
+        let mut deadline = Deadline::after(self.client.defaults.time());
+        for (index, step) in plan.steps().iter().enumerate() {
+            let left = || plan.steps().iter().skip(index).cloned().collect();
+            self.expect().map_err(|error| Stop { error, failed: None, left: left() })?;
+            if plan.gaps().iter().any(|gap| gap.from == index) && !self.told.is_in_gap() {
+                self.told.open(&plan.gaps());
+                // The observer may have taken its time.
+                deadline = Deadline::after(self.client.defaults.time());
+                self.expect().map_err(|error| Stop { error, failed: None, left: left() })?;
+            }
+            self.told.begin(step, index, total);
+            if matches!(step, Step::Replace { .. }) {
+                // Xen may give it up after it has reverted the others.
+                self.told.hold();
+            }
+            self.took_out |= matches!(step, Step::Replace { .. } | Step::Revert { .. });
+            let start = Instant::now();
+            let result = self.perform(step, self.told.is_in_gap().then_some(deadline));
+            self.told.end(step, index, total, start.elapsed(), result.as_ref().err());
+            if let Err(error) = result {
+                let left = plan.steps().iter().skip(index.saturating_add(1)).cloned().collect();
+                return Err(Stop { error, failed: Some(step.clone()), left });
+            }
+            self.done.push(step.clone());
+            self.follow(step);
+            if !self.is_worse_off() {
+                self.told.close();
+            }
+        }
+        self.expect().map_err(|error| Stop { error, failed: None, left: Vec::new() })
+    }
+
+    /// Takes in a step that was done.
+    fn follow(&mut self, step: &Step) {
+        let file = match step {
+            Step::Upload { build_id, .. } => self.plan.goal().file(build_id).or_else(|| self.old.file(build_id)),
+            _ => None,
+        };
+        self.now = self.now.clone().after(step, file);
+        if matches!(step, Step::Apply { .. } | Step::Revert { .. } | Step::Replace { .. }) {
+            self.learned.forget_top();
+        }
+    }
+
+    /// Checks that nobody else has changed anything.
+    fn expect(&self) -> Result<()> {
+        let now = self.list()?;
+        if self.now.is_shown_by(&now.rows, now.version) {
+            return Ok(());
+        }
+        let applied = now.rows.into_iter().filter(|row| row.status.is_applied());
+        Err(Error::new(ErrorKind::NotAsPlanned { applied: applied.map(|row| row.name).collect() }))
+    }
+
+    /// The list. In a gap, an error is not the end.
+    fn list(&self) -> Result<Listing> {
+        let mut attempt = 1;
+        loop {
+            match listing::list(&self.client.channel) {
+                Err(_) if self.told.is_in_gap() && attempt < ATTEMPTS => {
+                    attempt += 1;
+                    thread::sleep(Duration::from_millis(5));
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Does a step; until the deadline, where there is one.
+    fn perform(&self, step: &Step, deadline: Option<Deadline>) -> Result<()> {
+        let Some(deadline) = deadline else { return self.step(step, ActionOptions::new()) };
+        let mut pauses = Pauses::up_to(LONGEST_PAUSE);
+        let mut others = 0;
+        loop {
+            let options = ActionOptions::new().quiesce_retries(u32::MAX).deadline(deadline.remaining());
+            let Err(error) = self.step(step, options) else { return Ok(()) };
+            if self.has_happened(step, deadline) {
+                return Ok(());
+            }
+            let busy = matches!(
+                error.kind(),
+                ErrorKind::QuiesceTimeout
+                    | ErrorKind::ActiveWaitqueue { .. }
+                    | ErrorKind::OperationInProgress
+                    | ErrorKind::HookMayBeRunning
+            );
+            others += u32::from(!busy);
+            let again = busy || (error.is_retryable() && others < ATTEMPTS);
+            if !again || !self.is_as_before() || !deadline.sleep(pauses.next()) {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Returns true if the list shows the situation after a step, though that ended with an error.
+    fn has_happened(&self, step: &Step, deadline: Deadline) -> bool {
+        // It may still be going on.
+        let Ok((now, _)) = self.client.free_host(deadline) else { return false };
+        let file = match step {
+            Step::Upload { build_id, .. } => self.plan.goal().file(build_id),
+            _ => None,
+        };
+        self.now.clone().after(step, file).is_shown_by(&now.rows, now.version)
+    }
+
+    /// Returns true if the list still shows what was expected before the step.
+    fn is_as_before(&self) -> bool {
+        self.list().is_ok_and(|now| self.now.is_shown_by(&now.rows, now.version))
+    }
+
+    fn step(&self, step: &Step, options: ActionOptions) -> Result<()> {
+        let client = self.client;
+        let act =
+            |action, name, flags| client.action(action, name).flags(flags).options(options).run_in(Some(self.turn));
+        let none = Flags::empty();
+        match step {
+            Step::Upload { name, build_id } => {
+                let file = self.plan.goal().file(build_id).or_else(|| self.old.file(build_id));
+                let bytes = file.map(|file| file.payload.bytes()).unwrap_or_default();
+                let options = UploadOptions::new().accepting(self.plan.goal().accepted());
+                let turn = Some(self.turn);
+                client.watched(Operation::Upload, name, |watch| {
+                    Uploading { client, watch, name, options, turn }.bytes(bytes)
+                })
+            }
+            Step::Apply { name, nodeps } => act(Action::Apply, name, if *nodeps { Flags::NODEPS } else { none }),
+            Step::Revert { name } => act(Action::Revert, name, none),
+            Step::Replace { name, .. } => act(Action::Replace, name, none),
+            Step::Unload { name } => act(Action::Unload, name, none),
+        }
+    }
+
+    /// Reads again what is loaded.
+    fn refresh(&mut self) -> Result<()> {
+        let listing = self.list()?;
+        if self.now.is_shown_by(&listing.rows, listing.version) {
+            return Ok(());
+        }
+        if let Some(now) = self.now.with_states(&listing.rows, listing.version) {
+            self.now = now;
+            return Ok(());
+        }
+        self.look()
+    }
+
+    /// Makes another plan, if there is reason to: what a refusal has shown, or, in a gap, another tool's interference.
+    fn plan_again(&mut self, stop: &Stop) -> bool {
+        let before = self.now.clone();
+        let learned = stop.failed.as_ref().is_some_and(|step| self.learned.learn(step, &stop.error, &self.now));
+        if self.refresh().is_err() {
+            return false;
+        }
+        if !self.is_worse_off() {
+            self.told.close();
+        }
+        let interfered = self.told.is_in_gap() && self.now != before;
+        let learned = self.look_again(stop) || learned;
+        if !learned && !interfered {
+            return false;
+        }
+        let Ok(plan) = self.plan.again(self.now.clone(), self.learned.clone()) else { return false };
+        self.now = plan.start().clone();
+        self.told.replanned(&plan);
+        self.plan = plan;
+        true
+    }
+
+    /// Takes an inventory if an upload met a payload that was not identified. Returns true if one was identified by it.
+    fn look_again(&mut self, stop: &Stop) -> bool {
+        let met = matches!(stop.failed, Some(Step::Upload { .. }))
+            && matches!(stop.error.kind(), ErrorKind::AlreadyLoaded { .. });
+        let unidentified = self.now.unidentified().len();
+        if !met || unidentified == 0 || std::mem::replace(&mut self.looked_again, true) {
+            return false;
+        }
+        self.look().is_ok() && self.now.unidentified().len() < unidentified
+    }
+
+    /// Takes an inventory.
+    fn look(&mut self) -> Result<()> {
+        let inventory = inventory::take_identified(self.client, Some(self.turn))?;
+        let mut now = self.plan.situation(&inventory, &self.learned);
+        now.order_like(&self.now.order);
+        self.now = now;
+        Ok(())
+    }
+
+    /// Puts back what was taken out, and reports how the host stands.
+    fn give_up(mut self, stop: Stop) -> Interrupted {
+        let Stop { error, failed, left } = stop;
+        let (back, back_error) = self.go_back();
+        let refreshed = self.refresh();
+        self.told.close();
+        let outcome = match refreshed {
+            Err(_) => Outcome::Unknown,
+            Ok(()) => self.outcome(!back.is_empty()),
+        };
+        let loaded = listing::list(&self.client.channel).ok().map(|listing| listing.rows);
+        Interrupted { error, outcome, done: self.done, failed, left, back, back_error, loaded }
+    }
+
+    fn outcome(&self, went_back: bool) -> Outcome {
+        let (goal, old, now) = (self.plan.goal(), &self.old, &self.now);
+        if goal.is_level_of(now) {
+            Outcome::Reached
+        } else if old.is_level_of(now) && !went_back {
+            Outcome::Unchanged
+        } else if old.is_level_of(now) && self.ordered {
+            Outcome::Restored
+        } else if self.is_worse_off() {
+            Outcome::Worse
+        } else {
+            Outcome::Partial
+        }
+    }
+
+    /// Returns true if something that ran before is missing while something that is wanted is as well.
+    fn is_worse_off(&self) -> bool {
+        !self.old.is_covered(&self.now) && !self.plan.goal().is_covered(&self.now)
+    }
+
+    /// Goes back to the level from before, if this run has taken something out and the host is worse off. Returns the
+    /// steps, and the error that ended it.
+    fn go_back(&mut self) -> (Vec<Step>, Option<Error>) {
+        if !self.took_out {
+            // Somebody else may have, on purpose.
+            return (Vec::new(), None);
+        }
+        let deadline = Deadline::after(self.client.defaults.time());
+        let mut done = Vec::new();
+        let mut last = None;
+        let mut plans = 0;
+        'plans: while plans < MOST_PLANS {
+            plans += 1;
+            if let Err(error) = self.refresh() {
+                last = Some(error);
+                if deadline.sleep(Duration::from_millis(20)) {
+                    continue;
+                }
+                break;
+            }
+            if !self.is_worse_off() {
+                return (done, None);
+            }
+            let Some(steps) = self.steps_back() else { break };
+            if steps.is_empty() {
+                break;
+            }
+            // A REPLACE that Xen gave up half way leads into a gap that no plan showed.
+            self.told.hold();
+            for step in &steps {
+                let start = Instant::now();
+                let result = self.perform(step, Some(deadline));
+                self.told.back(step, start.elapsed(), result.as_ref().err());
+                match result {
+                    Ok(()) => {
+                        done.push(step.clone());
+                        self.follow(step);
+                    }
+                    Err(error) => {
+                        let before = self.now.clone();
+                        let learned = self.learned.learn(step, &error, &before);
+                        last = Some(error);
+                        let moved = self.refresh().is_ok() && self.now != before;
+                        if learned || moved {
+                            continue 'plans;
+                        }
+                        break 'plans;
+                    }
+                }
+            }
+        }
+        let worse = self.is_worse_off();
+        (done, last.filter(|_| worse))
+    }
+
+    /// The steps back to the level from before, or if nothing else is applied, to as much of it as can be put back.
+    fn steps_back(&self) -> Option<Vec<Step>> {
+        way_back(&self.now, &self.old, &self.learned).or_else(|| {
+            let lower = (1..self.old.len()).rev().map(|len| self.old.lowest(len));
+            let lower = lower.filter(|level| level.contains_all_of(&self.now));
+            lower.into_iter().find_map(|level| way_back(&self.now, &level, &self.learned))
+        })
+    }
+}

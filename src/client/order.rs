@@ -1,0 +1,76 @@
+//! The order in which payloads were applied, from Xen's log.
+//!
+//! Xen reports no order. Dependencies give one, unless `NODEPS` was used: then the payload below may have been applied
+//! later, and its code is in effect. Xen logs the end of each action, at the level of information.
+
+use crate::log::without_prefix;
+use crate::name::PayloadName;
+
+/// The names of payloads that were applied and not reverted since, in the order of their last apply, as far as a log goes.
+pub(super) fn applied(log: &[u8]) -> Vec<Vec<u8>> {
+    let mut order: Vec<Vec<u8>> = Vec::new();
+    for line in log.split(|byte| *byte == b'\n') {
+        let Some((name, action)) = success(line) else { continue };
+        match action {
+            "APPLY" => order.retain(|other| other != name),
+            "REPLACE" => order.clear(),
+            "REVERT" => {
+                order.retain(|other| other != name);
+                continue;
+            }
+            _ => continue,
+        }
+        order.push(name.to_vec());
+    }
+    order
+}
+
+/// The order of these applied payloads, if a log shows it: of each, or of all but one, which was applied before them.
+pub(super) fn of(log: &[u8], applied_now: &[&PayloadName]) -> Option<Vec<PayloadName>> {
+    let seen = applied(log);
+    let place = |name: &PayloadName| seen.iter().position(|seen| seen == name.as_bytes());
+    let unseen = applied_now.iter().filter(|name| place(name).is_none()).count();
+    let mut order: Vec<PayloadName> = applied_now.iter().map(|name| (*name).clone()).collect();
+    order.sort_by_key(|name| place(name).map_or(0, |place| place.saturating_add(1)));
+    (unseen <= 1).then_some(order)
+}
+
+/// `livepatch: NAME finished ACTION with rc=0`
+fn success(line: &[u8]) -> Option<(&[u8], &str)> {
+    const END: &[u8] = b" finished ";
+    let text = without_prefix(line).strip_prefix(b"livepatch: ")?;
+    let at = text.windows(END.len()).rposition(|window| window == END)?;
+    let rest = std::str::from_utf8(text.get(at.checked_add(END.len())?..)?).ok()?;
+    let action = rest.trim_end().strip_suffix(" with rc=0")?;
+    Some((text.get(..at)?, action))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_shows_the_order_of_what_it_has() {
+        let log = |lines: &[&str]| lines.iter().map(|line| format!("(XEN) livepatch: {line}\n")).collect::<String>();
+        let names = ["a", "b"].map(|name| PayloadName::new(name).unwrap());
+        let order = |lines: &[&str]| {
+            let order = of(log(lines).as_bytes(), &names.each_ref())?;
+            Some(order.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        };
+        for (lines, expected) in [
+            (&["a finished APPLY with rc=0", "b finished APPLY with rc=0"][..], Some("a b")),
+            (&["b finished APPLY with rc=0", "a finished APPLY with rc=0"], Some("b a")),
+            (&["b finished APPLY with rc=0", "a finished APPLY with rc=-22"], Some("a b")),
+            (&["a finished REPLACE with rc=0"], Some("b a")),
+            (&["b finished APPLY with rc=0", "a finished APPLY with rc=0", "a finished REVERT with rc=0"], Some("a b")),
+            (
+                &["a finished APPLY with rc=0", "b finished REPLACE with rc=0", "a finished APPLY with rc=0"],
+                Some("b a"),
+            ),
+            (&["a: Applying 1 functions"], None),
+            (&[], None),
+        ] {
+            assert_eq!(order(lines).as_deref(), expected, "{lines:?}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! A level that a host is to have: what is wanted, or what it had before.
+
+use super::files::{Files, PlannedFile};
+use super::situation::{Entry, Situation};
+use crate::build_id::BuildId;
+use crate::loader::ProblemKinds;
+use crate::name::PayloadName;
+use crate::payload::Reapply;
+
+/// A payload of a level.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    /// The name to load it under, if that is free.
+    pub(super) name: PayloadName,
+    pub(super) build_id: Option<BuildId>,
+    pub(super) depends: Option<BuildId>,
+    pub(super) file: Option<PlannedFile>,
+    /// The name under which it was loaded when this level was seen.
+    pub(super) loaded_as: Option<PayloadName>,
+    /// True if it does not depend on what is below it, so that it was applied with `NODEPS`.
+    pub(super) nodeps: bool,
+}
+
+/// A level, and the ways that may lead to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Goal {
+    /// From the bottom up.
+    pub(super) members: Vec<Member>,
+    /// Leaves what is loaded and not applied.
+    pub(super) keeps_unapplied: bool,
+    /// Takes nothing out.
+    pub(super) adds_only: bool,
+    pub(super) one_by_one: bool,
+    /// The possible findings that don't keep files from Xen.
+    pub(super) accepted: ProblemKinds,
+    /// Xen's own build-id.
+    pub(super) xen: Option<BuildId>,
+    pub(super) files: Files,
+}
+
+impl Member {
+    pub(super) fn is(&self, entry: &Entry) -> bool {
+        match (&self.build_id, &entry.build_id) {
+            // Two files may share the build-id that the linker gave them.
+            (Some(own), Some(other)) => {
+                own == other && (self.depends.is_none() || entry.depends.is_none() || self.depends == entry.depends)
+            }
+            _ => self.loaded_as.as_ref() == Some(&entry.name),
+        }
+    }
+
+    /// Xen's treatment of it after a revert, where that is known.
+    pub(super) fn reapply(&self, entry: &Entry) -> Option<Reapply> {
+        let file = self.file.as_ref().map(|file| &file.footprint);
+        file.or(entry.footprint.as_ref()).map(|footprint| footprint.reapply)
+    }
+}
+
+impl Goal {
+    /// The level of a situation, to come back to.
+    pub(crate) fn back_to(situation: &Situation, goal: &Self) -> Self {
+        let mut members: Vec<Member> = Vec::new();
+        let mut below = goal.xen.as_ref();
+        for entry in situation.applied() {
+            let file = entry.build_id.as_ref().and_then(|id| goal.files.find(id, entry.depends.as_ref())).cloned();
+            let nodeps = entry.depends.is_some() && below.is_some() && entry.depends.as_ref() != below;
+            below = entry.build_id.as_ref();
+            members.push(Member {
+                name: entry.name.clone(),
+                build_id: entry.build_id.clone(),
+                depends: entry.depends.clone(),
+                file,
+                loaded_as: Some(entry.name.clone()),
+                nodeps,
+            });
+        }
+        Self {
+            members,
+            keeps_unapplied: true,
+            adds_only: false,
+            one_by_one: false,
+            accepted: goal.accepted,
+            xen: goal.xen.clone(),
+            files: goal.files.clone(),
+        }
+    }
+
+    /// The same level without those above the lowest `len` payloads.
+    pub(crate) fn lowest(&self, len: usize) -> Self {
+        let mut lower = self.clone();
+        lower.members.truncate(len);
+        lower
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Its payloads that are not applied.
+    pub(super) fn missing<'g>(&'g self, situation: &'g Situation) -> impl Iterator<Item = &'g Member> {
+        self.members.iter().filter(|member| !situation.applied().any(|entry| member.is(entry)))
+    }
+
+    /// Returns true if all of it is applied.
+    pub(crate) fn is_covered(&self, situation: &Situation) -> bool {
+        self.missing(situation).next().is_none()
+    }
+
+    /// Returns true if it is applied, in this order, and nothing else is.
+    pub(crate) fn is_level_of(&self, situation: &Situation) -> bool {
+        let mut applied = situation.applied();
+        let same = self.members.iter().all(|member| applied.next().is_some_and(|entry| member.is(entry)));
+        same && applied.next().is_none()
+    }
+
+    /// Returns true if all that is applied belongs to it.
+    pub(crate) fn contains_all_of(&self, situation: &Situation) -> bool {
+        situation.applied().all(|entry| self.members.iter().any(|member| member.is(entry)))
+    }
+
+    /// The file of one of its payloads.
+    pub(crate) fn file(&self, build_id: &BuildId) -> Option<&PlannedFile> {
+        let own = self.members.iter().find(|member| member.build_id.as_ref() == Some(build_id));
+        own.and_then(|member| member.file.as_ref())
+    }
+
+    pub(crate) const fn accepted(&self) -> ProblemKinds {
+        self.accepted
+    }
+}

@@ -1,0 +1,305 @@
+//! The steps from one level to another.
+//!
+//! New payloads are uploaded first, under free names. REPLACE takes out what was applied in the same moment in which it
+//! brings in the first new payload. Nothing is unloaded before the new level stands, except what keeps a payload from being
+//! uploaded. Nothing at all is unloaded that an applied payload may be linked with: Xen does not count references.
+
+use super::goal::{Goal, Member};
+use super::learned::Learned;
+use super::problem::PlanError;
+use super::situation::{Entry, Situation};
+use super::steps::Step;
+use crate::name::PayloadName;
+use crate::payload::Reapply;
+
+/// The way to one payload of the new level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It is applied, and stays.
+    Stays,
+    /// It is loaded under this name, and is applied as it is.
+    Loaded(PayloadName),
+    /// It is uploaded under this name: at once, or late, after what is in its way was reverted.
+    Upload { name: PayloadName, late: bool },
+}
+
+/// The steps, and what stays loaded after them though nobody needs it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Route {
+    pub(crate) steps: Vec<Step>,
+    /// Payloads that are not unloaded because an applied one may be linked with them.
+    pub(crate) leftovers: Vec<PayloadName>,
+}
+
+/// Finds the steps from a situation to a goal.
+pub(crate) fn route(start: &Situation, goal: &Goal, learned: &Learned) -> Result<Route, PlanError> {
+    let pairs = start.applied().zip(&goal.members);
+    let kept = pairs.take_while(|(entry, member)| member.is(entry)).count();
+    let extra: Vec<&Entry> = start.applied().skip(kept).collect();
+    if goal.adds_only && !extra.is_empty() {
+        return Err(PlanError::Incomplete { problems: Vec::new() });
+    }
+    let mut router = Router { start, goal, learned, kept, extra, now: start.clone(), route: Route::default() };
+    let fates = router.fates()?;
+    router.bring_in(&fates)?;
+    router.switch(&fates)?;
+    router.clean_up(&fates);
+    Ok(router.route)
+}
+
+struct Router<'a> {
+    start: &'a Situation,
+    goal: &'a Goal,
+    learned: &'a Learned,
+    /// The number of payloads at the bottom that stay applied.
+    kept: usize,
+    /// The applied payloads above them.
+    extra: Vec<&'a Entry>,
+    /// The situation after the steps so far.
+    now: Situation,
+    route: Route,
+}
+
+impl<'a> Router<'a> {
+    fn fates(&self) -> Result<Vec<Fate>, PlanError> {
+        let mut fates = Vec::new();
+        let mut used: Vec<&PayloadName> = Vec::new();
+        let mut late = false;
+        let mut names: Vec<PayloadName> = Vec::new();
+        // The places of the payloads below in the order of upload; `None` for one that is yet to be uploaded.
+        let mut below: Vec<(&Member, Option<usize>)> = Vec::new();
+        for (index, member) in self.goal.members.iter().enumerate() {
+            let there = self.start.entries.iter().enumerate().find(|(_, entry)| member.is(entry));
+            let stays = index < self.kept;
+            let usable = |(at, entry): &(usize, &Entry)| {
+                stays || (self.applies_again(member, entry) && is_linked(member, *at, &below))
+            };
+            if let Some((at, entry)) = there.filter(usable) {
+                below.push((member, Some(at)));
+                used.push(&entry.name);
+                fates.push(if stays { Fate::Stays } else { Fate::Loaded(entry.name.clone()) });
+                continue;
+            }
+            below.push((member, None));
+            if member.file.is_none() {
+                return Err(PlanError::NoFile { name: member.name.clone() });
+            }
+            let (early, after_reverts) = self.in_the_way(member, &used)?;
+            late |= !after_reverts.is_empty();
+            let mut gone = early;
+            gone.extend(after_reverts);
+            let name = self.free_name(member, &gone, &names);
+            names.push(name.clone());
+            fates.push(Fate::Upload { name, late });
+        }
+        Ok(fates)
+    }
+
+    /// Returns true if Xen applies a loaded payload that may have been reverted.
+    fn applies_again(&self, member: &Member, entry: &Entry) -> bool {
+        if self.learned.is_spent(&entry.name) {
+            return false;
+        }
+        // Of a payload of which nothing is known, Xen shows it: it refuses to apply it, and nothing else happens.
+        member.reapply(entry).is_none_or(|reapply| reapply == Reapply::Allowed)
+    }
+
+    /// The loaded payloads that keep one from being uploaded: those that can go at once, and those that go after reverts.
+    fn in_the_way(
+        &self,
+        member: &Member,
+        used: &[&PayloadName],
+    ) -> Result<(Vec<&'a Entry>, Vec<&'a Entry>), PlanError> {
+        let (mut early, mut late) = (Vec::new(), Vec::new());
+        for entry in self.start.entries.iter().filter(|entry| self.collide(member, entry)) {
+            let needers = self.needers(self.start, entry);
+            let stays = |entry: &Entry| used.contains(&&entry.name) || self.is_kept(entry);
+            if stays(entry) || needers.iter().any(|needer| stays(needer)) {
+                return Err(PlanError::InTheWay { name: member.name.clone(), loaded: entry.name.clone() });
+            }
+            let applied = entry.is_applied() || needers.iter().any(|needer| needer.is_applied());
+            if applied { late.push(entry) } else { early.push(entry) }
+        }
+        Ok((early, late))
+    }
+
+    /// Returns true if Xen refuses to load a payload while another one is there.
+    fn collide(&self, member: &Member, entry: &Entry) -> bool {
+        let same_id = member.build_id.is_some() && member.build_id == entry.build_id;
+        let symbol = match (&member.file, &entry.footprint) {
+            (Some(file), Some(loaded)) => file.footprint.clashes_with(loaded),
+            _ => member.build_id.as_ref().is_some_and(|id| self.learned.clashes(id)),
+        };
+        same_id || symbol || self.may_be_the_same(member, entry)
+    }
+
+    /// Returns true for a payload that is not identified, and not needed, if one of those is in the way.
+    fn may_be_the_same(&self, member: &Member, entry: &Entry) -> bool {
+        let ambiguous = member.build_id.as_ref().is_some_and(|id| self.learned.may_be_loaded(id));
+        let needed = || self.needers(self.start, entry).iter().any(|needer| needer.is_applied());
+        ambiguous && entry.build_id.is_none() && !entry.is_applied() && !needed()
+    }
+
+    /// The loaded payloads that may be linked with one.
+    fn needers<'s>(&self, situation: &'s Situation, entry: &Entry) -> Vec<&'s Entry> {
+        let later = situation.entries.iter().skip_while(|other| other.name != entry.name).skip(1);
+        later.filter(|other| other.may_need(entry)).collect()
+    }
+
+    fn is_kept(&self, entry: &Entry) -> bool {
+        self.start.order.iter().take(self.kept).any(|name| *name == entry.name)
+    }
+
+    /// The name of a payload's own, or where that is taken, one made of it and the build-id.
+    fn free_name(&self, member: &Member, gone: &[&Entry], taken: &[PayloadName]) -> PayloadName {
+        let is_gone = |entry: &Entry| gone.iter().any(|gone| gone.name == entry.name);
+        let loaded = |name: &PayloadName| self.start.entries.iter().any(|entry| entry.name == *name && !is_gone(entry));
+        let is_free = |name: &PayloadName| !taken.contains(name) && !loaded(name);
+        if is_free(&member.name) {
+            return member.name.clone();
+        }
+        let mut others = (0_u32..).map(|number| member.name.distinguished(member.build_id.as_ref(), number));
+        others.find(is_free).unwrap_or_else(|| member.name.clone())
+    }
+
+    fn push(&mut self, step: Step) {
+        let file = match &step {
+            Step::Upload { build_id, .. } => self.goal.file(build_id),
+            _ => None,
+        };
+        self.now = self.now.clone().after(&step, file);
+        self.route.steps.push(step);
+    }
+
+    /// Uploads all that can be uploaded before anything else changes.
+    fn bring_in(&mut self, fates: &[Fate]) -> Result<(), PlanError> {
+        let goal = self.goal;
+        for (member, fate) in goal.members.iter().zip(fates) {
+            if let Fate::Upload { name, late: false } = fate {
+                self.upload(member, name, fates)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn upload(&mut self, member: &Member, name: &PayloadName, fates: &[Fate]) -> Result<(), PlanError> {
+        let blocking: Vec<PayloadName> = {
+            let colliding = self.now.entries.iter().rev().filter(|entry| self.collide(member, entry));
+            colliding.map(|entry| entry.name.clone()).collect()
+        };
+        for blocking in blocking {
+            self.unload(&blocking, fates)?;
+        }
+        let build_id = member.build_id.clone().ok_or_else(|| PlanError::NoBuildId { name: member.name.clone() })?;
+        self.push(Step::Upload { name: name.clone(), build_id });
+        Ok(())
+    }
+
+    /// Unloads a payload, after those that may be linked with it.
+    fn unload(&mut self, name: &PayloadName, fates: &[Fate]) -> Result<(), PlanError> {
+        let Some(entry) = self.now.entry(name) else { return Ok(()) };
+        let needers: Vec<(PayloadName, bool)> = self
+            .needers(&self.now, entry)
+            .into_iter()
+            .rev()
+            .map(|needer| (needer.name.clone(), needer.is_applied() || self.is_used(&needer.name, fates)))
+            .collect();
+        if let Some((needer, _)) = needers.iter().find(|(_, stays)| *stays) {
+            return Err(PlanError::InTheWay { name: needer.clone(), loaded: name.clone() });
+        }
+        for (needer, _) in &needers {
+            self.unload(needer, fates)?;
+        }
+        self.push(Step::Unload { name: name.clone() });
+        Ok(())
+    }
+
+    /// Takes out what is not wanted, and applies the rest.
+    fn switch(&mut self, fates: &[Fate]) -> Result<(), PlanError> {
+        let goal = self.goal;
+        let mut rest = goal.members.iter().zip(fates).skip(self.kept);
+        if self.can_replace(fates) {
+            if let Some((_, Fate::Loaded(name) | Fate::Upload { name, .. })) = rest.next() {
+                let reverts = self.start.entries.iter().filter(|entry| entry.is_applied());
+                let reverts = reverts.map(|entry| entry.name.clone()).collect();
+                self.push(Step::Replace { name: name.clone(), reverts });
+            }
+        } else {
+            for name in self.extra.iter().rev().map(|entry| entry.name.clone()).collect::<Vec<_>>() {
+                self.push(Step::Revert { name });
+            }
+        }
+        for (member, fate) in rest {
+            let name = match fate {
+                Fate::Stays => continue,
+                Fate::Loaded(name) => name,
+                Fate::Upload { name, late } => {
+                    if *late {
+                        self.upload(member, name, fates)?;
+                    }
+                    name
+                }
+            };
+            self.push(Step::Apply { name: name.clone(), nodeps: member.nodeps });
+        }
+        Ok(())
+    }
+
+    /// Returns true if REPLACE can put the first payload in the place of all that is applied.
+    fn can_replace(&self, fates: &[Fate]) -> bool {
+        let (Some(first), Some(fate)) = (self.goal.members.first(), fates.first()) else { return false };
+        let unapplied = match fate {
+            Fate::Upload { late, .. } => !late,
+            // For one that is applied already, Xen does nothing.
+            Fate::Loaded(name) => self.start.entry(name).is_some_and(|entry| !entry.is_applied()),
+            Fate::Stays => false,
+        };
+        let vetoes = |entry: &&Entry| entry.footprint.as_ref().is_some_and(|footprint| footprint.vetoes);
+        let first_vetoes = match fate {
+            Fate::Loaded(name) => self.start.entry(name).as_ref().is_some_and(vetoes),
+            _ => first.file.as_ref().is_some_and(|file| file.footprint.vetoes),
+        };
+        let on_xen = !first.nodeps && (first.depends.is_none() || first.depends == self.goal.xen);
+        let ways = !self.goal.one_by_one && self.learned.can_replace();
+        ways && unapplied
+            && on_xen
+            && self.kept == 0
+            && !self.extra.is_empty()
+            && !first_vetoes
+            && !self.extra.iter().any(vetoes)
+    }
+
+    /// Returns true if a payload is part of the new level: it was loaded before, or was uploaded by a step so far.
+    fn is_used(&self, name: &PayloadName, fates: &[Fate]) -> bool {
+        let uploaded =
+            self.route.steps.iter().any(|step| matches!(step, Step::Upload { name: new, .. } if new == name));
+        uploaded || fates.iter().any(|fate| matches!(fate, Fate::Loaded(used) if used == name))
+    }
+
+    /// Unloads what nobody needs.
+    fn clean_up(&mut self, fates: &[Fate]) {
+        if self.goal.keeps_unapplied || self.goal.adds_only {
+            return;
+        }
+        let unused: Vec<PayloadName> = {
+            let unapplied = self.now.entries.iter().rev().filter(|entry| !entry.is_applied());
+            unapplied.map(|entry| entry.name.clone()).filter(|name| !self.is_used(name, fates)).collect()
+        };
+        for name in unused {
+            if self.unload(&name, fates).is_err() {
+                self.route.leftovers.push(name);
+            }
+        }
+    }
+}
+
+/// Returns true if a payload that was uploaded in this place is linked with those below it as far as it needs them: they
+/// were there before.
+fn is_linked(member: &Member, at: usize, below: &[(&Member, Option<usize>)]) -> bool {
+    let needs = |below: &Member| match (&member.file, &below.file) {
+        (Some(own), Some(below)) => own.footprint.may_need(&below.footprint),
+        (Some(own), None) => !own.footprint.stands_alone(),
+        (None, _) => true,
+    };
+    below.iter().all(|(below, place)| place.is_some_and(|place| place <= at) || !needs(below))
+}

@@ -1,0 +1,74 @@
+//! The checks of what is wanted that need no step: everything that can be known beforehand.
+
+use super::files::{Files, PlannedFile};
+use super::goal::{Goal, Member};
+use super::problem::PlanError;
+use super::steps::Step;
+use super::wanted::{Wanted, WantedPayload};
+use crate::inventory::Inventory;
+use crate::target::Target;
+
+/// Turns what is wanted into a goal, if it makes a stack on this Xen.
+pub(super) fn goal(inventory: &Inventory, wanted: &Wanted, files: Files) -> Result<Goal, PlanError> {
+    let mut members: Vec<Member> = Vec::new();
+    for WantedPayload { name, payload } in &wanted.payloads {
+        if let Some((size, without_debug)) = payload.excess() {
+            return Err(PlanError::TooLarge { name: name.clone(), size, without_debug });
+        }
+        let id = payload.build_id().ok_or_else(|| PlanError::NoBuildId { name: name.clone() })?;
+        if let Some(first) = members.iter().find(|other| other.build_id.as_ref() == Some(id) || other.name == *name) {
+            return Err(PlanError::Twice { first: first.name.clone(), second: name.clone() });
+        }
+        let xen = inventory.build_id.as_ref().ok_or(PlanError::XenUnknown { why: inventory.no_build_id })?;
+        if let Some(expected) = payload.xen_depends().filter(|expected| *expected != xen) {
+            let (expected, found) = (expected.clone(), xen.clone());
+            return Err(PlanError::BuiltForAnotherXen { name: name.clone(), expected, found });
+        }
+        let below = members.last();
+        let found = below.and_then(|below| below.build_id.as_ref()).unwrap_or(xen);
+        if payload.depends() != Some(found) {
+            let (expected, below) = (payload.depends().cloned(), below.map(|below| below.name.clone()));
+            return Err(PlanError::DependsOnAnother { name: name.clone(), expected, below, found: found.clone() });
+        }
+        let file = files.find(id, payload.depends()).cloned();
+        if let Some(clashing) = file.as_ref().and_then(|file| clash(file, &members)) {
+            return Err(PlanError::SameSymbol { first: clashing.name.clone(), second: name.clone() });
+        }
+        members.push(Member {
+            name: name.clone(),
+            build_id: Some(id.clone()),
+            depends: payload.depends().cloned(),
+            file,
+            loaded_as: None,
+            nodeps: false,
+        });
+    }
+    Ok(Goal {
+        members,
+        keeps_unapplied: wanted.keeps_unapplied,
+        adds_only: !wanted.problems.is_empty(),
+        one_by_one: wanted.one_by_one,
+        accepted: wanted.accepted,
+        xen: inventory.build_id.clone(),
+        files,
+    })
+}
+
+/// The payload below that Xen can't have loaded at the same time, because of a symbol.
+fn clash<'m>(file: &PlannedFile, members: &'m [Member]) -> Option<&'m Member> {
+    let clashes =
+        |below: &&Member| below.file.as_ref().is_some_and(|below| below.footprint.clashes_with(&file.footprint));
+    members.iter().find(clashes)
+}
+
+/// Checks the files that are to be uploaded for this Xen, before anything is done.
+pub(super) fn check_uploads(goal: &Goal, target: &Target, steps: &[Step]) -> Result<(), PlanError> {
+    for step in steps {
+        let Step::Upload { name, build_id } = step else { continue };
+        let findings = goal.file(build_id).map(|file| file.payload.objections(target, goal.accepted, true));
+        if let Some(findings) = findings.filter(|findings| !findings.is_empty()) {
+            return Err(PlanError::Unfit { name: name.clone(), findings });
+        }
+    }
+    Ok(())
+}

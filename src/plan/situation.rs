@@ -1,0 +1,178 @@
+//! The payloads of a host at one moment: before a plan, or after one of its steps.
+
+use std::sync::Arc;
+
+use super::files::{Files, PlannedFile};
+use super::learned::Learned;
+use super::steps::Step;
+use crate::build_id::BuildId;
+use crate::inventory::Inventory;
+use crate::name::PayloadName;
+use crate::payload::Footprint;
+use crate::rules::{self, Answer};
+use crate::status::{LoadedPayload, State};
+
+/// A loaded payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) name: PayloadName,
+    pub(crate) state: State,
+    pub(crate) build_id: Option<BuildId>,
+    pub(crate) depends: Option<BuildId>,
+    pub(crate) footprint: Option<Arc<Footprint>>,
+}
+
+/// The loaded payloads, and the order of those that are applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Situation {
+    /// In the order of upload.
+    pub(crate) entries: Vec<Entry>,
+    /// The applied ones from the bottom up, as far as it is known: where a revert shows another one on top, it is corrected.
+    pub(crate) order: Vec<PayloadName>,
+    /// True if Xen has shown this order, or it can be no other.
+    pub(crate) order_is_known: bool,
+    /// Xen's count of uploads and unloads.
+    pub(crate) version: u32,
+}
+
+impl Entry {
+    pub(crate) fn is_applied(&self) -> bool {
+        self.state == State::Applied
+    }
+
+    /// Returns true if this one, which was uploaded later, may be linked with the other.
+    pub(super) fn may_need(&self, other: &Self) -> bool {
+        match (&self.footprint, &other.footprint) {
+            (Some(own), Some(other)) => own.may_need(other),
+            (Some(own), None) => !own.stands_alone(),
+            (None, _) => true,
+        }
+    }
+}
+
+impl Situation {
+    pub(crate) fn of(inventory: &Inventory, files: &Files, learned: &Learned) -> Self {
+        let entry = |entry: &crate::inventory::InventoryEntry| {
+            let build_id = entry.build_id.clone().or_else(|| learned.twin(&entry.name).cloned());
+            let file = build_id.as_ref().and_then(|id| files.find(id, entry.depends.as_ref()));
+            let footprint = entry.footprint.clone().or_else(|| file.map(|file| Arc::clone(&file.footprint)));
+            Entry {
+                name: entry.name.clone(),
+                state: entry.status.state,
+                depends: entry.depends.clone(),
+                build_id,
+                footprint,
+            }
+        };
+        let by_dependency = || {
+            let stack = inventory.stack().into_iter().chain(inventory.off_chain());
+            stack.map(|entry| entry.name.clone()).collect::<Vec<_>>()
+        };
+        let order = inventory.order.clone().unwrap_or_else(by_dependency);
+        let nodeps = rules::ACTION_FLAGS.holds(&inventory.target) != Answer::No;
+        let order_is_known = inventory.order.is_some() || order.len() < 2 || !nodeps;
+        let entries = inventory.payloads.iter().map(entry).collect();
+        let mut situation = Self { entries, order, order_is_known, version: inventory.version };
+        situation.learn(learned);
+        situation
+    }
+
+    /// Takes in corrections of what was known.
+    pub(crate) fn learn(&mut self, learned: &Learned) {
+        for entry in &mut self.entries {
+            if let Some(id) = learned.twin(&entry.name).filter(|_| entry.build_id.is_none()) {
+                entry.build_id = Some(id.clone());
+            }
+        }
+        self.order.sort_by_key(|name| !learned.is_buried(name));
+        if let Some(top) = learned.top() {
+            if let Some(index) = self.order.iter().position(|name| name == top) {
+                let top = self.order.remove(index);
+                self.order.push(top);
+            }
+        }
+    }
+
+    /// The same payloads in other states: nothing was uploaded or unloaded since. `None` if something was.
+    pub(crate) fn with_states(&self, rows: &[LoadedPayload], version: u32) -> Option<Self> {
+        if version != self.version || !rows.iter().map(|row| &row.name).eq(self.entries.iter().map(|entry| &entry.name))
+        {
+            return None;
+        }
+        let mut now = self.clone();
+        for (entry, row) in now.entries.iter_mut().zip(rows) {
+            entry.state = row.status.state;
+        }
+        now.order_like(&self.order);
+        Some(now)
+    }
+
+    /// Orders what is applied as it was before; what was applied since is on top.
+    pub(crate) fn order_like(&mut self, before: &[PayloadName]) {
+        let applied = |name: &&PayloadName| self.entry(name).is_some_and(Entry::is_applied);
+        let mut order: Vec<PayloadName> = before.iter().filter(applied).cloned().collect();
+        let known: Vec<PayloadName> = self.order.iter().filter(applied).cloned().collect();
+        let rest = self.entries.iter().filter(|entry| entry.is_applied()).map(|entry| entry.name.clone());
+        for name in known.into_iter().chain(rest) {
+            if !order.contains(&name) {
+                order.push(name);
+            }
+        }
+        self.order = order;
+    }
+
+    /// Returns true if a list of Xen shows this.
+    pub(crate) fn is_shown_by(&self, rows: &[LoadedPayload], version: u32) -> bool {
+        let shown = rows.iter().map(|row| (&row.name, row.status.state));
+        version == self.version && shown.eq(self.entries.iter().map(|entry| (&entry.name, entry.state)))
+    }
+
+    pub(super) fn entry(&self, name: &PayloadName) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.name == *name)
+    }
+
+    /// The payloads that could not be identified.
+    pub(crate) fn unidentified(&self) -> Vec<&Entry> {
+        self.entries.iter().filter(|entry| entry.build_id.is_none()).collect()
+    }
+
+    /// The applied payloads from the bottom up.
+    pub(crate) fn applied(&self) -> impl Iterator<Item = &Entry> {
+        self.order.iter().filter_map(|name| self.entry(name))
+    }
+
+    /// The situation after a step; of an upload, with its file.
+    pub(crate) fn after(mut self, step: &Step, file: Option<&PlannedFile>) -> Self {
+        match step {
+            Step::Upload { name, build_id } => self.entries.push(Entry {
+                name: name.clone(),
+                state: State::Checked,
+                build_id: Some(build_id.clone()),
+                depends: file.and_then(|file| file.payload.depends().cloned()),
+                footprint: file.map(|file| Arc::clone(&file.footprint)),
+            }),
+            Step::Unload { name } => self.entries.retain(|entry| entry.name != *name),
+            Step::Apply { name, .. } => self.set(name, true),
+            Step::Revert { name } => self.set(name, false),
+            Step::Replace { name, reverts } => {
+                for reverted in reverts {
+                    self.set(reverted, false);
+                }
+                self.set(name, true);
+            }
+        }
+        if matches!(step, Step::Upload { .. } | Step::Unload { .. }) {
+            self.version = self.version.wrapping_add(1);
+        }
+        self
+    }
+
+    fn set(&mut self, name: &PayloadName, applied: bool) {
+        let state = if applied { State::Applied } else { State::Checked };
+        self.entries.iter_mut().filter(|entry| entry.name == *name).for_each(|entry| entry.state = state);
+        self.order.retain(|other| other != name);
+        if applied {
+            self.order.push(name.clone());
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! A gap, and the way back from it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use xen_livepatch::sim::{Release, SimulatedXen};
+use xen_livepatch::{
+    Action, ActionOptions, EnsureError, Errno, ErrorKind, Flags, Interrupted, LivepatchClient, Outcome, Payload, Plan,
+    PlanError, StepEvent, Wanted,
+};
+
+use crate::host::{builder, connect, level, name, payload, wanted, wanted_with_files};
+
+fn interrupted(error: EnsureError) -> Interrupted {
+    match error {
+        EnsureError::Interrupted(interrupted) => *interrupted,
+        other => panic!("{other}"),
+    }
+}
+
+/// A host on which this level is applied, and a client that did not upload it.
+fn host(release: Release, stack: &[&str]) -> (SimulatedXen, LivepatchClient) {
+    let xen = SimulatedXen::new(release);
+    connect(&xen).ensure(&wanted(&xen, stack), |_| ()).unwrap();
+    let client = connect(&xen);
+    (xen, client)
+}
+
+fn impatient(xen: &SimulatedXen) -> LivepatchClient {
+    let options = ActionOptions::new().deadline(Duration::from_millis(200));
+    let client = LivepatchClient::builder().settle_time(Duration::ZERO).hook_time(Duration::ZERO);
+    client.action_defaults(options).connect(xen.clone()).unwrap()
+}
+
+/// Another version under the same name comes in beside the old one, which it replaces in one step.
+#[test]
+fn a_new_version_of_the_same_name_leaves_no_gap() {
+    for release in Release::ALL {
+        let (xen, client) = host(release, &["a"]);
+        let plan = Plan::new(&client.inventory().unwrap(), &wanted(&xen, &["new a"])).unwrap();
+        assert_eq!(plan.gaps(), [], "{release}: {plan}");
+        let words: Vec<_> = plan.steps().iter().map(|step| step.word()).collect();
+        assert_eq!(words[..2], ["upload", "replace"], "{release}");
+        client.carry_out(&plan, |_| ()).unwrap();
+        assert_eq!(level(&xen), ["new a"]);
+    }
+}
+
+/// A file that the check refuses is refused before anything is done.
+#[test]
+fn a_file_that_is_unfit_is_refused_by_the_plan() {
+    let (xen, client) = host(Release::V4_20, &["a"]);
+    let bytes = builder(&xen, "new a").section(".livepatch.hooks.load", vec![0; 3]).build();
+    let unfit = Wanted::only(name("a"), Payload::parse(&bytes).unwrap());
+    let error = Plan::new(&client.inventory().unwrap(), &unfit).unwrap_err();
+    assert!(matches!(error, PlanError::Unfit { .. }), "{error}");
+    let calls = xen.calls();
+    client.ensure(&unfit, |_| ()).unwrap_err();
+    assert_eq!(
+        (xen.calls().of(xen_livepatch::sim::Call::Upload), level(&xen)),
+        (calls.of(xen_livepatch::sim::Call::Upload), vec!["a"])
+    );
+}
+
+/// One timeout, or one full memory, in the middle of a gap is not the end.
+#[test]
+fn a_busy_host_is_tried_again_inside_a_gap() {
+    for release in [Release::V4_14, Release::V4_17, Release::V4_22] {
+        let (xen, client) = host(release, &["a"]);
+        xen.on_apply().time_out();
+        xen.on_apply().nth(2).before(|xen| xen.on_apply().fail(Errno::EBUSY));
+        client.ensure(&wanted(&xen, &["hooked"]), |_| ()).unwrap();
+        assert_eq!(level(&xen), ["hooked"], "{release}");
+    }
+}
+
+/// If the way forward ends in a gap, the level from before is put back, and the error says so.
+#[test]
+fn the_level_from_before_is_put_back() {
+    for release in [Release::V4_14, Release::V4_17, Release::V4_22] {
+        for (before, stack) in [
+            (&["a", "b"][..], &["d", "refusing"][..]),
+            (&["hooked"], &["d", "refusing"]),
+            (&["d", "e"], &["d", "refusing"]),
+        ] {
+            let (xen, client) = host(release, before);
+            let mut events = Vec::new();
+            let error = client.ensure(&wanted_with_files(&xen, stack), |event| {
+                events.push(format!("{event:?}").split([' ', '(']).next().unwrap().to_owned());
+            });
+            let failure = interrupted(error.unwrap_err());
+            assert_eq!((failure.outcome, level(&xen)), (Outcome::Restored, before.to_vec()), "{release}: {failure}");
+            assert!(matches!(failure.error.kind(), ErrorKind::HookRefused { .. }), "{failure}");
+            assert!(failure.may_have_happened() && !failure.back.is_empty() && failure.back_error.is_none());
+            assert!(
+                failure.to_string().contains("; the payloads that had been taken out were applied again; "),
+                "{failure}"
+            );
+            let opens = events.iter().position(|event| event == "GapOpens").unwrap();
+            assert_eq!(events[opens + 1], "GapCloses", "nothing is reported in a gap: {events:?}");
+        }
+    }
+}
+
+/// A payload that Xen does not apply again is uploaded again, if its file is at hand; otherwise the plan says so, and the
+/// outcome is `worse`.
+#[test]
+fn a_payload_that_can_not_be_put_back_is_announced() {
+    let release = Release::V4_17;
+    for files in [true, false] {
+        let (xen, client) = host(release, &["data"]);
+        let stack = ["d", "refusing"];
+        let goal = if files { wanted_with_files(&xen, &stack) } else { wanted(&xen, &stack).at_hand([]) };
+        // Not known to this client, which has not seen the file.
+        let plan = Plan::new(&client.inventory().unwrap(), &goal).unwrap();
+        assert_eq!(plan.gaps().len(), 1);
+        let failure = client.carry_out(&plan, |_| ()).unwrap_err();
+        let expected = if files { (Outcome::Restored, vec!["data"]) } else { (Outcome::Worse, vec!["d"]) };
+        assert_eq!((failure.outcome, level(&xen)), expected, "{failure}");
+        if !files {
+            assert!(failure.to_string().contains("THE HOST RUNS WITHOUT PAYLOADS"), "{failure}");
+        }
+    }
+}
+
+/// Two versions that define the same symbol can't be loaded at once. With the file of the old one that is planned; without,
+/// Xen shows it.
+#[test]
+fn two_versions_of_a_fix_may_share_a_symbol() {
+    for release in Release::ALL {
+        for files in [true, false] {
+            let (xen, client) = host(release, &["helper 1"]);
+            let goal = if files { wanted_with_files(&xen, &["helper 2"]) } else { wanted(&xen, &["helper 2"]) };
+            let mut opened = 0;
+            let plan = client.ensure(&goal, |event| opened += u32::from(matches!(event, StepEvent::GapOpens { .. })));
+            plan.unwrap();
+            assert_eq!((level(&xen), opened), (vec!["helper 2"], 1), "{release}");
+            assert_eq!(xen.loaded(), [name("helper")]);
+        }
+    }
+}
+
+/// A caller that refuses gaps gets none, also where Xen shows only on the way that there is one.
+#[test]
+fn a_gap_can_be_refused() {
+    for (before, stack) in [("a", "hooked"), ("helper 1", "helper 2"), ("hooked", "d")] {
+        let (xen, client) = host(Release::V4_17, &[before]);
+        let error = client.ensure(&wanted(&xen, &[stack]).no_gap(), |_| ()).unwrap_err();
+        assert_eq!((error.outcome(), level(&xen)), (Outcome::Unchanged, vec![before]), "{error}");
+    }
+}
+
+/// Hooks of an applied payload keep Xen from replacing it: that is learned from the refusal.
+#[test]
+fn hooks_that_veto_lead_to_another_plan() {
+    for release in [Release::V4_14, Release::V4_20] {
+        let (xen, client) = host(release, &["hooked"]);
+        let mut plans = Vec::new();
+        client
+            .ensure(&wanted(&xen, &["d"]), |event| {
+                if let StepEvent::Replanned { plan, .. } = event {
+                    plans.push(plan.to_string());
+                }
+            })
+            .unwrap();
+        assert_eq!(level(&xen), ["d"]);
+        assert_eq!(plans.len(), 1, "{release}: {plans:?}");
+        assert!(plans[0].contains("the host runs without hooked"), "{plans:?}");
+    }
+}
+
+/// What NODEPS made of the order does not follow from dependencies: Xen's log shows it, or its refusals.
+#[test]
+fn the_order_that_nodeps_made_is_found_out() {
+    for release in [Release::V4_14, Release::V4_17, Release::V4_22] {
+        for log in [true, false] {
+            let xen = SimulatedXen::new(release);
+            for id in ["a", "b"] {
+                xen.other_upload(id, &builder(&xen, id).build()).unwrap();
+            }
+            for id in ["b", "a"] {
+                xen.other_action(id, Action::Apply, Flags::NODEPS).unwrap();
+            }
+            assert_eq!(level(&xen), ["b", "a"]);
+            let client = connect(&xen);
+            if log {
+                client.ensure(&wanted(&xen, &["a", "b"]), |_| ()).unwrap();
+                assert_eq!(level(&xen), ["a", "b"], "{release}: the upper one is in effect");
+            } else {
+                xen.on_console().always().fail(Errno::EPERM);
+                let plan = Plan::new(&client.inventory().unwrap(), &Wanted::nothing()).unwrap();
+                client.carry_out(&plan, |_| ()).unwrap();
+                assert_eq!(level(&xen), [""; 0], "{release}: and whatever the order, it can be reverted");
+            }
+        }
+    }
+}
+
+/// Nothing is unloaded that an applied payload is linked with.
+#[test]
+fn a_payload_that_another_is_linked_with_stays() {
+    let xen = SimulatedXen::new(Release::V4_17);
+    for id in ["lib", "user"] {
+        xen.other_upload(id, &builder(&xen, id).build()).unwrap();
+    }
+    xen.other_action("user", Action::Apply, Flags::empty()).unwrap();
+    for files in [true, false] {
+        let goal = if files { wanted_with_files(&xen, &["user"]) } else { wanted(&xen, &["user"]) };
+        let plan = connect(&xen).ensure(&goal, |_| ()).unwrap();
+        assert!(plan.is_empty(), "{plan}");
+        assert_eq!(plan.leftovers(), [name("lib")]);
+        assert_eq!(xen.loaded(), [name("lib"), name("user")]);
+    }
+}
+
+/// Uploads come first: one that Xen has no memory for changes nothing, and nothing is unloaded for it.
+#[test]
+fn an_upload_without_memory_changes_nothing() {
+    let (xen, client) = host(Release::V4_17, &["a"]);
+    xen.other_upload("rollback", &builder(&xen, "d").build()).unwrap();
+    xen.on_upload().fail(Errno::ENOMEM);
+    let failure = interrupted(client.ensure(&wanted(&xen, &["new a"]), |_| ()).unwrap_err());
+    assert_eq!((failure.outcome, level(&xen)), (Outcome::Unchanged, vec!["a"]));
+    assert_eq!(xen.loaded(), [name("a"), name("rollback")]);
+}
+
+/// An observer can't hold a gap open: it is called before and after. One that panics there does so outside.
+#[test]
+fn an_observer_is_not_called_in_a_gap() {
+    let (xen, client) = host(Release::V4_17, &["a"]);
+    let seen = catch_unwind(AssertUnwindSafe(|| {
+        client.ensure(&wanted(&xen, &["hooked"]), |event| {
+            let now = level(&xen);
+            assert!(!now.is_empty(), "called in a gap: {event:?}");
+            if matches!(event, StepEvent::GapCloses) {
+                panic!("no room left on the device");
+            }
+        })
+    }));
+    assert!(seen.is_err());
+    assert_eq!(level(&xen), ["hooked"]);
+    // And the client is as usable as before.
+    client.ensure(&wanted(&xen, &["a"]), |_| ()).unwrap();
+    assert_eq!(level(&xen), ["a"]);
+}
+
+/// An observer may ask what runs; it does not wait for the plan that it is called by.
+#[test]
+fn an_observer_may_take_an_inventory() {
+    let (xen, client) = host(Release::V4_17, &["a"]);
+    let start = Instant::now();
+    client.ensure(&wanted(&xen, &["hooked"]), |_| drop(client.inventory().unwrap())).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+}
+
+/// Another tool in the middle of a gap: the host still becomes what is wanted.
+#[test]
+fn another_tool_in_a_gap_does_not_stop_it() {
+    let (xen, client) = host(Release::V4_17, &["a"]);
+    xen.on_revert().nth(1).before(|xen| {
+        xen.on_list().nth(2).before(|xen| {
+            xen.other_upload("x", &builder(xen, "d").build()).unwrap();
+            let _ = xen.other_action("x", Action::Apply, Flags::empty());
+        });
+    });
+    client.ensure(&wanted(&xen, &["hooked"]), |_| ()).unwrap();
+    assert_eq!(level(&xen), ["hooked"]);
+}
+
+/// Xen looks for waiting virtual CPUs when REPLACE has reverted the others already.
+#[test]
+fn a_waiting_guest_takes_a_replacement_apart_and_it_is_put_back() {
+    for release in [Release::V4_13, Release::V4_17, Release::V4_22] {
+        let (xen, client) = host(release, &["a"]);
+        // The ring drains after a while.
+        xen.set_waiting_domain(Some(3));
+        let drained = xen.clone();
+        xen.on_apply().nth(3).before(move |_| drained.set_waiting_domain(None));
+        let failure = interrupted(client.ensure(&wanted(&xen, &["d"]), |_| ()).unwrap_err());
+        assert_eq!((failure.outcome, level(&xen)), (Outcome::Restored, vec!["a"]), "{release}: {failure}");
+        let log = failure.error.xen_log().join("\n");
+        assert!(log.contains("d3 found with active waitqueue"), "{release}: {log}");
+
+        // Where nothing is reverted, nothing has changed, and it is not one of the retries after a timeout.
+        xen.set_waiting_domain(Some(3));
+        let failure = interrupted(client.ensure(&wanted(&xen, &["a", "b"]), |_| ()).unwrap_err());
+        let kind = failure.error.kind();
+        assert!(matches!(kind, ErrorKind::ActiveWaitqueue { domain: Some(3), .. }), "{failure}");
+        assert!(failure.error.is_retryable() && failure.outcome == Outcome::Unchanged);
+
+        // A guest that never lets go leaves the host without the payload: that is announced.
+        let client = impatient(&xen);
+        let failure = interrupted(client.ensure(&wanted(&xen, &["d"]), |_| ()).unwrap_err());
+        assert_eq!((failure.outcome, level(&xen)), (Outcome::Worse, Vec::new()), "{release}: {failure}");
+    }
+}
+
+/// On Arm, and before 4.11.3, Xen does not look.
+#[test]
+fn older_releases_do_not_look_for_waiting_guests() {
+    for release in [Release::V4_7, Release::V4_10, Release::V4_12.at(1)] {
+        let (xen, client) = host(release, &["a"]);
+        xen.set_waiting_domain(Some(3));
+        client.ensure(&wanted(&xen, &["d"]), |_| ()).unwrap();
+        assert_eq!(level(&xen), ["d"]);
+    }
+}
+
+/// The error of a list that is never read again does not hide that the level is not known.
+#[test]
+fn a_level_that_can_not_be_read_is_unknown() {
+    let (xen, client) = host(Release::V4_17, &["a"]);
+    let plan = Plan::new(&client.inventory().unwrap(), &wanted(&xen, &["hooked"])).unwrap();
+    xen.on_revert().nth(1).before(|xen| xen.on_list().always().fail(Errno::EPERM));
+    let options = impatient(&xen);
+    let failure = options.carry_out(&plan, |_| ()).unwrap_err();
+    assert_eq!(failure.outcome, Outcome::Unknown, "{failure}");
+    assert!(failure.may_have_happened());
+    assert_eq!(failure.applied(), None);
+}
+
+/// The payload that is wanted is loaded already as another tool's, and can't be identified.
+#[test]
+fn the_files_at_hand_do_not_become_wanted() {
+    let (xen, client) = host(Release::V4_17, &["a"]);
+    let goal = wanted(&xen, &["a"]).at_hand([payload(&xen, "d")]);
+    assert!(client.ensure(&goal, |_| ()).unwrap().is_empty());
+    assert_eq!(level(&xen), ["a"]);
+}
