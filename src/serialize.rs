@@ -1,9 +1,10 @@
-//! What a client reports, for programs to read, with feature `serde`.
+//! The reports of a client for programs to read, with feature `serde`.
 //!
-//! Names are text, escaped as `Display` does where they are not UTF-8; states and flags are as `Display` writes them.
+//! Names are text, or `hex:` and their bytes where they are not UTF-8; states and flags are as `Display` writes them.
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+use crate::build_id::BuildId;
 use crate::client::{Capabilities, Interrupted, Outcome};
 use crate::errno::Errno;
 use crate::error::{Action, Cleanup, Error, ErrorKind, Operation};
@@ -14,12 +15,13 @@ use crate::status::{LoadedPayload, State, Status};
 
 as_text!(State, Flags, Action, Operation, Outcome);
 
-/// As it is where it is UTF-8, so that a program has the name that it can use.
+/// The name itself where it is UTF-8, and `hex:` with its bytes in hexadecimal where it is not. So that no two names are
+/// the same text, those that begin with `hex:` themselves are written in the second form.
 impl Serialize for PayloadName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.to_str() {
+        match self.to_str().filter(|text| !text.starts_with("hex:")) {
             Some(text) => serializer.serialize_str(text),
-            None => serializer.collect_str(self),
+            None => serializer.collect_str(&format_args!("hex:{}", BuildId::new(self.as_bytes()))),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the tool prints with `--json` is what its schema says, errors included.
+//! The output of `--json` and its schema, errors included.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -17,7 +17,7 @@ use jsonschema::Validator;
 use serde_json::{Value, json};
 
 /// Every command, done and failed: what it is called with, and its exit status.
-const STORY: [(&str, i32); 44] = [
+const STORY: [(&str, i32); 46] = [
     ("simulate new demo --release 4.17", 0),
     ("simulate new demo", 1),
     ("simulate new other --release 4.20", 0),
@@ -49,11 +49,13 @@ const STORY: [(&str, i32); 44] = [
     ("--simulate demo revert --all", 0),
     ("--simulate demo unload --all", 0),
     // Of three payloads two depend on Xen, and one is for another.
-    ("--simulate demo ensure --dry-run .", 1),
-    ("--simulate demo ensure --dry-run a.livepatch b.livepatch", 0),
+    ("--simulate demo ensure --dry-run .", 7),
+    ("--simulate demo ensure --dry-run a.livepatch b.livepatch", 8),
     ("--simulate demo ensure --boot a.livepatch b.livepatch", 0),
     ("--simulate demo status", 0),
-    ("--simulate demo confirm", 0),
+    ("--simulate demo confirm --after 1000weeks", 2),
+    ("--simulate demo confirm --shutdown", 0),
+    ("--simulate demo ensure --state a.livepatch a.livepatch", 4),
     ("--simulate demo --deadline 0s ensure --nothing", 2),
     ("--simulate demo ensure b.livepatch", 1),
     ("inspect a.livepatch demo/xen.journal", 1),
@@ -118,6 +120,7 @@ fn mangled(object: &Value) -> Vec<(Value, &'static str)> {
         (with("/error", "retryable", json!("no")), "a text that should be true or false"),
         (with("/result/payloads/0", "name", json!(7)), "a name that is a number"),
         (with("/result/inventory", "stack", json!("a")), "a stack that is a name"),
+        (with("/result/payload/functions/0", "old_address", json!(18_u64 << 60)), "an address that is a number"),
         (with("/result/files/0", "ok", json!(0)), "a number that should be true or false"),
         (
             with("", "ok", json!(object["ok"] != json!(true))).filter(|_| object.get("result").is_none()),

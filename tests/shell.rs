@@ -1,17 +1,22 @@
 //! The tool among other processes: one that holds the lock, a reader that goes away, a disk that is full.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on fails")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that can't go on fails")]
 
 #[path = "common/tool.rs"]
 mod tool;
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
+use serde_json::Value;
 use tempfile::TempDir;
+use xen_livepatch::BuildId;
 
 /// A simulated Xen in a folder of its own, and a payload for it.
 struct Shell {
@@ -106,6 +111,117 @@ fn a_reader_that_goes_away_is_no_error_and_a_full_disk_is() {
     let output = shell.command("--simulate demo list").stdout(full).stderr(Stdio::piped()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("could not be written"), "{}", said(&output));
+}
+
+/// Runs the tool in a shell, with this redirection of its output.
+fn redirected(shell: &Shell, line: &str, redirection: &str) -> Output {
+    let script = format!("exec \"$0\" {line} {redirection}");
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", &script]).arg(&shell.tool).current_dir(&shell.place).stdin(Stdio::null());
+    command.output().unwrap()
+}
+
+#[test]
+fn lost_output_is_reported_and_is_no_failure_of_what_was_done() {
+    let shell = Shell::new();
+    for (line, lost, loaded) in [
+        ("--simulate demo load a.livepatch", 5, "APPLIED"),
+        ("--simulate demo --json revert a", 5, "CHECKED"),
+        ("--simulate demo apply a", 5, "APPLIED"),
+        // It is applied already, and can't be loaded.
+        ("--simulate demo load a.livepatch", 1, "APPLIED"),
+        ("--simulate demo --json list", 1, "APPLIED"),
+    ] {
+        let output = redirected(&shell, line, ">/dev/full");
+        assert_eq!(output.status.code(), Some(lost), "{line}: {}", said(&output));
+        assert!(said(&output).contains("could not be written: No space left on device"), "{}", said(&output));
+        assert!(shell.loaded().contains(loaded), "{line}");
+    }
+    for (line, lost) in [
+        ("--simulate demo --json list", 1),
+        ("--simulate demo --json status", 1),
+        ("--simulate demo --json revert a", 5),
+        ("--simulate demo --json revert missing", 1),
+    ] {
+        let output = redirected(&shell, line, ">&-");
+        assert_eq!(output.status.code(), Some(lost), "{line}: {}", said(&output));
+        assert!(said(&output).contains("could not be written: standard output is closed"), "{}", said(&output));
+    }
+    assert!(shell.loaded().contains("CHECKED"));
+    // Without --json the exit status is enough for some.
+    let output = redirected(&shell, "--simulate demo apply a", ">&-");
+    assert!(output.status.success() && said(&output).contains("the output is lost"), "{}", said(&output));
+    for line in ["--simulate demo --json list", "--simulate demo apply a"] {
+        let output = redirected(&shell, line, ">/dev/null");
+        assert!(output.status.success() && !said(&output).contains("lost"), "{}", said(&output));
+    }
+}
+
+#[test]
+fn input_is_read_before_the_lock_is_taken() {
+    let shell = Shell::new();
+    let pipe = shell.place.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut waiting = shell.command("--simulate demo upload slow pipe");
+    let waiting = waiting.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    // The other end is open once it is reading.
+    let mut writer = OpenOptions::new().write(true).open(&pipe).unwrap();
+    let output = shell.run("--simulate demo --deadline 2s load a.livepatch");
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(shell.run("--simulate demo revert a").status.success());
+    assert!(shell.run("--simulate demo unload a").status.success());
+    writer.write_all(&fs::read(shell.place.path().join("a.livepatch")).unwrap()).unwrap();
+    drop(writer);
+    let output = waiting.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(shell.loaded().contains("slow"));
+    // The same from standard input.
+    assert!(shell.run("--simulate demo unload slow").status.success());
+    let mut command = shell.command("--simulate demo upload again /dev/stdin");
+    let file = File::open(shell.place.path().join("a.livepatch")).unwrap();
+    assert!(command.stdin(file).output().unwrap().status.success());
+    assert!(shell.loaded().contains("again"));
+}
+
+#[test]
+fn names_that_are_not_utf_8_are_taken_as_json_gives_them() {
+    let shell = Shell::new();
+    for payload in ["b", "c"] {
+        assert!(shell.run(&format!("--simulate demo simulate payload {payload}.livepatch")).status.success());
+    }
+    // The bytes, the characters that stand for them in text, and the characters that stand for them in JSON.
+    let names: [&[u8]; 3] = [b"a\xff", b"a\\xff", b"hex:61ff"];
+    for (name, file) in names.iter().zip(["a", "b", "c"]) {
+        let hex = BuildId::new(name).to_string();
+        let output = shell.run(&format!("--simulate demo --json upload hex:{hex} {file}.livepatch"));
+        assert!(output.status.success(), "{}", said(&output));
+    }
+    let list = |shell: &Shell| {
+        let object: Value = serde_json::from_slice(&shell.run("--simulate demo --json list").stdout).unwrap();
+        let rows = object["result"]["payloads"].as_array().unwrap().clone();
+        rows.into_iter().map(|row| row["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(list(&shell), ["hex:61ff", "a\\xff", "hex:6865783a36316666"]);
+    let raw = OsStr::from_bytes(names[0]);
+    let mut command = shell.command("--simulate demo --json status");
+    assert!(command.arg(raw).output().unwrap().status.success(), "the bytes themselves are taken too");
+    for (index, name) in list(&shell).iter().enumerate() {
+        let output = shell.run(&format!("--simulate demo unload {name}"));
+        assert!(output.status.success(), "{name}: {}", said(&output));
+        assert_eq!(list(&shell).len(), 2 - index);
+    }
+}
+
+#[test]
+fn addresses_in_json_are_text() {
+    let shell = Shell::new();
+    assert!(shell.run("--simulate demo load a.livepatch").status.success());
+    let object: Value = serde_json::from_slice(&shell.run("--simulate demo --json status a").stdout).unwrap();
+    let function = &object["result"]["payload"]["functions"][0];
+    for address in ["old_address", "new_address"] {
+        let text = function[address].as_str().unwrap();
+        assert!(u64::from_str_radix(text.strip_prefix("0x").unwrap(), 16).unwrap() > 1 << 53, "{text}");
+    }
 }
 
 #[test]

@@ -2,18 +2,21 @@
 //! status. Written anew with `TRYCMD=overwrite cargo test --test transcripts`.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+#[path = "common/tool.rs"]
+mod tool;
+
 use std::env;
 use std::fs;
 use std::path::Path;
 
 use trycmd::TestCases;
-use trycmd::cargo::compile_example;
+use trycmd::schema::Bin;
 
 /// The one test here, since each transcript has a folder to work in.
 #[test]
 fn the_tool_does_what_its_transcripts_show() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/xen-livepatch/transcripts");
-    let tool = compile_example("xen-livepatch", []);
+    let tool = Bin::Path(tool::tool());
     let mut transcripts: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     transcripts.sort();
     assert!(transcripts.len() > 5, "{transcripts:?}");

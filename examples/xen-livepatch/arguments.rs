@@ -80,7 +80,14 @@ pub(crate) const STATUS: &[(u8, &str)] = &[
     (0, "done"),
     (1, "failed, or the command line is wrong"),
     (2, "failed because the host or another tool was busy: try again"),
-    (3, "not done at boot, since an earlier boot did not survive it (ensure --boot)"),
+    (3, "not all applied: a payload was new when the host went down"),
+    (4, "done, but not guarded: the guard's state could not be written"),
+    (5, "done, but the output could not be written"),
+    (6, "failed, and the host runs without payloads that were applied before"),
+    (7, "all that could be used is applied, but some files could not be used"),
+    (8, "ensure --dry-run: there is something to do"),
+    (9, "ensure: none of the payloads is for this Xen"),
+    (10, "ensure: there are no payloads"),
 ];
 
 const ABOUT: &str = "Live-patch the running Xen hypervisor";
@@ -155,7 +162,7 @@ impl Takes {
         let name = Arg::new("name")
             .value_name("NAME")
             .value_parser(value_parser!(OsString))
-            .help("The payload's name: 1 to 127 bytes");
+            .help("The payload's name, 1 to 127 bytes; or hex: and its bytes in hexadecimal");
         match self {
             Self::Name => command.arg(name.required(true)),
             Self::NameOrAll(help) => command
@@ -219,12 +226,15 @@ fn ensure() -> Command {
     Command::new("ensure")
         .about("Bring the host to exactly these payloads, from the bottom of the stack to its top")
         .long_about(
-            "Bring the host to exactly these payloads, from the bottom of the stack to its top\n\nWhat is there already stays; \
-             the rest is planned first, and Xen's list is looked at before each step. Of a folder those payloads count that \
-             were built for this Xen; a link `livepatch.livepatch` in it says which is the top.",
+            "Bring the host to exactly these payloads, from the bottom of the stack to its top\n\nPayloads that are there \
+             already stay. The rest is planned and checked first. New payloads are uploaded before anything is taken out, and \
+             replace what is applied in one step where Xen can do that. Where it can't, the host runs without some payloads \
+             for a while: that is printed before, signals wait until it is over, and if a step fails, what was taken out is \
+             put back.\n\nOf a directory those payloads count that were built for this Xen; a link `livepatch.livepatch` in it \
+             chooses the top one. While a file in it is damaged, nothing is removed or replaced.",
         )
         .arg(
-            file("what", "FILE|DIR", "Payload files, lowest first, or one folder of them").num_args(1..),
+            file("what", "FILE|DIR", "Payload files, lowest first, or one directory of them").num_args(1..),
         )
         .arg(switch("nothing", "Have nothing applied: Xen as it was booted"))
         .group(ArgGroup::new("wanted").args(["what", "nothing"]).required(true))
@@ -232,16 +242,38 @@ fn ensure() -> Command {
         .arg(switch("dry-run", "Print the plan, and do nothing"))
         .arg(switch("keep-unapplied", "Leave payloads loaded that are not applied"))
         .arg(switch("one-by-one", "Revert and apply in single steps, without replace"))
+        .arg(switch("no-gap", "Refuse a plan in which the host runs without payloads for a while"))
+        .arg(
+            Arg::new("name")
+                .long("name")
+                .value_name("NAME")
+                .value_parser(value_parser!(OsString))
+                .help("Load the one FILE under this name [default: the file's own, without its suffix]"),
+        )
         .arg(switch(
             "boot",
-            "Record the attempt first, and refuse one that an earlier boot did not survive; do nothing if switched off",
+            "Leave out payloads that were new when the host went down, and those above them; do nothing if switched off",
         ))
-        .arg(switch("retry", "Record the attempt as --boot does, and try also what an earlier boot did not survive"))
+        .arg(switch("retry", "Apply also payloads that were new when the host went down"))
         .arg(state_dir())
 }
 
 fn confirm() -> Command {
-    Command::new("confirm").about("Record that this boot has survived what ensure --boot did").arg(state_dir())
+    Command::new("confirm")
+        .about("Record that this boot has survived the payloads that ensure applied")
+        .long_about(
+            "Record that this boot has survived the payloads that ensure applied\n\nA payload counts if it is applied now and \
+             was begun in this boot long enough ago. The exit status is 2 if it is too early for all of them.",
+        )
+        .arg(
+            Arg::new("after")
+                .long("after")
+                .value_name("TIME")
+                .value_parser(time)
+                .help("The time for which they must have been applied [default: 10min]"),
+        )
+        .arg(switch("shutdown", "Count them at once if systemd reports that the system is shutting down"))
+        .arg(state_dir())
 }
 
 fn simulate() -> Command {
@@ -324,7 +356,7 @@ fn duration(name: &'static str, help: &'static str) -> Arg {
 }
 
 fn state_dir() -> Arg {
-    path("state", "DIR", "Where attempts are recorded [default: /var/lib/xen-livepatch]")
+    path("state", "DIR", "Where the guard keeps its state [default: /var/lib/xen-livepatch]")
 }
 
 fn time(text: &str) -> Result<Duration, String> {

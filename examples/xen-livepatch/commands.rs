@@ -1,8 +1,10 @@
-//! What each command does.
+//! The commands.
 
 mod actions;
+mod carrying;
 mod ensure;
 mod files;
+mod guarded;
 mod listing;
 mod status;
 
@@ -35,7 +37,7 @@ pub(crate) fn run(arguments: &ArgMatches, output: &Output) -> Result<Done, Failu
         "inspect" => Ok(files::inspect(own)),
         "check" => files::check(own),
         "ensure" => ensure::ensure(own, output),
-        "confirm" => ensure::confirm(own),
+        "confirm" => guarded::confirm(own),
         "simulate" => simulation::command(own),
         "man" => manual::page(),
         "completions" => Ok(manual::completions(own)),
@@ -57,5 +59,37 @@ fn loaded_name(arguments: &ArgMatches, client: &LivepatchClient) -> Result<Paylo
 /// The name on the command line. It is there, where the command takes one that it can't do without.
 fn name(arguments: &ArgMatches) -> Result<PayloadName, Failure> {
     let name = arguments.get_one::<OsString>("name").map(|name| name.as_bytes()).unwrap_or_default();
-    Ok(PayloadName::new(name)?)
+    Ok(PayloadName::new(from_hex(name).as_deref().unwrap_or(name))?)
+}
+
+/// The bytes of a name that is given as `--json` gives those that are not UTF-8: `hex:` and their digits.
+fn from_hex(name: &[u8]) -> Option<Vec<u8>> {
+    let digits = name.strip_prefix(b"hex:")?;
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let bytes = digits.chunks(2).map(|pair| match *pair {
+        [high, low] => Some(digit(high)?.wrapping_shl(4) | digit(low)?),
+        _ => None,
+    });
+    bytes.collect::<Option<Vec<u8>>>().filter(|bytes| !bytes.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use xen_livepatch::PayloadName;
+
+    use super::from_hex;
+
+    #[test]
+    fn every_name_that_json_gives_is_taken_back() {
+        let names: [&[u8]; 8] =
+            [b"fix", b"\\xff", b"a\\n\\xff", b"hex:ff", b"hex:", b"hex:xyz", "h\u{e9}".as_bytes(), &[0xfe; 127]];
+        for name in names {
+            let json = serde_json::to_value(PayloadName::new(name).unwrap()).unwrap();
+            let given = json.as_str().unwrap().as_bytes();
+            assert_eq!(from_hex(given).as_deref().unwrap_or(given), name, "{json}");
+        }
+        for other in ["ff", "hex:f", "hex:", "hex:+f", "hex:fg", "HEX:ff"] {
+            assert_eq!(from_hex(other.as_bytes()), None, "{other}");
+        }
+    }
 }

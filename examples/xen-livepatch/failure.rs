@@ -1,4 +1,4 @@
-//! Why a command failed: what is told, and the exit status.
+//! The failure of a command, with its exit status.
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -8,7 +8,7 @@ use std::path::Path;
 use anstream::adapter::strip_str;
 use clap::error::{ContextKind, ContextValue, ErrorKind as ClapKind};
 use serde_json::{Value, json};
-use xen_livepatch::{EnsureError, Error, InvalidName, PlanError, escaped};
+use xen_livepatch::{EnsureError, Error, InvalidName, Outcome, PlanError, escaped};
 
 use crate::arguments;
 use crate::shown::shown;
@@ -17,19 +17,34 @@ use crate::shown::shown;
 pub(crate) const FINAL: u8 = 1;
 /// The same again may succeed.
 pub(crate) const AGAIN: u8 = 2;
-/// An earlier boot did not survive it.
+/// The host went down with a payload that was new then, so it was not applied.
 pub(crate) const NOT_SURVIVED: u8 = 3;
+/// It is done, but the guard could not write down that it was.
+pub(crate) const NOT_GUARDED: u8 = 4;
+/// It is done, but the output could not be written.
+pub(crate) const UNWRITTEN: u8 = 5;
+
+/// The host runs without payloads that were applied before.
+pub(crate) const WORSE: u8 = 6;
+/// All that could be used is applied, but some files could not be used.
+pub(crate) const INCOMPLETE: u8 = 7;
+/// A dry run found that there is something to do.
+pub(crate) const NOT_AS_WANTED: u8 = 8;
+/// There are payloads, and none is for this Xen.
+pub(crate) const NOTHING_FOR_THIS_XEN: u8 = 9;
+/// There are no payloads.
+pub(crate) const NOTHING_THERE: u8 = 10;
 
 /// An error: for people, and for programs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) status: u8,
     pub(crate) message: String,
-    /// What Xen wrote to its log, or other lines that say more.
+    /// Lines of Xen's log, or others that add to the message.
     pub(crate) details: Vec<String>,
     /// All of it, for programs: at least `kind`, `message` and `retryable`.
     pub(crate) error: Value,
-    /// What was done all the same.
+    /// The part that was done all the same.
     pub(crate) result: Option<Value>,
 }
 
@@ -53,7 +68,16 @@ impl Failure {
         Self { result: Some(result), ..self }
     }
 
-    /// What is wrong with the command line.
+    /// With one more sentence.
+    pub(crate) fn and(mut self, sentence: &str) -> Self {
+        self.message = format!("{}; {sentence}", self.message);
+        if let Some(error) = self.error.as_object_mut() {
+            error.insert("message".into(), self.message.clone().into());
+        }
+        self
+    }
+
+    /// A fault of the command line.
     pub(crate) fn usage(error: &clap::Error, words: &[OsString]) -> Self {
         let word = match error.get(ContextKind::InvalidSubcommand) {
             Some(ContextValue::String(word)) if error.kind() == ClapKind::InvalidSubcommand => Some(word),
@@ -109,16 +133,24 @@ impl From<EnsureError> for Failure {
             EnsureError::Inventory(error) => error.into(),
             EnsureError::NoPlan(error) => error.into(),
             EnsureError::Interrupted(interrupted) => {
-                let message = interrupted.to_string();
                 let result = as_json(&*interrupted);
-                Self { message, result: Some(result), ..interrupted.error.into() }
+                let own = Self::from(interrupted.error.clone());
+                let status = if interrupted.outcome == Outcome::Worse { WORSE } else { own.status };
+                let mut failure = Self { status, message: interrupted.to_string(), result: Some(result), ..own };
+                if let Some(error) = failure.error.as_object_mut() {
+                    error.insert("message".into(), failure.message.clone().into());
+                    error.insert("outcome".into(), interrupted.outcome.word().into());
+                    // One step was done, or all that was done was undone: the host was changed.
+                    error.insert("may_have_happened".into(), interrupted.may_have_happened().into());
+                }
+                failure
             }
             other => Self::new("ensure", other),
         }
     }
 }
 
-/// What the library says about itself.
+/// The JSON of a type of the library.
 pub(crate) fn as_json(value: &impl serde::Serialize) -> Value {
     // Its types have no keys that are not text, and nothing else fails.
     serde_json::to_value(value).unwrap_or_default()

@@ -1,16 +1,18 @@
-//! The crash-loop guard: what crashed this Xen once is not applied again at the next boot.
+//! The crash-loop guard: a payload that was new when the host went down is not applied again unattended.
 //!
-//! Before the first step of a plan the attempt is written down and synced: in which boot, on which Xen, which payloads. A
-//! boot that survives confirms its attempts: after ten minutes, or when it ends cleanly. So an attempt of an *earlier*
-//! boot that was never confirmed is one after which the host went down, and the same attempt is refused from then on,
-//! boot after boot, until someone retries it and it is survived.
+//! A payload is new, survived or suspect. Before the first step of a plan its payloads are written down and synced, with
+//! the boot that begins them. The boot confirms those that are applied when it has lived for ten minutes with them, or
+//! when it ends cleanly: they have survived, and stay so. An *earlier* boot that confirmed nothing went down, and the
+//! payloads that it began and that had never survived are suspect from then on, until someone retries them and a boot
+//! survives that. Whatever is below a suspect is applied all the same, or else the last level that survived.
 //!
-//! Nothing here stops a boot. What can't be read or written becomes a warning, and the host is patched all the same. So
-//! that this hides no crash either, the state is kept twice, each copy is replaced as a whole, and one of them is
-//! enough. A file that makes no sense is put aside, neither believed nor thrown away.
+//! Nothing here stops a boot. State that can't be read becomes a warning, state that can't be written an exit status, and
+//! the host is patched all the same. So that this hides no crash either, the state is kept twice, each copy is replaced
+//! as a whole, and one of them is enough. A file that makes no sense is put aside, neither believed nor thrown away.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 mod off;
 mod record;
@@ -19,65 +21,83 @@ mod store;
 mod tests;
 
 pub(crate) use off::OffSwitches;
-pub(crate) use record::{Attempt, Record};
+pub(crate) use record::{Applied, By, Ending, Level, Record, Verdict};
 pub(crate) use store::Damaged;
 
+use record::State;
 use serde_json::{Value, json};
-use store::Store;
+use store::{Loaded, Store};
 
 use crate::shown::shown;
 
-/// Where the state is, unless told otherwise: what `StateDirectory=` of the unit makes.
-pub(crate) const FOLDER: &str = "/var/lib/xen-livepatch";
+/// The directory of the state, unless another is given: the one that `StateDirectory=` of the unit makes.
+pub(crate) const DIRECTORY: &str = "/var/lib/xen-livepatch";
+
+/// The time that a boot has to live with payloads before it confirms them.
+pub(crate) const LONG_ENOUGH: Duration = Duration::from_secs(600);
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+const UPTIME: &str = "/proc/uptime";
 
 /// The guard of one boot.
 #[derive(Debug)]
 pub(crate) struct Guard {
     store: Store,
-    /// Why it is not known, if it is not.
-    boot: Result<String, String>,
+    /// The reason why it is not known, if it is not.
+    boot: Result<Boot, String>,
 }
 
-/// What to do with an attempt that the host went down after in an earlier boot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum IfCrashed {
-    /// Not repeat it.
-    Refuse,
-    /// Repeat it: someone wants to know.
-    Retry,
+/// The running boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Boot {
+    /// Another one each time the kernel starts.
+    pub(crate) id: String,
+    /// The seconds that it has lived.
+    pub(crate) age: u64,
 }
 
-/// The attempt may begin.
-#[derive(Debug)]
+/// The part of a stack that may be applied unattended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Judgement {
+    /// The number of payloads, from the bottom.
+    pub(crate) allowed: usize,
+    /// The payload that the rest is left out for.
+    pub(crate) suspect: Option<Suspect>,
+    /// The level that survived last, from the bottom, where it is another chain and more than what is allowed.
+    pub(crate) last_survived: Option<Vec<String>>,
+    /// Remarks for a person, such as that a copy of the state was damaged.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// A payload that was new when the host went down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Suspect {
+    pub(crate) payload: String,
+    /// The boot that went down.
+    pub(crate) boot: String,
+}
+
+/// The outcome of writing something down.
+#[derive(Debug, Default, PartialEq, Eq)]
 #[must_use]
-pub(crate) struct Begun {
-    /// What a person should know: that nothing guards this attempt since it could not be written down, that an earlier
-    /// state was damaged. Empty when all is well.
+pub(crate) struct Written {
+    /// Remarks for a person, as in [`Judgement`]. Empty when all is well.
     pub(crate) warnings: Vec<String>,
+    /// The reason why it was not written down.
+    pub(crate) failed: Option<String>,
 }
 
-/// The attempt must not begin: the host went down after the same one.
-#[derive(Debug)]
-pub(crate) struct Refused {
-    /// That attempt.
-    pub(crate) crashed: Record,
-    /// As in [`Begun`].
-    pub(crate) warnings: Vec<String>,
-}
-
-/// Why a boot could not be confirmed.
+/// The reason why a boot could not be confirmed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unconfirmed {
-    /// No attempt can be told to be this boot's.
+    /// No attempt can be known to be this boot's.
     #[error("this boot's id can't be read: {0}")]
     NoBootId(String),
     /// All that there is of the state makes no sense.
-    #[error("no attempt can be confirmed: {}", joined(.0))]
+    #[error("no payload can be confirmed: {}", joined(.0))]
     Damaged(Vec<Damaged>),
-    /// The next boot will refuse what this one survived.
-    #[error("what this boot has survived can't be written down: {0}")]
+    /// A power cut would make suspects of what this boot has survived.
+    #[error("the payloads that this boot has survived can't be written down: {0}")]
     Unwritten(String),
 }
 
@@ -85,94 +105,119 @@ pub(crate) enum Unconfirmed {
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Confirmed {
-    /// Attempts of this boot that were not confirmed before.
-    pub(crate) attempts: Vec<Attempt>,
-    /// As in [`Begun`].
+    /// The payloads that have survived this boot since it was confirmed last.
+    pub(crate) survived: Vec<String>,
+    /// The payloads of this boot that can't be confirmed yet.
+    pub(crate) waiting: Vec<String>,
+    /// As in [`Judgement`].
     pub(crate) warnings: Vec<String>,
 }
 
-/// What is known, for a person to read: one line for each matter, none when there is nothing to tell.
+/// The verdicts, for a person or a program to read.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    /// Attempts of this boot that it has not survived yet.
+    /// The running boot, if it is known.
+    boot: Option<String>,
+    /// Payloads of this boot that have not survived any boot.
     pub(crate) pending: Vec<Record>,
-    /// Attempts that this boot has survived.
-    pub(crate) survived: Vec<Record>,
-    /// Attempts that the host went down after: they are not repeated.
-    pub(crate) crashed: Vec<Record>,
-    /// Files that can't be read or make no sense. An attempt may be missing above for that.
+    /// The last level of each Xen.
+    pub(crate) survived: Vec<Level>,
+    /// Payloads that are not applied unattended.
+    pub(crate) suspects: Vec<Record>,
+    /// Files that can't be read or make no sense. A payload may be missing above for that.
     pub(crate) damaged: Vec<Damaged>,
     /// Files that made no sense, and were put aside.
     pub(crate) aside: Vec<PathBuf>,
 }
 
 impl Guard {
-    /// The guard of this boot, with its state in a folder that need not be there yet.
-    pub(crate) fn at(folder: impl Into<PathBuf>) -> Self {
-        Self::in_boot(folder, boot_id(Path::new(BOOT_ID)))
+    /// The guard of this boot, with its state in a directory that need not exist.
+    pub(crate) fn at(directory: impl Into<PathBuf>) -> Self {
+        Self::in_boot(directory, boot(Path::new(BOOT_ID), Path::new(UPTIME)))
     }
 
-    /// The guard of a boot with this id, or without one, for a reason.
-    pub(crate) fn in_boot(folder: impl Into<PathBuf>, boot: Result<String, String>) -> Self {
-        Self { store: Store::new(folder.into()), boot }
+    /// The guard of a given boot, or of one that is not known.
+    pub(crate) fn in_boot(directory: impl Into<PathBuf>, boot: Result<Boot, String>) -> Self {
+        Self { store: Store::new(&directory.into()), boot }
     }
 
-    /// Writes down that this is about to be attempted. When it returns that has reached the disk, or a warning says why not.
-    ///
-    /// # Errors
-    ///
-    /// [`Refused`] when the host went down after the same attempt in an earlier boot. Nothing is written then, so that
-    /// the next boot refuses it as well.
-    pub(crate) fn begin(&self, attempt: &Attempt, if_crashed: IfCrashed) -> Result<Begun, Box<Refused>> {
-        let _lock = self.store.lock();
-        let loaded = self.store.load();
-        let mut warnings = warnings(&loaded.damaged);
-        if let (Some(crashed), IfCrashed::Refuse) = (self.crashed_before(&loaded.state.records, attempt), if_crashed) {
-            return Err(Box::new(Refused { crashed, warnings }));
-        }
-        let written = self.boot.clone().map_err(|why| format!("the boot id can't be read: {why}")).and_then(|boot| {
-            let mut state = loaded.state;
-            state.begin(boot, attempt);
-            self.store.save(state, &loaded.damaged)
+    /// Judges a stack of payloads, from the bottom, that somebody wants applied on this Xen. A payload that is applied
+    /// already is not applied by anybody. Changes nothing.
+    pub(crate) fn judge(&self, xen: &str, stack: &[String], applied: &Applied) -> Judgement {
+        let (state, warnings) = self.settled();
+        let is_refused =
+            |payload: &String| state.verdict(xen, payload) == Verdict::Suspect && !applied.contains(payload);
+        let Some(allowed) = stack.iter().position(is_refused) else {
+            return Judgement { allowed: stack.len(), suspect: None, last_survived: None, warnings };
+        };
+        let record = stack.get(allowed).and_then(|payload| state.record(xen, payload));
+        let suspect = record.map(|record| Suspect {
+            payload: record.payload.clone(),
+            boot: record.suspect_in.clone().unwrap_or_default(),
         });
-        match written {
-            Ok(more) => warnings.extend(more),
-            Err(why) => warnings.push(format!(
-                "this attempt is not guarded, it will be repeated even if the host goes down after it: {why}"
-            )),
-        }
-        Ok(Begun { warnings })
+        let level = state.level(xen).filter(|level| level.payloads.len() > allowed);
+        let last_survived = level.map(|level| level.payloads.clone());
+        Judgement { allowed, suspect, last_survived, warnings }
     }
 
-    /// To be called when the attempt ended with an error and the host lives. A retry is taken back then: the payloads may
-    /// never have been applied, so that this boot can't have survived them, and they are refused as before it. Any other
-    /// attempt stays as it is, for a part of it may be in effect. Returns warnings.
-    pub(crate) fn failed(&self, attempt: &Attempt) -> Vec<String> {
-        let Ok(boot) = &self.boot else { return Vec::new() };
+    /// Writes down that the payloads of this stack are about to be applied. On return that has reached the disk, or the
+    /// outcome names the reason why not.
+    pub(crate) fn begin(&self, xen: &str, stack: &[String], applied: &Applied, by: By) -> Written {
+        self.write(|state, boot| state.begin((&boot.id, boot.age), (xen, stack), applied, by))
+    }
+
+    /// To be called with what is applied after an attempt: a payload that did not come to be applied, or that was taken
+    /// out, is no longer at risk.
+    pub(crate) fn take_back(&self, xen: &str, applied: &Applied) -> Written {
+        self.write(|state, boot| state.take_back(&boot.id, xen, applied))
+    }
+
+    fn write(&self, change: impl FnOnce(&mut State, &Boot)) -> Written {
         let _lock = self.store.lock();
-        let loaded = self.store.load();
-        let mut state = loaded.state;
-        if !state.take_back(boot, attempt) {
-            return Vec::new();
+        let Loaded { mut state, damaged, .. } = self.store.load();
+        let mut warnings = warnings(&damaged);
+        let boot = match &self.boot {
+            Ok(boot) => boot,
+            Err(reason) => return Written { warnings, failed: Some(format!("the boot id can't be read: {reason}")) },
+        };
+        let before = state.clone();
+        state.settle(Some(&boot.id));
+        change(&mut state, boot);
+        if state == before && damaged.is_empty() {
+            return Written { warnings, failed: None };
         }
-        self.store
-            .save(state, &loaded.damaged)
-            .unwrap_or_else(|why| vec![format!("the retry can't be taken back: {why}")])
+        match self.store.save(state, &damaged) {
+            Ok(more) => {
+                warnings.extend(more);
+                Written { warnings, failed: None }
+            }
+            Err(reason) => Written { warnings, failed: Some(reason) },
+        }
     }
 
-    /// What [`begin`](Self::begin) would refuse. Changes nothing.
-    pub(crate) fn would_refuse(&self, attempt: &Attempt) -> Option<Refused> {
-        let crashed = self.crashed_before(&self.store.load().state.records, attempt)?;
-        Some(Refused { crashed, warnings: Vec::new() })
+    /// Returns true if this boot began anything that it has not confirmed yet, or if that can't be known.
+    pub(crate) fn has_pending(&self) -> bool {
+        let Loaded { state, damaged, good } = self.store.load();
+        let is_own = |record: &Record| {
+            let boot = record.pending.as_ref().map(|pending| &pending.boot);
+            boot.is_some_and(|pending| self.boot.as_ref().is_ok_and(|boot| boot.id == *pending))
+        };
+        // A confirmation that fails names the reason.
+        (good == 0 && !damaged.is_empty()) || self.boot.is_err() || state.records.iter().any(is_own)
     }
 
-    /// Marks what was attempted in this boot as survived.
+    /// Marks as survived what this boot began and what is applied now. `applied` is `None` where that can't be found out:
+    /// then nothing survives, but after a shutdown nothing becomes suspect either.
     ///
     /// # Errors
-    ///
-    /// [`Unconfirmed`] when that can't be written down. The next boot then refuses to repeat what this one survived.
-    pub(crate) fn confirm(&self) -> Result<Confirmed, Unconfirmed> {
-        let boot = self.boot.as_ref().map_err(|why| Unconfirmed::NoBootId(why.clone()))?;
+    /// [`Unconfirmed`] when that can't be written down.
+    pub(crate) fn confirm(
+        &self,
+        xen: &str,
+        applied: Option<&Applied>,
+        ending: Ending,
+    ) -> Result<Confirmed, Unconfirmed> {
+        let boot = self.boot.as_ref().map_err(|reason| Unconfirmed::NoBootId(reason.clone()))?;
         let _lock = self.store.lock();
         let loaded = self.store.load();
         if loaded.is_lost() {
@@ -180,103 +225,133 @@ impl Guard {
         }
         let mut warnings = warnings(&loaded.damaged);
         let mut state = loaded.state;
-        let attempts = state.confirm(boot);
-        if !attempts.is_empty() {
+        let before = state.clone();
+        state.settle(Some(&boot.id));
+        let survived = state.confirm((&boot.id, boot.age), xen, applied, ending);
+        let waiting = state.records.iter().filter(|record| record.pending.is_some());
+        let waiting = waiting.map(|record| record.payload.clone()).collect();
+        if state != before {
             warnings.extend(self.store.save(state, &loaded.damaged).map_err(Unconfirmed::Unwritten)?);
         }
-        Ok(Confirmed { attempts, warnings })
+        Ok(Confirmed { survived, waiting, warnings })
     }
 
-    /// What is known. Changes nothing.
+    /// The verdicts. Changes nothing.
     pub(crate) fn report(&self) -> Report {
-        let loaded = self.store.load();
-        let mut report = Report { damaged: loaded.damaged, aside: self.store.aside(), ..Report::default() };
-        for record in loaded.state.records {
-            if self.crashed(&record) {
-                report.crashed.push(record);
-            } else if !record.survived {
-                report.pending.push(record);
-            } else if self.is_of_this_boot(&record) {
-                report.survived.push(record);
+        let Loaded { mut state, damaged, .. } = self.store.load();
+        state.settle(self.boot_id());
+        let mut report = Report {
+            boot: self.boot_id().map(str::to_owned),
+            survived: state.levels,
+            damaged,
+            aside: self.store.aside(),
+            ..Report::default()
+        };
+        for record in state.records {
+            match record.verdict() {
+                Verdict::Survived => {}
+                _ if record.pending.is_some() => report.pending.push(record),
+                Verdict::Suspect => report.suspects.push(record),
+                Verdict::New => {}
             }
         }
         report
     }
 
-    fn crashed_before(&self, records: &[Record], attempt: &Attempt) -> Option<Record> {
-        records.iter().find(|record| record.attempt == *attempt && self.crashed(record)).cloned()
+    fn boot_id(&self) -> Option<&str> {
+        self.boot.as_ref().ok().map(|boot| boot.id.as_str())
     }
 
-    fn is_of_this_boot(&self, record: &Record) -> bool {
-        self.boot.as_ref().is_ok_and(|boot| record.boot == *boot)
-    }
-
-    /// Without a boot id every attempt counts as an earlier boot's: the one mistake that can be made up for.
-    fn crashed(&self, record: &Record) -> bool {
-        !record.survived && !self.is_of_this_boot(record)
+    fn settled(&self) -> (State, Vec<String>) {
+        let Loaded { mut state, damaged, .. } = self.store.load();
+        state.settle(self.boot_id());
+        (state, warnings(&damaged))
     }
 }
 
-/// The id of the running boot: another one each time the kernel starts.
-fn boot_id(file: &Path) -> Result<String, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", shown(file)))?;
-    match text.trim() {
-        "" => Err(format!("{} is empty", shown(file))),
-        id => Ok(id.to_owned()),
-    }
+fn boot(id: &Path, uptime: &Path) -> Result<Boot, String> {
+    let first_word = |file: &Path| {
+        let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", shown(file)))?;
+        text.split_whitespace().next().map(str::to_owned).ok_or_else(|| format!("{} is empty", shown(file)))
+    };
+    let id = first_word(id)?;
+    let age = first_word(uptime)?;
+    let seconds = age.split('.').next().and_then(|seconds| seconds.parse().ok());
+    Ok(Boot { id, age: seconds.ok_or_else(|| format!("{}: {age:?} is not a time", shown(uptime)))? })
+}
+
+/// A boot id as `journalctl --boot` takes it.
+pub(crate) fn for_journal(boot: &str) -> String {
+    boot.replace('-', "")
 }
 
 fn warnings(damaged: &[Damaged]) -> Vec<String> {
-    damaged
-        .iter()
-        .map(|damaged| format!("{damaged}. If the host went down after an attempt, that may not be known any more"))
-        .collect()
+    let warning = |damaged: &Damaged| format!("{damaged}. A payload that the host went down with may be taken for new");
+    damaged.iter().map(warning).collect()
 }
 
 fn joined(damaged: &[Damaged]) -> String {
     damaged.iter().map(Damaged::to_string).collect::<Vec<_>>().join("; ")
 }
 
-impl Report {
-    /// For programs: an object for each matter.
-    pub(crate) fn as_json(&self) -> Value {
-        let of = |what: &'static str, records: &[Record]| {
-            let object = move |record: &Record| {
-                json!({
-                    "what": what, "boot_id": record.boot, "xen": record.attempt.xen, "payloads": record.attempt.payloads
-                })
-            };
-            records.iter().map(object).collect::<Vec<_>>()
-        };
-        let damaged = self.damaged.iter().map(|damaged| json!({ "what": "damaged", "text": damaged.to_string() }));
-        let aside = self.aside.iter().map(|path| json!({ "what": "put_aside", "text": shown(path) }));
-        let records = [("pending", &self.pending), ("survived", &self.survived), ("crashed", &self.crashed)];
-        records.into_iter().flat_map(|(what, records)| of(what, records)).chain(damaged).chain(aside).collect()
+/// Payloads in a sentence, by their build-ids.
+pub(crate) fn payloads(ids: &[String]) -> String {
+    match ids {
+        [] => "no payload".to_owned(),
+        [payload] => format!("payload {payload}"),
+        payloads => format!("payloads {}", payloads.join(", ")),
     }
 }
 
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Record { boot, attempt, .. } = &self.crashed;
-        write!(
-            f,
-            "not repeated: {attempt} was begun in boot {boot}, and the host went down before that was confirmed: it \
-             crashed, or lost power (see journalctl --boot={boot}). Nothing was done. To try it again: \
-             the same command with --retry"
-        )
+impl Report {
+    /// For programs: an object for each matter.
+    pub(crate) fn as_json(&self) -> Value {
+        let object = |what: &str, boot: &str, xen: &str, payloads: &[String]| json!({ "what": what, "boot_id": boot, "xen": xen, "payloads": payloads });
+        let of = |what: &'static str, record: &Record, boot: Option<&String>| {
+            object(what, boot.map_or("", String::as_str), &record.xen, std::slice::from_ref(&record.payload))
+        };
+        let pending = self
+            .pending
+            .iter()
+            .map(|record| of("pending", record, record.pending.as_ref().map(|pending| &pending.boot)));
+        let survived = self.survived.iter().map(|level| object("survived", &level.boot, &level.xen, &level.payloads));
+        let suspects = self.suspects.iter().map(|record| of("suspect", record, record.suspect_in.as_ref()));
+        let damaged = self.damaged.iter().map(|damaged| json!({ "what": "damaged", "text": damaged.to_string() }));
+        let aside = self.aside.iter().map(|path| json!({ "what": "put_aside", "text": shown(path) }));
+        pending.chain(survived).chain(suspects).chain(damaged).chain(aside).collect()
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Record { attempt, .. } in &self.pending {
-            writeln!(f, "not confirmed yet: {attempt}; if the host goes down now, it is not repeated")?;
+        for record in &self.pending {
+            let by = match record.pending.as_ref().map(|pending| pending.by) {
+                Some(By::Boot) => "at boot",
+                Some(By::Retry) => "as a retry",
+                Some(By::Hand) | None => "by hand",
+            };
+            let Record { xen, payload, .. } = record;
+            let then = if record.verdict() == Verdict::Suspect { "it stays suspect" } else { "it is suspect" };
+            writeln!(
+                f,
+                "not confirmed yet: payload {payload} on Xen {xen}, applied {by}; if the host goes down now, {then}"
+            )?;
         }
-        for Record { attempt, .. } in &self.survived {
-            writeln!(f, "survived by this boot: {attempt}")?;
+        for Level { xen, boot, payloads: ids } in &self.survived {
+            let ids = payloads(ids);
+            if self.boot.as_ref() == Some(boot) {
+                writeln!(f, "survived by this boot: {ids} on Xen {xen}")?;
+            } else {
+                writeln!(f, "survived last, by boot {}: {ids} on Xen {xen}", for_journal(boot))?;
+            }
         }
-        for Record { boot, attempt, .. } in &self.crashed {
-            writeln!(f, "not repeated, the host went down after it in boot {boot}: {attempt}")?;
+        for Record { xen, payload, suspect_in, .. } in &self.suspects {
+            let boot = for_journal(suspect_in.as_deref().unwrap_or_default());
+            writeln!(
+                f,
+                "suspect, not applied unattended: payload {payload} on Xen {xen}; it was new when the host went down in \
+                 boot {boot}"
+            )?;
         }
         for damaged in &self.damaged {
             writeln!(f, "damaged: {damaged}")?;

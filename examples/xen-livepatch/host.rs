@@ -1,6 +1,6 @@
 //! The Xen that is asked, as the options of the command line have it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgMatches;
@@ -10,20 +10,20 @@ use crate::failure::Failure;
 use crate::lock;
 use crate::memory::Memory;
 use crate::output;
-use crate::shown::shown;
 use crate::simulation::{Simulation, simulated};
 
-/// How long another tool is waited for.
+/// The longest time to wait for another tool.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Whether a command changes something.
+/// The access to Xen that a command needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     Reads,
     Changes,
 }
 
-/// Does this with a client. Other changes wait until it is done.
+/// Does this with a client. Other changes wait until it is done, so whatever it needs to read is read before: a pipe may
+/// take its time.
 pub(crate) fn with_client<T>(
     arguments: &ArgMatches,
     access: Access,
@@ -35,8 +35,7 @@ pub(crate) fn with_client<T>(
     if let Some(folder) = simulated(arguments) {
         let lock = Simulation::lock_file(folder)?;
         // Without one, what two calls did would not both be kept.
-        let _lock = lock::take(&lock, patience)?
-            .ok_or_else(|| Failure::new("no_lock", format_args!("{} can't be locked", shown(&lock))))?;
+        let _lock = lock::of_file(&lock, patience)?;
         let simulation = Simulation::open(folder)?;
         let client = builder.connect(simulation.xen().clone())?;
         let done = work(&client);
@@ -46,7 +45,7 @@ pub(crate) fn with_client<T>(
     }
     let _lock = match access {
         Access::Reads => None,
-        Access::Changes => lock::take(Path::new(lock::PATH), patience)?,
+        Access::Changes => lock::of_host(patience)?,
     };
     let client = match arguments.get_one::<PathBuf>("device") {
         Some(path) => builder.open_at(path)?,

@@ -1,47 +1,90 @@
 //! One change at a time on a host: an advisory lock, which goes with the process that holds it.
 
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::libc;
+use nix::unistd::geteuid;
 
 use crate::failure::{AGAIN, Failure};
 use crate::output;
 use crate::shown::shown;
 
-/// What every tool that changes something on this host may take.
-pub(crate) const PATH: &str = "/run/lock/xen-livepatch.lock";
+/// The directory of the lock that every tool takes that changes something on this host. It is root's alone, so that nobody
+/// else can hold the lock, or be in the way of it.
+pub(crate) const DIRECTORY: &str = "/run/xen-livepatch";
+
+const FILE: &str = "lock";
 
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Takes the lock; waits for it no longer than this, and says so. `None` where there can be none, which is told: a host
-/// that has no `/run/lock` yet is still to be patched, and the library sees other tools itself.
-pub(crate) fn take(path: &Path, longest: Duration) -> Result<Option<Flock<File>>, Failure> {
-    let none = |why: &str| {
-        output::note(&format!("no lock is taken: {}: {why}", shown(path)));
-        Ok(None)
-    };
-    let file = match open(path) {
-        Ok(file) => file,
-        Err(error) => return none(&error.to_string()),
-    };
-    let told = || output::note(&format!("waiting for another xen-livepatch, at most {longest:?}"));
-    match wait_for(file, longest, told) {
+/// The reason why there is no lock.
+#[derive(Debug)]
+enum NoLock {
+    /// There can be none here, as for a user who may not write to `/run`.
+    Impossible(String),
+    /// Somebody else has a hand in it.
+    Unsafe(String),
+}
+
+/// Takes this host's lock, and waits for it no longer than this. `None` where there can be none, which is reported: a host
+/// without `/run` is still to be patched, and the library notices other tools itself.
+pub(crate) fn of_host(longest: Duration) -> Result<Option<Flock<File>>, Failure> {
+    in_directory(Path::new(DIRECTORY), longest)
+}
+
+fn in_directory(directory: &Path, longest: Duration) -> Result<Option<Flock<File>>, Failure> {
+    let path = directory.join(FILE);
+    match make(directory).and_then(|()| open(&path)) {
+        Ok(file) => take(file, &path, longest),
+        Err(NoLock::Impossible(reason)) => {
+            output::note(&format!("no lock is taken: {reason}"));
+            Ok(None)
+        }
+        Err(NoLock::Unsafe(reason)) => Err(unsafe_lock(&reason)),
+    }
+}
+
+/// Takes the lock of this file, and waits for it no longer than this.
+pub(crate) fn of_file(path: &Path, longest: Duration) -> Result<Flock<File>, Failure> {
+    let none = || Failure::new("no_lock", format_args!("{} can't be locked", shown(path)));
+    match open(path) {
+        Ok(file) => take(file, path, longest)?.ok_or_else(none),
+        Err(NoLock::Impossible(reason)) => {
+            output::note(&format!("no lock is taken: {reason}"));
+            Err(none())
+        }
+        Err(NoLock::Unsafe(reason)) => Err(unsafe_lock(&reason)),
+    }
+}
+
+fn unsafe_lock(reason: &str) -> Failure {
+    Failure::new("unsafe_lock", format_args!("the lock is not safe: {reason}; nothing was done"))
+}
+
+fn take(file: File, path: &Path, longest: Duration) -> Result<Option<Flock<File>>, Failure> {
+    let waits = || output::note(&format!("waiting for another xen-livepatch, at most {longest:?}"));
+    match wait_for(file, longest, waits) {
         Ok(lock) => Ok(Some(lock)),
         Err(Errno::EWOULDBLOCK) => {
             let text = format!("another xen-livepatch is at work ({}, waited {longest:.1?})", shown(path));
             Err(Failure::with_status(AGAIN, "locked", text))
         }
-        Err(errno) => none(errno.desc()),
+        Err(errno) => {
+            output::note(&format!("no lock is taken: {}: {}", shown(path), errno.desc()));
+            Ok(None)
+        }
     }
 }
 
-/// Locks a file, or a folder, and waits for it no longer than this; `EWOULDBLOCK` is that it took longer. Where it has to
-/// wait, it does this first.
+/// Locks a file, or a directory, and waits for it no longer than this; `EWOULDBLOCK` is that it took longer. It does this
+/// before it begins to wait.
 pub(crate) fn wait_for(mut file: File, longest: Duration, first: impl FnOnce()) -> Result<Flock<File>, Errno> {
     let (begun, mut first) = (Instant::now(), Some(first));
     loop {
@@ -56,15 +99,123 @@ pub(crate) fn wait_for(mut file: File, longest: Duration, first: impl FnOnce()) 
     }
 }
 
-/// A file that is never removed: those who wait would otherwise hold one that nobody else opens.
-fn open(path: &Path) -> std::io::Result<File> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+/// Makes the directory unless it is there, and looks whether it is ours alone.
+fn make(directory: &Path) -> Result<(), NoLock> {
+    let impossible = |error: io::Error| NoLock::Impossible(format!("{}: {error}", shown(directory)));
+    if let Some(above) = directory.parent().filter(|above| !above.as_os_str().is_empty()) {
+        fs::create_dir_all(above).map_err(impossible)?;
     }
-    // Whoever may not write here does not follow somebody else's link either.
-    // Nor waits for the reader of a pipe.
-    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
-    let file =
-        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).custom_flags(flags).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is not a regular file")) }
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(impossible(error)),
+        _ => {}
+    }
+    // A link counts as what it is: whoever may make one in /run is root.
+    let about = directory.symlink_metadata().map_err(impossible)?;
+    let fault = if !about.is_dir() {
+        "it is not a directory"
+    } else if ![0, geteuid().as_raw()].contains(&about.uid()) {
+        "it belongs to another user"
+    } else if about.mode() & 0o022 != 0 {
+        "others may write to it"
+    } else {
+        return Ok(());
+    };
+    Err(NoLock::Unsafe(format!("{}: {fault}", shown(directory))))
+}
+
+/// Opens a file that is never removed: those who wait would otherwise hold one that nobody else opens.
+fn open(path: &Path) -> Result<File, NoLock> {
+    // A link would lead to somebody else's file, and a pipe would wait for its reader.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).custom_flags(flags).open(path);
+    let unsafe_file = |fault: &str| NoLock::Unsafe(format!("{}: {fault}", shown(path)));
+    let file = file.map_err(|error| match error.raw_os_error() {
+        Some(libc::ELOOP) => unsafe_file("it is a symbolic link"),
+        Some(libc::EISDIR | libc::ENXIO) => unsafe_file("it is not a regular file"),
+        _ => NoLock::Impossible(format!("{}: {error}", shown(path))),
+    })?;
+    match file.metadata() {
+        Ok(about) if about.is_file() => Ok(file),
+        _ => Err(unsafe_file("it is not a regular file")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use nix::sys::stat::Mode;
+    use nix::unistd::{Uid, chown, mkfifo};
+
+    use super::*;
+
+    type Make = fn(&Path);
+
+    const SHORT: Duration = Duration::from_millis(50);
+
+    fn refusal(directory: &Path) -> String {
+        let failure = in_directory(directory, SHORT).unwrap_err();
+        assert_eq!(failure.status, crate::failure::FINAL);
+        failure.message
+    }
+
+    #[test]
+    fn the_directory_is_made_for_its_owner_alone_and_holds_one_lock() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("run/xen-livepatch");
+        let lock = in_directory(&directory, SHORT).unwrap();
+        assert!(lock.is_some());
+        assert_eq!(directory.metadata().unwrap().mode() & 0o7777, 0o700);
+        assert_eq!(directory.join(FILE).metadata().unwrap().mode() & 0o7777, 0o600);
+        assert_eq!(in_directory(&directory, SHORT).unwrap_err().status, AGAIN);
+        drop(lock);
+        assert!(in_directory(&directory, SHORT).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_directory_that_others_have_a_hand_in_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("xen-livepatch");
+        fs::create_dir(&directory).unwrap();
+        for mode in [0o777, 0o1777, 0o720, 0o702] {
+            fs::set_permissions(&directory, fs::Permissions::from_mode(mode)).unwrap();
+            assert!(refusal(&directory).contains("others may write to it"), "{mode:o}");
+        }
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(in_directory(&directory, SHORT).unwrap().is_some());
+        if geteuid().is_root() {
+            chown(&directory, Some(Uid::from_raw(65534)), None).unwrap();
+            assert!(refusal(&directory).contains("it belongs to another user"));
+        }
+        for (name, target) in [("link", directory.as_path()), ("dangling", Path::new("/nowhere/at/all"))] {
+            let link = place.path().join(name);
+            symlink(target, &link).unwrap();
+            assert!(refusal(&link).contains("it is not a directory"), "{name}");
+        }
+        let file = place.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(refusal(&file).contains("it is not a directory"));
+    }
+
+    #[test]
+    fn a_lock_file_that_is_something_else_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let kinds: [(&str, Make); 3] = [
+            ("link", |path| symlink("/dev/null", path).unwrap()),
+            ("pipe", |path| mkfifo(path, Mode::S_IRWXU).unwrap()),
+            ("directory", |path| fs::create_dir(path).unwrap()),
+        ];
+        for (name, make) in kinds {
+            let directory = place.path().join(name);
+            DirBuilder::new().mode(0o700).create(&directory).unwrap();
+            make(&directory.join(FILE));
+            assert!(refusal(&directory).contains("the lock is not safe: "), "{name}");
+        }
+    }
+
+    #[test]
+    fn where_there_can_be_no_directory_there_is_no_lock() {
+        // Root can't make a directory there either.
+        assert!(in_directory(Path::new("/proc/self/xen-livepatch"), SHORT).unwrap().is_none());
+    }
 }

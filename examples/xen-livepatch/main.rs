@@ -5,7 +5,7 @@
 //!     cargo in-xen --example xen-livepatch -- status      # on a real Xen, booted for this
 //!
 //! It is thin: what a toolstack could want is in the library. `arguments.rs` has the command line, `commands/` what each
-//! command does, `output.rs` how that is told.
+//! command does, `output.rs` prints the outcome.
 
 mod arguments;
 mod commands;
@@ -13,13 +13,16 @@ mod failure;
 mod flags;
 mod guard;
 mod host;
+mod input;
 mod lock;
 mod manual;
 mod memory;
 mod output;
 mod progress;
 mod shown;
+mod signals;
 mod simulation;
+mod systemd;
 mod table;
 
 use std::env;

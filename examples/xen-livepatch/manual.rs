@@ -23,8 +23,8 @@ const EXTRA: &[(&str, &[(&str, &str)])] = &[
                 "Payloads that are to be applied at boot, flat or in a folder for each build-id of Xen.",
             ),
             ("/etc/xen-livepatch/off", "While it exists, ensure --boot does nothing."),
-            ("/var/lib/xen-livepatch", "What ensure --boot has attempted, and whether the boot was confirmed."),
-            ("/run/lock/xen-livepatch.lock", "Locked (flock) by every command that changes something."),
+            ("/var/lib/xen-livepatch", "The state of the guard: the payloads that boots survived, and the suspects."),
+            ("/run/xen-livepatch/lock", "Locked (flock) by every command that changes something."),
         ],
     ),
     (

@@ -1,4 +1,5 @@
-//! An inventory for programs to read, with feature `serde`: names are text and addresses are numbers.
+//! An inventory for programs to read, with feature `serde`: names and addresses are text. No address is a number,
+//! since many readers of JSON keep 53 bits of one.
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
@@ -31,6 +32,35 @@ impl Serialize for Unidentified {
 
 by_field! {
     InventoryEntry { name, status, metadata, build_id, depends, functions, unidentified }
-    ReplacedFunction { name, old_address, old_size, new_address, new_size }
-    Conflict { function, old_address, payloads }
+}
+
+/// An address in hexadecimal, such as `0xffff82d040200010`.
+struct Address(u64);
+
+impl Serialize for Address {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:#x}", self.0))
+    }
+}
+
+impl Serialize for ReplacedFunction {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("ReplacedFunction", 5)?;
+        fields.serialize_field("name", &self.name)?;
+        fields.serialize_field("old_address", &Address(self.old_address))?;
+        fields.serialize_field("old_size", &self.old_size)?;
+        fields.serialize_field("new_address", &Address(self.new_address))?;
+        fields.serialize_field("new_size", &self.new_size)?;
+        fields.end()
+    }
+}
+
+impl Serialize for Conflict {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Conflict", 3)?;
+        fields.serialize_field("function", &self.function)?;
+        fields.serialize_field("old_address", &Address(self.old_address))?;
+        fields.serialize_field("payloads", &self.payloads)?;
+        fields.end()
+    }
 }

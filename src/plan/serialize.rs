@@ -13,6 +13,7 @@ impl Serialize for Step {
         fields.serialize_field("payload", self.name())?;
         match self {
             Self::Upload { build_id, .. } => fields.serialize_field("build_id", build_id)?,
+            Self::Apply { nodeps: true, .. } => fields.serialize_field("nodeps", &true)?,
             Self::Replace { reverts, .. } => fields.serialize_field("reverts", reverts)?,
             _ => {}
         }
@@ -26,8 +27,7 @@ impl Serialize for Plan {
         fields.serialize_field("steps", self.steps())?;
         fields.serialize_field("gaps", &self.gaps())?;
         fields.serialize_field("leftovers", self.leftovers())?;
-        let problems: Vec<String> = self.problems().iter().map(ToString::to_string).collect();
-        fields.serialize_field("problems", &problems)?;
+        fields.serialize_field("problems", self.problems())?;
         fields.end()
     }
 }

@@ -97,6 +97,11 @@ impl Wanted {
         self
     }
 
+    /// These payloads of a store in its place, from the bottom up; all else stays as it is.
+    pub fn in_place_of<'a>(self, stack: impl IntoIterator<Item = &'a StoredPayload>) -> Self {
+        Self { payloads: Self::stored(stack).payloads, ..self }
+    }
+
     /// The files that might belong to it, but could not be used.
     ///
     /// While there are any, a plan only adds to what is applied: it removes, replaces and unloads nothing.
@@ -109,6 +114,17 @@ impl Wanted {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.payloads.is_empty()
+    }
+
+    /// Its lowest payloads, so many of them.
+    pub fn lowest(mut self, len: usize) -> Self {
+        self.payloads.truncate(len);
+        self
+    }
+
+    /// Its payloads with the names to load them under, from the bottom up.
+    pub fn payloads(&self) -> impl Iterator<Item = (&PayloadName, &Payload)> {
+        self.payloads.iter().map(|wanted| (&wanted.name, &*wanted.payload))
     }
 
     /// The names under which its payloads are loaded where they are not loaded yet, from the bottom up.

@@ -16,7 +16,8 @@ fn the_rows_of_a_list() {
         "name": "one", "status": {"state": "APPLIED", "rc": 0}, "metadata": [["id", "1"], ["urgent", null]],
     }]);
     assert_eq!(to_value(client.list().unwrap()).unwrap(), rows);
-    assert_eq!(to_value(PayloadName::new(b"a\n\xff").unwrap()).unwrap(), json!("a\\n\\xff"));
+    assert_eq!(to_value(PayloadName::new(b"a\n\xff").unwrap()).unwrap(), json!("hex:610aff"));
+    assert_eq!(to_value(PayloadName::new("hex:ff").unwrap()).unwrap(), json!("hex:6865783a6666"));
     assert_eq!(to_value(PayloadName::new(b"a\n\\").unwrap()).unwrap(), json!("a\n\\"));
     assert_eq!(to_value(Flags::from_bits_retain(3)).unwrap(), json!("NODEPS | 0x2"));
 }

@@ -6,10 +6,12 @@ use clap::ArgMatches;
 use serde_json::{Value, json};
 use xen_livepatch::{Action, Errno, Error, ErrorKind, LivepatchClient, LoadOptions, Payload, PayloadName, State};
 
+use super::guarded::taken_out;
 use super::{loaded_name, name};
 use crate::failure::{Failure, as_json};
 use crate::flags;
 use crate::host::{Access, upload_options, with_client};
+use crate::input;
 use crate::memory::Memory;
 use crate::output::{Done, Output};
 use crate::shown::shown;
@@ -28,10 +30,14 @@ pub(super) const UNLOAD: Doing = Doing(Action::Unload, "unload", "Unloading");
 
 pub(crate) fn upload(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
     let name = name(arguments)?;
+    let begin = || output.begin(&format!("Uploading {}", shown(file(arguments))));
+    let bytes = input::bytes(file(arguments), &name).inspect_err(|_| begin())?;
     with_client(arguments, Access::Changes, |client| {
-        output.begin(&format!("Uploading {}", shown(file(arguments))));
-        client.upload_file_with(&name, file(arguments), upload_options(arguments))?;
-        keep(arguments);
+        begin();
+        client.upload_with(&name, &bytes, upload_options(arguments))?;
+        if let Ok(payload) = Payload::parse(&bytes) {
+            keep(arguments, &payload);
+        }
         Ok(Done::new("", json!({ "payload": as_json(&name) })))
     })
 }
@@ -46,7 +52,12 @@ pub(super) fn act(
         let name = loaded_name(arguments, client)?;
         output.begin(&format!("{going_on} {name}"));
         match client.action(action, &name).flags(flags).run() {
-            Ok(()) => Ok(Done::new("", result(&name, true))),
+            Ok(()) => {
+                if matches!(action, Action::Revert | Action::Replace) {
+                    taken_out(arguments, client);
+                }
+                Ok(Done::new("", result(&name, true)))
+            }
             Err(error) if is_done(&error, action, client, &name)? => {
                 output.end(NOTHING_TO_DO);
                 Ok(Done::new("", result(&name, false)))
@@ -56,7 +67,7 @@ pub(super) fn act(
     })
 }
 
-/// The last line of commands that report on each payload.
+/// The last line of commands that report each payload.
 fn nothing_if(so: bool) -> String {
     if so { format!("{NOTHING_TO_DO}\n") } else { String::new() }
 }
@@ -65,7 +76,7 @@ fn result(name: &PayloadName, changed: bool) -> Value {
     json!({ "payload": as_json(name), "changed": changed })
 }
 
-/// Returns true if nothing is left to do, so that scripts may ask twice. A payload that is applied among others was not
+/// Returns true if nothing has to be done, so that scripts may ask twice. A payload that is applied among others was not
 /// put in their place.
 fn is_done(error: &Error, action: Action, client: &LivepatchClient, name: &PayloadName) -> Result<bool, Failure> {
     let ErrorKind::WrongState { found, .. } = error.kind() else { return Ok(false) };
@@ -96,6 +107,9 @@ pub(crate) fn revert_all(arguments: &ArgMatches, output: &Output) -> Result<Done
                 Err(error) => break Err(error),
             }
         };
+        if !reverted.is_empty() {
+            taken_out(arguments, client);
+        }
         let result = json!({ "payloads": as_json(&reverted) });
         outcome.map_err(|error| Failure::from(error).with_result(result.clone()))?;
         Ok(Done::new(nothing_if(reverted.is_empty()), result))
@@ -160,20 +174,20 @@ pub(crate) fn unload_all(arguments: &ArgMatches, output: &Output) -> Result<Done
 pub(crate) fn load(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
     let file = file(arguments);
     let options = LoadOptions::new().upload(upload_options(arguments)).flags(flags::of("load", arguments));
+    let begin = || output.begin(&format!("Loading {}", shown(file)));
+    let (name, payload) = input::payload(file).inspect_err(|_| begin())?;
     with_client(arguments, Access::Changes, |client| {
-        output.begin(&format!("Loading {}", shown(file)));
-        let name = client.load(file, options)?;
-        keep(arguments);
+        begin();
+        client.load_as(&name, &payload, options)?;
+        keep(arguments, &payload);
         Ok(Done::new("", result(&name, true)))
     })
 }
 
-/// Keeps the file that was uploaded, for plans that may have to upload it again.
-fn keep(arguments: &ArgMatches) {
-    // Best effort: a pipe can't be read twice, and a plan does without.
-    if let Ok(payload) = Payload::read(file(arguments)) {
-        let _ = Memory::new(simulated(arguments)).keep_payload(&payload);
-    }
+/// Keeps the file of a payload that was uploaded, for plans that may have to upload it again.
+fn keep(arguments: &ArgMatches, payload: &Payload) {
+    // Best effort: a plan does without.
+    let _ = Memory::new(simulated(arguments)).keep_payload(payload);
 }
 
 fn file(arguments: &ArgMatches) -> &Path {
@@ -191,7 +205,7 @@ mod tests {
         PayloadName::new(text).unwrap()
     }
 
-    /// The payload on top was uploaded first, and the one uploaded last bears the mark of an old failure.
+    /// A host whose topmost payload was uploaded first, and whose last bears the mark of an old failure.
     fn host() -> (SimulatedXen, LivepatchClient) {
         let xen = SimulatedXen::new(Release::V4_17);
         let client = LivepatchClient::builder().without_xen_log().connect(xen.clone()).unwrap();

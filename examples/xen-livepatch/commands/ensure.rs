@@ -1,178 +1,159 @@
-//! From what runs to what should.
+//! `ensure`: from the payloads that are applied to those that are wanted.
 
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::ArgMatches;
 use serde_json::{Value, json};
 use xen_livepatch::{
-    BuildId, EnsureError, Inventory, LivepatchClient, PayloadStore, Plan, StepEvent, StoreProblem, StoredPayload,
-    Wanted,
+    Inventory, LivepatchClient, PayloadName, PayloadStore, Plan, StoreProblem, StoredPayload, Target, Wanted,
 };
 
-use crate::failure::{Failure, NOT_SURVIVED, as_json};
-use crate::guard::{self, Attempt, Guard, IfCrashed, OffSwitches, Refused};
+use super::carrying::carry_out;
+use super::guarded::{Guarded, takes_out};
+use crate::failure::{self, Failure, as_json};
+use crate::guard::OffSwitches;
 use crate::host::{Access, accepted, with_client};
 use crate::output::{self, Done, Output};
-use crate::progress::Progress;
 use crate::shown::shown;
-use crate::simulation::simulated;
 
 pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
-    let paths: Vec<&Path> = arguments.get_many::<PathBuf>("what").into_iter().flatten().map(PathBuf::as_path).collect();
-    let nothing = arguments.get_flag("nothing");
-    let dry = arguments.get_flag("dry-run");
     if arguments.get_flag("boot") {
         if let Some(off) = OffSwitches::default().thrown() {
             let text = format!("nothing is done: {off}");
             return Ok(Done::new(format!("{text}\n"), json!({ "switched_off": off.to_string() })));
         }
     }
-    let access = if dry { Access::Reads } else { Access::Changes };
-    let mut aside = Aside::default();
-    let done = with_client(arguments, access, |client| {
-        let selected = wanted_stack(client, &paths, &mut aside)?;
-        let inventory = client.inventory()?;
-        let mut wanted = accepted(arguments).fold(selected, Wanted::accept);
-        if arguments.get_flag("keep-unapplied") {
-            wanted = wanted.keep_unapplied();
-        }
-        if arguments.get_flag("one-by-one") {
-            wanted = wanted.one_by_one();
-        }
-        let plan = Plan::new(&inventory, &wanted)?;
-        let is_unasked = wanted.is_empty() && wanted.problems().is_empty() && !nothing;
-        if is_unasked && !plan.is_empty() {
-            let paths: Vec<String> = paths.iter().map(|path| shown(path)).collect();
-            let text = format!("nothing in {} is for this Xen", paths.join(", "));
-            return Err(Failure::new(
-                "nothing_wanted",
-                format_args!("{text}; to have everything reverted: ensure --nothing"),
-            ));
-        }
-        let guarded = arguments.get_flag("boot") || arguments.get_flag("retry");
-        if is_unasked {
-            output::note("nothing of that is for this Xen");
-        }
-        if dry {
-            let asks = guarded && !arguments.get_flag("retry");
-            let refused = asks.then(|| guard(arguments).would_refuse(&attempt(&inventory, &wanted))).flatten();
-            if let Some(refused) = refused {
-                return Err(not_survived(&refused));
-            }
-            return Ok(Done::new(format!("{inventory}\n{plan}\n"), report(&plan, Some(&inventory))));
-        }
-        if plan.is_empty() {
-            return Ok(Done::new(format!("{inventory}\nno action needed\n"), report(&plan, Some(&inventory))));
-        }
-        let guarded = guarded.then(|| Guarded::begin(arguments, attempt(&inventory, &wanted))).transpose()?;
-        output.line(&inventory.to_string());
-        let done = carry_out(client, &plan, output);
-        if let (Err(_), Some(guarded)) = (&done, guarded) {
-            guarded.failed();
-        }
-        done
-    })?;
-    aside.reported_with(done, output)
+    // Before the lock is taken, since a pipe may keep it waiting.
+    let input = Input::read(arguments)?;
+    let access = if arguments.get_flag("dry-run") { Access::Reads } else { Access::Changes };
+    with_client(arguments, access, |client| Ensuring { arguments, output, client }.run(&input))
 }
 
-fn attempt(inventory: &Inventory, wanted: &Wanted) -> Attempt {
-    let hex = |id: &BuildId| id.to_string();
-    Attempt {
-        xen: inventory.build_id.as_ref().map(hex).unwrap_or_default(),
-        payloads: wanted.build_ids().flatten().map(hex).collect(),
-    }
+/// The payloads that the command line names, read.
+enum Input {
+    /// `--nothing`.
+    Nothing,
+    /// Files, lowest first.
+    Files(Vec<StoredPayload>),
+    /// One file, with the name that it is to be loaded under.
+    Named(PayloadName, StoredPayload),
+    /// A directory.
+    Directory(PathBuf, PayloadStore),
 }
 
-fn not_survived(refused: &Refused) -> Failure {
-    warn(&refused.warnings);
-    Failure::with_status(NOT_SURVIVED, "not_survived", refused)
-}
-
-/// An attempt that was written down before its first step.
-struct Guarded {
-    guard: Guard,
-    attempt: Attempt,
-}
-
-impl Guarded {
-    fn begin(arguments: &ArgMatches, attempt: Attempt) -> Result<Self, Failure> {
-        let if_crashed = if arguments.get_flag("retry") { IfCrashed::Retry } else { IfCrashed::Refuse };
-        let guard = guard(arguments);
-        match guard.begin(&attempt, if_crashed) {
-            Ok(begun) => warn(&begun.warnings),
-            Err(refused) => return Err(not_survived(&refused)),
+impl Input {
+    fn read(arguments: &ArgMatches) -> Result<Self, Failure> {
+        let paths: Vec<&PathBuf> = arguments.get_many("what").into_iter().flatten().collect();
+        let is_named = arguments.get_one::<OsString>("name").is_some();
+        let name = is_named.then(|| super::name(arguments)).transpose()?;
+        let input = match paths[..] {
+            [] => Self::Nothing,
+            [directory] if directory.is_dir() => Self::Directory(directory.clone(), PayloadStore::read(directory)?),
+            _ => Self::Files(paths.into_iter().map(StoredPayload::read).collect::<Result<_, _>>()?),
+        };
+        match (name, input) {
+            (None, input) => Ok(input),
+            (Some(name), Self::Files(mut files)) if files.len() == 1 => match files.pop() {
+                Some(file) => Ok(Self::Named(name, file)),
+                None => Ok(Self::Nothing),
+            },
+            (Some(_), _) => Err(Failure::new("usage", "--name is for one FILE")),
         }
-        Ok(Self { guard, attempt })
     }
 
-    fn failed(&self) {
-        warn(&self.guard.failed(&self.attempt));
+    /// The payloads that are wanted on a Xen.
+    fn wanted(&self, target: &Target) -> Result<Wanted, Failure> {
+        Ok(match self {
+            Self::Nothing => Wanted::nothing(),
+            Self::Files(files) => Wanted::stored(files),
+            Self::Named(name, file) => Wanted::only(name.clone(), file.payload().clone()),
+            Self::Directory(_, store) => store.wanted_for(target)?,
+        })
     }
-}
 
-/// The guard with its state where the command line has it.
-pub(super) fn guard(arguments: &ArgMatches) -> Guard {
-    let simulated = || simulated(arguments).map(|folder| folder.join("boot"));
-    let given = arguments.get_one::<PathBuf>("state").cloned();
-    Guard::at(given.or_else(simulated).unwrap_or_else(|| guard::FOLDER.into()))
-}
-
-fn warn(warnings: &[String]) {
-    for warning in warnings {
-        output::note(&format!("warning: {warning}"));
-    }
-}
-
-/// This boot has survived what was attempted in it.
-pub(crate) fn confirm(arguments: &ArgMatches) -> Result<Done, Failure> {
-    let confirmed = guard(arguments).confirm().map_err(|error| Failure::new("not_confirmed", error))?;
-    warn(&confirmed.warnings);
-    let texts: Vec<String> = confirmed.attempts.iter().map(ToString::to_string).collect();
-    let mut text = String::new();
-    for survived in &texts {
-        let _ = writeln!(text, "survived by this boot: {survived}");
-    }
-    Ok(Done::new(text, json!({ "survived": texts })))
-}
-
-/// The plan, and what runs then, where that could be found out.
-fn report(plan: &Plan, inventory: Option<&Inventory>) -> Value {
-    json!({ "plan": as_json(plan), "inventory": inventory.map(as_json) })
-}
-
-fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) -> Result<Done, Failure> {
-    let progress = Progress::new(output, plan.steps().len());
-    let outcome = client.carry_out(plan, |event| match event {
-        StepEvent::Begin { step, .. } => progress.begin(&step.to_string()),
-        StepEvent::End { step, index, total, took, error, .. } => {
-            let ended = if error.is_some() { "failed after" } else { "done in" };
-            progress.end(&format!("{} of {total}: {step}: {ended} {took:.1?}", index.saturating_add(1)));
+    /// The payloads of a directory that are for a Xen.
+    fn stored(&self, target: &Target) -> Vec<&StoredPayload> {
+        match self {
+            Self::Directory(_, store) => store.for_target(target),
+            _ => Vec::new(),
         }
-        _ => {}
-    });
-    drop(progress);
-    outcome.map_err(|interrupted| Failure::from(EnsureError::Interrupted(interrupted)))?;
-    match client.inventory() {
-        Ok(after) => Ok(Done::new(format!("{after}\n"), report(plan, Some(&after)))),
-        // All has been done all the same.
-        Err(error) => {
-            output::note(&format!("all steps were done, but what runs now is not known: {error}"));
-            Ok(Done::new("", report(plan, None)))
+    }
+
+    /// The files of a directory that are for another Xen.
+    fn ignored(&self, target: &Target) -> Vec<String> {
+        match self {
+            Self::Directory(_, store) => store.for_another(target).iter().map(|stored| shown(stored.path())).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn is_empty_directory(&self) -> bool {
+        matches!(self, Self::Directory(_, store) if store.payloads().is_empty() && store.problems().is_empty())
+    }
+
+    /// The directory, in an error.
+    fn place(&self) -> String {
+        match self {
+            Self::Directory(path, _) => shown(path),
+            _ => String::new(),
         }
     }
 }
 
-/// The files of a directory that are not used.
-#[derive(Default)]
-struct Aside {
-    /// Those that are for another Xen.
+/// The level of a host, compared with the one that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    AsWanted,
+    NotAsWanted,
+    /// There are payloads, and none is for this Xen.
+    NothingForThisXen,
+    /// There are no payloads.
+    NothingThere,
+}
+
+impl Level {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::AsWanted => "as_wanted",
+            Self::NotAsWanted => "not_as_wanted",
+            Self::NothingForThisXen => "nothing_for_this_xen",
+            Self::NothingThere => "nothing_there",
+        }
+    }
+
+    /// The exit status of a dry run.
+    const fn status(self) -> u8 {
+        match self {
+            Self::AsWanted => 0,
+            Self::NotAsWanted => failure::NOT_AS_WANTED,
+            Self::NothingForThisXen => failure::NOTHING_FOR_THIS_XEN,
+            Self::NothingThere => failure::NOTHING_THERE,
+        }
+    }
+}
+
+/// What is reported beside a plan.
+struct Report {
+    level: Level,
+    wanted: Vec<String>,
     ignored: Vec<String>,
-    /// Those that may be wanted, but could not be used.
     problems: Vec<StoreProblem>,
 }
 
-impl Aside {
+impl Report {
+    fn json(&self, plan: &Plan, inventory: Option<&Inventory>) -> Value {
+        json!({
+            "level": self.level.word(),
+            "wanted": self.wanted,
+            "plan": as_json(plan),
+            "inventory": inventory.map(as_json),
+            "ignored": self.ignored,
+            "problems": self.problems.iter().map(as_json).collect::<Vec<_>>(),
+        })
+    }
+
+    /// Names the files that are not used, on stderr.
     fn warn(&self) {
         for problem in &self.problems {
             output::note(&problem.to_string());
@@ -182,40 +163,102 @@ impl Aside {
         }
     }
 
-    /// Adds the files to a result. It is a failure while there are problems.
-    fn reported_with(&self, mut done: Done, output: &Output) -> Result<Done, Failure> {
-        if let Value::Object(result) = &mut done.result {
-            if result.contains_key("plan") {
-                result.insert("ignored".into(), json!(self.ignored));
-                result.insert("problems".into(), self.problems.iter().map(as_json).collect());
-            }
-        }
-        if self.problems.is_empty() {
-            return Ok(done);
-        }
-        output.line(done.text.trim_end());
+    /// The failure of a run that used all that it could, if that was not everything.
+    fn incomplete(&self) -> Option<Failure> {
         let text = "this may not be all that is wanted, since some files could not be used";
-        Err(Failure::new("incomplete", text).with_result(done.result))
+        let status = failure::INCOMPLETE;
+        (!self.problems.is_empty()).then(|| Failure::with_status(status, "incomplete", text))
     }
 }
 
-/// The payloads that the command line names: files, lowest first, or a directory.
-fn wanted_stack(client: &LivepatchClient, paths: &[&Path], aside: &mut Aside) -> Result<Wanted, Failure> {
-    match paths {
-        [directory] if directory.is_dir() => of_directory(client, directory, aside),
-        files => {
-            let files = files.iter().map(StoredPayload::read).collect::<Result<Vec<_>, _>>()?;
-            Ok(Wanted::stored(&files))
+struct Ensuring<'a> {
+    arguments: &'a ArgMatches,
+    output: &'a Output,
+    client: &'a LivepatchClient,
+}
+
+impl Ensuring<'_> {
+    fn run(&self, input: &Input) -> Result<Done, Failure> {
+        let inventory = self.client.inventory()?;
+        let target = self.client.target()?;
+        let all = self.with_options(input.wanted(&target)?);
+        let mut guarded = Guarded::new(self.arguments, &inventory);
+        let is_for_none = all.is_empty() && all.problems().is_empty() && !matches!(input, Input::Nothing);
+        let mut report = Report {
+            level: Level::NotAsWanted,
+            wanted: all.names().map(ToString::to_string).collect(),
+            ignored: input.ignored(&target),
+            problems: all.problems().to_vec(),
+        };
+        report.warn();
+        let (wanted, left_out) = guarded.allowed(all, &input.stored(&target));
+        let plan = Plan::new(&inventory, &wanted)?;
+        report.level = match () {
+            () if is_for_none && input.is_empty_directory() => Level::NothingThere,
+            () if is_for_none => Level::NothingForThisXen,
+            () if plan.is_empty() && left_out.is_none() && report.problems.is_empty() => Level::AsWanted,
+            () => Level::NotAsWanted,
+        };
+        if is_for_none && (!plan.is_empty() || self.is_dry()) {
+            return Err(nothing_wanted(input, &report, &plan, &inventory));
         }
+        if is_for_none {
+            output::note("nothing of that is for this Xen");
+        }
+        // What runs is not taken out because something else is suspect.
+        if let Some(left_out) = left_out.clone().filter(|_| wanted.is_empty() || takes_out(&plan)) {
+            return Err(left_out.and("nothing was done"));
+        }
+        let flaw = left_out.or_else(|| report.incomplete());
+        let but = |done: Done| match flaw {
+            Some(flaw) => done.but(flaw),
+            None => done,
+        };
+        if self.is_dry() {
+            let text = format!("{inventory}\n{plan}\n");
+            let done = Done::new(text, report.json(&plan, Some(&inventory))).with_status(report.level.status());
+            return Ok(but(done));
+        }
+        if plan.is_empty() {
+            return Ok(but(Done::new(
+                format!("{inventory}\nno action needed\n"),
+                report.json(&plan, Some(&inventory)),
+            )));
+        }
+        guarded.begin(&wanted);
+        self.output.line(&inventory.to_string());
+        let done = carry_out(self.client, &plan, self.output).map(|after| {
+            if report.problems.is_empty() {
+                report.level = Level::AsWanted;
+            }
+            let text = after.as_ref().map(|after| format!("{after}\n")).unwrap_or_default();
+            (Done::new(text, report.json(&plan, after.as_ref())), after)
+        });
+        guarded.end(self.client, done).map(but)
+    }
+
+    fn is_dry(&self) -> bool {
+        self.arguments.get_flag("dry-run")
+    }
+
+    fn with_options(&self, wanted: Wanted) -> Wanted {
+        let options: [(&str, fn(Wanted) -> Wanted); 3] = [
+            ("keep-unapplied", Wanted::keep_unapplied),
+            ("one-by-one", Wanted::one_by_one),
+            ("no-gap", Wanted::no_gap),
+        ];
+        let given = options.into_iter().filter(|(name, _)| self.arguments.get_flag(name));
+        given.fold(accepted(self.arguments).fold(wanted, Wanted::accept), |wanted, (_, set)| set(wanted))
     }
 }
 
-fn of_directory(client: &LivepatchClient, directory: &Path, aside: &mut Aside) -> Result<Wanted, Failure> {
-    let store = PayloadStore::read(directory)?;
-    let target = client.target()?;
-    let wanted = store.wanted_for(&target)?;
-    aside.ignored = store.for_another(&target).into_iter().map(|stored| shown(stored.path())).collect();
-    aside.problems = wanted.problems().to_vec();
-    aside.warn();
-    Ok(wanted)
+/// The failure of a command that names payloads of which none is for this Xen.
+fn nothing_wanted(input: &Input, report: &Report, plan: &Plan, inventory: &Inventory) -> Failure {
+    let text = match report.level {
+        Level::NothingThere => format!("no payload is in {}", input.place()),
+        _ => format!("nothing in {} is for this Xen", input.place()),
+    };
+    let text = format!("{text}; to have everything reverted: ensure --nothing");
+    let status = report.level.status();
+    Failure::with_status(status, "nothing_wanted", text).with_result(report.json(plan, Some(inventory)))
 }

@@ -6,7 +6,7 @@ use clap::ArgMatches;
 use serde_json::json;
 use xen_livepatch::{BuildId, Capabilities, Errno, Inventory, InventoryEntry, State};
 
-use super::ensure::guard;
+use super::guarded::guard;
 use super::loaded_name;
 use crate::failure::{Failure, as_json};
 use crate::host::{Access, with_client};
@@ -21,12 +21,12 @@ pub(crate) fn status(arguments: &ArgMatches) -> Result<Done, Failure> {
     let report = guard(arguments).report();
     let boot = report.to_string();
     let boot: Vec<&str> = boot.lines().collect();
-    // The reason for which nothing was applied at boot is shown without a Xen too.
-    let with_boot = |mut failure: Failure| {
+    // The verdicts of the guard are to be had without a Xen too.
+    let tell = |mut failure: Failure| {
         failure.details.extend(boot.iter().map(ToString::to_string));
         failure
     };
-    let (wanted, inventory, capabilities) = asked.map_err(with_boot)?;
+    let (wanted, inventory, capabilities) = asked.map_err(tell)?;
     let Some(name) = wanted else {
         let result = json!({ "inventory": as_json(&inventory), "capabilities": as_json(&capabilities), "boot": report.as_json() });
         let mut text = host(&inventory, &capabilities);

@@ -10,7 +10,7 @@ use crate::shown::shown;
 /// The word on the kernel's command line.
 const WORD: &str = "xen-livepatch=off";
 
-/// Where the switches are.
+/// The places of the switches.
 #[derive(Debug)]
 pub(crate) struct OffSwitches {
     /// The kernel's command line.
@@ -38,7 +38,7 @@ impl Default for OffSwitches {
 impl OffSwitches {
     /// The first switch that is off, if one is.
     ///
-    /// A command line that can't be read says nothing. A file that can't be looked at counts as there: whoever put it
+    /// A command line that can't be read throws no switch. A file that can't be looked at counts as there: whoever put it
     /// there wants nothing to be done, and what was left undone can be done later.
     pub(crate) fn thrown(&self) -> Option<Off> {
         let line = fs::read_to_string(&self.command_line).unwrap_or_default();

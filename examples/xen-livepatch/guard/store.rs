@@ -16,14 +16,14 @@ use crate::shown::shown;
 /// Both hold the same. A file system that forgets what was synced, or a disk that returns nonsense, has to hit both.
 pub(super) const FILES: [&str; 2] = ["attempts.json", "attempts.copy.json"];
 
-/// What a file is called when it was put aside. Further ones get a number up to [`MOST_ASIDE`]; then the last is replaced.
+/// The suffix of a file that was put aside. Further ones get a number up to [`MOST_ASIDE`]; then the last is replaced.
 const ASIDE: &str = ".damaged";
 const MOST_ASIDE: u32 = 9;
 
 /// More than the state ever takes.
 pub(super) const MOST_BYTES: u64 = 1024 * 1024;
 
-/// How long to wait for the lock. Writing takes a moment, and a boot waits for nobody.
+/// The longest time to wait for the lock. Writing takes a moment, and a boot waits for nobody.
 const LONGEST_LOCK: Duration = Duration::from_secs(2);
 
 /// A file of the state that can't be read or makes no sense.
@@ -31,7 +31,7 @@ const LONGEST_LOCK: Duration = Duration::from_secs(2);
 pub(crate) struct Damaged {
     /// The file.
     pub(crate) path: PathBuf,
-    /// What is wrong with it.
+    /// The fault.
     pub(crate) why: String,
 }
 
@@ -41,16 +41,16 @@ impl fmt::Display for Damaged {
     }
 }
 
-/// What the files say.
+/// The state that was read.
 pub(super) struct Loaded {
     pub(super) state: State,
     pub(super) damaged: Vec<Damaged>,
-    /// How many files could be read.
-    good: usize,
+    /// The number of files that could be read.
+    pub(super) good: usize,
 }
 
 impl Loaded {
-    /// Whether there is a state that can't be told any more.
+    /// Returns true if there is a state that can't be read any more.
     pub(super) fn is_lost(&self) -> bool {
         self.good == 0 && !self.damaged.is_empty()
     }
@@ -58,19 +58,26 @@ impl Loaded {
 
 #[derive(Debug)]
 pub(super) struct Store {
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 impl Store {
-    pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder }
+    /// The state in this directory. A relative path is one below the current directory.
+    pub(super) fn new(directory: &Path) -> Self {
+        let absolute = std::path::absolute(directory);
+        Self { directory: absolute.unwrap_or_else(|_| directory.to_path_buf()) }
     }
 
-    /// Keeps other processes from writing meanwhile, as far as that is possible. None when they can't be kept: each file
+    #[cfg(test)]
+    pub(super) fn path(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Keeps other processes from writing meanwhile, as far as that is possible. `None` when they can't be kept: each file
     /// is still replaced as a whole, and to lose what one process wrote is unlikelier than to lose all that this one would.
     pub(super) fn lock(&self) -> Option<Flock<File>> {
-        let folder = File::open(&self.folder).ok()?;
-        lock::wait_for(folder, LONGEST_LOCK, || ()).ok()
+        let directory = File::open(&self.directory).ok()?;
+        lock::wait_for(directory, LONGEST_LOCK, || ()).ok()
     }
 
     /// Reads what there is. Changes nothing.
@@ -94,7 +101,7 @@ impl Store {
     pub(super) fn save(&self, mut state: State, damaged: &[Damaged]) -> Result<Vec<String>, String> {
         state.generation = state.generation.saturating_add(1);
         let text = state.to_json();
-        create(&self.folder).map_err(|error| format!("{}: {error}", shown(&self.folder)))?;
+        create(&self.directory).map_err(|error| format!("{}: {error}", shown(&self.directory)))?;
         let mut warnings: Vec<String> = damaged.iter().filter_map(|damaged| self.put_aside(&damaged.path)).collect();
         let mut failed = Vec::new();
         for path in self.paths() {
@@ -111,7 +118,7 @@ impl Store {
         Ok(warnings)
     }
 
-    /// What was put aside so far.
+    /// The files that were put aside so far.
     pub(super) fn aside(&self) -> Vec<PathBuf> {
         let paths = self.paths();
         let names = paths.iter().flat_map(|path| (0..=MOST_ASIDE).map(|number| aside_name(path, number)));
@@ -119,22 +126,22 @@ impl Store {
     }
 
     fn paths(&self) -> [PathBuf; 2] {
-        FILES.map(|name| self.folder.join(name))
+        FILES.map(|name| self.directory.join(name))
     }
 
-    /// Whatever it is, a folder or a link too. Returns a warning when it can't be moved.
+    /// Renames whatever is there, a directory or a link too. Returns a warning when it can't be moved.
     fn put_aside(&self, path: &Path) -> Option<String> {
         let mut names = (0..=MOST_ASIDE).map(|number| aside_name(path, number));
         let free = names.find(|name| name.symlink_metadata().is_err());
         let free = free.unwrap_or_else(|| aside_name(path, MOST_ASIDE));
-        let moved = fs::rename(path, &free).and_then(|()| sync(&self.folder));
+        let moved = fs::rename(path, &free).and_then(|()| sync(&self.directory));
         moved.err().map(|error| format!("{} can't be put aside: {error}", shown(path)))
     }
 
-    /// Whenever the host goes down, the file has what it had before or what is to be in it, whole. On return it is the latter.
+    /// Replaces a file as a whole: whenever the host goes down, it has its old contents or the new ones.
     fn replace(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
         let new = path.with_extension("new");
-        // What a crash left. Never opened, since it may be anything.
+        // A crash may have left it. Never opened, since it may be anything.
         match fs::remove_file(&new) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -145,11 +152,11 @@ impl Store {
             fs::rename(&new, path)
         });
         if written.is_err() {
-            // On a full disk, what was written of it is in the way.
+            // On a full disk, the part that was written is in the way.
             let _ = fs::remove_file(&new);
         }
         written?;
-        sync(&self.folder)
+        sync(&self.directory)
     }
 }
 
@@ -162,21 +169,19 @@ fn aside_name(path: &Path, number: u32) -> PathBuf {
     name.into()
 }
 
-/// Makes a folder that stays.
-fn create(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    DirBuilder::new().recursive(true).create(folder)?;
-    folder.parent().map_or(Ok(()), sync)
+/// Makes a directory that stays.
+fn create(directory: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = directory.ancestors().take_while(|directory| !directory.is_dir()).collect();
+    DirBuilder::new().recursive(true).create(directory)?;
+    missing.into_iter().filter_map(Path::parent).try_for_each(sync)
 }
 
-/// A rename is on the disk once its folder is.
-fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+/// A rename is on the disk once its directory is.
+fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
 }
 
-/// The state in a file, None when there is no file, or what is wrong with it.
+/// The state in a file, `None` when there is no file, or the fault of it.
 fn read(path: &Path) -> Result<Option<State>, String> {
     let about = match path.symlink_metadata() {
         Ok(about) => about,
@@ -185,7 +190,7 @@ fn read(path: &Path) -> Result<Option<State>, String> {
     };
     // Opening a pipe would wait for a writer, and a link may lead to one.
     if !about.is_file() {
-        return Err("it is no regular file".to_owned());
+        return Err("it is not a regular file".to_owned());
     }
     let mut bytes = Vec::new();
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;

@@ -4,17 +4,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::record::MOST;
+use super::record::{MOST, MOST_LEVELS};
 use super::store::FILES;
 use super::*;
 
 mod damage;
+mod histories;
 mod off;
+mod random;
 
-/// A folder for one test, which need not exist at first.
-struct Folder(PathBuf);
+const XEN: &str = "aa";
 
-impl Folder {
+/// A directory for one test, which need not exist at first.
+struct Directory(PathBuf);
+
+impl Directory {
     fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -23,244 +27,198 @@ impl Folder {
         Self(path)
     }
 
+    /// The guard of a boot, ten seconds after it began.
     fn boot(&self, number: u32) -> Guard {
-        Guard::in_boot(&self.0, Ok(format!("boot-{number}")))
+        self.boot_at(number, 10)
+    }
+
+    fn boot_at(&self, number: u32, age: u64) -> Guard {
+        Guard::in_boot(&self.0, Ok(Boot { id: id(number), age }))
     }
 
     fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// Boot 1 attempts this and crashes.
-    fn crashed(attempt: &Attempt) -> Self {
-        let folder = Self::new();
-        begins(&folder.boot(1), attempt);
-        folder
+    /// Boot 1 begins these payloads, and goes down.
+    fn crashed(payloads: &[&str]) -> Self {
+        let directory = Self::new();
+        begins(&directory.boot(1), payloads);
+        directory
     }
 }
 
-impl Drop for Folder {
+impl Drop for Directory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-fn attempt(payloads: &[&str]) -> Attempt {
-    Attempt { xen: "aa".to_owned(), payloads: payloads.iter().map(|&id| id.to_owned()).collect() }
+fn id(boot: u32) -> String {
+    format!("5bdf46eb-3955-4c3b-9d6e-{boot:012}")
 }
 
-fn begin(guard: &Guard, attempt: &Attempt) -> Result<Vec<String>, Box<Refused>> {
-    guard.begin(attempt, IfCrashed::Refuse).map(|begun| begun.warnings)
+fn stack(payloads: &[&str]) -> Vec<String> {
+    payloads.iter().map(|&payload| payload.to_owned()).collect()
 }
 
-#[track_caller]
-fn begins(guard: &Guard, attempt: &Attempt) {
-    assert_eq!(begin(guard, attempt).expect("it was never attempted"), Vec::<String>::new());
+fn running(payloads: &[&str]) -> Applied {
+    Applied { stack: stack(payloads), ..Applied::default() }
 }
 
-#[track_caller]
-fn refuses(guard: &Guard, attempt: &Attempt) -> String {
-    let refused = guard.begin(attempt, IfCrashed::Refuse).expect_err("it crashed");
-    assert_eq!(refused.warnings, Vec::<String>::new());
-    assert_eq!(refused.crashed.attempt, *attempt);
-    refused.to_string()
+fn begin(guard: &Guard, payloads: &[&str]) -> Written {
+    guard.begin(XEN, &stack(payloads), &Applied::default(), By::Boot)
 }
 
 #[track_caller]
-fn retries(guard: &Guard, attempt: &Attempt) {
-    let begun = guard.begin(attempt, IfCrashed::Retry).expect("a retry is never refused");
-    assert_eq!(begun.warnings, Vec::<String>::new());
+fn begins(guard: &Guard, payloads: &[&str]) {
+    assert_eq!(begin(guard, payloads), Written::default());
+}
+
+fn judge(guard: &Guard, payloads: &[&str]) -> Judgement {
+    guard.judge(XEN, &stack(payloads), &Applied::default())
 }
 
 #[track_caller]
-fn confirms(guard: &Guard, attempts: &[Attempt]) {
-    let confirmed = guard.confirm().expect("the state can be written");
-    assert_eq!(confirmed.attempts, attempts);
+fn allows(guard: &Guard, payloads: &[&str]) {
+    let judgement = judge(guard, payloads);
+    assert_eq!((judgement.allowed, judgement.suspect), (payloads.len(), None));
+}
+
+/// The guard lets this many of the payloads through, because a boot went down with the next one.
+#[track_caller]
+fn cuts(guard: &Guard, payloads: &[&str], allowed: usize, boot: u32) {
+    let judgement = judge(guard, payloads);
+    assert_eq!(judgement.warnings, Vec::<String>::new());
+    assert_eq!(judgement.allowed, allowed);
+    assert_eq!(judgement.suspect, Some(Suspect { payload: payloads[allowed].to_owned(), boot: id(boot) }));
+}
+
+#[track_caller]
+fn confirms(guard: &Guard, applied: &[&str], survived: &[&str]) {
+    let confirmed = guard.confirm(XEN, Some(&running(applied)), Ending::Shutdown).expect("the state can be written");
+    assert_eq!(confirmed.survived, stack(survived));
     assert_eq!(confirmed.warnings, Vec::<String>::new());
 }
 
 #[test]
-fn what_was_confirmed_goes_at_each_boot() {
-    let folder = Folder::new();
-    let fix = attempt(&["f1"]);
-    for number in 0..3 {
-        let boot = folder.boot(number);
-        begins(&boot, &fix);
-        confirms(&boot, std::slice::from_ref(&fix));
-        confirms(&boot, &[]);
-    }
+fn another_xen_has_verdicts_of_its_own() {
+    let directory = Directory::crashed(&["f1"]);
+    let boot = directory.boot(2);
+    assert_eq!(boot.judge("bb", &stack(&["f1"]), &Applied::default()).allowed, 1);
+    assert_eq!(boot.begin("bb", &stack(&["f1"]), &Applied::default(), By::Boot), Written::default());
+    let confirmed = boot.confirm("bb", Some(&running(&["f1"])), Ending::Shutdown).expect("the state can be written");
+    assert_eq!(confirmed.survived, ["f1"]);
+    cuts(&directory.boot(3), &["f1"], 0, 1);
+    assert_eq!(directory.boot(3).judge("bb", &stack(&["f1"]), &Applied::default()).allowed, 1);
 }
 
 #[test]
-fn a_crash_is_refused_boot_after_boot_and_not_by_its_own() {
-    let fix = attempt(&["f1", "f2"]);
-    let folder = Folder::crashed(&fix);
-    begins(&folder.boot(1), &fix);
-    for number in 2..5 {
-        assert_eq!(
-            refuses(&folder.boot(number), &fix),
-            "not repeated: payloads f1, f2 on Xen aa was begun in boot boot-1, and the host went down before that was \
-             confirmed: it crashed, or lost power (see journalctl --boot=boot-1). Nothing was done. To try it again: \
-             the same command with --retry"
-        );
-        // A boot that refused has nothing to confirm, and ending well it takes nothing back.
-        confirms(&folder.boot(number), &[]);
-    }
-}
-
-#[test]
-fn a_retry_lifts_it_for_as_long_as_it_is_survived() {
-    let fix = attempt(&["f1"]);
-    let folder = Folder::crashed(&fix);
-    retries(&folder.boot(2), &fix);
-    assert!(refuses(&folder.boot(3), &fix).contains("begun in boot boot-2"));
-    retries(&folder.boot(4), &fix);
-    confirms(&folder.boot(4), std::slice::from_ref(&fix));
-    begins(&folder.boot(5), &fix);
-    refuses(&folder.boot(6), &fix);
-}
-
-#[test]
-fn a_retry_that_fails_lifts_nothing() {
-    let fix = attempt(&["f1"]);
-    let folder = Folder::crashed(&fix);
-    let boot = folder.boot(2);
-    for _ in 0..2 {
-        // It may be tried more than once.
-        retries(&boot, &fix);
-        begins(&boot, &fix);
-        assert_eq!(boot.failed(&fix), Vec::<String>::new());
-        confirms(&boot, &[]);
-        assert!(refuses(&boot, &fix).contains("begun in boot boot-1"));
-    }
-    refuses(&folder.boot(3), &fix);
-
-    // The first attempt that fails is survived like any other, and nothing is known of one that was never begun.
-    let other = attempt(&["f2"]);
-    begins(&boot, &other);
-    for attempt in [&other, &attempt(&["f3"])] {
-        assert_eq!(boot.failed(attempt), Vec::<String>::new());
-    }
-    confirms(&boot, std::slice::from_ref(&other));
-    begins(&folder.boot(3), &other);
-    // Nor does a retry that was survived stand for a crash.
-    retries(&folder.boot(4), &fix);
-    confirms(&folder.boot(4), std::slice::from_ref(&fix));
-    assert_eq!(folder.boot(4).failed(&fix), Vec::<String>::new());
-    begins(&folder.boot(5), &fix);
-}
-
-#[test]
-fn other_payloads_and_another_xen_go_and_forget_nothing() {
-    let bad = attempt(&["f1", "f2"]);
-    let folder = Folder::crashed(&bad);
-    let other_xen = Attempt { xen: "bb".to_owned(), ..bad.clone() };
-    let others = [attempt(&["f1"]), attempt(&["f1", "f3"]), attempt(&["f2", "f1"]), attempt(&[]), other_xen];
-    for (number, other) in (2..).zip(&others) {
-        let boot = folder.boot(number);
-        begins(&boot, other);
-        confirms(&boot, std::slice::from_ref(other));
-        // Rolled back to what crashed.
-        refuses(&folder.boot(99), &bad);
-    }
-}
-
-#[test]
-fn each_attempt_of_a_boot_counts() {
-    let (first, second) = (attempt(&["f1"]), attempt(&["f1", "f2"]));
-    let folder = Folder::new();
-    begins(&folder.boot(1), &first);
-    begins(&folder.boot(1), &second);
-    refuses(&folder.boot(2), &first);
-    refuses(&folder.boot(2), &second);
-
-    let folder = Folder::new();
-    begins(&folder.boot(1), &first);
-    begins(&folder.boot(1), &second);
-    confirms(&folder.boot(1), &[first.clone(), second.clone()]);
-    // What is begun after the confirmation is not covered by it.
-    begins(&folder.boot(1), &second);
-    begins(&folder.boot(2), &first);
-    refuses(&folder.boot(2), &second);
-}
-
-#[test]
-fn a_confirmation_is_for_its_own_boot_alone() {
-    let fix = attempt(&["f1"]);
-    let folder = Folder::crashed(&fix);
-    let other = attempt(&["f2"]);
-    begins(&folder.boot(2), &other);
-    confirms(&folder.boot(2), &[other]);
-    refuses(&folder.boot(3), &fix);
-}
-
-#[test]
-fn what_is_kept_is_bounded_and_crashes_are_kept_longest() {
-    let folder = Folder::new();
-    let crashed = attempt(&["crashed"]);
-    begins(&folder.boot(0), &crashed);
-    let elsewhere = Attempt { xen: "bb".to_owned(), payloads: vec!["f1".to_owned()] };
-    begins(&folder.boot(0), &elsewhere);
-    let numbers = 1..100;
+fn the_state_is_bounded_and_suspects_of_this_xen_are_kept_longest() {
+    let directory = Directory::new();
+    begins(&directory.boot(0), &["suspect"]);
+    assert_eq!(directory.boot(0).begin("bb", &stack(&["f1"]), &Applied::default(), By::Boot), Written::default());
+    let numbers = 1..u32::try_from(MOST).expect("small") + 50;
     for number in numbers.clone() {
-        let boot = folder.boot(number);
-        let fix = attempt(&[&format!("f{number}")]);
-        begins(&boot, &fix);
-        confirms(&boot, &[fix]);
+        let boot = directory.boot(number);
+        let fix = format!("f{number}");
+        begins(&boot, &[&fix]);
+        confirms(&boot, &[&fix], &[&fix]);
     }
-    refuses(&folder.boot(100), &crashed);
-    refuses(&folder.boot(100), &elsewhere);
+    let last = numbers.end;
+    cuts(&directory.boot(last), &["suspect"], 0, 0);
+    allows(&directory.boot(last), &["f1"]);
+    assert_eq!(directory.boot(last).judge("bb", &stack(&["f1"]), &Applied::default()).allowed, 1, "dropped first");
 
-    // More crashes than are kept: those of a Xen that is not running go first, then the oldest.
-    for number in numbers {
-        begins(&folder.boot(number), &attempt(&[&format!("g{number}")]));
+    // More suspects than are kept: the oldest goes.
+    for number in numbers.clone() {
+        begins(&directory.boot(last + number), &[&format!("g{number}")]);
     }
-    let report = folder.boot(100).report();
-    assert_eq!(report.crashed.len(), MOST);
-    assert_eq!(report.crashed.last().map(|record| record.boot.as_str()), Some("boot-99"));
-    begins(&folder.boot(100), &elsewhere);
+    let report = directory.boot(last * 3).report();
+    assert_eq!(report.suspects.len(), MOST);
+    assert_eq!(report.suspects.last().map(|record| record.payload.clone()), Some(format!("g{}", last - 1)));
+    allows(&directory.boot(last * 3), &["suspect"]);
+
+    for number in 0..30 {
+        let (xen, boot) = (format!("x{number}"), directory.boot(last * 3 + number));
+        assert_eq!(boot.begin(&xen, &stack(&["f"]), &Applied::default(), By::Boot), Written::default());
+        boot.confirm(&xen, Some(&running(&["f"])), Ending::Shutdown)
+            .expect("the state can be written")
+            .survived
+            .clear();
+    }
+    assert_eq!(directory.boot(0).report().survived.len(), MOST_LEVELS);
+    let size = fs::metadata(directory.file(FILES[0])).expect("a file").len();
+    assert!(size < super::store::MOST_BYTES / 4, "{size}");
 }
 
 #[test]
-fn the_report_tells_what_was_survived_and_what_not() {
-    let folder = Folder::new();
-    assert_eq!(folder.boot(1).report().to_string(), "");
-    assert!(!folder.0.exists(), "a report changes nothing");
-    begins(&folder.boot(1), &attempt(&["f1"]));
-    let boot = folder.boot(2);
-    begins(&boot, &attempt(&["f2"]));
-    confirms(&boot, &[attempt(&["f2"])]);
-    begins(&boot, &attempt(&["f3"]));
+fn the_report_has_each_verdict() {
+    let directory = Directory::new();
+    assert_eq!(directory.boot(1).report().to_string(), "");
+    assert!(!directory.0.exists(), "a report changes nothing");
+    begins(&directory.boot(1), &["f1"]);
+    let boot = directory.boot(2);
+    begins(&boot, &["f2", "f3"]);
+    confirms(&boot, &["f2", "f3"], &["f2", "f3"]);
+    begins(&boot, &["f4"]);
+    assert_eq!(boot.begin(XEN, &stack(&["f1"]), &running(&["f4"]), By::Retry), Written::default());
     assert_eq!(
         boot.report().to_string(),
-        "not confirmed yet: payload f3 on Xen aa; if the host goes down now, it is not repeated\n\
-         survived by this boot: payload f2 on Xen aa\n\
-         not repeated, the host went down after it in boot boot-1: payload f1 on Xen aa\n"
+        "not confirmed yet: payload f4 on Xen aa, applied at boot; if the host goes down now, it is suspect\n\
+         not confirmed yet: payload f1 on Xen aa, applied as a retry; if the host goes down now, it stays suspect\n\
+         survived by this boot: payloads f2, f3 on Xen aa\n"
     );
+    assert_eq!(
+        directory.boot(3).report().to_string(),
+        "survived last, by boot 5bdf46eb39554c3b9d6e000000000002: payloads f2, f3 on Xen aa\n\
+         suspect, not applied unattended: payload f4 on Xen aa; it was new when the host went down in boot \
+         5bdf46eb39554c3b9d6e000000000002\n\
+         suspect, not applied unattended: payload f1 on Xen aa; it was new when the host went down in boot \
+         5bdf46eb39554c3b9d6e000000000002\n"
+    );
+    let json = directory.boot(3).report().as_json();
+    assert_eq!(json[0], json!({ "what": "survived", "boot_id": id(2), "xen": "aa", "payloads": ["f2", "f3"] }));
+    assert_eq!(json[1], json!({ "what": "suspect", "boot_id": id(2), "xen": "aa", "payloads": ["f4"] }));
+}
+
+#[test]
+fn a_boot_id_is_named_as_journalctl_takes_it() {
+    // systemd wants 32 digits without dashes.
+    assert_eq!(for_journal("5bdf46eb-3955-4c3b-9d6e-1c1b2a3d4e5f"), "5bdf46eb39554c3b9d6e1c1b2a3d4e5f");
 }
 
 #[test]
 fn without_a_boot_id_nothing_is_written_and_no_crash_is_hidden() {
-    let fix = attempt(&["f1"]);
-    let folder = Folder::crashed(&fix);
-    let nameless = Guard::in_boot(&folder.0, Err("no /proc".to_owned()));
-    refuses(&nameless, &fix);
-    let warnings = begin(&nameless, &attempt(&["f2"])).expect("it was never attempted");
-    assert_eq!(
-        warnings,
-        ["this attempt is not guarded, it will be repeated even if the host goes down after it: the boot id can't be \
-          read: no /proc"]
-    );
-    assert!(matches!(nameless.confirm(), Err(Unconfirmed::NoBootId(_))));
-    assert_eq!(nameless.report().crashed.len(), 1);
+    let directory = Directory::crashed(&["f1"]);
+    let nameless = Guard::in_boot(&directory.0, Err("no /proc".to_owned()));
+    cuts(&nameless, &["f1"], 0, 1);
+    let written = begin(&nameless, &["f2"]);
+    assert_eq!(written.failed.as_deref(), Some("the boot id can't be read: no /proc"));
+    let confirmed = nameless.confirm(XEN, Some(&running(&["f1"])), Ending::Shutdown);
+    assert!(matches!(confirmed, Err(Unconfirmed::NoBootId(_))));
+    assert!(nameless.has_pending(), "a confirmation names the reason");
+    assert_eq!(nameless.report().suspects.len(), 1);
 }
 
 #[test]
-fn the_boot_id_is_the_kernels() {
-    let id = boot_id(Path::new(BOOT_ID)).expect("Linux has one");
-    assert_eq!(id.len(), 36);
-    assert_eq!(Guard::at("/nowhere").boot, Ok(id));
-    let missing = boot_id(Path::new("/nowhere/boot_id")).expect_err("there is none");
+fn the_boot_is_the_kernels() {
+    let boot = boot(Path::new(BOOT_ID), Path::new(UPTIME)).expect("Linux has one");
+    assert_eq!(boot.id.len(), 36);
+    assert_eq!(Guard::at("/nowhere").boot.map(|boot| boot.id), Ok(boot.id));
+    let of = |id: &str, uptime: &str| super::boot(Path::new(id), Path::new(uptime));
+    let missing = of("/nowhere/boot_id", UPTIME).expect_err("there is none");
     assert!(missing.starts_with("/nowhere/boot_id: "), "{missing}");
-    assert_eq!(boot_id(Path::new("/dev/null")), Err("/dev/null is empty".to_owned()));
+    assert_eq!(of("/dev/null", UPTIME), Err("/dev/null is empty".to_owned()));
+    assert_eq!(of(BOOT_ID, "/dev/null"), Err("/dev/null is empty".to_owned()));
+    assert!(of(BOOT_ID, BOOT_ID).is_err());
+}
+
+#[test]
+fn a_relative_directory_is_one_below_the_current_one() {
+    // The current directory belongs to all tests of this process, so nothing is written into it.
+    let name = format!("xen-livepatch-guard-relative-{}", std::process::id());
+    let there = std::env::current_dir().expect("there is one").join(&name);
+    assert_eq!(Store::new(Path::new(&name)).path(), there);
+    assert_eq!(Store::new(Path::new("/var/lib/x")).path(), Path::new("/var/lib/x"));
 }

@@ -3,40 +3,40 @@
 use super::super::off::{Off, OffSwitches};
 use super::*;
 
-fn switches(folder: &Folder, line: &str) -> OffSwitches {
-    fs::create_dir_all(&folder.0).expect("a folder");
-    fs::write(folder.file("cmdline"), line).expect("a file");
-    OffSwitches { command_line: folder.file("cmdline"), file: folder.file("etc/off") }
+fn switches(directory: &Directory, line: &str) -> OffSwitches {
+    fs::create_dir_all(&directory.0).expect("a directory");
+    fs::write(directory.file("cmdline"), line).expect("a file");
+    OffSwitches { command_line: directory.file("cmdline"), file: directory.file("etc/off") }
 }
 
 #[test]
 fn the_command_line_switches_off_by_a_word_of_its_own() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     for line in [
         "xen-livepatch=off\n",
         "root=/dev/sda1 xen-livepatch=off quiet\n",
         "\"xen-livepatch=off\"",
         "xen-livepatch=\"off\"",
     ] {
-        assert_eq!(switches(&folder, line).thrown(), Some(Off::CommandLine), "{line}");
+        assert_eq!(switches(&directory, line).thrown(), Some(Off::CommandLine), "{line}");
     }
     for line in
         ["", "quiet", "xen-livepatch=on", "xen-livepatch=offline", "not-xen-livepatch=off", "xen-livepatch = off"]
     {
-        assert_eq!(switches(&folder, line).thrown(), None, "{line}");
+        assert_eq!(switches(&directory, line).thrown(), None, "{line}");
     }
 }
 
 #[test]
 fn any_file_switches_off() {
-    let folder = Folder::new();
-    let switches = switches(&folder, "quiet");
-    fs::write(folder.file("etc"), "").expect("a file");
-    assert_eq!(switches.thrown(), None, "its folder is a file");
-    fs::remove_file(folder.file("etc")).expect("it is there");
-    fs::create_dir(folder.file("etc")).expect("a folder");
+    let directory = Directory::new();
+    let switches = switches(&directory, "quiet");
+    fs::write(directory.file("etc"), "").expect("a file");
+    assert_eq!(switches.thrown(), None, "its directory is a file");
+    fs::remove_file(directory.file("etc")).expect("it is there");
+    fs::create_dir(directory.file("etc")).expect("a directory");
     assert_eq!(switches.thrown(), None);
-    let file = folder.file("etc/off");
+    let file = directory.file("etc/off");
     std::os::unix::fs::symlink("/nowhere", &file).expect("a link");
     assert_eq!(switches.thrown(), Some(Off::File(file.clone())));
     fs::remove_file(&file).expect("it is there");
@@ -47,11 +47,11 @@ fn any_file_switches_off() {
 
 #[test]
 fn without_a_command_line_the_file_still_counts() {
-    let folder = Folder::new();
-    fs::create_dir_all(&folder.0).expect("a folder");
-    fs::write(folder.file("off"), "").expect("a file");
-    let switches = OffSwitches { command_line: folder.file("none"), file: folder.file("off") };
-    assert_eq!(switches.thrown(), Some(Off::File(folder.file("off"))));
+    let directory = Directory::new();
+    fs::create_dir_all(&directory.0).expect("a directory");
+    fs::write(directory.file("off"), "").expect("a file");
+    let switches = OffSwitches { command_line: directory.file("none"), file: directory.file("off") };
+    assert_eq!(switches.thrown(), Some(Off::File(directory.file("off"))));
     assert_eq!(OffSwitches::default().file, Path::new("/etc/xen-livepatch/off"));
     assert_eq!(Off::CommandLine.to_string(), "xen-livepatch=off is on the kernel's command line");
 }

@@ -1,0 +1,50 @@
+//! Payload files as they are read before the lock is taken.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use serde_json::json;
+use xen_livepatch::{Operation, Payload, PayloadName};
+
+use crate::failure::{Failure, as_json};
+use crate::shown::shown;
+
+/// Reads the bytes that are to be uploaded under a name, from a file or a pipe.
+pub(crate) fn bytes(path: &Path, name: &PayloadName) -> Result<Vec<u8>, Failure> {
+    let read = || {
+        let mut file = File::open(path)?;
+        let about = file.metadata()?;
+        let mut bytes = Vec::new();
+        let most = u64::try_from(Payload::MAX_FILE).unwrap_or(u64::MAX).saturating_add(1);
+        file.by_ref().take(most).read_to_end(&mut bytes)?;
+        let has_changed = about.is_file() && u64::try_from(bytes.len()).ok() != Some(about.len().min(most));
+        if has_changed { Err(io::Error::other("it changed while it was read")) } else { Ok(bytes) }
+    };
+    read().map_err(|error| {
+        let failure = match Payload::read(path) {
+            Err(of_library) => of_library.into(),
+            Ok(_) => Failure::new("file", format_args!("{} can't be read: {error}", shown(path))),
+        };
+        of_upload(failure, Some(name))
+    })
+}
+
+/// Reads the payload of a file that is to be loaded, and gives it the file's name.
+pub(crate) fn payload(path: &Path) -> Result<(PayloadName, Payload), Failure> {
+    let name = PayloadName::of_file(path).map_err(|error| of_upload(error.into(), None))?;
+    let payload = Payload::read(path).map_err(|error| of_upload(error.into(), Some(&name)))?;
+    Ok((name, payload))
+}
+
+/// The failure of an upload that was not begun.
+fn of_upload(mut failure: Failure, name: Option<&PayloadName>) -> Failure {
+    let name_in_text = name.map(|name| format!(" {name:?}")).unwrap_or_default();
+    failure.message = format!("{}{name_in_text}: {}", Operation::Upload, failure.message);
+    if let Some(error) = failure.error.as_object_mut() {
+        error.insert("message".into(), failure.message.clone().into());
+        error.insert("operation".into(), json!(Operation::Upload.to_string()));
+        error.insert("payload".into(), as_json(&name));
+    }
+    failure
+}
