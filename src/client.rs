@@ -203,7 +203,7 @@ impl LivepatchClient {
     /// [`XenOutOfMemory`](ErrorKind::XenOutOfMemory) (`ENOMEM`). A refused upload leaves nothing behind.
     ///
     /// After `EEXIST`, unless Xen's log names a symbol, an [`inventory`](Self::inventory) is taken to find a payload with the
-    /// same build-id: a debug key is pressed once, unless the client is to leave Xen's log alone.
+    /// same build-id: a debug key is pressed once, if not all are known, and unless the client is to leave Xen's log alone.
     ///
     /// After `EFAULT` the list is read: [`Fault`](ErrorKind::Fault) if the payload is not there, and
     /// [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) if one of this name is, since it may be this one or an older one
@@ -283,12 +283,17 @@ impl LivepatchClient {
     }
 
     /// Uploads the payload of a file under the file's name less its last suffix (`/x/xsa-500.livepatch` becomes
-    /// `xsa-500`) and applies it, with [`Flags`] or [`LoadOptions`]. If it can't be applied, it is unloaded again; the
-    /// error says so ([`Error::cleanup`]).
+    /// `xsa-500`) and applies it, with [`Flags`] or [`LoadOptions`]. If it can't be applied, it is unloaded again;
+    /// [`Error::cleanup`] has the result of that.
     ///
     /// # Errors
     /// [`InvalidName`](ErrorKind::InvalidName), and those of [`Payload::read`], [`upload_with`](Self::upload_with) and
-    /// [`apply`](Self::apply). Where the apply [may have happened](Error::may_have_happened), the payload stays loaded.
+    /// [`apply`](Self::apply). Where the payload stays loaded, because it may be applied, because another tool has applied it
+    /// or because it could not be unloaded, [`Error::may_have_happened`] is true, and [`Error::is_retryable`] is not: the
+    /// next call would meet [`AlreadyLoaded`](ErrorKind::AlreadyLoaded).
+    ///
+    /// If Xen can't report the result of the upload (`EFAULT`), an [`inventory`](Self::inventory) is taken, and a payload
+    /// that was not there before and has this one's build-id is unloaded again.
     ///
     /// ```
     /// # use xen_livepatch::*;
@@ -333,7 +338,7 @@ impl LivepatchClient {
     /// The bounds come from the text that Xen reports after its version ([`Target`]'s conversion from [`XenVersion`]), which
     /// a live patch can change. So that text counts if it was read by this client while nothing was applied, if Xen's log
     /// still begins with it, or if no applied payload replaces a function that it comes from; to find that out, this may
-    /// take an [`inventory`](Self::inventory), which writes to the host's console. Where none of that holds, the lower bound
+    /// take an [`inventory`](Self::inventory), which may write to the host's console. Where none of that holds, the lower bound
     /// is 0, unless the date of the last commit of Xen's source confirms the text. The time at which Xen was compiled gives
     /// an upper bound.
     ///

@@ -94,7 +94,7 @@ struct Inner {
     cleanup: Option<Cleanup>,
 }
 
-/// What became of a payload that was uploaded to be applied at once, and could not be.
+/// The fate of a payload that was uploaded to be applied at once, and could not be.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Cleanup {
@@ -104,6 +104,8 @@ pub enum Cleanup {
     Gone,
     /// It was not unloaded: it may be applied, or an action is running that must not be disturbed.
     Left,
+    /// Another tool has applied it.
+    Applied,
     /// Unloading it failed too, so that it may still be loaded.
     Failed(Error),
 }
@@ -113,6 +115,7 @@ impl fmt::Display for Cleanup {
         match self {
             Self::Unloaded => f.write_str("it was unloaded again"),
             Self::Gone => f.write_str("another tool has unloaded it"),
+            Self::Applied => f.write_str("another tool has applied it meanwhile"),
             Self::Left => f.write_str("it was not unloaded, since it may be applied or an action may be running"),
             Self::Failed(error) => write!(f, "it may still be loaded, since unloading it failed: {error}"),
         }
@@ -202,21 +205,25 @@ impl Error {
     /// ```
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        let stays = matches!(self.0.cleanup, Some(Cleanup::Left | Cleanup::Failed(_)));
-        self.0.kind.meaning().retryable && !stays
+        self.0.kind.meaning().retryable && !self.stays()
+    }
+
+    /// Returns true if a payload that was uploaded to be applied at once is, or may be, still loaded.
+    fn stays(&self) -> bool {
+        matches!(self.0.cleanup, Some(Cleanup::Left | Cleanup::Applied | Cleanup::Failed(_)))
     }
 
     /// Whether what was asked for, or a part of it, may be in effect all the same, or may still come into effect.
     ///
-    /// [`wait`](crate::LivepatchClient::wait) and then [`list`](crate::LivepatchClient::list) tell what is so. About a
-    /// payload that [`load`](crate::LivepatchClient::load) had uploaded by then, ask [`cleanup`](Self::cleanup).
+    /// [`wait`](crate::LivepatchClient::wait) and then [`list`](crate::LivepatchClient::list) show the result. True also of a
+    /// [`load`](crate::LivepatchClient::load) whose payload is still loaded: see [`cleanup`](Self::cleanup).
     #[must_use]
     pub fn may_have_happened(&self) -> bool {
         let to_xen = !matches!(
             self.0.operation,
             Some(Operation::Open | Operation::Status | Operation::List | Operation::Version)
         );
-        to_xen && self.0.kind.meaning().may_have_happened
+        to_xen && (self.0.kind.meaning().may_have_happened || self.stays())
     }
 
     /// What was being done; `None` where a value was refused before any operation began.
@@ -246,7 +253,7 @@ impl Error {
         self.0.errno
     }
 
-    /// What became of a payload that [`load`](crate::LivepatchClient::load) could upload but not apply.
+    /// The fate of a payload that [`load`](crate::LivepatchClient::load) uploaded and did not apply.
     #[must_use]
     pub fn cleanup(&self) -> Option<&Cleanup> {
         self.0.cleanup.as_ref()
@@ -271,7 +278,10 @@ impl fmt::Display for Error {
         if let Some(file) = self.0.file.as_ref().filter(|_| !matches!(self.0.kind, ErrorKind::File { .. })) {
             write!(f, "{file}: ")?;
         }
-        write!(f, "{}", self.0.kind)?;
+        match self.0.kind.cause().filter(|_| self.stays()) {
+            Some(cause) => f.write_str(cause)?,
+            None => write!(f, "{}", self.0.kind)?,
+        }
         if matches!(self.0.kind, ErrorKind::InvalidPayload { xen: None, .. }) && self.0.errno.is_some() {
             f.write_str("; Xen's log (xl dmesg) may say more")?;
         }

@@ -1,4 +1,4 @@
-//! What is really loaded: every payload with its build-id, what it goes on and what it replaces.
+//! The loaded payloads, identified: each with its build-id, its dependency and the functions that it replaces.
 //!
 //! LIST and GET report none of that. Debug key `x` prints it on Xen's console, from where a client reads it. Whatever can't
 //! be known for certain is `None`.
@@ -8,31 +8,38 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::build_id::BuildId;
+use crate::errno::Errno;
 use crate::name::PayloadName;
 use crate::payload::Footprint;
-use crate::status::{LoadedPayload, Metadata, Status};
+use crate::status::{Metadata, Status};
 use crate::symbol_name::SymbolName;
 use crate::target::Target;
 use crate::version::XenVersion;
 
 pub(crate) mod dump;
+pub(crate) mod known;
 #[cfg(feature = "serde")]
 mod serialize;
 #[cfg(all(test, feature = "sim"))]
 mod tests;
+mod unidentified;
 
-use dump::Dumped;
+pub use known::{InvalidIdentities, KnownIdentities};
+pub use unidentified::Unidentified;
 
-/// What is loaded into a Xen, as it was at one moment; see [`LivepatchClient::inventory`].
+/// The payloads that are loaded into a Xen, as they were at one moment; see [`LivepatchClient::inventory`].
 ///
 /// [`LivepatchClient::inventory`]: crate::LivepatchClient::inventory
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Inventory {
-    /// Which Xen.
+    /// The version of the running Xen.
     pub xen: XenVersion,
-    /// Xen's own build-id; `None` for a Xen that was linked without one.
+    /// Xen's own build-id; `None` where [`no_build_id`](Self::no_build_id) gives the reason.
     pub build_id: Option<BuildId>,
+    /// The error number with which Xen refused its build-id: `ENODATA` for a Xen that was linked without one, `EPERM` or
+    /// `EACCES` where it is denied to this domain, or another where it could not be read.
+    pub no_build_id: Option<Errno>,
     /// Every payload, in the order of upload.
     pub payloads: Vec<InventoryEntry>,
     /// Xen's version of the list, which counts uploads and unloads.
@@ -51,14 +58,16 @@ pub struct InventoryEntry {
     pub name: PayloadName,
     /// Its status.
     pub status: Status,
-    /// What its `.modinfo` says; empty before Xen 4.14.
+    /// The contents of its `.modinfo`; empty before Xen 4.14.
     pub metadata: Metadata,
     /// Its own build-id.
     pub build_id: Option<BuildId>,
-    /// The build-id of what it goes on, unless it was applied with `NODEPS`.
+    /// The build-id that it depends on. Applied with `NODEPS`, it may be on top of something else.
     pub depends: Option<BuildId>,
-    /// The functions that it replaces: what it is itself the only source of, and might be wrong about.
+    /// The functions that it replaces. The payload itself reports them, so they may be wrong.
     pub functions: Option<Vec<ReplacedFunction>>,
+    /// The reason for which it has no build-id here; `None` if it is identified.
+    pub unidentified: Option<Unidentified>,
     /// The properties of its file, where this client has seen that.
     pub(crate) footprint: Option<Arc<Footprint>>,
 }
@@ -69,66 +78,46 @@ pub struct InventoryEntry {
 pub struct ReplacedFunction {
     /// The name that the payload gives it.
     pub name: SymbolName,
-    /// Where Xen's function is.
+    /// The address of Xen's function.
     pub old_address: u64,
-    /// How many bytes it has.
+    /// The size of Xen's function in bytes.
     pub old_size: u32,
-    /// Where the payload's function is; 0 for one that is filled with NOPs.
+    /// The address of the payload's function; 0 for one that is filled with NOPs.
     pub new_address: u64,
-    /// How many bytes that has.
+    /// The size of the payload's function in bytes.
     pub new_size: u32,
 }
 
-/// A function that more than one applied payload replaces: what runs is the one applied last, which Xen does not report.
+/// A function that more than one applied payload replaces: the one applied last runs, which Xen does not report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Conflict {
     /// The name that the first of them gives it.
     pub function: SymbolName,
-    /// Where Xen's function is.
+    /// The address of Xen's function.
     pub old_address: u64,
     /// The payloads, in the order of upload.
     pub payloads: Vec<PayloadName>,
 }
 
 impl InventoryEntry {
-    /// Whether it is in effect.
+    /// Returns true if it is in effect.
     #[must_use]
     pub fn is_applied(&self) -> bool {
         self.status.is_applied()
     }
-
-    fn new(row: LoadedPayload, dumped: Option<Dumped>) -> Self {
-        let LoadedPayload { name, status, metadata } = row;
-        let (build_id, depends, functions) = match dumped {
-            Some(Dumped { build_id, depends, functions }) => (Some(build_id), Some(depends), Some(functions)),
-            None => (None, None, None),
-        };
-        Self { name, status, metadata, build_id, depends, functions, footprint: None }
-    }
 }
 
 impl Inventory {
-    pub(crate) fn new(
-        xen: XenVersion,
-        build_id: Option<BuildId>,
-        version: u32,
-        target: Target,
-        rows: impl Iterator<Item = (LoadedPayload, Option<Dumped>)>,
-    ) -> Self {
-        let payloads = rows.map(|(row, dumped)| InventoryEntry::new(row, dumped)).collect();
-        Self { xen, build_id, payloads, version, order: None, target }
-    }
-
-    /// What is applied, in the order of upload.
+    /// The applied payloads, in the order of upload.
     pub(crate) fn applied(&self) -> impl Iterator<Item = &InventoryEntry> {
         self.payloads.iter().filter(|entry| entry.is_applied())
     }
 
-    /// The applied payloads from the bottom up, as far as their dependencies tell: the first goes on Xen itself, each other
-    /// on the one before, and nothing else does.
+    /// The applied payloads from the bottom up, as far as that follows from their dependencies: the first depends on Xen
+    /// itself, each other on the one before, and no two on the same.
     ///
-    /// That is the order in which they were applied, unless `NODEPS` was used to apply one below what it goes on: Xen
+    /// That is the order in which they were applied, unless `NODEPS` was used to apply one below its dependency: Xen
     /// reports no order.
     ///
     /// ```
@@ -158,8 +147,8 @@ impl Inventory {
         stack
     }
 
-    /// What is applied and not in the [`stack`](Self::stack), in the order of upload: applied with `NODEPS`, not
-    /// identified, or one of several that go on the same.
+    /// The applied payloads that are not in the [`stack`](Self::stack), in the order of upload: applied with `NODEPS`, not
+    /// identified, or one of several that depend on the same.
     #[must_use]
     pub fn off_chain(&self) -> Vec<&InventoryEntry> {
         let stack = self.stack();
@@ -182,7 +171,7 @@ impl Inventory {
         replaced.into_values().filter(|conflict| conflict.payloads.len() > 1).collect()
     }
 
-    /// What keeps an applied payload out of the stack.
+    /// The reason for which an applied payload is not in the stack.
     fn why_off(&self, entry: &InventoryEntry) -> &'static str {
         let Some(depends) = entry.depends.as_ref().filter(|_| entry.build_id.is_some()) else {
             return "not identified";
@@ -198,7 +187,7 @@ fn quoted(name: &PayloadName) -> String {
     if name.as_bytes().iter().all(plain) { name.to_string() } else { format!("{name:?}") }
 }
 
-/// What runs, in one line: `Xen 4.17.7 + xsa-500 + xsa-501 (+ debug, off the chain)`.
+/// The version that runs, in one line: `Xen 4.17.7 + xsa-500 + xsa-501 (+ debug, off the chain)`.
 impl fmt::Display for Inventory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Xen {}", self.xen)?;

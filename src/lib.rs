@@ -83,7 +83,9 @@ pub use errno::Errno;
 pub use error::{Action, Cleanup, Duplicate, Error, ErrorKind, Operation, Result};
 pub use flags::Flags;
 pub use hypercall::{Hypercall, HypercallEvent};
-pub use inventory::{Conflict, Inventory, InventoryEntry, ReplacedFunction};
+pub use inventory::{
+    Conflict, InvalidIdentities, Inventory, InventoryEntry, KnownIdentities, ReplacedFunction, Unidentified,
+};
 pub use name::{InvalidName, PayloadName, escaped};
 pub use payload::{Finding, Payload, Problem, ProblemKind, Severity, Target, UnknownProblemKind};
 pub use plan::{Gap, PayloadStore, Plan, PlanError, Step, StoreProblem, StoredPayload, Wanted};

@@ -56,6 +56,7 @@ impl Serialize for Cleanup {
             Self::Unloaded => "unloaded",
             Self::Gone => "gone",
             Self::Left => "left",
+            Self::Applied => "applied",
             Self::Failed(_) => "failed",
         })
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use xen_livepatch::payload::PayloadVersion;
 use xen_livepatch::sim::{Call, Defect, FunctionPatch, Pace, PayloadBuilder, Release, SimulatedXen};
 use xen_livepatch::{
-    ActionOptions, BuildId, Cleanup, Errno, ErrorKind, Finding, Flags, LivepatchClient, LoadOptions, Payload,
+    Action, ActionOptions, BuildId, Cleanup, Errno, ErrorKind, Finding, Flags, LivepatchClient, LoadOptions, Payload,
     PayloadName, State, UploadOptions,
 };
 use xen_livepatch::{Problem, Severity};
@@ -25,6 +25,7 @@ impl Host {
         let xen = SimulatedXen::new(release);
         let quick = ActionOptions::new().deadline(Duration::from_millis(50));
         let builder = LivepatchClient::builder().action_defaults(quick).settle_time(Duration::ZERO);
+        let builder = builder.hook_time(Duration::ZERO);
         Self { client: builder.connect(xen.clone()).unwrap(), xen, release }
     }
 
@@ -169,6 +170,121 @@ fn a_failed_unload_is_told_too() {
     let Some(Cleanup::Failed(cleanup)) = error.cleanup() else { panic!("{error:?}") };
     assert_eq!(cleanup.kind(), &ErrorKind::NotPermitted { path: None });
     assert_eq!(host.xen.loaded(), [name("fix")]);
+}
+
+/// Another tool's action is running: the payload is unloaded as soon as that has ended, or the error has it.
+#[test]
+fn a_busy_host_is_left_as_it_was_or_the_error_says_what_is_loaded() {
+    for release in [Release::V4_13, Release::V4_17, Release::V4_22] {
+        let host = Host::new(release);
+        let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
+        host.xen.other_upload("theirs", &host.payload("theirs").build()).unwrap();
+        host.xen.set_pace(Pace::Held);
+        host.xen.other_start("theirs", Action::Apply, Flags::empty()).unwrap();
+        let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
+        assert_eq!(error.kind(), &ErrorKind::OperationInProgress, "{release}");
+        assert!(matches!(error.cleanup(), Some(Cleanup::Failed(_))), "{release}: {error:?}");
+        assert!(error.may_have_happened() && !error.is_retryable(), "{release}: {error}");
+        let text = error.to_string();
+        assert!(text.starts_with("apply \"fix\": the host was busy until the deadline"), "{text}");
+        let (own, cleanup) = text.split_once("; it may still be loaded, since unloading it failed: ").unwrap();
+        assert!(!own.contains("nothing was done") && !own.contains("try again"), "{text}");
+        assert!(cleanup.starts_with("unload \"fix\": the host was busy"), "{text}");
+        assert_eq!(host.xen.loaded(), [name("theirs"), name("fix")], "{release}");
+        host.xen.finish_action();
+        host.client.unload(&name("fix"), Flags::empty()).unwrap();
+
+        // It ends in time for the unload, by a hair too late for the apply.
+        host.xen.other_action("theirs", Action::Revert, Flags::empty()).unwrap();
+        host.xen.set_pace(Pace::Held);
+        host.xen.other_start("theirs", Action::Apply, Flags::empty()).unwrap();
+        let error = std::thread::scope(|scope| {
+            let loading = scope.spawn(|| host.client.load(&fix.0, Flags::empty()).unwrap_err());
+            std::thread::sleep(Duration::from_millis(300));
+            host.xen.finish_action();
+            loading.join().unwrap()
+        });
+        assert_eq!(error.kind(), &ErrorKind::OperationInProgress, "{release}");
+        assert!(matches!(error.cleanup(), Some(Cleanup::Unloaded)), "{release}: {error:?}");
+        assert!(error.is_retryable() && !error.may_have_happened(), "{release}: {error}");
+        assert_eq!(host.xen.loaded(), [name("theirs")], "{release}");
+        host.xen.set_pace(Pace::default());
+        let depends_on_xen = host.client.load(&fix.0, Flags::empty()).unwrap_err();
+        assert!(!matches!(depends_on_xen.kind(), ErrorKind::AlreadyLoaded { .. }), "{release}: {depends_on_xen}");
+    }
+}
+
+/// Xen has loaded it, and could not report so.
+#[test]
+fn an_upload_without_an_answer_is_undone() {
+    for release in Release::ALL {
+        let host = Host::new(release);
+        let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
+        host.xen.on_upload().fault_after();
+        let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
+        assert_eq!(error.kind(), &ErrorKind::Fault, "{release}: {error}");
+        assert!(matches!(error.cleanup(), Some(Cleanup::Unloaded)), "{release}: {error:?}");
+        assert!(error.is_retryable() && host.xen.loaded().is_empty(), "{release}");
+        host.client.load(&fix.0, Flags::empty()).unwrap();
+    }
+}
+
+/// A payload that was there before, or that can't be identified, is left alone.
+#[test]
+fn an_upload_without_an_answer_is_not_undone_on_suspicion() {
+    let host = Host::new(Release::V4_17);
+    let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
+    host.xen.on_upload().fault_after();
+    host.xen.on_debug_keys().always().fail(Errno::EPERM);
+    let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::OutcomeUnknown, "{error}");
+    assert!(matches!(error.cleanup(), Some(Cleanup::Left)), "{error:?}");
+    assert!(error.may_have_happened() && !error.is_retryable(), "{error}");
+    assert_eq!(host.xen.loaded(), [name("fix")]);
+
+    let host = Host::new(Release::V4_17);
+    host.xen.other_upload("fix", &host.payload("fix").build()).unwrap();
+    host.xen.on_upload().fail(Errno::EFAULT);
+    let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
+    assert!(matches!(error.cleanup(), Some(Cleanup::Left)), "{error:?}");
+    assert_eq!(host.xen.loaded(), [name("fix")]);
+}
+
+/// Another tool is faster, before the apply or before the cleanup.
+#[test]
+fn a_payload_that_another_tool_applied_is_said_to_be_applied() {
+    for release in Release::ALL {
+        let apply = |xen: &SimulatedXen| xen.other_action("fix", Action::Apply, Flags::empty()).unwrap();
+        for late in [false, true] {
+            let host = Host::new(release);
+            let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
+            if late {
+                host.xen.on_apply().time_out();
+                host.xen.on_unload().before(apply);
+            } else {
+                host.xen.on_upload().after(apply);
+            }
+            let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
+            assert!(matches!(error.cleanup(), Some(Cleanup::Applied)), "{release} {late}: {error:?}");
+            assert!(error.to_string().ends_with("; another tool has applied it meanwhile"), "{release}: {error}");
+            assert!(error.may_have_happened() && !error.is_retryable(), "{release} {late}: {error}");
+            assert_eq!(host.xen.applied(), [name("fix")], "{release} {late}");
+        }
+    }
+}
+
+/// The advice works: the payload is there, to be applied or in effect.
+#[test]
+fn a_payload_that_is_loaded_already_is_to_be_applied() {
+    let host = Host::new(Release::V4_17);
+    let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
+    host.client.upload(&name("fix"), &host.payload("fix").build()).unwrap();
+    let text = || host.client.load(&fix.0, Flags::empty()).unwrap_err().to_string();
+    let checked = text();
+    assert!(checked.contains("loaded already, as \"fix\", and not applied: apply \"fix\", or `ensure`"), "{checked}");
+    host.client.apply(&name("fix"), Flags::empty()).unwrap();
+    let applied = text();
+    assert!(applied.contains("loaded already, as \"fix\", and applied: nothing is left to do"), "{applied}");
 }
 
 #[test]

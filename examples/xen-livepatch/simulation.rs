@@ -11,6 +11,7 @@ use xen_livepatch::sim::{FunctionPatch, Journal, JournalError, PayloadBuilder, R
 use xen_livepatch::{BuildId, Payload, PayloadName};
 
 use crate::failure::{Failure, as_json};
+use crate::memory::Memory;
 use crate::output::Done;
 use crate::shown::shown;
 
@@ -104,6 +105,8 @@ fn new(arguments: &ArgMatches) -> Result<Done, Failure> {
         builder = builder.build_id(Some(id.clone()));
     }
     let xen = builder.build();
+    // Knowledge of a simulated Xen that was here before is of no use for this one.
+    Memory::new(Some(&folder)).clear();
     write(&file, &journal(&xen))?;
     let id = xen.build_id();
     let text = format!("{} is a simulated Xen {release}, build-id {}\n", shown(&folder), id_text(id.as_ref()));

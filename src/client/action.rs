@@ -59,9 +59,10 @@ impl Attempt<'_> {
         let turn = if let Some(turn) = turn {
             turn
         } else {
-            own = self.client.turn.take(self.deadline).ok_or_else(in_progress)?;
+            own = self.client.turn.acquire(self.deadline)?;
             &own
         };
+        let _busy = turn.busy();
         self.settle(turn)?;
         self.deadline.check()?;
         if matches!(self.action, Action::Apply | Action::Replace) {
@@ -123,7 +124,7 @@ impl Attempt<'_> {
             let (listing, waited) = self.client.free_host(self.deadline)?;
             ever_waited |= waited;
             if turn.is_settled() {
-                self.client.identities.keep(&listing.rows, listing.version);
+                self.client.identities.keep(&self.client.channel, &listing.rows, listing.version);
                 let Listing { rows, version } = listing;
                 let missing = || Error::new(ErrorKind::NoSuchPayload).errno(Errno::ENOENT);
                 return Look::of(self.name, &rows, version).map(|look| (look, ever_waited)).ok_or_else(missing);

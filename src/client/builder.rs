@@ -1,4 +1,4 @@
-//! How a client is made.
+//! The builder of clients.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -14,9 +14,10 @@ use crate::error::{Operation, Result};
 use crate::hypercall::channel::Channel;
 use crate::hypercall::door::Observer;
 use crate::hypercall::{HypercallEvent, Hypervisor, Privcmd};
+use crate::inventory::KnownIdentities;
 use crate::target::Target;
 
-/// How long Xen's tail code may still use a payload after its result is there.
+/// The longest time for which Xen's tail code uses a payload after its result is there.
 const SETTLE_TIME: Duration = Duration::from_millis(5);
 
 /// The longest time that a hook may run after its action, where nothing shows its end: Xen's own watchdog takes a processor
@@ -46,6 +47,7 @@ pub struct ClientBuilder {
     interface: Option<u32>,
     observer: Option<Observer>,
     target: Option<Target>,
+    identities: Option<KnownIdentities>,
 }
 
 impl Default for ClientBuilder {
@@ -58,18 +60,19 @@ impl Default for ClientBuilder {
             interface: None,
             observer: None,
             target: None,
+            identities: None,
         }
     }
 }
 
 impl ClientBuilder {
-    /// What applies to every action that doesn't say otherwise.
+    /// Default options for actions; per-call options take precedence.
     pub fn action_defaults(mut self, options: ActionOptions) -> Self {
         self.defaults = options;
         self
     }
 
-    /// How long the next action of this client waits after one that finished (5 ms unless set): Xen still uses the
+    /// The time for which the next action of this client waits after one that finished (5 ms unless set): Xen still uses the
     /// payload for a moment. It is never added to the call that finished.
     pub fn settle_time(mut self, time: Duration) -> Self {
         self.settle_time = time;
@@ -123,18 +126,26 @@ impl ClientBuilder {
         self
     }
 
-    /// Has this called after each hypercall that the client makes, those that find the interface version included: to
-    /// show what is asked of Xen, and how long it takes. Where it isn't set, nothing is spent on it.
+    /// Sets the identities of loaded payloads that were found out before in the same boot, such as
+    /// [`LivepatchClient::known_identities`] in an earlier process. They count as long as nobody has uploaded or unloaded
+    /// anything since, and only for the Xen with the same build-id.
+    pub fn known_identities(mut self, identities: KnownIdentities) -> Self {
+        self.identities = Some(identities);
+        self
+    }
+
+    /// Registers an observer that is called after every hypercall, including those that find the interface version: to show
+    /// the questions to Xen, and the time that each takes. Without one, nothing is spent on it.
     ///
     /// It runs in the thread that made the hypercall, before the client looks at the answer, so that what it takes is
-    /// added to the operation. It may be called in several threads at once. Of those set the last counts.
+    /// added to the operation. It may be called in several threads at once. Setting another one replaces it.
     ///
-    /// It need not call the client. Where it does, the hypercalls of that are not told to it (nor to the observer of any
-    /// other client), and what takes a turn, an action or an upload, waits in vain for the action that it was called in,
-    /// until its deadline.
+    /// It need not call the client. If it does, it is not called for the hypercalls of that, nor is the observer of any
+    /// other client. An action, an upload or an inventory that presses the debug key is refused at once there if the
+    /// hypercall was one of an action or an upload ([`InsideOperation`](crate::ErrorKind::InsideOperation)).
     ///
     /// If it panics, so does the operation: what Xen has been asked by then is done all the same, and its answer is lost.
-    /// The client is as usable afterwards as before, and [`wait`](LivepatchClient::wait) tells how an action ended that had
+    /// The client is as usable afterwards as before, and [`wait`](LivepatchClient::wait) reports the end of an action that had
     /// been begun.
     ///
     /// ```
@@ -197,7 +208,7 @@ impl ClientBuilder {
             console,
             defaults: self.defaults,
             target: KnownTarget::new(self.target),
-            identities: Identities::default(),
+            identities: Identities::new(self.identities),
         })
     }
 }

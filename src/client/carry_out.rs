@@ -173,7 +173,7 @@ impl LivepatchClient {
         wanted: &Wanted,
         observer: impl FnMut(StepEvent<'_>),
     ) -> core::result::Result<Plan, EnsureError> {
-        let inventory = self.inventory().map_err(EnsureError::Inventory)?;
+        let inventory = inventory::take_identified(self, None).map_err(EnsureError::Inventory)?;
         let plan = Plan::new(&inventory, wanted).map_err(EnsureError::NoPlan)?;
         self.carry_out(&plan, observer).map_err(EnsureError::Interrupted)?;
         if plan.problems().is_empty() { Ok(plan) } else { Err(EnsureError::Incomplete(Box::new(plan))) }
@@ -510,7 +510,7 @@ impl Run<'_> {
 
     /// Takes an inventory.
     fn look(&mut self) -> Result<()> {
-        let inventory = inventory::take(self.client, Some(self.turn), self.plan.target())?;
+        let inventory = inventory::take_identified(self.client, Some(self.turn))?;
         let mut now = self.plan.situation(&inventory, &self.learned);
         now.order_like(&self.now.order);
         self.now = now;

@@ -1,68 +1,179 @@
-//! The build-ids and hooks of payloads that this client uploaded: Xen does not report them afterwards.
+//! The identities and hooks of loaded payloads, remembered under the version of Xen's list.
+//!
+//! The version counts uploads and unloads, by anyone. As long as it is the expected one, every payload is the one that it
+//! was. After this client's own uploads and unloads it is expected to be one more.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::hooks::PostHooks;
+use super::listing::Listing;
 use crate::build_id::BuildId;
+use crate::hypercall::channel::Channel;
 use crate::identity::Identity;
+use crate::inventory::Unidentified;
+use crate::inventory::dump::Dumped;
+use crate::inventory::known::{Dump, KnownIdentities, KnownIdentity};
 use crate::name::PayloadName;
+use crate::payload::Footprint;
 use crate::status::LoadedPayload;
 
-/// A record of each payload that this client uploaded and has not unloaded. Another tool may have put something else in
-/// its place, so a build-id is only for the text of an error.
+/// A record of each payload that this client has uploaded or identified, and not unloaded.
 #[derive(Debug, Default)]
 pub(super) struct Identities(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    payloads: HashMap<PayloadName, Uploaded>,
+    payloads: HashMap<PayloadName, Remembered>,
     /// The version that the list has if nobody else has uploaded or unloaded anything since.
     version: Option<u32>,
+    /// The caller's knowledge, until the version of the list is known.
+    given: Option<KnownIdentities>,
 }
 
-#[derive(Debug, Default)]
-struct Uploaded {
-    identity: Identity,
+/// The knowledge of one payload.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Remembered {
+    pub(super) identity: Identity,
+    pub(super) footprint: Option<Arc<Footprint>>,
+    pub(super) dump: Dump,
     hooks: Option<PostHooks>,
-    /// True if the list's version shows that it is still the same payload.
+    /// True if the list's version shows that the hooks are those of the payload that is there.
+    hooks_same: bool,
+    /// True if the list's version shows that all the rest is about the payload that is there.
     same: bool,
 }
 
+impl Remembered {
+    /// Returns true if no dump would show more of its build-id.
+    pub(super) const fn is_identified(&self) -> bool {
+        self.identity.build_id.is_some() || matches!(self.dump, Dump::Never(_))
+    }
+
+    /// The knowledge of a payload that a dump is about. Of another one under the same name nothing else is true.
+    fn identified(self, identity: Identity, dump: Dump) -> Self {
+        let is_it = identity.build_id.is_some() && self.identity.build_id == identity.build_id;
+        let hooks = self.hooks.filter(|_| is_it || self.hooks_same);
+        let footprint = self.footprint.filter(|_| is_it);
+        Self { identity, footprint, dump, hooks, hooks_same: hooks.is_some(), same: true }
+    }
+
+    /// Returns true if no dump would show more.
+    pub(super) const fn is_complete(&self) -> bool {
+        !matches!(self.dump, Dump::No)
+    }
+}
+
 impl Identities {
-    pub(super) fn remember(&self, name: &PayloadName, identity: Identity, payload: &[u8]) {
+    pub(super) fn new(given: Option<KnownIdentities>) -> Self {
+        Self(Mutex::new(Known { given, ..Known::default() }))
+    }
+
+    /// Notes an upload by this client.
+    pub(super) fn remember(
+        &self,
+        name: &PayloadName,
+        identity: Identity,
+        footprint: Option<Footprint>,
+        payload: &[u8],
+    ) {
         let hooks = Some(PostHooks::of_file(payload));
         let mut known = self.known();
         known.version = known.version.map(|version| version.wrapping_add(1));
         let same = known.version.is_some();
-        known.payloads.insert(name.clone(), Uploaded { identity, hooks, same });
+        let footprint = footprint.map(Arc::new);
+        let remembered = Remembered { identity, footprint, dump: Dump::No, hooks, hooks_same: same, same };
+        known.payloads.insert(name.clone(), remembered);
     }
 
+    /// Notes an unload by this client.
     pub(super) fn forget(&self, name: &PayloadName) {
         let mut known = self.known();
         known.version = known.version.map(|version| version.wrapping_add(1));
         known.payloads.remove(name);
     }
 
-    /// The build-ids of all of them.
+    /// The build-ids of all of them. Another tool may have put something else in the place of one, so they are only for the
+    /// text of an error.
     pub(super) fn all(&self) -> Vec<(PayloadName, BuildId)> {
         let known = self.known();
         let ids = known.payloads.iter();
         ids.filter_map(|(name, known)| Some((name.clone(), known.identity.build_id.clone()?))).collect()
     }
 
-    /// Drops what was known of payloads that are no longer loaded, whoever unloaded them.
-    pub(super) fn keep(&self, rows: &[LoadedPayload], version: u32) {
-        self.at_version(version);
+    /// Takes in a list that was read in the caller's turn: drops the payloads that are no longer loaded, whoever unloaded
+    /// them.
+    pub(super) fn keep(&self, channel: &Channel, rows: &[LoadedPayload], version: u32) {
+        self.at_version(channel, version);
         self.known().payloads.retain(|name, _| rows.iter().any(|row| row.name == *name));
     }
 
-    /// The list has this version.
-    pub(super) fn at_version(&self, version: u32) {
+    /// Takes in the version of the list, read in the caller's turn, without which another operation of this client might be
+    /// taken for somebody else's.
+    pub(super) fn at_version(&self, channel: &Channel, version: u32) {
+        let given = self.known().given.take().filter(|given| given.version == version);
+        let given = given.filter(|given| channel.build_id().is_ok_and(|xen| xen == given.xen));
         let mut known = self.known();
         if known.version.replace(version) != Some(version) {
-            known.payloads.values_mut().for_each(|payload| payload.same = false);
+            for payload in known.payloads.values_mut() {
+                (payload.hooks_same, payload.same) = (false, false);
+            }
         }
+        for KnownIdentity { name, build_id, depends, dump } in given.into_iter().flat_map(|given| given.payloads) {
+            let remembered =
+                Remembered { identity: Identity { build_id, depends }, dump, same: true, ..Remembered::default() };
+            known.payloads.entry(name).or_insert(remembered);
+        }
+    }
+
+    /// Returns true once the version of the list was read, so that uploads are recognised afterwards.
+    pub(super) fn has_version(&self) -> bool {
+        self.known().version.is_some()
+    }
+
+    /// Takes in a dump, in the caller's turn, of the payloads of this list.
+    pub(super) fn identify(&self, listing: &Listing, dumped: Vec<Result<Dumped, Unidentified>>) {
+        let mut known = self.known();
+        for (row, dumped) in listing.rows.iter().zip(dumped) {
+            let there = known.payloads.remove(&row.name).unwrap_or_default();
+            let now = match dumped {
+                Ok(Dumped { build_id, depends, functions }) => {
+                    let identity = Identity { build_id: Some(build_id), depends: Some(depends) };
+                    there.identified(identity, Dump::Read(functions))
+                }
+                Err(reason) if !reason.is_final() => there,
+                Err(reason) if there.same => Remembered { dump: Dump::Never(reason), ..there },
+                Err(reason) => there.identified(Identity::default(), Dump::Never(reason)),
+            };
+            known.payloads.insert(row.name.clone(), now);
+        }
+    }
+
+    /// The knowledge of each payload of a list; nothing unless all of it is certain to be about this list.
+    pub(super) fn under(&self, listing: &Listing) -> Vec<Option<Remembered>> {
+        let known = self.known();
+        let current = known.version == Some(listing.version);
+        let of = |row: &LoadedPayload| known.payloads.get(&row.name).filter(|there| current && there.same).cloned();
+        listing.rows.iter().map(of).collect()
+    }
+
+    /// The identities that are certain, for another process.
+    pub(super) fn certain(&self, channel: &Channel) -> Option<KnownIdentities> {
+        // Nothing is asked of Xen where nothing is known.
+        self.known().version?;
+        let xen = channel.build_id().ok()?;
+        let known = self.known();
+        let certain = known.payloads.iter().filter(|(_, there)| there.same && there.is_identified());
+        let mut payloads: Vec<KnownIdentity> = certain
+            .map(|(name, there)| KnownIdentity {
+                name: name.clone(),
+                build_id: there.identity.build_id.clone(),
+                depends: there.identity.depends.clone(),
+                dump: there.dump.clone(),
+            })
+            .collect();
+        payloads.sort_by(|one, other| one.name.cmp(&other.name));
+        Some(KnownIdentities { xen, version: known.version?, payloads })
     }
 
     /// Xen has shown that these have no hooks after actions: it replaces no others.
@@ -71,7 +182,7 @@ impl Identities {
         let same = known.version.is_some();
         for name in names {
             let payload = known.payloads.entry(name.clone()).or_default();
-            (payload.hooks, payload.same) = (Some(PostHooks::NONE), same);
+            (payload.hooks, payload.hooks_same) = (Some(PostHooks::NONE), same);
         }
     }
 
@@ -81,7 +192,7 @@ impl Identities {
 
     /// The hooks of the payload that was uploaded under this name, and whether it is surely still there.
     pub(super) fn hooks(&self, name: &PayloadName) -> Option<(PostHooks, bool)> {
-        self.known().payloads.get(name).and_then(|payload| Some((payload.hooks?, payload.same)))
+        self.known().payloads.get(name).and_then(|payload| Some((payload.hooks?, payload.hooks_same)))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -1,52 +1,63 @@
-//! What is really loaded: the list, and what Xen prints about it on its console.
+//! Inventories: the list, and the dump of it that Xen prints on its console.
 
 use std::thread;
 use std::time::Duration;
 
 use super::LivepatchClient;
+use super::asking::ask;
 use super::console;
+use super::identities::Remembered;
 use super::listing::{self, Listing};
 use super::order;
 use super::target::Doubt;
 use super::turn::Taken;
+use crate::errno::Errno;
 use crate::error::{Operation, Result};
 use crate::hypercall::channel::CallError;
 use crate::hypercall::operation::DebugKey;
-use crate::inventory::Inventory;
 use crate::inventory::dump::{self, Dumped};
+use crate::inventory::known::Dump;
+use crate::inventory::{Inventory, InventoryEntry, KnownIdentities, Unidentified};
 use crate::name::PayloadName;
 use crate::rules::{self, Answer};
+use crate::status::LoadedPayload;
 use crate::target::Target;
 
-/// How often Xen is asked to print what it has, before that stays unknown.
-const ATTEMPTS: u32 = 4;
+/// The most dumps that an inventory asks for.
+pub(super) const ATTEMPTS: u32 = 4;
 
-/// What may have come in between is over by then.
+/// A disturbance is over by then.
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl LivepatchClient {
-    /// Everything that is loaded, with its build-id, what it goes on and what it replaces, which no other operation can tell.
+    /// Returns everything that is loaded, with its build-id, its dependency and the functions that it replaces, none of which
+    /// any other operation reports.
     ///
     /// Presses debug key `x`, so that Xen prints all that on **the host's console**, some 150 bytes a payload and 80 a
     /// function, and reads it there, also if the client is to leave Xen's log alone otherwise. It takes as long as a
     /// serial console needs for the text.
     ///
-    /// What Xen printed is believed only if every line of it agrees with the list, read before and after. Otherwise it is
-    /// tried again a few times, and then all that is not in the list is `None`: where debug keys or the console are not
-    /// permitted, where the text did not fit into Xen's ring of 16 KiB (`conring_size=`), where somebody else wrote in
-    /// between, and where names or metadata have line breaks or other control characters in them.
+    /// The key is pressed only if something is unknown. Xen counts uploads and unloads, and as long as that count is the
+    /// expected one, this client remembers what it has read; so an inventory of a host on which nothing was uploaded or
+    /// unloaded since the last one costs a list. [`known_identities`](Self::known_identities) takes the memory over into
+    /// another process.
     ///
-    /// A processor that prints can't be stopped, so this waits for this client's actions as uploads do. Where nothing is
-    /// loaded, no key is pressed.
+    /// A build-id is believed only where the dump, whatever others print in between, can't have been forged by the texts of
+    /// a payload. Otherwise it is tried again a few times; then it is `None`, and
+    /// [`InventoryEntry::unidentified`] gives the reason.
+    ///
+    /// A processor that prints can't be stopped, so this waits for this client's actions as uploads do, if the key has to be
+    /// pressed. The observer of a plan may call it: it then looks at the host between two steps.
     ///
     /// # Errors
-    /// Those of [`list`](Self::list) and [`xen_version`](Self::xen_version), and
-    /// [`OperationInProgress`](crate::ErrorKind::OperationInProgress) while an action of this client goes on.
+    /// Those of [`list`](Self::list) and [`xen_version`](Self::xen_version),
+    /// [`OperationInProgress`](crate::ErrorKind::OperationInProgress) while an action of this client is under way, and
+    /// [`InsideOperation`](crate::ErrorKind::InsideOperation) if an observer of hypercalls calls it in one.
     ///
     /// # Xen
     /// All releases (`XEN_SYSCTL_debug_keys`, for which FLASK has the permission `debug`), but for 4.7.0 to 4.7.2, 4.8.0 and
     /// 4.8.1: there the key may leave the payloads locked for good (commit 75dfe7c566), so it is not pressed, nor on a 4.7 or
-    /// 4.8 whose version does not tell which of these it is (when this client first looks).
+    /// 4.8 whose version leaves open which of these it is (when this client first looks).
     ///
     /// ```
     /// # use xen_livepatch::*;
@@ -59,22 +70,53 @@ impl LivepatchClient {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn inventory(&self) -> Result<Inventory> {
-        // Of newer releases it does not matter which point release this is. Of these it does to payloads with more than
-        // 64 functions alone, so that the text is taken as it is.
-        let target = Target::new(self.xen().release);
-        let known = rules::DUMP_GIVES_LOCK_BACK.holds(&target) != Answer::Perhaps;
-        take(self, None, &if known { target } else { self.target.of(self, None, Doubt::Ignore)? })
+        take(self, None, Depth::Everything)
+    }
+
+    /// The identities of loaded payloads that this client has found out: to be kept for
+    /// [`ClientBuilder::known_identities`](crate::ClientBuilder::known_identities) in another process. `None` before this
+    /// client has read Xen's list in an operation that identifies payloads or changes them.
+    #[must_use]
+    pub fn known_identities(&self) -> Option<KnownIdentities> {
+        self.identities.certain(&self.channel)
+    }
+}
+
+/// The knowledge for which a debug key is pressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Build-ids and dependencies.
+    Identities,
+    /// These, and the functions that applied payloads replace.
+    IdentitiesAndEffects,
+    /// The functions that applied payloads replace.
+    Effects,
+    /// All of both.
+    Everything,
+}
+
+impl Depth {
+    fn is_reached(self, row: &LoadedPayload, remembered: Option<&Remembered>) -> bool {
+        match self {
+            Self::Identities => remembered.is_some_and(Remembered::is_identified),
+            Self::IdentitiesAndEffects => {
+                Self::Identities.is_reached(row, remembered) && Self::Effects.is_reached(row, remembered)
+            }
+            Self::Effects => !row.status.is_applied() || remembered.is_some_and(Remembered::is_complete),
+            Self::Everything => remembered.is_some_and(Remembered::is_complete),
+        }
     }
 }
 
 /// Takes an inventory, in a turn of its own or in the caller's.
-pub(super) fn take(client: &LivepatchClient, turn: Option<&Taken<'_>>, target: &Target) -> Result<Inventory> {
-    let mut inventory = take_within(client, turn, target, ATTEMPTS)?;
+fn take(client: &LivepatchClient, turn: Option<&Taken<'_>>, depth: Depth) -> Result<Inventory> {
+    let mut inventory = take_within(client, turn, depth, ATTEMPTS)?;
+    inventory.target = client.target.beside(client, &inventory);
     inventory.order = order(client, &inventory);
     Ok(inventory)
 }
 
-/// The order of what is applied, from Xen's log, where `NODEPS` makes it uncertain.
+/// The order of applied payloads, from Xen's log, where `NODEPS` makes it uncertain.
 fn order(client: &LivepatchClient, inventory: &Inventory) -> Option<Vec<PayloadName>> {
     let applied: Vec<&PayloadName> = inventory.applied().map(|entry| &entry.name).collect();
     if applied.len() < 2 || !client.xen().has(&rules::ACTION_FLAGS) || !client.console.is_readable() {
@@ -85,58 +127,172 @@ fn order(client: &LivepatchClient, inventory: &Inventory) -> Option<Vec<PayloadN
     order::of(&log, &applied)
 }
 
-/// The same, and presses the key so many times at the most.
+/// Takes an inventory for a plan, in which functions may be missing. No key is pressed if all build-ids are known, and the
+/// Xen that payloads are checked for.
+pub(super) fn take_identified(client: &LivepatchClient, turn: Option<&Taken<'_>>) -> Result<Inventory> {
+    // Best effort: without it the functions show whether the version text counts.
+    let certain = client.target.of(client, turn, Doubt::Heed).is_ok() && client.target.known(client).is_some();
+    take(client, turn, if certain { Depth::Identities } else { Depth::IdentitiesAndEffects })
+}
+
+/// Takes an inventory without looking for the best target. It presses the key so many times at the most.
 pub(super) fn take_within(
     client: &LivepatchClient,
     turn: Option<&Taken<'_>>,
-    target: &Target,
+    depth: Depth,
     attempts: u32,
 ) -> Result<Inventory> {
-    let channel = &client.channel;
     let xen = client.xen_version()?;
-    let build_id = channel.build_id().ok();
-    let list = || listing::list(channel).map_err(|error| error.during(Operation::List));
-    let mut before = list()?;
-    let gives_back = rules::DUMP_GIVES_LOCK_BACK.holds(target).surely();
-    let attempts = if !before.rows.is_empty() && gives_back { attempts } else { 0 };
-    // A processor that prints can't be stopped.
-    let _turn = if attempts > 0 { client.turn_to_upload(turn)? } else { None };
-    for attempt in 0..attempts {
-        if attempt > 0 {
-            thread::sleep(PAUSE);
+    let (build_id, no_build_id) = match ask(|| client.channel.build_id()) {
+        Ok(id) => (Some(id), None),
+        Err(CallError::Refused(errno)) => (None, Some(errno)),
+        Err(CallError::Memory(_)) => (None, Some(Errno::ENOMEM)),
+    };
+    let (listing, remembered, reason) = Taking { client, turn, depth, attempts }.identify(build_id.as_ref())?;
+    let target = client.target.basic(client, build_id.clone());
+    let rows = listing.rows.into_iter().zip(remembered);
+    let payloads = rows.map(|(row, known)| entry(row, known, reason)).collect();
+    Ok(Inventory { xen, build_id, no_build_id, payloads, version: listing.version, order: None, target })
+}
+
+fn entry(row: LoadedPayload, known: Option<Remembered>, reason: Option<Unidentified>) -> InventoryEntry {
+    let LoadedPayload { name, status, metadata } = row;
+    let Remembered { identity, footprint, dump, .. } = known.unwrap_or_default();
+    let (functions, reason) = match dump {
+        Dump::Read(functions) => (functions, reason),
+        Dump::No => (None, reason),
+        Dump::Never(reason) => (None, Some(reason)),
+    };
+    let unidentified = if identity.build_id.is_some() { None } else { reason.or(Some(Unidentified::Disturbed)) };
+    let (build_id, depends) = (identity.build_id, identity.depends);
+    InventoryEntry { name, status, metadata, build_id, depends, functions, unidentified, footprint }
+}
+
+/// A list, what is known of each of its rows, and the reason for which the rest is not.
+type Identified = (Listing, Vec<Option<Remembered>>, Option<Unidentified>);
+
+/// One inventory being taken.
+struct Taking<'a> {
+    client: &'a LivepatchClient,
+    turn: Option<&'a Taken<'a>>,
+    depth: Depth,
+    attempts: u32,
+}
+
+impl Taking<'_> {
+    fn identify(&self, xen: Option<&crate::BuildId>) -> Result<Identified> {
+        let client = self.client;
+        let before = self.list()?;
+        let remembered = client.identities.under(&before);
+        if self.is_enough(&before, &remembered) {
+            return Ok((before, remembered, None));
         }
-        let text = match press(client, b'x') {
-            Ok(text) => text.unwrap_or_default(),
-            Err(CallError::Refused(errno)) if console::is_forbidden(errno) => break,
-            Err(_) => continue,
-        };
-        let after = list()?;
-        let dumped = dump::read(&text, &after.rows, build_id.as_ref());
-        match dumped.filter(|_| before == after) {
-            Some(dumped) => {
-                return Ok(Inventory::new(xen, build_id, after.version, target.clone(), known(after, dumped)));
+        // A processor that prints can't be stopped.
+        let _turn = client.turn_to_look(self.turn)?;
+        let mut before = self.list()?;
+        let mut seen = self.look(&before);
+        if self.is_enough(&before, &seen) {
+            return Ok((before, seen, None));
+        }
+        if !self.may_press()? {
+            return Ok((before, seen, Some(Unidentified::KeyNotPressed)));
+        }
+        let mut reason = Unidentified::Disturbed;
+        for attempt in 0..self.attempts {
+            if attempt > 0 {
+                thread::sleep(PAUSE);
             }
-            None => before = after,
+            let pressed = press(client, b'x');
+            let after = self.list()?;
+            let same = before.version == after.version;
+            before = after;
+            seen = self.look(&before);
+            let dumped = match pressed {
+                Ok(Text::Whole(text)) if same => dump::read(&text, &before.rows, xen),
+                Ok(Text::Cut) if same => vec![Err(Unidentified::RingTooSmall); before.rows.len()],
+                Ok(_) | Err(Denied::Not) => continue,
+                Err(Denied::For(denied)) => return Ok((before, seen, Some(denied))),
+            };
+            reason = self.note(&before, dumped, attempt > 0);
+            seen = client.identities.under(&before);
+            if self.is_enough(&before, &seen) {
+                break;
+            }
         }
+        Ok((before, seen, Some(reason)))
     }
-    let Listing { rows, version } = before;
-    Ok(Inventory::new(xen, build_id, version, target.clone(), rows.into_iter().map(|row| (row, None))))
+
+    /// Takes in a dump: failures that last only if they are met again.
+    fn note(
+        &self,
+        listing: &Listing,
+        mut dumped: Vec<core::result::Result<Dumped, Unidentified>>,
+        again: bool,
+    ) -> Unidentified {
+        let failed = dumped.iter().find_map(|dumped| dumped.as_ref().err().copied());
+        if !again {
+            for dumped in dumped.iter_mut().filter(|dumped| dumped.is_err()) {
+                *dumped = Err(Unidentified::Disturbed);
+            }
+        }
+        self.client.identities.identify(listing, dumped);
+        failed.unwrap_or(Unidentified::Disturbed)
+    }
+
+    fn list(&self) -> Result<Listing> {
+        listing::list(&self.client.channel).map_err(|error| error.during(Operation::List))
+    }
+
+    /// The knowledge of a list that was read in the turn.
+    fn look(&self, listing: &Listing) -> Vec<Option<Remembered>> {
+        self.client.identities.keep(&self.client.channel, &listing.rows, listing.version);
+        self.client.identities.under(listing)
+    }
+
+    fn is_enough(&self, listing: &Listing, remembered: &[Option<Remembered>]) -> bool {
+        listing.rows.iter().zip(remembered).all(|(row, known)| self.depth.is_reached(row, known.as_ref()))
+    }
+
+    /// Returns false on releases on which the key may leave the payloads locked.
+    fn may_press(&self) -> Result<bool> {
+        let client = self.client;
+        // Of newer releases it does not matter which point release this is. Of these it does to payloads with more than
+        // 64 functions alone, so that the text is taken as it is.
+        let target = Target::new(client.xen().release);
+        let known = rules::DUMP_GIVES_LOCK_BACK.holds(&target) != Answer::Perhaps;
+        let target = if known { target } else { client.target.of(client, self.turn, Doubt::Ignore)? };
+        Ok(rules::DUMP_GIVES_LOCK_BACK.holds(&target).surely())
+    }
 }
 
-/// The text that Xen writes to its log when a key is pressed, and what others write meanwhile; `None` unless that is all of it.
-fn press(client: &LivepatchClient, key: u8) -> core::result::Result<Option<Vec<u8>>, CallError> {
-    let start = console::read(&client.channel, client.console.end(), |_| {})?;
-    client.channel.call(DebugKey(key))?;
+/// The text that Xen wrote to its log.
+enum Text {
+    Whole(Vec<u8>),
+    /// The beginning has left Xen's ring, and the rest may be text of a payload.
+    Cut,
+}
+
+/// A failure to have Xen print.
+enum Denied {
+    Not,
+    For(Unidentified),
+}
+
+/// Presses a key, and returns the text that Xen writes to its log, and what others write meanwhile.
+fn press(client: &LivepatchClient, key: u8) -> core::result::Result<Text, Denied> {
+    let denied = |reason| {
+        move |error| match error {
+            CallError::Refused(errno) if console::is_forbidden(errno) => Denied::For(reason),
+            _ => Denied::Not,
+        }
+    };
+    let read = |start, each: &mut dyn FnMut(&[u8])| {
+        console::read(&client.channel, start, each).map_err(denied(Unidentified::ConsoleDenied))
+    };
+    let start = read(client.console.end(), &mut |_| {})?;
+    client.channel.call(DebugKey(key)).map_err(denied(Unidentified::KeyDenied))?;
     let mut text = Vec::new();
-    let end = console::read(&client.channel, start, |bytes| text.extend_from_slice(bytes))?;
-    // Where the beginning has left Xen's ring, the rest may be what a payload makes of it.
+    let end = read(start, &mut |bytes| text.extend_from_slice(bytes))?;
     let whole = usize::try_from(end.wrapping_sub(start)) == Ok(text.len());
-    Ok(whole.then_some(text))
-}
-
-fn known(
-    listing: Listing,
-    dumped: Vec<Dumped>,
-) -> impl Iterator<Item = (crate::status::LoadedPayload, Option<Dumped>)> {
-    listing.rows.into_iter().zip(dumped.into_iter().map(Some))
+    Ok(if whole { Text::Whole(text) } else { Text::Cut })
 }

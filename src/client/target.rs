@@ -7,10 +7,12 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::LivepatchClient;
 use super::console;
+use super::inventory::{self, Depth};
 use super::listing::{self, Listing};
 use super::turn::Taken;
-use super::{LivepatchClient, inventory};
+use crate::build_id::BuildId;
 use crate::errno::Errno;
 use crate::error::{Operation, Result};
 use crate::hypercall::channel::CallError;
@@ -55,11 +57,13 @@ struct State {
     meanwhile: Option<(Listing, Points)>,
 }
 
-/// The pains to take over a version text that a payload may have changed.
+/// The treatment of a version text that a payload may have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Doubt {
-    /// Have Xen print what is applied, with debug key `x`.
+pub(super) enum Doubt<'i> {
+    /// Have Xen print the applied payloads, with debug key `x`.
     Settle,
+    /// Use this inventory of them.
+    Beside(&'i Inventory),
     /// Take the text as it is.
     Ignore,
     /// Take it for changed.
@@ -80,21 +84,17 @@ impl KnownTarget {
     }
 
     /// The running Xen.
-    pub(super) fn of(&self, client: &LivepatchClient, turn: Option<&Taken<'_>>, doubt: Doubt) -> Result<Target> {
+    pub(super) fn of(&self, client: &LivepatchClient, turn: Option<&Taken<'_>>, doubt: Doubt<'_>) -> Result<Target> {
         if let Some(target) = &self.lock().certain {
             return Ok(target.clone());
         }
-        let channel = &client.channel;
-        let mut target = Target::new(client.xen().release).architecture(channel.architecture());
-        let settled = match channel.build_id() {
-            Ok(id) => {
-                target = target.build_id(id);
-                true
-            }
-            Err(CallError::Refused(Errno::ENODATA)) => true,
+        let (id, settled) = match client.channel.build_id() {
+            Ok(id) => (Some(id), true),
+            Err(CallError::Refused(Errno::ENODATA)) => (None, true),
             // A caller to whom it is denied now may be allowed to read it later; meanwhile Xen compares it, from 4.14 on.
-            Err(_) => false,
+            Err(_) => (None, false),
         };
+        let mut target = self.basic(client, id);
         let given =
             self.given.as_ref().filter(|given| is_of(given, &target)).map_or_else(Points::default, Target::bounds);
         if given.is_exact() {
@@ -113,7 +113,12 @@ impl KnownTarget {
             }
             Evidence::Meanwhile(listing, points) => {
                 target = target.with_points(points);
-                if doubt == Doubt::Settle {
+                let is_best = match doubt {
+                    Doubt::Settle => true,
+                    Doubt::Beside(inventory) => inventory.applied().all(|entry| entry.functions.is_some()),
+                    Doubt::Ignore | Doubt::Heed => false,
+                };
+                if is_best {
                     self.lock().meanwhile = Some((listing, points));
                 }
             }
@@ -145,11 +150,24 @@ impl KnownTarget {
         certain.or_else(|| unpatched.then(|| self.of(client, None, Doubt::Heed).ok())?)
     }
 
+    /// The running Xen as far as this inventory shows it, with the bounds that are known from elsewhere.
+    pub(super) fn beside(&self, client: &LivepatchClient, inventory: &Inventory) -> Target {
+        let found = self.of(client, None, Doubt::Beside(inventory));
+        found.unwrap_or_else(|_| self.basic(client, inventory.build_id.clone()))
+    }
+
+    /// The running Xen without bounds on its point release.
+    #[allow(clippy::unused_self, reason = "a part of what is known")]
+    pub(super) fn basic(&self, client: &LivepatchClient, build_id: Option<BuildId>) -> Target {
+        let target = Target::new(client.xen().release).architecture(client.channel.architecture());
+        build_id.into_iter().fold(target, Target::build_id)
+    }
+
     fn evidence(
         &self,
         client: &LivepatchClient,
         turn: Option<&Taken<'_>>,
-        doubt: Doubt,
+        doubt: Doubt<'_>,
         target: &Target,
         given: Points,
     ) -> Result<Evidence> {
@@ -161,17 +179,20 @@ impl KnownTarget {
             Text::Unpatched(points) => return Ok(Evidence::Certain(points.and(given))),
             Text::Patched(listing, points) => (listing, points),
         };
-        if let Some(points) = banner(client, target.release()) {
-            return Ok(Evidence::Certain(points.and(given)));
-        }
         if let Some((_, points)) = self.lock().meanwhile.as_ref().filter(|(before, _)| *before == listing) {
             return Ok(Evidence::Meanwhile(listing, *points));
+        }
+        if let Some(points) = banner(client, target.release()) {
+            return Ok(Evidence::Certain(points.and(given)));
         }
         let points = match doubt {
             Doubt::Ignore => claimed,
             Doubt::Heed => Points::default(),
+            Doubt::Beside(inventory) => {
+                settled(client, target, claimed, &|names| leaves_alone(inventory, &listing, names))
+            }
             Doubt::Settle => {
-                let inventory = inventory::take(client, turn, &target.clone().with_points(claimed.and(given)))?;
+                let inventory = inventory::take_within(client, turn, Depth::Effects, inventory::ATTEMPTS)?;
                 settled(client, target, claimed, &|names| leaves_alone(&inventory, &listing, names))
             }
         };

@@ -1,9 +1,12 @@
 //! One client runs one action at a time, and lets Xen settle between two.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use super::deadline::Deadline;
+use crate::diagnosis::in_progress;
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::PayloadName;
 
 #[derive(Debug)]
@@ -18,7 +21,11 @@ pub(super) struct Turn {
 #[derive(Debug, Default)]
 struct State {
     taken: bool,
-    /// How many wait for it. Where nobody does, nobody is woken, which would be a system call.
+    /// The thread that has it.
+    holder: Option<ThreadId>,
+    /// The operations of the holder that may not be disturbed.
+    busy: u32,
+    /// The number of threads that wait for it. Without any, none is woken, which would be a system call.
     waiting: u32,
     /// An action was left while Xen was working on it, so that its end has not been seen.
     left_running: bool,
@@ -54,10 +61,41 @@ impl Turn {
         Self { settle_time, hook_time, state: Mutex::default(), freed: Condvar::new() }
     }
 
-    /// Waits for the turn; `None` if it is not free before the deadline.
+    /// Waits for the turn.
+    ///
+    /// # Errors
+    /// `InsideOperation`, at once, if this thread has it, and `OperationInProgress` if it is not free before the deadline.
+    pub(super) fn acquire(&self, deadline: Deadline) -> Result<Taken<'_>> {
+        if self.is_mine() {
+            return Err(Error::new(ErrorKind::InsideOperation));
+        }
+        self.take(deadline).ok_or_else(in_progress)
+    }
+
+    /// Waits for the turn to look at what an action would change, unless this thread has it and nothing is under way in it;
+    /// then there is `None` to wait for.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire).
+    pub(super) fn acquire_to_look(&self, deadline: Deadline) -> Result<Option<Taken<'_>>> {
+        if self.is_mine() && self.lock().busy == 0 {
+            return Ok(None);
+        }
+        self.acquire(deadline).map(Some)
+    }
+
+    /// Returns true if this thread has the turn.
+    fn is_mine(&self) -> bool {
+        self.lock().holder == Some(thread::current().id())
+    }
+
+    /// Waits for the turn; `None` if it is not free before the deadline, or if this thread has it.
     pub(super) fn take(&self, deadline: Deadline) -> Option<Taken<'_>> {
         let mut state = self.lock();
         if state.taken {
+            if state.holder == Some(thread::current().id()) {
+                return None;
+            }
             state.waiting = state.waiting.saturating_add(1);
             let waiting = self.freed.wait_timeout_while(state, deadline.remaining(), |state| state.taken);
             (state, _) = waiting.unwrap_or_else(PoisonError::into_inner);
@@ -67,6 +105,7 @@ impl Turn {
             }
         }
         state.taken = true;
+        state.holder = Some(thread::current().id());
         state.forget_hooks();
         Some(Taken(self))
     }
@@ -89,14 +128,14 @@ impl Turn {
         self.hook_time
     }
 
-    /// Nothing is pending. What was left running has ended since, who knows when: now at the latest.
+    /// Notes that nothing is pending: an action that was left running has ended by now.
     pub(super) fn idle(&self) {
         if self.left_running() {
             self.finished();
         }
     }
 
-    /// Whether an action that was left running may still be.
+    /// Returns true if an action that was left running may still be.
     pub(super) fn left_running(&self) -> bool {
         self.lock().left_running
     }
@@ -115,7 +154,25 @@ impl State {
     }
 }
 
-impl Taken<'_> {
+/// The time during which the holder of the turn is in an operation, until dropped.
+#[derive(Debug)]
+pub(super) struct Busy<'a>(&'a Turn);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.busy = state.busy.saturating_sub(1);
+    }
+}
+
+impl<'a> Taken<'a> {
+    /// Notes that the holder begins an operation, which what it calls meanwhile may not disturb.
+    pub(super) fn busy(&self) -> Busy<'a> {
+        let mut state = self.0.lock();
+        state.busy = state.busy.saturating_add(1);
+        Busy(self.0)
+    }
+
     /// Xen has unloaded something, which runs no hooks.
     pub(super) fn unloaded(&self) {
         self.0.lock().settled = Instant::now().checked_add(self.0.settle_time);
@@ -177,7 +234,7 @@ impl Taken<'_> {
         }
     }
 
-    /// Whether Xen has settled after the last action.
+    /// Returns true if Xen has settled after the last action.
     pub(super) fn is_settled(&self) -> bool {
         self.0.lock().settled.is_none_or(|at| at <= Instant::now())
     }
@@ -200,6 +257,7 @@ impl Drop for Taken<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.taken = false;
+        state.holder = None;
         if state.waiting > 0 {
             self.0.freed.notify_one();
         }
@@ -225,6 +283,26 @@ mod tests {
             assert!(second.join().unwrap());
         });
         assert!(turn.take(soon()).is_some());
+    }
+
+    #[test]
+    fn a_thread_that_has_the_turn_is_refused_at_once() {
+        let turn = Turn::new(Duration::ZERO, Duration::ZERO);
+        let never = || Deadline::after(Duration::from_secs(600));
+        let kind = |result: Result<Taken<'_>>| result.map(drop).unwrap_err().kind().clone();
+        let first = turn.acquire(soon()).unwrap();
+        assert!(turn.take(never()).is_none());
+        assert_eq!(kind(turn.acquire(never())), ErrorKind::InsideOperation);
+        assert!(turn.acquire_to_look(never()).unwrap().is_none(), "between operations");
+        let busy = first.busy();
+        assert_eq!(turn.acquire_to_look(never()).unwrap_err().kind(), &ErrorKind::InsideOperation);
+        drop(busy);
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| (kind(turn.acquire(soon())), turn.acquire_to_look(soon()).is_err()));
+            assert_eq!(other.join().unwrap(), (ErrorKind::OperationInProgress, true));
+        });
+        drop(first);
+        assert!(turn.acquire_to_look(soon()).unwrap().is_some());
     }
 
     #[test]

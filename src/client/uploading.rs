@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::LivepatchClient;
 use super::console::Watch;
-use super::inventory;
+use super::inventory::{self, Depth};
 use super::listing::{self, Listing};
 use super::options::{Check, UploadOptions};
 use super::target::Doubt;
@@ -21,7 +21,8 @@ use crate::hypercall::memory::{AllocationError, HypercallBuffer};
 use crate::hypercall::operation::Upload;
 use crate::identity::Identity;
 use crate::name::PayloadName;
-use crate::payload::{self, Finding, Payload, Problem, check_bytes, check_file, check_size};
+use crate::payload::{self, Finding, Footprint, Payload, Problem, check_bytes, check_file, check_size};
+use crate::release::Release;
 use crate::rules;
 
 /// One call of an upload method.
@@ -80,7 +81,7 @@ impl Uploading<'_> {
 
     /// Uploads the first `size` bytes of a buffer, if they are what this Xen can take.
     fn send(&self, payload: &mut HypercallBuffer, size: usize) -> Result<()> {
-        let identity = self.check(payload.as_slice().get(..size).unwrap_or_default())?;
+        let (identity, release) = self.check(payload.as_slice().get(..size).unwrap_or_default())?;
         let channel = &self.client.channel;
         if self.options.force && !channel.understands_force().map_err(CallError::general)? {
             return Err(Error::new(ErrorKind::UnsupportedForce));
@@ -88,6 +89,8 @@ impl Uploading<'_> {
         let (name, force) = (self.name, self.options.force);
         let len = u64::try_from(size).unwrap_or(u64::MAX);
         let own = self.client.turn_to_upload(self.turn)?;
+        let _busy = self.turn.or(own.as_ref()).map(Taken::busy);
+        self.client.note_version()?;
         self.watch.begin();
         match channel.call(Upload { name, payload: &mut *payload, len, force }) {
             Ok(()) => {}
@@ -97,7 +100,13 @@ impl Uploading<'_> {
             Err(error) => return Err(error.general()),
         }
         let sent = payload.as_slice().get(..size).unwrap_or_default();
-        self.client.identities.remember(name, identity, sent);
+        let parsed = Payload::parse(sent).ok();
+        let of_file =
+            |payload: &Payload| Identity { build_id: payload.build_id().cloned(), depends: payload.depends().cloned() };
+        let identity =
+            if identity.build_id.is_some() { identity } else { parsed.as_ref().map(of_file).unwrap_or_default() };
+        let footprint = parsed.map(|payload| Footprint::of(&payload, release));
+        self.client.identities.remember(name, identity, footprint, sent);
         Ok(())
     }
 
@@ -128,13 +137,12 @@ impl Uploading<'_> {
         judge_upload(&UploadEvidence { refused, present, twin, metadata, xen, words: &words })
     }
 
-    /// Looks for the same payload in an inventory, unless this client is to leave Xen's log alone. What it costs is output on
-    /// the host's console, so Xen is asked once.
+    /// Looks for the same payload in an inventory, unless this client is to leave Xen's log alone. The key is pressed once at
+    /// most, because that writes to the host's console.
     fn twin(&self, build_id: Option<&BuildId>, turn: Option<&Taken<'_>>) -> Twin {
         let client = self.client;
         let readable = client.console.is_readable();
-        let target = || client.target.of(client, turn, Doubt::Ignore).ok();
-        let inventory = || inventory::take_within(client, turn, &target()?, 1).ok();
+        let inventory = || inventory::take_within(client, turn, Depth::Identities, 1).ok();
         let Some(inventory) = build_id.filter(|_| readable).and_then(|_| inventory()) else { return Twin::Unknown };
         match inventory.payloads.iter().find(|entry| entry.build_id.as_ref() == build_id) {
             Some(entry) => Twin::Yes(entry.name.clone(), entry.status.state),
@@ -155,25 +163,30 @@ impl Uploading<'_> {
         }
     }
 
-    /// Refuses what this Xen can't take, before it sees it; says what the payload is called and goes on top of.
-    fn check(&self, bytes: &[u8]) -> Result<Identity> {
+    /// Refuses a payload that this Xen can't take, before Xen sees it. Returns its identity, and the release that decides what
+    /// it means for others.
+    fn check(&self, bytes: &[u8]) -> Result<(Identity, Release)> {
         let checks = self.options.check;
         let target = if checks == Check::Nothing {
             None
         } else {
             Some(self.client.target.of(self.client, self.turn, Doubt::Settle)?)
         };
+        let unknown = || self.client.target.basic(self.client, None);
+        // There is at least one. Lower ones have more rules.
+        let [oldest, ..] = Release::ALL;
+        let release = target.clone().unwrap_or_else(unknown).releases().first().copied().unwrap_or(oldest);
         let inspection = match payload::inspect(bytes, target.as_ref()) {
             Ok(inspection) => inspection,
             // Xen sees that as well.
-            Err(_) if checks > Check::Full => return Ok(Identity::default()),
+            Err(_) if checks > Check::Full => return Ok((Identity::default(), release)),
             Err(reason) => return Err(Error::new(ErrorKind::InvalidPayload { reason, xen: None })),
         };
         let refuses = |finding: &Finding| self.options.refuses(finding, inspection.made_for_it);
         if inspection.findings.iter().any(refuses) {
             return Err(Error::new(refusal(inspection.findings)));
         }
-        Ok(inspection.identity())
+        Ok((inspection.identity(), release))
     }
 }
 

@@ -107,19 +107,40 @@ impl LivepatchClient {
     /// take two to forty times as long, and some time out that never did alone.
     pub(super) fn turn_to_upload(&self, taken: Option<&Taken<'_>>) -> Result<Option<Taken<'_>>> {
         let deadline = Deadline::after(self.defaults.time());
-        let turn = match taken {
-            Some(_) => None,
-            None => Some(self.turn.take(deadline).ok_or_else(in_progress)?),
-        };
+        let turn = if taken.is_some() { None } else { Some(self.turn.acquire(deadline)?) };
+        self.let_actions_end(deadline)?;
+        Ok(turn)
+    }
+
+    /// The same for what only looks: the turn of this thread will do.
+    pub(super) fn turn_to_look(&self, taken: Option<&Taken<'_>>) -> Result<Option<Taken<'_>>> {
+        let deadline = Deadline::after(self.defaults.time());
+        let turn = if taken.is_some() { None } else { self.turn.acquire_to_look(deadline)? };
+        self.let_actions_end(deadline)?;
+        Ok(turn)
+    }
+
+    fn let_actions_end(&self, deadline: Deadline) -> Result<()> {
         if self.turn.left_running() {
             self.free_host(deadline)?;
         }
-        if !self.unload_is_safe() {
-            // With it, what is uploaded now is recognised when it is to be unloaded.
-            let sizes = ask(|| self.channel.call(List { start: 0, room: None, window: 0, probe_force: false }));
-            self.identities.at_version(sizes.map_err(CallError::general)?.version);
+        Ok(())
+    }
+
+    /// Reads the version of the list, in the caller's turn, where that lets this client recognise what it is about to
+    /// upload.
+    pub(super) fn note_version(&self) -> Result<()> {
+        let matters = !self.unload_is_safe();
+        if !matters && self.identities.has_version() {
+            return Ok(());
         }
-        Ok(turn)
+        match ask(|| self.channel.call(List { start: 0, room: None, window: 0, probe_force: false })) {
+            Ok(sizes) => self.identities.at_version(&self.channel, sizes.version),
+            Err(error) if matters => return Err(error.general()),
+            // Then a later inventory presses the key once more.
+            Err(_) => {}
+        }
+        Ok(())
     }
 
     /// Returns true if UNLOAD is known to wait for a hook that is still running, or there are no such hooks.

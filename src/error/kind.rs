@@ -100,10 +100,13 @@ pub enum ErrorKind {
     NoSuchPayload,
     /// Part of the payload is already loaded.
     #[error("{}", match .by {
-        Duplicate::Name => "a payload of this name is already loaded; unload it first or choose another name".into(),
-        Duplicate::Payload { name, state: State::Applied } => format!("a payload with its build-id is loaded already, as {name:?}, and applied"),
-        Duplicate::Payload { name, state } =>
-            format!("a payload with its build-id is loaded already, as {name:?}, and {state}: apply that one, or unload it first"),
+        Duplicate::Name =>
+            "a payload of this name is already loaded: if it is this one, apply it; otherwise unload it or choose another name".into(),
+        Duplicate::Payload { name, state: State::Applied } =>
+            format!("it is loaded already, as {name:?}, and applied: nothing is left to do"),
+        Duplicate::Payload { name, state: State::Checked } =>
+            format!("it is loaded already, as {name:?}, and not applied: apply {name:?}, or `ensure` the file"),
+        Duplicate::Payload { name, state } => format!("it is loaded already, as {name:?}, and {state}"),
         Duplicate::SomeSymbol =>
             "a symbol that it defines as new is already defined by Xen or a loaded payload".into(),
         Duplicate::BuildId => "a payload with the same build-id is already loaded under another name".into(),
@@ -246,6 +249,12 @@ pub enum ErrorKind {
         "the host was busy until the deadline, with another live-patch action or with its CPUs, and nothing was done; try again"
     )]
     OperationInProgress,
+    /// The thread is in an operation of the same client already: an observer has called it.
+    #[error(
+        "this thread is inside another operation of the same client, and nothing was done; \
+         do it after that operation, not in an observer"
+    )]
+    InsideOperation,
     /// The deadline passed before Xen was asked for the action.
     #[error("the deadline passed before Xen was asked, and nothing was done; try again with more time")]
     DeadlinePassed,
@@ -429,6 +438,7 @@ impl ErrorKind {
             Self::QuiesceTimeout => ("quiesce_timeout", AGAIN),
             Self::ActiveWaitqueue { .. } => ("active_waitqueue", AGAIN),
             Self::OperationInProgress => ("operation_in_progress", AGAIN),
+            Self::InsideOperation => ("inside_operation", FINAL),
             Self::DeadlinePassed => ("deadline_passed", AGAIN),
             Self::HookMayBeRunning => ("hook_may_be_running", AGAIN),
             Self::Unfinished => ("unfinished", UNCLEAR),
@@ -450,6 +460,21 @@ impl ErrorKind {
             Self::UnexpectedAnswer { .. } => ("unexpected_answer", UNCLEAR),
         };
         Meaning { word, retryable, may_have_happened }
+    }
+
+    /// The cause without the claim that nothing was done, for a call that has done something else before.
+    pub(super) const fn cause(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::QuiesceTimeout => "the CPUs could not be quiesced in time, or a hook was busy",
+            Self::OperationInProgress => {
+                "the host was busy until the deadline, with another live-patch action or with its CPUs"
+            }
+            Self::DeadlinePassed => "the deadline passed before Xen was asked to apply it",
+            Self::HookMayBeRunning => "a hook may still be running after an earlier action",
+            Self::InsideOperation => "this thread is inside another operation of the same client",
+            Self::Fault => "Xen could not read or write this program's memory",
+            _ => return None,
+        })
     }
 
     /// The error number that the text gives, so that an error does not give it twice.

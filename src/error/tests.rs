@@ -67,15 +67,15 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
         (K::NoSuchPayload, "no payload of this name is loaded"),
         (
             K::AlreadyLoaded { by: Duplicate::Name },
-            "a payload of this name is already loaded; unload it first or choose another name",
+            "a payload of this name is already loaded: if it is this one, apply it; otherwise unload it or choose another name",
         ),
         (
             K::AlreadyLoaded { by: Duplicate::Payload { name: name("a"), state: State::Checked } },
-            "a payload with its build-id is loaded already, as \"a\", and CHECKED: apply that one, or unload it first",
+            "it is loaded already, as \"a\", and not applied: apply \"a\", or `ensure` the file",
         ),
         (
             K::AlreadyLoaded { by: Duplicate::Payload { name: name("a"), state: State::Applied } },
-            "a payload with its build-id is loaded already, as \"a\", and applied",
+            "it is loaded already, as \"a\", and applied: nothing is left to do",
         ),
         (
             K::AlreadyLoaded { by: Duplicate::SomeSymbol },
@@ -195,6 +195,11 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
             K::OperationInProgress,
             "the host was busy until the deadline, with another live-patch action or with its CPUs, and nothing was done; \
              try again",
+        ),
+        (
+            K::InsideOperation,
+            "this thread is inside another operation of the same client, and nothing was done; do it after that operation, \
+             not in an observer",
         ),
         (K::DeadlinePassed, "the deadline passed before Xen was asked, and nothing was done; try again with more time"),
         (
@@ -340,6 +345,7 @@ fn an_error_says_what_became_of_what_was_loaded() {
     for (cleanup, text) in [
         (Cleanup::Unloaded, "; it was unloaded again"),
         (Cleanup::Gone, "; another tool has unloaded it"),
+        (Cleanup::Applied, "; another tool has applied it meanwhile"),
         (Cleanup::Left, "; it was not unloaded, since it may be applied or an action may be running"),
         (failed, "; it may still be loaded, since unloading it failed: \"x\": not permitted"),
     ] {

@@ -1,134 +1,259 @@
-//! What debug key `x` prints, which is believed only as a whole.
+//! A reader of the text that debug key `x` prints.
 //!
-//! Names, metadata and names of functions are printed as they are, and whoever made a payload chose them. So this does not
-//! look for lines that look right. The list tells which payloads there are, in which order, in which state and with which
-//! metadata: all of the text has to be what Xen prints for just these, line by line, once. A text that a payload puts
-//! between would have to leave out what Xen prints after it, and can't. What a payload can do is to lie about its own
-//! functions.
+//! Names, metadata and names of functions are printed as they are, and whoever made a payload chose them, line breaks
+//! included. So no line is believed because it looks right. But whatever a payload has Xen print, it can't keep Xen from
+//! printing the rest: each loaded payload's `build-id=` and `depend-on=` are in the text once, each in one piece, in the
+//! order of the list. If these words occur exactly as often as that and as the listed names and metadata account for, no
+//! occurrence is forged, and the position of each gives the payload that it belongs to. If they occur more often, the
+//! text is divided at the headings that are in it once, and only the parts that still agree are believed.
+//!
+//! Other lines in between, of guests and of other subsystems, matter only if they contain one of these words. Guests' lines
+//! do not matter even then: a payload can't have Xen print anything before its prefix.
 
+use core::ops::Range;
+
+use super::{ReplacedFunction, Unidentified};
 use crate::build_id::BuildId;
-use crate::log::{PREFIX, without_prefix};
-use crate::status::{LoadedPayload, Metadata, State};
+use crate::log::PREFIX;
+use crate::name::PayloadName;
+use crate::status::{LoadedPayload, Metadata};
 use crate::symbol_name::SymbolName;
 
-use super::ReplacedFunction;
-
-/// What is only in the dump.
+/// The part of the dump that is about one payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Dumped {
     pub(crate) build_id: BuildId,
     pub(crate) depends: BuildId,
-    pub(crate) functions: Vec<ReplacedFunction>,
+    /// The functions; `None` where their lines can't be separated from others.
+    pub(crate) functions: Option<Vec<ReplacedFunction>>,
 }
 
-/// How the dump begins.
+/// The first line of the dump.
 const MARK: &[u8] = b"'x' pressed - Dumping all livepatch patches";
 
-/// What of each row the dump tells; `None` unless all of it agrees with the rows, and with Xen's build-id.
-pub(crate) fn read(text: &[u8], rows: &[LoadedPayload], xen: Option<&BuildId>) -> Option<Vec<Dumped>> {
-    if rows.iter().any(|row| breaks_lines(row.name.as_bytes()) || !is_printed_whole(&row.metadata)) {
-        return None;
+const BUILD_ID: &[u8] = b"build-id=";
+const DEPENDS: &[u8] = b"depend-on=";
+/// In each line about a function.
+const PATCH: &[u8] = b" patch ";
+
+/// Printed in place of payloads that are locked.
+const LOCKED: [&[u8]; 2] = [b"Lock held. Try again.", b"Couldn't reacquire lock. Try again."];
+
+/// Xen cuts a line at 1023 bytes, without the line break, so that the next one continues it.
+const MOST_PRINTED: usize = 1000;
+
+/// Returns what the dump shows of each row. All of the dump has to be in the text, which may have other lines in it.
+pub(crate) fn read(text: &[u8], rows: &[LoadedPayload], xen: Option<&BuildId>) -> Vec<Result<Dumped, Unidentified>> {
+    let text = without_guests(text);
+    let mut found: Vec<_> = rows.iter().map(|_| Err(Unidentified::Disturbed)).collect();
+    let Some(dump) = dump(&text, xen) else { return found };
+    let own: Vec<Option<Words>> = rows.iter().map(Words::of).collect();
+    let all = Part { rows: 0..rows.len(), bytes: 0..dump.len() };
+    let parts = if all.agrees(dump, &own) == Ok(()) { vec![all] } else { parts(dump, rows) };
+    for part in parts {
+        let agrees = part.agrees(dump, &own);
+        let Words { build_ids, depends } = Words::positions(dump, &part.bytes);
+        let (mut build_ids, mut depends) = (build_ids.into_iter(), depends.into_iter());
+        let mut start = part.bytes.start;
+        for at in part.rows {
+            let (Some(row), Some(own), Some(slot)) = (rows.get(at), own.get(at), found.get_mut(at)) else { continue };
+            let found_at = own
+                .as_ref()
+                .and_then(|own| Some((build_ids.nth(own.build_ids.len())?, depends.nth(own.depends.len())?)));
+            *slot = agrees.and_then(|()| {
+                let (build_id, depends) = found_at.ok_or(Unidentified::Disturbed)?;
+                let block = dump.get(start..build_id).unwrap_or_default();
+                start = depends;
+                // Xen goes by the same list.
+                if is_in_one_piece(&row.name) && positions(block, &heading(&row.name)).is_empty() {
+                    return Err(Unidentified::Disturbed);
+                }
+                Ok(Dumped {
+                    build_id: value(dump, build_id, BUILD_ID)?,
+                    depends: value(dump, depends, DEPENDS)?,
+                    functions: functions(block, row),
+                })
+            });
+        }
     }
-    // Xen's own first line may be in the middle of another, and one that a payload made up in a line of its own.
-    let mut marks = text.windows(MARK.len()).enumerate().filter(|(_, part)| *part == MARK);
-    let (mark, None) = (marks.next()?.0, marks.next()) else { return None };
-    let start = text.get(..mark)?.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end.saturating_add(1));
-    // A line that is cut off at the end of the ring is no line.
-    let lines = text.get(start..)?.split_inclusive(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\n"));
-    let own: Vec<&[u8]> = lines.filter(|line| !is_of_a_domain(line)).map(own).collect::<Option<_>>()?;
-    let (first, rest) = own.split_first()?;
-    if *first != MARK {
-        return None;
-    }
-    let mut dump = Lines { lines: rest };
-    let own_id = dump.value(b"build-id: ").map(id);
-    if own_id.as_ref().map(Option::as_ref) != xen.map(Some) {
-        return None;
-    }
-    let dumped = rows.iter().map(|row| dump.payload(row, xen)).collect::<Option<Vec<_>>>()?;
-    dump.lines.is_empty().then_some(dumped)
+    found
 }
 
-/// `(d1) ` and what a domain wrote, in between. Nothing of Xen's is passed over with it.
+/// Returns an error if no dump can show the identity of a payload with these texts.
+pub(crate) fn readable<'t>(
+    name: &PayloadName,
+    metadata: &Metadata,
+    functions: impl Iterator<Item = &'t [u8]>,
+    ids: [Option<&BuildId>; 2],
+) -> Result<(), Unidentified> {
+    let words = |text: &[u8]| [BUILD_ID, DEPENDS].iter().any(|word| !positions(text, word).is_empty());
+    let long = ids.into_iter().flatten().any(|id| id.as_bytes().len() >= MOST_ID);
+    let clear = Words::of_texts(name, metadata).is_some() && !functions.into_iter().any(words) && !long;
+    if clear { Ok(()) } else { Err(Unidentified::Unreadable) }
+}
+
+/// The positions of the words that identify payloads.
+struct Words {
+    build_ids: Vec<usize>,
+    depends: Vec<usize>,
+}
+
+impl Words {
+    fn positions(text: &[u8], bytes: &Range<usize>) -> Self {
+        let inside =
+            |word: &[u8]| -> Vec<usize> { positions(text, word).into_iter().filter(|at| bytes.contains(at)).collect() };
+        Self { build_ids: inside(BUILD_ID), depends: inside(DEPENDS) }
+    }
+
+    /// Those that Xen prints before the payload's own, because its name and metadata contain them; `None` where that is not
+    /// certain.
+    fn of(row: &LoadedPayload) -> Option<Self> {
+        Self::of_texts(&row.name, &row.metadata)
+    }
+
+    fn of_texts(name: &PayloadName, metadata: &Metadata) -> Option<Self> {
+        let mut own = Self { build_ids: Vec::new(), depends: Vec::new() };
+        for text in core::iter::once(name.as_bytes()).chain(metadata.texts()) {
+            let Self { build_ids, depends } = Self::positions(text, &(0..text.len()));
+            // The end of it may not be printed.
+            if text.len() >= MOST_PRINTED && !(build_ids.is_empty() && depends.is_empty()) {
+                return None;
+            }
+            own.build_ids.extend(build_ids);
+            own.depends.extend(depends);
+        }
+        Some(own)
+    }
+}
+
+/// A part of the text that is about these rows and no others.
+struct Part {
+    rows: Range<usize>,
+    bytes: Range<usize>,
+}
+
+impl Part {
+    /// Returns `Ok` if the words occur exactly as often as the rows account for.
+    fn agrees(&self, dump: &[u8], own: &[Option<Words>]) -> Result<(), Unidentified> {
+        let own = own.get(self.rows.clone()).unwrap_or_default();
+        let count = |of: fn(&Words) -> usize| own.iter().map(|own| Some(of(own.as_ref()?).saturating_add(1))).sum();
+        let expected: (Option<usize>, Option<usize>) =
+            (count(|own| own.build_ids.len()), count(|own| own.depends.len()));
+        let (Some(build_ids), Some(depends)) = expected else { return Err(Unidentified::Unreadable) };
+        let there = Words::positions(dump, &self.bytes);
+        if there.build_ids.len() < build_ids || there.depends.len() < depends {
+            Err(Unidentified::Disturbed)
+        } else if there.build_ids.len() > build_ids || there.depends.len() > depends {
+            Err(Unidentified::Unreadable)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Divides the text at the headings that are in it once: these are Xen's own, which are all in it.
+fn parts(dump: &[u8], rows: &[LoadedPayload]) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut part = Part { rows: 0..0, bytes: 0..dump.len() };
+    for (row, at) in rows.iter().zip(0..) {
+        if let [heading] = *positions(dump, &heading(&row.name)) {
+            if is_in_one_piece(&row.name) && at > part.rows.start && heading > part.bytes.start {
+                parts.push(Part { rows: part.rows.start..at, bytes: part.bytes.start..heading });
+                part = Part { rows: at..at, bytes: heading..dump.len() };
+            }
+        }
+        part.rows.end = at.saturating_add(1);
+    }
+    parts.push(part);
+    parts
+}
+
+/// Returns true if a heading is printed as it is: after a line break Xen prints its prefix.
+fn is_in_one_piece(name: &PayloadName) -> bool {
+    !name.as_bytes().contains(&b'\n')
+}
+
+/// The beginning of ` name=NAME state=APPLIED(2) ADDRESS (.data=ADDRESS, .rodata=ADDRESS) using N pages.`
+fn heading(name: &PayloadName) -> Vec<u8> {
+    [b" name=", name.as_bytes(), b" state="].concat()
+}
+
+/// The text after the dump's first line, if it is this Xen's and no part was left out.
+fn dump<'t>(text: &'t [u8], xen: Option<&BuildId>) -> Option<&'t [u8]> {
+    let dump = text.get(positions(text, MARK).first()?.checked_add(MARK.len())?..)?;
+    let locked = LOCKED.iter().any(|line| !positions(dump, line).is_empty());
+    let own = xen.is_none_or(|xen| !positions(dump, format!("build-id: {xen}").as_bytes()).is_empty());
+    (own && !locked).then_some(dump)
+}
+
+/// The text without the lines of guests: `(d1) ` and whatever a domain wrote.
+///
+/// Xen prints each in one piece, with its line break. Only after a line that was cut it may continue without a prefix, so
+/// that its own text might look like a guest's.
+fn without_guests(text: &[u8]) -> Vec<u8> {
+    let lines = || text.split_inclusive(|byte| *byte == b'\n');
+    let cut = lines().any(|line| line.len() >= MOST_PRINTED);
+    let has = |line: &[u8], word: &[u8]| !positions(line, word).is_empty();
+    let is_foreign = |line: &[u8]| is_of_a_domain(line) && !(cut && (has(line, BUILD_ID) || has(line, DEPENDS)));
+    lines().filter(|line| !is_foreign(line)).flatten().copied().collect()
+}
+
 fn is_of_a_domain(line: &[u8]) -> bool {
     let number = line.strip_prefix(b"(d").and_then(|rest| split_at(rest, b") ")).map(|(number, _)| number);
     number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
-        && !line.windows(PREFIX.len()).any(|part| part == PREFIX)
 }
 
-/// A line that Xen began. The rest of one that it began earlier, and somebody else ended, is without its prefix: then what
-/// Xen said is not all there.
+/// The positions at which a text contains another.
+fn positions(text: &[u8], part: &[u8]) -> Vec<usize> {
+    text.windows(part.len()).enumerate().filter(|(_, window)| *window == part).map(|(at, _)| at).collect()
+}
+
+/// The build-id after a word, up to the end of its line.
+fn value(dump: &[u8], at: usize, word: &[u8]) -> Result<BuildId, Unidentified> {
+    let rest = dump.get(at.saturating_add(word.len())..).unwrap_or_default();
+    let (digits, _) = split_at(rest, b"\n").ok_or(Unidentified::Disturbed)?;
+    let digits = digits.strip_suffix(b"\r").unwrap_or(digits);
+    id(digits).ok_or(Unidentified::Unreadable)
+}
+
+/// The functions in the text between a payload's predecessor and its build-id.
+fn functions(block: &[u8], row: &LoadedPayload) -> Option<Vec<ReplacedFunction>> {
+    let texts = || core::iter::once(row.name.as_bytes()).chain(row.metadata.texts());
+    if texts().any(|text| text.iter().any(u8::is_ascii_control) || text.len() >= MOST_PRINTED) {
+        return None;
+    }
+    let heading = heading(&row.name);
+    let [at] = *positions(block, &heading) else { return None };
+    let (_, mut lines) = split_at(block.get(at..)?, b"\n")?;
+    let mut functions = Vec::new();
+    while let Some((line, rest)) = split_at(lines, b"\n") {
+        lines = rest;
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let text = own(line).unwrap_or(line);
+        match function(text) {
+            Some(function) if own(line).is_some() => functions.push(function),
+            // It may be a part of a line about a function.
+            _ if text.starts_with(b"    ") || line.len() >= MOST_PRINTED => return None,
+            _ if !positions(line, PATCH).is_empty() => return None,
+            _ => {}
+        }
+    }
+    // The payload's build-id is in a line of its own.
+    own(lines).is_some_and(<[u8]>::is_empty).then_some(functions)
+}
+
+/// A line that Xen began, without its prefix and the time that may follow it.
 fn own(line: &[u8]) -> Option<&[u8]> {
-    line.starts_with(PREFIX).then(|| without_prefix(line))
-}
-
-/// The lines that are left.
-struct Lines<'a> {
-    lines: &'a [&'a [u8]],
-}
-
-impl<'a> Lines<'a> {
-    /// The next line, if it is one that is wanted; what that makes of it.
-    fn next_if<R>(&mut self, wanted: impl FnOnce(&'a [u8]) -> Option<R>) -> Option<R> {
-        let (line, rest) = self.lines.split_first()?;
-        let found = wanted(line)?;
-        self.lines = rest;
-        Some(found)
-    }
-
-    /// What follows a word at the beginning of the next line.
-    fn value(&mut self, word: &[u8]) -> Option<&'a [u8]> {
-        self.next_if(|line| line.strip_prefix(word))
-    }
-
-    /// What Xen prints about a payload.
-    fn payload(&mut self, row: &LoadedPayload, xen: Option<&BuildId>) -> Option<Dumped> {
-        self.next_if(|line| is_heading(line, row).then_some(()))?;
-        if !row.metadata.is_empty() {
-            self.next_if(|line| (line == b"livepatch: module metadata:").then_some(()))?;
-            for entry in row.metadata.texts() {
-                self.next_if(|line| (line.strip_prefix(b"livepatch:   ") == Some(entry)).then_some(()))?;
-            }
-        }
-        let mut functions = Vec::new();
-        while let Some(function) = self.next_if(function) {
-            functions.push(function);
-        }
-        // No release loads a payload that is without either.
-        let build_id = id(self.value(b"build-id=")?)?;
-        let depends = id(self.value(b"depend-on=")?)?;
-        // Xen's own, as that of every payload that was let in.
-        if let Some(digits) = self.value(b"depend-on-xen=") {
-            id(digits).filter(|id| Some(id) == xen)?;
-        }
-        Some(Dumped { build_id, depends, functions })
-    }
-}
-
-/// ` name=NAME state=APPLIED(2) ADDRESS (.data=ADDRESS, .rodata=ADDRESS) using N pages.`
-fn is_heading(line: &[u8], row: &LoadedPayload) -> bool {
-    let state: &[u8] = match row.status.state {
-        State::Checked => b" state=CHECKED(1) ",
-        State::Applied => b" state=APPLIED(2) ",
-        State::Unknown(_) => return false,
-    };
-    let rest = line.strip_prefix(b" name=").and_then(|rest| rest.strip_prefix(row.name.as_bytes()));
-    let fields = || {
-        let (text, rest) = split_at(rest?.strip_prefix(state)?, b" (.data=")?;
-        let (data, rest) = split_at(rest, b", .rodata=")?;
-        let (constants, rest) = split_at(rest, b") using ")?;
-        let pages = number::<u32>(rest.strip_suffix(b" pages.")?)?;
-        Some(([text, data, constants].map(address), pages))
-    };
-    fields().is_some_and(|(addresses, _)| addresses.iter().all(Option::is_some))
+    let line = line.strip_prefix(PREFIX)?;
+    let time = line.strip_prefix(b"[").and_then(|rest| split_at(rest, b"] "));
+    Some(time.map_or(line, |(_, rest)| rest))
 }
 
 /// `    NAME patch ADDRESS(SIZE) with ADDRESS (SIZE)`, where only the name may be anything.
 fn function(line: &[u8]) -> Option<ReplacedFunction> {
-    const WORD: &[u8] = b" patch ";
     let rest = line.strip_prefix(b"    ")?;
-    let at = rest.windows(WORD.len()).rposition(|part| part == WORD)?;
-    let (name, rest) = (rest.get(..at)?, rest.get(at.checked_add(WORD.len())?..)?);
+    let at = rest.windows(PATCH.len()).rposition(|part| part == PATCH)?;
+    let (name, rest) = (rest.get(..at)?, rest.get(at.checked_add(PATCH.len())?..)?);
     let (old_address, rest) = split_at(rest, b"(")?;
     let (old_size, rest) = split_at(rest, b") with ")?;
     let (new_address, rest) = split_at(rest, b" (")?;
@@ -159,20 +284,12 @@ fn number<N: core::str::FromStr>(digits: &[u8]) -> Option<N> {
     text.bytes().all(|digit| digit.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// Xen prints no more than 64 bytes of a build-id: at that length there may be more.
+/// The bytes that Xen prints of a build-id at most: of one with so many there may be more.
+const MOST_ID: usize = 64;
+
 fn id(digits: &[u8]) -> Option<BuildId> {
-    let text = core::str::from_utf8(digits).ok().filter(|text| text.len() < 128);
-    text?.parse().ok()
-}
-
-/// Whether a text is more, or less, than one line of a log.
-fn breaks_lines(text: &[u8]) -> bool {
-    text.iter().any(u8::is_ascii_control)
-}
-
-/// Whether each entry is printed in a line of its own. Xen cuts what is longer than its buffer of 1024 bytes.
-fn is_printed_whole(metadata: &Metadata) -> bool {
-    metadata.texts().all(|text| !breaks_lines(text) && text.len() < 1000)
+    let id: BuildId = core::str::from_utf8(digits).ok()?.parse().ok()?;
+    (id.as_bytes().len() < MOST_ID).then_some(id)
 }
 
 #[cfg(test)]

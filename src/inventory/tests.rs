@@ -28,12 +28,14 @@ fn inventory(payloads: &[Short<'_>]) -> Inventory {
             };
             addresses.iter().map(function).collect()
         }),
+        unidentified: None,
         footprint: None,
     };
     let xen = XenVersion { major: 4, minor: 17, extra: ".7".into() };
     Inventory {
         xen,
         build_id: Some(id(0)),
+        no_build_id: None,
         payloads: payloads.iter().map(entry).collect(),
         version: 1,
         order: None,

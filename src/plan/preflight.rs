@@ -19,7 +19,7 @@ pub(super) fn goal(inventory: &Inventory, wanted: &Wanted, files: Files) -> Resu
         if let Some(first) = members.iter().find(|other| other.build_id.as_ref() == Some(id) || other.name == *name) {
             return Err(PlanError::Twice { first: first.name.clone(), second: name.clone() });
         }
-        let xen = inventory.build_id.as_ref().ok_or(PlanError::XenUnknown)?;
+        let xen = inventory.build_id.as_ref().ok_or(PlanError::XenUnknown { why: inventory.no_build_id })?;
         if let Some(expected) = payload.xen_depends().filter(|expected| *expected != xen) {
             let (expected, found) = (expected.clone(), xen.clone());
             return Err(PlanError::BuiltForAnotherXen { name: name.clone(), expected, found });

@@ -4,6 +4,8 @@ use super::gap::Gap;
 use super::store::StoreProblem;
 use crate::build_id::BuildId;
 use crate::elf::Smaller;
+use crate::errno::Errno;
+use crate::inventory::Unidentified;
 use crate::loader::Finding;
 use crate::name::PayloadName;
 
@@ -62,17 +64,21 @@ pub enum PlanError {
         /// The build-id of that.
         found: BuildId,
     },
-    /// Xen's own build-id is not known, and so neither is what payloads go on.
-    #[error("this Xen has no build-id: it was linked without one, and takes no live patches")]
-    XenUnknown,
-    /// It could not be found out what a loaded payload is.
-    #[error(
-        "it is not known what {name:?} is: Xen's console could not be read, or did not tell; take the inventory again"
-    )]
+    /// Xen's own build-id is not known, and so no dependency on it.
+    #[error("{}", without_build_id(*.why))]
+    #[non_exhaustive]
+    XenUnknown {
+        /// The error number with which Xen refused its build-id, `ENODATA` for a Xen without one.
+        why: Option<Errno>,
+    },
+    /// A loaded payload is not identified.
+    #[error("{name:?} could not be identified{}", reason(*.why))]
     #[non_exhaustive]
     Unknown {
         /// The payload.
         name: PayloadName,
+        /// The reason, where the inventory has it.
+        why: Option<Unidentified>,
     },
     /// Two wanted payloads define the same new symbol, and Xen loads one of them only.
     #[error("{first:?} and {second:?} define the same symbol as new: Xen loads one of them only")]
@@ -123,6 +129,21 @@ pub enum PlanError {
         /// The payloads that the host would have to run without for a while.
         gaps: Vec<Gap>,
     },
+}
+
+fn without_build_id(why: Option<Errno>) -> String {
+    match why {
+        Some(Errno::ENODATA) => "this Xen has no build-id: it was linked without one, and takes no live patches".into(),
+        Some(errno @ (Errno::EPERM | Errno::EACCES)) => format!(
+            "Xen does not let this domain read Xen's own build-id (FLASK: permission xen_build_id of class version) [{errno}]"
+        ),
+        Some(errno) => format!("Xen's own build-id could not be read; try again [{errno}]"),
+        None => "Xen's own build-id is not known".into(),
+    }
+}
+
+fn reason(why: Option<Unidentified>) -> String {
+    why.map_or_else(|| "; take the inventory again".into(), |why| format!(": {why}"))
 }
 
 fn joined<T: ToString>(all: &[T]) -> String {

@@ -220,10 +220,6 @@ impl Plan {
         &self.learned
     }
 
-    pub(crate) const fn target(&self) -> &Target {
-        &self.target
-    }
-
     /// The situation that an inventory shows.
     pub(crate) fn situation(&self, inventory: &Inventory, learned: &Learned) -> Situation {
         Situation::of(inventory, &self.goal.files, learned)

@@ -186,7 +186,7 @@ impl PayloadStore {
     /// # Errors
     /// [`PlanError::XenUnknown`] when the target has no build-id.
     pub fn wanted_for(&self, target: &Target) -> core::result::Result<Wanted, PlanError> {
-        let xen = target.known_build_id().ok_or(PlanError::XenUnknown)?;
+        let xen = target.known_build_id().ok_or(PlanError::XenUnknown { why: None })?;
         let mut membership = Membership::of(&self.payloads, target, xen);
         let (stack, doubts) = chain::stack(&self.payloads, &self.links, xen, &membership);
         let mut problems = self.problems.clone();

@@ -4,6 +4,7 @@
 
 use super::{Plan, Wanted};
 use crate::build_id::BuildId;
+use crate::errno::Errno;
 use crate::inventory::{Inventory, InventoryEntry};
 use crate::name::PayloadName;
 use crate::payload::{HookKind, Payload};
@@ -56,13 +57,14 @@ fn inventory(loaded: &str) -> Inventory {
             build_id,
             depends,
             functions: None,
+            unidentified: None,
             footprint: None,
         }
     };
     let xen = XenVersion { major: 4, minor: 17, extra: String::new() };
     let payloads = loaded.split_whitespace().map(entry).collect();
     let target = Target::new((4, 17)).build_id(id(XEN));
-    Inventory { xen, build_id: Some(id(XEN)), payloads, version: 7, order: None, target }
+    Inventory { xen, build_id: Some(id(XEN)), no_build_id: None, payloads, version: 7, order: None, target }
 }
 
 /// What is wanted, from the bottom up. Of a name in capitals the data is writable, so that it can't be applied twice; one
@@ -208,7 +210,19 @@ fn where_there_is_no_way() {
     }
     let mut unknown = inventory("");
     unknown.build_id = None;
-    assert_eq!(Plan::new(&unknown, &wanted("a")).unwrap_err(), super::PlanError::XenUnknown);
+    assert_eq!(Plan::new(&unknown, &wanted("a")).unwrap_err(), super::PlanError::XenUnknown { why: None });
+    for (errno, text) in [
+        (Errno::ENODATA, "it was linked without one"),
+        (Errno::EPERM, "permission xen_build_id"),
+        (Errno::EACCES, "does not let this domain read"),
+        (Errno::EFAULT, "could not be read; try again"),
+    ] {
+        unknown.no_build_id = Some(errno);
+        let error = Plan::new(&unknown, &wanted("a")).unwrap_err();
+        assert_eq!(error, super::PlanError::XenUnknown { why: Some(errno) });
+        assert!(error.to_string().contains(text), "{error}");
+        assert_eq!(error.to_string().contains("linked without"), errno == Errno::ENODATA, "{error}");
+    }
     assert!(Plan::new(&unknown, &wanted("")).unwrap().is_empty());
     let mut elsewhere = inventory("");
     elsewhere.build_id = Some(id("other"));

@@ -48,7 +48,7 @@ fn what_another_tool_has_loaded_already() {
         let twin = |xen: &SimulatedXen| builder(xen, "theirs").defines("fresh").build();
         let open = Duplicate::BuildIdOrSymbol;
         let shown = Duplicate::Payload { name: name("theirs"), state: State::Checked };
-        let busy = |xen: &SimulatedXen| xen.on_debug_keys().always().after(|xen| xen.print("(XEN) somebody else"));
+        let busy = |xen: &SimulatedXen| xen.on_debug_keys().always().after(|xen| xen.print("(XEN) build-id=5a5a"));
         let ways: [Way; 4] = [
             ("nothing", |_| {}, shown, 1),
             ("no debug keys", |xen| xen.on_debug_keys().always().fail(Errno::EPERM), open.clone(), 1),

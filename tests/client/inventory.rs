@@ -2,14 +2,18 @@
 
 use serde_json::json;
 use xen_livepatch::sim::{Call, FunctionPatch, PayloadBuilder, Release, SimulatedXen};
-use xen_livepatch::{Action, Errno, Flags, Inventory, LivepatchClient, Payload, Plan, Wanted};
+use xen_livepatch::{
+    Action, Errno, ErrorKind, Flags, Inventory, KnownIdentities, LivepatchClient, Payload, Plan, PlanError,
+    Unidentified, Wanted,
+};
 
 use crate::host::{connect, host, name, quick, stack};
 
 fn known(inventory: &Inventory) -> usize {
     let unknown = |entry: &&xen_livepatch::InventoryEntry| entry.build_id.is_none();
     assert!(inventory.payloads.iter().all(|entry| entry.build_id.is_some() == entry.depends.is_some()));
-    assert!(inventory.payloads.iter().all(|entry| entry.build_id.is_some() == entry.functions.is_some()));
+    assert!(inventory.payloads.iter().all(|entry| entry.build_id.is_some() || entry.functions.is_none()));
+    assert!(inventory.payloads.iter().all(|entry| entry.build_id.is_none() == entry.unidentified.is_some()));
     inventory.payloads.len() - inventory.payloads.iter().filter(unknown).count()
 }
 
@@ -91,21 +95,21 @@ fn what_fails_once_is_tried_again() {
 #[test]
 fn what_can_not_be_known_is_not_and_nothing_is_wrong() {
     type Order = fn(&SimulatedXen);
-    let orders: [(&str, Order, u64); 6] = [
-        ("locked", |xen| xen.on_debug_keys().always().find_the_lock_held(), 4),
-        ("no debug keys", |xen| xen.on_debug_keys().always().fail(Errno::EPERM), 1),
-        ("no debug keys by policy", |xen| xen.on_debug_keys().always().fail(Errno::EACCES), 1),
-        ("no console", |xen| xen.on_console().always().fail(Errno::EPERM), 0),
-        ("faults", |xen| xen.on_debug_keys().always().fault_after(), 4),
-        ("a busy console", |xen| xen.on_debug_keys().always().after(|xen| xen.print("(XEN) somebody else")), 4),
+    let orders: [(&str, Order, u64, Unidentified); 5] = [
+        ("locked", |xen| xen.on_debug_keys().always().find_the_lock_held(), 4, Unidentified::Disturbed),
+        ("no debug keys", |xen| xen.on_debug_keys().always().fail(Errno::EPERM), 1, Unidentified::KeyDenied),
+        ("no debug keys by policy", |xen| xen.on_debug_keys().always().fail(Errno::EACCES), 1, Unidentified::KeyDenied),
+        ("no console", |xen| xen.on_console().always().fail(Errno::EPERM), 0, Unidentified::ConsoleDenied),
+        ("faults", |xen| xen.on_debug_keys().always().fault_after(), 4, Unidentified::Disturbed),
     ];
     for release in Release::ALL {
-        for (what, order, pressed) in orders {
+        for (what, order, pressed, reason) in orders {
             let (xen, client) = three(release);
             order(&xen);
             let inventory = client.inventory().unwrap();
             assert_eq!((inventory.payloads.len(), known(&inventory)), (3, 0), "{release}: {what}");
             assert_eq!(xen.calls().of(Call::DebugKeys), pressed, "{release}: {what}");
+            assert!(inventory.payloads.iter().all(|entry| entry.unidentified == Some(reason)), "{release}: {what}");
             let version = client.xen_version().unwrap();
             assert_eq!(inventory.to_string(), format!("Xen {version} (+ one, two, not identified)"));
         }
@@ -119,7 +123,13 @@ fn what_can_not_be_known_is_not_and_nothing_is_wrong() {
 fn a_ring_that_is_too_small_tells_nothing() {
     let xen = SimulatedXen::builder(Release::V4_20).console_size(600).build();
     load_three(&xen);
-    assert_eq!(known(&connect(&xen).inventory().unwrap()), 0);
+    let client = connect(&xen);
+    for _ in 0..3 {
+        let inventory = client.inventory().unwrap();
+        assert_eq!(known(&inventory), 0);
+        assert!(inventory.payloads.iter().all(|entry| entry.unidentified == Some(Unidentified::RingTooSmall)));
+    }
+    assert_eq!(xen.calls().of(Call::DebugKeys), 2, "no further dump would fit");
 }
 
 /// There a payload with more than 64 functions would leave its lock taken for good.
@@ -192,15 +202,33 @@ fn hostile_names_and_metadata_speak_for_nobody() {
         ] {
             let (xen, client) = three(release);
             xen.other_upload(id, &builder(&xen, "odd").modinfo(&metadata).build()).unwrap();
-            let inventory = client.inventory().unwrap();
-            let unprinted = id == "odd" && release < Release::V4_14;
-            assert_eq!(known(&inventory), if unprinted { 4 } else { 0 }, "{release} {id:?} {metadata:?}");
+            assert_eq!(known(&client.inventory().unwrap()), 4, "{release} {id:?} {metadata:?}");
         }
         // Lines that look like others do no harm.
         let (xen, client) = three(release);
         let metadata = format!("build-id={fake}\0depend-on={fake}\0\0 name=one state=APPLIED(2)\0");
         xen.other_upload(" name=one", &builder(&xen, "odd").modinfo(metadata).build()).unwrap();
         assert_eq!(known(&client.inventory().unwrap()), 4, "{release}");
+    }
+}
+
+/// It hides itself alone, and no key is pressed for it again and again.
+#[test]
+fn a_payload_that_can_not_be_read_back_is_known_before_and_not_asked_for_twice() {
+    let fake = "5a".repeat(20);
+    for release in Release::ALL {
+        let function = format!("x\nbuild-id={fake}\ndepend-on={fake}");
+        let xen = SimulatedXen::builder(release).symbol(&*function, [0x90; 32]).build();
+        load_three(&xen);
+        let client = connect(&xen);
+        let payload = PayloadBuilder::for_xen(&xen, "odd").function(FunctionPatch::returning(function, "x")).build();
+        assert_eq!(Payload::parse(&payload).unwrap().check_identifiable(&name("odd")), Err(Unidentified::Unreadable));
+        xen.other_upload("odd", &payload).unwrap();
+        for _ in 0..3 {
+            let inventory = client.inventory().unwrap();
+            assert_eq!((known(&inventory), inventory.payloads[3].unidentified), (3, Some(Unidentified::Unreadable)));
+        }
+        assert_eq!(xen.calls().of(Call::DebugKeys), 2, "{release}");
     }
 }
 
@@ -224,7 +252,10 @@ fn programs_read_inventories_and_plans() {
         {"operation": "replace", "payload": "new", "reverts": ["one"]},
         {"operation": "unload", "payload": "one"},
     ]);
-    assert_eq!(serde_json::to_value(&plan).unwrap(), json!({"steps": steps, "gaps": []}));
+    assert_eq!(
+        serde_json::to_value(&plan).unwrap(),
+        json!({"steps": steps, "gaps": [], "leftovers": [], "problems": []})
+    );
     let gap = Plan::new(&inventory, &wanted.one_by_one()).unwrap().gaps();
     assert_eq!(
         serde_json::to_value(&gap).unwrap(),
@@ -238,4 +269,223 @@ fn programs_read_inventories_and_plans() {
     );
     assert_eq!((failed["done"].as_array().map(Vec::len), failed["left"].as_array().map(Vec::len)), (Some(1), Some(1)));
     assert_eq!(failed["loaded"][1]["name"], json!("new"));
+}
+
+fn keys(xen: &SimulatedXen) -> u64 {
+    xen.calls().of(Call::DebugKeys)
+}
+
+/// A second look costs a list, until somebody uploads or unloads something.
+#[test]
+fn a_host_on_which_nothing_has_moved_is_not_asked_to_print() {
+    for release in Release::ALL {
+        let (xen, client) = three(release);
+        let first = client.inventory().unwrap();
+        assert_eq!((known(&first), keys(&xen)), (3, 1), "{release}");
+        assert_eq!(client.inventory().unwrap(), first, "{release}");
+        // Applying and reverting changes no identity.
+        xen.other_action("two", Action::Revert, Flags::empty()).unwrap();
+        client.apply(&name("two"), Flags::empty()).unwrap();
+        assert_eq!((known(&client.inventory().unwrap()), keys(&xen)), (3, 1), "{release}");
+        // Another tool puts another payload in the place of one.
+        xen.other_action("three", Action::Unload, Flags::empty()).unwrap();
+        let other = builder(&xen, "other");
+        xen.other_upload("three", &other.build()).unwrap();
+        let inventory = client.inventory().unwrap();
+        assert_eq!(inventory.payloads[2].build_id.as_ref(), Some(other.build_id()), "{release}");
+        assert_eq!(keys(&xen), 2, "{release}");
+    }
+}
+
+/// After this client's own uploads the rest stays known. Only the dump has the addresses of functions.
+#[test]
+fn own_uploads_and_unloads_leave_the_rest_known() {
+    for release in Release::ALL {
+        let (xen, client) = three(release);
+        client.inventory().unwrap();
+        let four = builder(&xen, "four");
+        client.upload(&name("four"), &four.build()).unwrap();
+        client.unload(&name("three"), Flags::empty()).unwrap();
+        // The upload needs no inventory: another client with the same knowledge has none to make either.
+        let text = client.known_identities().unwrap().to_string();
+        let given: KnownIdentities = text.parse().unwrap();
+        let ids: Vec<_> = given.payloads().map(|(_, id)| id.cloned()).collect();
+        assert_eq!((ids.len(), ids.iter().flatten().count()), (3, 3), "{release}");
+        assert!(ids.contains(&Some(four.build_id().clone())), "{release}");
+        let before = keys(&xen);
+        let inventory = client.inventory().unwrap();
+        assert_eq!((known(&inventory), keys(&xen) - before), (3, 1), "{release}: for the functions of one");
+        assert!(inventory.payloads.iter().all(|entry| entry.functions.is_some()), "{release}");
+        client.unload(&name("four"), Flags::empty()).unwrap();
+        assert_eq!((known(&client.inventory().unwrap()), keys(&xen) - before), (2, 1), "{release}");
+    }
+}
+
+#[test]
+fn identities_are_taken_over_into_another_process() {
+    for release in Release::ALL {
+        let (xen, client) = three(release);
+        let first = client.inventory().unwrap();
+        let known_there = client.known_identities().unwrap();
+        let other = || quick().known_identities(known_there.clone()).connect(xen.clone()).unwrap();
+        assert_eq!(other().inventory().unwrap(), first, "{release}");
+        assert_eq!(keys(&xen), 1, "{release}");
+        // They are still known after an upload by the other process.
+        let client = other();
+        client.upload(&name("four"), &builder(&xen, "four").build()).unwrap();
+        assert_eq!(client.known_identities().unwrap().payloads().count(), 4, "{release}");
+        // Not under another version of the list, nor for another Xen.
+        let before = keys(&xen);
+        other().inventory().unwrap();
+        assert_eq!(keys(&xen) - before, 1, "{release}");
+        let elsewhere = SimulatedXen::builder(release).build_id(Some("5a5a".parse().unwrap())).build();
+        load_three(&elsewhere);
+        let client = quick().known_identities(known_there.clone()).connect(elsewhere.clone()).unwrap();
+        client.inventory().unwrap();
+        assert_eq!(keys(&elsewhere), 1, "{release}");
+    }
+}
+
+/// Between reading the list and believing the memory, another tool may do anything.
+#[test]
+fn what_others_do_in_between_is_never_missed() {
+    for nth in 1..=4 {
+        let (xen, client) = three(Release::V4_20);
+        client.inventory().unwrap();
+        let other = builder(&xen, "other");
+        let (id, bytes) = (other.build_id().clone(), other.build());
+        xen.on_list().nth(nth).before(move |xen| {
+            xen.other_action("three", Action::Unload, Flags::empty()).unwrap();
+            xen.other_upload("three", &bytes).unwrap();
+        });
+        client.upload(&name("four"), &builder(&xen, "four").build()).unwrap();
+        client.inventory().unwrap();
+        let ids = |client: &LivepatchClient| {
+            let payloads = client.inventory().unwrap().payloads;
+            payloads.into_iter().map(|entry| (entry.name, entry.build_id)).collect::<Vec<_>>()
+        };
+        let (first, second) = (ids(&client), ids(&client));
+        // Whoever knows nothing reads all of it.
+        assert_eq!((&first, &second), (&ids(&connect(&xen)), &ids(&connect(&xen))), "{nth}");
+        assert!(second.contains(&(name("three"), Some(id))), "{nth}");
+    }
+}
+
+/// A guest may write what it likes to the console.
+#[test]
+fn guests_do_not_keep_payloads_from_being_identified() {
+    for line in ["(d1) 'x' pressed - Dumping all livepatch patches", "(d1) (XEN) build-id=5a5a", "(d1) depend-on=5a5a"]
+    {
+        let (xen, client) = three(Release::V4_17);
+        // After a line of Xen's own.
+        xen.on_debug_keys().always().before(move |xen| xen.print(&format!("\n{line}")));
+        xen.on_debug_keys().always().after(move |xen| xen.print(&format!("\n{line}")));
+        assert_eq!((known(&client.inventory().unwrap()), keys(&xen)), (3, 1), "{line}");
+    }
+}
+
+#[test]
+fn a_build_id_of_xen_that_is_refused_is_not_called_missing() {
+    for (errno, retried) in [(Errno::EPERM, false), (Errno::EACCES, false), (Errno::EFAULT, true)] {
+        let (xen, client) = three(Release::V4_20);
+        let wanted = Wanted::only(name("new"), Payload::parse(&builder(&xen, "new").build()).unwrap());
+        if retried {
+            xen.on_build_id().fail(errno);
+            assert_eq!(client.inventory().unwrap().build_id, xen.build_id(), "a fault that passes");
+        }
+        xen.on_build_id().always().fail(errno);
+        let inventory = client.inventory().unwrap();
+        assert_eq!((&inventory.build_id, inventory.no_build_id, known(&inventory)), (&None, Some(errno), 3));
+        let error = Plan::new(&inventory, &wanted).unwrap_err();
+        assert!(matches!(error, PlanError::XenUnknown { why, .. } if why == Some(errno)), "{error:?}");
+        assert!(!error.to_string().contains("linked without"), "{error}");
+    }
+    let xen = SimulatedXen::builder(Release::V4_13).build_id(None).build();
+    let inventory = connect(&xen).inventory().unwrap();
+    assert_eq!((inventory.build_id, inventory.no_build_id), (None, Some(Errno::ENODATA)));
+}
+
+/// The observer of a plan looks at the host between two steps.
+#[test]
+fn an_observer_of_a_plan_takes_inventories_and_does_not_act() {
+    let (xen, client) = host(Release::V4_20);
+    let wanted = Wanted::only(name("new"), Payload::parse(&builder(&xen, "new").build()).unwrap());
+    let started = std::time::Instant::now();
+    let (mut inventories, mut refused) = (0, 0);
+    client
+        .ensure(&wanted, |_| {
+            assert_eq!(client.inventory().unwrap().payloads.len(), client.list().unwrap().len());
+            inventories += 1;
+            let error = client.apply(&name("new"), Flags::empty()).unwrap_err();
+            assert_eq!(error.kind(), &ErrorKind::InsideOperation, "{error}");
+            let error = client.upload(&name("x"), &builder(&xen, "x").build()).unwrap_err();
+            assert_eq!(error.kind(), &ErrorKind::InsideOperation, "{error}");
+            assert!(!error.is_retryable() && !error.may_have_happened());
+            refused += 1;
+        })
+        .unwrap();
+    assert_eq!((inventories, refused, xen.applied()), (4, 4, vec![name("new")]));
+    assert!(started.elapsed() < std::time::Duration::from_secs(10), "nobody waits for a deadline");
+}
+
+/// In the middle of an action no key is pressed.
+#[test]
+fn an_observer_of_hypercalls_does_not_disturb_an_action() {
+    use std::sync::{Arc, Mutex, OnceLock};
+    let xen = SimulatedXen::new(Release::V4_20);
+    let there: Arc<OnceLock<LivepatchClient>> = Arc::new(OnceLock::new());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (client, kinds) = (there.clone(), seen.clone());
+    let observed = quick().on_hypercall(move |event| {
+        if event.to_string().contains("ACTION") || event.to_string().contains("UPLOAD") {
+            let Some(client) = client.get() else { return };
+            client.list().unwrap();
+            kinds.lock().unwrap().push(client.inventory().map(|_| ()).map_err(|error| error.kind().clone()));
+        }
+    });
+    let client = observed.connect(xen.clone()).unwrap();
+    let client = there.get_or_init(|| client);
+    client.upload(&name("one"), &builder(&xen, "one").build()).unwrap();
+    client.apply(&name("one"), Flags::empty()).unwrap();
+    let seen = seen.lock().unwrap();
+    assert!(seen.len() >= 2 && seen.iter().all(|kind| *kind == Err(ErrorKind::InsideOperation)), "{seen:?}");
+    drop(seen);
+    assert_eq!(keys(&xen), 0);
+}
+
+/// Wanted once, wanted again: by the client that uploaded it, by one that knows nothing, and by one that was given what is
+/// known.
+#[test]
+fn a_host_with_odd_payloads_is_as_wanted_when_it_is_asked_again() {
+    let entry = |text: &str| format!("{text}\0");
+    let long = "x".repeat(1000);
+    for (id, metadata, functions, readable) in [
+        ("fix", entry("a\tb"), 1, true),
+        ("fix", entry("a\nb"), 1, true),
+        ("fix", entry(&long), 1, true),
+        ("f\tx", entry("a"), 1, true),
+        ("f\nx", entry("a"), 1, true),
+        ("fix", entry("a"), 220, false),
+    ] {
+        let symbols = (0..functions).map(|at| format!("a_function_with_a_rather_long_name_{at}")).collect::<Vec<_>>();
+        let host = SimulatedXen::builder(Release::V4_20);
+        let xen = symbols.iter().fold(host, |host, symbol| host.symbol(symbol, [0x90; 32])).build();
+        let payload = symbols.iter().fold(PayloadBuilder::for_xen(&xen, "odd"), |payload, symbol| {
+            payload.function(FunctionPatch::returning(symbol, "x"))
+        });
+        let payload = Payload::parse(&payload.modinfo(metadata).build()).unwrap();
+        let wanted = Wanted::only(name(id), payload);
+        let client = connect(&xen);
+        assert_eq!(client.ensure(&wanted, |_| ()).unwrap().steps().len(), 2, "{id:?}");
+        assert!(client.ensure(&wanted, |_| ()).unwrap().is_empty(), "{id:?}");
+        let given = quick().known_identities(client.known_identities().unwrap()).connect(xen.clone()).unwrap();
+        assert!(given.ensure(&wanted, |_| ()).unwrap().is_empty(), "{id:?}");
+        match connect(&xen).ensure(&wanted, |_| ()) {
+            Ok(plan) => assert!(readable && plan.is_empty(), "{id:?}"),
+            // What is there can't be known, and Xen refuses to load it twice.
+            Err(error) => assert!(!readable, "{id:?}: {error}"),
+        }
+        let reason = connect(&xen).inventory().unwrap().payloads[0].unidentified;
+        assert_eq!(reason, if readable { None } else { Some(Unidentified::RingTooSmall) }, "{id:?}");
+    }
 }

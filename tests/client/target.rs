@@ -203,8 +203,11 @@ fn the_text_counts_where_no_applied_payload_replaces_what_it_comes_from() {
     assert_eq!(points(&client), (7, Some(7)));
     assert_eq!(xen.calls().of(Call::DebugKeys), 1);
     upload(&client, &xen).unwrap();
-    assert_eq!((points(&client), xen.calls().of(Call::DebugKeys)), ((7, Some(7)), 2), "the list is another");
-    assert_eq!((points(&client), xen.calls().of(Call::DebugKeys)), ((7, Some(7)), 2));
+    assert_eq!((points(&client), xen.calls().of(Call::DebugKeys)), ((7, Some(7)), 1), "the rest is known");
+    client.apply(&name("vendors"), Flags::NODEPS).unwrap();
+    // It replaces the function that reports the text.
+    assert_eq!((points(&client), xen.calls().of(Call::DebugKeys)), ((0, None), 2), "another is applied");
+    assert_eq!((points(&client), xen.calls().of(Call::DebugKeys)), ((0, None), 2));
     assert_eq!(client.known_target(), None, "another payload may change it");
     // A payload that is loaded and not applied changes nothing.
     let xen = SimulatedXen::new(Release::V4_17);

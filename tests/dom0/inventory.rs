@@ -53,6 +53,12 @@ fn an_inventory_is_what_was_uploaded() {
     // A client that has uploaded nothing, and one that leaves Xen's log alone.
     for client in [connect().unwrap(), patient().without_xen_log().open().unwrap()] {
         let inventory = client.inventory().unwrap();
+        // It is known then, and in another process too.
+        assert_eq!(client.inventory().unwrap(), inventory);
+        let known = client.known_identities().unwrap();
+        let other = patient().known_identities(known.clone()).open().unwrap();
+        assert_eq!(other.inventory().unwrap(), inventory);
+        assert_eq!(other.known_identities(), Some(known));
         assert_eq!(inventory.build_id.as_ref(), Some(&host.xen));
         for (id, payload) in [("fix", &fix), ("top", &top), ("debug", &debug)] {
             agrees(entry(&inventory, id), &Payload::parse(&payload.build()).unwrap());
@@ -186,16 +192,15 @@ fn nobody_speaks_for_another() {
             }
         }
     }
-    // Names and metadata: the list has them, and the dump is not believed.
+    // Names and metadata: the list has them, so that what Xen prints of them is accounted for.
     let odd = format!("x\nbuild-id={FAKE}");
     for (id, metadata) in [(&odd[..], "a=b\0".to_owned()), ("odd", format!("a\nbuild-id={FAKE}\ndepend-on={FAKE}\0"))] {
         host.upload("victim", &victim);
         let odd = bare(&host.client, "odd").function(FunctionPatch::returning("xen_changeset", "x")).modinfo(metadata);
         host.upload(id, &odd);
-        let inventory = host.client.inventory().unwrap();
-        let told = entry(&inventory, "victim").build_id.as_ref();
-        // Before 4.14 Xen has no metadata, and prints none.
-        assert!(told.is_none() || (told == Some(honest) && id == "odd" && !host.since(14)), "{told:?}");
+        let inventory = connect().unwrap().inventory().unwrap();
+        assert_eq!(entry(&inventory, "victim").build_id.as_ref(), Some(honest));
+        assert_eq!(entry(&inventory, id).build_id.as_ref(), Some(odd.build_id()));
         host.unload(&name(id));
         host.unload(&name("victim"));
     }

@@ -130,6 +130,8 @@ fn an_inventory_is_all_that_a_host_costs_that_is_as_wanted() {
     let xen = SimulatedXen::new(Release::V4_20);
     let client = connect(&xen);
     client.ensure(&wanted(&xen, &["a", "b"]), |_| ()).unwrap();
+    // For the functions.
+    client.inventory().unwrap();
     let calls = |what: &dyn Fn()| {
         let before = xen.calls().total();
         what();

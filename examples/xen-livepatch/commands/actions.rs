@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 use serde_json::{Value, json};
-use xen_livepatch::{Action, Errno, Error, ErrorKind, LivepatchClient, LoadOptions, PayloadName, State};
+use xen_livepatch::{Action, Errno, Error, ErrorKind, LivepatchClient, LoadOptions, Payload, PayloadName, State};
 
 use super::guarded::taken_out;
 use super::{loaded_name, name};
@@ -12,12 +12,14 @@ use crate::failure::{Failure, as_json};
 use crate::flags;
 use crate::host::{Access, upload_options, with_client};
 use crate::input;
+use crate::memory::Memory;
 use crate::output::{Done, Output};
 use crate::shown::shown;
+use crate::simulation::simulated;
 
 const NOTHING_TO_DO: &str = "no action needed";
 
-/// An action, and what it is called on the command line and while it goes on.
+/// An action, its name on the command line, and the text that is shown meanwhile.
 #[derive(Clone, Copy)]
 pub(super) struct Doing(Action, &'static str, &'static str);
 
@@ -33,6 +35,9 @@ pub(crate) fn upload(arguments: &ArgMatches, output: &Output) -> Result<Done, Fa
     with_client(arguments, Access::Changes, |client| {
         begin();
         client.upload_with(&name, &bytes, upload_options(arguments))?;
+        if let Ok(payload) = Payload::parse(&bytes) {
+            keep(arguments, &payload);
+        }
         Ok(Done::new("", json!({ "payload": as_json(&name) })))
     })
 }
@@ -140,7 +145,7 @@ fn in_state(client: &LivepatchClient, state: State) -> Result<Vec<PayloadName>, 
     Ok(client.list()?.into_iter().filter(|row| row.status.state == state).map(|row| row.name).collect())
 }
 
-/// Unloads what is not applied, and goes on where one can't be.
+/// Unloads the payloads that are not applied, all that can be.
 pub(crate) fn unload_all(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
     with_client(arguments, Access::Changes, |client| {
         let names = in_state(client, State::Checked)?;
@@ -174,8 +179,15 @@ pub(crate) fn load(arguments: &ArgMatches, output: &Output) -> Result<Done, Fail
     with_client(arguments, Access::Changes, |client| {
         begin();
         client.load_as(&name, &payload, options)?;
+        keep(arguments, &payload);
         Ok(Done::new("", result(&name, true)))
     })
+}
+
+/// Keeps the file of a payload that was uploaded, for plans that may have to upload it again.
+fn keep(arguments: &ArgMatches, payload: &Payload) {
+    // Best effort: a plan does without.
+    let _ = Memory::new(simulated(arguments)).keep_payload(payload);
 }
 
 fn file(arguments: &ArgMatches) -> &Path {

@@ -1,10 +1,10 @@
-//! `status`: what runs.
+//! `status`: the payloads that run, and the effective version of Xen.
 
 use std::fmt::Write as _;
 
 use clap::ArgMatches;
 use serde_json::json;
-use xen_livepatch::{BuildId, Capabilities, Inventory, InventoryEntry, State};
+use xen_livepatch::{BuildId, Capabilities, Errno, Inventory, InventoryEntry, State};
 
 use super::guarded::guard;
 use super::loaded_name;
@@ -44,7 +44,12 @@ pub(crate) fn status(arguments: &ArgMatches) -> Result<Done, Failure> {
 /// The host, on a screen.
 fn host(inventory: &Inventory, capabilities: &Capabilities) -> String {
     let mut text = format!("{inventory}\n\n");
-    let _ = writeln!(text, "build-id   {}", id(inventory.build_id.as_ref()));
+    let own = match (&inventory.build_id, inventory.no_build_id) {
+        (None, Some(Errno::ENODATA)) => "none: this Xen was linked without one".to_owned(),
+        (None, Some(errno)) => format!("not known: {errno}"),
+        (own, _) => id(own.as_ref()),
+    };
+    let _ = writeln!(text, "build-id   {own}");
     let force = if capabilities.force { ", --force on uploads" } else { "" };
     let nodeps = if capabilities.apply_flags.is_empty() { "no flags" } else { "--nodeps on apply" };
     let _ = writeln!(text, "interface  {:#x}; takes {nodeps}{force}", capabilities.interface_version);
@@ -64,6 +69,10 @@ fn host(inventory: &Inventory, capabilities: &Capabilities) -> String {
             let metadata = if entry.metadata.is_empty() { String::new() } else { format!("  {}", entry.metadata) };
             let _ = writeln!(text, "  {:<20} {}{result}{metadata}", entry.name, id(entry.build_id.as_ref()));
         }
+    }
+    let reasons = inventory.payloads.iter().filter_map(|entry| Some((&entry.name, entry.unidentified?)));
+    for (name, reason) in reasons {
+        let _ = writeln!(text, "\n{name} is not identified: {reason}");
     }
     for conflict in inventory.conflicts() {
         let names: Vec<String> = conflict.payloads.iter().map(ToString::to_string).collect();
@@ -89,8 +98,12 @@ fn payload(inventory: &Inventory, entry: &InventoryEntry) -> String {
     } else if entry.is_applied() {
         line("stack", "not in it");
     }
-    line("build-id", &id(entry.build_id.as_ref()));
-    line("goes on", &goes_on(inventory, entry));
+    let own = match entry.unidentified {
+        Some(reason) => format!("not known: {reason}"),
+        None => id(entry.build_id.as_ref()),
+    };
+    line("build-id", &own);
+    line("depends on", &depends_on(inventory, entry));
     if !entry.metadata.is_empty() {
         line("metadata", &entry.metadata.to_string());
     }
@@ -102,7 +115,7 @@ fn payload(inventory: &Inventory, entry: &InventoryEntry) -> String {
     text
 }
 
-fn goes_on(inventory: &Inventory, entry: &InventoryEntry) -> String {
+fn depends_on(inventory: &Inventory, entry: &InventoryEntry) -> String {
     let Some(depends) = &entry.depends else { return "not known".into() };
     if inventory.build_id.as_ref() == Some(depends) {
         return format!("{depends} (this Xen)");

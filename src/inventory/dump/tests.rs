@@ -1,9 +1,12 @@
 //! Dumps that are right, cut, interrupted and forged.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
 use super::*;
-use crate::name::PayloadName;
-use crate::status::Status;
+use crate::status::{State, Status};
 
 /// As a real Xen 4.17 printed it.
 const DUMP: &str = "\
@@ -25,25 +28,39 @@ const DUMP: &str = "\
 ";
 
 const XEN: &str = "151b373fd64b321593bf987fd923cd10dabadac4";
+const HELLO: &str = "e65788c860f9c52ca465011c2cfbddaba2898e4e";
+const BYE: &str = "a4c777cc1e15e6d4f0e6fb33d9743c4d5d830812";
+const FAKE: &str = "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a";
 
-fn row(name: &str, state: State, metadata: &str) -> LoadedPayload {
+fn row(name: &[u8], metadata: &[u8]) -> LoadedPayload {
     let name = PayloadName::new(name).unwrap();
-    LoadedPayload { name, status: Status { state, rc: 0 }, metadata: Metadata::new(metadata) }
+    LoadedPayload { name, status: Status { state: State::Applied, rc: 0 }, metadata: Metadata::new(metadata) }
 }
 
 fn rows() -> Vec<LoadedPayload> {
-    vec![row("hello", State::Applied, "author=we\0x\0"), row("bye", State::Checked, "")]
+    vec![row(b"hello", b"author=we\0x\0"), row(b"bye", b"")]
 }
 
-fn read(text: &str, rows: &[LoadedPayload]) -> Option<Vec<Dumped>> {
-    super::read(text.as_bytes(), rows, Some(&XEN.parse().unwrap()))
+fn read(text: impl AsRef<[u8]>, rows: &[LoadedPayload]) -> Vec<Result<Dumped, Unidentified>> {
+    super::read(text.as_ref(), rows, Some(&XEN.parse().unwrap()))
 }
+
+/// The build-ids that are read, and the reasons.
+fn ids(text: impl AsRef<[u8]>, rows: &[LoadedPayload]) -> Vec<Result<String, Unidentified>> {
+    read(text, rows).into_iter().map(|dumped| dumped.map(|dumped| dumped.build_id.to_string())).collect()
+}
+
+fn right() -> Vec<Result<String, Unidentified>> {
+    vec![Ok(HELLO.into()), Ok(BYE.into())]
+}
+
+const DISTURBED: Result<String, Unidentified> = Err(Unidentified::Disturbed);
+const UNREADABLE: Result<String, Unidentified> = Err(Unidentified::Unreadable);
 
 #[test]
-fn what_xen_prints_is_read() {
-    let dumped = read(DUMP, &rows()).unwrap();
-    let ids: Vec<_> = dumped.iter().map(|dumped| dumped.build_id.to_string()).collect();
-    assert_eq!(ids, ["e65788c860f9c52ca465011c2cfbddaba2898e4e", "a4c777cc1e15e6d4f0e6fb33d9743c4d5d830812"]);
+fn the_text_of_a_real_xen_is_read() {
+    let dumped: Vec<Dumped> = read(DUMP, &rows()).into_iter().map(Result::unwrap).collect();
+    assert_eq!(ids(DUMP, &rows()), right());
     assert_eq!(dumped[0].depends.to_string(), XEN);
     assert_eq!(dumped[1].depends, dumped[0].build_id);
     let function = ReplacedFunction {
@@ -53,198 +70,325 @@ fn what_xen_prints_is_read() {
         new_address: 0xffff_82d0_405b_0000,
         new_size: 8,
     };
-    assert_eq!(dumped[0].functions, [function]);
-    assert_eq!((dumped[1].functions[0].new_address, dumped[1].functions[0].new_size), (0, 5));
+    assert_eq!(dumped[0].functions.as_ref().unwrap(), &[function]);
+    let nop = &dumped[1].functions.as_ref().unwrap()[0];
+    assert_eq!((nop.new_address, nop.new_size), (0, 5));
+    let without = super::read(DUMP.as_bytes(), &rows(), None);
+    assert!(without.iter().all(Result::is_ok), "Xen's own build-id may be denied to the client");
 }
 
+/// Between any two lines.
 #[test]
 fn other_lines_in_the_log_do_not_matter() {
-    for text in [
-        format!("t of a line\n(XEN) livepatch: hello: Reverting\n{DUMP}"),
-        DUMP.replace("(XEN)  name=bye", "(d1) hello from a guest\n(XEN)  name=bye"),
-        DUMP.replace('\n', "\r\n"),
-        DUMP.replace("(XEN) ", "(XEN) [2026-11-24 10:00:00] "),
-        DUMP.replace("(XEN) depend-on-xen=151b373fd64b321593bf987fd923cd10dabadac4\n", ""),
-    ] {
-        assert_eq!(read(&text, &rows()).map(|dumped| dumped.len()), Some(2), "{text}");
-    }
-    let empty: String = DUMP.split_inclusive('\n').take(2).collect();
-    assert_eq!(read(&empty, &[]), Some(Vec::new()));
-    let nameless = empty.replace("(XEN) build-id: 151b373fd64b321593bf987fd923cd10dabadac4\n", "");
-    assert_eq!(super::read(nameless.as_bytes(), &[], None), Some(Vec::new()));
-}
-
-#[test]
-fn what_is_not_all_there_is_not_believed() {
-    // Cut anywhere, at either end. After what the last payload goes on nothing is missed.
-    let last = DUMP.len() - "(XEN) depend-on-xen=\n".len() - XEN.len();
-    for at in 0..DUMP.len() {
-        assert_eq!(read(&DUMP[..at], &rows()).is_some(), at >= last, "{at}");
-        assert!(at == 0 || read(&DUMP[at..], &rows()).is_none(), "{at}");
-    }
-    // Without any of its lines, or with one twice, but for those that a payload may do without.
     let lines: Vec<&str> = DUMP.split_inclusive('\n').collect();
-    for index in 0..lines.len() {
-        let optional = lines[index].contains("depend-on-xen") || lines[index].contains(" patch ");
-        let without: String = lines.iter().enumerate().filter(|(at, _)| *at != index).map(|(_, line)| *line).collect();
-        assert!(optional || read(&without, &rows()).is_none(), "without {}", lines[index]);
-        let twice: String =
-            lines.iter().enumerate().map(|(at, line)| line.repeat(1 + usize::from(at == index))).collect();
-        assert_eq!(read(&twice, &rows()).is_some(), lines[index].contains(" patch "), "twice {}", lines[index]);
-        let after = |text: &str| {
-            let with =
-                |(at, line): (usize, &&str)| if at == index { format!("{line}(XEN) {text}\n") } else { (*line).into() };
-            lines.iter().enumerate().map(with).collect::<String>()
-        };
-        for text in ["Lock held. Try again.", "Couldn't reacquire lock. Try again.", "livepatch: x: Reverting", ""] {
-            assert_eq!(read(&after(text), &rows()), None, "{text} after {}", lines[index]);
+    for line in [
+        "(d1) hello from a guest",
+        "(d17) (not Xen) build-id=5a5a",
+        "(d1) 'x' pressed - Dumping all livepatch patches",
+        "(d1)  name=bye state=CHECKED(1) ",
+        "(d1) Lock held. Try again.",
+        "(d1) ",
+        "(XEN) d3v0 Unhandled vmexit: reason 7",
+        "(XEN) [2026-11-24 10:00:00] mm.c:777:d0v1 Bad L1 flags",
+        "(XEN) livepatch: x: Reverting",
+        "(XEN) ",
+        "[   12.345678] a line of dom0's kernel",
+        "",
+    ] {
+        for at in 1..lines.len() {
+            let text = [lines[..at].concat(), format!("{line}\n"), lines[at..].concat()].concat();
+            let dumped = read(&text, &rows());
+            assert_eq!(ids(&text, &rows()), right(), "{text}");
+            assert!(
+                dumped.iter().all(|dumped| dumped.as_ref().unwrap().functions.as_ref().unwrap().len() == 1),
+                "{text}"
+            );
         }
     }
+    for text in [
+        format!("t of a line\n(XEN) livepatch: hello: Reverting\n{DUMP}"),
+        DUMP.replace('\n', "\r\n"),
+        DUMP.replace("(XEN) ", "(XEN) [2026-11-24 10:00:00] "),
+        DUMP.replace("(XEN) ", "(XEN) [    12.345678] "),
+        DUMP.replace("(XEN) depend-on-xen=151b373fd64b321593bf987fd923cd10dabadac4\n", ""),
+    ] {
+        assert_eq!(ids(&text, &rows()), right(), "{text}");
+        assert!(read(&text, &rows()).into_iter().all(|dumped| dumped.unwrap().functions.is_some()), "{text}");
+    }
+    let empty: String = DUMP.split_inclusive('\n').take(2).collect();
+    assert_eq!(read(&empty, &[]), []);
+}
+
+#[test]
+fn a_disturbed_dump_is_not_believed() {
+    let lines: Vec<&str> = DUMP.split_inclusive('\n').collect();
     let locked = format!("{}(XEN) Lock held. Try again.\n", lines[..2].concat());
-    assert_eq!(read(&locked, &rows()), None);
-    assert_eq!(read(&locked, &[]), None);
-    assert_eq!(read(&format!("{DUMP}{DUMP}"), &rows()), None, "somebody else pressed it too");
-}
-
-#[test]
-fn what_does_not_agree_with_the_list_is_not_believed() {
-    for rows in [
-        vec![],
-        rows()[..1].to_vec(),
-        rows()[1..].to_vec(),
-        vec![rows()[1].clone(), rows()[0].clone()],
-        vec![row("hello", State::Checked, "author=we\0x\0"), rows()[1].clone()],
-        vec![row("hell", State::Applied, "author=we\0x\0"), rows()[1].clone()],
-        vec![row("hello", State::Applied, "author=we\0"), rows()[1].clone()],
-        vec![row("hello", State::Applied, ""), rows()[1].clone()],
-        vec![rows()[0].clone(), row("bye", State::Checked, "author=we\0")],
-        vec![rows()[0].clone(), row("bye", State::Unknown(1), "")],
-    ] {
-        assert_eq!(read(DUMP, &rows), None, "{rows:?}");
+    let given_up = format!("{}(XEN) Couldn't reacquire lock. Try again.\n", lines[..10].concat());
+    let given_up_and_forged = format!("{given_up}{}", lines[10..].concat());
+    for text in [&locked, &given_up, &given_up_and_forged, "", &DUMP.replace("build-id: 15", "build-id: 16")] {
+        assert_eq!(ids(text, &rows()), [DISTURBED, DISTURBED], "{text}");
     }
-    assert_eq!(super::read(DUMP.as_bytes(), &rows(), None), None, "this Xen has no build-id");
-    assert_eq!(super::read(DUMP.as_bytes(), &rows(), Some(&"5a5a".parse().unwrap())), None);
-    for (right, wrong) in [
-        ("ffff82d0405b0000 (.data", "ffff82d0405b000 (.data"),
-        ("ffff82d0405b0000 (.data", "ffff82d0405b000g (.data"),
-        ("using 3 pages.", "using 3 pages"),
-        ("using 3 pages.", "using +3 pages."),
-        ("state=APPLIED(2)", "state=APPLIED(1)"),
-        ("(16) with", "(x) with"),
-        ("(8)", "(99999999999)"),
-        ("depend-on-xen=15", "depend-on-xen=16"),
-        ("depend-on-xen=15", "depend-on-xen=build-id=15"),
-        ("build-id=e6", "build-id=e"),
-        ("build-id=e6", "build-id=xy"),
-        ("(XEN)     xen_extra", "(XEN)    xen_extra"),
-    ] {
-        let text = DUMP.replace(right, wrong);
-        assert_ne!(text, DUMP, "{right}");
-        assert_eq!(read(&text, &rows()), None, "{wrong}");
+    // Pressed by two.
+    assert!(ids(format!("{DUMP}{DUMP}"), &rows()).iter().all(Result::is_err));
+    assert!(ids(format!("{}{DUMP}", lines[8..].concat()), &rows()).iter().all(|id| *id != Ok(FAKE.into())));
+    // Cut anywhere at its end.
+    let last = DUMP.find("depend-on=e6").unwrap() + "depend-on=\n".len() + 40;
+    for at in 0..DUMP.len() {
+        let found = ids(&DUMP[..at], &rows());
+        assert!(found.iter().zip(right()).all(|(found, right)| found.is_err() || *found == right), "{at}");
+        assert_eq!(found == right(), at >= last, "{at}");
     }
 }
 
-/// A payload whose function has a name like the rest of the dump, made up by someone who knows all the rest of it.
 #[test]
-fn a_name_can_not_speak_for_others() {
-    let real: Vec<&str> = DUMP.lines().collect();
-    let line = "(XEN)     xen_extra_version patch ffff82d040234b20(16) with ffff82d0405b0000 (8)";
-    let fake = "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a";
-    // From the dump's beginning, from that of its own part, or from its own function on, up to anywhere.
-    for from in 0..real.len() {
-        for to in from..=real.len() {
-            for id in 0..real.len() {
-                let forged = real.iter().enumerate().take(to).skip(from).map(|(at, line)| match line.split_once('=') {
-                    Some((word, _)) if at == id && !line.contains("name=") => format!("{word}={fake}"),
-                    _ => (*line).to_owned(),
-                });
-                let forged: Vec<_> = forged.collect();
-                let before = "(XEN)     f patch ffff82d040234b20(16) with ffff82d0405b0000 (8)";
-                let forged = format!("{before}\n{}\n{line}", forged.join("\n"));
-                let text = DUMP.replace(line, &forged);
-                let told = read(&text, &rows()).unwrap_or_default();
-                let is_fake =
-                    |dumped: &Dumped| [&dumped.build_id, &dumped.depends].iter().any(|id| id.to_string() == fake);
-                assert!(!told.iter().any(is_fake), "{text}");
+fn another_list_is_not_believed() {
+    let [hello, bye] = [rows()[0].clone(), rows()[1].clone()];
+    for rows in [vec![hello.clone()], vec![bye.clone()], vec![bye.clone(), hello.clone()]] {
+        assert!(ids(DUMP, &rows).iter().all(Result::is_err), "{rows:?}");
+    }
+    let more = [hello, bye, row(b"more", b"")];
+    assert_eq!(ids(DUMP, &more), [Ok(HELLO.into()), DISTURBED, DISTURBED]);
+    assert_eq!(ids(DUMP, &[row(b"hell", b"author=we\0x\0"), rows()[1].clone()]), [DISTURBED, Ok(BYE.into())]);
+}
+
+/// A payload with a text that can't be read hides itself, and no other.
+#[test]
+fn an_unreadable_payload_hides_itself_alone() {
+    let function = "xen_extra_version patch";
+    for name in [format!("build-id={FAKE}"), format!("x\n(XEN) build-id={FAKE}\n(XEN) depend-on={FAKE}\n(XEN)     g")] {
+        let text = DUMP.replace(function, &format!("{name} patch"));
+        assert_eq!(ids(&text, &rows()), [UNREADABLE, Ok(BYE.into())], "{text}");
+    }
+    let text = DUMP.replace("xen_changeset", &format!("depend-on={FAKE}"));
+    assert_eq!(ids(&text, &rows()), [Ok(HELLO.into()), UNREADABLE]);
+    // There may be more of it than is printed.
+    let long = "5a".repeat(64);
+    for (digits, expected) in [(&long[2..], Ok(long[2..].to_owned())), (&long[..], UNREADABLE)] {
+        let text = DUMP.replacen(HELLO, digits, 1);
+        assert_eq!(ids(text, &rows()), [expected, Ok(BYE.into())]);
+    }
+    // The words in metadata and names are accounted for, as far as they are surely printed.
+    let metadata = format!("base build-id={FAKE}");
+    let text = DUMP.replace("author=we", &metadata);
+    assert_eq!(ids(&text, &[row(b"hello", format!("{metadata}\0x\0").as_bytes()), rows()[1].clone()]), right());
+    let name = b"depend-on=5a state=CHECKED(1) patch (\xc3\xa9\t";
+    let text = DUMP.replace("name=bye", &format!("name={}", String::from_utf8_lossy(name)));
+    assert_eq!(ids(&text, &[rows()[0].clone(), row(name, b"")]), right());
+    let long = format!("{}build-id={FAKE}", "l".repeat(1000));
+    let text = DUMP.replace("author=we", &long);
+    let rows = [row(b"hello", format!("{long}\0x\0").as_bytes()), rows()[1].clone()];
+    assert_eq!(ids(&text, &rows), [UNREADABLE, Ok(BYE.into())]);
+}
+
+#[test]
+fn control_characters_and_long_texts_hide_functions_alone() {
+    for name in ["by\ne", "by\re", "\u{1b}[0mbye", "by\te"] {
+        let text = DUMP.replace("name=bye", &format!("name={}", name.replace('\n', "\n(XEN) ")));
+        let rows = [rows()[0].clone(), row(name.as_bytes(), b"")];
+        assert_eq!(ids(&text, &rows), right(), "{name:?}");
+        let functions: Vec<bool> = read(&text, &rows).iter().map(|d| d.as_ref().unwrap().functions.is_some()).collect();
+        assert_eq!(functions, [true, false]);
+    }
+    // Cut at 1023 bytes, with the line break.
+    let long = "l".repeat(1010);
+    let text = DUMP.replace("author=we\n(XEN) ", &long);
+    let rows = [row(b"hello", format!("{long}l\0x\0").as_bytes()), rows()[1].clone()];
+    assert_eq!(ids(&text, &rows), right());
+    for (name, clear) in [("a patch of b", true), ("a\n(XEN) b", false)] {
+        let text = DUMP.replace("xen_changeset", name);
+        let functions = read(&text, &self::rows())[1].clone().unwrap().functions;
+        assert_eq!(functions.map(|all| all[0].name.as_bytes().to_vec()), clear.then(|| name.as_bytes().to_vec()));
+    }
+}
+
+#[test]
+fn payloads_that_can_not_be_read_back_are_known_before() {
+    let id = |len: usize| BuildId::new(vec![1; len]);
+    let check = |name: &str, metadata: &[u8], function: &str, len: usize| {
+        let (own, below) = (id(len), id(20));
+        let functions = core::iter::once(function.as_bytes());
+        readable(&PayloadName::new(name).unwrap(), &Metadata::new(metadata), functions, [Some(&own), Some(&below)])
+    };
+    let long = [vec![b'l'; 1200], b"\0x\0".to_vec()].concat();
+    for (name, metadata, function, len) in
+        [("a", &b"b=c\0"[..], "f", 20), ("a\tb\n", b"build-id=x\0\n\0", "f\n", 63), ("a", &long, "f", 20)]
+    {
+        assert_eq!(check(name, metadata, function, len), Ok(()));
+    }
+    let long = [vec![b'l'; 1200], b"build-id=\0".to_vec()].concat();
+    for (name, metadata, function, len) in
+        [("a", &long[..], "f", 20), ("a", b"", "build-id=", 20), ("a", b"", "x\ndepend-on=", 20), ("a", b"", "f", 64)]
+    {
+        assert_eq!(check(name, metadata, function, len), Err(Unidentified::Unreadable));
+    }
+}
+
+/// A payload as its maker chose it.
+#[derive(Clone, Debug)]
+struct Hostile {
+    name: Vec<u8>,
+    metadata: Vec<Vec<u8>>,
+    functions: Vec<Vec<u8>>,
+}
+
+/// Xen's console: what is written to it, as Xen writes it.
+#[derive(Default)]
+struct Printer {
+    log: Vec<u8>,
+    continued: bool,
+}
+
+impl Printer {
+    /// One `printk`: cut at 1023 bytes, with a prefix at the beginning of each line, and without its level.
+    fn print(&mut self, text: &[u8]) {
+        let text = &text[..text.len().min(1023)];
+        for part in text.split_inclusive(|byte| *byte == b'\n') {
+            let mut part = part;
+            if !self.continued {
+                while part.len() > 2 && part[0] == b'<' && part[2] == b'>' {
+                    part = &part[3..];
+                }
+                self.log.extend(PREFIX);
+            }
+            self.log.extend(part);
+            self.continued = !part.ends_with(b"\n");
+        }
+    }
+
+    /// Another processor, which is not in the middle of a line of Xen's own.
+    fn interrupt(&mut self, text: &[u8]) {
+        self.log.extend(text);
+        self.log.push(b'\n');
+    }
+}
+
+fn own_ids(at: usize) -> [String; 2] {
+    [format!("{:02x}", 0x10 + at).repeat(20), format!("{:02x}", 0x20 + at).repeat(20)]
+}
+
+/// The log with the dump of these payloads, and with these lines of others between its lines.
+fn printed(payloads: &[Hostile], others: &[(usize, Vec<u8>)]) -> Vec<u8> {
+    let mut lines: Vec<Vec<u8>> = vec![[MARK, b"\n"].concat(), format!("build-id: {XEN}\n").into_bytes()];
+    let address = "ffff82d040234b20";
+    for (at, payload) in payloads.iter().enumerate() {
+        let rest = format!(" state=APPLIED(2) {address} (.data={address}, .rodata={address}) using 3 pages.\n");
+        lines.push([b" name=", &*payload.name, rest.as_bytes()].concat());
+        if !payload.metadata.is_empty() {
+            lines.push(b"livepatch: module metadata:\n".to_vec());
+            lines.extend(payload.metadata.iter().map(|text| [b"livepatch:   ", &**text, b"\n"].concat()));
+        }
+        let rest = format!(" patch {address}(16) with {address} (8)\n");
+        lines.extend(payload.functions.iter().map(|name| [b"    ", &**name, rest.as_bytes()].concat()));
+        let [build_id, depends] = own_ids(at);
+        lines.push(format!("build-id={build_id}\n").into_bytes());
+        lines.push(format!("depend-on={depends}\n").into_bytes());
+    }
+    let mut printer = Printer::default();
+    for (at, line) in lines.iter().enumerate() {
+        for (_, text) in others.iter().filter(|(place, _)| place % lines.len() == at) {
+            printer.interrupt(text);
+        }
+        printer.print(line);
+    }
+    printer.log
+}
+
+/// A text out of parts of a dump.
+fn hostile(least: usize) -> impl Strategy<Value = Vec<u8>> {
+    let words = [
+        "a",
+        "b",
+        "c",
+        "x",
+        "\n",
+        "\n",
+        "\n",
+        "\r",
+        "\t",
+        " ",
+        "[",
+        "] ",
+        "<3>",
+        "(XEN) ",
+        "(d1) ",
+        "\n(XEN) ",
+        "build-id=",
+        "depend-on=",
+        "depend-on-xen=",
+        "build-id: ",
+        " name=a state=",
+        " name=b state=APPLIED(2) ",
+        " name=c state=",
+        "livepatch: module metadata:\n",
+        "livepatch:   ",
+        "    f patch ffff82d040234b20(16) with ",
+        "ffff82d040234b20 (8)",
+        "Lock held. Try again.",
+        "livepatch.c:1: ",
+        "'x' pressed - Dumping all livepatch patches",
+        "\nbuild-id=5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a\n",
+        "\ndepend-on=5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a\n",
+        "f patch ffff82d040234b20(16) with ffff82d040234b20 (8)\nbuild-id=5a5a\ndepend-on=5a5a\n name=b state=APPLIED(2) x",
+    ];
+    let word = prop_oneof![
+        8 => select(words.map(|word| word.as_bytes().to_vec()).to_vec()),
+        1 => (900..1100_usize).prop_map(|len| vec![b'x'; len]),
+    ];
+    vec(word, least..6).prop_map(|words| words.concat().into_iter().filter(|byte| *byte != 0).collect())
+}
+
+fn payloads() -> impl Strategy<Value = Vec<Hostile>> {
+    let tame = select(vec![b"a".to_vec(), b"b".to_vec(), b"c".to_vec()]);
+    let name = prop_oneof![2 => tame, 1 => hostile(1).prop_map(|name| name.into_iter().take(120).collect())];
+    let functions = prop_oneof![1 => vec(hostile(0), 0..3), 1 => Just(vec![b"f".to_vec()])];
+    let metadata = prop_oneof![1 => vec(hostile(0), 0..3), 2 => Just(vec![])];
+    let payload =
+        (name, metadata, functions).prop_map(|(name, metadata, functions)| Hostile { name, metadata, functions });
+    vec(payload, 1..4)
+}
+
+/// Lines of guests, and of others that are not about payloads.
+fn others() -> impl Strategy<Value = Vec<(usize, Vec<u8>)>> {
+    let guests = hostile(0).prop_map(|text| {
+        let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default().to_vec();
+        [b"(d1) ", &*line].concat()
+    });
+    let xen =
+        select(vec![b"(XEN) d3v0 something".to_vec(), b"(XEN) livepatch: a: Reverting".to_vec(), b"dom0".to_vec()]);
+    vec((any::<usize>(), prop_oneof![guests, xen, hostile(0)]), 0..4)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever payloads have Xen print, and whatever others print in between, an identity that is read is the true one.
+    #[test]
+    fn no_identity_is_forged(payloads in payloads(), others in others()) {
+        let metadata = |payload: &Hostile| payload.metadata.iter().flat_map(|text| [&**text, b"\0"].concat()).collect::<Vec<u8>>();
+        let rows: Vec<_> = payloads.iter().map(|payload| row(&payload.name, &metadata(payload))).collect();
+        let log = printed(&payloads, &others);
+        for (at, dumped) in read(&log, &rows).into_iter().enumerate() {
+            if let Ok(dumped) = dumped {
+                let found = [dumped.build_id, dumped.depends].map(|id| id.to_string());
+                prop_assert_eq!(found, own_ids(at), "{}", log.escape_ascii());
             }
         }
     }
-}
 
-/// Xen cuts what it prints at 1023 bytes, with the newline there, so that the next line goes on in this one.
-#[test]
-fn a_name_that_is_cut_can_not_either() {
-    let fake = "5a".repeat(20);
-    let function = "f patch ffff82d040234b20(16) with ffff82d0405b0000 (8)\n";
-    let real = "xen_extra_version patch ffff82d040234b20(16) with ffff82d0405b0000 (8)\n";
-    for cut in ["build-id=", "depend-on=", "depend-on-xen=", "    g patch ", " name=bye state=CHECKED(1) "] {
-        for ids in
-            ["", "build-id=ID\n", "build-id=ID\ndepend-on=ID\n", "build-id=ID\ndepend-on=ID\ndepend-on-xen=XEN\n"]
-        {
-            let ids = ids.replace("ID", &fake).replace("XEN", XEN);
-            let text = DUMP.replace(real, &format!("{function}{ids}{cut}").replace('\n', "\n(XEN) "));
-            let text = text.replacen(&format!("{cut}(XEN) "), cut, 1);
-            assert!(text.contains(&format!("{cut}build-id=")));
-            assert_ne!(text, DUMP);
-            assert_eq!(read(&text, &rows()), None, "{text}");
+    /// Payloads with ordinary texts are identified whatever a guest writes.
+    #[test]
+    fn guests_hide_nothing(lines in vec((any::<usize>(), hostile(0)), 0..6)) {
+        let payloads = ["a", "b"].map(|name| Hostile {
+            name: name.into(), metadata: vec![b"x=y".to_vec()], functions: vec![b"f".to_vec()],
+        });
+        let guests: Vec<_> = lines.into_iter().map(|(at, text)| {
+            let line: Vec<u8> = text.into_iter().filter(|byte| !byte.is_ascii_control()).take(900).collect();
+            (at, [b"(d1) ", &*line].concat())
+        }).collect();
+        let rows: Vec<_> = payloads.iter().map(|payload| row(&payload.name, b"x=y\0")).collect();
+        let log = printed(&payloads, &guests);
+        for (at, dumped) in read(&log, &rows).into_iter().enumerate() {
+            prop_assert_eq!(&dumped.unwrap().build_id.to_string(), &own_ids(at)[0]);
         }
-    }
-    let long = "5a".repeat(64);
-    for (digits, told) in [(&long[2..], true), (&long[..], false)] {
-        let text = DUMP.replace("build-id=a4c777cc1e15e6d4f0e6fb33d9743c4d5d830812", &format!("build-id={digits}"));
-        assert_eq!(read(&text, &rows()).is_some(), told, "there may be more of it");
-    }
-}
-
-#[test]
-fn names_that_are_not_one_line_are_not_looked_for() {
-    for name in ["by\ne", "by\re", "\u{1b}[0mbye", "by\te"] {
-        let text = DUMP.replace("name=bye", &format!("name={}", name.replace('\n', "\n(XEN) ")));
-        assert_eq!(read(&text, &[rows()[0].clone(), row(name, State::Checked, "")]), None, "{name:?}");
-    }
-    for metadata in ["a\nb\0", "a\x7f\0"] {
-        assert_eq!(read(DUMP, &[row("hello", State::Applied, metadata), rows()[1].clone()]), None);
-    }
-    let long = "l".repeat(1000);
-    let text = DUMP.replace("author=we", &long);
-    assert_eq!(read(&text, &[row("hello", State::Applied, &format!("{long}\0x\0")), rows()[1].clone()]), None);
-    // Any other byte may be in them.
-    let odd = "x state=CHECKED(1) patch (é";
-    let text = DUMP.replace("name=bye", &format!("name={odd}"));
-    assert!(read(&text, &[rows()[0].clone(), row(odd, State::Checked, "")]).is_some());
-    let text = DUMP.replace("xen_changeset patch", "a patch of b patch");
-    assert_eq!(read(&text, &rows()).unwrap()[1].functions[0].name.as_bytes(), b"a patch of b");
-}
-
-/// Xen goes on in a line that the same processor has not ended, without its prefix: one that was cut at 1023 bytes.
-#[test]
-fn a_first_line_that_continues_another_hides_nothing() {
-    let fake = "5a".repeat(20);
-    let lines: Vec<&str> = DUMP.split_inclusive('\n').collect();
-    // The last payload's function is named like a whole dump, and nothing has a line of its own before it.
-    let forged: String = lines[..lines.len() - 4].concat().replace("e65788c860f9c52ca465011c2cfbddaba2898e4e", &fake);
-    let name = format!("(XEN)     f patch ffff82d040234b20(16) with ffff82d0405b0000 (8)\n{forged}");
-    let own: String = lines[..11].concat() + &name + &lines[11..].concat();
-    for rest in ["", "(XEN) livepatch: bad: Unknown symbol: xxxx"] {
-        let text = own.replacen("(XEN) ", rest, 1);
-        let told = read(&text, &rows());
-        assert_eq!(told, None, "{text}");
-    }
-}
-
-/// What another processor prints in the middle of a line that was cut ends that, and the rest is without Xen's prefix.
-#[test]
-fn a_line_that_somebody_ended_hides_nothing() {
-    let fake = "5a".repeat(20);
-    let real = "(XEN) build-id=a4c777cc1e15e6d4f0e6fb33d9743c4d5d830812\n";
-    for cut in ["[", "x livepatch.c:1: "] {
-        let guest = if cut == "[" {
-            format!("(d1) ] build-id={fake}\n")
-        } else {
-            format!("(d1) livepatch.c:1: build-id={fake}\n")
-        };
-        let text = DUMP.replace(real, &format!("(XEN) {cut}{guest}{}", &real["(XEN) ".len()..]));
-        assert_ne!(text, DUMP);
-        assert_eq!(read(&text, &rows()), None, "{text}");
     }
 }
