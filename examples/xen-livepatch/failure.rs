@@ -135,10 +135,15 @@ impl From<EnsureError> for Failure {
             EnsureError::Interrupted(interrupted) => {
                 let result = as_json(&*interrupted);
                 let own = Self::from(interrupted.error.clone());
-                let status = if interrupted.outcome == Outcome::Worse { WORSE } else { own.status };
+                let status = match interrupted.outcome {
+                    Outcome::Worse => WORSE,
+                    _ if interrupted.is_retryable() => AGAIN,
+                    _ => FINAL,
+                };
                 let mut failure = Self { status, message: interrupted.to_string(), result: Some(result), ..own };
                 if let Some(error) = failure.error.as_object_mut() {
                     error.insert("message".into(), failure.message.clone().into());
+                    error.insert("retryable".into(), interrupted.is_retryable().into());
                     error.insert("outcome".into(), interrupted.outcome.word().into());
                     // One step was done, or all that was done was undone: the host was changed.
                     error.insert("may_have_happened".into(), interrupted.may_have_happened().into());

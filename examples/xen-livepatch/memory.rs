@@ -86,7 +86,6 @@ impl Memory {
 
     /// The payloads whose files were kept, in no particular order. A file that can't be read, or that others might have
     /// written, is left out.
-    #[allow(dead_code, reason = "for plans that have to upload what was loaded")]
     pub(crate) fn payloads(&self) -> Vec<Payload> {
         let payload = |(id, path): (BuildId, PathBuf)| {
             let payload = Payload::parse(&bytes(&path)?).ok()?;

@@ -190,6 +190,7 @@ fn not_begun(client: &LivepatchClient, plan: &Plan, error: Error) -> Interrupted
         back: Vec::new(),
         back_error: None,
         loaded: listing::list(&client.channel).ok().map(|listing| listing.rows),
+        unidentified: Vec::new(),
     }
 }
 
@@ -528,7 +529,10 @@ impl Run<'_> {
             Ok(()) => self.outcome(!back.is_empty()),
         };
         let loaded = listing::list(&self.client.channel).ok().map(|listing| listing.rows);
-        Interrupted { error, outcome, done: self.done, failed, left, back, back_error, loaded }
+        let met = matches!(error.kind(), ErrorKind::AlreadyLoaded { .. });
+        let unidentified = self.now.unidentified().into_iter().filter(|_| met);
+        let unidentified = unidentified.filter_map(|entry| Some((entry.name.clone(), entry.unidentified?))).collect();
+        Interrupted { error, outcome, done: self.done, failed, left, back, back_error, loaded, unidentified }
     }
 
     fn outcome(&self, went_back: bool) -> Outcome {

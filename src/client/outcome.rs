@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::error::Error;
+use crate::inventory::Unidentified;
 use crate::name::PayloadName;
 use crate::plan::{Plan, PlanError, Step};
 use crate::status::LoadedPayload;
@@ -69,6 +70,9 @@ pub struct Interrupted {
     pub back_error: Option<Error>,
     /// The payloads that are loaded now; `None` if the list could not be read.
     pub loaded: Option<Vec<LoadedPayload>>,
+    /// Loaded payloads that could not be identified, if that may be the cause: one of them may be the one that was to be
+    /// uploaded.
+    pub unidentified: Vec<(PayloadName, Unidentified)>,
 }
 
 impl Interrupted {
@@ -77,6 +81,12 @@ impl Interrupted {
     pub fn applied(&self) -> Option<Vec<&PayloadName>> {
         let rows = self.loaded.as_ref()?;
         Some(rows.iter().filter(|row| row.status.is_applied()).map(|row| &row.name).collect())
+    }
+
+    /// Returns true if the same may succeed when it is tried again.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.error.is_retryable() || self.unidentified.iter().any(|(_, reason)| reason.is_retryable())
     }
 
     /// Returns true if anything was changed on the host, or may have been.
@@ -99,6 +109,9 @@ impl fmt::Display for Interrupted {
             Outcome::Worse => f.write_str("; THE HOST RUNS WITHOUT PAYLOADS THAT WERE APPLIED BEFORE")?,
             Outcome::Reached => f.write_str("; all the same, all that is wanted is applied")?,
             Outcome::Unchanged | Outcome::Partial | Outcome::Unknown => {}
+        }
+        for (name, reason) in &self.unidentified {
+            write!(f, "; {name:?} could not be identified: {reason}")?;
         }
         if let Some(error) = &self.back_error {
             write!(f, "; the way back failed: {error}")?;
@@ -160,7 +173,7 @@ impl EnsureError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Inventory(error) => error.is_retryable(),
-            Self::Interrupted(interrupted) => interrupted.error.is_retryable(),
+            Self::Interrupted(interrupted) => interrupted.is_retryable(),
             Self::NoPlan(_) | Self::Incomplete(_) => false,
         }
     }

@@ -5,7 +5,6 @@ use super::store::StoreProblem;
 use crate::build_id::BuildId;
 use crate::elf::Smaller;
 use crate::errno::Errno;
-use crate::inventory::Unidentified;
 use crate::loader::Finding;
 use crate::name::PayloadName;
 
@@ -71,15 +70,6 @@ pub enum PlanError {
         /// The error number with which Xen refused its build-id, `ENODATA` for a Xen without one.
         why: Option<Errno>,
     },
-    /// A loaded payload is not identified.
-    #[error("{name:?} could not be identified{}", reason(*.why))]
-    #[non_exhaustive]
-    Unknown {
-        /// The payload.
-        name: PayloadName,
-        /// The reason, where the inventory has it.
-        why: Option<Unidentified>,
-    },
     /// Two wanted payloads define the same new symbol, and Xen loads one of them only.
     #[error("{first:?} and {second:?} define the same symbol as new: Xen loads one of them only")]
     #[non_exhaustive]
@@ -140,10 +130,6 @@ fn without_build_id(why: Option<Errno>) -> String {
         Some(errno) => format!("Xen's own build-id could not be read; try again [{errno}]"),
         None => "Xen's own build-id is not known".into(),
     }
-}
-
-fn reason(why: Option<Unidentified>) -> String {
-    why.map_or_else(|| "; take the inventory again".into(), |why| format!(": {why}"))
 }
 
 fn joined<T: ToString>(all: &[T]) -> String {

@@ -4,6 +4,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::{Gap, Plan, Step};
 use crate::fields::by_field;
+use crate::name::PayloadName;
 
 /// The operation in one word, the payload, and of an upload its build-id, of a replacement what it reverts.
 impl Serialize for Step {
@@ -23,11 +24,14 @@ impl Serialize for Step {
 
 impl Serialize for Plan {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Plan", 4)?;
+        let mut fields = serializer.serialize_struct("Plan", 6)?;
         fields.serialize_field("steps", self.steps())?;
         fields.serialize_field("gaps", &self.gaps())?;
         fields.serialize_field("leftovers", self.leftovers())?;
         fields.serialize_field("problems", self.problems())?;
+        fields.serialize_field("unproven", &self.unproven())?;
+        let unidentifiable: Vec<PayloadName> = self.unidentifiable().into_iter().map(|(name, _)| name).collect();
+        fields.serialize_field("unidentifiable", &unidentifiable)?;
         fields.end()
     }
 }

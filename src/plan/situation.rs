@@ -6,7 +6,7 @@ use super::files::{Files, PlannedFile};
 use super::learned::Learned;
 use super::steps::Step;
 use crate::build_id::BuildId;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Unidentified};
 use crate::name::PayloadName;
 use crate::payload::Footprint;
 use crate::rules::{self, Answer};
@@ -20,6 +20,8 @@ pub(crate) struct Entry {
     pub(crate) build_id: Option<BuildId>,
     pub(crate) depends: Option<BuildId>,
     pub(crate) footprint: Option<Arc<Footprint>>,
+    /// The reason for which it has no build-id here.
+    pub(crate) unidentified: Option<Unidentified>,
 }
 
 /// The loaded payloads, and the order of those that are applied.
@@ -60,6 +62,7 @@ impl Situation {
                 name: entry.name.clone(),
                 state: entry.status.state,
                 depends: entry.depends.clone(),
+                unidentified: entry.unidentified.filter(|_| build_id.is_none()),
                 build_id,
                 footprint,
             }
@@ -82,6 +85,7 @@ impl Situation {
         for entry in &mut self.entries {
             if let Some(id) = learned.twin(&entry.name).filter(|_| entry.build_id.is_none()) {
                 entry.build_id = Some(id.clone());
+                entry.unidentified = None;
             }
         }
         self.order.sort_by_key(|name| !learned.is_buried(name));
@@ -150,6 +154,7 @@ impl Situation {
                 build_id: Some(build_id.clone()),
                 depends: file.and_then(|file| file.payload.depends().cloned()),
                 footprint: file.map(|file| Arc::clone(&file.footprint)),
+                unidentified: None,
             }),
             Step::Unload { name } => self.entries.retain(|entry| entry.name != *name),
             Step::Apply { name, .. } => self.set(name, true),

@@ -14,7 +14,7 @@ use super::situation::Situation;
 use super::store::StoreProblem;
 use super::wanted::Wanted;
 use crate::build_id::BuildId;
-use crate::inventory::Inventory;
+use crate::inventory::{Conflict, Inventory, Unidentified};
 use crate::name::PayloadName;
 use crate::release::Release;
 use crate::target::Target;
@@ -124,6 +124,7 @@ pub struct Plan {
     route: Route,
     gaps: Vec<Gap>,
     problems: Vec<StoreProblem>,
+    unproven: Vec<Conflict>,
     start: Situation,
     goal: Arc<Goal>,
     learned: Learned,
@@ -149,6 +150,7 @@ impl Plan {
             route: Route::default(),
             gaps: Vec::new(),
             problems: wanted.problems.clone(),
+            unproven: if start.order_is_known { Vec::new() } else { inventory.conflicts() },
             start,
             goal,
             learned,
@@ -208,6 +210,35 @@ impl Plan {
         &self.route.leftovers
     }
 
+    /// Functions that several payloads replace that are applied and stay so, while it is not known which of them was applied
+    /// last and is in effect.
+    ///
+    /// Their dependencies give an order. It is another one if `NODEPS` was used, and Xen reports none; its log shows it as
+    /// long as it reaches back and has lines at the level of information.
+    #[must_use]
+    pub fn unproven(&self) -> Vec<Conflict> {
+        let reverted = |name: &PayloadName| {
+            self.steps().iter().any(|step| match step {
+                Step::Revert { name: other } => other == name,
+                Step::Replace { reverts, .. } => reverts.contains(name),
+                _ => false,
+            })
+        };
+        let stays = |conflict: &Conflict| conflict.payloads.iter().filter(|name| !reverted(name)).count() > 1;
+        self.unproven.iter().filter(|conflict| stays(conflict)).cloned().collect()
+    }
+
+    /// Payloads that are to be uploaded and that no inventory will identify in another process, because a text of theirs
+    /// looks like a part of Xen's dump; with the reason.
+    #[must_use]
+    pub fn unidentifiable(&self) -> Vec<(PayloadName, Unidentified)> {
+        let uploads = self.steps().iter().filter_map(|step| match step {
+            Step::Upload { name, build_id } => Some((name, self.goal.file(build_id)?)),
+            _ => None,
+        });
+        uploads.filter_map(|(name, file)| Some((name.clone(), file.payload.check_identifiable(name).err()?))).collect()
+    }
+
     pub(crate) const fn start(&self) -> &Situation {
         &self.start
     }
@@ -243,7 +274,9 @@ impl fmt::Display for Plan {
             .leftovers()
             .iter()
             .map(|name| format!("{name} stays loaded: an applied payload may be linked with it"));
-        let lines: Vec<String> = steps.chain(gaps).chain(left).collect();
+        let hidden = self.unidentifiable().into_iter();
+        let hidden = hidden.map(|(name, reason)| format!("{name} can not be identified once it is loaded: {reason}"));
+        let lines: Vec<String> = steps.chain(gaps).chain(left).chain(hidden).collect();
         f.write_str(&lines.join("\n"))
     }
 }

@@ -254,7 +254,7 @@ fn programs_read_inventories_and_plans() {
     ]);
     assert_eq!(
         serde_json::to_value(&plan).unwrap(),
-        json!({"steps": steps, "gaps": [], "leftovers": [], "problems": []})
+        json!({"steps": steps, "gaps": [], "leftovers": [], "problems": [], "unproven": [], "unidentifiable": []})
     );
     let gap = Plan::new(&inventory, &wanted.one_by_one()).unwrap().gaps();
     assert_eq!(

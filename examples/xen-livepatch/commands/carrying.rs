@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use xen_livepatch::{EnsureError, Inventory, LivepatchClient, Plan, StepEvent};
+use xen_livepatch::{EnsureError, Inventory, LivepatchClient, Outcome, Plan, StepEvent};
 
 use crate::failure::Failure;
 use crate::output::{self, Output};
@@ -38,7 +38,12 @@ pub(super) fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) 
         _ => {}
     });
     drop(progress);
-    outcome.map_err(|interrupted| Failure::from(EnsureError::Interrupted(interrupted)))?;
+    match outcome {
+        Ok(()) => {}
+        // The rest is tidying up.
+        Err(interrupted) if interrupted.outcome == Outcome::Reached => output::note(&format!("warning: {interrupted}")),
+        Err(interrupted) => return Err(EnsureError::Interrupted(interrupted).into()),
+    }
     match client.inventory() {
         Ok(after) => Ok(Some(after)),
         // All has been done all the same.

@@ -14,8 +14,10 @@ use super::guarded::{Guarded, takes_out};
 use crate::failure::{self, Failure, as_json};
 use crate::guard::OffSwitches;
 use crate::host::{Access, accepted, with_client};
+use crate::memory::Memory;
 use crate::output::{self, Done, Output};
 use crate::shown::shown;
+use crate::simulation::simulated;
 
 pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
     if arguments.get_flag("boot") {
@@ -27,7 +29,8 @@ pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Fa
     // Before the lock is taken, since a pipe may keep it waiting.
     let input = Input::read(arguments)?;
     let access = if arguments.get_flag("dry-run") { Access::Reads } else { Access::Changes };
-    with_client(arguments, access, |client| Ensuring { arguments, output, client }.run(&input))
+    let memory = Memory::new(simulated(arguments));
+    with_client(arguments, access, |client| Ensuring { arguments, output, client, memory }.run(&input))
 }
 
 /// The payloads that the command line names, read.
@@ -175,13 +178,15 @@ struct Ensuring<'a> {
     arguments: &'a ArgMatches,
     output: &'a Output,
     client: &'a LivepatchClient,
+    /// The files of payloads that were uploaded before.
+    memory: Memory,
 }
 
 impl Ensuring<'_> {
     fn run(&self, input: &Input) -> Result<Done, Failure> {
         let inventory = self.client.inventory()?;
         let target = self.client.target()?;
-        let all = self.with_options(input.wanted(&target)?);
+        let all = self.with_options(input.wanted(&target)?).at_hand(self.memory.payloads());
         let mut guarded = Guarded::new(self.arguments, &inventory);
         let is_for_none = all.is_empty() && all.problems().is_empty() && !matches!(input, Input::Nothing);
         let mut report = Report {
@@ -193,6 +198,11 @@ impl Ensuring<'_> {
         report.warn();
         let (wanted, left_out) = guarded.allowed(all, &input.stored(&target));
         let plan = Plan::new(&inventory, &wanted)?;
+        for conflict in plan.unproven() {
+            let names: Vec<String> = conflict.payloads.iter().map(ToString::to_string).collect();
+            let (names, function) = (names.join(", "), &conflict.function);
+            output::note(&format!("{names}: it is not known which was applied last and is in effect in {function}"));
+        }
         report.level = match () {
             () if is_for_none && input.is_empty_directory() => Level::NothingThere,
             () if is_for_none => Level::NothingForThisXen,
@@ -227,6 +237,10 @@ impl Ensuring<'_> {
         }
         guarded.begin(&wanted);
         self.output.line(&inventory.to_string());
+        for (_, payload) in wanted.payloads() {
+            // Best effort: without its file, a payload is only harder to put back.
+            let _ = self.memory.keep_payload(payload);
+        }
         let done = carry_out(self.client, &plan, self.output).map(|after| {
             if report.problems.is_empty() {
                 report.level = Level::AsWanted;
