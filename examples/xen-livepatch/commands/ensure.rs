@@ -256,13 +256,11 @@ impl Ensuring<'_> {
     }
 
     fn with_options(&self, wanted: Wanted) -> Wanted {
-        let options: [(&str, fn(Wanted) -> Wanted); 3] = [
-            ("keep-unapplied", Wanted::keep_unapplied),
-            ("one-by-one", Wanted::one_by_one),
-            ("no-gap", Wanted::no_gap),
-        ];
-        let given = options.into_iter().filter(|(name, _)| self.arguments.get_flag(name));
-        given.fold(accepted(self.arguments).fold(wanted, Wanted::accept), |wanted, (_, set)| set(wanted))
+        let flag = |name| self.arguments.get_flag(name);
+        let wanted = accepted(self.arguments).fold(wanted, Wanted::accept);
+        let wanted = if flag("keep-unapplied") { wanted.keep_unapplied() } else { wanted };
+        let wanted = if flag("one-by-one") { wanted.one_by_one() } else { wanted };
+        if flag("no-gap") { wanted.no_gap() } else { wanted }
     }
 }
 
