@@ -291,6 +291,13 @@ fn a_waiting_guest_takes_a_replacement_apart_and_it_is_put_back() {
         assert!(matches!(kind, ErrorKind::ActiveWaitqueue { domain: Some(3), .. }), "{failure}");
         assert!(failure.error.is_retryable() && failure.outcome == Outcome::Unchanged);
 
+        // Nothing is replaced, or taken out, as long as that was a moment ago.
+        for stack in [&["d"][..], &["hooked"]] {
+            let failure = interrupted(client.ensure(&wanted(&xen, stack), |_| ()).unwrap_err());
+            assert_eq!((failure.outcome, level(&xen)), (Outcome::Unchanged, vec!["a"]), "{release}: {failure}");
+            assert!(matches!(failure.error.kind(), ErrorKind::ActiveWaitqueue { .. }), "{failure}");
+        }
+
         // A guest that never lets go leaves the host without the payload: that is announced.
         let client = impatient(&xen);
         let failure = interrupted(client.ensure(&wanted(&xen, &["d"]), |_| ()).unwrap_err());
