@@ -1,55 +1,41 @@
 //! The level of a host, as the tool reports and changes it: exit statuses, JSON, and the gaps that it announces.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that can't go on fails")]
 
-#[path = "common/tool.rs"]
-mod tool;
+#[path = "common/demo.rs"]
+mod demo;
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::ops::Deref;
 
+use demo::Demo;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-/// A host with a simulated Xen, and payloads: `a`, `b` on `a`, the cumulative `v1` and `v2`, and one for another Xen.
-struct Host {
-    place: TempDir,
-    tool: PathBuf,
+/// A host with payloads: `a`, `b` on `a`, the cumulative `v1` and `v2`, and one for another Xen.
+struct Host(Demo);
+
+impl Deref for Host {
+    type Target = Demo;
+
+    fn deref(&self) -> &Demo {
+        &self.0
+    }
 }
 
 impl Host {
     fn new() -> Self {
-        let host = Self { place: tempfile::tempdir().unwrap(), tool: tool::tool() };
-        host.ends(0, "simulate new demo --release 4.17");
+        let host = Self(Demo::new(&[("a", None), ("b", Some("a")), ("v1", None), ("v2", None)]));
         host.ends(0, "simulate new other --release 4.20");
-        for line in ["a.livepatch", "b.livepatch --on a.livepatch", "v1.livepatch", "v2.livepatch"] {
-            host.ends(0, &format!("--simulate demo simulate payload {line}"));
-        }
         host.ends(0, "--simulate other simulate payload foreign.livepatch");
         host
     }
 
-    fn run(&self, line: &str) -> Output {
-        let mut command = Command::new(&self.tool);
-        command.args(line.split(' ')).current_dir(&self.place).stdin(Stdio::null()).output().unwrap()
-    }
-
-    /// Runs a command that ends with this status, and returns its output, stdout first.
-    #[track_caller]
-    fn ends(&self, status: i32, line: &str) -> String {
-        let output = self.run(line);
-        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        assert_eq!(output.status.code(), Some(status), "{line}: {text}");
-        text
-    }
-
     #[track_caller]
     fn ensure(&self, status: i32, line: &str) -> String {
-        self.ends(status, &format!("--simulate demo ensure {line}"))
+        self.ends(status, &format!("ensure {line}"))
     }
 
     fn json(&self, line: &str) -> Value {
-        serde_json::from_slice(&self.run(&format!("--simulate demo --json {line}")).stdout).unwrap()
+        serde_json::from_slice(&self.run(&format!("--json {line}")).stdout).unwrap()
     }
 
     fn applied(&self) -> Vec<String> {
@@ -61,15 +47,15 @@ impl Host {
 
     /// A directory with these files.
     fn directory(&self, name: &str, files: &[&str]) {
-        let directory = self.place.path().join(name);
+        let directory = self.path(name);
         fs::create_dir_all(&directory).unwrap();
         for file in files {
-            fs::copy(self.place.path().join(file), directory.join(file)).unwrap();
+            fs::copy(self.path(file), directory.join(file)).unwrap();
         }
     }
 
     fn cut(&self, file: &str) {
-        let path = self.place.path().join(file);
+        let path = self.path(file);
         let bytes = fs::read(&path).unwrap();
         fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
     }
@@ -110,7 +96,7 @@ fn a_damaged_file_takes_nothing_out_and_is_named() {
         assert_eq!(host.applied(), ["a", "b"]);
         host.ensure(1, "--boot fixes");
         assert_eq!(host.applied(), ["a", "b"]);
-        fs::copy(host.place.path().join(damaged), host.place.path().join("fixes").join(damaged)).unwrap();
+        fs::copy(host.path(damaged), host.path(&format!("fixes/{damaged}"))).unwrap();
     }
     host.ensure(0, "fixes");
 }
@@ -133,8 +119,8 @@ fn a_new_file_of_the_same_name_leaves_no_gap() {
     let host = Host::new();
     host.directory("fixes", &[]);
     for version in ["v1", "v2", "v1"] {
-        let file = host.place.path().join("fixes/fix.livepatch");
-        fs::copy(host.place.path().join(format!("{version}.livepatch")), file).unwrap();
+        let file = host.path("fixes/fix.livepatch");
+        fs::copy(host.path(&format!("{version}.livepatch")), file).unwrap();
         let text = host.ensure(0, "fixes");
         assert!(!text.contains("the host runs without"), "{text}");
         assert_eq!(host.applied().len(), 1);
@@ -170,7 +156,7 @@ fn the_name_of_one_file_can_be_chosen() {
 fn a_link_that_chooses_is_replaced_without_a_gap() {
     let host = Host::new();
     host.directory("fixes", &["v1.livepatch", "v2.livepatch"]);
-    let link = host.place.path().join("fixes/livepatch.livepatch");
+    let link = host.path("fixes/livepatch.livepatch");
     for version in ["v1", "v2"] {
         let _ = fs::remove_file(&link);
         std::os::unix::fs::symlink(format!("{version}.livepatch"), &link).unwrap();
@@ -188,9 +174,9 @@ fn a_link_that_chooses_is_replaced_without_a_gap() {
 fn a_look_at_a_host_on_which_nothing_moved_presses_no_key() {
     let host = Host::new();
     host.ensure(0, "a.livepatch b.livepatch");
-    host.ends(0, "--simulate demo status");
+    host.ends(0, "status");
     for line in ["status", "status a", "ensure a.livepatch b.livepatch", "ensure --dry-run a.livepatch b.livepatch"] {
-        let text = host.ends(0, &format!("--simulate demo -v {line}"));
+        let text = host.ends(0, &format!("-v {line}"));
         assert!(text.contains("LIVEPATCH_LIST") && !text.to_lowercase().contains("debug"), "{line}: {text}");
     }
 }
@@ -200,7 +186,7 @@ fn a_look_at_a_host_on_which_nothing_moved_presses_no_key() {
 fn the_files_of_loaded_payloads_are_kept() {
     let host = Host::new();
     host.ensure(0, "a.livepatch b.livepatch");
-    let kept = || fs::read_dir(host.place.path().join("demo/payloads")).unwrap().count();
+    let kept = || fs::read_dir(host.path("demo/payloads")).unwrap().count();
     assert_eq!(kept(), 2);
     host.ensure(0, "v1.livepatch");
     assert_eq!(kept(), 1);
