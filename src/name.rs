@@ -63,10 +63,8 @@ impl PayloadName {
     /// Another name for a payload whose own is taken: with the first digits of its build-id, and a number if that is not 0.
     pub(crate) fn distinguished(&self, build_id: Option<&BuildId>, number: u32) -> Self {
         let digits = build_id.map(ToString::to_string).unwrap_or_default();
-        let mut suffix = format!("-{}", digits.get(..8).unwrap_or(&digits));
-        if number > 0 {
-            suffix.push_str(&format!("-{number}"));
-        }
+        let digits = digits.get(..8).unwrap_or(&digits);
+        let suffix = if number == 0 { format!("-{digits}") } else { format!("-{digits}-{number}") };
         let room = Self::MAX_LEN.saturating_sub(suffix.len());
         let own = self.as_bytes().get(..room).unwrap_or(self.as_bytes());
         Self(SharedBytes::new(&[own, suffix.as_bytes()].concat()))

@@ -4,55 +4,36 @@
 //! id, and the simulated Xen is made anew.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that can't go on fails")]
 
-#[path = "common/tool.rs"]
-mod tool;
+#[path = "common/demo.rs"]
+mod demo;
 
 use std::fs;
+use std::ops::Deref;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
 
+use demo::Demo;
 use serde_json::Value;
-use tempfile::TempDir;
 
 const COPIES: [&str; 2] = ["demo/boot/attempts.json", "demo/boot/attempts.copy.json"];
 
 /// The id that ended boots get.
 const ENDED: &str = "5bdf46eb-3955-4c3b-9d6e-1c1b2a3d4e5f";
 
-/// A host with a simulated Xen, and payloads: `b` on `a`, `c` on `b`, and `v1` and `v2`, which are cumulative.
-struct Host {
-    place: TempDir,
-    tool: PathBuf,
+/// A host with payloads: `b` on `a`, `c` on `b`, and `v1` and `v2`, which are cumulative.
+struct Host(Demo);
+
+impl Deref for Host {
+    type Target = Demo;
+
+    fn deref(&self) -> &Demo {
+        &self.0
+    }
 }
 
 impl Host {
     fn new() -> Self {
-        let host = Self { place: tempfile::tempdir().unwrap(), tool: tool::tool() };
-        host.ends(0, "simulate new demo --release 4.17");
-        for (name, on) in [("a", ""), ("b", " --on a.livepatch"), ("c", " --on b.livepatch"), ("v1", ""), ("v2", "")] {
-            host.ends(0, &format!("simulate payload {name}.livepatch{on}"));
-        }
-        host
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.place.path().join(name)
-    }
-
-    fn run(&self, line: &str) -> Output {
-        let mut command = Command::new(&self.tool);
-        let line = if line.starts_with("simulate new") { line.to_owned() } else { format!("--simulate demo {line}") };
-        command.args(line.split(' ')).current_dir(&self.place).stdin(Stdio::null()).output().unwrap()
-    }
-
-    /// Runs a command that ends with this status, and returns its output, stdout first.
-    #[track_caller]
-    fn ends(&self, status: i32, line: &str) -> String {
-        let output = self.run(line);
-        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        assert_eq!(output.status.code(), Some(status), "{line}: {text}");
-        text
+        Self(Demo::new(&[("a", None), ("b", Some("a")), ("c", Some("b")), ("v1", None), ("v2", None)]))
     }
 
     /// The boot ends, and the payloads are gone.

@@ -11,7 +11,7 @@ use super::listing::{self, Listing};
 use super::options::ActionOptions;
 use super::turn::{Ended, Taken};
 use super::waiting::Waited;
-use crate::diagnosis::words::words;
+use crate::diagnosis::words::{Word, words};
 use crate::diagnosis::{self, After, Again, Evidence, Look, Verdict, in_progress};
 use crate::errno::Errno;
 use crate::error::{Action, Error, ErrorKind, Result};
@@ -158,9 +158,16 @@ impl Attempt<'_> {
             self.ended(before, &after, done, turn);
         }
         if done {
+            if self.action != Action::Revert {
+                turn.no_guest_waits();
+            }
             return Ok(Verdict::Done);
         }
         let words = words(&watch.lines(), self.name);
+        if let Some(Word::ActiveWaitqueue(domain)) = words.iter().find(|word| matches!(word, Word::ActiveWaitqueue(_)))
+        {
+            turn.met_waiting_guest(*domain);
+        }
         // Build-ids matter for this number only.
         let known = if refused == Some(Errno::EINVAL) { self.client.known(self.name) } else { nothing.clone() };
         Ok(diagnosis::judge(&Evidence { words: &words, known: &known, ..evidence }))

@@ -335,7 +335,14 @@ impl Run<'_> {
         for (index, step) in plan.steps().iter().enumerate() {
             let left = || plan.steps().iter().skip(index).cloned().collect();
             self.expect().map_err(|error| Stop { error, failed: None, left: left() })?;
-            if plan.gaps().iter().any(|gap| gap.from == index) && !self.told.is_in_gap() {
+            let opens = plan.gaps().iter().any(|gap| gap.from == index) && !self.told.is_in_gap();
+            let guest = self.turn.waiting_guest().filter(|_| opens || matches!(step, Step::Replace { .. }));
+            if let Some(domain) = guest {
+                // Nothing would be applied in place of what is taken out.
+                let error = Error::new(ErrorKind::ActiveWaitqueue { domain });
+                return Err(Stop { error: error.of(step.name()), failed: None, left: left() });
+            }
+            if opens {
                 self.told.open(&plan.gaps());
                 // The observer may have taken its time.
                 deadline = Deadline::after(self.client.defaults.time());

@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn a_log_shows_the_order_of_what_it_has() {
-        let log = |lines: &[&str]| lines.iter().map(|line| format!("(XEN) livepatch: {line}\n")).collect::<String>();
+        let log = |lines: &[&str]| format!("(XEN) livepatch: {}\n", lines.join("\n(XEN) livepatch: "));
         let names = ["a", "b"].map(|name| PayloadName::new(name).unwrap());
         let order = |lines: &[&str]| {
             let order = of(log(lines).as_bytes(), &names.each_ref())?;

@@ -39,7 +39,12 @@ struct State {
     suspects: Vec<PayloadName>,
     /// The payload, uploaded by this client, whose hook Xen has called after the last action, and when that was.
     in_hook: Option<(PayloadName, Instant)>,
+    /// The guest that kept Xen from the last apply, and when that was.
+    waiting_guest: Option<(Option<u16>, Instant)>,
 }
+
+/// The time for which a guest is taken to keep Xen from applying anything.
+const GUEST_WAITS: Duration = Duration::from_secs(10);
 
 /// The end of an action of this client.
 #[derive(Debug)]
@@ -196,6 +201,23 @@ impl<'a> Taken<'a> {
         if ended.hook == Some(true) {
             state.in_hook = Some((ended.name.clone(), now));
         }
+    }
+
+    /// A virtual CPU of a guest, where it is known which, has kept Xen from an apply.
+    pub(super) fn met_waiting_guest(&self, domain: Option<u16>) {
+        self.0.lock().waiting_guest = Some((domain, Instant::now()));
+    }
+
+    /// Xen has applied something.
+    pub(super) fn no_guest_waits(&self) {
+        self.0.lock().waiting_guest = None;
+    }
+
+    /// The guest that has kept Xen from an apply a moment ago, if none succeeded since: `Some(None)` if its number is not
+    /// known.
+    pub(super) fn waiting_guest(&self) -> Option<Option<u16>> {
+        let (domain, since) = self.0.lock().waiting_guest?;
+        (since.elapsed() < GUEST_WAITS).then_some(domain)
     }
 
     /// Returns true if no hook of the payload can be running, since an action of the holder has succeeded meanwhile.

@@ -112,7 +112,7 @@ impl<'a> Router<'a> {
     ) -> Result<(Vec<&'a Entry>, Vec<&'a Entry>), PlanError> {
         let (mut early, mut late) = (Vec::new(), Vec::new());
         for entry in self.start.entries.iter().filter(|entry| self.collide(member, entry)) {
-            let needers = self.needers(self.start, entry);
+            let needers = self.start.needers(entry);
             let stays = |entry: &Entry| used.contains(&&entry.name) || self.is_kept(entry);
             if stays(entry) || needers.iter().any(|needer| stays(needer)) {
                 return Err(PlanError::InTheWay { name: member.name.clone(), loaded: entry.name.clone() });
@@ -136,14 +136,8 @@ impl<'a> Router<'a> {
     /// Returns true for a payload that is not identified, and not needed, if one of those is in the way.
     fn may_be_the_same(&self, member: &Member, entry: &Entry) -> bool {
         let ambiguous = member.build_id.as_ref().is_some_and(|id| self.learned.may_be_loaded(id));
-        let needed = || self.needers(self.start, entry).iter().any(|needer| needer.is_applied());
+        let needed = || self.start.needers(entry).iter().any(|needer| needer.is_applied());
         ambiguous && entry.build_id.is_none() && !entry.is_applied() && !needed()
-    }
-
-    /// The loaded payloads that may be linked with one.
-    fn needers<'s>(&self, situation: &'s Situation, entry: &Entry) -> Vec<&'s Entry> {
-        let later = situation.entries.iter().skip_while(|other| other.name != entry.name).skip(1);
-        later.filter(|other| other.may_need(entry)).collect()
     }
 
     fn is_kept(&self, entry: &Entry) -> bool {
@@ -199,7 +193,8 @@ impl<'a> Router<'a> {
     fn unload(&mut self, name: &PayloadName, fates: &[Fate]) -> Result<(), PlanError> {
         let Some(entry) = self.now.entry(name) else { return Ok(()) };
         let needers: Vec<(PayloadName, bool)> = self
-            .needers(&self.now, entry)
+            .now
+            .needers(entry)
             .into_iter()
             .rev()
             .map(|needer| (needer.name.clone(), needer.is_applied() || self.is_used(&needer.name, fates)))

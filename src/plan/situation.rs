@@ -131,6 +131,12 @@ impl Situation {
         version == self.version && shown.eq(self.entries.iter().map(|entry| (&entry.name, entry.state)))
     }
 
+    /// The loaded payloads that may be linked with one.
+    pub(super) fn needers(&self, entry: &Entry) -> Vec<&Entry> {
+        let later = self.entries.iter().skip_while(|other| other.name != entry.name).skip(1);
+        later.filter(|other| other.may_need(entry)).collect()
+    }
+
     pub(super) fn entry(&self, name: &PayloadName) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.name == *name)
     }

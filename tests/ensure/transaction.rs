@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use xen_livepatch::sim::{Release, SimulatedXen};
 use xen_livepatch::{
     Action, ActionOptions, EnsureError, Errno, ErrorKind, Flags, Interrupted, LivepatchClient, Outcome, Payload, Plan,
-    PlanError, StepEvent, Wanted,
+    PlanError, Step, StepEvent, Wanted,
 };
 
 use crate::host::{builder, connect, level, name, payload, wanted, wanted_with_files};
@@ -39,7 +39,7 @@ fn a_new_version_of_the_same_name_leaves_no_gap() {
         let (xen, client) = host(release, &["a"]);
         let plan = Plan::new(&client.inventory().unwrap(), &wanted(&xen, &["new a"])).unwrap();
         assert_eq!(plan.gaps(), [], "{release}: {plan}");
-        let words: Vec<_> = plan.steps().iter().map(|step| step.word()).collect();
+        let words: Vec<_> = plan.steps().iter().map(Step::word).collect();
         assert_eq!(words[..2], ["upload", "replace"], "{release}");
         client.carry_out(&plan, |_| ()).unwrap();
         assert_eq!(level(&xen), ["new a"]);
@@ -290,6 +290,13 @@ fn a_waiting_guest_takes_a_replacement_apart_and_it_is_put_back() {
         let kind = failure.error.kind();
         assert!(matches!(kind, ErrorKind::ActiveWaitqueue { domain: Some(3), .. }), "{failure}");
         assert!(failure.error.is_retryable() && failure.outcome == Outcome::Unchanged);
+
+        // Nothing is replaced, or taken out, as long as that was a moment ago.
+        for stack in [&["d"][..], &["hooked"]] {
+            let failure = interrupted(client.ensure(&wanted(&xen, stack), |_| ()).unwrap_err());
+            assert_eq!((failure.outcome, level(&xen)), (Outcome::Unchanged, vec!["a"]), "{release}: {failure}");
+            assert!(matches!(failure.error.kind(), ErrorKind::ActiveWaitqueue { .. }), "{failure}");
+        }
 
         // A guest that never lets go leaves the host without the payload: that is announced.
         let client = impatient(&xen);

@@ -53,3 +53,59 @@ pub(super) fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::{Arc, Mutex};
+
+    use clap::Command;
+    use xen_livepatch::sim::{Call, FunctionPatch, PayloadBuilder, Release, SimulatedXen};
+    use xen_livepatch::{Payload, PayloadName, Wanted};
+
+    use super::*;
+
+    const HANGUP: u32 = 1;
+    const INTERRUPT: u32 = 2;
+    const TERMINATE: u32 = 15;
+    const STOP_BY_KEY: u32 = 20;
+
+    /// The signals that this thread keeps waiting, a bit for each.
+    fn blocked() -> u64 {
+        let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+        u64::from_str_radix(line.trim(), 16).unwrap()
+    }
+
+    fn waits(mask: u64) -> bool {
+        [HANGUP, INTERRUPT, TERMINATE, STOP_BY_KEY].iter().all(|signal| mask & (1 << (signal - 1)) != 0)
+    }
+
+    fn wanted(xen: &SimulatedXen, id: &str) -> Wanted {
+        let payload = PayloadBuilder::for_xen(xen, id).function(FunctionPatch::returning("do_xen_version", id));
+        Wanted::only(PayloadName::new("fix").unwrap(), Payload::parse(&payload.build()).unwrap())
+    }
+
+    #[test]
+    fn signals_wait_while_a_gap_is_open_and_no_longer() {
+        let xen = SimulatedXen::new(Release::V4_17);
+        let client = LivepatchClient::builder().connect(xen.clone()).unwrap();
+        client.ensure(&wanted(&xen, "one"), |_| ()).unwrap();
+        let plan = Plan::new(&client.inventory().unwrap(), &wanted(&xen, "two").one_by_one()).unwrap();
+        assert_eq!(plan.gaps().len(), 1);
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        for call in [Call::Revert, Call::Apply, Call::Unload] {
+            let seen = Arc::clone(&seen);
+            xen.on(call).nth(1).before(move |_| seen.lock().unwrap().push(waits(blocked())));
+        }
+        let arguments = Command::new("tool").subcommand(Command::new("ensure"));
+        let arguments = arguments.arg(clap::Arg::new("json").long("json").action(clap::ArgAction::SetTrue));
+        let output = Output::new(&arguments.get_matches_from(["tool", "ensure"]));
+        let before = blocked();
+        carry_out(&client, &plan, &output).unwrap();
+        // The gap is from the revert to the apply; the old payload is unloaded afterwards.
+        assert_eq!(*seen.lock().unwrap(), [true, true, false]);
+        assert_eq!(blocked(), before);
+        assert!(!waits(before));
+    }
+}

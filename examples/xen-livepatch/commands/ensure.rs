@@ -198,11 +198,7 @@ impl Ensuring<'_> {
         report.warn();
         let (wanted, left_out) = guarded.allowed(all, &input.stored(&target));
         let plan = Plan::new(&inventory, &wanted)?;
-        for conflict in plan.unproven() {
-            let names: Vec<String> = conflict.payloads.iter().map(ToString::to_string).collect();
-            let (names, function) = (names.join(", "), &conflict.function);
-            output::note(&format!("{names}: it is not known which was applied last and is in effect in {function}"));
-        }
+        remark(&plan);
         report.level = match () {
             () if is_for_none && input.is_empty_directory() => Level::NothingThere,
             () if is_for_none => Level::NothingForThisXen,
@@ -256,13 +252,26 @@ impl Ensuring<'_> {
     }
 
     fn with_options(&self, wanted: Wanted) -> Wanted {
-        let options: [(&str, fn(Wanted) -> Wanted); 3] = [
-            ("keep-unapplied", Wanted::keep_unapplied),
-            ("one-by-one", Wanted::one_by_one),
-            ("no-gap", Wanted::no_gap),
-        ];
-        let given = options.into_iter().filter(|(name, _)| self.arguments.get_flag(name));
-        given.fold(accepted(self.arguments).fold(wanted, Wanted::accept), |wanted, (_, set)| set(wanted))
+        let flag = |name| self.arguments.get_flag(name);
+        let wanted = accepted(self.arguments).fold(wanted, Wanted::accept);
+        let wanted = if flag("keep-unapplied") { wanted.keep_unapplied() } else { wanted };
+        let wanted = if flag("one-by-one") { wanted.one_by_one() } else { wanted };
+        if flag("no-gap") { wanted.no_gap() } else { wanted }
+    }
+}
+
+/// Names what a plan leaves open, on stderr.
+fn remark(plan: &Plan) {
+    for conflict in plan.unproven() {
+        let names: Vec<String> = conflict.payloads.iter().map(ToString::to_string).collect();
+        let (names, function) = (names.join(", "), &conflict.function);
+        output::note(&format!("{names}: it is not known which was applied last and is in effect in {function}"));
+    }
+    for (name, reason) in plan.unidentifiable() {
+        output::note(&format!("{name}: it can't be identified once it is loaded: {reason}"));
+    }
+    for name in plan.leftovers() {
+        output::note(&format!("{name}: it stays loaded, since an applied payload may be linked with it"));
     }
 }
 
