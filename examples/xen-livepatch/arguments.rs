@@ -15,7 +15,7 @@ struct Shared {
     name: &'static str,
     takes: &'static [Takes],
     about: &'static str,
-    /// What the C tool does otherwise, or what one should know.
+    /// Differences from the C tool, and remarks.
     more: &'static str,
 }
 
@@ -39,7 +39,8 @@ const SHARED: [Shared; 7] = [
         name: "upload",
         takes: &[Takes::Name, Takes::File],
         about: "Upload FILE under NAME, without applying it",
-        more: "The file is checked first: what this Xen would refuse, not notice or be damaged by is not sent.",
+        more: "The file is checked first. A payload that this Xen would refuse, accept without noticing a fault, or be \
+               damaged by is not sent.",
     },
     Shared {
         name: "apply",
@@ -75,18 +76,18 @@ const SHARED: [Shared; 7] = [
     },
 ];
 
-/// The exit statuses, and what they stand for.
+/// The exit statuses and their meanings.
 pub(crate) const STATUS: &[(u8, &str)] = &[
     (0, "done"),
     (1, "failed, or the command line is wrong"),
-    (2, "failed because the host or another tool was busy: try again"),
-    (3, "not all applied: a payload was new when the host went down"),
+    (2, "failed, because the host or another tool was busy: try again"),
+    (3, "a payload was left out at boot, because an earlier boot went down with it"),
     (4, "done, but not guarded: the guard's state could not be written"),
     (5, "done, but the output could not be written"),
     (6, "failed, and the host runs without payloads that were applied before"),
-    (7, "all that could be used is applied, but some files could not be used"),
+    (7, "some files could not be used, and this may not be all that is wanted"),
     (8, "ensure --dry-run: there is something to do"),
-    (9, "ensure: none of the payloads is for this Xen"),
+    (9, "ensure: no payload is for this Xen"),
     (10, "ensure: there are no payloads"),
 ];
 
@@ -96,9 +97,9 @@ const LONG_ABOUT: &str = "\
 Live-patch the running Xen hypervisor, of any release from 4.7 to 4.22.
 
 A payload is uploaded under a name, applied on top of those that are applied already, reverted from the top down, and \
-unloaded. By default it must have been built for the payload below it, or, at the bottom, for this very Xen: they are \
-told apart by their build-ids. What a payload is, `inspect` tells; whether this Xen would take it, `check`; what runs, \
-`status`. `ensure` goes from what runs to what should.";
+unloaded. By default it must have been built for the payload below it, or, at the bottom, for this very Xen. Payloads are \
+identified by build-id. `inspect` shows the contents of a payload, `check` whether this Xen would accept it, `status` the \
+payloads that run; `ensure` brings the host to a desired state.";
 
 pub(crate) fn command() -> Command {
     let heading = "Options of every command";
@@ -113,20 +114,22 @@ pub(crate) fn command() -> Command {
         .next_help_heading(heading)
         .args([
             switch("json", "Print one JSON object, also for an error (but not for help)").global(true),
-            path("simulate", "DIR", "Ask a simulated Xen, which is kept in DIR, instead of the one of this machine")
+            path("simulate", "DIR", "Use the simulated Xen stored in DIR instead of this machine's")
                 .global(true)
                 .conflicts_with("device"),
-            path("device", "PATH", "Ask Xen through this device [default: /dev/xen/privcmd]").global(true),
-            duration("timeout", "How long Xen may take to stop all processors, such as 100ms [default: Xen's 30ms]"),
-            duration("deadline", "How long an action, or waiting for another tool, may take [default: 30s]"),
+            path("device", "PATH", "Use this device [default: /dev/xen/privcmd]").global(true),
+            duration(
+                "timeout",
+                "The time that Xen may take to stop all processors, such as 100ms [default: Xen's 30ms]",
+            ),
+            duration("deadline", "The time that an action, a gap, or waiting for another tool may take [default: 30s]"),
             Arg::new("retries")
                 .long("retries")
                 .value_name("N")
                 .value_parser(value_parser!(u32))
-                .help("How often to try again when not all processors stopped in time [default: 0]")
+                .help("The number of further attempts if not all processors stopped in time [default: 0]")
                 .global(true),
-            switch("force", "Set FORCE on uploads: Xen takes it from 4.19 on, and does nothing else for it")
-                .global(true),
+            switch("force", "Set FORCE on uploads: Xen accepts it from 4.19 on, and it has no effect").global(true),
             switch("verbose", "Show each hypercall, with its time, on stderr").short('v').global(true),
         ])
         .subcommands(SHARED.iter().map(Shared::command))
@@ -176,30 +179,31 @@ impl Takes {
 
 fn status() -> Command {
     Command::new("status")
-        .about("Show what runs: the effective version, the stack, and what is off the chain")
+        .about("Show the effective version of Xen, the stack, and the payloads off the chain")
         .long_about(
-            "Show what runs: the effective version, the stack, and what is off the chain\n\nBuild-ids, dependencies and \
-             functions are read from what Xen itself prints about its payloads, whoever loaded them. With NAME: \
-             everything that is known of this payload.",
+            "Show the effective version of Xen, the stack, and the payloads off the chain\n\nBuild-ids, dependencies and \
+             functions come from the dump that Xen prints on its console when debug key x is pressed. The key is pressed \
+             only if something is not known yet. The guard's verdicts follow: payloads that are not confirmed yet, \
+             the level that survived last, and suspects.",
         )
         .arg(
             Arg::new("name")
                 .value_name("NAME")
                 .value_parser(value_parser!(OsString))
-                .help("One payload, in all detail"),
+                .help("Show all that is known of this payload instead"),
         )
         .arg(state_dir())
 }
 
 fn inspect() -> Command {
-    Command::new("inspect").about("Show what live-patch files say; no Xen is asked").arg(files("Live-patch files"))
+    Command::new("inspect").about("Show the contents of live-patch files (offline)").arg(files("Live-patch files"))
 }
 
 fn check() -> Command {
     Command::new("check")
-        .about("Check whether a Xen would take these files, and what they would do to it")
+        .about("Check whether Xen would accept these files, and whether they would harm it")
         .long_about(
-            "Check whether a Xen would take these files, and what they would do to it\n\nWithout options it is the Xen of \
+            "Check whether Xen would accept these files, and whether they would harm it\n\nWithout options it is the Xen of \
              this machine. With --for-xen no Xen is asked. A finding is possible where it holds for some of the point \
              releases that this Xen may be. The exit status is 1 if a file would not be uploaded.",
         )
@@ -226,53 +230,59 @@ fn ensure() -> Command {
     Command::new("ensure")
         .about("Bring the host to exactly these payloads, from the bottom of the stack to its top")
         .long_about(
-            "Bring the host to exactly these payloads, from the bottom of the stack to its top\n\nPayloads that are there \
-             already stay. The rest is planned and checked first. New payloads are uploaded before anything is taken out, and \
-             replace what is applied in one step where Xen can do that. Where it can't, the host runs without some payloads \
-             for a while: that is printed before, signals wait until it is over, and if a step fails, what was taken out is \
-             put back.\n\nOf a directory those payloads count that were built for this Xen; a link `livepatch.livepatch` in it \
-             chooses the top one. While a file in it is damaged, nothing is removed or replaced.",
+            "Bring the host to exactly these payloads, from the bottom of the stack to its top\n\nPayloads that are applied \
+             already stay, under whatever name. Everything that can be checked is checked first. New payloads are uploaded \
+             before anything is taken out, and take the place of the old ones in one step if Xen can do that. If it can't, \
+             there is a gap: the host runs without some payloads for a moment. The gap is printed before it is entered, and \
+             signals wait until it is closed. If a step fails for good, the old payloads are put back.\n\nOf a \
+             directory, the payloads for this Xen are applied; a link `livepatch.livepatch` in it chooses the top one. Files for \
+             another Xen are listed and ignored. While a file is damaged, payloads are only added, from the bottom up to the \
+             damaged file, and the exit status is 7. If a payload would have to go, nothing is done. If no payload is for \
+             this Xen, nothing is reverted; the exit status is 9 or 10 if that leaves something applied, and of a dry run.",
         )
         .arg(
             file("what", "FILE|DIR", "Payload files, lowest first, or one directory of them").num_args(1..),
         )
-        .arg(switch("nothing", "Have nothing applied: Xen as it was booted"))
+        .arg(switch("nothing", "Revert and unload everything: Xen as it was booted"))
         .group(ArgGroup::new("wanted").args(["what", "nothing"]).required(true))
         .arg(accept())
-        .arg(switch("dry-run", "Print the plan, and do nothing"))
+        .arg(switch("dry-run", "Print the plan with its gaps, and do nothing; the exit status is 8 if there is something to do"))
         .arg(switch("keep-unapplied", "Leave payloads loaded that are not applied"))
-        .arg(switch("one-by-one", "Revert and apply in single steps, without replace"))
-        .arg(switch("no-gap", "Refuse a plan in which the host runs without payloads for a while"))
+        .arg(switch("one-by-one", "Revert and apply in single steps, without replace, and so with a gap"))
+        .arg(switch("no-gap", "Refuse plans with a gap"))
         .arg(
             Arg::new("name")
                 .long("name")
                 .value_name("NAME")
                 .value_parser(value_parser!(OsString))
-                .help("Load the one FILE under this name [default: the file's own, without its suffix]"),
+                .help("Load the one FILE under this name, unless it is loaded already [default: the name of the file without its \
+                       suffix, or the name that XAPI would give it]"),
         )
         .arg(switch(
             "boot",
-            "Leave out payloads that were new when the host went down, and those above them; do nothing if switched off",
+            "For unattended boots: leave out suspects, payloads that were new when the host went down, and those above them; do \
+             nothing if switched off",
         ))
-        .arg(switch("retry", "Apply also payloads that were new when the host went down"))
+        .arg(switch("retry", "Apply suspects too"))
         .arg(state_dir())
 }
 
 fn confirm() -> Command {
     Command::new("confirm")
-        .about("Record that this boot has survived the payloads that ensure applied")
+        .about("Mark the payloads that ensure applied in this boot as good")
         .long_about(
-            "Record that this boot has survived the payloads that ensure applied\n\nA payload counts if it is applied now and \
-             was begun in this boot long enough ago. The exit status is 2 if it is too early for all of them.",
+            "Mark the payloads that ensure applied in this boot as good\n\nA payload counts if it is applied now and ensure \
+             applied it long enough ago. No crash or power cut is held against it from then on. The exit status is 2 if it \
+             is too early for all of them.",
         )
         .arg(
             Arg::new("after")
                 .long("after")
                 .value_name("TIME")
                 .value_parser(time)
-                .help("The time for which they must have been applied [default: 10min]"),
+                .help("The time that must have passed since [default: 10min]"),
         )
-        .arg(switch("shutdown", "Count them at once if systemd reports that the system is shutting down"))
+        .arg(switch("shutdown", "Count them at once, if the system is shutting down; systemd is asked where it runs"))
         .arg(state_dir())
 }
 
@@ -282,15 +292,15 @@ fn simulate() -> Command {
         .subcommand_required(true)
         .subcommand(
             Command::new("new")
-                .about("Make a simulated Xen in a new folder")
-                .arg(file("dir", "DIR", "A folder, which is made").required(true))
+                .about("Make a simulated Xen in a new directory")
+                .arg(file("dir", "DIR", "The directory to make").required(true))
                 .arg(
                     Arg::new("release")
                         .long("release")
                         .value_name("RELEASE")
                         .value_parser(simulated_release)
                         .default_value("4.20")
-                        .help("Which release, from 4.7 to 4.22"),
+                        .help("The release, from 4.7 to 4.22"),
                 )
                 .arg(
                     Arg::new("build-id")
@@ -303,15 +313,15 @@ fn simulate() -> Command {
         .subcommand(
             Command::new("payload")
                 .about("Make a payload for the Xen that --simulate names, which changes its version text")
-                .arg(file("file", "FILE", "Where to write it").required(true))
-                .arg(file("on", "FILE", "A payload that it goes on [default: Xen itself]").long("on"))
+                .arg(file("file", "FILE", "The file to write").required(true))
+                .arg(file("on", "FILE", "The payload that it depends on [default: Xen itself]").long("on"))
                 .arg(switch("read-only", "Make .livepatch.funcs read-only, as Xen's own build tools do"))
                 .arg(
                     Arg::new("text")
                         .long("text")
                         .value_name("TEXT")
                         .allow_hyphen_values(true)
-                        .help("What Xen's version ends with while it is applied [default: - and the file's name]"),
+                        .help("The end of Xen's version while it is applied [default: - and the file's name]"),
                 ),
         )
 }
@@ -321,9 +331,9 @@ fn manual() -> Command {
 }
 
 fn completions() -> Command {
-    Command::new("completions").about("Print completions for a shell").arg(
-        Arg::new("shell").value_name("SHELL").required(true).value_parser(value_parser!(Shell)).help("Which shell"),
-    )
+    Command::new("completions")
+        .about("Print completions for a shell")
+        .arg(Arg::new("shell").value_name("SHELL").required(true).value_parser(value_parser!(Shell)).help("The shell"))
 }
 
 fn accept() -> Arg {
@@ -356,7 +366,7 @@ fn duration(name: &'static str, help: &'static str) -> Arg {
 }
 
 fn state_dir() -> Arg {
-    path("state", "DIR", "Where the guard keeps its state [default: /var/lib/xen-livepatch]")
+    path("state", "DIR", "The directory of the guard's state [default: /var/lib/xen-livepatch]")
 }
 
 fn time(text: &str) -> Result<Duration, String> {

@@ -12,19 +12,24 @@ use crate::arguments;
 use crate::failure::Failure;
 use crate::output::Done;
 
-/// What the command line does not say itself: headings, with entries.
+/// Sections that the command line does not have itself: headings, with entries.
 const EXTRA: &[(&str, &[(&str, &str)])] = &[
     (
         "FILES",
         &[
-            ("/dev/xen/privcmd", "Xen's privileged command device, which all of this goes through."),
+            ("/dev/xen/privcmd", "Xen's privileged command device, through which every request goes."),
             (
                 "/usr/lib/xen-livepatch",
-                "Payloads that are to be applied at boot, flat or in a folder for each build-id of Xen.",
+                "Payloads that are to be applied at boot, flat or in a directory for each build of Xen.",
             ),
             ("/etc/xen-livepatch/off", "While it exists, ensure --boot does nothing."),
             ("/var/lib/xen-livepatch", "The state of the guard: the payloads that boots survived, and the suspects."),
-            ("/run/xen-livepatch/lock", "Locked (flock) by every command that changes something."),
+            ("/run/xen-livepatch/lock", "Locked (flock) by every command that changes what is loaded."),
+            (
+                "/run/xen-livepatch",
+                "Until the next boot: bounds on the release of the running Xen, the build-ids of loaded payloads, and their \
+                 files, with which ensure can put back a payload.",
+            ),
         ],
     ),
     (
@@ -34,13 +39,13 @@ const EXTRA: &[(&str, &[(&str, &str)])] = &[
             ("xen-livepatch load --nodeps trace.livepatch", "A debug patch, on top of whatever is applied."),
             (
                 "xen-livepatch ensure --dry-run /usr/lib/xen-livepatch",
-                "What would be done to have what that folder says.",
+                "The steps that would bring this host to the payloads of that directory.",
             ),
             ("xen-livepatch check --for-xen 4.17.7 *.livepatch", "Look at payloads without a Xen."),
-            ("xen-livepatch --json status | jq -r .result.inventory.effective", "What runs, for a script."),
+            ("xen-livepatch --json status | jq -r .result.inventory.effective", "The effective version, for a script."),
         ],
     ),
-    ("SEE ALSO", &[("xl(1)", "In particular xl dmesg, which shows what Xen wrote to its log.")]),
+    ("SEE ALSO", &[("xl(1)", "In particular xl dmesg, which shows Xen's log.")]),
 ];
 
 pub(crate) fn completions(arguments: &ArgMatches) -> Done {
