@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 #![allow(unreachable_pub, reason = "the modules of one test")]
 
+#[path = "ensure/directory.rs"]
+mod directory;
 #[path = "ensure/host.rs"]
 mod host;
 #[path = "ensure/observed.rs"]

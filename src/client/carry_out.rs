@@ -136,7 +136,8 @@ impl LivepatchClient {
         let Some(turn) = self.turn.take(deadline) else {
             return Err(Box::new(not_begun(self, plan, in_progress())));
         };
-        let old = Goal::back_to(plan.start(), plan.goal());
+        let goal = plan.goal().clone();
+        let old = Goal::back_to(plan.start(), &goal);
         let now = plan.start().clone();
         let ordered = now.order_is_known;
         let learned = plan.learned().clone();
@@ -145,6 +146,7 @@ impl LivepatchClient {
             client: self,
             turn: &turn,
             plan: plan.clone(),
+            goal,
             old,
             ordered,
             now,
@@ -302,6 +304,8 @@ struct Run<'a> {
     client: &'a LivepatchClient,
     turn: &'a Taken<'a>,
     plan: Plan,
+    /// The level that is wanted.
+    goal: Goal,
     /// The level from before.
     old: Goal,
     /// True if its order is known.
@@ -331,7 +335,23 @@ impl Run<'_> {
                 break stop;
             }
         };
+        self.apply_below(&stop);
         Err(Box::new(self.give_up(stop)))
+    }
+
+    /// Applies what is wanted below a payload that Xen has refused to load, where nothing has to be taken out for it: a host
+    /// at boot is better off with a part than with nothing.
+    fn apply_below(&mut self, stop: &Stop) {
+        let Some(Step::Upload { build_id, .. }) = &stop.failed else { return };
+        let below = self.goal.position(build_id).and_then(|index| self.plan.lowest(index));
+        let Some(below) = below.filter(|_| !self.took_out && self.refresh().is_ok()) else { return };
+        if let Ok(plan) = below.again(self.now.clone(), self.learned.clone()) {
+            self.now = plan.start().clone();
+            self.told.replanned(&plan);
+            self.plan = plan;
+            // The first error is the cause; this one would only say why it is even less.
+            let _ = self.forward();
+        }
     }
 
     /// Carries out the steps of the plan.
@@ -552,7 +572,7 @@ impl Run<'_> {
     }
 
     fn outcome(&self, went_back: bool) -> Outcome {
-        let (goal, old, now) = (self.plan.goal(), &self.old, &self.now);
+        let (goal, old, now) = (&self.goal, &self.old, &self.now);
         if goal.is_level_of(now) {
             Outcome::Reached
         } else if old.is_level_of(now) && !went_back {
@@ -568,7 +588,7 @@ impl Run<'_> {
 
     /// Returns true if something that ran before is missing while something that is wanted is as well.
     fn is_worse_off(&self) -> bool {
-        !self.old.is_covered(&self.now) && !self.plan.goal().is_covered(&self.now)
+        !self.old.is_covered(&self.now) && !self.goal.is_covered(&self.now)
     }
 
     /// Goes back to the level from before, if this run has taken something out and the host is worse off. Returns the

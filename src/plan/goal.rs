@@ -92,6 +92,16 @@ impl Goal {
         lower
     }
 
+    /// The place of a payload in it, from the bottom.
+    pub(crate) fn position(&self, build_id: &BuildId) -> Option<usize> {
+        self.members.iter().position(|member| member.build_id.as_ref() == Some(build_id))
+    }
+
+    /// The lowest `len` payloads of it, for which nothing is taken out and nothing unloaded.
+    pub(super) fn part(&self, len: usize) -> Self {
+        Self { keeps_unapplied: true, adds_only: true, ..self.lowest(len) }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.members.len()
     }

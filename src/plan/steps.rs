@@ -175,6 +175,12 @@ impl Plan {
         Ok(Self { route, gaps, start, learned, ..self.clone() })
     }
 
+    /// A plan for the lowest `len` payloads of the goal alone, if there are any, before it is made with
+    /// [`again`](Self::again): one that only adds.
+    pub(crate) fn lowest(&self, len: usize) -> Option<Self> {
+        (len > 0).then(|| Self { goal: Arc::new(self.goal.part(len)), ..self.clone() })
+    }
+
     /// The steps in order.
     #[must_use]
     pub fn steps(&self) -> &[Step] {

@@ -11,7 +11,7 @@ use xen_livepatch::{Action, EnsureError, Errno, LivepatchClient, Outcome, Payloa
 
 use crate::host::{Deed, STACKS, connect, connect_mortal, deed, level, release, wanted, wanted_with_files};
 
-fn cases(count: u32) -> ProptestConfig {
+pub fn cases(count: u32) -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(count);
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
