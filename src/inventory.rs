@@ -1,7 +1,7 @@
 //! The loaded payloads, identified: each with its build-id, its dependency and the functions that it replaces.
 //!
-//! LIST and GET report none of that. Debug key `x` prints it on Xen's console, from where a client reads it. Whatever can't
-//! be known for certain is `None`.
+//! LIST and GET report none of that. Debug key `x` prints it on Xen's console, from where a client reads it. Facts that are
+//! not certain are `None`.
 
 use core::fmt;
 use std::collections::BTreeMap;
@@ -88,7 +88,7 @@ pub struct ReplacedFunction {
     pub new_size: u32,
 }
 
-/// A function that more than one applied payload replaces: the one applied last runs, which Xen does not report.
+/// A function that more than one applied payload replaces. The payload applied last is in effect; Xen does not report which.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Conflict {
@@ -137,7 +137,7 @@ impl Inventory {
         loop {
             let mut on_top = self.applied().filter(|entry| top.is_some() && entry.depends.as_ref() == top);
             let (Some(next), None) = (on_top.next(), on_top.next()) else { break };
-            // A payload can't be below itself, whatever it says.
+            // A payload can't be below itself.
             if stack.iter().any(|known| known.name == next.name) {
                 break;
             }

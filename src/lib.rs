@@ -1,8 +1,8 @@
 //! Live-patch a running Xen hypervisor: upload, apply, revert, replace and unload payloads, on every Xen from 4.7 to 4.22.
 //!
 //! [`LivepatchClient`] speaks to Xen through `/dev/xen/privcmd`, without libxc. Calls block until Xen has finished.
-//! Errors are to be matched on ([`ErrorKind`]) and say in one line what failed, why, and what to do about it.
-//! The [`guide`] tells how it all fits together.
+//! Programs match on errors ([`ErrorKind`]), and people read them: one line with the failure, its cause and its remedy.
+//! [`LivepatchClient::ensure`] brings a host to a patch level, as a transaction. Begin with the [`guide`].
 //!
 //! ```
 //! use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen};
@@ -26,8 +26,8 @@
 //!
 //! * `sim`: `sim::SimulatedXen`, a whole Xen in memory behind the same door as the device, and `sim::PayloadBuilder`,
 //!   which makes payloads that a real Xen loads. For tests.
-//! * `serde`: `Serialize` for what is read and reported: payloads, findings, build-ids, metadata, the rows of a list, and
-//!   errors.
+//! * `serde`: `Serialize` for everything that is read and reported: payloads, findings, build-ids, metadata, the rows of a
+//!   list, inventories, plans, outcomes and errors.
 //! * `bindgen`: for maintainers, regenerates the bindings.
 
 #![cfg_attr(

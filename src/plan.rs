@@ -1,7 +1,7 @@
-//! The payloads that a host should have, and the steps from those that it has.
+//! Patch levels: the payloads that a host should have, and the steps to them.
 //!
-//! Nothing here asks Xen for anything: a plan follows from an [`Inventory`](crate::Inventory) and from what is
-//! [`Wanted`], and is data. A client carries it out.
+//! A plan is data. It follows from an [`Inventory`](crate::Inventory) and a [`Wanted`], without a hypercall.
+//! [`LivepatchClient::carry_out`](crate::LivepatchClient::carry_out) executes it.
 
 mod files;
 mod gap;

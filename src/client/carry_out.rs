@@ -1,7 +1,7 @@
-//! A plan, carried out as a transaction.
+//! Carries out plans as transactions.
 //!
-//! Where the plan leads through a gap, nothing but Xen is waited for in it: no observer is called, and a busy host is tried
-//! again until the deadline. If the way forward ends there, the level from before is put back.
+//! In a gap nothing but Xen is waited for: no observer is called, and a busy host is tried again until the deadline. If the
+//! way forward ends there, the old level is put back.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,11 +20,10 @@ use crate::flags::Flags;
 use crate::loader::ProblemKinds;
 use crate::plan::{Gap, Goal, Learned, Plan, Situation, Step, Wanted, way_back};
 
-/// The most plans that are made anew on the way, each with something that a refusal showed. No more than this can follow
-/// from the payloads of a host.
+/// The most plans of one run. Each new one follows from a fact that a refusal showed, of which a host has fewer than this.
 const MOST_PLANS: usize = 64;
 
-/// The attempts at a step in a gap, or at a list, that fail for another reason than a busy host.
+/// The most attempts at a step in a gap, or at a list, that fail for another reason than a busy host.
 const ATTEMPTS: u32 = 4;
 
 /// The longest pause between two attempts at a step in a gap.
@@ -33,9 +32,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// The least time for the way back, whatever the deadline of the way forward was.
 const LEAST_BACK: Duration = Duration::from_secs(10);
 
-/// An event of a plan that is carried out.
+/// An event of a plan that is carried out, for the observer of [`LivepatchClient::carry_out`].
 ///
-/// In a gap no events are reported: those of its steps follow once it is closed.
+/// In a gap, and during a REPLACE, no events are reported: those of the steps follow.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum StepEvent<'a> {
@@ -65,21 +64,22 @@ pub enum StepEvent<'a> {
     },
     /// A gap is about to be entered: the host will run without some payloads until [`GapCloses`](Self::GapCloses).
     ///
-    /// Whoever must not be interrupted there, by a signal for example, sees to it now.
+    /// Block signals now: a program that ends in the gap leaves the host in it.
     #[non_exhaustive]
     GapOpens {
         /// The payloads.
         gaps: &'a [Gap],
     },
-    /// No gap is open any more: all that is wanted is applied, or the way back has ended. The events of its steps follow.
+    /// No gap is open any more: all wanted payloads are applied, or the way back has ended. The events of its steps follow.
     GapCloses,
-    /// Xen has refused a step for a reason that nothing else shows, and this is the plan that takes it into account.
+    /// A new plan takes the place of the rest of the plan: Xen refused a step for a reason that no inventory shows, or another
+    /// tool interfered in a gap.
     #[non_exhaustive]
     Replanned {
         /// The plan, from where the host is now.
         plan: &'a Plan,
     },
-    /// A step of the way back to the level from before has ended.
+    /// A step of the way back to the old level has ended.
     #[non_exhaustive]
     Back {
         /// The step.
@@ -94,22 +94,25 @@ pub enum StepEvent<'a> {
 impl LivepatchClient {
     /// Carries out a plan, step by step, while no other operation of this client changes anything.
     ///
-    /// Before each step, and at the end, Xen's list has to be what the plan expects. If another tool has interfered, nothing
-    /// more is done. The observer is called when a step begins and ends.
+    /// Before each step, and at the end, Xen's list has to be the one that the plan expects. If another tool has interfered,
+    /// nothing more is done. The observer is called when a step begins and ends. It may take an inventory, but not act.
     ///
-    /// A refusal that shows something which no inventory shows (hooks that veto, a symbol that two payloads define, another
-    /// payload on top of the stack) leads to a new plan, which the observer gets first.
+    /// A refusal may show a fact that no inventory shows: hooks that veto, a symbol that two payloads define, or another
+    /// payload on top of the stack. It leads to a new plan, which the observer gets first.
     ///
     /// # Gaps
     /// In a [gap](Plan::gaps) a step that a busy host refuses is tried again until the deadline, the observer is not called,
-    /// and another tool's interference leads to a new plan. If a step fails for good, the level from before is put back. The
+    /// and another tool's interference leads to a new plan. If a step fails for good, the old level is put back. The
     /// observer is called before the gap is entered and after it is closed. **Signals are left to the caller**: a program
     /// that is killed in a gap leaves the host in it, so block those that can be blocked from
     /// [`GapOpens`](StepEvent::GapOpens) to [`GapCloses`](StepEvent::GapCloses).
     ///
+    /// A REPLACE that Xen gives up half-way ([`ActiveWaitqueue`](ErrorKind::ActiveWaitqueue)) leads into a gap that no event
+    /// announces. The old level is put back from there, too.
+    ///
     /// # Errors
-    /// [`Interrupted`] has the outcome, the steps that were done and the payloads that are loaded now. Its error is one of
-    /// [`upload`](Self::upload), [`apply`](Self::apply), [`revert`](Self::revert), [`replace`](Self::replace) or
+    /// [`Interrupted`] has the outcome, the steps that were done and the payloads that are loaded now. Its error is one of those
+    /// of [`upload`](Self::upload), [`apply`](Self::apply), [`revert`](Self::revert), [`replace`](Self::replace) or
     /// [`unload`](Self::unload), or [`NotAsPlanned`](ErrorKind::NotAsPlanned).
     ///
     /// ```
@@ -160,9 +163,10 @@ impl LivepatchClient {
         .run()
     }
 
-    /// Brings a host to what is wanted: takes an inventory, plans, and carries out the plan, which it returns.
+    /// Brings a host to the wanted payloads: takes an inventory, plans, and carries out the plan, which it returns.
     ///
-    /// Where the host is as wanted already, that costs an [`inventory`](Self::inventory) and nothing else.
+    /// If the host has them already, that costs an [`inventory`](Self::inventory) and nothing else. The observer and gaps are
+    /// those of [`carry_out`](Self::carry_out).
     ///
     /// # Errors
     /// [`EnsureError`]; its [`outcome`](EnsureError::outcome) is the level of the host.
@@ -208,14 +212,14 @@ enum Later {
     Replanned(Box<Plan>),
 }
 
-/// The observer, and what it gets once the gap is closed.
+/// The observer, and the events that it gets once the gap is closed.
 struct Events<'o> {
     observer: &'o mut dyn FnMut(StepEvent<'_>),
     /// `None` while the observer may be called.
     later: Option<Vec<Later>>,
-    /// True if the observer was told of a gap.
+    /// True if a gap was announced to the observer.
     announced: bool,
-    /// True if the step that goes on was reported.
+    /// True if the beginning of the current step was reported.
     begun: bool,
 }
 
@@ -244,7 +248,7 @@ impl Events<'_> {
         }
     }
 
-    /// Reports a new plan, where the host is not in between.
+    /// Reports a new plan; later, if the host is in a gap.
     fn replanned(&mut self, plan: &Plan) {
         match &mut self.later {
             Some(later) => later.push(Later::Replanned(Box::new(plan.clone()))),
@@ -291,7 +295,7 @@ impl Events<'_> {
     }
 }
 
-/// The end of the way forward, before that of the plan.
+/// The end of the way forward before the last step.
 struct Stop {
     error: Error,
     /// The step that failed; `None` if the host was not as planned before it.
@@ -299,14 +303,14 @@ struct Stop {
     left: Vec<Step>,
 }
 
-/// A plan on its way.
+/// A run: a plan that is being carried out.
 struct Run<'a> {
     client: &'a LivepatchClient,
     turn: &'a Taken<'a>,
     plan: Plan,
     /// The level that is wanted.
     goal: Goal,
-    /// The level from before.
+    /// The old level.
     old: Goal,
     /// True if its order is known.
     ordered: bool,
@@ -433,7 +437,7 @@ impl Run<'_> {
         }
     }
 
-    /// Does a step; until the deadline, where there is one.
+    /// Does a step; with a deadline, tries again until then.
     fn perform(&self, step: &Step, deadline: Option<Deadline>) -> Result<()> {
         let Some(deadline) = deadline else { return self.step(step, ActionOptions::new()) };
         let mut pauses = Pauses::up_to(LONGEST_PAUSE);
@@ -499,7 +503,7 @@ impl Run<'_> {
         }
     }
 
-    /// Reads again what is loaded.
+    /// Reads the list again, and takes an inventory if payloads were uploaded or unloaded.
     fn refresh(&mut self) -> Result<()> {
         let listing = self.list()?;
         if self.now.is_shown_by(&listing.rows, listing.version) {
@@ -512,7 +516,7 @@ impl Run<'_> {
         self.look()
     }
 
-    /// Makes another plan, if there is reason to: what a refusal has shown, or, in a gap, another tool's interference.
+    /// Makes another plan, if there is a reason: a fact that a refusal has shown, or, in a gap, another tool's interference.
     fn plan_again(&mut self, stop: &Stop) -> bool {
         let before = self.now.clone();
         let learned = stop.failed.as_ref().is_some_and(|step| self.learned.learn(step, &stop.error, &self.now));
@@ -554,7 +558,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Puts back what was taken out, and reports how the host stands.
+    /// Puts the old level back, and reports the outcome.
     fn give_up(mut self, stop: Stop) -> Interrupted {
         let Stop { error, failed, left } = stop;
         let (back, back_error) = self.go_back();
@@ -586,13 +590,13 @@ impl Run<'_> {
         }
     }
 
-    /// Returns true if something that ran before is missing while something that is wanted is as well.
+    /// Returns true if a payload that ran before is missing, and a wanted one as well.
     fn is_worse_off(&self) -> bool {
         !self.old.is_covered(&self.now) && !self.goal.is_covered(&self.now)
     }
 
-    /// Goes back to the level from before, if this run has taken something out and the host is worse off. Returns the
-    /// steps, and the error that ended it.
+    /// Goes back to the old level, if this run has taken something out and the host is worse off. Returns the steps that were
+    /// done, and the error that ended the way back.
     fn go_back(&mut self) -> (Vec<Step>, Option<Error>) {
         if !self.took_out {
             // Somebody else may have, on purpose.
@@ -647,7 +651,7 @@ impl Run<'_> {
         (done, last.filter(|_| worse))
     }
 
-    /// The steps back to the level from before, or if nothing else is applied, to as much of it as can be put back.
+    /// The steps back to the old level; or to its lower part, if nothing else is applied and no more can be put back.
     fn steps_back(&self) -> Option<Vec<Step>> {
         way_back(&self.now, &self.old, &self.learned).or_else(|| {
             let lower = (1..self.old.len()).rev().map(|len| self.old.lowest(len));

@@ -1,4 +1,4 @@
-//! Inventories: the list, and the dump of it that Xen prints on its console.
+//! Inventories: the list, identified by the dump that Xen prints on its console.
 
 use std::thread;
 use std::time::Duration;
@@ -33,9 +33,9 @@ impl LivepatchClient {
     /// Returns everything that is loaded, with its build-id, its dependency and the functions that it replaces, none of which
     /// any other operation reports.
     ///
-    /// Presses debug key `x`, so that Xen prints all that on **the host's console**, some 150 bytes a payload and 80 a
-    /// function, and reads it there, also if the client is to leave Xen's log alone otherwise. It takes as long as a
-    /// serial console needs for the text.
+    /// Sends debug key `x`, which makes Xen dump its payloads to **the host's console** (about 150 bytes per payload, 80 per
+    /// function), and parses the dump; also for clients built
+    /// [`without_xen_log`](crate::ClientBuilder::without_xen_log). It takes as long as a serial console needs for the text.
     ///
     /// The key is pressed only if something is unknown. Xen counts uploads and unloads, and as long as that count is the
     /// expected one, this client remembers what it has read; so an inventory of a host on which nothing was uploaded or

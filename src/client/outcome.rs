@@ -12,16 +12,16 @@ use crate::status::LoadedPayload;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// All that is wanted is applied, and nothing else.
+    /// The wanted payloads are applied, and no others.
     Reached,
-    /// The host runs what it ran before.
+    /// The host runs the payloads that it ran before. Some may have been uploaded.
     Unchanged,
-    /// The host runs what it ran before: some of that was taken out, and was put back.
+    /// The host runs the payloads that it ran before, in their order: some had been taken out of effect and were put back.
     Restored,
-    /// The host is on its way: it runs all that it ran before and some of what is wanted, or all that is wanted and some of
-    /// what was to be taken out.
+    /// The host is on its way. It runs all payloads that it ran before and some wanted ones, or all wanted ones and some others,
+    /// or those that it ran before in an order that was not known.
     Partial,
-    /// Something that ran before is missing, and something that is wanted is as well.
+    /// The host lacks payloads that it ran before, and wanted ones as well.
     Worse,
     /// The list of payloads could not be read any more.
     Unknown,
@@ -49,7 +49,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// A plan that was not carried out to its end: its steps, the way back, and the payloads that are loaded now.
+/// The error of a plan that was not carried out to its end: its steps, the way back, and the payloads that are loaded now.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Interrupted {
@@ -59,8 +59,8 @@ pub struct Interrupted {
     pub outcome: Outcome,
     /// The steps that succeeded, also those of plans that were made anew on the way.
     pub done: Vec<Step>,
-    /// The step that failed; `None` if all that were begun succeeded, and the host then was not as planned.
-    /// [`Error::may_have_happened`] says whether it may have been done all the same.
+    /// The step that failed; `None` if the run ended between two steps, as when another tool has interfered. If
+    /// [`Error::may_have_happened`], it may have been done all the same.
     pub failed: Option<Step>,
     /// The steps that were not begun.
     pub left: Vec<Step>,
@@ -70,8 +70,7 @@ pub struct Interrupted {
     pub back_error: Option<Error>,
     /// The payloads that are loaded now; `None` if the list could not be read.
     pub loaded: Option<Vec<LoadedPayload>>,
-    /// Loaded payloads that could not be identified, if that may be the cause: one of them may be the one that was to be
-    /// uploaded.
+    /// Loaded payloads that could not be identified, if one of them may be the payload that was to be uploaded.
     pub unidentified: Vec<(PayloadName, Unidentified)>,
 }
 
@@ -83,7 +82,7 @@ impl Interrupted {
         Some(rows.iter().filter(|row| row.status.is_applied()).map(|row| &row.name).collect())
     }
 
-    /// Returns true if the same may succeed when it is tried again.
+    /// Returns true if the same may succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.error.is_retryable() || self.unidentified.iter().any(|(_, reason)| reason.is_retryable())
@@ -133,21 +132,20 @@ impl core::error::Error for Interrupted {
     }
 }
 
-/// The reason why a host is not as it was wanted.
+/// The reason for which a host does not have the wanted payloads.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnsureError {
-    /// The payloads that are loaded could not be read. Nothing was done.
+    /// The inventory could not be taken. Nothing was done.
     #[error("{0}")]
     Inventory(#[source] Error),
-    /// There is no way to what is wanted. Nothing was done.
+    /// There is no plan. Nothing was done.
     #[error("{0}")]
     NoPlan(#[source] PlanError),
     /// The plan was not carried out to its end.
     #[error("{0}")]
     Interrupted(#[source] Box<Interrupted>),
-    /// The plan was carried out, but some files that might belong to what is wanted could not be used:
-    /// [`Plan::problems`].
+    /// The plan was carried out, but some files that might be wanted could not be used: [`Plan::problems`].
     #[error("the payloads whose files could be used are applied, but not all could: {}", problems(.0))]
     Incomplete(Box<Plan>),
 }
@@ -157,7 +155,7 @@ fn problems(plan: &Plan) -> String {
 }
 
 impl EnsureError {
-    /// The level of the host after it.
+    /// The level of the host now.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
@@ -168,7 +166,7 @@ impl EnsureError {
         }
     }
 
-    /// Returns true if the same may succeed when it is tried again.
+    /// Returns true if the same may succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -178,7 +176,7 @@ impl EnsureError {
         }
     }
 
-    /// The error of an operation that it comes from, if it comes from one.
+    /// The error of the operation that failed, if one did.
     #[must_use]
     pub fn error(&self) -> Option<&Error> {
         match self {

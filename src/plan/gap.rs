@@ -1,4 +1,4 @@
-//! The time that a host runs without what was applied.
+//! Gaps: the steps for which a host runs without payloads that it ran before.
 
 use core::fmt;
 
@@ -8,18 +8,18 @@ use super::steps::Step;
 use crate::name::PayloadName;
 use crate::payload::Reapply;
 
-/// A payload that was applied and that the host runs without, while not all that is wanted is applied yet.
+/// A payload that the host runs without for some steps of a plan: it was applied, and not all wanted payloads are applied yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Gap {
     /// The payload.
     pub payload: PayloadName,
-    /// The step that takes it out, counted from 0.
+    /// The step that takes it out of effect, counted from 0.
     pub from: usize,
-    /// The step that ends this, counted from 0: it applies the payload again, or the last of what is wanted.
+    /// The step that ends the gap, counted from 0: it applies the payload again, or the last wanted payload.
     pub until: usize,
-    /// False if it can't be put back should a later step fail: Xen does not apply it again, or it is unloaded, and its
-    /// file is not at hand ([`Wanted::at_hand`](crate::Wanted::at_hand)).
+    /// False if the payload can't be put back if a later step fails: it has to be uploaded again for that, and its file is not
+    /// at hand ([`Wanted::at_hand`](crate::Wanted::at_hand)).
     pub recoverable: bool,
 }
 

@@ -1,4 +1,4 @@
-//! A level that a host is to have: what is wanted, or what it had before.
+//! Levels that a host is to have: the wanted one, or the old one.
 
 use super::files::{Files, PlannedFile};
 use super::situation::{Entry, Situation};

@@ -1,4 +1,4 @@
-//! Why there is no plan.
+//! Reasons for which there is no plan.
 
 use super::gap::Gap;
 use super::store::StoreProblem;
@@ -8,11 +8,11 @@ use crate::errno::Errno;
 use crate::loader::Finding;
 use crate::name::PayloadName;
 
-/// Why there is no way from what is loaded to what is wanted. Nothing has been done.
+/// The reason for which there is no plan from the loaded payloads to the wanted ones. Nothing has been done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// A wanted payload can't be told from others.
+    /// A wanted payload has no build-id, so that it can't be identified.
     #[error("{name:?} has no build-id: build it with the tools of this Xen")]
     #[non_exhaustive]
     NoBuildId {
@@ -50,20 +50,20 @@ pub enum PlanError {
         /// The build-id of the Xen that runs.
         found: BuildId,
     },
-    /// A wanted payload does not go on what would be below it.
+    /// A wanted payload does not depend on the one that would be below it.
     #[error("{name:?} depends on {}, but would go on {} with build-id {found}", show(.expected.as_ref()), payload_or_xen(.below.as_ref()))]
     #[non_exhaustive]
     DependsOnAnother {
         /// The payload.
         name: PayloadName,
-        /// What it depends on.
+        /// The build-id that it depends on.
         expected: Option<BuildId>,
         /// The payload below it; `None` for Xen itself.
         below: Option<PayloadName>,
         /// The build-id of that.
         found: BuildId,
     },
-    /// Xen's own build-id is not known, and so no dependency on it.
+    /// Xen's own build-id is not known, so that no payload can be known to be for it.
     #[error("{}", without_build_id(*.why))]
     #[non_exhaustive]
     XenUnknown {
@@ -79,7 +79,7 @@ pub enum PlanError {
         /// The upper one.
         second: PayloadName,
     },
-    /// A wanted payload does not pass the check for this Xen, so that it would not be uploaded.
+    /// A wanted payload does not pass the check for this Xen.
     #[error("{name:?} does not pass the check for this Xen: {}", joined(.findings))]
     #[non_exhaustive]
     Unfit {
@@ -105,7 +105,7 @@ pub enum PlanError {
         /// The payload.
         name: PayloadName,
     },
-    /// Something of what is wanted could not be used, so that nothing may be taken out for it.
+    /// Some files that might be wanted could not be used, and a plan would have to take a payload out of effect.
     #[error("nothing is removed or replaced while part of what is wanted is unknown: {}", joined(.problems))]
     #[non_exhaustive]
     Incomplete {

@@ -1,4 +1,4 @@
-//! A plan: steps, as data.
+//! Plans: the steps to a level, as data.
 
 use core::fmt;
 use std::sync::Arc;
@@ -36,8 +36,8 @@ pub enum Step {
     Apply {
         /// The payload.
         name: PayloadName,
-        /// True for one that depends on something other than what is below it, which is applied with
-        /// [`Flags::NODEPS`](crate::Flags::NODEPS). Only the way back to what was applied before has such steps.
+        /// True if it does not depend on the payload below it, so that it is applied with
+        /// [`Flags::NODEPS`](crate::Flags::NODEPS). Only the way back to the old level has such steps.
         nodeps: bool,
     },
     /// Revert the payload on top.
@@ -51,7 +51,7 @@ pub enum Step {
     Replace {
         /// The payload.
         name: PayloadName,
-        /// What is reverted, in the order of upload.
+        /// The payloads that are reverted, in the order of upload.
         reverts: Vec<PayloadName>,
     },
     /// Unload a payload that is not applied.
@@ -103,10 +103,10 @@ impl fmt::Display for Step {
     }
 }
 
-/// The steps from what is loaded to what is wanted.
+/// The steps from the loaded payloads to the wanted ones.
 ///
-/// Payloads are uploaded before anything else is changed, under another name where theirs is taken, so that one that Xen
-/// refuses changes nothing. What is applied is replaced in one step where Xen can do that. Where it can't, the host runs
+/// New payloads are uploaded before any is reverted, under another name if theirs is taken, so that a payload that Xen refuses
+/// to load changes nothing. They replace the applied payloads in one step if Xen can do that. If it can't, the host runs
 /// without some payloads for a while: [`gaps`](Self::gaps).
 ///
 /// ```
@@ -133,13 +133,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans the way from an inventory to what is wanted.
+    /// Plans the steps from an inventory to the wanted payloads.
     ///
-    /// Everything that can be known beforehand is checked here: whether the payloads make a stack on this Xen, whether the
-    /// files that are to be uploaded pass the check for it, and which of them can't be loaded at the same time.
+    /// Everything that can be known beforehand is checked here: the payloads have to make a stack on this Xen, the files to
+    /// upload have to pass the check for it, and no two of them may define the same symbol.
     ///
     /// # Errors
-    /// The reason why there is no plan. Xen, the hooks of a payload or its expectations may still refuse a step.
+    /// The reason for which there is no plan. A step of a plan may still be refused by Xen, by a payload's hooks or by its
+    /// expectations.
     pub fn new(inventory: &Inventory, wanted: &Wanted) -> Result<Self, PlanError> {
         let release = inventory.target.releases().first().copied().unwrap_or(Release::V4_22);
         let files = Files::of(wanted, release);
@@ -160,7 +161,7 @@ impl Plan {
         blank.again(blank.start.clone(), Learned::default())
     }
 
-    /// Plans anew for the same goal, from another situation and with what was learned since.
+    /// Plans anew for the same goal, from another situation and with the facts that were learned since.
     pub(crate) fn again(&self, mut start: Situation, learned: Learned) -> Result<Self, PlanError> {
         start.learn(&learned);
         let route = planner::route(&start, &self.goal, &learned).map_err(|error| match error {
@@ -193,34 +194,34 @@ impl Plan {
         self.route.steps.is_empty()
     }
 
-    /// The payloads that the host runs without for a while, and for which steps: those that were applied and are not, until
-    /// all that is wanted is applied. Payloads that one step replaces by all that is wanted leave no gap, nor do those that
-    /// are only reverted.
+    /// The payloads that the host runs without for a while, each with its steps: they were applied, and not all wanted
+    /// payloads are applied yet. There is no gap if one step replaces them by all wanted payloads, or if they are only
+    /// reverted.
     #[must_use]
     pub fn gaps(&self) -> Vec<Gap> {
         self.gaps.clone()
     }
 
-    /// The files that might belong to what is wanted, but could not be used: [`Wanted::problems`].
+    /// The files that might be wanted, but could not be used: [`Wanted::problems`].
     ///
-    /// While there are any, a plan only adds to what is applied, and what it leads to may not be all that is wanted.
+    /// While there are any, a plan takes nothing out of effect, and it may lead to less than is wanted.
     #[must_use]
     pub fn problems(&self) -> &[StoreProblem] {
         &self.problems
     }
 
-    /// Payloads that stay loaded although they are not wanted, because an applied one may be linked with them: Xen counts no
-    /// references. With their files [at hand](Wanted::at_hand) that can be excluded.
+    /// The payloads that stay loaded although they are not wanted, because an applied one may be linked with them: Xen counts
+    /// no references. With the files [at hand](Wanted::at_hand) a plan knows which are.
     #[must_use]
     pub fn leftovers(&self) -> &[PayloadName] {
         &self.route.leftovers
     }
 
-    /// Functions that several payloads replace that are applied and stay so, while it is not known which of them was applied
-    /// last and is in effect.
+    /// The functions that are replaced by several payloads of unknown order, all of which stay applied. The payload applied
+    /// last is in effect.
     ///
-    /// Their dependencies give an order. It is another one if `NODEPS` was used, and Xen reports none; its log shows it as
-    /// long as it reaches back and has lines at the level of information.
+    /// Dependencies give an order, but the real one may differ if `NODEPS` was used. Xen reports none. Its log shows the
+    /// order as far as it reaches back, if it has lines at the level of information.
     #[must_use]
     pub fn unproven(&self) -> Vec<Conflict> {
         let reverted = |name: &PayloadName| {
@@ -234,8 +235,8 @@ impl Plan {
         self.unproven.iter().filter(|conflict| stays(conflict)).cloned().collect()
     }
 
-    /// Payloads that are to be uploaded and that no inventory will identify in another process, because a text of theirs
-    /// looks like a part of Xen's dump; with the reason.
+    /// The payloads to upload that no other process will be able to identify, because a text of theirs looks like a part of
+    /// Xen's dump; with the reason.
     #[must_use]
     pub fn unidentifiable(&self) -> Vec<(PayloadName, Unidentified)> {
         let uploads = self.steps().iter().filter_map(|step| match step {
@@ -263,12 +264,12 @@ impl Plan {
     }
 }
 
-/// The steps back to a level that was there before. There is no gap to refuse: the host is in one.
+/// The steps back to an old level. They may lead through gaps: the host is in one.
 pub(crate) fn way_back(now: &Situation, old: &Goal, learned: &Learned) -> Option<Vec<Step>> {
     planner::route(now, old, learned).ok().map(|route| route.steps)
 }
 
-/// A line for each step, and a line for each gap.
+/// A line for each step, each gap, and each payload that stays loaded or that can't be identified later.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {

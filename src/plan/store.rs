@@ -179,7 +179,7 @@ impl PayloadStore {
     ///
     /// [`Wanted::problems`] has every file that might belong to it and could not be used, with its path, and every ambiguity.
     /// If there are any, the stack is the part that is whole and unambiguous, from Xen up to the damaged file, the hole or the
-    /// fork. **It can be too short, or empty, then**: a plan for it adds payloads, and removes none.
+    /// fork. **It can be too short, or empty, then**: a plan for it adds payloads, and reverts none.
     ///
     /// The stack is empty without a problem if there is no payload for this Xen.
     ///

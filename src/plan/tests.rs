@@ -39,7 +39,7 @@ fn name(name: &str) -> PayloadName {
     PayloadName::new(name).unwrap()
 }
 
-/// What is loaded, in the order of upload: `+` in front of what is applied.
+/// The loaded payloads, in the order of upload: `+` in front of those that are applied.
 fn inventory(loaded: &str) -> Inventory {
     let known = |of: &str| (of != "?").then(|| id(of));
     let entry = |word: &str| {
@@ -67,7 +67,7 @@ fn inventory(loaded: &str) -> Inventory {
     Inventory { xen, build_id: Some(id(XEN)), no_build_id: None, payloads, version: 7, order: None, target }
 }
 
-/// What is wanted, from the bottom up. Of a name in capitals the data is writable, so that it can't be applied twice; one
+/// The wanted payloads, from the bottom up. Of a name in capitals the data is writable, so that it can't be applied twice; one
 /// that begins with `v` has a hook that may veto.
 fn wanted(stack: &str) -> Wanted {
     Wanted::stack(stack.split_whitespace().map(|word| {

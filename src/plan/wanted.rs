@@ -8,7 +8,7 @@ use crate::loader::ProblemKinds;
 use crate::name::PayloadName;
 use crate::payload::{Payload, ProblemKind};
 
-/// A payload, and the name to load it under where it isn't loaded yet.
+/// A payload, and the name to load it under if it isn't loaded yet.
 #[derive(Clone, Debug)]
 pub(crate) struct WantedPayload {
     pub(crate) name: PayloadName,
@@ -34,9 +34,9 @@ pub struct Wanted {
     pub(crate) one_by_one: bool,
     pub(crate) accepted: ProblemKinds,
     pub(crate) no_gap: bool,
-    /// Files of payloads that may be loaded: they show what depends on what, and can put back what was there.
+    /// Files of payloads that may be loaded: they show which are linked with which, and can be uploaded again.
     pub(crate) at_hand: Vec<Arc<Payload>>,
-    /// Files that might belong to it, but could not be used.
+    /// Files that might be wanted, but could not be used.
     pub(crate) problems: Vec<StoreProblem>,
 }
 
@@ -74,49 +74,53 @@ impl Wanted {
         Self::stack([])
     }
 
-    /// Reverts what is applied one by one and never by REPLACE, which Xen refuses
-    /// ([`VetoingHooks`](crate::ErrorKind::VetoingHooks)) where an applied payload has hooks before or after actions:
-    /// nothing reveals that beforehand. The host runs without payloads in between, see [`Plan::gaps`](crate::Plan::gaps).
+    /// Reverts payloads one by one and never by REPLACE. The host runs without payloads in between, see
+    /// [`Plan::gaps`](crate::Plan::gaps).
+    ///
+    /// Without it a client finds out by itself that Xen refuses REPLACE because of a payload's hooks
+    /// ([`VetoingHooks`](crate::ErrorKind::VetoingHooks)), and plans again.
     pub fn one_by_one(mut self) -> Self {
         self.one_by_one = true;
         self
     }
 
-    /// Refuses every plan with a [gap](crate::Gap): [`PlanError::Gap`](crate::PlanError::Gap).
+    /// Refuses every plan with a [gap](crate::Gap): [`PlanError::Gap`](crate::PlanError::Gap). A run whose new plan would have
+    /// one ends.
     pub fn no_gap(mut self) -> Self {
         self.no_gap = true;
         self
     }
 
-    /// Adds files of payloads that may be loaded on the host.
+    /// Adds files of payloads that may be loaded on the host, without wanting them.
     ///
-    /// They are not wanted. With them a plan knows which loaded payloads share symbols, and has the file of what it may
-    /// have to upload again if the way to what is wanted ends in a [gap](crate::Gap).
+    /// They show which loaded payloads share symbols. If the way forward ends in a [gap](crate::Gap), the old payloads may
+    /// have to be uploaded again from them.
     pub fn at_hand(mut self, payloads: impl IntoIterator<Item = Payload>) -> Self {
         self.at_hand.extend(payloads.into_iter().map(Arc::new));
         self
     }
 
-    /// These payloads of a store in its place, from the bottom up; all else stays as it is.
+    /// Wants these payloads of a store instead, from the bottom up; all else stays the same.
     pub fn in_place_of<'a>(self, stack: impl IntoIterator<Item = &'a StoredPayload>) -> Self {
         Self { payloads: Self::stored(stack).payloads, ..self }
     }
 
-    /// The files that might belong to it, but could not be used.
+    /// The files that might be wanted, but could not be used.
     ///
-    /// While there are any, a plan only adds to what is applied: it removes, replaces and unloads nothing.
+    /// While there are any, a plan only adds payloads. It reverts and replaces none, and unloads only one that has to be
+    /// uploaded again.
     #[must_use]
     pub fn problems(&self) -> &[StoreProblem] {
         &self.problems
     }
 
-    /// Returns true if it is Xen as it was booted.
+    /// Returns true if no payload is wanted: Xen as it was booted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.payloads.is_empty()
     }
 
-    /// Its lowest payloads, so many of them.
+    /// Wants only the lowest `len` of its payloads.
     pub fn lowest(mut self, len: usize) -> Self {
         self.payloads.truncate(len);
         self
@@ -137,7 +141,7 @@ impl Wanted {
         self.payloads.iter().map(|wanted| wanted.payload.build_id())
     }
 
-    /// Accepts a kind of finding where it is only possible, as [`UploadOptions::accept`](crate::UploadOptions::accept) does.
+    /// Accepts a kind of finding that is only possible, as [`UploadOptions::accept`](crate::UploadOptions::accept) does.
     pub fn accept(mut self, kind: ProblemKind) -> Self {
         self.accepted.insert(kind);
         self

@@ -1,4 +1,4 @@
-//! What an observer of a plan sees.
+//! The events that an observer of a plan gets.
 
 use std::time::Duration;
 

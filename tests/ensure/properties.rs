@@ -33,7 +33,7 @@ fn contains(level: &[&str], all: &[&str]) -> bool {
     all.iter().all(|id| level.contains(id))
 }
 
-/// What an observer sees of a run: whether the host was in a gap that was not announced.
+/// A run as an observer sees it: its announced gaps, and the moments at which it was in one that was not announced.
 struct Watch<'a> {
     xen: &'a SimulatedXen,
     before: Vec<&'static str>,

@@ -172,7 +172,7 @@ fn hooks_that_veto_lead_to_another_plan() {
     }
 }
 
-/// What NODEPS made of the order does not follow from dependencies: Xen's log shows it, or its refusals.
+/// With NODEPS the order does not follow from dependencies. Xen's log shows it, or its refusals do.
 #[test]
 fn the_order_that_nodeps_made_is_found_out() {
     for release in [Release::V4_14, Release::V4_17, Release::V4_22] {

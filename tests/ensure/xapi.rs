@@ -1,4 +1,4 @@
-//! What xapi does by hand today, and `ensure` in its place.
+//! The steps that xapi takes by hand today, and `ensure` in their place.
 
 use xen_livepatch::sim::{Release, SimulatedXen};
 use xen_livepatch::{Flags, LivepatchClient, PayloadName, State};

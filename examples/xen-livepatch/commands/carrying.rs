@@ -1,4 +1,4 @@
-//! A plan that is carried out before the eyes of a person: progress, gaps, and signals that wait until a gap is closed.
+//! Carries out a plan with progress and announced gaps, and holds signals until a gap is closed.
 
 use std::cell::RefCell;
 
@@ -9,7 +9,7 @@ use crate::output::{self, Output};
 use crate::progress::Progress;
 use crate::signals::Held;
 
-/// Carries a plan out, and finds out what runs then.
+/// Carries a plan out, and takes an inventory then: `None` if that failed.
 pub(super) fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) -> Result<Option<Inventory>, Failure> {
     let progress = {
         // A thread that draws a bar keeps the signals that are held now, so that they come to this one.

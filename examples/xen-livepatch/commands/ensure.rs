@@ -1,4 +1,4 @@
-//! `ensure`: from the payloads that are applied to those that are wanted.
+//! `ensure`: brings a host to the wanted payloads.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Fa
     with_client(arguments, access, |client| Ensuring { arguments, output, client, memory }.run(&input))
 }
 
-/// The payloads that the command line names, read.
+/// The payloads that the command line names, read from their files.
 enum Input {
     /// `--nothing`.
     Nothing,
@@ -136,7 +136,7 @@ impl Level {
     }
 }
 
-/// What is reported beside a plan.
+/// The report on a run, beside its plan.
 struct Report {
     level: Level,
     wanted: Vec<String>,
@@ -156,7 +156,7 @@ impl Report {
         })
     }
 
-    /// Names the files that are not used, on stderr.
+    /// Names the files that are not used on stderr.
     fn warn(&self) {
         for problem in &self.problems {
             output::note(&problem.to_string());
@@ -166,7 +166,7 @@ impl Report {
         }
     }
 
-    /// The failure of a run that used all that it could, if that was not everything.
+    /// The failure of a run that had to leave out files, if it had to.
     fn incomplete(&self) -> Option<Failure> {
         let text = "this may not be all that is wanted, since some files could not be used";
         let status = failure::INCOMPLETE;
@@ -178,7 +178,7 @@ struct Ensuring<'a> {
     arguments: &'a ArgMatches,
     output: &'a Output,
     client: &'a LivepatchClient,
-    /// The files of payloads that were uploaded before.
+    /// The kept files of loaded payloads.
     memory: Memory,
 }
 
@@ -211,7 +211,7 @@ impl Ensuring<'_> {
         if is_for_none {
             output::note("nothing of that is for this Xen");
         }
-        // What runs is not taken out because something else is suspect.
+        // Nothing that runs is taken out because something else is suspect.
         if let Some(left_out) = left_out.clone().filter(|_| wanted.is_empty() || takes_out(&plan)) {
             return Err(left_out.and("nothing was done"));
         }

@@ -1,4 +1,4 @@
-//! What live-patch files say, and what a Xen would make of them.
+//! `inspect` and `check`: the contents of live-patch files, and the findings about them for a Xen.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -22,7 +22,7 @@ pub(super) fn guard(arguments: &ArgMatches) -> Guard {
     Guard::at(given.or_else(simulated).unwrap_or_else(|| guard::DIRECTORY.into()))
 }
 
-/// To be called when something was taken out otherwise than by `ensure`, so that a crash later on is not held against it.
+/// Ends the risk of payloads that another command than `ensure` has taken out: a later crash is not held against them.
 /// That costs an inventory, and only while payloads of this boot are at risk.
 pub(super) fn taken_out(arguments: &ArgMatches, client: &LivepatchClient) {
     let guard = guard(arguments);
@@ -45,7 +45,7 @@ pub(super) struct Guarded {
     xen: String,
     /// The payloads that were applied before.
     applied: Applied,
-    /// True if systemd is to have the boot confirmed.
+    /// True if systemd is to confirm the payloads later.
     arms: bool,
     /// The reason why the payloads could not be written down, if they could not.
     unwritten: Option<String>,
@@ -69,8 +69,8 @@ impl Guarded {
         }
     }
 
-    /// The part of what is wanted that may be applied, or the level that survived last, made of the payloads that are there;
-    /// and the failure that names what is left out, if anything is. Only what is done unattended is cut.
+    /// The part of the wanted payloads that may be applied, or the level that survived last if its files are there; and the
+    /// failure that names the payloads that are left out, if any are. Only unattended runs leave any out.
     pub(super) fn allowed(&self, wanted: Wanted, stored: &[&StoredPayload]) -> (Wanted, Option<Failure>) {
         let ids = ids(&wanted);
         let Judgement { allowed, suspect, last_survived, warnings } = self.guard.judge(&self.xen, &ids, &self.applied);
@@ -100,7 +100,7 @@ impl Guarded {
         (wanted.in_place_of(last), Some(failure))
     }
 
-    /// Writes down what is about to be applied. To be called before the first step.
+    /// Writes down the payloads that are about to be applied. To be called before the first step.
     pub(super) fn begin(&mut self, wanted: &Wanted) {
         let Written { warnings, failed } = self.guard.begin(&self.xen, &ids(wanted), &self.applied, self.by);
         warn(&warnings);
@@ -113,7 +113,8 @@ impl Guarded {
         }
     }
 
-    /// Ends what [`begin`](Self::begin) began, with what is applied now, and adds what a person has to know of it.
+    /// Ends the run that [`begin`](Self::begin) began: payloads that are not applied now are at risk no longer. Adds the
+    /// failure to write that down, if there was one.
     pub(super) fn end(
         self,
         client: &LivepatchClient,
@@ -143,7 +144,7 @@ impl Guarded {
     }
 }
 
-/// Returns true if a plan takes anything out that is applied now.
+/// Returns true if a plan reverts or replaces anything.
 pub(super) fn takes_out(plan: &Plan) -> bool {
     plan.steps().iter().any(|step| match step {
         Step::Revert { .. } => true,
@@ -152,7 +153,7 @@ pub(super) fn takes_out(plan: &Plan) -> bool {
     })
 }
 
-/// Marks the payloads as survived that this boot began and that are applied now.
+/// Marks the payloads of this boot that are applied now as survived.
 pub(crate) fn confirm(arguments: &ArgMatches) -> Result<Done, Failure> {
     let guard = guard(arguments);
     if !guard.has_pending() {
@@ -185,7 +186,7 @@ pub(crate) fn confirm(arguments: &ArgMatches) -> Result<Done, Failure> {
     Ok(Done::new(text, result))
 }
 
-/// Returns true if the boot ends cleanly now. The caller is believed on hosts without systemd.
+/// Returns true if the boot ends cleanly now. On hosts without systemd, the option alone decides.
 fn ends(arguments: &ArgMatches) -> bool {
     if !arguments.get_flag("shutdown") || simulated(arguments).is_some() || !systemd::runs() {
         return arguments.get_flag("shutdown");
@@ -228,7 +229,7 @@ fn is_suspect(name: &str, Suspect { payload, boot }: &Suspect) -> String {
     )
 }
 
-/// The build-ids of what is wanted.
+/// The build-ids of the wanted payloads.
 fn ids(wanted: &Wanted) -> Vec<String> {
     wanted.build_ids().map(hex).collect()
 }
