@@ -7,6 +7,7 @@ mod capabilities;
 mod carry_out;
 mod console;
 mod deadline;
+mod events;
 mod hooks;
 mod identities;
 mod inventory;
@@ -31,7 +32,7 @@ use uploading::Uploading;
 
 pub use builder::ClientBuilder;
 pub use capabilities::Capabilities;
-pub use carry_out::StepEvent;
+pub use events::StepEvent;
 pub use options::{ActionOptions, LoadOptions, QuiesceTimeout, UploadOptions};
 pub use outcome::{EnsureError, Interrupted, Outcome};
 pub use request::ActionRequest;

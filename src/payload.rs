@@ -291,7 +291,7 @@ fn read_file(path: &Path) -> Result<Payload> {
     // One that is being written looks like a damaged one, and one that was replaced is no longer the file.
     let after = fs::metadata(path).map_err(failed)?;
     if wide(bytes.len()) != before.len() || is_other(&before, &after) {
-        return Err(Error::of_file(path, "it changed while it was read"));
+        return Err(Error::of_file(path, CHANGED));
     }
     Payload::new(bytes.into()).map_err(|reason| Error::of_file(path, reason))
 }
@@ -340,6 +340,9 @@ fn is_of(build_id: Option<&BuildId>, target: &Target) -> bool {
 fn note(elf: &Elf<'_>, name: &str) -> Option<BuildId> {
     loader::note(elf.section(name)?.data).map(BuildId::new)
 }
+
+/// The reason why a file could not be read that somebody wrote to meanwhile.
+pub(crate) const CHANGED: &str = "it changed while it was read";
 
 /// Refuses sizes in bytes that no release takes.
 pub(crate) fn check_size(size: usize) -> Result<()> {

@@ -91,10 +91,16 @@ fn a_damaged_file_takes_nothing_out_and_is_named() {
     host.ensure(0, "fixes");
     for damaged in ["b.livepatch", "a.livepatch"] {
         host.cut(&format!("fixes/{damaged}"));
-        let text = host.ensure(1, "fixes");
+        let text = host.ensure(7, "fixes");
         assert!(text.contains(&format!("fixes/{damaged}: ")), "{text}");
+        assert!(
+            text.contains("error: nothing is removed or replaced while some files could not be used: fixes/"),
+            "{text}"
+        );
         assert_eq!(host.applied(), ["a", "b"]);
-        host.ensure(1, "--boot fixes");
+        host.ensure(7, "--boot fixes");
+        let object = host.json("ensure fixes");
+        assert_eq!((&object["error"]["kind"], &object["result"]["plan"]), (&json!("incomplete"), &Value::Null));
         assert_eq!(host.applied(), ["a", "b"]);
         fs::copy(host.path(damaged), host.path(&format!("fixes/{damaged}"))).unwrap();
     }
@@ -148,6 +154,8 @@ fn the_name_of_one_file_can_be_chosen() {
     assert_eq!(host.applied(), ["lp_4.17.4-1-4.17.4-6"]);
     // It is the same payload under any name.
     host.ensure(0, "--dry-run v1.livepatch");
+    let text = host.ensure(0, "--name other v1.livepatch");
+    assert!(text.contains("other: it is loaded already, and keeps its name: lp_4.17.4-1-4.17.4-6"), "{text}");
     host.ensure(1, "--name fix a.livepatch b.livepatch");
     host.ensure(1, "--name fix .");
 }
@@ -166,7 +174,7 @@ fn a_link_that_chooses_is_replaced_without_a_gap() {
     }
     // A choice whose file is damaged changes nothing.
     host.cut("fixes/v2.livepatch");
-    host.ensure(1, "fixes");
+    host.ensure(7, "fixes");
     assert_eq!(host.applied(), ["v2"]);
 }
 

@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 
 use super::LivepatchClient;
 use super::deadline::{Deadline, Pauses};
+use super::events::{Events, StepEvent};
 use super::inventory;
 use super::listing::{self, Listing};
 use super::options::{ActionOptions, UploadOptions};
 use super::outcome::{EnsureError, Interrupted, Outcome};
-use super::turn::Taken;
+use super::turn::{Taken, WaitingGuest};
 use super::uploading::Uploading;
-use crate::diagnosis::in_progress;
 use crate::error::{Action, Error, ErrorKind, Operation, Result};
 use crate::flags::Flags;
 use crate::loader::ProblemKinds;
-use crate::plan::{Gap, Goal, Learned, Plan, Situation, Step, Wanted, way_back};
+use crate::plan::{Goal, Learned, Plan, Situation, Step, Wanted, way_back};
 
 /// The most plans of one run. Each new one follows from a fact that a refusal showed, of which a host has fewer than this.
 const MOST_PLANS: usize = 64;
@@ -31,65 +31,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// The least time for the way back, whatever the deadline of the way forward was.
 const LEAST_BACK: Duration = Duration::from_secs(10);
-
-/// An event of a plan that is carried out, for the observer of [`LivepatchClient::carry_out`].
-///
-/// In a gap, and during a REPLACE, no events are reported: those of the steps follow.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum StepEvent<'a> {
-    /// A step begins.
-    #[non_exhaustive]
-    Begin {
-        /// The step.
-        step: &'a Step,
-        /// Its number, counted from 0.
-        index: usize,
-        /// The number of steps.
-        total: usize,
-    },
-    /// A step has ended.
-    #[non_exhaustive]
-    End {
-        /// The step.
-        step: &'a Step,
-        /// Its number, counted from 0.
-        index: usize,
-        /// The number of steps.
-        total: usize,
-        /// The time that it took.
-        took: Duration,
-        /// The cause if it failed.
-        error: Option<&'a Error>,
-    },
-    /// A gap is about to be entered: the host will run without some payloads until [`GapCloses`](Self::GapCloses).
-    ///
-    /// Block signals now: a program that ends in the gap leaves the host in it.
-    #[non_exhaustive]
-    GapOpens {
-        /// The payloads.
-        gaps: &'a [Gap],
-    },
-    /// No gap is open any more: all wanted payloads are applied, or the way back has ended. The events of its steps follow.
-    GapCloses,
-    /// A new plan takes the place of the rest of the plan: Xen refused a step for a reason that no inventory shows, or another
-    /// tool interfered in a gap.
-    #[non_exhaustive]
-    Replanned {
-        /// The plan, from where the host is now.
-        plan: &'a Plan,
-    },
-    /// A step of the way back to the old level has ended.
-    #[non_exhaustive]
-    Back {
-        /// The step.
-        step: &'a Step,
-        /// The time that it took.
-        took: Duration,
-        /// The cause if it failed.
-        error: Option<&'a Error>,
-    },
-}
 
 impl LivepatchClient {
     /// Carries out a plan, step by step, while no other operation of this client changes anything.
@@ -107,8 +48,8 @@ impl LivepatchClient {
     /// that is killed in a gap leaves the host in it, so block those that can be blocked from
     /// [`GapOpens`](StepEvent::GapOpens) to [`GapCloses`](StepEvent::GapCloses).
     ///
-    /// A REPLACE that Xen gives up half-way ([`ActiveWaitqueue`](ErrorKind::ActiveWaitqueue)) leads into a gap that no event
-    /// announces. The old level is put back from there, too.
+    /// A REPLACE that Xen gives up half-way ([`ActiveWaitqueue`](ErrorKind::ActiveWaitqueue)) leads into a gap that no plan
+    /// shows, so each REPLACE has these events. The old level is put back from there, too.
     ///
     /// # Errors
     /// [`Interrupted`] has the outcome, the steps that were done and the payloads that are loaded now. Its error is one of those
@@ -136,26 +77,23 @@ impl LivepatchClient {
             return Ok(());
         }
         let deadline = Deadline::after(self.defaults.time());
-        let Some(turn) = self.turn.take(deadline) else {
-            return Err(Box::new(not_begun(self, plan, in_progress())));
-        };
+        let turn = self.turn.acquire(deadline).map_err(|error| Box::new(not_begun(self, plan, error)))?;
         let goal = plan.goal().clone();
         let old = Goal::back_to(plan.start(), &goal);
         let now = plan.start().clone();
-        let ordered = now.order_is_known;
         let learned = plan.learned().clone();
-        let told = Events { observer: &mut observer, later: None, announced: false, begun: false };
+        let told = Events::of(&mut observer);
         Run {
             client: self,
             turn: &turn,
             plan: plan.clone(),
             goal,
             old,
-            ordered,
             now,
             learned,
             done: Vec::new(),
             took_out: false,
+            gap_ends: deadline,
             goes_back: false,
             looked_again: false,
             told,
@@ -185,9 +123,13 @@ impl LivepatchClient {
         observer: impl FnMut(StepEvent<'_>),
     ) -> core::result::Result<Plan, EnsureError> {
         let inventory = inventory::take_identified(self, None).map_err(EnsureError::Inventory)?;
-        let plan = Plan::new(&inventory, wanted).map_err(EnsureError::NoPlan)?;
+        let plan = Plan::new(&inventory, wanted)?;
         self.carry_out(&plan, observer).map_err(EnsureError::Interrupted)?;
-        if plan.problems().is_empty() { Ok(plan) } else { Err(EnsureError::Incomplete(Box::new(plan))) }
+        if plan.problems().is_empty() {
+            return Ok(plan);
+        }
+        let problems = plan.problems().to_vec();
+        Err(EnsureError::Incomplete { problems, plan: Some(Box::new(plan)) })
     }
 }
 
@@ -202,96 +144,7 @@ fn not_begun(client: &LivepatchClient, plan: &Plan, error: Error) -> Interrupted
         back_error: None,
         loaded: listing::list(&client.channel).ok().map(|listing| listing.rows),
         unidentified: Vec::new(),
-    }
-}
-
-/// An event that is reported later.
-enum Later {
-    Step { step: Step, index: usize, total: usize, took: Duration, error: Option<Error>, begun: bool },
-    Back { step: Step, took: Duration, error: Option<Error> },
-    Replanned(Box<Plan>),
-}
-
-/// The observer, and the events that it gets once the gap is closed.
-struct Events<'o> {
-    observer: &'o mut dyn FnMut(StepEvent<'_>),
-    /// `None` while the observer may be called.
-    later: Option<Vec<Later>>,
-    /// True if a gap was announced to the observer.
-    announced: bool,
-    /// True if the beginning of the current step was reported.
-    begun: bool,
-}
-
-impl Events<'_> {
-    fn begin(&mut self, step: &Step, index: usize, total: usize) {
-        self.begun = self.later.is_none();
-        if self.begun {
-            (self.observer)(StepEvent::Begin { step, index, total });
-        }
-    }
-
-    fn end(&mut self, step: &Step, index: usize, total: usize, took: Duration, error: Option<&Error>) {
-        match &mut self.later {
-            Some(later) => {
-                let (step, error, begun) = (step.clone(), error.cloned(), self.begun);
-                later.push(Later::Step { step, index, total, took, error, begun });
-            }
-            None => (self.observer)(StepEvent::End { step, index, total, took, error }),
-        }
-    }
-
-    fn back(&mut self, step: &Step, took: Duration, error: Option<&Error>) {
-        match &mut self.later {
-            Some(later) => later.push(Later::Back { step: step.clone(), took, error: error.cloned() }),
-            None => (self.observer)(StepEvent::Back { step, took, error }),
-        }
-    }
-
-    /// Reports a new plan; later, if the host is in a gap.
-    fn replanned(&mut self, plan: &Plan) {
-        match &mut self.later {
-            Some(later) => later.push(Later::Replanned(Box::new(plan.clone()))),
-            None => (self.observer)(StepEvent::Replanned { plan }),
-        }
-    }
-
-    fn is_in_gap(&self) -> bool {
-        self.announced
-    }
-
-    fn open(&mut self, gaps: &[Gap]) {
-        if !std::mem::replace(&mut self.announced, true) {
-            (self.observer)(StepEvent::GapOpens { gaps });
-        }
-        self.hold();
-    }
-
-    /// Calls the observer no more until [`close`](Self::close).
-    fn hold(&mut self) {
-        self.later.get_or_insert_default();
-    }
-
-    fn close(&mut self) {
-        let Some(later) = self.later.take() else { return };
-        if std::mem::take(&mut self.announced) {
-            (self.observer)(StepEvent::GapCloses);
-        }
-        for event in &later {
-            match event {
-                Later::Step { step, index, total, took, error, begun } => {
-                    let (index, total, error) = (*index, *total, error.as_ref());
-                    if !begun {
-                        (self.observer)(StepEvent::Begin { step, index, total });
-                    }
-                    (self.observer)(StepEvent::End { step, index, total, took: *took, error });
-                }
-                Later::Back { step, took, error } => {
-                    (self.observer)(StepEvent::Back { step, took: *took, error: error.as_ref() });
-                }
-                Later::Replanned(plan) => (self.observer)(StepEvent::Replanned { plan }),
-            }
-        }
+        before: 0,
     }
 }
 
@@ -301,6 +154,8 @@ struct Stop {
     /// The step that failed; `None` if the host was not as planned before it.
     failed: Option<Step>,
     left: Vec<Step>,
+    /// The number of steps before it, in its plan.
+    before: usize,
 }
 
 /// A run: a plan that is being carried out.
@@ -312,13 +167,13 @@ struct Run<'a> {
     goal: Goal,
     /// The old level.
     old: Goal,
-    /// True if its order is known.
-    ordered: bool,
     now: Situation,
     learned: Learned,
     done: Vec<Step>,
     /// True once a step was sent that takes something out.
     took_out: bool,
+    /// The end of all attempts in the gap that is open.
+    gap_ends: Deadline,
     /// True on the way back.
     goes_back: bool,
     /// True once an inventory was taken anew, since an upload met a payload that was not identified.
@@ -362,35 +217,34 @@ impl Run<'_> {
     fn forward(&mut self) -> core::result::Result<(), Stop> {
         let plan = self.plan.clone();
         let total = plan.steps().len();
-        let mut deadline = Deadline::after(self.client.defaults.time());
         for (index, step) in plan.steps().iter().enumerate() {
             let left = || plan.steps().iter().skip(index).cloned().collect();
-            self.expect().map_err(|error| Stop { error, failed: None, left: left() })?;
+            self.expect().map_err(|error| Stop { error, failed: None, left: left(), before: index })?;
             let opens = plan.gaps().iter().any(|gap| gap.from == index) && !self.told.is_in_gap();
             let guest = self.turn.waiting_guest().filter(|_| opens || matches!(step, Step::Replace { .. }));
-            if let Some(domain) = guest {
+            if let Some(WaitingGuest { domain }) = guest {
                 // Nothing would be applied in place of what is taken out.
                 let error = Error::new(ErrorKind::ActiveWaitqueue { domain });
-                return Err(Stop { error: error.of(step.name()), failed: None, left: left() });
+                return Err(Stop { error: error.of(step.name()), failed: None, left: left(), before: index });
             }
             if opens {
                 self.told.open(&plan.gaps());
                 // The observer may have taken its time.
-                deadline = Deadline::after(self.client.defaults.time());
-                self.expect().map_err(|error| Stop { error, failed: None, left: left() })?;
+                self.gap_ends = Deadline::after(self.client.defaults.time());
+                self.expect().map_err(|error| Stop { error, failed: None, left: left(), before: index })?;
             }
             self.told.begin(step, index, total);
             if matches!(step, Step::Replace { .. }) {
                 // Xen may give it up after it has reverted the others.
-                self.told.hold();
+                self.told.open(&[]);
             }
             self.took_out |= matches!(step, Step::Replace { .. } | Step::Revert { .. });
             let start = Instant::now();
-            let result = self.perform(step, self.told.is_in_gap().then_some(deadline));
+            let result = self.perform(step, self.told.is_in_gap().then_some(self.gap_ends));
             self.told.end(step, index, total, start.elapsed(), result.as_ref().err());
             if let Err(error) = result {
                 let left = plan.steps().iter().skip(index.saturating_add(1)).cloned().collect();
-                return Err(Stop { error, failed: Some(step.clone()), left });
+                return Err(Stop { error, failed: Some(step.clone()), left, before: index });
             }
             self.done.push(step.clone());
             self.follow(step);
@@ -398,7 +252,7 @@ impl Run<'_> {
                 self.told.close();
             }
         }
-        self.expect().map_err(|error| Stop { error, failed: None, left: Vec::new() })
+        self.expect().map_err(|error| Stop { error, failed: None, left: Vec::new(), before: total })
     }
 
     /// Takes in a step that was done.
@@ -560,7 +414,7 @@ impl Run<'_> {
 
     /// Puts the old level back, and reports the outcome.
     fn give_up(mut self, stop: Stop) -> Interrupted {
-        let Stop { error, failed, left } = stop;
+        let Stop { error, failed, left, before } = stop;
         let (back, back_error) = self.go_back();
         let refreshed = self.refresh();
         self.told.close();
@@ -572,7 +426,7 @@ impl Run<'_> {
         let met = matches!(error.kind(), ErrorKind::AlreadyLoaded { .. });
         let unidentified = self.now.unidentified().into_iter().filter(|_| met);
         let unidentified = unidentified.filter_map(|entry| Some((entry.name.clone(), entry.unidentified?))).collect();
-        Interrupted { error, outcome, done: self.done, failed, left, back, back_error, loaded, unidentified }
+        Interrupted { error, outcome, done: self.done, failed, left, back, back_error, loaded, unidentified, before }
     }
 
     fn outcome(&self, went_back: bool) -> Outcome {
@@ -581,7 +435,7 @@ impl Run<'_> {
             Outcome::Reached
         } else if old.is_level_of(now) && !went_back {
             Outcome::Unchanged
-        } else if old.is_level_of(now) && self.ordered {
+        } else if old.is_level_of(now) && old.order_is_known() {
             Outcome::Restored
         } else if self.is_worse_off() {
             Outcome::Worse

@@ -2,10 +2,10 @@
 
 use core::fmt;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::inventory::Unidentified;
 use crate::name::PayloadName;
-use crate::plan::{Plan, PlanError, Step};
+use crate::plan::{Plan, PlanError, Step, StoreProblem};
 use crate::status::LoadedPayload;
 
 /// The level of a host after a plan, compared with the one before it and with the one that was wanted.
@@ -72,6 +72,8 @@ pub struct Interrupted {
     pub loaded: Option<Vec<LoadedPayload>>,
     /// Loaded payloads that could not be identified, if one of them may be the payload that was to be uploaded.
     pub unidentified: Vec<(PayloadName, Unidentified)>,
+    /// The number of steps that were done of the last plan.
+    pub(super) before: usize,
 }
 
 impl Interrupted {
@@ -97,11 +99,20 @@ impl Interrupted {
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { error, done, failed, left, .. } = self;
-        let total = done.len() + usize::from(failed.is_some()) + left.len();
+        let Self { error, before, failed, left, .. } = self;
+        let total = before + usize::from(failed.is_some()) + left.len();
         match failed {
-            Some(_) => write!(f, "step {} of {total} failed: {error}", done.len() + 1)?,
-            None => write!(f, "stopped after {} of {total} steps: {error}", done.len())?,
+            Some(step) => {
+                write!(f, "step {} of {total} failed: ", before + 1)?;
+                match error.kind() {
+                    // The error has what was applied at that moment.
+                    ErrorKind::ReplaceFailed { code, .. } => {
+                        write!(f, "{step}: it failed with {code}, after Xen had reverted what was applied")?;
+                    }
+                    _ => write!(f, "{error}")?,
+                }
+            }
+            None => write!(f, "stopped after {before} of {total} steps: {error}")?,
         }
         match self.outcome {
             Outcome::Restored => f.write_str("; the payloads that had been taken out were applied again")?,
@@ -145,13 +156,29 @@ pub enum EnsureError {
     /// The plan was not carried out to its end.
     #[error("{0}")]
     Interrupted(#[source] Box<Interrupted>),
-    /// The plan was carried out, but some files that might be wanted could not be used: [`Plan::problems`].
-    #[error("the payloads whose files could be used are applied, but not all could: {}", problems(.0))]
-    Incomplete(Box<Plan>),
+    /// Some files that might be wanted could not be used. What could be determined was added to what is applied, and nothing
+    /// was taken out.
+    #[error("some files could not be used, so that this may not be all that is wanted: {}", joined(.problems))]
+    #[non_exhaustive]
+    Incomplete {
+        /// The files.
+        problems: Vec<StoreProblem>,
+        /// The plan that was carried out; `None` if there is none that takes nothing out.
+        plan: Option<Box<Plan>>,
+    },
 }
 
-fn problems(plan: &Plan) -> String {
-    plan.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+fn joined(problems: &[StoreProblem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl From<PlanError> for EnsureError {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Incomplete { problems } => Self::Incomplete { problems, plan: None },
+            error => Self::NoPlan(error),
+        }
+    }
 }
 
 impl EnsureError {
@@ -159,10 +186,9 @@ impl EnsureError {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Inventory(_) | Self::NoPlan(_) => Outcome::Unchanged,
             Self::Interrupted(interrupted) => interrupted.outcome,
-            Self::Incomplete(plan) if plan.is_empty() => Outcome::Unchanged,
-            Self::Incomplete(_) => Outcome::Partial,
+            Self::Incomplete { plan: Some(plan), .. } if !plan.is_empty() => Outcome::Partial,
+            Self::Inventory(_) | Self::NoPlan(_) | Self::Incomplete { .. } => Outcome::Unchanged,
         }
     }
 
@@ -172,7 +198,8 @@ impl EnsureError {
         match self {
             Self::Inventory(error) => error.is_retryable(),
             Self::Interrupted(interrupted) => interrupted.is_retryable(),
-            Self::NoPlan(_) | Self::Incomplete(_) => false,
+            Self::Incomplete { problems, .. } => problems.iter().any(StoreProblem::is_retryable),
+            Self::NoPlan(_) => false,
         }
     }
 
@@ -182,7 +209,7 @@ impl EnsureError {
         match self {
             Self::Inventory(error) => Some(error),
             Self::Interrupted(interrupted) => Some(&interrupted.error),
-            Self::NoPlan(_) | Self::Incomplete(_) => None,
+            Self::NoPlan(_) | Self::Incomplete { .. } => None,
         }
     }
 }

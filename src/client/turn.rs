@@ -46,6 +46,13 @@ struct State {
 /// The time for which a guest is taken to keep Xen from applying anything.
 const GUEST_WAITS: Duration = Duration::from_secs(10);
 
+/// A guest that has kept Xen from an apply a moment ago.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WaitingGuest {
+    /// Its number, where Xen's log has it.
+    pub(super) domain: Option<u16>,
+}
+
 /// The end of an action of this client.
 #[derive(Debug)]
 pub(super) struct Ended<'a> {
@@ -213,11 +220,10 @@ impl<'a> Taken<'a> {
         self.0.lock().waiting_guest = None;
     }
 
-    /// The guest that has kept Xen from an apply a moment ago, if none succeeded since: `Some(None)` if its number is not
-    /// known.
-    pub(super) fn waiting_guest(&self) -> Option<Option<u16>> {
+    /// The guest that has kept Xen from an apply a moment ago, if none succeeded since.
+    pub(super) fn waiting_guest(&self) -> Option<WaitingGuest> {
         let (domain, since) = self.0.lock().waiting_guest?;
-        (since.elapsed() < GUEST_WAITS).then_some(domain)
+        (since.elapsed() < GUEST_WAITS).then_some(WaitingGuest { domain })
     }
 
     /// Returns true if no hook of the payload can be running, since an action of the holder has succeeded meanwhile.

@@ -64,7 +64,7 @@ impl Uploading<'_> {
             let size = read_up_to(&mut file, target, announced).map_err(failed)?;
             let is_other = || fs::metadata(path).map(|after| payload::is_other(&about, &after)).map_err(failed);
             if announced.is_some_and(|announced| announced != size) || (announced.is_some() && is_other()?) {
-                return Err(Error::of_file(path, "it changed while it was read"));
+                return Err(Error::of_file(path, payload::CHANGED));
             }
             check_size(size)?;
             self.send(buffer, size)

@@ -21,21 +21,31 @@ pub(crate) struct Member {
     pub(super) nodeps: bool,
 }
 
+/// The changes that may be made for a level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// All: payloads that are not part of it are reverted and unloaded.
+    Everything,
+    /// Payloads that are loaded and not applied stay so.
+    Applied,
+    /// Nothing is taken out.
+    Additions,
+}
+
 /// A level, and the ways that may lead to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Goal {
     /// From the bottom up.
     pub(super) members: Vec<Member>,
-    /// Leaves what is loaded and not applied.
-    pub(super) keeps_unapplied: bool,
-    /// Takes nothing out.
-    pub(super) adds_only: bool,
+    pub(super) scope: Scope,
     pub(super) one_by_one: bool,
     /// The possible findings that don't keep files from Xen.
     pub(super) accepted: ProblemKinds,
     /// Xen's own build-id.
     pub(super) xen: Option<BuildId>,
     pub(super) files: Files,
+    /// True if the order of its members is known.
+    pub(super) ordered: bool,
 }
 
 impl Member {
@@ -76,12 +86,12 @@ impl Goal {
         }
         Self {
             members,
-            keeps_unapplied: true,
-            adds_only: false,
+            scope: Scope::Applied,
             one_by_one: false,
             accepted: goal.accepted,
             xen: goal.xen.clone(),
             files: goal.files.clone(),
+            ordered: situation.order_is_known,
         }
     }
 
@@ -99,7 +109,11 @@ impl Goal {
 
     /// The lowest `len` payloads of it, for which nothing is taken out and nothing unloaded.
     pub(super) fn part(&self, len: usize) -> Self {
-        Self { keeps_unapplied: true, adds_only: true, ..self.lowest(len) }
+        Self { scope: Scope::Additions, ..self.lowest(len) }
+    }
+
+    pub(crate) const fn order_is_known(&self) -> bool {
+        self.ordered
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -4,7 +4,7 @@
 //! brings in the first new payload. Nothing is unloaded before the new level stands, except what keeps a payload from being
 //! uploaded. Nothing at all is unloaded that an applied payload may be linked with: Xen does not count references.
 
-use super::goal::{Goal, Member};
+use super::goal::{Goal, Member, Scope};
 use super::learned::Learned;
 use super::problem::PlanError;
 use super::situation::{Entry, Situation};
@@ -36,7 +36,7 @@ pub(crate) fn route(start: &Situation, goal: &Goal, learned: &Learned) -> Result
     let pairs = start.applied().zip(&goal.members);
     let kept = pairs.take_while(|(entry, member)| member.is(entry)).count();
     let extra: Vec<&Entry> = start.applied().skip(kept).collect();
-    if goal.adds_only && !extra.is_empty() {
+    if goal.scope == Scope::Additions && !extra.is_empty() {
         return Err(PlanError::Incomplete { problems: Vec::new() });
     }
     let mut router = Router { start, goal, learned, kept, extra, now: start.clone(), route: Route::default() };
@@ -273,7 +273,7 @@ impl<'a> Router<'a> {
 
     /// Unloads what nobody needs.
     fn clean_up(&mut self, fates: &[Fate]) {
-        if self.goal.keeps_unapplied || self.goal.adds_only {
+        if self.goal.scope != Scope::Everything {
             return;
         }
         let unused: Vec<PayloadName> = {

@@ -1,7 +1,7 @@
 //! The checks of what is wanted that need no step: everything that can be known beforehand.
 
 use super::files::{Files, PlannedFile};
-use super::goal::{Goal, Member};
+use super::goal::{Goal, Member, Scope};
 use super::problem::PlanError;
 use super::steps::Step;
 use super::wanted::{Wanted, WantedPayload};
@@ -45,12 +45,16 @@ pub(super) fn goal(inventory: &Inventory, wanted: &Wanted, files: Files) -> Resu
     }
     Ok(Goal {
         members,
-        keeps_unapplied: wanted.keeps_unapplied,
-        adds_only: !wanted.problems.is_empty(),
+        scope: match (wanted.problems.is_empty(), wanted.keeps_unapplied) {
+            (false, _) => Scope::Additions,
+            (true, true) => Scope::Applied,
+            (true, false) => Scope::Everything,
+        },
         one_by_one: wanted.one_by_one,
         accepted: wanted.accepted,
         xen: inventory.build_id.clone(),
         files,
+        ordered: true,
     })
 }
 

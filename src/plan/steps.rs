@@ -272,9 +272,7 @@ pub(crate) fn way_back(now: &Situation, old: &Goal, learned: &Learned) -> Option
 /// A line for each step, each gap, and each payload that stays loaded or that can't be identified later.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_empty() {
-            return f.write_str("nothing to do");
-        }
+        let none = self.is_empty().then(|| "nothing to do".to_owned());
         let steps = self.steps().iter().zip(1..).map(|(step, number)| format!("{number}. {step}"));
         let gaps = self.gaps.iter().map(ToString::to_string);
         let left = self
@@ -283,7 +281,7 @@ impl fmt::Display for Plan {
             .map(|name| format!("{name} stays loaded: an applied payload may be linked with it"));
         let hidden = self.unidentifiable().into_iter();
         let hidden = hidden.map(|(name, reason)| format!("{name} can not be identified once it is loaded: {reason}"));
-        let lines: Vec<String> = steps.chain(gaps).chain(left).chain(hidden).collect();
+        let lines: Vec<String> = none.into_iter().chain(steps).chain(gaps).chain(left).chain(hidden).collect();
         f.write_str(&lines.join("\n"))
     }
 }

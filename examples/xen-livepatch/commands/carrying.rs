@@ -23,6 +23,7 @@ pub(super) fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) 
             let ended = if error.is_some() { "failed after" } else { "done in" };
             progress.end(&format!("{} of {total}: {step}: {ended} {took:.1?}", index.saturating_add(1)));
         }
+        // Also before a REPLACE, which may end in a gap that nobody could foresee.
         StepEvent::GapOpens { gaps, .. } => {
             for gap in gaps {
                 progress.end(&gap.to_string());

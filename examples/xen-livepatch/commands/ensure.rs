@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::ArgMatches;
 use serde_json::{Value, json};
 use xen_livepatch::{
-    Inventory, LivepatchClient, PayloadName, PayloadStore, Plan, StoreProblem, StoredPayload, Target, Wanted,
+    Inventory, InventoryEntry, LivepatchClient, PayloadName, PayloadStore, Plan, PlanError, StoreProblem,
+    StoredPayload, Target, Wanted,
 };
 
 use super::carrying::carry_out;
@@ -145,11 +146,11 @@ struct Report {
 }
 
 impl Report {
-    fn json(&self, plan: &Plan, inventory: Option<&Inventory>) -> Value {
+    fn json(&self, plan: Option<&Plan>, inventory: Option<&Inventory>) -> Value {
         json!({
             "level": self.level.word(),
             "wanted": self.wanted,
-            "plan": as_json(plan),
+            "plan": plan.map(as_json),
             "inventory": inventory.map(as_json),
             "ignored": self.ignored,
             "problems": self.problems.iter().map(as_json).collect::<Vec<_>>(),
@@ -166,10 +167,29 @@ impl Report {
         }
     }
 
+    /// The paths of the files that could not be used.
+    fn paths(&self) -> String {
+        let paths = self.problems.iter().flat_map(StoreProblem::paths);
+        paths.map(|path| shown(path)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// A file that changes while it is read may be whole a moment later.
+    fn incomplete_status(&self) -> u8 {
+        let again = self.problems.iter().any(StoreProblem::is_retryable);
+        if again { failure::AGAIN } else { failure::INCOMPLETE }
+    }
+
+    /// The failure of a run that would have to take something out, while some files could not be used.
+    fn nothing_taken_out(&self, inventory: &Inventory) -> Failure {
+        let text = format!("nothing is removed or replaced while some files could not be used: {}", self.paths());
+        let failure = Failure::with_status(self.incomplete_status(), "incomplete", text);
+        failure.with_result(self.json(None, Some(inventory)))
+    }
+
     /// The failure of a run that had to leave out files, if it had to.
     fn incomplete(&self) -> Option<Failure> {
-        let text = "this may not be all that is wanted, since some files could not be used";
-        let status = failure::INCOMPLETE;
+        let text = format!("this may not be all that is wanted, since some files could not be used: {}", self.paths());
+        let status = self.incomplete_status();
         (!self.problems.is_empty()).then(|| Failure::with_status(status, "incomplete", text))
     }
 }
@@ -197,8 +217,17 @@ impl Ensuring<'_> {
         };
         report.warn();
         let (wanted, left_out) = guarded.allowed(all, &input.stored(&target));
-        let plan = Plan::new(&inventory, &wanted)?;
+        let plan = match Plan::new(&inventory, &wanted) {
+            Err(PlanError::Incomplete { .. }) => return Err(report.nothing_taken_out(&inventory)),
+            plan => plan?,
+        };
         remark(&plan);
+        if let Input::Named(name, file) = input {
+            let same = |entry: &&InventoryEntry| entry.build_id.as_ref() == file.payload().build_id();
+            if let Some(entry) = inventory.payloads.iter().find(same).filter(|entry| entry.name != *name) {
+                output::note(&format!("{name}: it is loaded already, and keeps its name: {}", entry.name));
+            }
+        }
         report.level = match () {
             () if is_for_none && input.is_empty_directory() => Level::NothingThere,
             () if is_for_none => Level::NothingForThisXen,
@@ -209,7 +238,10 @@ impl Ensuring<'_> {
             return Err(nothing_wanted(input, &report, &plan, &inventory));
         }
         if is_for_none {
-            output::note("nothing of that is for this Xen");
+            output::note(match report.level {
+                Level::NothingThere => "there is no payload",
+                _ => "nothing of that is for this Xen",
+            });
         }
         // Nothing that runs is taken out because something else is suspect.
         if let Some(left_out) = left_out.clone().filter(|_| wanted.is_empty() || takes_out(&plan)) {
@@ -222,13 +254,13 @@ impl Ensuring<'_> {
         };
         if self.is_dry() {
             let text = format!("{inventory}\n{plan}\n");
-            let done = Done::new(text, report.json(&plan, Some(&inventory))).with_status(report.level.status());
+            let done = Done::new(text, report.json(Some(&plan), Some(&inventory))).with_status(report.level.status());
             return Ok(but(done));
         }
         if plan.is_empty() {
             return Ok(but(Done::new(
                 format!("{inventory}\nno action needed\n"),
-                report.json(&plan, Some(&inventory)),
+                report.json(Some(&plan), Some(&inventory)),
             )));
         }
         guarded.begin(&wanted);
@@ -242,7 +274,7 @@ impl Ensuring<'_> {
                 report.level = Level::AsWanted;
             }
             let text = after.as_ref().map(|after| format!("{after}\n")).unwrap_or_default();
-            (Done::new(text, report.json(&plan, after.as_ref())), after)
+            (Done::new(text, report.json(Some(&plan), after.as_ref())), after)
         });
         guarded.end(self.client, done).map(but)
     }
@@ -283,5 +315,5 @@ fn nothing_wanted(input: &Input, report: &Report, plan: &Plan, inventory: &Inven
     };
     let text = format!("{text}; to have everything reverted: ensure --nothing");
     let status = report.level.status();
-    Failure::with_status(status, "nothing_wanted", text).with_result(report.json(plan, Some(inventory)))
+    Failure::with_status(status, "nothing_wanted", text).with_result(report.json(Some(plan), Some(inventory)))
 }

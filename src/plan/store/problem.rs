@@ -11,6 +11,7 @@ use crate::errno::Errno;
 use crate::error::{Error, ErrorKind};
 use crate::loader::Finding;
 use crate::name::InvalidName;
+use crate::payload::CHANGED;
 
 /// A file or directory of a [`PayloadStore`](crate::PayloadStore) that might matter to a Xen, but could not be used.
 ///
@@ -126,6 +127,12 @@ impl StoreProblem {
             StoreFault::Ambiguous(ambiguity) => ambiguity.paths(),
             _ => core::slice::from_ref(&self.path),
         }
+    }
+
+    /// Returns true if the file may be whole a moment later: it changed while it was read.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(&*self.fault, StoreFault::Unreadable { reason, .. } if reason == CHANGED)
     }
 
     /// The reason.
