@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::plan::{Gap, Plan, Step};
 
-/// An event of a plan that is carried out, for the observer of [`LivepatchClient::carry_out`].
+/// An event of a plan that is carried out, for the observer of [`carry_out`](crate::LivepatchClient::carry_out).
 ///
 /// In a gap, and during a REPLACE, no events are reported: those of the steps follow.
 #[derive(Clone, Copy, Debug)]
