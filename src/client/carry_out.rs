@@ -170,7 +170,7 @@ struct Run<'a> {
     now: Situation,
     learned: Learned,
     done: Vec<Step>,
-    /// True once a step was sent that takes something out.
+    /// True once a step has taken something out, or may have.
     took_out: bool,
     /// The end of all attempts in the gap that is open.
     gap_ends: Deadline,
@@ -238,10 +238,11 @@ impl Run<'_> {
                 // Xen may give it up after it has reverted the others.
                 self.told.open(&[]);
             }
-            self.took_out |= matches!(step, Step::Replace { .. } | Step::Revert { .. });
             let start = Instant::now();
             let result = self.perform(step, self.told.is_in_gap().then_some(self.gap_ends));
             self.told.end(step, index, total, start.elapsed(), result.as_ref().err());
+            let takes_out = matches!(step, Step::Replace { .. } | Step::Revert { .. });
+            self.took_out |= takes_out && (result.is_ok() || !self.is_as_before());
             if let Err(error) = result {
                 let left = plan.steps().iter().skip(index.saturating_add(1)).cloned().collect();
                 return Err(Stop { error, failed: Some(step.clone()), left, before: index });
