@@ -1,7 +1,7 @@
 //! The commands.
 
 mod actions;
-mod carrying;
+mod carry_out;
 mod ensure;
 mod files;
 mod guarded;

@@ -10,7 +10,7 @@ use xen_livepatch::{
     StoredPayload, Target, Wanted,
 };
 
-use super::carrying::carry_out;
+use super::carry_out::carry_out;
 use super::guarded::{Guarded, takes_out};
 use crate::failure::{self, Failure, as_json};
 use crate::guard::OffSwitches;
