@@ -14,10 +14,11 @@ use super::options::{ActionOptions, UploadOptions};
 use super::outcome::{EnsureError, Interrupted, Outcome};
 use super::turn::Taken;
 use super::uploading::Uploading;
+use crate::build_id::BuildId;
 use crate::diagnosis::in_progress;
 use crate::error::{Action, Error, ErrorKind, Operation, Result};
 use crate::flags::Flags;
-use crate::plan::{Gap, Goal, Learned, Plan, Situation, Step, Wanted, way_back};
+use crate::plan::{Gap, Goal, Learned, Plan, PlannedFile, Situation, Step, Wanted, way_back};
 
 /// The most plans that are made anew on the way, each with something that a refusal showed. No more than this can follow
 /// from the payloads of a host.
@@ -147,6 +148,7 @@ impl LivepatchClient {
             learned,
             done: Vec::new(),
             took_out: false,
+            goes_back: false,
             looked_again: false,
             told,
         }
@@ -306,6 +308,8 @@ struct Run<'a> {
     done: Vec<Step>,
     /// True once a step was sent that takes something out.
     took_out: bool,
+    /// True once the way forward has ended, and the steps lead back.
+    goes_back: bool,
     /// True once an inventory was taken anew, since an upload met a payload that was not identified.
     looked_again: bool,
     told: Events<'a>,
@@ -366,7 +370,7 @@ impl Run<'_> {
     /// Takes in a step that was done.
     fn follow(&mut self, step: &Step) {
         let file = match step {
-            Step::Upload { build_id, .. } => self.plan.goal().file(build_id).or_else(|| self.old.file(build_id)),
+            Step::Upload { build_id, .. } => self.file(build_id),
             _ => None,
         };
         self.now = self.now.clone().after(step, file);
@@ -397,6 +401,16 @@ impl Run<'_> {
                 result => return result,
             }
         }
+    }
+
+    /// The level that the steps lead to.
+    fn level(&self) -> &Goal {
+        if self.goes_back { &self.old } else { self.plan.goal() }
+    }
+
+    /// The file of a payload of that level: the other one may have one with the same build-id.
+    fn file(&self, build_id: &BuildId) -> Option<&PlannedFile> {
+        self.level().file(build_id)
     }
 
     /// Does a step; until the deadline, where there is one.
@@ -448,9 +462,8 @@ impl Run<'_> {
         let none = Flags::empty();
         match step {
             Step::Upload { name, build_id } => {
-                let file = self.plan.goal().file(build_id).or_else(|| self.old.file(build_id));
-                let bytes = file.map(|file| file.payload.bytes()).unwrap_or_default();
-                let options = UploadOptions::new().accepting(self.plan.goal().accepted());
+                let bytes = self.file(build_id).map(|file| file.payload.bytes()).unwrap_or_default();
+                let options = UploadOptions::new().accepting(self.level().accepted());
                 let turn = Some(self.turn);
                 client.watched(Operation::Upload, name, |watch| {
                     Uploading { client, watch, name, options, turn }.bytes(bytes)
@@ -562,6 +575,7 @@ impl Run<'_> {
             // Somebody else may have, on purpose.
             return (Vec::new(), None);
         }
+        self.goes_back = true;
         let deadline = Deadline::after(self.client.defaults.time());
         let mut done = Vec::new();
         let mut last = None;

@@ -182,6 +182,8 @@ pub(crate) struct ProblemKinds(u128);
 const _: () = assert!(ProblemKind::ALL.len() <= 128, "a bit for each kind");
 
 impl ProblemKinds {
+    pub(crate) const ALL: Self = Self(u128::MAX);
+
     pub(crate) fn insert(&mut self, kind: ProblemKind) {
         self.0 |= Self::bit(kind);
     }

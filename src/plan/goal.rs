@@ -79,7 +79,8 @@ impl Goal {
             keeps_unapplied: true,
             adds_only: false,
             one_by_one: false,
-            accepted: goal.accepted,
+            // This Xen has run them.
+            accepted: ProblemKinds::ALL,
             xen: goal.xen.clone(),
             files: goal.files.clone(),
         }

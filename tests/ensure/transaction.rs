@@ -3,10 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use xen_livepatch::sim::{Release, SimulatedXen};
+use xen_livepatch::payload::HookKind;
+use xen_livepatch::sim::{FunctionPatch, HookCode, LogLevel, Pace, PayloadBuilder, Release, SimulatedXen};
 use xen_livepatch::{
-    Action, ActionOptions, EnsureError, Errno, ErrorKind, Flags, Interrupted, LivepatchClient, Outcome, Payload, Plan,
-    PlanError, Step, StepEvent, Wanted,
+    Action, ActionOptions, BuildId, EnsureError, Errno, ErrorKind, Flags, Interrupted, LivepatchClient, Outcome,
+    Payload, Plan, PlanError, Step, StepEvent, UploadOptions, Wanted,
 };
 
 use crate::host::{builder, connect, level, name, payload, wanted, wanted_with_files};
@@ -329,4 +330,60 @@ fn the_files_at_hand_do_not_become_wanted() {
     let goal = wanted(&xen, &["a"]).at_hand([payload(&xen, "d")]);
     assert!(client.ensure(&goal, |_| ()).unwrap().is_empty());
     assert_eq!(level(&xen), ["a"]);
+}
+
+/// A payload that ran on this Xen is put back with the findings that were accepted for it then; where they are certain, the
+/// plan says that it can't be.
+#[test]
+fn a_payload_with_findings_is_put_back() {
+    for (extra, point) in [("-custom", None), (".1", Some(1))] {
+        let xen = SimulatedXen::builder(Release::V4_17).extra_version(extra).build();
+        let old = Payload::parse(&builder(&xen, "data").read_only_funcs().build()).unwrap();
+        let client = connect(&xen);
+        let unchecked = UploadOptions::new().unchecked();
+        client.upload_with(&name("data"), old.bytes(), unchecked).unwrap();
+        client.apply(&name("data"), Flags::empty()).unwrap();
+        let goal = wanted(&xen, &["d", "refusing"]).at_hand([old]);
+        let plan = Plan::new(&client.inventory().unwrap(), &goal).unwrap();
+        let recoverable: Vec<_> = plan.gaps().iter().map(|gap| gap.recoverable).collect();
+        assert_eq!(recoverable, [point.is_none()], "{plan}");
+        let failure = client.carry_out(&plan, |_| ()).unwrap_err();
+        let expected = if point.is_none() { Outcome::Restored } else { Outcome::Worse };
+        assert_eq!(failure.outcome, expected, "{failure}");
+    }
+}
+
+/// Two payloads may share a build-id: the one that was there is put back, not the one that was to come.
+#[test]
+fn the_way_back_takes_the_file_of_the_payload_that_was_there() {
+    let xen = SimulatedXen::new(Release::V4_17);
+    let (own, id) = (xen.build_id().unwrap(), BuildId::new([7; 20]));
+    let below = payload(&xen, "d");
+    let named = |text: &str, depends: &BuildId| {
+        PayloadBuilder::new(&id, depends, &own).function(FunctionPatch::returning("do_xen_version", text))
+    };
+    let old = named("-old", &own).writable_data([1]).build();
+    let new = named("-new", below.build_id().unwrap()).hook(HookKind::PreApply, HookCode::returns(-22)).build();
+    xen.other_upload("old", &old).unwrap();
+    xen.other_action("old", Action::Apply, Flags::empty()).unwrap();
+    let wanted = Wanted::stack([(name("d"), below), (name("new"), Payload::parse(&new).unwrap())]);
+    let client = connect(&xen);
+    let failure = client.ensure(&wanted.at_hand([Payload::parse(&old).unwrap()]), |_| ()).unwrap_err();
+    assert_eq!((failure.outcome(), xen.applied()), (Outcome::Restored, vec![name("old")]), "{failure}");
+}
+
+/// What could not be identified, and was applied with NODEPS, is put back so.
+#[test]
+fn an_unidentified_payload_off_the_chain_is_put_back() {
+    for release in [Release::V4_14, Release::V4_22] {
+        let xen = SimulatedXen::new(release);
+        for id in ["b", "e"] {
+            xen.other_upload(id, &builder(&xen, id).build()).unwrap();
+            xen.other_action(id, Action::Apply, Flags::NODEPS).unwrap();
+        }
+        xen.on_debug_keys().always().fail(Errno::EPERM);
+        let failure = interrupted(connect(&xen).ensure(&wanted(&xen, &["d", "refusing"]), |_| ()).unwrap_err());
+        assert_eq!(xen.applied(), [name("b"), name("e")], "{release}: {failure}");
+        assert!(matches!(failure.outcome, Outcome::Restored), "{release}: {failure}");
+    }
 }
