@@ -421,7 +421,7 @@ impl Run<'_> {
         loop {
             let options = ActionOptions::new().quiesce_retries(u32::MAX).deadline(deadline.remaining());
             let Err(error) = self.step(step, options) else { return Ok(()) };
-            if self.has_happened(step, deadline) {
+            if self.has_happened(step, &error, deadline) {
                 return Ok(());
             }
             let busy = matches!(
@@ -440,11 +440,13 @@ impl Run<'_> {
     }
 
     /// Returns true if the list shows the situation after a step, though that ended with an error.
-    fn has_happened(&self, step: &Step, deadline: Deadline) -> bool {
+    fn has_happened(&self, step: &Step, error: &Error, deadline: Deadline) -> bool {
         // It may still be going on.
         let Ok((now, _)) = self.client.free_host(deadline) else { return false };
         let file = match step {
-            Step::Upload { build_id, .. } => self.plan.goal().file(build_id),
+            // What another tool has uploaded under the same name may be anything.
+            Step::Upload { .. } if !error.may_have_happened() => return false,
+            Step::Upload { build_id, .. } => self.file(build_id),
             _ => None,
         };
         self.now.clone().after(step, file).is_shown_by(&now.rows, now.version)

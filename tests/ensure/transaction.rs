@@ -332,6 +332,17 @@ fn the_files_at_hand_do_not_become_wanted() {
     assert_eq!(level(&xen), ["a"]);
 }
 
+/// Another tool's upload is not taken for the one that failed because of it, also where the names are the same.
+#[test]
+fn an_upload_of_another_tool_is_not_taken_for_its_own() {
+    for release in Release::ALL {
+        let (xen, client) = host(release, &["helper 1"]);
+        xen.on_upload().before(|xen| xen.other_upload("helper", &builder(xen, "d").build()).unwrap());
+        client.ensure(&wanted_with_files(&xen, &["helper 2"]), |_| ()).unwrap();
+        assert_eq!(level(&xen), ["helper 2"], "{release}");
+    }
+}
+
 /// A payload that ran on this Xen is put back with the findings that were accepted for it then; where they are certain, the
 /// plan says that it can't be.
 #[test]
