@@ -20,8 +20,8 @@ use crate::error::{Action, Error, ErrorKind, Operation, Result};
 use crate::flags::Flags;
 use crate::plan::{Gap, Goal, Learned, Plan, PlannedFile, Situation, Step, Wanted, way_back};
 
-/// The most plans that are made anew on the way, each with something that a refusal showed. No more than this can follow
-/// from the payloads of a host.
+/// The most plans that are made anew on the way, each with something that a refusal showed, beside those that find out which
+/// payload is on top: in the worst case, all that are applied are tried for each of them.
 const MOST_PLANS: usize = 64;
 
 /// The attempts at a step in a gap, or at a list, that fail for another reason than a busy host.
@@ -317,6 +317,8 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn run(mut self) -> core::result::Result<(), Box<Interrupted>> {
+        let applied = self.now.applied().count();
+        let most = MOST_PLANS.saturating_add(applied.saturating_mul(applied));
         let mut plans = 0;
         let stop = loop {
             let Err(stop) = self.forward() else {
@@ -324,7 +326,7 @@ impl Run<'_> {
                 return Ok(());
             };
             plans += 1;
-            if plans >= MOST_PLANS || !self.plan_again(&stop) {
+            if plans >= most || !self.plan_again(&stop) {
                 break stop;
             }
         };

@@ -398,3 +398,26 @@ fn an_unidentified_payload_off_the_chain_is_put_back() {
         assert!(matches!(failure.outcome, Outcome::Restored), "{release}: {failure}");
     }
 }
+
+/// However many there are, and however little Xen logs, all can be taken out.
+#[test]
+fn nothing_ends_whatever_the_order_is() {
+    for level in [LogLevel::None, LogLevel::Errors] {
+        let xen = SimulatedXen::builder(Release::V4_17).console_size(1 << 18).build();
+        let mut below: Option<BuildId> = None;
+        for number in 0..70 {
+            let name = format!("p{number}");
+            let new = PayloadBuilder::for_xen(&xen, &name).function(FunctionPatch::returning("do_xen_version", &*name));
+            let new = if let Some(below) = &below { new.depends_on(below) } else { new };
+            xen.other_upload(&name, &new.build()).unwrap();
+            below = Some(new.build_id().clone());
+        }
+        xen.set_log_level(LogLevel::None);
+        for number in (0..70).rev() {
+            xen.other_action(format!("p{number}"), Action::Apply, Flags::NODEPS).unwrap();
+        }
+        xen.set_log_level(level);
+        connect(&xen).ensure(&Wanted::nothing(), |_| ()).unwrap();
+        assert!(xen.applied().is_empty());
+    }
+}
