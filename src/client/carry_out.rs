@@ -27,6 +27,9 @@ const MOST_PLANS: usize = 64;
 /// The attempts at a step in a gap, or at a list, that fail for another reason than a busy host.
 const ATTEMPTS: u32 = 4;
 
+/// The time that the way back from a gap has at least, however short the caller's deadline is.
+const LEAST_TIME_BACK: Duration = Duration::from_secs(1);
+
 /// The longest pause between two attempts at a step in a gap.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
@@ -433,8 +436,13 @@ impl Run<'_> {
                     | ErrorKind::OperationInProgress
                     | ErrorKind::HookMayBeRunning
             );
+            // Memory comes and goes, and on the way back there is nothing better to do than to wait for it.
+            let starved = matches!(error.kind(), ErrorKind::XenOutOfMemory);
+            let busy = busy || (starved && self.goes_back);
             others += u32::from(!busy);
-            let again = busy || (error.is_retryable() && others < ATTEMPTS);
+            // An answer that makes no sense may be another one the next time.
+            let odd = matches!(error.kind(), ErrorKind::UnexpectedAnswer { .. });
+            let again = busy || ((error.is_retryable() || starved || odd) && others < ATTEMPTS);
             if !again || !self.is_as_before() || !deadline.sleep(pauses.next()) {
                 return Err(error);
             }
@@ -493,6 +501,12 @@ impl Run<'_> {
         self.look()
     }
 
+    /// Reads again what is loaded, once Xen has finished what it was asked for.
+    fn settle(&mut self, deadline: Deadline) -> Result<()> {
+        self.client.free_host(deadline)?;
+        self.refresh()
+    }
+
     /// Makes another plan, if there is reason to: what a refusal has shown, or, in a gap, another tool's interference.
     fn plan_again(&mut self, stop: &Stop) -> bool {
         let before = self.now.clone();
@@ -538,8 +552,10 @@ impl Run<'_> {
     /// Puts back what was taken out, and reports how the host stands.
     fn give_up(mut self, stop: Stop) -> Interrupted {
         let Stop { error, failed, left } = stop;
-        let (back, back_error) = self.go_back();
-        let refreshed = self.refresh();
+        let deadline = Deadline::after(self.client.defaults.time().max(LEAST_TIME_BACK));
+        let (back, back_error) = self.go_back(deadline);
+        let may_go_on = [Some(&error), back_error.as_ref()].into_iter().flatten().any(Error::may_have_happened);
+        let refreshed = if may_go_on { self.settle(deadline) } else { self.refresh() };
         self.told.close();
         let outcome = match refreshed {
             Err(_) => Outcome::Unknown,
@@ -574,19 +590,18 @@ impl Run<'_> {
 
     /// Goes back to the level from before, if this run has taken something out and the host is worse off. Returns the
     /// steps, and the error that ended it.
-    fn go_back(&mut self) -> (Vec<Step>, Option<Error>) {
+    fn go_back(&mut self, deadline: Deadline) -> (Vec<Step>, Option<Error>) {
         if !self.took_out {
             // Somebody else may have, on purpose.
             return (Vec::new(), None);
         }
         self.goes_back = true;
-        let deadline = Deadline::after(self.client.defaults.time());
         let mut done = Vec::new();
         let mut last = None;
         let mut plans = 0;
         'plans: while plans < MOST_PLANS {
             plans += 1;
-            if let Err(error) = self.refresh() {
+            if let Err(error) = self.settle(deadline) {
                 last = Some(error);
                 if deadline.sleep(Duration::from_millis(20)) {
                     continue;

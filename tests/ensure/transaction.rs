@@ -343,6 +343,51 @@ fn an_upload_of_another_tool_is_not_taken_for_its_own() {
     }
 }
 
+/// A deadline that passes while Xen is still at work does not decide about the outcome, nor about the way back.
+#[test]
+fn an_action_that_outlives_the_deadline_is_waited_for() {
+    let hurried = |xen: &SimulatedXen| {
+        let options = ActionOptions::new().deadline(Duration::from_millis(2));
+        let client = LivepatchClient::builder().settle_time(Duration::ZERO).hook_time(Duration::ZERO);
+        client.action_defaults(options).connect(xen.clone()).unwrap()
+    };
+    let (xen, _) = host(Release::V4_17, &["a", "b"]);
+    let client = hurried(&xen);
+    xen.set_pace(Pace::Time(Duration::from_millis(40)));
+    let failure = interrupted(client.ensure(&wanted_with_files(&xen, &["hooked"]), |_| ()).unwrap_err());
+    assert_eq!((failure.outcome, level(&xen)), (Outcome::Restored, vec!["a", "b"]), "{failure}");
+    assert!(failure.is_retryable(), "{failure}");
+
+    let xen = SimulatedXen::new(Release::V4_17);
+    let client = hurried(&xen);
+    xen.set_pace(Pace::Time(Duration::from_millis(40)));
+    let failure = interrupted(client.ensure(&wanted(&xen, &["a"]), |_| ()).unwrap_err());
+    assert_eq!((failure.outcome, level(&xen)), (Outcome::Reached, vec!["a"]), "{failure}");
+
+    // One that goes on for longer than that may still be done.
+    let xen = SimulatedXen::new(Release::V4_17);
+    let client = hurried(&xen);
+    xen.set_pace(Pace::Held);
+    let failure = interrupted(client.ensure(&wanted(&xen, &["a"]), |_| ()).unwrap_err());
+    assert_eq!(failure.outcome, Outcome::Unknown, "{failure}");
+}
+
+/// Memory that Xen does not have for a moment is waited for, above all on the way back.
+#[test]
+fn a_host_without_memory_is_tried_again_inside_a_gap() {
+    let (xen, client) = host(Release::V4_17, &["helper 1"]);
+    xen.on_upload().fail(Errno::ENOMEM);
+    client.ensure(&wanted_with_files(&xen, &["helper 2"]), |_| ()).unwrap();
+    assert_eq!(level(&xen), ["helper 2"]);
+
+    let (xen, client) = host(Release::V4_17, &["data"]);
+    for nth in 3..9 {
+        xen.on_upload().nth(nth).fail(Errno::ENOMEM);
+    }
+    let failure = interrupted(client.ensure(&wanted_with_files(&xen, &["d", "refusing"]), |_| ()).unwrap_err());
+    assert_eq!((failure.outcome, level(&xen)), (Outcome::Restored, vec!["data"]), "{failure}");
+}
+
 /// A payload that ran on this Xen is put back with the findings that were accepted for it then; where they are certain, the
 /// plan says that it can't be.
 #[test]
