@@ -105,7 +105,8 @@ impl LivepatchClient {
     /// and another tool's interference leads to a new plan. If a step fails for good, the level from before is put back. The
     /// observer is called before the gap is entered and after it is closed. **Signals are left to the caller**: a program
     /// that is killed in a gap leaves the host in it, so block those that can be blocked from
-    /// [`GapOpens`](StepEvent::GapOpens) to [`GapCloses`](StepEvent::GapCloses).
+    /// [`GapOpens`](StepEvent::GapOpens) to [`GapCloses`](StepEvent::GapCloses). The same goes for a REPLACE, from its
+    /// [`Begin`](StepEvent::Begin) to its [`End`](StepEvent::End): Xen may give it up when it has reverted the others.
     ///
     /// # Errors
     /// [`Interrupted`] has the outcome, the steps that were done and the payloads that are loaded now. Its error is one of

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use xen_livepatch::{EnsureError, Inventory, LivepatchClient, Outcome, Plan, StepEvent};
+use xen_livepatch::{EnsureError, Inventory, LivepatchClient, Outcome, Plan, Step, StepEvent};
 
 use crate::failure::Failure;
 use crate::output::{self, Output};
@@ -18,8 +18,15 @@ pub(super) fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) 
     };
     let held = RefCell::new(None);
     let outcome = client.carry_out(plan, |event| match event {
-        StepEvent::Begin { step, .. } => progress.begin(&step.to_string()),
+        StepEvent::Begin { step, .. } => {
+            progress.begin(&step.to_string());
+            // Xen may give it up when it has reverted the others, and they are then put back.
+            if matches!(step, Step::Replace { .. }) {
+                held.borrow_mut().get_or_insert_with(Held::new);
+            }
+        }
         StepEvent::End { step, index, total, took, error, .. } => {
+            drop(held.borrow_mut().take());
             let ended = if error.is_some() { "failed after" } else { "done in" };
             progress.end(&format!("{} of {total}: {step}: {ended} {took:.1?}", index.saturating_add(1)));
         }
@@ -27,7 +34,7 @@ pub(super) fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) 
             for gap in gaps {
                 progress.end(&gap.to_string());
             }
-            *held.borrow_mut() = Some(Held::new());
+            held.borrow_mut().get_or_insert_with(Held::new);
         }
         StepEvent::GapCloses => drop(held.borrow_mut().take()),
         StepEvent::Replanned { plan, .. } => progress.end(&format!("another plan, since Xen refused that:\n{plan}")),
