@@ -26,11 +26,14 @@ pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Fa
             return Ok(Done::new(format!("{text}\n"), json!({ "switched_off": off.to_string() })));
         }
     }
-    // Before the lock is taken, since a pipe may keep it waiting.
-    let input = Input::read(arguments)?;
+    // Before the lock is taken, since a pipe may keep it waiting. What a directory has may change while this waits for it.
+    let early = if Input::is_directory(arguments) { None } else { Some(Input::read(arguments)?) };
     let access = if arguments.get_flag("dry-run") { Access::Reads } else { Access::Changes };
     let memory = Memory::new(simulated(arguments));
-    with_client(arguments, access, |client| Ensuring { arguments, output, client, memory }.run(&input))
+    with_client(arguments, access, |client| {
+        let input = early.map_or_else(|| Input::read(arguments), Ok)?;
+        Ensuring { arguments, output, client, memory }.run(&input)
+    })
 }
 
 /// The payloads that the command line names, read.
@@ -46,6 +49,11 @@ enum Input {
 }
 
 impl Input {
+    fn is_directory(arguments: &ArgMatches) -> bool {
+        let mut paths = arguments.get_many::<PathBuf>("what").into_iter().flatten();
+        paths.next().is_some_and(|path| path.is_dir()) && paths.next().is_none()
+    }
+
     fn read(arguments: &ArgMatches) -> Result<Self, Failure> {
         let paths: Vec<&PathBuf> = arguments.get_many("what").into_iter().flatten().collect();
         let is_named = arguments.get_one::<OsString>("name").is_some();
@@ -220,6 +228,7 @@ impl Ensuring<'_> {
             return Err(left_out.and("nothing was done"));
         }
         let flaw = left_out.or_else(|| report.incomplete());
+        let is_whole = flaw.is_none();
         let but = |done: Done| match flaw {
             Some(flaw) => done.but(flaw),
             None => done,
@@ -242,7 +251,7 @@ impl Ensuring<'_> {
             let _ = self.memory.keep_payload(payload);
         }
         let done = carry_out(self.client, &plan, self.output).map(|after| {
-            if report.problems.is_empty() {
+            if is_whole {
                 report.level = Level::AsWanted;
             }
             let text = after.as_ref().map(|after| format!("{after}\n")).unwrap_or_default();
