@@ -441,8 +441,8 @@ impl Run<'_> {
             let starved = matches!(error.kind(), ErrorKind::XenOutOfMemory);
             let busy = busy || (starved && self.goes_back);
             others += u32::from(!busy);
-            // An answer that makes no sense may be another one the next time.
-            let odd = matches!(error.kind(), ErrorKind::UnexpectedAnswer { .. });
+            // An answer that does not fit what the list shows may be another one the next time.
+            let odd = matches!(error.kind(), ErrorKind::UnexpectedAnswer { .. } | ErrorKind::Overtaken { .. });
             let again = busy || ((error.is_retryable() || starved || odd) && others < ATTEMPTS);
             if !again || !self.is_as_before() || !deadline.sleep(pauses.next()) {
                 return Err(error);
