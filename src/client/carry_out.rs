@@ -179,7 +179,14 @@ impl LivepatchClient {
         wanted: &Wanted,
         observer: impl FnMut(StepEvent<'_>),
     ) -> core::result::Result<Plan, EnsureError> {
-        let inventory = inventory::take_identified(self, None).map_err(EnsureError::Inventory)?;
+        let take = || inventory::take_identified(self, None).map_err(EnsureError::Inventory);
+        let mut inventory = take()?;
+        // What is under way, of another tool or of a process that was killed, would come in between.
+        if inventory.payloads.iter().any(|entry| entry.status.in_progress()) {
+            let deadline = Deadline::after(self.defaults.time());
+            self.free_host(deadline).map_err(|error| EnsureError::Inventory(error.during(Operation::List)))?;
+            inventory = take()?;
+        }
         let plan = Plan::new(&inventory, wanted).map_err(EnsureError::NoPlan)?;
         self.carry_out(&plan, observer).map_err(EnsureError::Interrupted)?;
         if plan.problems().is_empty() { Ok(plan) } else { Err(EnsureError::Incomplete(Box::new(plan))) }

@@ -466,3 +466,23 @@ fn nothing_ends_whatever_the_order_is() {
         assert!(xen.applied().is_empty());
     }
 }
+
+/// What a killed process, or another tool, has asked Xen for is not taken for an interference with the plan.
+#[test]
+fn an_action_that_is_under_way_is_waited_for() {
+    for (id, action) in [("b", Action::Revert), ("d", Action::Replace)] {
+        let (xen, client) = host(Release::V4_17, &["a", "b"]);
+        xen.other_upload("d", &builder(&xen, "d").build()).unwrap();
+        xen.set_pace(Pace::Time(Duration::from_millis(5)));
+        xen.other_start(id, action, Flags::empty()).unwrap();
+        client.ensure(&wanted_with_files(&xen, &["hooked"]), |_| ()).unwrap();
+        assert_eq!(level(&xen), ["hooked"], "{action:?}");
+    }
+    // One that does not end is no reason to begin.
+    let (xen, _) = host(Release::V4_17, &["a"]);
+    let client = impatient(&xen);
+    xen.set_pace(Pace::Held);
+    xen.other_start("a", Action::Revert, Flags::empty()).unwrap();
+    let error = client.ensure(&wanted(&xen, &["d"]), |_| ()).unwrap_err();
+    assert!(matches!(error, EnsureError::Inventory(_)) && error.is_retryable(), "{error}");
+}

@@ -13,7 +13,7 @@ use super::carrying::carry_out;
 use super::guarded::{Guarded, takes_out};
 use crate::failure::{self, Failure, as_json};
 use crate::guard::OffSwitches;
-use crate::host::{Access, accepted, with_client};
+use crate::host::{Access, PATIENCE, accepted, with_client};
 use crate::memory::Memory;
 use crate::output::{self, Done, Output};
 use crate::shown::shown;
@@ -192,7 +192,7 @@ struct Ensuring<'a> {
 
 impl Ensuring<'_> {
     fn run(&self, input: &Input) -> Result<Done, Failure> {
-        let inventory = self.client.inventory()?;
+        let inventory = self.inventory()?;
         let target = self.client.target()?;
         let all = self.with_options(input.wanted(&target)?).at_hand(self.memory.payloads());
         let mut guarded = Guarded::new(self.arguments, &inventory);
@@ -258,6 +258,21 @@ impl Ensuring<'_> {
             (Done::new(text, report.json(&plan, after.as_ref())), after)
         });
         guarded.end(self.client, done).map(but)
+    }
+
+    /// An inventory without what is under way: of another tool, or of a call that was killed.
+    fn inventory(&self) -> Result<Inventory, Failure> {
+        let inventory = self.client.inventory()?;
+        let under_way: Vec<_> = inventory.payloads.iter().filter(|entry| entry.status.in_progress()).collect();
+        if under_way.is_empty() || self.is_dry() {
+            return Ok(inventory);
+        }
+        let patience = self.arguments.get_one("deadline").copied().unwrap_or(PATIENCE);
+        for entry in under_way {
+            // If it does not end, the plan finds that out too.
+            let _ = self.client.wait(&entry.name, patience);
+        }
+        Ok(self.client.inventory()?)
     }
 
     fn is_dry(&self) -> bool {
