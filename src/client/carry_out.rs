@@ -102,8 +102,9 @@ impl LivepatchClient {
     ///
     /// # Gaps
     /// In a [gap](Plan::gaps) a step that a busy host refuses is tried again until the deadline, the observer is not called,
-    /// and another tool's interference leads to a new plan. If a step fails for good, the level from before is put back. The
-    /// observer is called before the gap is entered and after it is closed. **Signals are left to the caller**: a program
+    /// and another tool's interference leads to a new plan. If a step fails for good, the level from before is put back,
+    /// within a deadline of its own, of a second at least. The observer is called before the gap is entered and after it is
+    /// closed. **Signals are left to the caller**: a program
     /// that is killed in a gap leaves the host in it, so block those that can be blocked from
     /// [`GapOpens`](StepEvent::GapOpens) to [`GapCloses`](StepEvent::GapCloses). The same goes for a REPLACE, from its
     /// [`Begin`](StepEvent::Begin) to its [`End`](StepEvent::End): Xen may give it up when it has reverted the others.
@@ -152,7 +153,7 @@ impl LivepatchClient {
             learned,
             done: Vec::new(),
             took_out: false,
-            goes_back: false,
+            way: Way::Forward,
             looked_again: false,
             told,
         }
@@ -305,6 +306,13 @@ struct Stop {
     left: Vec<Step>,
 }
 
+/// The way of the steps: to what is wanted, or once that has ended, back to the level from before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Forward,
+    Back,
+}
+
 /// A plan on its way.
 struct Run<'a> {
     client: &'a LivepatchClient,
@@ -319,8 +327,7 @@ struct Run<'a> {
     done: Vec<Step>,
     /// True once a step was sent that takes something out.
     took_out: bool,
-    /// True once the way forward has ended, and the steps lead back.
-    goes_back: bool,
+    way: Way,
     /// True once an inventory was taken anew, since an upload met a payload that was not identified.
     looked_again: bool,
     told: Events<'a>,
@@ -418,7 +425,10 @@ impl Run<'_> {
 
     /// The level that the steps lead to.
     fn level(&self) -> &Goal {
-        if self.goes_back { &self.old } else { self.plan.goal() }
+        match self.way {
+            Way::Forward => self.plan.goal(),
+            Way::Back => &self.old,
+        }
     }
 
     /// The file of a payload of that level: the other one may have one with the same build-id.
@@ -446,7 +456,7 @@ impl Run<'_> {
             );
             // Memory comes and goes, and on the way back there is nothing better to do than to wait for it.
             let starved = matches!(error.kind(), ErrorKind::XenOutOfMemory);
-            let busy = busy || (starved && self.goes_back);
+            let busy = busy || (starved && self.way == Way::Back);
             others += u32::from(!busy);
             // An answer that does not fit what the list shows may be another one the next time.
             let odd = matches!(error.kind(), ErrorKind::UnexpectedAnswer { .. } | ErrorKind::Overtaken { .. });
@@ -603,7 +613,7 @@ impl Run<'_> {
             // Somebody else may have, on purpose.
             return (Vec::new(), None);
         }
-        self.goes_back = true;
+        self.way = Way::Back;
         let mut done = Vec::new();
         let mut last = None;
         let mut plans = 0;
