@@ -19,6 +19,7 @@ mod store;
 mod tests;
 mod wanted;
 
+pub(crate) use files::PlannedFile;
 pub use gap::Gap;
 pub(crate) use goal::Goal;
 pub(crate) use learned::Learned;

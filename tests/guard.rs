@@ -97,10 +97,15 @@ fn a_payload_that_survived_is_applied_after_power_cuts_and_below_a_crasher() {
     let text = host.ends(3, "ensure --boot a.livepatch b.livepatch c.livepatch");
     assert!(text.contains("Not applied unattended: \"b\", \"c\""), "{text}");
     host.has_applied(&["a"]);
+    host.ends(0, "revert a");
     let text = host.ends(3, "--json ensure --boot a.livepatch b.livepatch c.livepatch");
+    host.has_applied(&["a"]);
     let object: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
     assert_eq!((&object["ok"], &object["error"]["kind"]), (&Value::from(false), &Value::from("not_survived")));
-    assert_eq!(object["result"]["inventory"]["stack"][0], "a");
+    assert_eq!(
+        (&object["result"]["inventory"]["stack"][0], &object["result"]["level"]),
+        (&"a".into(), &"not_as_wanted".into())
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod tool;
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -181,6 +181,26 @@ fn input_is_read_before_the_lock_is_taken() {
     let file = File::open(shell.place.path().join("a.livepatch")).unwrap();
     assert!(command.stdin(file).output().unwrap().status.success());
     assert!(shell.loaded().contains("again"));
+}
+
+/// Whoever waited for the lock would otherwise go back to what the directory had before.
+#[test]
+fn a_directory_is_read_once_the_lock_is_taken() {
+    let shell = Shell::new();
+    let directory = shell.place.path().join("fixes");
+    fs::create_dir(&directory).unwrap();
+    assert!(shell.run("--simulate demo simulate payload fixes/old.livepatch").status.success());
+    let lock = shell.lock();
+    let mut waiting = shell.command("--simulate demo ensure fixes");
+    let mut waiting = waiting.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(waiting.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().starts_with("waiting for another")));
+    fs::remove_file(directory.join("old.livepatch")).unwrap();
+    fs::copy(shell.place.path().join("a.livepatch"), directory.join("a.livepatch")).unwrap();
+    drop(lock);
+    assert!(lines.all(|line| line.is_ok()) && waiting.wait().unwrap().success());
+    let loaded = shell.loaded();
+    assert!(loaded.contains("a ") && !loaded.contains("old"), "{loaded}");
 }
 
 #[test]

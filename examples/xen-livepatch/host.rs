@@ -13,7 +13,7 @@ use crate::output;
 use crate::simulation::{Simulation, simulated};
 
 /// The longest time to wait for another tool.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The access to Xen that a command needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,12 +15,13 @@ use super::options::{ActionOptions, UploadOptions};
 use super::outcome::{EnsureError, Interrupted, Outcome};
 use super::turn::{Taken, WaitingGuest};
 use super::uploading::Uploading;
+use crate::build_id::BuildId;
 use crate::error::{Action, Error, ErrorKind, Operation, Result};
 use crate::flags::Flags;
-use crate::loader::ProblemKinds;
-use crate::plan::{Goal, Learned, Plan, Situation, Step, Wanted, way_back};
+use crate::plan::{Goal, Learned, Plan, PlannedFile, Situation, Step, Wanted, way_back};
 
-/// The most plans of one run. Each new one follows from a fact that a refusal showed, of which a host has fewer than this.
+/// The most plans of one run, beside those that find out which payload is on top: in the worst case, all that are applied are
+/// tried for each of them. Each other one follows from a fact that a refusal showed, of which a host has fewer than this.
 const MOST_PLANS: usize = 64;
 
 /// The most attempts at a step in a gap, or at a list, that fail for another reason than a busy host.
@@ -43,8 +44,9 @@ impl LivepatchClient {
     ///
     /// # Gaps
     /// In a [gap](Plan::gaps) a step that a busy host refuses is tried again until the deadline, the observer is not called,
-    /// and another tool's interference leads to a new plan. If a step fails for good, the old level is put back. The
-    /// observer is called before the gap is entered and after it is closed. **Signals are left to the caller**: a program
+    /// and another tool's interference leads to a new plan. If a step fails for good, the old level is put back, within a
+    /// deadline of its own, of ten seconds at least. The observer is called before the gap is entered and after it is closed.
+    /// **Signals are left to the caller**: a program
     /// that is killed in a gap leaves the host in it, so block those that can be blocked from
     /// [`GapOpens`](StepEvent::GapOpens) to [`GapCloses`](StepEvent::GapCloses).
     ///
@@ -94,7 +96,7 @@ impl LivepatchClient {
             done: Vec::new(),
             took_out: false,
             gap_ends: deadline,
-            goes_back: false,
+            way: Way::Forward,
             looked_again: false,
             told,
         }
@@ -122,7 +124,14 @@ impl LivepatchClient {
         wanted: &Wanted,
         observer: impl FnMut(StepEvent<'_>),
     ) -> core::result::Result<Plan, EnsureError> {
-        let inventory = inventory::take_identified(self, None).map_err(EnsureError::Inventory)?;
+        let take = || inventory::take_identified(self, None).map_err(EnsureError::Inventory);
+        let mut inventory = take()?;
+        // What is under way, of another tool or of a process that was killed, would come in between.
+        if inventory.payloads.iter().any(|entry| entry.status.in_progress()) {
+            let deadline = Deadline::after(self.defaults.time());
+            self.free_host(deadline).map_err(|error| EnsureError::Inventory(error.during(Operation::List)))?;
+            inventory = take()?;
+        }
         let plan = Plan::new(&inventory, wanted)?;
         self.carry_out(&plan, observer).map_err(EnsureError::Interrupted)?;
         if plan.problems().is_empty() {
@@ -158,6 +167,13 @@ struct Stop {
     before: usize,
 }
 
+/// The way of the steps: to what is wanted, or once that has ended, back to the old level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Forward,
+    Back,
+}
+
 /// A run: a plan that is being carried out.
 struct Run<'a> {
     client: &'a LivepatchClient,
@@ -174,8 +190,7 @@ struct Run<'a> {
     took_out: bool,
     /// The end of all attempts in the gap that is open.
     gap_ends: Deadline,
-    /// True on the way back.
-    goes_back: bool,
+    way: Way,
     /// True once an inventory was taken anew, since an upload met a payload that was not identified.
     looked_again: bool,
     told: Events<'a>,
@@ -183,6 +198,8 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn run(mut self) -> core::result::Result<(), Box<Interrupted>> {
+        let applied = self.now.applied().count();
+        let most = MOST_PLANS.saturating_add(applied.saturating_mul(applied));
         let mut plans = 0;
         let stop = loop {
             let Err(stop) = self.forward() else {
@@ -190,7 +207,7 @@ impl Run<'_> {
                 return Ok(());
             };
             plans += 1;
-            if plans >= MOST_PLANS || !self.plan_again(&stop) {
+            if plans >= most || !self.plan_again(&stop) {
                 break stop;
             }
         };
@@ -259,7 +276,7 @@ impl Run<'_> {
     /// Takes in a step that was done.
     fn follow(&mut self, step: &Step) {
         let file = match step {
-            Step::Upload { build_id, .. } => self.plan.goal().file(build_id).or_else(|| self.old.file(build_id)),
+            Step::Upload { build_id, .. } => self.file(build_id),
             _ => None,
         };
         self.now = self.now.clone().after(step, file);
@@ -292,6 +309,19 @@ impl Run<'_> {
         }
     }
 
+    /// The level that the steps lead to.
+    fn level(&self) -> &Goal {
+        match self.way {
+            Way::Forward => self.plan.goal(),
+            Way::Back => &self.old,
+        }
+    }
+
+    /// The file of a payload of that level: the other one may have one with the same build-id.
+    fn file(&self, build_id: &BuildId) -> Option<&PlannedFile> {
+        self.level().file(build_id)
+    }
+
     /// Does a step; with a deadline, tries again until then.
     fn perform(&self, step: &Step, deadline: Option<Deadline>) -> Result<()> {
         let Some(deadline) = deadline else { return self.step(step, ActionOptions::new()) };
@@ -300,7 +330,7 @@ impl Run<'_> {
         loop {
             let options = ActionOptions::new().quiesce_retries(u32::MAX).deadline(deadline.remaining());
             let Err(error) = self.step(step, options) else { return Ok(()) };
-            if self.has_happened(step, deadline) {
+            if self.has_happened(step, &error, deadline) {
                 return Ok(());
             }
             let busy = matches!(
@@ -310,8 +340,13 @@ impl Run<'_> {
                     | ErrorKind::OperationInProgress
                     | ErrorKind::HookMayBeRunning
             );
+            // Memory comes and goes, and on the way back there is nothing better to do than to wait for it.
+            let starved = matches!(error.kind(), ErrorKind::XenOutOfMemory);
+            let busy = busy || (starved && self.way == Way::Back);
             others += u32::from(!busy);
-            let again = busy || (error.is_retryable() && others < ATTEMPTS);
+            // An answer that does not fit what the list shows may be another one the next time.
+            let odd = matches!(error.kind(), ErrorKind::UnexpectedAnswer { .. } | ErrorKind::Overtaken { .. });
+            let again = busy || ((error.is_retryable() || starved || odd) && others < ATTEMPTS);
             if !again || !self.is_as_before() || !deadline.sleep(pauses.next()) {
                 return Err(error);
             }
@@ -319,11 +354,13 @@ impl Run<'_> {
     }
 
     /// Returns true if the list shows the situation after a step, though that ended with an error.
-    fn has_happened(&self, step: &Step, deadline: Deadline) -> bool {
+    fn has_happened(&self, step: &Step, error: &Error, deadline: Deadline) -> bool {
         // It may still be going on.
         let Ok((now, _)) = self.client.free_host(deadline) else { return false };
         let file = match step {
-            Step::Upload { build_id, .. } => self.plan.goal().file(build_id),
+            // What another tool has uploaded under the same name may be anything.
+            Step::Upload { .. } if !error.may_have_happened() => return false,
+            Step::Upload { build_id, .. } => self.file(build_id),
             _ => None,
         };
         self.now.clone().after(step, file).is_shown_by(&now.rows, now.version)
@@ -341,11 +378,8 @@ impl Run<'_> {
         let none = Flags::empty();
         match step {
             Step::Upload { name, build_id } => {
-                let file = self.plan.goal().file(build_id).or_else(|| self.old.file(build_id));
-                let bytes = file.map(|file| file.payload.bytes()).unwrap_or_default();
-                // What ran on this Xen before has shown that it can.
-                let accepted = if self.goes_back { ProblemKinds::ALL } else { self.plan.goal().accepted() };
-                let options = UploadOptions::new().accepting(accepted);
+                let bytes = self.file(build_id).map(|file| file.payload.bytes()).unwrap_or_default();
+                let options = UploadOptions::new().accepting(self.level().accepted());
                 let turn = Some(self.turn);
                 client.watched(Operation::Upload, name, |watch| {
                     Uploading { client, watch, name, options, turn }.bytes(bytes)
@@ -369,6 +403,12 @@ impl Run<'_> {
             return Ok(());
         }
         self.look()
+    }
+
+    /// Reads again what is loaded, once Xen has finished what it was asked for.
+    fn settle(&mut self, deadline: Deadline) -> Result<()> {
+        self.client.free_host(deadline)?;
+        self.refresh()
     }
 
     /// Makes another plan, if there is a reason: a fact that a refusal has shown, or, in a gap, another tool's interference.
@@ -416,8 +456,10 @@ impl Run<'_> {
     /// Puts the old level back, and reports the outcome.
     fn give_up(mut self, stop: Stop) -> Interrupted {
         let Stop { error, failed, left, before } = stop;
-        let (back, back_error) = self.go_back();
-        let refreshed = self.refresh();
+        let deadline = Deadline::after(self.client.defaults.time().max(LEAST_BACK));
+        let (back, back_error) = self.go_back(deadline);
+        let may_go_on = [Some(&error), back_error.as_ref()].into_iter().flatten().any(Error::may_have_happened);
+        let refreshed = if may_go_on { self.settle(deadline) } else { self.refresh() };
         self.told.close();
         let outcome = match refreshed {
             Err(_) => Outcome::Unknown,
@@ -452,19 +494,18 @@ impl Run<'_> {
 
     /// Goes back to the old level, if this run has taken something out and the host is worse off. Returns the steps that were
     /// done, and the error that ended the way back.
-    fn go_back(&mut self) -> (Vec<Step>, Option<Error>) {
+    fn go_back(&mut self, deadline: Deadline) -> (Vec<Step>, Option<Error>) {
         if !self.took_out {
             // Somebody else may have, on purpose.
             return (Vec::new(), None);
         }
-        self.goes_back = true;
-        let deadline = Deadline::after(self.client.defaults.time().max(LEAST_BACK));
+        self.way = Way::Back;
         let mut done = Vec::new();
         let mut last = None;
         let mut plans = 0;
         'plans: while plans < MOST_PLANS {
             plans += 1;
-            if let Err(error) = self.refresh() {
+            if let Err(error) = self.settle(deadline) {
                 last = Some(error);
                 if deadline.sleep(Duration::from_millis(20)) {
                     continue;

@@ -84,10 +84,13 @@ impl Interrupted {
         Some(rows.iter().filter(|row| row.status.is_applied()).map(|row| &row.name).collect())
     }
 
-    /// Returns true if the same may succeed later.
+    /// Returns true if the same may succeed when it is tried again, from the level of the host now.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        self.error.is_retryable() || self.unidentified.iter().any(|(_, reason)| reason.is_retryable())
+        // An end that was not seen is no refusal.
+        self.error.is_retryable()
+            || self.error.may_have_happened()
+            || self.unidentified.iter().any(|(_, reason)| reason.is_retryable())
     }
 
     /// Returns true if anything was changed on the host, or may have been.

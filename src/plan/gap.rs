@@ -7,6 +7,7 @@ use super::situation::{Entry, Situation};
 use super::steps::Step;
 use crate::name::PayloadName;
 use crate::payload::Reapply;
+use crate::target::Target;
 
 /// A payload that the host runs without for some steps of a plan: it was applied, and not all wanted payloads are applied yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -36,7 +37,7 @@ impl fmt::Display for Gap {
 }
 
 /// The gaps of these steps.
-pub(super) fn gaps(start: &Situation, goal: &Goal, steps: &[Step]) -> Vec<Gap> {
+pub(super) fn gaps(start: &Situation, goal: &Goal, steps: &[Step], target: &Target) -> Vec<Gap> {
     let old = Goal::back_to(start, goal);
     let mut gaps: Vec<Gap> = Vec::new();
     let mut open: Vec<Gap> = Vec::new();
@@ -57,7 +58,7 @@ pub(super) fn gaps(start: &Situation, goal: &Goal, steps: &[Step]) -> Vec<Gap> {
         open = still;
         for name in missing {
             if !open.iter().any(|gap| gap.payload == *name) {
-                let recoverable = is_recoverable(start, goal, steps, name);
+                let recoverable = is_recoverable(start, &old, steps, name, target);
                 open.push(Gap {
                     payload: name.clone(),
                     from: index,
@@ -73,9 +74,10 @@ pub(super) fn gaps(start: &Situation, goal: &Goal, steps: &[Step]) -> Vec<Gap> {
 }
 
 /// Returns false if a payload certainly can't be applied again after it was reverted.
-fn is_recoverable(start: &Situation, goal: &Goal, steps: &[Step], name: &PayloadName) -> bool {
+fn is_recoverable(start: &Situation, old: &Goal, steps: &[Step], name: &PayloadName, target: &Target) -> bool {
     let Some(entry) = start.entry(name) else { return false };
-    let at_hand = entry.build_id.as_ref().is_some_and(|id| goal.files.find(id, entry.depends.as_ref()).is_some());
+    let file = entry.build_id.as_ref().and_then(|id| old.file(id));
+    let at_hand = file.is_some_and(|file| file.payload.objections(target, old.accepted, true).is_empty());
     let unloaded = || {
         let last = steps.iter().rposition(|step| matches!(step, Step::Apply { .. } | Step::Replace { .. }));
         let before = steps.iter().take(last.unwrap_or(0));

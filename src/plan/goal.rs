@@ -88,7 +88,8 @@ impl Goal {
             members,
             scope: Scope::Applied,
             one_by_one: false,
-            accepted: goal.accepted,
+            // This Xen has run them.
+            accepted: ProblemKinds::ALL,
             xen: goal.xen.clone(),
             files: goal.files.clone(),
             ordered: situation.order_is_known,

@@ -23,6 +23,8 @@ pub(crate) struct Learned {
     no_replace: bool,
     /// The payload that was applied last.
     top: Option<PayloadName>,
+    /// Loaded payloads that depend on something else than what they would go on.
+    off_chain: BTreeSet<PayloadName>,
     /// Payloads over which another one is applied, which Xen's log does not name.
     buried: BTreeSet<PayloadName>,
 }
@@ -50,6 +52,10 @@ impl Learned {
                 self.top.replace(top.clone()).as_ref() != Some(top)
             }
             (Step::Revert { name }, ErrorKind::NotOnTop { top: None }) => self.buried.insert(name.clone()),
+            (
+                Step::Apply { name, nodeps: false } | Step::Replace { name, .. },
+                ErrorKind::DependsOnAnother { .. } | ErrorKind::DependencyOrExpectation,
+            ) => self.off_chain.insert(name.clone()),
             (Step::Apply { name, .. }, ErrorKind::ReapplyNeedsReupload) => self.spent.insert(name.clone()),
             _ => false,
         }
@@ -84,6 +90,11 @@ impl Learned {
 
     pub(super) fn is_spent(&self, name: &PayloadName) -> bool {
         self.spent.contains(name)
+    }
+
+    /// Returns true if it can only be applied with `NODEPS`.
+    pub(super) fn is_off_chain(&self, name: &PayloadName) -> bool {
+        self.off_chain.contains(name)
     }
 
     pub(super) fn can_replace(&self) -> bool {

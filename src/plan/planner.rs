@@ -235,9 +235,16 @@ impl<'a> Router<'a> {
                     name
                 }
             };
-            self.push(Step::Apply { name: name.clone(), nodeps: member.nodeps });
+            self.push(Step::Apply { name: name.clone(), nodeps: self.needs_nodeps(member) });
         }
         Ok(())
+    }
+
+    /// Returns true for a payload that was applied on something else than what it depends on. Only of one that is not
+    /// identified that is learned: what is wanted goes on nothing else.
+    fn needs_nodeps(&self, member: &Member) -> bool {
+        let is_known = || member.loaded_as.as_ref().is_some_and(|name| self.learned.is_off_chain(name));
+        member.nodeps || (member.depends.is_none() && is_known())
     }
 
     /// Returns true if REPLACE can put the first payload in the place of all that is applied.
@@ -254,7 +261,7 @@ impl<'a> Router<'a> {
             Fate::Loaded(name) => self.start.entry(name).as_ref().is_some_and(vetoes),
             _ => first.file.as_ref().is_some_and(|file| file.footprint.vetoes),
         };
-        let on_xen = !first.nodeps && (first.depends.is_none() || first.depends == self.goal.xen);
+        let on_xen = !self.needs_nodeps(first) && (first.depends.is_none() || first.depends == self.goal.xen);
         let ways = !self.goal.one_by_one && self.learned.can_replace();
         ways && unapplied
             && on_xen

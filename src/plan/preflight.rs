@@ -16,7 +16,7 @@ pub(super) fn goal(inventory: &Inventory, wanted: &Wanted, files: Files) -> Resu
             return Err(PlanError::TooLarge { name: name.clone(), size, without_debug });
         }
         let id = payload.build_id().ok_or_else(|| PlanError::NoBuildId { name: name.clone() })?;
-        if let Some(first) = members.iter().find(|other| other.build_id.as_ref() == Some(id) || other.name == *name) {
+        if let Some(first) = members.iter().find(|other| other.build_id.as_ref() == Some(id)) {
             return Err(PlanError::Twice { first: first.name.clone(), second: name.clone() });
         }
         let xen = inventory.build_id.as_ref().ok_or(PlanError::XenUnknown { why: inventory.no_build_id })?;

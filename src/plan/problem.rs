@@ -30,8 +30,8 @@ pub enum PlanError {
         /// About the size that it would have without debug sections, where it has any.
         without_debug: Option<u64>,
     },
-    /// Two wanted payloads have the same name or the same build-id, and Xen loads one of them only.
-    #[error("{first:?} and {second:?} have the same name or the same build-id: Xen loads one of them only")]
+    /// Two wanted payloads have the same build-id, and Xen loads one of them only.
+    #[error("{first:?} and {second:?} have the same build-id: Xen loads one of them only")]
     #[non_exhaustive]
     Twice {
         /// The lower one.

@@ -169,7 +169,7 @@ impl Plan {
             error => error,
         })?;
         preflight::check_uploads(&self.goal, &self.target, &route.steps)?;
-        let gaps = gap::gaps(&start, &self.goal, &route.steps);
+        let gaps = gap::gaps(&start, &self.goal, &route.steps, &self.target);
         if self.no_gap && !gaps.is_empty() {
             return Err(PlanError::Gap { gaps });
         }

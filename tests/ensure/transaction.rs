@@ -3,10 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use xen_livepatch::sim::{Pace, Release, SimulatedXen};
+use xen_livepatch::payload::HookKind;
+use xen_livepatch::sim::{FunctionPatch, HookCode, LogLevel, Pace, PayloadBuilder, Release, SimulatedXen};
 use xen_livepatch::{
-    Action, ActionOptions, EnsureError, Errno, ErrorKind, Flags, Interrupted, LivepatchClient, Outcome, Payload, Plan,
-    PlanError, Step, StepEvent, UploadOptions, Wanted,
+    Action, ActionOptions, BuildId, EnsureError, Errno, ErrorKind, Flags, Interrupted, LivepatchClient, Outcome,
+    Payload, Plan, PlanError, Step, StepEvent, UploadOptions, Wanted,
 };
 
 use crate::host::{builder, connect, level, name, payload, wanted, wanted_with_files};
@@ -378,4 +379,159 @@ fn the_files_at_hand_do_not_become_wanted() {
     let goal = wanted(&xen, &["a"]).at_hand([payload(&xen, "d")]);
     assert!(client.ensure(&goal, |_| ()).unwrap().is_empty());
     assert_eq!(level(&xen), ["a"]);
+}
+
+/// Another tool's upload is not taken for the one that failed because of it, also where the names are the same.
+#[test]
+fn an_upload_of_another_tool_is_not_taken_for_its_own() {
+    for release in Release::ALL {
+        let (xen, client) = host(release, &["helper 1"]);
+        xen.on_upload().before(|xen| xen.other_upload("helper", &builder(xen, "d").build()).unwrap());
+        client.ensure(&wanted_with_files(&xen, &["helper 2"]), |_| ()).unwrap();
+        assert_eq!(level(&xen), ["helper 2"], "{release}");
+    }
+}
+
+/// A deadline that passes while Xen is still at work does not decide about the outcome, nor about the way back.
+#[test]
+fn an_action_that_outlives_the_deadline_is_waited_for() {
+    let hurried = |xen: &SimulatedXen| {
+        let options = ActionOptions::new().deadline(Duration::from_millis(2));
+        let client = LivepatchClient::builder().settle_time(Duration::ZERO).hook_time(Duration::ZERO);
+        client.action_defaults(options).connect(xen.clone()).unwrap()
+    };
+    let (xen, _) = host(Release::V4_17, &["a", "b"]);
+    let client = hurried(&xen);
+    xen.set_pace(Pace::Time(Duration::from_millis(40)));
+    let failure = interrupted(client.ensure(&wanted_with_files(&xen, &["hooked"]), |_| ()).unwrap_err());
+    assert_eq!((failure.outcome, level(&xen)), (Outcome::Restored, vec!["a", "b"]), "{failure}");
+    assert!(failure.is_retryable(), "{failure}");
+
+    let xen = SimulatedXen::new(Release::V4_17);
+    let client = hurried(&xen);
+    xen.set_pace(Pace::Time(Duration::from_millis(40)));
+    let failure = interrupted(client.ensure(&wanted(&xen, &["a"]), |_| ()).unwrap_err());
+    assert_eq!((failure.outcome, level(&xen)), (Outcome::Reached, vec!["a"]), "{failure}");
+
+    // One that goes on for longer than that may still be done.
+    let xen = SimulatedXen::new(Release::V4_17);
+    let client = hurried(&xen);
+    xen.set_pace(Pace::Held);
+    let failure = interrupted(client.ensure(&wanted(&xen, &["a"]), |_| ()).unwrap_err());
+    assert_eq!(failure.outcome, Outcome::Unknown, "{failure}");
+}
+
+/// Memory that Xen does not have for a moment is waited for, above all on the way back.
+#[test]
+fn a_host_without_memory_is_tried_again_inside_a_gap() {
+    let (xen, client) = host(Release::V4_17, &["helper 1"]);
+    xen.on_upload().fail(Errno::ENOMEM);
+    client.ensure(&wanted_with_files(&xen, &["helper 2"]), |_| ()).unwrap();
+    assert_eq!(level(&xen), ["helper 2"]);
+
+    let (xen, client) = host(Release::V4_17, &["data"]);
+    for nth in 3..9 {
+        xen.on_upload().nth(nth).fail(Errno::ENOMEM);
+    }
+    let failure = interrupted(client.ensure(&wanted_with_files(&xen, &["d", "refusing"]), |_| ()).unwrap_err());
+    assert_eq!((failure.outcome, level(&xen)), (Outcome::Restored, vec!["data"]), "{failure}");
+}
+
+/// A payload that ran on this Xen is put back with the findings that were accepted for it then; where they are certain, the
+/// plan says that it can't be.
+#[test]
+fn a_payload_with_findings_is_put_back() {
+    for (extra, point) in [("-custom", None), (".1", Some(1))] {
+        let xen = SimulatedXen::builder(Release::V4_17).extra_version(extra).build();
+        let old = Payload::parse(&builder(&xen, "data").read_only_funcs().build()).unwrap();
+        let client = connect(&xen);
+        let unchecked = UploadOptions::new().unchecked();
+        client.upload_with(&name("data"), old.bytes(), unchecked).unwrap();
+        client.apply(&name("data"), Flags::empty()).unwrap();
+        let goal = wanted(&xen, &["d", "refusing"]).at_hand([old]);
+        let plan = Plan::new(&client.inventory().unwrap(), &goal).unwrap();
+        let recoverable: Vec<_> = plan.gaps().iter().map(|gap| gap.recoverable).collect();
+        assert_eq!(recoverable, [point.is_none()], "{plan}");
+        let failure = client.carry_out(&plan, |_| ()).unwrap_err();
+        let expected = if point.is_none() { Outcome::Restored } else { Outcome::Worse };
+        assert_eq!(failure.outcome, expected, "{failure}");
+    }
+}
+
+/// Two payloads may share a build-id: the one that was there is put back, not the one that was to come.
+#[test]
+fn the_way_back_takes_the_file_of_the_payload_that_was_there() {
+    let xen = SimulatedXen::new(Release::V4_17);
+    let (own, id) = (xen.build_id().unwrap(), BuildId::new([7; 20]));
+    let below = payload(&xen, "d");
+    let named = |text: &str, depends: &BuildId| {
+        PayloadBuilder::new(&id, depends, &own).function(FunctionPatch::returning("do_xen_version", text))
+    };
+    let old = named("-old", &own).writable_data([1]).build();
+    let new = named("-new", below.build_id().unwrap()).hook(HookKind::PreApply, HookCode::returns(-22)).build();
+    xen.other_upload("old", &old).unwrap();
+    xen.other_action("old", Action::Apply, Flags::empty()).unwrap();
+    let wanted = Wanted::stack([(name("d"), below), (name("new"), Payload::parse(&new).unwrap())]);
+    let client = connect(&xen);
+    let failure = client.ensure(&wanted.at_hand([Payload::parse(&old).unwrap()]), |_| ()).unwrap_err();
+    assert_eq!((failure.outcome(), xen.applied()), (Outcome::Restored, vec![name("old")]), "{failure}");
+}
+
+/// What could not be identified, and was applied with NODEPS, is put back so.
+#[test]
+fn an_unidentified_payload_off_the_chain_is_put_back() {
+    for release in [Release::V4_14, Release::V4_22] {
+        let xen = SimulatedXen::new(release);
+        for id in ["b", "e"] {
+            xen.other_upload(id, &builder(&xen, id).build()).unwrap();
+            xen.other_action(id, Action::Apply, Flags::NODEPS).unwrap();
+        }
+        xen.on_debug_keys().always().fail(Errno::EPERM);
+        let failure = interrupted(connect(&xen).ensure(&wanted(&xen, &["d", "refusing"]), |_| ()).unwrap_err());
+        assert_eq!(xen.applied(), [name("b"), name("e")], "{release}: {failure}");
+        assert!(matches!(failure.outcome, Outcome::Restored), "{release}: {failure}");
+    }
+}
+
+/// However many there are, and however little Xen logs, all can be taken out.
+#[test]
+fn nothing_ends_whatever_the_order_is() {
+    for level in [LogLevel::None, LogLevel::Errors] {
+        let xen = SimulatedXen::builder(Release::V4_17).console_size(1 << 18).build();
+        let mut below: Option<BuildId> = None;
+        for number in 0..70 {
+            let name = format!("p{number}");
+            let new = PayloadBuilder::for_xen(&xen, &name).function(FunctionPatch::returning("do_xen_version", &*name));
+            let new = if let Some(below) = &below { new.depends_on(below) } else { new };
+            xen.other_upload(&name, &new.build()).unwrap();
+            below = Some(new.build_id().clone());
+        }
+        xen.set_log_level(LogLevel::None);
+        for number in (0..70).rev() {
+            xen.other_action(format!("p{number}"), Action::Apply, Flags::NODEPS).unwrap();
+        }
+        xen.set_log_level(level);
+        connect(&xen).ensure(&Wanted::nothing(), |_| ()).unwrap();
+        assert!(xen.applied().is_empty());
+    }
+}
+
+/// What a killed process, or another tool, has asked Xen for is not taken for an interference with the plan.
+#[test]
+fn an_action_that_is_under_way_is_waited_for() {
+    for (id, action) in [("b", Action::Revert), ("d", Action::Replace)] {
+        let (xen, client) = host(Release::V4_17, &["a", "b"]);
+        xen.other_upload("d", &builder(&xen, "d").build()).unwrap();
+        xen.set_pace(Pace::Time(Duration::from_millis(5)));
+        xen.other_start(id, action, Flags::empty()).unwrap();
+        client.ensure(&wanted_with_files(&xen, &["hooked"]), |_| ()).unwrap();
+        assert_eq!(level(&xen), ["hooked"], "{action:?}");
+    }
+    // One that does not end is no reason to begin.
+    let (xen, _) = host(Release::V4_17, &["a"]);
+    let client = impatient(&xen);
+    xen.set_pace(Pace::Held);
+    xen.other_start("a", Action::Revert, Flags::empty()).unwrap();
+    let error = client.ensure(&wanted(&xen, &["d"]), |_| ()).unwrap_err();
+    assert!(matches!(error, EnsureError::Inventory(_)) && error.is_retryable(), "{error}");
 }

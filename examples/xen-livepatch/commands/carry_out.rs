@@ -28,7 +28,7 @@ pub(super) fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) 
             for gap in gaps {
                 progress.end(&gap.to_string());
             }
-            *held.borrow_mut() = Some(Held::new());
+            held.borrow_mut().get_or_insert_with(Held::new);
         }
         StepEvent::GapCloses => drop(held.borrow_mut().take()),
         StepEvent::Replanned { plan, .. } => progress.end(&format!("another plan, since Xen refused that:\n{plan}")),

@@ -14,7 +14,7 @@ use super::carry_out::carry_out;
 use super::guarded::{Guarded, takes_out};
 use crate::failure::{self, Failure, as_json};
 use crate::guard::OffSwitches;
-use crate::host::{Access, accepted, with_client};
+use crate::host::{Access, PATIENCE, accepted, with_client};
 use crate::memory::Memory;
 use crate::output::{self, Done, Output};
 use crate::shown::shown;
@@ -27,11 +27,14 @@ pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Fa
             return Ok(Done::new(format!("{text}\n"), json!({ "switched_off": off.to_string() })));
         }
     }
-    // Before the lock is taken, since a pipe may keep it waiting.
-    let input = Input::read(arguments)?;
+    // Before the lock is taken, since a pipe may keep it waiting. What a directory has may change while this waits for it.
+    let early = if Input::is_directory(arguments) { None } else { Some(Input::read(arguments)?) };
     let access = if arguments.get_flag("dry-run") { Access::Reads } else { Access::Changes };
     let memory = Memory::new(simulated(arguments));
-    with_client(arguments, access, |client| Ensuring { arguments, output, client, memory }.run(&input))
+    with_client(arguments, access, |client| {
+        let input = early.map_or_else(|| Input::read(arguments), Ok)?;
+        Ensuring { arguments, output, client, memory }.run(&input)
+    })
 }
 
 /// The payloads that the command line names, read from their files.
@@ -47,6 +50,11 @@ enum Input {
 }
 
 impl Input {
+    fn is_directory(arguments: &ArgMatches) -> bool {
+        let mut paths = arguments.get_many::<PathBuf>("what").into_iter().flatten();
+        paths.next().is_some_and(|path| path.is_dir()) && paths.next().is_none()
+    }
+
     fn read(arguments: &ArgMatches) -> Result<Self, Failure> {
         let paths: Vec<&PathBuf> = arguments.get_many("what").into_iter().flatten().collect();
         let is_named = arguments.get_one::<OsString>("name").is_some();
@@ -204,7 +212,7 @@ struct Ensuring<'a> {
 
 impl Ensuring<'_> {
     fn run(&self, input: &Input) -> Result<Done, Failure> {
-        let inventory = self.client.inventory()?;
+        let inventory = self.inventory()?;
         let target = self.client.target()?;
         let all = self.with_options(input.wanted(&target)?).at_hand(self.memory.payloads());
         let mut guarded = Guarded::new(self.arguments, &inventory);
@@ -248,6 +256,7 @@ impl Ensuring<'_> {
             return Err(left_out.and("nothing was done"));
         }
         let flaw = left_out.or_else(|| report.incomplete());
+        let is_whole = flaw.is_none();
         let but = |done: Done| match flaw {
             Some(flaw) => done.but(flaw),
             None => done,
@@ -270,13 +279,28 @@ impl Ensuring<'_> {
             let _ = self.memory.keep_payload(payload);
         }
         let done = carry_out(self.client, &plan, self.output).map(|after| {
-            if report.problems.is_empty() {
+            if is_whole {
                 report.level = Level::AsWanted;
             }
             let text = after.as_ref().map(|after| format!("{after}\n")).unwrap_or_default();
             (Done::new(text, report.json(Some(&plan), after.as_ref())), after)
         });
         guarded.end(self.client, done).map(but)
+    }
+
+    /// An inventory without what is under way: of another tool, or of a call that was killed.
+    fn inventory(&self) -> Result<Inventory, Failure> {
+        let inventory = self.client.inventory()?;
+        let under_way: Vec<_> = inventory.payloads.iter().filter(|entry| entry.status.in_progress()).collect();
+        if under_way.is_empty() || self.is_dry() {
+            return Ok(inventory);
+        }
+        let patience = self.arguments.get_one("deadline").copied().unwrap_or(PATIENCE);
+        for entry in under_way {
+            // If it does not end, the plan finds that out too.
+            let _ = self.client.wait(&entry.name, patience);
+        }
+        Ok(self.client.inventory()?)
     }
 
     fn is_dry(&self) -> bool {
