@@ -259,7 +259,8 @@ impl Run<'_> {
             let result = self.perform(step, self.told.is_in_gap().then_some(self.gap_ends));
             self.told.end(step, index, total, start.elapsed(), result.as_ref().err());
             let takes_out = matches!(step, Step::Replace { .. } | Step::Revert { .. });
-            self.took_out |= takes_out && (result.is_ok() || !self.is_as_before());
+            let may_have = |error: &Error| error.may_have_happened() || !self.is_as_before();
+            self.took_out |= takes_out && result.as_ref().err().is_none_or(may_have);
             if let Err(error) = result {
                 let left = plan.steps().iter().skip(index.saturating_add(1)).cloned().collect();
                 return Err(Stop { error, failed: Some(step.clone()), left, before: index });

@@ -1,5 +1,7 @@
 //! Levels that a host is to have: the wanted one, or the old one.
 
+use std::path::PathBuf;
+
 use super::files::{Files, PlannedFile};
 use super::situation::{Entry, Situation};
 use crate::build_id::BuildId;
@@ -10,6 +12,8 @@ use crate::payload::Reapply;
 /// A payload of a level.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
+    /// Its file, where it is one of a store.
+    pub(super) path: Option<PathBuf>,
     /// The name to load it under, if that is free.
     pub(super) name: PayloadName,
     pub(super) build_id: Option<BuildId>,
@@ -76,6 +80,7 @@ impl Goal {
             let nodeps = entry.depends.is_some() && below.is_some() && entry.depends.as_ref() != below;
             below = entry.build_id.as_ref();
             members.push(Member {
+                path: None,
                 name: entry.name.clone(),
                 build_id: entry.build_id.clone(),
                 depends: entry.depends.clone(),
@@ -106,6 +111,12 @@ impl Goal {
     /// The place of a payload in it, from the bottom.
     pub(crate) fn position(&self, build_id: &BuildId) -> Option<usize> {
         self.members.iter().position(|member| member.build_id.as_ref() == Some(build_id))
+    }
+
+    /// The place of a payload of a store in it, and the payload's file.
+    pub(super) fn stored(&self, build_id: &BuildId) -> Option<(usize, &PathBuf)> {
+        let index = self.position(build_id)?;
+        Some((index, self.members.get(index)?.path.as_ref()?))
     }
 
     /// The lowest `len` payloads of it, for which nothing is taken out and nothing unloaded.

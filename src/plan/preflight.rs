@@ -5,13 +5,16 @@ use super::goal::{Goal, Member, Scope};
 use super::problem::PlanError;
 use super::steps::Step;
 use super::wanted::{Wanted, WantedPayload};
+use crate::build_id::BuildId;
 use crate::inventory::Inventory;
+use crate::loader::Finding;
+use crate::name::PayloadName;
 use crate::target::Target;
 
 /// Turns what is wanted into a goal, if it makes a stack on this Xen.
 pub(super) fn goal(inventory: &Inventory, wanted: &Wanted, files: Files) -> Result<Goal, PlanError> {
     let mut members: Vec<Member> = Vec::new();
-    for WantedPayload { name, payload } in &wanted.payloads {
+    for WantedPayload { path, name, payload } in &wanted.payloads {
         if let Some((size, without_debug)) = payload.excess() {
             return Err(PlanError::TooLarge { name: name.clone(), size, without_debug });
         }
@@ -35,6 +38,7 @@ pub(super) fn goal(inventory: &Inventory, wanted: &Wanted, files: Files) -> Resu
             return Err(PlanError::SameSymbol { first: clashing.name.clone(), second: name.clone() });
         }
         members.push(Member {
+            path: path.clone(),
             name: name.clone(),
             build_id: Some(id.clone()),
             depends: payload.depends().cloned(),
@@ -65,14 +69,11 @@ fn clash<'m>(file: &PlannedFile, members: &'m [Member]) -> Option<&'m Member> {
     members.iter().find(clashes)
 }
 
-/// Checks the files that are to be uploaded for this Xen, before anything is done.
-pub(super) fn check_uploads(goal: &Goal, target: &Target, steps: &[Step]) -> Result<(), PlanError> {
-    for step in steps {
-        let Step::Upload { name, build_id } = step else { continue };
-        let findings = goal.file(build_id).map(|file| file.payload.objections(target, goal.accepted, true));
-        if let Some(findings) = findings.filter(|findings| !findings.is_empty()) {
-            return Err(PlanError::Unfit { name: name.clone(), findings });
-        }
-    }
-    Ok(())
+/// The first of the files to be uploaded that does not pass the check for this Xen, and the findings that keep it out.
+pub(super) fn unfit(goal: &Goal, target: &Target, steps: &[Step]) -> Option<(PayloadName, BuildId, Vec<Finding>)> {
+    steps.iter().find_map(|step| {
+        let Step::Upload { name, build_id } = step else { return None };
+        let findings = goal.file(build_id)?.payload.objections(target, goal.accepted, true);
+        (!findings.is_empty()).then(|| (name.clone(), build_id.clone(), findings))
+    })
 }

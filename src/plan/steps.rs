@@ -15,6 +15,7 @@ use super::store::StoreProblem;
 use super::wanted::Wanted;
 use crate::build_id::BuildId;
 use crate::inventory::{Conflict, Inventory, Unidentified};
+use crate::loader::Finding;
 use crate::name::PayloadName;
 use crate::release::Release;
 use crate::target::Target;
@@ -168,12 +169,24 @@ impl Plan {
             PlanError::Incomplete { .. } => PlanError::Incomplete { problems: self.problems.clone() },
             error => error,
         })?;
-        preflight::check_uploads(&self.goal, &self.target, &route.steps)?;
+        if let Some((name, build_id, findings)) = preflight::unfit(&self.goal, &self.target, &route.steps) {
+            let without = self.without(&build_id, &findings).ok_or(PlanError::Unfit { name, findings })?;
+            return without.again(start, learned);
+        }
         let gaps = gap::gaps(&start, &self.goal, &route.steps, &self.target);
         if self.no_gap && !gaps.is_empty() {
             return Err(PlanError::Gap { gaps });
         }
         Ok(Self { route, gaps, start, learned, ..self.clone() })
+    }
+
+    /// The plan without a payload of a directory that this Xen can't take, and those above it, before it is made with
+    /// [`again`](Self::again): one that only adds.
+    fn without(&self, build_id: &BuildId, findings: &[Finding]) -> Option<Self> {
+        let (index, path) = self.goal.stored(build_id)?;
+        let problem = StoreProblem::unfit(path, findings.first()?);
+        let problems = self.problems.iter().cloned().chain([problem]).collect();
+        Some(Self { goal: Arc::new(self.goal.part(index)), problems, ..self.clone() })
     }
 
     /// A plan for the lowest `len` payloads of the goal alone, if there are any, before it is made with

@@ -1,5 +1,6 @@
 //! The payloads that a host should have applied.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::store::{StoreProblem, StoredPayload};
@@ -11,6 +12,8 @@ use crate::payload::{Payload, ProblemKind};
 /// A payload, and the name to load it under if it isn't loaded yet.
 #[derive(Clone, Debug)]
 pub(crate) struct WantedPayload {
+    /// Its file, if a directory is wanted.
+    pub(crate) path: Option<PathBuf>,
     pub(crate) name: PayloadName,
     pub(crate) payload: Arc<Payload>,
 }
@@ -44,7 +47,7 @@ impl Wanted {
     /// These payloads, from the bottom of the stack to its top: the first depends on Xen itself, each other on the one
     /// before.
     pub fn stack(payloads: impl IntoIterator<Item = (PayloadName, Payload)>) -> Self {
-        let wanted = |(name, payload)| WantedPayload { name, payload: Arc::new(payload) };
+        let wanted = |(name, payload)| WantedPayload { path: None, name, payload: Arc::new(payload) };
         Self { payloads: payloads.into_iter().map(wanted).collect(), ..Self::empty() }
     }
 
@@ -52,7 +55,11 @@ impl Wanted {
     ///
     /// For a directory there is [`PayloadStore::wanted_for`](crate::PayloadStore::wanted_for).
     pub fn stored<'a>(stack: impl IntoIterator<Item = &'a StoredPayload>) -> Self {
-        let wanted = |stored: &StoredPayload| WantedPayload { name: stored.name().clone(), payload: stored.shared() };
+        let wanted = |stored: &StoredPayload| WantedPayload {
+            path: None,
+            name: stored.name().clone(),
+            payload: stored.shared(),
+        };
         Self { payloads: stack.into_iter().map(wanted).collect(), ..Self::empty() }
     }
 
@@ -61,7 +68,11 @@ impl Wanted {
         at_hand: Vec<Arc<Payload>>,
         problems: Vec<StoreProblem>,
     ) -> Self {
-        Self { at_hand, problems, ..Self::stored(stack) }
+        let mut wanted = Self { at_hand, problems, ..Self::stored(stack.iter().copied()) };
+        for (payload, stored) in wanted.payloads.iter_mut().zip(stack) {
+            payload.path = Some(stored.path().to_path_buf());
+        }
+        wanted
     }
 
     /// This payload alone: a cumulative one, which depends on Xen itself.

@@ -77,6 +77,22 @@ fn follow(client: &LivepatchClient, directory: &Path) -> Result<Plan, EnsureErro
     client.ensure(&wanted, |_| ())
 }
 
+/// A finding that is only possible keeps out the payload that it is about, and those above it.
+#[test]
+fn a_possible_finding_keeps_out_no_payload_below() {
+    let xen = SimulatedXen::builder(Release::V4_17).extra_version("-custom").build();
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join("a.livepatch"), builder(&xen, "a").build()).unwrap();
+    fs::write(place.path().join("b.livepatch"), builder(&xen, "b").read_only_funcs().build()).unwrap();
+    let client = connect(&xen);
+    for _ in 0..2 {
+        let error = follow(&client, place.path()).unwrap_err();
+        assert!(matches!(&error, EnsureError::Incomplete { problems, .. } if problems.len() == 1), "{error}");
+        assert!(error.to_string().contains("b.livepatch: this Xen can't take it: "), "{error}");
+        assert_eq!(level(&xen), ["a"]);
+    }
+}
+
 /// The text that the patched function returns.
 fn effective(xen: &SimulatedXen) -> String {
     connect(xen).xen_version().unwrap().extra

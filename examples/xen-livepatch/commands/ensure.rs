@@ -165,6 +165,14 @@ impl Report {
         })
     }
 
+    /// Takes in the problems of a plan, which may be more than those of the directory.
+    fn found(&mut self, problems: Vec<StoreProblem>) {
+        for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
+            output::note(&problem.to_string());
+        }
+        self.problems = problems;
+    }
+
     /// Names the files that are not used on stderr.
     fn warn(&self) {
         for problem in &self.problems {
@@ -226,9 +234,13 @@ impl Ensuring<'_> {
         report.warn();
         let (wanted, left_out) = guarded.allowed(all, &input.stored(&target));
         let plan = match Plan::new(&inventory, &wanted) {
-            Err(PlanError::Incomplete { .. }) => return Err(report.nothing_taken_out(&inventory)),
+            Err(PlanError::Incomplete { problems, .. }) => {
+                report.found(problems);
+                return Err(report.nothing_taken_out(&inventory));
+            }
             plan => plan?,
         };
+        report.found(plan.problems().to_vec());
         remark(&plan);
         if let Input::Named(name, file) = input {
             let same = |entry: &&InventoryEntry| entry.build_id.as_ref() == file.payload().build_id();

@@ -109,6 +109,11 @@ impl StoreProblem {
         Self::new(path, fault)
     }
 
+    /// The problem of a file that does not pass the check for this Xen.
+    pub(in crate::plan) fn unfit(path: &Path, finding: &Finding) -> Self {
+        Self::new(path, StoreFault::Unfit { finding: finding.clone() })
+    }
+
     pub(super) fn of_io(path: impl Into<PathBuf>, error: &io::Error) -> Self {
         let errno = error.raw_os_error().map(Errno::new);
         Self::new(path, StoreFault::Unreadable { reason: error.to_string(), errno })
