@@ -73,7 +73,13 @@ fn a_dry_run_tells_four_levels_apart() {
         host.ensure(status, &format!("--dry-run {place}"));
         assert_eq!(host.json(&format!("ensure --dry-run {place}"))["result"]["level"], json!(level));
     }
+    host.ensure(9, "--boot foreign");
+    host.ensure(10, "empty");
+    host.ensure(0, "--boot empty");
     host.ensure(0, "fixes");
+    host.ensure(9, "foreign");
+    host.ensure(10, "--boot empty");
+    assert_eq!(host.applied(), ["a", "b"]);
     host.ensure(0, "--dry-run fixes");
     let result = &host.json("ensure --dry-run fixes")["result"];
     assert_eq!((&result["level"], &result["wanted"]), (&json!("as_wanted"), &json!(["a", "b"])));

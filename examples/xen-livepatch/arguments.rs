@@ -235,10 +235,11 @@ fn ensure() -> Command {
              before anything is taken out, and take the place of the old ones in one step if Xen can do that. If it can't, \
              there is a gap: the host runs without some payloads for a moment. The gap is printed before it is entered, and \
              signals wait until it is closed. If a step fails for good, the old payloads are put back.\n\nOf a \
-             directory, the payloads for this Xen are applied; a link `livepatch.livepatch` in it chooses the top one. Files for \
+             directory, files that end in .livepatch count, and those for this Xen are applied; a link `livepatch.livepatch` in it chooses the top one. Files for \
              another Xen are listed and ignored. While a file is damaged, payloads are only added, from the bottom up to the \
              damaged file, and the exit status is 7. If a payload would have to go, nothing is done. If no payload is for \
-             this Xen, nothing is reverted; the exit status is 9 or 10 if that leaves something applied, and of a dry run.",
+             this Xen, nothing is reverted, and the exit status is 9, or 10 for a directory without payloads. With --boot such a \
+             directory is fine if nothing is applied.",
         )
         .arg(
             file("what", "FILE|DIR", "Payload files, lowest first, or one directory of them").num_args(1..),

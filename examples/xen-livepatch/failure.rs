@@ -123,7 +123,12 @@ impl From<InvalidName> for Failure {
 
 impl From<PlanError> for Failure {
     fn from(error: PlanError) -> Self {
-        Self::new("no_plan", error)
+        let kind = match error {
+            PlanError::Gap { .. } => "gap",
+            PlanError::Unfit { .. } => "unfit",
+            _ => "no_plan",
+        };
+        Self::new(kind, error)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::name::PayloadName;
 #[non_exhaustive]
 pub enum PlanError {
     /// A wanted payload has no build-id, so that it can't be identified.
-    #[error("{name:?} has no build-id: build it with the tools of this Xen")]
+    #[error("{name:?} has no build-id: its file was cut short, or was not made by the tools of this Xen")]
     #[non_exhaustive]
     NoBuildId {
         /// The payload.

@@ -254,14 +254,10 @@ impl Ensuring<'_> {
             () if plan.is_empty() && left_out.is_none() && report.problems.is_empty() => Level::AsWanted,
             () => Level::NotAsWanted,
         };
-        if is_for_none && (!plan.is_empty() || self.is_dry()) {
-            return Err(nothing_wanted(input, &report, &plan, &inventory));
-        }
-        if is_for_none {
-            output::note(match report.level {
-                Level::NothingThere => "there is no payload",
-                _ => "nothing of that is for this Xen",
-            });
+        // A boot without payloads is one without live patches.
+        let is_fine = report.level == Level::NothingThere && plan.is_empty() && self.arguments.get_flag("boot");
+        if is_for_none && !(is_fine && !self.is_dry()) {
+            return Err(nothing_wanted(input, &report, plan.is_empty(), &inventory));
         }
         // Nothing that runs is taken out because something else is suspect.
         if let Some(left_out) = left_out.clone().filter(|_| wanted.is_empty() || takes_out(&plan)) {
@@ -344,12 +340,12 @@ fn remark(plan: &Plan) {
 }
 
 /// The failure of a command that names payloads of which none is for this Xen.
-fn nothing_wanted(input: &Input, report: &Report, plan: &Plan, inventory: &Inventory) -> Failure {
+fn nothing_wanted(input: &Input, report: &Report, none_to_revert: bool, inventory: &Inventory) -> Failure {
     let text = match report.level {
-        Level::NothingThere => format!("no payload is in {}", input.place()),
+        Level::NothingThere => format!("no file that ends in .livepatch is in {}", input.place()),
         _ => format!("nothing in {} is for this Xen", input.place()),
     };
-    let text = format!("{text}; to have everything reverted: ensure --nothing");
-    let status = report.level.status();
-    Failure::with_status(status, "nothing_wanted", text).with_result(report.json(Some(plan), Some(inventory)))
+    let remedy = if none_to_revert { "" } else { "; to have everything reverted: ensure --nothing" };
+    let failure = Failure::with_status(report.level.status(), "nothing_wanted", format!("{text}{remedy}"));
+    failure.with_result(report.json(None, Some(inventory)))
 }

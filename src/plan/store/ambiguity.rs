@@ -77,10 +77,18 @@ impl fmt::Display for Ambiguity {
             Self::OutsideChoice(_) => {
                 write!(f, "a link chooses a payload for this Xen, but others are in other directories: {paths}")
             }
-            Self::SameBase { base, .. } => write!(f, "these payloads all depend on {base}: {paths}"),
+            Self::SameBase { base, .. } => {
+                write!(
+                    f,
+                    "these payloads all depend on {base}: {paths}; keep one, or choose one with a link livepatch.livepatch"
+                )
+            }
             Self::SameBuildId { build_id, .. } => write!(f, "these payloads all have the build-id {build_id}: {paths}"),
             Self::MissingBase { base, .. } => {
-                write!(f, "{paths} depends on {base}, which is not among the payloads for this Xen")
+                write!(
+                    f,
+                    "{paths} depends on {base}, which is not among the payloads for this Xen; add that one, or remove this one"
+                )
             }
             Self::Cycle(_) => write!(f, "these payloads depend on each other in a circle: {paths}"),
         }
