@@ -73,7 +73,8 @@ fn a_dry_run_tells_four_levels_apart() {
         host.ensure(status, &format!("--dry-run {place}"));
         assert_eq!(host.json(&format!("ensure --dry-run {place}"))["result"]["level"], json!(level));
     }
-    host.ensure(9, "--boot foreign");
+    host.ensure(0, "--boot foreign");
+    host.ensure(9, "foreign");
     host.ensure(10, "empty");
     host.ensure(0, "--boot empty");
     host.ensure(0, "fixes");

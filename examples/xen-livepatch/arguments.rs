@@ -238,8 +238,8 @@ fn ensure() -> Command {
              directory, files that end in .livepatch count, and those for this Xen are applied; a link `livepatch.livepatch` in it chooses the top one. Files for \
              another Xen are listed and ignored. While a file is damaged, payloads are only added, from the bottom up to the \
              damaged file, and the exit status is 7. If a payload would have to go, nothing is done. If no payload is for \
-             this Xen, nothing is reverted, and the exit status is 9, or 10 for a directory without payloads. With --boot such a \
-             directory is fine if nothing is applied.",
+             this Xen, nothing is reverted, and the exit status is 9, or 10 for a directory without payloads. With --boot both are \
+             fine if nothing is applied.",
         )
         .arg(
             file("what", "FILE|DIR", "Payload files, lowest first, or one directory of them").num_args(1..),

@@ -477,7 +477,7 @@ fn the_way_back_takes_the_file_of_the_payload_that_was_there() {
     assert_eq!((failure.outcome(), xen.applied()), (Outcome::Restored, vec![name("old")]), "{failure}");
 }
 
-/// What could not be identified, and was applied with NODEPS, is put back so.
+/// A payload that could not be identified, and was applied with NODEPS, is put back so.
 #[test]
 fn an_unidentified_payload_off_the_chain_is_put_back() {
     for release in [Release::V4_14, Release::V4_22] {
@@ -516,7 +516,7 @@ fn nothing_ends_whatever_the_order_is() {
     }
 }
 
-/// What a killed process, or another tool, has asked Xen for is not taken for an interference with the plan.
+/// An action of a killed process, or of another tool, is not taken for an interference with the plan.
 #[test]
 fn an_action_that_is_under_way_is_waited_for() {
     for (id, action) in [("b", Action::Revert), ("d", Action::Replace)] {

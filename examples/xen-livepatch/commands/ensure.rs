@@ -254,10 +254,13 @@ impl Ensuring<'_> {
             () if plan.is_empty() && left_out.is_none() && report.problems.is_empty() => Level::AsWanted,
             () => Level::NotAsWanted,
         };
-        // A boot without payloads is one without live patches.
-        let is_fine = report.level == Level::NothingThere && plan.is_empty() && self.arguments.get_flag("boot");
-        if is_for_none && !(is_fine && !self.is_dry()) {
+        // A boot of a new Xen, which needs no live patches yet, is a good one.
+        let is_good = self.arguments.get_flag("boot") && plan.is_empty() && !self.is_dry();
+        if is_for_none && !is_good {
             return Err(nothing_wanted(input, &report, plan.is_empty(), &inventory));
+        }
+        if is_for_none {
+            output::note("nothing of that is for this Xen");
         }
         // Nothing that runs is taken out because something else is suspect.
         if let Some(left_out) = left_out.clone().filter(|_| wanted.is_empty() || takes_out(&plan)) {
