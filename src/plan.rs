@@ -13,6 +13,7 @@ mod problem;
 #[cfg(feature = "serde")]
 mod serialize;
 mod situation;
+mod step;
 mod steps;
 mod store;
 #[cfg(all(test, feature = "sim"))]
@@ -25,7 +26,8 @@ pub(crate) use goal::Goal;
 pub(crate) use learned::Learned;
 pub use problem::PlanError;
 pub(crate) use situation::Situation;
+pub use step::Step;
+pub use steps::Plan;
 pub(crate) use steps::way_back;
-pub use steps::{Plan, Step};
 pub use store::{Ambiguity, PayloadStore, StoreFault, StoreProblem, StoredPayload};
 pub use wanted::Wanted;

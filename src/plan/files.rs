@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::wanted::Wanted;
 use crate::build_id::BuildId;
 use crate::payload::{Footprint, Payload};
 use crate::release::Release;
@@ -19,8 +18,7 @@ pub(crate) struct PlannedFile {
 pub(crate) struct Files(Vec<PlannedFile>);
 
 impl Files {
-    pub(super) fn of(wanted: &Wanted, release: Release) -> Self {
-        let payloads = wanted.payloads.iter().map(|wanted| &wanted.payload).chain(&wanted.at_hand);
+    pub(super) fn of<'p>(payloads: impl Iterator<Item = &'p Arc<Payload>>, release: Release) -> Self {
         let file = |payload: &Arc<Payload>| PlannedFile {
             payload: Arc::clone(payload),
             footprint: Arc::new(Footprint::of(payload, release)),

@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::goal::Goal;
 use super::situation::{Entry, Situation};
-use super::steps::Step;
+use super::step::Step;
 use crate::name::PayloadName;
 use crate::payload::Reapply;
 use crate::target::Target;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::situation::Situation;
-use super::steps::Step;
+use super::step::Step;
 use crate::build_id::BuildId;
 use crate::error::{Duplicate, Error, ErrorKind};
 use crate::name::PayloadName;

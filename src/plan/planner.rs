@@ -8,7 +8,7 @@ use super::goal::{Goal, Member, Scope};
 use super::learned::Learned;
 use super::problem::PlanError;
 use super::situation::{Entry, Situation};
-use super::steps::Step;
+use super::step::Step;
 use crate::name::PayloadName;
 use crate::payload::Reapply;
 

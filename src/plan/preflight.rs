@@ -3,7 +3,7 @@
 use super::files::{Files, PlannedFile};
 use super::goal::{Goal, Member, Scope};
 use super::problem::PlanError;
-use super::steps::Step;
+use super::step::Step;
 use super::wanted::{Wanted, WantedPayload};
 use crate::build_id::BuildId;
 use crate::inventory::Inventory;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::files::{Files, PlannedFile};
 use super::learned::Learned;
-use super::steps::Step;
+use super::step::Step;
 use crate::build_id::BuildId;
 use crate::inventory::{Inventory, Unidentified};
 use crate::name::PayloadName;

@@ -11,6 +11,7 @@ use super::planner::{self, Route};
 use super::preflight;
 use super::problem::PlanError;
 use super::situation::Situation;
+use super::step::Step;
 use super::store::StoreProblem;
 use super::wanted::Wanted;
 use crate::build_id::BuildId;
@@ -19,90 +20,6 @@ use crate::loader::Finding;
 use crate::name::PayloadName;
 use crate::release::Release;
 use crate::target::Target;
-
-/// One step of a plan: an operation of a client.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Step {
-    /// Upload a payload.
-    #[non_exhaustive]
-    Upload {
-        /// The name to upload it under.
-        name: PayloadName,
-        /// Its build-id.
-        build_id: BuildId,
-    },
-    /// Apply a payload on top of what is applied.
-    #[non_exhaustive]
-    Apply {
-        /// The payload.
-        name: PayloadName,
-        /// True if it does not depend on the payload below it, so that it is applied with
-        /// [`Flags::NODEPS`](crate::Flags::NODEPS). Only the way back to the old level has such steps.
-        nodeps: bool,
-    },
-    /// Revert the payload on top.
-    #[non_exhaustive]
-    Revert {
-        /// The payload.
-        name: PayloadName,
-    },
-    /// Revert everything and apply a payload, while all CPUs stand still.
-    #[non_exhaustive]
-    Replace {
-        /// The payload.
-        name: PayloadName,
-        /// The payloads that are reverted, in the order of upload.
-        reverts: Vec<PayloadName>,
-    },
-    /// Unload a payload that is not applied.
-    #[non_exhaustive]
-    Unload {
-        /// The payload.
-        name: PayloadName,
-    },
-}
-
-impl Step {
-    /// The payload that it is about.
-    #[must_use]
-    pub const fn name(&self) -> &PayloadName {
-        match self {
-            Self::Upload { name, .. }
-            | Self::Apply { name, .. }
-            | Self::Revert { name }
-            | Self::Replace { name, .. }
-            | Self::Unload { name } => name,
-        }
-    }
-
-    /// The operation in one word, which stays as it is from version to version.
-    #[must_use]
-    pub const fn word(&self) -> &'static str {
-        match self {
-            Self::Upload { .. } => "upload",
-            Self::Apply { .. } => "apply",
-            Self::Revert { .. } => "revert",
-            Self::Replace { .. } => "replace",
-            Self::Unload { .. } => "unload",
-        }
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.word(), self.name())?;
-        match self {
-            Self::Upload { build_id, .. } => write!(f, " (build-id {build_id})"),
-            Self::Replace { reverts, .. } => {
-                let names: Vec<String> = reverts.iter().map(ToString::to_string).collect();
-                write!(f, " (reverts {})", names.join(", "))
-            }
-            Self::Apply { nodeps: true, .. } => f.write_str(" (NODEPS)"),
-            _ => Ok(()),
-        }
-    }
-}
 
 /// The steps from the loaded payloads to the wanted ones.
 ///
@@ -144,7 +61,7 @@ impl Plan {
     /// expectations.
     pub fn new(inventory: &Inventory, wanted: &Wanted) -> Result<Self, PlanError> {
         let release = inventory.target.releases().first().copied().unwrap_or(Release::V4_22);
-        let files = Files::of(wanted, release);
+        let files = Files::of(wanted.files(), release);
         let learned = Learned::default();
         let start = Situation::of(inventory, &files, &learned);
         let goal = Arc::new(preflight::goal(inventory, wanted, files)?);

@@ -158,6 +158,11 @@ impl Wanted {
         self
     }
 
+    /// The files of its payloads, and those at hand.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Arc<Payload>> {
+        self.payloads.iter().map(|wanted| &wanted.payload).chain(&self.at_hand)
+    }
+
     fn empty() -> Self {
         Self {
             payloads: Vec::new(),
