@@ -20,11 +20,11 @@ mod store;
 mod tests;
 mod wanted;
 
-pub(crate) use files::PlannedFile;
 pub use gap::Gap;
 pub(crate) use goal::Goal;
 pub(crate) use learned::Learned;
 pub use problem::PlanError;
+pub(crate) use problem::joined;
 pub(crate) use situation::Situation;
 pub use step::Step;
 pub use steps::Plan;

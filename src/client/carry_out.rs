@@ -15,10 +15,9 @@ use super::options::{ActionOptions, UploadOptions};
 use super::outcome::{EnsureError, Interrupted, Outcome};
 use super::turn::{Taken, WaitingGuest};
 use super::uploading::Uploading;
-use crate::build_id::BuildId;
 use crate::error::{Action, Error, ErrorKind, Operation, Result};
 use crate::flags::Flags;
-use crate::plan::{Goal, Learned, Plan, PlannedFile, Situation, Step, Wanted, way_back};
+use crate::plan::{Goal, Learned, Plan, Situation, Step, Wanted, way_back};
 
 /// The most plans of one run, beside those that find out which payload is on top: in the worst case, all that are applied are
 /// tried for each of them. Each other one follows from a fact that a refusal showed, of which a host has fewer than this.
@@ -258,9 +257,8 @@ impl Run<'_> {
             let start = Instant::now();
             let result = self.perform(step, self.told.is_in_gap().then_some(self.gap_ends));
             self.told.end(step, index, total, start.elapsed(), result.as_ref().err());
-            let takes_out = matches!(step, Step::Replace { .. } | Step::Revert { .. });
             let may_have = |error: &Error| error.may_have_happened() || !self.is_as_before();
-            self.took_out |= takes_out && result.as_ref().err().is_none_or(may_have);
+            self.took_out |= step.takes_out() && result.as_ref().err().is_none_or(may_have);
             if let Err(error) = result {
                 let left = plan.steps().iter().skip(index.saturating_add(1)).cloned().collect();
                 return Err(Stop { error, failed: Some(step.clone()), left, before: index });
@@ -276,11 +274,7 @@ impl Run<'_> {
 
     /// Takes in a step that was done.
     fn follow(&mut self, step: &Step) {
-        let file = match step {
-            Step::Upload { build_id, .. } => self.file(build_id),
-            _ => None,
-        };
-        self.now = self.now.clone().after(step, file);
+        self.now = self.level().after(&self.now, step);
         if matches!(step, Step::Apply { .. } | Step::Revert { .. } | Step::Replace { .. }) {
             self.learned.forget_top();
         }
@@ -318,11 +312,6 @@ impl Run<'_> {
         }
     }
 
-    /// The file of a payload of that level: the other one may have one with the same build-id.
-    fn file(&self, build_id: &BuildId) -> Option<&PlannedFile> {
-        self.level().file(build_id)
-    }
-
     /// Does a step; with a deadline, tries again until then.
     fn perform(&self, step: &Step, deadline: Option<Deadline>) -> Result<()> {
         let Some(deadline) = deadline else { return self.step(step, ActionOptions::new()) };
@@ -358,13 +347,9 @@ impl Run<'_> {
     fn has_happened(&self, step: &Step, error: &Error, deadline: Deadline) -> bool {
         // It may still be going on.
         let Ok((now, _)) = self.client.free_host(deadline) else { return false };
-        let file = match step {
-            // What another tool has uploaded under the same name may be anything.
-            Step::Upload { .. } if !error.may_have_happened() => return false,
-            Step::Upload { build_id, .. } => self.file(build_id),
-            _ => None,
-        };
-        self.now.clone().after(step, file).is_shown_by(&now.rows, now.version)
+        // What another tool has uploaded under the same name may be anything.
+        let foreign = matches!(step, Step::Upload { .. }) && !error.may_have_happened();
+        !foreign && self.level().after(&self.now, step).is_shown_by(&now.rows, now.version)
     }
 
     /// Returns true if the list still shows what was expected before the step.
@@ -379,7 +364,8 @@ impl Run<'_> {
         let none = Flags::empty();
         match step {
             Step::Upload { name, build_id } => {
-                let bytes = self.file(build_id).map(|file| file.payload.bytes()).unwrap_or_default();
+                // The other level may have a file with the same build-id.
+                let bytes = self.level().file(build_id).map(|file| file.payload.bytes()).unwrap_or_default();
                 let options = UploadOptions::new().accepting(self.level().accepted());
                 let turn = Some(self.turn);
                 client.watched(Operation::Upload, name, |watch| {

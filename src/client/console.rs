@@ -7,14 +7,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::asking::ask;
 use super::hooks::{HookLog, Running};
+use crate::diagnosis::words::ACTIVE_WAITQUEUE;
 use crate::errno::Errno;
 use crate::hypercall::channel::{CallError, Channel, SMALLEST_BUFFER};
 use crate::hypercall::operation::{ConsoleRead, ReadConsole};
 use crate::log::without_prefix;
 use crate::name::{PayloadName, escaped};
-
-/// The end of the line before the one about a payload that Xen did not apply.
-const ACTIVE_WAITQUEUE: &[u8] = b" found with active waitqueue";
 
 const EXPECTATION: &[u8] = b": expectation failed: ";
 
@@ -187,7 +185,7 @@ fn about(log: &[u8], name: &PayloadName) -> Vec<String> {
     let mut waitqueue = None;
     for line in log.split(|byte| *byte == b'\n') {
         let text = without_prefix(line);
-        if text.ends_with(ACTIVE_WAITQUEUE) {
+        if text.ends_with(ACTIVE_WAITQUEUE.as_bytes()) {
             waitqueue = Some(text);
             continue;
         }

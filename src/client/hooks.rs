@@ -150,15 +150,33 @@ const BEGINNINGS: [&[u8]; 6] = [
     b"unable to quiesce",
 ];
 
+const FINISHED: &[u8] = b" finished ";
+
+/// The name, the action and the result in a line about the end of an action.
+pub(super) fn finished(line: &[u8]) -> Option<(&[u8], &str, i32)> {
+    let (name, rest) = split(without_prefix(line).strip_prefix(b"livepatch: ")?, FINISHED)?;
+    let (action, rc) = result(rest)?;
+    Some((name, action, rc))
+}
+
+fn result(rest: &[u8]) -> Option<(&str, i32)> {
+    let (action, rc) = std::str::from_utf8(rest).ok()?.trim_end().split_once(" with rc=")?;
+    Some((action, rc.parse().ok()?))
+}
+
+/// The text before and after the last occurrence of a part: names may be anything.
+fn split<'t>(text: &'t [u8], part: &[u8]) -> Option<(&'t [u8], &'t [u8])> {
+    let at = text.windows(part.len()).rposition(|window| window == part)?;
+    Some((text.get(..at)?, text.get(at.checked_add(part.len())?..)?))
+}
+
 fn line(line: &[u8]) -> Option<Line<'_>> {
     let text = without_prefix(line).strip_prefix(b"livepatch: ")?;
-    let find = |part: &[u8]| text.windows(part.len()).rposition(|window| window == part);
-    let split = |part: &[u8]| find(part).and_then(|at| Some((text.get(..at)?, text.get(at + part.len()..)?)));
-    if let Some((name, rest)) = split(b" finished ") {
-        let rest = std::str::from_utf8(rest).ok()?;
-        let (action, rc) = rest.trim_end().split_once(" with rc=")?;
-        return Some(Line::Finished { name, replace: action == "REPLACE", rc: rc.parse().ok()? });
+    if let Some((name, rest)) = split(text, FINISHED) {
+        let (action, rc) = result(rest)?;
+        return Some(Line::Finished { name, replace: action == "REPLACE", rc });
     }
+    let split = |part: &[u8]| split(text, part);
     if let Some((name, _)) = split(b": Calling post-") {
         return Some(Line::InHook(name));
     }

@@ -3,14 +3,14 @@
 //! Xen reports no order. Dependencies give one, unless `NODEPS` was used: then the payload below may have been applied
 //! later, and its code is in effect. Xen logs the end of each action, at the level of information.
 
-use crate::log::without_prefix;
+use super::hooks::finished;
 use crate::name::PayloadName;
 
 /// The names of payloads that were applied and not reverted since, in the order of their last apply, as far as a log goes.
-pub(super) fn applied(log: &[u8]) -> Vec<Vec<u8>> {
+fn applied(log: &[u8]) -> Vec<Vec<u8>> {
     let mut order: Vec<Vec<u8>> = Vec::new();
     for line in log.split(|byte| *byte == b'\n') {
-        let Some((name, action)) = success(line) else { continue };
+        let Some((name, action, 0)) = finished(line) else { continue };
         match action {
             "APPLY" => order.retain(|other| other != name),
             "REPLACE" => order.clear(),
@@ -33,16 +33,6 @@ pub(super) fn of(log: &[u8], applied_now: &[&PayloadName]) -> Option<Vec<Payload
     let mut order: Vec<PayloadName> = applied_now.iter().map(|name| (*name).clone()).collect();
     order.sort_by_key(|name| place(name).map_or(0, |place| place.saturating_add(1)));
     (unseen <= 1).then_some(order)
-}
-
-/// `livepatch: NAME finished ACTION with rc=0`
-fn success(line: &[u8]) -> Option<(&[u8], &str)> {
-    const END: &[u8] = b" finished ";
-    let text = without_prefix(line).strip_prefix(b"livepatch: ")?;
-    let at = text.windows(END.len()).rposition(|window| window == END)?;
-    let rest = std::str::from_utf8(text.get(at.checked_add(END.len())?..)?).ok()?;
-    let action = rest.trim_end().strip_suffix(" with rc=0")?;
-    Some((text.get(..at)?, action))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use core::fmt;
 use crate::error::{Error, ErrorKind};
 use crate::inventory::Unidentified;
 use crate::name::PayloadName;
-use crate::plan::{Plan, PlanError, Step, StoreProblem};
+use crate::plan::{Plan, PlanError, Step, StoreProblem, joined};
 use crate::status::LoadedPayload;
 
 /// The level of a host after a plan, compared with the one before it and with the one that was wanted.
@@ -169,10 +169,6 @@ pub enum EnsureError {
         /// The plan that was carried out; `None` if there is none that takes nothing out.
         plan: Option<Box<Plan>>,
     },
-}
-
-fn joined(problems: &[StoreProblem]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl From<PlanError> for EnsureError {

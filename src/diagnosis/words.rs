@@ -80,9 +80,12 @@ const MEANINGS: [(&str, Word); 5] = [
     ("Already loaded as ", Word::SameBuildId),
 ];
 
+/// The end of the line before the one about a payload that Xen did not apply.
+pub(crate) const ACTIVE_WAITQUEUE: &str = " found with active waitqueue";
+
 /// `livepatch: d3 found with active waitqueue`, of which the payload is in the line that follows.
 fn waitqueue(line: &str) -> Option<Word> {
-    let domain = between(line, "livepatch: ", " found with active waitqueue")?;
+    let domain = between(line, "livepatch: ", ACTIVE_WAITQUEUE)?;
     Some(Word::ActiveWaitqueue(domain.strip_prefix('d').and_then(|number| number.parse().ok())))
 }
 

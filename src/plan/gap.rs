@@ -43,11 +43,7 @@ pub(super) fn gaps(start: &Situation, goal: &Goal, steps: &[Step], target: &Targ
     let mut open: Vec<Gap> = Vec::new();
     let mut now = start.clone();
     for (index, step) in steps.iter().enumerate() {
-        let file = match step {
-            Step::Upload { build_id, .. } => goal.file(build_id),
-            _ => None,
-        };
-        now = now.after(step, file);
+        now = goal.after(&now, step);
         let missing: Vec<&PayloadName> = if goal.is_covered(&now) {
             Vec::new()
         } else {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::files::{Files, PlannedFile};
 use super::situation::{Entry, Situation};
+use super::step::Step;
 use crate::build_id::BuildId;
 use crate::loader::ProblemKinds;
 use crate::name::PayloadName;
@@ -158,6 +159,15 @@ impl Goal {
     pub(crate) fn file(&self, build_id: &BuildId) -> Option<&PlannedFile> {
         let own = self.members.iter().find(|member| member.build_id.as_ref() == Some(build_id));
         own.and_then(|member| member.file.as_ref())
+    }
+
+    /// The situation after a step towards it.
+    pub(crate) fn after(&self, situation: &Situation, step: &Step) -> Situation {
+        let file = match step {
+            Step::Upload { build_id, .. } => self.file(build_id),
+            _ => None,
+        };
+        situation.clone().after(step, file)
     }
 
     pub(crate) const fn accepted(&self) -> ProblemKinds {

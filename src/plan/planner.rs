@@ -157,11 +157,7 @@ impl<'a> Router<'a> {
     }
 
     fn push(&mut self, step: Step) {
-        let file = match &step {
-            Step::Upload { build_id, .. } => self.goal.file(build_id),
-            _ => None,
-        };
-        self.now = self.now.clone().after(&step, file);
+        self.now = self.goal.after(&self.now, &step);
         self.route.steps.push(step);
     }
 

@@ -132,7 +132,8 @@ fn without_build_id(why: Option<Errno>) -> String {
     }
 }
 
-fn joined<T: ToString>(all: &[T]) -> String {
+/// All of these in one line.
+pub(crate) fn joined<T: ToString>(all: &[T]) -> String {
     all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 

@@ -152,7 +152,7 @@ impl Situation {
     }
 
     /// The situation after a step; of an upload, with its file.
-    pub(crate) fn after(mut self, step: &Step, file: Option<&PlannedFile>) -> Self {
+    pub(super) fn after(mut self, step: &Step, file: Option<&PlannedFile>) -> Self {
         match step {
             Step::Upload { name, build_id } => self.entries.push(Entry {
                 name: name.clone(),

@@ -61,6 +61,12 @@ impl Step {
         }
     }
 
+    /// Returns true if it takes out what is applied.
+    #[must_use]
+    pub const fn takes_out(&self) -> bool {
+        matches!(self, Self::Revert { .. } | Self::Replace { .. })
+    }
+
     /// The operation in one word, which stays as it is from version to version.
     #[must_use]
     pub const fn word(&self) -> &'static str {

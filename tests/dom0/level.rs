@@ -14,8 +14,13 @@ fn fix(client: &LivepatchClient, id: &str) -> PayloadBuilder {
     bare(client, id).function(FunctionPatch::returning(PATCHED, format!("-{id}")))
 }
 
+/// These payloads under these names, from the bottom up.
+fn stack(payloads: &[(&str, &PayloadBuilder)]) -> Wanted {
+    Wanted::stack(payloads.iter().map(|(under, builder)| (name(under), Payload::parse(&builder.build()).unwrap())))
+}
+
 fn only(under: &str, builder: &PayloadBuilder) -> Wanted {
-    Wanted::only(name(under), Payload::parse(&builder.build()).unwrap())
+    stack(&[(under, builder)])
 }
 
 fn applied(host: &Host) -> Vec<String> {
@@ -70,17 +75,13 @@ fn the_level_from_before_is_put_back() {
     let below = fix(client, "below");
     let above =
         bare(client, "above").depends_on(below.build_id()).function(FunctionPatch::returning(PATCHED, "-above"));
-    let stack = |first: (&str, &PayloadBuilder), second: (&str, &PayloadBuilder)| {
-        let payloads = [first, second].map(|(under, builder)| (name(under), Payload::parse(&builder.build()).unwrap()));
-        Wanted::stack(payloads)
-    };
-    client.ensure(&stack(("below", &below), ("above", &above)), |_| ()).unwrap();
+    client.ensure(&stack(&[("below", &below), ("above", &above)]), |_| ()).unwrap();
     let new = fix(client, "new");
     let refusing =
         bare(client, "refusing").depends_on(new.build_id()).function(FunctionPatch::returning(PATCHED, "-no"));
     let refusing = refusing.hook(HookKind::PreApply, HookCode::returns(-22));
     let mut gaps = 0;
-    let error = client.ensure(&stack(("new", &new), ("refusing", &refusing)), |event| {
+    let error = client.ensure(&stack(&[("new", &new), ("refusing", &refusing)]), |event| {
         gaps += usize::from(matches!(event, StepEvent::GapOpens { .. }));
     });
     let EnsureError::Interrupted(failure) = error.unwrap_err() else { panic!("it was begun") };
@@ -141,9 +142,7 @@ fn the_order_that_nodeps_made_is_found_out() {
     let client = &host.client;
     let old = fix(client, "old");
     let new = bare(client, "new").depends_on(old.build_id()).function(FunctionPatch::returning(PATCHED, "-new"));
-    let stack = Wanted::stack(
-        [("old", &old), ("new", &new)].map(|(under, builder)| (name(under), Payload::parse(&builder.build()).unwrap())),
-    );
+    let stack = stack(&[("old", &old), ("new", &new)]);
     let upside_down = || {
         host.upload("old", &old);
         host.upload("new", &new);
