@@ -269,11 +269,17 @@ impl Guard {
     }
 }
 
+/// The id of this boot.
+pub(crate) fn boot_id() -> Result<String, String> {
+    first_word(Path::new(BOOT_ID))
+}
+
+fn first_word(file: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", shown(file)))?;
+    text.split_whitespace().next().map(str::to_owned).ok_or_else(|| format!("{} is empty", shown(file)))
+}
+
 fn boot(id: &Path, uptime: &Path) -> Result<Boot, String> {
-    let first_word = |file: &Path| {
-        let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", shown(file)))?;
-        text.split_whitespace().next().map(str::to_owned).ok_or_else(|| format!("{} is empty", shown(file)))
-    };
     let id = first_word(id)?;
     let age = first_word(uptime)?;
     let seconds = age.split('.').next().and_then(|seconds| seconds.parse().ok());

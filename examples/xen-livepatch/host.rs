@@ -13,7 +13,7 @@ use crate::output;
 use crate::simulation::{Simulation, simulated};
 
 /// The longest time to wait for another tool.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The access to Xen that a command needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(crate) fn with_client<T>(
     access: Access,
     work: impl FnOnce(&LivepatchClient) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let patience = arguments.get_one("deadline").copied().unwrap_or(PATIENCE);
+    let patience = patience(arguments);
     let memory = Memory::new(simulated(arguments));
     let builder = memory.recall(builder(arguments)?);
     if let Some(folder) = simulated(arguments) {
@@ -54,6 +54,11 @@ pub(crate) fn with_client<T>(
     let done = work(&client);
     memory.keep(&client);
     done
+}
+
+/// The longest time to wait for another tool, as the command line has it.
+pub(crate) fn patience(arguments: &ArgMatches) -> Duration {
+    arguments.get_one("deadline").copied().unwrap_or(PATIENCE)
 }
 
 fn builder(arguments: &ArgMatches) -> Result<ClientBuilder, Failure> {

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::{Value, json};
 use xen_livepatch::{BuildId, ClientBuilder, KnownIdentities, LivepatchClient, Payload, Target};
 
-/// Root's alone, and empty after a boot.
-const DIRECTORY: &str = "/run/xen-livepatch";
+use crate::guard;
+use crate::lock;
 
 const TARGET: &str = "xen.json";
 
@@ -25,14 +25,13 @@ const PAYLOADS: &str = "payloads";
 
 const SUFFIX: &str = ".livepatch";
 
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-
 /// More than any of them has.
 const MOST_BYTES: u64 = 16 << 20;
 
 /// The place in which it is kept. Best effort: where that can't be read or written, the tool works without it.
 pub(crate) struct Memory {
     directory: PathBuf,
+    files: KeptFiles,
     boot: Option<String>,
     target: Option<Target>,
     identities: Option<KnownIdentities>,
@@ -41,13 +40,13 @@ pub(crate) struct Memory {
 impl Memory {
     /// Of this machine's Xen, or of a simulated one.
     pub(crate) fn new(simulated: Option<&Path>) -> Self {
-        let directory: PathBuf = simulated.map_or_else(|| DIRECTORY.into(), Path::to_path_buf);
+        let directory = directory(simulated);
         // A simulated Xen is never booted again.
-        let boot = if simulated.is_some() { Some("simulated".to_owned()) } else { boot_id() };
+        let boot = if simulated.is_some() { Some("simulated".to_owned()) } else { guard::boot_id().ok() };
         let target = read(&directory.join(TARGET)).as_ref().and_then(target);
         let found = read(&directory.join(IDENTITIES));
         let identities = found.and_then(|value| identities(&value, boot.as_deref()?));
-        Self { directory, boot, target, identities }
+        Self { files: KeptFiles::of(simulated), directory, boot, target, identities }
     }
 
     /// A builder that knows what is known.
@@ -67,42 +66,15 @@ impl Memory {
         // What could not be kept is found out again.
         let _ = self.keep_target(client);
         let _ = self.keep_identities(client);
-        if !self.files().is_empty() {
+        if !self.files.all().is_empty() {
             let _ = self.prune(client);
         }
     }
 
-    /// Keeps the file of a payload that was uploaded, whole or not at all.
-    ///
-    /// # Errors
-    /// If it can't be written, and for a payload without a build-id.
-    pub(crate) fn keep_payload(&self, payload: &Payload) -> io::Result<()> {
-        let id = payload.build_id().ok_or(io::ErrorKind::InvalidInput)?;
-        create(&self.directory)?;
-        let directory = self.directory.join(PAYLOADS);
-        create(&directory)?;
-        write(&directory, &format!("{id}{SUFFIX}"), 0o600, payload.bytes())
-    }
-
-    /// The payloads whose files were kept, in no particular order. A file that can't be read, or that others might have
-    /// written, is left out.
-    pub(crate) fn payloads(&self) -> Vec<Payload> {
-        let payload = |(id, path): (BuildId, PathBuf)| {
-            let payload = Payload::parse(&bytes(&path)?).ok()?;
-            (payload.build_id() == Some(&id)).then_some(payload)
-        };
-        self.files().into_iter().filter_map(payload).collect()
-    }
-
-    /// Drops the file of a payload that is no longer loaded.
-    pub(crate) fn forget(&self, id: &BuildId) {
-        let _ = fs::remove_file(self.directory.join(PAYLOADS).join(format!("{id}{SUFFIX}")));
-    }
-
     /// Drops everything that is known.
     pub(crate) fn clear(&self) {
-        for (id, _) in self.files() {
-            self.forget(&id);
+        for (id, _) in self.files.all() {
+            self.files.forget(&id);
         }
         for file in [TARGET, IDENTITIES] {
             let _ = fs::remove_file(self.directory.join(file));
@@ -147,13 +119,58 @@ impl Memory {
         let all = rows.iter().all(|row| identified.iter().any(|(name, _)| **name == row.name));
         if all && client.known_identities().is_some_and(|again| again == known) {
             let gone = |id: &BuildId| !identified.iter().any(|(_, loaded)| *loaded == id);
-            self.files().iter().filter(|(id, _)| gone(id)).for_each(|(id, _)| self.forget(id));
+            self.files.all().iter().filter(|(id, _)| gone(id)).for_each(|(id, _)| self.files.forget(id));
         }
         Ok(())
     }
 
+    fn write(&self, file: &str, value: &Value) -> io::Result<()> {
+        create(&self.directory)?;
+        write(&self.directory, file, 0o644, format!("{value}\n").as_bytes())
+    }
+}
+
+/// The kept files of loaded payloads.
+pub(crate) struct KeptFiles {
+    /// The directory that theirs is in.
+    directory: PathBuf,
+}
+
+impl KeptFiles {
+    /// Those of this machine's Xen, or of a simulated one.
+    pub(crate) fn of(simulated: Option<&Path>) -> Self {
+        Self { directory: directory(simulated) }
+    }
+
+    /// Keeps the file of a payload that was uploaded, whole or not at all.
+    ///
+    /// # Errors
+    /// If it can't be written, and for a payload without a build-id.
+    pub(crate) fn keep(&self, payload: &Payload) -> io::Result<()> {
+        let id = payload.build_id().ok_or(io::ErrorKind::InvalidInput)?;
+        create(&self.directory)?;
+        let directory = self.directory.join(PAYLOADS);
+        create(&directory)?;
+        write(&directory, &format!("{id}{SUFFIX}"), 0o600, payload.bytes())
+    }
+
+    /// The payloads whose files were kept, in no particular order. A file that can't be read, or that others might have
+    /// written, is left out.
+    pub(crate) fn payloads(&self) -> Vec<Payload> {
+        let payload = |(id, path): (BuildId, PathBuf)| {
+            let payload = Payload::parse(&bytes(&path)?).ok()?;
+            (payload.build_id() == Some(&id)).then_some(payload)
+        };
+        self.all().into_iter().filter_map(payload).collect()
+    }
+
+    /// Drops the file of a payload that is no longer loaded.
+    fn forget(&self, id: &BuildId) {
+        let _ = fs::remove_file(self.directory.join(PAYLOADS).join(format!("{id}{SUFFIX}")));
+    }
+
     /// The files of payloads, by the build-ids that they are named after.
-    fn files(&self) -> Vec<(BuildId, PathBuf)> {
+    fn all(&self) -> Vec<(BuildId, PathBuf)> {
         let directory = self.directory.join(PAYLOADS);
         if !fs::symlink_metadata(&directory).is_ok_and(|about| about.is_dir() && is_ours(&about)) {
             return Vec::new();
@@ -165,16 +182,11 @@ impl Memory {
         };
         entries.filter_map(file).collect()
     }
-
-    fn write(&self, file: &str, value: &Value) -> io::Result<()> {
-        create(&self.directory)?;
-        write(&self.directory, file, 0o644, format!("{value}\n").as_bytes())
-    }
 }
 
-fn boot_id() -> Option<String> {
-    let id = fs::read_to_string(BOOT_ID).ok()?;
-    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+/// The host's own is root's alone, and empty after a boot.
+fn directory(simulated: Option<&Path>) -> PathBuf {
+    simulated.map_or_else(|| lock::DIRECTORY.into(), Path::to_path_buf)
 }
 
 /// Nobody else may decide on what a payload is checked for, or on which payload is which.
@@ -308,7 +320,7 @@ mod tests {
         let memory = || Memory::new(Some(place.path()));
         let ids = || {
             let mut ids: Vec<_> =
-                memory().payloads().iter().filter_map(|payload| payload.build_id().cloned()).collect();
+                memory().files.payloads().iter().filter_map(|payload| payload.build_id().cloned()).collect();
             ids.sort();
             ids
         };
@@ -317,7 +329,7 @@ mod tests {
             let memory = memory();
             call(&xen, &memory, |client| {
                 client.upload(&name(id), payload.bytes()).unwrap();
-                memory.keep_payload(payload).unwrap();
+                memory.files.keep(payload).unwrap();
             });
         }
         let mut both: Vec<_> = [&a, &b].into_iter().filter_map(|payload| payload.build_id().cloned()).collect();

@@ -12,7 +12,7 @@ use crate::failure::{Failure, as_json};
 use crate::flags;
 use crate::host::{Access, upload_options, with_client};
 use crate::input;
-use crate::memory::Memory;
+use crate::memory::KeptFiles;
 use crate::output::{Done, Output};
 use crate::shown::shown;
 use crate::simulation::simulated;
@@ -187,7 +187,7 @@ pub(crate) fn load(arguments: &ArgMatches, output: &Output) -> Result<Done, Fail
 /// Keeps the file of a payload that was uploaded, for plans that may have to upload it again.
 fn keep(arguments: &ArgMatches, payload: &Payload) {
     // Best effort: a plan does without.
-    let _ = Memory::new(simulated(arguments)).keep_payload(payload);
+    let _ = KeptFiles::of(simulated(arguments)).keep(payload);
 }
 
 fn file(arguments: &ArgMatches) -> &Path {

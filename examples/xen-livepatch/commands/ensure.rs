@@ -6,16 +6,16 @@ use std::path::PathBuf;
 use clap::ArgMatches;
 use serde_json::{Value, json};
 use xen_livepatch::{
-    Inventory, InventoryEntry, LivepatchClient, PayloadName, PayloadStore, Plan, PlanError, StoreProblem,
+    Inventory, InventoryEntry, LivepatchClient, PayloadName, PayloadStore, Plan, PlanError, Step, StoreProblem,
     StoredPayload, Target, Wanted,
 };
 
 use super::carry_out::carry_out;
-use super::guarded::{Guarded, takes_out};
+use super::guarded::Guarded;
 use crate::failure::{self, Failure, as_json};
 use crate::guard::OffSwitches;
-use crate::host::{Access, PATIENCE, accepted, with_client};
-use crate::memory::Memory;
+use crate::host::{Access, accepted, patience, with_client};
+use crate::memory::KeptFiles;
 use crate::output::{self, Done, Output};
 use crate::shown::shown;
 use crate::simulation::simulated;
@@ -30,10 +30,10 @@ pub(crate) fn ensure(arguments: &ArgMatches, output: &Output) -> Result<Done, Fa
     // Before the lock is taken, since a pipe may keep it waiting. What a directory has may change while this waits for it.
     let early = if Input::is_directory(arguments) { None } else { Some(Input::read(arguments)?) };
     let access = if arguments.get_flag("dry-run") { Access::Reads } else { Access::Changes };
-    let memory = Memory::new(simulated(arguments));
+    let kept = KeptFiles::of(simulated(arguments));
     with_client(arguments, access, |client| {
         let input = early.map_or_else(|| Input::read(arguments), Ok)?;
-        Ensuring { arguments, output, client, memory }.run(&input)
+        Ensuring { arguments, output, client, kept }.run(&input)
     })
 }
 
@@ -165,22 +165,12 @@ impl Report {
         })
     }
 
-    /// Takes in the problems of a plan, which may be more than those of the directory.
+    /// Takes in the problems of a directory, and then those of a plan, which may be more. Names the new ones on stderr.
     fn found(&mut self, problems: Vec<StoreProblem>) {
         for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
             output::note(&problem.to_string());
         }
         self.problems = problems;
-    }
-
-    /// Names the files that are not used on stderr.
-    fn warn(&self) {
-        for problem in &self.problems {
-            output::note(&problem.to_string());
-        }
-        for path in &self.ignored {
-            output::note(&format!("{path}: ignored, since it is for another Xen"));
-        }
     }
 
     /// The paths of the files that could not be used.
@@ -215,23 +205,26 @@ struct Ensuring<'a> {
     output: &'a Output,
     client: &'a LivepatchClient,
     /// The kept files of loaded payloads.
-    memory: Memory,
+    kept: KeptFiles,
 }
 
 impl Ensuring<'_> {
     fn run(&self, input: &Input) -> Result<Done, Failure> {
         let inventory = self.inventory()?;
         let target = self.client.target()?;
-        let all = self.with_options(input.wanted(&target)?).at_hand(self.memory.payloads());
+        let all = self.with_options(input.wanted(&target)?).at_hand(self.kept.payloads());
         let mut guarded = Guarded::new(self.arguments, &inventory);
         let is_for_none = all.is_empty() && all.problems().is_empty() && !matches!(input, Input::Nothing);
         let mut report = Report {
             level: Level::NotAsWanted,
             wanted: all.names().map(ToString::to_string).collect(),
             ignored: input.ignored(&target),
-            problems: all.problems().to_vec(),
+            problems: Vec::new(),
         };
-        report.warn();
+        report.found(all.problems().to_vec());
+        for path in &report.ignored {
+            output::note(&format!("{path}: ignored, since it is for another Xen"));
+        }
         let (wanted, left_out) = guarded.allowed(all, &input.stored(&target));
         let plan = match Plan::new(&inventory, &wanted) {
             Err(PlanError::Incomplete { problems, .. }) => {
@@ -263,7 +256,9 @@ impl Ensuring<'_> {
             output::note("nothing of that is for this Xen");
         }
         // Nothing that runs is taken out because something else is suspect.
-        if let Some(left_out) = left_out.clone().filter(|_| wanted.is_empty() || takes_out(&plan)) {
+        if let Some(left_out) =
+            left_out.clone().filter(|_| wanted.is_empty() || plan.steps().iter().any(Step::takes_out))
+        {
             return Err(left_out.and("nothing was done"));
         }
         let flaw = left_out.or_else(|| report.incomplete());
@@ -287,7 +282,7 @@ impl Ensuring<'_> {
         self.output.line(&inventory.to_string());
         for (_, payload) in wanted.payloads() {
             // Best effort: without its file, a payload is only harder to put back.
-            let _ = self.memory.keep_payload(payload);
+            let _ = self.kept.keep(payload);
         }
         let done = carry_out(self.client, &plan, self.output).map(|after| {
             if is_whole {
@@ -306,7 +301,7 @@ impl Ensuring<'_> {
         if under_way.is_empty() || self.is_dry() {
             return Ok(inventory);
         }
-        let patience = self.arguments.get_one("deadline").copied().unwrap_or(PATIENCE);
+        let patience = patience(self.arguments);
         for entry in under_way {
             // If it does not end, the plan finds that out too.
             let _ = self.client.wait(&entry.name, patience);

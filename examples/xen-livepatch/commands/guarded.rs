@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::ArgMatches;
 use serde_json::json;
-use xen_livepatch::{BuildId, Inventory, InventoryEntry, LivepatchClient, Plan, Step, StoredPayload, Wanted};
+use xen_livepatch::{BuildId, Inventory, InventoryEntry, LivepatchClient, StoredPayload, Wanted};
 
 use crate::failure::{AGAIN, Failure, NOT_GUARDED, NOT_SURVIVED};
 use crate::guard::{self, Applied, By, Ending, Guard, Judgement, LONG_ENOUGH, Suspect, Written, for_journal};
@@ -142,15 +142,6 @@ impl Guarded {
             }
         }
     }
-}
-
-/// Returns true if a plan reverts or replaces anything.
-pub(super) fn takes_out(plan: &Plan) -> bool {
-    plan.steps().iter().any(|step| match step {
-        Step::Revert { .. } => true,
-        Step::Replace { reverts, .. } => !reverts.is_empty(),
-        _ => false,
-    })
 }
 
 /// Marks the payloads of this boot that are applied now as survived.
