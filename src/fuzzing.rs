@@ -5,7 +5,7 @@
 
 use crate::build_id::BuildId;
 use crate::hypercall::abi::Layout;
-use crate::hypercall::rows::{Columns, Texts};
+use crate::hypercall::rows::Columns;
 use crate::inventory::dump as inventory;
 use crate::log::PREFIX;
 use crate::name::PayloadName;
@@ -20,7 +20,7 @@ use crate::status::{LoadedPayload, Metadata, State, Status};
 /// When the rows are others than those that are there.
 pub fn list(bytes: &[u8]) {
     let Some((layout, count, columns)) = input(bytes) else { return };
-    let rows = columns.rows(layout, count, &mut Texts::default());
+    let rows = columns.rows(layout, count);
     let expected = (0..count).map_while(|index| reference(&columns, layout, index));
     match rows {
         Ok(rows) => {
@@ -156,9 +156,8 @@ mod tests {
             println!("{}", file.display());
             let bytes = std::fs::read(file).unwrap();
             list(&bytes);
-            decoded += input(&bytes).map_or(0, |(layout, count, columns)| {
-                columns.rows(layout, count, &mut Texts::default()).map_or(0, |rows| rows.len())
-            });
+            decoded += input(&bytes)
+                .map_or(0, |(layout, count, columns)| columns.rows(layout, count).map_or(0, |rows| rows.len()));
         }
         assert!(decoded > 300, "the lists that can be decoded have {decoded} rows");
     }

@@ -12,7 +12,7 @@ pub(crate) mod rows;
 mod sysctl;
 
 pub use event::{Hypercall, HypercallEvent};
-pub(crate) use memory::{AllocationError, HypercallBuffer};
+pub(crate) use memory::{AllocationError, End, HypercallBuffer};
 pub use privcmd::Privcmd;
 pub(crate) use sysctl::Sysctl;
 
@@ -24,7 +24,7 @@ pub(crate) mod sealed {
     use core::fmt;
     use std::os::fd::BorrowedFd;
 
-    use super::{AllocationError, HypercallBuffer, Sysctl};
+    use super::{AllocationError, End, HypercallBuffer, Sysctl};
     use crate::architecture::Architecture;
     use crate::errno::Errno;
     use crate::error::Error;
@@ -48,11 +48,11 @@ pub(crate) mod sealed {
         /// When the architecture is not supported.
         fn architecture(&self) -> Result<Architecture, Error>;
 
-        /// Memory that this hypervisor can read and write, of at least this many bytes, zeroed, followed by a guard page.
+        /// Memory that this hypervisor can read and write, of at least this many bytes, zeroed, with such an end.
         ///
         /// # Errors
         /// When the kernel won't give it.
-        fn allocate(&self, len: usize) -> Result<HypercallBuffer, AllocationError>;
+        fn allocate(&self, len: usize, end: End) -> Result<HypercallBuffer, AllocationError>;
 
         /// The device, where there is one.
         fn device(&self) -> Option<BorrowedFd<'_>> {

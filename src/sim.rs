@@ -107,7 +107,7 @@ use crate::errno::Errno;
 use crate::error::Action;
 use crate::flags::Flags;
 use crate::hypercall::sealed::Sealed;
-use crate::hypercall::{AllocationError, HypercallBuffer, Hypervisor, Sysctl};
+use crate::hypercall::{AllocationError, End, HypercallBuffer, Hypervisor, Sysctl};
 use crate::name::PayloadName;
 use crate::payload::Architecture;
 use crate::status::{State, Status};
@@ -371,10 +371,10 @@ impl Sealed for SimulatedXen {
         Ok(self.host().architecture)
     }
 
-    fn allocate(&self, len: usize) -> Result<HypercallBuffer, AllocationError> {
+    fn allocate(&self, len: usize, end: End) -> Result<HypercallBuffer, AllocationError> {
         match *lock(&self.0.largest_buffer) {
             Some(largest) if len > largest => Err(AllocationError { bytes: len, errno: Errno::ENOMEM }),
-            _ => HypercallBuffer::plain(len),
+            _ => HypercallBuffer::plain(len, end),
         }
     }
 }

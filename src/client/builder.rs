@@ -218,7 +218,7 @@ mod tests {
     use super::*;
     use crate::errno::Errno;
     use crate::hypercall::sealed::Sealed;
-    use crate::hypercall::{AllocationError, HypercallBuffer, Sysctl};
+    use crate::hypercall::{AllocationError, End, HypercallBuffer, Sysctl};
     use crate::sim::{Call, Release, SimulatedXen};
 
     /// A Xen that says it is another release than it is.
@@ -244,8 +244,8 @@ mod tests {
             Ok(self.0.architecture())
         }
 
-        fn allocate(&self, len: usize) -> core::result::Result<HypercallBuffer, AllocationError> {
-            self.0.allocate(len)
+        fn allocate(&self, len: usize, end: End) -> core::result::Result<HypercallBuffer, AllocationError> {
+            self.0.allocate(len, end)
         }
     }
 

@@ -7,15 +7,12 @@ use super::asking::{FAULT_RETRIES, ask};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hypercall::channel::{CallError, Channel};
-use crate::hypercall::operation::{List, Listed};
-use crate::hypercall::rows::{ListRoom, MAX_ROWS};
+use crate::hypercall::operation::Listed;
+use crate::hypercall::rows::{Extent, ListRoom};
 use crate::status::LoadedPayload;
 
 /// How often a list is begun before it is given up.
 const ATTEMPTS: u32 = 32;
-
-/// Room for payloads that are uploaded between two attempts.
-const SPARE_ROWS: usize = 16;
 
 /// The most metadata to make room for at once. One payload can't have more than 2 MiB, so one at a time always fits.
 const METADATA_LIMIT: usize = 4 << 20;
@@ -36,21 +33,30 @@ enum Outcome {
     InParts(Listing),
     /// Something was uploaded or unloaded meanwhile.
     Changed,
-    /// This many rows, which would fit into one hypercall with more room.
-    Longer { rows: usize },
+    /// It would fit into one hypercall with more room.
+    Longer,
     /// The metadata did not fit.
     Overflow { capacity: usize, rows: u32 },
 }
 
 pub(super) fn list(channel: &Channel) -> Result<Listing> {
-    let (mut rows, mut metadata) = (0, 0);
+    if channel.last_extent().rows == 0 {
+        // As long as there was nothing to list, there is no memory for it.
+        let now = extent(channel)?;
+        if now.remaining == 0 {
+            return Ok(Listing { rows: Vec::new(), version: now.version });
+        }
+    }
+    let mut wanted = Extent::default();
     let mut window = u32::MAX;
     let mut tried_again = false;
     let mut before = None;
     for attempt in 0..ATTEMPTS {
-        // Someone is busy uploading: leave them a gap.
-        thread::sleep(Duration::from_millis(attempt.saturating_sub(FAULT_RETRIES).into()));
-        let outcome = channel.with_room(rows, metadata, |room| read(channel, room, window));
+        if attempt > FAULT_RETRIES {
+            // Someone is busy uploading: leave them a gap.
+            thread::sleep(Duration::from_millis(attempt.saturating_sub(FAULT_RETRIES).into()));
+        }
+        let outcome = channel.with_room(wanted, |room| read(channel, room, window));
         match outcome.map_err(Failure::into_error)? {
             Outcome::Whole(listing) => return Ok(listing),
             Outcome::InParts(listing) => {
@@ -61,12 +67,15 @@ pub(super) fn list(channel: &Channel) -> Result<Listing> {
                 before = Some(listing);
             }
             Outcome::Changed => {}
-            Outcome::Longer { rows: total } => rows = total.saturating_add(SPARE_ROWS).min(MAX_ROWS),
+            Outcome::Longer => {
+                let Extent { rows, metadata } = total(&extent(channel)?);
+                wanted = Extent { rows, metadata: metadata.min(METADATA_LIMIT) };
+            }
             Outcome::Overflow { capacity, rows } => {
-                let total = metadata_total(channel)?;
-                let wanted = total.min(METADATA_LIMIT);
-                if capacity < wanted {
-                    metadata = wanted;
+                let Extent { metadata: total, .. } = total(&extent(channel)?);
+                let metadata = total.min(METADATA_LIMIT);
+                if capacity < metadata {
+                    wanted.metadata = metadata;
                 } else if total <= capacity && !tried_again {
                     // It had room enough: perhaps Xen could not reach our memory for a moment.
                     tried_again = true;
@@ -82,17 +91,18 @@ pub(super) fn list(channel: &Channel) -> Result<Listing> {
 }
 
 /// Reads the list from its beginning, at most `window` rows a call.
+#[inline]
 fn read(channel: &Channel, room: &mut ListRoom, window: u32) -> core::result::Result<Outcome, Failure> {
     let mut rows: Vec<LoadedPayload> = Vec::new();
     let mut version = None;
     loop {
         let start = u32::try_from(rows.len()).unwrap_or(u32::MAX);
-        let part = channel.call(List { start, room: Some(room), window, probe_force: false });
+        let part = channel.list_into(room, start, window);
         let Listed { version: now, rows: count, remaining, .. } = match part {
             Ok(part) => part,
             // The list has become shorter than where this part begins.
-            Err(CallError::Refused(Errno::EINVAL)) if start > 0 => return Ok(Outcome::Changed),
-            Err(CallError::Refused(Errno::EFAULT | Errno::ENOBUFS)) => {
+            Err(Errno::EINVAL) if start > 0 => return Ok(Outcome::Changed),
+            Err(Errno::EFAULT | Errno::ENOBUFS) => {
                 return Ok(Outcome::Overflow { capacity: room.metadata_capacity(), rows: room.capacity() });
             }
             Err(error) => return Err(error.into()),
@@ -100,20 +110,17 @@ fn read(channel: &Channel, room: &mut ListRoom, window: u32) -> core::result::Re
         if *version.get_or_insert(now) != now {
             return Ok(Outcome::Changed);
         }
-        if start == 0 && remaining > 0 && count == room.capacity() && room.can_grow() {
-            let rows = usize::try_from(count.saturating_add(remaining)).unwrap_or(usize::MAX);
-            return Ok(Outcome::Longer { rows });
+        let layout = channel.interface().layout;
+        if start == 0 && remaining == 0 {
+            let rows = room.whole(layout, count, now).map_err(Failure::Malformed)?;
+            return Ok(Outcome::Whole(Listing { rows, version: now }));
         }
-        let part = room.rows(channel.interface().layout, count).map_err(Failure::Malformed)?;
-        if start == 0 {
-            // Mostly it is the whole, and nothing has to be moved.
-            rows = part;
-        } else {
-            rows.extend(part);
+        if start == 0 && count == room.capacity() && room.can_grow() {
+            return Ok(Outcome::Longer);
         }
+        rows.extend(room.part(layout, count).map_err(Failure::Malformed)?);
         if remaining == 0 {
-            let listing = Listing { rows, version: now };
-            return Ok(if start == 0 { Outcome::Whole(listing) } else { Outcome::InParts(listing) });
+            return Ok(Outcome::InParts(Listing { rows, version: now }));
         }
         if count == 0 {
             return Err(Failure::Malformed("no row, and yet rows remaining"));
@@ -121,11 +128,13 @@ fn read(channel: &Channel, room: &mut ListRoom, window: u32) -> core::result::Re
     }
 }
 
-/// The bytes of all metadata now. On a later read there may be more: then it is asked again.
-fn metadata_total(channel: &Channel) -> Result<usize> {
-    let sizes = ask(|| channel.call(List { start: 0, room: None, window: 0, probe_force: false }));
-    let total = sizes.map_err(CallError::general)?.metadata_total;
-    Ok(usize::try_from(total).unwrap_or(usize::MAX))
+/// The extent of the list now. At the next look it may be longer: then Xen is asked again.
+fn extent(channel: &Channel) -> Result<Listed> {
+    ask(|| channel.list_extent()).map_err(CallError::general)
+}
+
+fn total(listed: &Listed) -> Extent {
+    Extent::of(listed.remaining, listed.metadata_total)
 }
 
 enum Failure {

@@ -15,7 +15,6 @@ use crate::diagnosis::{Look, in_progress};
 use crate::errno::Errno;
 use crate::error::{Action, Error, ErrorKind, Result};
 use crate::hypercall::channel::CallError;
-use crate::hypercall::operation::List;
 use crate::name::PayloadName;
 use crate::rules;
 use crate::status::Status;
@@ -46,12 +45,16 @@ impl LivepatchClient {
         let mut before: Option<Listing> = None;
         loop {
             let listing = listing::list(&self.channel)?;
+            if !listing.rows.iter().any(|row| row.status.in_progress()) {
+                self.turn.idle();
+                return Ok((listing, ever_waited));
+            }
             let marked = |listing: &Listing| -> Vec<PayloadName> {
                 let marked = listing.rows.iter().filter(|row| row.status.in_progress());
                 marked.map(|row| row.name.clone()).collect()
             };
             let marks = marked(&listing);
-            let stale = marks.is_empty() || before.as_ref().is_some_and(|before| marked(before) == marks);
+            let stale = before.as_ref().is_some_and(|before| marked(before) == marks);
             if stale {
                 self.turn.idle();
                 return Ok((listing, ever_waited));
@@ -134,8 +137,10 @@ impl LivepatchClient {
         if !matters && self.identities.has_version() {
             return Ok(());
         }
-        match ask(|| self.channel.call(List { start: 0, room: None, window: 0, probe_force: false })) {
-            Ok(sizes) => self.identities.at_version(&self.channel, sizes.version),
+        match ask(|| self.channel.list_extent()) {
+            Ok(extent) => {
+                self.identities.at_version(&self.channel, extent.version);
+            }
             Err(error) if matters => return Err(error.general()),
             // Then a later inventory presses the key once more.
             Err(_) => {}
@@ -162,6 +167,12 @@ enum Wait {
     UntilSeen,
 }
 
+impl Wait {
+    fn at_most(time: Duration) -> Self {
+        if time.is_zero() { Self::No } else { Self::For(time) }
+    }
+}
+
 /// Between two looks at Xen's log.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -177,12 +188,12 @@ impl Attempt<'_> {
             return Ok(false);
         }
         // A hook that has Xen do its pending work meanwhile, as long ones have to, lets an UNLOAD that waits go on as well.
-        let hooked = client.identities.hooks(self.name).is_some_and(|(hooks, _)| hooks != PostHooks::NONE);
+        let hooked = || client.identities.hooks(self.name).is_some_and(|(hooks, _)| hooks != PostHooks::NONE);
         let mut pauses = Pauses::up_to(LONGEST_PAUSE);
         let mut waited = false;
         loop {
             let wait = match self.action {
-                Action::Unload if hooked || !client.unload_is_safe() => self.wait_to_free(watch, turn),
+                Action::Unload if hooked() || !client.unload_is_safe() => self.wait_to_free(watch, turn),
                 Action::Unload => Self::wait_until_unused(watch, turn),
                 _ => self.wait_to_act(watch, turn),
             };
@@ -210,8 +221,8 @@ impl Attempt<'_> {
         }
         watch.catch_up();
         match (watch.hook_running(), turn.hook_time_left()) {
-            (Running::No, _) | (Running::Perhaps, Duration::ZERO) => Wait::No,
-            (Running::Perhaps, left) => Wait::For(left),
+            (Running::No, _) => Wait::No,
+            (Running::Perhaps, left) => Wait::at_most(left),
             (Running::Yes, _) => Wait::UntilSeen,
         }
     }
@@ -222,10 +233,7 @@ impl Attempt<'_> {
         if running() {
             watch.catch_up();
         }
-        match turn.hook_time_left() {
-            left if running() && !left.is_zero() => Wait::For(left),
-            _ => Wait::No,
-        }
+        if running() { Wait::at_most(turn.hook_time_left()) } else { Wait::No }
     }
 
     /// For another action: hooks that are known to run are waited for.
@@ -242,9 +250,6 @@ impl Attempt<'_> {
         if hooks().of_any() {
             watch.catch_up();
         }
-        match turn.hook_time_left() {
-            left if hooks().of_any() && !left.is_zero() => Wait::For(left),
-            _ => Wait::No,
-        }
+        if hooks().of_any() { Wait::at_most(turn.hook_time_left()) } else { Wait::No }
     }
 }

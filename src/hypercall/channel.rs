@@ -1,15 +1,16 @@
 //! A hypervisor whose interface version is known, and the one function that asks it anything.
 
 use core::mem::offset_of;
+use core::sync::atomic::{AtomicU32, Ordering};
 use std::os::fd::BorrowedFd;
 use std::sync::OnceLock;
 
 use super::abi::{Force, Interface};
 use super::door::{Door, Observer};
-use super::memory::{AllocationError, HypercallBuffer, whole_pages};
-use super::operation::{Command, List, Operation};
+use super::memory::{AllocationError, End, HypercallBuffer, whole_pages};
+use super::operation::{Command, List, Listed, Operation};
 use super::pool::Pool;
-use super::rows::{ListRoom, MAX_ROWS};
+use super::rows::{Extent, ListRoom, MAX_ROWS};
 use super::{Hypervisor, SYSCTL_SIZE};
 use crate::architecture::Architecture;
 use crate::build_id::BuildId;
@@ -19,9 +20,6 @@ use crate::format::MAX_SIZE;
 use crate::name::escaped;
 use crate::sys;
 use crate::version::XenVersion;
-
-/// Rows and bytes of metadata that a list has room for from the start.
-const ROOM: (usize, usize) = (64, 32 * 1024);
 
 /// What buffers are made of at least, so that one does for most payloads and for reading Xen's log.
 pub(crate) const SMALLEST_BUFFER: usize = 64 * 1024;
@@ -37,8 +35,11 @@ const CHANGESET_SIZE: usize = 64;
 /// How many threads can ask something at once without mapping memory.
 const BLOCKS: usize = 8;
 
-/// What is kept for lists: the first may have grown for one of 1024 payloads with 100 bytes of metadata each.
-const ROOMS: [(usize, usize); 4] = [(MAX_ROWS, MAX_ROWS * 100), ROOM, ROOM, ROOM];
+/// What is kept for lists at most: one of 1024 payloads with 100 bytes of metadata each, and three of the usual size.
+const ROOMS: [Extent; 4] = {
+    let usual = Extent { rows: 64, metadata: 32 * 1024 };
+    [Extent { rows: MAX_ROWS, metadata: MAX_ROWS * 100 }, usual, usual, usual]
+};
 
 /// Why a hypercall brought no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,8 @@ pub(crate) struct Channel {
     interface: Interface,
     release: (u16, u16),
     force: OnceLock<bool>,
+    /// The rows of the list and the bytes of its metadata when Xen was last asked for its extent.
+    listed: (AtomicU32, AtomicU32),
     blocks: Pool<HypercallBuffer>,
     buffers: Pool<HypercallBuffer>,
     rooms: Pool<ListRoom>,
@@ -110,19 +113,19 @@ impl Channel {
             interface,
             release,
             force: OnceLock::new(),
+            listed: (AtomicU32::new(0), AtomicU32::new(0)),
             blocks: Pool::new([whole_pages(BLOCK_SIZE); BLOCKS]),
             // For a payload, with a byte to find the end of its file; and for the log meanwhile.
             buffers: Pool::new([MAX_SIZE + 1, SMALLEST_BUFFER].map(whole_pages)),
-            rooms: Pool::new(ROOMS.map(|(rows, metadata)| whole_pages(ListRoom::size(rows, metadata)))),
+            rooms: Pool::new(ROOMS.map(|extent| whole_pages(extent.bytes()))),
         };
-        channel.furnish();
         let candidates: Vec<Interface> = match pinned {
             Some(version) => Interface::pinned(version).into_iter().collect(),
             None => Interface::candidates(release).collect(),
         };
         for candidate in candidates {
             channel.interface = candidate;
-            match channel.call(List { start: 0, room: None, window: 0, probe_force: false }) {
+            match channel.list_extent() {
                 Ok(_) => return Ok(channel),
                 // Another version, or a FLASK denial: the others will tell.
                 Err(CallError::Refused(Errno::EACCES)) => {}
@@ -133,37 +136,39 @@ impl Channel {
         Err(Error::new(kind).errno(Errno::EACCES))
     }
 
-    /// Makes the memory of most calls, all of it in one mapping. Where that fails, each makes its own when it is needed.
-    fn furnish(&self) {
-        let (rows, metadata) = ROOM;
-        let size = whole_pages(BLOCK_SIZE).saturating_add(ListRoom::size(rows, metadata));
-        let memory = self.door.hypervisor().allocate(size).ok();
-        let Some((block, room)) = memory.and_then(|memory| memory.split(BLOCK_SIZE)) else { return };
-        self.blocks.keep(block);
-        if let Some(room) = ListRoom::of(rows, room) {
-            self.rooms.keep(room);
-        }
+    /// Encodes an operation, issues it and decodes what comes back.
+    #[inline]
+    pub(crate) fn call<O: Operation>(&self, operation: O) -> Result<O::Answer, CallError> {
+        self.with_block(|block| Ok(self.call_in(block, operation)?))
     }
 
-    /// Encodes an operation, issues it and decodes what comes back: every livepatch hypercall passes here.
-    pub(crate) fn call<O: Operation>(&self, mut operation: O) -> Result<O::Answer, CallError> {
+    /// Asks for rows of the list, at most `window` of them, into this room.
+    #[inline]
+    pub(crate) fn list_into(&self, room: &mut ListRoom, start: u32, window: u32) -> Result<Listed, Errno> {
+        let rows = room.capacity().min(window);
+        let list = List { start, rows, places: room.places(), probe_force: false };
+        self.call_in(room.memory(), list)
+    }
+
+    /// The same in this block, whatever is there: every sysctl passes here.
+    #[inline]
+    fn call_in<O: Operation>(&self, block: &mut HypercallBuffer, mut operation: O) -> Result<O::Answer, Errno> {
         let layout = self.interface.layout;
-        self.with_block(|block| {
-            let sysctl = match O::COMMAND {
-                Command::Livepatch(command) => {
-                    block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.cmd) }, _>(&command);
-                    block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.flags) }, _>(&operation.flags());
-                    sys::XEN_SYSCTL_livepatch_op
-                }
-                Command::ReadConsole => sys::XEN_SYSCTL_readconsole,
-                Command::DebugKeys => sys::XEN_SYSCTL_debug_keys,
-            };
-            block.write::<{ offset_of!(sys::xen_sysctl, cmd) }, _>(&sysctl);
-            block.write::<{ offset_of!(sys::xen_sysctl, interface_version) }, _>(&self.interface.version);
-            operation.encode(layout, block);
-            let result = self.door.sysctl(block, &mut operation)?;
-            Ok(operation.decode(layout, result, block))
-        })
+        block.clear::<SYSCTL_SIZE>();
+        let sysctl = match O::COMMAND {
+            Command::Livepatch(command) => {
+                block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.cmd) }, _>(&command);
+                block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.flags) }, _>(&operation.flags());
+                sys::XEN_SYSCTL_livepatch_op
+            }
+            Command::ReadConsole => sys::XEN_SYSCTL_readconsole,
+            Command::DebugKeys => sys::XEN_SYSCTL_debug_keys,
+        };
+        block.write::<{ offset_of!(sys::xen_sysctl, cmd) }, _>(&sysctl);
+        block.write::<{ offset_of!(sys::xen_sysctl, interface_version) }, _>(&self.interface.version);
+        operation.encode(layout, block);
+        let result = self.door.sysctl(block, &mut operation)?;
+        Ok(operation.decode(layout, result, block))
     }
 
     /// The version and what follows it.
@@ -186,6 +191,7 @@ impl Channel {
     /// The text up to a NUL in these bytes of an answer, escaped where it is not text.
     fn version_text(&self, command: u32, bytes: core::ops::Range<usize>) -> Result<String, CallError> {
         self.with_block(|block| {
+            block.clear::<BLOCK_SIZE>();
             self.door.xen_version(command, Some(block))?;
             let text = block.as_slice().get(bytes).unwrap_or_default();
             Ok(escaped(text.split(|byte| *byte == 0).next().unwrap_or_default()))
@@ -235,7 +241,7 @@ impl Channel {
         if let Some(known) = self.force.get() {
             return Ok(*known);
         }
-        let understood = match self.call(List { start: 0, room: None, window: 0, probe_force: true }) {
+        let understood = match self.call(List { probe_force: true, ..List::default() }) {
             Ok(_) => true,
             Err(CallError::Refused(Errno::EINVAL)) => false,
             Err(error) => return Err(error),
@@ -249,30 +255,42 @@ impl Channel {
         len: usize,
         with: impl FnOnce(&mut HypercallBuffer) -> Result<R, E>,
     ) -> Result<R, E> {
-        let make = || Ok(self.door.hypervisor().allocate(len.max(SMALLEST_BUFFER))?);
+        let make = || Ok(self.door.hypervisor().allocate(len.max(SMALLEST_BUFFER), End::Guarded)?);
         self.buffers.lend(|buffer| buffer.len() >= len, make, with)
     }
 
-    /// Lends room for a list, with at least this many rows and this much metadata, where more than usual is wanted.
-    pub(crate) fn with_room<R, E: From<AllocationError>>(
-        &self,
-        rows: usize,
-        metadata: usize,
-        with: impl FnOnce(&mut ListRoom) -> Result<R, E>,
-    ) -> Result<R, E> {
-        let make = || Ok(ListRoom::allocate(self.door.hypervisor(), rows.max(ROOM.0), metadata.max(ROOM.1))?);
-        self.rooms.lend(|room| room.has(rows, metadata), make, with)
+    /// The version of the list, and how long it is: no row of it.
+    pub(crate) fn list_extent(&self) -> Result<Listed, CallError> {
+        let listed = self.call(List::default())?;
+        self.listed.0.store(listed.remaining, Ordering::Relaxed);
+        self.listed.1.store(listed.metadata_total, Ordering::Relaxed);
+        Ok(listed)
     }
 
-    /// Lends the page that a hypercall's own structure goes into. Its beginning is zero.
+    /// The extent of the list when Xen was last asked for it: a guess of how long it is now.
+    pub(crate) fn last_extent(&self) -> Extent {
+        Extent::of(self.listed.0.load(Ordering::Relaxed), self.listed.1.load(Ordering::Relaxed))
+    }
+
+    /// Lends room for a list of this extent at least. Where none is kept, it is made for one as long as the last, too.
+    #[inline]
+    pub(crate) fn with_room<R, E: From<AllocationError>>(
+        &self,
+        extent: Extent,
+        with: impl FnOnce(&mut ListRoom) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let make = || Ok(ListRoom::allocate(self.door.hypervisor(), extent.or(self.last_extent()))?);
+        self.rooms.lend(|room| room.has(extent), make, with)
+    }
+
+    /// Lends the page that a hypercall's own structure goes into. It holds what was there before.
+    #[inline]
     fn with_block<R>(&self, with: impl FnOnce(&mut HypercallBuffer) -> Result<R, CallError>) -> Result<R, CallError> {
         self.blocks.lend(
             |_| true,
-            || Ok(self.door.hypervisor().allocate(BLOCK_SIZE)?),
-            |block| {
-                block.as_mut_slice().get_mut(..SYSCTL_SIZE).unwrap_or_default().fill(0);
-                with(block)
-            },
+            // The sizes of what goes into a block are the same in every answer.
+            || Ok(self.door.hypervisor().allocate(BLOCK_SIZE, End::Open)?),
+            with,
         )
     }
 }
@@ -295,8 +313,8 @@ mod tests {
         let (payload, metadata) = if depth % 2 == 0 { (2 << 20, 4 << 20) } else { (1, 0) };
         channel.with_buffer(payload, |buffer| {
             assert!(buffer.len() >= payload.max(SMALLEST_BUFFER));
-            channel.with_room(0, metadata, |room| {
-                assert!(room.metadata_capacity() >= metadata.max(ROOM.1));
+            channel.with_room(Extent { rows: 0, metadata }, |room| {
+                assert!(room.metadata_capacity() >= metadata);
                 channel.with_block(|_| use_everything(channel, depth))
             })
         })

@@ -49,6 +49,7 @@ impl Door {
     }
 
     /// Issues a sysctl that was encoded into `block`.
+    #[inline]
     pub(crate) fn sysctl(&self, block: &mut HypercallBuffer, operation: &mut impl Operation) -> Result<u32, Errno> {
         let started = self.started();
         let mut memory = operation.memory();
@@ -66,10 +67,12 @@ impl Door {
     }
 
     /// When a hypercall of which somebody wants to know begins.
+    #[inline]
     fn started(&self) -> Option<Instant> {
         self.observer.as_ref().filter(|_| !TELLING.get()).map(|_| Instant::now())
     }
 
+    #[inline]
     fn tell<'a>(&self, started: Option<Instant>, result: Result<u32, Errno>, call: impl FnOnce() -> Hypercall<'a>) {
         let (Some(Observer(observer)), Some(started)) = (&self.observer, started) else { return };
         let took = started.elapsed();

@@ -32,14 +32,23 @@ pub struct AllocationError {
     pub(crate) errno: Errno,
 }
 
-/// Whole pages that Xen may read and write during a hypercall. A guard page (`PROT_NONE`) follows, so that Xen fails with
-/// `EFAULT` instead of writing past the end; after the first part of one that was [split](Self::split) follows the other.
+/// Whole pages that Xen may read and write during a hypercall.
 pub struct HypercallBuffer {
     /// The pages, and the guard where it follows them.
     mapping: Mapping,
     /// Bytes of the pages.
     len: NonZeroUsize,
     backing: Backing,
+}
+
+/// The end of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A guard page (`PROT_NONE`) follows, so that Xen fails with `EFAULT` instead of writing past the end.
+    Guarded,
+    /// Anything may follow: for what has the same size in every answer. A guard would make up half of what such a buffer
+    /// costs.
+    Open,
 }
 
 /// Where the pages come from.
@@ -62,23 +71,25 @@ unsafe impl Sync for HypercallBuffer {}
 
 impl HypercallBuffer {
     /// Pages of `/dev/xen/hypercall` for at least `bytes` bytes. Its first driver gives at most 64 pages per open file.
-    pub(crate) fn from_device(device: BorrowedFd<'_>, bytes: usize) -> Result<Self, AllocationError> {
-        let size = Size::of(bytes)?;
-        // One of its pages becomes the guard, since what lies behind a mapping is not ours to choose.
+    pub(crate) fn from_device(device: BorrowedFd<'_>, bytes: usize, end: End) -> Result<Self, AllocationError> {
+        let size = Size::of(bytes, end)?;
         let map = || {
-            let mut mapping = Mapping::of_device(size.with_guard, device)?;
+            let mut mapping = Mapping::of_device(size.mapped, device)?;
             mapping.keep_from_children()?;
-            mapping.protect(size.pages.get()..size.with_guard.get(), ProtFlags::PROT_NONE)?;
+            // One of its own pages becomes the guard, since the range behind a mapping is another's.
+            if size.has_guard() {
+                mapping.protect(size.pages.get()..size.mapped.get(), ProtFlags::PROT_NONE)?;
+            }
             Ok(mapping)
         };
         map().map(|mapping| size.touched(mapping, Backing::Device)).map_err(|errno| size.failed(errno))
     }
 
     /// Locked anonymous pages for at least `bytes` bytes.
-    pub(crate) fn locked(bytes: usize) -> Result<Self, AllocationError> {
-        let size = Size::of(bytes)?;
+    pub(crate) fn locked(bytes: usize, end: End) -> Result<Self, AllocationError> {
+        let size = Size::of(bytes, end)?;
         let lock = || {
-            let mut mapping = Mapping::anonymous(size.with_guard, ProtFlags::PROT_NONE)?;
+            let mut mapping = Mapping::anonymous(size.mapped, ProtFlags::PROT_NONE)?;
             // Before there is any page that a fork could make copy-on-write.
             mapping.keep_from_children()?;
             mapping.protect(0..size.pages.get(), ACCESS)?;
@@ -94,24 +105,14 @@ impl HypercallBuffer {
 
     /// Ordinary pages, for a hypervisor in this process. A forked child has a copy of them.
     #[cfg(feature = "sim")]
-    pub(crate) fn plain(bytes: usize) -> Result<Self, AllocationError> {
-        let size = Size::of(bytes)?;
+    pub(crate) fn plain(bytes: usize, end: End) -> Result<Self, AllocationError> {
+        let size = Size::of(bytes, end)?;
         let map = || {
-            let mapping = Mapping::anonymous(size.with_guard, ProtFlags::PROT_NONE)?;
+            let mapping = Mapping::anonymous(size.mapped, ProtFlags::PROT_NONE)?;
             mapping.protect(0..size.pages.get(), ACCESS)?;
             Ok(mapping)
         };
         map().map(|mapping| size.touched(mapping, Backing::Plain)).map_err(|errno| size.failed(errno))
-    }
-
-    /// Two buffers out of one mapping, which costs half the system calls: the pages for the first `bytes` bytes, and what
-    /// follows, with the guard. `None` where nothing would follow.
-    pub(crate) fn split(mut self, bytes: usize) -> Option<(Self, Self)> {
-        let first = Size::of(bytes).ok()?.pages;
-        let rest = NonZeroUsize::new(self.len.get().checked_sub(first.get())?)?;
-        let second = Self { mapping: self.mapping.split_off(first)?, len: rest, backing: self.backing };
-        self.len = first;
-        Some((self, second))
     }
 
     /// Makes every page reachable for Xen: locked pages can become unreachable for a moment when the kernel moves them or
@@ -171,6 +172,15 @@ impl HypercallBuffer {
         unsafe { core::slice::from_raw_parts_mut(self.mapping.start.cast::<u8>().as_ptr(), self.len()) }
     }
 
+    /// Sets the first `LEN` bytes to zero.
+    pub(crate) fn clear<const LEN: usize>(&mut self) {
+        const { assert!(LEN <= SMALLEST) };
+        // Its length is known to the compiler, which needs no call for it.
+        if let Some(beginning) = self.as_mut_slice().first_chunk_mut::<LEN>() {
+            *beginning = [0; LEN];
+        }
+    }
+
     /// Writes a wire structure at `OFFSET`, which the compiler checks against the smallest buffer there is.
     pub(crate) fn write<const OFFSET: usize, T: Plain>(&mut self, value: &T) {
         const { assert!(OFFSET + size_of::<T>() <= SMALLEST) };
@@ -208,17 +218,23 @@ impl fmt::Debug for HypercallBuffer {
 struct Size {
     bytes: usize,
     pages: NonZeroUsize,
-    with_guard: NonZeroUsize,
+    /// The pages, and the guard where there is one.
+    mapped: NonZeroUsize,
 }
 
 impl Size {
-    fn of(bytes: usize) -> Result<Self, AllocationError> {
+    fn of(bytes: usize, end: End) -> Result<Self, AllocationError> {
         let size = || {
             let pages = whole_pages(bytes);
-            let with_guard = pages.checked_add(page_size())?;
-            Some(Self { bytes, pages: NonZeroUsize::new(pages)?, with_guard: NonZeroUsize::new(with_guard)? })
+            let guard = if end == End::Guarded { page_size() } else { 0 };
+            let mapped = pages.checked_add(guard)?;
+            Some(Self { bytes, pages: NonZeroUsize::new(pages)?, mapped: NonZeroUsize::new(mapped)? })
         };
         size().ok_or(AllocationError { bytes, errno: Errno::ENOMEM })
+    }
+
+    fn has_guard(self) -> bool {
+        self.mapped > self.pages
     }
 
     /// A buffer of this size, every page of which was written once.
@@ -235,8 +251,7 @@ impl Size {
 
 /// Address space that this process has mapped, until this is dropped.
 ///
-/// Each comes from a system call that mapped just this range, or from splitting one that did: never does one stand for
-/// a range that may be another's.
+/// Each comes from a system call that mapped just this range: never does one stand for a range that may be another's.
 struct Mapping {
     start: NonNull<c_void>,
     len: NonZeroUsize,
@@ -257,15 +272,6 @@ impl Mapping {
         // SAFETY: a new mapping at an address of the kernel's choice changes no memory that anyone has.
         let start = unsafe { mmap(None, len, ACCESS, MapFlags::MAP_SHARED, device, 0) }?;
         Ok(Self { start, len, only_in: None })
-    }
-
-    /// Cuts off what lies past the first `len` bytes; `None` where there is nothing.
-    fn split_off(&mut self, len: NonZeroUsize) -> Option<Self> {
-        let rest = NonZeroUsize::new(self.len.get().checked_sub(len.get())?)?;
-        // SAFETY: `len` is less than the mapping's length, so the result lies inside it.
-        let start = unsafe { self.start.byte_add(len.get()) };
-        self.len = len;
-        Some(Self { start, len: rest, only_in: self.only_in })
     }
 
     /// Changes who may access these of its bytes, which are whole pages.

@@ -5,7 +5,7 @@ use core::mem::offset_of;
 use super::abi::Layout;
 use super::event::Hypercall;
 use super::memory::HypercallBuffer;
-use super::rows::ListRoom;
+use super::rows::Places;
 use crate::error::Action;
 use crate::name::PayloadName;
 use crate::status::Status;
@@ -85,6 +85,7 @@ impl Operation for Upload<'_> {
         if self.force { sys::LIVEPATCH_FLAG_FORCE } else { 0 }
     }
 
+    #[inline]
     fn encode(&self, _: Layout, block: &mut HypercallBuffer) {
         let name = place_name(block, self.name);
         let upload = sys::xen_sysctl_livepatch_upload { name, size: self.len, payload: self.payload.handle(0) };
@@ -112,6 +113,7 @@ impl Operation for Get<'_> {
         Hypercall::Get { name: self.name }
     }
 
+    #[inline]
     fn encode(&self, _: Layout, block: &mut HypercallBuffer) {
         let get = sys::xen_sysctl_livepatch_get { name: place_name(block, self.name), ..Default::default() };
         block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.u.get) }, _>(&get);
@@ -142,6 +144,7 @@ impl Operation for Act<'_> {
         Hypercall::Action { action: self.action, name: self.name }
     }
 
+    #[inline]
     fn encode(&self, layout: Layout, block: &mut HypercallBuffer) {
         let name = place_name(block, self.name);
         let cmd = match self.action {
@@ -164,14 +167,14 @@ impl Operation for Act<'_> {
     fn decode(&self, _: Layout, _: u32, _: &HypercallBuffer) {}
 }
 
-/// Asks for rows of the list, or without room for its sizes alone.
-#[derive(Debug)]
-pub(crate) struct List<'a> {
+/// Asks for rows of the list, or without places for its extent alone.
+#[derive(Debug, Default)]
+pub(crate) struct List {
     /// The first row wanted.
     pub(crate) start: u32,
-    pub(crate) room: Option<&'a mut ListRoom>,
-    /// The most rows wanted, if fewer than there is room for.
-    pub(crate) window: u32,
+    /// The most rows wanted.
+    pub(crate) rows: u32,
+    pub(crate) places: Places,
     /// Sets the flag that 4.19 brought, to find out whether this Xen rejects it.
     pub(crate) probe_force: bool,
 }
@@ -185,11 +188,11 @@ pub(crate) struct Listed {
     pub(crate) rows: u32,
     /// How many there are after those delivered.
     pub(crate) remaining: u32,
-    /// Without room: the bytes of all metadata (0 before 4.14).
+    /// Without places: the bytes of all metadata (0 before 4.14).
     pub(crate) metadata_total: u32,
 }
 
-impl Operation for List<'_> {
+impl Operation for List {
     type Answer = Listed;
     const COMMAND: Command = Command::Livepatch(sys::XEN_SYSCTL_LIVEPATCH_LIST);
 
@@ -201,41 +204,36 @@ impl Operation for List<'_> {
         if self.probe_force { sys::LIVEPATCH_FLAG_FORCE } else { 0 }
     }
 
+    #[inline]
     fn encode(&self, layout: Layout, block: &mut HypercallBuffer) {
-        let room = self.room.as_deref();
-        let handles = room.map(ListRoom::handles).unwrap_or_default();
-        let (idx, nr) = (self.start, room.map_or(0, |room| room.capacity().min(self.window)));
+        let Self { start: idx, rows: nr, places, .. } = *self;
         if layout == Layout::Strided {
             let list = sys::xen_sysctl_livepatch_list_v1 {
                 idx,
                 nr,
-                status: handles.status,
-                name: handles.name,
-                len: handles.len,
+                status: places.status,
+                name: places.name,
+                len: places.len,
                 ..Default::default()
             };
             block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.u.list_v1) }, _>(&list);
         } else {
             // Before 4.21 the sizes are outputs only, and what comes in is not looked at.
-            let (names, metadata) = room.filter(|_| layout == Layout::Sized).map(ListRoom::sizes).unwrap_or_default();
+            let (names, metadata) = if layout == Layout::Sized { places.sizes } else { (0, 0) };
             let list = sys::xen_sysctl_livepatch_list_v2 {
                 idx,
                 nr,
                 name_total_size: names,
                 metadata_total_size: metadata,
-                status: handles.status,
-                name: handles.name,
-                len: handles.len,
-                metadata: handles.metadata,
-                metadata_len: handles.metadata_len,
+                status: places.status,
+                name: places.name,
+                len: places.len,
+                metadata: places.metadata,
+                metadata_len: places.metadata_len,
                 ..Default::default()
             };
             block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.u.list_v2) }, _>(&list);
         }
-    }
-
-    fn memory(&mut self) -> Option<&mut HypercallBuffer> {
-        self.room.as_deref_mut().map(ListRoom::memory)
     }
 
     fn decode(&self, layout: Layout, rows: u32, block: &HypercallBuffer) -> Listed {
@@ -276,6 +274,7 @@ impl Operation for ReadConsole<'_> {
         Hypercall::ReadConsole
     }
 
+    #[inline]
     fn encode(&self, _: Layout, block: &mut HypercallBuffer) {
         let read = sys::xen_sysctl_readconsole {
             incremental: 1,
@@ -309,6 +308,7 @@ impl Operation for DebugKey {
         Hypercall::DebugKey { key: self.0 }
     }
 
+    #[inline]
     fn encode(&self, _: Layout, block: &mut HypercallBuffer) {
         if let Some(place) = block.as_mut_slice().get_mut(NAME_OFFSET) {
             *place = self.0;

@@ -45,6 +45,7 @@ impl<T: Piece> Pool<T> {
     }
 
     /// Runs `with` on the piece of the first place that is free if that `fits`, or on a new one that takes its place.
+    #[inline]
     pub(crate) fn lend<R, E>(
         &self,
         fits: impl Fn(&T) -> bool,
@@ -62,13 +63,6 @@ impl<T: Piece> Pool<T> {
         result
     }
 
-    /// Keeps a piece for the first use.
-    pub(crate) fn keep(&self, piece: T) {
-        if let Some((_, mut place)) = self.places.iter().find_map(Place::take) {
-            *place = Some(piece);
-        }
-    }
-
     /// The bytes kept now.
     #[cfg(test)]
     pub(crate) fn idle_bytes(&self) -> usize {
@@ -78,6 +72,7 @@ impl<T: Piece> Pool<T> {
 
 impl<T> Place<T> {
     /// What is here and how much may be left, unless somebody uses it.
+    #[inline]
     fn take(&self) -> Option<(usize, MutexGuard<'_, Option<T>>)> {
         match self.piece.try_lock() {
             Ok(piece) => Some((self.limit, piece)),
@@ -159,7 +154,7 @@ mod tests {
     #[test]
     fn what_is_not_here_is_forgotten_and_what_cannot_be_made_is_an_error() {
         let pool = Pool::new([100]);
-        pool.keep(Thing(vec![0; 10], false));
+        pool.lend(|_| true, || Ok::<_, ()>(Thing(vec![0; 10], false)), |_| Ok(())).unwrap();
         assert_eq!(pool.lend(|_| true, || Err(()), |_| Ok(())), Err(()));
         assert_eq!(pool.idle_bytes(), 0);
         assert_eq!(pool.lend(|_| true, || Ok::<_, ()>(thing(7)), |piece| Ok(piece.bytes())), Ok(7));

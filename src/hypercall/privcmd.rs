@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use super::memory::{AllocationError, HypercallBuffer};
+use super::memory::{AllocationError, End, HypercallBuffer};
 use super::sealed::Sealed;
 use super::{Hypervisor, Sysctl};
 use crate::architecture::Architecture;
@@ -131,15 +131,15 @@ impl Sealed for Privcmd {
         })
     }
 
-    fn allocate(&self, len: usize) -> Result<HypercallBuffer, AllocationError> {
+    fn allocate(&self, len: usize, end: End) -> Result<HypercallBuffer, AllocationError> {
         let (promising, refusing) = match &self.buffers {
             Some(device) if device.has_refused(len) => (None, Some(device)),
             device => (device.as_ref(), None),
         };
-        let locked = || HypercallBuffer::locked(len);
-        let buffer = promising.and_then(|device| device.allocate(len)).map_or_else(locked, Ok);
+        let locked = || HypercallBuffer::locked(len, end);
+        let buffer = promising.and_then(|device| device.allocate(len, end)).map_or_else(locked, Ok);
         // Where memory can't be locked either, asking again is all that is left.
-        buffer.or_else(|error| refusing.and_then(|device| device.allocate(len)).ok_or(error))
+        buffer.or_else(|error| refusing.and_then(|device| device.allocate(len, end)).ok_or(error))
     }
 
     fn device(&self) -> Option<BorrowedFd<'_>> {
@@ -172,8 +172,8 @@ impl BufferDevice {
         len >= self.refused.load(Ordering::Relaxed)
     }
 
-    fn allocate(&self, len: usize) -> Option<HypercallBuffer> {
-        HypercallBuffer::from_device(self.device.as_fd(), len).map_err(|error| self.refuse(error)).ok()
+    fn allocate(&self, len: usize, end: End) -> Option<HypercallBuffer> {
+        HypercallBuffer::from_device(self.device.as_fd(), len, end).map_err(|error| self.refuse(error)).ok()
     }
 
     fn refuse(&self, error: AllocationError) {
@@ -253,7 +253,7 @@ mod tests {
 
     /// Where the memory of a buffer comes from.
     fn backing(privcmd: &Privcmd, len: usize) -> Backing {
-        privcmd.allocate(len).unwrap().backing()
+        privcmd.allocate(len, End::Guarded).unwrap().backing()
     }
 
     #[test]
@@ -292,9 +292,9 @@ mod tests {
         for errno in [Errno::ENOMEM, Errno::EAGAIN, Errno::EINTR] {
             buffers.refuse(AllocationError { bytes: 1, errno });
         }
-        assert!(buffers.allocate(usize::MAX / 4).is_none());
+        assert!(buffers.allocate(usize::MAX / 4, End::Open).is_none());
         assert!(!buffers.has_refused(usize::MAX / 2));
-        assert!(buffers.allocate(1).is_some());
+        assert!(buffers.allocate(1, End::Open).is_some());
         for errno in [Errno::EINVAL, Errno::EACCES, Errno::ENODEV, Errno::EPERM, Errno::new(123)] {
             let buffers = BufferDevice::new(device("/dev/zero"));
             buffers.refuse(AllocationError { bytes: 2, errno });
@@ -310,7 +310,9 @@ mod tests {
         assert!(in_child(|| limit_locked_memory(0) && backing(&privcmd, 1) == Backing::Device));
         let without = Privcmd::from_fd(device("/dev/null").into());
         let error = AllocationError { bytes: 1, errno: Errno::EPERM };
-        assert!(in_child(|| limit_locked_memory(0) && without.allocate(1).is_err_and(|found| found == error)));
+        assert!(in_child(
+            || limit_locked_memory(0) && without.allocate(1, End::Open).is_err_and(|found| found == error)
+        ));
     }
 
     #[test]

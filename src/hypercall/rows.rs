@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Hypervisor;
 use super::abi::Layout;
-use super::memory::{AllocationError, HypercallBuffer};
+use super::memory::{AllocationError, End, HypercallBuffer};
 use super::pool::Piece;
+use super::{Hypervisor, SYSCTL_SIZE};
 use crate::name::PayloadName;
 use crate::status::{LoadedPayload, Metadata, State, Status};
 use crate::sys;
@@ -21,116 +21,175 @@ const _: () = assert!(sys::XEN_LIVEPATCH_LIST_MAX == 1024);
 /// Bytes a row in the three arrays: `status` (two words), `len`, `metadata_len`.
 const ROW: usize = 16;
 const STATUS: usize = 8;
+
+/// The bytes before them, for the block of the hypercall.
+const BLOCK: usize = SYSCTL_SIZE.next_multiple_of(16);
 const LEN_COLUMN: usize = 8;
 const METADATA_LEN_COLUMN: usize = 12;
 
-/// Memory for a number of rows: the arrays, the names, and metadata up to the end, where a guard page is. 4.14 to 4.20
-/// aren't told how much room there is. Names can't take more than they have.
+/// The length of a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) rows: usize,
+    /// The bytes of all metadata.
+    pub(crate) metadata: usize,
+}
+
+impl Extent {
+    pub(crate) fn of(rows: u32, metadata: u32) -> Self {
+        Self { rows: as_size(rows), metadata: as_size(metadata) }
+    }
+
+    /// An extent in which both fit.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self { rows: self.rows.max(other.rows), metadata: self.metadata.max(other.metadata) }
+    }
+
+    /// An extent for a list that grows a little: by a quarter, and by four payloads with 64 bytes of metadata each.
+    fn with_slack(self) -> Self {
+        let more = |size: usize, least: usize| size.saturating_add(size / 4).saturating_add(least);
+        Self { rows: more(self.rows, 4).min(MAX_ROWS), metadata: more(self.metadata, 4 * 64) }
+    }
+
+    /// The bytes that room for it takes.
+    pub(crate) const fn bytes(self) -> usize {
+        BLOCK.saturating_add(self.rows.saturating_mul(ROW + NAME_SIZE)).saturating_add(self.metadata)
+    }
+}
+
+/// Memory for a number of rows, of which all is in one buffer: the block of the hypercall, the arrays, the names, and
+/// metadata up to the end, where a guard page is. 4.14 to 4.20 aren't told how much room there is. Names can't take more
+/// than they have.
 #[derive(Debug)]
 pub(crate) struct ListRoom {
-    capacity: usize,
+    /// The rows, and the bytes of metadata, that fit.
+    capacity: Extent,
     memory: HypercallBuffer,
-    last: Texts,
+    last: Option<Whole>,
 }
 
-/// The names and the metadata of the last list, which the next one shares where they are the same, as they mostly are.
-#[derive(Debug, Default)]
-pub(crate) struct Texts {
-    names: Arc<[u8]>,
-    metadata: Arc<[u8]>,
+/// A list that was read whole.
+///
+/// Its version counts uploads and unloads, by anyone. A list of the same version has the same names and metadata in the
+/// same order, and differs in what Xen says of states alone.
+#[derive(Debug)]
+struct Whole {
+    version: u32,
+    rows: Vec<LoadedPayload>,
 }
 
-/// Guest handles to the parts of a [`ListRoom`]; null without one.
+/// The places for the parts of a list in a [`ListRoom`]; null without one.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Handles {
+pub(crate) struct Places {
     pub(crate) status: sys::xen_guest_handle,
     pub(crate) len: sys::xen_guest_handle,
     pub(crate) metadata_len: sys::xen_guest_handle,
     pub(crate) name: sys::xen_guest_handle,
     pub(crate) metadata: sys::xen_guest_handle,
+    /// The bytes for names and for metadata, as Xen wants to know from 4.21 on.
+    pub(crate) sizes: (u32, u32),
 }
 
 impl ListRoom {
-    /// The bytes that room for `capacity` rows (at most [`MAX_ROWS`]) with this much metadata takes.
-    pub(crate) const fn size(capacity: usize, metadata: usize) -> usize {
-        capacity.saturating_mul(ROW + NAME_SIZE).saturating_add(metadata)
-    }
-
-    /// Room for `capacity` rows (at most [`MAX_ROWS`]) with this much metadata in all. Names always fit.
-    pub(crate) fn allocate(xen: &dyn Hypervisor, capacity: usize, metadata: usize) -> Result<Self, AllocationError> {
-        Ok(Self { capacity, memory: xen.allocate(Self::size(capacity, metadata))?, last: Texts::default() })
-    }
-
-    /// Room for `capacity` rows in memory that there is already; `None` where it is too small.
-    pub(crate) fn of(capacity: usize, memory: HypercallBuffer) -> Option<Self> {
-        (memory.len() >= Self::size(capacity, 0)).then(|| Self { capacity, memory, last: Texts::default() })
+    /// Room for a list of this extent (rows above [`MAX_ROWS`] don't count) that may have grown a little since. Names always
+    /// fit.
+    pub(crate) fn allocate(xen: &dyn Hypervisor, extent: Extent) -> Result<Self, AllocationError> {
+        let mut capacity = extent.with_slack();
+        let memory = xen.allocate(capacity.bytes(), End::Guarded)?;
+        // Whole pages have room for some more.
+        capacity.metadata = memory.len().saturating_sub(Extent { metadata: 0, ..capacity }.bytes());
+        Ok(Self { capacity, memory, last: None })
     }
 
     pub(crate) fn capacity(&self) -> u32 {
-        u32::try_from(self.capacity).unwrap_or(u32::MAX)
+        as_count(self.capacity.rows)
     }
 
-    /// Whether this many rows and this much metadata fit.
-    pub(crate) fn has(&self, rows: usize, metadata: usize) -> bool {
-        self.capacity >= rows && self.metadata_capacity() >= metadata
+    /// Whether a list of this extent fits.
+    pub(crate) fn has(&self, extent: Extent) -> bool {
+        self.capacity.rows >= extent.rows.min(MAX_ROWS) && self.capacity.metadata >= extent.metadata
     }
 
     /// Whether Xen would return more rows at once.
     pub(crate) fn can_grow(&self) -> bool {
-        self.capacity < MAX_ROWS
+        self.capacity.rows < MAX_ROWS
     }
 
     /// The bytes of metadata that fit.
     pub(crate) fn metadata_capacity(&self) -> usize {
-        self.memory.len().saturating_sub(self.metadata_start())
+        self.capacity.metadata
     }
 
-    fn metadata_start(&self) -> usize {
-        Self::size(self.capacity, 0)
-    }
-
-    pub(crate) fn handles(&self) -> Handles {
-        Handles {
-            status: self.memory.handle(0),
-            len: self.memory.handle(self.capacity * LEN_COLUMN),
-            metadata_len: self.memory.handle(self.capacity * METADATA_LEN_COLUMN),
-            name: self.memory.handle(self.capacity * ROW),
-            metadata: self.memory.handle(self.metadata_start()),
+    #[inline]
+    pub(crate) fn places(&self) -> Places {
+        let Extent { rows, metadata } = self.capacity;
+        let column = |offset: usize| self.memory.handle(BLOCK + rows * offset);
+        Places {
+            status: column(0),
+            len: column(LEN_COLUMN),
+            metadata_len: column(METADATA_LEN_COLUMN),
+            name: column(ROW),
+            metadata: column(ROW + NAME_SIZE),
+            sizes: (as_count(rows * NAME_SIZE), as_count(metadata)),
         }
     }
 
-    /// The bytes for names and for metadata, as Xen wants to know from 4.21 on.
-    pub(crate) fn sizes(&self) -> (u32, u32) {
-        let size = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
-        (size(self.capacity * NAME_SIZE), size(self.metadata_capacity()))
-    }
-
+    /// All of it, which begins with the block of a hypercall.
     pub(crate) fn memory(&mut self) -> &mut HypercallBuffer {
         &mut self.memory
     }
 
-    /// The first `count` rows.
+    /// All rows of a list of this version, which are the first `count`.
     ///
     /// # Errors
     /// What is wrong with them, if Xen wrote something that can't be.
-    pub(crate) fn rows(&mut self, layout: Layout, count: u32) -> Result<Vec<LoadedPayload>, &'static str> {
+    #[inline]
+    pub(crate) fn whole(
+        &mut self,
+        layout: Layout,
+        count: u32,
+        version: u32,
+    ) -> Result<Vec<LoadedPayload>, &'static str> {
+        let same = self.last.as_ref().filter(|last| last.version == version && as_size(count) == last.rows.len());
+        let statuses = same.and_then(|same| self.statuses(same.rows.len()));
+        if let (Some(same), Some(statuses)) = (same, statuses) {
+            return Ok(with_statuses(&same.rows, statuses));
+        }
+        let rows = self.part(layout, count)?;
+        self.last = Some(Whole { version, rows: rows.clone() });
+        Ok(rows)
+    }
+
+    /// The first `count` rows, which are a part of a list.
+    ///
+    /// # Errors
+    /// As of [`whole`](Self::whole).
+    pub(crate) fn part(&self, layout: Layout, count: u32) -> Result<Vec<LoadedPayload>, &'static str> {
         if count > self.capacity() {
             return Err("more rows than were asked for");
         }
-        let mut rest = self.memory.as_slice();
+        self.columns().rows(layout, count)
+    }
+
+    /// The statuses of the first `count` rows.
+    fn statuses(&self, count: usize) -> Option<&[u8]> {
+        self.memory.as_slice().get(BLOCK..)?.get(..count.checked_mul(STATUS)?)
+    }
+
+    fn columns(&self) -> Columns<'_> {
+        let (_, mut rest) = self.memory.as_slice().split_at(BLOCK);
         let mut column = |width: usize| {
-            let (column, after) = rest.split_at(self.capacity * width);
+            let (column, after) = rest.split_at(self.capacity.rows * width);
             rest = after;
             column
         };
-        let columns = Columns {
+        Columns {
             status: column(STATUS),
             len: column(METADATA_LEN_COLUMN - LEN_COLUMN),
             metadata_len: column(ROW - METADATA_LEN_COLUMN),
             names: column(NAME_SIZE),
             metadata: rest,
-        };
-        columns.rows(layout, count, &mut self.last)
+        }
     }
 }
 
@@ -156,14 +215,14 @@ pub(crate) struct Columns<'a> {
 
 impl Columns<'_> {
     /// Takes the columns apart into `count` rows. Whatever the bytes, no part of a row comes from another's.
-    pub(crate) fn rows(self, layout: Layout, count: u32, last: &mut Texts) -> Result<Vec<LoadedPayload>, &'static str> {
+    pub(crate) fn rows(self, layout: Layout, count: u32) -> Result<Vec<LoadedPayload>, &'static str> {
         let short = "fewer bytes than its rows need";
-        let count = usize::try_from(count).map_err(|_| short)?;
+        let count = as_size(count);
         if count == 0 {
             return Ok(Vec::new());
         }
         let strided = layout == Layout::Strided;
-        let status = beginning(self.status, count, STATUS).ok_or(short)?;
+        let statuses = beginning(self.status, count, STATUS).ok_or(short)?;
         let lens = beginning(self.len, count, 4).ok_or(short)?;
         if lengths(lens).any(|len| !(1..=NAME_SIZE).contains(&len)) {
             return Err("a name's length out of range");
@@ -171,23 +230,19 @@ impl Columns<'_> {
         // Before 4.14 there are no metadata, and each name has room for the longest.
         let metadata_lens = if strided { &[] } else { beginning(self.metadata_len, count, 4).ok_or(short)? };
         let name_sizes = lengths(lens).map(|len| if strided { NAME_SIZE } else { len });
-        let names = kept(self.names, name_sizes.clone(), &mut last.names).ok_or("names that end past their buffer")?;
-        let metadata = kept(self.metadata, lengths(metadata_lens), &mut last.metadata);
-        let metadata = metadata.ok_or("metadata that ends past its buffer")?;
+        let names = copied(self.names, name_sizes.clone()).ok_or("names that end past their buffer")?;
+        let metadata = copied(self.metadata, lengths(metadata_lens)).ok_or("metadata that ends past its buffer")?;
 
         let mut rows = Vec::with_capacity(count);
         let (mut name_at, mut metadata_at) = (0_usize, 0_usize);
-        let columns = status.chunks_exact(STATUS).zip(lengths(lens)).zip(name_sizes);
+        let columns = statuses.chunks_exact(STATUS).zip(lengths(lens)).zip(name_sizes);
         let metadata_lens = lengths(metadata_lens).chain(core::iter::repeat(0));
-        for (((status, len), stride), metadata_len) in columns.zip(metadata_lens) {
-            let (state, rc) = status.split_at(size_of::<u32>());
-            let status =
-                Status { state: State::from_raw(u32::from_ne_bytes(word(state))), rc: i32::from_ne_bytes(word(rc)) };
-            let name = PayloadName::from_xen(names, name_at..name_at.saturating_add(len));
+        for (((now, len), stride), metadata_len) in columns.zip(metadata_lens) {
+            let name = PayloadName::from_xen(&names, name_at..name_at.saturating_add(len));
             let name = name.ok_or("a name that doesn't end with its only NUL")?;
             let metadata_end = metadata_at.saturating_add(metadata_len);
-            let metadata = Metadata::among(metadata, metadata_at..metadata_end).ok_or(short)?;
-            rows.push(LoadedPayload { name, status, metadata });
+            let metadata = Metadata::among(&metadata, metadata_at..metadata_end).ok_or(short)?;
+            rows.push(LoadedPayload { name, status: status(now), metadata });
             (name_at, metadata_at) = (name_at.saturating_add(stride), metadata_end);
         }
         Ok(rows)
@@ -209,15 +264,36 @@ fn word(bytes: &[u8]) -> [u8; 4] {
     bytes.first_chunk().copied().unwrap_or_default()
 }
 
-/// What Xen wrote of pieces of these lengths, one after the other, in one allocation: the last one, where that has the
-/// same.
-fn kept<'k>(from: &[u8], mut lengths: impl Iterator<Item = usize>, last: &'k mut Arc<[u8]>) -> Option<&'k Arc<[u8]>> {
+/// These rows, each with the status that Xen wrote.
+#[inline]
+fn with_statuses(rows: &[LoadedPayload], statuses: &[u8]) -> Vec<LoadedPayload> {
+    let now = |(row, now): (&LoadedPayload, _)| LoadedPayload {
+        name: row.name.clone(),
+        status: status(now),
+        metadata: row.metadata.clone(),
+    };
+    rows.iter().zip(statuses.chunks_exact(STATUS)).map(now).collect()
+}
+
+/// A status as Xen writes it.
+fn status(bytes: &[u8]) -> Status {
+    let state = u32::from_ne_bytes(word(bytes));
+    let rc = bytes.last_chunk().copied().unwrap_or_default();
+    Status { state: State::from_raw(state), rc: i32::from_ne_bytes(rc) }
+}
+
+fn as_size(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+fn as_count(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}
+
+/// The pieces of these lengths that Xen wrote one after the other, in one allocation.
+fn copied(from: &[u8], mut lengths: impl Iterator<Item = usize>) -> Option<Arc<[u8]>> {
     let len = lengths.try_fold(0_usize, usize::checked_add)?;
-    let bytes = from.get(..len)?;
-    if **last != *bytes {
-        *last = bytes.into();
-    }
-    Some(last)
+    from.get(..len).map(Arc::from)
 }
 
 #[cfg(test)]
@@ -225,7 +301,7 @@ mod tests {
     use super::*;
 
     fn rows(columns: Columns<'_>, layout: Layout, count: u32) -> Result<Vec<LoadedPayload>, &'static str> {
-        columns.rows(layout, count, &mut Texts::default())
+        columns.rows(layout, count)
     }
 
     fn words(words: &[u32]) -> Vec<u8> {
@@ -289,20 +365,21 @@ mod tests {
     }
 
     #[test]
-    fn a_list_shares_what_the_last_one_had_and_nothing_else() {
-        let (status, len, metadata_len) = (words(&[1, 0]), words(&[2]), words(&[1]));
-        let columns =
-            Columns { status: &status, len: &len, metadata_len: &metadata_len, names: b"a\0", metadata: b"m" };
-        let mut last = Texts::default();
-        let mut only_row = |columns: Columns<'_>| {
-            let rows = columns.rows(Layout::Packed, 1, &mut last).unwrap();
-            (rows[0].name.to_string(), rows[0].metadata.as_bytes().to_vec(), rows[0].name.as_bytes().as_ptr())
+    fn a_list_of_the_same_version_has_the_same_texts_and_new_statuses() {
+        let columns = Columns {
+            status: &words(&[1, 0, 1, 0]),
+            len: &words(&[2, 2]),
+            metadata_len: &words(&[1, 0]),
+            names: b"a\0b\0",
+            metadata: b"m",
         };
-        let first = only_row(columns);
-        assert_eq!(first.0, "a");
-        assert_eq!(only_row(columns), first, "in the same place");
-        let others = Columns { names: b"b\0", metadata: b"n", ..columns };
-        let (name, metadata, _) = only_row(others);
-        assert_eq!((&*name, &*metadata), ("b", &b"n"[..]));
+        let first = rows(columns, Layout::Packed, 2).unwrap();
+        let second = with_statuses(&first, &words(&[2, 0, 1, 0xffff_fff5]));
+        let told = |row: &LoadedPayload| (row.status.state, row.status.rc);
+        assert_eq!(second.iter().map(told).collect::<Vec<_>>(), [(State::Applied, 0), (State::Checked, -11)]);
+        for (one, other) in first.iter().zip(&second) {
+            assert_eq!(one.name.as_bytes().as_ptr(), other.name.as_bytes().as_ptr(), "in the same place");
+            assert_eq!(one.metadata, other.metadata);
+        }
     }
 }

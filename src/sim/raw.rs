@@ -6,7 +6,7 @@ use super::bytes::{put, u32_at};
 use super::request::SIZE;
 use crate::errno::Errno;
 use crate::hypercall::channel::CallError;
-use crate::hypercall::{HypercallBuffer, Hypervisor, Sysctl};
+use crate::hypercall::{End, HypercallBuffer, Hypervisor, Sysctl};
 use crate::release::Release;
 
 /// The numbers of sysctls.
@@ -131,7 +131,7 @@ impl RawSysctl {
     /// # Errors
     /// As of [`send`](Self::send).
     pub fn prepare<'a>(&self, xen: &'a dyn Hypervisor) -> crate::Result<PreparedSysctl<'a>> {
-        let allocate = |len| xen.allocate(len).map_err(|error| CallError::from(error).general());
+        let allocate = |len| xen.allocate(len, End::Guarded).map_err(|error| CallError::from(error).general());
         let mut block = allocate(SIZE)?;
         put(block.as_mut_slice(), 0, &self.block);
         put(block.as_mut_slice(), 0, &self.command.to_le_bytes());
@@ -224,7 +224,7 @@ impl RawVersion {
     /// [`BufferMemory`](crate::ErrorKind::BufferMemory) when there is no memory for the argument.
     pub fn send(&self, xen: &dyn Hypervisor) -> crate::Result<(Result<u32, Errno>, Vec<u8>)> {
         let Some(argument) = &self.argument else { return Ok((xen.xen_version(self.command, None), Vec::new())) };
-        let allocated = xen.allocate(argument.len()).map_err(|error| CallError::from(error).general());
+        let allocated = xen.allocate(argument.len(), End::Guarded).map_err(|error| CallError::from(error).general());
         let mut buffer: HypercallBuffer = allocated?;
         put(buffer.as_mut_slice(), 0, argument);
         let result = xen.xen_version(self.command, Some(&mut buffer));
@@ -328,7 +328,10 @@ mod tests {
     fn addresses_are_of_given_memory_or_null() {
         let xen = SimulatedXen::new(Release::V4_17);
         let name = [b'n', 0];
-        let address = crate::hypercall::HypercallBuffer::plain(1).unwrap().address().to_le_bytes();
+        let address = crate::hypercall::HypercallBuffer::plain(1, crate::hypercall::End::Guarded)
+            .unwrap()
+            .address()
+            .to_le_bytes();
         let get = RawSysctl::livepatch(Release::V4_17, 1).name(&name);
         assert_eq!(get.send(&xen).unwrap().result, Err(Errno::ENOENT));
         let answer = RawSysctl::livepatch(Release::V4_17, 1).bytes(16, &address).word(24, 2).send(&xen).unwrap();

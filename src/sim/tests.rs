@@ -33,7 +33,7 @@ impl Request {
     }
 
     fn sysctl(xen: &SimulatedXen, command: u32) -> Self {
-        let request = Self { block: HypercallBuffer::plain(4096).unwrap(), memory: Vec::new() };
+        let request = Self { block: HypercallBuffer::plain(4096, End::Guarded).unwrap(), memory: Vec::new() };
         request.word(0, command).word(4, xen.release().interface_version())
     }
 
@@ -59,7 +59,7 @@ impl Request {
 
     /// Memory with these bytes, whose handle goes to the offset.
     fn buffer(mut self, offset: usize, bytes: &[u8]) -> Self {
-        let mut buffer = HypercallBuffer::plain(bytes.len()).unwrap();
+        let mut buffer = HypercallBuffer::plain(bytes.len(), End::Guarded).unwrap();
         buffer.as_mut_slice()[..bytes.len()].copy_from_slice(bytes);
         let handle = buffer.address();
         self.memory.push(buffer);
@@ -123,7 +123,7 @@ fn stack(xen: &SimulatedXen, names: &[&str]) {
 }
 
 fn extra_version(xen: &SimulatedXen) -> String {
-    let mut buffer = xen.allocate(16).unwrap();
+    let mut buffer = xen.allocate(16, End::Guarded).unwrap();
     buffer.as_mut_slice()[..17].fill(0xaa);
     assert_eq!(xen.xen_version(1, Some(&mut buffer)), Ok(0));
     let text = buffer.as_slice();

@@ -29,6 +29,8 @@ fn costs(release: Release, builder_of_client: ClientBuilder) -> Vec<u64> {
     for other in 0..62 {
         load(&xen, &format!("other{other}"));
     }
+    // The first after an empty one asks how long it is.
+    client.list().unwrap();
     let of = |operation: &dyn Fn() -> Result<()>| cost(&xen, operation);
     vec![
         of(&|| client.upload(&one, &payload)),
@@ -63,6 +65,7 @@ fn failures_cost_little_more() {
         let xen = SimulatedXen::new(release);
         let client = quick().without_xen_log().settle_time(Duration::ZERO).connect(xen.clone()).unwrap();
         let one = load(&xen, "one");
+        client.list().unwrap();
         let costs = |operation: &dyn Fn() -> Result<()>| cost(&xen, || Err(error(operation())).or(Ok(())));
         let nobody: PayloadName = name("nobody");
         assert_eq!(cost(&xen, || client.target().map(drop)), 4, "{release}: the Xen that payloads must fit");

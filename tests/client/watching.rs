@@ -225,8 +225,8 @@ fn an_observer_that_uses_the_client_is_not_told_of_itself() {
             assert!(!error.may_have_happened() && start.elapsed() < Duration::from_secs(10), "{error}");
         }
     });
-    client.set(watched.connect(xen.clone()).unwrap()).unwrap();
     let (fix, _) = (load(&xen, "fix"), load(&xen, "other"));
+    client.set(watched.connect(xen.clone()).unwrap()).unwrap();
     log.take();
     let before = xen.calls().of(Call::List);
     let client = client.get().unwrap();

@@ -32,7 +32,10 @@ fn zero() -> File {
 
 /// Both kinds that forked children don't get.
 fn buffers(len: usize) -> [HypercallBuffer; 2] {
-    [HypercallBuffer::from_device(zero().as_fd(), len).unwrap(), HypercallBuffer::locked(len).unwrap()]
+    [
+        HypercallBuffer::from_device(zero().as_fd(), len, End::Guarded).unwrap(),
+        HypercallBuffer::locked(len, End::Guarded).unwrap(),
+    ]
 }
 
 /// Whether all is well in a forked child. It has this thread alone, so it should not do much.
@@ -133,7 +136,7 @@ fn among_mappers(work: impl FnOnce()) {
 #[test]
 fn pages_are_whole_zeroed_and_end_at_a_guard() {
     let len = page_size() + 1;
-    let plain = [HypercallBuffer::plain(1).unwrap(), HypercallBuffer::plain(len).unwrap()];
+    let plain = [HypercallBuffer::plain(1, End::Guarded).unwrap(), HypercallBuffer::plain(len, End::Guarded).unwrap()];
     for buffer in buffers(1).into_iter().chain(buffers(len)).chain(plain) {
         assert_eq!(buffer.len() % page_size(), 0);
         assert!(buffer.as_slice().iter().all(|byte| *byte == 0));
@@ -150,8 +153,8 @@ fn pages_are_given_back() {
     let limit = read_to_string("/proc/sys/vm/max_map_count").unwrap().trim().parse().unwrap_or(65_530);
     let device = zero();
     for _ in 0..=limit / 2 {
-        HypercallBuffer::plain(1).unwrap();
-        HypercallBuffer::from_device(device.as_fd(), 1).unwrap();
+        HypercallBuffer::plain(1, End::Guarded).unwrap();
+        HypercallBuffer::from_device(device.as_fd(), 1, End::Guarded).unwrap();
     }
 }
 
@@ -159,15 +162,15 @@ fn pages_are_given_back() {
 fn more_than_there_is_gets_a_named_error() {
     for bytes in [usize::MAX, usize::MAX - page_size(), isize::MAX as usize] {
         let expected = AllocationError { bytes, errno: Errno::ENOMEM };
-        assert_eq!(HypercallBuffer::locked(bytes).unwrap_err(), expected);
-        assert_eq!(HypercallBuffer::from_device(zero().as_fd(), bytes).unwrap_err(), expected);
+        assert_eq!(HypercallBuffer::locked(bytes, End::Guarded).unwrap_err(), expected);
+        assert_eq!(HypercallBuffer::from_device(zero().as_fd(), bytes, End::Guarded).unwrap_err(), expected);
     }
 }
 
 #[test]
 fn a_device_that_cannot_be_mapped_is_refused() {
     let file = File::options().read(true).write(true).open("/dev/null").unwrap();
-    assert_eq!(HypercallBuffer::from_device(file.as_fd(), 1).unwrap_err().errno, Errno::ENODEV);
+    assert_eq!(HypercallBuffer::from_device(file.as_fd(), 1, End::Guarded).unwrap_err().errno, Errno::ENODEV);
 }
 
 #[test]
@@ -178,7 +181,7 @@ fn a_device_that_refuses_costs_no_other_thread_its_memory() {
     for device in [Some(socket), file.ok()].into_iter().flatten() {
         among_mappers(|| {
             for pages in (1..=2).cycle().take(15_000) {
-                HypercallBuffer::from_device(device.as_fd(), pages * page_size()).unwrap_err();
+                HypercallBuffer::from_device(device.as_fd(), pages * page_size(), End::Guarded).unwrap_err();
             }
         });
     }
@@ -189,36 +192,13 @@ fn a_device_among_threads_that_map_gives_memory_of_its_own() {
     let device = zero();
     among_mappers(|| {
         for pages in (1..=2).cycle().take(5_000) {
-            let mut buffer = HypercallBuffer::from_device(device.as_fd(), pages * page_size()).unwrap();
+            let mut buffer = HypercallBuffer::from_device(device.as_fd(), pages * page_size(), End::Guarded).unwrap();
             buffer.as_mut_slice().fill(0x11);
             thread::yield_now();
             assert!(buffer.as_slice().iter().all(|byte| *byte == 0x11));
             assert!(!readable(buffer.address() + buffer.len() as u64));
         }
     });
-}
-
-#[test]
-fn a_buffer_can_be_split_at_a_page() {
-    let whole = || buffers(3 * page_size()).into_iter().chain([HypercallBuffer::plain(3 * page_size()).unwrap()]);
-    for buffer in whole() {
-        let start = buffer.address();
-        let (mut first, mut second) = buffer.split(1).unwrap();
-        assert_eq!((first.address(), first.len()), (start, page_size()));
-        assert_eq!((second.address(), second.len()), (start + page_size() as u64, 2 * page_size()));
-        first.as_mut_slice().fill(0x11);
-        second.as_mut_slice().fill(0x22);
-        assert!(first.as_slice().iter().all(|byte| *byte == 0x11), "{first:?}");
-        drop(first);
-        assert!(!readable(start) && !readable(start + 3 * page_size() as u64), "given back, and the guard");
-        assert!(second.as_slice().iter().all(|byte| *byte == 0x22), "{second:?}");
-        drop(second);
-        assert!((0..4).all(|page| !readable(start + page * page_size() as u64)));
-    }
-    for buffer in whole() {
-        assert!(buffer.split(2 * page_size() + 1).is_none(), "nothing would follow");
-    }
-    assert!(HypercallBuffer::plain(1).unwrap().split(usize::MAX).is_none());
 }
 
 #[test]
@@ -261,7 +241,7 @@ fn dropping_in_a_forked_child_is_harmless_to_it() {
 
 #[test]
 fn a_forked_child_has_its_own_copy_of_plain_pages() {
-    let mut buffer = HypercallBuffer::plain(1).unwrap();
+    let mut buffer = HypercallBuffer::plain(1, End::Guarded).unwrap();
     buffer.as_mut_slice().fill(0x11);
     let start = buffer.address();
     let mut slot = Some(buffer);
@@ -295,15 +275,15 @@ fn memory_that_cannot_be_locked_is_given_back() {
         let limited = limit_locked_memory(LIMIT);
         let mapped = || read_to_string("/proc/self/statm").unwrap().split(' ').next().map(str::to_owned);
         let before = mapped();
-        let refused =
-            (0..100).all(|_| HypercallBuffer::locked(2 * LIMIT).is_err_and(|error| error.errno == Errno::ENOMEM));
-        limited && refused && mapped() == before && HypercallBuffer::locked(1).is_ok()
+        let refused = (0..100)
+            .all(|_| HypercallBuffer::locked(2 * LIMIT, End::Guarded).is_err_and(|error| error.errno == Errno::ENOMEM));
+        limited && refused && mapped() == before && HypercallBuffer::locked(1, End::Guarded).is_ok()
     }));
 }
 
 #[test]
 fn touching_changes_nothing() {
-    let mut buffer = HypercallBuffer::plain(3 * page_size()).unwrap();
+    let mut buffer = HypercallBuffer::plain(3 * page_size(), End::Guarded).unwrap();
     let pattern = |byte: usize| u8::try_from(byte % 251).unwrap();
     buffer.as_mut_slice().iter_mut().zip(0..).for_each(|(byte, at)| *byte = pattern(at));
     buffer.touch();
@@ -312,7 +292,7 @@ fn touching_changes_nothing() {
 
 #[test]
 fn structures_are_written_and_read_where_they_belong() {
-    let mut buffer = HypercallBuffer::plain(1).unwrap();
+    let mut buffer = HypercallBuffer::plain(1, End::Guarded).unwrap();
     let status = sys::xen_livepatch_status { state: 0x0102_0304, rc: -5 };
     buffer.write::<24, _>(&status);
     assert_eq!(buffer.as_slice().get(24..28), Some(&0x0102_0304_u32.to_ne_bytes()[..]));

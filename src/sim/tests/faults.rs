@@ -138,10 +138,10 @@ fn actions_take_time() {
 fn buffers_can_be_refused() {
     let xen = SimulatedXen::new(Release::V4_17);
     xen.limit_buffers(Some(4096));
-    assert!(xen.allocate(4096).is_ok());
-    assert_eq!(xen.allocate(4097).unwrap_err(), AllocationError { bytes: 4097, errno: Errno::ENOMEM });
+    assert!(xen.allocate(4096, End::Guarded).is_ok());
+    assert_eq!(xen.allocate(4097, End::Guarded).unwrap_err(), AllocationError { bytes: 4097, errno: Errno::ENOMEM });
     xen.limit_buffers(None);
-    assert!(xen.allocate(4097).is_ok());
+    assert!(xen.allocate(4097, End::Guarded).is_ok());
 }
 
 #[test]

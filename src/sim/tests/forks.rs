@@ -28,5 +28,5 @@ fn orders_and_counts_are_not_forked() {
     let fork = xen.fork();
     assert_eq!((get(&fork, "p"), get(&xen, "p")), (Err(Errno::ENOENT), Err(Errno::EACCES)));
     assert_eq!((fork.calls().total(), xen.calls().total()), (1, 1));
-    assert!(fork.allocate(4097).is_err());
+    assert!(fork.allocate(4097, End::Guarded).is_err());
 }

@@ -56,7 +56,7 @@ fn damaged_payloads_are_judged() {
 }
 
 fn extra_version_or_crash(xen: &SimulatedXen) -> Result<u32, Errno> {
-    xen.xen_version(1, Some(&mut xen.allocate(16).unwrap()))
+    xen.xen_version(1, Some(&mut xen.allocate(16, End::Guarded).unwrap()))
 }
 
 #[test]

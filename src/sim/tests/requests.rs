@@ -94,7 +94,7 @@ fn versions_are_told_to_everybody() {
 fn the_build_id_has_corner_cases() {
     for (xen, varbuf) in since(Release::V4_20) {
         let ask = |xen: &SimulatedXen, room: u32| {
-            let mut buffer = xen.allocate(4096).unwrap();
+            let mut buffer = xen.allocate(4096, End::Guarded).unwrap();
             buffer.as_mut_slice()[..4].copy_from_slice(&room.to_le_bytes());
             let result = xen.xen_version(10, Some(&mut buffer));
             (result, buffer.as_slice()[4..24].to_vec())
