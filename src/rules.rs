@@ -141,11 +141,14 @@ impl Rule {
 
     /// The same for a Xen, as far as its release is known.
     pub(crate) fn holds(&self, target: &Target) -> Answer {
-        let releases = target.releases();
-        match releases.iter().filter(|release| self.holds_in(**release)).count() {
-            0 => Answer::No,
-            all if all == releases.len() => Answer::Yes,
-            _ => Answer::Perhaps,
+        let (mut holds, mut fails) = (false, false);
+        for release in target.releases() {
+            *(if self.holds_in(release) { &mut holds } else { &mut fails }) = true;
+        }
+        match (holds, fails) {
+            (true, true) => Answer::Perhaps,
+            (true, false) => Answer::Yes,
+            (false, _) => Answer::No,
         }
     }
 }

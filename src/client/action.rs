@@ -54,7 +54,6 @@ impl Attempt<'_> {
     /// In the caller's turn, or in one of its own.
     pub(super) fn run(&self, turn: Option<&Taken<'_>>, watch: &Watch<'_>) -> Result<()> {
         check_flags(self.client, self.action, self.flags)?;
-        self.deadline.check()?;
         let own;
         let turn = if let Some(turn) = turn {
             turn
@@ -64,7 +63,6 @@ impl Attempt<'_> {
         };
         let _busy = turn.busy();
         self.settle(turn)?;
-        self.deadline.check()?;
         if matches!(self.action, Action::Apply | Action::Replace) {
             self.client.target.note(self.client);
         }

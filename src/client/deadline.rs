@@ -20,9 +20,14 @@ impl Deadline {
         self.0.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
     }
 
+    /// The same at a moment that the caller has read from the clock.
+    pub(super) fn remaining_at(self, now: Instant) -> Duration {
+        self.0.map_or(Duration::MAX, |at| at.saturating_duration_since(now))
+    }
+
     /// Whether nothing more may be begun.
     pub(super) fn has_passed(self) -> bool {
-        self.remaining().is_zero()
+        self.0.is_some_and(|at| at <= Instant::now())
     }
 
     /// Nothing is sent to Xen after the deadline.

@@ -4,7 +4,7 @@
 //! returns, its processor runs code of the payload, and needs Xen's record of it. The end of the hook shows in Xen's log,
 //! at the level of information, and in whatever needs every processor to be elsewhere: the next action that succeeds.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::error::Action;
 use crate::log::without_prefix;
@@ -41,7 +41,7 @@ pub(super) struct HookLog {
     partial: Vec<u8>,
     /// At some point no hook was running, and all that has begun since is in `open`.
     complete: bool,
-    open: HashMap<Vec<u8>, Progress>,
+    open: BTreeMap<Vec<u8>, Progress>,
 }
 
 /// An answer to whether a hook is running, as far as Xen's log goes.
@@ -75,6 +75,9 @@ impl HookLog {
             *self = Self::default();
         }
         self.at = Some(end);
+        if new == 0 {
+            return;
+        }
         let skipped = usize::try_from(len.saturating_sub(new)).unwrap_or(usize::MAX);
         self.partial.extend_from_slice(bytes.get(skipped..).unwrap_or_default());
         let text = std::mem::take(&mut self.partial);
@@ -90,7 +93,10 @@ impl HookLog {
 
     /// An action on the payload is about to be sent: until its end was in the log, it has not ended.
     pub(super) fn begin(&mut self, name: &PayloadName) {
-        self.open.insert(name.as_bytes().to_vec(), Progress::Begun);
+        match self.open.get_mut(name.as_bytes()) {
+            Some(progress) => *progress = Progress::Begun,
+            None => drop(self.open.insert(name.as_bytes().to_vec(), Progress::Begun)),
+        }
     }
 
     /// Returns whether a hook of the payload is running.

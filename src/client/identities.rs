@@ -3,7 +3,7 @@
 //! The version counts uploads and unloads, by anyone. As long as it is the expected one, every payload is the one that it
 //! was. After this client's own uploads and unloads it is expected to be one more.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::hooks::PostHooks;
@@ -24,7 +24,7 @@ pub(super) struct Identities(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    payloads: HashMap<PayloadName, Remembered>,
+    payloads: BTreeMap<PayloadName, Remembered>,
     /// The version that the list has if nobody else has uploaded or unloaded anything since.
     version: Option<u32>,
     /// The caller's knowledge, until the version of the list is known.
@@ -104,22 +104,36 @@ impl Identities {
     /// Takes in a list that was read in the caller's turn: drops the payloads that are no longer loaded, whoever unloaded
     /// them.
     pub(super) fn keep(&self, channel: &Channel, rows: &[LoadedPayload], version: u32) {
-        self.at_version(channel, version);
-        self.known().payloads.retain(|name, _| rows.iter().any(|row| row.name == *name));
+        if !self.at_version(channel, version) {
+            return;
+        }
+        let loaded: BTreeSet<&PayloadName> = rows.iter().map(|row| &row.name).collect();
+        self.known().payloads.retain(|name, _| loaded.contains(name));
     }
 
     /// Takes in the version of the list, read in the caller's turn, without which another operation of this client might be
-    /// taken for somebody else's.
-    pub(super) fn at_version(&self, channel: &Channel, version: u32) {
-        let given = self.known().given.take().filter(|given| given.version == version);
-        let given = given.filter(|given| channel.build_id().is_ok_and(|xen| xen == given.xen));
+    /// taken for somebody else's. Returns whether it is not the expected one.
+    pub(super) fn at_version(&self, channel: &Channel, version: u32) -> bool {
         let mut known = self.known();
-        if known.version.replace(version) != Some(version) {
+        let changed = known.version.replace(version) != Some(version);
+        if changed {
             for payload in known.payloads.values_mut() {
                 (payload.hooks_same, payload.same) = (false, false);
             }
         }
-        for KnownIdentity { name, build_id, depends, dump } in given.into_iter().flat_map(|given| given.payloads) {
+        let Some(given) = known.given.take().filter(|given| given.version == version) else { return changed };
+        drop(known);
+        self.take_in(channel, given);
+        changed
+    }
+
+    /// Takes in what the caller knows of the payloads of this list, if it is about this Xen.
+    fn take_in(&self, channel: &Channel, given: KnownIdentities) {
+        if !channel.build_id().is_ok_and(|xen| xen == given.xen) {
+            return;
+        }
+        let mut known = self.known();
+        for KnownIdentity { name, build_id, depends, dump } in given.payloads {
             let remembered =
                 Remembered { identity: Identity { build_id, depends }, dump, same: true, ..Remembered::default() };
             known.payloads.entry(name).or_insert(remembered);

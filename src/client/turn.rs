@@ -29,9 +29,10 @@ struct State {
     waiting: u32,
     /// An action was left while Xen was working on it, so that its end has not been seen.
     left_running: bool,
-    /// When the tail code of the action that ended last is surely over.
+    /// When the tail code of the action that ended last is surely over; `None` once that was seen to be past.
     settled: Option<Instant>,
-    /// The last moment at which an action may have ended, as far as the holder of the turn can know.
+    /// The last moment at which an action may have ended, as far as the holder of the turn can know; `None` for the moment
+    /// at which that matters first.
     quiet_since: Option<Instant>,
     /// An action of the holder has succeeded, for which every processor had to be outside of all hooks.
     proven: bool,
@@ -160,7 +161,7 @@ impl Turn {
 impl State {
     /// Of the hooks of other tools' payloads nothing is known.
     fn forget_hooks(&mut self) {
-        self.quiet_since = Some(Instant::now());
+        self.quiet_since = None;
         self.proven = false;
         self.suspects.clear();
     }
@@ -234,13 +235,14 @@ impl<'a> Taken<'a> {
 
     /// The time that any hook may still run.
     pub(super) fn hook_time_left(&self) -> Duration {
-        self.left_since(self.0.lock().quiet_since)
+        let since = *self.0.lock().quiet_since.get_or_insert_with(Instant::now);
+        self.left_since(since)
     }
 
     /// The payload whose hook Xen has called after the last action, and how long it may still run.
     pub(super) fn in_hook(&self) -> Option<(PayloadName, Duration)> {
         let in_hook = self.0.lock().in_hook.clone();
-        in_hook.map(|(name, since)| (name, self.left_since(Some(since))))
+        in_hook.map(|(name, since)| (name, self.left_since(since)))
     }
 
     /// The hook after the last action has returned.
@@ -248,8 +250,8 @@ impl<'a> Taken<'a> {
         self.0.lock().in_hook = None;
     }
 
-    fn left_since(&self, since: Option<Instant>) -> Duration {
-        since.map_or(Duration::ZERO, |since| self.0.hook_time.saturating_sub(since.elapsed()))
+    fn left_since(&self, since: Instant) -> Duration {
+        self.0.hook_time.saturating_sub(since.elapsed())
     }
 
     /// Nothing is waited for any longer, and Xen may still be working.
@@ -267,17 +269,24 @@ impl<'a> Taken<'a> {
         self.0.lock().settled.is_none_or(|at| at <= Instant::now())
     }
 
-    /// Waits until Xen has settled after the last action; `false` if that is not before the deadline.
+    /// Waits until Xen has settled after the last action; `false` if that is not before the deadline, or if that has passed.
     pub(super) fn settle(&self, deadline: Deadline) -> bool {
+        let now = Instant::now();
         let settled = self.0.lock().settled;
-        settled.is_none_or(|at| {
-            let wait = at.saturating_duration_since(Instant::now());
-            let in_time = wait <= deadline.remaining();
-            if in_time {
-                std::thread::sleep(wait);
-            }
-            in_time
-        })
+        let wait = settled.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        let remaining = deadline.remaining_at(now);
+        if remaining.is_zero() || wait > remaining {
+            return false;
+        }
+        if !wait.is_zero() {
+            thread::sleep(wait);
+        }
+        let mut state = self.0.lock();
+        if state.settled == settled {
+            // The next question needs no clock.
+            state.settled = None;
+        }
+        true
     }
 }
 

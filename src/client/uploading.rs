@@ -175,7 +175,7 @@ impl Uploading<'_> {
         let unknown = || self.client.target.basic(self.client, None);
         // There is at least one. Lower ones have more rules.
         let [oldest, ..] = Release::ALL;
-        let release = target.clone().unwrap_or_else(unknown).releases().first().copied().unwrap_or(oldest);
+        let release = target.clone().unwrap_or_else(unknown).releases().next().unwrap_or(oldest);
         let inspection = match payload::inspect(bytes, target.as_ref()) {
             Ok(inspection) => inspection,
             // Xen sees that as well.

@@ -14,7 +14,7 @@ use crate::target::Target;
 
 /// Everything that is wrong with a payload.
 pub(super) fn check(file: &[u8], target: &Target) -> Vec<Finding> {
-    let releases = target.releases();
+    let releases: Vec<Release> = target.releases().collect();
     let groups = alike(&releases);
     match groups.as_slice() {
         [[release, ..]] => check_for(file, *release, target),
@@ -33,7 +33,8 @@ pub(super) fn check(file: &[u8], target: &Target) -> Vec<Finding> {
 pub(super) fn fit_for(file: &[u8]) -> Vec<Release> {
     let mut fit = Vec::new();
     for last in Release::ALL {
-        for group in alike(&Target::new(last.series()).releases()) {
+        let releases: Vec<Release> = Target::new(last.series()).releases().collect();
+        for group in alike(&releases) {
             if group.first().is_some_and(|release| is_fit_for(file, *release)) {
                 fit.extend(group);
             }

@@ -60,7 +60,7 @@ impl Plan {
     /// The reason for which there is no plan. A step of a plan may still be refused by Xen, by a payload's hooks or by its
     /// expectations.
     pub fn new(inventory: &Inventory, wanted: &Wanted) -> Result<Self, PlanError> {
-        let release = inventory.target.releases().first().copied().unwrap_or(Release::V4_22);
+        let release = inventory.target.releases().next().unwrap_or(Release::V4_22);
         let files = Files::of(wanted.files(), release);
         let learned = Learned::default();
         let start = Situation::of(inventory, &files, &learned);
