@@ -1,4 +1,4 @@
-# What the scripts of the gate share. Sourced by bash.
+# Steps of the gate, their times, and what was skipped. Sourced by its scripts.
 # shellcheck shell=bash
 
 # retry COMMAND...: for what goes over the network.
@@ -11,4 +11,104 @@ retry() {
     done
     echo "The network or a mirror is failing: gave up on: $*" >&2
     return 1
+}
+
+skipped=()
+# skip WHAT: it is repeated in the last line.
+skip() {
+    echo "!!! SKIPPED: $1" >&2
+    skipped+=("$1")
+}
+
+times=()
+# took STEP SECONDS
+took() {
+    printf -- '--- %s: %d s\n' "$1" "$2"
+    times+=("$(printf '%6d s  %s' "$2" "$1")")
+}
+
+# headline TEXT
+headline() { printf '\n=== %s (after %d s)\n' "$1" $((SECONDS - ${started:-0})); }
+
+# step NAME [ARGUMENT], as one word: runs it, unless something that it needs can't be had.
+step() {
+    local begun=$SECONDS
+    current=$1
+    headline "$1"
+    need_all_of "$1"
+    if [[ ! $missing ]]; then
+        run_step "$1"
+        took "$1" $((SECONDS - begun))
+    fi
+    current=''
+}
+
+# run_step NAME [ARGUMENT], as one word. A name may have hyphens.
+run_step() {
+    local words
+    read -r -a words <<<"$1"
+    "step_${words[0]//-/_}" "${words[@]:1}"
+}
+
+# beside LOG COMMAND...: runs a command at the same time as what follows. Its output goes to a file until `join`. It is a process
+# group, so that all of it can be ended.
+beside() {
+    beside_log=$1
+    mkdir -p "${beside_log%/*}"
+    set -m
+    ("${@:2}") >"$beside_log" 2>&1 </dev/null &
+    set +m
+    beside_pid=$!
+}
+
+# join: waits for what runs beside, and shows what it has printed. Returns its exit status.
+join() {
+    local status=0
+    wait "$beside_pid" || status=$?
+    beside_pid=''
+    cat "$beside_log"
+    return "$status"
+}
+
+# timed_step NAME FILE: what `two_steps` runs beside; the file gets the time it took.
+timed_step() {
+    local begun=$SECONDS
+    run_step "$1"
+    echo $((SECONDS - begun)) >"$2"
+}
+
+# two_steps NAME OTHER: at the same time, where both can run.
+two_steps() {
+    local begun=$SECONDS log=target/ci/$2.log
+    need_all_of "$1"
+    [[ ! $missing ]] || { step "$2"; return; }
+    need_all_of "$2"
+    [[ ! $missing ]] || { step "$1"; return; }
+    current="$1, or $2 beside it"
+    headline "$1, and $2 beside it"
+    beside "$log" timed_step "$2" "$log.seconds"
+    run_step "$1"
+    took "$1" $((SECONDS - begun))
+    join
+    took "$2" "$(cat "$log.seconds")"
+    current=''
+}
+
+# end STATUS: the table of times, and what came of it all. What runs beside is ended with the gate.
+end() {
+    if [[ -n ${beside_pid:-} ]] && kill -TERM -- "-$beside_pid" 2>/dev/null; then
+        echo "The end of what ran beside it:"
+        tail -n 40 "$beside_log"
+    fi
+    printf '\nTimes:\n'
+    ((${#times[@]} == 0)) || printf '%s\n' "${times[@]}"
+    printf '%6d s  %s\n' $((SECONDS - started)) 'all'
+    echo
+    if (($1)); then
+        echo "=== FAILED: ${current:-the gate} (exit status $1)"
+    elif ((${#skipped[@]})); then
+        echo "=== all is well as far as it was tried, but SKIPPED: $(printf '%s; ' "${skipped[@]}")"
+    else
+        echo '=== all is well'
+    fi
 }

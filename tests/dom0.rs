@@ -17,8 +17,6 @@ mod told;
 mod checked;
 #[path = "dom0/costs.rs"]
 mod costs;
-#[path = "dom0/crowd.rs"]
-mod crowd;
 #[path = "dom0/ensure.rs"]
 mod ensure;
 #[path = "dom0/host.rs"]
@@ -29,14 +27,10 @@ mod inventory;
 mod level;
 #[path = "dom0/listing.rs"]
 mod listing;
-#[path = "dom0/memory.rs"]
-mod memory;
 #[path = "dom0/opening.rs"]
 mod opening;
 #[path = "dom0/outcomes.rs"]
 mod outcomes;
-#[path = "dom0/post_hooks.rs"]
-mod post_hooks;
 #[path = "dom0/refusals.rs"]
 mod refusals;
 #[path = "dom0/story.rs"]

@@ -12,8 +12,7 @@ use nix::unistd::{Pid, getppid, gettid};
 use xen_livepatch::sim::FunctionPatch;
 use xen_livepatch::{Flags, LivepatchClient, PayloadName};
 
-use super::host::{PATCHED, bare, connect, for_another_xen, host, name, patient};
-use super::listing::metadata;
+use super::host::{PATCHED, bare, connect, for_another_xen, host, metadata, name, patient};
 
 /// Tells a process of this test that it is the traced one, and whether its client reads Xen's log.
 const TRACED: &str = "XEN_LIVEPATCH_TRACED";

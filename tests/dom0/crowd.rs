@@ -7,8 +7,7 @@ use std::{env, fs, thread};
 use xen_livepatch::sim::FunctionPatch;
 use xen_livepatch::{ErrorKind, Flags, LivepatchClient, State};
 
-use super::host::{PATCHED, bare, connect, host, is_idle_patching, let_all_cpus_return, listed, name};
-use super::listing::metadata;
+use super::host::{PATCHED, bare, connect, host, is_idle_patching, let_all_cpus_return, listed, metadata, name};
 
 const TIME: Duration = Duration::from_secs(10);
 

@@ -102,6 +102,14 @@ pub fn for_another_xen(client: &LivepatchClient) -> PayloadBuilder {
         .function(FunctionPatch::returning(PATCHED, "-x"))
 }
 
+/// Metadata of exactly `len` bytes, 2 at least, which show whose they are.
+pub fn metadata(whose: &str, len: usize) -> Vec<u8> {
+    let text = format!("of={whose};").into_bytes();
+    let mut bytes: Vec<u8> = text.iter().copied().cycle().take(len - 1).collect();
+    bytes.push(0);
+    bytes
+}
+
 /// What LIST shows of a payload's metadata: nothing before 4.14.
 pub fn listed(client: &LivepatchClient, metadata: Vec<u8>) -> Vec<u8> {
     if client.xen_version().unwrap().release() < (4, 14) { Vec::new() } else { metadata }

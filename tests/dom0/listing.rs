@@ -2,15 +2,7 @@
 
 use xen_livepatch::{LoadedPayload, State};
 
-use super::host::{host, listed};
-
-/// Metadata of exactly `len` bytes, 2 at least, which tell whose they are.
-pub fn metadata(whose: &str, len: usize) -> Vec<u8> {
-    let text = format!("of={whose};").into_bytes();
-    let mut bytes: Vec<u8> = text.iter().copied().cycle().take(len - 1).collect();
-    bytes.push(0);
-    bytes
-}
+use super::host::{host, listed, metadata};
 
 #[test]
 #[ignore = "needs a real Xen"]

@@ -12,8 +12,7 @@ use nix::unistd::{Uid, chroot, daemon, setresuid};
 use xen_livepatch::sim::FunctionPatch;
 use xen_livepatch::{ErrorKind, Flags, LivepatchClient, Result};
 
-use super::host::{PATCHED, bare, clean, connect, host, listed, name, patient};
-use super::listing::metadata;
+use super::host::{PATCHED, bare, clean, connect, host, listed, metadata, name, patient};
 
 /// Tells a process of this test what to do.
 const TASK: &str = "XEN_LIVEPATCH_MEMORY_TASK";
