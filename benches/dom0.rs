@@ -30,6 +30,8 @@
 )]
 #![allow(unreachable_pub, reason = "the modules of one program")]
 
+#[path = "dom0/alone.rs"]
+mod alone;
 #[path = "dom0/bars.rs"]
 mod bars;
 #[path = "dom0/clock.rs"]
@@ -83,7 +85,7 @@ use step::{Step, Work};
 const LISTS: [usize; 7] = [0, 1, 10, 64, 200, 500, 1000];
 const BRIEF_LISTS: [usize; 3] = [0, 1, 64];
 
-/// With how many payloads a list is also read by those who have to open Xen first.
+/// With how many payloads at most a list is also read by those that have to open Xen first.
 const OPENED: usize = 1;
 
 /// The sizes of payloads that are uploaded.
@@ -124,7 +126,14 @@ impl Bench<'_> {
             eprintln!("{}, {}", step.work.name(), step.amount());
         }
         let how = (&self.clock, self.effort);
-        self.samples.measure(steps, &mut self.contenders, self.fixture, how);
+        if let [step @ Step { work: Work::OpenListClose, .. }] = steps {
+            for kind in self.contenders.iter().filter(|contender| contender.can(step.work)).map(|c| c.kind()) {
+                let samples = alone::samples(kind, step, self.fixture, self.files, self.clock.unit);
+                self.samples.add(*step, kind, samples);
+            }
+        } else {
+            self.samples.measure(steps, &mut self.contenders, self.fixture, how);
+        }
         let traceable = !steps.iter().any(|step| step.work.is_process());
         if traceable && self.options.mode.counts() {
             self.in_hypercalls.extend(in_hypercalls(steps, self.fixture, self.files, how));
@@ -151,8 +160,10 @@ impl Bench<'_> {
             self.scene(&[Step::new(Work::Status, loaded, 0)]);
         }
         self.scene(&[Step::new(Work::List, loaded, 0)]);
-        if loaded == OPENED {
+        if loaded <= OPENED {
             self.scene(&[Step::new(Work::OpenListClose, loaded, 0)]);
+        }
+        if loaded == OPENED {
             self.scene(&[Step::new(Work::ListProcess, loaded, 0)]);
         }
     }
@@ -199,9 +210,11 @@ impl Bench<'_> {
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|argument| argument == count::CHILD) {
-        count::work(arguments.into_iter().skip(1));
-        return ExitCode::SUCCESS;
+    for (child, work) in [(count::CHILD, count::work as fn(_)), (alone::CHILD, alone::work)] {
+        if arguments.first().is_some_and(|argument| argument == child) {
+            work(arguments.into_iter().skip(1));
+            return ExitCode::SUCCESS;
+        }
     }
     // Added by cargo.
     arguments.retain(|argument| argument != "--bench");
@@ -233,7 +246,8 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
     let wanted = |with: &dyn Fn(&Step) -> bool| !options.mode.bars_only() || bars::steps().iter().any(with);
     let sizes: Vec<usize> =
         all_sizes.iter().copied().filter(|size| wanted(&|step| step.size == *size && step.work.is_upload())).collect();
-    let lists = all_lists.iter().copied().filter(|loaded| wanted(&|step| step.payloads == *loaded && *loaded > 0));
+    let lists =
+        all_lists.iter().copied().filter(|loaded| wanted(&|step| step.payloads == *loaded && step.work.is_list()));
 
     let fixture = Fixture::new(Path::new(DIRECTORY), &made, &sizes).expect("bare hypercalls work");
     let files = Files { folder: options.files.clone(), minor: made.version.release().1 };

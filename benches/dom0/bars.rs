@@ -23,7 +23,7 @@ const fn bar(work: Work, payloads: usize, size: usize, of: Kind, most: f64) -> B
     Bar { step: Step::new(work, payloads, size), of, most }
 }
 
-pub const BARS: [Bar; 12] = [
+pub const BARS: [Bar; 13] = [
     bar(Work::Status, 1, 0, Kind::Raw, 1.12),
     bar(Work::List, 1, 0, Kind::Raw, 1.25),
     bar(Work::List, 64, 0, Kind::Raw, 1.25),
@@ -34,6 +34,7 @@ pub const BARS: [Bar; 12] = [
     bar(Work::UploadFromFile, 0, LARGE, Kind::Raw, 0.9),
     bar(Work::Apply, 1, 0, Kind::Raw, 1.18),
     bar(Work::Apply, 1, 0, Kind::Libxenctrl, 1.05),
+    bar(Work::OpenListClose, 0, 0, Kind::Libxenctrl, 0.9),
     bar(Work::OpenListClose, 1, 0, Kind::Libxenctrl, 0.9),
     bar(Work::ListProcess, 1, 0, Kind::Libxenctrl, 1.0),
 ];

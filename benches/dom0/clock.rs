@@ -43,13 +43,18 @@ pub struct Clock {
 impl Clock {
     /// A clock in this unit. That of instructions is an error where instructions are not counted.
     pub fn new(unit: Unit) -> Result<Self, String> {
-        let mut clock = Self { unit, reading: 0, origin: Instant::now() };
+        let clock = Self::unverified(unit);
         if unit == Unit::Instructions {
             clock.verify()?;
         }
+        Ok(clock)
+    }
+
+    pub fn unverified(unit: Unit) -> Self {
+        let mut clock = Self { unit, reading: 0, origin: Instant::now() };
         let readings = (0..1001).map(|_| clock.since(clock.now())).collect();
         clock.reading = median(readings).unwrap_or_default();
-        Ok(clock)
+        clock
     }
 
     pub fn now(&self) -> u64 {

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write, stdin};
-use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
 use std::{env, fs};
 
@@ -12,7 +11,8 @@ use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid, getppid};
 
-use super::contender::{Contender, Files, Kind, Libxenctrl, Ours, Raw};
+use super::alone::with_contender;
+use super::contender::{Files, Kind};
 use super::fixture::{Fixture, calm};
 use super::measure::expected;
 use super::step::Step;
@@ -44,32 +44,22 @@ pub struct Counts {
 }
 
 /// The child: opens a contender where it is watched, and has it do the steps.
-pub fn work(mut arguments: impl Iterator<Item = String>) {
-    let mut next = || arguments.next().expect("an argument");
-    let kind: Kind = next().parse().unwrap();
-    let fixture = Fixture::existing(Path::new(&next())).unwrap();
-    let files = Files { folder: next().into(), minor: next().parse().unwrap() };
-    let steps: Vec<Step> = arguments.map(|step| step.parse().unwrap()).collect();
+pub fn work(arguments: impl Iterator<Item = String>) {
     println!("PID={}", getpid());
     stdin().read_line(&mut String::new()).unwrap();
-
-    let library = if kind == Kind::Libxenctrl { files.library() } else { None };
-    let mut contender: Box<dyn Contender> = match (kind, &library) {
-        (Kind::Raw, _) => Box::new(Raw::new(&fixture)),
-        (Kind::Libxenctrl, library) => Box::new(Libxenctrl::new(&fixture, &files, library.as_ref().unwrap())),
-        (Kind::Ours, _) => Box::new(Ours::new(&fixture, &files, None)),
-    };
-    for _ in 0..=ROUNDS {
-        for step in &steps {
-            contender.prepare(step);
-            calm(step);
-            getppid();
-            let outcome = contender.run(step);
-            getppid();
-            expected(step, outcome).unwrap();
+    with_contender(arguments, |contender, fixture, steps| {
+        for _ in 0..=ROUNDS {
+            for step in steps {
+                contender.prepare(step);
+                calm(step);
+                getppid();
+                let outcome = contender.run(step);
+                getppid();
+                expected(step, outcome).unwrap();
+            }
+            fixture.tidy(steps);
         }
-        fixture.tidy(&steps);
-    }
+    });
     println!("RESIDENT={}", status("VmHWM"));
 }
 

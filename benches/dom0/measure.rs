@@ -8,7 +8,7 @@ use nix::sys::resource::UsageWho;
 use super::clock::{Clock, Unit, median, page_faults, processor_time};
 use super::contender::{Contender, Kind, Outcome};
 use super::fixture::{Fixture, calm};
-use super::step::{Step, Work};
+use super::step::Step;
 
 /// How long to measure a scene.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +65,11 @@ pub struct Costs {
 impl Samples {
     pub fn all(&self) -> impl Iterator<Item = (Step, Kind, Costs)> {
         self.taken.iter().filter_map(|((step, kind), samples)| Some((*step, *kind, Costs::of(samples)?)))
+    }
+
+    /// Takes the samples of a step that was measured elsewhere.
+    pub fn add(&mut self, step: Step, kind: Kind, samples: Vec<Sample>) {
+        self.taken.entry((step, kind)).or_default().extend(samples);
     }
 
     /// Measures steps that follow one another, for all contenders that can do them.
@@ -153,8 +158,7 @@ pub fn sample(step: &Step, contender: &mut dyn Contender, clock: &Clock) -> Resu
 /// Whether a step did what it is meant to.
 pub fn expected(step: &Step, outcome: Outcome) -> Result<(), String> {
     let rows = outcome?;
-    let lists = matches!(step.work, Work::List | Work::OpenListClose | Work::ListProcess);
-    if lists && rows != step.payloads {
+    if step.work.is_list() && rows != step.payloads {
         return Err(format!("{rows} rows instead of {}", step.payloads));
     }
     Ok(())

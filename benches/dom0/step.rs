@@ -54,6 +54,10 @@ impl Work {
         matches!(self, Self::Unload | Self::Apply | Self::Revert | Self::Load | Self::LoadProcess)
     }
 
+    pub fn is_list(self) -> bool {
+        matches!(self, Self::List | Self::OpenListClose | Self::ListProcess)
+    }
+
     pub fn is_upload(self) -> bool {
         matches!(self, Self::UploadFromMemory | Self::UploadFromFile)
     }

@@ -99,6 +99,9 @@ const ESCAPES: [(&str, &str); 17] = [
 
 /// The name of a Rust function as one writes it, without its hash: `a::b` for `_ZN1a1b17h0123456789abcdefE`.
 fn demangled(symbol: &str) -> String {
+    if let Some(symbol) = symbol.strip_prefix("_R") {
+        return words(symbol).join("::");
+    }
     let Some(mut rest) = symbol.strip_prefix("_ZN") else { return symbol.into() };
     let mut parts = Vec::new();
     while let Some(end) = rest.find(|c: char| !c.is_ascii_digit()).filter(|end| *end > 0) {
@@ -110,4 +113,28 @@ fn demangled(symbol: &str) -> String {
         parts.pop();
     }
     ESCAPES.iter().fold(parts.join("::"), |name, (escaped, text)| name.replace(escaped, text))
+}
+
+/// The words in a symbol of Rust's newer kind, which are most of what one writes.
+fn words(mut rest: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    while let Some(first) = rest.chars().next() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let word = rest[..digits].parse().ok().and_then(|len: usize| {
+            // Parted from the length where it begins with a digit or an underscore.
+            let after = &rest[digits..];
+            let word = after.strip_prefix('_').unwrap_or(after);
+            Some((word.get(..len)?, word.get(len..)?))
+        });
+        rest = match (word, first) {
+            (Some((word, after)), _) => {
+                words.push(word);
+                after
+            }
+            // A number that makes the word unique.
+            (None, 's') => rest.split_once('_').map_or("", |(_, after)| after),
+            _ => rest.get(first.len_utf8()..).unwrap_or_default(),
+        };
+    }
+    words
 }
