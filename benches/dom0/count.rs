@@ -17,7 +17,7 @@ use super::fixture::{Fixture, calm};
 use super::measure::expected;
 use super::step::Step;
 
-/// What the first argument of a process is that works to be counted.
+/// The first argument of a process that works to be counted.
 pub const CHILD: &str = "--counted";
 
 const HYPERCALL: u64 = 0x30_5000;
@@ -33,7 +33,7 @@ pub struct Count {
     pub locked: u64,
 }
 
-/// What the steps cost a contender.
+/// The counts of steps, done by a contender.
 #[derive(Debug)]
 pub struct Counts {
     pub kind: Kind,

@@ -155,7 +155,7 @@ pub fn sample(step: &Step, contender: &mut dyn Contender, clock: &Clock) -> Resu
     Ok(Sample { cost, page_faults })
 }
 
-/// Whether a step did what it is meant to.
+/// Checks that a step did what it is meant to.
 pub fn expected(step: &Step, outcome: Outcome) -> Result<(), String> {
     let rows = outcome?;
     if step.work.is_list() && rows != step.payloads {

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 pub enum Mode {
     Full,
     Brief,
-    /// What has a bar, and no more than its cost.
+    /// Only operations that have a bar, and only their costs.
     Check,
-    /// What has a bar, by function.
+    /// Only operations that have a bar, with their functions.
     Profile,
     /// No measurement.
     Page {
@@ -22,7 +22,7 @@ impl Mode {
         matches!(self, Self::Check | Self::Profile)
     }
 
-    /// Whether system calls, hypercalls and memory are counted as well.
+    /// Returns whether system calls, hypercalls and memory are counted as well.
     pub fn counts(&self) -> bool {
         matches!(self, Self::Full | Self::Brief)
     }
@@ -74,12 +74,12 @@ impl Options {
         Ok(options)
     }
 
-    /// Whether operations are also counted by function.
+    /// Returns whether operations are also counted by function.
     pub fn profiles(&self) -> bool {
         !self.clock && matches!(self.mode, Mode::Full | Mode::Profile)
     }
 
-    /// Whether a bar that is missed fails the run.
+    /// Returns whether a missed bar fails the run.
     pub fn is_held_to_bars(&self) -> bool {
         matches!(self.mode, Mode::Full | Mode::Check) && self.only.is_empty()
     }

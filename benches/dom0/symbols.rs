@@ -131,8 +131,8 @@ fn words(mut rest: &str) -> Vec<&str> {
                 words.push(word);
                 after
             }
-            // A number that makes the word unique.
-            (None, 's') => rest.split_once('_').map_or("", |(_, after)| after),
+            // A number that makes the word unique, or refers to an earlier one.
+            (None, 's' | 'B') => rest.split_once('_').map_or("", |(_, after)| after),
             _ => rest.get(first.len_utf8()..).unwrap_or_default(),
         };
     }
