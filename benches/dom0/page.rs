@@ -85,8 +85,9 @@ fn functions(run: &Run) -> String {
         let hypercalls = record.in_hypercalls.unwrap_or_default();
         let kernel = record.median.saturating_sub(own + hypercalls);
         let greatest = record.functions.iter().take(FUNCTIONS);
-        let greatest: Vec<String> =
-            greatest.map(|(function, count)| format!("`{function}` {}", thousands(*count))).collect();
+        let greatest: Vec<String> = greatest
+            .map(|(function, count)| format!("`{}` {}", function.replace("xen_livepatch::", ""), thousands(*count)))
+            .collect();
         let [all, hypercalls, kernel, own] = [record.median, hypercalls, kernel, own].map(thousands);
         let (work, amount, greatest) = (step.work.name(), step.amount(), greatest.join(", "));
         writeln!(text, "| {work} | {amount} | {all} | {hypercalls} | {kernel} | {own} | {greatest} |").unwrap();
