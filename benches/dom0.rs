@@ -1,13 +1,22 @@
-//! What operations cost on a real Xen: the bare hypercall, libxenctrl of its release, and this crate, in one process and
-//! one boot, in turns. `cargo real-xen-bench` boots a Xen and runs this in its dom0.
+//! The costs of operations on a real Xen, to the bare hypercall, to libxenctrl of its release, and to this crate, in one process
+//! and one boot, in turns. `cargo real-xen-bench` boots a Xen and runs this in its dom0.
 //!
-//!     dom0 [--brief] [--only WORK] [--files FOLDER]
-//!     dom0 --draw FOLDER FILE...
+//!     dom0 [--check | --brief] [--clock] [--only WORK] [--files DIRECTORY]
+//!     dom0 --profile [WORK] [--files DIRECTORY]
+//!     dom0 --page DIRECTORY FILE...
 //!
-//! `--brief` takes seconds instead of minutes, for a look at whether it runs, and `--only` keeps to the work whose name has
-//! this in it. FOLDER, `/files` unless named, has
-//! `libxenctrl.so.4.MINOR` with what it needs, Xen's own tool as `c-xen-livepatch`, and `xen-livepatch`; what isn't there is
-//! left out. `--draw` needs no Xen: it draws how the times in the files of runs grow.
+//! Costs are instructions, counted by a machine that is booted for it, or times with `--clock`.
+//!
+//! `--check` measures only the operations that have a bar and exits 1 if one costs 3 % more than its bar, or could not be measured.
+//! A full run does the same at its end. `--brief` takes fewer sizes and rounds, `--only` operations with WORK in their names.
+//! `--profile` counts the instructions of this crate's operations by function. DIRECTORY, `/files` unless named, contains
+//! `libxenctrl.so.4.MINOR` with the libraries that it needs, Xen's own tool as `c-xen-livepatch`, and `xen-livepatch`.
+//!
+//! `--page` needs no Xen: from the FILEs of full runs it writes `benchmarks.jsonl` and the plots into DIRECTORY, and the tables of
+//! `DIRECTORY/benchmarks.md` and of `README.md`.
+//!
+//! Exit statuses: 0, or 1 for a missed bar, 2 for wrong arguments, 3 where nothing can be measured: there is no Xen, or the
+//! machine's clock does not count instructions.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,6 +30,12 @@
 )]
 #![allow(unreachable_pub, reason = "the modules of one program")]
 
+#[path = "dom0/alone.rs"]
+mod alone;
+#[path = "dom0/bars.rs"]
+mod bars;
+#[path = "dom0/clock.rs"]
+mod clock;
 #[path = "dom0/contender.rs"]
 mod contender;
 #[path = "dom0/count.rs"]
@@ -33,67 +48,107 @@ mod fixture;
 mod foreign;
 #[path = "dom0/measure.rs"]
 mod measure;
+#[path = "dom0/options.rs"]
+mod options;
+#[path = "dom0/page.rs"]
+mod page;
+#[path = "dom0/profile.rs"]
+mod profile;
+#[path = "dom0/record.rs"]
+mod record;
 #[path = "dom0/report.rs"]
 mod report;
 #[path = "dom0/share.rs"]
 mod share;
 #[path = "dom0/step.rs"]
 mod step;
+#[path = "dom0/symbols.rs"]
+mod symbols;
 
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::path::Path;
 use std::process::ExitCode;
 
-use contender::{Contender, Files, Libxenctrl, Ours, Raw};
+use bars::{LARGE, SMALL};
+use clock::{Clock, Unit};
+use contender::{Contender, Files, Kind, Libxenctrl, Ours, Raw};
 use count::{Counts, count};
 use fixture::{Fixture, Made};
 use measure::{Effort, Samples};
-use report::Report;
-use share::{Share, share};
+use options::{Mode, Options};
+use profile::profile;
+use record::{Record, Run};
+use share::in_hypercalls;
 use step::{Step, Work};
 
 /// How many payloads are listed.
 const LISTS: [usize; 7] = [0, 1, 10, 64, 200, 500, 1000];
-const BRIEF_LISTS: [usize; 3] = [0, OPENED, 64];
+const BRIEF_LISTS: [usize; 3] = [0, 1, 64];
 
-/// With how many payloads a list is also read by those who have to open Xen first.
-const OPENED: usize = 10;
+/// With how many payloads at most a list is also read by those that have to open Xen first.
+const OPENED: usize = 1;
 
-/// The sizes of payloads that are uploaded. The last is near to what Xen takes at most, 2 MiB.
-const SMALL: usize = 2 << 10;
-const LARGE: usize = 1_992_294;
+/// The sizes of payloads that are uploaded.
 const SIZES: [usize; 7] = [SMALL, 16 << 10, 64 << 10, 256 << 10, 512 << 10, 1 << 20, LARGE];
 const BRIEF_SIZES: [usize; 3] = [SMALL, 64 << 10, LARGE];
 
-const FOLDER: &str = "/tmp/xen-livepatch-bench";
+/// Payloads above this take too long to be uploaded instruction by instruction.
+const MOST_PROFILED: usize = 64 << 10;
+
+const DIRECTORY: &str = "/tmp/xen-livepatch-bench";
+
+const MISSED: u8 = 1;
+const USAGE: u8 = 2;
+const NOTHING_MEASURED: u8 = 3;
 
 struct Bench<'a> {
     contenders: Vec<Box<dyn Contender + 'a>>,
     fixture: &'a Fixture,
     files: &'a Files,
+    options: &'a Options,
+    clock: Clock,
     effort: Effort,
-    /// What the names of work have in them that is wanted.
-    only: String,
     samples: Samples,
     counts: Vec<Counts>,
-    shares: Vec<Share>,
+    in_hypercalls: HashMap<Step, u64>,
+    functions: HashMap<Step, Vec<(String, u64)>>,
 }
 
 impl Bench<'_> {
-    /// Measures steps that follow one another, and counts what they cost.
+    /// Measures steps that follow one another, if any is wanted.
     fn scene(&mut self, steps: &[Step]) {
-        if !steps.iter().any(|step| step.work.name().contains(&self.only)) {
+        let has_bar = steps.iter().any(|step| bars::steps().contains(step));
+        let named = steps.iter().any(|step| step.work.name().contains(&self.options.only));
+        if !named || (self.options.mode.bars_only() && !has_bar) {
             return;
         }
         for step in steps {
             eprintln!("{}, {}", step.work.name(), step.amount());
         }
-        self.samples.measure(steps, &mut self.contenders, self.fixture, self.effort);
-        if !steps.iter().any(|step| step.work.is_process()) {
-            self.shares.extend(share(steps, self.fixture, self.files, self.effort));
+        let how = (&self.clock, self.effort);
+        if let [step @ Step { work: Work::OpenListClose, .. }] = steps {
+            for kind in self.contenders.iter().filter(|contender| contender.can(step.work)).map(|c| c.kind()) {
+                let samples = alone::samples(kind, step, self.fixture, self.files, self.clock.unit);
+                self.samples.add(*step, kind, samples);
+            }
+        } else {
+            self.samples.measure(steps, &mut self.contenders, self.fixture, how);
         }
+        let traceable = !steps.iter().any(|step| step.work.is_process());
+        if traceable && self.options.mode.counts() {
+            self.in_hypercalls.extend(in_hypercalls(steps, self.fixture, self.files, how));
+            self.count(steps);
+        }
+        let short = steps.iter().all(|step| step.size <= MOST_PROFILED);
+        if traceable && short && has_bar && self.options.profiles() {
+            self.functions.extend(profile(steps, self.fixture, self.files));
+        }
+    }
+
+    /// Counts what steps ask of the kernel.
+    fn count(&mut self, steps: &[Step]) {
         for contender in &self.contenders {
-            let steps: Vec<Step> =
-                steps.iter().copied().filter(|step| contender.can(step.work) && !step.work.is_process()).collect();
+            let steps: Vec<Step> = steps.iter().copied().filter(|step| contender.can(step.work)).collect();
             if !steps.is_empty() {
                 self.counts.push(count(contender.kind(), &steps, self.fixture, self.files));
             }
@@ -105,8 +160,10 @@ impl Bench<'_> {
             self.scene(&[Step::new(Work::Status, loaded, 0)]);
         }
         self.scene(&[Step::new(Work::List, loaded, 0)]);
-        if loaded == OPENED {
+        if loaded <= OPENED {
             self.scene(&[Step::new(Work::OpenListClose, loaded, 0)]);
+        }
+        if loaded == OPENED {
             self.scene(&[Step::new(Work::ListProcess, loaded, 0)]);
         }
     }
@@ -117,50 +174,83 @@ impl Bench<'_> {
         }
         self.scene(&[Step::new(Work::Check, 0, size)]);
     }
+
+    fn records(&self, xen: &str) -> Run {
+        let time = record::now();
+        let records = self.samples.all().map(|(step, kind, costs)| {
+            let counts = self.counts.iter().filter(|counts| counts.kind == kind);
+            let counted = counts
+                .flat_map(|counts| counts.of.iter().map(|(step, count)| (*step, *count, counts.resident)))
+                .find(|(counted, ..)| *counted == step);
+            let ours = kind == Kind::Ours;
+            Record {
+                xen: xen.into(),
+                unix_time: time,
+                work: step.work.name().into(),
+                payloads: step.payloads,
+                bytes: step.size,
+                contender: kind.name().into(),
+                unit: self.clock.unit.name().into(),
+                rounds: costs.rounds,
+                least: costs.least,
+                median: costs.median,
+                p90: costs.p90,
+                page_faults: costs.page_faults,
+                system_calls: counted.map(|(_, count, _)| count.system_calls),
+                hypercalls: counted.map(|(_, count, _)| count.hypercalls),
+                locked_bytes: counted.map(|(_, count, _)| count.locked),
+                resident_kib: counted.map(|(.., resident)| resident),
+                in_hypercalls: self.in_hypercalls.get(&step).copied().filter(|_| ours),
+                functions: self.functions.get(&step).cloned().filter(|_| ours).unwrap_or_default(),
+            }
+        });
+        Run { records: records.collect() }
+    }
 }
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1).peekable();
-    if arguments.next_if(|argument| argument == count::CHILD).is_some() {
-        count::work(arguments);
-        return ExitCode::SUCCESS;
-    }
-    if arguments.next_if(|argument| argument == "--draw").is_some() {
-        let folder = arguments.next().map(PathBuf::from).unwrap_or_default();
-        let files: Vec<PathBuf> = arguments.filter(|argument| argument != "--bench").map(PathBuf::from).collect();
-        return match draw::draw(&files, &folder) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("{error}");
-                ExitCode::FAILURE
-            }
-        };
-    }
-    let (mut brief, mut only, mut folder) = (false, String::new(), PathBuf::from("/files"));
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--brief" => brief = true,
-            "--only" => only = arguments.next().unwrap_or_default(),
-            "--files" => folder = arguments.next().map(PathBuf::from).unwrap_or(folder),
-            // What cargo adds.
-            "--bench" => {}
-            other => {
-                eprintln!("unknown argument {other}: wanted is [--brief] [--only WORK] [--files FOLDER]");
-                return ExitCode::from(2);
-            }
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    for (child, work) in [(count::CHILD, count::work as fn(_)), (alone::CHILD, alone::work)] {
+        if arguments.first().is_some_and(|argument| argument == child) {
+            work(arguments.into_iter().skip(1));
+            return ExitCode::SUCCESS;
         }
     }
-    let client = match Ours::open(None) {
-        Ok(client) => client,
-        Err(error) => {
-            eprintln!("no real Xen here, try `cargo real-xen-bench`: {error}");
-            return ExitCode::FAILURE;
+    // Added by cargo.
+    arguments.retain(|argument| argument != "--bench");
+    let done = match Options::parse(arguments) {
+        Ok(Options { mode: Mode::Page { directory, files }, .. }) => {
+            page::write(&files, &directory).map_err(|error| (MISSED, error.to_string()))
         }
+        Ok(options) => run(&options),
+        Err(error) => Err((USAGE, error)),
     };
-    let made = Made::of(&client).expect("Xen says what it is");
-    let (sizes, lists) = if brief { (&BRIEF_SIZES[..], &BRIEF_LISTS[..]) } else { (&SIZES[..], &LISTS[..]) };
-    let fixture = Fixture::new(Path::new(FOLDER), &made, sizes).expect("bare hypercalls work");
-    let files = Files { folder, minor: made.version.release().1 };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((status, error)) => {
+            eprintln!("{error}");
+            ExitCode::from(status)
+        }
+    }
+}
+
+/// Measures what is wanted, and prints it. An error has an exit status.
+fn run(options: &Options) -> Result<(), (u8, String)> {
+    let unit = if options.clock { Unit::Nanoseconds } else { Unit::Instructions };
+    let nothing = |error: String| (NOTHING_MEASURED, error);
+    let client = Ours::open(None).map_err(|error| nothing(format!("no real Xen: {error}")))?;
+    let clock = Clock::new(unit).map_err(nothing)?;
+    let made = Made::of(&client).expect("Xen reports its version");
+    let (all_sizes, all_lists) =
+        if options.mode == Mode::Brief { (&BRIEF_SIZES[..], &BRIEF_LISTS[..]) } else { (&SIZES[..], &LISTS[..]) };
+    let wanted = |with: &dyn Fn(&Step) -> bool| !options.mode.bars_only() || bars::steps().iter().any(with);
+    let sizes: Vec<usize> =
+        all_sizes.iter().copied().filter(|size| wanted(&|step| step.size == *size && step.work.is_upload())).collect();
+    let lists =
+        all_lists.iter().copied().filter(|loaded| wanted(&|step| step.payloads == *loaded && step.work.is_list()));
+
+    let fixture = Fixture::new(Path::new(DIRECTORY), &made, &sizes).expect("bare hypercalls work");
+    let files = Files { folder: options.files.clone(), minor: made.version.release().1 };
     let library = files.library();
     let mut contenders: Vec<Box<dyn Contender>> =
         vec![Box::new(Raw::new(&fixture)), Box::new(Ours::new(&fixture, &files, None))];
@@ -168,13 +258,14 @@ fn main() -> ExitCode {
         Some(library) => contenders.push(Box::new(Libxenctrl::new(&fixture, &files, library))),
         None => eprintln!("{} has no libxenctrl of this Xen: left out", files.folder.display()),
     }
-
-    let effort = if brief { Effort::BRIEF } else { Effort::FULL };
-    let (samples, counts, shares) = (Samples::default(), Vec::new(), Vec::new());
-    let mut bench = Bench { contenders, fixture: &fixture, files: &files, effort, only, samples, counts, shares };
+    let effort = Effort::of(unit, options.mode != Mode::Full);
+    let (samples, counts, in_hypercalls, functions) = Default::default();
+    let (fixture, files) = (&fixture, &files);
+    let mut bench =
+        Bench { contenders, fixture, files, options, clock, effort, samples, counts, in_hypercalls, functions };
     fixture.load(&made, &client, 0);
     for size in sizes {
-        bench.uploads(*size);
+        bench.uploads(size);
     }
     fixture.load_applied(&made);
     bench.scene(&[Step::new(Work::Apply, 1, 0), Step::new(Work::Revert, 1, 0)]);
@@ -182,14 +273,33 @@ fn main() -> ExitCode {
     bench.scene(&[Step::new(Work::Load, 0, 0)]);
     bench.scene(&[Step::new(Work::LoadProcess, 0, 0)]);
     for loaded in lists {
-        fixture.load(&made, &client, *loaded);
-        bench.lists(*loaded);
+        fixture.load(&made, &client, loaded);
+        bench.lists(loaded);
     }
     fixture.load(&made, &client, 0);
+    print(&bench, &made.version.to_string())
+}
 
-    let Bench { samples, counts, shares, .. } = bench;
-    let (samples, counts, shares) = (&samples, &counts[..], &shares[..]);
-    let (clock, xen) = (measure::clock(), made.version.to_string());
-    Report { xen, brief, clock, samples, counts, shares, small: SMALL, large: LARGE, opened: OPENED }.print();
-    ExitCode::SUCCESS
+fn print(bench: &Bench<'_>, xen: &str) -> Result<(), (u8, String)> {
+    let (options, Clock { unit, reading, .. }) = (bench.options, bench.clock);
+    let run = bench.records(xen);
+    if options.mode == Mode::Full && options.only.is_empty() {
+        for line in run.lines() {
+            println!("{line}");
+        }
+    }
+    println!("\n# Xen {xen}\n\nReading the clock costs {reading} {}, which are taken off each cost.", unit.name());
+    for (failure, times) in &bench.samples.failures {
+        println!("\nFailed {times} times, and was tried again: {failure}");
+    }
+    report::costs(&run, unit.thousand());
+    if options.mode.counts() {
+        report::counts(&run, unit.thousand());
+    }
+    report::profiles(&run);
+    // The bars are about instructions.
+    if unit == Unit::Instructions && !bars::check(&run) && options.is_held_to_bars() {
+        return Err((MISSED, "an operation costs too much, or was not measured".into()));
+    }
+    Ok(())
 }

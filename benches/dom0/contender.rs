@@ -181,14 +181,16 @@ pub struct Libxenctrl<'a> {
     name: CString,
     file: PathBuf,
     payload: Vec<u8>,
+    /// Files are read into it.
+    kept: Vec<u8>,
 }
 
 impl<'a> Libxenctrl<'a> {
     pub fn new(fixture: &'a Fixture, files: &'a Files, library: &'a Xenctrl) -> Self {
         let interface = library.open().expect("libxenctrl opens");
         let tool = files.tool("c-xen-livepatch");
-        let (name, file, payload) = Default::default();
-        Self { fixture, files, library, interface, tool, name, file, payload }
+        let (name, file, payload, kept) = Default::default();
+        Self { fixture, files, library, interface, tool, name, file, payload, kept }
     }
 
     fn wait(&self, step: &Step) -> Result<(), String> {
@@ -225,7 +227,7 @@ impl Contender for Libxenctrl<'_> {
             Work::List => return xen.list().map_err(text),
             Work::OpenListClose => return self.library.open().and_then(|interface| interface.list()).map_err(text),
             Work::UploadFromMemory => xen.upload(name, &self.payload).map_err(text)?,
-            Work::UploadFromFile => xen.upload_file(name, &self.file).map_err(text)?,
+            Work::UploadFromFile => xen.upload_file(name, &self.file, &mut self.kept).map_err(text)?,
             Work::Unload => xen.unload(name, QUIESCE_NANOSECONDS).map_err(text)?,
             Work::Apply => {
                 xen.apply(name, QUIESCE_NANOSECONDS).map_err(text)?;
@@ -236,7 +238,7 @@ impl Contender for Libxenctrl<'_> {
                 self.wait(step)?;
             }
             Work::Load => {
-                xen.upload_file(name, &self.file).map_err(text)?;
+                xen.upload_file(name, &self.file, &mut self.kept).map_err(text)?;
                 xen.apply(name, QUIESCE_NANOSECONDS).map_err(text)?;
                 self.wait(step)?;
             }

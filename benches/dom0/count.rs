@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write, stdin};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::{env, fs};
 
 use nix::libc::{self, c_long, user_regs_struct};
@@ -12,18 +11,19 @@ use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid, getppid};
 
-use super::contender::{Contender, Files, Kind, Libxenctrl, Ours, Raw};
+use super::alone::with_contender;
+use super::contender::{Files, Kind};
 use super::fixture::{Fixture, calm};
 use super::measure::expected;
 use super::step::Step;
 
-/// What the first argument of a process is that works to be counted.
+/// The first argument of a process that works to be counted.
 pub const CHILD: &str = "--counted";
 
 const HYPERCALL: u64 = 0x30_5000;
 
 /// How often the steps are counted, after one time that is not: what is kept from call to call is there by then.
-const ROUNDS: usize = 3;
+pub const ROUNDS: usize = 3;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Count {
@@ -33,7 +33,7 @@ pub struct Count {
     pub locked: u64,
 }
 
-/// What the steps cost a contender.
+/// The counts of steps, done by a contender.
 #[derive(Debug)]
 pub struct Counts {
     pub kind: Kind,
@@ -44,32 +44,22 @@ pub struct Counts {
 }
 
 /// The child: opens a contender where it is watched, and has it do the steps.
-pub fn work(mut arguments: impl Iterator<Item = String>) {
-    let mut next = || arguments.next().expect("an argument");
-    let kind: Kind = next().parse().unwrap();
-    let fixture = Fixture::existing(Path::new(&next())).unwrap();
-    let files = Files { folder: next().into(), minor: next().parse().unwrap() };
-    let steps: Vec<Step> = arguments.map(|step| step.parse().unwrap()).collect();
+pub fn work(arguments: impl Iterator<Item = String>) {
     println!("PID={}", getpid());
     stdin().read_line(&mut String::new()).unwrap();
-
-    let library = if kind == Kind::Libxenctrl { files.library() } else { None };
-    let mut contender: Box<dyn Contender> = match (kind, &library) {
-        (Kind::Raw, _) => Box::new(Raw::new(&fixture)),
-        (Kind::Libxenctrl, library) => Box::new(Libxenctrl::new(&fixture, &files, library.as_ref().unwrap())),
-        (Kind::Ours, _) => Box::new(Ours::new(&fixture, &files, None)),
-    };
-    for _ in 0..=ROUNDS {
-        for step in &steps {
-            contender.prepare(step);
-            calm(step);
-            getppid();
-            let outcome = contender.run(step);
-            getppid();
-            expected(step, outcome).unwrap();
+    with_contender(arguments, |contender, fixture, steps| {
+        for _ in 0..=ROUNDS {
+            for step in steps {
+                contender.prepare(step);
+                calm(step);
+                getppid();
+                let outcome = contender.run(step);
+                getppid();
+                expected(step, outcome).unwrap();
+            }
+            fixture.tidy(steps);
         }
-        fixture.tidy(&steps);
-    }
+    });
     println!("RESIDENT={}", status("VmHWM"));
 }
 
@@ -80,24 +70,50 @@ fn status(key: &str) -> u64 {
     line.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or_default()
 }
 
+/// A process that is about to do steps, once it is attached to and let go.
+pub struct Traced {
+    pub process: Pid,
+    lines: Box<dyn Iterator<Item = String>>,
+    go: ChildStdin,
+}
+
+impl Traced {
+    /// Starts one for these steps, none of which is a process of its own.
+    #[allow(clippy::zombie_processes, reason = "whoever traces the child waits for it")]
+    pub fn start(kind: Kind, steps: &[Step], fixture: &Fixture, files: &Files) -> Self {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args([CHILD, kind.name()])
+            .args([fixture.folder(), &files.folder])
+            .arg(files.minor.to_string())
+            .args(steps.iter().map(Step::to_string))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let id = lines.find_map(|line| line.strip_prefix("PID=")?.parse().ok()).expect("the child's number");
+        Self { process: Pid::from_raw(id), lines: Box::new(lines), go: child.stdin.take().unwrap() }
+    }
+
+    /// Attaches to the process, and lets it begin.
+    pub fn go(&mut self) {
+        ptrace::attach(self.process).unwrap();
+        self.wait();
+        ptrace::setoptions(self.process, ptrace::Options::PTRACE_O_TRACESYSGOOD).unwrap();
+        self.go.write_all(b"go\n").unwrap();
+    }
+
+    pub fn wait(&self) -> WaitStatus {
+        waitpid(self.process, Some(WaitPidFlag::__WALL)).unwrap()
+    }
+}
+
 /// Has these steps done and counted; none that is a process of its own.
-#[allow(clippy::zombie_processes, reason = "`trace` waits for the child")]
 pub fn count(kind: Kind, steps: &[Step], fixture: &Fixture, files: &Files) -> Counts {
-    let mut child = Command::new(env::current_exe().unwrap())
-        .args([CHILD, kind.name()])
-        .args([fixture.folder(), &files.folder])
-        .arg(files.minor.to_string())
-        .args(steps.iter().map(Step::to_string))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let id = lines.find_map(|line| line.strip_prefix("PID=")?.parse().ok()).expect("the child's number");
-    let mut go = child.stdin.take().unwrap();
+    let mut child = Traced::start(kind, steps, fixture, files);
     // It also waits for the child.
-    let (counted, end) = trace(Pid::from_raw(id), || go.write_all(b"go\n").unwrap());
-    let resident = lines.find_map(|line| line.strip_prefix("RESIDENT=")?.parse().ok());
+    let (counted, end) = trace(&mut child);
+    let resident = child.lines.find_map(|line| line.strip_prefix("RESIDENT=")?.parse().ok());
     let done = matches!(end, WaitStatus::Exited(_, 0));
     assert!(done, "{} can't do it while it is counted: {end:?}, {steps:?}", kind.name());
     assert_eq!(counted.len(), (ROUNDS + 1) * steps.len());
@@ -116,7 +132,7 @@ pub fn count(kind: Kind, steps: &[Step], fixture: &Fixture, files: &Files) -> Co
 
 /// The number of a system call and its arguments, where a process has just entered it.
 #[cfg(target_arch = "x86_64")]
-fn entered(registers: &user_regs_struct) -> (u64, [u64; 5]) {
+pub fn entered(registers: &user_regs_struct) -> (u64, [u64; 5]) {
     let arguments = [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8];
     (registers.orig_rax, arguments)
 }
@@ -127,7 +143,7 @@ fn returned(registers: &user_regs_struct) -> u64 {
 }
 
 #[cfg(target_arch = "aarch64")]
-fn entered(registers: &user_regs_struct) -> (u64, [u64; 5]) {
+pub fn entered(registers: &user_regs_struct) -> (u64, [u64; 5]) {
     let [a, b, c, d, e, ..] = registers.regs;
     (registers.regs[8], [a, b, c, d, e])
 }
@@ -138,22 +154,18 @@ fn returned(registers: &user_regs_struct) -> u64 {
 }
 
 /// Follows a process to its end, and returns what was between each pair of `getppid` calls, and that end.
-fn trace(process: Pid, go: impl FnOnce()) -> (Vec<Count>, WaitStatus) {
-    let wait = || waitpid(process, Some(WaitPidFlag::__WALL)).unwrap();
-    ptrace::attach(process).unwrap();
-    wait();
-    ptrace::setoptions(process, ptrace::Options::PTRACE_O_TRACESYSGOOD).unwrap();
-    go();
+fn trace(child: &mut Traced) -> (Vec<Count>, WaitStatus) {
+    child.go();
     let mut counts = Vec::new();
     let mut counting: Option<Count> = None;
     let mut inside: Option<(c_long, [u64; 5])> = None;
     let mut locked = Locked::default();
     let mut signal = None;
     loop {
-        ptrace::syscall(process, signal.take()).unwrap();
-        match wait() {
+        ptrace::syscall(child.process, signal.take()).unwrap();
+        match child.wait() {
             WaitStatus::PtraceSyscall(_) => {
-                let registers = ptrace::getregs(process).unwrap();
+                let registers = ptrace::getregs(child.process).unwrap();
                 if let Some((number, arguments)) = inside.take() {
                     locked.note(number, arguments, returned(&registers));
                     if let Some(count) = &mut counting {

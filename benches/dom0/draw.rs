@@ -1,26 +1,24 @@
-//! How times grow, drawn from what runs left behind: lists by the payloads that are loaded, uploads by their size.
+//! Plots of how costs grow: of lists by the payloads that are loaded, of uploads by their size.
 
 use std::error::Error;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
-use serde_json::Value;
 
 use super::contender::Kind;
+use super::record::{Record, Run};
 use super::step::Work;
 
 /// What is drawn, and against what.
 struct Picture {
     file: &'static str,
-    /// What all contenders do, and what this crate alone shows beside it.
+    /// The work of all contenders, and another of this crate's.
     work: Work,
     beside: Work,
     axis: &'static str,
-    /// What the axis shows of a line, and the unit in which it does.
-    field: &'static str,
-    unit: f64,
+    /// The place of a cost on that axis.
+    at: fn(&Record) -> f64,
 }
 
 const PICTURES: [Picture; 2] = [
@@ -29,51 +27,28 @@ const PICTURES: [Picture; 2] = [
         work: Work::List,
         beside: Work::Status,
         axis: "payloads loaded",
-        field: "payloads",
-        unit: 1.0,
+        at: |record| record.payloads as f64,
     },
     Picture {
         file: "uploads.svg",
         work: Work::UploadFromFile,
         beside: Work::Check,
         axis: "size in KiB",
-        field: "bytes",
-        unit: 1024.0,
+        at: |record| record.bytes as f64 / 1024.0,
     },
 ];
 
 const SIZE: (u32, u32) = (480, 400);
 
-/// The medians of a run, a line of JSON each.
-struct Run {
-    xen: String,
-    times: Vec<Value>,
+/// The places on the axis, and the costs in thousands.
+fn points(run: &Run, work: Work, kind: Kind, picture: &Picture) -> Vec<(f64, f64)> {
+    let records = run.records.iter().filter(|record| record.work == work.name() && record.contender == kind.name());
+    let points = records.map(|record| ((picture.at)(record), record.median as f64 / 1000.0));
+    points.filter(|(at, _)| *at > 0.0).collect()
 }
 
-impl Run {
-    fn read(path: &Path) -> Result<Self, Box<dyn Error>> {
-        let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let mut times = text.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
-        times.retain(|line| line["line"] == "time");
-        let xen = times.first().and_then(|line| line["xen"].as_str());
-        Ok(Self { xen: xen.ok_or(format!("{}: no times", path.display()))?.into(), times })
-    }
-
-    /// How much there was, in units of the axis, and the microseconds that it took.
-    fn points(&self, work: Work, kind: Kind, picture: &Picture) -> Vec<(f64, f64)> {
-        let lines = self.times.iter().filter(|line| line["work"] == work.name() && line["contender"] == kind.name());
-        let point = |line: &Value| {
-            let at = line[picture.field].as_f64()? / picture.unit;
-            (at > 0.0).then_some((at, line["median_ns"].as_f64()? / 1000.0))
-        };
-        lines.filter_map(point).collect()
-    }
-}
-
-/// Draws all pictures into a folder, with a panel for each run.
-pub fn draw(files: &[PathBuf], to: &Path) -> Result<(), Box<dyn Error>> {
-    let runs = files.iter().map(|file| Run::read(file)).collect::<Result<Vec<_>, _>>()?;
-    fs::create_dir_all(to)?;
+/// Draws all pictures into a directory, with a panel for each run.
+pub fn draw(runs: &[Run], to: &Path) -> Result<(), Box<dyn Error>> {
     for picture in &PICTURES {
         let path = to.join(picture.file);
         let size = (SIZE.0 * u32::try_from(runs.len())?, SIZE.1);
@@ -95,14 +70,14 @@ fn draw_run(run: &Run, picture: &Picture, panel: &DrawingArea<SVGBackend<'_>, Sh
         (picture.work, Kind::Raw, RGBColor(120, 120, 120)),
         (picture.beside, Kind::Ours, RGBColor(0, 158, 115)),
     ];
-    let lines = lines.map(|(work, kind, colour)| (work, kind, colour, run.points(work, kind, picture)));
+    let lines = lines.map(|(work, kind, colour)| (work, kind, colour, points(run, work, kind, picture)));
     let all = || lines.iter().flat_map(|(.., points)| points.iter().copied());
     let ends = |values: &dyn Fn((f64, f64)) -> f64| {
         let (least, most) = all().map(values).fold((f64::MAX, 0.0_f64), |(a, b), value| (a.min(value), b.max(value)));
         least * 0.8..most * 1.25
     };
     let mut chart = ChartBuilder::on(panel)
-        .caption(format!("Xen {}", run.xen), ("sans-serif", 18))
+        .caption(format!("Xen {}", run.xen()), ("sans-serif", 18))
         .margin(12)
         .x_label_area_size(40)
         .y_label_area_size(64)
@@ -112,7 +87,7 @@ fn draw_run(run: &Run, picture: &Picture, panel: &DrawingArea<SVGBackend<'_>, Sh
         .configure_mesh()
         .light_line_style(WHITE)
         .x_desc(picture.axis)
-        .y_desc("median in µs")
+        .y_desc("thousand instructions")
         .x_label_formatter(&number)
         .y_label_formatter(&number)
         .draw()?;

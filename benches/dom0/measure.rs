@@ -1,12 +1,14 @@
-//! The clock: contenders take turns, round by round, so that what the machine does meanwhile meets all alike.
+//! Measured costs. Contenders take turns, round by round, so that what the machine does meanwhile meets all alike.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::UsageWho;
+
+use super::clock::{Clock, Unit, median, page_faults, processor_time};
 use super::contender::{Contender, Kind, Outcome};
 use super::fixture::{Fixture, calm};
-use super::foreign::counter::instructions;
-use super::step::{Step, Work};
+use super::step::Step;
 
 /// How long to measure a scene.
 #[derive(Clone, Copy, Debug)]
@@ -18,8 +20,15 @@ pub struct Effort {
 }
 
 impl Effort {
-    pub const FULL: Self = Self { time: Duration::from_secs(5), least: 30, most: 1000 };
-    pub const BRIEF: Self = Self { time: Duration::from_millis(700), least: 5, most: 200 };
+    /// Counts are exact: rounds only leave out those with an interrupt.
+    pub fn of(unit: Unit, brief: bool) -> Self {
+        match (unit, brief) {
+            (Unit::Instructions, true) => Self { time: Duration::ZERO, least: 5, most: 5 },
+            (Unit::Instructions, false) => Self { time: Duration::ZERO, least: 11, most: 11 },
+            (Unit::Nanoseconds, true) => Self { time: Duration::from_millis(700), least: 5, most: 200 },
+            (Unit::Nanoseconds, false) => Self { time: Duration::from_secs(5), least: 30, most: 1000 },
+        }
+    }
 }
 
 /// Rounds before the first that counts.
@@ -28,44 +37,48 @@ pub const WARM_UP: usize = 3;
 /// More failures than this are not bad luck.
 const FAILURES: usize = 20;
 
-/// What each contender took for each step, in nanoseconds.
+/// The cost of a step, once.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    pub cost: u64,
+    pub page_faults: u64,
+}
+
+/// The costs of each step to each contender.
 #[derive(Debug, Default)]
 pub struct Samples {
-    taken: BTreeMap<(Step, Kind), Vec<u64>>,
-    /// What went wrong, and how often. It was tried again.
+    taken: BTreeMap<(Step, Kind), Vec<Sample>>,
+    /// Failures, and how often each happened. Failed steps were repeated.
     pub failures: BTreeMap<String, usize>,
 }
 
-/// What a step took.
+/// The costs of a step to a contender, in all rounds.
 #[derive(Clone, Copy, Debug)]
-pub struct Times {
+pub struct Costs {
     pub rounds: usize,
     pub least: u64,
     pub median: u64,
     pub p90: u64,
+    pub page_faults: u64,
 }
 
 impl Samples {
-    pub fn steps(&self) -> Vec<Step> {
-        let mut steps: Vec<Step> = self.taken.keys().map(|(step, _)| *step).collect();
-        steps.dedup();
-        steps
+    pub fn all(&self) -> impl Iterator<Item = (Step, Kind, Costs)> {
+        self.taken.iter().filter_map(|((step, kind), samples)| Some((*step, *kind, Costs::of(samples)?)))
     }
 
-    pub fn of(&self, step: Step, kind: Kind) -> Option<Times> {
-        let mut sorted = self.taken.get(&(step, kind))?.clone();
-        sorted.sort_unstable();
-        let at = |percent: usize| sorted.get(sorted.len() * percent / 100).or(sorted.last()).copied();
-        Some(Times { rounds: sorted.len(), least: *sorted.first()?, median: at(50)?, p90: at(90)? })
+    /// Takes the samples of a step that was measured elsewhere.
+    pub fn add(&mut self, step: Step, kind: Kind, samples: Vec<Sample>) {
+        self.taken.entry((step, kind)).or_default().extend(samples);
     }
 
-    /// Measures steps that follow one another, for all who can do them.
+    /// Measures steps that follow one another, for all contenders that can do them.
     pub fn measure(
         &mut self,
         steps: &[Step],
         contenders: &mut [Box<dyn Contender + '_>],
         fixture: &Fixture,
-        effort: Effort,
+        (clock, effort): (&Clock, Effort),
     ) {
         let started = Instant::now();
         for round in 0..effort.most + WARM_UP {
@@ -75,25 +88,31 @@ impl Samples {
             for turn in 0..contenders.len() {
                 // Nobody is always first.
                 let turn = (round + turn) % contenders.len();
-                let took = self.round(steps, contenders[turn].as_mut(), fixture);
+                let taken = self.round(steps, contenders[turn].as_mut(), fixture, clock);
                 if round >= WARM_UP {
-                    for (step, time) in took {
+                    for (step, sample) in taken {
                         let kind = contenders[turn].kind();
-                        self.taken.entry((step, kind)).or_default().push(time);
+                        self.taken.entry((step, kind)).or_default().push(sample);
                     }
                 }
             }
         }
     }
 
-    fn round(&mut self, steps: &[Step], contender: &mut dyn Contender, fixture: &Fixture) -> Vec<(Step, u64)> {
-        let mut took = Vec::new();
+    fn round(
+        &mut self,
+        steps: &[Step],
+        contender: &mut dyn Contender,
+        fixture: &Fixture,
+        clock: &Clock,
+    ) -> Vec<(Step, Sample)> {
+        let mut taken = Vec::new();
         for step in steps {
             if !contender.can(step.work) {
                 continue;
             }
-            match time(step, contender) {
-                Ok(time) => took.push((*step, time)),
+            match sample(step, contender, clock) {
+                Ok(sample) => taken.push((*step, sample)),
                 Err(error) => {
                     let failure = format!("{}, {}: {error}", contender.kind().name(), step.work.name());
                     *self.failures.entry(failure).or_default() += 1;
@@ -104,41 +123,43 @@ impl Samples {
             }
         }
         fixture.tidy(steps);
-        took
+        taken
     }
 }
 
-/// Does a step once: what it took, in nanoseconds.
-pub fn time(step: &Step, contender: &mut dyn Contender) -> Result<u64, String> {
-    contender.prepare(step);
-    calm(step);
-    let start = instructions();
-    let outcome = contender.run(step);
-    let time = instructions() - start;
-    expected(step, outcome)?;
-    Ok(time)
+impl Costs {
+    fn of(samples: &[Sample]) -> Option<Self> {
+        let mut sorted: Vec<u64> = samples.iter().map(|sample| sample.cost).collect();
+        sorted.sort_unstable();
+        let at = |percent: usize| sorted.get(sorted.len() * percent / 100).or(sorted.last()).copied();
+        let page_faults = median(samples.iter().map(|sample| sample.page_faults).collect())?;
+        Some(Self { rounds: sorted.len(), least: *sorted.first()?, median: at(50)?, p90: at(90)?, page_faults })
+    }
 }
 
-/// Whether a step did what it is meant to.
+/// Does a step once.
+pub fn sample(step: &Step, contender: &mut dyn Contender, clock: &Clock) -> Result<Sample, String> {
+    contender.prepare(step);
+    calm(step);
+    let whose = if step.work.is_process() { UsageWho::RUSAGE_CHILDREN } else { UsageWho::RUSAGE_SELF };
+    let (faults, worked) = (page_faults(whose), processor_time(whose));
+    let start = clock.now();
+    let outcome = contender.run(step);
+    let mut cost = clock.since(start);
+    if step.work.is_process() && clock.unit == Unit::Instructions {
+        // The counter goes on while a process sleeps.
+        cost = processor_time(whose) - worked;
+    }
+    let page_faults = page_faults(whose) - faults;
+    expected(step, outcome)?;
+    Ok(Sample { cost, page_faults })
+}
+
+/// Checks that a step did what it is meant to.
 pub fn expected(step: &Step, outcome: Outcome) -> Result<(), String> {
     let rows = outcome?;
-    let lists = matches!(step.work, Work::List | Work::OpenListClose | Work::ListProcess);
-    if lists && rows != step.payloads {
+    if step.work.is_list() && rows != step.payloads {
         return Err(format!("{rows} rows instead of {}", step.payloads));
     }
     Ok(())
-}
-
-/// What reading the clock adds to each time.
-pub fn clock() -> u64 {
-    median((0..1001).map(|_| nanos(Instant::now().elapsed())).collect()).unwrap_or_default()
-}
-
-pub fn median(mut times: Vec<u64>) -> Option<u64> {
-    times.sort_unstable();
-    times.get(times.len() / 2).copied()
-}
-
-pub fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

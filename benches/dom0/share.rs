@@ -1,41 +1,38 @@
-//! Where the time of this crate goes: how much of each operation is hypercalls, and how much is its own.
+//! The part of each operation of this crate that is hypercalls.
 
 use core::mem::take;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::clock::{Clock, median, nanos};
 use super::contender::{Files, Ours};
 use super::fixture::Fixture;
-use super::measure::{Effort, WARM_UP, median, nanos, time};
+use super::measure::{Effort, WARM_UP, sample};
 use super::step::Step;
 
-/// Medians in nanoseconds.
-#[derive(Clone, Copy, Debug)]
-pub struct Share {
-    pub step: Step,
-    pub whole: u64,
-    pub hypercalls: u64,
-}
-
-/// Does the steps with a client that times its hypercalls, which takes a little time of its own.
-pub fn share(steps: &[Step], fixture: &Fixture, files: &Files, effort: Effort) -> Vec<Share> {
+/// Does the steps with a client that times its hypercalls, and returns the medians: a nanosecond is an instruction where the
+/// clock counts them.
+pub fn in_hypercalls(
+    steps: &[Step],
+    fixture: &Fixture,
+    files: &Files,
+    (clock, effort): (&Clock, Effort),
+) -> Vec<(Step, u64)> {
     let spent = Arc::new(Mutex::new(Duration::ZERO));
     let mut ours = Ours::new(fixture, files, Some(Arc::clone(&spent)));
-    let mut taken: Vec<(Vec<u64>, Vec<u64>)> = vec![Default::default(); steps.len()];
+    let mut taken: Vec<Vec<u64>> = vec![Vec::new(); steps.len()];
     for round in 0..effort.least + WARM_UP {
-        for (step, (wholes, hypercalls)) in steps.iter().zip(&mut taken) {
-            let whole = time(step, &mut ours);
+        for (step, hypercalls) in steps.iter().zip(&mut taken) {
+            let done = sample(step, &mut ours, clock);
             let spent = take(&mut *spent.lock().unwrap());
-            let Ok(whole) = whole else { break };
+            if done.is_err() {
+                break;
+            }
             if round >= WARM_UP {
-                wholes.push(whole);
                 hypercalls.push(nanos(spent));
             }
         }
         fixture.tidy(steps);
     }
-    let shares = steps.iter().zip(taken).filter_map(|(step, (wholes, hypercalls))| {
-        Some(Share { step: *step, whole: median(wholes)?, hypercalls: median(hypercalls)? })
-    });
-    shares.collect()
+    steps.iter().zip(taken).filter_map(|(step, hypercalls)| Some((*step, median(hypercalls)?))).collect()
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Work {
     Status,
     List,
@@ -42,6 +42,10 @@ impl Work {
         Self::ALL.iter().find(|(work, _)| *work == self).map_or("", |(_, name)| name)
     }
 
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, known)| *known == name).map(|(work, _)| *work)
+    }
+
     /// Whether Xen is changed by it, so that it must not follow closely on what changed Xen before.
     ///
     /// Xen uses a payload for a moment after its result is there. This crate waits for that at the beginning of its next
@@ -50,13 +54,21 @@ impl Work {
         matches!(self, Self::Unload | Self::Apply | Self::Revert | Self::Load | Self::LoadProcess)
     }
 
+    pub fn is_list(self) -> bool {
+        matches!(self, Self::List | Self::OpenListClose | Self::ListProcess)
+    }
+
+    pub fn is_upload(self) -> bool {
+        matches!(self, Self::UploadFromMemory | Self::UploadFromFile)
+    }
+
     /// Whether it is a process of its own, in which nothing is counted.
     pub fn is_process(self) -> bool {
         matches!(self, Self::ListProcess | Self::LoadProcess)
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Step {
     pub work: Work,
     /// How many payloads are loaded.
@@ -70,7 +82,7 @@ impl Step {
         Self { work, payloads, size }
     }
 
-    /// What tells it from others of its kind.
+    /// The amount of its work, to identify it among others of its kind.
     pub fn amount(&self) -> String {
         if self.size > 0 { human(self.size) } else { format!("{} loaded", self.payloads) }
     }
@@ -95,7 +107,7 @@ impl FromStr for Step {
     fn from_str(text: &str) -> Result<Self, String> {
         let parts: Vec<&str> = text.split('/').collect();
         let [work, payloads, size] = parts[..] else { return Err(format!("not a step: {text}")) };
-        let work = Work::ALL.iter().find(|(_, name)| *name == work).ok_or(format!("no such work: {work}"))?.0;
+        let work = Work::named(work).ok_or(format!("no such work: {work}"))?;
         let number = |text: &str| text.parse().map_err(|_| format!("not a number: {text}"));
         Ok(Self::new(work, number(payloads)?, number(size)?))
     }

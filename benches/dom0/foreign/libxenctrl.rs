@@ -4,11 +4,10 @@
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::ptr::{NonNull, null_mut};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 /// What libxenctrl needs, each after what it needs itself: dom0's loader would not find them by name.
 const DEPENDENCIES: [&str; 7] = [
@@ -191,19 +190,14 @@ impl Interface<'_> {
         })
     }
 
-    /// From a file, as the C tool does it: mapped.
-    pub fn upload_file(&self, name: &CStr, path: &Path) -> io::Result<()> {
-        let file = File::open(path)?;
-        let size = usize::try_from(file.metadata()?.len()).ok().and_then(core::num::NonZeroUsize::new);
-        let size = size.ok_or_else(|| io::Error::other("an empty file"))?;
-        // SAFETY: a new mapping at an address of the kernel's choice changes no memory that anyone has.
-        let start = unsafe { mmap(None, size, ProtFlags::PROT_READ, MapFlags::MAP_PRIVATE, &file, 0) }?;
-        // SAFETY: the mapping has `size` bytes until it is unmapped below, and nobody writes to the bench's own file.
-        let payload = unsafe { core::slice::from_raw_parts(start.cast::<u8>().as_ptr(), size.get()) };
-        let uploaded = self.upload(name, payload);
-        // SAFETY: the range was just mapped, and `payload` is not used any more.
-        unsafe { munmap(start, size.get()) }?;
-        uploaded
+    /// From a file, read into memory that is kept from call to call. Mapped, as the C tool does it, it costs more.
+    pub fn upload_file(&self, name: &CStr, path: &Path, kept: &mut Vec<u8>) -> io::Result<()> {
+        let mut file = File::open(path)?;
+        let size = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+        kept.resize(size, 0);
+        file.read_exact(kept)?;
+        drop(file);
+        self.upload(name, kept)
     }
 
     pub fn status(&self, name: &CStr) -> io::Result<Status> {

@@ -1,0 +1,125 @@
+//! The unit of costs: instructions, on a machine whose clock counts them, or time.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{Usage, UsageWho, getrusage};
+
+use super::foreign::counter::{count_down, instructions, multiply};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    Instructions,
+    Nanoseconds,
+}
+
+impl Unit {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Instructions => "instructions",
+            Self::Nanoseconds => "nanoseconds",
+        }
+    }
+
+    /// The name of a thousand of them.
+    pub fn thousand(self) -> &'static str {
+        match self {
+            Self::Instructions => "thousand instructions",
+            Self::Nanoseconds => "µs",
+        }
+    }
+}
+
+/// How far a count may be off, in both directions.
+const TOLERANCE: f64 = 0.005;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    pub unit: Unit,
+    /// The cost of reading the clock, which is taken off each cost.
+    pub reading: u64,
+    origin: Instant,
+}
+
+impl Clock {
+    /// A clock in this unit. That of instructions is an error where instructions are not counted.
+    pub fn new(unit: Unit) -> Result<Self, String> {
+        let clock = Self::unverified(unit);
+        if unit == Unit::Instructions {
+            clock.verify()?;
+        }
+        Ok(clock)
+    }
+
+    pub fn unverified(unit: Unit) -> Self {
+        let mut clock = Self { unit, reading: 0, origin: Instant::now() };
+        let readings = (0..1001).map(|_| clock.since(clock.now())).collect();
+        clock.reading = median(readings).unwrap_or_default();
+        clock
+    }
+
+    pub fn now(&self) -> u64 {
+        match self.unit {
+            Unit::Instructions => instructions(),
+            Unit::Nanoseconds => nanos(self.origin.elapsed()),
+        }
+    }
+
+    pub fn since(&self, start: u64) -> u64 {
+        self.now().saturating_sub(start).saturating_sub(self.reading)
+    }
+
+    /// Compares counts with what two loops are known to run. No processor's own time agrees with both.
+    fn verify(&self) -> Result<(), String> {
+        for (name, run) in [("count down", count_down as fn(u64)), ("multiply", multiply)] {
+            const EXPECTED: u64 = 300_000;
+            let count = || {
+                let start = self.now();
+                run(EXPECTED);
+                self.since(start)
+            };
+            // The least: the kernel's timer interrupts some.
+            compare(name, EXPECTED, (0..7).map(|_| count()).min().unwrap_or_default())?;
+        }
+        // Long enough for the microseconds in which the kernel reports it.
+        let (start, before) = (self.now(), processor_time(UsageWho::RUSAGE_SELF));
+        count_down(20_000_000);
+        compare("processor time", self.since(start), processor_time(UsageWho::RUSAGE_SELF) - before)
+    }
+}
+
+fn compare(what: &str, expected: u64, counted: u64) -> Result<(), String> {
+    if (counted as f64 / expected as f64 - 1.0).abs() <= TOLERANCE {
+        return Ok(());
+    }
+    Err(format!(
+        "the clock of this machine does not count instructions ({what}: {counted} instead of {expected}): boot with \
+         REAL_XEN_CLOCK=instructions, or measure time with --clock"
+    ))
+}
+
+/// The time for which processors have worked for this process, or for its children that have ended, in nanoseconds: where the clock
+/// counts instructions, their number, to a thousand. Sleep is no part of it.
+pub fn processor_time(whose: UsageWho) -> u64 {
+    let usage = usage(whose);
+    let (user, system) = (usage.user_time(), usage.system_time());
+    let micros = (user.tv_sec() + system.tv_sec()) * 1_000_000 + user.tv_usec() + system.tv_usec();
+    u64::try_from(micros).unwrap_or_default() * 1000
+}
+
+/// The page faults of this process, or of its children that have ended.
+pub fn page_faults(whose: UsageWho) -> u64 {
+    u64::try_from(usage(whose).minor_page_faults()).unwrap_or_default()
+}
+
+fn usage(whose: UsageWho) -> Usage {
+    getrusage(whose).expect("the kernel reports usage")
+}
+
+pub fn median(mut values: Vec<u64>) -> Option<u64> {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied()
+}
+
+pub fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
