@@ -1,6 +1,8 @@
 //! The tool among other processes: one that holds the lock, a reader that goes away, a disk that is full.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that can't go on fails")]
 
+#[path = "common/looks.rs"]
+mod looks;
 #[path = "common/tool.rs"]
 mod tool;
 
@@ -158,6 +160,24 @@ fn lost_output_is_reported_and_is_no_failure_of_what_was_done() {
 }
 
 #[test]
+fn a_command_looks_at_nothing_that_it_does_not_need() {
+    let shell = Shell::new();
+    let simulation: &[&str] = &["demo/lock", "demo/xen.journal"];
+    for (line, needed) in [
+        ("--simulate demo list", simulation),
+        ("--simulate demo --json list", simulation),
+        // Of a real Xen it is the device alone.
+        ("--device missing list", &["missing"]),
+        ("inspect a.livepatch", &["a.livepatch"]),
+        ("list --nonsense", &[]),
+        ("--help", &[]),
+        ("man", &[]),
+    ] {
+        assert_eq!(looks::looks(&shell.tool, line, shell.place.path()), needed, "{line}");
+    }
+}
+
+#[test]
 fn input_is_read_before_the_lock_is_taken() {
     let shell = Shell::new();
     let pipe = shell.place.path().join("pipe");
@@ -230,6 +250,16 @@ fn names_that_are_not_utf_8_are_taken_as_json_gives_them() {
         assert!(output.status.success(), "{name}: {}", said(&output));
         assert_eq!(list(&shell).len(), 2 - index);
     }
+}
+
+/// DEL is one that JSON does not escape.
+#[test]
+fn control_characters_in_names_are_kept_in_json() {
+    let shell = Shell::new();
+    assert!(shell.run("--simulate demo upload a\u{7f}b\u{9b} a.livepatch").status.success());
+    let object: Value = serde_json::from_slice(&shell.run("--simulate demo --json list").stdout).unwrap();
+    assert_eq!(object["result"]["payloads"][0]["name"], "a\u{7f}b\u{9b}");
+    assert!(shell.loaded().contains("a\\u{7f}b\\u{9b} "), "{}", shell.loaded());
 }
 
 #[test]
