@@ -104,7 +104,8 @@ end() {
     ((${#times[@]} == 0)) || printf '%s\n' "${times[@]}"
     printf '%6d s  %s\n' $((SECONDS - started)) 'all'
     echo
-    if (($1)); then
+    # After a signal the status may be that of a command which went well.
+    if (($1)) || [[ -n ${current:-} ]]; then
         echo "=== FAILED: ${current:-the gate} (exit status $1)"
     elif ((${#skipped[@]})); then
         echo "=== all is well as far as it was tried, but SKIPPED: $(printf '%s; ' "${skipped[@]}")"
