@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, ArgGroup, Command, value_parser};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 use xen_livepatch::{BuildId, ProblemKind, Release, Target};
 
@@ -101,7 +101,39 @@ unloaded. By default it must have been built for the payload below it, or, at th
 identified by build-id. `inspect` shows the contents of a payload, `check` whether this Xen would accept it, `status` the \
 payloads that run; `ensure` brings the host to a desired state.";
 
+/// Adds to a command all but its name.
+type Describe = fn(Command) -> Command;
+
+/// The commands that the C tool does not have.
+const OWN: [(&str, Describe); 8] = [
+    ("status", status),
+    ("inspect", inspect),
+    ("check", check),
+    ("ensure", ensure),
+    ("confirm", confirm),
+    ("simulate", simulate),
+    ("man", manual),
+    ("completions", completions),
+];
+
+/// Reads the words of a command line.
+///
+/// # Errors
+/// If they are wrong, or ask for help or the version.
+pub(crate) fn parse(words: &[OsString]) -> Result<ArgMatches, clap::Error> {
+    // To describe every command takes longer than to list payloads. A line needs those whose names are in it; help and
+    // errors name them all.
+    let named = with_commands(|name| words.iter().any(|word| word == name));
+    named.try_get_matches_from(words).or_else(|_| command().try_get_matches_from(words))
+}
+
+/// All of the command line.
 pub(crate) fn command() -> Command {
+    with_commands(|_| true)
+}
+
+/// The command line with these of its commands.
+fn with_commands(wanted: impl Fn(&str) -> bool) -> Command {
     let heading = "Options of every command";
     Command::new("xen-livepatch")
         .version(env!("CARGO_PKG_VERSION"))
@@ -132,8 +164,8 @@ pub(crate) fn command() -> Command {
             switch("force", "Set FORCE on uploads: Xen accepts it from 4.19 on, and it has no effect").global(true),
             switch("verbose", "Show each hypercall, with its time, on stderr").short('v').global(true),
         ])
-        .subcommands(SHARED.iter().map(Shared::command))
-        .subcommands([status(), inspect(), check(), ensure(), confirm(), simulate(), manual(), completions()])
+        .subcommands(SHARED.iter().filter(|shared| wanted(shared.name)).map(Shared::command))
+        .subcommands(OWN.iter().filter(|(name, _)| wanted(name)).map(|(name, describe)| describe(Command::new(*name))))
 }
 
 fn exit_status() -> String {
@@ -177,8 +209,8 @@ impl Takes {
     }
 }
 
-fn status() -> Command {
-    Command::new("status")
+fn status(command: Command) -> Command {
+    command
         .about("Show the effective version of Xen, the stack, and the payloads off the chain")
         .long_about(
             "Show the effective version of Xen, the stack, and the payloads off the chain\n\nBuild-ids, dependencies and \
@@ -195,12 +227,12 @@ fn status() -> Command {
         .arg(state_dir())
 }
 
-fn inspect() -> Command {
-    Command::new("inspect").about("Show the contents of live-patch files (offline)").arg(files("Live-patch files"))
+fn inspect(command: Command) -> Command {
+    command.about("Show the contents of live-patch files (offline)").arg(files("Live-patch files"))
 }
 
-fn check() -> Command {
-    Command::new("check")
+fn check(command: Command) -> Command {
+    command
         .about("Check whether Xen would accept these files, and whether they would harm it")
         .long_about(
             "Check whether Xen would accept these files, and whether they would harm it\n\nWithout options it is the Xen of \
@@ -226,8 +258,8 @@ fn check() -> Command {
         )
 }
 
-fn ensure() -> Command {
-    Command::new("ensure")
+fn ensure(command: Command) -> Command {
+    command
         .about("Bring the host to exactly these payloads, from the bottom of the stack to its top")
         .long_about(
             "Bring the host to exactly these payloads, from the bottom of the stack to its top\n\nPayloads that are applied \
@@ -268,8 +300,8 @@ fn ensure() -> Command {
         .arg(state_dir())
 }
 
-fn confirm() -> Command {
-    Command::new("confirm")
+fn confirm(command: Command) -> Command {
+    command
         .about("Mark the payloads that ensure applied in this boot as good")
         .long_about(
             "Mark the payloads that ensure applied in this boot as good\n\nA payload counts if it is applied now and ensure \
@@ -287,8 +319,8 @@ fn confirm() -> Command {
         .arg(state_dir())
 }
 
-fn simulate() -> Command {
-    Command::new("simulate")
+fn simulate(command: Command) -> Command {
+    command
         .about("Make a simulated Xen for --simulate, and payloads for it")
         .subcommand_required(true)
         .subcommand(
@@ -327,12 +359,12 @@ fn simulate() -> Command {
         )
 }
 
-fn manual() -> Command {
-    Command::new("man").about("Print the manual page")
+fn manual(command: Command) -> Command {
+    command.about("Print the manual page")
 }
 
-fn completions() -> Command {
-    Command::new("completions")
+fn completions(command: Command) -> Command {
+    command
         .about("Print completions for a shell")
         .arg(Arg::new("shell").value_name("SHELL").required(true).value_parser(value_parser!(Shell)).help("The shell"))
 }
@@ -425,6 +457,46 @@ fn simulated_release(text: &str) -> Result<Release, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The words of a line, as a shell would split it.
+    fn words(line: &str) -> Vec<OsString> {
+        line.split_whitespace().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn a_line_is_read_as_if_every_command_had_been_described() {
+        for line in [
+            "x list",
+            "x --json --simulate list status list",
+            "x --simulate status list --timeout 1s",
+            "x upload list apply",
+            "x status status",
+            "x load --nodeps help",
+            "x ensure --name list check --boot",
+            "x --simulate new simulate payload status --on simulate",
+            "x simulate new list",
+            "x list status",
+            "x new list",
+            "x help list",
+            "x list help",
+            "x list --help",
+            "x simulate help new",
+            "x --version list",
+            "x lis",
+            "x nonsense list",
+            "x --nonsense",
+            "x --simulate list",
+            "x",
+        ] {
+            let words = words(line);
+            let text = |read: Result<ArgMatches, clap::Error>| match read {
+                // Before what was found, it may list the commands that were described.
+                Ok(matches) => format!("{matches:?}").split_once(" args: ").unwrap().1.to_owned(),
+                Err(error) => error.render().ansi().to_string(),
+            };
+            assert_eq!(text(parse(&words)), text(command().try_get_matches_from(&words)), "{line}");
+        }
+    }
 
     #[test]
     fn releases_are_read_as_vendors_write_them() {

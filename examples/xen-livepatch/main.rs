@@ -34,7 +34,7 @@ use output::Output;
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = env::args_os().collect();
-    let arguments = match arguments::command().try_get_matches_from(&words) {
+    let arguments = match arguments::parse(&words) {
         Ok(arguments) => arguments,
         // Help and version are asked for as errors.
         Err(error) if !error.use_stderr() => {
