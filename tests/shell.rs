@@ -232,6 +232,16 @@ fn names_that_are_not_utf_8_are_taken_as_json_gives_them() {
     }
 }
 
+/// DEL is one that JSON does not escape.
+#[test]
+fn control_characters_in_names_are_kept_in_json() {
+    let shell = Shell::new();
+    assert!(shell.run("--simulate demo upload a\u{7f}b\u{9b} a.livepatch").status.success());
+    let object: Value = serde_json::from_slice(&shell.run("--simulate demo --json list").stdout).unwrap();
+    assert_eq!(object["result"]["payloads"][0]["name"], "a\u{7f}b\u{9b}");
+    assert!(shell.loaded().contains("a\\u{7f}b\\u{9b} "), "{}", shell.loaded());
+}
+
 #[test]
 fn addresses_in_json_are_text() {
     let shell = Shell::new();

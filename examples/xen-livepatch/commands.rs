@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: &ArgMatches, output: &Output) -> Result<Done, Failu
         return Err(Failure::new("usage", "a command is missing"));
     };
     match command {
-        "list" => listing::list(own),
+        "list" => listing::list(own, output),
         "upload" => actions::upload(own, output),
         "apply" => actions::act(actions::APPLY, own, output),
         "revert" if own.get_flag("all") => actions::revert_all(own, output),
@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &ArgMatches, output: &Output) -> Result<Done, Failu
         "unload" if own.get_flag("all") => actions::unload_all(own, output),
         "unload" => actions::act(actions::UNLOAD, own, output),
         "load" => actions::load(own, output),
-        "status" => status::status(own),
+        "status" => status::status(own, output),
         "inspect" => Ok(files::inspect(own)),
         "check" => files::check(own),
         "ensure" => ensure::ensure(own, output),

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write};
 use std::iter;
 use std::process::ExitCode;
 
@@ -99,8 +99,13 @@ impl Output {
     /// Help and version, which were asked for.
     pub(crate) fn help(text: &str) -> ExitCode {
         let output = Self::of("", false);
-        output.write(text);
+        output.write_to(&mut anstream::stdout(), text);
         output.exit(0)
+    }
+
+    /// The outcome in the form that was asked for. The other one is not made.
+    pub(crate) fn outcome(&self, text: impl FnOnce() -> String, result: impl FnOnce() -> Value) -> Done {
+        if self.json { Done::new("", result()) } else { Done::new(text(), Value::Null) }
     }
 
     /// Returns true if people may watch a bar.
@@ -169,7 +174,10 @@ impl Output {
     /// Prints this. An error is kept for the end, since it is no reason to leave work half done. A reader who has seen
     /// enough is not an error.
     fn write(&self, text: &str) {
-        let mut out = anstream::stdout();
+        self.write_to(&mut io::stdout(), text);
+    }
+
+    fn write_to(&self, out: &mut impl Write, text: &str) {
         let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         if let Some(error) = written.err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
             self.error.borrow_mut().get_or_insert(error);

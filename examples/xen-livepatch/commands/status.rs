@@ -10,10 +10,10 @@ use super::guarded::guard;
 use super::loaded_name;
 use crate::failure::{Failure, as_json};
 use crate::host::{Access, with_client};
-use crate::output::Done;
+use crate::output::{Done, Output};
 use crate::table;
 
-pub(crate) fn status(arguments: &ArgMatches) -> Result<Done, Failure> {
+pub(crate) fn status(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
     let asked = with_client(arguments, Access::Reads, |client| {
         let wanted = arguments.contains_id("name").then(|| loaded_name(arguments, client)).transpose()?;
         Ok((wanted, client.inventory()?, client.capabilities()?))
@@ -28,17 +28,24 @@ pub(crate) fn status(arguments: &ArgMatches) -> Result<Done, Failure> {
     };
     let (wanted, inventory, capabilities) = asked.map_err(tell)?;
     let Some(name) = wanted else {
-        let result = json!({ "inventory": as_json(&inventory), "capabilities": as_json(&capabilities), "boot": report.as_json() });
-        let mut text = host(&inventory, &capabilities);
-        if !boot.is_empty() {
-            let _ = writeln!(text, "\n{}", boot.join("\n"));
-        }
-        return Ok(Done::new(text, result));
+        let text = || {
+            let mut text = host(&inventory, &capabilities);
+            if !boot.is_empty() {
+                let _ = writeln!(text, "\n{}", boot.join("\n"));
+            }
+            text
+        };
+        let result = || {
+            json!({
+                "inventory": as_json(&inventory), "capabilities": as_json(&capabilities), "boot": report.as_json(),
+            })
+        };
+        return Ok(output.outcome(text, result));
     };
     let Some(entry) = inventory.payloads.iter().find(|entry| entry.name == name) else {
         return Err(Failure::new("no_such_payload", format_args!("no payload is loaded under the name {name:?}")));
     };
-    Ok(Done::new(payload(&inventory, entry), json!({ "payload": as_json(entry) })))
+    Ok(output.outcome(|| payload(&inventory, entry), || json!({ "payload": as_json(entry) })))
 }
 
 /// The host, on a screen.
