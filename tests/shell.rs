@@ -1,6 +1,8 @@
 //! The tool among other processes: one that holds the lock, a reader that goes away, a disk that is full.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that can't go on fails")]
 
+#[path = "common/looks.rs"]
+mod looks;
 #[path = "common/tool.rs"]
 mod tool;
 
@@ -154,6 +156,24 @@ fn lost_output_is_reported_and_is_no_failure_of_what_was_done() {
     for line in ["--simulate demo --json list", "--simulate demo apply a"] {
         let output = redirected(&shell, line, ">/dev/null");
         assert!(output.status.success() && !said(&output).contains("lost"), "{}", said(&output));
+    }
+}
+
+#[test]
+fn a_command_looks_at_nothing_that_it_does_not_need() {
+    let shell = Shell::new();
+    let simulation: &[&str] = &["demo/lock", "demo/xen.journal"];
+    for (line, needed) in [
+        ("--simulate demo list", simulation),
+        ("--simulate demo --json list", simulation),
+        // Of a real Xen it is the device alone.
+        ("--device missing list", &["missing"]),
+        ("inspect a.livepatch", &["a.livepatch"]),
+        ("list --nonsense", &[]),
+        ("--help", &[]),
+        ("man", &[]),
+    ] {
+        assert_eq!(looks::looks(&shell.tool, line, shell.place.path()), needed, "{line}");
     }
 }
 

@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The access to Xen that a command needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
+    /// It reads what Xen lists. No earlier call of the tool knows anything about that, and no later one needs to.
+    Lists,
     Reads,
     Changes,
 }
@@ -30,30 +32,32 @@ pub(crate) fn with_client<T>(
     work: impl FnOnce(&LivepatchClient) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let patience = patience(arguments);
-    let memory = Memory::new(simulated(arguments));
-    let builder = memory.recall(builder(arguments)?);
+    let memory = (access != Access::Lists).then(|| Memory::new(simulated(arguments)));
+    let builder = memory.iter().fold(builder(arguments)?, |builder, memory| memory.recall(builder));
+    let work = |client: LivepatchClient| {
+        let done = work(&client);
+        if let Some(memory) = &memory {
+            memory.keep(&client);
+        }
+        done
+    };
     if let Some(folder) = simulated(arguments) {
         let lock = Simulation::lock_file(folder)?;
         // Without one, what two calls did would not both be kept.
         let _lock = lock::of_file(&lock, patience)?;
         let simulation = Simulation::open(folder)?;
-        let client = builder.connect(simulation.xen().clone())?;
-        let done = work(&client);
-        memory.keep(&client);
+        let done = work(builder.connect(simulation.xen().clone())?);
         simulation.save()?;
         return done;
     }
     let _lock = match access {
-        Access::Reads => None,
+        Access::Lists | Access::Reads => None,
         Access::Changes => lock::of_host(patience)?,
     };
-    let client = match arguments.get_one::<PathBuf>("device") {
+    work(match arguments.get_one::<PathBuf>("device") {
         Some(path) => builder.open_at(path)?,
         None => builder.open()?,
-    };
-    let done = work(&client);
-    memory.keep(&client);
-    done
+    })
 }
 
 /// The longest time to wait for another tool, as the command line has it.

@@ -9,6 +9,6 @@ use crate::output::{Done, Output};
 use crate::table::table;
 
 pub(crate) fn list(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
-    let rows = with_client(arguments, Access::Reads, |client| Ok(client.list()?))?;
+    let rows = with_client(arguments, Access::Lists, |client| Ok(client.list()?))?;
     Ok(output.outcome(|| table(&rows), || json!({ "payloads": as_json(&rows) })))
 }
