@@ -4,8 +4,9 @@ use object::elf::{SHF_MERGE, SHN_ABS, SHN_COMMON, SHN_UNDEF};
 
 use super::details::SymbolProblem;
 use super::finding::Finding;
-use super::memory::{Memory, Origin};
+use super::memory::Memory;
 use super::problem::Problem;
+use super::writes::Origin;
 use super::{Known, Loading, Step};
 use crate::elf::{LE, Symbol};
 use crate::errno::Errno;
@@ -55,16 +56,17 @@ pub(super) fn check_names(loading: &mut Loading<'_, '_>) -> Step {
 }
 
 /// What each symbol stands for, by its number.
-pub(super) fn resolve(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step<Vec<Value>> {
+pub(super) fn resolve(loading: &mut Loading<'_, '_>, memory: &Memory<'_>) -> Step<Vec<Value>> {
     let elf = loading.elf;
-    let mut values = vec![Value::NULL];
+    let mut values = Vec::with_capacity(elf.symbols.len().saturating_add(1));
+    values.push(Value::NULL);
     for (number, symbol) in elf.symbols.iter().enumerate().skip(1) {
         values.push(value(loading, memory, number, symbol)?);
     }
     Ok(values)
 }
 
-fn value(loading: &mut Loading<'_, '_>, memory: &Memory, symbol_number: usize, symbol: &Symbol) -> Step<Value> {
+fn value(loading: &mut Loading<'_, '_>, memory: &Memory<'_>, symbol_number: usize, symbol: &Symbol) -> Step<Value> {
     let elf = loading.elf;
     let (section, number) = (symbol.st_shndx.get(LE), symbol.st_value.get(LE));
     let absolute = Value { number, ..Value::NULL };
@@ -119,11 +121,11 @@ fn value(loading: &mut Loading<'_, '_>, memory: &Memory, symbol_number: usize, s
 
 /// The symbols that later payloads may refer to. Those of the code that replaces Xen's stand for Xen's own; all others
 /// must be new.
-pub(super) fn check_new(
-    loading: &mut Loading<'_, '_>,
+pub(super) fn check_new<'d>(
+    loading: &mut Loading<'_, 'd>,
     values: &[Value],
     mut replaced: Vec<u64>,
-) -> Step<Vec<(Vec<u8>, u64)>> {
+) -> Step<Vec<(&'d [u8], u64)>> {
     let elf = loading.elf;
     replaced.sort_unstable();
     let mut new = Vec::new();
@@ -139,7 +141,7 @@ pub(super) fn check_new(
         if let Known::Is(_) = loading.host.symbol(name) {
             loading.refuse(Errno::EEXIST, Problem::DuplicateSymbol { symbol: SymbolName::new(name) })?;
         }
-        new.push((name.to_vec(), value.number));
+        new.push((name, value.number));
     }
     Ok(new)
 }
