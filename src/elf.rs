@@ -76,7 +76,7 @@ impl Outline {
     pub(crate) fn of(data: &[u8], header: Header) -> Self {
         let mut sections = sections(data, &header);
         let names = names_of_sections(data, &header, &sections);
-        let mut named = [None; SectionName::ALL.len()];
+        let mut first = [None; SectionName::ALL.len()];
         let mut symbol_table = None;
         for section in &mut sections {
             let name = name_at(names, section.name_offset);
@@ -85,11 +85,11 @@ impl Outline {
             if section.kind == SHT_SYMTAB {
                 symbol_table.get_or_insert(section.index);
             }
-            if let Some(first) = name.and_then(SectionName::of).and_then(|name| named.get_mut(name.index())) {
+            if let Some(first) = name.and_then(SectionName::of).and_then(|name| first.get_mut(name.index())) {
                 first.get_or_insert(index);
             }
         }
-        Self { header, sections, named, symbol_table }
+        Self { header, sections, named: first, symbol_table }
     }
 }
 
@@ -326,7 +326,10 @@ fn sections(data: &[u8], header: &Header) -> Vec<Section> {
     let stride = usize::from(header.e_shentsize.get(LE));
     let end = usize::from(header.e_shnum.get(LE)).checked_mul(stride).and_then(|size| start.checked_add(size));
     let table = end.and_then(|end| data.get(start..end)).unwrap_or_default();
-    // A smaller stride would make entries overlap; `from_bytes` then fails for each of them.
+    // A smaller stride would make entries overlap.
+    if stride < size_of::<SectionHeader64<LittleEndian>>() {
+        return Vec::new();
+    }
     let entries = table.chunks_exact(stride.max(1));
     let mut sections = Vec::with_capacity(entries.len());
     for header in entries.filter_map(|entry| pod::from_bytes::<SectionHeader64<LittleEndian>>(entry).ok()) {
@@ -372,9 +375,24 @@ fn name_at(names: &[u8], offset: u32) -> Option<&[u8]> {
 /// The text up to the next NUL, the end, or where names are cut.
 fn text_at(bytes: &[u8], start: usize) -> Option<&[u8]> {
     let rest = bytes.get(start..).filter(|rest| !rest.is_empty())?;
-    rest.iter()
-        .take(MAX_NAME)
-        .copied()
-        .position(|byte| byte == 0)
-        .map_or_else(|| rest.get(..MAX_NAME.min(rest.len())), |end| rest.get(..end))
+    let rest = rest.get(..MAX_NAME).unwrap_or(rest);
+    rest.get(..nul(rest).unwrap_or(rest.len()))
+}
+
+/// The place of the first NUL. Names are most of what is read here, and words of eight bytes faster than bytes.
+fn nul(text: &[u8]) -> Option<usize> {
+    const LOWEST: u64 = 0x0101_0101_0101_0101;
+    let words = text.chunks_exact(size_of::<u64>());
+    let rest = words.remainder();
+    let mut before = 0_usize;
+    for word in words {
+        let word = word.first_chunk().copied().map_or(0, u64::from_le_bytes);
+        // The highest bit of each byte that is zero, up to the first one at least.
+        let zeros = word.wrapping_sub(LOWEST) & !word & (LOWEST << 7);
+        if zeros != 0 {
+            return before.checked_add(usize::try_from(zeros.trailing_zeros() / 8).ok()?);
+        }
+        before = before.saturating_add(8);
+    }
+    rest.iter().position(|byte| *byte == 0).and_then(|at| before.checked_add(at))
 }

@@ -325,8 +325,8 @@ impl<'d> Loading<'_, 'd> {
 
     /// Whether Xen gives a section no memory: it is not allocatable, or in some releases empty.
     fn ignores(&self, section: &Section) -> bool {
-        let empty_ignored = self.has(&rules::EMPTY_SECTIONS_IGNORED) && !self.has(&rules::EMPTY_SECTIONS_PLACED);
-        !section.is_allocated() || (section.size == 0 && empty_ignored)
+        let empty_ignored = || self.has(&rules::EMPTY_SECTIONS_IGNORED) && !self.has(&rules::EMPTY_SECTIONS_PLACED);
+        !section.is_allocated() || (section.size == 0 && empty_ignored())
     }
 
     /// The bytes of a section that Xen reads where it was loaded, and their address. Reports it if it was not.

@@ -141,11 +141,12 @@ impl Rule {
 
     /// The same for a Xen, as far as its release is known.
     pub(crate) fn holds(&self, target: &Target) -> Answer {
-        let releases = target.releases();
-        match releases.iter().filter(|release| self.holds_in(**release)).count() {
-            0 => Answer::No,
-            all if all == releases.len() => Answer::Yes,
-            _ => Answer::Perhaps,
+        // What a point release has, all later ones of its series have.
+        let (oldest, newest) = target.range();
+        match (self.holds_in(oldest), self.holds_in(newest)) {
+            (true, _) => Answer::Yes,
+            (false, true) => Answer::Perhaps,
+            (false, false) => Answer::No,
         }
     }
 }

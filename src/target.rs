@@ -155,15 +155,21 @@ impl Target {
     /// Every point release that it may be, lowest first: at least one. Those after the last that this crate knows are like
     /// that one.
     pub(crate) fn releases(&self) -> Vec<Release> {
+        let (oldest, newest) = self.range();
+        (oldest.point()..=newest.point()).map(|point| oldest.at(point)).collect()
+    }
+
+    /// The first and the last of its [releases](Self::releases).
+    pub(crate) fn range(&self) -> (Release, Release) {
         let (major, minor) = self.release;
         let [.., newest] = Release::ALL;
         if (major, minor) > newest.series() {
-            return vec![newest];
+            return (newest, newest);
         }
         let last = Release::from_version(major, minor).map_or(0, Release::point);
         let Points { least, most } = self.points;
         let most = most.map_or(last, |most| most.min(last)).max(least);
-        (least..=most).map(|point| Release::of(minor, point)).collect()
+        (Release::of(minor, least), Release::of(minor, most))
     }
 }
 

@@ -25,9 +25,7 @@ use crate::hypercall::memory::{AllocationError, HypercallBuffer};
 use crate::hypercall::operation::Upload;
 use crate::name::PayloadName;
 use crate::payload::{self, Finding, Inspection, Payload, Problem, check_bytes, check_file, check_size};
-use crate::release::Release;
 use crate::rules;
-use crate::target::Target;
 
 /// One call of an upload method.
 #[derive(Debug)]
@@ -179,13 +177,12 @@ impl Uploading<'_> {
             Some(self.client.target.of(self.client, self.turn, Doubt::Settle)?)
         };
         let unknown = || self.client.target.basic(self.client, None);
-        // There is at least one. Lower ones have more rules.
-        let [oldest, ..] = Release::ALL;
-        let release = target.clone().unwrap_or_else(unknown).releases().first().copied().unwrap_or(oldest);
+        // Lower ones have more rules.
+        let (release, _) = target.as_ref().map_or_else(|| unknown().range(), |target| target.range());
         let found;
         let outline = match outline {
             Some(outline) => outline,
-            None => match payload::outline(bytes, target.as_ref().and_then(Target::known_architecture)) {
+            None => match payload::outline(bytes, target.as_ref().and_then(|target| target.known_architecture())) {
                 Ok(outline) => {
                     found = outline;
                     &found
@@ -195,7 +192,7 @@ impl Uploading<'_> {
                 Err(reason) => return Err(Error::new(ErrorKind::InvalidPayload { reason, xen: None })),
             },
         };
-        let inspection = Inspection::of(Elf::new(bytes, outline), target.as_ref(), release);
+        let inspection = Inspection::of(Elf::new(bytes, outline), target.as_deref(), release);
         let refuses = |finding: &Finding| self.options.refuses(finding, inspection.made_for_it);
         if inspection.findings().iter().any(refuses) {
             return Err(Error::new(refusal(inspection.into_findings())));

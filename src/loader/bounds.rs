@@ -15,6 +15,10 @@ use crate::target::Target;
 
 /// Everything that is wrong with a payload.
 pub(super) fn check<'d>(elf: &Elf<'d>, target: &Target) -> Checked<'d> {
+    let (oldest, newest) = target.range();
+    if oldest == newest {
+        return check_for(elf, oldest, target);
+    }
     let releases = target.releases();
     let mut groups = alike(&releases);
     let (Some(first), more) = (groups.next(), groups.next()) else { return Checked::default() };

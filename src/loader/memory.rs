@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::writes::{Origin, Write, Writes};
+use super::writes::{Origin, Write, Writes, put};
 
 /// A pointer that Xen finds in the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +27,15 @@ pub(super) enum Pointer {
 /// A section in the memory.
 #[derive(Debug)]
 struct Place<'d> {
+    section: usize,
+    region: usize,
+    /// Its address; the offset in its region before the memory is [settled](Memory::settle).
     address: u64,
     /// Its bytes in the file. What follows them is zero.
     data: &'d [u8],
 }
 
-/// Memory that begins at an address.
+/// Memory that begins at an address, in three regions.
 #[derive(Debug)]
 pub(crate) struct Memory<'d> {
     pub(super) base: u64,
@@ -42,7 +45,7 @@ pub(crate) struct Memory<'d> {
     pub(super) text_size: u64,
     /// Where each section is, by its number; `None` for those that are not loaded.
     addresses: Vec<Option<u64>>,
-    /// The sections that have bytes in the file, by their addresses.
+    /// The sections by their addresses.
     places: Vec<Place<'d>>,
     writes: Writes,
 }
@@ -51,24 +54,32 @@ pub(crate) struct Memory<'d> {
 const SHORT: u64 = 128;
 
 impl<'d> Memory<'d> {
-    pub(super) fn new(base: u64, len: u64, text_size: u64, sections: usize) -> Self {
+    /// Memory for so many sections, of which none is placed.
+    pub(super) fn new(sections: usize) -> Self {
         let (addresses, places) = (vec![None; sections], Vec::with_capacity(sections));
-        Self { base, len, text_size, addresses, places, writes: Writes::default() }
+        Self { base: 0, len: 0, text_size: 0, addresses, places, writes: Writes::default() }
     }
 
-    /// Puts a section at an offset, where no other is.
-    pub(super) fn place(&mut self, section: usize, offset: u64, data: &'d [u8]) {
-        let address = self.base.saturating_add(offset);
-        if let Some(known) = self.addresses.get_mut(section) {
-            *known = Some(address);
-        }
-        if !data.is_empty() {
-            self.places.push(Place { address, data });
-        }
+    /// Puts a section at an offset in a region, after those that are there.
+    pub(super) fn place(&mut self, section: usize, region: usize, offset: u64, data: &'d [u8]) {
+        self.places.push(Place { section, region, address: offset, data });
     }
 
-    /// To be called once all sections are placed, before anything is read.
-    pub(super) fn placed(&mut self) {
+    /// The section that was placed last.
+    pub(super) fn last_placed(&self) -> Option<usize> {
+        self.places.last().map(|place| place.section)
+    }
+
+    /// Gives all sections their addresses, once it is known where the regions are.
+    pub(super) fn settle(&mut self, base: u64, len: u64, regions: [u64; 3], text_size: u64) {
+        (self.base, self.len, self.text_size) = (base, len, text_size);
+        for Place { section, region, address, .. } in &mut self.places {
+            let start = base.saturating_add(regions.get(*region).copied().unwrap_or_default());
+            *address = start.saturating_add(*address);
+            if let Some(known) = self.addresses.get_mut(*section) {
+                *known = Some(*address);
+            }
+        }
         self.places.sort_by_key(|place| place.address);
     }
 
@@ -87,54 +98,41 @@ impl<'d> Memory<'d> {
         if !self.contains(address, len) {
             return None;
         }
-        if self.writes.touching(address, len).next().is_none() {
-            if let Some(bytes) = self.in_file(address, len) {
-                return Some(Cow::Borrowed(bytes));
-            }
+        let touching = self.writes.touching(address, len);
+        let in_file = self.in_file(address, len);
+        if let (true, Some(bytes)) = (touching.is_empty(), in_file) {
+            return Some(Cow::Borrowed(bytes));
         }
-        let mut bytes = vec![0; usize::try_from(len).ok()?];
-        self.fill(&mut bytes, address);
+        let mut bytes = match in_file {
+            Some(bytes) => bytes.to_vec(),
+            None => self.gathered(address, usize::try_from(len).ok()?),
+        };
+        put(&touching, &mut bytes, address);
         Some(Cow::Owned(bytes))
     }
 
     /// The bytes at an address as the file has them, if they are all of one section.
     fn in_file(&self, address: u64, len: u64) -> Option<&'d [u8]> {
         let index = self.places.partition_point(|place| place.address <= address).checked_sub(1)?;
-        let Place { address: start, data } = self.places.get(index)?;
+        let Place { address: start, data, .. } = self.places.get(index)?;
         let start = usize::try_from(address.checked_sub(*start)?).ok()?;
         data.get(start..start.checked_add(usize::try_from(len).ok()?)?)
     }
 
-    /// Fills in the bytes from an address on, in a target of zeros.
-    fn fill(&self, target: &mut [u8], address: u64) {
-        let len = super::wide(target.len());
-        match self.in_file(address, len) {
-            Some(bytes) => target.copy_from_slice(bytes),
-            None => self.gather(target, address),
-        }
-        let mut writes = self.writes.touching(address, len);
-        let (first, second) = (writes.next(), writes.next());
-        match (first, second) {
-            (None, _) => {}
-            (Some(only), None) => only.put(target, address),
-            (Some(first), Some(second)) => {
-                let mut writes: Vec<&Write> = [first, second].into_iter().chain(writes).collect();
-                writes.sort_unstable_by_key(|write| write.order);
-                writes.into_iter().for_each(|write| write.put(target, address));
-            }
-        }
-    }
-
-    /// Fills in the bytes of all sections that are there in part, in a target of zeros.
-    fn gather(&self, target: &mut [u8], address: u64) {
-        let end = address.saturating_add(super::wide(target.len()));
+    /// The bytes at an address before any relocation: those of all sections that are there in part, and zeros.
+    #[cold]
+    fn gathered(&self, address: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        let end = address.saturating_add(super::wide(len));
         let first = self.places.partition_point(|place| place.address <= address).saturating_sub(1);
-        for Place { address: start, data } in self.places.iter().skip(first).take_while(|place| place.address < end) {
+        for Place { address: start, data, .. } in self.places.iter().skip(first).take_while(|place| place.address < end)
+        {
             let (skipped, offset) = (address.saturating_sub(*start), start.saturating_sub(address));
             let data = usize::try_from(skipped).ok().and_then(|skipped| data.get(skipped..)).unwrap_or_default();
-            let room = usize::try_from(offset).ok().and_then(|offset| target.get_mut(offset..)).unwrap_or_default();
+            let room = usize::try_from(offset).ok().and_then(|offset| bytes.get_mut(offset..)).unwrap_or_default();
             room.iter_mut().zip(data).for_each(|(to, from)| *to = *from);
         }
+        bytes
     }
 
     /// The address of its first byte.
@@ -146,14 +144,12 @@ impl<'d> Memory<'d> {
     /// All bytes.
     #[cfg(feature = "sim")]
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![0; usize::try_from(self.len).unwrap_or_default()];
-        self.fill(&mut bytes, self.base);
-        bytes
+        self.at(self.base, self.len).unwrap_or_default().into_owned()
     }
 
     /// Returns true if none of these bytes depends on what is not known.
     pub(super) fn is_known(&self, address: u64, len: u64) -> bool {
-        self.contains(address, len) && self.writes.touching(address, len).all(|write| write.known)
+        self.contains(address, len) && self.writes.touching(address, len).iter().all(|write| write.known)
     }
 
     /// The bytes at an address, if all are there and none depends on what is not known.
@@ -163,10 +159,15 @@ impl<'d> Memory<'d> {
 
     /// The bytes at an address; zeros where not all are there.
     pub(super) fn read<const N: usize>(&self, address: u64) -> [u8; N] {
-        let mut bytes = [0; N];
-        if self.contains(address, super::wide(N)) {
-            self.fill(&mut bytes, address);
+        let len = super::wide(N);
+        if !self.contains(address, len) {
+            return [0; N];
         }
+        let mut bytes = match self.in_file(address, len) {
+            Some(bytes) => bytes.first_chunk().copied().unwrap_or([0; N]),
+            None => self.gathered(address, N).first_chunk().copied().unwrap_or([0; N]),
+        };
+        put(&self.writes.touching(address, len), &mut bytes, address);
         bytes
     }
 
@@ -202,15 +203,18 @@ impl<'d> Memory<'d> {
     }
 
     pub(super) fn pointer(&self, address: u64) -> Pointer {
-        let last = self.writes.touching(address, 8).max_by_key(|write| write.order);
-        match last.map(|last| (last.origin, (last.address, last.width) == (address, 8))) {
-            Some((_, false)) => Pointer::Mangled,
-            Some((Origin::Own { section }, true)) => Pointer::Own { section, address: self.number(address) },
-            Some((Origin::Foreign { symbol, offset }, true)) => Pointer::Foreign { symbol, offset },
-            Some((Origin::Number, true)) | None => match self.number(address) {
-                0 => Pointer::Null,
-                number => Pointer::Number(number),
-            },
+        let touching = self.writes.touching(address, 8);
+        let last = touching.last();
+        let number = match last {
+            Some(last) if (last.address, last.width) != (address, 8) => return Pointer::Mangled,
+            Some(last) => last.value,
+            None => self.number(address),
+        };
+        match last.map(|last| last.origin) {
+            Some(Origin::Own { section }) => Pointer::Own { section, address: number },
+            Some(Origin::Foreign { symbol, offset }) => Pointer::Foreign { symbol, offset },
+            Some(Origin::Number) | None if number == 0 => Pointer::Null,
+            Some(Origin::Number) | None => Pointer::Number(number),
         }
     }
 
@@ -225,6 +229,11 @@ impl<'d> Memory<'d> {
             Origin::Own { section } => Some(section),
             Origin::Foreign { .. } | Origin::Number => None,
         }
+    }
+
+    /// To be called once all relocations are done.
+    pub(super) fn relocated(&mut self) {
+        self.writes.settle();
     }
 
     /// Does what a relocation says: overwrites the low bytes of a value, or leaves them open where it is not known.
@@ -243,8 +252,9 @@ mod tests {
     const ZEROS: [u8; 32] = [0; 32];
 
     fn memory() -> Memory<'static> {
-        let mut memory = Memory::new(0x1000, 32, 16, 2);
-        memory.place(1, 0, &ZEROS);
+        let mut memory = Memory::new(2);
+        memory.place(1, 0, 0, &ZEROS);
+        memory.settle(0x1000, 32, [0; 3], 16);
         memory
     }
 
@@ -273,11 +283,11 @@ mod tests {
 
     #[test]
     fn sections_are_where_they_were_placed() {
-        let mut memory = Memory::new(0x1000, 32, 16, 5);
-        memory.place(2, 16, b"ab");
-        memory.place(3, 8, b"");
-        memory.place(4, 4, b"cd");
-        memory.placed();
+        let mut memory = Memory::new(5);
+        memory.place(2, 2, 0, b"ab");
+        memory.place(3, 1, 4, b"");
+        memory.place(4, 1, 0, b"cd");
+        memory.settle(0x1000, 32, [0, 4, 16], 16);
         assert_eq!(memory.address_of(2), Some(0x1010));
         assert_eq!((memory.address_of(0), memory.address_of(3)), (None, Some(0x1008)));
         assert!(matches!(memory.at(0x1011, 1), Some(Cow::Borrowed(b"b"))));
@@ -312,8 +322,9 @@ mod tests {
     #[test]
     fn long_texts_are_read_to_their_end() {
         let text = [&[b'x'; 1000][..], b"\0"].concat();
-        let mut memory = Memory::new(0x1000, 4096, 0, 2);
-        memory.place(1, 0, &text);
+        let mut memory = Memory::new(2);
+        memory.place(1, 0, 0, &text);
+        memory.settle(0x1000, 4096, [0; 3], 0);
         assert_eq!(memory.text(0x1001, 0x2000).map(|text| text.len()), Some(999));
         assert_eq!(memory.text(0x1000, 0x1000 + 1000), None);
     }

@@ -18,18 +18,12 @@ const CODE: usize = 0;
 const WRITABLE: usize = 1;
 const CONSTANTS: usize = 2;
 
-struct Place {
-    section: usize,
-    region: usize,
-    offset: u64,
-}
-
 /// The memory, and whether Xen would apply the payload again after a revert. `None` where there is no place.
 pub(super) fn place<'d>(loading: &mut Loading<'_, 'd>) -> Step<Option<(Memory<'d>, bool)>> {
     let elf = loading.elf;
     let mut sizes = [0_u64; 3];
-    let mut places = Vec::with_capacity(elf.sections.len());
-    let mut writable = Vec::new();
+    let mut memory = Memory::new(elf.sections.len());
+    let (mut writable, mut several) = (None, false);
     for section in elf.sections.iter().skip(1) {
         // What is not in the file was refused before.
         if loading.ignores(section) || !section.is_complete() {
@@ -40,41 +34,32 @@ pub(super) fn place<'d>(loading: &mut Loading<'_, 'd>) -> Step<Option<(Memory<'d
             (false, true) => WRITABLE,
             (false, false) => CONSTANTS,
             (true, true) => {
-                loading.refuse(Errno::EOPNOTSUPP, Problem::WritableCode { section: loading.name_of(section) })?;
+                let problem = Problem::WritableCode { section: loading.name_of(section) };
+                loading.refuse(Errno::EOPNOTSUPP, problem)?;
                 continue;
             }
         };
         let Some(size) = sizes.get_mut(region) else { continue };
         let Some(offset) = offset(loading, section, *size)? else { return Ok(None) };
         *size = offset.saturating_add(section.size);
-        places.push(Place { section: section.index, region, offset });
+        memory.place(section.index, region, offset, elf.bytes(section));
         if region == WRITABLE && section.size > 0 {
-            writable.push(section);
+            several = writable.replace(section).is_some();
         }
     }
     let Some((starts, total)) = regions(sizes) else {
-        let section = places
-            .last()
-            .and_then(|place| elf.sections.get(place.section))
-            .map(|section| loading.name_of(section))
-            .unwrap_or_default();
+        let last = memory.last_placed().and_then(|section| elf.sections.get(section));
+        let section = last.map(|section| loading.name_of(section)).unwrap_or_default();
         loading.harm(Problem::MemoryWraps { section })?;
         return Ok(None);
     };
     let Some(base) = room(loading, total)? else { return Ok(None) };
-    let safe_to_reapply = match writable.as_slice() {
-        [] => loading.has(&rules::READ_ONLY_REAPPLIES),
-        [only] => elf.name(only) == Some(SectionName::Funcs.text().as_bytes()),
-        _ => false,
+    let safe_to_reapply = match writable {
+        None => loading.has(&rules::READ_ONLY_REAPPLIES),
+        Some(only) => !several && elf.name(only) == Some(SectionName::Funcs.text().as_bytes()),
     };
     let [text_size, ..] = sizes;
-    let mut memory = Memory::new(base, total, text_size, elf.sections.len());
-    for Place { section, region, offset } in places {
-        let at = starts.get(region).copied().unwrap_or_default().saturating_add(offset);
-        let Some(found) = elf.sections.get(section) else { continue };
-        memory.place(section, at, elf.bytes(found));
-    }
-    memory.placed();
+    memory.settle(base, total, starts, text_size);
     Ok(Some((memory, safe_to_reapply)))
 }
 

@@ -47,6 +47,7 @@ pub(super) fn relocate(loading: &mut Loading<'_, '_>, memory: &mut Memory<'_>, v
             }
         }
     }
+    memory.relocated();
     Ok(())
 }
 
@@ -143,7 +144,8 @@ fn one(
     } else {
         value.known
     };
-    let (number, holds) = effect.apply(target, at, memory.word(at));
+    let old = if effect.is_partial() { memory.word(at) } else { 0 };
+    let (number, holds) = effect.apply(target, at, old);
     let origin = match value.origin {
         Origin::Foreign { symbol, .. } => Origin::Foreign { symbol, offset: addend },
         own => own,

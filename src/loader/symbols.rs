@@ -40,6 +40,8 @@ pub(super) fn check_names(loading: &mut Loading<'_, '_>) -> Step {
     if elf.symbol_names.is_empty() {
         return Ok(());
     }
+    // In a file of the usual size even the longest names would not be too much.
+    let few = elf.symbols.len().saturating_mul(elf.symbol_names.len()) <= MOST_NAMES;
     let mut total = 0_usize;
     for (first, symbol) in elf.symbols.iter().enumerate().skip(1) {
         let start = usize::try_from(symbol.st_name.get(LE)).unwrap_or(usize::MAX);
@@ -47,6 +49,9 @@ pub(super) fn check_names(loading: &mut Loading<'_, '_>) -> Step {
             loading.refuse(Errno::EINVAL, Problem::Symbols { problem: SymbolProblem::Name, first, count: 1 })?;
             continue;
         };
+        if few {
+            continue;
+        }
         total = total.saturating_add(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
         if total > MOST_NAMES {
             return loading.harm(Problem::Overlapping { what: "the names of its symbols" });
@@ -131,10 +136,13 @@ pub(super) fn check_new<'d>(
     let mut new = Vec::new();
     for (symbol, value) in elf.symbols.iter().zip(values).skip(1) {
         let Some(section) = elf.section_of(symbol).filter(|section| section.is_allocated()) else { continue };
+        if replaced.binary_search(&value.number).is_ok() {
+            continue;
+        }
         let name = elf.symbol_name(symbol).unwrap_or_default();
         let intermediate = section.flags & SHF_MERGE.0 != 0 && is_local_label(name);
         let mapping = !loading.is_x86() && is_mapping(name);
-        if name.is_empty() || intermediate || mapping || replaced.binary_search(&value.number).is_ok() {
+        if name.is_empty() || intermediate || mapping {
             continue;
         }
         let name = name.get(..LONGEST_KEPT).unwrap_or(name);
