@@ -35,7 +35,7 @@ use std::borrow::Cow;
 
 use crate::architecture::Architecture;
 use crate::build_id::BuildId;
-use crate::elf::{self, Elf, LE, Outline, Section};
+use crate::elf::{self, Elf, LE, Section};
 use crate::errno::Errno;
 use crate::format::{MAX_SIZE, SectionName};
 use crate::release::Release;
@@ -181,7 +181,7 @@ pub(crate) fn load<R>(
 ) -> Result<Option<R>, Stopped> {
     match header_for(file, Some(architecture)) {
         Ok(header) => {
-            let outline = Outline::of(file, header);
+            let outline = elf::Outline::of(file, header);
             Ok(load_elf(&Elf::new(file, &outline), release, Some(architecture), host, sink)?.map(with))
         }
         Err(reason) => {
