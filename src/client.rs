@@ -25,6 +25,7 @@ mod watched;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadline::Deadline;
@@ -361,7 +362,7 @@ impl LivepatchClient {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn target(&self) -> Result<Target> {
-        self.target.of(self, None, target::Doubt::Settle)
+        self.target.of(self, None, target::Doubt::Settle).map(Arc::unwrap_or_clone)
     }
 
     /// The running Xen as [`target`](Self::target) gives it, if that can't change any more and this client has found it out

@@ -37,7 +37,7 @@ pub(crate) struct Xen {
 impl Xen {
     pub(crate) fn has(self, rule: &Rule) -> bool {
         // What holds in the first release of a series holds in the later ones.
-        Target::new(self.release).releases().next().is_some_and(|first| rule.holds_in(first))
+        rule.holds_in(Target::new(self.release).range().0)
     }
 }
 

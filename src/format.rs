@@ -4,16 +4,90 @@
 
 use core::fmt;
 
-/// The functions to patch: an array of `struct livepatch_func`.
-pub(crate) const FUNCS: &str = ".livepatch.funcs";
-/// The note with the payload's own build-id.
-pub(crate) const BUILD_ID: &str = ".note.gnu.build-id";
-/// The note with the build-id of what the payload goes on.
-pub(crate) const DEPENDS: &str = ".livepatch.depends";
-/// The note with the build-id of the Xen that the payload is for (from Xen 4.14).
-pub(crate) const XEN_DEPENDS: &str = ".livepatch.xen_depends";
-/// Metadata: texts that each end with a NUL (from Xen 4.14).
-pub(crate) const MODINFO: &str = ".modinfo";
+macro_rules! section_names {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal;)+) => {
+        /// The sections that Xen looks for by name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum SectionName {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl SectionName {
+            /// All of them, in the order of [`index`](Self::index).
+            pub(crate) const ALL: [Self; [$(Self::$name),+].len()] = [$(Self::$name),+];
+
+            /// The name in a file.
+            pub(crate) const fn text(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)+
+                }
+            }
+
+            /// The section of this name.
+            #[allow(non_upper_case_globals, reason = "constants that are called as the variants are")]
+            pub(crate) fn of(name: &[u8]) -> Option<Self> {
+                $(const $name: &[u8] = $text.as_bytes();)+
+                match name {
+                    $($name => Some(Self::$name),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+section_names! {
+    /// The functions to patch: an array of `struct livepatch_func`.
+    Funcs = ".livepatch.funcs";
+    /// The note with the payload's own build-id.
+    BuildId = ".note.gnu.build-id";
+    /// The note with the build-id of the payload, or the Xen, that this one depends on.
+    Depends = ".livepatch.depends";
+    /// The note with the build-id of the Xen that the payload is for (from Xen 4.14).
+    XenDepends = ".livepatch.xen_depends";
+    /// Metadata: texts that each end with a NUL (from Xen 4.14).
+    Modinfo = ".modinfo";
+    /// Pointers to hooks of one kind, as the next seven.
+    LoadHooks = ".livepatch.hooks.load";
+    /// See [`HookKind::Unload`].
+    UnloadHooks = ".livepatch.hooks.unload";
+    /// See [`HookKind::PreApply`].
+    PreApplyHook = ".livepatch.hooks.preapply";
+    /// See [`HookKind::Apply`].
+    ApplyHook = ".livepatch.hooks.apply";
+    /// See [`HookKind::PostApply`].
+    PostApplyHook = ".livepatch.hooks.postapply";
+    /// See [`HookKind::PreRevert`].
+    PreRevertHook = ".livepatch.hooks.prerevert";
+    /// See [`HookKind::Revert`].
+    RevertHook = ".livepatch.hooks.revert";
+    /// See [`HookKind::PostRevert`].
+    PostRevertHook = ".livepatch.hooks.postrevert";
+    /// Bug frames of one type, as the next three.
+    BugFrames0 = ".bug_frames.0";
+    /// Those of WARN.
+    BugFrames1 = ".bug_frames.1";
+    /// Those of BUG.
+    BugFrames2 = ".bug_frames.2";
+    /// Those of assertions.
+    BugFrames3 = ".bug_frames.3";
+    /// Exceptions that Xen survives.
+    ExTable = ".ex_table";
+    /// Code that Xen overwrites where the processor has a feature.
+    Alternatives = ".altinstructions";
+    /// The code that it is overwritten with.
+    Replacements = ".altinstr_replacement";
+    /// Indirect calls that Xen makes direct.
+    AltCallSites = ".alt_call_sites";
+}
+
+impl SectionName {
+    /// Its place among all.
+    #[allow(clippy::as_conversions, reason = "the number of a variant")]
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+}
 
 /// The largest payload, and the largest section without bytes in the file, that any release takes: 2 MiB.
 pub(crate) const MAX_SIZE: usize = 2 << 20;
@@ -120,15 +194,19 @@ impl HookKind {
     /// The section that points at hooks of this kind.
     #[must_use]
     pub const fn section(self) -> &'static str {
+        self.section_name().text()
+    }
+
+    pub(crate) const fn section_name(self) -> SectionName {
         match self {
-            Self::Load => ".livepatch.hooks.load",
-            Self::Unload => ".livepatch.hooks.unload",
-            Self::PreApply => ".livepatch.hooks.preapply",
-            Self::Apply => ".livepatch.hooks.apply",
-            Self::PostApply => ".livepatch.hooks.postapply",
-            Self::PreRevert => ".livepatch.hooks.prerevert",
-            Self::Revert => ".livepatch.hooks.revert",
-            Self::PostRevert => ".livepatch.hooks.postrevert",
+            Self::Load => SectionName::LoadHooks,
+            Self::Unload => SectionName::UnloadHooks,
+            Self::PreApply => SectionName::PreApplyHook,
+            Self::Apply => SectionName::ApplyHook,
+            Self::PostApply => SectionName::PostApplyHook,
+            Self::PreRevert => SectionName::PreRevertHook,
+            Self::Revert => SectionName::RevertHook,
+            Self::PostRevert => SectionName::PostRevertHook,
         }
     }
 
@@ -148,5 +226,18 @@ impl fmt::Display for HookKind {
     /// The end of the section's name, such as `preapply`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.section().rsplit('.').next().unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_are_known_by_their_names() {
+        for (index, name) in SectionName::ALL.into_iter().enumerate() {
+            assert_eq!((name.index(), SectionName::of(name.text().as_bytes())), (index, Some(name)));
+        }
+        assert_eq!((SectionName::of(b""), SectionName::of(b".livepatch.func")), (None, None));
     }
 }

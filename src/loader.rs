@@ -29,12 +29,15 @@ mod sections;
 mod symbols;
 mod tables;
 mod traps;
+mod writes;
+
+use std::borrow::Cow;
 
 use crate::architecture::Architecture;
 use crate::build_id::BuildId;
 use crate::elf::{self, Elf, LE, Section};
 use crate::errno::Errno;
-use crate::format::MAX_SIZE;
+use crate::format::{MAX_SIZE, SectionName};
 use crate::release::Release;
 use crate::rules::{self, Rule};
 use crate::symbol_name::SymbolName;
@@ -102,91 +105,107 @@ pub(crate) enum NoRoom {
 /// A payload that Xen would take.
 #[derive(Debug)]
 #[cfg_attr(not(feature = "sim"), allow(dead_code, reason = "the check before an upload wants to know what is wrong"))]
-pub(crate) struct Loaded {
-    /// Where its memory begins, and what is in it.
-    pub(crate) base: u64,
-    pub(crate) bytes: Vec<u8>,
+pub(crate) struct Loaded<'d> {
+    pub(crate) memory: Memory<'d>,
     pub(crate) safe_to_reapply: bool,
-    pub(crate) build_id: Vec<u8>,
-    pub(crate) depends: Vec<u8>,
-    pub(crate) functions: Vec<LoadedFunction>,
+    pub(crate) build_id: Cow<'d, [u8]>,
+    pub(crate) depends: Cow<'d, [u8]>,
+    pub(crate) functions: Vec<LoadedFunction<'d>>,
     pub(crate) hooks: LoadedHooks,
     /// The raw `.modinfo`.
-    pub(crate) metadata: Vec<u8>,
+    pub(crate) metadata: Cow<'d, [u8]>,
     /// What later payloads may refer to.
-    pub(crate) new_symbols: Vec<(Vec<u8>, u64)>,
+    pub(crate) new_symbols: Vec<(&'d [u8], u64)>,
 }
 
-/// Everything that is wrong with a payload for a Xen of which only bounds on the release may be known, in the order in
-/// which Xen would come upon it.
-pub(crate) fn check(file: &[u8], target: &Target) -> Vec<Finding> {
-    bounds::check(file, target)
+/// The result of a check.
+#[derive(Debug, Default)]
+pub(crate) struct Checked<'d> {
+    /// Everything that is wrong with the payload, in the order in which Xen would come upon it.
+    pub(crate) findings: Vec<Finding>,
+    /// The payload as the oldest of the releases in question would load it, as far as it can be linked.
+    pub(crate) loaded: Option<Loaded<'d>>,
+}
+
+/// Checks a payload for a Xen of which only bounds on the release may be known.
+pub(crate) fn check<'d>(elf: &Elf<'d>, target: &Target) -> Checked<'d> {
+    bounds::check(elf, target)
 }
 
 /// The point releases that can take a payload: those for which nothing is wrong with it.
-pub(crate) fn fit_for(file: &[u8]) -> Vec<Release> {
-    bounds::fit_for(file)
+pub(crate) fn fit_for(elf: &Elf<'_>) -> Vec<Release> {
+    bounds::fit_for(elf)
 }
 
-/// Everything that is wrong with a payload for one release.
-fn check_for(file: &[u8], release: Release, target: &Target) -> Vec<Finding> {
+/// The payload as a release would load it, as far as it can be linked.
+pub(crate) fn linked<'d>(elf: &Elf<'d>, release: Release) -> Option<Loaded<'d>> {
+    load_offline(elf, release, &Target::from(release), &mut report::Ignored)
+}
+
+/// Checks a payload for one release.
+fn check_for<'d>(elf: &Elf<'d>, release: Release, target: &Target) -> Checked<'d> {
     let mut all = report::Collected::default();
-    // Whether it was stopped, and the payload that came of it, say no more than the sink knows.
-    drop(load_offline(file, release, target, &mut all));
-    all.into_findings()
-}
-
-/// The symbols that a payload defines as new, as far as it can be linked.
-pub(crate) fn new_symbols(file: &[u8], release: Release) -> Vec<SymbolName> {
-    let loaded = load_offline(file, release, &Target::from(release), &mut report::Ignored);
-    let new = loaded.map(|loaded| loaded.new_symbols).unwrap_or_default();
-    new.into_iter().map(|(name, _)| SymbolName::new(name)).collect()
+    let loaded = load_offline(elf, release, target, &mut all);
+    Checked { findings: all.into_findings(), loaded }
 }
 
 /// Returns true if nothing is wrong with a payload for one release.
-fn is_fit_for(file: &[u8], release: Release) -> bool {
+fn is_fit_for(elf: &Elf<'_>, release: Release) -> bool {
     let mut any = report::Any::default();
-    drop(load_offline(file, release, &Target::from(release), &mut any));
+    // The sink knows whether it was stopped.
+    drop(load_offline(elf, release, &Target::from(release), &mut any));
     !any.0
 }
 
-fn load_offline(file: &[u8], release: Release, target: &Target, sink: &mut dyn Sink) -> Option<Loaded> {
+fn load_offline<'d>(elf: &Elf<'d>, release: Release, target: &Target, sink: &mut dyn Sink) -> Option<Loaded<'d>> {
     let known = target.known_architecture();
-    let architecture = known.or_else(|| architecture_of(file)).unwrap_or(Architecture::X86_64);
-    let base = limits::payloads(release, architecture).start;
+    let base = limits::payloads(release, known.unwrap_or_else(|| architecture_of(elf))).start;
     let host = report::Offline { build_id: target.known_build_id(), base };
-    load(file, release, known, &host, sink).ok().flatten()
+    load_elf(elf, release, known, &host, sink).ok().flatten()
 }
 
-/// Loads a payload into a Xen of this release, and reports what Xen would make of it.
+/// Loads the bytes of a payload into a Xen of this release, and reports what Xen would make of it.
 ///
 /// `None` where there is so much wrong with it that there is nothing to load.
 ///
 /// # Errors
 /// When the sink has enough.
-pub(crate) fn load(
+#[cfg(feature = "sim")]
+pub(crate) fn load<R>(
     file: &[u8],
+    release: Release,
+    architecture: Architecture,
+    host: &dyn Host,
+    sink: &mut dyn Sink,
+    with: impl FnOnce(Loaded<'_>) -> R,
+) -> Result<Option<R>, Stopped> {
+    match header_for(file, Some(architecture)) {
+        Ok(header) => {
+            let outline = elf::Outline::of(file, header);
+            Ok(load_elf(&Elf::new(file, &outline), release, Some(architecture), host, sink)?.map(with))
+        }
+        Err(reason) => {
+            let errno = if header::is_elf(file) { Errno::EOPNOTSUPP } else { Errno::EINVAL };
+            sink.take(Finding::refused(errno, Problem::NotElf { reason }))?;
+            Ok(None)
+        }
+    }
+}
+
+/// The same for a file whose header can be read.
+fn load_elf<'d>(
+    elf: &Elf<'d>,
     release: Release,
     architecture: Option<Architecture>,
     host: &dyn Host,
     sink: &mut dyn Sink,
-) -> Result<Option<Loaded>, Stopped> {
-    let header = match header_for(file, architecture) {
-        Ok(header) => header,
-        Err(reason) => {
-            let errno = if header::is_elf(file) { Errno::EOPNOTSUPP } else { Errno::EINVAL };
-            sink.take(Finding::refused(errno, Problem::NotElf { reason }))?;
-            return Ok(None);
-        }
-    };
-    let elf = Elf::new(file, &header);
-    let found = Architecture::from_raw(header.e_machine.get(LE).0);
+) -> Result<Option<Loaded<'d>>, Stopped> {
+    let found = architecture_of(elf);
     let known = architecture.or((release.series() < (4, 8)).then_some(Architecture::X86_64));
-    let mut loading =
-        Loading { elf: &elf, release, architecture: known.unwrap_or(found), host, sink, unlinkable: false };
-    if file.len() > MAX_SIZE {
+    let mut loading = Loading { elf, release, architecture: known.unwrap_or(found), host, sink, unlinkable: false };
+    if elf.data.len() > MAX_SIZE {
         let without_debug = elf.size_without_debug();
-        loading.refuse(Errno::EINVAL, Problem::TooLarge { size: wide(file.len()), without_debug })?;
+        loading.refuse(Errno::EINVAL, Problem::TooLarge { size: wide(elf.data.len()), without_debug })?;
         // What Xen would take once stripped is checked; the rest could take long.
         if !without_debug.is_some_and(elf::fits) {
             return Ok(None);
@@ -209,8 +228,8 @@ pub(crate) fn header_for(file: &[u8], architecture: Option<Architecture>) -> Res
 }
 
 /// What a file says that it is for.
-fn architecture_of(file: &[u8]) -> Option<Architecture> {
-    elf::header(file).ok().map(|header| Architecture::from_raw(header.e_machine.get(LE).0))
+fn architecture_of(elf: &Elf<'_>) -> Architecture {
+    Architecture::from_raw(elf.header.e_machine.get(LE).0)
 }
 
 /// The build-id in the first note of a section.
@@ -236,7 +255,7 @@ type Step<T = ()> = Result<T, Stopped>;
 
 impl<'d> Loading<'_, 'd> {
     /// From the sections to a payload.
-    fn link(mut self) -> Step<Option<Loaded>> {
+    fn link(mut self) -> Step<Option<Loaded<'d>>> {
         sections::check_names(&mut self)?;
         symbols::check_names(&mut self)?;
         notes::check_xen_first(&mut self)?;
@@ -261,9 +280,8 @@ impl<'d> Loading<'_, 'd> {
         notes::check_xen_last(&mut self, &ids)?;
         let replacing = functions.iter().map(|function| function.new_address).collect();
         let new_symbols = symbols::check_new(&mut self, &values, replacing)?;
-        let Memory { base, bytes, .. } = memory;
         let (build_id, depends) = (ids.own, ids.depends);
-        Ok(Some(Loaded { base, bytes, safe_to_reapply, build_id, depends, functions, hooks, metadata, new_symbols }))
+        Ok(Some(Loaded { memory, safe_to_reapply, build_id, depends, functions, hooks, metadata, new_symbols }))
     }
 
     fn has(&self, rule: &Rule) -> bool {
@@ -306,18 +324,18 @@ impl<'d> Loading<'_, 'd> {
     }
 
     /// Whether Xen gives a section no memory: it is not allocatable, or in some releases empty.
-    fn ignores(&self, section: &Section<'_>) -> bool {
-        let empty_ignored = self.has(&rules::EMPTY_SECTIONS_IGNORED) && !self.has(&rules::EMPTY_SECTIONS_PLACED);
-        !section.is_allocated() || (section.size == 0 && empty_ignored)
+    fn ignores(&self, section: &Section) -> bool {
+        let empty_ignored = || self.has(&rules::EMPTY_SECTIONS_IGNORED) && !self.has(&rules::EMPTY_SECTIONS_PLACED);
+        !section.is_allocated() || (section.size == 0 && empty_ignored())
     }
 
     /// The bytes of a section that Xen reads where it was loaded, and their address. Reports it if it was not.
-    fn loaded<'m>(&mut self, name: &'static str, memory: &'m Memory) -> Step<Option<(u64, &'m [u8])>> {
+    fn loaded<'m>(&mut self, name: SectionName, memory: &Memory<'m>) -> Step<Option<(u64, Cow<'m, [u8]>)>> {
         let Some(section) = self.elf.section(name) else { return Ok(None) };
         let Some(address) = memory.address_of(section.index) else {
             // An empty one has an address in some releases only, and nobody reads from it.
             if section.size > 0 && !section.is_allocated() {
-                self.harm(Problem::NotAllocated { section: name })?;
+                self.harm(Problem::NotAllocated { section: name.text() })?;
             }
             return Ok(None);
         };
@@ -325,16 +343,18 @@ impl<'d> Loading<'_, 'd> {
     }
 
     /// A section of the payload, and how much of it there is from an address on; `None` if the address is not in it.
-    fn rest_of(&self, memory: &Memory, section: usize, address: u64) -> Option<(&Section<'d>, u64)> {
+    fn rest_of(&self, memory: &Memory<'_>, section: usize, address: u64) -> Option<(&'d Section, u64)> {
         let offset = address.checked_sub(memory.address_of(section)?)?;
         let section = self.elf.sections.get(section)?;
         section.size.checked_sub(offset).filter(|rest| *rest > 0).map(|rest| (section, rest))
     }
-}
 
-/// What a finding calls a section.
-fn name_of(section: &Section<'_>) -> SymbolName {
-    SymbolName::new(section.name.filter(|name| !name.is_empty()).unwrap_or(b"(a section without a name)"))
+    /// What a finding calls a section.
+    #[cold]
+    fn name_of(&self, section: &Section) -> SymbolName {
+        let name = self.elf.name(section).filter(|name| !name.is_empty());
+        SymbolName::new(name.unwrap_or(b"(a section without a name)"))
+    }
 }
 
 fn wide(number: usize) -> u64 {

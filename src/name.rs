@@ -170,6 +170,11 @@ const INVISIBLE: [RangeInclusive<char>; 13] = [
 /// ```
 #[must_use]
 pub fn escaped(bytes: &[u8]) -> String {
+    // Most text is nothing but this.
+    let printable = bytes.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    if let (true, Ok(text)) = (printable, core::str::from_utf8(bytes)) {
+        return text.to_owned();
+    }
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {

@@ -26,11 +26,11 @@ pub use funcs::{Address, Expectation, Function};
 pub use hooks::Hook;
 
 use crate::build_id::BuildId;
-use crate::elf::{self, Elf, Header, LE};
+use crate::elf::{self, Elf, LE, Outline};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{BUILD_ID, DEPENDS, FUNCS, MAX_SIZE, MODINFO, XEN_DEPENDS};
+use crate::format::{MAX_SIZE, SectionName};
 use crate::identity::Identity;
-use crate::loader::{self, ProblemKinds};
+use crate::loader::{self, Checked, ProblemKinds};
 use crate::release::Release;
 use crate::rules;
 use crate::status::Metadata;
@@ -45,6 +45,23 @@ pub enum Reapply {
     NeedsReupload,
     /// It does, though data may have changed: Xen 4.7 does not look. Better unload it and upload it again.
     Unguarded,
+}
+
+impl Reapply {
+    /// The answer to a payload with these writable sections.
+    fn of<'n>(mut writable: impl Iterator<Item = &'n [u8]>, release: Release) -> Self {
+        let looks = rules::REAPPLY_GUARDED.holds_in(release);
+        let allowed = match (writable.next(), writable.next()) {
+            (None, _) => !looks || rules::READ_ONLY_REAPPLIES.holds_in(release),
+            (Some(only), None) => only == SectionName::Funcs.text().as_bytes(),
+            (Some(_), Some(_)) => false,
+        };
+        match (allowed, looks) {
+            (true, _) => Self::Allowed,
+            (false, true) => Self::NeedsReupload,
+            (false, false) => Self::Unguarded,
+        }
+    }
 }
 
 /// A payload file, read without Xen: what it contains, and whether a Xen can take it.
@@ -66,7 +83,7 @@ pub enum Reapply {
 #[derive(Clone)]
 pub struct Payload {
     bytes: Box<[u8]>,
-    header: Header,
+    outline: Outline,
     build_id: Option<BuildId>,
     depends: Option<BuildId>,
     xen_depends: Option<BuildId>,
@@ -113,27 +130,35 @@ impl Payload {
     }
 
     fn new(bytes: Box<[u8]>) -> core::result::Result<Self, &'static str> {
-        let header = elf::header(&bytes)?;
-        let elf = Elf::new(&bytes, &header);
-        let note = |name| note(&elf, name);
-        let writable = elf.sections.iter().skip(1).filter(|s| s.is_allocated() && s.is_writable() && s.size > 0);
+        let outline = Outline::of(&bytes, elf::header(&bytes)?);
+        let elf = Elf::new(&bytes, &outline);
+        let note = |name| note(&elf, name).map(BuildId::new);
         Ok(Self {
-            build_id: note(BUILD_ID),
-            depends: note(DEPENDS),
-            xen_depends: note(XEN_DEPENDS),
+            build_id: note(SectionName::BuildId),
+            depends: note(SectionName::Depends),
+            xen_depends: note(SectionName::XenDepends),
             version: funcs::version(&elf),
             functions: funcs::functions(&elf),
             hooks: hooks::hooks(&elf),
-            metadata: Metadata::new(elf.section(MODINFO).map_or(&[][..], |section| section.data)),
-            writable: writable.map(|section| SymbolName::new(section.name.unwrap_or_default())).collect(),
-            header,
+            metadata: Metadata::new(elf.section(SectionName::Modinfo).map_or(&[][..], |section| elf.bytes(section))),
+            writable: writable(&elf).map(SymbolName::new).collect(),
+            outline,
             bytes,
         })
     }
 
+    fn elf(&self) -> Elf<'_> {
+        Elf::new(&self.bytes, &self.outline)
+    }
+
+    /// Where its sections are.
+    pub(crate) const fn outline(&self) -> &Outline {
+        &self.outline
+    }
+
     /// Returns true if it was built for this very Xen, by its build-id: with that Xen's source at hand.
     pub(crate) fn is_made_for(&self, target: &Target) -> bool {
-        is_of(self.xen_depends(), target)
+        is_of(self.xen_depends().map(BuildId::as_bytes), target)
     }
 
     /// The findings that keep it from this Xen: see [`Finding::keeps_out`].
@@ -145,13 +170,15 @@ impl Payload {
 
     /// The section of a build-id that Xen needs to place it, and that is missing, or of one that is there and unreadable.
     pub(crate) fn unreadable_build_id(&self) -> Option<&'static str> {
-        let has = |name| Elf::new(&self.bytes, &self.header).section(name).is_some();
-        match () {
-            () if self.build_id.is_none() => Some(BUILD_ID),
-            () if self.depends.is_none() => Some(DEPENDS),
-            () if self.xen_depends.is_none() && has(XEN_DEPENDS) => Some(XEN_DEPENDS),
-            () => None,
-        }
+        let section = match () {
+            () if self.build_id.is_none() => SectionName::BuildId,
+            () if self.depends.is_none() => SectionName::Depends,
+            () if self.xen_depends.is_none() => {
+                self.elf().section(SectionName::XenDepends).map(|_| SectionName::XenDepends)?
+            }
+            () => return None,
+        };
+        Some(section.text())
     }
 
     /// The bytes that it was read from.
@@ -164,7 +191,7 @@ impl Payload {
     /// no debug sections.
     #[must_use]
     pub fn size_without_debug(&self) -> Option<u64> {
-        Elf::new(&self.bytes, &self.header).size_without_debug()
+        self.elf().size_without_debug()
     }
 
     /// Its size and the one without debug sections, if it is larger than Xen takes.
@@ -199,7 +226,7 @@ impl Payload {
     /// The architecture that its code runs on.
     #[must_use]
     pub fn architecture(&self) -> Architecture {
-        Architecture::from_raw(self.header.e_machine.get(LE).0)
+        Architecture::from_raw(self.elf().header.e_machine.get(LE).0)
     }
 
     /// The functions that it replaces.
@@ -233,18 +260,7 @@ impl Payload {
     /// It is enough that a section is writable, written or not. `replace` does not look.
     #[must_use]
     pub fn reapply(&self, release: (u16, u16)) -> Reapply {
-        let release = Release::of(release.1, 0);
-        let looks = rules::REAPPLY_GUARDED.holds_in(release);
-        let allowed = match &*self.writable {
-            [] => !looks || rules::READ_ONLY_REAPPLIES.holds_in(release),
-            [only] => only.as_bytes() == FUNCS.as_bytes(),
-            _ => false,
-        };
-        match (allowed, looks) {
-            (true, _) => Reapply::Allowed,
-            (false, true) => Reapply::NeedsReupload,
-            (false, false) => Reapply::Unguarded,
-        }
+        Reapply::of(self.writable.iter().map(SymbolName::as_bytes), Release::of(release.1, 0))
     }
 
     /// Returns true if it has no hooks that keep Xen from taking it by `replace`. An applied payload's hooks can do so too.
@@ -263,7 +279,7 @@ impl Payload {
     pub fn releases(&self) -> Vec<Release> {
         match self.excess() {
             Some((_, without_debug)) if !without_debug.is_some_and(elf::fits) => Vec::new(),
-            _ => loader::fit_for(&self.bytes),
+            _ => loader::fit_for(&self.elf()),
         }
     }
 
@@ -274,7 +290,7 @@ impl Payload {
     /// that are certain from those that hold for some of the point releases that this Xen may be.
     #[must_use]
     pub fn check_against(&self, target: &Target) -> Vec<Finding> {
-        loader::check(&self.bytes, target)
+        loader::check(&self.elf(), target).findings
     }
 }
 
@@ -302,43 +318,74 @@ pub(crate) fn is_other(before: &fs::Metadata, after: &fs::Metadata) -> bool {
     look(before) != look(after)
 }
 
-/// The part of a payload that an upload must know.
-#[derive(Debug)]
-pub(crate) struct Inspection {
-    build_id: Option<BuildId>,
-    depends: Option<BuildId>,
+/// A payload that was checked where it lies, without a copy, and the knowledge of it that outlasts an upload.
+pub(crate) struct Inspection<'d> {
+    elf: Elf<'d>,
+    release: Release,
+    checked: Checked<'d>,
     /// True if it was built for the Xen that it was checked for, so with that Xen's source at hand.
     pub(crate) made_for_it: bool,
-    pub(crate) findings: Vec<Finding>,
 }
 
-impl Inspection {
-    pub(crate) fn identity(self) -> Identity {
-        Identity { build_id: self.build_id, depends: self.depends }
+impl<'d> Inspection<'d> {
+    /// Checks a payload for a Xen if one is given. The release decides what it means for others.
+    pub(crate) fn of(elf: Elf<'d>, target: Option<&Target>, release: Release) -> Self {
+        let checked = match target {
+            Some(target) => loader::check(&elf, target),
+            None => Checked { findings: Vec::new(), loaded: loader::linked(&elf, release) },
+        };
+        let made_for_it = target.is_some_and(|target| is_of(note(&elf, SectionName::XenDepends), target));
+        Self { elf, release, checked, made_for_it }
+    }
+
+    /// Everything that is wrong with it for that Xen.
+    pub(crate) fn findings(&self) -> &[Finding] {
+        &self.checked.findings
+    }
+
+    pub(crate) fn into_findings(self) -> Vec<Finding> {
+        self.checked.findings
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        let note = |name| note(&self.elf, name).map(BuildId::new);
+        Identity { build_id: note(SectionName::BuildId), depends: note(SectionName::Depends) }
+    }
+
+    pub(crate) fn footprint(&self) -> Footprint {
+        Footprint::of(&self.elf, self.release, self.checked.loaded.as_ref())
+    }
+
+    /// Returns true if it has a section for hooks of this kind.
+    pub(crate) fn has_hooks(&self, kind: HookKind) -> bool {
+        self.elf.section(kind.section_name()).is_some()
     }
 }
 
-/// Reads a payload where it lies, without a copy, and checks it for a Xen if one is given.
+/// Finds the sections of a file for a Xen on this architecture, if it is known.
 ///
 /// # Errors
 /// The kind of file that it is instead of an ELF file.
-pub(crate) fn inspect(bytes: &[u8], target: Option<&Target>) -> core::result::Result<Inspection, &'static str> {
-    let header = loader::header_for(bytes, target.and_then(Target::known_architecture))?;
-    let elf = Elf::new(bytes, &header);
-    let note = |name| note(&elf, name);
-    let findings = target.map(|target| loader::check(bytes, target)).unwrap_or_default();
-    let made_for_it = target.is_some_and(|target| is_of(note(XEN_DEPENDS).as_ref(), target));
-    Ok(Inspection { build_id: note(BUILD_ID), depends: note(DEPENDS), made_for_it, findings })
+pub(crate) fn outline(bytes: &[u8], architecture: Option<Architecture>) -> core::result::Result<Outline, &'static str> {
+    loader::header_for(bytes, architecture).map(|header| Outline::of(bytes, header))
 }
 
 /// Returns true if a build-id is that of a Xen whose build-id is known.
-fn is_of(build_id: Option<&BuildId>, target: &Target) -> bool {
-    build_id.is_some() && build_id == target.known_build_id()
+fn is_of(build_id: Option<&[u8]>, target: &Target) -> bool {
+    build_id.is_some() && build_id == target.known_build_id().map(BuildId::as_bytes)
 }
 
 /// The build-id in a note.
-fn note(elf: &Elf<'_>, name: &str) -> Option<BuildId> {
-    loader::note(elf.section(name)?.data).map(BuildId::new)
+fn note<'d>(elf: &Elf<'d>, name: SectionName) -> Option<&'d [u8]> {
+    loader::note(elf.bytes(elf.section(name)?))
+}
+
+/// The names of the sections with something in them that the payload's code may change.
+fn writable<'d>(elf: &Elf<'d>) -> impl Iterator<Item = &'d [u8]> {
+    let elf = *elf;
+    let sections = elf.sections.iter().skip(1);
+    let writable = sections.filter(|section| section.is_allocated() && section.is_writable() && section.size > 0);
+    writable.map(move |section| elf.name(section).unwrap_or_default())
 }
 
 /// The reason why a file could not be read that somebody wrote to meanwhile.
@@ -382,8 +429,8 @@ fn check_file_size(size: u64) -> Result<()> {
 }
 
 fn size_without_debug(bytes: &[u8]) -> Option<u64> {
-    let header = elf::header(bytes).ok()?;
-    Elf::new(bytes, &header).size_without_debug()
+    let outline = Outline::of(bytes, elf::header(bytes).ok()?);
+    Elf::new(bytes, &outline).size_without_debug()
 }
 
 fn too_large(size: u64, without_debug: Option<u64>) -> Error {

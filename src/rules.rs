@@ -141,14 +141,12 @@ impl Rule {
 
     /// The same for a Xen, as far as its release is known.
     pub(crate) fn holds(&self, target: &Target) -> Answer {
-        let (mut holds, mut fails) = (false, false);
-        for release in target.releases() {
-            *(if self.holds_in(release) { &mut holds } else { &mut fails }) = true;
-        }
-        match (holds, fails) {
-            (true, true) => Answer::Perhaps,
-            (true, false) => Answer::Yes,
-            (false, _) => Answer::No,
+        // What a point release has, all later ones of its series have.
+        let (oldest, newest) = target.range();
+        match (self.holds_in(oldest), self.holds_in(newest)) {
+            (true, _) => Answer::Yes,
+            (false, true) => Answer::Perhaps,
+            (false, false) => Answer::No,
         }
     }
 }

@@ -365,11 +365,12 @@ impl Run<'_> {
         match step {
             Step::Upload { name, build_id } => {
                 // The other level may have a file with the same build-id.
-                let bytes = self.level().file(build_id).map(|file| file.payload.bytes()).unwrap_or_default();
+                let file = self.level().file(build_id);
                 let options = UploadOptions::new().accepting(self.level().accepted());
                 let turn = Some(self.turn);
                 client.watched(Operation::Upload, name, |watch| {
-                    Uploading { client, watch, name, options, turn }.bytes(bytes)
+                    let uploading = Uploading { client, watch, name, options, turn };
+                    file.map_or_else(|| uploading.bytes(&[]), |file| uploading.payload(&file.payload))
                 })
             }
             Step::Apply { name, nodeps } => act(Action::Apply, name, if *nodeps { Flags::NODEPS } else { none }),

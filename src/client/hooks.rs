@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use crate::error::Action;
 use crate::log::without_prefix;
 use crate::name::PayloadName;
+use crate::payload::{HookKind, Inspection};
 
 /// Payloads to keep track of. There is no host with so many.
 const MOST: usize = 4096;
@@ -203,14 +204,10 @@ pub(super) struct PostHooks {
 impl PostHooks {
     pub(super) const NONE: Self = Self { apply: false, revert: false };
 
-    /// Those of a payload file: a section without its name in the file does not exist.
-    pub(super) fn of_file(bytes: &[u8]) -> Self {
-        let mentioned = |section: &[u8]| bytes.windows(section.len()).any(|window| window == section);
-        // Both have this in common, and hardly any file does.
-        if !mentioned(b"hooks.post") {
-            return Self::NONE;
-        }
-        Self { apply: mentioned(b"hooks.postapply"), revert: mentioned(b"hooks.postrevert") }
+    /// Those of a payload file, which has a section for each.
+    pub(super) fn of_file(inspection: &Inspection<'_>) -> Self {
+        let has = |kind| inspection.has_hooks(kind);
+        Self { apply: has(HookKind::PostApply), revert: has(HookKind::PostRevert) }
     }
 
     /// Returns whether one of them is called after this action.
@@ -300,13 +297,27 @@ mod tests {
         assert_eq!(of(&seen, "a"), Running::Perhaps);
     }
 
+    #[cfg(feature = "sim")]
     #[test]
     fn hooks_are_found_by_the_names_of_their_sections() {
-        let hooks = |text: &str| PostHooks::of_file(text.as_bytes());
-        assert_eq!(hooks("\0.livepatch.hooks.preapply\0.livepatch.hooks.apply\0"), PostHooks::NONE);
-        assert!(hooks("\0.livepatch.hooks.postapply\0").after(Action::Apply));
-        assert!(hooks("\0.livepatch.hooks.postrevert\0").after(Action::Revert));
-        assert!(!hooks("\0.livepatch.hooks.postrevert\0").after(Action::Apply));
-        assert!(!hooks("\0.livepatch.hooks.postrevert\0").after(Action::Replace));
+        use crate::build_id::BuildId;
+        use crate::elf::Elf;
+        use crate::payload;
+        use crate::release::Release;
+        use crate::sim::{HookCode, PayloadBuilder};
+        let hooks = |kinds: &[HookKind]| {
+            let xen = BuildId::new([7; 20]);
+            let builder = PayloadBuilder::named("hooked", &xen);
+            let builder = kinds.iter().fold(builder, |builder, kind| builder.hook(*kind, HookCode::returns(0)));
+            // Their names alone are no sections.
+            let bytes = builder.metadata("hooks.postapply", Some(".livepatch.hooks.postrevert")).build();
+            let outline = payload::outline(&bytes, None).unwrap();
+            PostHooks::of_file(&Inspection::of(Elf::new(&bytes, &outline), None, Release::V4_20))
+        };
+        assert_eq!(hooks(&[HookKind::PreApply, HookKind::Apply]), PostHooks::NONE);
+        assert!(hooks(&[HookKind::PostApply]).after(Action::Apply));
+        assert!(hooks(&[HookKind::PostRevert]).after(Action::Revert));
+        assert!(!hooks(&[HookKind::PostRevert]).after(Action::Apply));
+        assert!(!hooks(&[HookKind::PostRevert]).after(Action::Replace));
     }
 }

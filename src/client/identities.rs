@@ -31,6 +31,14 @@ struct Known {
     given: Option<KnownIdentities>,
 }
 
+/// The knowledge of a payload file that is worth keeping; of one that can't be read there is none.
+#[derive(Debug, Default)]
+pub(super) struct Uploaded {
+    pub(super) identity: Identity,
+    pub(super) footprint: Option<Arc<Footprint>>,
+    pub(super) hooks: Option<PostHooks>,
+}
+
 /// The knowledge of one payload.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Remembered {
@@ -70,18 +78,11 @@ impl Identities {
     }
 
     /// Notes an upload by this client.
-    pub(super) fn remember(
-        &self,
-        name: &PayloadName,
-        identity: Identity,
-        footprint: Option<Footprint>,
-        payload: &[u8],
-    ) {
-        let hooks = Some(PostHooks::of_file(payload));
+    pub(super) fn remember(&self, name: &PayloadName, uploaded: Uploaded) {
+        let Uploaded { identity, footprint, hooks } = uploaded;
         let mut known = self.known();
         known.version = known.version.map(|version| version.wrapping_add(1));
         let same = known.version.is_some();
-        let footprint = footprint.map(Arc::new);
         let remembered = Remembered { identity, footprint, dump: Dump::No, hooks, hooks_same: same, same };
         known.payloads.insert(name.clone(), remembered);
     }

@@ -258,10 +258,12 @@ impl Taking<'_> {
         let client = self.client;
         // Of newer releases it does not matter which point release this is. Of these it does to payloads with more than
         // 64 functions alone, so that the text is taken as it is.
-        let target = Target::new(client.xen().release);
-        let known = rules::DUMP_GIVES_LOCK_BACK.holds(&target) != Answer::Perhaps;
-        let target = if known { target } else { client.target.of(client, self.turn, Doubt::Ignore)? };
-        Ok(rules::DUMP_GIVES_LOCK_BACK.holds(&target).surely())
+        let rule = rules::DUMP_GIVES_LOCK_BACK;
+        let answer = match rule.holds(&Target::new(client.xen().release)) {
+            Answer::Perhaps => rule.holds(&*client.target.of(client, self.turn, Doubt::Ignore)?),
+            answer => answer,
+        };
+        Ok(answer.surely())
     }
 }
 

@@ -7,6 +7,7 @@ use super::action;
 use super::inventory::{self, Depth};
 use super::listing;
 use super::options::LoadOptions;
+use super::uploading::Uploading;
 use crate::errno::Errno;
 use crate::error::{Action, Cleanup, Error, ErrorKind, Operation, Result};
 use crate::name::PayloadName;
@@ -28,7 +29,10 @@ pub(super) fn load(
     flags.map_err(|error| error.during(Operation::Action(Action::Apply)).of(name))?;
     let loading = Loading { client, name, payload, options };
     let was_free = loading.is_free();
-    client.upload_with(name, payload.bytes(), options.upload).map_err(|error| loading.after_upload(error, was_free))?;
+    let upload = client.watched(Operation::Upload, name, |watch| {
+        Uploading { client, watch, name, options: options.upload, turn: None }.payload(payload)
+    });
+    upload.map_err(|error| loading.after_upload(error, was_free))?;
     let apply = client.action(Action::Apply, name).flags(options.flags).options(options.action).run();
     apply.map_err(|error| loading.after_apply(error))
 }

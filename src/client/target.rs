@@ -5,7 +5,7 @@
 //! it comes from. Otherwise the dates of the build are left, which bound the point release from above, and which count as
 //! long as nothing that is applied replaces what they come from.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::LivepatchClient;
 use super::console;
@@ -48,7 +48,7 @@ pub(super) struct KnownTarget {
 #[derive(Debug, Default)]
 struct State {
     /// The bounds, and whether Xen's build-id was readable: nothing changes these any more.
-    certain: Option<Target>,
+    certain: Option<Arc<Target>>,
     /// Bounds of the text that was read while nothing was applied.
     unpatched: Option<Points>,
     /// True once that was tried.
@@ -84,9 +84,14 @@ impl KnownTarget {
     }
 
     /// The running Xen.
-    pub(super) fn of(&self, client: &LivepatchClient, turn: Option<&Taken<'_>>, doubt: Doubt<'_>) -> Result<Target> {
+    pub(super) fn of(
+        &self,
+        client: &LivepatchClient,
+        turn: Option<&Taken<'_>>,
+        doubt: Doubt<'_>,
+    ) -> Result<Arc<Target>> {
         if let Some(target) = &self.lock().certain {
-            return Ok(target.clone());
+            return Ok(Arc::clone(target));
         }
         let (id, settled) = match client.channel.build_id() {
             Ok(id) => (Some(id), true),
@@ -94,25 +99,15 @@ impl KnownTarget {
             // A caller to whom it is denied now may be allowed to read it later; meanwhile Xen compares it, from 4.14 on.
             Err(_) => (None, false),
         };
-        let mut target = self.basic(client, id);
+        let target = self.basic(client, id);
         let given =
             self.given.as_ref().filter(|given| is_of(given, &target)).map_or_else(Points::default, Target::bounds);
         if given.is_exact() {
-            target = target.with_points(given);
-            if settled {
-                self.lock().certain = Some(target.clone());
-            }
-            return Ok(target);
+            return Ok(self.keep(target.with_points(given), settled));
         }
         match self.evidence(client, turn, doubt, &target, given)? {
-            Evidence::Certain(points) => {
-                target = target.with_points(points);
-                if settled {
-                    self.lock().certain = Some(target.clone());
-                }
-            }
+            Evidence::Certain(points) => Ok(self.keep(target.with_points(points), settled)),
             Evidence::Meanwhile(listing, points) => {
-                target = target.with_points(points);
                 let is_best = match doubt {
                     Doubt::Settle => true,
                     Doubt::Beside(inventory) => inventory.applied().all(|entry| entry.functions.is_some()),
@@ -121,9 +116,18 @@ impl KnownTarget {
                 if is_best {
                     self.lock().meanwhile = Some((listing, points));
                 }
+                Ok(Arc::new(target.with_points(points)))
             }
         }
-        Ok(target)
+    }
+
+    /// Keeps a target whose bounds are certain, if the rest of it is settled too.
+    fn keep(&self, target: Target, settled: bool) -> Arc<Target> {
+        let target = Arc::new(target);
+        if settled {
+            self.lock().certain = Some(Arc::clone(&target));
+        }
+        target
     }
 
     /// Reads the text while nothing is applied, unless that was tried before. To be called before a payload is
@@ -147,13 +151,13 @@ impl KnownTarget {
         let state = self.lock();
         let (certain, unpatched) = (state.certain.clone(), state.unpatched.is_some());
         drop(state);
-        certain.or_else(|| unpatched.then(|| self.of(client, None, Doubt::Heed).ok())?)
+        certain.or_else(|| unpatched.then(|| self.of(client, None, Doubt::Heed).ok())?).map(Arc::unwrap_or_clone)
     }
 
     /// The running Xen as far as this inventory shows it, with the bounds that are known from elsewhere.
     pub(super) fn beside(&self, client: &LivepatchClient, inventory: &Inventory) -> Target {
         let found = self.of(client, None, Doubt::Beside(inventory));
-        found.unwrap_or_else(|_| self.basic(client, inventory.build_id.clone()))
+        found.map_or_else(|_| self.basic(client, inventory.build_id.clone()), Arc::unwrap_or_clone)
     }
 
     /// The running Xen without bounds on its point release.

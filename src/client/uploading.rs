@@ -3,9 +3,12 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::LivepatchClient;
 use super::console::Watch;
+use super::hooks::PostHooks;
+use super::identities::Uploaded;
 use super::inventory::{self, Depth};
 use super::listing::{self, Listing};
 use super::options::{Check, UploadOptions};
@@ -14,15 +17,14 @@ use super::turn::Taken;
 use crate::build_id::BuildId;
 use crate::diagnosis::words::words;
 use crate::diagnosis::{Present, Twin, UploadEvidence, judge_upload, names_symbol};
+use crate::elf::{Elf, Outline};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hypercall::channel::CallError;
 use crate::hypercall::memory::{AllocationError, HypercallBuffer};
 use crate::hypercall::operation::Upload;
-use crate::identity::Identity;
 use crate::name::PayloadName;
-use crate::payload::{self, Finding, Footprint, Payload, Problem, check_bytes, check_file, check_size};
-use crate::release::Release;
+use crate::payload::{self, Finding, Inspection, Payload, Problem, check_bytes, check_file, check_size};
 use crate::rules;
 
 /// One call of an upload method.
@@ -39,12 +41,21 @@ pub(super) struct Uploading<'a> {
 impl Uploading<'_> {
     /// Uploads these bytes.
     pub(super) fn bytes(&self, payload: &[u8]) -> Result<()> {
+        self.copied(payload, None)
+    }
+
+    /// Uploads a payload that was read before.
+    pub(super) fn payload(&self, payload: &Payload) -> Result<()> {
+        self.copied(payload.bytes(), Some(payload.outline()))
+    }
+
+    fn copied(&self, payload: &[u8], outline: Option<&Outline>) -> Result<()> {
         check_bytes(payload)?;
         self.with_buffer(payload.len(), |buffer| {
             if let Some(room) = buffer.as_mut_slice().get_mut(..payload.len()) {
                 room.copy_from_slice(payload);
             }
-            self.send(buffer, payload.len())
+            self.send(buffer, payload.len(), outline)
         })
     }
 
@@ -67,7 +78,7 @@ impl Uploading<'_> {
                 return Err(Error::of_file(path, payload::CHANGED));
             }
             check_size(size)?;
-            self.send(buffer, size)
+            self.send(buffer, size, None)
         })
     }
 
@@ -79,9 +90,10 @@ impl Uploading<'_> {
         })
     }
 
-    /// Uploads the first `size` bytes of a buffer, if they are what this Xen can take.
-    fn send(&self, payload: &mut HypercallBuffer, size: usize) -> Result<()> {
-        let (identity, release) = self.check(payload.as_slice().get(..size).unwrap_or_default())?;
+    /// Uploads the first `size` bytes of a buffer, if they are what this Xen can take. Their outline is found here unless it
+    /// is known.
+    fn send(&self, payload: &mut HypercallBuffer, size: usize, outline: Option<&Outline>) -> Result<()> {
+        let uploaded = self.check(payload.as_slice().get(..size).unwrap_or_default(), outline)?;
         let channel = &self.client.channel;
         if self.options.force && !channel.understands_force().map_err(CallError::general)? {
             return Err(Error::new(ErrorKind::UnsupportedForce));
@@ -99,14 +111,7 @@ impl Uploading<'_> {
             }
             Err(error) => return Err(error.general()),
         }
-        let sent = payload.as_slice().get(..size).unwrap_or_default();
-        let parsed = Payload::parse(sent).ok();
-        let of_file =
-            |payload: &Payload| Identity { build_id: payload.build_id().cloned(), depends: payload.depends().cloned() };
-        let identity =
-            if identity.build_id.is_some() { identity } else { parsed.as_ref().map(of_file).unwrap_or_default() };
-        let footprint = parsed.map(|payload| Footprint::of(&payload, release));
-        self.client.identities.remember(name, identity, footprint, sent);
+        self.client.identities.remember(name, uploaded);
         Ok(())
     }
 
@@ -163,9 +168,8 @@ impl Uploading<'_> {
         }
     }
 
-    /// Refuses a payload that this Xen can't take, before Xen sees it. Returns its identity, and the release that decides what
-    /// it means for others.
-    fn check(&self, bytes: &[u8]) -> Result<(Identity, Release)> {
+    /// Refuses a payload that this Xen can't take, before Xen sees it. Returns the knowledge of it that outlasts the upload.
+    fn check(&self, bytes: &[u8], outline: Option<&Outline>) -> Result<Uploaded> {
         let checks = self.options.check;
         let target = if checks == Check::Nothing {
             None
@@ -173,20 +177,31 @@ impl Uploading<'_> {
             Some(self.client.target.of(self.client, self.turn, Doubt::Settle)?)
         };
         let unknown = || self.client.target.basic(self.client, None);
-        // There is at least one. Lower ones have more rules.
-        let [oldest, ..] = Release::ALL;
-        let release = target.clone().unwrap_or_else(unknown).releases().next().unwrap_or(oldest);
-        let inspection = match payload::inspect(bytes, target.as_ref()) {
-            Ok(inspection) => inspection,
-            // Xen sees that as well.
-            Err(_) if checks > Check::Full => return Ok((Identity::default(), release)),
-            Err(reason) => return Err(Error::new(ErrorKind::InvalidPayload { reason, xen: None })),
+        // Lower ones have more rules.
+        let (release, _) = target.as_ref().map_or_else(|| unknown().range(), |target| target.range());
+        let found;
+        let outline = match outline {
+            Some(outline) => outline,
+            None => match payload::outline(bytes, target.as_ref().and_then(|target| target.known_architecture())) {
+                Ok(outline) => {
+                    found = outline;
+                    &found
+                }
+                // Xen sees that as well.
+                Err(_) if checks > Check::Full => return Ok(Uploaded::default()),
+                Err(reason) => return Err(Error::new(ErrorKind::InvalidPayload { reason, xen: None })),
+            },
         };
+        let inspection = Inspection::of(Elf::new(bytes, outline), target.as_deref(), release);
         let refuses = |finding: &Finding| self.options.refuses(finding, inspection.made_for_it);
-        if inspection.findings.iter().any(refuses) {
-            return Err(Error::new(refusal(inspection.findings)));
+        if inspection.findings().iter().any(refuses) {
+            return Err(Error::new(refusal(inspection.into_findings())));
         }
-        Ok((inspection.identity(), release))
+        Ok(Uploaded {
+            identity: inspection.identity(),
+            footprint: Some(Arc::new(inspection.footprint())),
+            hooks: Some(PostHooks::of_file(&inspection)),
+        })
     }
 }
 

@@ -33,14 +33,14 @@ pub(crate) fn fits(size: u64) -> bool {
     usize::try_from(size).is_ok_and(|size| size <= MAX_SIZE)
 }
 
-impl Elf<'_> {
+impl<'d> Elf<'d> {
     /// An estimate of the size that `strip -S` leaves; `None` where there is no debug section, or nothing to gain.
     ///
     /// It is the sum of the header, the sections that stay, and their headers, with all alignments. Of the symbols, those
     /// of files and of sections that go are left out, and so are the names that nothing needs then. That names share
     /// their ends counts only as far as they do now, so that the sum is rather too large than too small.
     pub(crate) fn size_without_debug(&self) -> Option<u64> {
-        let mut gone: Vec<bool> = self.sections.iter().map(is_debug).collect();
+        let mut gone: Vec<bool> = self.sections.iter().map(|section| self.is_debug(section)).collect();
         if !gone.contains(&true) {
             return None;
         }
@@ -51,12 +51,12 @@ impl Elf<'_> {
         // Each is in one group at most; more would take a hostile file's time.
         let mut left = self.sections.len();
         self.add(&mut gone, |gone, section| {
-            let count = members(section).len();
+            let count = self.members(section).len();
             if section.kind != SHT_GROUP || count > left {
                 return false;
             }
             left = left.saturating_sub(count);
-            members(section).all(|member| has(gone, member))
+            self.members(section).all(|member| has(gone, member))
         });
         let names_of_sections = usize::from(self.header.e_shstrndx.get(LE).0);
         let names_of_symbols = self.symbol_table.and_then(|table| self.sections.get(table)).map(|table| table.link);
@@ -73,7 +73,7 @@ impl Elf<'_> {
                 u64::try_from(count).unwrap_or(u64::MAX).saturating_mul(SYMBOL_SIZE)
             } else if section.index == names_of_sections && index != names_of_symbols {
                 let left = self.sections.iter().zip(&gone).filter(|(_, gone)| !**gone);
-                section.size.min(names(left.map(|(section, _)| section.name)))
+                section.size.min(names(left.map(|(section, _)| self.name(section))))
             } else if index == names_of_symbols && section.index != names_of_sections {
                 section.size.min(names(self.symbols_left(&gone).map(|symbol| self.symbol_name(symbol))))
             } else {
@@ -86,7 +86,7 @@ impl Elf<'_> {
     }
 
     /// Adds the sections that go because of those that go already.
-    fn add(&self, gone: &mut [bool], mut goes: impl FnMut(&[bool], &Section<'_>) -> bool) {
+    fn add(&self, gone: &mut [bool], mut goes: impl FnMut(&[bool], &Section) -> bool) {
         let more: Vec<bool> = self.sections.iter().map(|section| goes(gone, section)).collect();
         for (gone, more) in gone.iter_mut().zip(more) {
             *gone |= more;
@@ -100,24 +100,24 @@ impl Elf<'_> {
             symbol.st_type() != STT_FILE && (section.is_reserved() || !has(gone, section.0.into()))
         })
     }
-}
 
-fn is_debug(section: &Section<'_>) -> bool {
-    let named = section.name.is_some_and(|name| {
-        name == b".line" || name == b".gdb_index" || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-    });
-    named && section.kind == SHT_PROGBITS && !section.is_allocated()
+    fn is_debug(&self, section: &Section) -> bool {
+        let named = self.name(section).is_some_and(|name| {
+            name == b".line" || name == b".gdb_index" || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        });
+        named && section.kind == SHT_PROGBITS && !section.is_allocated()
+    }
+
+    /// The sections of a group.
+    fn members(&self, group: &Section) -> impl ExactSizeIterator<Item = u32> + use<'d> {
+        // The first word holds flags.
+        let words = self.bytes(group).chunks_exact(4).skip(1);
+        words.map(|word| word.try_into().map_or(0, u32::from_le_bytes))
+    }
 }
 
 fn has(gone: &[bool], index: u32) -> bool {
     usize::try_from(index).ok().and_then(|index| gone.get(index)).is_some_and(|gone| *gone)
-}
-
-/// The sections of a group.
-fn members(group: &Section<'_>) -> impl ExactSizeIterator<Item = u32> {
-    // The first word holds flags.
-    let words = group.data.chunks_exact(4).skip(1);
-    words.map(|word| word.try_into().map_or(0, u32::from_le_bytes))
 }
 
 /// The bytes of a table of these names.

@@ -7,10 +7,10 @@ use super::problem::Problem;
 use super::tables::{CALL, is_call_pointer, is_inside, strays, whole_entries};
 use super::{Loading, Step, wide};
 use crate::errno::Errno;
+use crate::format::SectionName;
 use crate::rules;
 
-const ALTERNATIVES: &str = ".altinstructions";
-const REPLACEMENTS: &str = ".altinstr_replacement";
+const ALTERNATIVES: &str = SectionName::Alternatives.text();
 
 /// The most that an alternative replaces.
 const LONGEST_ORIGINAL: u32 = 254;
@@ -31,7 +31,7 @@ struct Alternative {
 
 impl Alternative {
     /// Reads the entry at an address.
-    fn read(memory: &Memory, entry: &[u8], at: u64, negated: bool) -> Option<Self> {
+    fn read(memory: &Memory<'_>, entry: &[u8], at: u64, negated: bool) -> Option<Self> {
         let distance = |offset: usize| -> Option<u64> {
             let bytes = entry.get(offset..)?.first_chunk().copied()?;
             Some(at.wrapping_add(wide(offset)).wrapping_add_signed(i32::from_le_bytes(bytes).into()))
@@ -53,16 +53,18 @@ impl Alternative {
     }
 }
 
-pub(super) fn check(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step {
+pub(super) fn check(loading: &mut Loading<'_, '_>, memory: &Memory<'_>) -> Step {
     // Arm has no padding in any release.
     let padded = loading.is_x86() && loading.has(&rules::PADDED_ALTERNATIVES);
     let entry_size: u64 = if padded { 14 } else { 12 };
-    let Some((start, bytes)) = whole_entries(loading, memory, ALTERNATIVES, entry_size)? else { return Ok(()) };
+    let Some((start, bytes)) = whole_entries(loading, memory, SectionName::Alternatives, entry_size)? else {
+        return Ok(());
+    };
     if bytes.is_empty() {
         return Ok(());
     }
     let checked = loading.has(&rules::ALTERNATIVES_CHECKED);
-    if memory.text_size == 0 || loading.elf.section(REPLACEMENTS).is_none() {
+    if memory.text_size == 0 || loading.elf.section(SectionName::Replacements).is_none() {
         let problem = Problem::Table { section: ALTERNATIVES, index: None, problem: TableProblem::NothingToReplace };
         return loading.refuse_or_harm(checked, Errno::EINVAL, problem);
     }
@@ -70,7 +72,7 @@ pub(super) fn check(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step {
     let step = usize::try_from(entry_size).unwrap_or(1);
     let entries = bytes.chunks_exact(step).zip((0_usize..).step_by(step)).map(|(entry, offset)| {
         let at = start.saturating_add(wide(offset));
-        (memory.known(at, entry_size).is_some(), Alternative::read(memory, entry, at, negated))
+        (memory.is_known(at, entry_size), Alternative::read(memory, entry, at, negated))
     });
     let mut alternatives = Vec::new();
     for (index, (known, alternative)) in entries.enumerate() {
@@ -94,12 +96,12 @@ pub(super) fn check(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step {
 }
 
 /// The place of an alternative that is not where it has to be.
-fn outside(loading: &Loading<'_, '_>, memory: &Memory, alternative: &Alternative) -> Option<TableProblem> {
+fn outside(loading: &Loading<'_, '_>, memory: &Memory<'_>, alternative: &Alternative) -> Option<TableProblem> {
     let &Alternative { original, replacement, original_len, replacement_len, .. } = alternative;
     if !is_inside(original, original_len.into(), memory.base, memory.text_size) {
         return Some(TableProblem::OriginalOutside);
     }
-    let section = loading.elf.section(REPLACEMENTS)?;
+    let section = loading.elf.section(SectionName::Replacements)?;
     // What is not loaded has no address, which no replacement is at.
     let start = memory.address_of(section.index).unwrap_or_default();
     let fits = is_inside(replacement, replacement_len.into(), start, section.size);
@@ -108,7 +110,12 @@ fn outside(loading: &Loading<'_, '_>, memory: &Memory, alternative: &Alternative
     (!fits && !callback).then_some(TableProblem::ReplacementOutside)
 }
 
-fn check_alternative(loading: &mut Loading<'_, '_>, memory: &Memory, index: usize, alternative: &Alternative) -> Step {
+fn check_alternative(
+    loading: &mut Loading<'_, '_>,
+    memory: &Memory<'_>,
+    index: usize,
+    alternative: &Alternative,
+) -> Step {
     let total = alternative.total();
     let table = |problem| Problem::Table { section: ALTERNATIVES, index: Some(index), problem };
     if !loading.is_x86() {
@@ -150,14 +157,14 @@ fn is_callback(loading: &Loading<'_, '_>, alternative: &Alternative) -> bool {
 
 /// What brings a Xen on Arm down, which does not refuse an alternative in any release. One of a feature that this processor
 /// lacks is passed over, but that can't be told from here.
-fn arm_problem(loading: &Loading<'_, '_>, memory: &Memory, alternative: &Alternative) -> Option<TableProblem> {
+fn arm_problem(loading: &Loading<'_, '_>, memory: &Memory<'_>, alternative: &Alternative) -> Option<TableProblem> {
     let &Alternative { original, section, replacement, feature, original_len, replacement_len, .. } = alternative;
     let features = limits::arm_features(loading.release);
     if is_callback(loading, alternative) {
         // The first number that is no feature is the one of callbacks; Xen calls the others' replacements as well.
         let proper = u32::from(feature) == features && replacement_len == 0;
         // The payload's code is not executable yet.
-        let own = memory.at(replacement, 1).is_some();
+        let own = memory.contains(replacement, 1);
         return (!proper || own).then_some(TableProblem::NoSuchFeature { found: feature.into() });
     }
     let known = u32::from(feature) < features || loading.has(&rules::ALTERNATIVE_CALLBACKS_ON_ARM);
@@ -197,11 +204,11 @@ fn branch_target(instruction: u64, at: u64) -> Option<u64> {
 }
 
 /// Whether an alternative stands for an indirect call or jump: a direct one to itself in place of `ff 15` or `ff 25`.
-fn is_indirect(memory: &Memory, alternative: &Alternative) -> bool {
-    let to_itself = memory.at(alternative.replacement, 5).filter(|_| alternative.replacement_len >= 5);
-    let to_itself = to_itself.is_some_and(|code| matches!(code, [0xe8 | 0xe9, 0xfb, 0xff, 0xff, 0xff]));
-    let through = memory.at(alternative.original, 2).filter(|_| u64::from(alternative.original_len) >= CALL);
-    to_itself && matches!(through, Some([0xff, 0x15 | 0x25]))
+fn is_indirect(memory: &Memory<'_>, alternative: &Alternative) -> bool {
+    let to_itself = memory.read(alternative.replacement);
+    let to_itself = alternative.replacement_len >= 5 && matches!(to_itself, [0xe8 | 0xe9, 0xfb, 0xff, 0xff, 0xff]);
+    let through = memory.read(alternative.original);
+    to_itself && u64::from(alternative.original_len) >= CALL && matches!(through, [0xff, 0x15 | 0x25])
 }
 
 #[cfg(test)]

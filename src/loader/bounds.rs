@@ -7,35 +7,38 @@ use std::collections::HashMap;
 
 use super::finding::{Finding, Severity};
 use super::problem::Problem;
-use super::{check_for, is_fit_for, limits};
+use super::{Checked, check_for, is_fit_for, limits};
+use crate::elf::Elf;
 use crate::release::Release;
 use crate::rules;
 use crate::target::Target;
 
 /// Everything that is wrong with a payload.
-pub(super) fn check(file: &[u8], target: &Target) -> Vec<Finding> {
-    let releases: Vec<Release> = target.releases().collect();
-    let groups = alike(&releases);
-    match groups.as_slice() {
-        [[release, ..]] => check_for(file, *release, target),
-        groups => {
-            let mut merged = Merged::default();
-            for group in groups {
-                let Some(release) = group.first() else { continue };
-                merged.add(group, check_for(file, *release, target));
-            }
-            merged.into_findings(&releases)
-        }
+pub(super) fn check<'d>(elf: &Elf<'d>, target: &Target) -> Checked<'d> {
+    let (oldest, newest) = target.range();
+    if oldest == newest {
+        return check_for(elf, oldest, target);
     }
+    let releases = target.releases();
+    let mut groups = alike(&releases);
+    let (Some(first), more) = (groups.next(), groups.next()) else { return Checked::default() };
+    let check = |group: &[Release]| group.first().map(|release| check_for(elf, *release, target)).unwrap_or_default();
+    let Checked { findings, loaded } = check(first);
+    let Some(second) = more else { return Checked { findings, loaded } };
+    let mut merged = Merged::default();
+    merged.add(first, findings);
+    for group in core::iter::once(second).chain(groups) {
+        merged.add(group, check(group).findings);
+    }
+    Checked { findings: merged.into_findings(&releases), loaded }
 }
 
 /// The releases for which nothing is wrong with a payload.
-pub(super) fn fit_for(file: &[u8]) -> Vec<Release> {
+pub(super) fn fit_for(elf: &Elf<'_>) -> Vec<Release> {
     let mut fit = Vec::new();
     for last in Release::ALL {
-        let releases: Vec<Release> = Target::new(last.series()).releases().collect();
-        for group in alike(&releases) {
-            if group.first().is_some_and(|release| is_fit_for(file, *release)) {
+        for group in alike(&Target::new(last.series()).releases()) {
+            if group.first().is_some_and(|release| is_fit_for(elf, *release)) {
                 fit.extend(group);
             }
         }
@@ -44,8 +47,8 @@ pub(super) fn fit_for(file: &[u8]) -> Vec<Release> {
 }
 
 /// Releases of one series, in groups that load payloads in the same way.
-fn alike(releases: &[Release]) -> Vec<&[Release]> {
-    releases.chunk_by(|_, next| !differs_from_the_one_before(*next)).collect()
+fn alike(releases: &[Release]) -> impl Iterator<Item = &[Release]> {
+    releases.chunk_by(|_, next| !differs_from_the_one_before(*next))
 }
 
 fn differs_from_the_one_before(release: Release) -> bool {
@@ -128,11 +131,11 @@ mod tests {
     #[test]
     fn releases_are_alike_between_changes() {
         let releases = of(17, 0..=7);
-        let starts: Vec<u16> = alike(&releases).iter().filter_map(|group| Some(group.first()?.point())).collect();
+        let starts: Vec<u16> = alike(&releases).filter_map(|group| Some(group.first()?.point())).collect();
         assert_eq!(starts, [0, 1, 2, 3, 4, 6]);
-        assert_eq!(alike(&of(17, 4..=5)).len(), 1);
-        assert_eq!(alike(&of(13, 0..=5)).len(), 3, "for Arm's features");
-        assert_eq!(alike(&of(9, 2..=4)).len(), 1);
+        assert_eq!(alike(&of(17, 4..=5)).count(), 1);
+        assert_eq!(alike(&of(13, 0..=5)).count(), 3, "for Arm's features");
+        assert_eq!(alike(&of(9, 2..=4)).count(), 1);
     }
 
     /// Findings of 4.17.0, 4.17.1 and 4.17.2, merged.

@@ -1,5 +1,6 @@
 //! `.livepatch.funcs`: what a payload patches, and with what.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::details::{FunctionProblem, PointerProblem};
@@ -11,7 +12,7 @@ use super::symbols::Value;
 use super::{Known, Loading, Step, wide};
 use crate::elf::Section;
 use crate::errno::Errno;
-use crate::format::{FUNCS, MAX_KEPT, PayloadVersion, func};
+use crate::format::{MAX_KEPT, PayloadVersion, SectionName, func};
 use crate::rules;
 use crate::symbol_name::SymbolName;
 
@@ -41,34 +42,42 @@ const RESERVED: u32 = 6;
 
 /// A function as it was loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LoadedFunction {
+pub(crate) struct LoadedFunction<'d> {
     pub(crate) old_address: u64,
     /// None where its pointer is NULL, or leads to none.
-    pub(crate) name: Option<Vec<u8>>,
+    pub(crate) name: Option<Cow<'d, [u8]>>,
     /// 0 for no-operations.
     pub(crate) new_address: u64,
     pub(crate) new_size: u32,
     pub(crate) old_size: u32,
     /// First byte: bit 0 enabled, bits 1 to 5 length, bits 6 and 7 reserved. Then what the old code should be.
-    pub(crate) expectation: Vec<u8>,
+    pub(crate) expectation: [u8; EXPECTATION],
 }
+
+/// The bytes of an expectation.
+const EXPECTATION: usize = 32;
 
 /// What tells whether two functions are the same code: a symbol whose address is not known, and how far past it; or no
 /// symbol, and an address.
-type Place = (Vec<u8>, i128);
+type Place<'d> = (Cow<'d, [u8]>, i128);
 
-pub(super) fn read(loading: &mut Loading<'_, '_>, memory: &Memory, values: &[Value]) -> Step<Vec<LoadedFunction>> {
-    let Some((start, bytes)) = loading.loaded(FUNCS, memory)? else { return Ok(Vec::new()) };
-    let Some(section) = loading.elf.section(FUNCS) else { return Ok(Vec::new()) };
+pub(super) fn read<'d>(
+    loading: &mut Loading<'_, 'd>,
+    memory: &Memory<'d>,
+    values: &[Value],
+) -> Step<Vec<LoadedFunction<'d>>> {
+    let Some((start, bytes)) = loading.loaded(SectionName::Funcs, memory)? else { return Ok(Vec::new()) };
+    let Some(section) = loading.elf.section(SectionName::Funcs) else { return Ok(Vec::new()) };
     let second = loading.has(&rules::PAYLOAD_VERSION_2);
     let expected = if second { PayloadVersion::V2 } else { PayloadVersion::V1 };
     let entry_size = expected.entry_size().unwrap_or(1);
     check_writable(loading, section, second)?;
-    let mut reader = Reader { loading, memory, values, patched: BTreeMap::new() };
+    let several = bytes.len() > entry_size;
+    let mut reader = Reader { loading, memory, values, several, patched: BTreeMap::new() };
     if bytes.len() % entry_size != 0 {
-        return reader.odd_size(start, bytes, expected).map(|()| Vec::new());
+        return reader.odd_size(start, &bytes, expected).map(|()| Vec::new());
     }
-    let mut functions = Vec::new();
+    let mut functions = Vec::with_capacity(bytes.len() / entry_size);
     for (index, entry) in bytes.chunks_exact(entry_size).enumerate() {
         let at = start.saturating_add(wide(index.saturating_mul(entry_size)));
         match reader.function(index, at, entry, expected)? {
@@ -81,7 +90,7 @@ pub(super) fn read(loading: &mut Loading<'_, '_>, memory: &Memory, values: &[Val
 }
 
 /// Some releases write to the section while only code is writable.
-fn check_writable(loading: &mut Loading<'_, '_>, section: &Section<'_>, keeps_state: bool) -> Step {
+fn check_writable(loading: &mut Loading<'_, '_>, section: &Section, keeps_state: bool) -> Step {
     // On x86 it mattered only where Xen came to leave write protection on, on Arm always.
     let protected = !loading.is_x86() || loading.has(&rules::CODE_ALONE_WRITABLE);
     let writes = protected && !loading.has(&rules::STATE_ELSEWHERE);
@@ -99,16 +108,19 @@ enum Start {
 
 struct Reader<'r, 'a, 'd> {
     loading: &'r mut Loading<'a, 'd>,
-    memory: &'r Memory,
+    memory: &'r Memory<'d>,
     values: &'r [Value],
+    /// Otherwise there is no other function that the same code could belong to.
+    several: bool,
     /// The functions so far, by what they patch: how many bytes of it, and which function.
-    patched: BTreeMap<Place, (u32, usize)>,
+    patched: BTreeMap<Place<'d>, (u32, usize)>,
 }
 
 /// One entry, as it is checked.
-struct Entry<'m> {
+struct Entry<'m, 'd> {
     index: usize,
-    name: SymbolName,
+    name: Option<Cow<'d, [u8]>>,
+    old: Pointer,
     version: u8,
     old_size: u32,
     new_size: u32,
@@ -116,14 +128,14 @@ struct Entry<'m> {
     expectation: &'m [u8],
 }
 
-impl Reader<'_, '_, '_> {
+impl<'d> Reader<'_, '_, 'd> {
     /// The functions are not a whole number of entries: mostly because they have another version.
     fn odd_size(&mut self, start: u64, bytes: &[u8], expected: PayloadVersion) -> Step {
         let found = bytes.get(func::VERSION).map_or(expected, |version| PayloadVersion::from_raw(*version));
         let entry_size = found.entry_size().or(expected.entry_size()).unwrap_or(1);
         let problem = if bytes.len() % entry_size == 0 {
             let name = self.memory.pointer(start.saturating_add(wide(func::NAME)));
-            Problem::Version { function: self.called(self.text(name), Pointer::Null), expected, found }
+            Problem::Version { function: self.called(self.text(name).as_deref(), Pointer::Null), expected, found }
         } else {
             Problem::FunctionsSize { size: wide(bytes.len()), entry_size: wide(entry_size) }
         };
@@ -136,18 +148,18 @@ impl Reader<'_, '_, '_> {
         at: u64,
         bytes: &[u8],
         expected: PayloadVersion,
-    ) -> Step<Option<LoadedFunction>> {
+    ) -> Step<Option<LoadedFunction<'d>>> {
         let field = |offset: usize| at.saturating_add(wide(offset));
         let size = |offset: usize| {
             let bytes = bytes.get(offset..).and_then(|rest| rest.first_chunk()).copied();
             u32::from_le_bytes(bytes.unwrap_or_default())
         };
         let name = self.memory.pointer(field(func::NAME));
-        let text = self.text(name).map(<[u8]>::to_vec);
         let old = self.memory.pointer(field(func::OLD_ADDRESS));
         let entry = Entry {
             index,
-            name: self.called(text.as_deref(), old),
+            name: self.text(name),
+            old,
             version: bytes.get(func::VERSION).copied().unwrap_or_default(),
             old_size: size(func::OLD_SIZE),
             new_size: size(func::NEW_SIZE),
@@ -158,14 +170,14 @@ impl Reader<'_, '_, '_> {
         let plain = [func::NEW_SIZE, func::APPLIED, func::EXPECTATION].into_iter().zip(ends);
         let relocated = plain.filter(|(from, to)| *from < *to && *to <= bytes.len()).any(|(from, to)| {
             let len = wide(to.saturating_sub(from));
-            self.memory.known(field(from), len).is_none()
+            !self.memory.is_known(field(from), len)
         });
         if relocated {
             self.harm(&entry, FunctionProblem::Relocated)?;
         }
         if entry.version != expected.number() {
             let found = PayloadVersion::from_raw(entry.version);
-            let problem = Problem::Version { function: entry.name, expected, found };
+            let problem = Problem::Version { function: self.name_of(&entry), expected, found };
             self.loading.refuse(Errno::EOPNOTSUPP, problem)?;
             return Ok(None);
         }
@@ -177,13 +189,13 @@ impl Reader<'_, '_, '_> {
         } else if !nops && entry.new_size == 0 {
             self.refuse(&entry, Errno::EINVAL, FunctionProblem::NoNewSize)?;
         }
-        self.check_name(&entry, name, text.as_deref(), old)?;
+        self.check_name(&entry, name)?;
         // Newer releases find the old code first, since the room that a jump needs depends on it.
         let find_first = self.loading.has(&rules::ENDBR_AWARE);
         if !find_first {
             self.check_sizes(&entry, Start::Unknown)?;
         }
-        let (old_address, identity) = self.old_code(&entry, old, text.as_deref())?;
+        let (old_address, identity) = self.old_code(&entry)?;
         let start = self.start(&entry, old_address);
         if find_first {
             self.check_sizes(&entry, start)?;
@@ -195,35 +207,42 @@ impl Reader<'_, '_, '_> {
         self.check_state(&entry, bytes)?;
         self.check_expectation(&entry)?;
         self.check_twice(&entry, identity, start)?;
-        if text.as_deref().is_some_and(own::is_of_live_patching) {
-            self.loading.may_harm(Problem::PatchesLivePatching { function: entry.name.clone() })?;
+        if entry.name.as_deref().is_some_and(own::is_of_live_patching) {
+            self.loading.may_harm(Problem::PatchesLivePatching { function: self.name_of(&entry) })?;
         }
         Ok(Some(LoadedFunction {
             old_address: old_address.unwrap_or_default(),
-            name: text,
             new_address,
             new_size: entry.new_size,
             old_size: entry.old_size,
-            expectation: entry.expectation.to_vec(),
+            expectation: entry.expectation.first_chunk().copied().unwrap_or_default(),
+            name: entry.name,
         }))
     }
 
-    fn refuse(&mut self, entry: &Entry<'_>, errno: Errno, problem: FunctionProblem) -> Step {
-        self.loading.refuse(errno, Problem::Function { index: entry.index, function: entry.name.clone(), problem })
+    fn refuse(&mut self, entry: &Entry<'_, 'd>, errno: Errno, problem: FunctionProblem) -> Step {
+        let function = self.name_of(entry);
+        self.loading.refuse(errno, Problem::Function { index: entry.index, function, problem })
     }
 
-    fn harm(&mut self, entry: &Entry<'_>, problem: FunctionProblem) -> Step {
-        self.loading.harm(Problem::Function { index: entry.index, function: entry.name.clone(), problem })
+    fn harm(&mut self, entry: &Entry<'_, 'd>, problem: FunctionProblem) -> Step {
+        let function = self.name_of(entry);
+        self.loading.harm(Problem::Function { index: entry.index, function, problem })
     }
 
     /// The text that a pointer in the payload leads to: up to its NUL, in the same section.
-    fn text(&self, name: Pointer) -> Option<&[u8]> {
+    fn text(&self, name: Pointer) -> Option<Cow<'d, [u8]>> {
         let Pointer::Own { section, address } = name else { return None };
         let (_, rest) = self.loading.rest_of(self.memory, section, address)?;
         self.memory.text(address, address.saturating_add(rest))
     }
 
     /// What a finding calls a function.
+    #[cold]
+    fn name_of(&self, entry: &Entry<'_, 'd>) -> SymbolName {
+        self.called(entry.name.as_deref(), entry.old)
+    }
+
     fn called(&self, name: Option<&[u8]>, old: Pointer) -> SymbolName {
         match (name.filter(|name| !name.is_empty()), old) {
             (Some(name), _) => SymbolName::new(name),
@@ -233,34 +252,34 @@ impl Reader<'_, '_, '_> {
         }
     }
 
-    fn symbol_name(&self, number: usize) -> &[u8] {
+    fn symbol_name(&self, number: usize) -> &'d [u8] {
         let symbol = self.loading.elf.symbols.get(number);
         symbol.and_then(|symbol| self.loading.elf.symbol_name(symbol)).unwrap_or_default()
     }
 
     /// Xen reads the name where there is no address, and prints it on debug key `x` in any case.
-    fn check_name(&mut self, entry: &Entry<'_>, name: Pointer, text: Option<&[u8]>, old: Pointer) -> Step {
+    fn check_name(&mut self, entry: &Entry<'_, 'd>, name: Pointer) -> Step {
         match name {
-            Pointer::Null if old == Pointer::Null => self.harm(entry, FunctionProblem::Nameless),
+            Pointer::Null if entry.old == Pointer::Null => self.harm(entry, FunctionProblem::Nameless),
             Pointer::Null => Ok(()),
-            Pointer::Own { .. } if text.is_some() => Ok(()),
+            Pointer::Own { .. } if entry.name.is_some() => Ok(()),
             Pointer::Foreign { offset, .. } if offset.unsigned_abs() < NEAR => Ok(()),
             _ => self.harm(entry, FunctionProblem::StrayName),
         }
     }
 
     /// Where the old code is, if that is known, and what it is known by.
-    fn old_code(&mut self, entry: &Entry<'_>, old: Pointer, name: Option<&[u8]>) -> Step<(Option<u64>, Option<Place>)> {
-        let at = |address: u64| (Some(address), Some((Vec::new(), i128::from(address))));
-        match old {
+    fn old_code(&mut self, entry: &Entry<'_, 'd>) -> Step<(Option<u64>, Option<Place<'d>>)> {
+        let at = |address: u64| (Some(address), Some((Cow::default(), i128::from(address))));
+        match entry.old {
             Pointer::Null => {
-                let Some(name) = name else { return Ok((None, None)) };
+                let Some(name) = &entry.name else { return Ok((None, None)) };
                 match self.loading.host.symbol(name) {
                     Known::Is(address) => {
                         self.check_other_payload(entry, address)?;
                         Ok(at(address))
                     }
-                    Known::Unknown => Ok((None, Some((name.to_vec(), 0)))),
+                    Known::Unknown => Ok((None, Some((name.clone(), 0)))),
                     Known::Absent => {
                         self.refuse(entry, Errno::ENOENT, FunctionProblem::Unknown)?;
                         Ok((None, None))
@@ -290,7 +309,7 @@ impl Reader<'_, '_, '_> {
                         self.check_other_payload(entry, address)?;
                         Ok(at(address))
                     }
-                    None => Ok((None, Some((self.symbol_name(symbol).to_vec(), i128::from(offset))))),
+                    None => Ok((None, Some((self.symbol_name(symbol).into(), i128::from(offset))))),
                 }
             }
             Pointer::Own { address, .. } => {
@@ -305,7 +324,7 @@ impl Reader<'_, '_, '_> {
     }
 
     /// On Arm Xen writes to a second mapping of its own code, in which payloads have no place.
-    fn check_other_payload(&mut self, entry: &Entry<'_>, address: u64) -> Step {
+    fn check_other_payload(&mut self, entry: &Entry<'_, 'd>, address: u64) -> Step {
         let image = limits::image(self.loading.release, self.loading.architecture);
         let outside = !self.loading.is_x86() && self.loading.host.knows_addresses() && !image.contains(&address);
         if outside && self.reads_old_code(entry, address) {
@@ -317,13 +336,13 @@ impl Reader<'_, '_, '_> {
 
     /// Whether Xen comes to read or write code at an address: it does unless it first finds that it is too far from the
     /// new code.
-    fn reads_old_code(&self, entry: &Entry<'_>, address: u64) -> bool {
+    fn reads_old_code(&self, entry: &Entry<'_, 'd>, address: u64) -> bool {
         let Pointer::Own { address: new, .. } = entry.new else { return true };
         let looks_first = self.loading.is_x86() && self.loading.has(&rules::ENDBR_AWARE);
         looks_first || !self.loading.has(&rules::DISTANCE_CHECKED) || is_near(address, new, self.loading.is_x86())
     }
 
-    fn start(&self, entry: &Entry<'_>, old: Option<u64>) -> Start {
+    fn start(&self, entry: &Entry<'_, 'd>, old: Option<u64>) -> Start {
         if !self.loading.is_x86() || !self.loading.has(&rules::ENDBR_AWARE) {
             return Start::Other;
         }
@@ -338,7 +357,7 @@ impl Reader<'_, '_, '_> {
         }
     }
 
-    fn check_sizes(&mut self, entry: &Entry<'_>, start: Start) -> Step {
+    fn check_sizes(&mut self, entry: &Entry<'_, 'd>, start: Start) -> Step {
         let &Entry { old_size, new_size: found, new, .. } = entry;
         let (x86, nop) = (self.loading.is_x86(), new == Pointer::Null);
         let room = |needed| (old_size < needed).then_some(FunctionProblem::OldSizeTooSmall { found: old_size, needed });
@@ -365,14 +384,14 @@ impl Reader<'_, '_, '_> {
         }
     }
 
-    fn check_distance(&mut self, entry: &Entry<'_>, old: Option<u64>, new: u64) -> Step {
+    fn check_distance(&mut self, entry: &Entry<'_, 'd>, old: Option<u64>, new: u64) -> Step {
         let checked = self.loading.has(&rules::DISTANCE_CHECKED) && entry.new != Pointer::Null;
         let own = matches!(entry.new, Pointer::Own { .. }) || self.loading.host.knows_addresses();
         let far = old.is_some_and(|old| !is_near(old, new, self.loading.is_x86()));
         if checked && own && far { self.refuse(entry, Errno::EOVERFLOW, FunctionProblem::TooFar) } else { Ok(()) }
     }
 
-    fn check_new_code(&mut self, entry: &Entry<'_>) -> Step {
+    fn check_new_code(&mut self, entry: &Entry<'_, 'd>) -> Step {
         let problem = code_problem(self.loading, self.memory, entry.new);
         if let Some(problem) = problem.filter(|problem| *problem != PointerProblem::Null) {
             return self.harm(entry, FunctionProblem::NewAddress(problem));
@@ -392,7 +411,7 @@ impl Reader<'_, '_, '_> {
     }
 
     /// No-operations that Xen counts wrongly.
-    fn check_nops(&mut self, entry: &Entry<'_>, start: Start) -> Step {
+    fn check_nops(&mut self, entry: &Entry<'_, 'd>, start: Start) -> Step {
         let found = entry.new_size;
         if entry.new != Pointer::Null || !self.loading.has(&rules::NOP_PATCHES) {
             return Ok(());
@@ -408,14 +427,14 @@ impl Reader<'_, '_, '_> {
     }
 
     /// Some releases keep in the entry whether it is applied.
-    fn check_state(&mut self, entry: &Entry<'_>, bytes: &[u8]) -> Step {
+    fn check_state(&mut self, entry: &Entry<'_, 'd>, bytes: &[u8]) -> Step {
         let kept = self.loading.has(&rules::PAYLOAD_VERSION_2) && !self.loading.has(&rules::STATE_ELSEWHERE);
         let marked = bytes.get(func::APPLIED).is_some_and(|applied| *applied != 0);
         if kept && marked { self.harm(entry, FunctionProblem::MarkedAsApplied) } else { Ok(()) }
     }
 
     /// Refused when the payload is applied, by itself or in place of others.
-    fn check_expectation(&mut self, entry: &Entry<'_>) -> Step {
+    fn check_expectation(&mut self, entry: &Entry<'_, 'd>) -> Step {
         let enabled = entry.expectation.first().copied().filter(|bits| bits & 1 != 0);
         let Some(bits) = enabled.filter(|_| self.loading.has(&rules::EXPECTATIONS)) else { return Ok(()) };
         let (reserved, found, old_size) = (bits >> RESERVED, u32::from(bits >> 1 & 0x1f), entry.old_size);
@@ -426,14 +445,17 @@ impl Reader<'_, '_, '_> {
         } else {
             return Ok(());
         };
-        let problem = Problem::Function { index: entry.index, function: entry.name.clone(), problem };
+        let problem = Problem::Function { index: entry.index, function: self.name_of(entry), problem };
         self.loading.refuse_to_apply(errno, problem)
     }
 
     /// A revert puts back what was there before each patch in the order of the patches: the second one's copy is the first.
     ///
     /// An ENDBR64 stays, and a jump comes after it; NOPs fill what is left of their size.
-    fn check_twice(&mut self, entry: &Entry<'_>, place: Option<Place>, first_instruction: Start) -> Step {
+    fn check_twice(&mut self, entry: &Entry<'_, 'd>, place: Option<Place<'d>>, first_instruction: Start) -> Step {
+        if !self.several {
+            return Ok(());
+        }
         let (begins, shift) = match first_instruction {
             Start::Endbr => (ENDBR, ENDBR),
             Start::Other => (0, 0),
@@ -473,7 +495,7 @@ fn is_near(old: u64, new: u64, x86: bool) -> bool {
 }
 
 /// What is wrong with a pointer to code that Xen runs.
-pub(super) fn code_problem(loading: &Loading<'_, '_>, memory: &Memory, pointer: Pointer) -> Option<PointerProblem> {
+pub(super) fn code_problem(loading: &Loading<'_, '_>, memory: &Memory<'_>, pointer: Pointer) -> Option<PointerProblem> {
     match pointer {
         Pointer::Null => Some(PointerProblem::Null),
         Pointer::Number(number) => Some(PointerProblem::Number(number)),

@@ -36,7 +36,7 @@ impl LoadedHooks {
 
 const POINTER: u64 = 8;
 
-pub(super) fn read(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step<LoadedHooks> {
+pub(super) fn read(loading: &mut Loading<'_, '_>, memory: &Memory<'_>) -> Step<LoadedHooks> {
     let mut hooks = LoadedHooks::default();
     for kind in HookKind::ALL {
         let several = kind.may_be_several();
@@ -44,10 +44,10 @@ pub(super) fn read(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step<Loade
         if !loading.has(since) {
             continue;
         }
-        let name = kind.section();
+        let name = kind.section_name();
         let size = loading.elf.section(name).map_or(0, |section| section.size);
         if size % POINTER != 0 || (size > POINTER && !several) {
-            loading.refuse(Errno::EINVAL, Problem::HookSize { section: name, size, several })?;
+            loading.refuse(Errno::EINVAL, Problem::HookSize { section: name.text(), size, several })?;
         }
         let Some((start, _)) = loading.loaded(name, memory)? else { continue };
         if !loading.unlinkable {
@@ -61,7 +61,7 @@ pub(super) fn read(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step<Loade
 }
 
 /// Looks where the pointers of a section lead, up to the first that is wrong.
-fn check(loading: &mut Loading<'_, '_>, memory: &Memory, kind: HookKind, start: u64, count: u64) -> Step {
+fn check(loading: &mut Loading<'_, '_>, memory: &Memory<'_>, kind: HookKind, start: u64, count: u64) -> Step {
     for index in 0..usize::try_from(count).unwrap_or_default() {
         let at = start.saturating_add(wide(index).saturating_mul(POINTER));
         match code_problem(loading, memory, memory.pointer(at)) {

@@ -1,11 +1,13 @@
 //! Build-ids: the payload's own, and those that it depends on.
 
+use std::borrow::Cow;
+
 use super::details::NoteProblem;
 use super::memory::Memory;
 use super::problem::Problem;
 use super::{Known, Loading, Step, id, wide};
 use crate::errno::Errno;
-use crate::format::{BUILD_ID, DEPENDS, XEN_DEPENDS};
+use crate::format::SectionName;
 use crate::rules;
 
 const NT_GNU_BUILD_ID: u32 = 3;
@@ -13,31 +15,33 @@ const OWNER: &[u8] = b"GNU\0";
 const HEADER: usize = 12;
 
 #[derive(Debug, Default)]
-pub(super) struct Ids {
-    pub(super) own: Vec<u8>,
-    pub(super) depends: Vec<u8>,
+pub(super) struct Ids<'d> {
+    pub(super) own: Cow<'d, [u8]>,
+    pub(super) depends: Cow<'d, [u8]>,
     /// Empty where this Xen does not read it here.
-    xen_depends: Vec<u8>,
+    xen_depends: Cow<'d, [u8]>,
 }
 
 /// Compares with Xen before anything is linked.
 pub(super) fn check_xen_first(loading: &mut Loading<'_, '_>) -> Step {
     let first = loading.has(&rules::XEN_DEPENDS_FIRST);
-    let section = loading.elf.section(XEN_DEPENDS);
+    let section = loading.elf.section(SectionName::XenDepends);
     if first && section.is_some_and(|section| section.is_zeroed() && section.size > 0) {
         // There is nothing of it in the file, so that Xen reads what comes there instead, be it outside the file.
-        return harm(loading, XEN_DEPENDS, NoteProblem::NotInFile);
+        return harm(loading, SectionName::XenDepends, NoteProblem::NotInFile);
     }
     if !first {
         return Ok(());
     }
     let Some(section) = section else {
-        return loading.refuse(Errno::EINVAL, Problem::MissingSection { section: XEN_DEPENDS });
+        return loading.refuse(Errno::EINVAL, Problem::MissingSection { section: SectionName::XenDepends.text() });
     };
-    match parse(section.data) {
+    match parse(loading.elf.bytes(section)) {
         Ok(wanted) => compare(loading, wanted),
-        Err(NoteProblem::PastEnd) => harm(loading, XEN_DEPENDS, NoteProblem::PastEnd),
-        Err(problem) => loading.refuse(Errno::EINVAL, Problem::Note { section: XEN_DEPENDS, problem }),
+        Err(NoteProblem::PastEnd) => harm(loading, SectionName::XenDepends, NoteProblem::PastEnd),
+        Err(problem) => {
+            loading.refuse(Errno::EINVAL, Problem::Note { section: SectionName::XenDepends.text(), problem })
+        }
     }
 }
 
@@ -54,33 +58,37 @@ fn compare(loading: &mut Loading<'_, '_>, wanted: &[u8]) -> Step {
 }
 
 /// Reads the notes of a linked payload. Its own build-id must not be loaded yet.
-pub(super) fn read(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step<Ids> {
-    let own = note(loading, memory, BUILD_ID)?;
+pub(super) fn read<'d>(loading: &mut Loading<'_, '_>, memory: &Memory<'d>) -> Step<Ids<'d>> {
+    let own = note(loading, memory, SectionName::BuildId)?;
     if !own.is_empty() && loading.host.is_loaded(&own) {
         loading.refuse(Errno::EEXIST, Problem::AlreadyLoaded { build_id: id(&own) })?;
     }
-    let depends = note(loading, memory, DEPENDS)?;
+    let depends = note(loading, memory, SectionName::Depends)?;
     let late = loading.has(&rules::XEN_DEPENDS) && !loading.has(&rules::XEN_DEPENDS_FIRST);
-    let xen_depends = if late { note(loading, memory, XEN_DEPENDS)? } else { Vec::new() };
+    let xen_depends = if late { note(loading, memory, SectionName::XenDepends)? } else { Cow::default() };
     Ok(Ids { own, depends, xen_depends })
 }
 
 /// The build-id of a note; empty where there is none.
-fn note(loading: &mut Loading<'_, '_>, memory: &Memory, section: &'static str) -> Step<Vec<u8>> {
-    let Some((start, bytes)) = loading.loaded(section, memory)? else { return Ok(Vec::new()) };
+fn note<'d>(loading: &mut Loading<'_, '_>, memory: &Memory<'d>, section: SectionName) -> Step<Cow<'d, [u8]>> {
+    let Some((start, bytes)) = loading.loaded(section, memory)? else { return Ok(Cow::default()) };
     // An empty one was refused before.
     if bytes.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Cow::default());
     }
-    if memory.known(start, wide(bytes.len())).is_none() {
+    if !memory.is_known(start, wide(bytes.len())) {
         harm(loading, section, NoteProblem::Relocated)?;
-        return Ok(Vec::new());
+        return Ok(Cow::default());
     }
-    let problem = match parse(bytes) {
-        Ok(id) => return Ok(id.into()),
+    let id = match &bytes {
+        Cow::Borrowed(bytes) => parse(bytes).map(Cow::Borrowed),
+        Cow::Owned(bytes) => parse(bytes).map(|id| Cow::Owned(id.into())),
+    };
+    let problem = match id {
+        Ok(id) => return Ok(id),
         Err(NoteProblem::PastEnd) => {
             harm(loading, section, NoteProblem::PastEnd)?;
-            return Ok(Vec::new());
+            return Ok(Cow::default());
         }
         Err(problem) => problem,
     };
@@ -88,21 +96,21 @@ fn note(loading: &mut Loading<'_, '_>, memory: &Memory, section: &'static str) -
     let absent = matches!(problem, NoteProblem::Type { .. } | NoteProblem::Owner);
     let exact = absent && loading.has(&rules::XEN_DEPENDS_FIRST);
     let errno = if exact { Errno::ENODATA } else { Errno::EINVAL };
-    loading.refuse(errno, Problem::Note { section, problem })?;
-    Ok(Vec::new())
+    loading.refuse(errno, Problem::Note { section: section.text(), problem })?;
+    Ok(Cow::default())
 }
 
-fn harm(loading: &mut Loading<'_, '_>, section: &'static str, problem: NoteProblem) -> Step {
-    loading.harm(Problem::Note { section, problem })
+fn harm(loading: &mut Loading<'_, '_>, section: SectionName, problem: NoteProblem) -> Step {
+    loading.harm(Problem::Note { section: section.text(), problem })
 }
 
 /// Compares with Xen once everything else is read; or never, before 4.14.
-pub(super) fn check_xen_last(loading: &mut Loading<'_, '_>, ids: &Ids) -> Step {
+pub(super) fn check_xen_last(loading: &mut Loading<'_, '_>, ids: &Ids<'_>) -> Step {
     if loading.has(&rules::XEN_DEPENDS) {
         let unread = ids.xen_depends.is_empty();
         return if unread { Ok(()) } else { compare(loading, &ids.xen_depends) };
     }
-    let section = loading.elf.section(XEN_DEPENDS).map(|section| section.data);
+    let section = loading.elf.section(SectionName::XenDepends).map(|section| loading.elf.bytes(section));
     let Some(expected) = section.and_then(|data| parse(data).ok()) else { return Ok(()) };
     match loading.host.build_id() {
         Known::Is(found) if found != expected => {

@@ -2,10 +2,10 @@
 
 use super::memory::Memory;
 use super::problem::Problem;
-use super::{Loading, NoRoom, Step, name_of};
+use super::{Loading, NoRoom, Step};
 use crate::elf::Section;
 use crate::errno::Errno;
-use crate::format::FUNCS;
+use crate::format::SectionName;
 use crate::rules;
 
 const PAGE: u64 = 4096;
@@ -18,18 +18,12 @@ const CODE: usize = 0;
 const WRITABLE: usize = 1;
 const CONSTANTS: usize = 2;
 
-struct Place {
-    section: usize,
-    region: usize,
-    offset: u64,
-}
-
 /// The memory, and whether Xen would apply the payload again after a revert. `None` where there is no place.
-pub(super) fn place(loading: &mut Loading<'_, '_>) -> Step<Option<(Memory, bool)>> {
+pub(super) fn place<'d>(loading: &mut Loading<'_, 'd>) -> Step<Option<(Memory<'d>, bool)>> {
     let elf = loading.elf;
     let mut sizes = [0_u64; 3];
-    let mut places = Vec::new();
-    let mut writable = Vec::new();
+    let mut memory = Memory::new(elf.sections.len());
+    let (mut writable, mut several) = (None, false);
     for section in elf.sections.iter().skip(1) {
         // What is not in the file was refused before.
         if loading.ignores(section) || !section.is_complete() {
@@ -40,45 +34,40 @@ pub(super) fn place(loading: &mut Loading<'_, '_>) -> Step<Option<(Memory, bool)
             (false, true) => WRITABLE,
             (false, false) => CONSTANTS,
             (true, true) => {
-                loading.refuse(Errno::EOPNOTSUPP, Problem::WritableCode { section: name_of(section) })?;
+                let problem = Problem::WritableCode { section: loading.name_of(section) };
+                loading.refuse(Errno::EOPNOTSUPP, problem)?;
                 continue;
             }
         };
         let Some(size) = sizes.get_mut(region) else { continue };
         let Some(offset) = offset(loading, section, *size)? else { return Ok(None) };
         *size = offset.saturating_add(section.size);
-        places.push(Place { section: section.index, region, offset });
+        memory.place(section.index, region, offset, elf.bytes(section));
         if region == WRITABLE && section.size > 0 {
-            writable.push(section);
+            several = writable.replace(section).is_some();
         }
     }
     let Some((starts, total)) = regions(sizes) else {
-        let section = places.last().and_then(|place| elf.sections.get(place.section)).map(name_of).unwrap_or_default();
+        let last = memory.last_placed().and_then(|section| elf.sections.get(section));
+        let section = last.map(|section| loading.name_of(section)).unwrap_or_default();
         loading.harm(Problem::MemoryWraps { section })?;
         return Ok(None);
     };
     let Some(base) = room(loading, total)? else { return Ok(None) };
-    let safe_to_reapply = match writable.as_slice() {
-        [] => loading.has(&rules::READ_ONLY_REAPPLIES),
-        [only] => only.name == Some(FUNCS.as_bytes()),
-        _ => false,
+    let safe_to_reapply = match writable {
+        None => loading.has(&rules::READ_ONLY_REAPPLIES),
+        Some(only) => !several && elf.name(only) == Some(SectionName::Funcs.text().as_bytes()),
     };
     let [text_size, ..] = sizes;
-    let bytes = vec![0; usize::try_from(total).unwrap_or_default()];
-    let mut memory = Memory::new(base, bytes, text_size, elf.sections.len());
-    for Place { section, region, offset } in places {
-        let at = starts.get(region).copied().unwrap_or_default().saturating_add(offset);
-        let Some(Section { data, .. }) = elf.sections.get(section) else { continue };
-        memory.place(section, at, data);
-    }
+    memory.settle(base, total, starts, text_size);
     Ok(Some((memory, safe_to_reapply)))
 }
 
 /// The offset of the next section in a region of this size. Xen computes it with 64 bits that wrap around.
-fn offset(loading: &mut Loading<'_, '_>, section: &Section<'_>, size: u64) -> Step<Option<u64>> {
+fn offset(loading: &mut Loading<'_, '_>, section: &Section, size: u64) -> Step<Option<u64>> {
     if section.alignment == 0 {
         if size > 0 {
-            loading.harm(Problem::ZeroAlignment { section: name_of(section) })?;
+            loading.harm(Problem::ZeroAlignment { section: loading.name_of(section) })?;
         }
         return Ok(Some(size));
     }
@@ -86,7 +75,7 @@ fn offset(loading: &mut Loading<'_, '_>, section: &Section<'_>, size: u64) -> St
     let offset = size.checked_add(mask).map(|end| end & !mask);
     let fits = offset.filter(|offset| offset.checked_add(section.size).is_some());
     if fits.is_none() {
-        loading.harm(Problem::MemoryWraps { section: name_of(section) })?;
+        loading.harm(Problem::MemoryWraps { section: loading.name_of(section) })?;
     }
     Ok(fits)
 }

@@ -4,11 +4,12 @@ use object::elf::{SHT_REL, SHT_RELA};
 
 use super::details::{RelocationProblem, RelocationSectionProblem};
 use super::effects::effect;
-use super::memory::{Memory, Origin};
+use super::memory::Memory;
 use super::problem::Problem;
 use super::symbols::Value;
-use super::{Loading, Step, name_of, wide};
-use crate::elf::{LE, RELOCATION_SIZE, Relocation, Section, relocations_in, symbol_index};
+use super::writes::Origin;
+use super::{Loading, Step, wide};
+use crate::elf::{LE, RELOCATION_SIZE, Relocation, Section, symbol_index};
 use crate::errno::Errno;
 use crate::rules;
 
@@ -16,13 +17,13 @@ use crate::rules;
 const REL_SIZE: u64 = 16;
 
 /// Does all of them.
-pub(super) fn relocate(loading: &mut Loading<'_, '_>, memory: &mut Memory, values: &[Value]) -> Step {
+pub(super) fn relocate(loading: &mut Loading<'_, '_>, memory: &mut Memory<'_>, values: &[Value]) -> Step {
     let elf = loading.elf;
     let mut left = elf.data.len() / RELOCATION_SIZE;
     for table in elf.sections.iter().skip(1).filter(|section| matches!(section.kind, SHT_REL | SHT_RELA)) {
         if table.info == 0 {
             let problem = RelocationSectionProblem::NullSection;
-            loading.harm(Problem::RelocationSection { section: name_of(table), problem })?;
+            loading.harm(Problem::RelocationSection { section: loading.name_of(table), problem })?;
             continue;
         }
         // Xen leaves alone what is for a section that it does not load.
@@ -30,14 +31,14 @@ pub(super) fn relocate(loading: &mut Loading<'_, '_>, memory: &mut Memory, value
         if !check_table(loading, memory, table)? {
             continue;
         }
-        let entries = relocations_in(table);
+        let entries = elf.relocations_in(table);
         let Some(rest) = left.checked_sub(entries.len()) else {
             return loading.harm(Problem::Overlapping { what: "its relocation sections" });
         };
         left = rest;
         for (first, relocation) in entries.iter().enumerate() {
             if let Err(Wrong(severity, problem)) = one(loading, memory, values, base, relocation) {
-                let problem = Problem::Relocations { section: name_of(table), problem, first, count: 1 };
+                let problem = Problem::Relocations { section: loading.name_of(table), problem, first, count: 1 };
                 match severity {
                     Wrongness::Refused(errno) => loading.refuse(errno, problem)?,
                     Wrongness::Unnoticed => loading.unnoticed(problem)?,
@@ -46,14 +47,15 @@ pub(super) fn relocate(loading: &mut Loading<'_, '_>, memory: &mut Memory, value
             }
         }
     }
+    memory.relocated();
     Ok(())
 }
 
 /// Whether there is anything in a section of relocations for Xen to do.
-fn check_table(loading: &mut Loading<'_, '_>, memory: &Memory, table: &Section<'_>) -> Step<bool> {
+fn check_table(loading: &mut Loading<'_, '_>, memory: &Memory<'_>, table: &Section) -> Step<bool> {
     let elf = loading.elf;
     let refuse = |loading: &mut Loading<'_, '_>, errno, problem| {
-        loading.refuse(errno, Problem::RelocationSection { section: name_of(table), problem })
+        loading.refuse(errno, Problem::RelocationSection { section: loading.name_of(table), problem })
     };
     if usize::try_from(table.link).ok() != elf.symbol_table {
         refuse(loading, Errno::EINVAL, RelocationSectionProblem::SymbolTable { found: table.link })?;
@@ -80,14 +82,14 @@ fn check_table(loading: &mut Loading<'_, '_>, memory: &Memory, table: &Section<'
     let moved = memory.address_of(table.index).filter(|_| loading.has(&rules::XEN_DEPENDS_FIRST));
     if moved.is_some() && is_relocated(loading, table) {
         let problem = RelocationSectionProblem::Relocated;
-        loading.harm(Problem::RelocationSection { section: name_of(table), problem })?;
+        loading.harm(Problem::RelocationSection { section: loading.name_of(table), problem })?;
         return Ok(false);
     }
     Ok(true)
 }
 
 /// Whether there are relocations for a section.
-fn is_relocated(loading: &Loading<'_, '_>, section: &Section<'_>) -> bool {
+fn is_relocated(loading: &Loading<'_, '_>, section: &Section) -> bool {
     let mut tables = loading.elf.sections.iter().filter(|table| matches!(table.kind, SHT_REL | SHT_RELA));
     tables.any(|table| usize::try_from(table.info) == Ok(section.index) && table.size > 0)
 }
@@ -106,9 +108,9 @@ fn refused(errno: Errno, problem: RelocationProblem) -> Wrong {
 
 fn one(
     loading: &Loading<'_, '_>,
-    memory: &mut Memory,
+    memory: &mut Memory<'_>,
     values: &[Value],
-    base: &Section<'_>,
+    base: &Section,
     relocation: &Relocation,
 ) -> Result<(), Wrong> {
     let value = symbol(loading, values, symbol_index(relocation))?;
@@ -142,12 +144,13 @@ fn one(
     } else {
         value.known
     };
-    let (number, holds) = effect.apply(target, at, memory.word(at));
+    let old = if effect.is_partial() { memory.word(at) } else { 0 };
+    let (number, holds) = effect.apply(target, at, old);
     let origin = match value.origin {
         Origin::Foreign { symbol, .. } => Origin::Foreign { symbol, offset: addend },
         own => own,
     };
-    let whole = !effect.is_partial() || memory.known(at, width).is_some();
+    let whole = !effect.is_partial() || memory.is_known(at, width);
     memory.relocate(at, number, width, origin, known && whole);
     if known && !holds {
         return Err(refused(Errno::EOVERFLOW, RelocationProblem::Overflow));

@@ -4,10 +4,10 @@ use object::elf::{SHT_REL, SHT_RELA, SHT_STRTAB, SHT_SYMTAB};
 
 use super::details::SymbolTableProblem;
 use super::problem::Problem;
-use super::{Loading, Step, name_of, wide};
-use crate::elf::{HEADER_SIZE, LE, SECTION_HEADER_SIZE, SYMBOL_SIZE, Section};
+use super::{Loading, Step, wide};
+use crate::elf::{Elf, HEADER_SIZE, LE, SECTION_HEADER_SIZE, SYMBOL_SIZE, Section};
 use crate::errno::Errno;
-use crate::format::{BUILD_ID, DEPENDS, FUNCS, HookKind, MAX_SIZE, XEN_DEPENDS};
+use crate::format::{HookKind, MAX_SIZE, SectionName};
 use crate::rules;
 
 pub(super) fn check(loading: &mut Loading<'_, '_>) -> Step {
@@ -27,31 +27,31 @@ pub(super) fn check(loading: &mut Loading<'_, '_>) -> Step {
     if elf.has_section_names() { check_tables(loading) } else { Ok(()) }
 }
 
-fn check_section(loading: &mut Loading<'_, '_>, section: &Section<'_>) -> Step {
+fn check_section(loading: &mut Loading<'_, '_>, section: &Section) -> Step {
     let file = wide(loading.elf.data.len());
     let &Section { offset, size, address, alignment, .. } = section;
     let wraps = !section.is_zeroed() && offset <= file && offset.checked_add(size).is_none();
     if offset >= HEADER_SIZE && wraps {
         // Xen takes the end, which begins at 0 again, for one inside the file.
-        return loading.harm(Problem::SectionWraps { section: name_of(section), size });
+        return loading.harm(Problem::SectionWraps { section: loading.name_of(section), size });
     }
     if offset < HEADER_SIZE || !section.is_complete() {
         return loading
-            .refuse(Errno::EINVAL, Problem::SectionOutside { section: name_of(section), offset, size, file });
+            .refuse(Errno::EINVAL, Problem::SectionOutside { section: loading.name_of(section), offset, size, file });
     }
     if alignment != 0 && loading.has(&rules::ALIGNMENT_CHECKED) {
         if !alignment.is_power_of_two() {
-            let problem = Problem::Alignment { section: name_of(section), found: alignment };
+            let problem = Problem::Alignment { section: loading.name_of(section), found: alignment };
             return loading.refuse(Errno::EOPNOTSUPP, problem);
         }
         if address % alignment != 0 {
-            let problem = Problem::Misaligned { section: name_of(section), address, alignment };
+            let problem = Problem::Misaligned { section: loading.name_of(section), address, alignment };
             return loading.refuse(Errno::EINVAL, problem);
         }
     }
     let limited = loading.has(&rules::NOBITS_LIMITED) && (section.is_allocated() || section.is_writable());
     if limited && section.is_zeroed() && size > wide(MAX_SIZE) {
-        return loading.refuse(Errno::EINVAL, Problem::ZeroedTooLarge { section: name_of(section), size });
+        return loading.refuse(Errno::EINVAL, Problem::ZeroedTooLarge { section: loading.name_of(section), size });
     }
     Ok(())
 }
@@ -73,20 +73,21 @@ fn check_tables(loading: &mut Loading<'_, '_>) -> Step {
             }
             if table.link == 0 {
                 loading.harm(Problem::SymbolTable { problem: SymbolTableProblem::NullStrings })?;
-            } else if elf.section_at(table.link).is_some_and(|strings| !is_string_table(strings)) {
+            } else if elf.section_at(table.link).is_some_and(|strings| !is_string_table(elf, strings)) {
                 symbol_table(loading, Errno::EINVAL, SymbolTableProblem::NoStrings)?;
             }
         }
     }
     let names = elf.section_at(elf.header.e_shstrndx.get(LE).0.into());
-    if names.is_none_or(|names| !is_string_table(names)) {
+    if names.is_none_or(|names| !is_string_table(elf, names)) {
         loading.refuse(Errno::EINVAL, Problem::SectionNames)?;
     }
     check_overlaps(loading)
 }
 
-fn is_string_table(section: &Section<'_>) -> bool {
-    section.kind == SHT_STRTAB && section.data.first() == Some(&0) && section.data.last() == Some(&0)
+fn is_string_table(elf: &Elf<'_>, section: &Section) -> bool {
+    let bytes = elf.bytes(section);
+    section.kind == SHT_STRTAB && bytes.first() == Some(&0) && bytes.last() == Some(&0)
 }
 
 /// Xen writes the values of symbols into the file, and goes on reading from it.
@@ -113,7 +114,8 @@ fn check_overlaps(loading: &mut Loading<'_, '_>) -> Step {
 }
 
 pub(super) fn check_names(loading: &mut Loading<'_, '_>) -> Step {
-    for section in loading.elf.sections.iter().skip(1).filter(|section| section.name.is_none()) {
+    let elf = loading.elf;
+    for section in elf.sections.iter().skip(1).filter(|section| elf.name(section).is_none()) {
         let problem = Problem::SectionName { index: section.index, offset: section.name_offset.into() };
         loading.refuse(Errno::EINVAL, problem)?;
     }
@@ -126,9 +128,15 @@ pub(super) fn check_required(loading: &mut Loading<'_, '_>) -> Step {
     let hooks_suffice = loading.has(&rules::ACTION_HOOKS);
     let xen_depends = loading.has(&rules::XEN_DEPENDS);
     let before = loading.has(&rules::XEN_DEPENDS_FIRST);
-    let required = [(FUNCS, !hooks_suffice), (DEPENDS, true), (XEN_DEPENDS, xen_depends && !before), (BUILD_ID, true)];
-    for section in required.into_iter().filter_map(|(section, required)| required.then_some(section)) {
-        match elf.section(section) {
+    let required = [
+        (SectionName::Funcs, !hooks_suffice),
+        (SectionName::Depends, true),
+        (SectionName::XenDepends, xen_depends && !before),
+        (SectionName::BuildId, true),
+    ];
+    for name in required.into_iter().filter_map(|(name, required)| required.then_some(name)) {
+        let section = name.text();
+        match elf.section(name) {
             None => loading.refuse(Errno::EINVAL, Problem::MissingSection { section })?,
             Some(found) if found.size == 0 => loading.refuse(Errno::EINVAL, Problem::EmptySection { section })?,
             Some(_) => {}
@@ -138,11 +146,11 @@ pub(super) fn check_required(loading: &mut Loading<'_, '_>) -> Step {
         return Ok(());
     }
     let mut any = false;
-    for section in core::iter::once(FUNCS).chain(HookKind::ALL.map(HookKind::section)) {
-        let Some(found) = elf.section(section) else { continue };
+    for name in core::iter::once(SectionName::Funcs).chain(HookKind::ALL.map(HookKind::section_name)) {
+        let Some(found) = elf.section(name) else { continue };
         any = true;
         if found.size == 0 {
-            loading.refuse(Errno::EINVAL, Problem::EmptySection { section })?;
+            loading.refuse(Errno::EINVAL, Problem::EmptySection { section: name.text() })?;
         }
     }
     if any { Ok(()) } else { loading.refuse(Errno::EINVAL, Problem::NothingToPatch) }

@@ -4,8 +4,9 @@ use object::elf::{SHF_MERGE, SHN_ABS, SHN_COMMON, SHN_UNDEF};
 
 use super::details::SymbolProblem;
 use super::finding::Finding;
-use super::memory::{Memory, Origin};
+use super::memory::Memory;
 use super::problem::Problem;
+use super::writes::Origin;
 use super::{Known, Loading, Step};
 use crate::elf::{LE, Symbol};
 use crate::errno::Errno;
@@ -39,6 +40,8 @@ pub(super) fn check_names(loading: &mut Loading<'_, '_>) -> Step {
     if elf.symbol_names.is_empty() {
         return Ok(());
     }
+    // In a file of the usual size even the longest names would not be too much.
+    let few = elf.symbols.len().saturating_mul(elf.symbol_names.len()) <= MOST_NAMES;
     let mut total = 0_usize;
     for (first, symbol) in elf.symbols.iter().enumerate().skip(1) {
         let start = usize::try_from(symbol.st_name.get(LE)).unwrap_or(usize::MAX);
@@ -46,6 +49,9 @@ pub(super) fn check_names(loading: &mut Loading<'_, '_>) -> Step {
             loading.refuse(Errno::EINVAL, Problem::Symbols { problem: SymbolProblem::Name, first, count: 1 })?;
             continue;
         };
+        if few {
+            continue;
+        }
         total = total.saturating_add(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
         if total > MOST_NAMES {
             return loading.harm(Problem::Overlapping { what: "the names of its symbols" });
@@ -55,16 +61,17 @@ pub(super) fn check_names(loading: &mut Loading<'_, '_>) -> Step {
 }
 
 /// What each symbol stands for, by its number.
-pub(super) fn resolve(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step<Vec<Value>> {
+pub(super) fn resolve(loading: &mut Loading<'_, '_>, memory: &Memory<'_>) -> Step<Vec<Value>> {
     let elf = loading.elf;
-    let mut values = vec![Value::NULL];
+    let mut values = Vec::with_capacity(elf.symbols.len().saturating_add(1));
+    values.push(Value::NULL);
     for (number, symbol) in elf.symbols.iter().enumerate().skip(1) {
         values.push(value(loading, memory, number, symbol)?);
     }
     Ok(values)
 }
 
-fn value(loading: &mut Loading<'_, '_>, memory: &Memory, symbol_number: usize, symbol: &Symbol) -> Step<Value> {
+fn value(loading: &mut Loading<'_, '_>, memory: &Memory<'_>, symbol_number: usize, symbol: &Symbol) -> Step<Value> {
     let elf = loading.elf;
     let (section, number) = (symbol.st_shndx.get(LE), symbol.st_value.get(LE));
     let absolute = Value { number, ..Value::NULL };
@@ -119,27 +126,30 @@ fn value(loading: &mut Loading<'_, '_>, memory: &Memory, symbol_number: usize, s
 
 /// The symbols that later payloads may refer to. Those of the code that replaces Xen's stand for Xen's own; all others
 /// must be new.
-pub(super) fn check_new(
-    loading: &mut Loading<'_, '_>,
+pub(super) fn check_new<'d>(
+    loading: &mut Loading<'_, 'd>,
     values: &[Value],
     mut replaced: Vec<u64>,
-) -> Step<Vec<(Vec<u8>, u64)>> {
+) -> Step<Vec<(&'d [u8], u64)>> {
     let elf = loading.elf;
     replaced.sort_unstable();
     let mut new = Vec::new();
     for (symbol, value) in elf.symbols.iter().zip(values).skip(1) {
         let Some(section) = elf.section_of(symbol).filter(|section| section.is_allocated()) else { continue };
+        if replaced.binary_search(&value.number).is_ok() {
+            continue;
+        }
         let name = elf.symbol_name(symbol).unwrap_or_default();
         let intermediate = section.flags & SHF_MERGE.0 != 0 && is_local_label(name);
         let mapping = !loading.is_x86() && is_mapping(name);
-        if name.is_empty() || intermediate || mapping || replaced.binary_search(&value.number).is_ok() {
+        if name.is_empty() || intermediate || mapping {
             continue;
         }
         let name = name.get(..LONGEST_KEPT).unwrap_or(name);
         if let Known::Is(_) = loading.host.symbol(name) {
             loading.refuse(Errno::EEXIST, Problem::DuplicateSymbol { symbol: SymbolName::new(name) })?;
         }
-        new.push((name.to_vec(), value.number));
+        new.push((name, value.number));
     }
     Ok(new)
 }

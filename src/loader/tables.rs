@@ -1,16 +1,17 @@
 //! Tables that a payload may have besides: bug frames, indirect calls, exceptions; and its metadata.
 
+use std::borrow::Cow;
+
 use super::details::TableProblem;
 use super::memory::Memory;
 use super::problem::Problem;
 use super::{Loading, Step, wide};
 use crate::errno::Errno;
-use crate::format::MODINFO;
+use crate::format::SectionName;
 use crate::rules;
 
-pub(super) const BUG_FRAMES: [&str; 4] = [".bug_frames.0", ".bug_frames.1", ".bug_frames.2", ".bug_frames.3"];
-const ALT_CALL_SITES: &str = ".alt_call_sites";
-pub(super) const EX_TABLE: &str = ".ex_table";
+pub(super) const BUG_FRAMES: [SectionName; 4] =
+    [SectionName::BugFrames0, SectionName::BugFrames1, SectionName::BugFrames2, SectionName::BugFrames3];
 
 /// A bug frame on x86, and on Arm.
 pub(super) const BUG_FRAME: [u64; 2] = [8, 16];
@@ -20,7 +21,7 @@ pub(super) const EXCEPTION: u64 = 8;
 pub(super) const CALL: u64 = 6;
 const CALL_SITE: u64 = 4;
 
-pub(super) fn check_bug_frames(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step {
+pub(super) fn check_bug_frames(loading: &mut Loading<'_, '_>, memory: &Memory<'_>) -> Step {
     let ([x86, arm], on_x86) = (BUG_FRAME, loading.is_x86());
     let fourth = on_x86 || loading.has(&rules::FOURTH_BUG_FRAMES_ON_ARM);
     for name in BUG_FRAMES.into_iter().take(if fourth { 4 } else { 3 }) {
@@ -30,20 +31,19 @@ pub(super) fn check_bug_frames(loading: &mut Loading<'_, '_>, memory: &Memory) -
 }
 
 /// Indirect calls and exceptions.
-pub(super) fn check(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step {
+pub(super) fn check(loading: &mut Loading<'_, '_>, memory: &Memory<'_>) -> Step {
     if loading.has(&rules::ALT_CALL_SITES) {
         check_call_sites(loading, memory)?;
     }
-    if loading.elf.section(EX_TABLE).is_none() {
+    if loading.elf.section(SectionName::ExTable).is_none() {
         return Ok(());
     }
     if !loading.is_x86() {
-        return refuse(loading, Errno::EOPNOTSUPP, EX_TABLE, None, TableProblem::Unsupported);
+        return refuse(loading, Errno::EOPNOTSUPP, SectionName::ExTable, None, TableProblem::Unsupported);
     }
-    if let Some((_, [])) = whole_entries(loading, memory, EX_TABLE, EXCEPTION)? {
-        if !loading.has(&rules::EMPTY_EX_TABLE) {
-            refuse(loading, Errno::EINVAL, EX_TABLE, None, TableProblem::Empty)?;
-        }
+    let entries = whole_entries(loading, memory, SectionName::ExTable, EXCEPTION)?;
+    if entries.is_some_and(|(_, entries)| entries.is_empty()) && !loading.has(&rules::EMPTY_EX_TABLE) {
+        refuse(loading, Errno::EINVAL, SectionName::ExTable, None, TableProblem::Empty)?;
     }
     Ok(())
 }
@@ -51,26 +51,26 @@ pub(super) fn check(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step {
 fn refuse(
     loading: &mut Loading<'_, '_>,
     errno: Errno,
-    section: &'static str,
+    section: SectionName,
     index: Option<usize>,
     problem: TableProblem,
 ) -> Step {
-    loading.refuse(errno, Problem::Table { section, index, problem })
+    loading.refuse(errno, Problem::Table { section: section.text(), index, problem })
 }
 
 /// A table that is there and loaded: its address and bytes.
-pub(super) fn whole_entries<'m>(
+pub(super) fn whole_entries<'d>(
     loading: &mut Loading<'_, '_>,
-    memory: &'m Memory,
-    name: &'static str,
+    memory: &Memory<'d>,
+    name: SectionName,
     entry_size: u64,
-) -> Step<Option<(u64, &'m [u8])>> {
+) -> Step<Option<(u64, Cow<'d, [u8]>)>> {
     let Some(section) = loading.elf.section(name) else { return Ok(None) };
     if section.size % entry_size != 0 {
         refuse(loading, Errno::EINVAL, name, None, TableProblem::Size { size: section.size, entry_size })?;
     }
     if section.size == 0 {
-        return Ok(Some((0, &[])));
+        return Ok(Some((0, Cow::Borrowed(&[]))));
     }
     loading.loaded(name, memory)
 }
@@ -80,24 +80,30 @@ pub(super) fn is_inside(address: u64, len: u64, start: u64, size: u64) -> bool {
 }
 
 /// Whether code that Xen is to change is not all in the section that its place is relocated against: it is other code then.
-pub(super) fn strays(loading: &Loading<'_, '_>, memory: &Memory, section: Option<usize>, start: u64, len: u64) -> bool {
+pub(super) fn strays(
+    loading: &Loading<'_, '_>,
+    memory: &Memory<'_>,
+    section: Option<usize>,
+    start: u64,
+    len: u64,
+) -> bool {
     let rest = |section| loading.rest_of(memory, section, start).map_or(0, |(_, rest)| rest);
     section.is_some_and(|section| rest(section) < len)
 }
 
 /// Whether the pointer of an indirect call is where Xen can read it, as far as that is known.
-pub(super) fn is_call_pointer(memory: &Memory, call: u64) -> bool {
+pub(super) fn is_call_pointer(memory: &Memory<'_>, call: u64) -> bool {
     let field = call.saturating_add(2);
     if memory.is_foreign(field) {
         return true;
     }
-    let Some(distance) = memory.known(field, 4).and_then(|bytes| bytes.first_chunk().copied()) else { return true };
+    let Some(distance) = memory.known(field) else { return true };
     let pointer = call.wrapping_add(CALL).wrapping_add_signed(i32::from_le_bytes(distance).into());
-    memory.at(pointer, 8).is_some()
+    memory.contains(pointer, 8)
 }
 
-fn check_call_sites(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step {
-    let name = ALT_CALL_SITES;
+fn check_call_sites(loading: &mut Loading<'_, '_>, memory: &Memory<'_>) -> Step {
+    let name = SectionName::AltCallSites;
     if loading.elf.section(name).is_some() && !loading.is_x86() {
         return refuse(loading, Errno::EOPNOTSUPP, name, None, TableProblem::Unsupported);
     }
@@ -108,10 +114,10 @@ fn check_call_sites(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step {
     let mut calls = Vec::new();
     for (index, (entry, offset)) in bytes.chunks_exact(4).zip((0_u64..).step_by(4)).enumerate() {
         let at = start.saturating_add(offset);
-        let distance = entry.first_chunk().copied().filter(|_| memory.known(at, CALL_SITE).is_some());
+        let distance = entry.first_chunk().copied().filter(|_| memory.is_known(at, CALL_SITE));
         let Some(distance) = distance else {
             let problem = TableProblem::Relocated;
-            return loading.harm(Problem::Table { section: name, index: Some(index), problem });
+            return loading.harm(Problem::Table { section: name.text(), index: Some(index), problem });
         };
         let call = at.wrapping_add_signed(i32::from_le_bytes(distance).into());
         if !is_inside(call, CALL, memory.base, memory.text_size) {
@@ -120,19 +126,19 @@ fn check_call_sites(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step {
         calls.push((call, memory.distance_to(at)));
     }
     for (index, (call, section)) in calls.into_iter().enumerate() {
-        if memory.at(call, 2) != Some(&[0xff, 0x15]) {
+        if memory.read(call) != [0xff, 0x15] {
             return refuse(loading, Errno::EINVAL, name, Some(index), TableProblem::NotACall);
         }
         if strays(loading, memory, section, call, CALL) {
             return loading.harm(Problem::Table {
-                section: name,
+                section: name.text(),
                 index: Some(index),
                 problem: TableProblem::OriginalStrays,
             });
         }
         if !is_call_pointer(memory, call) || is_stray_call(memory, call) {
             let problem = TableProblem::CallPointer;
-            return loading.harm(Problem::Table { section: name, index: Some(index), problem });
+            return loading.harm(Problem::Table { section: name.text(), index: Some(index), problem });
         }
     }
     Ok(())
@@ -140,37 +146,36 @@ fn check_call_sites(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step {
 
 /// Whether the pointer of an indirect call is in the payload, and leads to where there is nothing: Xen looks whether the
 /// function begins with `endbr64`.
-fn is_stray_call(memory: &Memory, call: u64) -> bool {
+fn is_stray_call(memory: &Memory<'_>, call: u64) -> bool {
     use super::memory::Pointer;
-    let distance = memory.known(call.saturating_add(2), 4).and_then(|bytes| bytes.first_chunk().copied());
-    let Some(distance) = distance else { return false };
+    let Some(distance) = memory.known(call.saturating_add(2)) else { return false };
     let pointer = call.wrapping_add(CALL).wrapping_add_signed(i32::from_le_bytes(distance).into());
     match memory.pointer(pointer) {
         Pointer::Null | Pointer::Foreign { .. } => false,
-        Pointer::Own { address, .. } => memory.at(address, 4).is_none(),
+        Pointer::Own { address, .. } => !memory.contains(address, 4),
         Pointer::Number(_) | Pointer::Mangled => true,
     }
 }
 
 /// The raw metadata.
-pub(super) fn metadata(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step<Vec<u8>> {
-    let Some(section) = loading.elf.section(MODINFO).filter(|_| loading.has(&rules::METADATA)) else {
-        return Ok(Vec::new());
+pub(super) fn metadata<'d>(loading: &mut Loading<'_, '_>, memory: &Memory<'d>) -> Step<Cow<'d, [u8]>> {
+    let Some(section) = loading.elf.section(SectionName::Modinfo).filter(|_| loading.has(&rules::METADATA)) else {
+        return Ok(Cow::default());
     };
     if section.size == 0 {
         loading.harm(Problem::EmptyMetadata)?;
-        return Ok(Vec::new());
+        return Ok(Cow::default());
     }
-    let Some((start, bytes)) = loading.loaded(MODINFO, memory)? else { return Ok(Vec::new()) };
+    let Some((start, bytes)) = loading.loaded(SectionName::Modinfo, memory)? else { return Ok(Cow::default()) };
     let last = start.saturating_add(wide(bytes.len())).saturating_sub(1);
-    let ends = memory.known(last, 1) == Some(&[0]);
+    let ends = memory.known(last) == Some([0]);
     if !ends {
-        let open = memory.known(last, 1).is_none();
+        let open = !memory.is_known(last, 1);
         if open {
             loading.harm(Problem::UnterminatedMetadata)?;
         } else {
             loading.refuse(Errno::EINVAL, Problem::UnterminatedMetadata)?;
         }
     }
-    Ok(bytes.into())
+    Ok(bytes)
 }

@@ -4,10 +4,10 @@ use core::ops::Range;
 
 use super::memory::{Memory, Pointer};
 use super::problem::Problem;
-use super::tables::{BUG_FRAME, BUG_FRAMES, EX_TABLE, EXCEPTION};
+use super::tables::{BUG_FRAME, BUG_FRAMES, EXCEPTION};
 use super::{Loading, Step, wide};
 use crate::elf::LE;
-use crate::format::HookKind;
+use crate::format::{HookKind, SectionName};
 use crate::rules;
 
 /// The hooks that run before an apply has registered the payload's code, or after a revert has taken it back. (A hook after
@@ -18,20 +18,20 @@ const UNREGISTERED: [HookKind; 4] = [HookKind::Load, HookKind::PreApply, HookKin
 /// it can't explain: of a WARN, and of a fault that it would have survived.
 ///
 /// The file does not show if the trap is ever met, nor which functions a hook calls.
-pub(super) fn check(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step {
+pub(super) fn check(loading: &mut Loading<'_, '_>, memory: &Memory<'_>) -> Step {
     if loading.has(&rules::UNLOAD_WAITS) {
         return Ok(());
     }
     for kind in UNREGISTERED {
         let since = if kind.may_be_several() { &rules::LOAD_HOOKS } else { &rules::ACTION_HOOKS };
-        let Some(section) = loading.elf.section(kind.section()).filter(|_| loading.has(since)) else { continue };
+        let Some(section) = loading.elf.section(kind.section_name()).filter(|_| loading.has(since)) else { continue };
         let Some(start) = memory.address_of(section.index) else { continue };
         let count = usize::try_from(section.size / 8).unwrap_or_default();
         let hooks = (0..count).map(|index| start.saturating_add(wide(index.saturating_mul(8))));
         let code: Vec<Range<u64>> = hooks.filter_map(|at| function_at(loading, memory, memory.pointer(at))).collect();
-        for table in BUG_FRAMES.into_iter().chain([EX_TABLE]) {
+        for table in BUG_FRAMES.into_iter().chain([SectionName::ExTable]) {
             if has_entry_in(loading, memory, table, &code) {
-                loading.may_harm(Problem::TrapInHook { hook: kind.section(), table })?;
+                loading.may_harm(Problem::TrapInHook { hook: kind.section(), table: table.text() })?;
             }
         }
     }
@@ -39,7 +39,7 @@ pub(super) fn check(loading: &mut Loading<'_, '_>, memory: &Memory) -> Step {
 }
 
 /// The bytes of the function that a pointer leads to: as many as its symbol has, or all up to the end of the section.
-fn function_at(loading: &Loading<'_, '_>, memory: &Memory, pointer: Pointer) -> Option<Range<u64>> {
+fn function_at(loading: &Loading<'_, '_>, memory: &Memory<'_>, pointer: Pointer) -> Option<Range<u64>> {
     let Pointer::Own { section, address } = pointer else { return None };
     let (_, rest) = loading.rest_of(memory, section, address)?;
     let base = memory.address_of(section)?;
@@ -53,8 +53,8 @@ fn function_at(loading: &Loading<'_, '_>, memory: &Memory, pointer: Pointer) -> 
 }
 
 /// Returns true if a table has an entry about code in one of these places.
-fn has_entry_in(loading: &Loading<'_, '_>, memory: &Memory, table: &'static str, code: &[Range<u64>]) -> bool {
-    let (frame, narrow) = match (table == EX_TABLE, loading.is_x86()) {
+fn has_entry_in(loading: &Loading<'_, '_>, memory: &Memory<'_>, table: SectionName, code: &[Range<u64>]) -> bool {
+    let (frame, narrow) = match (table == SectionName::ExTable, loading.is_x86()) {
         (true, _) => (EXCEPTION, false),
         (false, true) => (BUG_FRAME[0], true),
         (false, false) => (BUG_FRAME[1], false),
@@ -64,7 +64,7 @@ fn has_entry_in(loading: &Loading<'_, '_>, memory: &Memory, table: &'static str,
     let entries = usize::try_from(section.size / frame).unwrap_or_default();
     (0..entries).any(|index| {
         let at = start.saturating_add(wide(index).saturating_mul(frame));
-        let Some(word) = memory.known(at, 4).and_then(|bytes| bytes.first_chunk().copied()) else { return false };
+        let Some(word) = memory.known(at) else { return false };
         let word = i32::from_le_bytes(word);
         // In a frame on x86 the distance to the trap has 24 bits, and part of the line number the others.
         let distance = if narrow { word.wrapping_shl(8).wrapping_shr(8) } else { word };

@@ -5,7 +5,7 @@ use core::fmt;
 use object::elf::{R_X86_64_NONE, RelocationType};
 
 use crate::elf::{Elf, LE, Relocation, Stray, symbol_index};
-use crate::format::{FUNCS, PayloadVersion, func};
+use crate::format::{PayloadVersion, SectionName, func};
 use crate::symbol_name::SymbolName;
 
 /// The relocation that changes nothing has this type on x86 and on Arm.
@@ -91,18 +91,18 @@ impl fmt::Display for Function {
 
 /// The version that the first function says; `None` without a function.
 pub(super) fn version(elf: &Elf<'_>) -> Option<PayloadVersion> {
-    let section = elf.section(FUNCS).filter(|section| section.size > 0 && section.is_complete())?;
+    let section = elf.section(SectionName::Funcs).filter(|section| section.size > 0 && section.is_complete())?;
     if section.is_zeroed() {
         return Some(PayloadVersion::Unknown(0));
     }
-    section.data.get(func::VERSION).copied().map(PayloadVersion::from_raw)
+    elf.bytes(section).get(func::VERSION).copied().map(PayloadVersion::from_raw)
 }
 
 /// The functions; none where their layout is not known.
 pub(super) fn functions(elf: &Elf<'_>) -> Vec<Function> {
-    let data = elf.section(FUNCS).map_or(&[][..], |section| section.data);
+    let data = elf.section(SectionName::Funcs).map_or(&[][..], |section| elf.bytes(section));
     let Some(entry_size) = version(elf).and_then(PayloadVersion::entry_size) else { return Vec::new() };
-    let pointers = Pointers::of(elf, FUNCS);
+    let pointers = Pointers::of(elf, SectionName::Funcs);
     let starts = (0..data.len()).step_by(entry_size);
     data.chunks_exact(entry_size).zip(starts).map(|(entry, start)| function(elf, &pointers, entry, start)).collect()
 }
@@ -147,7 +147,7 @@ fn number(entry: &[u8], offset: usize) -> u64 {
 pub(super) struct Pointers<'d>(Vec<(u64, usize, &'d Relocation)>);
 
 impl<'d> Pointers<'d> {
-    pub(super) fn of(elf: &Elf<'d>, section: &str) -> Self {
+    pub(super) fn of(elf: &Elf<'d>, section: SectionName) -> Self {
         let changing = elf.relocations_of(section).filter(|relocation| relocation.r_type(LE, false) != NO_RELOCATION);
         let mut pointers: Vec<_> =
             changing.enumerate().map(|(index, relocation)| (relocation.r_offset.get(LE), index, relocation)).collect();

@@ -21,7 +21,7 @@ impl Files {
     pub(super) fn of<'p>(payloads: impl Iterator<Item = &'p Arc<Payload>>, release: Release) -> Self {
         let file = |payload: &Arc<Payload>| PlannedFile {
             payload: Arc::clone(payload),
-            footprint: Arc::new(Footprint::of(payload, release)),
+            footprint: Arc::new(Footprint::of_file(payload, release)),
         };
         // What is larger than Xen takes is in no Xen.
         Self(payloads.filter(|payload| payload.excess().is_none()).map(file).collect())

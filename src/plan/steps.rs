@@ -18,7 +18,6 @@ use crate::build_id::BuildId;
 use crate::inventory::{Conflict, Inventory, Unidentified};
 use crate::loader::Finding;
 use crate::name::PayloadName;
-use crate::release::Release;
 use crate::target::Target;
 
 /// The steps from the loaded payloads to the wanted ones.
@@ -60,7 +59,7 @@ impl Plan {
     /// The reason for which there is no plan. A step of a plan may still be refused by Xen, by a payload's hooks or by its
     /// expectations.
     pub fn new(inventory: &Inventory, wanted: &Wanted) -> Result<Self, PlanError> {
-        let release = inventory.target.releases().next().unwrap_or(Release::V4_22);
+        let release = inventory.target.range().0;
         let files = Files::of(wanted.files(), release);
         let learned = Learned::default();
         let start = Situation::of(inventory, &files, &learned);

@@ -6,7 +6,7 @@ use super::payload::{Payload, Standing, Stop};
 use crate::architecture::Architecture;
 use crate::build_id::BuildId;
 use crate::errno::Errno;
-use crate::loader::{self, Finding, Host, Known, NoRoom, Problem, Severity, Sink, Stopped};
+use crate::loader::{self, Finding, Host, Known, Loaded, NoRoom, Problem, Severity, Sink, Stopped};
 use crate::release::Release;
 use crate::rules;
 
@@ -66,29 +66,31 @@ impl Sink for First {
 /// Checks and links a payload: the payload, and the bytes of its memory.
 pub(super) fn load(around: &Surroundings<'_>, id: u64, name: &[u8], file: &[u8]) -> Result<(Payload, Vec<u8>), Stop> {
     let mut first = First::default();
-    let loaded = loader::load(file, around.release, Some(around.architecture), around, &mut first);
-    let loaded = match (loaded, first.0) {
-        (_, Some(finding)) => return Err(stop(finding, around)),
-        (Ok(Some(loaded)), None) => loaded,
+    let keep = |loaded: Loaded<'_>| {
+        let payload = Payload {
+            id,
+            name: name.into(),
+            standing: Standing::Checked,
+            rc: 0,
+            reverted: false,
+            safe_to_reapply: loaded.safe_to_reapply,
+            base: loaded.memory.base(),
+            build_id: loaded.build_id.into(),
+            depends: loaded.depends.into(),
+            functions: loaded.functions.into_iter().map(Into::into).collect(),
+            hooks: loaded.hooks,
+            metadata: loaded.metadata.into(),
+            new_symbols: loaded.new_symbols.into_iter().map(|(name, address)| (name.to_vec(), address)).collect(),
+        };
+        (payload, loaded.memory.bytes())
+    };
+    let loaded = loader::load(file, around.release, around.architecture, around, &mut first, keep);
+    match (loaded, first.0) {
+        (_, Some(finding)) => Err(stop(finding, around)),
+        (Ok(Some(loaded)), None) => Ok(loaded),
         // Whatever keeps a payload from being linked is reported.
-        (Ok(None) | Err(Stopped), None) => return Err(Errno::EINVAL.into()),
-    };
-    let payload = Payload {
-        id,
-        name: name.into(),
-        standing: Standing::Checked,
-        rc: 0,
-        reverted: false,
-        safe_to_reapply: loaded.safe_to_reapply,
-        base: loaded.base,
-        build_id: loaded.build_id,
-        depends: loaded.depends,
-        functions: loaded.functions.into_iter().map(Into::into).collect(),
-        hooks: loaded.hooks,
-        metadata: loaded.metadata,
-        new_symbols: loaded.new_symbols,
-    };
-    Ok((payload, loaded.bytes))
+        (Ok(None) | Err(Stopped), None) => Err(Errno::EINVAL.into()),
+    }
 }
 
 /// What a finding comes to, with what Xen writes to its console.

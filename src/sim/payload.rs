@@ -1,5 +1,7 @@
 //! A loaded payload, as Xen keeps it.
 
+use std::borrow::Cow;
+
 use super::image::Image;
 use super::machine::Machine;
 use crate::loader::{LoadedFunction, LoadedHooks};
@@ -34,14 +36,15 @@ pub(super) enum Standing {
 /// A function to be replaced.
 #[derive(Clone, Debug)]
 pub(super) struct Function {
-    pub(super) loaded: LoadedFunction,
+    pub(super) loaded: LoadedFunction<'static>,
     /// What patching overwrote, and where.
     saved: Option<(u64, Vec<u8>)>,
 }
 
-impl From<LoadedFunction> for Function {
-    fn from(loaded: LoadedFunction) -> Self {
-        Self { loaded, saved: None }
+impl From<LoadedFunction<'_>> for Function {
+    fn from(loaded: LoadedFunction<'_>) -> Self {
+        let name = loaded.name.map(|name| Cow::Owned(name.into_owned()));
+        Self { loaded: LoadedFunction { name, ..loaded }, saved: None }
     }
 }
 
