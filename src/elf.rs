@@ -144,7 +144,7 @@ impl Section {
         self.kind == SHT_NOBITS
     }
 
-    /// Whether the file has what the section claims to contain.
+    /// Returns true if the file has everything that the section claims to contain.
     pub(crate) fn is_complete(&self) -> bool {
         self.is_zeroed() || self.is_inside
     }

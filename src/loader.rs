@@ -227,7 +227,7 @@ pub(crate) fn header_for(file: &[u8], architecture: Option<Architecture>) -> Res
     if arm { elf::header_in_any_order(file) } else { elf::header(file) }
 }
 
-/// What a file says that it is for.
+/// The architecture that a file names.
 fn architecture_of(elf: &Elf<'_>) -> Architecture {
     Architecture::from_raw(elf.header.e_machine.get(LE).0)
 }
@@ -349,7 +349,7 @@ impl<'d> Loading<'_, 'd> {
         section.size.checked_sub(offset).filter(|rest| *rest > 0).map(|rest| (section, rest))
     }
 
-    /// What a finding calls a section.
+    /// The name of a section in a finding.
     #[cold]
     fn name_of(&self, section: &Section) -> SymbolName {
         let name = self.elf.name(section).filter(|name| !name.is_empty());

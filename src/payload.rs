@@ -151,7 +151,7 @@ impl Payload {
         Elf::new(&self.bytes, &self.outline)
     }
 
-    /// Where its sections are.
+    /// The header and sections of its file.
     pub(crate) const fn outline(&self) -> &Outline {
         &self.outline
     }

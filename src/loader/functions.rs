@@ -237,7 +237,7 @@ impl<'d> Reader<'_, '_, 'd> {
         self.memory.text(address, address.saturating_add(rest))
     }
 
-    /// What a finding calls a function.
+    /// The name of a function in a finding.
     #[cold]
     fn name_of(&self, entry: &Entry<'_, 'd>) -> SymbolName {
         self.called(entry.name.as_deref(), entry.old)

@@ -43,7 +43,7 @@ pub(crate) struct Memory<'d> {
     len: u64,
     /// Of the code, from the beginning.
     pub(super) text_size: u64,
-    /// Where each section is, by its number; `None` for those that are not loaded.
+    /// The address of each section, by its number; `None` for those that are not loaded.
     addresses: Vec<Option<u64>>,
     /// The sections by their addresses.
     places: Vec<Place<'d>>,
@@ -218,7 +218,7 @@ impl<'d> Memory<'d> {
         }
     }
 
-    /// Whether four bytes are relocated against a symbol outside the payload.
+    /// Returns true if four bytes are relocated against a symbol outside the payload.
     pub(super) fn is_foreign(&self, address: u64) -> bool {
         self.writes.get(address, 4).is_some_and(|write| matches!(write.origin, Origin::Foreign { .. }))
     }
