@@ -1,6 +1,7 @@
 //! What our tool does otherwise than the C tool on purpose, each by name.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 
 use Answer::{Exit, Table};
 use Since::{Always, From, Until};
@@ -115,10 +116,12 @@ impl Fault {
         if of == Kind::C { self.row().c_tool } else { self.row().ours }
     }
 
-    /// Whether it can be met in a command line.
+    /// Whether it can be met in a command line, in which the command may be shortened.
     pub fn concerns(self, arguments: &[OsString]) -> bool {
         let commands = self.row().commands;
-        commands.is_empty() || commands.iter().any(|command| arguments.iter().any(|word| word == command))
+        let begins =
+            |command: &str, word: &OsString| !word.is_empty() && command.as_bytes().starts_with(word.as_bytes());
+        commands.is_empty() || commands.iter().any(|command| arguments.iter().any(|word| begins(command, word)))
     }
 
     /// The exit status, where it is always the same.

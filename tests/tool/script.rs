@@ -42,6 +42,8 @@ pub struct Script {
     pub seed: u64,
     pub files: Files,
     pub steps: Vec<Step>,
+    /// The payloads on each host that have been applied since they were uploaded: reverted, some can't be applied again.
+    used: [BTreeSet<PayloadName>; 2],
 }
 
 impl Ground {
@@ -67,7 +69,7 @@ impl Script {
         let files = Files::new(&ground.xen);
         let models = [Kind::C, Kind::Ours].map(|kind| Model::new(kind, ground.simulated()));
         let mut generator = Generator::new(seed);
-        let mut script = Self { seed, files, steps: Vec::new() };
+        let mut script = Self { seed, files, steps: Vec::new(), used: Default::default() };
         while script.steps.len() < least {
             for arguments in generator.next(&models[0]) {
                 script.add(&models, arguments);
@@ -88,7 +90,14 @@ impl Script {
             assert_eq!(model.xen.crashed(), None, "{arguments:?}");
             Seen { exit: expected.exit, list: model.list(&mut faults), extra: model.extra() }
         });
-        let apart = models[0].rows() != models[1].rows() || models[0].xen.applied() != models[1].xen.applied();
+        for (used, model) in self.used.iter_mut().zip(models) {
+            let loaded = model.xen.loaded();
+            used.extend(model.xen.applied());
+            used.retain(|name| loaded.contains(name));
+        }
+        let apart = models[0].rows() != models[1].rows()
+            || models[0].xen.applied() != models[1].xen.applied()
+            || self.used[0] != self.used[1];
         let were_apart = self.steps.last().is_some_and(|step| step.apart);
         let same = expected[0] == expected[1];
         assert!(same || were_apart || !faults.is_empty(), "nothing explains the difference: {arguments:?}");
@@ -112,7 +121,11 @@ impl Script {
             let applied = models.each_ref().map(|model| model.xen.applied());
             let (command, name) = if applied[0] == applied[1] {
                 let [one, other] = models.each_ref().map(|model| model.xen.loaded());
-                let is_alone = |name: &&PayloadName| one.contains(name) != other.contains(name);
+                let used = |name: &PayloadName| self.used.each_ref().map(|used| used.contains(name));
+                let is_alone = |name: &&PayloadName| {
+                    let [used, used_there] = used(name);
+                    one.contains(name) != other.contains(name) || used != used_there
+                };
                 let checked = one.iter().chain(&other).filter(|name| !applied[0].contains(name));
                 ("unload", checked.clone().find(is_alone).or_else(|| checked.clone().next()).cloned())
             } else {
