@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::bars::{self, LARGE, Verdict};
+use super::bars::{self, Bar, LARGE, Verdict};
 use super::contender::Kind;
 use super::draw::draw;
 use super::record::Run;
@@ -65,12 +65,12 @@ fn ratios(runs: &[Run]) -> String {
             let bar = bars::of(step, of);
             for run in runs {
                 let ratio = run.ratio(step, of);
-                let missed = bar.is_some_and(|most| Verdict::of(ratio, most) == Verdict::Missed);
+                let missed = bar.is_some_and(|bar| Verdict::of(ratio, bar.most) == Verdict::Missed);
                 let stars = if missed { "**" } else { "" };
                 let ratio = ratio.map_or("–".into(), |ratio| format!("{ratio:.2}"));
                 write!(text, " {stars}{ratio}{stars} |").unwrap();
             }
-            write!(text, " {} |", bar.map_or("–".into(), |most| format!("{most:.2}"))).unwrap();
+            write!(text, " {} |", bar.map_or("–".into(), Bar::text)).unwrap();
         }
     }
     text + "\n"
