@@ -29,6 +29,8 @@ struct Known {
     version: Option<u32>,
     /// The caller's knowledge, until the version of the list is known.
     given: Option<KnownIdentities>,
+    /// True if others may have unloaded some of the payloads since these were compared with the list.
+    uncompared: bool,
 }
 
 /// The knowledge of a payload file that is worth keeping; of one that can't be read there is none.
@@ -105,27 +107,29 @@ impl Identities {
     /// Takes in a list that was read in the caller's turn: drops the payloads that are no longer loaded, whoever unloaded
     /// them.
     pub(super) fn keep(&self, channel: &Channel, rows: &[LoadedPayload], version: u32) {
-        if !self.at_version(channel, version) {
-            return;
+        self.at_version(channel, version);
+        let mut known = self.known();
+        if std::mem::take(&mut known.uncompared) {
+            let loaded: BTreeSet<&PayloadName> = rows.iter().map(|row| &row.name).collect();
+            known.payloads.retain(|name, _| loaded.contains(name));
         }
-        let loaded: BTreeSet<&PayloadName> = rows.iter().map(|row| &row.name).collect();
-        self.known().payloads.retain(|name, _| loaded.contains(name));
     }
 
     /// Takes in the version of the list, read in the caller's turn, without which another operation of this client might be
-    /// taken for somebody else's. Returns whether it is not the expected one.
-    pub(super) fn at_version(&self, channel: &Channel, version: u32) -> bool {
+    /// taken for somebody else's.
+    pub(super) fn at_version(&self, channel: &Channel, version: u32) {
         let mut known = self.known();
-        let changed = known.version.replace(version) != Some(version);
-        if changed {
+        if known.version.replace(version) != Some(version) {
+            known.uncompared = true;
             for payload in known.payloads.values_mut() {
                 (payload.hooks_same, payload.same) = (false, false);
             }
         }
-        let Some(given) = known.given.take().filter(|given| given.version == version) else { return changed };
+        let given = known.given.take().filter(|given| given.version == version);
         drop(known);
-        self.take_in(channel, given);
-        changed
+        if let Some(given) = given {
+            self.take_in(channel, given);
+        }
     }
 
     /// Takes in what the caller knows of the payloads of this list, if it is about this Xen.

@@ -8,14 +8,11 @@ use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hypercall::channel::{CallError, Channel};
 use crate::hypercall::operation::Listed;
-use crate::hypercall::rows::{Extent, ListRoom};
+use crate::hypercall::rows::{Extent, ListRoom, METADATA_LIMIT};
 use crate::status::LoadedPayload;
 
 /// How often a list is begun before it is given up.
 const ATTEMPTS: u32 = 32;
-
-/// The most metadata to make room for at once. One payload can't have more than 2 MiB, so one at a time always fits.
-const METADATA_LIMIT: usize = 4 << 20;
 
 /// The list at one moment.
 #[derive(Debug, PartialEq, Eq)]

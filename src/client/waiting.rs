@@ -138,9 +138,7 @@ impl LivepatchClient {
             return Ok(());
         }
         match ask(|| self.channel.list_extent()) {
-            Ok(extent) => {
-                self.identities.at_version(&self.channel, extent.version);
-            }
+            Ok(extent) => self.identities.at_version(&self.channel, extent.version),
             Err(error) if matters => return Err(error.general()),
             // Then a later inventory presses the key once more.
             Err(_) => {}

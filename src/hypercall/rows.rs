@@ -18,6 +18,9 @@ const _: () = assert!(sys::XEN_LIVEPATCH_NAME_SIZE == 128);
 pub(crate) const MAX_ROWS: usize = 1024;
 const _: () = assert!(sys::XEN_LIVEPATCH_LIST_MAX == 1024);
 
+/// The most metadata to make room for at once. One payload can't have more than 2 MiB, so one at a time always fits.
+pub(crate) const METADATA_LIMIT: usize = 4 << 20;
+
 /// Bytes a row in the three arrays: `status` (two words), `len`, `metadata_len`.
 const ROW: usize = 16;
 const STATUS: usize = 8;
@@ -45,10 +48,11 @@ impl Extent {
         Self { rows: self.rows.max(other.rows), metadata: self.metadata.max(other.metadata) }
     }
 
-    /// An extent for a list that grows a little: by a quarter, and by four payloads with 64 bytes of metadata each.
+    /// An extent for a list that grows a little: by a quarter, and by four payloads with 64 bytes of metadata each. What is
+    /// above the limits is left out.
     fn with_slack(self) -> Self {
         let more = |size: usize, least: usize| size.saturating_add(size / 4).saturating_add(least);
-        Self { rows: more(self.rows, 4).min(MAX_ROWS), metadata: more(self.metadata, 4 * 64) }
+        Self { rows: more(self.rows, 4).min(MAX_ROWS), metadata: more(self.metadata, 4 * 64).min(METADATA_LIMIT) }
     }
 
     /// The bytes that room for it takes.
@@ -91,8 +95,8 @@ pub(crate) struct Places {
 }
 
 impl ListRoom {
-    /// Room for a list of this extent (rows above [`MAX_ROWS`] don't count) that may have grown a little since. Names always
-    /// fit.
+    /// Room for a list of this extent (as far as it is within [`MAX_ROWS`] and [`METADATA_LIMIT`]) that may have grown a little
+    /// since. Names always fit.
     pub(crate) fn allocate(xen: &dyn Hypervisor, extent: Extent) -> Result<Self, AllocationError> {
         let mut capacity = extent.with_slack();
         let memory = xen.allocate(capacity.bytes(), End::Guarded)?;

@@ -330,3 +330,25 @@ fn a_host_that_goes_down_is_an_error_too() {
     assert_eq!(error.raw_errno(), Some(Errno::EIO));
     assert!(xen.crashed().is_some());
 }
+
+#[test]
+fn the_identity_of_a_payload_that_is_gone_is_forgotten_whatever_saw_that_first() {
+    for release in releases(WITH_HOOKS) {
+        let (xen, client) = host(release);
+        let (gone, below, top) = (name("gone"), name("below"), name("top"));
+        client.upload(&gone, &builder(&xen, "gone").build()).unwrap();
+        xen.other_action("gone", Action::Unload, Flags::empty()).unwrap();
+        // Where UNLOAD does not wait for hooks, this looks at the version of the list, and the apply sees the same one.
+        let lowest = builder(&xen, "below");
+        client.upload(&below, &lowest.build()).unwrap();
+        client.apply(&below, Flags::empty()).unwrap();
+        let another = builder(&xen, "another").depends_on(lowest.build_id()).build();
+        xen.other_upload("gone", &another).unwrap();
+        xen.other_action("gone", Action::Apply, Flags::empty()).unwrap();
+        let expected = BuildId::new([0x77; 20]);
+        client.upload(&top, &builder(&xen, "top").depends_on(&expected).build()).unwrap();
+        let told =
+            Told::DependsOnAnother { action: Action::Apply, expected: Some(expected), found: None, on: Some(gone) };
+        assert_eq!(kind(client.apply(&top, Flags::empty())), told, "{release}");
+    }
+}

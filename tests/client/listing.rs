@@ -109,6 +109,23 @@ fn more_metadata_than_is_made_room_for_at_once() {
 }
 
 #[test]
+fn a_long_list_before_is_no_reason_to_exceed_the_limit() {
+    for release in [Release::V4_14, Release::V4_22] {
+        // Seen when the client was opened.
+        let (xen, client) = many(release, 64, 100_000);
+        xen.limit_buffers(Some(6 << 20));
+        lists(&xen, &client);
+        // Seen when the list had become too long for its room.
+        let (xen, client) = many(release, 1, 50);
+        lists(&xen, &client);
+        xen.limit_buffers(Some(6 << 20));
+        (0..6).for_each(|i| load_with(&xen, &format!("large{i}"), LARGEST));
+        lists(&xen, &client);
+        lists(&xen, &client);
+    }
+}
+
+#[test]
 fn lists_that_xen_cuts_short() {
     for release in Release::ALL {
         let (xen, client) = many(release, 7, 10);
