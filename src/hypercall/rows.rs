@@ -271,12 +271,11 @@ fn word(bytes: &[u8]) -> [u8; 4] {
 /// These rows, each with the status that Xen wrote.
 #[inline]
 fn with_statuses(rows: &[LoadedPayload], statuses: &[u8]) -> Vec<LoadedPayload> {
-    let now = |(row, now): (&LoadedPayload, _)| LoadedPayload {
-        name: row.name.clone(),
-        status: status(now),
-        metadata: row.metadata.clone(),
-    };
-    rows.iter().zip(statuses.chunks_exact(STATUS)).map(now).collect()
+    let mut rows = rows.to_vec();
+    for (row, now) in rows.iter_mut().zip(statuses.chunks_exact(STATUS)) {
+        row.status = status(now);
+    }
+    rows
 }
 
 /// A status as Xen writes it.
