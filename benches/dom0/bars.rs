@@ -8,7 +8,7 @@ use super::step::{Step, Work};
 pub const SMALL: usize = 2 << 10;
 pub const LARGE: usize = 1_992_294;
 
-/// How far over its bar an operation may be before a run fails.
+/// The multiple of its bar that an operation may reach before a run fails.
 const ROOM: f64 = 1.03;
 
 /// The most that an operation of this crate may cost, as a multiple of another contender's.

@@ -29,7 +29,7 @@ impl Unit {
     }
 }
 
-/// How far a count may be off, in both directions.
+/// The part by which a count may be off, in both directions.
 const TOLERANCE: f64 = 0.005;
 
 #[derive(Clone, Copy, Debug)]

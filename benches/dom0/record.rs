@@ -16,7 +16,7 @@ pub struct Record {
     pub xen: String,
     pub unix_time: u64,
     pub work: String,
-    /// How many payloads are loaded.
+    /// The number of loaded payloads.
     pub payloads: usize,
     /// The size of the payload that is worked on, where it matters.
     pub bytes: usize,

@@ -71,7 +71,7 @@ impl Work {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Step {
     pub work: Work,
-    /// How many payloads are loaded.
+    /// The number of loaded payloads.
     pub payloads: usize,
     /// The bytes of the payload that is worked on, where there is one.
     pub size: usize,

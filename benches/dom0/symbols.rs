@@ -76,7 +76,7 @@ fn of_file(path: &str) -> Option<Vec<(u64, u64, String)>> {
     Some(functions)
 }
 
-/// How symbols write what can't be in one, in the order in which it is undone.
+/// The escapes of what a symbol can't contain, in the order in which they are undone.
 const ESCAPES: [(&str, &str); 17] = [
     ("..", "::"),
     ("$LT$", "<"),

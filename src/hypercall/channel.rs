@@ -35,7 +35,7 @@ const CHANGESET_SIZE: usize = 64;
 /// How many threads can ask something at once without mapping memory.
 const BLOCKS: usize = 8;
 
-/// What is kept for lists at most: one of 1024 payloads with 100 bytes of metadata each, and three of the usual size.
+/// The most that is kept for lists: room for 1024 payloads with 100 bytes of metadata each, and three times the usual.
 const ROOMS: [Extent; 4] = {
     let usual = Extent { rows: 64, metadata: 32 * 1024 };
     [Extent { rows: MAX_ROWS, metadata: MAX_ROWS * 100 }, usual, usual, usual]

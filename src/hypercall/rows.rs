@@ -109,7 +109,7 @@ impl ListRoom {
         as_count(self.capacity.rows)
     }
 
-    /// Whether a list of this extent fits.
+    /// Returns true if a list of this extent fits.
     pub(crate) fn has(&self, extent: Extent) -> bool {
         self.capacity.rows >= extent.rows.min(MAX_ROWS) && self.capacity.metadata >= extent.metadata
     }

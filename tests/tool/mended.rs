@@ -116,7 +116,7 @@ impl Fault {
         if of == Kind::C { self.row().c_tool } else { self.row().ours }
     }
 
-    /// Whether it can be met in a command line, in which the command may be shortened.
+    /// Returns true if it can be met in a command line, in which the command may be shortened.
     pub fn concerns(self, arguments: &[OsString]) -> bool {
         let commands = self.row().commands;
         let begins =
