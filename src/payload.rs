@@ -356,6 +356,11 @@ impl<'d> Inspection<'d> {
         Footprint::of(&self.elf, self.release, self.checked.loaded.as_ref())
     }
 
+    /// Returns true if the file has the names of all its sections.
+    pub(crate) fn has_names(&self) -> bool {
+        self.elf.has_section_names() && self.elf.sections.iter().skip(1).all(|section| self.elf.name(section).is_some())
+    }
+
     /// Returns true if it has a section for hooks of this kind.
     pub(crate) fn has_hooks(&self, kind: HookKind) -> bool {
         self.elf.section(kind.section_name()).is_some()

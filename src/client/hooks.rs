@@ -204,10 +204,10 @@ pub(super) struct PostHooks {
 impl PostHooks {
     pub(super) const NONE: Self = Self { apply: false, revert: false };
 
-    /// Those of a payload file, which has a section for each.
-    pub(super) fn of_file(inspection: &Inspection<'_>) -> Self {
+    /// Those of a payload file, which has a section for each; `None` where it does not show the names of its sections.
+    pub(super) fn of_file(inspection: &Inspection<'_>) -> Option<Self> {
         let has = |kind| inspection.has_hooks(kind);
-        Self { apply: has(HookKind::PostApply), revert: has(HookKind::PostRevert) }
+        inspection.has_names().then(|| Self { apply: has(HookKind::PostApply), revert: has(HookKind::PostRevert) })
     }
 
     /// Returns whether one of them is called after this action.
@@ -305,19 +305,29 @@ mod tests {
         use crate::payload;
         use crate::release::Release;
         use crate::sim::{HookCode, PayloadBuilder};
+        let of_file = |bytes: &[u8]| {
+            let outline = payload::outline(bytes, None).unwrap();
+            PostHooks::of_file(&Inspection::of(Elf::new(bytes, &outline), None, Release::V4_20))
+        };
         let hooks = |kinds: &[HookKind]| {
             let xen = BuildId::new([7; 20]);
             let builder = PayloadBuilder::named("hooked", &xen);
             let builder = kinds.iter().fold(builder, |builder, kind| builder.hook(*kind, HookCode::returns(0)));
             // Their names alone are no sections.
             let bytes = builder.metadata("hooks.postapply", Some(".livepatch.hooks.postrevert")).build();
-            let outline = payload::outline(&bytes, None).unwrap();
-            PostHooks::of_file(&Inspection::of(Elf::new(&bytes, &outline), None, Release::V4_20))
+            of_file(&bytes).unwrap()
         };
         assert_eq!(hooks(&[HookKind::PreApply, HookKind::Apply]), PostHooks::NONE);
         assert!(hooks(&[HookKind::PostApply]).after(Action::Apply));
         assert!(hooks(&[HookKind::PostRevert]).after(Action::Revert));
         assert!(!hooks(&[HookKind::PostRevert]).after(Action::Apply));
         assert!(!hooks(&[HookKind::PostRevert]).after(Action::Replace));
+
+        // Xen adds the offset and the size of the names, and takes an end that wraps around for one in the file.
+        let mut bytes = PayloadBuilder::named("hooked", &BuildId::new([7; 20])).build();
+        let table = usize::try_from(u64::from_le_bytes(bytes[40..48].try_into().unwrap())).unwrap();
+        let names = table + 64 * usize::from(u16::from_le_bytes(bytes[62..64].try_into().unwrap()));
+        bytes[names + 32..names + 40].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert_eq!(of_file(&bytes), None);
     }
 }

@@ -200,7 +200,7 @@ impl Uploading<'_> {
         Ok(Uploaded {
             identity: inspection.identity(),
             footprint: Some(Arc::new(inspection.footprint())),
-            hooks: Some(PostHooks::of_file(&inspection)),
+            hooks: PostHooks::of_file(&inspection),
         })
     }
 }

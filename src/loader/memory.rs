@@ -45,7 +45,7 @@ pub(crate) struct Memory<'d> {
     pub(super) text_size: u64,
     /// The address of each section, by its number; `None` for those that are not loaded.
     addresses: Vec<Option<u64>>,
-    /// The sections by their addresses.
+    /// The sections with bytes in the file, by their addresses.
     places: Vec<Place<'d>>,
     writes: Writes,
 }
@@ -80,6 +80,8 @@ impl<'d> Memory<'d> {
                 *known = Some(*address);
             }
         }
+        // One without any, in an empty region, has the address of the next region's first, whose bytes it would hide.
+        self.places.retain(|place| !place.data.is_empty());
         self.places.sort_by_key(|place| place.address);
     }
 
@@ -295,6 +297,19 @@ mod tests {
         assert_eq!(memory.at(0x1005, 13).as_deref(), Some(&b"d\0\0\0\0\0\0\0\0\0\0ab"[..]));
         assert_eq!(memory.at(0x1000, 5).as_deref(), Some(&b"\0\0\0\0c"[..]));
         assert_eq!(memory.bytes(), b"\0\0\0\0cd\0\0\0\0\0\0\0\0\0\0ab\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    }
+
+    /// An empty region begins where the next one does, and a file may have its sections in any order.
+    #[test]
+    fn an_empty_section_hides_no_other_at_its_address() {
+        let mut memory = Memory::new(4);
+        memory.place(1, 2, 0, b"notes");
+        memory.place(2, 1, 0, &[]);
+        memory.place(3, 0, 0, &[]);
+        memory.settle(0x1000, 0x1000, [0; 3], 0);
+        assert_eq!(memory.at(0x1000, 5).as_deref(), Some(&b"notes"[..]));
+        assert_eq!((memory.read(0x1000), memory.read(0x1004)), (*b"no", *b"s\0"));
+        assert_eq!([1, 2, 3].map(|section| memory.address_of(section)), [Some(0x1000); 3]);
     }
 
     #[test]
