@@ -83,7 +83,7 @@ pub(crate) struct Channel {
     interface: Interface,
     release: (u16, u16),
     force: OnceLock<bool>,
-    /// The rows of the list and the bytes of its metadata when Xen was last asked for its extent.
+    /// The rows of the list and the bytes of its metadata when it was last seen whole.
     listed: (AtomicU32, AtomicU32),
     blocks: Pool<HypercallBuffer>,
     buffers: Pool<HypercallBuffer>,
@@ -147,7 +147,11 @@ impl Channel {
     pub(crate) fn list_into(&self, room: &mut ListRoom, start: u32, window: u32) -> Result<Listed, Errno> {
         let rows = room.capacity().min(window);
         let list = List { start, rows, places: room.places(), probe_force: false };
-        self.call_in(room.memory(), list)
+        let listed = self.call_in(room.memory(), list)?;
+        if start == 0 && listed.remaining == 0 {
+            self.note_extent(listed.rows, listed.metadata_total);
+        }
+        Ok(listed)
     }
 
     /// The same in this block, whatever is there: every sysctl passes here.
@@ -262,12 +266,16 @@ impl Channel {
     /// The version of the list, and how long it is: no row of it.
     pub(crate) fn list_extent(&self) -> Result<Listed, CallError> {
         let listed = self.call(List::default())?;
-        self.listed.0.store(listed.remaining, Ordering::Relaxed);
-        self.listed.1.store(listed.metadata_total, Ordering::Relaxed);
+        self.note_extent(listed.remaining, listed.metadata_total);
         Ok(listed)
     }
 
-    /// The extent of the list when Xen was last asked for it: a guess of how long it is now.
+    fn note_extent(&self, rows: u32, metadata: u32) {
+        self.listed.0.store(rows, Ordering::Relaxed);
+        self.listed.1.store(metadata, Ordering::Relaxed);
+    }
+
+    /// The extent of the list when it was last seen whole: a guess of how long it is now.
     pub(crate) fn last_extent(&self) -> Extent {
         Extent::of(self.listed.0.load(Ordering::Relaxed), self.listed.1.load(Ordering::Relaxed))
     }

@@ -126,6 +126,17 @@ fn a_long_list_before_is_no_reason_to_exceed_the_limit() {
 }
 
 #[test]
+fn a_list_that_has_become_short_needs_no_room_for_a_long_one() {
+    for release in Release::ALL {
+        let (xen, client) = many(release, 64, 20_000);
+        (1..64).for_each(|i| xen.other_action(format!("p{i}"), Action::Unload, Flags::empty()).unwrap());
+        lists(&xen, &client);
+        xen.limit_buffers(Some(100_000));
+        assert_eq!(lists(&xen, &client), 1, "{release}");
+    }
+}
+
+#[test]
 fn lists_that_xen_cuts_short() {
     for release in Release::ALL {
         let (xen, client) = many(release, 7, 10);
