@@ -54,6 +54,9 @@ impl Attempt<'_> {
     /// In the caller's turn, or in one of its own.
     pub(super) fn run(&self, turn: Option<&Taken<'_>>, watch: &Watch<'_>) -> Result<()> {
         check_flags(self.client, self.action, self.flags)?;
+        if self.options.time().is_zero() {
+            return Err(Error::new(ErrorKind::DeadlinePassed));
+        }
         let own;
         let turn = if let Some(turn) = turn {
             turn
