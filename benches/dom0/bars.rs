@@ -45,7 +45,7 @@ pub const BARS: [Bar; 13] = [
     bar(Work::List, 500, 0, Kind::Libxenctrl, 0.55),
     bar(Work::UploadFromFile, 0, SMALL, Kind::Raw, 1.46).aim(1.2),
     bar(Work::UploadFromFile, 0, SMALL, Kind::Libxenctrl, 1.35).aim(1.15),
-    bar(Work::UploadFromFile, 0, LARGE, Kind::Raw, 1.02).aim(0.9),
+    bar(Work::UploadFromFile, 0, LARGE, Kind::Raw, 1.02),
     bar(Work::Apply, 1, 0, Kind::Raw, 1.3).aim(1.18),
     bar(Work::Apply, 1, 0, Kind::Libxenctrl, 1.16).aim(1.05),
     bar(Work::OpenListClose, 0, 0, Kind::Libxenctrl, 0.9),

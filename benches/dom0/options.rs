@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::step::Work;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
     Full,
@@ -67,6 +69,13 @@ impl Options {
                 "--files" => options.files = value()?.into(),
                 _ => return Err(format!("unknown argument {argument}: {USAGE}")),
             }
+        }
+        if options.mode == Mode::Check && !options.only.is_empty() {
+            return Err("--check measures all that has a bar: --only goes with --brief, or alone".into());
+        }
+        if !Work::ALL.iter().any(|(_, name)| name.contains(&options.only)) {
+            let names: Vec<&str> = Work::ALL.iter().map(|(_, name)| *name).collect();
+            return Err(format!("no operation has {} in its name, of: {}", options.only, names.join(", ")));
         }
         if options.clock && options.mode.bars_only() {
             return Err("--check and --profile are about instructions, not about time".into());

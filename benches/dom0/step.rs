@@ -23,7 +23,7 @@ pub enum Work {
 }
 
 impl Work {
-    const ALL: [(Self, &'static str); 12] = [
+    pub const ALL: [(Self, &'static str); 12] = [
         (Self::Status, "status"),
         (Self::List, "list"),
         (Self::OpenListClose, "open + list + close"),

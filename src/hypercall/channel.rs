@@ -10,7 +10,7 @@ use super::door::{Door, Observer};
 use super::memory::{AllocationError, End, HypercallBuffer, whole_pages};
 use super::operation::{Command, List, Listed, Operation};
 use super::pool::Pool;
-use super::rows::{Extent, ListRoom, MAX_ROWS};
+use super::rows::{Extent, ListRoom};
 use super::{Hypervisor, SYSCTL_SIZE};
 use crate::architecture::Architecture;
 use crate::build_id::BuildId;
@@ -35,10 +35,10 @@ const CHANGESET_SIZE: usize = 64;
 /// How many threads can ask something at once without mapping memory.
 const BLOCKS: usize = 8;
 
-/// The most that is kept for lists: room for 1024 payloads with 100 bytes of metadata each, and three times the usual.
+/// The most that is kept for lists: room for the longest, and three times the usual.
 const ROOMS: [Extent; 4] = {
     let usual = Extent { rows: 64, metadata: 32 * 1024 };
-    [Extent { rows: MAX_ROWS, metadata: MAX_ROWS * 100 }, usual, usual, usual]
+    [Extent::KEPT, usual, usual, usual]
 };
 
 /// Why a hypercall brought no answer.

@@ -48,11 +48,18 @@ impl Extent {
         Self { rows: self.rows.max(other.rows), metadata: self.metadata.max(other.metadata) }
     }
 
+    /// The most for which room is kept between two lists.
+    pub(crate) const KEPT: Self = Self { rows: MAX_ROWS, metadata: MAX_ROWS * 256 };
+
     /// An extent for a list that grows a little: by a quarter, and by four payloads with 64 bytes of metadata each. What is
-    /// above the limits is left out.
+    /// above the limits is left out, and so is all of it where room for it would no longer be kept.
     fn with_slack(self) -> Self {
+        let within =
+            |Self { rows, metadata }| Self { rows: MAX_ROWS.min(rows), metadata: METADATA_LIMIT.min(metadata) };
         let more = |size: usize, least: usize| size.saturating_add(size / 4).saturating_add(least);
-        Self { rows: more(self.rows, 4).min(MAX_ROWS), metadata: more(self.metadata, 4 * 64).min(METADATA_LIMIT) }
+        let more = within(Self { rows: more(self.rows, 4), metadata: more(self.metadata, 4 * 64) });
+        let kept = Self::KEPT.bytes();
+        if more.bytes() <= kept || self.bytes() > kept { more } else { within(self) }
     }
 
     /// The bytes that room for it takes.

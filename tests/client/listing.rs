@@ -53,6 +53,17 @@ fn long_lists() {
 }
 
 #[test]
+fn the_room_for_a_long_list_is_kept() {
+    for (payloads, metadata) in [(500, 100), (1000, 100), (1000, 250), (1024, 250)] {
+        let (xen, client) = many(Release::V4_20, payloads, metadata);
+        lists(&xen, &client);
+        // Room for the request, and for no row.
+        xen.limit_buffers(Some(256));
+        assert_eq!(lists(&xen, &client), 1, "{payloads} with {metadata} bytes");
+    }
+}
+
+#[test]
 fn the_list_of_a_host_without_payloads_needs_no_room() {
     for release in Release::ALL {
         let (xen, client) = host(release);
