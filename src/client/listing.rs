@@ -115,7 +115,7 @@ fn read(channel: &Channel, room: &mut ListRoom, window: u32) -> core::result::Re
         if start == 0 && count == room.capacity() && room.can_grow() {
             return Ok(Outcome::Longer);
         }
-        rows.extend(room.part(layout, count).map_err(Failure::Malformed)?);
+        rows.extend(room.part(layout, start, count, now).map_err(Failure::Malformed)?);
         if remaining == 0 {
             return Ok(Outcome::InParts(Listing { rows, version: now }));
         }

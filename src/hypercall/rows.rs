@@ -161,30 +161,42 @@ impl ListRoom {
         count: u32,
         version: u32,
     ) -> Result<Vec<LoadedPayload>, &'static str> {
-        let same = self.last.as_ref().filter(|last| last.version == version && as_size(count) == last.rows.len());
-        let statuses = same.and_then(|same| self.statuses(same.rows.len()));
-        if let (Some(same), Some(statuses)) = (same, statuses) {
-            return Ok(with_statuses(&same.rows, statuses));
+        let as_long = self.last.as_ref().is_some_and(|last| last.rows.len() == as_size(count));
+        if let Some(rows) = self.known(version, 0, count).filter(|_| as_long) {
+            return Ok(rows);
         }
-        let rows = self.part(layout, count)?;
+        let rows = self.columns_of(count)?.rows(layout, count)?;
         self.last = Some(Whole { version, rows: rows.clone() });
         Ok(rows)
     }
 
-    /// The first `count` rows, which are a part of a list.
+    /// The first `count` rows, which are a part of a list of this version that begins after `start` others.
     ///
     /// # Errors
     /// As of [`whole`](Self::whole).
-    pub(crate) fn part(&self, layout: Layout, count: u32) -> Result<Vec<LoadedPayload>, &'static str> {
-        if count > self.capacity() {
-            return Err("more rows than were asked for");
-        }
-        self.columns().rows(layout, count)
+    pub(crate) fn part(
+        &self,
+        layout: Layout,
+        start: u32,
+        count: u32,
+        version: u32,
+    ) -> Result<Vec<LoadedPayload>, &'static str> {
+        let columns = self.columns_of(count)?;
+        self.known(version, start, count).map_or_else(|| columns.rows(layout, count), Ok)
     }
 
-    /// The statuses of the first `count` rows.
-    fn statuses(&self, count: usize) -> Option<&[u8]> {
-        self.memory.as_slice().get(BLOCK..)?.get(..count.checked_mul(STATUS)?)
+    /// These rows, if the last whole list was of this version.
+    #[inline]
+    fn known(&self, version: u32, start: u32, count: u32) -> Option<Vec<LoadedPayload>> {
+        let last = self.last.as_ref().filter(|last| last.version == version)?;
+        let (start, count) = (as_size(start), as_size(count));
+        let rows = last.rows.get(start..start.checked_add(count)?)?;
+        let statuses = self.memory.as_slice().get(BLOCK..)?.get(..count.checked_mul(STATUS)?)?;
+        Some(with_statuses(rows, statuses))
+    }
+
+    fn columns_of(&self, count: u32) -> Result<Columns<'_>, &'static str> {
+        if count > self.capacity() { Err("more rows than were asked for") } else { Ok(self.columns()) }
     }
 
     fn columns(&self) -> Columns<'_> {
