@@ -39,7 +39,7 @@ step_xen() {
     # The tools mostly wait.
     beside "$folder/beside-c-tool.log" tests/real-xen/beside-c-tool "$version" "$TOOL" "$seed"
     # Other payloads in each run: its seed is printed.
-    XEN_LIVEPATCH_HUNT_SECONDS=60 cargo hunt --locked
+    XEN_LIVEPATCH_HUNT_SECONDS=45 cargo hunt --locked
     join
     unset XEN
 }
