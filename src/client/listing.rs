@@ -8,7 +8,7 @@ use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hypercall::channel::{CallError, Channel};
 use crate::hypercall::operation::Listed;
-use crate::hypercall::rows::{Extent, ListRoom, METADATA_LIMIT};
+use crate::hypercall::rows::{Extent, ListRoom};
 use crate::status::LoadedPayload;
 
 /// How often a list is begun before it is given up.
@@ -64,16 +64,12 @@ pub(super) fn list(channel: &Channel) -> Result<Listing> {
                 before = Some(listing);
             }
             Outcome::Changed => {}
-            Outcome::Longer => {
-                let Extent { rows, metadata } = total(&extent(channel)?);
-                wanted = Extent { rows, metadata: metadata.min(METADATA_LIMIT) };
-            }
+            Outcome::Longer => wanted = total(&extent(channel)?),
             Outcome::Overflow { capacity, rows } => {
-                let Extent { metadata: total, .. } = total(&extent(channel)?);
-                let metadata = total.min(METADATA_LIMIT);
-                if capacity < metadata {
-                    wanted.metadata = metadata;
-                } else if total <= capacity && !tried_again {
+                let now = total(&extent(channel)?);
+                if capacity < now.within_limits().metadata {
+                    wanted.metadata = now.metadata;
+                } else if now.metadata <= capacity && !tried_again {
                     // It had room enough: perhaps Xen could not reach our memory for a moment.
                     tried_again = true;
                 } else if window == 1 {

@@ -19,7 +19,7 @@ pub(crate) const MAX_ROWS: usize = 1024;
 const _: () = assert!(sys::XEN_LIVEPATCH_LIST_MAX == 1024);
 
 /// The most metadata to make room for at once. One payload can't have more than 2 MiB, so one at a time always fits.
-pub(crate) const METADATA_LIMIT: usize = 4 << 20;
+const METADATA_LIMIT: usize = 4 << 20;
 
 /// Bytes a row in the three arrays: `status` (two words), `len`, `metadata_len`.
 const ROW: usize = 16;
@@ -54,12 +54,15 @@ impl Extent {
     /// An extent for a list that grows a little: by a quarter, and by four payloads with 64 bytes of metadata each. What is
     /// above the limits is left out, and so is all of it where room for it would no longer be kept.
     fn with_slack(self) -> Self {
-        let within =
-            |Self { rows, metadata }| Self { rows: MAX_ROWS.min(rows), metadata: METADATA_LIMIT.min(metadata) };
         let more = |size: usize, least: usize| size.saturating_add(size / 4).saturating_add(least);
-        let more = within(Self { rows: more(self.rows, 4), metadata: more(self.metadata, 4 * 64) });
+        let more = Self { rows: more(self.rows, 4), metadata: more(self.metadata, 4 * 64) }.within_limits();
         let kept = Self::KEPT.bytes();
-        if more.bytes() <= kept || self.bytes() > kept { more } else { within(self) }
+        if more.bytes() <= kept || self.bytes() > kept { more } else { self.within_limits() }
+    }
+
+    /// The part of it for which room is made at once.
+    pub(crate) fn within_limits(self) -> Self {
+        Self { rows: self.rows.min(MAX_ROWS), metadata: self.metadata.min(METADATA_LIMIT) }
     }
 
     /// The bytes that room for it takes.
@@ -118,7 +121,8 @@ impl ListRoom {
 
     /// Returns true if a list of this extent fits.
     pub(crate) fn has(&self, extent: Extent) -> bool {
-        self.capacity.rows >= extent.rows.min(MAX_ROWS) && self.capacity.metadata >= extent.metadata
+        let Extent { rows, metadata } = extent.within_limits();
+        self.capacity.rows >= rows && self.capacity.metadata >= metadata
     }
 
     /// Whether Xen would return more rows at once.
