@@ -1,7 +1,7 @@
 //! [`LivepatchClient`]: the operations a caller sees.
 
 mod action;
-mod asking;
+mod action_lock;
 mod builder;
 mod capabilities;
 mod carry_out;
@@ -10,17 +10,17 @@ mod deadline;
 mod events;
 mod hooks;
 mod identities;
+mod idle;
 mod inventory;
 mod listing;
-mod loading;
+mod load;
 mod options;
 mod order;
 mod outcome;
+mod query;
 mod request;
 mod target;
-mod turn;
-mod uploading;
-mod waiting;
+mod upload;
 mod watched;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadline::Deadline;
-use uploading::Uploading;
+use upload::Uploading;
 
 pub use builder::ClientBuilder;
 pub use capabilities::Capabilities;
@@ -38,16 +38,16 @@ pub use options::{ActionOptions, LoadOptions, QuiesceTimeout, UploadOptions};
 pub use outcome::{EnsureError, Interrupted, Outcome};
 pub use request::ActionRequest;
 
-use crate::build_id::BuildId;
-use crate::errno::Errno;
 use crate::error::{Action, Error, ErrorKind, Operation, Result};
-use crate::flags::Flags;
 use crate::hypercall::Hypervisor;
 use crate::hypercall::channel::{CallError, Channel};
-use crate::name::PayloadName;
 use crate::payload::{Payload, Target};
-use crate::status::{LoadedPayload, Status};
-use crate::version::XenVersion;
+use crate::types::build_id::BuildId;
+use crate::types::errno::Errno;
+use crate::types::flags::Flags;
+use crate::types::name::PayloadName;
+use crate::types::status::{LoadedPayload, Status};
+use crate::types::version::XenVersion;
 
 /// A client of one Xen's live patching. Blocking; shared between threads as it is.
 ///
@@ -60,7 +60,7 @@ use crate::version::XenVersion;
 #[derive(Debug)]
 pub struct LivepatchClient {
     channel: Channel,
-    turn: turn::Turn,
+    turn: action_lock::Turn,
     console: console::Console,
     defaults: ActionOptions,
     /// What payloads are checked against; this Xen doesn't change.
@@ -331,7 +331,7 @@ impl LivepatchClient {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn load_as(&self, name: &PayloadName, payload: &Payload, options: impl Into<LoadOptions>) -> Result<()> {
-        loading::load(self, name, payload, options.into())
+        load::load(self, name, payload, options.into())
     }
 
     /// The running Xen, as payloads are checked against it: its series, architecture and build-id, and bounds on its point
@@ -568,7 +568,7 @@ impl LivepatchClient {
     /// ```
     #[doc(alias = "xc_livepatch_get")]
     pub fn status(&self, name: &PayloadName) -> Result<Status> {
-        self.get(name).map_err(|error| asking::not_got(error).during(Operation::Status).of(name))
+        self.get(name).map_err(|error| query::not_got(error).during(Operation::Status).of(name))
     }
 
     /// Everything that is loaded, in the order of upload, as it was at one moment, states included: never a row

@@ -5,26 +5,25 @@
 //! been is told as such.
 
 mod action;
-mod explain;
+mod refusal;
 #[cfg(test)]
 mod tests;
 mod upload;
-pub(crate) mod words;
 
-use crate::architecture::Architecture;
-use crate::build_id::BuildId;
-use crate::errno::Errno;
 use crate::error::{Action, Error, ErrorKind};
-use crate::flags::Flags;
-use crate::identity::Identity;
-use crate::name::PayloadName;
-use crate::rules::Rule;
-use crate::status::{LoadedPayload, State, Status};
-use crate::target::Target;
+use crate::types::build_id::BuildId;
+use crate::types::build_id::Identity;
+use crate::types::errno::Errno;
+use crate::types::flags::Flags;
+use crate::types::name::PayloadName;
+use crate::types::status::{LoadedPayload, State, Status};
+use crate::xen::architecture::Architecture;
+use crate::xen::rules::Rule;
+use crate::xen::target::Target;
 
+pub(crate) use crate::xen::log::messages::Word;
 pub(crate) use action::{is_done, judge, ready};
 pub(crate) use upload::{Present, Twin, UploadEvidence, judge_upload, names_symbol};
-pub(crate) use words::Word;
 
 /// The running Xen, as far as its rules are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,9 +11,9 @@ mod tests;
 
 pub use kind::{Duplicate, ErrorKind};
 
-use crate::build_id::InvalidBuildId;
-use crate::errno::Errno;
-use crate::name::{InvalidName, PayloadName, escaped};
+use crate::types::build_id::InvalidBuildId;
+use crate::types::errno::Errno;
+use crate::types::name::{InvalidName, PayloadName, escaped};
 
 /// A result whose error is [`Error`].
 pub type Result<T> = core::result::Result<T, Error>;

@@ -3,13 +3,13 @@
 //!
 //! It is there with `--cfg fuzzing`, which `cargo fuzz` sets, and in this crate's own tests.
 
-use crate::build_id::BuildId;
-use crate::hypercall::abi::Layout;
-use crate::hypercall::rows::Columns;
-use crate::inventory::dump as inventory;
-use crate::log::PREFIX;
-use crate::name::PayloadName;
-use crate::status::{LoadedPayload, Metadata, State, Status};
+use crate::hypercall::interface::Layout;
+use crate::hypercall::list::Columns;
+use crate::types::build_id::BuildId;
+use crate::types::name::PayloadName;
+use crate::types::status::{LoadedPayload, Metadata, State, Status};
+use crate::xen::log::PREFIX;
+use crate::xen::log::dump as inventory;
 
 /// Takes any bytes for what Xen wrote, and decodes them.
 ///

@@ -1,20 +1,20 @@
 //! The one door to a hypervisor: what a client asks goes through [`Hypervisor`], to the real device or a simulated Xen.
 
-pub(crate) mod abi;
 pub(crate) mod channel;
 pub(crate) mod door;
 mod event;
+pub(crate) mod interface;
+pub(crate) mod list;
 pub(crate) mod memory;
 pub(crate) mod operation;
 pub(crate) mod pool;
 mod privcmd;
-pub(crate) mod rows;
-mod sysctl;
+mod request;
 
 pub use event::{Hypercall, HypercallEvent};
 pub(crate) use memory::{AllocationError, End, HypercallBuffer};
 pub use privcmd::Privcmd;
-pub(crate) use sysctl::Sysctl;
+pub(crate) use request::Sysctl;
 
 /// The bytes of a sysctl in every release (`struct xen_sysctl`).
 pub(crate) const SYSCTL_SIZE: usize = 136;
@@ -25,9 +25,9 @@ pub(crate) mod sealed {
     use std::os::fd::BorrowedFd;
 
     use super::{AllocationError, End, HypercallBuffer, Sysctl};
-    use crate::architecture::Architecture;
-    use crate::errno::Errno;
     use crate::error::Error;
+    use crate::types::errno::Errno;
+    use crate::xen::architecture::Architecture;
 
     pub trait Sealed: fmt::Debug + Send + Sync {
         /// Issues the sysctl: what is not negative comes back as it is, and −1 … −4095 as the error.

@@ -7,16 +7,15 @@ use core::fmt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::build_id::BuildId;
-use crate::errno::Errno;
-use crate::name::PayloadName;
 use crate::payload::Footprint;
-use crate::status::{Metadata, Status};
-use crate::symbol_name::SymbolName;
-use crate::target::Target;
-use crate::version::XenVersion;
+use crate::types::build_id::BuildId;
+use crate::types::errno::Errno;
+use crate::types::name::PayloadName;
+use crate::types::status::{Metadata, Status};
+use crate::types::version::XenVersion;
+use crate::xen::symbol_name::SymbolName;
+use crate::xen::target::Target;
 
-pub(crate) mod dump;
 pub(crate) mod known;
 #[cfg(feature = "serde")]
 mod serialize;

@@ -35,63 +35,49 @@
     allow(clippy::as_conversions, clippy::too_many_lines, reason = "tests convert what they know, and list cases")
 )]
 
-mod architecture;
-mod build_id;
 mod client;
 mod diagnosis;
-mod elf;
-mod errno;
-mod error;
 #[cfg(feature = "sim")]
 #[doc(hidden)]
-pub mod examples;
+pub mod doctest;
+mod error;
 #[cfg(feature = "serde")]
 mod fields;
-mod flags;
-mod format;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod guide;
 pub mod hypercall;
-mod identity;
 mod inventory;
 mod loader;
-mod log;
-mod name;
 pub mod payload;
 pub mod plan;
-mod release;
-mod rules;
 #[cfg(feature = "serde")]
 mod serialize;
-mod shared;
 #[cfg(feature = "sim")]
 pub mod sim;
-mod status;
-mod symbol_name;
 mod sys;
-mod target;
-mod version;
+mod types;
+mod xen;
 
-pub use build_id::{BuildId, InvalidBuildId};
 pub use client::{
     ActionOptions, ActionRequest, Capabilities, ClientBuilder, EnsureError, Interrupted, LivepatchClient, LoadOptions,
     Outcome, QuiesceTimeout, StepEvent, UploadOptions,
 };
-pub use errno::Errno;
 pub use error::{Action, Cleanup, Duplicate, Error, ErrorKind, Operation, Result};
-pub use flags::Flags;
 pub use hypercall::{Hypercall, HypercallEvent};
 pub use inventory::{
     Conflict, InvalidIdentities, Inventory, InventoryEntry, KnownIdentities, ReplacedFunction, Unidentified,
 };
-pub use name::{InvalidName, PayloadName, escaped};
 pub use payload::{Finding, Payload, Problem, ProblemKind, Severity, Target, UnknownProblemKind};
 pub use plan::{Gap, PayloadStore, Plan, PlanError, Step, StoreProblem, StoredPayload, Wanted};
-pub use release::{Release, UnknownRelease};
-pub use status::{LoadedPayload, Metadata, State, Status};
-pub use version::XenVersion;
+pub use types::build_id::{BuildId, InvalidBuildId};
+pub use types::errno::Errno;
+pub use types::flags::Flags;
+pub use types::name::{InvalidName, PayloadName, escaped};
+pub use types::status::{LoadedPayload, Metadata, State, Status};
+pub use types::version::XenVersion;
+pub use xen::release::{Release, UnknownRelease};
 
 /// The README's example compiles.
 #[cfg(doctest)]

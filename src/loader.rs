@@ -11,18 +11,18 @@
 mod alternatives;
 mod bounds;
 mod details;
-mod effects;
 mod finding;
 mod functions;
 mod header;
 mod hooks;
 mod kind;
+mod layout;
 mod limits;
 mod memory;
 mod notes;
 mod own;
-mod placing;
 mod problem;
+mod relocation_types;
 mod relocations;
 mod report;
 mod sections;
@@ -33,15 +33,15 @@ mod writes;
 
 use std::borrow::Cow;
 
-use crate::architecture::Architecture;
-use crate::build_id::BuildId;
-use crate::elf::{self, Elf, LE, Section};
-use crate::errno::Errno;
-use crate::format::{MAX_SIZE, SectionName};
-use crate::release::Release;
-use crate::rules::{self, Rule};
-use crate::symbol_name::SymbolName;
-use crate::target::Target;
+use crate::types::build_id::BuildId;
+use crate::types::errno::Errno;
+use crate::xen::architecture::Architecture;
+use crate::xen::elf::{self, Elf, LE, Section};
+use crate::xen::format::{MAX_SIZE, SectionName};
+use crate::xen::release::Release;
+use crate::xen::rules::{self, Rule};
+use crate::xen::symbol_name::SymbolName;
+use crate::xen::target::Target;
 pub use details::{
     FunctionProblem, NoteProblem, PointerProblem, RelocationProblem, RelocationSectionProblem, SymbolProblem,
     SymbolTableProblem, TableProblem,
@@ -259,7 +259,7 @@ impl<'d> Loading<'_, 'd> {
         sections::check_names(&mut self)?;
         symbols::check_names(&mut self)?;
         notes::check_xen_first(&mut self)?;
-        let Some(placed) = placing::place(&mut self)? else { return Ok(None) };
+        let Some(placed) = layout::place(&mut self)? else { return Ok(None) };
         let (mut memory, safe_to_reapply) = placed;
         let values = symbols::resolve(&mut self, &memory)?;
         if !self.unlinkable {

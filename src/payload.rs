@@ -13,27 +13,27 @@ mod hooks;
 #[cfg(feature = "serde")]
 mod serialize;
 
-pub use crate::architecture::Architecture;
-pub use crate::format::{HookKind, PayloadVersion};
 pub use crate::loader::{
     Finding, FunctionProblem, NoteProblem, PointerProblem, Problem, ProblemKind, RelocationProblem,
     RelocationSectionProblem, Severity, SymbolProblem, SymbolTableProblem, TableProblem, UnknownProblemKind,
 };
-pub use crate::symbol_name::SymbolName;
-pub use crate::target::Target;
+pub use crate::xen::architecture::Architecture;
+pub use crate::xen::format::{HookKind, PayloadVersion};
+pub use crate::xen::symbol_name::SymbolName;
+pub use crate::xen::target::Target;
 pub(crate) use footprint::Footprint;
 pub use funcs::{Address, Expectation, Function};
 pub use hooks::Hook;
 
-use crate::build_id::BuildId;
-use crate::elf::{self, Elf, LE, Outline};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{MAX_SIZE, SectionName};
-use crate::identity::Identity;
 use crate::loader::{self, Checked, ProblemKinds};
-use crate::release::Release;
-use crate::rules;
-use crate::status::Metadata;
+use crate::types::build_id::BuildId;
+use crate::types::build_id::Identity;
+use crate::types::status::Metadata;
+use crate::xen::elf::{self, Elf, LE, Outline};
+use crate::xen::format::{MAX_SIZE, SectionName};
+use crate::xen::release::Release;
+use crate::xen::rules;
 
 /// The answer of a Xen to a second apply of a payload that was reverted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -4,14 +4,14 @@
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use crate::build_id::BuildId;
 use crate::client::{Capabilities, Interrupted, Outcome};
-use crate::errno::Errno;
 use crate::error::{Action, Cleanup, Error, ErrorKind, Operation};
 use crate::fields::{as_text, by_field};
-use crate::flags::Flags;
-use crate::name::PayloadName;
-use crate::status::{LoadedPayload, State, Status};
+use crate::types::build_id::BuildId;
+use crate::types::errno::Errno;
+use crate::types::flags::Flags;
+use crate::types::name::PayloadName;
+use crate::types::status::{LoadedPayload, State, Status};
 
 as_text!(State, Flags, Action, Operation, Outcome);
 

@@ -68,49 +68,49 @@
 mod action;
 mod builder;
 mod bytes;
-mod caller;
 mod console;
 mod dump;
 mod faults;
+mod guest_memory;
 mod host;
-mod image;
 mod journal;
 mod list;
-mod loading;
 mod machine;
 mod orders;
 mod payload;
 mod payload_builder;
-mod raw;
+mod raw_hypercall;
 mod recording;
 mod request;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod upload;
+mod xen_memory;
 
 use core::fmt;
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use crate::release::Release;
+pub use crate::xen::release::Release;
 pub use builder::HostBuilder;
 pub use faults::{Call, Calls, Pace, PendingOrder};
 pub use host::Support;
 pub use journal::{Journal, JournalError};
 pub use orders::{On, kinds};
 pub use payload_builder::{Defect, FunctionPatch, HookCode, PayloadBuilder};
-pub use raw::{PreparedSysctl, RawAnswer, RawSysctl, RawVersion};
+pub use raw_hypercall::{PreparedSysctl, RawAnswer, RawSysctl, RawVersion};
 pub use settings::{Access, LogLevel};
 
-use crate::build_id::BuildId;
-use crate::errno::Errno;
 use crate::error::Action;
-use crate::flags::Flags;
 use crate::hypercall::sealed::Sealed;
 use crate::hypercall::{AllocationError, End, HypercallBuffer, Hypervisor, Sysctl};
-use crate::name::PayloadName;
 use crate::payload::Architecture;
-use crate::status::{State, Status};
+use crate::types::build_id::BuildId;
+use crate::types::errno::Errno;
+use crate::types::flags::Flags;
+use crate::types::name::PayloadName;
+use crate::types::status::{State, Status};
 
 /// A host with a Xen of a chosen release. Clones are further ways to the same host.
 #[derive(Clone)]

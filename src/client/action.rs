@@ -5,21 +5,21 @@
 use std::time::Duration;
 
 use super::LivepatchClient;
+use super::action_lock::{Ended, Taken};
 use super::console::Watch;
 use super::deadline::{Deadline, Pauses};
+use super::idle::Waited;
 use super::listing::{self, Listing};
 use super::options::ActionOptions;
-use super::turn::{Ended, Taken};
-use super::waiting::Waited;
-use crate::diagnosis::words::{Word, words};
 use crate::diagnosis::{self, After, Again, Evidence, Look, Verdict, in_progress};
-use crate::errno::Errno;
 use crate::error::{Action, Error, ErrorKind, Result};
-use crate::flags::Flags;
 use crate::hypercall::channel::CallError;
 use crate::hypercall::operation::Act;
-use crate::name::PayloadName;
-use crate::rules;
+use crate::types::errno::Errno;
+use crate::types::flags::Flags;
+use crate::types::name::PayloadName;
+use crate::xen::log::messages::{Word, words};
+use crate::xen::rules;
 
 /// Between attempts that a busy host refused although nothing was pending: each may run a hook.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

@@ -5,17 +5,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::LivepatchClient;
+use super::action_lock::Turn;
 use super::console::Console;
 use super::identities::Identities;
 use super::options::ActionOptions;
 use super::target::KnownTarget;
-use super::turn::Turn;
 use crate::error::{Operation, Result};
 use crate::hypercall::channel::Channel;
 use crate::hypercall::door::Observer;
 use crate::hypercall::{HypercallEvent, Hypervisor, Privcmd};
 use crate::inventory::KnownIdentities;
-use crate::target::Target;
+use crate::xen::target::Target;
 
 /// The longest time for which Xen's tail code uses a payload after its result is there.
 const SETTLE_TIME: Duration = Duration::from_millis(5);
@@ -216,10 +216,10 @@ impl ClientBuilder {
 #[cfg(all(test, feature = "sim"))]
 mod tests {
     use super::*;
-    use crate::errno::Errno;
     use crate::hypercall::sealed::Sealed;
     use crate::hypercall::{AllocationError, End, HypercallBuffer, Sysctl};
     use crate::sim::{Call, Release, SimulatedXen};
+    use crate::types::errno::Errno;
 
     /// A Xen that says it is another release than it is.
     #[derive(Debug)]
@@ -240,7 +240,7 @@ mod tests {
             if command == 0 { Ok(self.1) } else { self.0.xen_version(command, argument) }
         }
 
-        fn architecture(&self) -> Result<crate::architecture::Architecture> {
+        fn architecture(&self) -> Result<crate::xen::architecture::Architecture> {
             Ok(self.0.architecture())
         }
 

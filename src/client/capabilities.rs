@@ -2,9 +2,9 @@
 
 use super::LivepatchClient;
 use crate::error::{Operation, Result};
-use crate::flags::Flags;
 use crate::hypercall::channel::CallError;
-use crate::rules;
+use crate::types::flags::Flags;
+use crate::xen::rules;
 
 /// What the running Xen understands, for those who would otherwise compare versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -7,17 +7,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::LivepatchClient;
+use super::action_lock::{Taken, WaitingGuest};
 use super::deadline::{Deadline, Pauses};
 use super::events::{Events, StepEvent};
 use super::inventory;
 use super::listing::{self, Listing};
 use super::options::{ActionOptions, UploadOptions};
 use super::outcome::{EnsureError, Interrupted, Outcome};
-use super::turn::{Taken, WaitingGuest};
-use super::uploading::Uploading;
+use super::upload::Uploading;
 use crate::error::{Action, Error, ErrorKind, Operation, Result};
-use crate::flags::Flags;
 use crate::plan::{Goal, Learned, Plan, Situation, Step, Wanted, way_back};
+use crate::types::flags::Flags;
 
 /// The most plans of one run, beside those that find out which payload is on top: in the worst case, all that are applied are
 /// tried for each of them. Each other one follows from a fact that a refusal showed, of which a host has fewer than this.

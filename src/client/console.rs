@@ -5,14 +5,14 @@
 use std::cell::{Cell, RefCell};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::asking::ask;
 use super::hooks::{HookLog, Running};
-use crate::diagnosis::words::ACTIVE_WAITQUEUE;
-use crate::errno::Errno;
+use super::query::ask;
 use crate::hypercall::channel::{CallError, Channel, SMALLEST_BUFFER};
 use crate::hypercall::operation::{ConsoleRead, ReadConsole};
-use crate::log::without_prefix;
-use crate::name::{PayloadName, escaped};
+use crate::types::errno::Errno;
+use crate::types::name::{PayloadName, escaped};
+use crate::xen::log::messages::ACTIVE_WAITQUEUE;
+use crate::xen::log::without_prefix;
 
 const EXPECTATION: &[u8] = b": expectation failed: ";
 

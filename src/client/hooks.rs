@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 
 use crate::error::Action;
-use crate::log::without_prefix;
-use crate::name::PayloadName;
 use crate::payload::{HookKind, Inspection};
+use crate::types::name::PayloadName;
+use crate::xen::log::without_prefix;
 
 /// Payloads to keep track of. There is no host with so many.
 const MOST: usize = 4096;
@@ -300,11 +300,11 @@ mod tests {
     #[cfg(feature = "sim")]
     #[test]
     fn hooks_are_found_by_the_names_of_their_sections() {
-        use crate::build_id::BuildId;
-        use crate::elf::Elf;
         use crate::payload;
-        use crate::release::Release;
         use crate::sim::{HookCode, PayloadBuilder};
+        use crate::types::build_id::BuildId;
+        use crate::xen::elf::Elf;
+        use crate::xen::release::Release;
         let of_file = |bytes: &[u8]| {
             let outline = payload::outline(bytes, None).unwrap();
             PostHooks::of_file(&Inspection::of(Elf::new(bytes, &outline), None, Release::V4_20))

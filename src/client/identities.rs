@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::hooks::PostHooks;
 use super::listing::Listing;
-use crate::build_id::BuildId;
 use crate::hypercall::channel::Channel;
-use crate::identity::Identity;
 use crate::inventory::Unidentified;
-use crate::inventory::dump::Dumped;
 use crate::inventory::known::{Dump, KnownIdentities, KnownIdentity};
-use crate::name::PayloadName;
 use crate::payload::Footprint;
-use crate::status::LoadedPayload;
+use crate::types::build_id::BuildId;
+use crate::types::build_id::Identity;
+use crate::types::name::PayloadName;
+use crate::types::status::LoadedPayload;
+use crate::xen::log::dump::Dumped;
 
 /// A record of each payload that this client has uploaded or identified, and not unloaded.
 #[derive(Debug, Default)]

@@ -4,24 +4,24 @@ use std::thread;
 use std::time::Duration;
 
 use super::LivepatchClient;
-use super::asking::ask;
+use super::action_lock::Taken;
 use super::console;
 use super::identities::Remembered;
 use super::listing::{self, Listing};
 use super::order;
+use super::query::ask;
 use super::target::Doubt;
-use super::turn::Taken;
-use crate::errno::Errno;
 use crate::error::{Operation, Result};
 use crate::hypercall::channel::CallError;
 use crate::hypercall::operation::DebugKey;
-use crate::inventory::dump::{self, Dumped};
 use crate::inventory::known::Dump;
 use crate::inventory::{Inventory, InventoryEntry, KnownIdentities, Unidentified};
-use crate::name::PayloadName;
-use crate::rules::{self, Answer};
-use crate::status::LoadedPayload;
-use crate::target::Target;
+use crate::types::errno::Errno;
+use crate::types::name::PayloadName;
+use crate::types::status::LoadedPayload;
+use crate::xen::log::dump::{self, Dumped};
+use crate::xen::rules::{self, Answer};
+use crate::xen::target::Target;
 
 /// The most dumps that an inventory asks for.
 pub(super) const ATTEMPTS: u32 = 4;

@@ -3,13 +3,13 @@
 use std::thread;
 use std::time::Duration;
 
-use super::asking::{FAULT_RETRIES, ask};
-use crate::errno::Errno;
+use super::query::{FAULT_RETRIES, ask};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hypercall::channel::{CallError, Channel};
+use crate::hypercall::list::{Extent, ListRoom};
 use crate::hypercall::operation::Listed;
-use crate::hypercall::rows::{Extent, ListRoom};
-use crate::status::LoadedPayload;
+use crate::types::errno::Errno;
+use crate::types::status::LoadedPayload;
 
 /// How often a list is begun before it is given up.
 const ATTEMPTS: u32 = 32;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::flags::Flags;
 use crate::loader::ProblemKinds;
 use crate::payload::{Finding, Payload, ProblemKind, Target};
+use crate::types::flags::Flags;
 
 /// How long an action may take from its call to Xen's result, unless set.
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -4,7 +4,7 @@
 //! later, and its code is in effect. Xen logs the end of each action, at the level of information.
 
 use super::hooks::finished;
-use crate::name::PayloadName;
+use crate::types::name::PayloadName;
 
 /// The names of payloads that were applied and not reverted since, in the order of their last apply, as far as a log goes.
 fn applied(log: &[u8]) -> Vec<Vec<u8>> {

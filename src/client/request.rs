@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use super::action_lock::Taken;
 use super::deadline::Deadline;
 use super::options::{ActionOptions, QuiesceTimeout};
-use super::turn::Taken;
 use super::{LivepatchClient, action};
 use crate::error::{Action, Operation, Result};
-use crate::flags::Flags;
-use crate::name::PayloadName;
+use crate::types::flags::Flags;
+use crate::types::name::PayloadName;
 
 /// An action about to be asked for; made by [`LivepatchClient::action`]. What is not set is the client's own.
 #[derive(Clone, Copy, Debug)]

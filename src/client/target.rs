@@ -8,18 +8,18 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::LivepatchClient;
+use super::action_lock::Taken;
 use super::console;
 use super::inventory::{self, Depth};
 use super::listing::{self, Listing};
-use super::turn::Taken;
-use crate::build_id::BuildId;
-use crate::errno::Errno;
 use crate::error::{Operation, Result};
 use crate::hypercall::channel::CallError;
 use crate::inventory::Inventory;
-use crate::log::without_prefix;
-use crate::release::Release;
-use crate::target::{Points, Target};
+use crate::types::build_id::BuildId;
+use crate::types::errno::Errno;
+use crate::xen::log::without_prefix;
+use crate::xen::release::Release;
+use crate::xen::target::{Points, Target};
 
 /// The functions of Xen through which each `XENVER_*` is reported.
 const REPORTING: [&[u8]; 3] = [b"do_xen_version", b"xenver_varbuf_op", b"compat_xen_version"];

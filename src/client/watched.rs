@@ -4,7 +4,7 @@ use super::LivepatchClient;
 use super::console::Watch;
 use crate::diagnosis::{Known, Xen};
 use crate::error::{Operation, Result};
-use crate::name::PayloadName;
+use crate::types::name::PayloadName;
 
 impl LivepatchClient {
     /// Runs an operation on a payload. Its error says which, and carries what Xen wrote to its log about it.

@@ -3,13 +3,13 @@
 //! Xen returns 0 both for "started" and for "nothing to do", works later, keeps one number for many causes, and may
 //! leave a mark of work that never began. So only the state, the result and the stack that follow are believed.
 
-use super::explain::{explain, same_refusal_by_a_hook, unexplained};
+use super::refusal::{explain, same_refusal_by_a_hook, unexplained};
 use super::{After, Again, Evidence, Look, Verdict, Word, in_progress, needed, target};
-use crate::architecture::Architecture;
-use crate::errno::Errno;
 use crate::error::{Action, Error, ErrorKind as Kind};
-use crate::rules;
-use crate::status::State;
+use crate::types::errno::Errno;
+use crate::types::status::State;
+use crate::xen::architecture::Architecture;
+use crate::xen::rules;
 
 /// Whether an action can be sent at all: Xen reports success for one that would change nothing.
 pub(crate) fn ready(action: Action, before: &Look) -> Result<(), Error> {

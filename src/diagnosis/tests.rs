@@ -1,9 +1,9 @@
 //! The judge's table: one row per case, no Xen anywhere.
 
 use super::*;
-use crate::architecture::Architecture;
 use crate::error::Duplicate;
-use crate::status::Metadata;
+use crate::types::status::Metadata;
+use crate::xen::architecture::Architecture;
 
 /// `STATE RESULT`, then `| APPLIED…` where the list was read, then `@VERSION` of the list unless it is 1.
 fn look(text: &str) -> Look {

@@ -1,11 +1,11 @@
 //! What a refused upload means.
 
 use super::Word;
-use crate::build_id::BuildId;
-use crate::errno::Errno;
 use crate::error::{Duplicate, Error, ErrorKind as Kind};
-use crate::name::PayloadName;
-use crate::status::{Metadata, State};
+use crate::types::build_id::BuildId;
+use crate::types::errno::Errno;
+use crate::types::name::PayloadName;
+use crate::types::status::{Metadata, State};
 
 /// Whether a payload of the upload's name is loaded now.
 #[derive(Clone, Debug, PartialEq, Eq)]

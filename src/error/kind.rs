@@ -1,13 +1,13 @@
 //! What went wrong, to match on: the kinds, their texts, and what each means for a caller.
 
 use super::Action;
-use crate::build_id::{BuildId, InvalidBuildId};
-use crate::elf::Smaller;
-use crate::errno::Errno;
-use crate::flags::Flags;
 use crate::loader::Finding;
-use crate::name::{InvalidName, PayloadName};
-use crate::status::State;
+use crate::types::build_id::{BuildId, InvalidBuildId};
+use crate::types::errno::Errno;
+use crate::types::flags::Flags;
+use crate::types::name::{InvalidName, PayloadName};
+use crate::types::status::State;
+use crate::xen::elf::Smaller;
 
 /// What an upload has in common with something that is already loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

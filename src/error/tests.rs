@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::error::Error as _;
 
 use super::*;
-use crate::build_id::BuildId;
-use crate::flags::Flags;
 use crate::payload::{Finding, Problem};
-use crate::status::State;
+use crate::types::build_id::BuildId;
+use crate::types::flags::Flags;
+use crate::types::status::State;
 
 fn name(text: &str) -> PayloadName {
     PayloadName::new(text).unwrap()

@@ -5,21 +5,21 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use std::os::fd::BorrowedFd;
 use std::sync::OnceLock;
 
-use super::abi::{Force, Interface};
 use super::door::{Door, Observer};
+use super::interface::{Force, Interface};
+use super::list::{Extent, ListRoom};
 use super::memory::{AllocationError, End, HypercallBuffer, whole_pages};
 use super::operation::{Command, List, Listed, Operation};
 use super::pool::Pool;
-use super::rows::{Extent, ListRoom};
 use super::{Hypervisor, SYSCTL_SIZE};
-use crate::architecture::Architecture;
-use crate::build_id::BuildId;
-use crate::errno::Errno;
 use crate::error::{Error, ErrorKind};
-use crate::format::MAX_SIZE;
-use crate::name::escaped;
 use crate::sys;
-use crate::version::XenVersion;
+use crate::types::build_id::BuildId;
+use crate::types::errno::Errno;
+use crate::types::name::escaped;
+use crate::types::version::XenVersion;
+use crate::xen::architecture::Architecture;
+use crate::xen::format::MAX_SIZE;
 
 /// What buffers are made of at least, so that one does for most payloads and for reading Xen's log.
 pub(crate) const SMALLEST_BUFFER: usize = 64 * 1024;
@@ -106,7 +106,7 @@ impl Channel {
         let low = |word: u32| u16::try_from(word & 0xffff).unwrap_or_default();
         let release = (low(version >> 16), low(version));
         // Not known yet; every candidate is put in its place in turn.
-        let [interface, ..] = super::abi::INTERFACES;
+        let [interface, ..] = super::interface::INTERFACES;
         let mut channel = Self {
             door,
             architecture,

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::event::{Hypercall, HypercallEvent};
 use super::operation::Operation;
 use super::{HypercallBuffer, Hypervisor, Sysctl};
-use crate::errno::Errno;
+use crate::types::errno::Errno;
 
 thread_local! {
     /// Whether an observer is being told something in this thread. What it asks a client meanwhile is not told, which

@@ -3,10 +3,10 @@
 use core::fmt;
 use core::time::Duration;
 
-use crate::errno::Errno;
 use crate::error::Action;
-use crate::name::PayloadName;
 use crate::sys;
+use crate::types::errno::Errno;
+use crate::types::name::PayloadName;
 
 /// A hypercall that a client has made; see [`ClientBuilder::on_hypercall`](crate::ClientBuilder::on_hypercall).
 ///

@@ -17,8 +17,8 @@ use std::sync::OnceLock;
 
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mlock, mmap, mmap_anonymous, mprotect, munmap};
 
-use crate::errno::Errno;
 use crate::sys;
+use crate::types::errno::Errno;
 
 /// What a buffer's pages allow.
 const ACCESS: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);

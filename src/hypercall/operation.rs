@@ -2,14 +2,14 @@
 
 use core::mem::offset_of;
 
-use super::abi::Layout;
 use super::event::Hypercall;
+use super::interface::Layout;
+use super::list::Places;
 use super::memory::HypercallBuffer;
-use super::rows::Places;
 use crate::error::Action;
-use crate::name::PayloadName;
-use crate::status::Status;
 use crate::sys;
+use crate::types::name::PayloadName;
+use crate::types::status::Status;
 
 /// Something to ask by sysctl. [`Channel::call`](super::channel::Channel::call) is the one place that does.
 pub(crate) trait Operation {

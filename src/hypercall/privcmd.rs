@@ -12,11 +12,11 @@ use std::path::Path;
 use super::memory::{AllocationError, End, HypercallBuffer};
 use super::sealed::Sealed;
 use super::{Hypervisor, Sysctl};
-use crate::architecture::Architecture;
-use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Operation};
-use crate::name::escaped;
 use crate::sys;
+use crate::types::errno::Errno;
+use crate::types::name::escaped;
+use crate::xen::architecture::Architecture;
 
 /// Where the device is; old kernels have the second alone.
 const DEVICES: [&str; 2] = ["/dev/xen/privcmd", "/proc/xen/privcmd"];

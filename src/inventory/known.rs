@@ -4,9 +4,9 @@ use core::fmt;
 use core::str::FromStr;
 
 use super::{ReplacedFunction, Unidentified};
-use crate::build_id::BuildId;
-use crate::name::PayloadName;
-use crate::symbol_name::SymbolName;
+use crate::types::build_id::BuildId;
+use crate::types::name::PayloadName;
+use crate::xen::symbol_name::SymbolName;
 
 /// The identities of loaded payloads that a client has found out: for
 /// [`ClientBuilder::known_identities`](crate::ClientBuilder::known_identities) in another process.

@@ -2,9 +2,9 @@
 
 use core::fmt;
 
-use super::dump;
-use crate::name::PayloadName;
 use crate::payload::Payload;
+use crate::types::name::PayloadName;
+use crate::xen::log::dump;
 
 /// The reason for which an [`InventoryEntry`](crate::InventoryEntry) has no build-id. `Display` names the remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,7 +89,7 @@ impl Payload {
     /// ```
     pub fn check_identifiable(&self, name: &PayloadName) -> Result<(), Unidentified> {
         let names = self.functions().iter().filter_map(|function| function.name.as_ref());
-        let names = names.map(crate::symbol_name::SymbolName::as_bytes);
+        let names = names.map(crate::xen::symbol_name::SymbolName::as_bytes);
         dump::readable(name, self.metadata(), names, [self.build_id(), self.depends()])
     }
 }

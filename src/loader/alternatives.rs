@@ -6,9 +6,9 @@ use super::memory::Memory;
 use super::problem::Problem;
 use super::tables::{CALL, is_call_pointer, is_inside, strays, whole_entries};
 use super::{Loading, Step, wide};
-use crate::errno::Errno;
-use crate::format::SectionName;
-use crate::rules;
+use crate::types::errno::Errno;
+use crate::xen::format::SectionName;
+use crate::xen::rules;
 
 const ALTERNATIVES: &str = SectionName::Alternatives.text();
 

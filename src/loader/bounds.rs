@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use super::finding::{Finding, Severity};
 use super::problem::Problem;
 use super::{Checked, check_for, is_fit_for, limits};
-use crate::elf::Elf;
-use crate::release::Release;
-use crate::rules;
-use crate::target::Target;
+use crate::xen::elf::Elf;
+use crate::xen::release::Release;
+use crate::xen::rules;
+use crate::xen::target::Target;
 
 /// Everything that is wrong with a payload.
 pub(super) fn check<'d>(elf: &Elf<'d>, target: &Target) -> Checked<'d> {
@@ -122,7 +122,7 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::errno::Errno;
+    use crate::types::errno::Errno;
 
     fn of(minor: u16, points: core::ops::RangeInclusive<u16>) -> Vec<Release> {
         points.map(|point| Release::of(minor, point)).collect()

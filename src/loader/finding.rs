@@ -4,8 +4,8 @@ use core::fmt;
 
 use super::kind::{ProblemKind, ProblemKinds};
 use super::problem::Problem;
-use crate::errno::Errno;
-use crate::release::Release;
+use crate::types::errno::Errno;
+use crate::xen::release::Release;
 
 /// The consequence of a finding for the host.
 ///

@@ -10,11 +10,11 @@ use super::own;
 use super::problem::Problem;
 use super::symbols::Value;
 use super::{Known, Loading, Step, wide};
-use crate::elf::Section;
-use crate::errno::Errno;
-use crate::format::{MAX_KEPT, PayloadVersion, SectionName, func};
-use crate::rules;
-use crate::symbol_name::SymbolName;
+use crate::types::errno::Errno;
+use crate::xen::elf::Section;
+use crate::xen::format::{MAX_KEPT, PayloadVersion, SectionName, func};
+use crate::xen::rules;
+use crate::xen::symbol_name::SymbolName;
 
 /// A jump on x86, and one instruction on Arm.
 const JUMP: u32 = 5;

@@ -4,9 +4,9 @@ use object::elf::{ELFDATA2LSB, ELFMAG, ET_REL};
 
 use super::problem::Problem;
 use super::{Loading, Step, wide};
-use crate::architecture::Architecture;
-use crate::elf::{Header, LE, SECTION_HEADER_SIZE};
-use crate::errno::Errno;
+use crate::types::errno::Errno;
+use crate::xen::architecture::Architecture;
+use crate::xen::elf::{Header, LE, SECTION_HEADER_SIZE};
 
 /// Whether a file that can't be read is an ELF file all the same, of another kind.
 #[cfg_attr(not(feature = "sim"), allow(dead_code, reason = "a check begins with a file that can be read"))]

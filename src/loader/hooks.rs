@@ -5,9 +5,9 @@ use super::functions::code_problem;
 use super::memory::Memory;
 use super::problem::Problem;
 use super::{Loading, Step, wide};
-use crate::errno::Errno;
-use crate::format::HookKind;
-use crate::rules;
+use crate::types::errno::Errno;
+use crate::xen::format::HookKind;
+use crate::xen::rules;
 
 /// The addresses of the hooks of which there is one of a kind; 0 where there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

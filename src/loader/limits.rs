@@ -2,8 +2,8 @@
 
 use core::ops::Range;
 
-use crate::architecture::Architecture;
-use crate::release::Release;
+use crate::xen::architecture::Architecture;
+use crate::xen::release::Release;
 
 /// A series, a point release of it, and a number that holds from that one on.
 type Row = (u16, u16, u16);

@@ -6,9 +6,9 @@ use super::details::NoteProblem;
 use super::memory::Memory;
 use super::problem::Problem;
 use super::{Known, Loading, Step, id, wide};
-use crate::errno::Errno;
-use crate::format::SectionName;
-use crate::rules;
+use crate::types::errno::Errno;
+use crate::xen::format::SectionName;
+use crate::xen::rules;
 
 const NT_GNU_BUILD_ID: u32 = 3;
 const OWNER: &[u8] = b"GNU\0";

@@ -4,11 +4,11 @@ use super::details::{
     FunctionProblem, NoteProblem, PointerProblem, RelocationProblem, RelocationSectionProblem, SymbolProblem,
     SymbolTableProblem, TableProblem,
 };
-use crate::architecture::Architecture;
-use crate::build_id::BuildId;
-use crate::elf::{Smaller, fits};
-use crate::format::PayloadVersion;
-use crate::symbol_name::SymbolName;
+use crate::types::build_id::BuildId;
+use crate::xen::architecture::Architecture;
+use crate::xen::elf::{Smaller, fits};
+use crate::xen::format::PayloadVersion;
+use crate::xen::symbol_name::SymbolName;
 
 /// Something that is wrong with a payload.
 ///

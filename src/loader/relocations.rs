@@ -3,15 +3,15 @@
 use object::elf::{SHT_REL, SHT_RELA};
 
 use super::details::{RelocationProblem, RelocationSectionProblem};
-use super::effects::effect;
 use super::memory::Memory;
 use super::problem::Problem;
+use super::relocation_types::effect;
 use super::symbols::Value;
 use super::writes::Origin;
 use super::{Loading, Step, wide};
-use crate::elf::{LE, RELOCATION_SIZE, Relocation, Section, symbol_index};
-use crate::errno::Errno;
-use crate::rules;
+use crate::types::errno::Errno;
+use crate::xen::elf::{LE, RELOCATION_SIZE, Relocation, Section, symbol_index};
+use crate::xen::rules;
 
 /// The size of a relocation without an addend.
 const REL_SIZE: u64 = 16;

@@ -2,7 +2,7 @@
 
 use super::finding::Finding;
 use super::{Host, Known, NoRoom};
-use crate::build_id::BuildId;
+use crate::types::build_id::BuildId;
 
 /// Takes findings, in the order in which Xen would come upon them.
 pub(crate) trait Sink {

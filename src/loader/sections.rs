@@ -5,10 +5,10 @@ use object::elf::{SHT_REL, SHT_RELA, SHT_STRTAB, SHT_SYMTAB};
 use super::details::SymbolTableProblem;
 use super::problem::Problem;
 use super::{Loading, Step, wide};
-use crate::elf::{Elf, HEADER_SIZE, LE, SECTION_HEADER_SIZE, SYMBOL_SIZE, Section};
-use crate::errno::Errno;
-use crate::format::{HookKind, MAX_SIZE, SectionName};
-use crate::rules;
+use crate::types::errno::Errno;
+use crate::xen::elf::{Elf, HEADER_SIZE, LE, SECTION_HEADER_SIZE, SYMBOL_SIZE, Section};
+use crate::xen::format::{HookKind, MAX_SIZE, SectionName};
+use crate::xen::rules;
 
 pub(super) fn check(loading: &mut Loading<'_, '_>) -> Step {
     let elf = loading.elf;

@@ -8,9 +8,9 @@ use super::memory::Memory;
 use super::problem::Problem;
 use super::writes::Origin;
 use super::{Known, Loading, Step};
-use crate::elf::{LE, Symbol};
-use crate::errno::Errno;
-use crate::symbol_name::SymbolName;
+use crate::types::errno::Errno;
+use crate::xen::elf::{LE, Symbol};
+use crate::xen::symbol_name::SymbolName;
 
 /// The longest name of a symbol that Xen keeps.
 const LONGEST_KEPT: usize = 127;

@@ -6,9 +6,9 @@ use super::details::TableProblem;
 use super::memory::Memory;
 use super::problem::Problem;
 use super::{Loading, Step, wide};
-use crate::errno::Errno;
-use crate::format::SectionName;
-use crate::rules;
+use crate::types::errno::Errno;
+use crate::xen::format::SectionName;
+use crate::xen::rules;
 
 pub(super) const BUG_FRAMES: [SectionName; 4] =
     [SectionName::BugFrames0, SectionName::BugFrames1, SectionName::BugFrames2, SectionName::BugFrames3];

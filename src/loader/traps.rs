@@ -6,9 +6,9 @@ use super::memory::{Memory, Pointer};
 use super::problem::Problem;
 use super::tables::{BUG_FRAME, BUG_FRAMES, EXCEPTION};
 use super::{Loading, Step, wide};
-use crate::elf::LE;
-use crate::format::{HookKind, SectionName};
-use crate::rules;
+use crate::xen::elf::LE;
+use crate::xen::format::{HookKind, SectionName};
+use crate::xen::rules;
 
 /// The hooks that run before an apply has registered the payload's code, or after a revert has taken it back. (A hook after
 /// an apply that failed is another; that is rare enough.)

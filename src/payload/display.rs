@@ -3,11 +3,11 @@
 use core::fmt;
 
 use super::{Function, HookKind, Payload, Reapply};
-use crate::build_id::BuildId;
-use crate::elf::Smaller;
 use crate::loader::Listed;
-use crate::name::escaped;
-use crate::release::Release;
+use crate::types::build_id::BuildId;
+use crate::types::name::escaped;
+use crate::xen::elf::Smaller;
+use crate::xen::release::Release;
 
 /// The most lines for one thing, and the most characters of a text whose length the payload chooses.
 const MOST_LINES: usize = 8;

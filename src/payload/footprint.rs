@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use object::elf::SHN_UNDEF;
 
 use super::{Payload, Reapply, hooks};
-use crate::elf::{Elf, LE};
 use crate::loader::{self, Loaded};
-use crate::release::Release;
+use crate::xen::elf::{Elf, LE};
+use crate::xen::release::Release;
 
 /// The properties of a payload that decide about other payloads in the same Xen.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use core::fmt;
 
 use object::elf::{R_X86_64_NONE, RelocationType};
 
-use crate::elf::{Elf, LE, Relocation, Stray, symbol_index};
-use crate::format::{PayloadVersion, SectionName, func};
-use crate::symbol_name::SymbolName;
+use crate::xen::elf::{Elf, LE, Relocation, Stray, symbol_index};
+use crate::xen::format::{PayloadVersion, SectionName, func};
+use crate::xen::symbol_name::SymbolName;
 
 /// The relocation that changes nothing has this type on x86 and on Arm.
 const NO_RELOCATION: RelocationType = R_X86_64_NONE;

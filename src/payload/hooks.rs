@@ -1,8 +1,8 @@
 //! The hooks of a payload: code of its own that Xen runs around an action.
 
 use super::funcs::{Address, Pointers};
-use crate::elf::{Elf, RELOCATION_SIZE};
-use crate::format::HookKind;
+use crate::xen::elf::{Elf, RELOCATION_SIZE};
+use crate::xen::format::HookKind;
 
 /// The bytes of a pointer to a hook.
 const POINTER: usize = 8;

@@ -7,11 +7,11 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, SerializeStruct, Seriali
 
 use super::{Address, Architecture, Expectation, Finding, Function, Hook, HookKind, Payload, PayloadVersion};
 use super::{ProblemKind, Reapply, Severity, SymbolName};
-use crate::build_id::BuildId;
 use crate::fields::as_text;
-use crate::name::escaped;
-use crate::release::Release;
-use crate::status::Metadata;
+use crate::types::build_id::BuildId;
+use crate::types::name::escaped;
+use crate::types::status::Metadata;
+use crate::xen::release::Release;
 
 as_text!(BuildId, SymbolName, Address, Architecture, HookKind, ProblemKind, Release, Severity);
 

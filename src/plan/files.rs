@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::build_id::BuildId;
 use crate::payload::{Footprint, Payload};
-use crate::release::Release;
+use crate::types::build_id::BuildId;
+use crate::xen::release::Release;
 
 /// A payload file with its footprint.
 #[derive(Clone, Debug)]

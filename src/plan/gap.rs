@@ -5,9 +5,9 @@ use core::fmt;
 use super::goal::Goal;
 use super::situation::{Entry, Situation};
 use super::step::Step;
-use crate::name::PayloadName;
 use crate::payload::Reapply;
-use crate::target::Target;
+use crate::types::name::PayloadName;
+use crate::xen::target::Target;
 
 /// A payload that the host runs without for some steps of a plan: it was applied, and not all wanted payloads are applied yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

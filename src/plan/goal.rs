@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use super::files::{Files, PlannedFile};
 use super::situation::{Entry, Situation};
 use super::step::Step;
-use crate::build_id::BuildId;
 use crate::loader::ProblemKinds;
-use crate::name::PayloadName;
 use crate::payload::Reapply;
+use crate::types::build_id::BuildId;
+use crate::types::name::PayloadName;
 
 /// A payload of a level.
 #[derive(Clone, Debug)]

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::situation::Situation;
 use super::step::Step;
-use crate::build_id::BuildId;
 use crate::error::{Duplicate, Error, ErrorKind};
-use crate::name::PayloadName;
+use crate::types::build_id::BuildId;
+use crate::types::name::PayloadName;
 
 /// Facts about a host that no inventory shows, from refusals.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

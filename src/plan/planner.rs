@@ -9,8 +9,8 @@ use super::learned::Learned;
 use super::problem::PlanError;
 use super::situation::{Entry, Situation};
 use super::step::Step;
-use crate::name::PayloadName;
 use crate::payload::Reapply;
+use crate::types::name::PayloadName;
 
 /// The way to one payload of the new level.
 #[derive(Clone, Debug, PartialEq, Eq)]

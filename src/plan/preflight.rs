@@ -5,11 +5,11 @@ use super::goal::{Goal, Member, Scope};
 use super::problem::PlanError;
 use super::step::Step;
 use super::wanted::{Wanted, WantedPayload};
-use crate::build_id::BuildId;
 use crate::inventory::Inventory;
 use crate::loader::Finding;
-use crate::name::PayloadName;
-use crate::target::Target;
+use crate::types::build_id::BuildId;
+use crate::types::name::PayloadName;
+use crate::xen::target::Target;
 
 /// Turns what is wanted into a goal, if it makes a stack on this Xen.
 pub(super) fn goal(inventory: &Inventory, wanted: &Wanted, files: Files) -> Result<Goal, PlanError> {

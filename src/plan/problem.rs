@@ -2,11 +2,11 @@
 
 use super::gap::Gap;
 use super::store::StoreProblem;
-use crate::build_id::BuildId;
-use crate::elf::Smaller;
-use crate::errno::Errno;
 use crate::loader::Finding;
-use crate::name::PayloadName;
+use crate::types::build_id::BuildId;
+use crate::types::errno::Errno;
+use crate::types::name::PayloadName;
+use crate::xen::elf::Smaller;
 
 /// The reason for which there is no plan from the loaded payloads to the wanted ones. Nothing has been done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,7 +4,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::{Gap, Plan, Step};
 use crate::fields::by_field;
-use crate::name::PayloadName;
+use crate::types::name::PayloadName;
 
 /// The operation in one word, the payload, and of an upload its build-id, of a replacement what it reverts.
 impl Serialize for Step {

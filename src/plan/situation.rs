@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::files::{Files, PlannedFile};
 use super::learned::Learned;
 use super::step::Step;
-use crate::build_id::BuildId;
 use crate::inventory::{Inventory, Unidentified};
-use crate::name::PayloadName;
 use crate::payload::Footprint;
-use crate::rules::{self, Answer};
-use crate::status::{LoadedPayload, State};
+use crate::types::build_id::BuildId;
+use crate::types::name::PayloadName;
+use crate::types::status::{LoadedPayload, State};
+use crate::xen::rules::{self, Answer};
 
 /// A loaded payload.
 #[derive(Clone, Debug, PartialEq, Eq)]

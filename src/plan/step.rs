@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-use crate::build_id::BuildId;
-use crate::name::PayloadName;
+use crate::types::build_id::BuildId;
+use crate::types::name::PayloadName;
 
 /// One step of a plan: an operation of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -14,11 +14,11 @@ use super::situation::Situation;
 use super::step::Step;
 use super::store::StoreProblem;
 use super::wanted::Wanted;
-use crate::build_id::BuildId;
 use crate::inventory::{Conflict, Inventory, Unidentified};
 use crate::loader::Finding;
-use crate::name::PayloadName;
-use crate::target::Target;
+use crate::types::build_id::BuildId;
+use crate::types::name::PayloadName;
+use crate::xen::target::Target;
 
 /// The steps from the loaded payloads to the wanted ones.
 ///

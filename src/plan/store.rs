@@ -24,9 +24,9 @@ use super::problem::PlanError;
 use super::wanted::Wanted;
 use crate::error::{Error, Result};
 use crate::loader::Finding;
-use crate::name::PayloadName;
 use crate::payload::Payload;
-use crate::target::Target;
+use crate::types::name::PayloadName;
+use crate::xen::target::Target;
 
 /// The payload files of a directory and its sub-directories.
 ///

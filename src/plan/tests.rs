@@ -3,15 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use super::{Plan, Wanted};
-use crate::build_id::BuildId;
-use crate::errno::Errno;
 use crate::inventory::{Inventory, InventoryEntry};
-use crate::name::PayloadName;
 use crate::payload::{HookKind, Payload};
 use crate::sim::{FunctionPatch, HookCode, PayloadBuilder};
-use crate::status::{Metadata, State, Status};
-use crate::target::Target;
-use crate::version::XenVersion;
+use crate::types::build_id::BuildId;
+use crate::types::errno::Errno;
+use crate::types::name::PayloadName;
+use crate::types::status::{Metadata, State, Status};
+use crate::types::version::XenVersion;
+use crate::xen::target::Target;
 
 /// A payload in short: its name, what it goes on after `/` (Xen itself otherwise), and after `=` what it is where that
 /// isn't its name. `?` stands for what is not known.

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::store::{StoreProblem, StoredPayload};
-use crate::build_id::BuildId;
 use crate::loader::ProblemKinds;
-use crate::name::PayloadName;
 use crate::payload::{Payload, ProblemKind};
+use crate::types::build_id::BuildId;
+use crate::types::name::PayloadName;
 
 /// A payload, and the name to load it under if it isn't loaded yet.
 #[derive(Clone, Debug)]

@@ -8,10 +8,10 @@ use super::faults::Pace;
 use super::host::Host;
 use super::payload::{Payload, Standing, Stop, refuse, surround_actions};
 use super::settings::LogLevel;
-use crate::architecture::Architecture;
-use crate::errno::Errno;
 use crate::error::Action;
-use crate::rules;
+use crate::types::errno::Errno;
+use crate::xen::architecture::Architecture;
+use crate::xen::rules;
 
 const NODEPS: u32 = 1;
 

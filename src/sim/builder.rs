@@ -4,8 +4,8 @@ use super::host::{Host, Support};
 use super::journal::{Digest, Journal, JournalError};
 use super::settings::Access;
 use super::{Release, SimulatedXen};
-use crate::architecture::Architecture;
-use crate::build_id::BuildId;
+use crate::types::build_id::BuildId;
+use crate::xen::architecture::Architecture;
 
 /// Bytes of the console ring, as in a Xen that isn't told.
 const CONSOLE_SIZE: usize = 16 * 1024;

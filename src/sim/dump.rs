@@ -2,8 +2,8 @@
 
 use super::host::{Host, status};
 use super::payload::Payload;
-use crate::build_id::BuildId;
-use crate::rules;
+use crate::types::build_id::BuildId;
+use crate::xen::rules;
 
 fn hex(bytes: &[u8]) -> String {
     BuildId::new(bytes).to_string()

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::SimulatedXen;
-use crate::errno::Errno;
+use crate::types::errno::Errno;
 
 /// A kind of hypercall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

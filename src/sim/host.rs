@@ -6,18 +6,18 @@ use super::action::{RunningHook, Work};
 use super::bytes::until_nul;
 use super::console::{CONTINUES, Console};
 use super::faults::Effects;
-use super::image::Image;
-use super::loading::{self, Surroundings};
 use super::machine::Machine;
 use super::payload::{Payload, Standing, Stop, refuse};
 use super::recording::Recording;
 use super::settings::{LogLevel, Settings};
-use crate::architecture::Architecture;
-use crate::errno::Errno;
+use super::upload::{self, Surroundings};
+use super::xen_memory::Image;
 use crate::loader::{ENDBR64, image_of, payloads_of};
-use crate::name::escaped;
-use crate::release::Release;
-use crate::rules::{self, Rule};
+use crate::types::errno::Errno;
+use crate::types::name::escaped;
+use crate::xen::architecture::Architecture;
+use crate::xen::release::Release;
+use crate::xen::rules::{self, Rule};
 
 /// What this Xen was built with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -180,7 +180,7 @@ impl Host {
             image: &self.image,
             loaded: &self.payloads,
         };
-        let (payload, bytes) = loading::load(&around, self.next_id, name, &file)?;
+        let (payload, bytes) = upload::load(&around, self.next_id, name, &file)?;
         self.image.load(payload.base, bytes);
         self.next_id = self.next_id.wrapping_add(1);
         self.payloads.push(payload);

@@ -13,8 +13,8 @@ pub(super) use digest::Digest;
 
 use super::faults::Pace;
 use super::settings::Settings;
-use crate::build_id::BuildId;
-use crate::release::Release;
+use crate::types::build_id::BuildId;
+use crate::xen::release::Release;
 
 /// How a host came to be in its state: what [`SimulatedXen::journal`](super::SimulatedXen::journal) gives, and
 /// [`HostBuilder::replay`](super::HostBuilder::replay) takes.

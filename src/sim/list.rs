@@ -1,12 +1,12 @@
 //! LIST: the rows, and how much of them fits.
 
-use super::caller::Caller;
+use super::guest_memory::Caller;
 use super::host::{Host, status};
 use super::payload::{Payload, Stop};
-use crate::architecture::Architecture;
-use crate::errno::Errno;
-use crate::rules;
 use crate::sim::bytes::{length, put, word};
+use crate::types::errno::Errno;
+use crate::xen::architecture::Architecture;
+use crate::xen::rules;
 
 const MAX_ROWS: u32 = 1024;
 /// Bytes from one name to the next before 4.14.

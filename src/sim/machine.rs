@@ -4,7 +4,7 @@
 mod arm;
 mod x86;
 
-use crate::architecture::Architecture;
+use crate::xen::architecture::Architecture;
 
 /// The code of a processor.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::SimulatedXen;
 use super::faults::{Call, Effects, Order, Pace, PendingOrder, When};
-use crate::errno::Errno;
 use crate::error::Action;
+use crate::types::errno::Errno;
 
 /// Which orders a kind of hypercall takes.
 pub mod kinds {

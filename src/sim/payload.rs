@@ -2,27 +2,27 @@
 
 use std::borrow::Cow;
 
-use super::image::Image;
 use super::machine::Machine;
+use super::xen_memory::Image;
 use crate::loader::{LoadedFunction, LoadedHooks};
 
 /// What a hypercall comes to when it isn't done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
     /// It is refused with this number, as a positive one; the lines say why, on the console.
-    Refused(crate::errno::Errno, Vec<Vec<u8>>),
+    Refused(crate::types::errno::Errno, Vec<Vec<u8>>),
     /// It would have brought a real host down, or damaged its memory.
     Crashed(String),
 }
 
-impl From<crate::errno::Errno> for Stop {
-    fn from(errno: crate::errno::Errno) -> Self {
+impl From<crate::types::errno::Errno> for Stop {
+    fn from(errno: crate::types::errno::Errno) -> Self {
         Self::Refused(errno, Vec::new())
     }
 }
 
 /// A refusal with one line for the console.
-pub(super) fn refuse<T>(errno: crate::errno::Errno, why: impl Into<Vec<u8>>) -> Result<T, Stop> {
+pub(super) fn refuse<T>(errno: crate::types::errno::Errno, why: impl Into<Vec<u8>>) -> Result<T, Stop> {
     Err(Stop::Refused(errno, vec![why.into()]))
 }
 

@@ -4,8 +4,8 @@ use object::elf;
 
 use super::SimulatedXen;
 use crate::BuildId;
-use crate::architecture::Architecture;
 use crate::payload::{HookKind, PayloadVersion};
+use crate::xen::architecture::Architecture;
 
 mod defect;
 mod function;

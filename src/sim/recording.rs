@@ -9,11 +9,11 @@ use super::action::Work;
 use super::bytes::{until_nul, word};
 use super::faults::Effects;
 use super::host::{Host, status};
-use super::image::Image;
 use super::journal::{Blank, Digest, Event, Journal, JournalError};
 use super::settings::Settings;
-use crate::build_id::BuildId;
-use crate::errno::Errno;
+use super::xen_memory::Image;
+use crate::types::build_id::BuildId;
+use crate::types::errno::Errno;
 
 /// What is known of how a host came to be in its state.
 #[derive(Clone, Debug)]

@@ -5,15 +5,15 @@
 
 use super::action;
 use super::bytes::{put, u16_at, u32_at, u64_at};
-use super::caller::Caller;
 use super::faults::{Call, Effects};
+use super::guest_memory::Caller;
 use super::host::{HOST_IS_DOWN, Host, Support};
 use super::list;
 use super::settings::Access;
-use crate::errno::Errno;
 use crate::error::Action;
-use crate::format::MAX_SIZE;
-use crate::rules;
+use crate::types::errno::Errno;
+use crate::xen::format::MAX_SIZE;
+use crate::xen::rules;
 
 /// Bytes of a sysctl.
 pub(super) const SIZE: usize = 136;

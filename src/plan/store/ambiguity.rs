@@ -4,8 +4,8 @@ use core::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::build_id::BuildId;
-use crate::name::escaped;
+use crate::types::build_id::BuildId;
+use crate::types::name::escaped;
 
 /// A reason for which the files of a store leave open what to apply on a Xen.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::membership::Membership;
 use super::{Ambiguity, Link, StoredPayload};
-use crate::build_id::BuildId;
+use crate::types::build_id::BuildId;
 
 /// The indices of the payloads to have applied on a Xen, from the bottom up, as far as the files leave no doubt; and the
 /// doubts.

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::name::{InvalidName, PayloadName};
+use crate::types::name::{InvalidName, PayloadName};
 
 /// The end of a payload file's name.
 pub(super) const SUFFIX: &[u8] = b".livepatch";

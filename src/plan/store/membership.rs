@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::problem::{StoreFault, StoreProblem};
 use super::{Ambiguity, StoredPayload};
-use crate::build_id::BuildId;
 use crate::loader::Finding;
 use crate::payload::Payload;
-use crate::release::Release;
-use crate::rules;
-use crate::target::Target;
+use crate::types::build_id::BuildId;
+use crate::xen::release::Release;
+use crate::xen::rules;
+use crate::xen::target::Target;
 
 /// The payloads of a store, sorted for a Xen.
 #[derive(Debug, Default)]

@@ -5,13 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::ambiguity::{Ambiguity, shown};
-use crate::build_id::BuildId;
-use crate::elf::Smaller;
-use crate::errno::Errno;
 use crate::error::{Error, ErrorKind};
 use crate::loader::Finding;
-use crate::name::InvalidName;
 use crate::payload::CHANGED;
+use crate::types::build_id::BuildId;
+use crate::types::errno::Errno;
+use crate::types::name::InvalidName;
+use crate::xen::elf::Smaller;
 
 /// A file or directory of a [`PayloadStore`](crate::PayloadStore) that might matter to a Xen, but could not be used.
 ///

@@ -10,10 +10,10 @@ use std::sync::{Arc, OnceLock};
 use super::file_name::{CHOOSING, SUFFIX, name_of};
 use super::problem::{StoreFault, StoreProblem};
 use super::{Link, Links, PayloadStore, StoredPayload, by_bytes};
-use crate::build_id::BuildId;
 use crate::error::{Error, Result};
-use crate::name::PayloadName;
 use crate::payload::{Payload, check_size};
+use crate::types::build_id::BuildId;
+use crate::types::name::PayloadName;
 
 /// Finds all files first and reads them then in their order, so that it is no chance which of them exceed a bound.
 pub(super) fn read(directory: &Path, followed: Links) -> Result<PayloadStore> {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::build_id::BuildId;
 use crate::sim::{FunctionPatch, PayloadBuilder};
+use crate::types::build_id::BuildId;
 
 /// The files of payloads that are loaded, but not wanted, are at hand, and no file is in memory twice.
 #[test]

@@ -8,12 +8,12 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use super::{Blank, Digest, Event, Journal, JournalError};
-use crate::build_id::BuildId;
-use crate::name::PayloadName;
-use crate::release::Release;
 use crate::sim::bytes::word;
 use crate::sim::faults::Pace;
 use crate::sim::settings::{Access, LogLevel, Settings};
+use crate::types::build_id::BuildId;
+use crate::types::name::PayloadName;
+use crate::xen::release::Release;
 
 const MAGIC: &[u8; 8] = b"XLPATCHJ";
 const VERSION: u16 = 1;

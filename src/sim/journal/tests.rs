@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::Action;
-use crate::flags::Flags;
 use crate::sim::{FunctionPatch, LogLevel, Pace, PayloadBuilder, Release, SimulatedXen};
+use crate::types::flags::Flags;
 
 /// One with an event of each kind.
 fn journal() -> Journal {

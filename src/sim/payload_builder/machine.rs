@@ -4,7 +4,7 @@ use object::elf::{
     R_AARCH64_ABS64, R_AARCH64_ADD_ABS_LO12_NC, R_AARCH64_ADR_PREL_PG_HI21, R_X86_64_64, R_X86_64_PC32, RelocationType,
 };
 
-use crate::architecture::Architecture;
+use crate::xen::architecture::Architecture;
 
 #[derive(Debug)]
 pub(super) struct Machine {

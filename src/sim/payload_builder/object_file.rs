@@ -10,7 +10,7 @@ use object::{I64, LittleEndian as LE, U16, U32, U64};
 use super::defect::Defect;
 use super::function::wide;
 use super::machine::Machine;
-use crate::architecture::Architecture;
+use crate::xen::architecture::Architecture;
 
 /// What a relocation refers to.
 #[derive(Clone, Debug)]

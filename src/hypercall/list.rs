@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::abi::Layout;
+use super::interface::Layout;
 use super::memory::{AllocationError, End, HypercallBuffer};
 use super::pool::Piece;
 use super::{Hypervisor, SYSCTL_SIZE};
-use crate::name::PayloadName;
-use crate::status::{LoadedPayload, Metadata, State, Status};
 use crate::sys;
+use crate::types::name::PayloadName;
+use crate::types::status::{LoadedPayload, Metadata, State, Status};
 
 /// Bytes that a name may take, with its NUL; the stride of names before 4.14.
 const NAME_SIZE: usize = 128;

@@ -71,6 +71,13 @@ impl fmt::Debug for BuildId {
     }
 }
 
+/// A payload's build-id, and the build-id that it depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) build_id: Option<BuildId>,
+    pub(crate) depends: Option<BuildId>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! The caller's memory: what a request's handles may point into, and nothing else.
 
-use crate::errno::Errno;
 use crate::hypercall::{HypercallBuffer, Sysctl};
+use crate::types::errno::Errno;
 
 /// Memory that Xen copies from and to. What isn't there is `EFAULT`.
 pub(super) trait Caller {

@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::build_id::BuildId;
-use crate::shared::SharedBytes;
+use crate::types::build_id::BuildId;
+use crate::types::shared_bytes::SharedBytes;
 
 /// The name of a payload: 1 to 127 bytes, none of them NUL; case matters, and it need not be UTF-8.
 ///

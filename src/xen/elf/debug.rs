@@ -5,7 +5,7 @@ use core::fmt;
 use object::elf::{SHT_GROUP, SHT_PROGBITS, SHT_REL, SHT_RELA, STT_FILE};
 
 use super::{Elf, HEADER_SIZE, LE, SECTION_HEADER_SIZE, SYMBOL_SIZE, Section, Symbol};
-use crate::format::MAX_SIZE;
+use crate::xen::format::MAX_SIZE;
 
 /// The beginnings of the names that GNU binutils take for those of debug sections.
 const PREFIXES: [&[u8]; 5] = [b".debug", b".zdebug", b".gnu.debuglto_.debug_", b".gnu.linkonce.wi.", b".stab"];

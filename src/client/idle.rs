@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use super::LivepatchClient;
 use super::action::Attempt;
-use super::asking::{ask, not_got};
+use super::action_lock::Taken;
 use super::console::Watch;
 use super::deadline::{Deadline, Pauses};
 use super::hooks::{PostHooks, Running};
 use super::listing::{self, Listing};
+use super::query::{ask, not_got};
 use super::target::Doubt;
-use super::turn::Taken;
 use crate::diagnosis::{Look, in_progress};
-use crate::errno::Errno;
 use crate::error::{Action, Error, ErrorKind, Result};
 use crate::hypercall::channel::CallError;
-use crate::name::PayloadName;
-use crate::rules;
-use crate::status::Status;
+use crate::types::errno::Errno;
+use crate::types::name::PayloadName;
+use crate::types::status::Status;
+use crate::xen::rules;
 
 /// How often a status shows work in progress before Xen is asked whether there really is any.
 const LOOKS_BEFORE_DOUBT: u32 = 8;

@@ -132,7 +132,7 @@ pub(super) fn round_up(value: u64, to: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::architecture::Architecture;
+    use crate::xen::architecture::Architecture;
 
     const XEN: Range<u64> = 0x1000_0000..0x1100_0000;
 

@@ -1,8 +1,8 @@
 //! What Xen does from which release on: one table, each row with Xen's commit, the first release that has it, and the
 //! point releases of older series that got it too.
 
-use crate::release::Release;
-use crate::target::Target;
+use crate::xen::release::Release;
+use crate::xen::target::Target;
 
 /// Something that Xen does from a release on.
 #[derive(Debug)]

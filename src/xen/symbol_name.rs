@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::name::escaped;
+use crate::types::name::escaped;
 
 /// The name of a function, a symbol or a section: bytes that need not be text, cut after the first 128 (Xen itself has none
 /// of more than 127).

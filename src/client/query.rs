@@ -1,12 +1,12 @@
 //! Questions to Xen that change nothing.
 
 use super::LivepatchClient;
-use crate::errno::Errno;
 use crate::error::{Error, ErrorKind};
 use crate::hypercall::channel::CallError;
 use crate::hypercall::operation::{Act, Get};
-use crate::name::PayloadName;
-use crate::status::Status;
+use crate::types::errno::Errno;
+use crate::types::name::PayloadName;
+use crate::types::status::Status;
 
 /// How often a question is asked again when Xen could not reach our memory.
 pub(super) const FAULT_RETRIES: u32 = 3;

@@ -4,10 +4,10 @@ use core::fmt;
 
 use super::bytes::{put, u32_at};
 use super::request::SIZE;
-use crate::errno::Errno;
 use crate::hypercall::channel::CallError;
 use crate::hypercall::{End, HypercallBuffer, Hypervisor, Sysctl};
-use crate::release::Release;
+use crate::types::errno::Errno;
+use crate::xen::release::Release;
 
 /// The numbers of sysctls.
 const READ_CONSOLE: u32 = 1;

@@ -2,10 +2,10 @@
 
 use core::ops::{Bound, RangeBounds};
 
-use crate::architecture::Architecture;
-use crate::build_id::BuildId;
-use crate::release::Release;
-use crate::version::XenVersion;
+use crate::types::build_id::BuildId;
+use crate::types::version::XenVersion;
+use crate::xen::architecture::Architecture;
+use crate::xen::release::Release;
 
 /// The Xen that [`Payload::check_against`](crate::Payload::check_against) checks a payload for: its series, bounds on its
 /// point release, and, where known, its architecture and build-id.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::deadline::Deadline;
 use crate::diagnosis::in_progress;
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::PayloadName;
+use crate::types::name::PayloadName;
 
 #[derive(Debug)]
 pub(super) struct Turn {

@@ -1,11 +1,11 @@
 //! What it means that Xen refused an action, where the payload is in the state that it was in.
 
 use super::{Evidence, Known, Look, Word};
-use crate::errno::Errno;
 use crate::error::{Action, Error, ErrorKind as Kind};
-use crate::flags::Flags;
-use crate::name::PayloadName;
-use crate::rules;
+use crate::types::errno::Errno;
+use crate::types::flags::Flags;
+use crate::types::name::PayloadName;
+use crate::xen::rules;
 
 /// Whether one of the payload's own hooks may have refused with this number. A hook's result is kept as the payload's.
 pub(super) fn same_refusal_by_a_hook(e: &Evidence<'_>, errno: Errno, after: &Look) -> bool {

@@ -7,12 +7,12 @@ use super::action;
 use super::inventory::{self, Depth};
 use super::listing;
 use super::options::LoadOptions;
-use super::uploading::Uploading;
-use crate::errno::Errno;
+use super::upload::Uploading;
 use crate::error::{Action, Cleanup, Error, ErrorKind, Operation, Result};
-use crate::name::PayloadName;
 use crate::payload::Payload;
-use crate::status::State;
+use crate::types::errno::Errno;
+use crate::types::name::PayloadName;
+use crate::types::status::State;
 
 /// The least time for unloading, besides time for a hook to return. Xen takes none for it, but the deadline of the apply may
 /// leave none.

@@ -3,10 +3,10 @@
 use super::memory::Memory;
 use super::problem::Problem;
 use super::{Loading, NoRoom, Step};
-use crate::elf::Section;
-use crate::errno::Errno;
-use crate::format::SectionName;
-use crate::rules;
+use crate::types::errno::Errno;
+use crate::xen::elf::Section;
+use crate::xen::format::SectionName;
+use crate::xen::rules;
 
 const PAGE: u64 = 4096;
 

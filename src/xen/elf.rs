@@ -17,7 +17,7 @@ use object::{LittleEndian, pod};
 
 pub(crate) use debug::{Smaller, fits};
 
-use crate::format::SectionName;
+use crate::xen::format::SectionName;
 
 pub(crate) type Header = FileHeader64<LittleEndian>;
 pub(crate) type Symbol = Sym64<LittleEndian>;

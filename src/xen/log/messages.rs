@@ -3,9 +3,9 @@
 //! They are those of real Xens 4.14, 4.17, 4.20 and 4.22, and of their source from 4.7 on. Xen prints its reasons at
 //! the level of errors, and what it is doing at that of information, which is off unless `loglvl` says otherwise.
 
-use crate::build_id::BuildId;
-use crate::errno::Errno;
-use crate::name::{PayloadName, escaped};
+use crate::types::build_id::BuildId;
+use crate::types::errno::Errno;
+use crate::types::name::{PayloadName, escaped};
 
 /// A line about a payload, or several that belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use core::fmt;
 use core::ops::Range;
 use std::sync::Arc;
 
-use crate::errno::Errno;
-use crate::name::{PayloadName, escaped};
-use crate::shared::SharedBytes;
 use crate::sys;
+use crate::types::errno::Errno;
+use crate::types::name::{PayloadName, escaped};
+use crate::types::shared_bytes::SharedBytes;
 
 /// The state of a loaded payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,14 +1,14 @@
 //! UPLOAD's loading of a payload: what the loader reports as the first thing that Xen refuses, or does not survive.
 
 use super::console::CONTINUES;
-use super::image::Image;
 use super::payload::{Payload, Standing, Stop};
-use crate::architecture::Architecture;
-use crate::build_id::BuildId;
-use crate::errno::Errno;
+use super::xen_memory::Image;
 use crate::loader::{self, Finding, Host, Known, Loaded, NoRoom, Problem, Severity, Sink, Stopped};
-use crate::release::Release;
-use crate::rules;
+use crate::types::build_id::BuildId;
+use crate::types::errno::Errno;
+use crate::xen::architecture::Architecture;
+use crate::xen::release::Release;
+use crate::xen::rules;
 
 /// What a payload is loaded into.
 #[derive(Debug)]

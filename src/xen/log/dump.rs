@@ -12,12 +12,12 @@
 
 use core::ops::Range;
 
-use super::{ReplacedFunction, Unidentified};
-use crate::build_id::BuildId;
-use crate::log::PREFIX;
-use crate::name::PayloadName;
-use crate::status::{LoadedPayload, Metadata};
-use crate::symbol_name::SymbolName;
+use crate::inventory::{ReplacedFunction, Unidentified};
+use crate::types::build_id::BuildId;
+use crate::types::name::PayloadName;
+use crate::types::status::{LoadedPayload, Metadata};
+use crate::xen::log::PREFIX;
+use crate::xen::symbol_name::SymbolName;
 
 /// The part of the dump that is about one payload.
 #[derive(Clone, Debug, PartialEq, Eq)]

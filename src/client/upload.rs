@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::LivepatchClient;
+use super::action_lock::Taken;
 use super::console::Watch;
 use super::hooks::PostHooks;
 use super::identities::Uploaded;
@@ -13,19 +14,18 @@ use super::inventory::{self, Depth};
 use super::listing::{self, Listing};
 use super::options::{Check, UploadOptions};
 use super::target::Doubt;
-use super::turn::Taken;
-use crate::build_id::BuildId;
-use crate::diagnosis::words::words;
 use crate::diagnosis::{Present, Twin, UploadEvidence, judge_upload, names_symbol};
-use crate::elf::{Elf, Outline};
-use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hypercall::channel::CallError;
 use crate::hypercall::memory::{AllocationError, HypercallBuffer};
 use crate::hypercall::operation::Upload;
-use crate::name::PayloadName;
 use crate::payload::{self, Finding, Inspection, Payload, Problem, check_bytes, check_file, check_size};
-use crate::rules;
+use crate::types::build_id::BuildId;
+use crate::types::errno::Errno;
+use crate::types::name::PayloadName;
+use crate::xen::elf::{Elf, Outline};
+use crate::xen::log::messages::words;
+use crate::xen::rules;
 
 /// One call of an upload method.
 #[derive(Debug)]

@@ -1,4 +1,7 @@
-//! The lines of Xen's log.
+//! The text that Xen logs: its lines, their meaning, and the dump of debug key `x`.
+
+pub(crate) mod dump;
+pub(crate) mod messages;
 
 /// What Xen's own lines begin with.
 pub(crate) const PREFIX: &[u8] = b"(XEN) ";

@@ -1,0 +1,9 @@
+//! The vocabulary of callers: names, build-ids, error numbers, flags, states and versions.
+
+pub(crate) mod build_id;
+pub(crate) mod errno;
+pub(crate) mod flags;
+pub(crate) mod name;
+pub(crate) mod shared_bytes;
+pub(crate) mod status;
+pub(crate) mod version;
