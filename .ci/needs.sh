@@ -98,7 +98,7 @@ need_tool() {
 
 need_tests() {
     cargo test --locked --config .cargo/real-xen-tests.toml --target "$TARGET" --test dom0 --test races --test shapes --no-run
-    cargo test --locked --release --config .cargo/real-xen-tests.toml --target "$TARGET" --test tool --test fidelity --test hunt \
+    cargo test --locked --release --config .cargo/real-xen-tests.toml --target "$TARGET" --test c_tool --test fidelity --test hunt \
         --no-run
 }
 

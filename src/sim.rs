@@ -45,7 +45,7 @@
 //! why, and this hypercall and all later ones fail with `EIO`.
 //!
 //! This was held against real Xens 4.11, 4.13, 4.14, 4.17, 4.20 and 4.22 on x86-64, and 4.17 on Arm:
-//! `tests/fidelity.rs` runs thousands of random operations on both, and every answer must be the same. What it found is
+//! `tests/fidelity/` runs thousands of random operations on both, and every answer must be the same. What it found is
 //! what those point releases do; other releases follow from reading, and an early point release may differ from the last.
 //!
 //! # What is not

@@ -29,7 +29,7 @@ fn a_path_that_is_not_there() {
 #[test]
 fn without_a_device_the_error_is_about_the_usual_one() {
     if ["/dev/xen/privcmd", "/proc/xen/privcmd"].iter().any(|path| std::fs::exists(path).unwrap()) {
-        // On a Xen this is tests/dom0.rs's to try.
+        // On a Xen this is tests/dom0/'s to try.
         LivepatchClient::open().unwrap();
         return;
     }

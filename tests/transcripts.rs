@@ -2,7 +2,7 @@
 //! status. Written anew with `TRYCMD=overwrite cargo test --test transcripts`.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-#[path = "common/tool.rs"]
+#[path = "cli/tool.rs"]
 mod tool;
 
 use std::env;

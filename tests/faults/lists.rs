@@ -8,8 +8,8 @@ use xen_livepatch::sim::{Call, FunctionPatch, PayloadBuilder, SimulatedXen};
 use xen_livepatch::{Action, ErrorKind, Flags};
 
 use crate::cases;
+use crate::oracle::{check_agreement, check_rows};
 use crate::plan::{order, release};
-use crate::truth::{check_agreement, check_rows};
 
 fn load(xen: &SimulatedXen, id: &str, metadata: usize) {
     let payload = PayloadBuilder::for_xen(xen, id)

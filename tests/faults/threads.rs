@@ -9,8 +9,8 @@ use xen_livepatch::sim::SimulatedXen;
 use xen_livepatch::{Action, LivepatchClient};
 
 use crate::cases;
+use crate::oracle::{check_agreement, check_rows, timed};
 use crate::plan::{Hooks, Operation, PAYLOADS, Step, all_is_well_again, hooks, name, order, pace, release, step};
-use crate::truth::{check_agreement, check_rows, timed};
 
 const THREADS: u8 = 3;
 

@@ -9,10 +9,10 @@ use xen_livepatch::payload::Architecture;
 use xen_livepatch::sim::FunctionPatch;
 use xen_livepatch::{Finding, Flags, Payload, Severity, Target};
 
-use super::census::{Census, count};
+use super::generator::{Maker, Masks, Plan};
 use super::host::{self, Host};
-use super::maker::{Maker, Masks, Plan};
 use super::seed::{ENDBR64, Ingredients};
+use super::totals::{Census, count};
 use super::trace::Trace;
 use super::xen::{APPLIED, APPLY, CHECKED, REPLACE, REVERT, UNLOAD, Xen};
 

@@ -1,8 +1,8 @@
 //! Changes to a payload: first to its sections, then to numbers in the written file, then to bytes.
 
+use super::exclusions::{Line, Place};
 use super::fields::{self, Field, alternative, function, header, note, relocation, section, symbol};
 use super::image::{ENTRY, Image, NOBITS, RELA, SYMTAB, Section, Written};
-use super::line::{Line, Place};
 use super::numbers;
 use super::random::Random;
 use super::seed::Seed;

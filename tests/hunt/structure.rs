@@ -1,8 +1,8 @@
 //! Changes to a payload's sections as a whole.
 
+use super::exclusions::Line;
 use super::fields::{self, relocation, section};
 use super::image::{ALLOC, ENTRY, Image, NOBITS, PROGBITS, Section};
-use super::line::Line;
 use super::random::Random;
 
 /// Names that mean something to Xen, but for the hooks in place of an action.

@@ -1,0 +1,170 @@
+//! The commands, and what is expected of each tool after each.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fmt::Write as _;
+
+use xen_livepatch::sim::{Release, SimulatedXen};
+use xen_livepatch::{BuildId, LivepatchClient, PayloadName};
+
+use super::differences::Answer::Exit;
+use super::differences::{Fault, Kind};
+use super::files::Files;
+use super::generator::{Generator, of_bytes};
+use super::model::Model;
+
+/// What is the same on every host with the same Xen.
+#[derive(Clone, Debug)]
+pub struct Ground {
+    pub release: Release,
+    pub xen: BuildId,
+    pub extra: String,
+}
+
+/// What is to be seen after a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub exit: i32,
+    pub list: Vec<u8>,
+    pub extra: String,
+}
+
+pub struct Step {
+    pub arguments: Vec<OsString>,
+    /// Of the C tool, and of ours.
+    expected: [Seen; 2],
+    pub faults: BTreeSet<Fault>,
+    /// The two hosts are not in the same state after it.
+    pub apart: bool,
+}
+
+pub struct Script {
+    pub seed: u64,
+    pub files: Files,
+    pub steps: Vec<Step>,
+    /// The payloads on each host that have been applied since they were uploaded: reverted, some can't be applied again.
+    used: [BTreeSet<PayloadName>; 2],
+}
+
+impl Ground {
+    fn of(client: &LivepatchClient) -> Self {
+        let version = client.xen_version().unwrap();
+        let release = Release::from_version(version.major, version.minor).unwrap();
+        Self { release, xen: client.build_id().unwrap(), extra: version.extra }
+    }
+
+    /// A simulated Xen that is like the real one in what payloads here have to do with.
+    fn simulated(&self) -> SimulatedXen {
+        let builder = SimulatedXen::builder(self.release).build_id(Some(self.xen.clone())).extra_version(&self.extra);
+        builder.symbol(super::files::UNCALLED, [0x90; 32]).build()
+    }
+}
+
+impl Script {
+    pub fn new(seed: u64, least: usize, client: &LivepatchClient) -> Self {
+        Self::on(&Ground::of(client), seed, least)
+    }
+
+    pub fn on(ground: &Ground, seed: u64, least: usize) -> Self {
+        let files = Files::new(&ground.xen);
+        let models = [Kind::C, Kind::Ours].map(|kind| Model::new(kind, ground.simulated()));
+        let mut generator = Generator::new(seed);
+        let mut script = Self { seed, files, steps: Vec::new(), used: Default::default() };
+        while script.steps.len() < least {
+            for arguments in generator.next(&models[0]) {
+                script.add(&models, arguments);
+            }
+            script.bring_together(&models);
+        }
+        for arguments in Generator::last() {
+            script.add(&models, arguments);
+        }
+        script
+    }
+
+    fn add(&mut self, models: &[Model; 2], arguments: Vec<OsString>) {
+        let mut faults = BTreeSet::new();
+        let expected = models.each_ref().map(|model| {
+            let expected = model.run(&arguments, &self.files);
+            faults.extend(expected.faults);
+            assert_eq!(model.xen.crashed(), None, "{arguments:?}");
+            Seen { exit: expected.exit, list: model.list(&mut faults), extra: model.extra() }
+        });
+        for (used, model) in self.used.iter_mut().zip(models) {
+            let loaded = model.xen.loaded();
+            used.extend(model.xen.applied());
+            used.retain(|name| loaded.contains(name));
+        }
+        let apart = models[0].rows() != models[1].rows()
+            || models[0].xen.applied() != models[1].xen.applied()
+            || self.used[0] != self.used[1];
+        let were_apart = self.steps.last().is_some_and(|step| step.apart);
+        let same = expected[0] == expected[1];
+        assert!(same || were_apart || !faults.is_empty(), "nothing explains the difference: {arguments:?}");
+        if let (false, false, [fault]) = (same, were_apart, &*faults.iter().collect::<Vec<_>>()) {
+            // The model has to be of one mind with the table.
+            let told = [Kind::C, Kind::Ours].map(|kind| fault.answer(kind));
+            let fits =
+                told.iter().zip(&expected).all(|(told, seen)| *told == Exit(seen.exit) || !matches!(told, Exit(_)));
+            assert!(fits, "{fault:?} in {arguments:?}");
+        }
+        assert!(faults.iter().all(|fault| fault.concerns(&arguments)), "{faults:?} in {arguments:?}");
+        self.steps.push(Step { arguments, expected, faults, apart });
+    }
+
+    /// Until both hosts are in the same state, takes away what is on one of them.
+    fn bring_together(&mut self, models: &[Model; 2]) {
+        for _ in 0..100 {
+            if !self.steps.last().is_some_and(|step| step.apart) {
+                return;
+            }
+            let applied = models.each_ref().map(|model| model.xen.applied());
+            let (command, name) = if applied[0] == applied[1] {
+                let [one, other] = models.each_ref().map(|model| model.xen.loaded());
+                let used = |name: &PayloadName| self.used.each_ref().map(|used| used.contains(name));
+                let is_alone = |name: &&PayloadName| {
+                    let [used, used_there] = used(name);
+                    one.contains(name) != other.contains(name) || used != used_there
+                };
+                let checked = one.iter().chain(&other).filter(|name| !applied[0].contains(name));
+                ("unload", checked.clone().find(is_alone).or_else(|| checked.clone().next()).cloned())
+            } else {
+                ("revert", applied.iter().find_map(|stack| stack.last()).cloned())
+            };
+            let name = name.expect("something is on one host alone");
+            self.add(models, vec![command.into(), of_bytes(name.as_bytes())]);
+        }
+        panic!("the hosts can't be brought into the same state: {:?}", models.each_ref().map(Model::rows));
+    }
+
+    /// How often each difference that is on purpose was met, and each exit status.
+    pub fn census(&self) -> String {
+        let mut statuses: BTreeMap<i32, usize> = BTreeMap::new();
+        let mut met: BTreeMap<Fault, usize> = BTreeMap::new();
+        for step in &self.steps {
+            *statuses.entry(step.expected(Kind::C).exit).or_default() += 1;
+            if step.differs() {
+                step.faults.iter().for_each(|fault| *met.entry(*fault).or_default() += 1);
+            }
+        }
+        let mut text = format!("{} commands of seed {}; exit statuses of the C tool:", self.steps.len(), self.seed);
+        for (status, count) in statuses {
+            write!(text, " {status} ({count})").unwrap();
+        }
+        for (fault, count) in met {
+            write!(text, "\nmended, met {count} times: {}", fault.row().name).unwrap();
+        }
+        text
+    }
+}
+
+impl Step {
+    pub fn expected(&self, of: Kind) -> &Seen {
+        if of == Kind::C { &self.expected[0] } else { &self.expected[1] }
+    }
+
+    /// Whether the tools are expected to differ.
+    pub fn differs(&self) -> bool {
+        self.expected[0] != self.expected[1]
+    }
+}

@@ -1,0 +1,293 @@
+//! The crash-loop guard of the tool, through its command line and over several boots.
+//!
+//! The boot is this machine's, and does not end. So that it seems to have ended, the guard's state is given another boot's
+//! id, and the simulated Xen is made anew.
+
+use std::fs;
+use std::ops::Deref;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use crate::demo::Demo;
+use serde_json::Value;
+
+const COPIES: [&str; 2] = ["demo/boot/attempts.json", "demo/boot/attempts.copy.json"];
+
+/// The id that ended boots get.
+const ENDED: &str = "5bdf46eb-3955-4c3b-9d6e-1c1b2a3d4e5f";
+
+/// A host with payloads: `b` on `a`, `c` on `b`, and `v1` and `v2`, which are cumulative.
+struct Host(Demo);
+
+impl Deref for Host {
+    type Target = Demo;
+
+    fn deref(&self) -> &Demo {
+        &self.0
+    }
+}
+
+impl Host {
+    fn new() -> Self {
+        Self(Demo::new(&[("a", None), ("b", Some("a")), ("c", Some("b")), ("v1", None), ("v2", None)]))
+    }
+
+    /// The boot ends, and the payloads are gone.
+    fn reboots(&self) {
+        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        for copy in COPIES.map(|copy| self.path(copy)) {
+            if let Ok(text) = fs::read_to_string(&copy) {
+                fs::write(copy, text.replace(id.trim(), ENDED)).unwrap();
+            }
+        }
+        self.loses_its_payloads();
+    }
+
+    fn loses_its_payloads(&self) {
+        fs::remove_file(self.path("demo/xen.journal")).unwrap();
+        self.ends(0, "simulate new demo --release 4.17");
+    }
+
+    #[track_caller]
+    fn has_applied(&self, names: &[&str]) {
+        let inventory: Value = serde_json::from_slice(&self.run("--json status").stdout).unwrap();
+        assert_eq!(inventory["result"]["inventory"]["stack"], serde_json::to_value(names).unwrap());
+    }
+}
+
+#[test]
+fn a_payload_that_the_host_went_down_with_is_left_out_at_boot() {
+    let host = Host::new();
+    host.ends(0, "ensure --boot a.livepatch");
+    host.reboots();
+    for _ in 0..2 {
+        let text = host.ends(3, "ensure --boot a.livepatch");
+        assert!(text.contains("\"a\" (build-id "), "{text}");
+        // As systemd takes it: 32 digits.
+        assert!(text.contains("(see journalctl --boot=5bdf46eb39554c3b9d6e1c1b2a3d4e5f)"), "{text}");
+        assert!(text.contains("--retry") && text.contains("nothing was done"), "{text}");
+        host.has_applied(&[]);
+        host.ends(0, "confirm --shutdown");
+        host.reboots();
+    }
+    // So is a stack with it, but for what is below it.
+    host.ends(3, "ensure --boot a.livepatch b.livepatch");
+    host.has_applied(&[]);
+    host.ends(0, "ensure --boot v1.livepatch");
+    host.has_applied(&["v1"]);
+}
+
+#[test]
+fn a_payload_that_survived_is_applied_after_power_cuts_and_below_a_crasher() {
+    let host = Host::new();
+    host.ends(0, "ensure --boot a.livepatch");
+    let text = host.ends(0, "confirm --after 0s");
+    assert!(text.contains("survived by this boot: payload "), "{text}");
+    for _ in 0..2 {
+        host.reboots();
+        host.ends(0, "ensure --boot a.livepatch");
+    }
+    host.reboots();
+    host.ends(0, "ensure --boot a.livepatch b.livepatch");
+    host.reboots();
+    let text = host.ends(3, "ensure --boot a.livepatch b.livepatch c.livepatch");
+    assert!(text.contains("Not applied unattended: \"b\", \"c\""), "{text}");
+    host.has_applied(&["a"]);
+    host.ends(0, "revert a");
+    let text = host.ends(3, "--json ensure --boot a.livepatch b.livepatch c.livepatch");
+    host.has_applied(&["a"]);
+    let object: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!((&object["ok"], &object["error"]["kind"]), (&Value::from(false), &Value::from("not_survived")));
+    assert_eq!(
+        (&object["result"]["inventory"]["stack"][0], &object["result"]["level"]),
+        (&"a".into(), &"not_as_wanted".into())
+    );
+}
+
+#[test]
+fn the_level_that_survived_last_takes_the_place_of_a_cumulative_suspect() {
+    let host = Host::new();
+    fs::create_dir(host.path("fixes")).unwrap();
+    for name in ["v1.livepatch", "v2.livepatch"] {
+        fs::copy(host.path(name), host.path("fixes").join(name)).unwrap();
+    }
+    let link = host.path("fixes/livepatch.livepatch");
+    symlink("v1.livepatch", &link).unwrap();
+    host.ends(0, "ensure --boot fixes");
+    host.ends(0, "confirm --shutdown");
+    host.reboots();
+    fs::remove_file(&link).unwrap();
+    symlink("v2.livepatch", &link).unwrap();
+    host.ends(0, "ensure --boot fixes");
+    host.has_applied(&["v2"]);
+    host.reboots();
+    host.ends(3, "ensure --boot --dry-run fixes");
+    let text = host.ends(3, "ensure --boot fixes");
+    assert!(text.contains("applied in its place, since it survived last: \"v1\""), "{text}");
+    host.has_applied(&["v1"]);
+    // Nothing is, once its file is gone.
+    host.reboots();
+    fs::remove_file(host.path("fixes/v1.livepatch")).unwrap();
+    host.ends(3, "ensure --boot fixes");
+    host.has_applied(&[]);
+}
+
+#[test]
+fn nothing_that_runs_is_taken_out_for_a_suspect() {
+    let host = Host::new();
+    host.ends(0, "ensure --boot v2.livepatch");
+    host.reboots();
+    host.ends(0, "load v1.livepatch");
+    let text = host.ends(3, "ensure --boot v2.livepatch");
+    assert!(text.contains("nothing was done"), "{text}");
+    host.has_applied(&["v1"]);
+    // Nor is a suspect that someone had applied.
+    host.ends(0, "ensure --retry v2.livepatch");
+    host.ends(0, "ensure --boot v2.livepatch");
+    host.has_applied(&["v2"]);
+}
+
+#[test]
+fn a_retry_is_confirmed_like_any_other_and_not_before() {
+    let host = Host::new();
+    host.ends(0, "ensure --boot a.livepatch");
+    host.reboots();
+    host.ends(3, "ensure --boot a.livepatch");
+    host.ends(0, "ensure --retry a.livepatch");
+    let text = host.ends(0, "status");
+    assert!(text.contains("applied as a retry; if the host goes down now, it stays suspect"), "{text}");
+    let text = host.ends(2, "confirm --after 1000weeks");
+    assert!(text.contains("not confirmed yet"), "{text}");
+    host.ends(0, "confirm --after 0s");
+    assert!(host.ends(0, "status").contains("survived by this boot: payload "));
+    host.reboots();
+    host.ends(0, "ensure --boot a.livepatch");
+}
+
+#[test]
+fn a_retry_that_came_to_nothing_forgets_no_crash() {
+    let host = Host::new();
+    host.ends(0, "ensure --boot a.livepatch");
+    host.reboots();
+    host.ends(0, "ensure --retry a.livepatch");
+    // It is as if it had been killed before it applied anything.
+    host.loses_its_payloads();
+    assert!(host.ends(0, "status").contains("applied as a retry"));
+    let text = host.ends(0, "confirm --shutdown");
+    assert!(!text.contains("survived"), "{text}");
+    host.reboots();
+    host.ends(3, "ensure --boot a.livepatch");
+    // Or it was applied, and taken out again.
+    host.ends(0, "ensure --retry a.livepatch");
+    host.ends(0, "revert --all");
+    host.ends(0, "confirm --shutdown");
+    host.reboots();
+    host.ends(3, "ensure --boot a.livepatch");
+}
+
+#[test]
+fn an_ensure_by_hand_is_recorded() {
+    let host = Host::new();
+    host.ends(0, "ensure a.livepatch");
+    assert!(host.ends(0, "status").contains("applied by hand; if the host goes down now, it is suspect"));
+    host.reboots();
+    host.ends(3, "ensure --boot a.livepatch");
+    // Someone who asks for it by hand is there, and gets it.
+    let text = host.ends(0, "ensure a.livepatch");
+    assert!(text.contains("warning: \"a\" (build-id ") && text.contains("applied all the same"), "{text}");
+    host.has_applied(&["a"]);
+}
+
+#[test]
+fn nothing_is_held_against_what_was_taken_out_before_the_crash() {
+    let host = Host::new();
+    host.ends(0, "ensure v1.livepatch");
+    host.ends(0, "ensure v2.livepatch");
+    host.ends(0, "ensure --nothing");
+    assert!(!host.ends(0, "status").contains("not confirmed yet"));
+    for taken_out in ["revert v1", "revert --all", "replace v2"] {
+        host.ends(0, "ensure --keep-unapplied v1.livepatch");
+        if taken_out == "replace v2" {
+            host.ends(0, "upload v2 v2.livepatch");
+        }
+        host.ends(0, taken_out);
+        assert!(!host.ends(0, "status").contains("not confirmed yet"), "{taken_out}");
+    }
+    host.ends(0, "ensure v2.livepatch");
+    host.ends(0, "ensure --nothing");
+    host.ends(0, "ensure v2.livepatch");
+    host.reboots();
+    host.ends(0, "ensure --boot v1.livepatch");
+    host.ends(3, "ensure --boot v2.livepatch");
+}
+
+#[test]
+fn a_dry_run_records_nothing() {
+    let host = Host::new();
+    for line in ["ensure --dry-run a.livepatch", "ensure --dry-run --boot a.livepatch"] {
+        host.ends(8, line);
+    }
+    assert!(!host.path("demo/boot").exists());
+}
+
+#[test]
+fn a_state_that_can_not_be_written_has_an_exit_status_of_its_own() {
+    let host = Host::new();
+    fs::write(host.path("file"), "").unwrap();
+    for (line, stack) in [
+        ("ensure --boot --state file a.livepatch", &["a"][..]),
+        ("ensure --state file/state a.livepatch b.livepatch", &["a", "b"]),
+        ("ensure --retry --state /proc/self/state v1.livepatch", &["v1"]),
+    ] {
+        let text = host.ends(4, line);
+        assert!(text.contains("these payloads are not guarded"), "{text}");
+        host.has_applied(stack);
+    }
+    let text = host.ends(4, "--json ensure --state file a.livepatch");
+    let object: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!((&object["error"]["kind"], &object["error"]["retryable"]), (&"not_guarded".into(), &false.into()));
+    assert_eq!(object["result"]["inventory"]["stack"][0], "a");
+}
+
+#[test]
+fn the_directory_of_the_state_may_be_relative() {
+    let host = Host::new();
+    let text = host.ends(0, "ensure --boot --state new a.livepatch");
+    assert!(!text.contains("warning"), "{text}");
+    assert!(host.path("new/attempts.json").exists());
+    let text = host.ends(0, "ensure --state deep/er/state v1.livepatch");
+    assert!(!text.contains("warning"), "{text}");
+    assert!(host.path("deep/er/state/attempts.copy.json").exists());
+}
+
+#[test]
+fn survived_is_said_of_applied_payloads_alone() {
+    let host = Host::new();
+    // Neither can be applied: the second does not fit on the first.
+    host.ends(1, "ensure --boot a.livepatch c.livepatch");
+    assert_eq!(host.ends(0, "confirm --shutdown").lines().filter(|line| line.contains("survived")).count(), 0);
+    host.ends(0, "ensure --boot a.livepatch b.livepatch");
+    host.ends(0, "revert b");
+    let text = host.ends(0, "confirm --shutdown");
+    assert_eq!(text.matches("survived by this boot: payload ").count(), 1, "{text}");
+    // Nothing is held against the other.
+    host.reboots();
+    host.ends(0, "ensure --boot a.livepatch b.livepatch");
+    host.has_applied(&["a", "b"]);
+}
+
+#[test]
+fn damaged_copies_hide_nothing_and_stop_nothing() {
+    let host = Host::new();
+    host.ends(0, "ensure --boot a.livepatch");
+    host.reboots();
+    fs::write(host.path(COPIES[0]), "").unwrap();
+    let text = host.ends(3, "ensure --boot a.livepatch");
+    assert!(text.contains("it is empty"), "{text}");
+    host.ends(0, "ensure --boot v1.livepatch");
+    assert!(Path::new(&host.path("demo/boot/attempts.json.damaged")).exists());
+    assert!(host.ends(0, "status").contains("put aside"));
+    host.ends(0, "confirm --shutdown");
+    host.reboots();
+    host.ends(3, "ensure --boot a.livepatch");
+}

@@ -1,0 +1,15 @@
+//! The tool on the simulated Xen: its JSON, the level of a host, the guard over several boots, and other processes beside it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that can't go on fails, and knows what is there"
+)]
+
+mod demo;
+mod guard;
+mod level;
+mod looks;
+mod schema;
+mod shell;
+mod tool;

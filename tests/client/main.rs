@@ -1,0 +1,34 @@
+//! The client against a simulated Xen of each release: what it does is compared with what Xen then has.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
+#![allow(unreachable_pub, reason = "the modules of one test")]
+
+#[path = "../common/told.rs"]
+mod told;
+
+mod arm;
+mod console;
+mod costs;
+mod errors;
+mod faulted;
+mod files;
+mod flags;
+mod hooks;
+mod host;
+mod inventory;
+mod listing;
+mod load;
+mod open;
+mod outcomes;
+mod replacing;
+mod serialized;
+mod story;
+mod target;
+mod turns;
+mod waiting;
+mod watching;

@@ -1,0 +1,82 @@
+//! Nobody else acts on the host, so that a client's word can be held against what is there.
+
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use xen_livepatch::payload::HookKind;
+use xen_livepatch::sim::{Call, Release, SimulatedXen};
+use xen_livepatch::{Action, Errno, ErrorKind};
+
+use crate::cases;
+use crate::oracle::{Truth, check_agreement, check_success, check_word, timed};
+use crate::plan::{Fault, Hooks, Operation, Step, all_is_well_again, hook_of, hooks, name, release, step};
+
+proptest! {
+    #![proptest_config(cases(1500))]
+
+    #[test]
+    fn what_a_client_says_is_so(release in release(), log in any::<bool>(), hooks in hooks(), steps in vec(step(), 1..25)) {
+        story(release, log, &hooks, &steps);
+    }
+}
+
+fn story(release: Release, log: bool, hooks: &Hooks, steps: &[Step]) {
+    let xen = SimulatedXen::new(release);
+    let settings = crate::plan::settings().settle_time(Duration::ZERO);
+    let settings = if log { settings } else { settings.without_xen_log() };
+    let client = settings.connect(xen.clone()).unwrap();
+    for step in steps {
+        let before = Truth::of(&xen);
+        xen.set_pace(step.pace);
+        xen.set_log_level(step.log);
+        for order in &step.orders {
+            order.give(&xen);
+        }
+        let result = timed(step, &xen, hooks, &client);
+        let then = Truth::of(&xen);
+        if result.is_ok() {
+            check_success(step, &before, &then);
+        }
+        check_word(step, hooks, &[before.clone(), then], &result);
+        all_is_well_again(&xen);
+        let now = Truth::of(&xen);
+        if let Err(error) = &result {
+            if !error.may_have_happened() {
+                assert_eq!(now, before, "{error}");
+            }
+            check_alone(step, hooks, release, error.kind());
+        }
+        check_agreement(&xen, &client);
+    }
+}
+
+/// What can't be so where nobody else acts.
+fn check_alone(step: &Step, hooks: &Hooks, release: Release, kind: &ErrorKind) {
+    let ordered = |what: fn(Fault) -> bool| step.orders.iter().any(|order| what(order.fault));
+    let own = |kind| hook_of(hooks, step.id, kind).filter(|_| release >= Release::V4_14);
+    let busy = own(HookKind::Apply).or(own(HookKind::Revert)) == Some(-Errno::EBUSY.number());
+    match kind {
+        // The list may be refused after a replace, and an action for a reason of its own.
+        ErrorKind::Overtaken { .. } => {
+            let faults = ordered(|fault| matches!(fault, Fault::Fail(_) | Fault::LostAnswer));
+            assert!(faults, "nobody was there: {kind:?}");
+        }
+        ErrorKind::QuiesceTimeout => {
+            let late = ordered(|fault| matches!(fault, Fault::TimeOut | Fault::Hotplug));
+            let hurried = step.timeout != xen_livepatch::QuiesceTimeout::XEN_DEFAULT;
+            assert!(late || hurried || busy, "{kind:?}");
+        }
+        ErrorKind::StaleInProgress { .. } => {
+            let again = own(HookKind::Apply).or(own(HookKind::Revert)) == Some(-Errno::EAGAIN.number());
+            let waits = matches!(step.operation, Operation::Wait);
+            assert!(again || waits || ordered(|fault| matches!(fault, Fault::Hotplug)), "{kind:?}");
+        }
+        ErrorKind::ReplaceFailed { .. } => assert!(matches!(step.operation, Operation::Act(Action::Replace, _))),
+        ErrorKind::OutcomeUnknown => {
+            let upload = step.orders.iter().any(|order| order.call == Call::Upload);
+            assert!(upload || !step.orders.is_empty(), "{} {kind:?}", name(step.id));
+        }
+        _ => {}
+    }
+}

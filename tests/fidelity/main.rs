@@ -1,0 +1,120 @@
+//! The simulated Xen against the real one: random sequences of operations on both, and every answer compared.
+//!
+//! `cargo fidelity` runs this in the dom0 of a real Xen. `XEN_LIVEPATCH_SEED` chooses the sequences,
+//! `XEN_LIVEPATCH_OPERATIONS` how many operations there are. A difference is told with the shortest sequence that shows
+//! it.
+//!
+//! Compared is what each operation returns (the value, or the kind of error and the number), and after each the whole
+//! list and what Xen's version ends with. Some actions are not waited for before more is asked: then the simulated Xen
+//! must give all the answers of the real one in some order of the requests. Not compared is what depends on time: whether
+//! the CPUs came to rest in time (both have plenty, or none at all), and after how many rows LIST stops because something
+//! else is due. Nor are the words of Xen's log, but for those that tell causes apart.
+//!
+//! Never tried is what would hurt a real hypervisor rather than be refused: little of that is made, and what the
+//! simulated Xen does not survive ends its sequence.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::print_stdout,
+    reason = "a test stops at the first surprise, and speaks to the process that started it"
+)]
+#![allow(unreachable_pub, reason = "the modules of one test")]
+
+mod beside;
+mod comparison;
+mod flaws;
+mod generator;
+#[allow(dead_code, reason = "shared with the tests that need all of it")]
+#[path = "../common/host.rs"]
+mod host;
+mod order;
+#[path = "../common/random.rs"]
+mod random;
+mod recipe;
+mod request;
+mod side;
+#[path = "../common/since.rs"]
+mod since;
+mod step;
+mod tables;
+
+use std::env;
+use std::io::{self, Write as _};
+use std::str::FromStr;
+use std::thread;
+
+use comparison::{Census, Comparison};
+use generator::Generator;
+use recipe::Ingredients;
+use side::Side;
+use xen_livepatch::BuildId;
+use xen_livepatch::payload::Architecture;
+use xen_livepatch::sim::Release;
+
+/// Steps of one sequence, after which nothing is loaded again.
+const STEPS: usize = 40;
+
+fn setting<T: FromStr>(name: &str, default: T) -> T {
+    let value = env::var(name).ok();
+    value.map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
+}
+
+#[test]
+#[ignore = "needs a real Xen"]
+fn the_simulated_xen_answers_as_the_real_one() {
+    let host = host::host();
+    let seed: u64 = setting("XEN_LIVEPATCH_SEED", 1);
+    let operations: usize = setting("XEN_LIVEPATCH_OPERATIONS", 10_240);
+    let say = |text: String| io::stderr().write_all(text.as_bytes()).unwrap();
+    let mut comparison = Comparison::new(&host);
+    say(format!("comparing with Xen {}: XEN_LIVEPATCH_SEED={seed}\n", comparison.release()));
+
+    let sequences = operations.div_ceil(STEPS);
+    for sequence in (0..u64::try_from(sequences).unwrap()).map(|index| seed.wrapping_add(index)) {
+        comparison.run(Generator::new(sequence, STEPS));
+    }
+    // What refuses to be reverted stays for ever, so this comes last, and its host is of no use any more.
+    comparison.run(Generator::new(seed, 4 * STEPS).irreversible());
+    core::mem::forget(host);
+
+    println!("{}{}", comparison.census, comparison.beside);
+    println!("{} of {sequences} sequences would not have been survived to their end", comparison.harmful);
+    assert!(comparison.harmful * 20 <= sequences.max(20), "too much is made that can't be tried on a real Xen");
+    // Chance decides, but not every time. The only CPU there is has done the work before anything else is asked.
+    let chances = if thread::available_parallelism().unwrap().get() > 1 { comparison.beside.actions } else { 0 };
+    assert!(chances < 50 || comparison.beside.pending > 0, "nothing was asked beside pending work");
+    say(format!("{} operations compared on Xen {}: no difference\n", comparison.operations, comparison.release()));
+}
+
+/// For each request a simulated Xen tells whether a real one would have survived it.
+#[test]
+fn nothing_is_generated_that_would_hurt_a_real_xen() {
+    let points = |last: Release| (0..=last.point()).map(move |point| last.at(point));
+    let x86 = Release::ALL.into_iter().flat_map(points).map(|release| (release, Architecture::X86_64));
+    // On Arm there is none in 4.7.
+    let arm = Release::ALL.into_iter().skip(1).flat_map(points).map(|release| (release, Architecture::AArch64));
+    for (release, architecture) in x86.chain(arm) {
+        let last = Release::ALL.contains(&release);
+        let mut census = Census::default();
+        let xen = BuildId::new([0x78; 20]);
+        let opcode = if architecture == Architecture::X86_64 { vec![0x48, 0x8d, 0x05] } else { Vec::new() };
+        let ingredients = Ingredients { release, architecture, xen, opcode, also: [0x90; 16] };
+        for seed in 0..if last { 40 } else { 1 } {
+            let xen = side::twin(&ingredients, ".0");
+            let side = Side::simulated(&xen);
+            let mut generator = Generator::new(seed, STEPS);
+            for _ in 0..STEPS {
+                let step = generator.next(&xen);
+                let outcome = step.run(&side, generator.attentive, &ingredients);
+                assert_eq!(xen.crashed(), None, "{step:?}");
+                census.count(&step, &outcome);
+            }
+            side.clear();
+            assert_eq!(xen.loaded(), []);
+        }
+        println!("Xen {release} on {architecture}:\n{census}");
+    }
+}

@@ -1,0 +1,135 @@
+//! Hunts for payloads that the check passes and that hurt a real Xen.
+//!
+//! `cargo hunt` runs this in the dom0 of a real Xen. It makes payloads, changes them in one to five ways (see
+//! `hunt/exclusions.rs` for what is left alone), and those in which the check finds nothing, or nothing but what Xen refuses,
+//! are uploaded, applied, reverted and unloaded, sometimes on top of another. Xen has to survive it, and to be afterwards
+//! what it was before. When it does not, the runner outside knows from the trace which payload it was.
+//!
+//! `XEN_LIVEPATCH_SEED` chooses the payloads; the hunt goes on until `XEN_LIVEPATCH_HUNT_PAYLOADS` were uploaded and
+//! `XEN_LIVEPATCH_HUNT_APPLIED` of them applied and reverted, or `XEN_LIVEPATCH_HUNT_SECONDS` have passed.
+//! `XEN_LIVEPATCH_HUNT_FROM` and `XEN_LIVEPATCH_HUNT_TO` are where it begins and ends at the latest. `XEN_LIVEPATCH_HUNT_ONE` tries one payload, and tells all about it:
+//! its number, a mask of the changes to make, masks of the parts and the actions to leave out. `XEN_LIVEPATCH_HUNT_FILE`
+//! tries one of the runner's files as it is. `XEN_LIVEPATCH_HUNT_HARMFUL` tries those that the check calls harmful, and no
+//! others: each ought to be the last of its Xen.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::print_stdout,
+    reason = "a test stops at the first surprise, and speaks to the process that started it"
+)]
+#![allow(unreachable_pub, reason = "the modules of one test")]
+
+mod exclusions;
+mod fields;
+mod generator;
+#[allow(dead_code, reason = "shared with the tests that need all of it")]
+#[path = "../common/host.rs"]
+mod host;
+mod hunter;
+mod image;
+mod mutation;
+mod numbers;
+#[path = "../common/random.rs"]
+mod random;
+mod seed;
+mod structure;
+mod tables;
+mod totals;
+mod trace;
+mod xen;
+
+use std::env;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use generator::{Maker, Masks};
+use hunter::Hunter;
+use seed::Ingredients;
+use xen_livepatch::payload::Architecture;
+use xen_livepatch::{BuildId, Payload, Target};
+
+fn setting<T: FromStr>(name: &str) -> Option<T> {
+    let value = env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} is not a number: {value}")))
+}
+
+#[test]
+#[ignore = "needs a real Xen"]
+fn what_the_check_passes_hurts_no_xen() {
+    let host = host::host();
+    let seed = setting("XEN_LIVEPATCH_SEED").unwrap_or(1);
+    let mut hunter = Hunter::new(&host, seed);
+    if let Ok(one) = env::var("XEN_LIVEPATCH_HUNT_ONE") {
+        let numbers: Vec<u32> = one.split('.').map(|number| number.parse().unwrap()).collect();
+        let [number, changes, without_parts, without_actions] = numbers[..] else {
+            panic!("XEN_LIVEPATCH_HUNT_ONE={one}: not four numbers")
+        };
+        hunter.show(number.into(), Masks { changes, without_parts, without_actions });
+        hunter.end();
+        return;
+    }
+    if let Ok(name) = env::var("XEN_LIVEPATCH_HUNT_FILE") {
+        hunter.try_file(&name);
+        hunter.end();
+        return;
+    }
+    let seconds = setting("XEN_LIVEPATCH_HUNT_SECONDS");
+    let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let (payloads, applied) = if end.is_none() { (2_000, 200) } else { (usize::MAX, usize::MAX) };
+    let payloads = setting("XEN_LIVEPATCH_HUNT_PAYLOADS").unwrap_or(payloads);
+    let applied = setting("XEN_LIVEPATCH_HUNT_APPLIED").unwrap_or(applied);
+    let mut number = setting("XEN_LIVEPATCH_HUNT_FROM").unwrap_or(0);
+    let last = setting("XEN_LIVEPATCH_HUNT_TO").unwrap_or(u64::MAX);
+    while end.is_none_or(|end| Instant::now() < end)
+        && number < last
+        && (hunter.census.sent() < payloads || hunter.census.reverted < applied)
+    {
+        hunter.try_one(number);
+        number += 1;
+    }
+    hunter.end();
+    println!("XEN_LIVEPATCH_SEED={seed}, payloads up to number {number}\n{}", hunter.census);
+}
+
+/// Makers as for some hosts, and what the payloads are checked for.
+fn makers() -> Vec<(Maker, Target)> {
+    let x86 = [((4, 13), 5), ((4, 14), 6), ((4, 17), 7), ((4, 20), 4), ((4, 22), 0)];
+    let arm = [((4, 17), 5), ((4, 22), 0)];
+    let x86 = x86.into_iter().map(|host| (Architecture::X86_64, host));
+    let arm = arm.into_iter().map(|host| (Architecture::AArch64, host));
+    let maker = |(architecture, (release, point))| {
+        let xen = BuildId::new([0x78; 20]);
+        let target = Target::new(release).point(point).build_id(xen.clone()).architecture(architecture);
+        let (endbr, turned, made) = (release == (4, 14), release > (4, 14), Vec::new());
+        (Maker::new(7, Ingredients { architecture, xen, release, endbr, turned, made }), target)
+    };
+    x86.chain(arm).map(maker).collect()
+}
+
+#[test]
+fn payloads_pass_the_check_as_long_as_nothing_is_changed() {
+    for (maker, target) in makers() {
+        for number in 0..300 {
+            let (seed, mutant, _) = maker.make(number, Masks { changes: 0, ..Masks::ALL });
+            let findings = Payload::parse(&mutant.file).unwrap().check_against(&target);
+            assert_eq!(findings, [], "{number}: {}", seed.text);
+        }
+    }
+}
+
+#[test]
+fn a_number_always_makes_the_same_payload_and_numbers_make_different_ones() {
+    for (maker, _) in makers() {
+        let mut census = totals::Census::default();
+        for number in 0..300 {
+            let (_, mutant, plan) = maker.make(number, Masks::ALL);
+            let (_, again, same) = maker.make(number, Masks::ALL);
+            assert_eq!((&mutant.file, &mutant.changes, plan), (&again.file, &again.changes, same));
+            census.generated += usize::from(census.is_new(&mutant.file));
+        }
+        assert!(census.generated > 290, "only {} are distinct", census.generated);
+    }
+}

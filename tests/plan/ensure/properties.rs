@@ -1,0 +1,263 @@
+//! The promise: from any state, with any fault, a host ends with what was wanted, with what it had, or worse is announced.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use xen_livepatch::sim::{Call, Release, SimulatedXen};
+use xen_livepatch::{Action, EnsureError, Errno, LivepatchClient, Outcome, PayloadName, Plan, StepEvent, Wanted};
+
+use super::host::{Deed, STACKS, connect, connect_mortal, deed, level, release, wanted, wanted_with_files};
+
+pub fn cases(count: u32) -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(count);
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+fn host(release: Release, deeds: &[Deed]) -> SimulatedXen {
+    let xen = SimulatedXen::new(release);
+    for deed in deeds {
+        deed.act(&xen);
+    }
+    xen
+}
+
+/// The files at hand: those that are wanted, or those of all payloads.
+fn goal(xen: &SimulatedXen, stack: &[&str], files: bool) -> Wanted {
+    if files { wanted_with_files(xen, stack) } else { wanted(xen, stack) }
+}
+
+fn contains(level: &[&str], all: &[&str]) -> bool {
+    all.iter().all(|id| level.contains(id))
+}
+
+/// A run as an observer sees it: its announced gaps, and the moments at which it was in one that was not announced.
+struct Watch<'a> {
+    xen: &'a SimulatedXen,
+    before: Vec<&'static str>,
+    stack: Vec<&'static str>,
+    in_gap: bool,
+    announced: bool,
+}
+
+impl Watch<'_> {
+    fn see(&mut self, event: StepEvent<'_>) {
+        match event {
+            StepEvent::GapOpens { .. } => {
+                assert!(!self.in_gap);
+                (self.in_gap, self.announced) = (true, true);
+            }
+            StepEvent::GapCloses => self.in_gap = false,
+            _ => assert!(!self.in_gap, "nobody is called in a gap"),
+        }
+    }
+
+    /// Outside of gaps, nothing that ran before is missing while something that is wanted is.
+    fn look(&mut self, event: StepEvent<'_>) {
+        self.see(event);
+        if !matches!(event, StepEvent::GapCloses | StepEvent::Back { .. }) {
+            let now = level(self.xen);
+            assert!(contains(&now, &self.before) || contains(&now, &self.stack), "{now:?} in {event:?}");
+        }
+    }
+}
+
+/// Runs `ensure`, and judges what it says by the level that Xen has afterwards.
+fn ensure(
+    xen: &SimulatedXen,
+    client: &LivepatchClient,
+    goal: &Wanted,
+    stack: &[&'static str],
+    mishaps: &[Mishap],
+) -> Result<Plan, EnsureError> {
+    let before = level(xen);
+    let mut watch = Watch { xen, before: before.clone(), stack: stack.to_vec(), in_gap: false, announced: false };
+    // The levels that others brought the host to meanwhile.
+    let others = Arc::new(Mutex::new(Vec::new()));
+    for mishap in mishaps {
+        mishap.order(xen, &others);
+    }
+    let looks = mishaps.is_empty();
+    let result = client.ensure(goal, |event| if looks { watch.look(event) } else { watch.see(event) });
+    xen.forget_orders();
+    xen.finish_action();
+    let now = level(xen);
+    let outcome = result.as_ref().err().map_or(Outcome::Reached, EnsureError::outcome);
+    let text = result.as_ref().map_or_else(ToString::to_string, ToString::to_string);
+    let said = format!("{before:?} to {stack:?}: {outcome}, now {now:?}: {text}");
+    let levels = std::mem::take(&mut *others.lock().unwrap());
+    let names = xen.applied();
+    let as_before = now == before || levels.contains(&names);
+    let all_of = |level: &Vec<PayloadName>| level.iter().all(|name| names.contains(name));
+    let keeps = contains(&now, &before) || levels.iter().any(all_of);
+    match outcome {
+        Outcome::Reached => assert_eq!(now, stack, "{said}"),
+        Outcome::Unchanged | Outcome::Restored => assert!(as_before, "{said}"),
+        Outcome::Partial => assert!(keeps || contains(&now, stack), "{said}"),
+        Outcome::Worse => assert!(!(keeps || contains(&now, stack)) || !levels.is_empty(), "{said}"),
+        Outcome::Unknown => {}
+        other => panic!("{other}"),
+    }
+    assert_eq!(xen.crashed(), None);
+    result
+}
+
+/// The host is as wanted, and stays so. Nothing is left loaded but payloads that could not be identified, which may be needed.
+fn arrived(xen: &SimulatedXen, client: &LivepatchClient, stack: &[&'static str], kept: bool) {
+    assert_eq!(level(xen), stack);
+    let inventory = client.inventory().unwrap();
+    let again = Plan::new(&inventory, &wanted_with_files(xen, stack)).unwrap();
+    let applied = xen.applied();
+    let left: Vec<PayloadName> = xen.loaded().into_iter().filter(|name| !applied.contains(name)).collect();
+    let mut named = again.leftovers().to_vec();
+    named.sort_by_key(|name| left.iter().position(|other| other == name));
+    assert!(kept || (again.is_empty() && left == named), "left: {left:?}: {again}");
+    // None of the levels needs another payload, and the files show it, if it is known which they belong to.
+    let unidentified =
+        |name: &PayloadName| inventory.payloads.iter().any(|entry| entry.name == *name && entry.build_id.is_none());
+    assert!(kept || left.iter().all(unidentified), "left: {left:?}: {inventory}");
+}
+
+/// Something goes wrong, once.
+#[derive(Clone, Copy, Debug)]
+enum Mishap {
+    Fail(Call, u64, Errno),
+    LostAnswer(Call, u64),
+    TimeOut(Action),
+    Other(Call, u64, Deed),
+}
+
+const CALLS: [Call; 6] = [Call::Upload, Call::Apply, Call::Revert, Call::Replace, Call::Unload, Call::List];
+
+fn mishap(others: bool) -> impl Strategy<Value = Mishap> {
+    let call = || select(&CALLS[..]);
+    let errno =
+        || select(&[Errno::EFAULT, Errno::EBUSY, Errno::ENOMEM, Errno::EINVAL, Errno::EAGAIN, Errno::EPERM][..]);
+    let weight = u32::from(others);
+    prop_oneof![
+        2 => (call(), 1..4_u64, errno()).prop_map(|(call, nth, errno)| Mishap::Fail(call, nth, errno)),
+        2 => (call(), 1..4_u64).prop_map(|(call, nth)| Mishap::LostAnswer(call, nth)),
+        1 => select(&[Action::Apply, Action::Revert, Action::Replace][..]).prop_map(Mishap::TimeOut),
+        2 * weight => (call(), 1..9_u64, deed(true)).prop_map(|(call, nth, deed)| Mishap::Other(call, nth, deed)),
+    ]
+}
+
+impl Mishap {
+    fn order(self, xen: &SimulatedXen, others: &Arc<Mutex<Vec<Vec<PayloadName>>>>) {
+        match self {
+            Self::Fail(call, nth, errno) => xen.on(call).nth(nth).before(move |xen| xen.on(call).fail(errno)),
+            Self::LostAnswer(call, nth) => xen.on(call).nth(nth).before(move |xen| lose(xen, call)),
+            Self::TimeOut(Action::Apply) => xen.on_apply().time_out(),
+            Self::TimeOut(Action::Revert) => xen.on_revert().time_out(),
+            Self::TimeOut(_) => xen.on_replace().time_out(),
+            Self::Other(call, nth, deed) => {
+                let others = Arc::clone(others);
+                xen.on(call).nth(nth).before(move |xen| {
+                    deed.act(xen);
+                    others.lock().unwrap().push(xen.applied());
+                });
+            }
+        }
+    }
+}
+
+fn lose(xen: &SimulatedXen, call: Call) {
+    match call {
+        Call::Upload => xen.on_upload().fault_after(),
+        Call::Apply => xen.on_apply().fault_after(),
+        Call::Revert => xen.on_revert().fault_after(),
+        Call::Replace => xen.on_replace().fault_after(),
+        Call::Unload => xen.on_unload().fault_after(),
+        _ => xen.on_list().fault_after(),
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    /// There is always a way, whatever the state, and it is announced where it leads through a gap.
+    #[test]
+    fn a_host_becomes_what_is_wanted(
+        release in release(),
+        deeds in vec(deed(true), 0..24),
+        stack in select(&STACKS[..]),
+        kept in any::<bool>(),
+        files in any::<bool>(),
+    ) {
+        let xen = host(release, &deeds);
+        let client = connect(&xen);
+        let goal = goal(&xen, stack, files);
+        let goal = if kept { goal.keep_unapplied() } else { goal };
+        ensure(&xen, &client, &goal, stack, &[]).unwrap();
+        arrived(&xen, &client, stack, kept || !files);
+    }
+
+    /// Whatever goes wrong, the outcome says how the host stands, and the next run arrives.
+    #[test]
+    fn a_host_never_ends_worse_unless_that_is_said(
+        release in release(),
+        deeds in vec(deed(true), 0..16),
+        stack in select(&STACKS[..]),
+        files in any::<bool>(),
+        mishaps in vec(mishap(true), 1..4),
+    ) {
+        let xen = host(release, &deeds);
+        let client = connect(&xen);
+        let goal = goal(&xen, stack, files);
+        let _ = ensure(&xen, &client, &goal, stack, &mishaps);
+        ensure(&xen, &client, &goal, stack, &[]).unwrap();
+        arrived(&xen, &client, stack, !files);
+    }
+
+    /// Without other tools, and with files at hand, one fault never leaves a host worse off.
+    #[test]
+    fn one_fault_leaves_a_host_with_what_it_had(
+        release in release(),
+        deeds in vec(deed(false), 0..16),
+        stack in select(&STACKS[..]),
+        mishap in mishap(false),
+    ) {
+        let xen = host(release, &deeds);
+        let client = connect(&xen);
+        let outcome = ensure(&xen, &client, &wanted_with_files(&xen, stack), stack, &[mishap]).err().map(|error| error.outcome());
+        prop_assert!(!matches!(outcome, Some(Outcome::Worse | Outcome::Unknown)), "{:?}", outcome);
+    }
+
+    /// A payload whose own hook refuses it brings back the level from before.
+    #[test]
+    fn a_refused_payload_changes_nothing(
+        release in select(&[Release::V4_14, Release::V4_17, Release::V4_22][..]),
+        deeds in vec(deed(false), 0..16),
+    ) {
+        let xen = host(release, &deeds);
+        let client = connect(&xen);
+        let before = level(&xen);
+        let stack = ["d", "refusing"];
+        let error = ensure(&xen, &client, &wanted_with_files(&xen, &stack), &stack, &[]).unwrap_err();
+        let expected = if before == ["d"] { Outcome::Unchanged } else if before.is_empty() { Outcome::Partial } else { Outcome::Restored };
+        prop_assert_eq!(error.outcome(), expected, "{:?}: {}", before, error);
+    }
+
+    /// A process that is killed after any hypercall leaves a host from which the next one arrives.
+    #[test]
+    fn the_next_run_arrives_after_a_kill(
+        release in release(),
+        deeds in vec(deed(true), 0..16),
+        stack in select(&STACKS[..]),
+        files in any::<bool>(),
+        calls in 1..60_u32,
+    ) {
+        let xen = host(release, &deeds);
+        let goal = goal(&xen, stack, files);
+        let killed = catch_unwind(AssertUnwindSafe(|| {
+            let _ = connect_mortal(&xen, calls).ensure(&goal, |_| ());
+        }));
+        xen.finish_action();
+        let client = connect(&xen);
+        ensure(&xen, &client, &goal, stack, &[]).unwrap();
+        arrived(&xen, &client, stack, !files);
+        prop_assert!(killed.is_ok() || xen.crashed().is_none());
+    }
+}

@@ -1,0 +1,108 @@
+//! Payloads with the shapes of vendors' ones: what a Xen takes and survives, the check takes.
+//!
+//! `tests/vendor-payloads/make` makes them. `cargo test` has them checked for every release, under the version texts of
+//! vendors, and tried on the simulated Xen of each. `cargo shapes` does the same on a real one: a payload that the check
+//! refuses there is uploaded unchecked, and if Xen takes it, runs it and lives, it was refused wrongly.
+//!
+//! `XEN_LIVEPATCH_SHAPES` names the shapes to try, separated by colons; all unless set.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test stops at the first surprise, and speaks to the process that started it"
+)]
+#![allow(unreachable_pub, reason = "the modules of one test")]
+
+#[allow(dead_code, reason = "shared with the tests that need all of it")]
+#[path = "../common/host.rs"]
+mod host;
+mod shape;
+mod simulated;
+#[allow(dead_code, reason = "shared with the comparison")]
+#[path = "../common/since.rs"]
+mod since;
+mod trial;
+
+use std::path::Path;
+
+use shape::Shapes;
+use trial::{Census, Trial};
+use xen_livepatch::payload::Architecture;
+use xen_livepatch::sim::Release;
+
+/// Version texts as vendors make them, with the point release for `N`.
+const TEXTS: [&str; 5] = [".N-1.xs8", ".N-6", ".N_04-150600.3", ".N+23-g0123", ".N-1.el6"];
+
+/// One that does not reveal the point release.
+const HIDDEN: &str = "-custom";
+
+/// Returns true for a release that writes to `.livepatch.funcs` even where it is read-only, and dies of it.
+fn dies_of_read_only(release: Release, architecture: Architecture) -> bool {
+    !since::leaves_functions_alone(release, architecture == Architecture::AArch64)
+}
+
+#[test]
+fn the_simulated_xen_of_every_release_takes_every_shape_under_every_version_text() {
+    let mut census = Census::default();
+    let mut hidden = Census::default();
+    for (version, flags) in [(1, "a"), (1, "aw"), (2, "a"), (2, "aw")] {
+        let shapes = Shapes::make(version, flags);
+        let architecture = trial::architecture(&shapes);
+        let is_fit = |release: &Release| dies_of_read_only(*release, architecture) == (flags == "aw");
+        for last in simulated::releases(version, architecture) {
+            if is_fit(&last) {
+                simulated::try_all(&shapes, last, architecture, &last.extra_version(), &mut census);
+            }
+            for release in (0..=last.point()).map(|point| last.at(point)).filter(is_fit) {
+                simulated::check_all(&shapes, release, architecture, &release.extra_version(), &mut census);
+                // A vendor's text leaves open whether it has what the next point release has.
+                let vendors = if release == last { &mut census } else { &mut hidden };
+                for text in TEXTS.map(|text| text.replace('N', &release.point().to_string())) {
+                    simulated::check_all(&shapes, release, architecture, &text, vendors);
+                }
+                simulated::check_all(&shapes, release, architecture, HIDDEN, &mut hidden);
+            }
+        }
+    }
+    println!("{census}\nwhere the point release is not known: {hidden}");
+    assert!(census.tried > 1000, "{census}");
+    census.assert_nothing_refused_wrongly();
+    census.assert_nothing_accepted();
+    hidden.assert_nothing_refused_wrongly();
+}
+
+#[test]
+#[ignore = "needs a real Xen"]
+fn a_real_xen_and_the_check_take_every_shape() {
+    let host = host::host();
+    let running = host.running();
+    let directory = Path::new("/files").join(if host.since(14) { "vendor-v2" } else { "vendor-v1" });
+    let shapes = Shapes::read(&directory);
+    assert!(!shapes.is_empty(), "there are no payloads in {}", directory.display());
+    let architecture = Architecture::of_this_program();
+    let writable =
+        shapes.replaced().payload.writable_sections().iter().any(|name| name.to_string() == ".livepatch.funcs");
+    assert!(writable || !dies_of_read_only(running, architecture), "this Xen would die of these: set FUNCS_FLAGS=aw");
+    let mut census = Census::default();
+    let trial = Trial { client: &host.client, shown: Some(host::shown), original: host.original.clone() };
+    for shape in shapes.for_release(running) {
+        trial.run(&shapes, shape, &mut census);
+    }
+    println!("Xen 4.{}{}: {census}", running.minor(), host.original);
+    census.assert_nothing_refused_wrongly();
+
+    // The simulated Xen of this release, under the same version text, and on AArch64, where cargo does not run, of all
+    // that take read-only functions.
+    let mut census = Census::default();
+    for simulated in Release::ALL {
+        let same = simulated.minor() == running.minor();
+        let simulated = if same { running } else { simulated };
+        if same || cfg!(target_arch = "aarch64") && simulated.minor() >= 17 {
+            simulated::try_all(&shapes, simulated, architecture, &host.original, &mut census);
+        }
+    }
+    println!("simulated: {census}");
+    census.assert_nothing_refused_wrongly();
+}
