@@ -35,6 +35,7 @@ use std::borrow::Cow;
 
 use crate::types::build_id::BuildId;
 use crate::types::errno::Errno;
+use crate::types::widen::to_u64;
 use crate::xen::architecture::Architecture;
 use crate::xen::elf::{self, Elf, LE, Section};
 use crate::xen::format::{MAX_SIZE, SectionName};
@@ -205,7 +206,7 @@ fn load_elf<'d>(
     let mut loading = Loading { elf, release, architecture: known.unwrap_or(found), host, sink, unlinkable: false };
     if elf.data.len() > MAX_SIZE {
         let without_debug = elf.size_without_debug();
-        loading.refuse(Errno::EINVAL, Problem::TooLarge { size: wide(elf.data.len()), without_debug })?;
+        loading.refuse(Errno::EINVAL, Problem::TooLarge { size: to_u64(elf.data.len()), without_debug })?;
         // What Xen would take once stripped is checked; the rest could take long.
         if !without_debug.is_some_and(elf::fits) {
             return Ok(None);
@@ -355,10 +356,6 @@ impl<'d> Loading<'_, 'd> {
         let name = self.elf.name(section).filter(|name| !name.is_empty());
         SymbolName::new(name.unwrap_or(b"(a section without a name)"))
     }
-}
-
-fn wide(number: usize) -> u64 {
-    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 fn id(bytes: &[u8]) -> BuildId {

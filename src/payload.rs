@@ -30,6 +30,7 @@ use crate::loader::{self, Checked, ProblemKinds};
 use crate::types::build_id::BuildId;
 use crate::types::build_id::Identity;
 use crate::types::status::Metadata;
+use crate::types::widen::to_u64;
 use crate::xen::elf::{self, Elf, LE, Outline};
 use crate::xen::format::{MAX_SIZE, SectionName};
 use crate::xen::release::Release;
@@ -196,7 +197,7 @@ impl Payload {
 
     /// Its size and the one without debug sections, if it is larger than Xen takes.
     pub(crate) fn excess(&self) -> Option<(u64, Option<u64>)> {
-        (self.bytes.len() > MAX_SIZE).then(|| (wide(self.bytes.len()), self.size_without_debug()))
+        (self.bytes.len() > MAX_SIZE).then(|| (to_u64(self.bytes.len()), self.size_without_debug()))
     }
 
     /// Its own build-id, if it has one.
@@ -306,7 +307,7 @@ fn read_file(path: &Path) -> Result<Payload> {
     let bytes = read_at_most(&file, Payload::MAX_FILE.saturating_add(1)).map_err(failed)?;
     // One that is being written looks like a damaged one, and one that was replaced is no longer the file.
     let after = fs::metadata(path).map_err(failed)?;
-    if wide(bytes.len()) != before.len() || is_other(&before, &after) {
+    if to_u64(bytes.len()) != before.len() || is_other(&before, &after) {
         return Err(Error::of_file(path, CHANGED));
     }
     Payload::new(bytes.into()).map_err(|reason| Error::of_file(path, reason))
@@ -401,7 +402,7 @@ pub(crate) fn check_size(size: usize) -> Result<()> {
     match size {
         0 => Err(Error::new(ErrorKind::EmptyPayload)),
         1..=MAX_SIZE => Ok(()),
-        _ => Err(too_large(wide(size), None)),
+        _ => Err(too_large(to_u64(size), None)),
     }
 }
 
@@ -409,7 +410,7 @@ pub(crate) fn check_size(size: usize) -> Result<()> {
 pub(crate) fn check_bytes(bytes: &[u8]) -> Result<()> {
     check_size(bytes.len()).map_err(|error| match bytes.len() {
         0..=MAX_SIZE => error,
-        _ => too_large(wide(bytes.len()), size_without_debug(bytes)),
+        _ => too_large(to_u64(bytes.len()), size_without_debug(bytes)),
     })
 }
 
@@ -420,7 +421,7 @@ pub(crate) fn check_file(file: &File, size: usize) -> Result<()> {
         _ if size > Payload::MAX_FILE => error,
         _ => {
             let bytes = read_at_most(file, size).unwrap_or_default();
-            too_large(wide(size), size_without_debug(&bytes))
+            too_large(to_u64(size), size_without_debug(&bytes))
         }
     })
 }
@@ -428,7 +429,7 @@ pub(crate) fn check_file(file: &File, size: usize) -> Result<()> {
 fn check_file_size(size: u64) -> Result<()> {
     match size {
         0 => Err(Error::new(ErrorKind::EmptyPayload)),
-        _ if size > wide(Payload::MAX_FILE) => Err(too_large(size, None)),
+        _ if size > to_u64(Payload::MAX_FILE) => Err(too_large(size, None)),
         _ => Ok(()),
     }
 }
@@ -440,10 +441,6 @@ fn size_without_debug(bytes: &[u8]) -> Option<u64> {
 
 fn too_large(size: u64, without_debug: Option<u64>) -> Error {
     Error::new(ErrorKind::PayloadTooLarge { size, without_debug })
-}
-
-fn wide(size: usize) -> u64 {
-    u64::try_from(size).unwrap_or(u64::MAX)
 }
 
 fn read_at_most(file: &File, most: usize) -> io::Result<Vec<u8>> {

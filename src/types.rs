@@ -7,3 +7,4 @@ pub(crate) mod name;
 pub(crate) mod shared_bytes;
 pub(crate) mod status;
 pub(crate) mod version;
+pub(crate) mod widen;

@@ -9,6 +9,7 @@ use super::{Hypervisor, SYSCTL_SIZE};
 use crate::sys;
 use crate::types::name::PayloadName;
 use crate::types::status::{LoadedPayload, Metadata, State, Status};
+use crate::types::widen::to_usize;
 
 /// Bytes that a name may take, with its NUL; the stride of names before 4.14.
 const NAME_SIZE: usize = 128;
@@ -40,7 +41,7 @@ pub(crate) struct Extent {
 
 impl Extent {
     pub(crate) fn of(rows: u32, metadata: u32) -> Self {
-        Self { rows: as_size(rows), metadata: as_size(metadata) }
+        Self { rows: to_usize(rows), metadata: to_usize(metadata) }
     }
 
     /// An extent in which both fit.
@@ -165,7 +166,7 @@ impl ListRoom {
         count: u32,
         version: u32,
     ) -> Result<Vec<LoadedPayload>, &'static str> {
-        let as_long = self.last.as_ref().is_some_and(|last| last.rows.len() == as_size(count));
+        let as_long = self.last.as_ref().is_some_and(|last| last.rows.len() == to_usize(count));
         if let Some(rows) = self.known(version, 0, count).filter(|_| as_long) {
             return Ok(rows);
         }
@@ -193,7 +194,7 @@ impl ListRoom {
     #[inline]
     fn known(&self, version: u32, start: u32, count: u32) -> Option<Vec<LoadedPayload>> {
         let last = self.last.as_ref().filter(|last| last.version == version)?;
-        let (start, count) = (as_size(start), as_size(count));
+        let (start, count) = (to_usize(start), to_usize(count));
         let rows = last.rows.get(start..start.checked_add(count)?)?;
         let statuses = self.memory.as_slice().get(BLOCK..)?.get(..count.checked_mul(STATUS)?)?;
         Some(with_statuses(rows, statuses))
@@ -244,7 +245,7 @@ impl Columns<'_> {
     /// Takes the columns apart into `count` rows. Whatever the bytes, no part of a row comes from another's.
     pub(crate) fn rows(self, layout: Layout, count: u32) -> Result<Vec<LoadedPayload>, &'static str> {
         let short = "fewer bytes than its rows need";
-        let count = as_size(count);
+        let count = to_usize(count);
         if count == 0 {
             return Ok(Vec::new());
         }
@@ -282,9 +283,7 @@ fn beginning(column: &[u8], count: usize, width: usize) -> Option<&[u8]> {
 }
 
 fn lengths(column: &[u8]) -> impl Iterator<Item = usize> + Clone {
-    column
-        .chunks_exact(size_of::<u32>())
-        .map(|bytes| usize::try_from(u32::from_ne_bytes(word(bytes))).unwrap_or(usize::MAX))
+    column.chunks_exact(size_of::<u32>()).map(|bytes| to_usize(u32::from_ne_bytes(word(bytes))))
 }
 
 fn word(bytes: &[u8]) -> [u8; 4] {
@@ -306,10 +305,6 @@ fn status(bytes: &[u8]) -> Status {
     let state = u32::from_ne_bytes(word(bytes));
     let rc = bytes.last_chunk().copied().unwrap_or_default();
     Status { state: State::from_raw(state), rc: i32::from_ne_bytes(rc) }
-}
-
-fn as_size(count: u32) -> usize {
-    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 fn as_count(size: usize) -> u32 {

@@ -5,8 +5,9 @@ use super::limits;
 use super::memory::Memory;
 use super::problem::Problem;
 use super::tables::{CALL, is_call_pointer, is_inside, strays, whole_entries};
-use super::{Loading, Step, wide};
+use super::{Loading, Step};
 use crate::types::errno::Errno;
+use crate::types::widen::to_u64;
 use crate::xen::format::SectionName;
 use crate::xen::rules;
 
@@ -34,7 +35,7 @@ impl Alternative {
     fn read(memory: &Memory<'_>, entry: &[u8], at: u64, negated: bool) -> Option<Self> {
         let distance = |offset: usize| -> Option<u64> {
             let bytes = entry.get(offset..)?.first_chunk().copied()?;
-            Some(at.wrapping_add(wide(offset)).wrapping_add_signed(i32::from_le_bytes(bytes).into()))
+            Some(at.wrapping_add(to_u64(offset)).wrapping_add_signed(i32::from_le_bytes(bytes).into()))
         };
         let feature = u16::from_le_bytes(entry.get(8..)?.first_chunk().copied()?);
         Some(Self {
@@ -71,7 +72,7 @@ pub(super) fn check(loading: &mut Loading<'_, '_>, memory: &Memory<'_>) -> Step 
     let negated = loading.is_x86() && loading.has(&rules::NEGATED_ALTERNATIVES);
     let step = usize::try_from(entry_size).unwrap_or(1);
     let entries = bytes.chunks_exact(step).zip((0_usize..).step_by(step)).map(|(entry, offset)| {
-        let at = start.saturating_add(wide(offset));
+        let at = start.saturating_add(to_u64(offset));
         (memory.is_known(at, entry_size), Alternative::read(memory, entry, at, negated))
     });
     let mut alternatives = Vec::new();

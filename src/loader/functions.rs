@@ -9,8 +9,9 @@ use super::memory::{Memory, Pointer};
 use super::own;
 use super::problem::Problem;
 use super::symbols::Value;
-use super::{Known, Loading, Step, wide};
+use super::{Known, Loading, Step};
 use crate::types::errno::Errno;
+use crate::types::widen::to_u64;
 use crate::xen::elf::Section;
 use crate::xen::format::{MAX_KEPT, PayloadVersion, SectionName, func};
 use crate::xen::rules;
@@ -79,7 +80,7 @@ pub(super) fn read<'d>(
     }
     let mut functions = Vec::with_capacity(bytes.len() / entry_size);
     for (index, entry) in bytes.chunks_exact(entry_size).enumerate() {
-        let at = start.saturating_add(wide(index.saturating_mul(entry_size)));
+        let at = start.saturating_add(to_u64(index.saturating_mul(entry_size)));
         match reader.function(index, at, entry, expected)? {
             Some(function) => functions.push(function),
             // Entries of another size follow, so that there is nothing to be said about them.
@@ -134,10 +135,10 @@ impl<'d> Reader<'_, '_, 'd> {
         let found = bytes.get(func::VERSION).map_or(expected, |version| PayloadVersion::from_raw(*version));
         let entry_size = found.entry_size().or(expected.entry_size()).unwrap_or(1);
         let problem = if bytes.len() % entry_size == 0 {
-            let name = self.memory.pointer(start.saturating_add(wide(func::NAME)));
+            let name = self.memory.pointer(start.saturating_add(to_u64(func::NAME)));
             Problem::Version { function: self.called(self.text(name).as_deref(), Pointer::Null), expected, found }
         } else {
-            Problem::FunctionsSize { size: wide(bytes.len()), entry_size: wide(entry_size) }
+            Problem::FunctionsSize { size: to_u64(bytes.len()), entry_size: to_u64(entry_size) }
         };
         self.loading.refuse(Errno::EINVAL, problem)
     }
@@ -149,7 +150,7 @@ impl<'d> Reader<'_, '_, 'd> {
         bytes: &[u8],
         expected: PayloadVersion,
     ) -> Step<Option<LoadedFunction<'d>>> {
-        let field = |offset: usize| at.saturating_add(wide(offset));
+        let field = |offset: usize| at.saturating_add(to_u64(offset));
         let size = |offset: usize| {
             let bytes = bytes.get(offset..).and_then(|rest| rest.first_chunk()).copied();
             u32::from_le_bytes(bytes.unwrap_or_default())
@@ -169,7 +170,7 @@ impl<'d> Reader<'_, '_, 'd> {
         let ends = [func::VERSION.saturating_add(1), func::APPLIED.saturating_add(1), bytes.len()];
         let plain = [func::NEW_SIZE, func::APPLIED, func::EXPECTATION].into_iter().zip(ends);
         let relocated = plain.filter(|(from, to)| *from < *to && *to <= bytes.len()).any(|(from, to)| {
-            let len = wide(to.saturating_sub(from));
+            let len = to_u64(to.saturating_sub(from));
             !self.memory.is_known(field(from), len)
         });
         if relocated {

@@ -3,8 +3,9 @@
 use object::elf::{ELFDATA2LSB, ELFMAG, ET_REL};
 
 use super::problem::Problem;
-use super::{Loading, Step, wide};
+use super::{Loading, Step};
 use crate::types::errno::Errno;
+use crate::types::widen::to_u64;
 use crate::xen::architecture::Architecture;
 use crate::xen::elf::{Header, LE, SECTION_HEADER_SIZE};
 
@@ -15,7 +16,7 @@ pub(super) fn is_elf(file: &[u8]) -> bool {
 }
 
 pub(super) fn check(loading: &mut Loading<'_, '_>, known: Option<Architecture>, found: Architecture) -> Step {
-    let (kind, table) = fields(loading.elf.header, wide(loading.elf.data.len()));
+    let (kind, table) = fields(loading.elf.header, to_u64(loading.elf.data.len()));
     check_fields(loading, &kind)?;
     let order = loading.elf.header.e_ident.data;
     if order != ELFDATA2LSB {

@@ -4,8 +4,9 @@ use super::details::PointerProblem;
 use super::functions::code_problem;
 use super::memory::Memory;
 use super::problem::Problem;
-use super::{Loading, Step, wide};
+use super::{Loading, Step};
 use crate::types::errno::Errno;
+use crate::types::widen::to_u64;
 use crate::xen::format::HookKind;
 use crate::xen::rules;
 
@@ -63,7 +64,7 @@ pub(super) fn read(loading: &mut Loading<'_, '_>, memory: &Memory<'_>) -> Step<L
 /// Looks where the pointers of a section lead, up to the first that is wrong.
 fn check(loading: &mut Loading<'_, '_>, memory: &Memory<'_>, kind: HookKind, start: u64, count: u64) -> Step {
     for index in 0..usize::try_from(count).unwrap_or_default() {
-        let at = start.saturating_add(wide(index).saturating_mul(POINTER));
+        let at = start.saturating_add(to_u64(index).saturating_mul(POINTER));
         match code_problem(loading, memory, memory.pointer(at)) {
             None => {}
             // Xen calls what there may be several of without looking.

@@ -2,6 +2,7 @@
 //!
 //! Nothing is copied: what is read comes from the file, with the relocations of those bytes put in.
 
+use crate::types::widen::to_u64;
 use std::borrow::Cow;
 
 use super::writes::{Origin, Write, Writes, put};
@@ -125,7 +126,7 @@ impl<'d> Memory<'d> {
     #[cold]
     fn gathered(&self, address: u64, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
-        let end = address.saturating_add(super::wide(len));
+        let end = address.saturating_add(to_u64(len));
         let first = self.places.partition_point(|place| place.address <= address).saturating_sub(1);
         for Place { address: start, data, .. } in self.places.iter().skip(first).take_while(|place| place.address < end)
         {
@@ -156,12 +157,12 @@ impl<'d> Memory<'d> {
 
     /// The bytes at an address, if all are there and none depends on what is not known.
     pub(super) fn known<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
-        self.is_known(address, super::wide(N)).then(|| self.read(address))
+        self.is_known(address, to_u64(N)).then(|| self.read(address))
     }
 
     /// The bytes at an address; zeros where not all are there.
     pub(super) fn read<const N: usize>(&self, address: u64) -> [u8; N] {
-        let len = super::wide(N);
+        let len = to_u64(N);
         if !self.contains(address, len) {
             return [0; N];
         }

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use super::details::NoteProblem;
 use super::memory::Memory;
 use super::problem::Problem;
-use super::{Known, Loading, Step, id, wide};
+use super::{Known, Loading, Step, id};
 use crate::types::errno::Errno;
+use crate::types::widen::to_u64;
 use crate::xen::format::SectionName;
 use crate::xen::rules;
 
@@ -76,7 +77,7 @@ fn note<'d>(loading: &mut Loading<'_, '_>, memory: &Memory<'d>, section: Section
     if bytes.is_empty() {
         return Ok(Cow::default());
     }
-    if !memory.is_known(start, wide(bytes.len())) {
+    if !memory.is_known(start, to_u64(bytes.len())) {
         harm(loading, section, NoteProblem::Relocated)?;
         return Ok(Cow::default());
     }
@@ -133,7 +134,7 @@ pub(crate) fn parse(section: &[u8]) -> Result<&[u8], NoteProblem> {
         return Err(NoteProblem::Type { found: kind });
     }
     let both = owner_size.checked_add(size).ok_or(NoteProblem::TooShort)?;
-    if u64::from(owner_size) < wide(OWNER.len()) || u64::from(both) > wide(rest.len()) {
+    if u64::from(owner_size) < to_u64(OWNER.len()) || u64::from(both) > to_u64(rest.len()) {
         return Err(NoteProblem::TooShort);
     }
     if !rest.starts_with(OWNER) {

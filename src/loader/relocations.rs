@@ -8,8 +8,9 @@ use super::problem::Problem;
 use super::relocation_types::effect;
 use super::symbols::Value;
 use super::writes::Origin;
-use super::{Loading, Step, wide};
+use super::{Loading, Step};
 use crate::types::errno::Errno;
+use crate::types::widen::to_u64;
 use crate::xen::elf::{LE, RELOCATION_SIZE, Relocation, Section, symbol_index};
 use crate::xen::rules;
 
@@ -67,7 +68,7 @@ fn check_table(loading: &mut Loading<'_, '_>, memory: &Memory<'_>, table: &Secti
         if table.size == 0 {
             return Ok(false);
         }
-        let least = if with_addends { wide(RELOCATION_SIZE) } else { REL_SIZE };
+        let least = if with_addends { to_u64(RELOCATION_SIZE) } else { REL_SIZE };
         if table.entry_size < least || table.size % table.entry_size != 0 {
             refuse(loading, Errno::EINVAL, RelocationSectionProblem::EntrySize { found: table.entry_size })?;
             return Ok(false);

@@ -4,8 +4,9 @@ use object::elf::{SHT_REL, SHT_RELA, SHT_STRTAB, SHT_SYMTAB};
 
 use super::details::SymbolTableProblem;
 use super::problem::Problem;
-use super::{Loading, Step, wide};
+use super::{Loading, Step};
 use crate::types::errno::Errno;
+use crate::types::widen::to_u64;
 use crate::xen::elf::{Elf, HEADER_SIZE, LE, SECTION_HEADER_SIZE, SYMBOL_SIZE, Section};
 use crate::xen::format::{HookKind, MAX_SIZE, SectionName};
 use crate::xen::rules;
@@ -28,7 +29,7 @@ pub(super) fn check(loading: &mut Loading<'_, '_>) -> Step {
 }
 
 fn check_section(loading: &mut Loading<'_, '_>, section: &Section) -> Step {
-    let file = wide(loading.elf.data.len());
+    let file = to_u64(loading.elf.data.len());
     let &Section { offset, size, address, alignment, .. } = section;
     let wraps = !section.is_zeroed() && offset <= file && offset.checked_add(size).is_none();
     if offset >= HEADER_SIZE && wraps {
@@ -50,7 +51,7 @@ fn check_section(loading: &mut Loading<'_, '_>, section: &Section) -> Step {
         }
     }
     let limited = loading.has(&rules::NOBITS_LIMITED) && (section.is_allocated() || section.is_writable());
-    if limited && section.is_zeroed() && size > wide(MAX_SIZE) {
+    if limited && section.is_zeroed() && size > to_u64(MAX_SIZE) {
         return loading.refuse(Errno::EINVAL, Problem::ZeroedTooLarge { section: loading.name_of(section), size });
     }
     Ok(())
@@ -99,12 +100,12 @@ fn check_overlaps(loading: &mut Loading<'_, '_>) -> Step {
     let overlaps = |offset: u64, size: u64| size > 0 && offset < end && start < offset.saturating_add(size);
     let names = u32::from(elf.header.e_shstrndx.get(LE).0);
     let read_later = elf.sections.iter().skip(1).filter(|section| {
-        let strings = [names, symbols.link].iter().any(|index| wide(section.index) == u64::from(*index));
+        let strings = [names, symbols.link].iter().any(|index| to_u64(section.index) == u64::from(*index));
         strings || matches!(section.kind, SHT_REL | SHT_RELA)
     });
-    let headers = SECTION_HEADER_SIZE.saturating_mul(wide(elf.sections.len()));
+    let headers = SECTION_HEADER_SIZE.saturating_mul(to_u64(elf.sections.len()));
     let table = elf.header.e_shoff.get(LE);
-    let stride = u64::from(elf.header.e_shentsize.get(LE)).saturating_mul(wide(elf.sections.len()));
+    let stride = u64::from(elf.header.e_shentsize.get(LE)).saturating_mul(to_u64(elf.sections.len()));
     let any = overlaps(table, stride.max(headers)) || read_later.into_iter().any(|s| overlaps(s.offset, s.size));
     if any {
         loading.harm(Problem::Overlapping { what: "its symbol table and what Xen reads after it" })

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use super::details::TableProblem;
 use super::memory::Memory;
 use super::problem::Problem;
-use super::{Loading, Step, wide};
+use super::{Loading, Step};
 use crate::types::errno::Errno;
+use crate::types::widen::to_u64;
 use crate::xen::format::SectionName;
 use crate::xen::rules;
 
@@ -167,7 +168,7 @@ pub(super) fn metadata<'d>(loading: &mut Loading<'_, '_>, memory: &Memory<'d>) -
         return Ok(Cow::default());
     }
     let Some((start, bytes)) = loading.loaded(SectionName::Modinfo, memory)? else { return Ok(Cow::default()) };
-    let last = start.saturating_add(wide(bytes.len())).saturating_sub(1);
+    let last = start.saturating_add(to_u64(bytes.len())).saturating_sub(1);
     let ends = memory.known(last) == Some([0]);
     if !ends {
         let open = !memory.is_known(last, 1);

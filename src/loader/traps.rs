@@ -5,7 +5,8 @@ use core::ops::Range;
 use super::memory::{Memory, Pointer};
 use super::problem::Problem;
 use super::tables::{BUG_FRAME, BUG_FRAMES, EXCEPTION};
-use super::{Loading, Step, wide};
+use super::{Loading, Step};
+use crate::types::widen::to_u64;
 use crate::xen::elf::LE;
 use crate::xen::format::{HookKind, SectionName};
 use crate::xen::rules;
@@ -27,7 +28,7 @@ pub(super) fn check(loading: &mut Loading<'_, '_>, memory: &Memory<'_>) -> Step 
         let Some(section) = loading.elf.section(kind.section_name()).filter(|_| loading.has(since)) else { continue };
         let Some(start) = memory.address_of(section.index) else { continue };
         let count = usize::try_from(section.size / 8).unwrap_or_default();
-        let hooks = (0..count).map(|index| start.saturating_add(wide(index.saturating_mul(8))));
+        let hooks = (0..count).map(|index| start.saturating_add(to_u64(index.saturating_mul(8))));
         let code: Vec<Range<u64>> = hooks.filter_map(|at| function_at(loading, memory, memory.pointer(at))).collect();
         for table in BUG_FRAMES.into_iter().chain([SectionName::ExTable]) {
             if has_entry_in(loading, memory, table, &code) {
@@ -63,7 +64,7 @@ fn has_entry_in(loading: &Loading<'_, '_>, memory: &Memory<'_>, table: SectionNa
     let Some(start) = memory.address_of(section.index) else { return false };
     let entries = usize::try_from(section.size / frame).unwrap_or_default();
     (0..entries).any(|index| {
-        let at = start.saturating_add(wide(index).saturating_mul(frame));
+        let at = start.saturating_add(to_u64(index).saturating_mul(frame));
         let Some(word) = memory.known(at) else { return false };
         let word = i32::from_le_bytes(word);
         // In a frame on x86 the distance to the trap has 24 bits, and part of the line number the others.

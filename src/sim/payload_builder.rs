@@ -5,6 +5,7 @@ use object::elf;
 use super::SimulatedXen;
 use crate::BuildId;
 use crate::payload::{HookKind, PayloadVersion};
+use crate::types::widen::to_u64;
 use crate::xen::architecture::Architecture;
 
 mod defect;
@@ -19,7 +20,7 @@ pub use defect::Defect;
 pub use function::FunctionPatch;
 pub use hook::HookCode;
 
-use function::{Code, wide};
+use function::Code;
 use machine::Machine;
 use object_file::{ObjectFile, Section, Symbol, Target};
 
@@ -304,11 +305,11 @@ impl PayloadBuilder {
         const SIZE: usize = 8;
         for (name, index) in self.defined.iter().cloned().zip(0..) {
             let (kind, bind) = (elf::STT_OBJECT, elf::STB_GLOBAL);
-            let (section, value, size) = (NAME, wide(SIZE * index), wide(SIZE));
+            let (section, value, size) = (NAME, to_u64(SIZE * index), to_u64(SIZE));
             symbols.push(Symbol { name, kind, bind, section, value, size });
         }
         let contents = vec![0; SIZE * self.defined.len()];
-        (!contents.is_empty()).then(|| Section::read_only(NAME, wide(SIZE), contents))
+        (!contents.is_empty()).then(|| Section::read_only(NAME, to_u64(SIZE), contents))
     }
 }
 

@@ -3,6 +3,7 @@
 use super::machine::Machine;
 use super::object_file::{Relocation, Section, Target};
 use crate::payload::PayloadVersion;
+use crate::types::widen::to_u64;
 
 /// What fits after any instruction a patched function begins with: five bytes of jump on x86, four of `endbr64`, and room.
 const DEFAULT_OLD_SIZE: u32 = 16;
@@ -145,7 +146,7 @@ impl Code {
     pub(super) fn place(&mut self, code: &[u8]) -> Placed {
         let text = &mut self.text.contents;
         text.resize(text.len().next_multiple_of(16), self.machine.filler);
-        let placed = Placed { offset: wide(text.len()), size: wide(code.len()) };
+        let placed = Placed { offset: to_u64(text.len()), size: to_u64(code.len()) };
         text.extend_from_slice(code);
         placed
     }
@@ -157,7 +158,7 @@ impl Code {
             Body::Code(code) => Some(self.place(code)),
             Body::Nop(_) => None,
         };
-        let entry = wide(self.funcs.contents.len());
+        let entry = to_u64(self.funcs.contents.len());
         if let Some(name) = function.name() {
             let name = Target::Section(".rodata.str").plus(self.place_string(name.as_bytes()));
             self.funcs.relocations.push(Relocation::pointer(entry, name));
@@ -199,13 +200,8 @@ impl Code {
     }
 
     fn place_string(&mut self, string: &[u8]) -> u64 {
-        let offset = wide(self.strings.contents.len());
+        let offset = to_u64(self.strings.contents.len());
         self.strings.contents.extend(string.iter().chain([&0]));
         offset
     }
-}
-
-/// The length of something in memory.
-pub(super) fn wide(len: usize) -> u64 {
-    u64::try_from(len).unwrap_or(u64::MAX)
 }

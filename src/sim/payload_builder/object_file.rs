@@ -8,8 +8,8 @@ use object::pod::{Pod, bytes_of};
 use object::{I64, LittleEndian as LE, U16, U32, U64};
 
 use super::defect::Defect;
-use super::function::wide;
 use super::machine::Machine;
+use crate::types::widen::to_u64;
 use crate::xen::architecture::Architecture;
 
 /// What a relocation refers to.
@@ -124,12 +124,12 @@ impl Section {
 
     /// Appends an address.
     pub(super) fn push_pointer(&mut self, target: (Target, i64)) {
-        self.relocations.push(Relocation::pointer(wide(self.contents.len()), target));
+        self.relocations.push(Relocation::pointer(to_u64(self.contents.len()), target));
         self.contents.extend([0; 8]);
     }
 
     pub(super) fn drop_relocations_outside(&mut self) {
-        let len = wide(self.contents.len());
+        let len = to_u64(self.contents.len());
         self.relocations.retain(|relocation| relocation.end() <= len);
     }
 }
@@ -330,12 +330,12 @@ fn lay_out(architecture: Architecture, sections: &[Section], name_offsets: &[u32
                 sh_type: U32::new(LE, section.kind),
                 sh_flags: U64::new(LE, section.flags),
                 sh_addr: U64::new(LE, 0),
-                sh_offset: U64::new(LE, wide(file.len())),
-                sh_size: U64::new(LE, wide(section.contents.len()) + section.zeros),
+                sh_offset: U64::new(LE, to_u64(file.len())),
+                sh_size: U64::new(LE, to_u64(section.contents.len()) + section.zeros),
                 sh_link: U32::new(LE, section_index(sections, section.link)),
                 sh_info: U32::new(LE, section.info),
                 sh_addralign: U64::new(LE, section.alignment),
-                sh_entsize: U64::new(LE, wide(section.entry_size)),
+                sh_entsize: U64::new(LE, to_u64(section.entry_size)),
             },
         );
         file.extend(&section.contents);
@@ -356,7 +356,7 @@ fn lay_out(architecture: Architecture, sections: &[Section], name_offsets: &[u32
         e_version: U32::new(LE, elf::EV_CURRENT.0.into()),
         e_entry: U64::new(LE, 0),
         e_phoff: U64::new(LE, 0),
-        e_shoff: U64::new(LE, wide(file.len())),
+        e_shoff: U64::new(LE, to_u64(file.len())),
         e_flags: U32::new(LE, elf::FileFlags(0)),
         e_ehsize: U16::new(LE, narrow(size_of::<FileHeader64<LE>>())),
         e_phentsize: U16::new(LE, 0),
