@@ -50,13 +50,9 @@ pub enum Reapply {
 
 impl Reapply {
     /// The answer to a payload with these writable sections.
-    fn of<'n>(mut writable: impl Iterator<Item = &'n [u8]>, release: Release) -> Self {
+    fn of<'n>(writable: impl Iterator<Item = &'n [u8]>, release: Release) -> Self {
         let looks = rules::REAPPLY_GUARDED.holds_in(release);
-        let allowed = match (writable.next(), writable.next()) {
-            (None, _) => !looks || rules::READ_ONLY_REAPPLIES.holds_in(release),
-            (Some(only), None) => only == SectionName::Funcs.text().as_bytes(),
-            (Some(_), Some(_)) => false,
-        };
+        let allowed = rules::allows_reapply(writable, !looks || rules::READ_ONLY_REAPPLIES.holds_in(release));
         match (allowed, looks) {
             (true, _) => Self::Allowed,
             (false, true) => Self::NeedsReupload,

@@ -13,7 +13,7 @@ use super::{Known, Loading, Step};
 use crate::types::errno::Errno;
 use crate::types::widen::to_u64;
 use crate::xen::elf::Section;
-use crate::xen::format::{MAX_KEPT, PayloadVersion, SectionName, func};
+use crate::xen::format::{Expectation, MAX_KEPT, PayloadVersion, SectionName, func};
 use crate::xen::rules;
 use crate::xen::symbol_name::SymbolName;
 
@@ -38,9 +38,6 @@ const LONGEST: u64 = 64 << 10;
 /// How far code may be from what it replaces, on x86 and on Arm.
 const REACH: [i64; 2] = [1 << 31, 128 << 20];
 
-/// The highest byte of an expectation: reserved bits.
-const RESERVED: u32 = 6;
-
 /// A function as it was loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LoadedFunction<'d> {
@@ -51,7 +48,7 @@ pub(crate) struct LoadedFunction<'d> {
     pub(crate) new_address: u64,
     pub(crate) new_size: u32,
     pub(crate) old_size: u32,
-    /// First byte: bit 0 enabled, bits 1 to 5 length, bits 6 and 7 reserved. Then what the old code should be.
+    /// An [`Expectation`], enabled or not.
     pub(crate) expectation: [u8; EXPECTATION],
 }
 
@@ -349,7 +346,9 @@ impl<'d> Reader<'_, '_, 'd> {
         }
         let poison = self.loading.has(&rules::ENDBR_POISON);
         let is_endbr = |code: &[u8]| code == ENDBR64 || (poison && code == ENDBR64_POISON);
-        let expected = expected_bytes(entry.expectation).filter(|_| self.loading.has(&rules::EXPECTATIONS));
+        let expected = Expectation::read(entry.expectation)
+            .and_then(Expectation::bytes)
+            .filter(|_| self.loading.has(&rules::EXPECTATIONS));
         let there = old.and_then(|address| self.loading.host.code(address, 4));
         match there.or(expected.and_then(|bytes| bytes.get(..4))) {
             Some(code) if is_endbr(code) => Start::Endbr,
@@ -436,9 +435,9 @@ impl<'d> Reader<'_, '_, 'd> {
 
     /// Refused when the payload is applied, by itself or in place of others.
     fn check_expectation(&mut self, entry: &Entry<'_, 'd>) -> Step {
-        let enabled = entry.expectation.first().copied().filter(|bits| bits & 1 != 0);
-        let Some(bits) = enabled.filter(|_| self.loading.has(&rules::EXPECTATIONS)) else { return Ok(()) };
-        let (reserved, found, old_size) = (bits >> RESERVED, u32::from(bits >> 1 & 0x1f), entry.old_size);
+        let enabled = Expectation::read(entry.expectation).filter(|_| self.loading.has(&rules::EXPECTATIONS));
+        let Some(Expectation { len, reserved, .. }) = enabled else { return Ok(()) };
+        let (found, old_size) = (u32::from(len), entry.old_size);
         let (errno, problem) = if reserved != 0 {
             (Errno::EINVAL, FunctionProblem::ExpectationReserved { found: reserved })
         } else if found > old_size && old_size > 0 {
@@ -480,12 +479,6 @@ impl<'d> Reader<'_, '_, 'd> {
         self.patched.insert((symbol, start), (len, entry.index));
         first.map_or(Ok(()), |first| self.harm(entry, FunctionProblem::Twice { first }))
     }
-}
-
-/// What an expectation says, if it is enabled.
-fn expected_bytes(expectation: &[u8]) -> Option<&[u8]> {
-    let (bits, data) = expectation.split_first()?;
-    data.get(..usize::from(bits >> 1 & 0x1f)).filter(|_| bits & 1 != 0)
 }
 
 fn is_near(old: u64, new: u64, x86: bool) -> bool {

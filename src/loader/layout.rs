@@ -5,7 +5,6 @@ use super::problem::Problem;
 use super::{Loading, NoRoom, Step};
 use crate::types::errno::Errno;
 use crate::xen::elf::Section;
-use crate::xen::format::SectionName;
 use crate::xen::rules;
 
 const PAGE: u64 = 4096;
@@ -23,7 +22,7 @@ pub(super) fn place<'d>(loading: &mut Loading<'_, 'd>) -> Step<Option<(Memory<'d
     let elf = loading.elf;
     let mut sizes = [0_u64; 3];
     let mut memory = Memory::new(elf.sections.len());
-    let (mut writable, mut several) = (None, false);
+    let mut writable = Vec::new();
     for section in elf.sections.iter().skip(1) {
         // What is not in the file was refused before.
         if loading.ignores(section) || !section.is_complete() {
@@ -44,7 +43,7 @@ pub(super) fn place<'d>(loading: &mut Loading<'_, 'd>) -> Step<Option<(Memory<'d
         *size = offset.saturating_add(section.size);
         memory.place(section.index, region, offset, elf.bytes(section));
         if region == WRITABLE && section.size > 0 {
-            several = writable.replace(section).is_some();
+            writable.push(elf.name(section).unwrap_or_default());
         }
     }
     let Some((starts, total)) = regions(sizes) else {
@@ -54,10 +53,7 @@ pub(super) fn place<'d>(loading: &mut Loading<'_, 'd>) -> Step<Option<(Memory<'d
         return Ok(None);
     };
     let Some(base) = room(loading, total)? else { return Ok(None) };
-    let safe_to_reapply = match writable {
-        None => loading.has(&rules::READ_ONLY_REAPPLIES),
-        Some(only) => !several && elf.name(only) == Some(SectionName::Funcs.text().as_bytes()),
-    };
+    let safe_to_reapply = rules::allows_reapply(writable.into_iter(), loading.has(&rules::READ_ONLY_REAPPLIES));
     let [text_size, ..] = sizes;
     memory.settle(base, total, starts, text_size);
     Ok(Some((memory, safe_to_reapply)))

@@ -5,7 +5,7 @@ use core::fmt;
 use object::elf::{R_X86_64_NONE, RelocationType};
 
 use crate::xen::elf::{Elf, LE, Relocation, Stray, symbol_index};
-use crate::xen::format::{PayloadVersion, SectionName, func};
+use crate::xen::format::{self, PayloadVersion, SectionName, func};
 use crate::xen::symbol_name::SymbolName;
 
 /// The relocation that changes nothing has this type on x86 and on Arm.
@@ -131,10 +131,8 @@ fn name<'d>(elf: &Elf<'d>, pointers: &Pointers<'_>, offset: usize) -> Option<&'d
 }
 
 fn expectation(entry: &[u8]) -> Option<Expectation> {
-    let (bits, data) = entry.get(func::EXPECTATION..)?.split_first()?;
-    let len = usize::from(bits >> 1 & 0x1f);
-    let bytes = data.get(..len)?.into();
-    (bits & 1 != 0).then_some(Expectation { bytes, reserved: bits >> 6 })
+    let raw = format::Expectation::read(entry.get(func::EXPECTATION..)?)?;
+    Some(Expectation { bytes: raw.bytes()?.into(), reserved: raw.reserved })
 }
 
 /// The eight bytes from `offset` on as a number, with zeros where there are fewer.

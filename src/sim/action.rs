@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::time::Instant;
 
-use super::bytes::{until_nul, word};
+use super::bytes::until_nul;
 use super::faults::Pace;
 use super::host::Host;
 use super::payload::{Payload, Standing, Stop, refuse, surround_actions};
@@ -11,6 +11,7 @@ use super::settings::LogLevel;
 use crate::error::Action;
 use crate::types::errno::Errno;
 use crate::xen::architecture::Architecture;
+use crate::xen::format::Expectation;
 use crate::xen::rules;
 
 const NODEPS: u32 = 1;
@@ -384,19 +385,15 @@ impl Host {
 
     fn check_expectations(&self, payload: &Payload) -> Result<(), Stop> {
         for function in payload.functions.iter().map(|function| &function.loaded) {
-            let Some((head, data)) = function.expectation.split_first() else { continue };
-            if head & 1 == 0 {
-                continue;
-            }
-            let len = usize::from(head >> 1 & 0x1f);
-            let expected = data.get(..len);
+            let Some(expectation) = Expectation::read(&function.expectation) else { continue };
+            let len = u32::from(expectation.len);
             let errno = if function.old_address == 0 {
                 Errno::EFAULT
-            } else if head >> 6 != 0 {
+            } else if expectation.reserved != 0 {
                 Errno::EINVAL
-            } else if function.old_size < word(len) {
+            } else if function.old_size < len {
                 Errno::ERANGE
-            } else if self.image.read(function.old_address, u64::from(word(len))) != expected {
+            } else if self.image.read(function.old_address, u64::from(len)) != expectation.bytes() {
                 Errno::EINVAL
             } else {
                 continue;

@@ -105,8 +105,30 @@ pub(crate) mod func {
     pub(crate) const VERSION: usize = 32;
     /// Whether the function is patched. Xen keeps it here in some releases, and it has to be 0 in the file.
     pub(crate) const APPLIED: usize = 64;
-    /// First byte: bit 0 enabled, bits 1 to 5 length, bits 6 and 7 reserved. Then the bytes that are expected.
+    /// An [`Expectation`](super::Expectation).
     pub(crate) const EXPECTATION: usize = 72;
+}
+
+/// An enabled expectation: a byte with bit 0 for enabled, bits 1 to 5 for the length, and bits 6 and 7 reserved, then the
+/// bytes that the old code has to begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Expectation<'d> {
+    pub(crate) len: u8,
+    pub(crate) reserved: u8,
+    data: &'d [u8],
+}
+
+impl<'d> Expectation<'d> {
+    /// The expectation at the beginning of these bytes, if it is enabled.
+    pub(crate) fn read(bytes: &'d [u8]) -> Option<Self> {
+        let (bits, data) = bytes.split_first()?;
+        (bits & 1 != 0).then_some(Self { len: bits >> 1 & 0x1f, reserved: bits >> 6, data })
+    }
+
+    /// The expected bytes, if all of them are there.
+    pub(crate) fn bytes(self) -> Option<&'d [u8]> {
+        self.data.get(..usize::from(self.len))
+    }
 }
 
 /// Which `struct livepatch_func` a payload has.

@@ -1,6 +1,7 @@
 //! What Xen does from which release on: one table, each row with Xen's commit, the first release that has it, and the
 //! point releases of older series that got it too.
 
+use crate::xen::format::SectionName;
 use crate::xen::release::Release;
 use crate::xen::target::Target;
 
@@ -130,6 +131,16 @@ rules! {
     LIST_ROOM_TOLD = 21 [], "4c3ce492ed";
     /// `.alt_call_sites` takes the place of indirect calls among the alternatives.
     ALT_CALL_SITES = 21 [], "d2fd5f0fcd";
+}
+
+/// Returns true if Xen applies a payload with these writable sections again after a revert; of one without any, the release
+/// decides..
+pub(crate) fn allows_reapply<'n>(mut writable: impl Iterator<Item = &'n [u8]>, without_any: bool) -> bool {
+    match (writable.next(), writable.next()) {
+        (None, _) => without_any,
+        (Some(only), None) => only == SectionName::Funcs.text().as_bytes(),
+        (Some(_), Some(_)) => false,
+    }
 }
 
 impl Rule {
