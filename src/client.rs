@@ -60,7 +60,7 @@ use crate::types::version::XenVersion;
 #[derive(Debug)]
 pub struct LivepatchClient {
     channel: Channel,
-    turn: action_lock::Turn,
+    turn: action_lock::ActionLock,
     console: console::Console,
     defaults: ActionOptions,
     /// What payloads are checked against; this Xen doesn't change.

@@ -21,7 +21,7 @@ use crate::xen::architecture::Architecture;
 use crate::xen::rules::Rule;
 use crate::xen::target::Target;
 
-pub(crate) use crate::xen::log::messages::Word;
+pub(crate) use crate::xen::log::messages::LogMessage;
 pub(crate) use action::{is_done, judge, ready};
 pub(crate) use upload::{Present, Twin, UploadEvidence, judge_upload, names_symbol};
 
@@ -95,7 +95,7 @@ pub(crate) struct Evidence<'a> {
     pub(crate) refused: Option<Errno>,
     pub(crate) after: &'a After,
     /// What Xen wrote to its log about the payload; empty where that is not readable.
-    pub(crate) words: &'a [Word],
+    pub(crate) messages: &'a [LogMessage],
     pub(crate) known: &'a Known,
 }
 

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use super::LivepatchClient;
-use super::action_lock::{Ended, Taken};
-use super::console::Watch;
+use super::action_lock::{ActionGuard, Ended};
+use super::console::LogWatch;
 use super::deadline::{Deadline, Pauses};
 use super::idle::Waited;
 use super::listing::{self, Listing};
@@ -18,7 +18,7 @@ use crate::hypercall::operation::Act;
 use crate::types::errno::Errno;
 use crate::types::flags::Flags;
 use crate::types::name::PayloadName;
-use crate::xen::log::messages::{Word, words};
+use crate::xen::log::messages::LogMessage;
 use crate::xen::rules;
 
 /// Between attempts that a busy host refused although nothing was pending: each may run a hook.
@@ -52,7 +52,7 @@ pub(super) struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// In the caller's turn, or in one of its own.
-    pub(super) fn run(&self, turn: Option<&Taken<'_>>, watch: &Watch<'_>) -> Result<()> {
+    pub(super) fn run(&self, turn: Option<&ActionGuard<'_>>, watch: &LogWatch<'_>) -> Result<()> {
         check_flags(self.client, self.action, self.flags)?;
         if self.options.time().is_zero() {
             return Err(Error::new(ErrorKind::DeadlinePassed));
@@ -119,7 +119,7 @@ impl Attempt<'_> {
     }
 
     /// The list at a moment at which nothing was pending on the host and Xen had settled; whether that was waited for.
-    fn look_at_a_free_host(&self, turn: &Taken<'_>) -> Result<(Look, bool)> {
+    fn look_at_a_free_host(&self, turn: &ActionGuard<'_>) -> Result<(Look, bool)> {
         let mut ever_waited = false;
         loop {
             let (listing, waited) = self.client.free_host(self.deadline)?;
@@ -134,12 +134,12 @@ impl Attempt<'_> {
         }
     }
 
-    fn settle(&self, turn: &Taken<'_>) -> Result<()> {
+    fn settle(&self, turn: &ActionGuard<'_>) -> Result<()> {
         if turn.settle(self.deadline) { Ok(()) } else { Err(Error::new(ErrorKind::DeadlinePassed)) }
     }
 
     /// Sends it, once, and sees what comes of it.
-    fn attempt(&self, before: &Look, watch: &Watch<'_>, turn: &Taken<'_>) -> Result<Verdict> {
+    fn attempt(&self, before: &Look, watch: &LogWatch<'_>, turn: &ActionGuard<'_>) -> Result<Verdict> {
         let timeout = self.options.quiesce_nanoseconds();
         let act = Act { name: self.name, action: Some(self.action), timeout, flags: self.flags.bits() };
         if self.action != Action::Unload {
@@ -153,7 +153,7 @@ impl Attempt<'_> {
         let after = self.after(refused);
         let (action, flags, xen) = (self.action, self.flags, self.client.xen());
         let nothing = diagnosis::Known::default();
-        let evidence = Evidence { action, flags, xen, before, refused, after: &after, words: &[], known: &nothing };
+        let evidence = Evidence { action, flags, xen, before, refused, after: &after, messages: &[], known: &nothing };
         let done = diagnosis::is_done(&evidence);
         if refused.is_none_or(|errno| errno == Errno::EFAULT) {
             self.ended(before, &after, done, turn);
@@ -164,14 +164,15 @@ impl Attempt<'_> {
             }
             return Ok(Verdict::Done);
         }
-        let words = words(&watch.lines(), self.name);
-        if let Some(Word::ActiveWaitqueue(domain)) = words.iter().find(|word| matches!(word, Word::ActiveWaitqueue(_)))
+        let messages = watch.messages();
+        if let Some(LogMessage::ActiveWaitqueue(domain)) =
+            messages.iter().find(|message| matches!(message, LogMessage::ActiveWaitqueue(_)))
         {
             turn.met_waiting_guest(*domain);
         }
         // Build-ids matter for this number only.
         let known = if refused == Some(Errno::EINVAL) { self.client.known(self.name) } else { nothing.clone() };
-        Ok(diagnosis::judge(&Evidence { words: &words, known: &known, ..evidence }))
+        Ok(diagnosis::judge(&Evidence { messages: &messages, known: &known, ..evidence }))
     }
 
     /// What is there once Xen is through with it.
@@ -187,7 +188,7 @@ impl Attempt<'_> {
     }
 
     /// Notes what may run from now on: Xen calls hooks after it has published a result.
-    fn ended(&self, before: &Look, after: &After, done: bool, turn: &Taken<'_>) {
+    fn ended(&self, before: &Look, after: &After, done: bool, turn: &ActionGuard<'_>) {
         let (client, name) = (self.client, self.name);
         let hook = || client.identities.hooks(name).map(|(hooks, same)| (hooks.after(self.action), same));
         match after {

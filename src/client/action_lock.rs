@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::types::name::PayloadName;
 
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct ActionLock {
     settle_time: Duration,
     /// The longest time that a hook may run after its action, where nothing shows its end.
     hook_time: Duration,
@@ -67,9 +67,9 @@ pub(super) struct Ended<'a> {
 
 /// The right to act, until dropped.
 #[derive(Debug)]
-pub(super) struct Taken<'a>(&'a Turn);
+pub(super) struct ActionGuard<'a>(&'a ActionLock);
 
-impl Turn {
+impl ActionLock {
     pub(super) fn new(settle_time: Duration, hook_time: Duration) -> Self {
         Self { settle_time, hook_time, state: Mutex::default(), freed: Condvar::new() }
     }
@@ -78,7 +78,7 @@ impl Turn {
     ///
     /// # Errors
     /// `InsideOperation`, at once, if this thread has it, and `OperationInProgress` if it is not free before the deadline.
-    pub(super) fn acquire(&self, deadline: Deadline) -> Result<Taken<'_>> {
+    pub(super) fn acquire(&self, deadline: Deadline) -> Result<ActionGuard<'_>> {
         if self.is_mine() {
             return Err(Error::new(ErrorKind::InsideOperation));
         }
@@ -90,7 +90,7 @@ impl Turn {
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire).
-    pub(super) fn acquire_to_look(&self, deadline: Deadline) -> Result<Option<Taken<'_>>> {
+    pub(super) fn acquire_to_look(&self, deadline: Deadline) -> Result<Option<ActionGuard<'_>>> {
         if self.is_mine() && self.lock().busy == 0 {
             return Ok(None);
         }
@@ -103,7 +103,7 @@ impl Turn {
     }
 
     /// Waits for the turn; `None` if it is not free before the deadline, or if this thread has it.
-    pub(super) fn take(&self, deadline: Deadline) -> Option<Taken<'_>> {
+    pub(super) fn take(&self, deadline: Deadline) -> Option<ActionGuard<'_>> {
         let mut state = self.lock();
         if state.taken {
             if state.holder == Some(thread::current().id()) {
@@ -120,7 +120,7 @@ impl Turn {
         state.taken = true;
         state.holder = Some(thread::current().id());
         state.forget_hooks();
-        Some(Taken(self))
+        Some(ActionGuard(self))
     }
 
     /// Xen was seen to have finished an action, whoever asked for it: whatever comes next waits a moment.
@@ -169,7 +169,7 @@ impl State {
 
 /// The time during which the holder of the turn is in an operation, until dropped.
 #[derive(Debug)]
-pub(super) struct Busy<'a>(&'a Turn);
+pub(super) struct Busy<'a>(&'a ActionLock);
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
@@ -178,7 +178,7 @@ impl Drop for Busy<'_> {
     }
 }
 
-impl<'a> Taken<'a> {
+impl<'a> ActionGuard<'a> {
     /// Notes that the holder begins an operation, which what it calls meanwhile may not disturb.
     pub(super) fn busy(&self) -> Busy<'a> {
         let mut state = self.0.lock();
@@ -290,7 +290,7 @@ impl<'a> Taken<'a> {
     }
 }
 
-impl Drop for Taken<'_> {
+impl Drop for ActionGuard<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.taken = false;
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn only_one_has_the_turn() {
-        let turn = Turn::new(Duration::ZERO, Duration::ZERO);
+        let turn = ActionLock::new(Duration::ZERO, Duration::ZERO);
         let first = turn.take(soon()).unwrap();
         assert!(turn.take(soon()).is_none());
         std::thread::scope(|scope| {
@@ -324,9 +324,9 @@ mod tests {
 
     #[test]
     fn a_thread_that_has_the_turn_is_refused_at_once() {
-        let turn = Turn::new(Duration::ZERO, Duration::ZERO);
+        let turn = ActionLock::new(Duration::ZERO, Duration::ZERO);
         let never = || Deadline::after(Duration::from_secs(600));
-        let kind = |result: Result<Taken<'_>>| result.map(drop).unwrap_err().kind().clone();
+        let kind = |result: Result<ActionGuard<'_>>| result.map(drop).unwrap_err().kind().clone();
         let first = turn.acquire(soon()).unwrap();
         assert!(turn.take(never()).is_none());
         assert_eq!(kind(turn.acquire(never())), ErrorKind::InsideOperation);
@@ -344,7 +344,7 @@ mod tests {
 
     #[test]
     fn what_comes_after_a_finished_action_waits_for_xen_to_settle() {
-        let turn = Turn::new(Duration::from_millis(50), Duration::ZERO);
+        let turn = ActionLock::new(Duration::from_millis(50), Duration::ZERO);
         let start = Instant::now();
         turn.take(soon()).unwrap().unloaded();
         assert!(start.elapsed() < Duration::from_millis(50), "the call that finished doesn't wait");
@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn what_was_left_running_ends_when_it_is_seen_to() {
-        let turn = Turn::new(Duration::from_millis(50), Duration::ZERO);
+        let turn = ActionLock::new(Duration::from_millis(50), Duration::ZERO);
         turn.take(soon()).unwrap().leave_running(None);
         std::thread::sleep(Duration::from_millis(60));
         let taken = turn.take(soon()).unwrap();

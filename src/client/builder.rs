@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::LivepatchClient;
-use super::action_lock::Turn;
+use super::action_lock::ActionLock;
 use super::console::Console;
 use super::identities::Identities;
 use super::options::ActionOptions;
@@ -204,7 +204,7 @@ impl ClientBuilder {
         let console = if self.console { Console::default() } else { Console::off() };
         Ok(LivepatchClient {
             channel,
-            turn: Turn::new(self.settle_time, self.hook_time),
+            turn: ActionLock::new(self.settle_time, self.hook_time),
             console,
             defaults: self.defaults,
             target: KnownTarget::new(self.target),

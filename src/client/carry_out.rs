@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::LivepatchClient;
-use super::action_lock::{Taken, WaitingGuest};
+use super::action_lock::{ActionGuard, WaitingGuest};
 use super::deadline::{Deadline, Pauses};
 use super::events::{Events, StepEvent};
 use super::inventory;
@@ -176,7 +176,7 @@ enum Way {
 /// A run: a plan that is being carried out.
 struct Run<'a> {
     client: &'a LivepatchClient,
-    turn: &'a Taken<'a>,
+    turn: &'a ActionGuard<'a>,
     plan: Plan,
     /// The level that is wanted.
     goal: Goal,

@@ -10,11 +10,8 @@ use super::query::ask;
 use crate::hypercall::channel::{CallError, Channel, SMALLEST_BUFFER};
 use crate::hypercall::operation::{ConsoleRead, ReadConsole};
 use crate::types::errno::Errno;
-use crate::types::name::{PayloadName, escaped};
-use crate::xen::log::messages::ACTIVE_WAITQUEUE;
-use crate::xen::log::without_prefix;
-
-const EXPECTATION: &[u8] = b": expectation failed: ";
+use crate::types::name::PayloadName;
+use crate::xen::log::messages::{LogMessage, PayloadLog};
 
 /// How often to go on reading before a log is too long: 16 MiB of it.
 const READS: usize = 256;
@@ -43,19 +40,19 @@ enum Position {
 
 /// The log during one operation, which may take several attempts.
 #[derive(Debug)]
-pub(super) struct Watch<'a> {
+pub(super) struct LogWatch<'a> {
     console: &'a Console,
     channel: &'a Channel,
     name: &'a PayloadName,
     /// The end of the log when the attempt began.
     start: Cell<Option<u32>>,
-    /// What was said in all attempts.
-    said: RefCell<Vec<String>>,
+    /// The lines about the payload, of all attempts.
+    lines: RefCell<Vec<String>>,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> LogWatch<'a> {
     pub(super) fn new(console: &'a Console, channel: &'a Channel, name: &'a PayloadName) -> Self {
-        Self { console, channel, name, start: Cell::new(None), said: RefCell::default() }
+        Self { console, channel, name, start: Cell::new(None), lines: RefCell::default() }
     }
 
     /// Xen is about to be asked. One hypercall, except for the first time.
@@ -82,21 +79,21 @@ impl<'a> Watch<'a> {
         self.console.hooks().begin(self.name);
     }
 
-    /// The lines about the payload that Xen wrote in this attempt. The next attempt begins where they end.
-    pub(super) fn lines(&self) -> Vec<String> {
+    /// The messages about the payload that Xen logged in this attempt. The next attempt begins where they end.
+    pub(super) fn messages(&self) -> Vec<LogMessage> {
         let mut text = Vec::new();
         if let Some(start) = self.start.get() {
             let end = self.read(start, |bytes| text.extend_from_slice(bytes));
             self.start.set(end.or(Some(start)));
         }
-        let lines = about(&text, self.name);
-        self.said.borrow_mut().extend_from_slice(&lines);
-        lines
+        let PayloadLog { lines, messages } = PayloadLog::parse(&text, self.name);
+        self.lines.borrow_mut().extend(lines);
+        messages
     }
 
-    /// All lines that were read by [`lines`](Self::lines).
-    pub(super) fn said(self) -> Vec<String> {
-        self.said.into_inner()
+    /// The lines of all messages that were read.
+    pub(super) fn into_lines(self) -> Vec<String> {
+        self.lines.into_inner()
     }
 
     /// Reads from `start` to the end, and says where that is.
@@ -175,78 +172,5 @@ impl Console {
 
     fn advance(&self, to: Position) {
         *self.position.lock().unwrap_or_else(PoisonError::into_inner) = to;
-    }
-}
-
-/// The lines of a log that are about this payload, with those that continue them.
-fn about(log: &[u8], name: &PayloadName) -> Vec<String> {
-    let mut ours = false;
-    let mut lines = Vec::new();
-    let mut waitqueue = None;
-    for line in log.split(|byte| *byte == b'\n') {
-        let text = without_prefix(line);
-        if text.ends_with(ACTIVE_WAITQUEUE.as_bytes()) {
-            waitqueue = Some(text);
-            continue;
-        }
-        // Xen names the function, not the payload, where it says what it found instead of what was expected.
-        let continues = indented(text) || text.windows(EXPECTATION.len()).any(|part| part == EXPECTATION);
-        ours = if continues { ours } else { names(text, name) };
-        // It does not name the payload; the next line does.
-        let before = waitqueue.take();
-        if ours {
-            lines.extend(before.map(escaped));
-            lines.push(escaped(text));
-        }
-    }
-    lines
-}
-
-/// Whether a line continues the one before. Xen 4.20 indents with spaces that don't break (U+00A0).
-fn indented(text: &[u8]) -> bool {
-    text.first() == Some(&b' ') || text.starts_with("\u{a0}".as_bytes())
-}
-
-/// `livepatch: NAME: …` and `livepatch: NAME finished …`.
-fn names(text: &[u8], name: &PayloadName) -> bool {
-    let rest = text.strip_prefix(b"livepatch: ").and_then(|text| text.strip_prefix(name.as_bytes()));
-    rest.is_some_and(|rest| rest.starts_with(b": ") || rest.starts_with(b" finished "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// As real Xens wrote it: 4.20 splits a mismatch into lines.
-    const LOG: &str = "t of a line\n\
-        (XEN) livepatch: hello: Applying 1 functions\r\n\
-        (XEN) livepatch: foreign: build-id mismatch:\n\
-        (XEN) \u{a0} livepatch: 5a5a\n\
-        (XEN) \u{a0}\u{a0}\u{a0}\u{a0}\u{a0}\u{a0}\u{a0} xen: 576c\n\
-        (XEN) livepatch: other: check against foreign build-id failed\n\
-        (XEN)  something that continues it\n\
-        (XEN) [2026-11-23 10:00:00.123] livepatch: foreign finished APPLY with rc=-22\n\
-        (XEN) livepatch: foreigner: Not an ELF payload\n\
-        (XEN) common/livepatch.c:614: livepatch: foreign: Already loaded as x!\n\
-        livepatch: foreign: \x1b[31mred\n\
-        (XEN) common/livepatch.c:61x: livepatch: foreign: in no place\n\
-        (XEN) livepatch: foreign: cut o";
-
-    #[test]
-    fn lines_about_a_payload_stay_whole() {
-        assert_eq!(
-            about(LOG.as_bytes(), &PayloadName::new("foreign").unwrap()),
-            [
-                "livepatch: foreign: build-id mismatch:",
-                "\u{a0} livepatch: 5a5a",
-                "\u{a0}\u{a0}\u{a0}\u{a0}\u{a0}\u{a0}\u{a0} xen: 576c",
-                "livepatch: foreign finished APPLY with rc=-22",
-                "livepatch: foreign: Already loaded as x!",
-                "livepatch: foreign: \\u{1b}[31mred",
-                "livepatch: foreign: cut o",
-            ]
-        );
-        assert_eq!(about(LOG.as_bytes(), &PayloadName::new("nobody").unwrap()), [""; 0]);
-        assert_eq!(about(b"", &PayloadName::new("hello").unwrap()), [""; 0]);
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::error::Action;
 use crate::payload::{HookKind, Inspection};
 use crate::types::name::PayloadName;
-use crate::xen::log::without_prefix;
+use crate::xen::log::messages::ActionLine;
 
 /// Payloads to keep track of. There is no host with so many.
 const MOST: usize = 4096;
@@ -53,15 +53,6 @@ pub(super) enum Running {
     Yes,
 }
 
-/// A line about an action on a payload.
-#[derive(Debug, PartialEq, Eq)]
-enum Line<'a> {
-    Begun(&'a [u8]),
-    InHook(&'a [u8]),
-    Late(&'a [u8]),
-    Finished { name: &'a [u8], replace: bool, rc: i32 },
-}
-
 impl HookLog {
     /// Takes in a part of the log that ends at this index, without what it has of it already.
     pub(super) fn feed(&mut self, bytes: &[u8], end: u32) {
@@ -84,7 +75,7 @@ impl HookLog {
         let text = std::mem::take(&mut self.partial);
         let mut lines = text.split(|byte| *byte == b'\n');
         let last = lines.next_back().unwrap_or_default();
-        lines.filter_map(line).for_each(|line| self.take(&line));
+        lines.filter_map(ActionLine::parse).for_each(|line| self.take(&line));
         // No line that matters is as long as what is written without line breaks.
         self.partial = last.get(..last.len().min(1024)).unwrap_or_default().to_vec();
         if self.open.len() > MOST {
@@ -115,83 +106,36 @@ impl HookLog {
         self.open.values().any(|progress| progress.is_in_hook())
     }
 
-    fn take(&mut self, line: &Line<'_>) {
+    fn take(&mut self, line: &ActionLine<'_>) {
         match *line {
-            Line::Begun(name) => {
+            ActionLine::Begun(name) => {
                 self.open.insert(name.to_vec(), Progress::Begun);
             }
-            Line::InHook(name) => {
+            ActionLine::InHook(name) => {
                 self.open.insert(name.to_vec(), Progress::InHook);
             }
-            Line::Late(name) => {
+            ActionLine::Late(name) => {
                 if let Some(progress) = self.open.get_mut(name).filter(|progress| **progress == Progress::InHook) {
                     *progress = Progress::InHookAndLate;
                 }
             }
             // Every processor has been in the rendezvous of this action since, and the one that led it has left the hook.
-            Line::Finished { rc: 0, .. } => {
+            ActionLine::Finished { rc: 0, .. } => {
                 self.open.clear();
                 self.complete = true;
             }
-            Line::Finished { name, replace, .. } => {
+            ActionLine::Finished { name, action, .. } => {
                 let late = self.open.get(name) == Some(&Progress::InHookAndLate);
                 if !late {
                     self.open.insert(name.to_vec(), Progress::Ended);
                 }
-                if replace {
+                if action == "REPLACE" {
                     // The payloads that it reverted have no such hooks.
                     self.open.values_mut().filter(|of| **of == Progress::Begun).for_each(|of| *of = Progress::Ended);
                 }
             }
         }
     }
-}
-
-/// Texts after the name that begin or end something.
-const BEGINNINGS: [&[u8]; 6] = [
-    b"Applying ",
-    b"Reverting",
-    b"Calling apply action hook function",
-    b"Calling revert action hook function",
-    b"Safety checks failed: ",
-    b"unable to quiesce",
-];
-
-const FINISHED: &[u8] = b" finished ";
-
-/// The name, the action and the result in a line about the end of an action.
-pub(super) fn finished(line: &[u8]) -> Option<(&[u8], &str, i32)> {
-    let (name, rest) = split(without_prefix(line).strip_prefix(b"livepatch: ")?, FINISHED)?;
-    let (action, rc) = result(rest)?;
-    Some((name, action, rc))
-}
-
-fn result(rest: &[u8]) -> Option<(&str, i32)> {
-    let (action, rc) = std::str::from_utf8(rest).ok()?.trim_end().split_once(" with rc=")?;
-    Some((action, rc.parse().ok()?))
-}
-
-/// The text before and after the last occurrence of a part: names may be anything.
-fn split<'t>(text: &'t [u8], part: &[u8]) -> Option<(&'t [u8], &'t [u8])> {
-    let at = text.windows(part.len()).rposition(|window| window == part)?;
-    Some((text.get(..at)?, text.get(at.checked_add(part.len())?..)?))
-}
-
-fn line(line: &[u8]) -> Option<Line<'_>> {
-    let text = without_prefix(line).strip_prefix(b"livepatch: ")?;
-    if let Some((name, rest)) = split(text, FINISHED) {
-        let (action, rc) = result(rest)?;
-        return Some(Line::Finished { name, replace: action == "REPLACE", rc });
-    }
-    let split = |part: &[u8]| split(text, part);
-    if let Some((name, _)) = split(b": Calling post-") {
-        return Some(Line::InHook(name));
-    }
-    if let Some((name, _)) = split(b": Timed out on semaphore in ") {
-        return Some(Line::Late(name));
-    }
-    let name = BEGINNINGS.iter().find_map(|beginning| Some(split(&[b": ", *beginning].concat())?.0));
-    name.map(Line::Begun)
 }
 
 /// Hooks that Xen calls after an action, in a payload that this client uploaded.

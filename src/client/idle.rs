@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::LivepatchClient;
 use super::action::Attempt;
-use super::action_lock::Taken;
-use super::console::Watch;
+use super::action_lock::ActionGuard;
+use super::console::LogWatch;
 use super::deadline::{Deadline, Pauses};
 use super::hooks::{PostHooks, Running};
 use super::listing::{self, Listing};
@@ -108,7 +108,7 @@ impl LivepatchClient {
     ///
     /// A processor that is inside UPLOAD can't be stopped: on real Xens 4.17 and 4.20 uploads of 1.9 MiB made actions
     /// take two to forty times as long, and some time out that never did alone.
-    pub(super) fn turn_to_upload(&self, taken: Option<&Taken<'_>>) -> Result<Option<Taken<'_>>> {
+    pub(super) fn turn_to_upload(&self, taken: Option<&ActionGuard<'_>>) -> Result<Option<ActionGuard<'_>>> {
         let deadline = Deadline::after(self.defaults.time());
         let turn = if taken.is_some() { None } else { Some(self.turn.acquire(deadline)?) };
         self.let_actions_end(deadline)?;
@@ -116,7 +116,7 @@ impl LivepatchClient {
     }
 
     /// The same for what only looks: the turn of this thread will do.
-    pub(super) fn turn_to_look(&self, taken: Option<&Taken<'_>>) -> Result<Option<Taken<'_>>> {
+    pub(super) fn turn_to_look(&self, taken: Option<&ActionGuard<'_>>) -> Result<Option<ActionGuard<'_>>> {
         let deadline = Deadline::after(self.defaults.time());
         let turn = if taken.is_some() { None } else { self.turn.acquire_to_look(deadline)? };
         self.let_actions_end(deadline)?;
@@ -180,7 +180,7 @@ impl Attempt<'_> {
     /// Xen reports an action as finished before it calls the hook after it. UNLOAD frees the hook's code all the same,
     /// until 4.17.4, 4.18.1 and 4.19. A next action makes Xen run the wrong hook if it is sent before the right one was
     /// chosen, and then runs out of time until it has returned.
-    pub(super) fn let_hooks_return(&self, before: &Look, watch: &Watch<'_>, turn: &Taken<'_>) -> Result<bool> {
+    pub(super) fn let_hooks_return(&self, before: &Look, watch: &LogWatch<'_>, turn: &ActionGuard<'_>) -> Result<bool> {
         let client = self.client;
         if !client.xen().has(&rules::ACTION_HOOKS) {
             return Ok(false);
@@ -213,7 +213,7 @@ impl Attempt<'_> {
     }
 
     /// For memory that Xen frees without a look at who uses it: what is not known to be unused is waited for.
-    fn wait_to_free(&self, watch: &Watch<'_>, turn: &Taken<'_>) -> Wait {
+    fn wait_to_free(&self, watch: &LogWatch<'_>, turn: &ActionGuard<'_>) -> Wait {
         if self.client.identities.hooks(self.name) == Some((PostHooks::NONE, true)) || turn.is_outside(self.name) {
             return Wait::No;
         }
@@ -226,7 +226,7 @@ impl Attempt<'_> {
     }
 
     /// For an UNLOAD that waits itself for all processors, and misses hooks that have Xen do its pending work.
-    fn wait_until_unused(watch: &Watch<'_>, turn: &Taken<'_>) -> Wait {
+    fn wait_until_unused(watch: &LogWatch<'_>, turn: &ActionGuard<'_>) -> Wait {
         let running = || watch.hook_running() == Running::Yes;
         if running() {
             watch.catch_up();
@@ -235,7 +235,7 @@ impl Attempt<'_> {
     }
 
     /// For another action: hooks that are known to run are waited for.
-    fn wait_to_act(&self, watch: &Watch<'_>, turn: &Taken<'_>) -> Wait {
+    fn wait_to_act(&self, watch: &LogWatch<'_>, turn: &ActionGuard<'_>) -> Wait {
         let hooks = || self.client.console.hooks();
         if let Some((name, left)) = turn.in_hook() {
             watch.catch_up();

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::LivepatchClient;
-use super::action_lock::Taken;
+use super::action_lock::ActionGuard;
 use super::console;
 use super::identities::Remembered;
 use super::listing::{self, Listing};
@@ -109,7 +109,7 @@ impl Depth {
 }
 
 /// Takes an inventory, in a turn of its own or in the caller's.
-fn take(client: &LivepatchClient, turn: Option<&Taken<'_>>, depth: Depth) -> Result<Inventory> {
+fn take(client: &LivepatchClient, turn: Option<&ActionGuard<'_>>, depth: Depth) -> Result<Inventory> {
     let mut inventory = take_within(client, turn, depth, ATTEMPTS)?;
     inventory.target = client.target.beside(client, &inventory);
     inventory.order = order(client, &inventory);
@@ -129,7 +129,7 @@ fn order(client: &LivepatchClient, inventory: &Inventory) -> Option<Vec<PayloadN
 
 /// Takes an inventory for a plan, in which functions may be missing. No key is pressed if all build-ids are known, and the
 /// Xen that payloads are checked for.
-pub(super) fn take_identified(client: &LivepatchClient, turn: Option<&Taken<'_>>) -> Result<Inventory> {
+pub(super) fn take_identified(client: &LivepatchClient, turn: Option<&ActionGuard<'_>>) -> Result<Inventory> {
     // Best effort: without it the functions show whether the version text counts.
     let certain = client.target.of(client, turn, Doubt::Heed).is_ok() && client.target.known(client).is_some();
     take(client, turn, if certain { Depth::Identities } else { Depth::IdentitiesAndEffects })
@@ -138,7 +138,7 @@ pub(super) fn take_identified(client: &LivepatchClient, turn: Option<&Taken<'_>>
 /// Takes an inventory without looking for the best target. It presses the key so many times at the most.
 pub(super) fn take_within(
     client: &LivepatchClient,
-    turn: Option<&Taken<'_>>,
+    turn: Option<&ActionGuard<'_>>,
     depth: Depth,
     attempts: u32,
 ) -> Result<Inventory> {
@@ -174,7 +174,7 @@ type Identified = (Listing, Vec<Option<Remembered>>, Option<Unidentified>);
 /// One inventory being taken.
 struct Taking<'a> {
     client: &'a LivepatchClient,
-    turn: Option<&'a Taken<'a>>,
+    turn: Option<&'a ActionGuard<'a>>,
     depth: Depth,
     attempts: u32,
 }

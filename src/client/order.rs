@@ -3,14 +3,14 @@
 //! Xen reports no order. Dependencies give one, unless `NODEPS` was used: then the payload below may have been applied
 //! later, and its code is in effect. Xen logs the end of each action, at the level of information.
 
-use super::hooks::finished;
 use crate::types::name::PayloadName;
+use crate::xen::log::messages::ActionLine;
 
 /// The names of payloads that were applied and not reverted since, in the order of their last apply, as far as a log goes.
 fn applied(log: &[u8]) -> Vec<Vec<u8>> {
     let mut order: Vec<Vec<u8>> = Vec::new();
     for line in log.split(|byte| *byte == b'\n') {
-        let Some((name, action, 0)) = finished(line) else { continue };
+        let Some(ActionLine::Finished { name, action, rc: 0 }) = ActionLine::parse(line) else { continue };
         match action {
             "APPLY" => order.retain(|other| other != name),
             "REPLACE" => order.clear(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::action_lock::Taken;
+use super::action_lock::ActionGuard;
 use super::deadline::Deadline;
 use super::options::{ActionOptions, QuiesceTimeout};
 use super::{LivepatchClient, action};
@@ -63,7 +63,7 @@ impl<'a> ActionRequest<'a> {
     }
 
     /// In the caller's turn, where it has it.
-    pub(super) fn run_in(self, turn: Option<&Taken<'_>>) -> Result<()> {
+    pub(super) fn run_in(self, turn: Option<&ActionGuard<'_>>) -> Result<()> {
         let Self { client, action, name, flags, options } = self;
         let options = options.or(client.defaults);
         let deadline = Deadline::after(options.time());

@@ -8,7 +8,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::LivepatchClient;
-use super::action_lock::Taken;
+use super::action_lock::ActionGuard;
 use super::console;
 use super::inventory::{self, Depth};
 use super::listing::{self, Listing};
@@ -87,7 +87,7 @@ impl KnownTarget {
     pub(super) fn of(
         &self,
         client: &LivepatchClient,
-        turn: Option<&Taken<'_>>,
+        turn: Option<&ActionGuard<'_>>,
         doubt: Doubt<'_>,
     ) -> Result<Arc<Target>> {
         if let Some(target) = &self.lock().certain {
@@ -170,7 +170,7 @@ impl KnownTarget {
     fn evidence(
         &self,
         client: &LivepatchClient,
-        turn: Option<&Taken<'_>>,
+        turn: Option<&ActionGuard<'_>>,
         doubt: Doubt<'_>,
         target: &Target,
         given: Points,

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::LivepatchClient;
-use super::action_lock::Taken;
-use super::console::Watch;
+use super::action_lock::ActionGuard;
+use super::console::LogWatch;
 use super::hooks::PostHooks;
 use super::identities::Uploaded;
 use super::inventory::{self, Depth};
@@ -24,18 +24,17 @@ use crate::types::build_id::BuildId;
 use crate::types::errno::Errno;
 use crate::types::name::PayloadName;
 use crate::xen::elf::{Elf, Outline};
-use crate::xen::log::messages::words;
 use crate::xen::rules;
 
 /// One call of an upload method.
 #[derive(Debug)]
 pub(super) struct Uploading<'a> {
     pub(super) client: &'a LivepatchClient,
-    pub(super) watch: &'a Watch<'a>,
+    pub(super) watch: &'a LogWatch<'a>,
     pub(super) name: &'a PayloadName,
     pub(super) options: UploadOptions,
     /// The caller's, where it has it.
-    pub(super) turn: Option<&'a Taken<'a>>,
+    pub(super) turn: Option<&'a ActionGuard<'a>>,
 }
 
 impl Uploading<'_> {
@@ -101,7 +100,7 @@ impl Uploading<'_> {
         let (name, force) = (self.name, self.options.force);
         let len = u64::try_from(size).unwrap_or(u64::MAX);
         let own = self.client.turn_to_upload(self.turn)?;
-        let _busy = self.turn.or(own.as_ref()).map(Taken::busy);
+        let _busy = self.turn.or(own.as_ref()).map(ActionGuard::busy);
         self.client.note_version()?;
         self.watch.begin();
         match channel.call(Upload { name, payload: &mut *payload, len, force }) {
@@ -116,7 +115,7 @@ impl Uploading<'_> {
     }
 
     /// Collects what there is to know about a refusal.
-    fn refused(&self, refused: Errno, payload: &HypercallBuffer, size: usize, turn: Option<&Taken<'_>>) -> Error {
+    fn refused(&self, refused: Errno, payload: &HypercallBuffer, size: usize, turn: Option<&ActionGuard<'_>>) -> Error {
         let channel = &self.client.channel;
         let present = match refused {
             Errno::EFAULT => self.listed(),
@@ -134,17 +133,17 @@ impl Uploading<'_> {
             Err(CallError::Refused(errno)) => Err(errno),
             Err(CallError::Memory(_)) => Err(Errno::ENOMEM),
         });
-        let words = words(&self.watch.lines(), self.name);
-        let twin = match sent().filter(|_| refused == Errno::EEXIST && !names_symbol(&words)) {
+        let messages = self.watch.messages();
+        let twin = match sent().filter(|_| refused == Errno::EEXIST && !names_symbol(&messages)) {
             Some(payload) => self.twin(payload.build_id(), turn),
             None => Twin::Unknown,
         };
-        judge_upload(&UploadEvidence { refused, present, twin, metadata, xen, words: &words })
+        judge_upload(&UploadEvidence { refused, present, twin, metadata, xen, messages: &messages })
     }
 
     /// Looks for the same payload in an inventory, unless this client is to leave Xen's log alone. The key is pressed once at
     /// most, because that writes to the host's console.
-    fn twin(&self, build_id: Option<&BuildId>, turn: Option<&Taken<'_>>) -> Twin {
+    fn twin(&self, build_id: Option<&BuildId>, turn: Option<&ActionGuard<'_>>) -> Twin {
         let client = self.client;
         let readable = client.console.is_readable();
         let inventory = || inventory::take_within(client, turn, Depth::Identities, 1).ok();

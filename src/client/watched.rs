@@ -1,7 +1,7 @@
 //! An operation on a payload, and the one place where its error is put together.
 
 use super::LivepatchClient;
-use super::console::Watch;
+use super::console::LogWatch;
 use crate::diagnosis::{Known, Xen};
 use crate::error::{Operation, Result};
 use crate::types::name::PayloadName;
@@ -12,10 +12,10 @@ impl LivepatchClient {
         &self,
         operation: Operation,
         name: &PayloadName,
-        run: impl FnOnce(&Watch<'_>) -> Result<R>,
+        run: impl FnOnce(&LogWatch<'_>) -> Result<R>,
     ) -> Result<R> {
-        let watch = Watch::new(&self.console, &self.channel, name);
-        run(&watch).map_err(|error| error.during(operation).of(name).log(watch.said()))
+        let watch = LogWatch::new(&self.console, &self.channel, name);
+        run(&watch).map_err(|error| error.during(operation).of(name).log(watch.into_lines()))
     }
 
     /// The rules that this Xen goes by.

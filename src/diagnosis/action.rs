@@ -4,7 +4,7 @@
 //! leave a mark of work that never began. So only the state, the result and the stack that follow are believed.
 
 use super::refusal::{explain, same_refusal_by_a_hook, unexplained};
-use super::{After, Again, Evidence, Look, Verdict, Word, in_progress, needed, target};
+use super::{After, Again, Evidence, LogMessage, Look, Verdict, in_progress, needed, target};
 use crate::error::{Action, Error, ErrorKind as Kind};
 use crate::types::errno::Errno;
 use crate::types::status::State;
@@ -91,7 +91,7 @@ fn finished(e: &Evidence<'_>, after: &Look) -> Verdict {
         return failed(Kind::OutcomeUnknown, None);
     }
     // A hook in place of the action has a number of its own, which may be any.
-    let hook = e.words.contains(&Word::HookInstead) && !e.words.contains(&Word::NotQuiesced);
+    let hook = e.messages.contains(&LogMessage::HookInstead) && !e.messages.contains(&LogMessage::NotQuiesced);
     if status.in_progress() {
         let code = Errno::EAGAIN;
         return match e.action {
@@ -104,8 +104,8 @@ fn finished(e: &Evidence<'_>, after: &Look) -> Verdict {
     if reached {
         return overtaken(e, after);
     }
-    let waiting = e.words.iter().rev().find_map(|word| match word {
-        Word::ActiveWaitqueue(domain) => Some(*domain),
+    let waiting = e.messages.iter().rev().find_map(|message| match message {
+        LogMessage::ActiveWaitqueue(domain) => Some(*domain),
         _ => None,
     });
     if let Some(domain) = waiting.filter(|_| code == Errno::EBUSY && !hook && !(replacing && moved)) {
@@ -118,7 +118,7 @@ fn finished(e: &Evidence<'_>, after: &Look) -> Verdict {
         Action::Replace => replace_failed(code, after),
         Action::Apply if code == Errno::EINVAL && may_have_changed(e) => failed(Kind::ReapplyNeedsReupload, Some(code)),
         // What is not negative is not an error to Xen, so a hook that returns it refuses and is accepted.
-        _ if e.words.contains(&Word::HookFailed(code)) => failed(Kind::HookRefused { code }, Some(code)),
+        _ if e.messages.contains(&LogMessage::HookFailed(code)) => failed(Kind::HookRefused { code }, Some(code)),
         _ => action_failed(code, status.state),
     }
 }
@@ -133,12 +133,12 @@ fn replace_failed(code: Errno, after: &Look) -> Verdict {
 
 /// Whether `EINVAL` after an apply means that the payload was reverted before: Xen says so, or nothing else can.
 fn may_have_changed(e: &Evidence<'_>) -> bool {
-    let silent = !e.xen.has(&rules::REASONS_ON_CONSOLE) || e.words.is_empty();
+    let silent = !e.xen.has(&rules::REASONS_ON_CONSOLE) || e.messages.is_empty();
     let no_other = e.xen.has(&rules::REAPPLY_GUARDED)
         && !e.xen.has(&rules::ACTION_HOOKS)
         && e.xen.architecture == Architecture::X86_64
         && silent;
-    no_other || e.words.contains(&Word::MayHaveChanged)
+    no_other || e.messages.contains(&LogMessage::MayHaveChanged)
 }
 
 /// Xen could not reach our memory: before the action, or after it, when it meant to report. The state is as it was.
@@ -150,7 +150,10 @@ fn faulted(e: &Evidence<'_>, after: &Look) -> Verdict {
         // It, or another of this name, was uploaded since.
         return failed(Kind::OutcomeUnknown, Some(Errno::EFAULT));
     }
-    let own = e.words.iter().any(|word| matches!(word, Word::HookFailed(Errno::EFAULT) | Word::NotAsExpected(..)));
+    let own = e
+        .messages
+        .iter()
+        .any(|message| matches!(message, LogMessage::HookFailed(Errno::EFAULT) | LogMessage::NotAsExpected(..)));
     if own || now.error() == Some(Errno::EFAULT) {
         return Verdict::Failed(explain(e, Errno::EFAULT, Some(after)));
     }
@@ -166,13 +169,13 @@ fn busy(e: &Evidence<'_>, after: &Look) -> Verdict {
     let others = after.applied.as_ref().is_none_or(|applied| applied.len() > 1);
     // A mark from before hides whether the host was busy.
     let error = || match e.action {
-        Action::Revert if others && before.in_progress() && !e.words.contains(&Word::NotQuiesced) => {
+        Action::Revert if others && before.in_progress() && !e.messages.contains(&LogMessage::NotQuiesced) => {
             unexplained(Action::Revert, Errno::EBUSY)
         }
         _ => in_progress(),
     };
-    let top = e.words.iter().rev().find_map(|word| match word {
-        Word::Top(top) => Some(top.clone()),
+    let top = e.messages.iter().rev().find_map(|message| match message {
+        LogMessage::Top(top) => Some(top.clone()),
         _ => None,
     });
     if e.action == Action::Revert {
@@ -183,7 +186,7 @@ fn busy(e: &Evidence<'_>, after: &Look) -> Verdict {
             return failed(Kind::NotOnTop { top: top.flatten() }, Some(Errno::EBUSY));
         }
     }
-    let hooked = e.words.contains(&Word::HookFailed(Errno::EBUSY));
+    let hooked = e.messages.contains(&LogMessage::HookFailed(Errno::EBUSY));
     if hooked || (now.error() == Some(Errno::EBUSY) && same_refusal_by_a_hook(e, Errno::EBUSY, after)) {
         return Verdict::Failed(explain(e, Errno::EBUSY, Some(after)));
     }

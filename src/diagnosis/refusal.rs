@@ -1,6 +1,6 @@
 //! What it means that Xen refused an action, where the payload is in the state that it was in.
 
-use super::{Evidence, Known, Look, Word};
+use super::{Evidence, Known, LogMessage, Look};
 use crate::error::{Action, Error, ErrorKind as Kind};
 use crate::types::errno::Errno;
 use crate::types::flags::Flags;
@@ -10,7 +10,7 @@ use crate::xen::rules;
 /// Whether one of the payload's own hooks may have refused with this number. A hook's result is kept as the payload's.
 pub(super) fn same_refusal_by_a_hook(e: &Evidence<'_>, errno: Errno, after: &Look) -> bool {
     let hooks = matches!(e.action, Action::Apply | Action::Revert) && e.xen.has(&rules::ACTION_HOOKS);
-    hooks && after.status.error_or_mark() == Some(errno) && !e.words.contains(&Word::NotQuiesced)
+    hooks && after.status.error_or_mark() == Some(errno) && !e.messages.contains(&LogMessage::NotQuiesced)
 }
 
 /// What Xen's log says, and else what the number and the payload's result leave; `None` if that could not be read.
@@ -21,12 +21,12 @@ pub(super) fn explain(e: &Evidence<'_>, errno: Errno, after: Option<&Look>) -> E
 
 /// The cause that Xen names. Its last message is about the outcome.
 fn said(e: &Evidence<'_>, errno: Errno) -> Option<Kind> {
-    e.words.iter().rev().find_map(|word| match word {
-        Word::HookFailed(code) if *code == errno => Some(Kind::HookRefused { code: errno }),
-        Word::NotAsExpected(function, code) if *code == errno => {
+    e.messages.iter().rev().find_map(|message| match message {
+        LogMessage::HookFailed(code) if *code == errno => Some(Kind::HookRefused { code: errno }),
+        LogMessage::NotAsExpected(function, code) if *code == errno => {
             Some(Kind::ExpectationNotMet { function: Some(function.clone()) })
         }
-        Word::NotBuiltOn(on) if errno == Errno::EINVAL => Some(depends(e, on.clone(), true)),
+        LogMessage::NotBuiltOn(on) if errno == Errno::EINVAL => Some(depends(e, on.clone(), true)),
         _ => None,
     })
 }

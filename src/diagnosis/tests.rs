@@ -40,10 +40,10 @@ fn told(verdict: &Verdict) -> String {
 }
 
 use ErrorKind as Kind;
-use Word::{HookFailed, HookInstead, MayHaveChanged, NotAsExpected, NotBuiltOn, NotQuiesced, Top};
+use LogMessage::{HookFailed, HookInstead, MayHaveChanged, NotAsExpected, NotBuiltOn, NotQuiesced, Top};
 
 /// Minor release, action, before, refused with, after, what Xen's log says, what is told.
-type Row = (u16, Action, &'static str, i32, &'static str, Vec<Word>, &'static str);
+type Row = (u16, Action, &'static str, i32, &'static str, Vec<LogMessage>, &'static str);
 
 const OK: i32 = 0;
 const C: &str = "CHECKED 0 |";
@@ -175,13 +175,13 @@ fn every_case_is_judged_as_its_row_says() {
     let known = Known { xen: Some(BuildId::new([0xaa])), ..Known::default() };
     let mut wrong = Vec::new();
     for row in rows() {
-        let (minor, action, before, refused, now, words, expected) = row.clone();
+        let (minor, action, before, refused, now, messages, expected) = row.clone();
         let xen = Xen { release: (4, minor), architecture: Architecture::X86_64 };
         let (before, now) = (look(before), after(now));
         let refused = Some(Errno::new(refused)).filter(|errno| errno.number() != 0);
         let flags = Flags::empty();
         let evidence =
-            Evidence { action, flags, xen, before: &before, refused, after: &now, words: &words, known: &known };
+            Evidence { action, flags, xen, before: &before, refused, after: &now, messages: &messages, known: &known };
         let judged = told(&judge(&evidence));
         if judged != expected || is_done(&evidence) != (expected == "done") {
             wrong.push(format!("{row:?}\n    not {judged}"));
@@ -199,7 +199,7 @@ fn what_a_function_and_a_name_add() {
         payload: Identity { build_id: ids(1), depends: ids(2) },
         others: vec![(top.clone(), BuildId::new([3]))],
     };
-    let judged = |words: &[Word], errno, flags, architecture| {
+    let judged = |messages: &[LogMessage], errno, flags, architecture| {
         let xen = Xen { release: (4, 12 + 5 * u16::from(errno != Errno::EAGAIN)), architecture };
         let (refused, after) = match errno {
             Errno::EAGAIN => (None, After::Seen(look("CHECKED -22"))),
@@ -212,10 +212,10 @@ fn what_a_function_and_a_name_add() {
             before: &before,
             refused,
             after: &after,
-            words,
+            messages,
             known: &known,
         };
-        let Verdict::Failed(error) = judge(&evidence) else { panic!("{words:?}") };
+        let Verdict::Failed(error) = judge(&evidence) else { panic!("{messages:?}") };
         error.kind().clone()
     };
     let (x86, none) = (Architecture::X86_64, Flags::empty());
@@ -225,8 +225,8 @@ fn what_a_function_and_a_name_add() {
     );
     let function = Some("f".to_owned());
     for errno in [Errno::EINVAL, Errno::ERANGE, Errno::EFAULT] {
-        let words = [NotAsExpected("f".into(), errno), HookFailed(Errno::EIO)];
-        assert_eq!(judged(&words, errno, none, x86), Kind::ExpectationNotMet { function: function.clone() });
+        let messages = [NotAsExpected("f".into(), errno), HookFailed(Errno::EIO)];
+        assert_eq!(judged(&messages, errno, none, x86), Kind::ExpectationNotMet { function: function.clone() });
     }
     assert_eq!(judged(&[], Errno::EINVAL, Flags::NODEPS, x86), Kind::ExpectationNotMet { function: None });
     // On Arm, EINVAL before 4.14 may also come from mapping the code.
@@ -254,9 +254,9 @@ fn every_refused_upload_is_judged_as_its_row_says() {
     let by = |by| Kind::AlreadyLoaded { by };
     let (einval, note) =
         ("it is not a well-formed live patch, or was built for another Xen", "a note in it is not a build-id");
-    let other = |text: &str| Word::Other(text.into());
+    let other = |text: &str| LogMessage::Other(text.into());
     let both = (Some(BuildId::new([2])), Some(id.clone()));
-    for (refused, present, xen, words, expected) in [
+    for (refused, present, xen, messages, expected) in [
         (Errno::EFAULT, no.clone(), None, vec![], Kind::Fault),
         (Errno::EFAULT, here("k=v\0"), None, vec![], Kind::OutcomeUnknown),
         (Errno::EFAULT, here("k=old\0"), None, vec![], by(Duplicate::Name)),
@@ -265,8 +265,14 @@ fn every_refused_upload_is_judged_as_its_row_says() {
         (Errno::EEXIST, Present::Yes(None), None, vec![], by(Duplicate::Name)),
         (Errno::EEXIST, no.clone(), None, vec![], by(Duplicate::BuildIdOrSymbol)),
         (Errno::EEXIST, no.clone(), None, vec![other("x")], by(Duplicate::BuildIdOrSymbol)),
-        (Errno::EEXIST, no.clone(), None, vec![Word::DuplicateSymbol("s".into())], by(Duplicate::Symbol("s".into()))),
-        (Errno::EEXIST, no, None, vec![Word::SameBuildId], by(Duplicate::BuildId)),
+        (
+            Errno::EEXIST,
+            no.clone(),
+            None,
+            vec![LogMessage::DuplicateSymbol("s".into())],
+            by(Duplicate::Symbol("s".into())),
+        ),
+        (Errno::EEXIST, no, None, vec![LogMessage::SameBuildId], by(Duplicate::BuildId)),
         (Errno::EEXIST, unasked.clone(), None, vec![], by(Duplicate::Unknown)),
         (Errno::ENODATA, unasked.clone(), Some(Ok(id.clone())), vec![], invalid(note, None)),
         (Errno::ENODATA, unasked.clone(), Some(Err(Errno::ENODATA)), vec![], Kind::NoBuildId),
@@ -276,21 +282,21 @@ fn every_refused_upload_is_judged_as_its_row_says() {
             Errno::EINVAL,
             unasked.clone(),
             None,
-            vec![Word::NotBuiltOn(None)],
+            vec![LogMessage::NotBuiltOn(None)],
             Kind::BuiltForAnotherXen { expected: None, found: None },
         ),
         (
             Errno::EINVAL,
             unasked.clone(),
             None,
-            vec![Word::ForAnotherXen(both.0.clone(), both.1.clone())],
+            vec![LogMessage::ForAnotherXen(both.0.clone(), both.1.clone())],
             Kind::BuiltForAnotherXen { expected: both.0, found: both.1 },
         ),
         (Errno::ENOMEM, unasked.clone(), None, vec![], Kind::XenOutOfMemory),
         (Errno::EPERM, unasked, None, vec![other("x")], Kind::NotPermitted { path: None }),
     ] {
         let metadata = Some(Metadata::new("k=v\0"));
-        let evidence = UploadEvidence { refused, present, twin: Twin::Unknown, metadata, xen, words: &words };
+        let evidence = UploadEvidence { refused, present, twin: Twin::Unknown, metadata, xen, messages: &messages };
         assert_eq!(judge_upload(&evidence).kind(), &expected, "{evidence:?}");
         let it = PayloadName::new("twin").unwrap();
         let same = Duplicate::Payload { name: it.clone(), state: State::Checked };

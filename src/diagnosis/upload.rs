@@ -1,6 +1,6 @@
 //! What a refused upload means.
 
-use super::Word;
+use super::LogMessage;
 use crate::error::{Duplicate, Error, ErrorKind as Kind};
 use crate::types::build_id::BuildId;
 use crate::types::errno::Errno;
@@ -40,7 +40,7 @@ pub(crate) struct UploadEvidence<'a> {
     /// Xen's own build-id, looked up for `ENODATA`: `Err` says why there is none.
     pub(crate) xen: Option<Result<BuildId, Errno>>,
     /// What Xen wrote to its log about the payload.
-    pub(crate) words: &'a [Word],
+    pub(crate) messages: &'a [LogMessage],
 }
 
 pub(crate) fn judge_upload(e: &UploadEvidence<'_>) -> Error {
@@ -67,7 +67,7 @@ fn faulted(e: &UploadEvidence<'_>) -> (Kind, Errno) {
 }
 
 fn refused(e: &UploadEvidence<'_>, errno: Errno) -> Kind {
-    let invalid = |reason| Kind::InvalidPayload { reason, xen: complaint(e.words) };
+    let invalid = |reason| Kind::InvalidPayload { reason, xen: complaint(e.messages) };
     match errno {
         Errno::EEXIST => Kind::AlreadyLoaded { by: duplicate(e) },
         // Newer releases use this number for a note of the payload as well.
@@ -77,9 +77,9 @@ fn refused(e: &UploadEvidence<'_>, errno: Errno) -> Kind {
             _ => invalid("a note in it is not a build-id, or this Xen has no build-id"),
         },
         _ => {
-            let other_xen = e.words.iter().rev().find_map(|word| match word {
-                Word::ForAnotherXen(expected, found) => Some((expected.clone(), found.clone())),
-                Word::NotBuiltOn(None) => Some((None, None)),
+            let other_xen = e.messages.iter().rev().find_map(|message| match message {
+                LogMessage::ForAnotherXen(expected, found) => Some((expected.clone(), found.clone())),
+                LogMessage::NotBuiltOn(None) => Some((None, None)),
                 _ => None,
             });
             match (other_xen, REASONS.iter().find(|(known, _)| *known == errno)) {
@@ -96,9 +96,9 @@ fn duplicate(e: &UploadEvidence<'_>) -> Duplicate {
     if let Twin::Yes(name, state) = &e.twin {
         return Duplicate::Payload { name: name.clone(), state: *state };
     }
-    let told = e.words.iter().rev().find_map(|word| match word {
-        Word::DuplicateSymbol(symbol) => Some(Duplicate::Symbol(symbol.clone())),
-        Word::SameBuildId => Some(Duplicate::BuildId),
+    let told = e.messages.iter().rev().find_map(|message| match message {
+        LogMessage::DuplicateSymbol(symbol) => Some(Duplicate::Symbol(symbol.clone())),
+        LogMessage::SameBuildId => Some(Duplicate::BuildId),
         _ => None,
     });
     told.unwrap_or(match e.present {
@@ -110,14 +110,14 @@ fn duplicate(e: &UploadEvidence<'_>) -> Duplicate {
 }
 
 /// Returns true if Xen's log names a symbol as the cause, so that nothing else need be looked for.
-pub(crate) fn names_symbol(words: &[Word]) -> bool {
-    words.iter().any(|word| matches!(word, Word::DuplicateSymbol(_)))
+pub(crate) fn names_symbol(messages: &[LogMessage]) -> bool {
+    messages.iter().any(|message| matches!(message, LogMessage::DuplicateSymbol(_)))
 }
 
 /// The last thing that Xen said about a payload that it can't use.
-fn complaint(words: &[Word]) -> Option<String> {
-    words.iter().rev().find_map(|word| match word {
-        Word::Other(text) => Some(text.clone()),
+fn complaint(messages: &[LogMessage]) -> Option<String> {
+    messages.iter().rev().find_map(|message| match message {
+        LogMessage::Other(text) => Some(text.clone()),
         _ => None,
     })
 }
