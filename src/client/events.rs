@@ -12,7 +12,6 @@ use crate::plan::{Gap, Plan, Step};
 #[non_exhaustive]
 pub enum StepEvent<'a> {
     /// A step begins.
-    #[non_exhaustive]
     Begin {
         /// The step.
         step: &'a Step,
@@ -22,7 +21,6 @@ pub enum StepEvent<'a> {
         total: usize,
     },
     /// A step has ended.
-    #[non_exhaustive]
     End {
         /// The step.
         step: &'a Step,
@@ -38,7 +36,6 @@ pub enum StepEvent<'a> {
     /// A gap is about to be entered: the host will run without some payloads until [`GapCloses`](Self::GapCloses).
     ///
     /// Block signals now: a program that ends in the gap leaves the host in it.
-    #[non_exhaustive]
     GapOpens {
         /// The payloads. None before a REPLACE that leaves no gap, unless Xen gives it up half-way.
         gaps: &'a [Gap],
@@ -47,13 +44,11 @@ pub enum StepEvent<'a> {
     GapCloses,
     /// A new plan takes the place of the rest of the plan: Xen refused a step for a reason that no inventory shows, or another
     /// tool interfered in a gap.
-    #[non_exhaustive]
     Replanned {
         /// The plan, from where the host is now.
         plan: &'a Plan,
     },
     /// A step of the way back to the old level has ended.
-    #[non_exhaustive]
     Back {
         /// The step.
         step: &'a Step,

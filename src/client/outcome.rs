@@ -162,7 +162,6 @@ pub enum EnsureError {
     /// Some files that might be wanted could not be used. What could be determined was added to what is applied, and nothing
     /// was taken out.
     #[error("some files could not be used, so that this may not be all that is wanted: {}", joined(.problems))]
-    #[non_exhaustive]
     Incomplete {
         /// The files.
         problems: Vec<StoreProblem>,

@@ -85,7 +85,6 @@ pub enum ErrorKind {
     },
     /// Xen refused every interface version that it was offered.
     #[error("{}", refused_interface(.xen, *.pinned))]
-    #[non_exhaustive]
     InterfaceNotSupported {
         /// The release that Xen says it is.
         xen: String,
@@ -117,7 +116,6 @@ pub enum ErrorKind {
         Duplicate::Unknown =>
             "a payload of this name, with this build-id, or with a symbol that it defines as new, is already loaded".to_owned(),
     })]
-    #[non_exhaustive]
     AlreadyLoaded {
         /// What the two have in common.
         by: Duplicate,
@@ -132,7 +130,6 @@ pub enum ErrorKind {
     },
     /// Another tool acted on the payload, or on the stack, while this operation was going on.
     #[error("another tool acted meanwhile: {}", overtaken(*.state, .applied.as_deref()))]
-    #[non_exhaustive]
     Overtaken {
         /// The state that the payload is in; `None` if it is no longer loaded.
         state: Option<State>,
@@ -141,14 +138,12 @@ pub enum ErrorKind {
     },
     /// While a plan was carried out, another tool changed what is loaded or applied.
     #[error("another tool changed what is loaded since the plan was made{}; plan again", now_applied(.applied))]
-    #[non_exhaustive]
     NotAsPlanned {
         /// What is applied, in the order of upload.
         applied: Vec<PayloadName>,
     },
     /// Others were applied after it.
     #[error("it is not the payload applied last{}; revert what was applied after it first", is_top(.top.as_ref()))]
-    #[non_exhaustive]
     NotOnTop {
         /// The payload applied last, where known.
         top: Option<PayloadName>,
@@ -159,7 +154,6 @@ pub enum ErrorKind {
     /// client* uploaded under these names; if another tool has put something else there since, they are out of date.
     #[error("it depends on {}, but would go on {}{}; {}", show(.expected.as_ref()), below(.on.as_ref(), .found.as_ref()),
         hearsay(.expected.as_ref(), .on.as_ref().and(.found.as_ref())), what_to_do(*.action))]
-    #[non_exhaustive]
     DependsOnAnother {
         /// The action: apply compares with the top of the stack, replace with Xen itself.
         action: Action,
@@ -172,7 +166,6 @@ pub enum ErrorKind {
     },
     /// It was built for another Xen.
     #[error("{}", another_xen(.expected.as_ref(), .found.as_ref()))]
-    #[non_exhaustive]
     BuiltForAnotherXen {
         /// The build-id of the Xen that it was built for, where known.
         expected: Option<BuildId>,
@@ -187,7 +180,6 @@ pub enum ErrorKind {
     DependencyOrExpectation,
     /// Xen refused it with a number that stands for several reasons, and did not say which.
     #[error("Xen refused it with {code}: {reasons}; Xen's log (xl dmesg) may say which")]
-    #[non_exhaustive]
     Unexplained {
         /// What Xen returned.
         code: Errno,
@@ -196,14 +188,12 @@ pub enum ErrorKind {
     },
     /// The code that it would replace is not what its expectations say.
     #[error("the code of {} is not what it expects: another patch changed it, or it was built for another Xen", .function.as_deref().unwrap_or("a function that it replaces"))]
-    #[non_exhaustive]
     ExpectationNotMet {
         /// The first function that is not as expected, where known.
         function: Option<String>,
     },
     /// One of its hooks refused.
     #[error("a hook of the payload refused with {code}")]
-    #[non_exhaustive]
     HookRefused {
         /// What the hook returned.
         code: Errno,
@@ -215,7 +205,6 @@ pub enum ErrorKind {
     VetoingHooks,
     /// A flag that the running Xen would ignore or reject.
     #[error("flag {flags} is not understood by {by}")]
-    #[non_exhaustive]
     UnsupportedFlag {
         /// The offending bits alone.
         flags: Flags,
@@ -239,7 +228,6 @@ pub enum ErrorKind {
         "{} waits inside Xen for its monitor, paging or sharing ring, so that Xen does not patch; pause it, or let its ring \
          drain, and try again", guest(*.domain)
     )]
-    #[non_exhaustive]
     ActiveWaitqueue {
         /// The domain, where Xen's log names it.
         domain: Option<u16>,
@@ -273,7 +261,6 @@ pub enum ErrorKind {
         "it is {state} and marked as in progress, but no action is running: an attempt met a busy host, or a hook \
          returned EAGAIN; look at its state and try again"
     )]
-    #[non_exhaustive]
     StaleInProgress {
         /// The state it is in.
         state: State,
@@ -283,7 +270,6 @@ pub enum ErrorKind {
     ReapplyNeedsReupload,
     /// Xen started it, and it failed.
     #[error("it failed with {code}: {}; it is {state}", after_start(*.code, *.state))]
-    #[non_exhaustive]
     ActionFailed {
         /// What Xen left as the result.
         code: Errno,
@@ -292,7 +278,6 @@ pub enum ErrorKind {
     },
     /// Replace failed after it may have reverted something.
     #[error("it failed with {code}: {}", still_applied(.applied.as_deref()))]
-    #[non_exhaustive]
     ReplaceFailed {
         /// What Xen left as the result.
         code: Errno,
@@ -301,7 +286,6 @@ pub enum ErrorKind {
     },
     /// Xen can't use the payload.
     #[error("Xen can't use this payload: {reason}{}", says(.xen.as_deref()))]
-    #[non_exhaustive]
     InvalidPayload {
         /// What the error number tells.
         reason: &'static str,
@@ -312,7 +296,6 @@ pub enum ErrorKind {
     ///
     /// If all that is wrong is that it was built for another Xen, the kind is [`BuiltForAnotherXen`](Self::BuiltForAnotherXen).
     #[error("this Xen can't take the payload: {}", list_findings(.findings))]
-    #[non_exhaustive]
     UnfitPayload {
         /// All that is wrong with it.
         findings: Vec<Finding>,
@@ -330,7 +313,6 @@ pub enum ErrorKind {
     },
     /// A payload file can't be read.
     #[error("{path} can't be read: {reason}")]
-    #[non_exhaustive]
     File {
         /// The file, [escaped](crate::escaped).
         path: String,
@@ -365,7 +347,6 @@ pub enum ErrorKind {
     NoBuildId,
     /// Xen answered what its interface does not allow.
     #[error("unexpected answer from Xen: {what}")]
-    #[non_exhaustive]
     UnexpectedAnswer {
         /// What was odd.
         what: String,

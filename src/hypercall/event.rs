@@ -29,7 +29,6 @@ pub struct HypercallEvent<'a> {
 #[non_exhaustive]
 pub enum Hypercall<'a> {
     /// `XEN_SYSCTL_LIVEPATCH_UPLOAD`.
-    #[non_exhaustive]
     Upload {
         /// Of which payload.
         name: &'a PayloadName,
@@ -37,7 +36,6 @@ pub enum Hypercall<'a> {
         size: u64,
     },
     /// `XEN_SYSCTL_LIVEPATCH_GET`.
-    #[non_exhaustive]
     Get {
         /// Of which payload.
         name: &'a PayloadName,
@@ -45,7 +43,6 @@ pub enum Hypercall<'a> {
     /// `XEN_SYSCTL_LIVEPATCH_LIST`.
     List,
     /// `XEN_SYSCTL_LIVEPATCH_ACTION`.
-    #[non_exhaustive]
     Action {
         /// Which one. `None` is command 0, which no release has: Xen says `EBUSY` where work is pending on the payload,
         /// `EOPNOTSUPP` where none is, and does nothing.
@@ -56,13 +53,11 @@ pub enum Hypercall<'a> {
     /// `XEN_SYSCTL_readconsole`.
     ReadConsole,
     /// `XEN_SYSCTL_debug_keys`.
-    #[non_exhaustive]
     DebugKey {
         /// Which one.
         key: u8,
     },
     /// `__HYPERVISOR_xen_version`.
-    #[non_exhaustive]
     XenVersion {
         /// Which `XENVER_*`.
         command: u32,

@@ -14,14 +14,12 @@ use crate::xen::elf::Smaller;
 pub enum PlanError {
     /// A wanted payload has no build-id, so that it can't be identified.
     #[error("{name:?} has no build-id: its file was cut short, or was not made by the tools of this Xen")]
-    #[non_exhaustive]
     NoBuildId {
         /// The payload.
         name: PayloadName,
     },
     /// A wanted payload is larger than Xen takes.
     #[error("{name:?} has {size} bytes, Xen takes 2097152 (2 MiB): {}", Smaller(*.without_debug))]
-    #[non_exhaustive]
     TooLarge {
         /// The payload.
         name: PayloadName,
@@ -32,7 +30,6 @@ pub enum PlanError {
     },
     /// Two wanted payloads have the same build-id, and Xen loads one of them only.
     #[error("{first:?} and {second:?} have the same build-id: Xen loads one of them only")]
-    #[non_exhaustive]
     Twice {
         /// The lower one.
         first: PayloadName,
@@ -41,7 +38,6 @@ pub enum PlanError {
     },
     /// A wanted payload was built for another Xen.
     #[error("{name:?} was built for the Xen with build-id {expected}, but this one has build-id {found}")]
-    #[non_exhaustive]
     BuiltForAnotherXen {
         /// The payload.
         name: PayloadName,
@@ -52,7 +48,6 @@ pub enum PlanError {
     },
     /// A wanted payload does not depend on the one that would be below it.
     #[error("{name:?} depends on {}, but would go on {} with build-id {found}", show(.expected.as_ref()), payload_or_xen(.below.as_ref()))]
-    #[non_exhaustive]
     DependsOnAnother {
         /// The payload.
         name: PayloadName,
@@ -65,14 +60,12 @@ pub enum PlanError {
     },
     /// Xen's own build-id is not known, so that no payload can be known to be for it.
     #[error("{}", without_build_id(*.why))]
-    #[non_exhaustive]
     XenUnknown {
         /// The error number with which Xen refused its build-id, `ENODATA` for a Xen without one.
         why: Option<Errno>,
     },
     /// Two wanted payloads define the same new symbol, and Xen loads one of them only.
     #[error("{first:?} and {second:?} define the same symbol as new: Xen loads one of them only")]
-    #[non_exhaustive]
     SameSymbol {
         /// The lower one.
         first: PayloadName,
@@ -81,7 +74,6 @@ pub enum PlanError {
     },
     /// A wanted payload does not pass the check for this Xen.
     #[error("{name:?} does not pass the check for this Xen: {}", joined(.findings))]
-    #[non_exhaustive]
     Unfit {
         /// The payload.
         name: PayloadName,
@@ -91,7 +83,6 @@ pub enum PlanError {
     /// A loaded payload keeps a wanted one from being uploaded, and has to stay: it is wanted itself, or an applied payload
     /// may be linked with it.
     #[error("{loaded:?}, which has to stay loaded, keeps {name:?} from being uploaded")]
-    #[non_exhaustive]
     InTheWay {
         /// The wanted payload.
         name: PayloadName,
@@ -100,21 +91,18 @@ pub enum PlanError {
     },
     /// A payload that would have to be uploaded again is not at hand as a file.
     #[error("{name:?} would have to be uploaded again, and its file is not at hand")]
-    #[non_exhaustive]
     NoFile {
         /// The payload.
         name: PayloadName,
     },
     /// Some files that might be wanted could not be used, and a plan would have to take a payload out of effect.
     #[error("nothing is removed or replaced while part of what is wanted is unknown: {}", joined(.problems))]
-    #[non_exhaustive]
     Incomplete {
         /// The files.
         problems: Vec<StoreProblem>,
     },
     /// The only way leads through a gap, which the caller refused.
     #[error("there is no way without a gap: {}", joined(.gaps))]
-    #[non_exhaustive]
     Gap {
         /// The payloads that the host would have to run without for a while.
         gaps: Vec<Gap>,

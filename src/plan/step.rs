@@ -10,7 +10,6 @@ use crate::types::name::PayloadName;
 #[non_exhaustive]
 pub enum Step {
     /// Upload a payload.
-    #[non_exhaustive]
     Upload {
         /// The name to upload it under.
         name: PayloadName,
@@ -18,7 +17,6 @@ pub enum Step {
         build_id: BuildId,
     },
     /// Apply a payload on top of what is applied.
-    #[non_exhaustive]
     Apply {
         /// The payload.
         name: PayloadName,
@@ -27,13 +25,11 @@ pub enum Step {
         nodeps: bool,
     },
     /// Revert the payload on top.
-    #[non_exhaustive]
     Revert {
         /// The payload.
         name: PayloadName,
     },
     /// Revert everything and apply a payload, while all CPUs stand still.
-    #[non_exhaustive]
     Replace {
         /// The payload.
         name: PayloadName,
@@ -41,7 +37,6 @@ pub enum Step {
         reverts: Vec<PayloadName>,
     },
     /// Unload a payload that is not applied.
-    #[non_exhaustive]
     Unload {
         /// The payload.
         name: PayloadName,

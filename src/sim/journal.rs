@@ -92,7 +92,6 @@ pub enum JournalError {
     NotAJournal,
     /// They are of a later version of this crate.
     #[error("the journal has version {found}, and this crate knows version {known} only")]
-    #[non_exhaustive]
     UnknownVersion {
         /// Its version.
         found: u16,
@@ -101,7 +100,6 @@ pub enum JournalError {
     },
     /// They are not what was written.
     #[error("the journal is damaged: {problem}")]
-    #[non_exhaustive]
     Damaged {
         /// What is wrong with them.
         problem: &'static str,
@@ -110,7 +108,6 @@ pub enum JournalError {
     #[error(
         "the journal is of another host, a Xen {release}: one with the same release, build-id and other settings is needed"
     )]
-    #[non_exhaustive]
     AnotherHost {
         /// The release of that host.
         release: Release,

@@ -12,7 +12,6 @@ use xen_livepatch::{
 };
 
 use crate::host::{PATCHED, builder, error, host, kind, load, name, quick, stack, unchecked};
-use crate::told::Told;
 
 const WITH_HOOKS: std::ops::RangeFrom<Release> = Release::V4_14..;
 
@@ -170,13 +169,13 @@ fn the_wrong_place_on_the_stack() {
         let client = quick().without_xen_log().connect(xen.clone()).unwrap();
         let [one, two, three] = <[_; 3]>::try_from(stack(&xen, ["one", "two", "three"], 2)).unwrap();
         let top = load(&xen, "top");
-        let depends = |action, found| Told::DependsOnAnother { action, expected: None, found, on: None };
+        let depends = |action, found| K::DependsOnAnother { action, expected: None, found, on: None };
         let either = release >= Release::V4_14;
         let applied = kind(client.apply(&top, Flags::empty()));
         let alone = depends(Action::Apply, None);
-        assert_eq!(applied, if either { Told::DependencyOrExpectation } else { alone }, "{release}");
+        assert_eq!(applied, if either { K::DependencyOrExpectation } else { alone }, "{release}");
         assert_eq!(kind(client.replace(&three, Flags::empty())), depends(Action::Replace, xen.build_id()));
-        assert_eq!(kind(client.revert(&one, Flags::empty())), Told::NotOnTop { top: None });
+        assert_eq!(kind(client.revert(&one, Flags::empty())), K::NotOnTop { top: None });
         assert_eq!(xen.applied(), [one, two]);
     }
 }
@@ -192,12 +191,12 @@ fn code_that_is_not_what_was_expected() {
         };
         client.upload(&name("differs"), &of("differs", at.clone().expecting(&[0xff; 8]))).unwrap();
         unchecked(&client, &name("long"), &of("long", at.expecting(&[0xff; 31]))).unwrap();
-        let not_met = Told::ExpectationNotMet { function: Some(PATCHED.into()) };
+        let not_met = K::ExpectationNotMet { function: Some(PATCHED.into()) };
         assert_eq!(kind(client.apply(&name("differs"), Flags::NODEPS)), not_met, "{release}");
         assert_eq!(kind(client.apply(&name("differs"), Flags::empty())), not_met);
         let deaf = quick().without_xen_log().connect(xen.clone()).unwrap();
         assert_eq!(kind(deaf.apply(&name("differs"), Flags::empty())), K::DependencyOrExpectation);
-        let not_said = Told::ExpectationNotMet { function: None };
+        let not_said = K::ExpectationNotMet { function: None };
         assert_eq!(kind(deaf.apply(&name("differs"), Flags::NODEPS)), not_said);
         let error = error(client.apply(&name("long"), Flags::empty()));
         assert_eq!(error.kind(), &not_met);
@@ -213,11 +212,11 @@ fn hooks_that_refuse() {
             let refuses = HookCode::returns(-code.number());
             let one = builder(&xen, "one").hook(HookKind::PreApply, refuses.clone()).build();
             client.upload(&name("one"), &one).unwrap();
-            assert_eq!(kind(client.apply(&name("one"), Flags::empty())), Told::HookRefused { code }, "{release}");
+            assert_eq!(kind(client.apply(&name("one"), Flags::empty())), K::HookRefused { code }, "{release}");
             let two = builder(&xen, "two").hook(HookKind::PreRevert, refuses).build();
             client.upload(&name("two"), &two).unwrap();
             client.apply(&name("two"), Flags::empty()).unwrap();
-            assert_eq!(kind(client.revert(&name("two"), Flags::empty())), Told::HookRefused { code }, "{release}");
+            assert_eq!(kind(client.revert(&name("two"), Flags::empty())), K::HookRefused { code }, "{release}");
             assert_eq!(xen.applied(), [name("two")]);
         }
     }
@@ -256,7 +255,7 @@ fn hooks_in_place_of_an_action_that_fail() {
         let code = Errno::EIO;
         let one = builder(&xen, "one").hook(HookKind::Apply, HookCode::returns(-code.number())).build();
         client.upload(&name("one"), &one).unwrap();
-        let failed = |state| Told::ActionFailed { code, state };
+        let failed = |state| K::ActionFailed { code, state };
         assert_eq!(kind(client.apply(&name("one"), Flags::empty())), failed(State::Checked), "{release}");
         let two = builder(&xen, "two").hook(HookKind::Revert, HookCode::returns(-code.number())).build();
         client.upload(&name("two"), &two).unwrap();
@@ -347,8 +346,7 @@ fn the_identity_of_a_payload_that_is_gone_is_forgotten_whatever_saw_that_first()
         xen.other_action("gone", Action::Apply, Flags::empty()).unwrap();
         let expected = BuildId::new([0x77; 20]);
         client.upload(&top, &builder(&xen, "top").depends_on(&expected).build()).unwrap();
-        let told =
-            Told::DependsOnAnother { action: Action::Apply, expected: Some(expected), found: None, on: Some(gone) };
+        let told = K::DependsOnAnother { action: Action::Apply, expected: Some(expected), found: None, on: Some(gone) };
         assert_eq!(kind(client.apply(&top, Flags::empty())), told, "{release}");
     }
 }

@@ -8,7 +8,6 @@ use xen_livepatch::sim::{Call, Pace, Release, SimulatedXen};
 use xen_livepatch::{Action, Duplicate, Errno, ErrorKind, Flags, LivepatchClient, Result, State};
 
 use crate::host::{builder, error, host, kind, load, name, stack};
-use crate::told::Told;
 
 const ACTIONS: [(Action, Call); 4] = [
     (Action::Apply, Call::Apply),
@@ -213,8 +212,8 @@ fn an_older_payload_is_not_taken_for_the_uploaded_one() {
             // Where Xen reports metadata, they may say that it is another.
             fault(&xen);
             let differs = payload.metadata("id", Some("another")).build();
-            let by_name = Told::AlreadyLoaded { by: Duplicate::Name };
-            let expected = if release >= Release::V4_14 { by_name } else { Told::OutcomeUnknown };
+            let by_name = ErrorKind::AlreadyLoaded { by: Duplicate::Name };
+            let expected = if release >= Release::V4_14 { by_name } else { ErrorKind::OutcomeUnknown };
             assert_eq!(kind(client.upload(&one, &differs)), expected, "{release}");
             // One that is applied by now may have been uploaded by now.
             fault(&xen);

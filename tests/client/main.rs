@@ -8,9 +8,6 @@
 )]
 #![allow(unreachable_pub, reason = "the modules of one test")]
 
-#[path = "../common/told.rs"]
-mod told;
-
 mod arm;
 mod console;
 mod costs;

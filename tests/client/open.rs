@@ -4,7 +4,6 @@ use xen_livepatch::sim::{Access, Call, Release, SimulatedXen, Support};
 use xen_livepatch::{Errno, ErrorKind, Flags, Operation};
 
 use crate::host::{builder, connect, error, host, kind, load, name, quick};
-use crate::told::Told;
 
 #[test]
 fn every_release_is_found_at_the_first_attempt() {
@@ -24,7 +23,10 @@ fn a_refusal_at_every_version_may_be_flask() {
     for release in Release::ALL {
         let xen = SimulatedXen::builder(release).access(Access::DeniedByFlask).build();
         let error = error(quick().connect(xen.clone()));
-        assert_eq!(error.kind(), &Told::InterfaceNotSupported { xen: format!("4.{}", release.minor()), pinned: None });
+        assert_eq!(
+            error.kind(),
+            &ErrorKind::InterfaceNotSupported { xen: format!("4.{}", release.minor()), pinned: None }
+        );
         assert_eq!((error.raw_errno(), error.operation()), (Some(Errno::EACCES), Some(Operation::Open)));
         // 0x0d to 0x16.
         assert_eq!(xen.calls().of(Call::List), 10);

@@ -10,7 +10,6 @@ use xen_livepatch::{
 };
 
 use crate::host::{act_within, builder, busy, connect, error, host, kind, load, name, names, quick, stack};
-use crate::told::Told;
 
 const WITH_HOOKS: std::ops::RangeFrom<Release> = Release::V4_14..;
 
@@ -23,8 +22,8 @@ fn upload(client: &LivepatchClient, id: &str, payload: &PayloadBuilder) -> Paylo
     name(id)
 }
 
-fn overtaken(state: State) -> Told {
-    Told::Overtaken { state: Some(state), applied: None }
+fn overtaken(state: State) -> ErrorKind {
+    ErrorKind::Overtaken { state: Some(state), applied: None }
 }
 
 #[test]
@@ -40,7 +39,7 @@ fn a_replace_that_xen_skips_says_who_is_applied() {
         });
         let error = error(client.replace(&new, Flags::empty()));
         let both = vec![new, top];
-        let expected = Told::Overtaken { state: Some(State::Applied), applied: Some(both.clone()) };
+        let expected = ErrorKind::Overtaken { state: Some(State::Applied), applied: Some(both.clone()) };
         assert_eq!(error.kind(), &expected, "{release}");
         assert_eq!(xen.applied(), both);
         assert!(error.may_have_happened());
@@ -58,7 +57,7 @@ fn a_replace_whose_hook_says_busy_has_failed_and_is_not_repeated() {
                 let hook = HookCode::returns(-code.number());
                 let new = upload(&client, "new", &builder(&xen, "new").hook(HookKind::Apply, hook));
                 let failed = kind(client.action(Action::Replace, &new).quiesce_retries(5).run());
-                assert_eq!(failed, Told::ReplaceFailed { code, applied: Some(vec![]) }, "{release} {log:?}");
+                assert_eq!(failed, ErrorKind::ReplaceFailed { code, applied: Some(vec![]) }, "{release} {log:?}");
                 assert_eq!((xen.applied(), xen.calls().of(Call::Replace)), (vec![], 1), "once");
             }
         }
@@ -73,7 +72,7 @@ fn a_hook_in_place_of_an_apply_that_says_busy_is_told_where_xen_tells() {
             let hook = HookCode::returns(-code.number());
             let one = upload(&client, "one", &builder(&xen, "one").hook(HookKind::Apply, hook));
             let failed = kind(client.action(Action::Apply, &one).quiesce_retries(5).run());
-            assert_eq!(failed, Told::ActionFailed { code, state: State::Checked }, "{release}");
+            assert_eq!(failed, ErrorKind::ActionFailed { code, state: State::Checked }, "{release}");
             assert_eq!(xen.calls().of(Call::Apply), 1, "once");
         }
     }
@@ -86,7 +85,7 @@ fn einval_is_not_an_earlier_revert_unless_xen_says_so() {
         xen.set_log_level(LogLevel::None);
         let hook = HookCode::returns(-Errno::EINVAL.number());
         let one = upload(&client, "one", &builder(&xen, "one").hook(HookKind::Apply, hook));
-        let failed = Told::ActionFailed { code: Errno::EINVAL, state: State::Checked };
+        let failed = ErrorKind::ActionFailed { code: Errno::EINVAL, state: State::Checked };
         assert_eq!(kind(client.apply(&one, Flags::empty())), failed, "{release}");
         // It may be: the text says so.
         let data = upload(&client, "data", &builder(&xen, "data").writable_data([1]));
@@ -173,7 +172,7 @@ fn a_hook_that_returns_efault_twice_is_a_hook_twice() {
         let one = upload(&client, "one", &builder(&xen, "one").hook(HookKind::PreApply, hook));
         for _ in 0..2 {
             let code = Errno::EFAULT;
-            assert_eq!(kind(client.apply(&one, Flags::empty())), Told::HookRefused { code }, "{release}");
+            assert_eq!(kind(client.apply(&one, Flags::empty())), ErrorKind::HookRefused { code }, "{release}");
         }
     }
 }
@@ -183,7 +182,7 @@ fn a_hook_that_returns_a_positive_number_refuses_too() {
     for release in with_hooks() {
         let (xen, client) = host(release);
         let one = upload(&client, "one", &builder(&xen, "one").hook(HookKind::PreApply, HookCode::returns(7)));
-        let refused = Told::HookRefused { code: Errno::new(-7) };
+        let refused = ErrorKind::HookRefused { code: Errno::new(-7) };
         assert_eq!(kind(client.apply(&one, Flags::empty())), refused, "{release}");
     }
 }
@@ -191,7 +190,7 @@ fn a_hook_that_returns_a_positive_number_refuses_too() {
 #[test]
 fn silence_names_no_build_id() {
     for release in Release::ALL {
-        let either = Told::AlreadyLoaded { by: Duplicate::BuildIdOrSymbol };
+        let either = ErrorKind::AlreadyLoaded { by: Duplicate::BuildIdOrSymbol };
         for way in 0..3 {
             let (xen, client) = host(release);
             let one = builder(&xen, "one").defines("fresh");
@@ -205,7 +204,7 @@ fn silence_names_no_build_id() {
             }
             let error = kind(client.upload(&name("two"), &twin.build()));
             // An inventory is printed at any level.
-            let known = Told::AlreadyLoaded { by: Duplicate::SomeSymbol };
+            let known = ErrorKind::AlreadyLoaded { by: Duplicate::SomeSymbol };
             assert_eq!(error, if way < 2 { known } else { either.clone() }, "{release} {way}");
         }
     }
@@ -216,7 +215,7 @@ fn a_status_that_can_not_be_read_leaves_the_name_open() {
     let (xen, client) = host(Release::V4_12);
     let one = load(&xen, "one");
     xen.on_get().always().fail(Errno::EPERM);
-    let open = Told::AlreadyLoaded { by: Duplicate::Unknown };
+    let open = ErrorKind::AlreadyLoaded { by: Duplicate::Unknown };
     assert_eq!(kind(client.upload(&one, &builder(&xen, "another").build())), open);
 }
 
@@ -360,7 +359,7 @@ fn waiting_tells_how_it_ended() {
         // A mark without an action.
         xen.set_cpu_hotplug(true);
         xen.other_start(&one, Action::Revert, Flags::empty()).unwrap_err();
-        let stale = Told::StaleInProgress { state: State::Applied };
+        let stale = ErrorKind::StaleInProgress { state: State::Applied };
         assert_eq!(kind(client.wait(&one, Duration::from_secs(20))), stale, "{release}");
     }
 }

@@ -5,7 +5,6 @@ use xen_livepatch::sim::{FunctionPatch, HookCode, Pace, PayloadBuilder, Release,
 use xen_livepatch::{Errno, ErrorKind, Flags, LivepatchClient, PayloadName};
 
 use crate::host::{PATCHED, builder, error, host, kind, name, names, stack};
-use crate::told::Told;
 
 /// A host with `bottom`, `stuck` and `top` applied, of which `stuck` can't be reverted, and `new` loaded.
 fn with_one_that_stays(release: Release) -> (SimulatedXen, LivepatchClient, PayloadName) {
@@ -61,7 +60,7 @@ fn what_can_not_be_reverted_stays_and_is_named() {
             }
             let applied = names(["bottom", "stuck"]);
             let error = error(client.replace(&new, Flags::empty()));
-            let expected = Told::ReplaceFailed { code: Errno::EINVAL, applied: Some(applied.clone()) };
+            let expected = ErrorKind::ReplaceFailed { code: Errno::EINVAL, applied: Some(applied.clone()) };
             assert_eq!(error.kind(), &expected, "{release}");
             assert_eq!(error.raw_errno(), Some(Errno::EINVAL));
             assert_eq!(xen.applied(), applied);
@@ -78,7 +77,7 @@ fn an_expectation_that_is_not_met_leaves_the_host_unpatched() {
         let new = PayloadBuilder::named("new", &xen.build_id().unwrap()).function(function);
         client.upload(&name("new"), &new.build()).unwrap();
         let error = error(client.replace(&name("new"), Flags::empty()));
-        assert_eq!(error.kind(), &Told::ReplaceFailed { code: Errno::EINVAL, applied: Some(vec![]) }, "{release}");
+        assert_eq!(error.kind(), &ErrorKind::ReplaceFailed { code: Errno::EINVAL, applied: Some(vec![]) }, "{release}");
         assert!(error.to_string().contains("this host is unpatched"), "{error}");
         assert_eq!(xen.applied(), []);
     }
@@ -89,7 +88,7 @@ fn what_is_left_may_not_be_known() {
     for release in [Release::V4_14, Release::V4_22] {
         let (xen, client, new) = with_one_that_stays(release);
         xen.on_replace().after(|xen| xen.on_list().always().fail(Errno::EPERM));
-        let failed = Told::ReplaceFailed { code: Errno::EINVAL, applied: None };
+        let failed = ErrorKind::ReplaceFailed { code: Errno::EINVAL, applied: None };
         assert_eq!(kind(client.replace(&new, Flags::empty())), failed, "the failure, not that of the list");
     }
 }

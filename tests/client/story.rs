@@ -4,7 +4,6 @@ use xen_livepatch::sim::{Call, Pace, Release};
 use xen_livepatch::{Action, ErrorKind, Flags, LivepatchClient, State};
 
 use crate::host::{builder, host, kind, name, names, wrong};
-use crate::told::Told;
 
 fn extra(client: &LivepatchClient) -> String {
     client.xen_version().unwrap().extra
@@ -37,7 +36,7 @@ fn patches_go_in_stack_and_go_out_again() {
         if release < Release::V4_13 {
             let expected = xen.build_id();
             let action = Action::Apply;
-            assert_eq!(refused, Told::DependsOnAnother { action, expected, found: None, on: None });
+            assert_eq!(refused, ErrorKind::DependsOnAnother { action, expected, found: None, on: None });
         } else {
             let ErrorKind::DependsOnAnother { on, .. } = refused else { panic!("{refused:?}") };
             assert_eq!(on, Some(second.clone()), "as Xen's log says");
@@ -54,14 +53,14 @@ fn patches_go_in_stack_and_go_out_again() {
 
         // Xen says which is, from 4.13 on.
         let on_top = top.last().cloned().filter(|_| release >= Release::V4_13);
-        assert_eq!(kind(client.revert(&first, none)), Told::NotOnTop { top: on_top });
+        assert_eq!(kind(client.revert(&first, none)), ErrorKind::NotOnTop { top: on_top });
         assert_eq!(xen.applied(), top);
 
         client.upload(&new, &builder(&xen, "new").build()).unwrap();
         client.replace(&new, none).unwrap();
         assert_eq!((xen.applied(), extra(&client)), (vec![new.clone()], "-new".into()));
         assert_eq!(kind(client.replace(&new, none)), wrong(State::Applied, State::Checked));
-        let not_on_xen = Told::DependsOnAnother {
+        let not_on_xen = ErrorKind::DependsOnAnother {
             action: Action::Replace,
             expected: Some(payload.build_id().clone()),
             found: xen.build_id(),

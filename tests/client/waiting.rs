@@ -11,7 +11,6 @@ use xen_livepatch::{
 use crate::host::{
     SLACK, act_within, at_the_deadline, busy, connect, error, host, kind, load, name, names, stack, wrong,
 };
-use crate::told::Told;
 
 const SHORT: Duration = Duration::from_millis(40);
 
@@ -200,7 +199,7 @@ fn a_mark_left_on_a_finished_payload_is_reported_and_no_trap() {
             xen.set_cpu_hotplug(false);
         });
         let error = error(client.apply(&one, Flags::empty()));
-        assert_eq!(error.kind(), &Told::StaleInProgress { state: State::Applied }, "{release}");
+        assert_eq!(error.kind(), &ErrorKind::StaleInProgress { state: State::Applied }, "{release}");
         client.revert(&one, Flags::empty()).unwrap();
         assert_eq!(status(&xen, &one), (State::Checked, 0));
     }
@@ -216,7 +215,7 @@ fn what_another_toolstack_undoes_at_once_is_no_success() {
             xen.other_action("one", Action::Revert, Flags::empty()).unwrap();
         });
         let undone = kind(client.apply(&one, Flags::empty()));
-        assert_eq!(undone, Told::Overtaken { state: Some(State::Checked), applied: None }, "{release}");
+        assert_eq!(undone, ErrorKind::Overtaken { state: Some(State::Checked), applied: None }, "{release}");
     }
 }
 
@@ -316,7 +315,7 @@ fn a_pending_revert_does_not_look_like_one_below_the_top() {
         let (xen, client) = host(release);
         let [one, top] = <[_; 2]>::try_from(stack(&xen, ["one", "top"], 2)).unwrap();
         let said = Some(top.clone()).filter(|_| release >= Release::V4_13);
-        assert_eq!(kind(client.revert(&one, Flags::empty())), Told::NotOnTop { top: said });
+        assert_eq!(kind(client.revert(&one, Flags::empty())), ErrorKind::NotOnTop { top: said });
         busy_revert(&xen, &top);
         xen.on_other_action().nth(2).before(SimulatedXen::finish_action);
         assert_eq!(kind(client.revert(&top, Flags::empty())), wrong(State::Checked, State::Applied), "{release}");

@@ -10,9 +10,6 @@
 )]
 #![allow(unreachable_pub, reason = "the modules of one test")]
 
-#[path = "../common/told.rs"]
-mod told;
-
 mod checked;
 mod costs;
 mod ensure;

@@ -7,7 +7,6 @@ use xen_livepatch::sim::HookCode;
 use xen_livepatch::{Action, Errno, ErrorKind, Flags, LivepatchClient, State};
 
 use super::host::{host, patient};
-use crate::told::Told;
 
 #[test]
 #[ignore = "needs a real Xen"]
@@ -26,9 +25,9 @@ fn what_a_hook_returns_is_told_as_the_hooks() {
             host.upload("before", &host.payload("before", "-y").hook(HookKind::PreApply, HookCode::returns(rc)));
         for _ in 0..2 {
             let error = host.client.apply(&instead, Flags::empty()).unwrap_err();
-            assert_eq!(error.kind(), &Told::ActionFailed { code, state: State::Checked }, "{error:?}");
+            assert_eq!(error.kind(), &ErrorKind::ActionFailed { code, state: State::Checked }, "{error:?}");
             let error = host.client.apply(&before, Flags::empty()).unwrap_err();
-            assert_eq!(error.kind(), &Told::HookRefused { code }, "{error:?}");
+            assert_eq!(error.kind(), &ErrorKind::HookRefused { code }, "{error:?}");
         }
         host.unload(&instead);
         host.unload(&before);
@@ -50,7 +49,7 @@ fn a_replace_whose_hook_says_busy_leaves_the_host_unpatched_and_says_so() {
         let new = host.upload("new", &host.payload("new", "-new").hook(HookKind::Apply, hook));
         host.apply(&old);
         let error = host.client.replace(&new, Flags::empty()).unwrap_err();
-        assert_eq!(error.kind(), &Told::ReplaceFailed { code, applied: Some(vec![]) }, "{error:?}");
+        assert_eq!(error.kind(), &ErrorKind::ReplaceFailed { code, applied: Some(vec![]) }, "{error:?}");
         host.expect_shown(&host.original);
         host.unload(&new);
         host.unload(&old);
@@ -69,7 +68,7 @@ fn data_that_may_have_changed_is_told_where_xen_says_so() {
     let deaf = patient().without_xen_log().open().unwrap();
     let error = deaf.apply(&data, Flags::empty()).unwrap_err();
     if host.since(14) {
-        let failed = Told::ActionFailed { code: Errno::EINVAL, state: State::Checked };
+        let failed = ErrorKind::ActionFailed { code: Errno::EINVAL, state: State::Checked };
         assert_eq!(error.kind(), &failed, "{error:?}");
         assert!(error.to_string().contains("or it was reverted before"), "{error}");
     } else {

@@ -9,7 +9,6 @@ use xen_livepatch::{
 };
 
 use super::host::{Host, PATCHED, bare, host, name};
-use crate::told::Told;
 
 #[test]
 #[ignore = "needs a real Xen"]
@@ -53,7 +52,7 @@ fn a_name_a_build_id_and_a_symbol_are_loaded_once() {
         error.kind().clone()
     };
     let other = host.payload("other", "-other");
-    let by = |by| Told::AlreadyLoaded { by };
+    let by = |by| ErrorKind::AlreadyLoaded { by };
     assert_eq!(twice(&hello, other.clone()), by(Duplicate::Name));
     let by_build_id = twice(&name("twin"), host.payload("hello", "-twin"));
     let by_symbol = twice(&name("other"), other.defines("new_symbol"));
@@ -224,7 +223,7 @@ fn an_expectation_that_is_not_met_is_told() {
     }
     for flags in [Flags::empty(), Flags::NODEPS] {
         let error = host.client.apply(&expect, flags).unwrap_err();
-        assert_eq!(error.kind(), &Told::ExpectationNotMet { function: Some(PATCHED.into()) });
+        assert_eq!(error.kind(), &ErrorKind::ExpectationNotMet { function: Some(PATCHED.into()) });
         assert!(error.xen_log().iter().any(|line| line.contains("expected:cccccccc, actual:")), "{error:?}");
     }
     host.expect_shown(&host.original);
@@ -245,7 +244,7 @@ fn hooks_may_refuse() {
     }
     for _ in 0..2 {
         let error = host.client.apply(&veto, Flags::empty()).unwrap_err();
-        assert_eq!(error.kind(), &Told::HookRefused { code: Errno::new(77) });
+        assert_eq!(error.kind(), &ErrorKind::HookRefused { code: Errno::new(77) });
         assert_eq!(error.raw_errno(), Some(Errno::new(77)));
     }
     let error = host.client.replace(&veto, Flags::empty()).unwrap_err();
@@ -260,7 +259,7 @@ fn hooks_may_refuse() {
         for _ in 0..2 {
             let quick = ActionOptions::new().deadline(Duration::from_secs(2));
             let error = host.client.action(Action::Apply, &veto).options(quick).run().unwrap_err();
-            assert_eq!(error.kind(), &Told::HookRefused { code }, "{error:?}");
+            assert_eq!(error.kind(), &ErrorKind::HookRefused { code }, "{error:?}");
         }
         host.unload(&veto);
     }

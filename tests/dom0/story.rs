@@ -5,7 +5,6 @@ use xen_livepatch::sim::PayloadBuilder;
 use xen_livepatch::{Action, ErrorKind, Flags, Payload, PayloadName, State};
 
 use super::host::{Host, host, name, shown};
-use crate::told::Told;
 
 /// `hello` on Xen, `bye` on `hello`, both applied.
 fn hello_and_bye(host: &Host) -> (PayloadName, PayloadName) {
@@ -44,7 +43,7 @@ fn patches_stack_and_come_off_from_the_top() {
     assert_eq!(host.names(), ["hello", "bye"], "in the order of upload");
 
     let error = host.client.revert(&hello, Flags::empty()).unwrap_err();
-    assert_eq!(error.kind(), &Told::NotOnTop { top: host.says_why().then(|| bye.clone()) });
+    assert_eq!(error.kind(), &ErrorKind::NotOnTop { top: host.says_why().then(|| bye.clone()) });
     host.expect_shown("-bye");
 
     host.revert(&bye);

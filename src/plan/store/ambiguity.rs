@@ -22,7 +22,6 @@ pub enum Ambiguity {
     /// those.
     OutsideChoice(Vec<PathBuf>),
     /// Several payloads depend on the same one, or on Xen itself.
-    #[non_exhaustive]
     SameBase {
         /// The build-id that they depend on.
         base: BuildId,
@@ -30,7 +29,6 @@ pub enum Ambiguity {
         payloads: Vec<PathBuf>,
     },
     /// Several payloads with different contents have the same build-id.
-    #[non_exhaustive]
     SameBuildId {
         /// The build-id.
         build_id: BuildId,
@@ -38,7 +36,6 @@ pub enum Ambiguity {
         payloads: Vec<PathBuf>,
     },
     /// A payload depends on one that is missing, can't be used, or is not for this Xen.
-    #[non_exhaustive]
     MissingBase {
         /// The payload.
         payload: PathBuf,

@@ -27,7 +27,6 @@ pub struct StoreProblem {
 #[non_exhaustive]
 pub enum StoreFault {
     /// It is missing, could not be read to its end, changed while it was read, or is not a little-endian 64-bit ELF file.
-    #[non_exhaustive]
     Unreadable {
         /// The reason.
         reason: String,
@@ -37,7 +36,6 @@ pub enum StoreFault {
     /// It is empty.
     Empty,
     /// It is larger than any release of Xen takes.
-    #[non_exhaustive]
     TooLarge {
         /// Its size in bytes.
         size: u64,
@@ -47,37 +45,31 @@ pub enum StoreFault {
     /// Its name is no name of a payload.
     InvalidName(InvalidName),
     /// It is a link out of the directory, or to a directory.
-    #[non_exhaustive]
     Link {
         /// The reason.
         reason: &'static str,
     },
     /// It exceeds a limit of [`PayloadStore`](crate::PayloadStore).
-    #[non_exhaustive]
     Limit {
         /// The limit.
         reason: String,
     },
     /// A build-id in it is missing or unreadable.
-    #[non_exhaustive]
     Note {
         /// The section of the build-id.
         section: &'static str,
     },
     /// No release of Xen takes it.
-    #[non_exhaustive]
     Damaged {
         /// The first finding for the release that comes nearest.
         finding: Finding,
     },
     /// It is for this Xen, which does not take it or would be damaged by it.
-    #[non_exhaustive]
     Unfit {
         /// The first finding that is certain.
         finding: Finding,
     },
     /// It contradicts itself: it names another Xen, but depends on this one or on a payload for it.
-    #[non_exhaustive]
     Contradiction {
         /// The build-id of the Xen that it names.
         xen: BuildId,
