@@ -11,6 +11,7 @@ mod tests;
 
 pub use kind::{Duplicate, ErrorKind};
 
+pub(crate) use crate::types::action::Action;
 use crate::types::build_id::InvalidBuildId;
 use crate::types::errno::Errno;
 use crate::types::name::{InvalidName, PayloadName, escaped};
@@ -48,31 +49,6 @@ impl fmt::Display for Operation {
             Self::Version => "version",
             Self::Wait => "wait",
             Self::Action(action) => return action.fmt(f),
-        })
-    }
-}
-
-/// An action on a loaded payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Action {
-    /// Take effect on top of what is applied.
-    Apply,
-    /// Stop being in effect; only of the payload applied last.
-    Revert,
-    /// Revert all that is applied and take effect instead, in one step.
-    Replace,
-    /// Leave Xen's memory; only of a payload that is not applied.
-    Unload,
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Apply => "apply",
-            Self::Revert => "revert",
-            Self::Replace => "replace",
-            Self::Unload => "unload",
         })
     }
 }

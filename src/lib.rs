@@ -64,18 +64,20 @@ pub use client::{
     ActionOptions, ActionRequest, Capabilities, ClientBuilder, EnsureError, Interrupted, LivepatchClient, LoadOptions,
     Outcome, QuiesceTimeout, StepEvent, UploadOptions,
 };
-pub use error::{Action, Cleanup, Duplicate, Error, ErrorKind, Operation, Result};
+pub use error::{Cleanup, Duplicate, Error, ErrorKind, Operation, Result};
 pub use hypercall::{Hypercall, HypercallEvent};
 pub use inventory::{
     Conflict, InvalidIdentities, Inventory, InventoryEntry, KnownIdentities, ReplacedFunction, Unidentified,
 };
 pub use payload::{Finding, Payload, Problem, ProblemKind, Severity, Target, UnknownProblemKind};
 pub use plan::{Gap, PayloadStore, Plan, PlanError, Step, StoreProblem, StoredPayload, Wanted};
+pub use types::action::Action;
 pub use types::build_id::{BuildId, InvalidBuildId};
 pub use types::errno::Errno;
-pub use types::flags::Flags;
+pub use types::flags::{Flags, KnownFlag};
 pub use types::name::{InvalidName, PayloadName, escaped};
 pub use types::status::{LoadedPayload, Metadata, State, Status};
+pub use types::text::InvalidText;
 pub use types::version::XenVersion;
 pub use xen::release::{Release, UnknownRelease};
 

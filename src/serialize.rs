@@ -8,12 +8,10 @@ use crate::client::{Capabilities, Interrupted, Outcome};
 use crate::error::{Action, Cleanup, Error, ErrorKind, Operation};
 use crate::fields::{as_text, by_field};
 use crate::types::build_id::BuildId;
-use crate::types::errno::Errno;
-use crate::types::flags::Flags;
 use crate::types::name::PayloadName;
 use crate::types::status::{LoadedPayload, State, Status};
 
-as_text!(State, Flags, Action, Operation, Outcome);
+as_text!(State, Action, Operation, Outcome);
 
 /// The name itself where it is UTF-8, and `hex:` with its bytes in hexadecimal where it is not. So that no two names are
 /// the same text, those that begin with `hex:` themselves are written in the second form.
@@ -46,16 +44,6 @@ impl Serialize for Interrupted {
         fields.serialize_field("back_error", &self.back_error)?;
         fields.serialize_field("loaded", &self.loaded)?;
         fields.serialize_field("unidentified", &unidentified)?;
-        fields.end()
-    }
-}
-
-/// The number, and the name where it has one.
-impl Serialize for Errno {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Errno", 2)?;
-        fields.serialize_field("number", &self.number())?;
-        fields.serialize_field("name", &self.name())?;
         fields.end()
     }
 }

@@ -1,35 +1,24 @@
 //! The flags of actions, as options of the command line.
 
 use clap::{Arg, ArgAction, ArgMatches};
-use xen_livepatch::Flags;
+use xen_livepatch::{Action, Flags, KnownFlag};
 
-/// An option that sets a flag of an action.
-struct FlagOption {
-    option: &'static str,
-    flag: Flags,
-    /// The commands that take it.
-    commands: &'static [&'static str],
-    help: &'static str,
+/// The flags that a command takes: those of its action, and of the apply that ends a load.
+fn known(command: &str) -> impl Iterator<Item = &'static KnownFlag> {
+    let action = if command == "load" { Some(Action::Apply) } else { command.parse().ok() };
+    Flags::KNOWN.iter().filter(move |known| action.is_some_and(|action| known.actions.contains(&action)))
 }
-
-/// Every flag of every action. The next one is one row.
-const OPTIONS: [FlagOption; 1] = [FlagOption {
-    option: "nodeps",
-    flag: Flags::NODEPS,
-    commands: &["apply", "load"],
-    help: "Apply on top of whatever is applied; only Xen's own build-id has to match (Xen 4.14 and newer)",
-}];
 
 /// The options that a command takes.
 pub(crate) fn options(command: &str) -> impl Iterator<Item = Arg> {
-    OPTIONS
-        .iter()
-        .filter(move |row| row.commands.contains(&command))
-        .map(|row| Arg::new(row.option).long(row.option).action(ArgAction::SetTrue).help(row.help))
+    known(command).map(|known| {
+        let (major, minor) = known.since;
+        let help = format!("{} (Xen {major}.{minor} and newer)", known.help);
+        Arg::new(known.option).long(known.option).action(ArgAction::SetTrue).help(help)
+    })
 }
 
 /// The flags that were set for it.
 pub(crate) fn of(command: &str, arguments: &ArgMatches) -> Flags {
-    let rows = OPTIONS.iter().filter(|row| row.commands.contains(&command) && arguments.get_flag(row.option));
-    rows.map(|row| row.flag).collect()
+    known(command).filter(|known| arguments.get_flag(known.option)).map(|known| known.flag).collect()
 }

@@ -19,7 +19,6 @@ use crate::types::errno::Errno;
 use crate::types::flags::Flags;
 use crate::types::name::PayloadName;
 use crate::xen::log::messages::LogMessage;
-use crate::xen::rules;
 
 /// Between attempts that a busy host refused although nothing was pending: each may run a hook.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -27,16 +26,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Refuses what Xen would ignore: bits without a meaning, and `NODEPS` where it has none.
 pub(super) fn check_flags(client: &LivepatchClient, action: Action, flags: Flags) -> Result<()> {
     let refuse = |flags, by| Err(Error::new(ErrorKind::UnsupportedFlag { flags, by }));
-    let meaningful = if action == Action::Apply { Flags::NODEPS } else { Flags::empty() };
-    let unknown = flags.difference(meaningful);
+    let unknown = flags.difference(Flags::of_action(action));
     if !unknown.is_empty() {
         return refuse(unknown, format!("{action}, which would go on without it"));
     }
-    if !flags.is_empty() && !client.xen().has(&rules::ACTION_FLAGS) {
-        let (major, minor) = client.channel.release();
-        return refuse(flags, format!("Xen {major}.{minor}: actions have flags from 4.14 on"));
-    }
-    Ok(())
+    let newer = flags.difference(Flags::understood_by(client.xen().release, action));
+    let Some(known) = Flags::KNOWN.iter().find(|known| newer.intersects(known.flag)) else { return Ok(()) };
+    let ((major, minor), (first_major, first_minor)) = (client.channel.release(), known.since);
+    refuse(newer, format!("Xen {major}.{minor} ({first_major}.{first_minor} introduced it)"))
 }
 
 /// One call of an action method.

@@ -1,7 +1,7 @@
 //! What the running Xen understands.
 
 use super::LivepatchClient;
-use crate::error::{Operation, Result};
+use crate::error::{Action, Operation, Result};
 use crate::hypercall::channel::CallError;
 use crate::types::flags::Flags;
 use crate::xen::rules;
@@ -27,7 +27,7 @@ pub(super) fn of(client: &LivepatchClient) -> Result<Capabilities> {
     let force = client.channel.understands_force();
     Ok(Capabilities {
         interface_version: client.channel.interface().version,
-        apply_flags: if xen.has(&rules::ACTION_FLAGS) { Flags::NODEPS } else { Flags::empty() },
+        apply_flags: Flags::understood_by(xen.release, Action::Apply),
         force: force.map_err(|error| CallError::general(error).during(Operation::Version))?,
         metadata: xen.has(&rules::METADATA_LISTED),
         action_hooks: xen.has(&rules::ACTION_HOOKS),

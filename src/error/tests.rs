@@ -177,8 +177,8 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
              instead",
         ),
         (
-            K::UnsupportedFlag { flags: Flags::NODEPS, by: "Xen 4.13: actions have flags from 4.14 on".into() },
-            "flag NODEPS is not understood by Xen 4.13: actions have flags from 4.14 on",
+            K::UnsupportedFlag { flags: Flags::NODEPS, by: "Xen 4.13 (4.14 introduced it)".into() },
+            "flag NODEPS is not understood by Xen 4.13 (4.14 introduced it)",
         ),
         (K::UnsupportedForce, "FORCE is not understood by this Xen (4.19 introduced it)"),
         (

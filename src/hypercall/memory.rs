@@ -244,8 +244,9 @@ impl Size {
         buffer
     }
 
+    #[expect(clippy::as_conversions, reason = "the number of a C-like enum")]
     fn failed(self, errno: nix::errno::Errno) -> AllocationError {
-        AllocationError { bytes: self.bytes, errno: errno.into() }
+        AllocationError { bytes: self.bytes, errno: Errno::new(errno as i32) }
     }
 }
 

@@ -126,7 +126,8 @@ impl Sealed for Privcmd {
 
     fn architecture(&self) -> Result<Architecture, Error> {
         architecture_below(std::env::consts::ARCH, || {
-            let kernel = nix::sys::utsname::uname().map_err(|errno| Error::new(unsupported("unknown")).errno(errno))?;
+            let unknown = |_| Error::new(unsupported("unknown")).errno(Errno::new(nix::errno::Errno::last_raw()));
+            let kernel = nix::sys::utsname::uname().map_err(unknown)?;
             Ok(kernel.machine().to_string_lossy().into_owned())
         })
     }

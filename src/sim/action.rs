@@ -10,11 +10,10 @@ use super::payload::{Payload, Standing, Stop, refuse, surround_actions};
 use super::settings::LogLevel;
 use crate::error::Action;
 use crate::types::errno::Errno;
+use crate::types::flags::Flags;
 use crate::xen::architecture::Architecture;
 use crate::xen::format::Expectation;
 use crate::xen::rules;
-
-const NODEPS: u32 = 1;
 
 const LATE: &str = "Timed out on semaphore in CPU quiesce phase 0/1";
 
@@ -117,7 +116,7 @@ impl Host {
             Some(Action::Revert) if !applied => Ok(0),
             Some(Action::Apply | Action::Replace) if applied => Ok(0),
             Some(Action::Revert) => self.revert(id, timeout),
-            Some(Action::Apply) => self.apply(id, timeout, flags & NODEPS != 0),
+            Some(Action::Apply) => self.apply(id, timeout, Flags::from_bits_retain(flags).contains(Flags::NODEPS)),
             Some(Action::Replace) => self.replace(id, timeout),
         }
     }

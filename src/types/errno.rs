@@ -2,11 +2,12 @@
 
 use core::fmt;
 
-/// An error number as Xen or the kernel returned it, kept whatever its value.
+/// An error number of Xen or the kernel.
 ///
-/// Xen's numbers equal Linux's on every release (`public/errno.h`), but a payload's own result may be any number that
-/// a hook returned, so this is a plain number with a name where one is known, never an enum.
+/// Xen's numbers equal Linux's on every release (`public/errno.h`). Every number is kept, also one without a name, since
+/// the hooks of a payload may return any.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(into = "Fields", from = "Fields"))]
 pub struct Errno(i32);
 
 macro_rules! errnos {
@@ -15,7 +16,7 @@ macro_rules! errnos {
             $(#[doc = concat!("`", stringify!($name), "` (", $value, "): ", $text, ".")]
             pub const $name: Self = Self($value);)*
 
-            /// What is known of every number that Xen can return: value, name, text.
+            /// The numbers that Xen can return: value, name, text.
             const KNOWN: &[(i32, &str, &str)] = &[$(($value, stringify!($name), $text),)*];
         }
     };
@@ -75,7 +76,7 @@ errnos! {
 }
 
 impl Errno {
-    /// The error with this (positive) number.
+    /// Makes an error number of a positive number.
     #[must_use]
     pub const fn new(number: i32) -> Self {
         Self(number)
@@ -87,7 +88,7 @@ impl Errno {
         self.0
     }
 
-    /// Its symbolic name, such as `EINVAL`, where Xen or the kernel has one.
+    /// Returns the symbolic name, such as `EINVAL`; `None` for a number without one.
     #[must_use]
     pub fn name(self) -> Option<&'static str> {
         self.known().map(|(_, name, _)| *name)
@@ -118,10 +119,32 @@ impl fmt::Debug for Errno {
 
 impl std::error::Error for Errno {}
 
-#[allow(clippy::as_conversions, reason = "the number of a C-like enum can't be had otherwise")]
-impl From<nix::errno::Errno> for Errno {
-    fn from(errno: nix::errno::Errno) -> Self {
-        Self(errno as i32)
+impl From<i32> for Errno {
+    fn from(number: i32) -> Self {
+        Self(number)
+    }
+}
+
+/// The number and, where it has one, the name.
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Fields {
+    number: i32,
+    #[serde(skip_deserializing)]
+    name: Option<&'static str>,
+}
+
+#[cfg(feature = "serde")]
+impl From<Errno> for Fields {
+    fn from(errno: Errno) -> Self {
+        Self { number: errno.number(), name: errno.name() }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl From<Fields> for Errno {
+    fn from(fields: Fields) -> Self {
+        Self(fields.number)
     }
 }
 

@@ -1,0 +1,48 @@
+//! Reading values back from the text of their `Display`.
+
+/// A text that is not a value of the type it was read as.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("{text:?} is not {expected}")]
+#[non_exhaustive]
+pub struct InvalidText {
+    /// The text.
+    pub text: String,
+    /// A description of the texts that are.
+    pub expected: &'static str,
+}
+
+impl InvalidText {
+    pub(crate) fn new(text: &str, expected: &'static str) -> Self {
+        Self { text: text.into(), expected }
+    }
+}
+
+/// Implements `Serialize` by `Display`.
+#[cfg(feature = "serde")]
+macro_rules! serialize_as_text {
+    ($($name:ty),+ $(,)?) => {$(
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    )+};
+}
+
+/// Implements `Serialize` by `Display`, and `Deserialize` by `FromStr`.
+#[cfg(feature = "serde")]
+macro_rules! serde_as_text {
+    ($($name:ty),+ $(,)?) => {$(
+        crate::types::text::serialize_as_text!($name);
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )+};
+}
+
+#[cfg(feature = "serde")]
+pub(crate) use {serde_as_text, serialize_as_text};
