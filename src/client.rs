@@ -362,7 +362,7 @@ impl LivepatchClient {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn target(&self) -> Result<Target> {
-        self.target.of(self, None, target::Doubt::Settle).map(Arc::unwrap_or_clone)
+        inventory::target(self, None).map(Arc::unwrap_or_clone)
     }
 
     /// The running Xen as [`target`](Self::target) gives it, if that can't change any more and this client has found it out

@@ -7,12 +7,13 @@ use core::fmt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::payload::Footprint;
+use crate::payload::{Footprint, Payload};
 use crate::types::build_id::BuildId;
 use crate::types::errno::Errno;
 use crate::types::name::PayloadName;
 use crate::types::status::{Metadata, Status};
 use crate::types::version::XenVersion;
+use crate::xen::log::dump;
 use crate::xen::symbol_name::SymbolName;
 use crate::xen::target::Target;
 
@@ -21,10 +22,10 @@ pub(crate) mod known;
 mod serialize;
 #[cfg(all(test, feature = "sim"))]
 mod tests;
-mod unidentified;
 
+pub use crate::xen::log::dump::ReplacedFunction;
+pub use crate::xen::log::unidentified::Unidentified;
 pub use known::{InvalidIdentities, KnownIdentities};
-pub use unidentified::Unidentified;
 
 /// The payloads that are loaded into a Xen, as they were at one moment; see [`LivepatchClient::inventory`].
 ///
@@ -51,6 +52,7 @@ pub struct Inventory {
 
 /// A loaded payload with what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct InventoryEntry {
     /// The name it was uploaded under.
@@ -68,32 +70,19 @@ pub struct InventoryEntry {
     /// The reason for which it has no build-id here; `None` if it is identified.
     pub unidentified: Option<Unidentified>,
     /// The properties of its file, where this client has seen that.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) footprint: Option<Arc<Footprint>>,
-}
-
-/// A function that a loaded payload replaces.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct ReplacedFunction {
-    /// The name that the payload gives it.
-    pub name: SymbolName,
-    /// The address of Xen's function.
-    pub old_address: u64,
-    /// The size of Xen's function in bytes.
-    pub old_size: u32,
-    /// The address of the payload's function; 0 for one that is filled with NOPs.
-    pub new_address: u64,
-    /// The size of the payload's function in bytes.
-    pub new_size: u32,
 }
 
 /// A function that more than one applied payload replaces. The payload applied last is in effect; Xen does not report which.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Conflict {
     /// The name that the first of them gives it.
     pub function: SymbolName,
     /// The address of Xen's function.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "dump::hexadecimal::serialize"))]
     pub old_address: u64,
     /// The payloads, in the order of upload.
     pub payloads: Vec<PayloadName>,
@@ -202,5 +191,28 @@ impl fmt::Display for Inventory {
             }
         }
         Ok(())
+    }
+}
+
+impl Payload {
+    /// Checks that an [`inventory`](crate::LivepatchClient::inventory) can identify the payload once it is loaded under this
+    /// name.
+    ///
+    /// # Errors
+    /// [`Unidentified::Unreadable`]. Xen loads such a payload all the same, and only the client that uploads it knows its
+    /// identity, or one that is given its [`KnownIdentities`](crate::KnownIdentities).
+    ///
+    /// ```
+    /// # use xen_livepatch::*;
+    /// # let (xen, _, fix, bytes) = examples::fix()?;
+    /// assert_eq!(Payload::parse(&bytes)?.check_identifiable(&fix), Ok(()));
+    /// let hostile = sim::PayloadBuilder::for_xen(&xen, "x").function(sim::FunctionPatch::returning("build-id=00", "x"));
+    /// assert_eq!(Payload::parse(&hostile.build())?.check_identifiable(&fix), Err(Unidentified::Unreadable));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn check_identifiable(&self, name: &PayloadName) -> Result<(), Unidentified> {
+        let names = self.functions().iter().filter_map(|function| function.name.as_ref());
+        let names = names.map(SymbolName::as_bytes);
+        dump::readable(name, self.metadata(), names, [self.build_id(), self.depends()])
     }
 }

@@ -151,7 +151,7 @@ impl LivepatchClient {
         let xen = self.xen();
         !xen.has(&rules::ACTION_HOOKS)
             || xen.has(&rules::UNLOAD_WAITS)
-            || self.target.of(self, None, Doubt::Heed).is_ok_and(|target| rules::UNLOAD_WAITS.holds(&target).surely())
+            || self.target.of(self, Doubt::Heed).is_ok_and(|target| rules::UNLOAD_WAITS.holds(&target).surely())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Inventories: the list, identified by the dump that Xen prints on its console.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -108,6 +109,11 @@ impl Depth {
     }
 }
 
+/// The running Xen. What leaves open whether a payload has changed the version text is settled by an inventory.
+pub(super) fn target(client: &LivepatchClient, turn: Option<&ActionGuard<'_>>) -> Result<Arc<Target>> {
+    client.target.of(client, Doubt::Settle(&|| take_within(client, turn, Depth::Effects, ATTEMPTS)))
+}
+
 /// Takes an inventory, in a turn of its own or in the caller's.
 fn take(client: &LivepatchClient, turn: Option<&ActionGuard<'_>>, depth: Depth) -> Result<Inventory> {
     let mut inventory = take_within(client, turn, depth, ATTEMPTS)?;
@@ -131,7 +137,7 @@ fn order(client: &LivepatchClient, inventory: &Inventory) -> Option<Vec<PayloadN
 /// Xen that payloads are checked for.
 pub(super) fn take_identified(client: &LivepatchClient, turn: Option<&ActionGuard<'_>>) -> Result<Inventory> {
     // Best effort: without it the functions show whether the version text counts.
-    let certain = client.target.of(client, turn, Doubt::Heed).is_ok() && client.target.known(client).is_some();
+    let certain = client.target.of(client, Doubt::Heed).is_ok() && client.target.known(client).is_some();
     take(client, turn, if certain { Depth::Identities } else { Depth::IdentitiesAndEffects })
 }
 
@@ -260,7 +266,7 @@ impl Taking<'_> {
         // 64 functions alone, so that the text is taken as it is.
         let rule = rules::DUMP_GIVES_LOCK_BACK;
         let answer = match rule.holds(&Target::new(client.xen().release)) {
-            Answer::Perhaps => rule.holds(&*client.target.of(client, self.turn, Doubt::Ignore)?),
+            Answer::Perhaps => rule.holds(&*client.target.of(client, Doubt::Ignore)?),
             answer => answer,
         };
         Ok(answer.surely())

@@ -8,9 +8,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::LivepatchClient;
-use super::action_lock::ActionGuard;
 use super::console;
-use super::inventory::{self, Depth};
 use super::listing::{self, Listing};
 use crate::error::{Operation, Result};
 use crate::hypercall::channel::CallError;
@@ -58,15 +56,15 @@ struct State {
 }
 
 /// The treatment of a version text that a payload may have changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) enum Doubt<'i> {
-    /// Have Xen print the applied payloads, with debug key `x`.
-    Settle,
-    /// Use this inventory of them.
+    /// Takes an inventory of the functions that applied payloads replace, if it is needed.
+    Settle(&'i dyn Fn() -> Result<Inventory>),
+    /// Uses this inventory.
     Beside(&'i Inventory),
-    /// Take the text as it is.
+    /// Takes the text as it is.
     Ignore,
-    /// Take it for changed.
+    /// Takes it for changed.
     Heed,
 }
 
@@ -84,12 +82,7 @@ impl KnownTarget {
     }
 
     /// The running Xen.
-    pub(super) fn of(
-        &self,
-        client: &LivepatchClient,
-        turn: Option<&ActionGuard<'_>>,
-        doubt: Doubt<'_>,
-    ) -> Result<Arc<Target>> {
+    pub(super) fn of(&self, client: &LivepatchClient, doubt: Doubt<'_>) -> Result<Arc<Target>> {
         if let Some(target) = &self.lock().certain {
             return Ok(Arc::clone(target));
         }
@@ -105,11 +98,11 @@ impl KnownTarget {
         if given.is_exact() {
             return Ok(self.keep(target.with_points(given), settled));
         }
-        match self.evidence(client, turn, doubt, &target, given)? {
+        match self.evidence(client, doubt, &target, given)? {
             Evidence::Certain(points) => Ok(self.keep(target.with_points(points), settled)),
             Evidence::Meanwhile(listing, points) => {
                 let is_best = match doubt {
-                    Doubt::Settle => true,
+                    Doubt::Settle(_) => true,
                     Doubt::Beside(inventory) => inventory.applied().all(|entry| entry.functions.is_some()),
                     Doubt::Ignore | Doubt::Heed => false,
                 };
@@ -151,12 +144,12 @@ impl KnownTarget {
         let state = self.lock();
         let (certain, unpatched) = (state.certain.clone(), state.unpatched.is_some());
         drop(state);
-        certain.or_else(|| unpatched.then(|| self.of(client, None, Doubt::Heed).ok())?).map(Arc::unwrap_or_clone)
+        certain.or_else(|| unpatched.then(|| self.of(client, Doubt::Heed).ok())?).map(Arc::unwrap_or_clone)
     }
 
     /// The running Xen as far as this inventory shows it, with the bounds that are known from elsewhere.
     pub(super) fn beside(&self, client: &LivepatchClient, inventory: &Inventory) -> Target {
-        let found = self.of(client, None, Doubt::Beside(inventory));
+        let found = self.of(client, Doubt::Beside(inventory));
         found.map_or_else(|_| self.basic(client, inventory.build_id.clone()), Arc::unwrap_or_clone)
     }
 
@@ -167,14 +160,7 @@ impl KnownTarget {
         build_id.into_iter().fold(target, Target::build_id)
     }
 
-    fn evidence(
-        &self,
-        client: &LivepatchClient,
-        turn: Option<&ActionGuard<'_>>,
-        doubt: Doubt<'_>,
-        target: &Target,
-        given: Points,
-    ) -> Result<Evidence> {
+    fn evidence(&self, client: &LivepatchClient, doubt: Doubt<'_>, target: &Target, given: Points) -> Result<Evidence> {
         let unpatched = self.lock().unpatched;
         if let Some(points) = unpatched {
             return Ok(Evidence::Certain(points.and(given)));
@@ -195,8 +181,8 @@ impl KnownTarget {
             Doubt::Beside(inventory) => {
                 settled(client, target, claimed, &|names| leaves_alone(inventory, &listing, names))
             }
-            Doubt::Settle => {
-                let inventory = inventory::take_within(client, turn, Depth::Effects, inventory::ATTEMPTS)?;
+            Doubt::Settle(take) => {
+                let inventory = take()?;
                 settled(client, target, claimed, &|names| leaves_alone(&inventory, &listing, names))
             }
         };

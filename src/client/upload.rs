@@ -13,7 +13,6 @@ use super::identities::Uploaded;
 use super::inventory::{self, Depth};
 use super::listing::{self, Listing};
 use super::options::{Check, UploadOptions};
-use super::target::Doubt;
 use crate::diagnosis::{Present, Twin, UploadEvidence, judge_upload, names_symbol};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hypercall::channel::CallError;
@@ -170,11 +169,7 @@ impl Uploading<'_> {
     /// Refuses a payload that this Xen can't take, before Xen sees it. Returns the knowledge of it that outlasts the upload.
     fn check(&self, bytes: &[u8], outline: Option<&Outline>) -> Result<Uploaded> {
         let checks = self.options.check;
-        let target = if checks == Check::Nothing {
-            None
-        } else {
-            Some(self.client.target.of(self.client, self.turn, Doubt::Settle)?)
-        };
+        let target = if checks == Check::Nothing { None } else { Some(inventory::target(self.client, self.turn)?) };
         let unknown = || self.client.target.basic(self.client, None);
         // Lower ones have more rules.
         let (release, _) = target.as_ref().map_or_else(|| unknown().range(), |target| target.range());

@@ -2,6 +2,7 @@
 
 pub(crate) mod dump;
 pub(crate) mod messages;
+pub(crate) mod unidentified;
 
 /// What Xen's own lines begin with.
 pub(crate) const PREFIX: &[u8] = b"(XEN) ";

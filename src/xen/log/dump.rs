@@ -12,12 +12,42 @@
 
 use core::ops::Range;
 
-use crate::inventory::{ReplacedFunction, Unidentified};
 use crate::types::build_id::BuildId;
 use crate::types::name::PayloadName;
 use crate::types::status::{LoadedPayload, Metadata};
 use crate::xen::log::PREFIX;
+use crate::xen::log::unidentified::Unidentified;
 use crate::xen::symbol_name::SymbolName;
+
+/// A function that a loaded payload replaces.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct ReplacedFunction {
+    /// The name that the payload gives it.
+    pub name: SymbolName,
+    /// The address of Xen's function.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "hexadecimal::serialize"))]
+    pub old_address: u64,
+    /// The size of Xen's function in bytes.
+    pub old_size: u32,
+    /// The address of the payload's function; 0 for one that is filled with NOPs.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "hexadecimal::serialize"))]
+    pub new_address: u64,
+    /// The size of the payload's function in bytes.
+    pub new_size: u32,
+}
+
+/// Addresses as text, such as `0xffff82d040200010`: many readers of JSON keep 53 bits of a number.
+#[cfg(feature = "serde")]
+pub(crate) mod hexadecimal {
+    use serde::Serializer;
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    pub(crate) fn serialize<S: Serializer>(address: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{address:#x}"))
+    }
+}
 
 /// The part of the dump that is about one payload.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,12 +2,9 @@
 
 use core::fmt;
 
-use crate::payload::Payload;
-use crate::types::name::PayloadName;
-use crate::xen::log::dump;
-
 /// The reason for which an [`InventoryEntry`](crate::InventoryEntry) has no build-id. `Display` names the remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Unidentified {
     /// A text of the payload looks like the part of the dump that identifies payloads, so that no dump can be believed about
@@ -37,8 +34,9 @@ impl Unidentified {
         matches!(self, Self::Unreadable | Self::RingTooSmall)
     }
 
-    /// The reason in one word, which stays as it is from version to version.
-    pub(crate) const fn word(self) -> &'static str {
+    /// The reason in one word, which stays the same from version to version.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Unreadable => "unreadable",
             Self::Disturbed => "disturbed",
@@ -68,29 +66,6 @@ impl fmt::Display for Unidentified {
                  good: only the client that uploaded a payload identifies it there"
             }
         })
-    }
-}
-
-impl Payload {
-    /// Checks that an [`inventory`](crate::LivepatchClient::inventory) can identify the payload once it is loaded under this
-    /// name.
-    ///
-    /// # Errors
-    /// [`Unidentified::Unreadable`]. Xen loads such a payload all the same, and only the client that uploads it knows its
-    /// identity, or one that is given its [`KnownIdentities`](crate::KnownIdentities).
-    ///
-    /// ```
-    /// # use xen_livepatch::*;
-    /// # let (xen, _, fix, bytes) = examples::fix()?;
-    /// assert_eq!(Payload::parse(&bytes)?.check_identifiable(&fix), Ok(()));
-    /// let hostile = sim::PayloadBuilder::for_xen(&xen, "x").function(sim::FunctionPatch::returning("build-id=00", "x"));
-    /// assert_eq!(Payload::parse(&hostile.build())?.check_identifiable(&fix), Err(Unidentified::Unreadable));
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn check_identifiable(&self, name: &PayloadName) -> Result<(), Unidentified> {
-        let names = self.functions().iter().filter_map(|function| function.name.as_ref());
-        let names = names.map(crate::xen::symbol_name::SymbolName::as_bytes);
-        dump::readable(name, self.metadata(), names, [self.build_id(), self.depends()])
     }
 }
 
