@@ -1,20 +1,8 @@
-# Steps of the gate, their times, and what was skipped. Sourced by its scripts.
-# shellcheck shell=bash
-
-# retry COMMAND...: for what goes over the network.
-retry() {
-    local attempt
-    for attempt in 1 2 3; do
-        "$@" && return
-        echo "attempt $attempt failed: $*" >&2
-        sleep 5
-    done
-    echo "The network or a mirror is failing: gave up on: $*" >&2
-    return 1
-}
+# Runs the steps of the gate, and reports their times and the skipped ones. Sourced by run.
+# shellcheck shell=bash disable=SC2154
 
 skipped=()
-# skip WHAT: it is repeated in the last line.
+# skip REASON: it is repeated in the last line.
 skip() {
     echo "!!! SKIPPED: $1" >&2
     skipped+=("$1")
@@ -30,7 +18,7 @@ took() {
 # headline TEXT
 headline() { printf '\n=== %s (after %d s)\n' "$1" $((SECONDS - ${started:-0})); }
 
-# step NAME [ARGUMENT], as one word: runs it, unless something that it needs can't be had.
+# step NAME [ARGUMENT], as one word: runs it, unless one of its needs is missing.
 step() {
     local begun=$SECONDS
     current=$1
@@ -43,15 +31,14 @@ step() {
     current=''
 }
 
-# run_step NAME [ARGUMENT], as one word. A name may have hyphens.
+# run_step NAME [ARGUMENT], as one word.
 run_step() {
     local words
     read -r -a words <<<"$1"
     "step_${words[0]//-/_}" "${words[@]:1}"
 }
 
-# beside LOG COMMAND...: runs a command at the same time as what follows. Its output goes to a file until `join`. It is a process
-# group, so that all of it can be ended.
+# beside LOG COMMAND...: runs a command in the background, as a process group that can be ended. `join` shows its output.
 beside() {
     beside_log=$1
     mkdir -p "${beside_log%/*}"
@@ -61,7 +48,7 @@ beside() {
     beside_pid=$!
 }
 
-# join: waits for what runs beside, and shows what it has printed. Returns its exit status.
+# join: waits for the command of `beside`, and shows its output. Returns its exit status.
 join() {
     local status=0
     wait "$beside_pid" || status=$?
@@ -70,14 +57,14 @@ join() {
     return "$status"
 }
 
-# timed_step NAME FILE: what `two_steps` runs beside; the file gets the time it took.
+# timed_step NAME FILE: writes its time to the file.
 timed_step() {
     local begun=$SECONDS
     run_step "$1"
     echo $((SECONDS - begun)) >"$2"
 }
 
-# two_steps NAME OTHER: at the same time, where both can run.
+# two_steps NAME OTHER: at the same time, if both can run.
 two_steps() {
     local begun=$SECONDS log=target/ci/$2.log
     need_all_of "$1"
@@ -94,10 +81,10 @@ two_steps() {
     current=''
 }
 
-# end STATUS: the table of times, and what came of it all. What runs beside is ended with the gate.
+# end STATUS: prints the table of times and the result, and ends the command of `beside`.
 end() {
     if [[ -n ${beside_pid:-} ]] && kill -TERM -- "-$beside_pid" 2>/dev/null; then
-        echo "The end of what ran beside it:"
+        echo "The end of the output of the command beside it:"
         tail -n 40 "$beside_log"
     fi
     printf '\nTimes:\n'

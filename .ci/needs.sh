@@ -1,4 +1,4 @@
-# What steps need from the machine and from each other. Each is made once, by the first step that needs it. Sourced by run.
+# The needs of steps: programs, Xens and builds, each made once, by the first step that needs it. Sourced by run.
 # shellcheck shell=bash
 
 readonly TARGET=x86_64-unknown-linux-gnu
@@ -24,13 +24,12 @@ declare -A needs_of=(
     [vendor-texts]='tools xen-4.17 tests'
 )
 
-# Each need that was seen to, with yes or no: is it there?
+# Whether a need could be met: yes or no.
 declare -A there=()
 
-# need_all_of STEP: sets missing to what can't be had, if anything. Not a condition, in which bash would go on after an error.
+# need_all_of STEP: sets missing to a need that could not be met, or to nothing. Not a condition, in which bash would ignore errors.
 need_all_of() {
     local need
-    # shellcheck disable=SC2034  # for lib.sh
     missing=''
     for need in ${needs_of[$1]}; do
         if [[ -z ${there[$need]:-} ]]; then
@@ -40,21 +39,20 @@ need_all_of() {
                 *) "need_$need" ;;
             esac
         fi
+        # shellcheck disable=SC2034  # for lib.sh
         [[ ${there[$need]} == yes ]] || missing=$need
     done
 }
 
 need_tools() {
-    if ! ls /usr/lib/llvm-*/lib/libclang[.-]*so* >/dev/null 2>&1 || ! command -v cc >/dev/null || ! command -v clang >/dev/null ||
-        ! command -v python3 >/dev/null; then
-        retry apt-get update -qq
-        retry apt-get install -y -qq --no-install-recommends gcc g++ clang libc6-dev binutils libclang-dev python3 >/dev/null
-    fi
+    local libclang
+    libclang=$(compgen -G '/usr/lib/llvm-*/lib/libclang[.-]*so*' | head -n 1) || true
+    install_missing cc=gcc c++=g++ clang=clang /usr/include/stdio.h=libc6-dev ld=binutils "${libclang:-libclang}=libclang-dev" \
+        python3=python3
     retry cargo fetch --locked --quiet
 }
 
-# fetch_or_skip NEED WHAT ARGS...: where Debian has no longer what is to be fetched, fetch ends with 3, and that is no fault of
-# the project's. The suites of 4.17 and 4.20 are not to be skipped.
+# fetch_or_skip NEED DESCRIPTION ARGS...: skips a release that is no longer in Debian. Those of 4.17 and 4.20 may not be skipped.
 fetch_or_skip() {
     local status=0
     tests/real-xen/fetch "${@:3}" || status=$?
@@ -77,7 +75,7 @@ fetch_xen() {
     esac
 }
 
-# Sets headers to the directories.
+# need_headers: sets headers to the directories.
 need_headers() {
     local version
     headers=()
@@ -91,17 +89,13 @@ need_headers() {
     done
 }
 
-# Dom0 has no libraries.
 need_tool() {
     cargo build --locked --release --config .cargo/real-xen.toml --target "$TARGET" --example xen-livepatch
 }
 
 need_tests() {
-    cargo test --locked --config .cargo/real-xen-tests.toml --target "$TARGET" --test dom0 --test races --test shapes --no-run
-    cargo test --locked --release --config .cargo/real-xen-tests.toml --target "$TARGET" --test c_tool --test fidelity --test hunt \
-        --no-run
+    cargo real-xen --locked --test shapes --no-run
+    cargo fidelity --locked --test hunt --test c_tool --no-run
 }
 
-need_bench() {
-    cargo bench --locked --config .cargo/real-xen-bench.toml --target "$TARGET" --bench dom0 --no-run
-}
+need_bench() { cargo real-xen-bench --locked --no-run; }

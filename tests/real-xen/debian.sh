@@ -1,27 +1,14 @@
 # Packages of any Debian suite, downloaded and unpacked, whatever suite the machine runs. Sourced by bash, with `say` and
 # `die` of lib.sh, and with $work a directory of the caller's to work in. $architecture, amd64 unless set, is theirs.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 
-readonly TRIES=3 PAUSE=5
-
-# retry COMMAND...: its output is shown when every attempt failed.
-retry() {
-    local attempt log=$work/log
-    for ((attempt = 1; attempt <= TRIES; attempt++)); do
-        ((attempt == 1)) || sleep "$PAUSE"
-        "$@" >"$log" 2>&1 && return
-    done
-    cat "$log" >&2
-    return 1
-}
-
-# debian_archives [APT-OPTION...]: "SUITE URI" of each Debian archive the machine's apt is set up for and has seen.
+# debian_archives [APT-OPTION...]: "SUITE URI" of each Debian archive in the lists of the machine's apt.
 debian_archives() {
     # shellcheck disable=SC2016  # the fields are apt's to fill in
     apt-get indextargets "$@" --format '$(ORIGIN) $(RELEASE) $(REPO_URI)' | sed -n 's/^Debian //p'
 }
 
-# Sets mirror and security_mirror (empty when the machine has none).
+# find_mirrors: sets mirror, and security_mirror, which is empty when the machine has none.
 find_mirrors() {
     [[ -z ${mirror:-} ]] || return 0
     local archives lists=$work/lists
@@ -29,7 +16,7 @@ find_mirrors() {
     if [[ -z $archives ]]; then
         # A fresh container has no lists yet, and a lasting update is not for this script to make.
         mkdir -p "$lists/partial"
-        retry apt-get -o Dir::State::Lists="$lists" -o APT::Sandbox::User= update || die 1 "apt-get update failed"
+        quietly retry apt-get -o Dir::State::Lists="$lists" -o APT::Sandbox::User= update || die 1 "apt-get update failed"
         archives=$(debian_archives -o Dir::State::Lists="$lists")
     fi
     mirror=$(awk '$1 !~ /-/ { print $2; exit }' <<<"$archives")
@@ -54,7 +41,7 @@ in_suite() {
         -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false -o APT::Sandbox::User= "$@"
 }
 
-# open_suite SUITE: gets its package lists, once.
+# open_suite SUITE: downloads its package lists, once.
 open_suite() {
     local suite=$1 state=$work/$1-${architecture:=amd64}
     [[ ! -e $state/open ]] || return 0
@@ -66,7 +53,7 @@ open_suite() {
         [[ -z $security_mirror ]] || echo "deb [arch=$architecture signed-by=$keyring] $security_mirror $suite-security main"
     } >"$state/sources.list"
     # Without this, update succeeds when a mirror can't be reached.
-    retry in_suite "$suite" apt-get -o APT::Update::Error-Mode=any update || return
+    quietly retry in_suite "$suite" apt-get -o APT::Update::Error-Mode=any update || return
     touch "$state/open"
 }
 
@@ -76,7 +63,7 @@ unpack() {
     shift 2
     open_suite "$suite" || return
     rm -rf "$debs" && mkdir -p "$debs" "$to" || return
-    (cd "$debs" && retry in_suite "$suite" apt-get download "$@") || return
+    (cd "$debs" && quietly retry in_suite "$suite" apt-get download "$@") || return
     for package in "$debs"/*.deb; do
         dpkg -x "$package" "$to" || return
         # shellcheck disable=SC2016  # the fields are dpkg's to fill in
@@ -84,17 +71,17 @@ unpack() {
     done
 }
 
-# unpack_source SUITE DIRECTORY PACKAGE: of the suite itself, whatever updates it has.
+# unpack_source SUITE DIRECTORY PACKAGE: of the suite itself, not of its updates.
 unpack_source() {
     local suite=$1 to=$2 package=$3 sources=$work/sources state=$work/$1-${architecture:=amd64}
     open_suite "$suite" || return
     if ! grep -q '^deb-src' "$state/sources.list"; then
         echo "deb-src [signed-by=$keyring] $mirror $suite main" >>"$state/sources.list"
-        retry in_suite "$suite" apt-get -o APT::Update::Error-Mode=any update || return
+        quietly retry in_suite "$suite" apt-get -o APT::Update::Error-Mode=any update || return
     fi
     mkdir -p "$sources"
-    (cd "$sources" && retry in_suite "$suite" apt-get source --download-only --only-source "$package") || return
-    # Its checksum was apt's to check, and apt has the signature of that.
-    retry dpkg-source --no-check -x "$sources/$package"_*.dsc "$to" || die 1 "the source of $package can't be unpacked"
+    (cd "$sources" && quietly retry in_suite "$suite" apt-get source --download-only --only-source "$package") || return
+    # apt has checked its checksum.
+    quietly dpkg-source --no-check -x "$sources/$package"_*.dsc "$to" || die 1 "the source of $package can't be unpacked"
     say "$suite: source of $package $(sed -n 's/^Version: //p' "$sources/$package"_*.dsc)"
 }

@@ -1,20 +1,20 @@
-# A Rust that compiles for AArch64, which the machine's may not: Debian's of this suite, which is the oldest that compiles this
-# crate. It is unpacked, not installed. Sourced by bash, after lib.sh.
-# shellcheck shell=bash disable=SC2154
+# A Rust that compiles for AArch64, as the machine's may not: that of a Debian suite, at the minimum version of this crate. It is
+# unpacked, not installed. Sourced by bash, after lib.sh.
+# shellcheck shell=bash disable=SC2034,SC2154
 
 readonly RUST_SUITE=trixie
-readonly RUST=${store%/real-xen}/minimum-rust
+readonly RUST=$target/minimum-rust
 readonly AARCH64=aarch64-unknown-linux-gnu
-# What `rustc` needs to run, its own C library included, since the machine's may be older.
+# With a C library, since the machine's may be older.
 readonly RUST_PACKAGES=(
     rustc libstd-rust-1.85 libstd-rust-dev libllvm19 libz3-4 libgmp10 libedit2 libxml2 libffi8 libtinfo6 libbsd0 libmd0
     libc6 libgcc-s1 libstdc++6 zlib1g libzstd1 liblzma5
 )
 
-# PROGRAM=PACKAGE: what links for AArch64.
+# PROGRAM=PACKAGE: a linker for AArch64.
 readonly RUST_TOOLS=(aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu /usr/aarch64-linux-gnu/lib/libc.a=libc6-dev-arm64-cross)
 
-# fetch_rust: with debian.sh sourced, and $work a directory to work in.
+# fetch_rust: with debian.sh sourced.
 fetch_rust() {
     local tree=$work/rust
     [[ ! -x $RUST/bin/rustc || ! -d $RUST/usr/lib/rustlib/$AARCH64 ]] || return 0
@@ -33,27 +33,26 @@ WRAPPER
     mv "$tree" "$RUST"
 }
 
-# cargo_with_rust ARGS...: cargo with this Rust, in a target folder of its own. What it makes for AArch64 is static, because
-# dom0 has no libraries.
+# cargo_with_rust ARGS...: cargo with this Rust, in a target directory of its own. Static for AArch64, because dom0 has no libraries.
 cargo_with_rust() {
-    RUSTC=$RUST/bin/rustc CARGO_TARGET_DIR=${store%/real-xen}/minimum \
+    RUSTC=$RUST/bin/rustc CARGO_TARGET_DIR=$target/minimum \
         CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
         CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS='-C target-feature=+crt-static' "${CARGO:-cargo}" "$@"
 }
 
 # twin PROGRAM: prints the path of the same test or example, in the same profile, for AArch64.
 twin() {
-    local name=${1##*/} folder=${1%/*} kind profile=() built
-    case $folder in
+    local name=${1##*/} directory=${1%/*} kind profile=()
+    case $directory in
         */release/*) profile=(--release) ;;
     esac
-    # Cargo puts a hash behind the names of tests.
+    # Cargo appends a hash to the names of tests.
     [[ $name =~ ^(.*)-[0-9a-f]{16}$ ]] && name=${BASH_REMATCH[1]}
-    case $folder in
+    case $directory in
         */x86_64-unknown-linux-gnu/*/deps) kind='test' ;;
         */x86_64-unknown-linux-gnu/*/examples) kind=example ;;
         *) return 1 ;;
     esac
-    built=$(cd "$root" && cargo_with_rust build --locked "${profile[@]}" --target "$AARCH64" "--$kind" "$name" --message-format=json)
-    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' <<<"$built" | tail -n1
+    (cd "$root" && cargo_with_rust build --locked "${profile[@]}" --target "$AARCH64" "--$kind" "$name" --message-format=json) |
+        built_program
 }
