@@ -30,9 +30,8 @@
 //!
 //! # Beyond one process
 //!
-//! A host that was built to be [`recorded`](HostBuilder::recorded) gives a [`Journal`] of what happened to it, as bytes if
-//! need be, and [`HostBuilder::replay`] makes a host of it that is in the same state: for command line tools, scripts and
-//! training, where each call is a process of its own. [`SimulatedXen::journal`] has an example.
+//! With feature `serde` a host can be saved and read again: for command line tools, scripts and training, where each call
+//! is a process of its own. `SimulatedXen`'s `Serialize` has an example.
 //!
 //! # What is modelled
 //!
@@ -73,15 +72,15 @@ mod dump;
 mod faults;
 mod guest_memory;
 mod host;
-mod journal;
 mod list;
 mod machine;
 mod orders;
 mod payload;
 mod payload_builder;
 mod raw_hypercall;
-mod recording;
 mod request;
+#[cfg(feature = "serde")]
+mod saved;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -96,7 +95,6 @@ pub use crate::xen::release::Release;
 pub use builder::HostBuilder;
 pub use faults::{Call, Calls, Pace, PendingOrder};
 pub use host::Support;
-pub use journal::{Journal, JournalError};
 pub use orders::{On, kinds};
 pub use payload_builder::{Defect, FunctionPatch, HookCode, PayloadBuilder};
 pub use raw_hypercall::{PreparedSysctl, RawAnswer, RawSysctl, RawVersion};
@@ -120,7 +118,6 @@ struct Shared {
     /// Held through each hypercall, as Xen serialises them.
     host: Mutex<host::Host>,
     faults: Mutex<faults::Faults>,
-    largest_buffer: Mutex<Option<usize>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -160,24 +157,17 @@ impl SimulatedXen {
     /// ```
     #[must_use]
     pub fn fork(&self) -> Self {
-        let fork = Self::from_host(self.host().clone());
-        fork.limit_buffers(*lock(&self.0.largest_buffer));
-        fork
+        Self::from_host(self.host().clone())
     }
 
     fn from_host(host: host::Host) -> Self {
-        Self(Arc::new(Shared { host: Mutex::new(host), faults: Mutex::default(), largest_buffer: Mutex::default() }))
+        Self(Arc::new(Shared { host: Mutex::new(host), faults: Mutex::default() }))
     }
 
     /// The host as it is now: work that is due is done.
     fn host(&self) -> MutexGuard<'_, host::Host> {
         let mut host = lock(&self.0.host);
-        if host.is_due() {
-            host.end_work();
-        }
-        if host.is_hook_over() {
-            host.end_hook();
-        }
+        host.catch_up();
         host
     }
 
@@ -251,23 +241,23 @@ impl SimulatedXen {
 
     /// Prints a line on the console, as other parts of Xen do.
     pub fn print(&self, line: &str) {
-        self.host().print(line);
+        self.host().console.line(line);
     }
 
     /// Sets how long actions take from now on.
     pub fn set_pace(&self, pace: Pace) {
-        self.host().set(|settings| settings.pace = pace);
+        self.host().settings.pace = pace;
     }
 
     /// Sets how long the CPUs take to come to rest (100 µs unless set). An action with a shorter timeout fails.
     pub fn set_quiesce_time(&self, time: Duration) {
-        self.host().set(|settings| settings.quiesce_time = time);
+        self.host().settings.quiesce_time = time;
     }
 
     /// Has a virtual CPU of this domain wait inside Xen, as for its monitor, paging or sharing ring: Xen 4.13 and newer,
     /// 4.12.2 and 4.11.3 apply nothing meanwhile on x86, and REPLACE notices only after it has reverted the others.
     pub fn set_waiting_domain(&self, domain: Option<u16>) {
-        self.host().waiting_domain = domain;
+        self.host().settings.waiting_domain = domain;
     }
 
     /// Sets how long the hooks after an apply or a revert run (no time unless set), while GET and LIST show the action as
@@ -275,36 +265,34 @@ impl SimulatedXen {
     ///
     /// To unload the payload meanwhile brings the host down, but where UNLOAD waits for all CPUs: in 4.17 and from 4.18 on.
     /// So does any other action, of which a real Xen is only in danger while it has not chosen the hook yet.
-    ///
-    /// A host that keeps a [`Journal`] takes no time for hooks.
     pub fn set_hook_time(&self, time: Duration) {
-        self.host().hook_time = time;
+        self.host().settings.hook_time = time;
     }
 
     /// Has CPUs come or go: as long as they do no action can be scheduled (`EBUSY`, and the mark of an action under
     /// way stays behind), and one that was scheduled before fails.
     pub fn set_cpu_hotplug(&self, ongoing: bool) {
-        self.host().set(|settings| settings.cpu_hotplug = ongoing);
+        self.host().settings.cpu_hotplug = ongoing;
     }
 
     /// Sets what Xen prints from now on.
     pub fn set_log_level(&self, level: LogLevel) {
-        self.host().set(|settings| settings.log_level = level);
+        self.host().settings.log_level = level;
     }
 
     /// Sets what the caller may do.
     pub fn set_access(&self, access: Access) {
-        self.host().set(|settings| settings.access = access);
+        self.host().settings.access = access;
     }
 
     /// Limits the buffers for hypercalls to this many bytes each; a larger one is refused.
     pub fn limit_buffers(&self, largest: Option<usize>) {
-        *lock(&self.0.largest_buffer) = largest;
+        self.host().settings.largest_buffer = largest;
     }
 
     /// Finishes the action that is under way, whatever its pace.
     pub fn finish_action(&self) {
-        self.host().end_work();
+        self.host().finish();
     }
 
     /// Another toolstack uploads a payload. Neither counted nor subject to what was ordered.
@@ -312,7 +300,7 @@ impl SimulatedXen {
     /// # Errors
     /// Xen's answer.
     pub fn other_upload(&self, name: impl AsRef<[u8]>, payload: &[u8]) -> Result<(), Errno> {
-        self.running_host()?.take_upload(name.as_ref(), || Ok(payload.to_vec())).map(drop)
+        self.running_host()?.upload(name.as_ref(), || Ok(payload.to_vec())).map(drop)
     }
 
     /// Another toolstack starts an action, which then takes its [`Pace`].
@@ -320,7 +308,7 @@ impl SimulatedXen {
     /// # Errors
     /// Xen's answer.
     pub fn other_start(&self, name: impl AsRef<[u8]>, action: Action, flags: Flags) -> Result<(), Errno> {
-        self.running_host()?.take_action(name.as_ref(), action::number(action), 0, flags.bits()).map(drop)
+        self.running_host()?.act(name.as_ref(), action::number(action), 0, flags.bits()).map(drop)
     }
 
     /// Another toolstack starts an action and waits for its end.
@@ -372,7 +360,7 @@ impl Sealed for SimulatedXen {
     }
 
     fn allocate(&self, len: usize, end: End) -> Result<HypercallBuffer, AllocationError> {
-        match *lock(&self.0.largest_buffer) {
+        match self.host().settings.largest_buffer {
             Some(largest) if len > largest => Err(AllocationError { bytes: len, errno: Errno::ENOMEM }),
             _ => HypercallBuffer::plain(len, end),
         }

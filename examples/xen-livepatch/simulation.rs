@@ -1,4 +1,4 @@
-//! A simulated Xen whose state is kept in a folder between calls.
+//! A simulated Xen whose state is kept in a directory between calls.
 
 use std::fs;
 use std::io::Write as _;
@@ -7,16 +7,19 @@ use std::path::{Path, PathBuf};
 use clap::ArgMatches;
 use serde_json::json;
 use tempfile::NamedTempFile;
-use xen_livepatch::sim::{FunctionPatch, Journal, JournalError, PayloadBuilder, Release, SimulatedXen};
-use xen_livepatch::{BuildId, Payload, PayloadName};
+use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, SimulatedXen};
+use xen_livepatch::{BuildId, Payload, PayloadName, Release};
 
 use crate::failure::{Failure, as_json};
 use crate::memory::Memory;
 use crate::output::Done;
 use crate::shown::shown;
 
-/// What happened to the simulated Xen.
-const JOURNAL: &str = "xen.journal";
+/// The file with the state: a line with a checksum, and the state as JSON.
+const STATE: &str = "xen.state";
+
+/// The first line, before the checksum.
+const HEADING: &str = "xen-livepatch simulation, checksum ";
 
 /// The bytes that Xen keeps of what its version ends with.
 const LONGEST_TEXT: usize = 15;
@@ -28,19 +31,19 @@ pub(crate) struct Simulation {
 }
 
 impl Simulation {
-    /// What has to be locked before it is opened.
-    pub(crate) fn lock_file(folder: &Path) -> Result<PathBuf, Failure> {
-        if folder.join(JOURNAL).exists() {
-            return Ok(folder.join("lock"));
+    /// The file to lock before [`open`](Self::open).
+    pub(crate) fn lock_file(directory: &Path) -> Result<PathBuf, Failure> {
+        if directory.join(STATE).exists() {
+            return Ok(directory.join("lock"));
         }
-        let text = format!("{0} is not a simulated Xen; make one: xen-livepatch simulate new {0}", shown(folder));
+        let text = format!("{0} is not a simulated Xen; make one: xen-livepatch simulate new {0}", shown(directory));
         Err(Failure::new("no_simulation", text))
     }
 
-    pub(crate) fn open(folder: &Path) -> Result<Self, Failure> {
-        let file = folder.join(JOURNAL);
+    pub(crate) fn open(directory: &Path) -> Result<Self, Failure> {
+        let file = directory.join(STATE);
         let before = fs::read(&file).map_err(|error| Failure::file(&file, &error))?;
-        let xen = replayed(&before).map_err(|error| {
+        let xen = decode(&before).map_err(|error| {
             let again = "make a new one: xen-livepatch simulate new DIR";
             Failure::new("no_simulation", format_args!("{}: {error}; {again}", shown(&file)))
         })?;
@@ -51,33 +54,40 @@ impl Simulation {
         &self.xen
     }
 
-    /// Keeps the state for the next call: all of it, or what was there before.
+    /// Saves the state for the next call, unless it has not changed. After an error the file has the state before.
     pub(crate) fn save(self) -> Result<(), Failure> {
-        match journal(&self.xen) {
-            same if same == self.before => Ok(()),
-            changed => write(&self.file, &changed),
-        }
+        let state = encode(&self.xen)?;
+        if state == self.before { Ok(()) } else { write(&self.file, &state) }
     }
 }
 
-/// The folder of the simulated Xen that is to be asked instead of this machine's.
+/// The directory of the simulated Xen to use in place of this machine's.
 pub(crate) fn simulated(arguments: &ArgMatches) -> Option<&Path> {
     arguments.get_one::<PathBuf>("simulate").map(PathBuf::as_path)
 }
 
-fn replayed(journal: &[u8]) -> Result<SimulatedXen, JournalError> {
-    let journal = Journal::from_bytes(journal)?;
-    SimulatedXen::builder(journal.release()).build_id(journal.build_id()).recorded().replay(&journal)
+fn encode(xen: &SimulatedXen) -> Result<Vec<u8>, Failure> {
+    let state = serde_json::to_string(xen).map_err(|error| Failure::new("no_simulation", error))?;
+    Ok(format!("{HEADING}{:016x}\n{state}", checksum(&state)).into_bytes())
 }
 
-fn journal(xen: &SimulatedXen) -> Vec<u8> {
-    xen.journal().map(|journal| journal.to_bytes()).unwrap_or_default()
+fn decode(bytes: &[u8]) -> Result<SimulatedXen, String> {
+    let text = core::str::from_utf8(bytes).ok().and_then(|text| text.strip_prefix(HEADING));
+    let (sum, state) = text.and_then(|text| text.split_once('\n')).ok_or("this is no simulated Xen")?;
+    if sum != format!("{:016x}", checksum(state)) {
+        return Err("the simulated Xen is damaged: its checksum is wrong".into());
+    }
+    serde_json::from_str(state).map_err(|error| format!("the simulated Xen can't be used: {error}"))
+}
+
+/// FNV-1a, which the change of any one byte changes.
+fn checksum(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn write(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let folder = file.parent().unwrap_or_else(|| Path::new(""));
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let written = NamedTempFile::new_in(folder).and_then(|mut new| {
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let written = NamedTempFile::new_in(directory).and_then(|mut new| {
         new.write_all(bytes)?;
         new.persist(file).map_err(|error| error.error)
     });
@@ -93,33 +103,33 @@ pub(crate) fn command(arguments: &ArgMatches) -> Result<Done, Failure> {
 }
 
 fn new(arguments: &ArgMatches) -> Result<Done, Failure> {
-    let folder = arguments.get_one::<PathBuf>("dir").cloned().unwrap_or_default();
+    let directory = arguments.get_one::<PathBuf>("dir").cloned().unwrap_or_default();
     let release = arguments.get_one::<Release>("release").copied().unwrap_or(Release::V4_20);
-    let file = folder.join(JOURNAL);
+    let file = directory.join(STATE);
     if file.exists() {
-        return Err(Failure::new("exists", format_args!("{} is a simulated Xen already", shown(&folder))));
+        return Err(Failure::new("exists", format_args!("{} is a simulated Xen already", shown(&directory))));
     }
-    fs::create_dir_all(&folder).map_err(|error| Failure::file(&folder, &error))?;
-    let mut builder = SimulatedXen::builder(release).recorded();
+    fs::create_dir_all(&directory).map_err(|error| Failure::file(&directory, &error))?;
+    let mut builder = SimulatedXen::builder(release);
     if let Some(id) = arguments.get_one::<BuildId>("build-id") {
         builder = builder.build_id(Some(id.clone()));
     }
     let xen = builder.build();
     // Knowledge of a simulated Xen that was here before is of no use for this one.
-    Memory::new(Some(&folder)).clear();
-    write(&file, &journal(&xen))?;
+    Memory::new(Some(&directory)).clear();
+    write(&file, &encode(&xen)?)?;
     let id = xen.build_id();
-    let text = format!("{} is a simulated Xen {release}, build-id {}\n", shown(&folder), id_text(id.as_ref()));
+    let text = format!("{} is a simulated Xen {release}, build-id {}\n", shown(&directory), id_text(id.as_ref()));
     Ok(Done::new(text, json!({ "release": release.to_string(), "build_id": as_json(&id) })))
 }
 
 /// Makes a payload that changes what Xen's version ends with, and nothing else.
 fn payload(arguments: &ArgMatches) -> Result<Done, Failure> {
     let file = arguments.get_one::<PathBuf>("file").cloned().unwrap_or_default();
-    let folder =
+    let directory =
         simulated(arguments).ok_or_else(|| Failure::new("usage", "which Xen it is for is missing: --simulate DIR"))?;
-    Simulation::lock_file(folder)?;
-    let xen = Simulation::open(folder)?.xen;
+    Simulation::lock_file(directory)?;
+    let xen = Simulation::open(directory)?.xen;
     let name = PayloadName::of_file(&file)?.to_string();
     let text = arguments.get_one::<String>("text").cloned().unwrap_or_else(|| format!("-{name}"));
     if text.len() > LONGEST_TEXT {
@@ -144,4 +154,42 @@ fn payload(arguments: &ArgMatches) -> Result<Done, Failure> {
 
 fn id_text(id: Option<&BuildId>) -> String {
     id.map_or_else(|| "none".to_owned(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_is_the_known_one() {
+        assert_eq!(checksum(""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(checksum("foobar"), 0x8594_4171_f739_67e8);
+    }
+
+    #[test]
+    fn every_damaged_byte_is_found() {
+        let good = encode(&SimulatedXen::builder(Release::V4_17).console_size(100).build()).unwrap();
+        assert!(decode(&good).is_ok());
+        let error = |bytes: &[u8]| decode(bytes).map(drop).unwrap_err();
+        for at in 0..good.len() {
+            for flip in [1, 0x80, 0xff] {
+                let mut bytes = good.clone();
+                bytes[at] ^= flip;
+                assert!(decode(&bytes).is_err(), "{flip:#x} at {at}");
+            }
+            assert!(decode(&good[..at]).is_err(), "cut at {at}");
+        }
+        assert!(error(&[&good[..], b" "].concat()).contains("checksum"));
+        assert!(error(&[&good[..], &good[..]].concat()).contains("checksum"));
+        assert_eq!(error(b"something else"), "this is no simulated Xen");
+    }
+
+    #[test]
+    fn other_formats_are_named() {
+        let good = String::from_utf8(encode(&SimulatedXen::new(Release::V4_17)).unwrap()).unwrap();
+        let (_, state) = good.split_once('\n').unwrap();
+        let newer = state.replacen("\"format\":1", "\"format\":2", 1);
+        let error = decode(format!("{HEADING}{:016x}\n{newer}", checksum(&newer)).as_bytes()).map(drop).unwrap_err();
+        assert!(error.contains("saved in format 2") && error.contains("reads format 1"), "{error}");
+    }
 }

@@ -40,6 +40,7 @@ const REACH: [i64; 2] = [1 << 31, 128 << 20];
 
 /// A function as it was loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct LoadedFunction<'d> {
     pub(crate) old_address: u64,
     /// None where its pointer is NULL, or leads to none.

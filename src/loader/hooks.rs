@@ -12,6 +12,7 @@ use crate::xen::rules;
 
 /// The addresses of the hooks of which there is one of a kind; 0 where there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct LoadedHooks {
     pub(crate) before_apply: u64,
     pub(crate) instead_of_apply: u64,

@@ -1,5 +1,6 @@
 //! ACTION: what is refused or skipped at once, and the work that is done later.
 
+use core::fmt;
 use core::time::Duration;
 use std::time::Instant;
 
@@ -39,69 +40,109 @@ pub(super) fn number(action: Action) -> u32 {
 }
 
 /// The one action that a host can have under way.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Work {
     payload: u64,
-    action: Action,
+    action: Scheduled,
     timeout: Duration,
     until: Until,
     /// The CPUs will not come to rest in time, whatever the timeout.
     late: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 enum Until {
     Polls(u32),
-    Time(Instant),
+    Time(Deadline),
     Told,
 }
 
-impl Work {
-    /// How much of its time is left, where it takes a time.
-    pub(super) fn time_left(&self) -> Option<Duration> {
-        match self.until {
-            Until::Time(due) => Some(due.saturating_duration_since(Instant::now())),
-            Until::Polls(_) | Until::Told => None,
-        }
-    }
+/// An action that takes time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+enum Scheduled {
+    Apply,
+    Revert,
+    Replace,
+}
 
-    /// Lets it take this time from now on.
-    pub(super) fn take(&mut self, time: Duration) {
-        self.until = Until::after(time);
+impl fmt::Display for Scheduled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Apply => "apply",
+            Self::Revert => "revert",
+            Self::Replace => "replace",
+        })
     }
 }
 
 /// A hook that runs although its action is finished for all that can be seen.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct RunningHook {
     payload: u64,
-    until: Instant,
+    /// `None` for a time that never comes.
+    until: Option<Deadline>,
     /// The line at its end.
     end: Vec<u8>,
 }
 
-impl Until {
-    fn after(time: Duration) -> Self {
-        Self::Time(Instant::now().checked_add(time).unwrap_or_else(Instant::now))
+/// A point in time, saved as the time until it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline(Instant);
+
+impl Deadline {
+    /// `None` where no clock gets that far.
+    pub(super) fn after(time: Duration) -> Option<Self> {
+        Instant::now().checked_add(time).map(Self)
+    }
+
+    pub(super) fn has_passed(self) -> bool {
+        self.0 <= Instant::now()
+    }
+
+    /// Zero once it has passed.
+    #[cfg(feature = "serde")]
+    pub(super) fn time_left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
     }
 }
 
 impl Host {
-    /// Whether time has passed by which the work is done.
-    pub(super) fn is_due(&self) -> bool {
-        self.work.as_ref().is_some_and(|work| matches!(work.until, Until::Time(due) if due <= Instant::now()))
+    /// Finishes the action and the hook whose time has passed.
+    pub(super) fn catch_up(&mut self) {
+        if self.work.as_ref().is_some_and(|work| matches!(work.until, Until::Time(due) if due.has_passed())) {
+            self.finish();
+        }
+        if self.hook.as_ref().and_then(|hook| hook.until).is_some_and(Deadline::has_passed) {
+            self.end_hook();
+        }
     }
 
-    /// Somebody looks at the payloads so many times: work that takes a number of looks comes nearer to its end.
-    pub(super) fn count_down(&mut self, looks: u32) {
+    /// Counts a look at the payloads, after some of which an action may be done.
+    pub(super) fn poll(&mut self) {
         let Some(Until::Polls(left)) = self.work.as_mut().map(|work| &mut work.until) else { return };
-        match left.checked_sub(looks) {
+        match left.checked_sub(1) {
             Some(rest) => *left = rest,
             None => self.finish(),
         }
     }
 
-    pub(super) fn act(&mut self, name: &[u8], command: u32, timeout: u32, flags: u32) -> Result<u32, Stop> {
+    /// The ids of the payloads whose action or hook is under way.
+    #[cfg(feature = "serde")]
+    pub(super) fn busy_payloads(&self) -> impl Iterator<Item = u64> {
+        let acting = self.work.iter().map(|work| work.payload);
+        acting.chain(self.hook.iter().map(|hook| hook.payload))
+    }
+
+    pub(super) fn act(&mut self, name: &[u8], command: u32, timeout: u32, flags: u32) -> Result<u32, Errno> {
+        let outcome = self.start(name, command, timeout, flags);
+        self.settle(name, outcome)
+    }
+
+    fn start(&mut self, name: &[u8], command: u32, timeout: u32, flags: u32) -> Result<u32, Stop> {
         let index = self.index(until_nul(name)).ok_or(Errno::ENOENT)?;
         let Some(payload) = self.payloads.get(index) else { return Err(Errno::ENOENT.into()) };
         let (id, applied) = (payload.id, payload.standing == Standing::Applied);
@@ -147,7 +188,7 @@ impl Host {
             return refuse(Errno::EBUSY, [b"can't unload. Top is ", name].concat());
         }
         let veto = self.by_id(id).map(|payload| payload.hooks.before_revert).unwrap_or_default();
-        self.ask_then_schedule(id, veto, Action::Revert, timeout)
+        self.ask_then_schedule(id, veto, Scheduled::Revert, timeout)
     }
 
     fn apply(&mut self, id: u64, timeout: u32, nodeps: bool) -> Result<u32, Stop> {
@@ -171,7 +212,7 @@ impl Host {
             self.check_expectations(payload)?;
         }
         let veto = payload.hooks.before_apply;
-        self.ask_then_schedule(id, veto, Action::Apply, timeout)
+        self.ask_then_schedule(id, veto, Scheduled::Apply, timeout)
     }
 
     fn replace(&mut self, id: u64, timeout: u32) -> Result<u32, Stop> {
@@ -181,11 +222,11 @@ impl Host {
         if applied.chain([payload]).any(|payload| surround_actions(&payload.hooks)) {
             return refuse(Errno::EOPNOTSUPP, "replace with hooks around actions");
         }
-        self.schedule(id, Action::Replace, timeout)
+        self.schedule(id, Scheduled::Replace, timeout)
     }
 
     /// Schedules the action unless the payload's own hook is against it.
-    fn ask_then_schedule(&mut self, id: u64, veto: u64, action: Action, timeout: u32) -> Result<u32, Stop> {
+    fn ask_then_schedule(&mut self, id: u64, veto: u64, action: Scheduled, timeout: u32) -> Result<u32, Stop> {
         if veto != 0 {
             self.tell(id, &format!("Calling pre-{action} hook function"));
         }
@@ -201,7 +242,7 @@ impl Host {
         u32::try_from(rc).map_err(|_| Errno::new(rc.wrapping_neg()).into())
     }
 
-    fn schedule(&mut self, id: u64, action: Action, timeout: u32) -> Result<u32, Stop> {
+    fn schedule(&mut self, id: u64, action: Scheduled, timeout: u32) -> Result<u32, Stop> {
         // Every release marks the payload first, and leaves the mark there when it then can't schedule.
         if let Some(payload) = self.by_id_mut(id) {
             payload.rc = EAGAIN;
@@ -220,7 +261,7 @@ impl Host {
         let timeout = if timeout == 0 { DEFAULT_TIMEOUT } else { Duration::from_nanos(timeout.into()) };
         let until = match self.effects.pace.unwrap_or(self.settings.pace) {
             Pace::Polls(polls) => Until::Polls(polls),
-            Pace::Time(time) => Until::after(time),
+            Pace::Time(time) => Deadline::after(time).map_or(Until::Told, Until::Time),
             Pace::Held => Until::Told,
         };
         let at_once = matches!(until, Until::Polls(0));
@@ -241,11 +282,9 @@ impl Host {
             EBUSY
         } else {
             match work.action {
-                Action::Apply => self.switch_on(work.payload),
-                Action::Revert => self.switch_off(work.payload),
-                Action::Replace => self.switch_over(work.payload),
-                // Never scheduled.
-                Action::Unload => 0,
+                Scheduled::Apply => self.switch_on(work.payload),
+                Scheduled::Revert => self.switch_off(work.payload),
+                Scheduled::Replace => self.switch_over(work.payload),
             }
         };
         let Some(payload) = self.by_id_mut(work.payload) else { return };
@@ -256,15 +295,15 @@ impl Host {
         let end = [b"livepatch: ", &*name, end.as_bytes()].concat();
         let hooks = payload.hooks;
         let hook = match work.action {
-            Action::Apply => hooks.after_apply,
-            Action::Revert => hooks.after_revert,
-            Action::Replace | Action::Unload => 0,
+            Scheduled::Apply => hooks.after_apply,
+            Scheduled::Revert => hooks.after_revert,
+            Scheduled::Replace => 0,
         };
         // Not called when the CPUs did not come to rest.
         if hook != 0 && !late {
             self.tell(work.payload, &format!("Calling post-{} hook function with rc={rc}", work.action));
-            if !self.hook_time.is_zero() && self.recording.is_none() {
-                let until = Instant::now().checked_add(self.hook_time).unwrap_or_else(Instant::now);
+            if !self.settings.hook_time.is_zero() {
+                let until = Deadline::after(self.settings.hook_time);
                 self.hook = Some(RunningHook { payload: work.payload, until, end });
                 return;
             }
@@ -286,11 +325,6 @@ impl Host {
         }
     }
 
-    /// Returns true if the hook that runs has run for its time.
-    pub(super) fn is_hook_over(&self) -> bool {
-        self.hook.as_ref().is_some_and(|hook| hook.until <= Instant::now())
-    }
-
     /// A line about a payload that says what Xen is doing.
     fn tell(&mut self, id: u64, line: &str) {
         if self.settings.log_level >= LogLevel::All {
@@ -308,7 +342,7 @@ impl Host {
     fn switch_on(&mut self, id: u64) -> i32 {
         let Some(hook) = self.by_id(id).map(|payload| payload.hooks.instead_of_apply) else { return EINVAL };
         let looks = hook == 0 && self.architecture == Architecture::X86_64 && self.has(&rules::WAITQUEUES_CHECKED);
-        if let Some(domain) = self.waiting_domain.filter(|_| looks) {
+        if let Some(domain) = self.settings.waiting_domain.filter(|_| looks) {
             self.console.line(format!("livepatch: d{domain} found with active waitqueue").into_bytes());
             self.complain(id, &format!("Safety checks failed: {EBUSY}"));
             return EBUSY;
@@ -369,7 +403,7 @@ impl Host {
     fn instead(&mut self, id: u64, hook: u64) -> i32 {
         if hook != 0 {
             let standing = self.by_id(id).map(|payload| payload.standing);
-            let action = if standing == Some(Standing::Applied) { Action::Revert } else { Action::Apply };
+            let action = if standing == Some(Standing::Applied) { Scheduled::Revert } else { Scheduled::Apply };
             self.tell(id, &format!("Calling {action} action hook function"));
         }
         let rc = self.call_hook(hook);

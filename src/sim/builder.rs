@@ -1,7 +1,6 @@
 //! Making a host that differs from the usual one.
 
 use super::host::{Host, Support};
-use super::journal::{Digest, Journal, JournalError};
 use super::settings::Access;
 use super::{Release, SimulatedXen};
 use crate::types::build_id::BuildId;
@@ -24,7 +23,6 @@ pub struct HostBuilder {
     access: Access,
     support: Option<Support>,
     symbols: Vec<(String, Vec<u8>)>,
-    recorded: bool,
 }
 
 impl HostBuilder {
@@ -43,7 +41,6 @@ impl HostBuilder {
             access: Access::default(),
             support: None,
             symbols: Vec::new(),
-            recorded: false,
         }
     }
 
@@ -112,80 +109,19 @@ impl HostBuilder {
         self
     }
 
-    /// Keeps a [`Journal`] of what happens to the host, which [`SimulatedXen::journal`] gives. Nothing is spent on it
-    /// otherwise.
-    pub fn recorded(self) -> Self {
-        Self { recorded: true, ..self }
-    }
-
     /// The host.
     #[must_use]
     pub fn build(self) -> SimulatedXen {
-        if self.recorded {
-            SimulatedXen::recorded(self.host(), self.sum())
-        } else {
-            SimulatedXen::from_host(self.host())
-        }
-    }
-
-    /// The host as it is after what a journal tells: the same payloads loaded and applied, with the same results, the same
-    /// console, and the same answer to whatever is asked next. The journal goes on in it.
-    ///
-    /// It has to be built as the one was that the journal is of; [`Journal::release`] and [`Journal::build_id`] tell two of
-    /// these settings. What was ordered ([`On`](super::On)), how large buffers may be and how many hypercalls were made are
-    /// no part of a journal.
-    ///
-    /// # Errors
-    /// [`AnotherHost`](JournalError::AnotherHost) where it was built otherwise, and
-    /// [`LedElsewhere`](JournalError::LedElsewhere).
-    pub fn replay(self, journal: &Journal) -> Result<SimulatedXen, JournalError> {
-        SimulatedXen::replayed(self.host(), self.sum(), journal)
-    }
-
-    fn host(&self) -> Host {
-        let id = self.build_id.as_ref().map(|id| id.as_bytes().to_vec());
+        let id = self.build_id.map(|id| id.as_bytes().to_vec());
         let mut host = Host::new(self.release, self.architecture, id, &self.extra_version, self.console_size);
-        host.compile_date.clone_from(&self.compile_date);
-        host.changeset.clone_from(&self.changeset);
+        host.compile_date = self.compile_date;
+        host.changeset = self.changeset;
         host.settings.access = self.access;
         host.support = self.support.unwrap_or(host.support);
         for (name, bytes) in &self.symbols {
             host.image.add_symbol(name.as_bytes(), bytes);
         }
-        host
-    }
-
-    /// A sum over all that was set, but for whether it is recorded.
-    fn sum(&self) -> u64 {
-        let Self {
-            release,
-            architecture,
-            build_id,
-            extra_version,
-            compile_date,
-            changeset,
-            console_size,
-            access,
-            support,
-            symbols,
-            recorded: _,
-        } = self;
-        let support = support.unwrap_or_default();
-        let mut sum = Digest::new()
-            .number(release.minor().into())
-            .number(release.point().into())
-            .number(architecture.raw().into())
-            .number(build_id.is_some().into())
-            .bytes(build_id.as_ref().map(BuildId::as_bytes).unwrap_or_default())
-            .bytes(extra_version.as_bytes())
-            .bytes(compile_date.as_bytes())
-            .bytes(changeset.as_bytes())
-            .number(u64::try_from(*console_size).unwrap_or(u64::MAX))
-            .bytes(format!("{access:?} {support:?}").as_bytes());
-        for (name, bytes) in symbols {
-            sum = sum.bytes(name.as_bytes()).bytes(bytes);
-        }
-        sum.value()
+        SimulatedXen::from_host(host)
     }
 }
 

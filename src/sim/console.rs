@@ -7,6 +7,7 @@ pub(super) const CONTINUES: &str = "\u{a0}";
 
 /// Xen's log: the last bytes of all that was ever written, at positions that count on and wrap at 32 bits.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Console {
     /// What is kept, oldest first.
     kept: std::collections::VecDeque<u8>,
@@ -18,18 +19,6 @@ pub(super) struct Console {
 impl Console {
     pub(super) fn new(size: usize) -> Self {
         Self { kept: std::collections::VecDeque::new(), size: size.max(1), end: 0 }
-    }
-
-    /// The position after the last byte, and how many bytes are kept: what changes whenever it does.
-    pub(super) fn extent(&self) -> (u32, usize) {
-        (self.end, self.kept.len())
-    }
-
-    /// Has it hold this text, as far as it has room, and go on from this position.
-    pub(super) fn restore(&mut self, text: &[u8], end: u32) {
-        self.kept.clear();
-        self.write(text);
-        self.end = end;
     }
 
     /// Writes a line with the prefix of Xen's own.

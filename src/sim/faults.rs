@@ -66,6 +66,7 @@ impl Calls {
 
 /// How long an action takes that Xen has accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Pace {
     /// The next so many GET, LIST and ACTION hypercalls, whoever makes them, find it under way; the one after them

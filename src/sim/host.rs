@@ -1,14 +1,11 @@
 //! The state of the simulated host, and what GET, LIST, ACTION and UPLOAD find there.
 
-use core::time::Duration;
-
 use super::action::{RunningHook, Work};
 use super::bytes::until_nul;
 use super::console::{CONTINUES, Console};
 use super::faults::Effects;
 use super::machine::Machine;
 use super::payload::{Payload, Standing, Stop, refuse};
-use super::recording::Recording;
 use super::settings::{LogLevel, Settings};
 use super::upload::{self, Surroundings};
 use super::xen_memory::Image;
@@ -21,6 +18,7 @@ use crate::xen::rules::{self, Rule};
 
 /// What this Xen was built with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Support {
     /// Live patching.
@@ -44,8 +42,11 @@ impl Support {
 pub(super) const HOST_IS_DOWN: Errno = Errno::EIO;
 
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Host {
+    #[cfg_attr(feature = "serde", serde(with = "super::saved::release"))]
     pub(super) release: Release,
+    #[cfg_attr(feature = "serde", serde(with = "super::saved::architecture"))]
     pub(super) architecture: Architecture,
     pub(super) build_id: Option<Vec<u8>>,
     /// The time at which it was compiled, and the last commit of its source.
@@ -59,20 +60,15 @@ pub(super) struct Host {
     pub(super) list_version: u32,
     pub(super) next_id: u64,
     pub(super) work: Option<Work>,
-    /// The time that hooks after actions run.
-    pub(super) hook_time: Duration,
-    /// The domain of a virtual CPU that waits inside Xen.
-    pub(super) waiting_domain: Option<u16>,
-    /// The one that runs.
+    /// The hook after an action that still runs.
     pub(super) hook: Option<RunningHook>,
     pub(super) console: Console,
     pub(super) support: Support,
     pub(super) settings: Settings,
     pub(super) crashed: Option<String>,
     /// What was ordered for the hypercall that is being carried out.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub(super) effects: Effects,
-    /// How it came to be in this state, where that is wanted.
-    pub(super) recording: Option<Box<Recording>>,
 }
 
 /// Symbols of Xen itself that payloads may refer to, besides those that the builder adds.
@@ -126,15 +122,12 @@ impl Host {
             list_version: 1,
             next_id: 0,
             work: None,
-            hook_time: Duration::ZERO,
-            waiting_domain: None,
             hook: None,
             console: Console::new(console_size),
             support: Support::of(release, architecture),
             settings: Settings::default(),
             crashed: None,
             effects: Effects::default(),
-            recording: None,
         }
     }
 
@@ -167,7 +160,12 @@ impl Host {
     }
 
     /// Loads a payload whose bytes `copy` fetches once it is clear that they are needed.
-    pub(super) fn upload(&mut self, name: &[u8], copy: impl FnOnce() -> Result<Vec<u8>, Errno>) -> Result<u32, Stop> {
+    pub(super) fn upload(&mut self, name: &[u8], copy: impl FnOnce() -> Result<Vec<u8>, Errno>) -> Result<u32, Errno> {
+        let outcome = self.load(name, copy);
+        self.settle(name, outcome)
+    }
+
+    fn load(&mut self, name: &[u8], copy: impl FnOnce() -> Result<Vec<u8>, Errno>) -> Result<u32, Stop> {
         let name = until_nul(name);
         if self.index(name).is_some() {
             return Err(Errno::EEXIST.into());

@@ -28,6 +28,7 @@ pub(super) fn refuse<T>(errno: crate::types::errno::Errno, why: impl Into<Vec<u8
 
 /// Where a payload stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Standing {
     Checked,
     Applied,
@@ -35,6 +36,7 @@ pub(super) enum Standing {
 
 /// A function to be replaced.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Function {
     pub(super) loaded: LoadedFunction<'static>,
     /// What patching overwrote, and where.
@@ -75,6 +77,7 @@ pub(super) fn surround_actions(hooks: &LoadedHooks) -> bool {
 }
 
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Payload {
     /// Tells payloads of one name apart that were loaded one after the other.
     pub(super) id: u64,

@@ -211,7 +211,7 @@ fn upload(host: &mut Host, block: &Block, caller: &mut impl Caller) -> Result<u3
     if !host.is_in_guest(payload) {
         return Err(Errno::EFAULT);
     }
-    host.take_upload(&name, || caller.read(payload, usize::try_from(size).unwrap_or(usize::MAX)))
+    host.upload(&name, || caller.read(payload, usize::try_from(size).unwrap_or(usize::MAX)))
 }
 
 fn get(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Result<u32, Errno> {
@@ -261,7 +261,7 @@ fn act(host: &mut Host, block: &Block, caller: &mut impl Caller) -> Result<u32, 
     let name = name(block, caller)?;
     let flags = if packed { word(block, livepatch::ACTION_FLAGS) } else { 0 };
     let command = word(block, livepatch::ACTION_COMMAND);
-    host.take_action(&name, command, word(block, livepatch::ACTION_TIMEOUT), flags)
+    host.act(&name, command, word(block, livepatch::ACTION_TIMEOUT), flags)
 }
 
 fn read_console(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Result<u32, Errno> {
@@ -271,7 +271,7 @@ fn read_console(host: &mut Host, block: &mut Block, caller: &mut impl Caller) ->
     let (text, next) = host.console.read(index, word(block, console::COUNT));
     caller.write(long(block, console::BUFFER), &text)?;
     if clear {
-        host.clear_console(next);
+        host.console.clear(next);
     }
     put(block, console::INDEX, &next.to_le_bytes());
     put(block, console::COUNT, &super::bytes::word(text.len()).to_le_bytes());
@@ -283,7 +283,7 @@ fn debug_keys(host: &mut Host, block: &Block, caller: &mut impl Caller, lock_hel
     for index in 0..u64::from(word(block, keys::COUNT)) {
         let key = caller.read(long(block, keys::KEYS).wrapping_add(index), 1)?;
         if key == b"x" && host.support == Support::Full {
-            host.press_x(lock_held);
+            host.dump(lock_held);
         }
     }
     Ok(0)

@@ -6,6 +6,7 @@ use super::faults::Pace;
 
 /// What the caller may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Access {
     /// A control domain that nothing is denied to.
@@ -20,6 +21,7 @@ pub enum Access {
 
 /// What Xen prints (`loglvl`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum LogLevel {
     /// Nothing (`none`).
@@ -31,13 +33,20 @@ pub enum LogLevel {
     All,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Settings {
     pub(super) access: Access,
     pub(super) pace: Pace,
     pub(super) quiesce_time: Duration,
     pub(super) cpu_hotplug: bool,
     pub(super) log_level: LogLevel,
+    /// The time that hooks after actions run.
+    pub(super) hook_time: Duration,
+    /// The domain of a virtual CPU that waits inside Xen.
+    pub(super) waiting_domain: Option<u16>,
+    /// The size of the largest buffer for hypercalls that can be allocated.
+    pub(super) largest_buffer: Option<usize>,
 }
 
 impl Default for Settings {
@@ -48,6 +57,9 @@ impl Default for Settings {
             quiesce_time: Duration::from_micros(100),
             cpu_hotplug: false,
             log_level: LogLevel::default(),
+            hook_time: Duration::ZERO,
+            waiting_domain: None,
+            largest_buffer: None,
         }
     }
 }

@@ -7,10 +7,10 @@ mod actions;
 mod arm;
 mod faults;
 mod forks;
-mod journals;
 mod lists;
 mod nonsense;
 mod requests;
+mod saved;
 mod uploads;
 mod words;
 

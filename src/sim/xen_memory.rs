@@ -16,26 +16,28 @@ const PAGE: u64 = 4096;
 /// Longest string that is looked at.
 const LONGEST_STRING: u64 = 4096;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Image {
     /// Where payloads may be.
     payloads: Range<u64>,
     /// Shared with forks of the host until they are written to.
     regions: BTreeMap<u64, Arc<Vec<u8>>>,
-    symbols: BTreeMap<Vec<u8>, u64>,
+    symbols: Vec<(Vec<u8>, u64)>,
     end_of_xen: u64,
 }
 
 impl Image {
     /// An empty one, for Xen and payloads at these addresses.
     pub(super) fn new(xen: &Range<u64>, payloads: Range<u64>) -> Self {
-        Self { payloads, regions: BTreeMap::new(), symbols: BTreeMap::new(), end_of_xen: xen.start }
+        Self { payloads, regions: BTreeMap::new(), symbols: Vec::new(), end_of_xen: xen.start }
     }
 
     /// Adds a function or variable of Xen with these bytes, aligned as compilers align functions.
     pub(super) fn add_symbol(&mut self, name: &[u8], bytes: &[u8]) -> u64 {
         let address = self.add_bytes(bytes);
-        self.symbols.insert(name.into(), address);
+        self.symbols.retain(|(known, _)| known != name);
+        self.symbols.push((name.into(), address));
         address
     }
 
@@ -49,7 +51,7 @@ impl Image {
 
     /// The address of a symbol of Xen itself.
     pub(super) fn symbol(&self, name: &[u8]) -> Option<u64> {
-        self.symbols.get(name).copied()
+        self.symbols.iter().find(|(known, _)| known == name).map(|(_, address)| *address)
     }
 
     /// Finds room for a payload. Nothing is there until [`load`](Self::load).

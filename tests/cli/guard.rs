@@ -44,7 +44,7 @@ impl Host {
     }
 
     fn loses_its_payloads(&self) {
-        fs::remove_file(self.path("demo/xen.journal")).unwrap();
+        fs::remove_file(self.path("demo/xen.state")).unwrap();
         self.ends(0, "simulate new demo --release 4.17");
     }
 

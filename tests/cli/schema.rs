@@ -49,7 +49,7 @@ const STORY: [(&str, i32); 46] = [
     ("--simulate demo ensure --state a.livepatch a.livepatch", 4),
     ("--simulate demo --deadline 0s ensure --nothing", 2),
     ("--simulate demo ensure b.livepatch", 1),
-    ("inspect a.livepatch demo/xen.journal", 1),
+    ("inspect a.livepatch demo/xen.state", 1),
     ("check --for-xen 4.13 a.livepatch missing.livepatch", 1),
     ("--simulate demo check a.livepatch b.livepatch", 0),
     ("--device /dev/null list", 1),

@@ -156,7 +156,7 @@ fn lost_output_is_reported_and_is_no_failure_of_what_was_done() {
 #[test]
 fn a_command_looks_at_nothing_that_it_does_not_need() {
     let shell = Shell::new();
-    let simulation: &[&str] = &["demo/lock", "demo/xen.journal"];
+    let simulation: &[&str] = &["demo/lock", "demo/xen.state"];
     for (line, needed) in [
         ("--simulate demo list", simulation),
         ("--simulate demo --json list", simulation),
@@ -271,13 +271,13 @@ fn addresses_in_json_are_text() {
 #[test]
 fn a_damaged_simulation_is_told_and_left_as_it_is() {
     let shell = Shell::new();
-    let journal = shell.place.path().join("demo/xen.journal");
-    for damaged in [&b""[..], b"nonsense", &fs::read(&journal).unwrap()[..40]] {
-        fs::write(&journal, damaged).unwrap();
+    let state = shell.place.path().join("demo/xen.state");
+    for damaged in [&b""[..], b"nonsense", &fs::read(&state).unwrap()[..40]] {
+        fs::write(&state, damaged).unwrap();
         let output = shell.run("--simulate demo list");
         assert_eq!(output.status.code(), Some(1));
-        assert!(said(&output).contains("demo/xen.journal: "), "{}", said(&output));
-        assert_eq!(fs::read(&journal).unwrap(), damaged);
+        assert!(said(&output).contains("demo/xen.state: "), "{}", said(&output));
+        assert_eq!(fs::read(&state).unwrap(), damaged);
     }
 }
 

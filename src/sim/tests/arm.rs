@@ -179,13 +179,3 @@ fn there_are_128_mib_for_payloads() {
     assert_eq!(action(&xen, "p", UNLOAD), Ok(0));
     assert_eq!(upload(&xen, "p", &zeros(64).hook(HookKind::Load, HookCode::returns(0)).build()), Err(Errno::ENOMEM));
 }
-
-#[test]
-fn journals_know_the_architecture() {
-    let builder_of = |architecture| SimulatedXen::builder(Release::V4_20).architecture(architecture).recorded();
-    let xen = builder_of(Architecture::AArch64).build();
-    assert_eq!(upload(&xen, "p", &builder(&xen, "p").build()), Ok(0));
-    let journal = xen.journal().unwrap();
-    assert_eq!(builder_of(Architecture::AArch64).replay(&journal).unwrap().loaded(), xen.loaded());
-    assert!(matches!(builder_of(Architecture::X86_64).replay(&journal), Err(JournalError::AnotherHost { .. })));
-}

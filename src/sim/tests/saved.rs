@@ -1,8 +1,9 @@
-//! A host that went through a journal is the host that it was.
+//! A host that was saved and read again is the host that it was.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use serde_json::json;
 
 use super::*;
 use crate::client::{ActionOptions, LivepatchClient, UploadOptions};
@@ -12,26 +13,23 @@ fn cases(count: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-fn recorded(release: Release) -> SimulatedXen {
-    settings(release).recorded().build()
-}
-
-fn settings(release: Release) -> HostBuilder {
-    // A small ring, so that it is full.
+/// A host with a small ring, so that it is full.
+fn small(release: Release) -> HostBuilder {
     SimulatedXen::builder(release).console_size(1000).symbol("own", [0x90; 16])
 }
 
-/// What another process makes of it.
-fn through_bytes(xen: &SimulatedXen) -> SimulatedXen {
-    let journal = xen.journal().unwrap();
-    let read = Journal::from_bytes(&journal.to_bytes()).unwrap();
-    assert_eq!(read, journal);
-    settings(read.release()).replay(&read).unwrap()
+fn save(xen: &SimulatedXen) -> String {
+    serde_json::to_string(xen).unwrap()
+}
+
+/// The host as another process continues with it.
+fn continued(xen: &SimulatedXen) -> SimulatedXen {
+    serde_json::from_str(&save(xen)).unwrap()
 }
 
 /// Everything that a host consists of.
 fn state(xen: &SimulatedXen) -> String {
-    format!("{:?}", host::Host { recording: None, ..xen.host().clone() })
+    format!("{:?}", xen.host())
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -232,21 +230,21 @@ proptest! {
     #![proptest_config(cases(400))]
 
     #[test]
-    fn a_journal_leads_to_the_same_state(
+    fn a_saved_host_is_the_host_that_it_was(
         release in select(&Release::ALL[..]),
         parts in vec(vec(op(), 0..12), 1..5),
     ) {
-        let xen = recorded(release);
-        let mut kept = recorded(release);
+        let xen = small(release).build();
+        let mut kept = small(release).build();
         for part in parts {
             for op in part {
                 prop_assert_eq!(op.run(&xen), op.run(&kept), "{:?}", op);
             }
             // What was ordered stays in the process that ordered it.
             xen.forget_orders();
-            kept = through_bytes(&kept);
+            kept = continued(&kept);
             prop_assert_eq!(state(&kept), state(&xen));
-            prop_assert_eq!(kept.journal(), xen.journal());
+            prop_assert_eq!(save(&kept), save(&xen));
         }
     }
 }
@@ -254,28 +252,28 @@ proptest! {
 #[test]
 fn an_action_keeps_what_it_has_of_its_time() {
     for release in [Release::V4_7, Release::V4_17, Release::V4_22] {
-        let xen = recorded(release);
+        let xen = small(release).build();
         stack(&xen, &["one", "two"]);
         xen.set_pace(Pace::Time(Duration::from_millis(20)));
         assert_eq!(action(&xen, "one", APPLY), Ok(0));
         while get(&xen, "one") == Ok((1, -11)) {}
         // What is done was done then.
-        let again = through_bytes(&xen);
+        let again = continued(&xen);
         assert_eq!((extra_version(&again), state(&again)), ("-one".into(), state(&xen)));
 
         xen.set_pace(Pace::Time(Duration::from_secs(3600)));
         assert_eq!(action(&xen, "two", APPLY), Ok(0));
-        let again = through_bytes(&through_bytes(&xen));
+        let again = continued(&continued(&xen));
         assert_eq!(get(&again, "two"), Ok((1, -11)));
-        let left = again.host().work.as_ref().and_then(action::Work::time_left).unwrap();
-        assert!((Duration::from_secs(3000)..Duration::from_secs(3600)).contains(&left), "{left:?}");
+        let left = &serde_json::to_value(&again).unwrap()["host"]["work"]["until"]["Time"]["secs"];
+        assert!((3000..3600).contains(&left.as_u64().unwrap()), "{left:?}");
         again.finish_action();
-        assert_eq!(extra_version(&through_bytes(&again)), "-two");
+        assert_eq!(extra_version(&continued(&again)), "-two");
 
         assert_eq!(done(&again, "two", REVERT), (1, 0));
         again.set_pace(Pace::Time(Duration::from_millis(50)));
         assert_eq!(action(&again, "one", REVERT), Ok(0));
-        let last = through_bytes(&again);
+        let last = continued(&again);
         while get(&last, "one") == Ok((2, -11)) {}
         assert_eq!(extra_version(&last), release.extra_version());
     }
@@ -284,22 +282,23 @@ fn an_action_keeps_what_it_has_of_its_time() {
 #[test]
 fn what_was_ordered_for_an_action_is_a_part_of_it() {
     for release in Release::ALL {
-        let xen = recorded(release);
+        let xen = small(release).build();
         stack(&xen, &["one"]);
         xen.on_apply().time_out();
         xen.on_apply().take(Pace::Polls(2));
         assert_eq!(action(&xen, "one", APPLY), Ok(0));
-        for xen in [through_bytes(&xen), xen] {
+        for xen in [continued(&xen), xen] {
             let seen = [(); 4].map(|()| get(&xen, "one"));
             assert_eq!(seen, [Ok((1, -11)), Ok((1, -11)), Ok((1, -16)), Ok((1, -16))], "{release}");
-            assert_eq!(state(&through_bytes(&xen)), state(&xen));
+            assert_eq!(state(&continued(&xen)), state(&xen));
         }
     }
 }
 
 #[test]
-fn what_is_loaded_and_unloaded_for_ever_takes_no_room() {
-    let xen = SimulatedXen::builder(Release::V4_20).recorded().build();
+fn a_saved_host_grows_with_what_is_loaded_alone() {
+    let xen = SimulatedXen::new(Release::V4_20);
+    stack(&xen, &["stays"]);
     let mut largest = 0;
     for round in 0..1000 {
         let name = format!("p{round}");
@@ -307,32 +306,22 @@ fn what_is_loaded_and_unloaded_for_ever_takes_no_room() {
         assert_eq!(done(&xen, &name, APPLY), (2, 0));
         assert_eq!(done(&xen, &name, REVERT), (1, 0));
         assert_eq!(action(&xen, &name, UNLOAD), Ok(0));
-        largest = largest.max(xen.journal().unwrap().to_bytes().len());
-        assert!(xen.journal().unwrap().events.len() == 1, "{round}");
+        if round % 50 == 49 {
+            largest = largest.max(save(&xen).len());
+        }
     }
-    assert!(largest < 17 * 1024, "{largest}");
-    let again = SimulatedXen::builder(Release::V4_20).replay(&xen.journal().unwrap()).unwrap();
+    // A full console, of which each byte is a number of up to three digits.
+    assert!(largest < 100 * 1024, "{largest}");
+    let again = continued(&xen);
     assert_eq!(state(&again), state(&xen));
-    assert_eq!(again.host().list_version, 2001);
-
-    // As long as something else stays, one file and some bytes for each step.
-    stack(&xen, &["stays"]);
-    let other = builder(&xen, "other").build();
-    for _ in 0..1000 {
-        assert_eq!(upload(&xen, "other", &other), Ok(0));
-        assert_eq!(done(&xen, "other", APPLY), (2, 0));
-        assert_eq!(done(&xen, "other", REVERT), (1, 0));
-        assert_eq!(action(&xen, "other", UNLOAD), Ok(0));
-    }
-    let len = xen.journal().unwrap().to_bytes().len();
-    assert!(len < 17 * 1024 + 2 * other.len() + 1000 * 150, "{len}");
+    assert_eq!(again.host().list_version, 2002);
 }
 
 #[test]
 fn questions_leave_no_trace() {
-    let xen = recorded(Release::V4_20);
+    let xen = small(Release::V4_20).build();
     stack(&xen, &["one"]);
-    let journal = xen.journal().unwrap();
+    let saved = save(&xen);
     for _ in 0..100 {
         assert_eq!(get(&xen, "one"), Ok((1, 0)));
         list(Release::V4_20).send(&xen).unwrap();
@@ -342,48 +331,139 @@ fn questions_leave_no_trace() {
         assert_eq!(upload(&xen, "one", b"another"), Err(Errno::EEXIST));
         xen.set_pace(Pace::default());
     }
-    assert_eq!(xen.journal().unwrap(), journal);
-    // A hundred looks are one entry.
+    assert_eq!(save(&xen), saved);
     xen.set_pace(Pace::Polls(200));
     assert_eq!(action(&xen, "one", APPLY), Ok(0));
     (0..100).for_each(|_| assert_eq!(get(&xen, "one"), Ok((1, -11))));
-    assert_eq!(xen.journal().unwrap().events.len(), journal.events.len() + 3);
-    let again = through_bytes(&xen);
+    let again = continued(&xen);
     (0..100).for_each(|_| assert_eq!(get(&again, "one"), Ok((1, -11))));
     assert_eq!(get(&again, "one"), Ok((2, 0)));
 }
 
 #[test]
 fn a_host_that_went_down_stays_down() {
-    let xen = recorded(Release::V4_20);
+    let xen = small(Release::V4_20).build();
     let lies = builder(&xen, "lies").hook(HookKind::Apply, HookCode::returns(0)).build();
     assert_eq!(upload(&xen, "lies", &lies), Ok(0));
     assert_eq!(action(&xen, "lies", APPLY), Ok(0));
     xen.finish_action();
     assert!(xen.crashed().is_some());
-    let again = through_bytes(&xen);
+    let again = continued(&xen);
     assert_eq!((again.crashed(), state(&again)), (xen.crashed(), state(&xen)));
     assert_eq!(get(&again, "lies"), Err(Errno::EIO));
 }
 
 #[test]
-fn a_journal_is_of_one_host() {
-    let xen = recorded(Release::V4_17);
-    let journal = xen.journal().unwrap();
-    let other = || Err(JournalError::AnotherHost { release: Release::V4_17 });
-    let with = |builder: HostBuilder| builder.replay(&journal).map(drop);
-    assert_eq!(with(settings(Release::V4_17)), Ok(()));
-    assert_eq!(with(settings(Release::V4_17).recorded()), Ok(()));
-    assert_eq!(with(settings(Release::V4_18)), other());
-    assert_eq!(with(settings(Release::V4_17).build_id(None)), other());
-    assert_eq!(with(settings(Release::V4_17).build_id(Some(BuildId::new([1])))), other());
-    assert_eq!(with(settings(Release::V4_17).extra_version("x")), other());
-    assert_eq!(with(settings(Release::V4_17).console_size(999)), other());
-    assert_eq!(with(settings(Release::V4_17).access(Access::NotPrivileged)), other());
-    assert_eq!(with(settings(Release::V4_17).support(Support::NoLivepatch)), other());
-    assert_eq!(with(settings(Release::V4_17).symbol("more", [0])), other());
-    let elsewhere = Journal { state: 0, ..journal.clone() };
-    assert_eq!(settings(Release::V4_17).replay(&elsewhere).err(), Some(JournalError::LedElsewhere));
-    assert_eq!(SimulatedXen::new(Release::V4_17).journal(), None);
-    assert!(xen.fork().journal().is_some(), "a fork goes on with it");
+fn a_host_is_continued_with_all_that_it_was_built_with() {
+    let plain = || small(Release::V4_17);
+    let mut saved: Vec<String> = [
+        plain(),
+        small(Release::V4_18),
+        small(Release::V4_17.at(99)),
+        plain().architecture(Architecture::AArch64),
+        plain().build_id(None),
+        plain().build_id(Some(BuildId::new([1]))),
+        plain().extra_version("x"),
+        plain().compile_date("x"),
+        plain().changeset("x"),
+        plain().console_size(999),
+        plain().access(Access::NotPrivileged),
+        plain().support(Support::NoLivepatch),
+        plain().symbol("more", [0]),
+    ]
+    .into_iter()
+    .map(|builder| {
+        let xen = builder.build();
+        let saved = save(&xen);
+        let _ = upload(&xen, "p", &bare(&xen, "p").build());
+        let again = continued(&xen);
+        assert_eq!((state(&again), again.loaded()), (state(&xen), xen.loaded()));
+        saved
+    })
+    .collect();
+    let count = saved.len();
+    saved.sort();
+    saved.dedup();
+    assert_eq!(saved.len(), count);
+}
+
+#[test]
+fn a_hook_that_runs_goes_on_running() {
+    let xen = small(Release::V4_20).build();
+    let payload = builder(&xen, "slow").hook(HookKind::PostApply, HookCode::returns(0)).build();
+    assert_eq!(upload(&xen, "slow", &payload), Ok(0));
+    xen.set_hook_time(Duration::from_secs(3600));
+    assert_eq!(done(&xen, "slow", APPLY), (2, 0));
+    let again = continued(&xen);
+    assert!(again.host().hook.is_some() && !again.console().contains("finished APPLY"));
+    xen.host().end_hook();
+    assert!(continued(&xen).host().hook.is_none() && xen.console().contains("finished APPLY"));
+}
+
+#[test]
+fn other_formats_are_named() {
+    let saved = save(&small(Release::V4_17).build());
+    let other = saved.replacen("\"format\":1", "\"format\":2", 1).replace("\"host\"", "\"another\"");
+    let error = serde_json::from_str::<SimulatedXen>(&other).unwrap_err().to_string();
+    assert!(error.starts_with("it was saved in format 2, and this version reads format 1"), "{error}");
+    assert!(serde_json::from_str::<SimulatedXen>("{}").is_err());
+}
+
+#[test]
+fn parts_that_contradict_each_other_are_refused() {
+    let xen = small(Release::V4_17).build();
+    stack(&xen, &["one", "two"]);
+    assert_eq!(done(&xen, "one", APPLY), (2, 0));
+    xen.set_pace(Pace::Held);
+    assert_eq!(action(&xen, "two", APPLY), Ok(0));
+    let saved = serde_json::to_value(&xen).unwrap();
+    for (part, value) in [
+        ("/host/applied", json!([])),
+        ("/host/applied", json!([0, 0])),
+        ("/host/applied", json!([1])),
+        ("/host/applied", json!([0, 7])),
+        ("/host/payloads/0/standing", json!("Checked")),
+        ("/host/payloads/1/standing", json!("Applied")),
+        ("/host/payloads/1/id", json!(0)),
+        ("/host/payloads/1/name", saved["host"]["payloads"][0]["name"].clone()),
+        ("/host/payloads/1/name", json!([65, 0])),
+        ("/host/payloads/1/name", json!(vec![65; 128])),
+        ("/host/next_id", json!(1)),
+        ("/host/work/payload", json!(2)),
+        ("/host/release", json!([[4, 6], 0])),
+        ("/host/settings/pace", json!({"Time": {"secs": u64::MAX, "nanos": u32::MAX}})),
+    ] {
+        let mut changed = saved.clone();
+        *changed.pointer_mut(part).unwrap() = value.clone();
+        assert!(serde_json::from_value::<SimulatedXen>(changed).is_err(), "{part} {value}");
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    #[test]
+    fn whatever_is_read_is_an_error_or_a_host_that_answers(
+        loaded in vec(op(), 0..12),
+        changes in vec((any::<prop::sample::Index>(), select(&["0", "1", "7", "-1", "255", "4294967295", "9e9", "\"", "x"][..])), 1..4),
+        ops in vec(op(), 1..12),
+    ) {
+        let xen = small(Release::V4_17).build();
+        for op in loaded {
+            op.run(&xen);
+        }
+        let mut saved = save(&xen);
+        for (index, with) in changes {
+            // A number, or any other character.
+            let at = index.index(saved.len());
+            let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+            let len = digits(&saved[at..]).max(1);
+            saved.replace_range(at..at + len, with);
+        }
+        if let Ok(xen) = serde_json::from_str::<SimulatedXen>(&saved) {
+            for op in ops {
+                op.run(&xen);
+            }
+        }
+    }
 }
