@@ -107,10 +107,11 @@ impl LivepatchClient {
     /// As [`open`](Self::open), with a descriptor of the device that the caller opened. It is closed at the end.
     ///
     /// Nothing else is opened: hypercalls use locked memory, which `RLIMIT_MEMLOCK` limits.
-    /// [`from_fds`](Self::from_fds) is better where the caller can open `/dev/xen/hypercall` too.
+    /// [`from_fds`](Self::from_fds) is better where the caller can open `/dev/xen/hypercall` too. A program that changes
+    /// its root directory makes a [`Privcmd`](crate::hypercall::Privcmd) before, since that verifies the descriptor.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// As [`open`](Self::open), and [`DeviceUnverified`](ErrorKind::DeviceUnverified).
     ///
     /// ```no_run
     /// # use xen_livepatch::*;
@@ -128,7 +129,7 @@ impl LivepatchClient {
     /// up the right to open them: nothing else is opened, ever. They are closed at the end.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and [`NotHypercallDevice`](ErrorKind::NotHypercallDevice).
+    /// As [`from_fd`](Self::from_fd), and [`NotHypercallDevice`](ErrorKind::NotHypercallDevice).
     ///
     /// ```no_run
     /// # use xen_livepatch::*;
@@ -136,7 +137,7 @@ impl LivepatchClient {
     ///
     /// let open = |path| File::options().read(true).write(true).open(path).unwrap();
     /// let (privcmd, hypercall) = (open("/dev/xen/privcmd"), open("/dev/xen/hypercall"));
-    /// // Here the program changes its root and its user.
+    /// // Here the program changes its user.
     /// let client = LivepatchClient::from_fds(privcmd.into(), hypercall.into())?;
     /// # Ok::<(), Error>(())
     /// ```

@@ -1,6 +1,7 @@
 //! The one door to a hypervisor: what a client asks goes through [`Hypervisor`], to the real device or a simulated Xen.
 
 pub(crate) mod channel;
+mod device;
 pub(crate) mod door;
 mod event;
 pub(crate) mod interface;

@@ -109,11 +109,17 @@ impl ClientBuilder {
         self
     }
 
-    /// Uses this interface version of the sysctl hypercall (`XEN_SYSCTL_INTERFACE_VERSION`) and tries no other.
+    /// Uses this interface version of the sysctl hypercall (`XEN_SYSCTL_INTERFACE_VERSION`), and tries no other.
     ///
-    /// For a Xen that is newer than this crate knows, by someone who has made sure that its live-patch operations are
-    /// laid out as in 4.22. One that this crate knows is spoken as usual.
-    pub fn interface_version(mut self, version: u32) -> Self {
+    /// For a Xen that is newer than this crate. A later version than that of 4.22 is laid out as in 4.22; a version that
+    /// this crate knows, as in its release.
+    ///
+    /// # Safety
+    /// Xen reads and writes memory at addresses that it finds in a request. If a Xen has a later version than that of 4.22,
+    /// its `XEN_SYSCTL_LIVEPATCH_*`, `readconsole` and `debug_keys` operations must be laid out as in 4.22: otherwise it may
+    /// take other bytes for addresses, and overwrite any memory of this process.
+    #[allow(unsafe_code, reason = "the layout of an unknown interface version can't be verified")]
+    pub unsafe fn interface_version(mut self, version: u32) -> Self {
         self.interface = Some(version);
         self
     }
@@ -183,7 +189,7 @@ impl ClientBuilder {
     /// # Errors
     /// As [`LivepatchClient::from_fd`].
     pub fn from_fd(self, privcmd: OwnedFd) -> Result<LivepatchClient> {
-        self.connect(Privcmd::from_fd(privcmd))
+        self.connect(Privcmd::from_fd(privcmd)?)
     }
 
     /// Uses descriptors of both devices, see [`LivepatchClient::from_fds`].

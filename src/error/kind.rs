@@ -62,6 +62,15 @@ pub enum ErrorKind {
     /// What was given for Xen's hypercall memory is not that device.
     #[error("the second descriptor is not Xen's device for hypercall memory; it is usually /dev/xen/hypercall")]
     NotHypercallDevice,
+    /// The device number that would show whether a descriptor is this device is not available.
+    #[error(
+        "could not verify that this is {path}: neither /proc/misc nor /sys/class/misc is readable; make the client before \
+         changing the root directory"
+    )]
+    DeviceUnverified {
+        /// The device that the descriptor should be of.
+        path: String,
+    },
     /// This machine is not one whose Xen can be live-patched by this crate.
     #[error("machine type {machine} is not supported: only x86-64 and 64-bit Arm are")]
     UnsupportedMachine {
@@ -396,6 +405,7 @@ impl ErrorKind {
             Self::NotPrivcmd => ("not_privcmd", FINAL),
             Self::Device { .. } => ("device", FINAL),
             Self::NotHypercallDevice => ("not_hypercall_device", FINAL),
+            Self::DeviceUnverified { .. } => ("device_unverified", FINAL),
             Self::UnsupportedMachine { .. } => ("unsupported_machine", FINAL),
             Self::NotPermitted { .. } => ("not_permitted", FINAL),
             Self::InterfaceNotSupported { .. } => ("interface_not_supported", FINAL),

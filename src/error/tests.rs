@@ -34,6 +34,11 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
             K::DeviceMissing { path: "/dev/xen/privcmd".into() },
             "/dev/xen/privcmd is missing: this is not a Xen control domain, or the kernel's xen-privcmd module is not loaded",
         ),
+        (
+            K::DeviceUnverified { path: "/dev/xen/privcmd".into() },
+            "could not verify that this is /dev/xen/privcmd: neither /proc/misc nor /sys/class/misc is readable; make the \
+             client before changing the root directory",
+        ),
         (K::NotPrivcmd, "this is not Xen's privileged command device; it is usually /dev/xen/privcmd"),
         (K::Device { path: "/dev/xen/privcmd".into() }, "/dev/xen/privcmd can't be opened"),
         (

@@ -6,9 +6,9 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
+use super::device::{MiscDevices, XenDevice};
 use super::memory::{AllocationError, End, HypercallBuffer};
 use super::sealed::Sealed;
 use super::{Hypervisor, Sysctl};
@@ -29,18 +29,20 @@ const HYPERCALL: libc::Ioctl = nix::ioc!(nix::sys::ioctl::NONE, b'P', 0, size_of
 
 nix::ioctl_readwrite_bad!(privcmd_hypercall, HYPERCALL, sys::privcmd_hypercall);
 
-/// Linux's privileged command device, on the way to a real Xen.
+/// Linux's privileged command device, `/dev/xen/privcmd`.
 #[derive(Debug)]
 pub struct Privcmd {
+    /// Verified, as the safety of every hypercall requires.
     device: File,
     buffers: Option<BufferDevice>,
 }
 
 impl Privcmd {
-    /// Opens `/dev/xen/privcmd`, or `/proc/xen/privcmd` where that is missing, and `/dev/xen/hypercall` if possible.
+    /// Opens `/dev/xen/privcmd`, or `/proc/xen/privcmd` if that is missing, and `/dev/xen/hypercall` if possible.
     ///
     /// # Errors
-    /// [`ErrorKind::DeviceMissing`], [`ErrorKind::NotPermitted`], [`ErrorKind::Device`].
+    /// [`ErrorKind::DeviceMissing`], [`ErrorKind::NotPermitted`], [`ErrorKind::Device`], and those of
+    /// [`from_fd`](Self::from_fd).
     pub fn open() -> Result<Self, Error> {
         Self::open_first(DEVICES)
     }
@@ -48,43 +50,47 @@ impl Privcmd {
     /// Opens the device at another path, and `/dev/xen/hypercall` if possible.
     ///
     /// # Errors
-    /// As [`open`](Self::open). Whether it is the right device shows at the first hypercall.
+    /// As [`open`](Self::open).
     pub fn open_at(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let device = open_device(path).map_err(|error| open_error(path, &error))?;
-        // Without it, or its permission, locked memory does as well.
-        let buffers = open_device(BUFFER_DEVICE.as_ref()).ok().map(BufferDevice::new);
-        Ok(Self { device, buffers })
+        let misc = MiscDevices::default();
+        misc.verify(&device, XenDevice::Privcmd)?;
+        // Without it, or the permission for it, locked memory does as well.
+        let buffers = open_device(BUFFER_DEVICE.as_ref()).ok();
+        let buffers = buffers.filter(|buffers| misc.verify(buffers, XenDevice::Hypercall).is_ok());
+        Ok(Self { device, buffers: buffers.map(BufferDevice::new) })
     }
 
-    /// Uses a descriptor of the device that the caller opened, and closes it at the end.
+    /// Takes over a descriptor of the device that the caller opened.
     ///
-    /// Nothing else is opened: hypercalls use locked memory, which `RLIMIT_MEMLOCK` limits.
-    /// [`from_fds`](Self::from_fds) is better where the caller can open `/dev/xen/hypercall`.
-    #[must_use]
-    pub fn from_fd(device: OwnedFd) -> Self {
-        Self { device: device.into(), buffers: None }
-    }
-
-    /// Uses descriptors of `/dev/xen/privcmd` and `/dev/xen/hypercall`, and closes them at the end.
+    /// No other device is opened: hypercalls use locked memory, which `RLIMIT_MEMLOCK` limits. Prefer
+    /// [`from_fds`](Self::from_fds) where the caller can open `/dev/xen/hypercall`.
     ///
-    /// For programs that open both and then give up the right to, by changing their user or their root.
+    /// The descriptor is verified by its device number, which takes `/proc/misc` or `/sys/class/misc`. A program that
+    /// changes its root directory calls this before.
     ///
     /// # Errors
-    /// [`ErrorKind::NotHypercallDevice`] when the second is not a device, or is the same as the first.
+    /// [`ErrorKind::NotPrivcmd`] for any other device or file, and [`ErrorKind::DeviceUnverified`] if the number of the
+    /// device is not available.
+    pub fn from_fd(privcmd: OwnedFd) -> Result<Self, Error> {
+        let device = File::from(privcmd);
+        MiscDevices::default().verify(&device, XenDevice::Privcmd)?;
+        Ok(Self { device, buffers: None })
+    }
+
+    /// Takes over descriptors of `/dev/xen/privcmd` and `/dev/xen/hypercall`.
+    ///
+    /// For programs that open both and then give up the right to, by changing their user. Both are verified as by
+    /// [`from_fd`](Self::from_fd).
+    ///
+    /// # Errors
+    /// As [`from_fd`](Self::from_fd), and [`ErrorKind::NotHypercallDevice`].
     pub fn from_fds(privcmd: OwnedFd, hypercall: OwnedFd) -> Result<Self, Error> {
         let (device, buffers) = (File::from(privcmd), File::from(hypercall));
-        // Pages of a file, or of the wrong one of the two, would be a SIGBUS when they are used.
-        let refuse = |error: Option<io::Error>| {
-            let errno = error.and_then(|error| error.raw_os_error()).map_or(Errno::ENODEV, Errno::new);
-            Error::new(ErrorKind::NotHypercallDevice).errno(errno).during(Operation::Open)
-        };
-        let about = |file: &File| file.metadata().map_err(|error| refuse(Some(error)));
-        let (first, second) = (about(&device)?, about(&buffers)?);
-        let same = first.file_type().is_char_device() && first.rdev() == second.rdev();
-        if same || !second.file_type().is_char_device() {
-            return Err(refuse(None));
-        }
+        let misc = MiscDevices::default();
+        misc.verify(&buffers, XenDevice::Hypercall)?;
+        misc.verify(&device, XenDevice::Privcmd)?;
         Ok(Self { device, buffers: Some(BufferDevice::new(buffers)) })
     }
 
@@ -102,7 +108,8 @@ impl Privcmd {
 
     fn hypercall(&self, op: u32, arg: [u64; 5]) -> Result<u32, Errno> {
         let mut call = sys::privcmd_hypercall { op: op.into(), arg };
-        // SAFETY: `call` lives through the ioctl, which reads it alone. The addresses in `arg`, and the handles in
+        // SAFETY: `device` was verified to be the one that has this ioctl, which reads `call` alone, and `call` lives
+        // through it. The addresses in `arg`, and the handles in
         // what they point to, lie in HypercallBuffers that this function's callers hold borrowed until it returns.
         let result = unsafe { privcmd_hypercall(self.device.as_raw_fd(), &raw mut call) };
         // The number itself: a payload's hook may return any, and nix keeps only those that Linux has names for.
@@ -240,12 +247,17 @@ mod tests {
     #[test]
     fn what_is_not_the_device_answers_with_its_errno() {
         for (file, expected) in [("/dev/null", Errno::ENOTTY), ("/etc/hostname", Errno::ENOTTY)] {
-            let privcmd = Privcmd::from_fd(File::open(file).unwrap().into());
+            let privcmd = stand_in(File::open(file).unwrap(), None);
             assert_eq!(privcmd.xen_version(sys::XENVER_version, None), Err(expected), "{file}");
         }
         let path_only = File::options().read(true).custom_flags(libc::O_PATH).open("/dev/null").unwrap();
-        let privcmd = Privcmd::from_fd(path_only.into());
+        let privcmd = stand_in(path_only, None);
         assert_eq!(privcmd.xen_version(sys::XENVER_version, None), Err(Errno::EBADF));
+    }
+
+    /// A way to a hypervisor through devices that were not verified: none of those used here has this ioctl.
+    fn stand_in(device: File, buffers: Option<File>) -> Privcmd {
+        Privcmd { device, buffers: buffers.map(BufferDevice::new) }
     }
 
     fn device(path: &str) -> File {
@@ -259,7 +271,7 @@ mod tests {
 
     #[test]
     fn without_the_buffer_device_memory_is_locked() {
-        let mut privcmd = Privcmd::from_fd(device("/dev/null").into());
+        let mut privcmd = stand_in(device("/dev/null"), None);
         assert_eq!(backing(&privcmd, 1), Backing::Locked);
         // One that can be mapped, and one that refuses.
         privcmd.buffers = Some(BufferDevice::new(device("/dev/zero")));
@@ -270,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_device_is_not_asked_for_what_it_has_refused() {
-        let mut privcmd = Privcmd::from_fds(device("/dev/null").into(), device("/dev/full").into()).unwrap();
+        let mut privcmd = stand_in(device("/dev/null"), Some(device("/dev/full")));
         for (len, refusing, expected) in [
             (8192, true, Backing::Locked),
             // It would give it now, but isn't asked for as much or more.
@@ -305,34 +317,15 @@ mod tests {
 
     #[test]
     fn a_device_that_refused_is_asked_again_where_no_memory_can_be_locked() {
-        let privcmd = Privcmd::from_fds(device("/dev/null").into(), device("/dev/zero").into()).unwrap();
+        let privcmd = stand_in(device("/dev/null"), Some(device("/dev/zero")));
         privcmd.buffers.as_ref().unwrap().refuse(AllocationError { bytes: 1, errno: Errno::EINVAL });
         assert_eq!(backing(&privcmd, 1), Backing::Locked);
         assert!(in_child(|| limit_locked_memory(0) && backing(&privcmd, 1) == Backing::Device));
-        let without = Privcmd::from_fd(device("/dev/null").into());
+        let without = stand_in(device("/dev/null"), None);
         let error = AllocationError { bytes: 1, errno: Errno::EPERM };
         assert!(in_child(
             || limit_locked_memory(0) && without.allocate(1, End::Open).is_err_and(|found| found == error)
         ));
-    }
-
-    #[test]
-    fn only_a_device_of_its_own_can_give_memory() {
-        let directory = std::env::temp_dir();
-        let empty = directory.join(format!("xen-livepatch-empty-{}", std::process::id()));
-        std::fs::write(&empty, "").unwrap();
-        let pairs = [
-            ("/dev/null", empty.to_str().unwrap(), Err(ErrorKind::NotHypercallDevice)),
-            ("/dev/zero", "/dev/zero", Err(ErrorKind::NotHypercallDevice)),
-            ("/dev/null", "/dev/zero", Ok(())),
-            (empty.to_str().unwrap(), "/dev/zero", Ok(())),
-        ];
-        for (first, second, expected) in pairs {
-            let made = Privcmd::from_fds(device(first).into(), device(second).into());
-            let kind = made.map(drop).map_err(|error| error.kind().clone());
-            assert_eq!(kind, expected, "{first} {second}");
-        }
-        std::fs::remove_file(empty).unwrap();
     }
 
     #[test]
@@ -341,8 +334,9 @@ mod tests {
         let open = |paths| Privcmd::open_first(paths).map(drop).map_err(|error| error.kind().clone());
         let is_missing = Err(ErrorKind::DeviceMissing { path: missing.into() });
         let cannot = Err(ErrorKind::Device { path: directory.into() });
-        assert_eq!(open(["/dev/null", missing]), Ok(()));
-        assert_eq!(open([missing, "/dev/null"]), Ok(()));
+        let other = Err(ErrorKind::NotPrivcmd);
+        assert_eq!(open(["/dev/null", missing]), other);
+        assert_eq!(open([missing, "/dev/null"]), other);
         assert_eq!(open([missing, "/dev/xen/nor-this"]), is_missing);
         // What is wrong with the one that is there, in either place.
         assert_eq!(open([directory, "/dev/null"]), cannot);
@@ -369,7 +363,7 @@ mod tests {
             let found = architecture_below(built_for, || Ok(machine.into())).map_err(|error| error.kind().clone());
             assert_eq!(found, expected.ok_or_else(|| unsupported(machine)), "{built_for} on {machine}");
         }
-        let privcmd = Privcmd::from_fd(device("/dev/null").into());
+        let privcmd = stand_in(device("/dev/null"), None);
         let expected = if cfg!(target_arch = "aarch64") { AArch64 } else { X86_64 };
         assert_eq!(privcmd.architecture().unwrap(), expected);
     }

@@ -1,8 +1,12 @@
 //! What opening says of the Xen below.
 
-use xen_livepatch::ErrorKind;
+use std::fs::File;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
-use super::host::connect;
+use xen_livepatch::hypercall::Privcmd;
+use xen_livepatch::{ErrorKind, LivepatchClient};
+
+use super::host::{connect, patient};
 
 /// On all Xens, since each has live patching or has not. The runner says which it booted.
 #[test]
@@ -19,4 +23,31 @@ fn opening_tells_whether_xen_was_built_with_live_patching() {
     } else {
         opened.unwrap();
     }
+}
+
+#[test]
+#[ignore = "needs a real Xen"]
+fn descriptors_are_verified_by_their_device_number() {
+    let open = |path: &str| OwnedFd::from(File::options().read(true).write(true).open(path).unwrap());
+    let (privcmd, hypercall) = (|| open("/dev/xen/privcmd"), || open("/dev/xen/hypercall"));
+    let device = privcmd();
+    let number = device.as_raw_fd();
+    assert_eq!(Privcmd::from_fd(device).unwrap().as_fd().as_raw_fd(), number);
+    for privcmd in [open("/dev/zero"), open("/dev/null"), hypercall()] {
+        assert_eq!(LivepatchClient::from_fd(privcmd).unwrap_err().kind(), &ErrorKind::NotPrivcmd);
+    }
+    for hypercall in [open("/dev/zero"), privcmd()] {
+        let refused = LivepatchClient::from_fds(privcmd(), hypercall).unwrap_err();
+        assert_eq!(refused.kind(), &ErrorKind::NotHypercallDevice);
+    }
+    if std::env::var("XEN").is_ok_and(|xen| xen == "arm64-stock") {
+        return;
+    }
+    patient().from_fd(privcmd()).unwrap().list().unwrap();
+    patient().from_fds(privcmd(), hypercall()).unwrap().list().unwrap();
+    // The name of a file proves nothing, in either direction.
+    let link = format!("/tmp/null-{}", std::process::id());
+    std::os::unix::fs::symlink("/dev/xen/privcmd", &link).unwrap();
+    patient().open_at(&link).unwrap().list().unwrap();
+    std::fs::remove_file(link).unwrap();
 }

@@ -9,6 +9,7 @@ use std::{env, process, thread};
 
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Uid, chroot, daemon, setresuid};
+use xen_livepatch::hypercall::Privcmd;
 use xen_livepatch::sim::FunctionPatch;
 use xen_livepatch::{ErrorKind, Flags, LivepatchClient, Result};
 
@@ -175,6 +176,8 @@ fn among_forks() {
 fn without_privileges() {
     let fds = || [PRIVCMD, HYPERCALL].map(device);
     let ([privcmd, hypercall], [locking, _unused]) = (fds(), fds());
+    // The kernel's numbers of the devices are out of reach afterwards.
+    let (privcmd, locking) = (Privcmd::from_fds(privcmd, hypercall).unwrap(), Privcmd::from_fd(locking).unwrap());
     fs::create_dir("/tmp/jail").unwrap();
     chroot("/tmp/jail").unwrap();
     env::set_current_dir("/").unwrap();
@@ -184,9 +187,9 @@ fn without_privileges() {
 
     let missing = LivepatchClient::open().unwrap_err();
     assert_eq!(missing.kind(), &ErrorKind::DeviceMissing { path: PRIVCMD.into() });
-    let unlocked = LivepatchClient::from_fd(locking).unwrap_err();
+    let unlocked = LivepatchClient::connect(locking).unwrap_err();
     assert!(matches!(unlocked.kind(), ErrorKind::BufferMemory { .. }), "{unlocked}");
-    let client = patient().from_fds(privcmd, hypercall).unwrap();
+    let client = patient().connect(privcmd).unwrap();
     assert!(client.device_fd().is_some());
     upload(&client, "large", LARGEST);
     assert_eq!(client.list().unwrap().len(), 1);
