@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, Command, value_parser};
 use xen_livepatch::payload::Architecture;
-use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen};
-use xen_livepatch::{ActionOptions, BuildId, Flags, LivepatchClient, PayloadName, QuiesceTimeout, Result, State};
+use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, SimulatedXen};
+use xen_livepatch::{
+    ActionOptions, BuildId, Flags, LivepatchClient, PayloadName, QuiesceTimeout, Release, Result, State,
+};
 
 /// What the patches of this story change: the end of Xen's version, which everyone can see.
 const PATCHED: &str = "xen_extra_version";

@@ -152,7 +152,8 @@ impl LivepatchClient {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// use xen_livepatch::sim::{Release, SimulatedXen};
+    /// use xen_livepatch::sim::SimulatedXen;
+    /// use xen_livepatch::Release;
     ///
     /// let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_14))?;
     /// assert_eq!(client.xen_version()?.release(), (4, 14));
@@ -165,7 +166,7 @@ impl LivepatchClient {
     /// The descriptor of the device; `None` with a simulated Xen, which has none.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{Release, SimulatedXen}, *};
+    /// # use xen_livepatch::{sim::SimulatedXen, *};
     /// let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;
     /// assert!(client.device_fd().is_none());
     /// # Ok::<(), Error>(())
@@ -178,7 +179,7 @@ impl LivepatchClient {
     /// A builder, to set deadlines, timeouts and the settle time for all actions.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{Release, SimulatedXen}, *};
+    /// # use xen_livepatch::{sim::SimulatedXen, *};
     /// use std::time::Duration;
     ///
     /// let hurried = ActionOptions::new().deadline(Duration::from_secs(5));
@@ -220,7 +221,7 @@ impl LivepatchClient {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// # let (_, client, fix, payload) = doctest::fix()?;
     /// client.upload(&fix, &payload)?;
     /// assert_eq!(client.status(&fix)?.state, State::Checked);
     /// # Ok::<(), Error>(())
@@ -237,7 +238,7 @@ impl LivepatchClient {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// # let (_, client, fix, payload) = doctest::fix()?;
     /// client.upload_with(&fix, &payload, UploadOptions::new().force())?;
     /// # Ok::<(), Error>(())
     /// ```
@@ -254,7 +255,7 @@ impl LivepatchClient {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// # let (_, client, fix, payload) = doctest::fix()?;
     /// # let file = std::env::temp_dir().join(format!("upload-file-{}", std::process::id()));
     /// # std::fs::write(&file, payload).unwrap();
     /// client.upload_file(&fix, &file)?;
@@ -273,7 +274,7 @@ impl LivepatchClient {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (_, client, fix, _) = examples::fix()?;
+    /// # let (_, client, fix, _) = doctest::fix()?;
     /// let error = client.upload_file_with(&fix, "/no/such/file", UploadOptions::new().force()).unwrap_err();
     /// assert!(matches!(error.kind(), ErrorKind::File { .. }));
     /// # Ok::<(), Error>(())
@@ -300,7 +301,7 @@ impl LivepatchClient {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (_, client, _, payload) = examples::fix()?;
+    /// # let (_, client, _, payload) = doctest::fix()?;
     /// # let file = std::env::temp_dir().join(format!("xsa-500-{}.livepatch", std::process::id()));
     /// # std::fs::write(&file, payload).unwrap();
     /// let name = client.load(&file, Flags::empty())?;
@@ -323,7 +324,7 @@ impl LivepatchClient {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (_, client, fix, bytes) = examples::fix()?;
+    /// # let (_, client, fix, bytes) = doctest::fix()?;
     /// use std::time::Duration;
     ///
     /// let payload = Payload::parse(&bytes)?;
@@ -353,7 +354,7 @@ impl LivepatchClient {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// # let (_, client, fix, payload) = doctest::fix()?;
     /// let target = client.target()?;
     /// assert_eq!((target.release(), target.known_points()), ((4, 20), (4, Some(4))));
     /// client.upload(&fix, &payload)?;
@@ -371,7 +372,7 @@ impl LivepatchClient {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// # let (_, client, fix, payload) = doctest::fix()?;
     /// assert_eq!(client.known_target(), None);
     /// client.upload(&fix, &payload)?;
     /// assert_eq!(client.known_target(), Some(client.target()?));
@@ -413,7 +414,7 @@ impl LivepatchClient {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// # let (_, client, fix, payload) = doctest::fix()?;
     /// client.upload(&fix, &payload)?;
     /// client.apply(&fix, Flags::empty())?;
     /// assert_eq!(client.xen_version()?.extra, "-fix");
@@ -437,7 +438,7 @@ impl LivepatchClient {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// # let (_, client, fix, payload) = doctest::fix()?;
     /// # client.upload(&fix, &payload)?;
     /// client.apply(&fix, Flags::empty())?;
     /// client.revert(&fix, Flags::empty())?;
@@ -465,7 +466,7 @@ impl LivepatchClient {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (xen, client, fix, payload) = examples::fix()?;
+    /// # let (xen, client, fix, payload) = doctest::fix()?;
     /// # let old = PayloadName::new("old")?;
     /// # let function = sim::FunctionPatch::returning("xen_extra_version", "-old");
     /// # client.upload(&old, &sim::PayloadBuilder::named("old", &client.build_id()?).function(function).build())?;
@@ -495,7 +496,7 @@ impl LivepatchClient {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// # let (_, client, fix, payload) = doctest::fix()?;
     /// # client.upload(&fix, &payload)?;
     /// client.unload(&fix, Flags::empty())?;
     /// assert_eq!(client.status(&fix).unwrap_err().kind(), &ErrorKind::NoSuchPayload);
@@ -510,7 +511,7 @@ impl LivepatchClient {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// # let (_, client, fix, payload) = doctest::fix()?;
     /// # client.upload(&fix, &payload)?;
     /// use std::time::Duration;
     ///
@@ -536,7 +537,7 @@ impl LivepatchClient {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (xen, client, fix, payload) = examples::fix()?;
+    /// # let (xen, client, fix, payload) = doctest::fix()?;
     /// # client.upload(&fix, &payload)?;
     /// use std::time::Duration;
     ///
@@ -561,7 +562,7 @@ impl LivepatchClient {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// # let (_, client, fix, payload) = doctest::fix()?;
     /// # client.upload(&fix, &payload)?;
     /// let status = client.status(&fix)?;
     /// assert_eq!((status.state, status.rc), (State::Checked, 0));
@@ -585,7 +586,7 @@ impl LivepatchClient {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// # let (_, client, fix, payload) = doctest::fix()?;
     /// # client.upload(&fix, &payload)?;
     /// for payload in client.list()? {
     ///     assert_eq!(format!("{} {} {}", payload.name, payload.status.state, payload.metadata), "fix CHECKED author=we");
@@ -608,7 +609,7 @@ impl LivepatchClient {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (_, client, ..) = examples::fix()?;
+    /// # let (_, client, ..) = doctest::fix()?;
     /// assert_eq!(client.build_id()?.as_bytes().len(), 20);
     /// # Ok::<(), Error>(())
     /// ```
@@ -629,7 +630,7 @@ impl LivepatchClient {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (_, client, ..) = examples::fix()?;
+    /// # let (_, client, ..) = doctest::fix()?;
     /// assert_eq!(client.xen_version()?.to_string(), "4.20.4");
     /// # Ok::<(), Error>(())
     /// ```
@@ -650,7 +651,7 @@ impl LivepatchClient {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (_, client, ..) = examples::fix()?;
+    /// # let (_, client, ..) = doctest::fix()?;
     /// let xen = client.capabilities()?;
     /// assert!(xen.apply_flags.contains(Flags::NODEPS) && xen.metadata);
     /// # Ok::<(), Error>(())

@@ -2,8 +2,9 @@
 
 use crate::client::LivepatchClient;
 use crate::error::Result;
-use crate::sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen};
+use crate::sim::{FunctionPatch, PayloadBuilder, SimulatedXen};
 use crate::types::name::PayloadName;
+use crate::xen::release::Release;
 
 /// A Xen 4.20 with a client, and a name and a payload to upload there: it makes Xen's version end in `-fix`.
 ///

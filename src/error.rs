@@ -168,7 +168,7 @@ impl Error {
     ///
     /// ```
     /// # use xen_livepatch::{sim::Call, *};
-    /// # let (xen, client, fix, payload) = examples::fix()?;
+    /// # let (xen, client, fix, payload) = doctest::fix()?;
     /// # client.upload(&fix, &payload)?;
     /// # xen.on_apply().time_out();
     /// while let Err(error) = client.apply(&fix, Flags::empty()) {

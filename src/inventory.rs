@@ -110,7 +110,7 @@ impl Inventory {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// # let (_, client, fix, payload) = doctest::fix()?;
     /// # client.upload(&fix, &payload)?;
     /// # client.apply(&fix, Flags::empty())?;
     /// let inventory = client.inventory()?;
@@ -204,7 +204,7 @@ impl Payload {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (xen, _, fix, bytes) = examples::fix()?;
+    /// # let (xen, _, fix, bytes) = doctest::fix()?;
     /// assert_eq!(Payload::parse(&bytes)?.check_identifiable(&fix), Ok(()));
     /// let hostile = sim::PayloadBuilder::for_xen(&xen, "x").function(sim::FunctionPatch::returning("build-id=00", "x"));
     /// assert_eq!(Payload::parse(&hostile.build())?.check_identifiable(&fix), Err(Unidentified::Unreadable));

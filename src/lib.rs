@@ -5,8 +5,8 @@
 //! [`LivepatchClient::ensure`] brings a host to a patch level, as a transaction. Begin with the [`guide`].
 //!
 //! ```
-//! use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen};
-//! use xen_livepatch::{Flags, LivepatchClient, PayloadName, State};
+//! use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, SimulatedXen};
+//! use xen_livepatch::{Flags, LivepatchClient, PayloadName, Release, State};
 //!
 //! // `LivepatchClient::open()?` on a real host.
 //! let client = LivepatchClient::connect(SimulatedXen::new(Release::V4_20))?;

@@ -9,8 +9,8 @@
 //! Handles are cheap to clone and share one host, as processes share one Xen:
 //!
 //! ```
-//! use xen_livepatch::sim::{Call, FunctionPatch, Pace, PayloadBuilder, Release, SimulatedXen};
-//! use xen_livepatch::{Flags, LivepatchClient, PayloadName};
+//! use xen_livepatch::sim::{Call, FunctionPatch, Pace, PayloadBuilder, SimulatedXen};
+//! use xen_livepatch::{Flags, LivepatchClient, PayloadName, Release};
 //!
 //! let xen = SimulatedXen::new(Release::V4_17);
 //! let client = LivepatchClient::builder().connect(xen.clone())?;
@@ -91,7 +91,7 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use crate::xen::release::Release;
+use crate::xen::release::Release;
 pub use builder::HostBuilder;
 pub use faults::{Call, Calls, Pace, PendingOrder};
 pub use host::Support;
@@ -141,8 +141,8 @@ impl SimulatedXen {
     /// other. What was ordered stays here, and hypercalls are counted anew.
     ///
     /// ```
-    /// use xen_livepatch::sim::{FunctionPatch, Pace, PayloadBuilder, Release, SimulatedXen};
-    /// use xen_livepatch::{Action, Flags};
+    /// use xen_livepatch::sim::{FunctionPatch, Pace, PayloadBuilder, SimulatedXen};
+    /// use xen_livepatch::{Action, Flags, Release};
     ///
     /// let xen = SimulatedXen::new(Release::V4_20);
     /// let fix = PayloadBuilder::for_xen(&xen, "fix").function(FunctionPatch::returning("xen_extra_version", "-fixed"));

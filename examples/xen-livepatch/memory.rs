@@ -256,8 +256,8 @@ fn write(directory: &Path, name: &str, permissions: u32, contents: &[u8]) -> io:
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use xen_livepatch::sim::{Call, FunctionPatch, PayloadBuilder, Release, SimulatedXen};
-    use xen_livepatch::{Action, Flags, PayloadName};
+    use xen_livepatch::sim::{Call, FunctionPatch, PayloadBuilder, SimulatedXen};
+    use xen_livepatch::{Action, Flags, PayloadName, Release};
 
     use super::*;
 

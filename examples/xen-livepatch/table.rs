@@ -44,8 +44,8 @@ pub(crate) fn result(status: &Status) -> String {
 }
 #[cfg(test)]
 mod tests {
-    use xen_livepatch::sim::{FunctionPatch, Pace, PayloadBuilder, Release, SimulatedXen};
-    use xen_livepatch::{Action, Flags, LivepatchClient, PayloadName};
+    use xen_livepatch::sim::{FunctionPatch, Pace, PayloadBuilder, SimulatedXen};
+    use xen_livepatch::{Action, Flags, LivepatchClient, PayloadName, Release};
 
     use super::*;
 

@@ -155,7 +155,7 @@ impl ClientBuilder {
     /// been begun.
     ///
     /// ```
-    /// # use xen_livepatch::{sim::{Release, SimulatedXen}, *};
+    /// # use xen_livepatch::{sim::SimulatedXen, *};
     /// let client = LivepatchClient::builder()
     ///     .on_hypercall(|event| eprintln!("{event}"))
     ///     .connect(SimulatedXen::new(Release::V4_20))?;
@@ -224,8 +224,9 @@ mod tests {
     use super::*;
     use crate::hypercall::sealed::Sealed;
     use crate::hypercall::{AllocationError, End, HypercallBuffer, Sysctl};
-    use crate::sim::{Call, Release, SimulatedXen};
+    use crate::sim::{Call, SimulatedXen};
     use crate::types::errno::Errno;
+    use crate::xen::release::Release;
 
     /// A Xen that says it is another release than it is.
     #[derive(Debug)]

@@ -60,7 +60,7 @@ impl LivepatchClient {
     /// ```
     /// # use std::io::Write as _;
     /// # use xen_livepatch::*;
-    /// # let (_, client, fix, bytes) = examples::fix()?;
+    /// # let (_, client, fix, bytes) = doctest::fix()?;
     /// let wanted = Wanted::only(fix, Payload::parse(&bytes)?);
     /// let plan = Plan::new(&client.inventory()?, &wanted)?;
     /// client.carry_out(&plan, |event| if let StepEvent::End { step, took, .. } = event {
@@ -112,7 +112,7 @@ impl LivepatchClient {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (_, client, fix, bytes) = examples::fix()?;
+    /// # let (_, client, fix, bytes) = doctest::fix()?;
     /// let wanted = Wanted::only(fix, Payload::parse(&bytes)?);
     /// assert_eq!(client.ensure(&wanted, |_| ())?.steps().len(), 2);
     /// assert!(client.ensure(&wanted, |_| ())?.is_empty());

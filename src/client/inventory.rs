@@ -62,7 +62,7 @@ impl LivepatchClient {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// # let (_, client, fix, payload) = doctest::fix()?;
     /// client.upload(&fix, &payload)?;
     /// client.apply(&fix, Flags::empty())?;
     /// let inventory = client.inventory()?;

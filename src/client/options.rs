@@ -124,7 +124,7 @@ impl UploadOptions {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (_, client, _, bytes) = examples::fix()?;
+    /// # let (_, client, _, bytes) = doctest::fix()?;
     /// let payload = Payload::parse(&bytes)?;
     /// assert!(UploadOptions::new().objections(&payload, &client.target()?).is_empty());
     /// # Ok::<(), Error>(())

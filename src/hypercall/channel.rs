@@ -306,7 +306,8 @@ impl Channel {
 #[cfg(all(test, feature = "sim"))]
 mod tests {
     use super::*;
-    use crate::sim::{Release, SimulatedXen};
+    use crate::sim::SimulatedXen;
+    use crate::xen::release::Release;
 
     /// What is kept besides the buffer for the largest payload, as the client documents (with pages of 4 KiB).
     const IDLE: usize = 1 << 20;

@@ -71,7 +71,8 @@ impl<'a> Hypercall<'a> {
     /// ```
     /// # use xen_livepatch::*;
     /// use std::sync::{Arc, Mutex};
-    /// use xen_livepatch::sim::{Release, SimulatedXen};
+    /// use xen_livepatch::sim::SimulatedXen;
+    /// use xen_livepatch::Release;
     ///
     /// let names = Arc::new(Mutex::new(Vec::new()));
     /// let told = Arc::clone(&names);

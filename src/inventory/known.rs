@@ -20,7 +20,7 @@ use crate::xen::symbol_name::SymbolName;
 ///
 /// ```
 /// # use xen_livepatch::*;
-/// # let (xen, client, fix, payload) = examples::fix()?;
+/// # let (xen, client, fix, payload) = doctest::fix()?;
 /// # client.upload(&fix, &payload)?;
 /// let inventory = client.inventory()?;
 /// let text = client.known_identities().map(|known| known.to_string()).unwrap_or_default();

@@ -28,7 +28,7 @@ use crate::xen::target::Target;
 ///
 /// ```
 /// # use xen_livepatch::*;
-/// # let (_, client, fix, bytes) = examples::fix()?;
+/// # let (_, client, fix, bytes) = doctest::fix()?;
 /// let wanted = Wanted::only(fix, Payload::parse(&bytes)?);
 /// let plan = Plan::new(&client.inventory()?, &wanted)?;
 /// assert_eq!(plan.to_string().lines().count(), 2);

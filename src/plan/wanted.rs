@@ -24,7 +24,7 @@ pub(crate) struct WantedPayload {
 ///
 /// ```
 /// # use xen_livepatch::*;
-/// # let (_, client, fix, bytes) = examples::fix()?;
+/// # let (_, client, fix, bytes) = doctest::fix()?;
 /// let wanted = Wanted::stack([(fix, Payload::parse(&bytes)?)]);
 /// let nothing = Wanted::nothing().keep_unapplied();
 /// # Ok::<(), Error>(())

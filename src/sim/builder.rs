@@ -50,8 +50,8 @@ impl HostBuilder {
     ///
     /// ```
     /// use xen_livepatch::payload::Architecture;
-    /// use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen};
-    /// use xen_livepatch::{Action, Flags};
+    /// use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, SimulatedXen};
+    /// use xen_livepatch::{Action, Flags, Release};
     ///
     /// let xen = SimulatedXen::builder(Release::V4_20).architecture(Architecture::AArch64).build();
     /// let fix = PayloadBuilder::for_xen(&xen, "fix").function(FunctionPatch::returning("xen_extra_version", "-fixed"));

@@ -56,8 +56,8 @@ use kinds::{Answered, Any, DebugKeys, IsAnswered, List, TimedAction};
 /// ordered for it; what was ordered and never met is in [`SimulatedXen::pending_orders`].
 ///
 /// ```
-/// use xen_livepatch::Errno;
-/// use xen_livepatch::sim::{Release, SimulatedXen};
+/// use xen_livepatch::{Errno, Release};
+/// use xen_livepatch::sim::SimulatedXen;
 ///
 /// let xen = SimulatedXen::new(Release::V4_20);
 /// // The third upload finds no memory; the console can't be read at all; the second LIST delivers one row.
@@ -70,7 +70,8 @@ use kinds::{Answered, Any, DebugKeys, IsAnswered, List, TimedAction};
 /// ```
 ///
 /// ```compile_fail
-/// # use xen_livepatch::sim::{Release, SimulatedXen};
+/// # use xen_livepatch::sim::SimulatedXen;
+/// # use xen_livepatch::Release;
 /// # let xen = SimulatedXen::new(Release::V4_20);
 /// xen.on_upload().stop_after(1);
 /// ```

@@ -29,8 +29,8 @@ const KEYS: &[usize] = &[8];
 /// Nothing else is checked: the hypervisor will do what is asked.
 ///
 /// ```
-/// use xen_livepatch::Errno;
-/// use xen_livepatch::sim::{RawSysctl, Release, SimulatedXen};
+/// use xen_livepatch::{Errno, Release};
+/// use xen_livepatch::sim::{RawSysctl, SimulatedXen};
 ///
 /// let xen = SimulatedXen::new(Release::V4_17);
 /// // LIST of 1025 rows.
@@ -191,8 +191,8 @@ impl PreparedSysctl<'_> {
 /// An `xen_version` hypercall written byte by byte.
 ///
 /// ```
-/// use xen_livepatch::Errno;
-/// use xen_livepatch::sim::{RawVersion, Release, SimulatedXen};
+/// use xen_livepatch::{Errno, Release};
+/// use xen_livepatch::sim::{RawVersion, SimulatedXen};
 ///
 /// let xen = SimulatedXen::new(Release::V4_17);
 /// // The build-id, into a structure that has no room for it.

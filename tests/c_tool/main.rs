@@ -47,8 +47,7 @@ use differences::{Fault, Kind};
 use script::{Ground, Script};
 use tool::Tool;
 use transcript::Transcript;
-use xen_livepatch::BuildId;
-use xen_livepatch::sim::Release;
+use xen_livepatch::{BuildId, Release};
 
 fn setting<T: FromStr>(name: &str, default: T) -> T {
     let value = env::var(name).ok();

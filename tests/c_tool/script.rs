@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
-use xen_livepatch::sim::{Release, SimulatedXen};
-use xen_livepatch::{BuildId, LivepatchClient, PayloadName};
+use xen_livepatch::sim::SimulatedXen;
+use xen_livepatch::{BuildId, LivepatchClient, PayloadName, Release};
 
 use super::differences::Answer::Exit;
 use super::differences::{Fault, Kind};

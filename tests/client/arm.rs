@@ -1,8 +1,8 @@
 //! A Xen on 64-bit Arm.
 
 use xen_livepatch::payload::{Architecture, Problem};
-use xen_livepatch::sim::{Call, Defect, PayloadBuilder, Release, SimulatedXen};
-use xen_livepatch::{ErrorKind, Flags, LivepatchClient, UploadOptions};
+use xen_livepatch::sim::{Call, Defect, PayloadBuilder, SimulatedXen};
+use xen_livepatch::{ErrorKind, Flags, LivepatchClient, Release, UploadOptions};
 
 use super::host::{builder, connect, name};
 

@@ -1,7 +1,7 @@
 //! Xen's log: lines where there are some, and nothing else where there are none.
 
-use xen_livepatch::sim::{Call, Release, SimulatedXen};
-use xen_livepatch::{Errno, Flags, LivepatchClient};
+use xen_livepatch::sim::{Call, SimulatedXen};
+use xen_livepatch::{Errno, Flags, LivepatchClient, Release};
 
 use crate::host::{builder, connect, error, host, load, name, quick};
 

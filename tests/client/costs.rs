@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use xen_livepatch::sim::{Calls, Pace, Release, SimulatedXen};
-use xen_livepatch::{ClientBuilder, Flags, PayloadName, Result};
+use xen_livepatch::sim::{Calls, Pace, SimulatedXen};
+use xen_livepatch::{ClientBuilder, Flags, PayloadName, Release, Result};
 
 use crate::host::{builder, error, load, name, quick, unchecked};
 

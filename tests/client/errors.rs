@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use xen_livepatch::payload::HookKind;
-use xen_livepatch::sim::{Call, Defect, FunctionPatch, HookCode, PayloadBuilder, Release, SimulatedXen};
+use xen_livepatch::sim::{Call, Defect, FunctionPatch, HookCode, PayloadBuilder, SimulatedXen};
 use xen_livepatch::{
-    Action, BuildId, Duplicate, Errno, Error, ErrorKind as K, Flags, Operation, PayloadName, QuiesceTimeout, State,
+    Action, BuildId, Duplicate, Errno, Error, ErrorKind as K, Flags, Operation, PayloadName, QuiesceTimeout, Release,
+    State,
 };
 
 use crate::host::{PATCHED, builder, error, host, kind, load, name, quick, stack, unchecked};

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use xen_livepatch::sim::{Call, Pace, Release, SimulatedXen};
-use xen_livepatch::{Action, Duplicate, Errno, ErrorKind, Flags, LivepatchClient, Result, State};
+use xen_livepatch::sim::{Call, Pace, SimulatedXen};
+use xen_livepatch::{Action, Duplicate, Errno, ErrorKind, Flags, LivepatchClient, Release, Result, State};
 
 use crate::host::{builder, error, host, kind, load, name, stack};
 

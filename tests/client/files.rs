@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 
-use xen_livepatch::sim::{Call, Release};
-use xen_livepatch::{Errno, ErrorKind, Flags};
+use xen_livepatch::sim::Call;
+use xen_livepatch::{Errno, ErrorKind, Flags, Release};
 
 use crate::host::{builder, error, host, kind, name};
 

@@ -1,7 +1,7 @@
 //! What Xen would ignore or reject is an error before Xen is asked.
 
-use xen_livepatch::sim::{Call, Release};
-use xen_livepatch::{Action, ErrorKind, Flags, UploadOptions};
+use xen_livepatch::sim::Call;
+use xen_livepatch::{Action, ErrorKind, Flags, Release, UploadOptions};
 
 use crate::host::{builder, error, host, kind, load, name};
 

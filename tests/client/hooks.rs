@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use xen_livepatch::payload::HookKind;
-use xen_livepatch::sim::{Call, HookCode, LogLevel, PayloadBuilder, Release, SimulatedXen};
-use xen_livepatch::{Action, ClientBuilder, ErrorKind, Flags, LivepatchClient, Payload, PayloadName, Plan, Wanted};
+use xen_livepatch::sim::{Call, HookCode, LogLevel, PayloadBuilder, SimulatedXen};
+use xen_livepatch::{
+    Action, ClientBuilder, ErrorKind, Flags, LivepatchClient, Payload, PayloadName, Plan, Release, Wanted,
+};
 
 use crate::host::{act_within, builder, kind, name, names};
 

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen};
+use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, SimulatedXen};
 use xen_livepatch::{
-    Action, ActionOptions, ClientBuilder, Error, ErrorKind, Flags, LivepatchClient, PayloadName, Result, State,
-    UploadOptions,
+    Action, ActionOptions, ClientBuilder, Error, ErrorKind, Flags, LivepatchClient, PayloadName, Release, Result,
+    State, UploadOptions,
 };
 
 /// The function whose patch shows in the version.

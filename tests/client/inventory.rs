@@ -1,9 +1,9 @@
 //! What is really loaded, on every release, and what is not known of it.
 
 use serde_json::json;
-use xen_livepatch::sim::{Call, FunctionPatch, PayloadBuilder, Release, SimulatedXen};
+use xen_livepatch::sim::{Call, FunctionPatch, PayloadBuilder, SimulatedXen};
 use xen_livepatch::{
-    Action, Errno, ErrorKind, Flags, Inventory, KnownIdentities, LivepatchClient, Payload, Plan, PlanError,
+    Action, Errno, ErrorKind, Flags, Inventory, KnownIdentities, LivepatchClient, Payload, Plan, PlanError, Release,
     Unidentified, Wanted,
 };
 

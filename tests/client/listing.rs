@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use xen_livepatch::sim::{Call, Release, SimulatedXen};
-use xen_livepatch::{Action, Errno, ErrorKind, Flags, LivepatchClient, State};
+use xen_livepatch::sim::{Call, SimulatedXen};
+use xen_livepatch::{Action, Errno, ErrorKind, Flags, LivepatchClient, Release, State};
 
 use crate::host::{builder, connect, host, kind, load, name, names};
 

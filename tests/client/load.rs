@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use xen_livepatch::payload::PayloadVersion;
-use xen_livepatch::sim::{Call, Defect, FunctionPatch, Pace, PayloadBuilder, Release, SimulatedXen};
+use xen_livepatch::sim::{Call, Defect, FunctionPatch, Pace, PayloadBuilder, SimulatedXen};
 use xen_livepatch::{
     Action, ActionOptions, BuildId, Cleanup, Errno, ErrorKind, Finding, Flags, LivepatchClient, LoadOptions, Payload,
-    PayloadName, State, UploadOptions,
+    PayloadName, Release, State, UploadOptions,
 };
 use xen_livepatch::{Problem, Severity};
 

@@ -1,7 +1,7 @@
 //! Finding the interface version.
 
-use xen_livepatch::sim::{Access, Call, Release, SimulatedXen, Support};
-use xen_livepatch::{Errno, ErrorKind, Flags, Operation};
+use xen_livepatch::sim::{Access, Call, SimulatedXen, Support};
+use xen_livepatch::{Errno, ErrorKind, Flags, Operation, Release};
 
 use crate::host::{builder, connect, error, host, kind, load, name, quick};
 

@@ -4,9 +4,10 @@
 use std::time::{Duration, Instant};
 
 use xen_livepatch::payload::HookKind;
-use xen_livepatch::sim::{Call, HookCode, LogLevel, Pace, PayloadBuilder, Release, SimulatedXen};
+use xen_livepatch::sim::{Call, HookCode, LogLevel, Pace, PayloadBuilder, SimulatedXen};
 use xen_livepatch::{
-    Action, Cleanup, Duplicate, Errno, ErrorKind, Flags, LivepatchClient, LoadOptions, Payload, PayloadName, State,
+    Action, Cleanup, Duplicate, Errno, ErrorKind, Flags, LivepatchClient, LoadOptions, Payload, PayloadName, Release,
+    State,
 };
 
 use crate::host::{act_within, builder, busy, connect, error, host, kind, load, name, names, quick, stack};

@@ -1,8 +1,8 @@
 //! Replace, and what is left when it fails half way.
 
 use xen_livepatch::payload::HookKind;
-use xen_livepatch::sim::{FunctionPatch, HookCode, Pace, PayloadBuilder, Release, SimulatedXen};
-use xen_livepatch::{Errno, ErrorKind, Flags, LivepatchClient, PayloadName};
+use xen_livepatch::sim::{FunctionPatch, HookCode, Pace, PayloadBuilder, SimulatedXen};
+use xen_livepatch::{Errno, ErrorKind, Flags, LivepatchClient, PayloadName, Release};
 
 use crate::host::{PATCHED, builder, error, host, kind, name, names, stack};
 

@@ -1,8 +1,7 @@
 //! What programs read: a list, and an error.
 
 use serde_json::{json, to_value};
-use xen_livepatch::sim::Release;
-use xen_livepatch::{Flags, LoadOptions, Payload, PayloadName};
+use xen_livepatch::{Flags, LoadOptions, Payload, PayloadName, Release};
 
 use crate::host::{builder, error, host, name, stack};
 

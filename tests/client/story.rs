@@ -1,7 +1,7 @@
 //! A payload's whole life, on every release.
 
-use xen_livepatch::sim::{Call, Pace, Release};
-use xen_livepatch::{Action, ErrorKind, Flags, LivepatchClient, State};
+use xen_livepatch::sim::{Call, Pace};
+use xen_livepatch::{Action, ErrorKind, Flags, LivepatchClient, Release, State};
 
 use crate::host::{builder, host, kind, name, names, wrong};
 

@@ -4,10 +4,10 @@ use std::sync::Mutex;
 
 use xen_livepatch::payload::Architecture;
 use xen_livepatch::payload::HookKind;
-use xen_livepatch::sim::{Call, FunctionPatch, HookCode, HostBuilder, PayloadBuilder, Release, SimulatedXen};
+use xen_livepatch::sim::{Call, FunctionPatch, HookCode, HostBuilder, PayloadBuilder, SimulatedXen};
 use xen_livepatch::{
-    Action, ErrorKind, Flags, LivepatchClient, PayloadName, ProblemKind, Result, Severity, Target, UploadOptions,
-    Wanted,
+    Action, ErrorKind, Flags, LivepatchClient, PayloadName, ProblemKind, Release, Result, Severity, Target,
+    UploadOptions, Wanted,
 };
 
 use crate::host::{connect, kind, name, quick};

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use xen_livepatch::sim::{Call, Pace, Release, SimulatedXen};
-use xen_livepatch::{Action, ErrorKind, Flags, LivepatchClient, State};
+use xen_livepatch::sim::{Call, Pace, SimulatedXen};
+use xen_livepatch::{Action, ErrorKind, Flags, LivepatchClient, Release, State};
 
 use crate::host::{SLACK, act_within, at_the_deadline, connect, kind, load, names};
 

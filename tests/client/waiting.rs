@@ -3,9 +3,10 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use xen_livepatch::sim::{Call, Pace, Release, SimulatedXen};
+use xen_livepatch::sim::{Call, Pace, SimulatedXen};
 use xen_livepatch::{
-    Action, ActionOptions, Errno, ErrorKind, Flags, LivepatchClient, PayloadName, QuiesceTimeout, State, Status,
+    Action, ActionOptions, Errno, ErrorKind, Flags, LivepatchClient, PayloadName, QuiesceTimeout, Release, State,
+    Status,
 };
 
 use crate::host::{

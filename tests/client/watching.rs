@@ -5,9 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use xen_livepatch::sim::{Access, Call, Pace, Release, SimulatedXen};
+use xen_livepatch::sim::{Access, Call, Pace, SimulatedXen};
 use xen_livepatch::{
-    Action, Errno, ErrorKind, Flags, Hypercall, HypercallEvent, LivepatchClient, PayloadName, Result, State,
+    Action, Errno, ErrorKind, Flags, Hypercall, HypercallEvent, LivepatchClient, PayloadName, Release, Result, State,
     UploadOptions,
 };
 

@@ -1,6 +1,6 @@
 //! Point releases from which on a Xen does something.
 
-use xen_livepatch::sim::Release;
+use xen_livepatch::Release;
 
 /// Returns true if a release is 4.`first`.0 or later, or of an older series with a backport: minor number and first point.
 pub fn since(release: Release, first: u16, backports: &[(u16, u16)]) -> bool {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use xen_livepatch::payload::HookKind;
-use xen_livepatch::sim::{Call, Release, SimulatedXen};
-use xen_livepatch::{Action, Errno, ErrorKind};
+use xen_livepatch::sim::{Call, SimulatedXen};
+use xen_livepatch::{Action, Errno, ErrorKind, Release};
 
 use crate::cases;
 use crate::oracle::{Truth, check_agreement, check_success, check_word, timed};

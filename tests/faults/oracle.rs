@@ -4,8 +4,10 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use xen_livepatch::payload::HookKind;
-use xen_livepatch::sim::{Release, SimulatedXen};
-use xen_livepatch::{Action, Errno, Error, ErrorKind, LivepatchClient, LoadedPayload, PayloadName, Result, State};
+use xen_livepatch::sim::SimulatedXen;
+use xen_livepatch::{
+    Action, Errno, Error, ErrorKind, LivepatchClient, LoadedPayload, PayloadName, Release, Result, State,
+};
 
 use crate::plan::{Hooks, Operation, Step, hook_of};
 

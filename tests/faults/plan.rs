@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use xen_livepatch::payload::HookKind;
 use xen_livepatch::sim::FunctionPatch;
-use xen_livepatch::sim::{Access, Call, HookCode, LogLevel, On, Pace, PayloadBuilder, Release, SimulatedXen};
+use xen_livepatch::sim::{Access, Call, HookCode, LogLevel, On, Pace, PayloadBuilder, SimulatedXen};
 use xen_livepatch::{
-    Action, ActionOptions, ClientBuilder, Errno, Flags, LivepatchClient, PayloadName, QuiesceTimeout, Result,
+    Action, ActionOptions, ClientBuilder, Errno, Flags, LivepatchClient, PayloadName, QuiesceTimeout, Release, Result,
 };
 
 /// The payloads that there are.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use xen_livepatch::sim::{Call, Release, SimulatedXen};
-use xen_livepatch::{Action, Flags};
+use xen_livepatch::sim::{Call, SimulatedXen};
+use xen_livepatch::{Action, Flags, Release};
 
 use crate::cases;
 use crate::oracle::{Truth, check_agreement, check_rows, check_word, timed};

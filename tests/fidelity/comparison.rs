@@ -5,7 +5,8 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::{env, fs, thread};
 
-use xen_livepatch::sim::{Release, SimulatedXen};
+use xen_livepatch::Release;
+use xen_livepatch::sim::SimulatedXen;
 
 use super::beside::Beside;
 use super::generator::Generator;

@@ -5,8 +5,9 @@
 //! section 0, hooks other than those that return a number, and what patches a function twice or another payload: that is
 //! no longer there when it is reverted.
 
+use xen_livepatch::Release;
 use xen_livepatch::payload::{Architecture, HookKind};
-use xen_livepatch::sim::{Defect, FunctionPatch, HookCode, PayloadBuilder, Release, SimulatedXen};
+use xen_livepatch::sim::{Defect, FunctionPatch, HookCode, PayloadBuilder, SimulatedXen};
 
 use super::host::PATCHED;
 use super::random::Random;

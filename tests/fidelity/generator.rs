@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use xen_livepatch::payload::Architecture;
-use xen_livepatch::sim::{Pace, Release, SimulatedXen};
-use xen_livepatch::{Action, Flags, PayloadName, State};
+use xen_livepatch::sim::{Pace, SimulatedXen};
+use xen_livepatch::{Action, Flags, PayloadName, Release, State};
 
 use super::beside::{Beside, Start};
 use super::random::Random;

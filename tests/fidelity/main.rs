@@ -50,9 +50,8 @@ use comparison::{Census, Comparison};
 use generator::Generator;
 use recipe::Ingredients;
 use side::Side;
-use xen_livepatch::BuildId;
 use xen_livepatch::payload::Architecture;
-use xen_livepatch::sim::Release;
+use xen_livepatch::{BuildId, Release};
 
 /// Steps of one sequence, after which nothing is loaded again.
 const STEPS: usize = 40;

@@ -1,8 +1,8 @@
 //! Payloads as data: what makes the same file for both hosts, and can be told in one line.
 
-use xen_livepatch::BuildId;
 use xen_livepatch::payload::{Architecture, HookKind, PayloadVersion};
-use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder, Release, SimulatedXen};
+use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder, SimulatedXen};
+use xen_livepatch::{BuildId, Release};
 
 use super::flaws::{self, Flaw};
 use super::host::PATCHED;

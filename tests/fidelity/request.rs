@@ -1,6 +1,7 @@
 //! Requests that no client makes.
 
-use xen_livepatch::sim::{RawAnswer, RawSysctl, Release};
+use xen_livepatch::Release;
+use xen_livepatch::sim::{RawAnswer, RawSysctl};
 
 use super::random::Random;
 use super::recipe::{Ingredients, Recipe};

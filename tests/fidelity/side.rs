@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use xen_livepatch::hypercall::{Hypervisor, Privcmd};
 use xen_livepatch::payload::Architecture;
-use xen_livepatch::sim::{FunctionPatch, PreparedSysctl, RawAnswer, RawSysctl, RawVersion, Release, SimulatedXen};
-use xen_livepatch::{Errno, Flags, LivepatchClient, LoadedPayload, PayloadName, Status};
+use xen_livepatch::sim::{FunctionPatch, PreparedSysctl, RawAnswer, RawSysctl, RawVersion, SimulatedXen};
+use xen_livepatch::{Errno, Flags, LivepatchClient, LoadedPayload, PayloadName, Release, Status};
 
 use super::host::{self, Host, PATCHED};
 use super::recipe::{ALSO_PATCHED, Ingredients, KNOWN};

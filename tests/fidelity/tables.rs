@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use xen_livepatch::sim::{Defect, PayloadBuilder, Release};
+use xen_livepatch::Release;
+use xen_livepatch::sim::{Defect, PayloadBuilder};
 
 use super::random::Random;
 use super::recipe::Ingredients;

@@ -4,9 +4,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::host;
-use xen_livepatch::LivepatchClient;
 use xen_livepatch::hypercall::{Hypervisor, Privcmd};
-use xen_livepatch::sim::{FunctionPatch, RawAnswer, RawSysctl, Release};
+use xen_livepatch::sim::{FunctionPatch, RawAnswer, RawSysctl};
+use xen_livepatch::{LivepatchClient, Release};
 
 /// The commands of an action.
 pub const UNLOAD: u32 = 1;

@@ -1,8 +1,8 @@
 //! Payloads as `PayloadBuilder` makes them.
 
 use xen_livepatch::payload::{HookKind, PayloadVersion, Problem};
-use xen_livepatch::sim::{Defect, FunctionPatch, HookCode, PayloadBuilder, Release, SimulatedXen};
-use xen_livepatch::{BuildId, Finding, LivepatchClient, Payload, PayloadName, Severity, Target};
+use xen_livepatch::sim::{Defect, FunctionPatch, HookCode, PayloadBuilder, SimulatedXen};
+use xen_livepatch::{BuildId, Finding, LivepatchClient, Payload, PayloadName, Release, Severity, Target};
 
 use crate::editor::{Editor, relocation};
 

@@ -29,8 +29,8 @@ use std::path::Path;
 
 use shape::Shapes;
 use trial::{Census, Trial};
+use xen_livepatch::Release;
 use xen_livepatch::payload::Architecture;
-use xen_livepatch::sim::Release;
 
 /// Version texts as vendors make them, with the point release for `N`.
 const TEXTS: [&str; 5] = [".N-1.xs8", ".N-6", ".N_04-150600.3", ".N+23-g0123", ".N-1.el6"];

@@ -5,8 +5,7 @@ use std::process::Command;
 use std::{env, fs};
 
 use xen_livepatch::payload::Architecture;
-use xen_livepatch::sim::Release;
-use xen_livepatch::{BuildId, Payload};
+use xen_livepatch::{BuildId, Payload, Release};
 
 /// The Xen that payloads are made for where there is none.
 const XEN: [u8; 20] = *b"a Xen for the shapes";

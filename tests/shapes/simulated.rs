@@ -2,9 +2,9 @@
 
 use core::time::Duration;
 
-use xen_livepatch::LivepatchClient;
 use xen_livepatch::payload::Architecture;
-use xen_livepatch::sim::{Release, SimulatedXen};
+use xen_livepatch::sim::SimulatedXen;
+use xen_livepatch::{LivepatchClient, Release};
 
 use super::shape::Shapes;
 use super::trial::{self, Census, Trial};

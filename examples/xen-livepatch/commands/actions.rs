@@ -196,8 +196,8 @@ fn file(arguments: &ArgMatches) -> &Path {
 
 #[cfg(test)]
 mod tests {
-    use xen_livepatch::Flags;
-    use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, Release, SimulatedXen};
+    use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, SimulatedXen};
+    use xen_livepatch::{Flags, Release};
 
     use super::*;
 

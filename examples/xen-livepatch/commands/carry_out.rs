@@ -61,8 +61,8 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use clap::Command;
-    use xen_livepatch::sim::{Call, FunctionPatch, PayloadBuilder, Release, SimulatedXen};
-    use xen_livepatch::{Payload, PayloadName, Wanted};
+    use xen_livepatch::sim::{Call, FunctionPatch, PayloadBuilder, SimulatedXen};
+    use xen_livepatch::{Payload, PayloadName, Release, Wanted};
 
     use super::*;
 

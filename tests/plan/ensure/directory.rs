@@ -5,8 +5,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use xen_livepatch::sim::{Release, SimulatedXen};
-use xen_livepatch::{EnsureError, LivepatchClient, PayloadStore, Plan};
+use xen_livepatch::sim::SimulatedXen;
+use xen_livepatch::{EnsureError, LivepatchClient, PayloadStore, Plan, Release};
 
 use super::host::{builder, connect, level};
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::sample::select;
 use xen_livepatch::payload::HookKind;
-use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder, Release, SimulatedXen};
+use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder, SimulatedXen};
 use xen_livepatch::{
-    Action, ActionOptions, ClientBuilder, Flags, HypercallEvent, LivepatchClient, Payload, PayloadName, Wanted,
+    Action, ActionOptions, ClientBuilder, Flags, HypercallEvent, LivepatchClient, Payload, PayloadName, Release, Wanted,
 };
 
 /// A payload: its identity, the name that it is loaded under, and the payload that it depends on.

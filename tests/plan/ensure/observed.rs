@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use xen_livepatch::sim::{Release, SimulatedXen};
-use xen_livepatch::{Action, ActionOptions, Errno, ErrorKind, Flags, Plan, State, StepEvent};
+use xen_livepatch::sim::SimulatedXen;
+use xen_livepatch::{Action, ActionOptions, Errno, ErrorKind, Flags, Plan, Release, State, StepEvent};
 
 use super::host::{builder, connect, name, wanted};
 

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use xen_livepatch::sim::{Call, Release, SimulatedXen};
-use xen_livepatch::{Action, EnsureError, Errno, LivepatchClient, Outcome, PayloadName, Plan, StepEvent, Wanted};
+use xen_livepatch::sim::{Call, SimulatedXen};
+use xen_livepatch::{
+    Action, EnsureError, Errno, LivepatchClient, Outcome, PayloadName, Plan, Release, StepEvent, Wanted,
+};
 
 use super::host::{Deed, STACKS, connect, connect_mortal, deed, level, release, wanted, wanted_with_files};
 

@@ -4,10 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use xen_livepatch::payload::HookKind;
-use xen_livepatch::sim::{FunctionPatch, HookCode, LogLevel, Pace, PayloadBuilder, Release, SimulatedXen};
+use xen_livepatch::sim::{FunctionPatch, HookCode, LogLevel, Pace, PayloadBuilder, SimulatedXen};
 use xen_livepatch::{
     Action, ActionOptions, BuildId, EnsureError, Errno, ErrorKind, Flags, Interrupted, LivepatchClient, Outcome,
-    Payload, Plan, PlanError, Step, StepEvent, UploadOptions, Wanted,
+    Payload, Plan, PlanError, Release, Step, StepEvent, UploadOptions, Wanted,
 };
 
 use super::host::{builder, connect, level, name, payload, wanted, wanted_with_files};

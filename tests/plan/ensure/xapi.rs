@@ -1,7 +1,7 @@
 //! The steps that xapi takes by hand today, and `ensure` in their place.
 
-use xen_livepatch::sim::{Release, SimulatedXen};
-use xen_livepatch::{Flags, LivepatchClient, PayloadName, State};
+use xen_livepatch::sim::SimulatedXen;
+use xen_livepatch::{Flags, LivepatchClient, PayloadName, Release, State};
 
 use super::host::{Deed, builder, connect, name, of, wanted};
 
