@@ -5,64 +5,70 @@ mod carry_out;
 mod ensure;
 mod files;
 mod guarded;
-mod listing;
 mod status;
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
-use clap::ArgMatches;
-use xen_livepatch::{LivepatchClient, PayloadName};
+use xen_livepatch::{Action, LivepatchClient, PayloadName};
 
+use crate::arguments::{Command, CommandLine, CommonOptions, Deferred};
 use crate::failure::Failure;
 use crate::output::{Done, Output};
 use crate::{manual, simulation};
 
-/// The command that the line names.
-pub(crate) fn run(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
-    let Some((command, own)) = arguments.subcommand() else {
-        return Err(Failure::new("usage", "a command is missing"));
-    };
+/// The circumstances of a command.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) options: &'a CommonOptions,
+    pub(crate) output: &'a Output,
+}
+
+/// Runs the command that the line names.
+pub(crate) fn run(CommandLine { options, command, .. }: CommandLine, output: &Output) -> Result<Done, Failure> {
+    let context = Context { options: &options, output };
     match command {
-        "list" => listing::list(own, output),
-        "upload" => actions::upload(own, output),
-        "apply" => actions::act(actions::APPLY, own, output),
-        "revert" if own.get_flag("all") => actions::revert_all(own, output),
-        "revert" => actions::act(actions::REVERT, own, output),
-        "replace" => actions::act(actions::REPLACE, own, output),
-        "unload" if own.get_flag("all") => actions::unload_all(own, output),
-        "unload" => actions::act(actions::UNLOAD, own, output),
-        "load" => actions::load(own, output),
-        "status" => status::status(own, output),
-        "inspect" => Ok(files::inspect(own)),
-        "check" => files::check(own),
-        "ensure" => ensure::ensure(own, output),
-        "confirm" => guarded::confirm(own),
-        "simulate" => simulation::command(own),
-        "man" => manual::page(),
-        "completions" => Ok(manual::completions(own)),
-        other => Err(Failure::new("usage", format_args!("'{other}' is not a command"))),
+        Command::List => actions::list(context),
+        Command::Upload(Deferred(upload)) => actions::upload(context, &upload),
+        Command::Apply(Deferred(apply)) => actions::act(context, Action::Apply, &apply.name, apply.flags.0),
+        Command::Revert(Deferred(revert)) => match revert.name {
+            Some(name) => actions::act(context, Action::Revert, &name, revert.flags.0),
+            None => actions::revert_all(context, revert.flags.0),
+        },
+        Command::Replace(Deferred(replace)) => actions::act(context, Action::Replace, &replace.name, replace.flags.0),
+        Command::Unload(Deferred(unload)) => match unload.name {
+            Some(name) => actions::act(context, Action::Unload, &name, unload.flags.0),
+            None => actions::unload_all(context, unload.flags.0),
+        },
+        Command::Load(Deferred(load)) => actions::load(context, &load),
+        Command::Status(Deferred(status)) => status::status(context, &status),
+        Command::Inspect(Deferred(inspect)) => Ok(files::inspect(&inspect)),
+        Command::Check(Deferred(check)) => files::check(context, &check),
+        Command::Ensure(Deferred(ensure)) => ensure::ensure(context, &ensure),
+        Command::Confirm(Deferred(confirm)) => guarded::confirm(context, &confirm),
+        Command::Simulate(simulate) => simulation::command(&options, simulate),
+        Command::Man => manual::page(),
+        Command::Completions(Deferred(completions)) => Ok(manual::completions(completions.shell)),
     }
 }
 
-/// The name of a loaded payload. Xen's C tool lets one in that is empty, which has to be got rid of.
-fn loaded_name(arguments: &ArgMatches, client: &LivepatchClient) -> Result<PayloadName, Failure> {
-    let given = arguments.get_one::<OsString>("name");
-    if given.is_some_and(|name| name.is_empty()) {
+/// The name of a loaded payload, as given on the command line.
+fn loaded_name(given: &OsStr, client: &LivepatchClient) -> Result<PayloadName, Failure> {
+    // Xen's C tool can upload a payload with an empty name, which must be possible to remove.
+    if given.is_empty() {
         if let Some(row) = client.list()?.into_iter().find(|row| row.name.as_bytes().is_empty()) {
             return Ok(row.name);
         }
     }
-    name(arguments)
+    name(given)
 }
 
-/// The name on the command line. It is there, where the command takes one that it can't do without.
-fn name(arguments: &ArgMatches) -> Result<PayloadName, Failure> {
-    let name = arguments.get_one::<OsString>("name").map(|name| name.as_bytes()).unwrap_or_default();
-    Ok(PayloadName::new(from_hex(name).as_deref().unwrap_or(name))?)
+fn name(given: &OsStr) -> Result<PayloadName, Failure> {
+    let given = given.as_bytes();
+    Ok(PayloadName::new(from_hex(given).as_deref().unwrap_or(given))?)
 }
 
-/// The bytes of a name that is given as `--json` gives those that are not UTF-8: `hex:` and their digits.
+/// The bytes of a name in the form in which `--json` prints names that are not UTF-8: `hex:` and their digits.
 fn from_hex(name: &[u8]) -> Option<Vec<u8>> {
     let digits = name.strip_prefix(b"hex:")?;
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
@@ -80,7 +86,7 @@ mod tests {
     use super::from_hex;
 
     #[test]
-    fn every_name_that_json_gives_is_taken_back() {
+    fn every_name_printed_by_json_is_accepted() {
         let names: [&[u8]; 8] =
             [b"fix", b"\\xff", b"a\\n\\xff", b"hex:ff", b"hex:", b"hex:xyz", "h\u{e9}".as_bytes(), &[0xfe; 127]];
         for name in names {

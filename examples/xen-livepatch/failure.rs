@@ -11,52 +11,31 @@ use serde_json::{Value, json};
 use xen_livepatch::{EnsureError, Error, InvalidName, Outcome, PlanError, escaped};
 
 use crate::arguments;
-use crate::shown::shown;
+use crate::exit_status::ExitStatus;
+use crate::output::shown;
 
-/// The same again will fail again.
-pub(crate) const FINAL: u8 = 1;
-/// The same again may succeed.
-pub(crate) const AGAIN: u8 = 2;
-/// The host went down with a payload that was new then, so it was not applied.
-pub(crate) const NOT_SURVIVED: u8 = 3;
-/// It is done, but the guard could not write down that it was.
-pub(crate) const NOT_GUARDED: u8 = 4;
-/// It is done, but the output could not be written.
-pub(crate) const UNWRITTEN: u8 = 5;
-
-/// The host runs without payloads that were applied before.
-pub(crate) const WORSE: u8 = 6;
-/// All that could be used is applied, but some files could not be used.
-pub(crate) const INCOMPLETE: u8 = 7;
-/// A dry run found that there is something to do.
-pub(crate) const NOT_AS_WANTED: u8 = 8;
-/// There are payloads, and none is for this Xen.
-pub(crate) const NOTHING_FOR_THIS_XEN: u8 = 9;
-/// There are no payloads.
-pub(crate) const NOTHING_THERE: u8 = 10;
-
-/// An error: for people, and for programs.
+/// The failure of a command, for people and for programs.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
-    pub(crate) status: u8,
+    pub(crate) status: ExitStatus,
     pub(crate) message: String,
-    /// Lines of Xen's log, or others that add to the message.
+    /// Lines that add to the message, such as those of Xen's log.
     pub(crate) details: Vec<String>,
-    /// All of it, for programs: at least `kind`, `message` and `retryable`.
+    /// The failure for programs, with at least `kind`, `message` and `retryable`.
     pub(crate) error: Value,
-    /// The part that was done all the same.
+    /// The result of the part that was done before.
     pub(crate) result: Option<Value>,
 }
 
 impl Failure {
-    /// A failure that is of the tool, not of the library. The kind is one word that stays as it is.
+    /// A failure of the tool, not of the library. The kind is a stable word for programs.
     pub(crate) fn new(kind: &str, message: impl Display) -> Self {
-        Self::with_status(FINAL, kind, message)
+        Self::with_status(ExitStatus::Failed, kind, message)
     }
 
-    pub(crate) fn with_status(status: u8, kind: &str, message: impl Display) -> Self {
+    pub(crate) fn with_status(status: ExitStatus, kind: &str, message: impl Display) -> Self {
         let message = message.to_string();
-        let error = json!({ "kind": kind, "message": message, "retryable": status == AGAIN });
+        let error = json!({ "kind": kind, "message": message, "retryable": status == ExitStatus::Retry });
         Self { status, message, details: Vec::new(), error, result: None }
     }
 
@@ -68,16 +47,24 @@ impl Failure {
         Self { result: Some(result), ..self }
     }
 
-    /// With one more sentence.
-    pub(crate) fn and(mut self, sentence: &str) -> Self {
-        self.message = format!("{}; {sentence}", self.message);
-        if let Some(error) = self.error.as_object_mut() {
-            error.insert("message".into(), self.message.clone().into());
-        }
+    /// Adds a sentence to the message.
+    pub(crate) fn and(self, sentence: &str) -> Self {
+        let message = format!("{}; {sentence}", self.message);
+        self.with_message(message)
+    }
+
+    pub(crate) fn with_message(self, message: String) -> Self {
+        Self { message: message.clone(), ..self }.with_field("message", message)
+    }
+
+    /// Adds a field to the error for programs, or replaces it.
+    pub(crate) fn with_field(mut self, name: &str, value: impl Into<Value>) -> Self {
+        let error = self.error.as_object_mut().expect("every error is built as an object");
+        error.insert(name.to_owned(), value.into());
         self
     }
 
-    /// A fault of the command line.
+    /// The failure of a wrong command line.
     pub(crate) fn usage(error: &clap::Error, words: &[OsString]) -> Self {
         let word = match error.get(ContextKind::InvalidSubcommand) {
             Some(ContextValue::String(word)) if error.kind() == ClapKind::InvalidSubcommand => Some(word),
@@ -93,7 +80,7 @@ impl Failure {
             None if words.len() < 2 => format!("a command is missing; {help}"),
             None => {
                 let text = strip_str(&error.render().to_string()).to_string();
-                // With the words of the line, which may be anything.
+                // It contains words of the command line, which may be anything.
                 let lines: Vec<String> = text.trim_end().lines().map(|line| escaped(line.as_bytes())).collect();
                 let text = lines.join("\n");
                 text.strip_prefix("error: ").unwrap_or(&text).to_owned()
@@ -106,7 +93,7 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self {
-            status: if error.is_retryable() { AGAIN } else { FINAL },
+            status: if error.is_retryable() { ExitStatus::Retry } else { ExitStatus::Failed },
             message: error.to_string(),
             details: error.xen_log().to_vec(),
             error: as_json(&error),
@@ -139,21 +126,18 @@ impl From<EnsureError> for Failure {
             EnsureError::NoPlan(error) => error.into(),
             EnsureError::Interrupted(interrupted) => {
                 let result = as_json(&*interrupted);
-                let own = Self::from(interrupted.error.clone());
                 let status = match interrupted.outcome {
-                    Outcome::Worse => WORSE,
-                    _ if interrupted.is_retryable() => AGAIN,
-                    _ => FINAL,
+                    Outcome::Worse => ExitStatus::Worse,
+                    _ if interrupted.is_retryable() => ExitStatus::Retry,
+                    _ => ExitStatus::Failed,
                 };
-                let mut failure = Self { status, message: interrupted.to_string(), result: Some(result), ..own };
-                if let Some(error) = failure.error.as_object_mut() {
-                    error.insert("message".into(), failure.message.clone().into());
-                    error.insert("retryable".into(), interrupted.is_retryable().into());
-                    error.insert("outcome".into(), interrupted.outcome.word().into());
-                    // One step was done, or all that was done was undone: the host was changed.
-                    error.insert("may_have_happened".into(), interrupted.may_have_happened().into());
-                }
-                failure
+                let failure = Self::from(interrupted.error.clone())
+                    .with_message(interrupted.to_string())
+                    .with_field("retryable", interrupted.is_retryable())
+                    .with_field("outcome", interrupted.outcome.word())
+                    // The host may have been changed by earlier steps, even if they were undone.
+                    .with_field("may_have_happened", interrupted.may_have_happened());
+                Self { status, ..failure }.with_result(result)
             }
             other => Self::new("ensure", other),
         }
@@ -162,6 +146,5 @@ impl From<EnsureError> for Failure {
 
 /// The JSON of a type of the library.
 pub(crate) fn as_json(value: &impl serde::Serialize) -> Value {
-    // Its types have no keys that are not text, and nothing else fails.
-    serde_json::to_value(value).unwrap_or_default()
+    serde_json::to_value(value).expect("the library's types have only text as keys, and serialise without errors")
 }

@@ -28,7 +28,7 @@ use record::State;
 use serde_json::{Value, json};
 use store::{Loaded, Store};
 
-use crate::shown::shown;
+use crate::output::shown;
 
 /// The directory of the state, unless another is given: the one that `StateDirectory=` of the unit makes.
 pub(crate) const DIRECTORY: &str = "/var/lib/xen-livepatch";

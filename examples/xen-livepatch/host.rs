@@ -1,16 +1,15 @@
-//! The Xen that is asked, as the options of the command line have it.
+//! The Xen that a command accesses: this machine's or a simulated one.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::ArgMatches;
 use xen_livepatch::{ActionOptions, ClientBuilder, LivepatchClient, ProblemKind, QuiesceTimeout, UploadOptions};
 
+use crate::arguments::CommonOptions;
 use crate::failure::Failure;
 use crate::lock;
 use crate::memory::Memory;
 use crate::output;
-use crate::simulation::{Simulation, simulated};
+use crate::simulation::Simulation;
 
 /// The longest time to wait for another tool.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -18,22 +17,21 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The access to Xen that a command needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// It reads what Xen lists. No earlier call of the tool knows anything about that, and no later one needs to.
+    /// Reads the list of payloads, for which no knowledge has to be kept between calls of the tool.
     Lists,
     Reads,
     Changes,
 }
 
-/// Does this with a client. Other changes wait until it is done, so whatever it needs to read is read before: a pipe may
-/// take its time.
+/// Runs `work` with a client. Other changes wait until it is done, so input is to be read before: a pipe may take its time.
 pub(crate) fn with_client<T>(
-    arguments: &ArgMatches,
+    options: &CommonOptions,
     access: Access,
     work: impl FnOnce(&LivepatchClient) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let patience = patience(arguments);
-    let memory = (access != Access::Lists).then(|| Memory::new(simulated(arguments)));
-    let builder = memory.iter().fold(builder(arguments)?, |builder, memory| memory.recall(builder));
+    let patience = options.deadline.unwrap_or(PATIENCE);
+    let memory = (access != Access::Lists).then(|| Memory::new(options.simulate.as_deref()));
+    let builder = memory.iter().fold(builder(options)?, |builder, memory| memory.recall(builder));
     let work = |client: LivepatchClient| {
         let done = work(&client);
         if let Some(memory) = &memory {
@@ -41,11 +39,11 @@ pub(crate) fn with_client<T>(
         }
         done
     };
-    if let Some(folder) = simulated(arguments) {
-        let lock = Simulation::lock_file(folder)?;
-        // Without one, what two calls did would not both be kept.
+    if let Some(directory) = &options.simulate {
+        let lock = Simulation::lock_file(directory)?;
+        // Without the lock, one of two calls would overwrite what the other did.
         let _lock = lock::of_file(&lock, patience)?;
-        let simulation = Simulation::open(folder)?;
+        let simulation = Simulation::open(directory)?;
         let done = work(builder.connect(simulation.xen().clone())?);
         simulation.save()?;
         return done;
@@ -54,42 +52,28 @@ pub(crate) fn with_client<T>(
         Access::Lists | Access::Reads => None,
         Access::Changes => lock::of_host(patience)?,
     };
-    work(match arguments.get_one::<PathBuf>("device") {
+    work(match &options.device {
         Some(path) => builder.open_at(path)?,
         None => builder.open()?,
     })
 }
 
-/// The longest time to wait for another tool, as the command line has it.
-pub(crate) fn patience(arguments: &ArgMatches) -> Duration {
-    arguments.get_one("deadline").copied().unwrap_or(PATIENCE)
-}
-
-fn builder(arguments: &ArgMatches) -> Result<ClientBuilder, Failure> {
-    let builder = LivepatchClient::builder().action_defaults(action_options(arguments)?);
-    Ok(if arguments.get_flag("verbose") { builder.on_hypercall(output::hypercall) } else { builder })
-}
-
-fn action_options(arguments: &ArgMatches) -> Result<ActionOptions, Failure> {
-    let mut options = ActionOptions::new();
-    if let Some(time) = arguments.get_one("timeout").copied() {
-        options = options.quiesce_timeout(QuiesceTimeout::new(time)?);
+fn builder(options: &CommonOptions) -> Result<ClientBuilder, Failure> {
+    let mut defaults = ActionOptions::new();
+    if let Some(time) = options.timeout {
+        defaults = defaults.quiesce_timeout(QuiesceTimeout::new(time)?);
     }
-    if let Some(time) = arguments.get_one("deadline").copied() {
-        options = options.deadline(time);
+    if let Some(time) = options.deadline {
+        defaults = defaults.deadline(time);
     }
-    if let Some(retries) = arguments.get_one("retries").copied() {
-        options = options.quiesce_retries(retries);
+    if let Some(retries) = options.retries {
+        defaults = defaults.quiesce_retries(retries);
     }
-    Ok(options)
+    let builder = LivepatchClient::builder().action_defaults(defaults);
+    Ok(if options.verbose { builder.on_hypercall(output::hypercall) } else { builder })
 }
 
-pub(crate) fn upload_options(arguments: &ArgMatches) -> UploadOptions {
-    let options = accepted(arguments).fold(UploadOptions::new(), UploadOptions::accept);
-    if arguments.get_flag("force") { options.force() } else { options }
-}
-
-/// The kinds of findings that the command line accepts where they are only possible.
-pub(crate) fn accepted(arguments: &ArgMatches) -> impl Iterator<Item = ProblemKind> {
-    arguments.get_many("accept").into_iter().flatten().copied()
+pub(crate) fn upload_options(options: &CommonOptions, accept: &[ProblemKind]) -> UploadOptions {
+    let upload = accept.iter().copied().fold(UploadOptions::new(), UploadOptions::accept);
+    if options.force { upload.force() } else { upload }
 }

@@ -1,16 +1,15 @@
-//! Payload files as they are read before the lock is taken.
+//! Payload files, read before the lock is taken.
 
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use serde_json::json;
 use xen_livepatch::{Operation, Payload, PayloadName};
 
 use crate::failure::{Failure, as_json};
-use crate::shown::shown;
+use crate::output::shown;
 
-/// Reads the bytes that are to be uploaded under a name, from a file or a pipe.
+/// Reads the bytes to upload under a name, from a file or a pipe.
 pub(crate) fn bytes(path: &Path, name: &PayloadName) -> Result<Vec<u8>, Failure> {
     let read = || {
         let mut file = File::open(path)?;
@@ -30,21 +29,19 @@ pub(crate) fn bytes(path: &Path, name: &PayloadName) -> Result<Vec<u8>, Failure>
     })
 }
 
-/// Reads the payload of a file that is to be loaded, and gives it the file's name.
+/// Reads the payload in a file, and derives its name from the file's.
 pub(crate) fn payload(path: &Path) -> Result<(PayloadName, Payload), Failure> {
     let name = PayloadName::of_file(path).map_err(|error| of_upload(error.into(), None))?;
     let payload = Payload::read(path).map_err(|error| of_upload(error.into(), Some(&name)))?;
     Ok((name, payload))
 }
 
-/// The failure of an upload that was not begun.
-fn of_upload(mut failure: Failure, name: Option<&PayloadName>) -> Failure {
-    let name_in_text = name.map(|name| format!(" {name:?}")).unwrap_or_default();
-    failure.message = format!("{}{name_in_text}: {}", Operation::Upload, failure.message);
-    if let Some(error) = failure.error.as_object_mut() {
-        error.insert("message".into(), failure.message.clone().into());
-        error.insert("operation".into(), json!(Operation::Upload.to_string()));
-        error.insert("payload".into(), as_json(&name));
-    }
-    failure
+/// Makes a failure that of an upload which was not begun.
+fn of_upload(failure: Failure, name: Option<&PayloadName>) -> Failure {
+    let text = match name {
+        Some(name) => format!("{} {name:?}: {}", Operation::Upload, failure.message),
+        None => format!("{}: {}", Operation::Upload, failure.message),
+    };
+    let failure = failure.with_message(text).with_field("operation", Operation::Upload.to_string());
+    failure.with_field("payload", as_json(&name))
 }

@@ -12,9 +12,9 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 use nix::unistd::geteuid;
 
-use crate::failure::{AGAIN, Failure};
-use crate::output;
-use crate::shown::shown;
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::output::{self, shown};
 
 /// The directory of the lock that every tool takes that changes something on this host. It is root's alone, so that nobody
 /// else can hold the lock, or be in the way of it.
@@ -74,7 +74,7 @@ fn take(file: File, path: &Path, longest: Duration) -> Result<Option<Flock<File>
         Ok(lock) => Ok(Some(lock)),
         Err(Errno::EWOULDBLOCK) => {
             let text = format!("another xen-livepatch is at work ({}, waited {longest:.1?})", shown(path));
-            Err(Failure::with_status(AGAIN, "locked", text))
+            Err(Failure::with_status(ExitStatus::Retry, "locked", text))
         }
         Err(errno) => {
             output::note(&format!("no lock is taken: {}: {}", shown(path), errno.desc()));
@@ -155,7 +155,7 @@ mod tests {
 
     fn refusal(directory: &Path) -> String {
         let failure = in_directory(directory, SHORT).unwrap_err();
-        assert_eq!(failure.status, crate::failure::FINAL);
+        assert_eq!(failure.status, ExitStatus::Failed);
         failure.message
     }
 
@@ -167,7 +167,7 @@ mod tests {
         assert!(lock.is_some());
         assert_eq!(directory.metadata().unwrap().mode() & 0o7777, 0o700);
         assert_eq!(directory.join(FILE).metadata().unwrap().mode() & 0o7777, 0o600);
-        assert_eq!(in_directory(&directory, SHORT).unwrap_err().status, AGAIN);
+        assert_eq!(in_directory(&directory, SHORT).unwrap_err().status, ExitStatus::Retry);
         drop(lock);
         assert!(in_directory(&directory, SHORT).unwrap().is_some());
     }

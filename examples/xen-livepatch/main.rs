@@ -1,16 +1,17 @@
-//! `xen-livepatch`, the tool: what scripts expect of the C tool of that name, without its faults, and what it lacks.
+//! `xen-livepatch`, the tool: a drop-in replacement for Xen's C tool of the same name, without its bugs and with the
+//! features that it lacks.
 //!
 //!     cargo install --path . --example xen-livepatch
 //!     cargo run --example xen-livepatch -- --simulate demo list
 //!     cargo in-xen --example xen-livepatch -- status      # on a real Xen, booted for this
 //!
-//! It is thin: what a toolstack could want is in the library. `arguments.rs` has the command line, `commands/` what each
-//! command does, `output.rs` prints the outcome.
+//! The tool is thin: everything a toolstack could use is in the library. `arguments.rs` contains the command line,
+//! `commands/` the commands, `output.rs` the printing of their outcome.
 
 mod arguments;
 mod commands;
+mod exit_status;
 mod failure;
-mod flags;
 mod guard;
 mod host;
 mod input;
@@ -19,7 +20,6 @@ mod manual;
 mod memory;
 mod output;
 mod progress;
-mod shown;
 mod signals;
 mod simulation;
 mod systemd;
@@ -34,19 +34,19 @@ use output::Output;
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = env::args_os().collect();
-    let arguments = match arguments::parse(&words) {
-        Ok(arguments) => arguments,
-        // Help and version are asked for as errors.
+    let line = match arguments::parse(&words) {
+        Ok(line) => line,
+        // clap returns help and the version as errors.
         Err(error) if !error.use_stderr() => {
             return Output::help(&error.render().ansi().to_string());
         }
         Err(error) => return Output::for_usage(&words).failed(&Failure::usage(&error, &words)),
     };
-    let output = Output::new(&arguments);
-    if let Some(folder) = simulation::simulated(&arguments) {
-        output::note(&format!("this is the simulated Xen of {}", shown::shown(folder)));
+    let output = Output::new(&line);
+    if let Some(directory) = &line.options.simulate {
+        output::note(&format!("using the simulated Xen in {}", output::shown(directory)));
     }
-    match commands::run(&arguments, &output) {
+    match commands::run(line, &output) {
         Ok(done) => output.done(&done),
         Err(failure) => output.failed(&failure),
     }

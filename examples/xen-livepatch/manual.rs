@@ -1,33 +1,31 @@
-//! The manual page and completions, made from the command line itself.
+//! The manual page and completions, generated from the command line.
 
 use std::io::{self, Write};
 
-use clap::{ArgMatches, Command};
+use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 use serde_json::json;
 
 use crate::arguments;
+use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::output::Done;
 
-/// Sections that the command line does not have itself: headings, with entries.
+/// Sections that are not generated: headings with entries.
 const EXTRA: &[(&str, &[(&str, &str)])] = &[
     (
         "FILES",
         &[
             ("/dev/xen/privcmd", "Xen's privileged command device, through which every request goes."),
-            (
-                "/usr/lib/xen-livepatch",
-                "Payloads that are to be applied at boot, flat or in a directory for each build of Xen.",
-            ),
+            ("/usr/lib/xen-livepatch", "Payloads to apply at boot, flat or in a directory for each build of Xen."),
             ("/etc/xen-livepatch/off", "While it exists, ensure --boot does nothing."),
             ("/var/lib/xen-livepatch", "The state of the guard: the payloads that boots survived, and the suspects."),
-            ("/run/xen-livepatch/lock", "Locked (flock) by every command that changes what is loaded."),
+            ("/run/xen-livepatch/lock", "Locked (flock) by every command that changes the loaded payloads."),
             (
                 "/run/xen-livepatch",
-                "Until the next boot: bounds on the release of the running Xen, the build-ids of loaded payloads, and their \
+                "Until the next boot: bounds on the point release of the running Xen, the build-ids of loaded payloads, and their \
                  files, with which ensure can put back a payload.",
             ),
         ],
@@ -35,21 +33,23 @@ const EXTRA: &[(&str, &[(&str, &str)])] = &[
     (
         "EXAMPLES",
         &[
-            ("xen-livepatch load /tmp/xsa-500.livepatch", "Upload it as xsa-500, and apply it."),
-            ("xen-livepatch load --nodeps trace.livepatch", "A debug patch, on top of whatever is applied."),
+            ("xen-livepatch load /tmp/xsa-500.livepatch", "Upload the file as xsa-500, and apply it."),
+            ("xen-livepatch load --nodeps trace.livepatch", "Load a debug patch on top of whatever is applied."),
             (
                 "xen-livepatch ensure --dry-run /usr/lib/xen-livepatch",
-                "The steps that would bring this host to the payloads of that directory.",
+                "Print the steps that would bring this host to the payloads of that directory.",
             ),
-            ("xen-livepatch check --for-xen 4.17.7 *.livepatch", "Look at payloads without a Xen."),
-            ("xen-livepatch --json status | jq -r .result.inventory.effective", "The effective version, for a script."),
+            ("xen-livepatch check --for-xen 4.17.7 *.livepatch", "Check payloads without a Xen."),
+            (
+                "xen-livepatch --json status | jq -r .result.inventory.effective",
+                "Print the effective version, for a script.",
+            ),
         ],
     ),
-    ("SEE ALSO", &[("xl(1)", "In particular xl dmesg, which shows Xen's log.")]),
+    ("SEE ALSO", &[("xl(1)", "In particular xl dmesg, which prints Xen's log.")]),
 ];
 
-pub(crate) fn completions(arguments: &ArgMatches) -> Done {
-    let shell = arguments.get_one::<Shell>("shell").copied().unwrap_or(Shell::Bash);
+pub(crate) fn completions(shell: Shell) -> Done {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut arguments::command(), "xen-livepatch", &mut text);
     printed(&text)
@@ -88,17 +88,17 @@ fn write_page(page: &mut Vec<u8>) -> io::Result<()> {
             write_command(sub, page)?;
         }
     }
-    section("EXIT STATUS", arguments::STATUS).to_writer(page)?;
+    section("EXIT STATUS", &ExitStatus::ALL.map(|(status, meaning)| (status.number(), meaning))).to_writer(page)?;
     EXTRA.iter().try_for_each(|(heading, entries)| section(heading, entries).to_writer(page))
 }
 
-/// A heading, with entries below it.
+/// A section with its entries.
 fn section(heading: &str, entries: &[(impl ToString, &str)]) -> Roff {
     let mut section = Roff::new();
     section.control("SH", [heading]);
-    for (what, about) in entries {
+    for (subject, about) in entries {
         section.control("TP", []);
-        section.text([bold(what.to_string())]);
+        section.text([bold(subject.to_string())]);
         section.text([roman(*about)]);
     }
     section

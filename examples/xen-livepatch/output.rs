@@ -4,40 +4,39 @@ use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
 use std::iter;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
-use clap::ArgMatches;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{fstat, major, minor};
 use serde_json::{Map, Value};
-use xen_livepatch::HypercallEvent;
+use xen_livepatch::{HypercallEvent, escaped};
 
-use crate::failure::{FINAL, Failure, UNWRITTEN};
+use crate::arguments::CommandLine;
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
 
-/// The version of what `--json` prints. It changes when something that was there goes away or means something else.
+/// The version of the objects that `--json` prints. It changes when a field is removed or changes its meaning.
 const SCHEMA: u32 = 1;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const NOTE: Style = AnsiColor::Yellow.on_default();
 
-/// The commands that change something: without their output they are done all the same. Of the others the output is all
-/// that there is.
-const CHANGES: [&str; 9] = ["upload", "apply", "revert", "replace", "unload", "load", "ensure", "confirm", "simulate"];
-
 /// The device numbers of `/dev/null`.
 const NULL: (u64, u64) = (1, 3);
 
-/// The outcome of a command that did what it was asked for.
+/// The outcome of a successful command.
 #[derive(Debug, Default)]
 pub(crate) struct Done {
-    /// For people.
+    /// The output for people.
     pub(crate) text: String,
-    /// For programs.
+    /// The output for programs.
     pub(crate) result: Value,
-    pub(crate) status: u8,
-    /// The flaw in what was done, if there is one. It brings its own exit status.
-    pub(crate) but: Option<Failure>,
+    pub(crate) status: ExitStatus,
+    /// The flaw of the outcome, with its own exit status.
+    pub(crate) flaw: Option<Failure>,
 }
 
 impl Done {
@@ -45,75 +44,77 @@ impl Done {
         Self { text: text.into(), result, ..Self::default() }
     }
 
-    /// It was done, with this exit status.
-    pub(crate) fn with_status(self, status: u8) -> Self {
+    pub(crate) fn with_status(self, status: ExitStatus) -> Self {
         Self { status, ..self }
     }
 
-    /// It was done, with this flaw.
-    pub(crate) fn but(self, failure: Failure) -> Self {
-        Self { status: failure.status, but: Some(failure), ..self }
+    pub(crate) fn with_flaw(self, flaw: Failure) -> Self {
+        Self { status: flaw.status, flaw: Some(flaw), ..self }
     }
 }
 
-/// Writes to stderr in one piece, since others may write to the same terminal. An error there is no reason to leave work
-/// half done.
-fn tell(text: &str) {
+/// A path on one line, without characters that act on a terminal.
+pub(crate) fn shown(path: &Path) -> String {
+    escaped(path.as_os_str().as_bytes())
+}
+
+/// Writes to stderr in one piece, since other processes may write to the same terminal.
+fn print_error(text: &str) {
+    // An error is no reason to stop halfway.
     let _ = anstream::stderr().write_all(text.as_bytes());
 }
 
-/// Something that people should know, and programs need not.
+/// Prints a remark for people.
 pub(crate) fn note(text: &str) {
-    tell(&format!("{NOTE}{text}{NOTE:#}\n"));
+    print_error(&format!("{NOTE}{text}{NOTE:#}\n"));
 }
 
-/// A hypercall, as it is made.
+/// Prints a hypercall.
 pub(crate) fn hypercall(event: &HypercallEvent<'_>) {
-    tell(&format!("  {event}\n"));
+    print_error(&format!("  {event}\n"));
 }
 
 #[derive(Debug)]
 pub(crate) struct Output {
     json: bool,
+    /// The name of the command; empty if the command line could not be read.
     command: String,
-    /// A line that waits for its end: `Applying fix... `.
+    is_change: bool,
+    /// True while a line is unfinished, such as `Applying fix... `.
     open: Cell<bool>,
-    /// The first error that output met.
+    /// The first error in writing to stdout.
     error: RefCell<Option<io::Error>>,
 }
 
 impl Output {
-    pub(crate) fn new(arguments: &ArgMatches) -> Self {
-        Self::of(arguments.subcommand_name().unwrap_or_default(), arguments.get_flag("json"))
+    pub(crate) fn new(line: &CommandLine) -> Self {
+        let usage = Self::for_usage(&[]);
+        Self { json: line.options.json, command: line.name.clone(), is_change: line.command.is_change(), ..usage }
     }
 
-    /// For a command line that could not be read.
+    /// The output for a command line that could not be read.
     pub(crate) fn for_usage(words: &[OsString]) -> Self {
-        Self::of("", words.iter().any(|word| word == "--json"))
+        let json = words.iter().any(|word| word == "--json");
+        Self { json, command: String::new(), is_change: false, open: Cell::new(false), error: RefCell::default() }
     }
 
-    fn of(command: &str, json: bool) -> Self {
-        Self { json, command: command.to_owned(), open: Cell::new(false), error: RefCell::default() }
-    }
-
-    /// Help and version, which were asked for.
+    /// Prints the help or the version.
     pub(crate) fn help(text: &str) -> ExitCode {
-        let output = Self::of("", false);
+        let output = Self::for_usage(&[]);
         output.write_to(&mut anstream::stdout(), text);
-        output.exit(0)
+        output.exit(ExitStatus::Done)
     }
 
-    /// The outcome in the form that was asked for. The other one is not made.
+    /// The outcome in the requested form. The other form is not built.
     pub(crate) fn outcome(&self, text: impl FnOnce() -> String, result: impl FnOnce() -> Value) -> Done {
         if self.json { Done::new("", result()) } else { Done::new(text(), Value::Null) }
     }
 
-    /// Returns true if people may watch a bar.
-    pub(crate) fn is_watched(&self) -> bool {
+    pub(crate) fn shows_progress(&self) -> bool {
         !self.json && io::stderr().is_terminal()
     }
 
-    /// The beginning of a line that [`end`](Self::end) ends.
+    /// Prints the beginning of a line that [`end`](Self::end) finishes.
     pub(crate) fn begin(&self, text: &str) {
         if !self.json {
             self.write(&format!("{text}... "));
@@ -127,7 +128,7 @@ impl Output {
         }
     }
 
-    /// A line about work under way.
+    /// Prints a line for people.
     pub(crate) fn line(&self, text: &str) {
         if !self.json {
             self.write(&format!("{text}\n"));
@@ -137,11 +138,11 @@ impl Output {
     pub(crate) fn done(&self, done: &Done) -> ExitCode {
         self.end("completed");
         if self.json {
-            let error = done.but.as_ref().map(|failure| &failure.error);
-            self.write(&self.object(done.status == 0, Some(&done.result), error));
+            let error = done.flaw.as_ref().map(|failure| &failure.error);
+            self.write(&self.object(done.status == ExitStatus::Done, Some(&done.result), error));
         } else {
             self.write(&done.text);
-            if let Some(failure) = &done.but {
+            if let Some(failure) = &done.flaw {
                 explain(failure);
             }
         }
@@ -171,53 +172,53 @@ impl Output {
         format!("{}\n", Value::Object(object))
     }
 
-    /// Prints this. An error is kept for the end, since it is no reason to leave work half done. A reader who has seen
-    /// enough is not an error.
     fn write(&self, text: &str) {
         self.write_to(&mut io::stdout(), text);
     }
 
+    /// Writes the text, and keeps an error for the end, since it is no reason to stop halfway.
     fn write_to(&self, out: &mut impl Write, text: &str) {
         let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        // A closed pipe is no error: its reader has seen enough.
         if let Some(error) = written.err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
             self.error.borrow_mut().get_or_insert(error);
         }
     }
 
-    /// The exit status: a command that is done stays done where its output is lost, and reports that.
-    fn exit(&self, status: u8) -> ExitCode {
-        let is_change = CHANGES.contains(&self.command.as_str());
+    /// The exit status, with a message on stderr if output was lost.
+    fn exit(&self, status: ExitStatus) -> ExitCode {
         let error = match self.error.borrow_mut().take() {
             Some(error) => error.to_string(),
-            None if !is_discarded() => return ExitCode::from(status),
-            // Programs that need no text begin like that: for them the exit status is enough.
+            None if !is_discarded() => return status.into(),
+            // Some programs start the tool like that, since they need no text but only the exit status.
             None if !self.json => {
                 note("the output is lost: standard output is closed, or /dev/null");
-                return ExitCode::from(status);
+                return status.into();
             }
             None => "standard output is closed, or /dev/null".to_owned(),
         };
-        let fate = if status == 0 && is_change { "; the command itself is done" } else { "" };
-        tell(&format!("{ERROR}error:{ERROR:#} the output could not be written: {error}{fate}\n"));
-        ExitCode::from(match status {
-            0 if is_change => UNWRITTEN,
-            0 => FINAL,
-            status => status,
-        })
+        let is_done = status == ExitStatus::Done && self.is_change;
+        let fate = if is_done { "; the command itself is done" } else { "" };
+        print_error(&format!("{ERROR}error:{ERROR:#} the output could not be written: {error}{fate}\n"));
+        match status {
+            ExitStatus::Done if self.is_change => ExitStatus::OutputLost.into(),
+            ExitStatus::Done => ExitStatus::Failed.into(),
+            status => status.into(),
+        }
     }
 }
 
-/// Shows a failure to people.
+/// Prints a failure for people.
 fn explain(failure: &Failure) {
     let first = format!("{ERROR}error:{ERROR:#} {}", failure.message);
     let lines: Vec<String> = iter::once(first).chain(failure.details.iter().map(|line| format!("  {line}"))).collect();
-    tell(&format!("{}\n", lines.join("\n")));
+    print_error(&format!("{}\n", lines.join("\n")));
 }
 
-/// Returns true if the standard output was closed when this process began, or is as if it had been.
+/// Returns true if the standard output was closed when this process began.
 ///
-/// The runtime opens `/dev/null` in the place of such a descriptor, for reading and writing. A shell that is to discard the
-/// output opens it for writing alone; some other programs can't be distinguished.
+/// Rust's runtime replaces a closed descriptor by `/dev/null`, opened for reading and writing. A shell that discards the
+/// output opens it for writing only; some other programs can't be distinguished from the runtime.
 fn is_discarded() -> bool {
     let stdout = io::stdout();
     let Ok(flags) = fcntl(&stdout, FcntlArg::F_GETFL).map(OFlag::from_bits_retain) else { return true };

@@ -1,4 +1,4 @@
-//! Work of several steps: a bar on a terminal, lines in a pipe.
+//! The progress of work in steps: a bar on a terminal, lines in a pipe.
 
 use std::time::Duration;
 
@@ -13,12 +13,11 @@ pub(crate) struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     pub(crate) fn new(output: &'a Output, total: usize) -> Self {
-        let bar = output.is_watched().then(|| {
+        let bar = output.shows_progress().then(|| {
             let bar = ProgressBar::new(u64::try_from(total).unwrap_or(u64::MAX));
-            // The template is constant; were it wrong, there would be the default.
-            ProgressStyle::with_template("[{bar:20}] {pos} of {len}  {wide_msg}")
-                .map(|style| bar.set_style(style.progress_chars("=> ")))
-                .unwrap_or_default();
+            let style =
+                ProgressStyle::with_template("[{bar:20}] {pos} of {len}  {wide_msg}").expect("a valid template");
+            bar.set_style(style.progress_chars("=> "));
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
@@ -31,7 +30,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// A line that stays.
+    /// Prints a line that stays.
     pub(crate) fn end(&self, text: &str) {
         match &self.bar {
             Some(bar) => {

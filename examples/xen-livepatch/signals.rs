@@ -1,12 +1,12 @@
-//! Signals that wait until a gap is closed: whoever is killed in one leaves the host in it.
+//! Signals held while a gap is open: a process that is killed in a gap leaves the host in it.
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 
-/// Faults of this program itself, for which waiting makes no sense.
+/// Signals of faults in this program, which can't be held.
 const FAULTS: [Signal; 6] =
     [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGABRT, Signal::SIGTRAP];
 
-/// Signals are kept waiting while this lives. SIGKILL and SIGSTOP are not: no program can.
+/// Holds all signals while it lives, except SIGKILL and SIGSTOP, which no program can hold.
 #[derive(Debug)]
 pub(crate) struct Held {
     before: Option<SigSet>,

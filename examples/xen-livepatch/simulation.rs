@@ -4,16 +4,15 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use clap::ArgMatches;
 use serde_json::json;
 use tempfile::NamedTempFile;
 use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, SimulatedXen};
-use xen_livepatch::{BuildId, Payload, PayloadName, Release};
+use xen_livepatch::{BuildId, Payload, PayloadName};
 
+use crate::arguments::{CommonOptions, Deferred, NewSimulation, Simulate, SimulatedPayload};
 use crate::failure::{Failure, as_json};
 use crate::memory::Memory;
-use crate::output::Done;
-use crate::shown::shown;
+use crate::output::{Done, shown};
 
 /// The file with the state: a line with a checksum, and the state as JSON.
 const STATE: &str = "xen.state";
@@ -61,11 +60,6 @@ impl Simulation {
     }
 }
 
-/// The directory of the simulated Xen to use in place of this machine's.
-pub(crate) fn simulated(arguments: &ArgMatches) -> Option<&Path> {
-    arguments.get_one::<PathBuf>("simulate").map(PathBuf::as_path)
-}
-
 fn encode(xen: &SimulatedXen) -> Result<Vec<u8>, Failure> {
     let state = serde_json::to_string(xen).map_err(|error| Failure::new("no_simulation", error))?;
     Ok(format!("{HEADING}{:016x}\n{state}", checksum(&state)).into_bytes())
@@ -94,25 +88,22 @@ fn write(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
     written.map(drop).map_err(|error| Failure::file(file, &error))
 }
 
-pub(crate) fn command(arguments: &ArgMatches) -> Result<Done, Failure> {
-    match arguments.subcommand() {
-        Some(("new", own)) => new(own),
-        Some((_, own)) => payload(own),
-        None => Err(Failure::new("usage", "a command is missing")),
+pub(crate) fn command(options: &CommonOptions, simulate: Simulate) -> Result<Done, Failure> {
+    match simulate {
+        Simulate::New(Deferred(arguments)) => new(arguments),
+        Simulate::Payload(Deferred(arguments)) => payload(options, &arguments),
     }
 }
 
-fn new(arguments: &ArgMatches) -> Result<Done, Failure> {
-    let directory = arguments.get_one::<PathBuf>("dir").cloned().unwrap_or_default();
-    let release = arguments.get_one::<Release>("release").copied().unwrap_or(Release::V4_20);
+fn new(NewSimulation { directory, release, build_id }: NewSimulation) -> Result<Done, Failure> {
     let file = directory.join(STATE);
     if file.exists() {
         return Err(Failure::new("exists", format_args!("{} is a simulated Xen already", shown(&directory))));
     }
     fs::create_dir_all(&directory).map_err(|error| Failure::file(&directory, &error))?;
     let mut builder = SimulatedXen::builder(release);
-    if let Some(id) = arguments.get_one::<BuildId>("build-id") {
-        builder = builder.build_id(Some(id.clone()));
+    if let Some(id) = build_id {
+        builder = builder.build_id(Some(id));
     }
     let xen = builder.build();
     // Knowledge of a simulated Xen that was here before is of no use for this one.
@@ -124,31 +115,32 @@ fn new(arguments: &ArgMatches) -> Result<Done, Failure> {
 }
 
 /// Makes a payload that changes what Xen's version ends with, and nothing else.
-fn payload(arguments: &ArgMatches) -> Result<Done, Failure> {
-    let file = arguments.get_one::<PathBuf>("file").cloned().unwrap_or_default();
+fn payload(options: &CommonOptions, arguments: &SimulatedPayload) -> Result<Done, Failure> {
+    let file = &arguments.file;
+    let directory = options.simulate.as_deref();
     let directory =
-        simulated(arguments).ok_or_else(|| Failure::new("usage", "which Xen it is for is missing: --simulate DIR"))?;
+        directory.ok_or_else(|| Failure::new("usage", "--simulate DIR is missing: the Xen to build it for"))?;
     Simulation::lock_file(directory)?;
     let xen = Simulation::open(directory)?.xen;
-    let name = PayloadName::of_file(&file)?.to_string();
-    let text = arguments.get_one::<String>("text").cloned().unwrap_or_else(|| format!("-{name}"));
+    let name = PayloadName::of_file(file)?.to_string();
+    let text = arguments.text.clone().unwrap_or_else(|| format!("-{name}"));
     if text.len() > LONGEST_TEXT {
         let message = format!("the text {text:?} has {} bytes, and Xen keeps {LONGEST_TEXT}; see --text", text.len());
         return Err(Failure::new("usage", message));
     }
     let mut builder =
         PayloadBuilder::for_xen(&xen, &name).function(FunctionPatch::returning("xen_extra_version", &text));
-    if let Some(below) = arguments.get_one::<PathBuf>("on") {
+    if let Some(below) = &arguments.on {
         let below = Payload::read(below)?;
         let id = below.build_id().ok_or_else(|| Failure::new("no_build_id", "the payload below has no build-id"))?;
         builder = builder.depends_on(id);
     }
-    if arguments.get_flag("read-only") {
+    if arguments.read_only {
         builder = builder.read_only_funcs();
     }
     let bytes = builder.build();
-    fs::write(&file, &bytes).map_err(|error| Failure::file(&file, &error))?;
-    let text = format!("{}: {} bytes, build-id {}\n", shown(&file), bytes.len(), builder.build_id());
+    fs::write(file, &bytes).map_err(|error| Failure::file(file, &error))?;
+    let text = format!("{}: {} bytes, build-id {}\n", shown(file), bytes.len(), builder.build_id());
     Ok(Done::new(text, json!({ "file": file.to_string_lossy(), "build_id": as_json(builder.build_id()) })))
 }
 
@@ -158,6 +150,8 @@ fn id_text(id: Option<&BuildId>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use xen_livepatch::Release;
+
     use super::*;
 
     #[test]

@@ -1,17 +1,17 @@
-//! Requests to systemd, where it runs.
+//! Requests to systemd.
 
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The sign that systemd is the running init, as `sd_booted(3)` documents.
+/// Exists if systemd is the running init, as `sd_booted(3)` documents.
 const BOOTED: &str = "/run/systemd/system";
 
-/// The timer that has a boot confirmed. It wants the unit that confirms a clean end.
+/// The timer that confirms a boot. It wants the unit that confirms a clean shutdown.
 const TIMER: &str = "xen-livepatch-confirm.timer";
 
-/// The longest time to wait for an answer.
+/// The longest time to wait for `systemctl`.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const PAUSE: Duration = Duration::from_millis(10);
@@ -20,15 +20,15 @@ pub(crate) fn runs() -> bool {
     Path::new(BOOTED).is_dir()
 }
 
-/// Has the boot confirmed ten minutes from now, also if the timer has elapsed already.
+/// Schedules the confirmation of the boot for ten minutes from now, even if the timer has elapsed already.
 pub(crate) fn arm_timer() -> Result<(), String> {
     let output = output(Command::new("systemctl").args(["--no-block", "restart", TIMER]))?;
     if output.status.success() { Ok(()) } else { Err(line(&output.stderr)) }
 }
 
-/// Returns true if the system is about to end: every way down begins with `shutdown.target`.
+/// Returns true if the system is shutting down.
 pub(crate) fn is_stopping() -> Result<bool, String> {
-    // Its exit status is not 0 for any state but `running`.
+    // Its exit status is 0 only for the state `running`.
     let output = output(Command::new("systemctl").arg("is-system-running"))?;
     match line(&output.stdout) {
         state if state.is_empty() => Err(line(&output.stderr)),
@@ -36,7 +36,7 @@ pub(crate) fn is_stopping() -> Result<bool, String> {
     }
 }
 
-/// The first line that is not empty.
+/// The first non-empty line.
 fn line(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
@@ -46,8 +46,8 @@ fn output(command: &mut Command) -> Result<Output, String> {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.map_err(|error| format!("systemctl: {error}"))?;
     let begun = Instant::now();
-    // Its output is a line or two, and fits into the pipes.
-    while still_runs(&mut child)? {
+    // Its output of a line or two fits into the pipes.
+    while is_running(&mut child)? {
         if begun.elapsed() > PATIENCE {
             let _ = child.kill();
             let _ = child.wait();
@@ -58,24 +58,23 @@ fn output(command: &mut Command) -> Result<Output, String> {
     child.wait_with_output().map_err(|error| format!("systemctl: {error}"))
 }
 
-fn still_runs(child: &mut Child) -> Result<bool, String> {
+fn is_running(child: &mut Child) -> Result<bool, String> {
     child.try_wait().map(|status| status.is_none()).map_err(|error| format!("systemctl: {error}"))
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::arguments::STATUS;
-    use crate::failure::AGAIN;
+    use crate::exit_status::ExitStatus;
 
     #[test]
-    fn the_units_are_started_again_for_the_one_status_that_asks_for_it() {
+    fn units_are_restarted_only_for_the_status_retry() {
         for unit in
             [include_str!("systemd/xen-livepatch.service"), include_str!("systemd/xen-livepatch-confirm.service")]
         {
             let never = unit.lines().find_map(|line| line.strip_prefix("RestartPreventExitStatus=")).unwrap();
             let never: Vec<u8> = never.split(' ').map(|status| status.parse().unwrap()).collect();
-            for (status, _) in STATUS.iter().filter(|(status, _)| *status != 0) {
-                assert_eq!(never.contains(status), *status != AGAIN, "{status}");
+            for (status, _) in ExitStatus::ALL.into_iter().filter(|(status, _)| *status != ExitStatus::Done) {
+                assert_eq!(never.contains(&status.number()), status != ExitStatus::Retry, "{status:?}");
             }
             assert!(unit.lines().any(|line| line == "Restart=on-failure"));
         }

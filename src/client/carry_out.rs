@@ -123,14 +123,8 @@ impl LivepatchClient {
         wanted: &Wanted,
         observer: impl FnMut(StepEvent<'_>),
     ) -> core::result::Result<Plan, EnsureError> {
-        let take = || inventory::take_identified(self, None).map_err(EnsureError::Inventory);
-        let mut inventory = take()?;
-        // What is under way, of another tool or of a process that was killed, would come in between.
-        if inventory.payloads.iter().any(|entry| entry.status.in_progress()) {
-            let deadline = Deadline::after(self.defaults.time());
-            self.free_host(deadline).map_err(|error| EnsureError::Inventory(error.during(Operation::List)))?;
-            inventory = take()?;
-        }
+        let inventory = inventory::settled(self, || inventory::take_identified(self, None));
+        let inventory = inventory.map_err(EnsureError::Inventory)?;
         let plan = Plan::new(&inventory, wanted)?;
         self.carry_out(&plan, observer).map_err(EnsureError::Interrupted)?;
         if plan.problems().is_empty() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::LivepatchClient;
 use super::action_lock::ActionGuard;
 use super::console;
+use super::deadline::Deadline;
 use super::identities::Remembered;
 use super::listing::{self, Listing};
 use super::order;
@@ -74,6 +75,24 @@ impl LivepatchClient {
         take(self, None, Depth::Everything)
     }
 
+    /// Takes an [`inventory`](Self::inventory) once no action is pending, as a plan needs it: an action of another tool, or
+    /// of a process that was killed, would interfere. It waits no longer than the deadline of the client's actions.
+    ///
+    /// # Errors
+    /// Those of [`inventory`](Self::inventory), and [`OperationInProgress`](crate::ErrorKind::OperationInProgress) if the
+    /// deadline passes first.
+    ///
+    /// ```
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// client.upload(&fix, &payload)?;
+    /// assert_eq!(client.settled_inventory()?, client.inventory()?);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn settled_inventory(&self) -> Result<Inventory> {
+        settled(self, || self.inventory())
+    }
+
     /// The identities of loaded payloads that this client has found out: to be kept for
     /// [`ClientBuilder::known_identities`](crate::ClientBuilder::known_identities) in another process. `None` before this
     /// client has read Xen's list in an operation that identifies payloads or changes them.
@@ -112,6 +131,17 @@ impl Depth {
 /// The running Xen. What leaves open whether a payload has changed the version text is settled by an inventory.
 pub(super) fn target(client: &LivepatchClient, turn: Option<&ActionGuard<'_>>) -> Result<Arc<Target>> {
     client.target.of(client, Doubt::Settle(&|| take_within(client, turn, Depth::Effects, ATTEMPTS)))
+}
+
+/// Takes an inventory, and once more after pending actions if there were any.
+pub(super) fn settled(client: &LivepatchClient, take: impl Fn() -> Result<Inventory>) -> Result<Inventory> {
+    let inventory = take()?;
+    if !inventory.payloads.iter().any(|entry| entry.status.in_progress()) {
+        return Ok(inventory);
+    }
+    let deadline = Deadline::after(client.defaults.time());
+    client.free_host(deadline).map_err(|error| error.during(Operation::List))?;
+    take()
 }
 
 /// Takes an inventory, in a turn of its own or in the caller's.

@@ -1,60 +1,63 @@
-//! Upload, the actions, and load.
+//! `list`, `upload`, the four actions, and `load`.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::path::Path;
 
-use clap::ArgMatches;
 use serde_json::{Value, json};
-use xen_livepatch::{Action, Errno, Error, ErrorKind, LivepatchClient, LoadOptions, Payload, PayloadName, State};
+use xen_livepatch::{
+    Action, Errno, Error, ErrorKind, Flags, LivepatchClient, LoadOptions, Payload, PayloadName, State,
+};
 
 use super::guarded::taken_out;
-use super::{loaded_name, name};
+use super::{Context, loaded_name, name};
+use crate::arguments::{Load, Upload};
 use crate::failure::{Failure, as_json};
-use crate::flags;
 use crate::host::{Access, upload_options, with_client};
 use crate::input;
 use crate::memory::KeptFiles;
-use crate::output::{Done, Output};
-use crate::shown::shown;
-use crate::simulation::simulated;
+use crate::output::{Done, Output, shown};
+use crate::table::table;
 
 const NOTHING_TO_DO: &str = "no action needed";
 
-/// An action, its name on the command line, and the text that is shown meanwhile.
-#[derive(Clone, Copy)]
-pub(super) struct Doing(Action, &'static str, &'static str);
+pub(super) fn list(Context { options, output }: Context<'_>) -> Result<Done, Failure> {
+    let rows = with_client(options, Access::Lists, |client| Ok(client.list()?))?;
+    Ok(output.outcome(|| table(&rows), || json!({ "payloads": as_json(&rows) })))
+}
 
-pub(super) const APPLY: Doing = Doing(Action::Apply, "apply", "Applying");
-pub(super) const REVERT: Doing = Doing(Action::Revert, "revert", "Reverting");
-pub(super) const REPLACE: Doing = Doing(Action::Replace, "replace", "Replacing all payloads with");
-pub(super) const UNLOAD: Doing = Doing(Action::Unload, "unload", "Unloading");
-
-pub(crate) fn upload(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
-    let name = name(arguments)?;
-    let begin = || output.begin(&format!("Uploading {}", shown(file(arguments))));
-    let bytes = input::bytes(file(arguments), &name).inspect_err(|_| begin())?;
-    with_client(arguments, Access::Changes, |client| {
+pub(super) fn upload(Context { options, output }: Context<'_>, upload: &Upload) -> Result<Done, Failure> {
+    let name = name(&upload.name)?;
+    let begin = || output.begin(&format!("Uploading {}", shown(&upload.file)));
+    let bytes = input::bytes(&upload.file, &name).inspect_err(|_| begin())?;
+    with_client(options, Access::Changes, |client| {
         begin();
-        client.upload_with(&name, &bytes, upload_options(arguments))?;
+        client.upload_with(&name, &bytes, upload_options(options, &upload.accept))?;
         if let Ok(payload) = Payload::parse(&bytes) {
-            keep(arguments, &payload);
+            keep(options.simulate.as_deref(), &payload);
         }
         Ok(Done::new("", json!({ "payload": as_json(&name) })))
     })
 }
 
 pub(super) fn act(
-    Doing(action, command, going_on): Doing,
-    arguments: &ArgMatches,
-    output: &Output,
+    Context { options, output }: Context<'_>,
+    action: Action,
+    given: &OsStr,
+    flags: Flags,
 ) -> Result<Done, Failure> {
-    let flags = flags::of(command, arguments);
-    with_client(arguments, Access::Changes, |client| {
-        let name = loaded_name(arguments, client)?;
-        output.begin(&format!("{going_on} {name}"));
+    let progress = match action {
+        Action::Apply => "Applying",
+        Action::Revert => "Reverting",
+        Action::Replace => "Replacing all payloads with",
+        _ => "Unloading",
+    };
+    with_client(options, Access::Changes, |client| {
+        let name = loaded_name(given, client)?;
+        output.begin(&format!("{progress} {name}"));
         match client.action(action, &name).flags(flags).run() {
             Ok(()) => {
                 if matches!(action, Action::Revert | Action::Replace) {
-                    taken_out(arguments, client);
+                    taken_out(options, client);
                 }
                 Ok(Done::new("", result(&name, true)))
             }
@@ -76,8 +79,8 @@ fn result(name: &PayloadName, changed: bool) -> Value {
     json!({ "payload": as_json(name), "changed": changed })
 }
 
-/// Returns true if nothing has to be done, so that scripts may ask twice. A payload that is applied among others was not
-/// put in their place.
+/// Returns true if the payload is in the requested state already, so that a repeated command succeeds. A payload that is
+/// applied together with others has not replaced them.
 fn is_done(error: &Error, action: Action, client: &LivepatchClient, name: &PayloadName) -> Result<bool, Failure> {
     let ErrorKind::WrongState { found, .. } = error.kind() else { return Ok(false) };
     Ok(match (action, found) {
@@ -85,8 +88,7 @@ fn is_done(error: &Error, action: Action, client: &LivepatchClient, name: &Paylo
         (Action::Replace, State::Applied) => {
             let applied = in_state(client, State::Applied)?;
             if applied.len() > 1 && applied.contains(name) {
-                let text =
-                    "it is applied already, together with others, whose place it can't take any more; revert it first";
+                let text = "it is applied already, together with others, so it can't replace them; revert it first";
                 return Err(Failure::new("others_applied", format_args!("replace {name:?}: {text}")));
             }
             applied == [name.clone()]
@@ -95,20 +97,20 @@ fn is_done(error: &Error, action: Action, client: &LivepatchClient, name: &Paylo
     })
 }
 
-/// Reverts whatever is on top until nothing is applied. Xen reports no order, but it refuses to revert what is not on top,
-/// before any of its hooks runs.
-pub(crate) fn revert_all(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
-    with_client(arguments, Access::Changes, |client| {
+/// Reverts payloads from the top of the stack down until none is applied. Xen does not report the order, but it refuses to
+/// revert a payload that is not on top, before any of its hooks runs.
+pub(super) fn revert_all(Context { options, output }: Context<'_>, flags: Flags) -> Result<Done, Failure> {
+    with_client(options, Access::Changes, |client| {
         let mut reverted = Vec::new();
         let outcome = loop {
-            match revert_top(client, output) {
+            match revert_top(client, flags, output) {
                 Ok(Some(name)) => reverted.push(name),
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             }
         };
         if !reverted.is_empty() {
-            taken_out(arguments, client);
+            taken_out(options, client);
         }
         let result = json!({ "payloads": as_json(&reverted) });
         outcome.map_err(|error| Failure::from(error).with_result(result.clone()))?;
@@ -116,12 +118,12 @@ pub(crate) fn revert_all(arguments: &ArgMatches, output: &Output) -> Result<Done
     })
 }
 
-fn revert_top(client: &LivepatchClient, output: &Output) -> Result<Option<PayloadName>, Error> {
+fn revert_top(client: &LivepatchClient, flags: Flags, output: &Output) -> Result<Option<PayloadName>, Error> {
     let applied = in_state(client, State::Applied)?;
     let mut refusal = None;
     // The one uploaded last is the best guess.
     for name in applied.into_iter().rev() {
-        match client.action(Action::Revert, &name).run() {
+        match client.action(Action::Revert, &name).flags(flags).run() {
             Ok(()) => {
                 output.line(&format!("Reverting {name}... completed"));
                 return Ok(Some(name));
@@ -136,7 +138,8 @@ fn revert_top(client: &LivepatchClient, output: &Output) -> Result<Option<Payloa
     refusal.map_or(Ok(None), Err)
 }
 
-/// Returns true if the payload may only not be on top. Without Xen's log, `EBUSY` can mean that too.
+/// Returns true if the revert may have failed only because the payload is not on top. Without Xen's log, `EBUSY` can mean
+/// that too.
 fn may_be_below(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::NotOnTop { .. } | ErrorKind::Unexplained { code: Errno::EBUSY, .. })
 }
@@ -145,14 +148,14 @@ fn in_state(client: &LivepatchClient, state: State) -> Result<Vec<PayloadName>, 
     Ok(client.list()?.into_iter().filter(|row| row.status.state == state).map(|row| row.name).collect())
 }
 
-/// Unloads the payloads that are not applied, all that can be.
-pub(crate) fn unload_all(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
-    with_client(arguments, Access::Changes, |client| {
+/// Unloads every payload that is not applied. A failure does not stop it.
+pub(super) fn unload_all(Context { options, output }: Context<'_>, flags: Flags) -> Result<Done, Failure> {
+    with_client(options, Access::Changes, |client| {
         let names = in_state(client, State::Checked)?;
         let (mut unloaded, mut first) = (Vec::new(), None);
         for name in &names {
             output.begin(&format!("Unloading {name}"));
-            match client.action(Action::Unload, name).run() {
+            match client.action(Action::Unload, name).flags(flags).run() {
                 Ok(()) => {
                     output.end("completed");
                     unloaded.push(name);
@@ -171,33 +174,28 @@ pub(crate) fn unload_all(arguments: &ArgMatches, output: &Output) -> Result<Done
     })
 }
 
-pub(crate) fn load(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
-    let file = file(arguments);
-    let options = LoadOptions::new().upload(upload_options(arguments)).flags(flags::of("load", arguments));
-    let begin = || output.begin(&format!("Loading {}", shown(file)));
-    let (name, payload) = input::payload(file).inspect_err(|_| begin())?;
-    with_client(arguments, Access::Changes, |client| {
+pub(super) fn load(Context { options, output }: Context<'_>, load: &Load) -> Result<Done, Failure> {
+    let load_options = LoadOptions::new().upload(upload_options(options, &load.accept)).flags(load.flags.0);
+    let begin = || output.begin(&format!("Loading {}", shown(&load.file)));
+    let (name, payload) = input::payload(&load.file).inspect_err(|_| begin())?;
+    with_client(options, Access::Changes, |client| {
         begin();
-        client.load_as(&name, &payload, options)?;
-        keep(arguments, &payload);
+        client.load_as(&name, &payload, load_options)?;
+        keep(options.simulate.as_deref(), &payload);
         Ok(Done::new("", result(&name, true)))
     })
 }
 
-/// Keeps the file of a payload that was uploaded, for plans that may have to upload it again.
-fn keep(arguments: &ArgMatches, payload: &Payload) {
+/// Keeps the file of an uploaded payload, for plans that may have to upload it again.
+fn keep(simulated: Option<&Path>, payload: &Payload) {
     // Best effort: a plan does without.
-    let _ = KeptFiles::of(simulated(arguments)).keep(payload);
-}
-
-fn file(arguments: &ArgMatches) -> &Path {
-    arguments.get_one::<PathBuf>("file").map_or_else(|| Path::new(""), PathBuf::as_path)
+    let _ = KeptFiles::of(simulated).keep(payload);
 }
 
 #[cfg(test)]
 mod tests {
+    use xen_livepatch::Release;
     use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, SimulatedXen};
-    use xen_livepatch::{Flags, Release};
 
     use super::*;
 
@@ -205,7 +203,7 @@ mod tests {
         PayloadName::new(text).unwrap()
     }
 
-    /// A host whose topmost payload was uploaded first, and whose last bears the mark of an old failure.
+    /// A host whose topmost payload was uploaded first, and whose other one has the result of an old failure.
     fn host() -> (SimulatedXen, LivepatchClient) {
         let xen = SimulatedXen::new(Release::V4_17);
         let client = LivepatchClient::builder().without_xen_log().connect(xen.clone()).unwrap();
@@ -224,18 +222,18 @@ mod tests {
     fn everything_is_reverted_without_knowing_the_order() {
         let (xen, client) = host();
         let output = Output::for_usage(&[]);
-        assert_eq!(revert_top(&client, &output).unwrap(), Some(name("top")));
-        assert_eq!(revert_top(&client, &output).unwrap(), Some(name("below")));
-        assert_eq!(revert_top(&client, &output).unwrap(), None);
+        assert_eq!(revert_top(&client, Flags::empty(), &output).unwrap(), Some(name("top")));
+        assert_eq!(revert_top(&client, Flags::empty(), &output).unwrap(), Some(name("below")));
+        assert_eq!(revert_top(&client, Flags::empty(), &output).unwrap(), None);
         assert!(xen.applied().is_empty());
     }
 
     #[test]
-    fn what_refuses_to_be_reverted_ends_it() {
+    fn a_failed_revert_ends_it() {
         let (xen, client) = host();
         let output = Output::for_usage(&[]);
         xen.on_revert().always().time_out();
-        let error = revert_top(&client, &output).unwrap_err();
+        let error = revert_top(&client, Flags::empty(), &output).unwrap_err();
         assert!(error.is_retryable(), "{error}");
         assert_eq!(xen.applied().len(), 2);
     }

@@ -1,4 +1,4 @@
-//! Carries out a plan with progress and announced gaps, and holds signals until a gap is closed.
+//! A plan carried out with progress, with announced gaps, and with signals held while a gap is open.
 
 use std::cell::RefCell;
 
@@ -9,10 +9,10 @@ use crate::output::{self, Output};
 use crate::progress::Progress;
 use crate::signals::Held;
 
-/// Carries a plan out, and takes an inventory then: `None` if that failed.
+/// Carries out a plan, then takes an inventory, which is `None` if that failed.
 pub(super) fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) -> Result<Option<Inventory>, Failure> {
     let progress = {
-        // A thread that draws a bar keeps the signals that are held now, so that they come to this one.
+        // The thread that draws a bar inherits the held signals, so that they are delivered to this one.
         let _held = Held::new();
         Progress::new(output, plan.steps().len())
     };
@@ -23,7 +23,7 @@ pub(super) fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) 
             let ended = if error.is_some() { "failed after" } else { "done in" };
             progress.end(&format!("{} of {total}: {step}: {ended} {took:.1?}", index.saturating_add(1)));
         }
-        // Also before a REPLACE, which may end in a gap that nobody could foresee.
+        // Also before a REPLACE, which may end in an unforeseen gap.
         StepEvent::GapOpens { gaps, .. } => {
             for gap in gaps {
                 progress.end(&gap.to_string());
@@ -31,7 +31,7 @@ pub(super) fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) 
             held.borrow_mut().get_or_insert_with(Held::new);
         }
         StepEvent::GapCloses => drop(held.borrow_mut().take()),
-        StepEvent::Replanned { plan, .. } => progress.end(&format!("another plan, since Xen refused that:\n{plan}")),
+        StepEvent::Replanned { plan, .. } => progress.end(&format!("new plan, since Xen refused this step:\n{plan}")),
         StepEvent::Back { step, took, error, .. } => {
             let ended = if error.is_some() { "failed after" } else { "done in" };
             progress.end(&format!("back: {step}: {ended} {took:.1?}"));
@@ -41,15 +41,15 @@ pub(super) fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) 
     drop(progress);
     match outcome {
         Ok(()) => {}
-        // The rest is tidying up.
+        // Only cleaning up failed.
         Err(interrupted) if interrupted.outcome == Outcome::Reached => output::note(&format!("warning: {interrupted}")),
         Err(interrupted) => return Err(EnsureError::Interrupted(interrupted).into()),
     }
     match client.inventory() {
         Ok(after) => Ok(Some(after)),
-        // All has been done all the same.
+        // The plan was carried out nevertheless.
         Err(error) => {
-            output::note(&format!("all steps were done, but what runs now is not known: {error}"));
+            output::note(&format!("all steps were done, but the present state is unknown: {error}"));
             Ok(None)
         }
     }
@@ -60,7 +60,6 @@ mod tests {
     use std::fs;
     use std::sync::{Arc, Mutex};
 
-    use clap::Command;
     use xen_livepatch::sim::{Call, FunctionPatch, PayloadBuilder, SimulatedXen};
     use xen_livepatch::{Payload, PayloadName, Release, Wanted};
 
@@ -71,14 +70,14 @@ mod tests {
     const TERMINATE: u32 = 15;
     const STOP_BY_KEY: u32 = 20;
 
-    /// The signals that this thread keeps waiting, a bit for each.
+    /// The signals that this thread blocks, one bit each.
     fn blocked() -> u64 {
         let status = fs::read_to_string("/proc/thread-self/status").unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
         u64::from_str_radix(line.trim(), 16).unwrap()
     }
 
-    fn waits(mask: u64) -> bool {
+    fn holds_signals(mask: u64) -> bool {
         [HANGUP, INTERRUPT, TERMINATE, STOP_BY_KEY].iter().all(|signal| mask & (1 << (signal - 1)) != 0)
     }
 
@@ -97,16 +96,14 @@ mod tests {
         let seen = Arc::new(Mutex::new(Vec::new()));
         for call in [Call::Revert, Call::Apply, Call::Unload] {
             let seen = Arc::clone(&seen);
-            xen.on(call).nth(1).before(move |_| seen.lock().unwrap().push(waits(blocked())));
+            xen.on(call).nth(1).before(move |_| seen.lock().unwrap().push(holds_signals(blocked())));
         }
-        let arguments = Command::new("tool").subcommand(Command::new("ensure"));
-        let arguments = arguments.arg(clap::Arg::new("json").long("json").action(clap::ArgAction::SetTrue));
-        let output = Output::new(&arguments.get_matches_from(["tool", "ensure"]));
+        let output = Output::for_usage(&[]);
         let before = blocked();
         carry_out(&client, &plan, &output).unwrap();
         // The gap is from the revert to the apply; the old payload is unloaded afterwards.
         assert_eq!(*seen.lock().unwrap(), [true, true, false]);
         assert_eq!(blocked(), before);
-        assert!(!waits(before));
+        assert!(!holds_signals(before));
     }
 }

@@ -3,33 +3,31 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use clap::ArgMatches;
 use serde_json::{Value, json};
-use xen_livepatch::{BuildId, Error, Payload, Target};
+use xen_livepatch::{Error, Payload};
 
-use crate::failure::{FINAL, Failure, as_json};
+use super::Context;
+use crate::arguments::{Check, Inspect};
+use crate::exit_status::ExitStatus;
+use crate::failure::{Failure, as_json};
 use crate::host::{Access, upload_options, with_client};
-use crate::output::Done;
-use crate::shown::shown;
+use crate::output::{Done, shown};
 
-pub(crate) fn inspect(arguments: &ArgMatches) -> Done {
-    let several = arguments.get_many::<PathBuf>("files").is_some_and(|files| files.len() > 1);
-    each(arguments, |payload, path| {
-        let heading = if several { format!("{}:\n", shown(path)) } else { String::new() };
+pub(super) fn inspect(Inspect { files }: &Inspect) -> Done {
+    each(files, |payload, path| {
+        let heading = if files.len() > 1 { format!("{}:\n", shown(path)) } else { String::new() };
         (format!("{heading}{payload}"), as_json(payload), true)
     })
 }
 
-pub(crate) fn check(arguments: &ArgMatches) -> Result<Done, Failure> {
-    let target = match arguments.get_one::<Target>("for-xen") {
-        Some(target) => match arguments.get_one::<BuildId>("build-id") {
-            Some(id) => target.clone().build_id(id.clone()),
-            None => target.clone(),
-        },
-        None => with_client(arguments, Access::Reads, |client| Ok(client.target()?))?,
+pub(super) fn check(context: Context<'_>, check: &Check) -> Result<Done, Failure> {
+    let target = match (check.for_xen.clone(), check.build_id.clone()) {
+        (Some(target), Some(id)) => target.build_id(id),
+        (Some(target), None) => target,
+        (None, _) => with_client(context.options, Access::Reads, |client| Ok(client.target()?))?,
     };
-    let options = upload_options(arguments);
-    Ok(each(arguments, |payload, path| {
+    let options = upload_options(context.options, &check.accept);
+    Ok(each(&check.files, |payload, path| {
         let findings = payload.check_against(&target);
         let mut text = match findings.len() {
             0 => format!("{}: nothing found", shown(path)),
@@ -43,23 +41,24 @@ pub(crate) fn check(arguments: &ArgMatches) -> Result<Done, Failure> {
     }))
 }
 
-/// Says this about each file, and of one that is not a payload why. All have to be well.
-fn each(arguments: &ArgMatches, about: impl Fn(&Payload, &Path) -> (String, Value, bool)) -> Done {
+/// Reports on each file by `describe`, which returns a text, a JSON object, and true if the file is fine; or the error of a
+/// file that is not a payload.
+fn each(paths: &[PathBuf], describe: impl Fn(&Payload, &Path) -> (String, Value, bool)) -> Done {
     let mut done = Done::default();
     let mut files = Vec::new();
-    for path in arguments.get_many::<PathBuf>("files").into_iter().flatten() {
-        let (text, value, well) = match Payload::read(path) {
-            Ok(payload) => about(&payload, path),
+    for path in paths {
+        let (text, value, is_fine) = match Payload::read(path) {
+            Ok(payload) => describe(&payload, path),
             Err(error) => unread(&error),
         };
         let _ = writeln!(done.text, "{text}");
-        let mut file = json!({ "file": path.to_string_lossy(), "ok": well });
+        let mut file = json!({ "file": path.to_string_lossy(), "ok": is_fine });
         if let (Some(file), Value::Object(value)) = (file.as_object_mut(), value) {
             file.extend(value);
         }
         files.push(file);
-        if !well {
-            done.status = FINAL;
+        if !is_fine {
+            done.status = ExitStatus::Failed;
         }
     }
     done.result = json!({ "files": files });

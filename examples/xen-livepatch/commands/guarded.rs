@@ -1,35 +1,37 @@
-//! The guard as `ensure`, `confirm` and `status` use it.
+//! The guard in the commands that use it, and `confirm`.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::Path;
 
-use clap::ArgMatches;
 use serde_json::json;
 use xen_livepatch::{BuildId, Inventory, InventoryEntry, LivepatchClient, StoredPayload, Wanted};
 
-use crate::failure::{AGAIN, Failure, NOT_GUARDED, NOT_SURVIVED};
+use super::Context;
+use crate::arguments::{CommonOptions, Confirm, Ensure};
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
 use crate::guard::{self, Applied, By, Ending, Guard, Judgement, LONG_ENOUGH, Suspect, Written, for_journal};
 use crate::host::{Access, with_client};
 use crate::output::{self, Done};
-use crate::simulation::simulated;
 use crate::systemd;
 
-/// The guard with its state in the directory that the command line names.
-pub(super) fn guard(arguments: &ArgMatches) -> Guard {
-    let simulated = || simulated(arguments).map(|directory| directory.join("boot"));
-    // Not every command has that option.
-    let given = arguments.try_get_one::<PathBuf>("state").ok().flatten().cloned();
-    Guard::at(given.or_else(simulated).unwrap_or_else(|| guard::DIRECTORY.into()))
+/// The guard with its state in the given directory, or in the default one.
+pub(super) fn guard(options: &CommonOptions, state: Option<&Path>) -> Guard {
+    match (state, &options.simulate) {
+        (Some(state), _) => Guard::at(state),
+        (None, Some(simulated)) => Guard::at(simulated.join("boot")),
+        (None, None) => Guard::at(guard::DIRECTORY),
+    }
 }
 
-/// Ends the risk of payloads that another command than `ensure` has taken out: a later crash is not held against them.
-/// That costs an inventory, and only while payloads of this boot are at risk.
-pub(super) fn taken_out(arguments: &ArgMatches, client: &LivepatchClient) {
-    let guard = guard(arguments);
+/// Ends the risk of payloads that a command other than `ensure` has removed: a later crash does not make them suspect.
+/// This costs an inventory, and only while payloads of this boot are at risk.
+pub(super) fn taken_out(options: &CommonOptions, client: &LivepatchClient) {
+    let guard = guard(options, None);
     if !guard.has_pending() {
         return;
     }
-    // A payload that stays at risk without need may have to be retried later. That is no reason to fail.
+    // A payload that stays at risk needlessly may have to be retried later, which is no reason to fail.
     if let Ok(inventory) = client.inventory() {
         let Written { warnings, failed } = guard.take_back(&hex(inventory.build_id.as_ref()), &applied(&inventory));
         warn(&warnings);
@@ -37,7 +39,7 @@ pub(super) fn taken_out(arguments: &ArgMatches, client: &LivepatchClient) {
     }
 }
 
-/// An `ensure` under the guard.
+/// A run of `ensure` under the guard.
 pub(super) struct Guarded {
     guard: Guard,
     by: By,
@@ -46,31 +48,31 @@ pub(super) struct Guarded {
     /// The payloads that were applied before.
     applied: Applied,
     /// True if systemd is to confirm the payloads later.
-    arms: bool,
-    /// The reason why the payloads could not be written down, if they could not.
-    unwritten: Option<String>,
+    arms_timer: bool,
+    /// The error that kept the payloads from being recorded.
+    unrecorded: Option<String>,
 }
 
 impl Guarded {
-    pub(super) fn new(arguments: &ArgMatches, inventory: &Inventory) -> Self {
-        let by = match (arguments.get_flag("retry"), arguments.get_flag("boot")) {
+    pub(super) fn new(options: &CommonOptions, ensure: &Ensure, inventory: &Inventory) -> Self {
+        let by = match (ensure.retry, ensure.boot) {
             (true, _) => By::Retry,
             (_, true) => By::Boot,
             _ => By::Hand,
         };
-        let is_at_its_place = simulated(arguments).is_none() && !arguments.contains_id("state");
+        let is_host = options.simulate.is_none() && ensure.state.is_none();
         Self {
-            guard: guard(arguments),
+            guard: guard(options, ensure.state.as_deref()),
             by,
             xen: hex(inventory.build_id.as_ref()),
             applied: applied(inventory),
-            arms: is_at_its_place && systemd::runs(),
-            unwritten: None,
+            arms_timer: is_host && systemd::runs(),
+            unrecorded: None,
         }
     }
 
-    /// The part of the wanted payloads that may be applied, or the level that survived last if its files are there; and the
-    /// failure that names the payloads that are left out, if any are. Only unattended runs leave any out.
+    /// Returns the part of the wanted payloads that may be applied, or the level that survived last if its files are there,
+    /// and the failure that names skipped payloads. Only unattended runs skip any.
     pub(super) fn allowed(&self, wanted: Wanted, stored: &[&StoredPayload]) -> (Wanted, Option<Failure>) {
         let ids = ids(&wanted);
         let Judgement { allowed, suspect, last_survived, warnings } = self.guard.judge(&self.xen, &ids, &self.applied);
@@ -81,7 +83,10 @@ impl Guarded {
         match self.by {
             By::Retry => return (wanted, None),
             By::Hand => {
-                output::note(&format!("warning: {}; applied all the same, by hand", is_suspect(&name, &suspect)));
+                output::note(&format!(
+                    "warning: {}; applied nevertheless, since not at boot",
+                    is_suspect(&name, &suspect)
+                ));
                 return (wanted, None);
             }
             By::Boot => warn(&warnings),
@@ -89,23 +94,23 @@ impl Guarded {
         let find = |id: &String| stored.iter().copied().find(|stored| hex(stored.payload().build_id()) == *id);
         let last: Option<Vec<&StoredPayload>> = last_survived.and_then(|level| level.iter().map(find).collect());
         let text = format!(
-            "{}. Not applied unattended: {}. To try again: the same command with --retry",
+            "{}. Not applied unattended: {}. To apply them, add --retry",
             is_suspect(&name, &suspect),
             left_out.join(", ")
         );
-        let mut failure = Failure::with_status(NOT_SURVIVED, "not_survived", text);
+        let mut failure = Failure::with_status(ExitStatus::SuspectLeftOut, "not_survived", text);
         let Some(last) = last else { return (wanted.lowest(allowed), Some(failure)) };
         let names: Vec<String> = last.iter().map(|stored| format!("{:?}", stored.name())).collect();
-        failure.details.push(format!("applied in its place, since it survived last: {}", names.join(", ")));
+        failure.details.push(format!("applied instead, since it survived last: {}", names.join(", ")));
         (wanted.in_place_of(last), Some(failure))
     }
 
-    /// Writes down the payloads that are about to be applied. To be called before the first step.
+    /// Records the payloads that are about to be applied. Must be called before the first step.
     pub(super) fn begin(&mut self, wanted: &Wanted) {
         let Written { warnings, failed } = self.guard.begin(&self.xen, &ids(wanted), &self.applied, self.by);
         warn(&warnings);
-        self.unwritten = failed;
-        if self.arms && !wanted.is_empty() {
+        self.unrecorded = failed;
+        if self.arms_timer && !wanted.is_empty() {
             if let Err(reason) = systemd::arm_timer() {
                 let remedy = "run xen-livepatch confirm in ten minutes";
                 warn(&[format!("systemd does not confirm these payloads ({reason}): {remedy}")]);
@@ -113,8 +118,8 @@ impl Guarded {
         }
     }
 
-    /// Ends the run that [`begin`](Self::begin) began: payloads that are not applied now are at risk no longer. Adds the
-    /// failure to write that down, if there was one.
+    /// Ends the run that [`begin`](Self::begin) began: payloads that are not applied now are no longer at risk. Adds a
+    /// failure to record that.
     pub(super) fn end(
         self,
         client: &LivepatchClient,
@@ -125,16 +130,18 @@ impl Guarded {
             Err(failure) => (Err(failure), client.inventory().ok()),
         };
         let taken_back = after.map(|after| self.guard.take_back(&self.xen, &applied(&after)));
-        let Written { warnings, failed } = taken_back.filter(|_| self.unwritten.is_none()).unwrap_or_default();
+        let Written { warnings, failed } = taken_back.filter(|_| self.unrecorded.is_none()).unwrap_or_default();
         warn(&warnings);
-        let unguarded = self.unwritten.or(failed).map(|reason| {
+        let unguarded = self.unrecorded.or(failed).map(|reason| {
             format!(
                 "these payloads are not guarded: they will be applied again even if the host goes down with them, since \
-                 that could not be written down: {reason}"
+                 they could not be recorded: {reason}"
             )
         });
         match (outcome, unguarded) {
-            (Ok(done), Some(text)) => Ok(done.but(Failure::with_status(NOT_GUARDED, "not_guarded", text))),
+            (Ok(done), Some(text)) => {
+                Ok(done.with_flaw(Failure::with_status(ExitStatus::Unguarded, "not_guarded", text)))
+            }
             (Ok(done), None) => Ok(done),
             (Err(failure), unguarded) => {
                 warn(unguarded.as_slice());
@@ -145,17 +152,18 @@ impl Guarded {
 }
 
 /// Marks the payloads of this boot that are applied now as survived.
-pub(crate) fn confirm(arguments: &ArgMatches) -> Result<Done, Failure> {
-    let guard = guard(arguments);
+pub(super) fn confirm(Context { options, .. }: Context<'_>, arguments: &Confirm) -> Result<Done, Failure> {
+    let guard = guard(options, arguments.state.as_deref());
     if !guard.has_pending() {
         return Ok(Done::new("", json!({ "survived": [], "waiting": [] })));
     }
-    let after = arguments.get_one("after").copied().unwrap_or(LONG_ENOUGH);
-    let ending = if ends(arguments) { Ending::Shutdown } else { Ending::Lived(after.as_secs()) };
-    let inventory = with_client(arguments, Access::Reads, |client| Ok(client.inventory()?));
+    let after = arguments.after.unwrap_or(LONG_ENOUGH);
+    let ending =
+        if arguments.shutdown && is_shutting_down(options) { Ending::Shutdown } else { Ending::Lived(after.as_secs()) };
+    let inventory = with_client(options, Access::Reads, |client| Ok(client.inventory()?));
     let (xen, applied, unknown) = match inventory {
         Ok(inventory) => (hex(inventory.build_id.as_ref()), Some(applied(&inventory)), None),
-        // Nothing can be seen to have survived. Still the host does not go down with it.
+        // No payload is seen to have survived, but the host does not go down with them either.
         Err(failure) => (String::new(), None, Some(failure)),
     };
     let confirmed = guard.confirm(&xen, applied.as_ref(), ending);
@@ -171,16 +179,16 @@ pub(crate) fn confirm(arguments: &ArgMatches) -> Result<Done, Failure> {
     }
     if confirmed.survived.is_empty() && !confirmed.waiting.is_empty() {
         let (waiting, after) = (guard::payloads(&confirmed.waiting), humantime::format_duration(after));
-        let text = format!("{waiting}: not confirmed yet, since this boot has not lived for {after} with that");
-        return Err(Failure::with_status(AGAIN, "too_early", text).with_result(result));
+        let text = format!("{waiting}: not confirmed yet, since this boot has not run with that for {after}");
+        return Err(Failure::with_status(ExitStatus::Retry, "too_early", text).with_result(result));
     }
     Ok(Done::new(text, result))
 }
 
-/// Returns true if the boot ends cleanly now. On hosts without systemd, the option alone decides.
-fn ends(arguments: &ArgMatches) -> bool {
-    if !arguments.get_flag("shutdown") || simulated(arguments).is_some() || !systemd::runs() {
-        return arguments.get_flag("shutdown");
+/// Returns true if the boot ends cleanly now, as `--shutdown` claims. Only systemd can deny that.
+fn is_shutting_down(options: &CommonOptions) -> bool {
+    if options.simulate.is_some() || !systemd::runs() {
+        return true;
     }
     match systemd::is_stopping() {
         Ok(true) => true,
@@ -189,13 +197,13 @@ fn ends(arguments: &ArgMatches) -> bool {
             false
         }
         Err(reason) => {
-            output::note(&format!("it is not known whether the system is shutting down: {reason}"));
+            output::note(&format!("can't find out if the system is shutting down: {reason}"));
             false
         }
     }
 }
 
-/// The payloads that are applied, for the guard.
+/// The applied payloads, for the guard.
 fn applied(inventory: &Inventory) -> Applied {
     let ids = |entries: Vec<&InventoryEntry>| -> Vec<String> {
         entries.into_iter().filter_map(|entry| entry.build_id.as_ref()).map(ToString::to_string).collect()

@@ -1,39 +1,35 @@
-//! `status`: the payloads that run, and the effective version of Xen.
+//! `status`: the running payloads, and the effective version of Xen.
 
 use std::fmt::Write as _;
 
-use clap::ArgMatches;
 use serde_json::json;
-use xen_livepatch::{BuildId, Capabilities, Errno, Inventory, InventoryEntry, State};
+use xen_livepatch::{BuildId, Capabilities, Errno, Flags, Inventory, InventoryEntry, State};
 
 use super::guarded::guard;
-use super::loaded_name;
+use super::{Context, loaded_name};
+use crate::arguments::ShowStatus;
 use crate::failure::{Failure, as_json};
 use crate::host::{Access, with_client};
-use crate::output::{Done, Output};
+use crate::output::Done;
 use crate::table;
 
-pub(crate) fn status(arguments: &ArgMatches, output: &Output) -> Result<Done, Failure> {
-    let asked = with_client(arguments, Access::Reads, |client| {
-        let wanted = arguments.contains_id("name").then(|| loaded_name(arguments, client)).transpose()?;
-        Ok((wanted, client.inventory()?, client.capabilities()?))
+pub(super) fn status(Context { options, output }: Context<'_>, arguments: &ShowStatus) -> Result<Done, Failure> {
+    let read = with_client(options, Access::Reads, |client| {
+        let name = arguments.name.as_deref().map(|name| loaded_name(name, client)).transpose()?;
+        Ok((name, client.inventory()?, client.capabilities()?))
     });
-    let report = guard(arguments).report();
-    let boot = report.to_string();
-    let boot: Vec<&str> = boot.lines().collect();
-    // The verdicts of the guard are to be had without a Xen too.
-    let tell = |mut failure: Failure| {
-        failure.details.extend(boot.iter().map(ToString::to_string));
+    let report = guard(options, arguments.state.as_deref()).report();
+    let verdicts = report.to_string();
+    // The verdicts are printed without a Xen too.
+    let with_verdicts = |mut failure: Failure| {
+        failure.details.extend(verdicts.lines().map(str::to_owned));
         failure
     };
-    let (wanted, inventory, capabilities) = asked.map_err(tell)?;
-    let Some(name) = wanted else {
+    let (name, inventory, capabilities) = read.map_err(with_verdicts)?;
+    let Some(name) = name else {
         let text = || {
-            let mut text = host(&inventory, &capabilities);
-            if !boot.is_empty() {
-                let _ = writeln!(text, "\n{}", boot.join("\n"));
-            }
-            text
+            let blank = if verdicts.is_empty() { "" } else { "\n" };
+            format!("{}{blank}{verdicts}", host(&inventory, &capabilities))
         };
         let result = || {
             json!({
@@ -48,18 +44,24 @@ pub(crate) fn status(arguments: &ArgMatches, output: &Output) -> Result<Done, Fa
     Ok(output.outcome(|| payload(&inventory, entry), || json!({ "payload": as_json(entry) })))
 }
 
-/// The host, on a screen.
+/// The host as text.
 fn host(inventory: &Inventory, capabilities: &Capabilities) -> String {
     let mut text = format!("{inventory}\n\n");
     let own = match (&inventory.build_id, inventory.no_build_id) {
         (None, Some(Errno::ENODATA)) => "none: this Xen was linked without one".to_owned(),
-        (None, Some(errno)) => format!("not known: {errno}"),
+        (None, Some(errno)) => format!("unknown: {errno}"),
         (own, _) => id(own.as_ref()),
     };
     let _ = writeln!(text, "build-id   {own}");
-    let force = if capabilities.force { ", --force on uploads" } else { "" };
-    let nodeps = if capabilities.apply_flags.is_empty() { "no flags" } else { "--nodeps on apply" };
-    let _ = writeln!(text, "interface  {:#x}; takes {nodeps}{force}", capabilities.interface_version);
+    let applies = Flags::KNOWN.iter().filter(|known| capabilities.apply_flags.contains(known.flag));
+    let mut options: Vec<String> = applies.map(|known| format!("--{} on apply", known.option)).collect();
+    if options.is_empty() {
+        options.push("no flags".to_owned());
+    }
+    if capabilities.force {
+        options.push("--force on uploads".to_owned());
+    }
+    let _ = writeln!(text, "interface  {:#x}; accepts {}", capabilities.interface_version, options.join(", "));
     let off = inventory.off_chain();
     let loaded: Vec<_> = inventory.payloads.iter().filter(|entry| !entry.is_applied()).collect();
     for (heading, entries) in [
@@ -83,12 +85,12 @@ fn host(inventory: &Inventory, capabilities: &Capabilities) -> String {
     }
     for conflict in inventory.conflicts() {
         let names: Vec<String> = conflict.payloads.iter().map(ToString::to_string).collect();
-        let _ = writeln!(text, "\n{} is replaced by more than one: {}", conflict.function, names.join(", "));
+        let _ = writeln!(text, "\n{} is replaced by several payloads: {}", conflict.function, names.join(", "));
     }
     text
 }
 
-/// One payload, in all detail.
+/// One payload with all details, as text.
 fn payload(inventory: &Inventory, entry: &InventoryEntry) -> String {
     let mut text = format!("{}\n", entry.name);
     let state = match entry.status.state {
@@ -106,7 +108,7 @@ fn payload(inventory: &Inventory, entry: &InventoryEntry) -> String {
         line("stack", "not in it");
     }
     let own = match entry.unidentified {
-        Some(reason) => format!("not known: {reason}"),
+        Some(reason) => format!("unknown: {reason}"),
         None => id(entry.build_id.as_ref()),
     };
     line("build-id", &own);
@@ -115,15 +117,15 @@ fn payload(inventory: &Inventory, entry: &InventoryEntry) -> String {
         line("metadata", &entry.metadata.to_string());
     }
     for function in entry.functions.iter().flatten() {
-        let what = if function.new_address == 0 { "no-operations" } else { "replaced" };
+        let fate = if function.new_address == 0 { "filled with no-ops" } else { "replaced" };
         let (name, at, old, new) = (&function.name, function.old_address, function.old_size, function.new_size);
-        line("function", &format!("{name} at {at:#x}: {old} bytes, {what} ({new} bytes)"));
+        line("function", &format!("{name} at {at:#x}: {old} bytes, {fate} ({new} bytes)"));
     }
     text
 }
 
 fn depends_on(inventory: &Inventory, entry: &InventoryEntry) -> String {
-    let Some(depends) = &entry.depends else { return "not known".into() };
+    let Some(depends) = &entry.depends else { return "unknown".into() };
     if inventory.build_id.as_ref() == Some(depends) {
         return format!("{depends} (this Xen)");
     }
@@ -134,5 +136,5 @@ fn depends_on(inventory: &Inventory, entry: &InventoryEntry) -> String {
 }
 
 fn id(id: Option<&BuildId>) -> String {
-    id.map_or_else(|| "not known".into(), ToString::to_string)
+    id.map_or_else(|| "unknown".into(), ToString::to_string)
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use crate::shown::shown;
+use crate::output::shown;
 
 /// The word on the kernel's command line.
 const WORD: &str = "xen-livepatch=off";

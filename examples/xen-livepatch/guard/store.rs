@@ -11,7 +11,7 @@ use nix::fcntl::Flock;
 
 use super::record::State;
 use crate::lock;
-use crate::shown::shown;
+use crate::output::shown;
 
 /// Both hold the same. A file system that forgets what was synced, or a disk that returns nonsense, has to hit both.
 pub(super) const FILES: [&str; 2] = ["attempts.json", "attempts.copy.json"];
