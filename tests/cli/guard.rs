@@ -123,7 +123,7 @@ fn the_level_that_survived_last_takes_the_place_of_a_cumulative_suspect() {
     host.reboots();
     host.ends(3, "ensure --boot --dry-run fixes");
     let text = host.ends(3, "ensure --boot fixes");
-    assert!(text.contains("applied in its place, since it survived last: \"v1\""), "{text}");
+    assert!(text.contains("applied instead, since it survived last: \"v1\""), "{text}");
     host.has_applied(&["v1"]);
     // Nothing is, once its file is gone.
     host.reboots();
@@ -194,7 +194,7 @@ fn an_ensure_by_hand_is_recorded() {
     host.ends(3, "ensure --boot a.livepatch");
     // Someone who asks for it by hand is there, and gets it.
     let text = host.ends(0, "ensure a.livepatch");
-    assert!(text.contains("warning: \"a\" (build-id ") && text.contains("applied all the same"), "{text}");
+    assert!(text.contains("warning: \"a\" (build-id ") && text.contains("applied nevertheless"), "{text}");
     host.has_applied(&["a"]);
 }
 
