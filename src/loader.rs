@@ -1,31 +1,31 @@
-//! Xen's loader, release by release: what it refuses of a payload, what it does not notice, and what hurts it.
+//! Xen's loader, release by release and architecture by architecture: the payloads that it refuses, accepts although they are
+//! unsuitable, or is harmed by.
 //!
-//! A pure function over the file, the rules of the release, and what is known of the host. What it meets it reports, in
-//! Xen's order: the check before an upload collects everything, the simulated Xen stops where the real one would, and
-//! otherwise goes on with what was linked. So there is one place for each rule, and comparing the simulated Xen with a
-//! real one tests the check as well.
+//! The loader is a pure function over the file, the rules of the release, the row of the architecture, and what is known of
+//! the host. It reports its findings in Xen's order: the check before an upload collects all of them, the simulated Xen stops
+//! where the real one would, and otherwise continues with the linked payload. Each rule is written once, so comparing the
+//! simulated Xen with a real one tests the check as well.
 //!
 //! Written from reading `common/livepatch.c`, `common/livepatch_elf.c` and the `livepatch.c` and `alternative.c` of x86 and
 //! Arm, in every release from 4.7 to 4.22.
 
 mod alternatives;
 mod bounds;
-mod details;
 mod finding;
 mod functions;
 mod header;
 mod hooks;
-mod kind;
 mod layout;
-mod limits;
+mod livepatch_functions;
+mod machine;
 mod memory;
+mod metadata;
 mod notes;
-mod own;
+mod offline;
 mod problem;
-mod relocation_types;
 mod relocations;
-mod report;
 mod sections;
+mod sink;
 mod symbols;
 mod tables;
 mod traps;
@@ -33,7 +33,6 @@ mod writes;
 
 use std::borrow::Cow;
 
-use crate::types::build_id::BuildId;
 use crate::types::errno::Errno;
 use crate::types::widen::to_u64;
 use crate::xen::architecture::Architecture;
@@ -43,79 +42,81 @@ use crate::xen::release::Release;
 use crate::xen::rules::{self, Rule};
 use crate::xen::symbol_name::SymbolName;
 use crate::xen::target::Target;
-pub use details::{
-    FunctionProblem, NoteProblem, PointerProblem, RelocationProblem, RelocationSectionProblem, SymbolProblem,
-    SymbolTableProblem, TableProblem,
-};
+pub(crate) use bounds::{check, fit_for};
 pub(crate) use finding::Listed;
 pub use finding::{Finding, Severity};
 #[cfg(feature = "sim")]
 pub(crate) use functions::ENDBR64;
-pub(crate) use functions::LoadedFunction;
-pub(crate) use hooks::LoadedHooks;
-pub(crate) use kind::ProblemKinds;
-pub use kind::{ProblemKind, UnknownProblemKind};
+pub(crate) use functions::LinkedFunction;
+pub(crate) use hooks::LinkedHooks;
+use machine::Machine;
 #[cfg(feature = "sim")]
-pub(crate) use limits::{image as image_of, payloads as payloads_of};
+pub(crate) use machine::{image_of, payloads_of};
 use memory::Memory;
+pub(crate) use notes::build_id_of_note;
 pub use problem::Problem;
-pub(crate) use report::{Sink, Stopped};
+pub use problem::contents::{NoteProblem, TableProblem};
+pub use problem::function::{FunctionProblem, PointerProblem};
+pub(crate) use problem::kind::ProblemKinds;
+pub use problem::kind::{ProblemKind, UnknownProblemKind};
+pub use problem::linking::{RelocationProblem, RelocationSectionProblem, SymbolProblem, SymbolTableProblem};
+pub(crate) use sink::{Sink, Stopped};
 
-/// Something about the host that may not be known.
+/// The result of looking something up in the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Known<T> {
-    Is(T),
+pub(crate) enum Lookup<T> {
+    Found(T),
     /// It is known that it does not exist.
     Absent,
     Unknown,
 }
 
-/// What a payload is loaded into, as far as it is known.
-pub(crate) trait Host {
+/// The host into which a payload is loaded, as far as it is known.
+pub(crate) trait HostView {
     /// The address of a symbol of Xen or of a loaded payload.
-    fn symbol(&self, name: &[u8]) -> Known<u64>;
+    fn symbol(&self, name: &[u8]) -> Lookup<u64>;
 
     /// Xen's own build-id.
-    fn build_id(&self) -> Known<&[u8]>;
+    fn build_id(&self) -> Lookup<&[u8]>;
 
-    /// Whether a payload with this build-id is loaded.
+    /// Returns true if a payload with this build-id is loaded.
     fn is_loaded(&self, build_id: &[u8]) -> bool;
 
-    /// Where there is room for a payload of this many bytes.
+    /// The address of a place for a payload of this many bytes.
     ///
     /// # Errors
-    /// Why there is none.
+    /// When there is none.
     fn room(&self, len: u64) -> Result<u64, NoRoom>;
 
-    /// Whether the addresses of payloads and symbols are those of a running Xen.
+    /// Returns true if the addresses of payloads and symbols are those of a running Xen.
     fn knows_addresses(&self) -> bool;
 
     /// Bytes of Xen's code; `None` where they are not known.
     fn code(&self, address: u64, len: u64) -> Option<&[u8]>;
 }
 
-/// Why there is no room for a payload.
+/// The reason why there is no place for a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoRoom {
     /// Xen does not have that much.
     OutOfMemory,
-    /// It is more than is looked at.
+    /// It is more than the check examines.
     TooMuchToCheck,
 }
 
-/// A payload that Xen would take.
+/// A payload as Xen links it.
 #[derive(Debug)]
-#[cfg_attr(not(feature = "sim"), allow(dead_code, reason = "the check before an upload wants to know what is wrong"))]
-pub(crate) struct Loaded<'d> {
+#[cfg_attr(not(feature = "sim"), allow(dead_code, reason = "the check before an upload needs the findings alone"))]
+pub(crate) struct LinkedPayload<'d> {
     pub(crate) memory: Memory<'d>,
     pub(crate) safe_to_reapply: bool,
     pub(crate) build_id: Cow<'d, [u8]>,
     pub(crate) depends: Cow<'d, [u8]>,
-    pub(crate) functions: Vec<LoadedFunction<'d>>,
-    pub(crate) hooks: LoadedHooks,
+    pub(crate) functions: Vec<LinkedFunction<'d>>,
+    pub(crate) hooks: LinkedHooks,
     /// The raw `.modinfo`.
     pub(crate) metadata: Cow<'d, [u8]>,
-    /// What later payloads may refer to.
+    /// The symbols that later payloads may refer to.
     pub(crate) new_symbols: Vec<(&'d [u8], u64)>,
 }
 
@@ -124,66 +125,61 @@ pub(crate) struct Loaded<'d> {
 pub(crate) struct Checked<'d> {
     /// Everything that is wrong with the payload, in the order in which Xen would come upon it.
     pub(crate) findings: Vec<Finding>,
-    /// The payload as the oldest of the releases in question would load it, as far as it can be linked.
-    pub(crate) loaded: Option<Loaded<'d>>,
+    /// The payload as the oldest of the possible releases would link it, as far as it can.
+    pub(crate) linked: Option<LinkedPayload<'d>>,
 }
 
-/// Checks a payload for a Xen of which only bounds on the release may be known.
-pub(crate) fn check<'d>(elf: &Elf<'d>, target: &Target) -> Checked<'d> {
-    bounds::check(elf, target)
-}
-
-/// The point releases that can take a payload: those for which nothing is wrong with it.
-pub(crate) fn fit_for(elf: &Elf<'_>) -> Vec<Release> {
-    bounds::fit_for(elf)
-}
-
-/// The payload as a release would load it, as far as it can be linked.
-pub(crate) fn linked<'d>(elf: &Elf<'d>, release: Release) -> Option<Loaded<'d>> {
-    load_offline(elf, release, &Target::from(release), &mut report::Ignored)
+/// Links a payload as a release would, as far as it can be linked.
+pub(crate) fn link<'d>(elf: &Elf<'d>, release: Release) -> Option<LinkedPayload<'d>> {
+    link_offline(elf, release, &Target::from(release), &mut sink::Ignored)
 }
 
 /// Checks a payload for one release.
 fn check_for<'d>(elf: &Elf<'d>, release: Release, target: &Target) -> Checked<'d> {
-    let mut all = report::Collected::default();
-    let loaded = load_offline(elf, release, target, &mut all);
-    Checked { findings: all.into_findings(), loaded }
+    let mut all = sink::Collected::default();
+    let linked = link_offline(elf, release, target, &mut all);
+    Checked { findings: all.0, linked }
 }
 
 /// Returns true if nothing is wrong with a payload for one release.
 fn is_fit_for(elf: &Elf<'_>, release: Release) -> bool {
-    let mut any = report::Any::default();
+    let mut any = sink::Any::default();
     // The sink knows whether it was stopped.
-    drop(load_offline(elf, release, &Target::from(release), &mut any));
+    drop(link_offline(elf, release, &Target::from(release), &mut any));
     !any.0
 }
 
-fn load_offline<'d>(elf: &Elf<'d>, release: Release, target: &Target, sink: &mut dyn Sink) -> Option<Loaded<'d>> {
+fn link_offline<'d>(
+    elf: &Elf<'d>,
+    release: Release,
+    target: &Target,
+    sink: &mut dyn Sink,
+) -> Option<LinkedPayload<'d>> {
     let known = target.known_architecture();
-    let base = limits::payloads(release, known.unwrap_or_else(|| architecture_of(elf))).start;
-    let host = report::Offline { build_id: target.known_build_id(), base };
-    load_elf(elf, release, known, &host, sink).ok().flatten()
+    let base = Machine::of(known.unwrap_or_else(|| architecture_of(elf))).payloads(release).start;
+    let host = offline::Offline { build_id: target.known_build_id(), base };
+    link_elf(elf, release, known, &host, sink).ok().flatten()
 }
 
-/// Loads the bytes of a payload into a Xen of this release, and reports what Xen would make of it.
+/// Links the bytes of a payload as a Xen of this release does when it loads them, and reports its findings.
 ///
-/// `None` where there is so much wrong with it that there is nothing to load.
+/// `None` for a payload so damaged that there is nothing to link.
 ///
 /// # Errors
-/// When the sink has enough.
+/// When the sink wants no more.
 #[cfg(feature = "sim")]
 pub(crate) fn load<R>(
     file: &[u8],
     release: Release,
     architecture: Architecture,
-    host: &dyn Host,
+    host: &dyn HostView,
     sink: &mut dyn Sink,
-    with: impl FnOnce(Loaded<'_>) -> R,
+    with: impl FnOnce(LinkedPayload<'_>) -> R,
 ) -> Result<Option<R>, Stopped> {
     match header_for(file, Some(architecture)) {
         Ok(header) => {
             let outline = elf::Outline::of(file, header);
-            Ok(load_elf(&Elf::new(file, &outline), release, Some(architecture), host, sink)?.map(with))
+            Ok(link_elf(&Elf::new(file, &outline), release, Some(architecture), host, sink)?.map(with))
         }
         Err(reason) => {
             let errno = if header::is_elf(file) { Errno::EOPNOTSUPP } else { Errno::EINVAL };
@@ -193,39 +189,39 @@ pub(crate) fn load<R>(
     }
 }
 
-/// The same for a file whose header can be read.
-fn load_elf<'d>(
+/// Links a file whose header can be read.
+fn link_elf<'d>(
     elf: &Elf<'d>,
     release: Release,
     architecture: Option<Architecture>,
-    host: &dyn Host,
+    host: &dyn HostView,
     sink: &mut dyn Sink,
-) -> Result<Option<Loaded<'d>>, Stopped> {
+) -> Result<Option<LinkedPayload<'d>>, Stopped> {
     let found = architecture_of(elf);
     let known = architecture.or((release.series() < (4, 8)).then_some(Architecture::X86_64));
-    let mut loading = Loading { elf, release, architecture: known.unwrap_or(found), host, sink, unlinkable: false };
+    let machine = Machine::of(known.unwrap_or(found));
+    let mut linker = Linker { elf, release, machine, host, sink, unlinkable: false };
     if elf.data.len() > MAX_SIZE {
         let without_debug = elf.size_without_debug();
-        loading.refuse(Errno::EINVAL, Problem::TooLarge { size: to_u64(elf.data.len()), without_debug })?;
-        // What Xen would take once stripped is checked; the rest could take long.
+        linker.refuse(Errno::EINVAL, Problem::TooLarge { size: to_u64(elf.data.len()), without_debug })?;
+        // A file that Xen would take once stripped is checked; others could take long.
         if !without_debug.is_some_and(elf::fits) {
             return Ok(None);
         }
     }
-    header::check(&mut loading, known, found)?;
-    sections::check(&mut loading)?;
-    // Without the names there is nothing of which to say that it is missing.
-    if elf.has_section_names() { loading.link() } else { Ok(None) }
+    header::check(&mut linker, known, found)?;
+    sections::check(&mut linker)?;
+    // Without names, every section would be reported as missing.
+    if elf.has_section_names() { linker.link() } else { Ok(None) }
 }
 
-/// The header of a file that a Xen on this architecture can read.
+/// Reads the header of a file for a Xen on this architecture.
 ///
 /// # Errors
-/// The reason why it can't.
+/// The kind of file that it is instead.
 pub(crate) fn header_for(file: &[u8], architecture: Option<Architecture>) -> Result<elf::Header, &'static str> {
-    // On Arm Xen does not look at the byte order that a file claims to have.
-    let arm = architecture == Some(Architecture::AArch64);
-    if arm { elf::header_in_any_order(file) } else { elf::header(file) }
+    let in_any_order = architecture.is_some_and(|known| !Machine::of(known).checks_byte_order);
+    if in_any_order { elf::header_in_any_order(file) } else { elf::header(file) }
 }
 
 /// The architecture that a file names.
@@ -233,30 +229,24 @@ fn architecture_of(elf: &Elf<'_>) -> Architecture {
     Architecture::from_raw(elf.header.e_machine.get(LE).0)
 }
 
-/// The build-id in the first note of a section.
-pub(crate) fn note(section: &[u8]) -> Option<&[u8]> {
-    notes::parse(section).ok()
-}
-
-/// One payload on its way into Xen.
-struct Loading<'a, 'd> {
+/// A run of the loader over one payload.
+struct Linker<'a, 'd> {
     elf: &'a Elf<'d>,
-    /// The release that loads it.
     release: Release,
-    /// The architecture of this Xen; where that is not known, the payload's.
-    architecture: Architecture,
-    host: &'a dyn Host,
+    /// The architecture of this Xen; if that is not known, the payload's.
+    machine: &'static Machine,
+    host: &'a dyn HostView,
     sink: &'a mut dyn Sink,
-    /// Xen has refused something without which the payload can't be linked, so that there is no knowing what its
-    /// pointers would be.
+    /// True if Xen has refused something without which the payload can't be linked, so that the values of its pointers are
+    /// unknown.
     unlinkable: bool,
 }
 
-type Step<T = ()> = Result<T, Stopped>;
+/// The result of a part of the run: the sink may stop it.
+type Progress<T = ()> = Result<T, Stopped>;
 
-impl<'d> Loading<'_, 'd> {
-    /// From the sections to a payload.
-    fn link(mut self) -> Step<Option<Loaded<'d>>> {
+impl<'d> Linker<'_, 'd> {
+    fn link(mut self) -> Progress<Option<LinkedPayload<'d>>> {
         sections::check_names(&mut self)?;
         symbols::check_names(&mut self)?;
         notes::check_xen_first(&mut self)?;
@@ -277,64 +267,60 @@ impl<'d> Loading<'_, 'd> {
             tables::check(&mut self, &memory)?;
             traps::check(&mut self, &memory)?;
         }
-        let metadata = tables::metadata(&mut self, &memory)?;
+        let metadata = metadata::read(&mut self, &memory)?;
         notes::check_xen_last(&mut self, &ids)?;
         let replacing = functions.iter().map(|function| function.new_address).collect();
         let new_symbols = symbols::check_new(&mut self, &values, replacing)?;
         let (build_id, depends) = (ids.own, ids.depends);
-        Ok(Some(Loaded { memory, safe_to_reapply, build_id, depends, functions, hooks, metadata, new_symbols }))
+        Ok(Some(LinkedPayload { memory, safe_to_reapply, build_id, depends, functions, hooks, metadata, new_symbols }))
     }
 
     fn has(&self, rule: &Rule) -> bool {
         rule.holds_in(self.release)
     }
 
-    fn is_x86(&self) -> bool {
-        self.architecture == Architecture::X86_64
-    }
-
-    /// Xen refuses the upload.
-    fn refuse(&mut self, errno: Errno, problem: Problem) -> Step {
+    /// Reports that Xen refuses the upload.
+    fn refuse(&mut self, errno: Errno, problem: Problem) -> Progress {
         self.unlinkable |= problem.keeps_from_linking();
         self.sink.take(Finding::refused(errno, problem))
     }
 
-    /// Xen takes the upload, and refuses to apply the payload.
-    fn refuse_to_apply(&mut self, errno: Errno, problem: Problem) -> Step {
+    /// Reports that Xen takes the upload, and refuses to apply the payload.
+    fn refuse_to_apply(&mut self, errno: Errno, problem: Problem) -> Progress {
         self.sink.take(Finding { at_upload: false, ..Finding::refused(errno, problem) })
     }
 
-    /// Xen does not notice, and is not damaged.
-    fn unnoticed(&mut self, problem: Problem) -> Step {
+    /// Reports that Xen does not notice, and is not damaged.
+    fn unnoticed(&mut self, problem: Problem) -> Progress {
         self.sink.take(Finding::new(Severity::Unnoticed, None, problem))
     }
 
-    /// Xen is damaged, or crashes.
-    fn harm(&mut self, problem: Problem) -> Step {
+    /// Reports that Xen is damaged, or crashes.
+    fn harm(&mut self, problem: Problem) -> Progress {
         self.sink.take(Finding::new(Severity::Harmful, None, problem))
     }
 
-    /// Xen may be damaged or crash: the file does not show whether it comes to that.
-    fn may_harm(&mut self, problem: Problem) -> Step {
+    /// Reports that Xen may be damaged or crash, which the file alone does not decide.
+    fn may_harm(&mut self, problem: Problem) -> Progress {
         self.sink.take(Finding::new(Severity::PossiblyHarmful, None, problem))
     }
 
-    /// Xen refuses where it looks, and is damaged where it may not.
-    fn refuse_or_harm(&mut self, looks: bool, errno: Errno, problem: Problem) -> Step {
-        if looks { self.refuse(errno, problem) } else { self.harm(problem) }
+    /// Reports that Xen refuses the upload if it checks for the problem, and else is damaged.
+    fn refuse_or_harm(&mut self, checked: bool, errno: Errno, problem: Problem) -> Progress {
+        if checked { self.refuse(errno, problem) } else { self.harm(problem) }
     }
 
-    /// Whether Xen gives a section no memory: it is not allocatable, or in some releases empty.
+    /// Returns true if Xen gives a section no memory: it is not allocatable, or in some releases empty.
     fn ignores(&self, section: &Section) -> bool {
         let empty_ignored = || self.has(&rules::EMPTY_SECTIONS_IGNORED) && !self.has(&rules::EMPTY_SECTIONS_PLACED);
         !section.is_allocated() || (section.size == 0 && empty_ignored())
     }
 
-    /// The bytes of a section that Xen reads where it was loaded, and their address. Reports it if it was not.
-    fn loaded<'m>(&mut self, name: SectionName, memory: &Memory<'m>) -> Step<Option<(u64, Cow<'m, [u8]>)>> {
+    /// The address and bytes of a section that Xen reads in the payload's memory. Reports one that is not there.
+    fn section_in<'m>(&mut self, name: SectionName, memory: &Memory<'m>) -> Progress<Option<(u64, Cow<'m, [u8]>)>> {
         let Some(section) = self.elf.section(name) else { return Ok(None) };
         let Some(address) = memory.address_of(section.index) else {
-            // An empty one has an address in some releases only, and nobody reads from it.
+            // An empty one has an address in some releases only, and is never read.
             if section.size > 0 && !section.is_allocated() {
                 self.harm(Problem::NotAllocated { section: name.text() })?;
             }
@@ -343,7 +329,7 @@ impl<'d> Loading<'_, 'd> {
         Ok(memory.at(address, section.size).map(|bytes| (address, bytes)))
     }
 
-    /// A section of the payload, and how much of it there is from an address on; `None` if the address is not in it.
+    /// A section of the payload, and the number of its bytes from an address on; `None` if the address is not in it.
     fn rest_of(&self, memory: &Memory<'_>, section: usize, address: u64) -> Option<(&'d Section, u64)> {
         let offset = address.checked_sub(memory.address_of(section)?)?;
         let section = self.elf.sections.get(section)?;
@@ -356,8 +342,4 @@ impl<'d> Loading<'_, 'd> {
         let name = self.elf.name(section).filter(|name| !name.is_empty());
         SymbolName::new(name.unwrap_or(b"(a section without a name)"))
     }
-}
-
-fn id(bytes: &[u8]) -> BuildId {
-    BuildId::new(bytes)
 }

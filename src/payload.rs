@@ -31,7 +31,7 @@ use crate::types::build_id::BuildId;
 use crate::types::build_id::Identity;
 use crate::types::status::Metadata;
 use crate::types::widen::to_u64;
-use crate::xen::elf::{self, Elf, LE, Outline};
+use crate::xen::elf::{self, Elf, LE, Outline, UNNAMED};
 use crate::xen::format::{MAX_SIZE, SectionName};
 use crate::xen::release::Release;
 use crate::xen::rules;
@@ -73,7 +73,7 @@ impl Reapply {
 /// let payload = Payload::read("xsa-500.livepatch")?;
 /// println!("{payload}");
 /// for finding in payload.check_against(&Target::new((4, 17)).build_id("8a7d1e03".parse()?)) {
-///     println!("{}: {finding}", finding.severity());
+///     println!("{}: {finding}", finding.severity);
 /// }
 /// # Ok::<(), xen_livepatch::Error>(())
 /// ```
@@ -329,7 +329,7 @@ impl<'d> Inspection<'d> {
     pub(crate) fn of(elf: Elf<'d>, target: Option<&Target>, release: Release) -> Self {
         let checked = match target {
             Some(target) => loader::check(&elf, target),
-            None => Checked { findings: Vec::new(), loaded: loader::linked(&elf, release) },
+            None => Checked { findings: Vec::new(), linked: loader::link(&elf, release) },
         };
         let made_for_it = target.is_some_and(|target| is_of(note(&elf, SectionName::XenDepends), target));
         Self { elf, release, checked, made_for_it }
@@ -350,7 +350,7 @@ impl<'d> Inspection<'d> {
     }
 
     pub(crate) fn footprint(&self) -> Footprint {
-        Footprint::of(&self.elf, self.release, self.checked.loaded.as_ref())
+        Footprint::of(&self.elf, self.release, self.checked.linked.as_ref())
     }
 
     /// Returns true if the file has the names of all its sections.
@@ -379,7 +379,7 @@ fn is_of(build_id: Option<&[u8]>, target: &Target) -> bool {
 
 /// The build-id in a note.
 fn note<'d>(elf: &Elf<'d>, name: SectionName) -> Option<&'d [u8]> {
-    loader::note(elf.bytes(elf.section(name)?))
+    loader::build_id_of_note(elf.bytes(elf.section(name)?))
 }
 
 /// The names of the sections with something in them that the payload's code may change.
@@ -387,7 +387,7 @@ fn writable<'d>(elf: &Elf<'d>) -> impl Iterator<Item = &'d [u8]> {
     let elf = *elf;
     let sections = elf.sections.iter().skip(1);
     let writable = sections.filter(|section| section.is_allocated() && section.is_writable() && section.size > 0);
-    writable.map(move |section| elf.name(section).unwrap_or_default())
+    writable.map(move |section| elf.name(section).unwrap_or(UNNAMED))
 }
 
 /// The reason why a file could not be read that somebody wrote to meanwhile.

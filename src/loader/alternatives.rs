@@ -1,11 +1,11 @@
-//! Alternatives: code of the payload that Xen overwrites while it loads it, where the processor has a feature.
+//! Alternatives: code of the payload that Xen overwrites while loading, if the processor has a feature.
 
-use super::details::TableProblem;
-use super::limits;
+use super::machine::Alternatives;
 use super::memory::Memory;
 use super::problem::Problem;
+use super::problem::contents::TableProblem;
 use super::tables::{CALL, is_call_pointer, is_inside, strays, whole_entries};
-use super::{Loading, Step};
+use super::{Linker, Progress};
 use crate::types::errno::Errno;
 use crate::types::widen::to_u64;
 use crate::xen::format::SectionName;
@@ -13,12 +13,12 @@ use crate::xen::rules;
 
 const ALTERNATIVES: &str = SectionName::Alternatives.text();
 
-/// The most that an alternative replaces.
+/// The most bytes that an alternative replaces.
 const LONGEST_ORIGINAL: u32 = 254;
-/// Turns an alternative's feature around.
+/// The bit of a feature that is required to be absent.
 const NEGATED: u16 = 1 << 15;
 
-/// An alternative, as its table has it.
+/// An entry of the table.
 struct Alternative {
     original: u64,
     /// The section that the original is relocated against.
@@ -54,144 +54,139 @@ impl Alternative {
     }
 }
 
-pub(super) fn check(loading: &mut Loading<'_, '_>, memory: &Memory<'_>) -> Step {
-    // Arm has no padding in any release.
-    let padded = loading.is_x86() && loading.has(&rules::PADDED_ALTERNATIVES);
-    let entry_size: u64 = if padded { 14 } else { 12 };
-    let Some((start, bytes)) = whole_entries(loading, memory, SectionName::Alternatives, entry_size)? else {
+pub(super) fn check(linker: &mut Linker<'_, '_>, memory: &Memory<'_>) -> Progress {
+    let x86 = linker.machine.alternatives == Alternatives::X86;
+    let entry_size: usize = if x86 && linker.has(&rules::PADDED_ALTERNATIVES) { 14 } else { 12 };
+    let Some((start, bytes)) = whole_entries(linker, memory, SectionName::Alternatives, to_u64(entry_size))? else {
         return Ok(());
     };
     if bytes.is_empty() {
         return Ok(());
     }
-    let checked = loading.has(&rules::ALTERNATIVES_CHECKED);
-    if memory.text_size == 0 || loading.elf.section(SectionName::Replacements).is_none() {
+    let checked = linker.has(&rules::ALTERNATIVES_CHECKED);
+    if memory.text_size == 0 || linker.elf.section(SectionName::Replacements).is_none() {
         let problem = Problem::Table { section: ALTERNATIVES, index: None, problem: TableProblem::NothingToReplace };
-        return loading.refuse_or_harm(checked, Errno::EINVAL, problem);
+        return linker.refuse_or_harm(checked, Errno::EINVAL, problem);
     }
-    let negated = loading.is_x86() && loading.has(&rules::NEGATED_ALTERNATIVES);
-    let step = usize::try_from(entry_size).unwrap_or(1);
-    let entries = bytes.chunks_exact(step).zip((0_usize..).step_by(step)).map(|(entry, offset)| {
-        let at = start.saturating_add(to_u64(offset));
-        (memory.is_known(at, entry_size), Alternative::read(memory, entry, at, negated))
-    });
+    let negated = x86 && linker.has(&rules::NEGATED_ALTERNATIVES);
     let mut alternatives = Vec::new();
-    for (index, (known, alternative)) in entries.enumerate() {
-        let Some(alternative) = alternative.filter(|_| known) else {
+    for (index, entry) in bytes.chunks_exact(entry_size).enumerate() {
+        let at = start.saturating_add(to_u64(index.saturating_mul(entry_size)));
+        let known = memory.is_known(at, to_u64(entry_size));
+        let Some(alternative) = Alternative::read(memory, entry, at, negated).filter(|_| known) else {
             let problem = TableProblem::Relocated;
-            return loading.harm(Problem::Table { section: ALTERNATIVES, index: Some(index), problem });
+            return linker.harm(Problem::Table { section: ALTERNATIVES, index: Some(index), problem });
         };
         alternatives.push(alternative);
     }
-    // Newer releases look at all places before they look at what is done there.
+    // Newer releases check the addresses of all alternatives first.
     for (index, alternative) in alternatives.iter().enumerate() {
-        if let Some(problem) = outside(loading, memory, alternative) {
+        if let Some(problem) = outside(linker, memory, alternative) {
             let problem = Problem::Table { section: ALTERNATIVES, index: Some(index), problem };
-            return loading.refuse_or_harm(checked, Errno::EINVAL, problem);
+            return linker.refuse_or_harm(checked, Errno::EINVAL, problem);
         }
     }
     for (index, alternative) in alternatives.iter().enumerate() {
-        check_alternative(loading, memory, index, alternative)?;
+        check_alternative(linker, memory, index, alternative)?;
     }
     Ok(())
 }
 
-/// The place of an alternative that is not where it has to be.
-fn outside(loading: &Loading<'_, '_>, memory: &Memory<'_>, alternative: &Alternative) -> Option<TableProblem> {
+/// The problem of an alternative whose addresses are outside the places that they have to be in.
+fn outside(linker: &Linker<'_, '_>, memory: &Memory<'_>, alternative: &Alternative) -> Option<TableProblem> {
     let &Alternative { original, replacement, original_len, replacement_len, .. } = alternative;
     if !is_inside(original, original_len.into(), memory.base, memory.text_size) {
         return Some(TableProblem::OriginalOutside);
     }
-    let section = loading.elf.section(SectionName::Replacements)?;
-    // What is not loaded has no address, which no replacement is at.
-    let start = memory.address_of(section.index).unwrap_or_default();
-    let fits = is_inside(replacement, replacement_len.into(), start, section.size);
-    // A callback has its function there, which may be one of Xen's where nobody looks.
-    let callback = !loading.has(&rules::ALTERNATIVES_CHECKED) && is_callback(loading, alternative);
+    let section = linker.elf.section(SectionName::Replacements)?;
+    let start = memory.address_of(section.index);
+    let fits = start.is_some_and(|start| is_inside(replacement, replacement_len.into(), start, section.size));
+    // A callback has its function there, which may be one of Xen's if Xen does not check.
+    let callback = !linker.has(&rules::ALTERNATIVES_CHECKED) && is_callback(linker, alternative);
     (!fits && !callback).then_some(TableProblem::ReplacementOutside)
 }
 
 fn check_alternative(
-    loading: &mut Loading<'_, '_>,
+    linker: &mut Linker<'_, '_>,
     memory: &Memory<'_>,
     index: usize,
     alternative: &Alternative,
-) -> Step {
+) -> Progress {
     let total = alternative.total();
     let table = |problem| Problem::Table { section: ALTERNATIVES, index: Some(index), problem };
-    if !loading.is_x86() {
-        return match arm_problem(loading, memory, alternative) {
-            Some(problem) => loading.harm(table(problem)),
+    if linker.machine.alternatives == Alternatives::Arm {
+        return match arm_problem(linker, memory, alternative) {
+            Some(problem) => linker.harm(table(problem)),
             None => Ok(()),
         };
     }
-    let refused = loading.has(&rules::ALTERNATIVES_REFUSED);
+    let refused = linker.has(&rules::ALTERNATIVES_REFUSED);
     let feature = u32::from(alternative.feature);
     if alternative.replacement_len > total {
         let problem = TableProblem::ReplacementTooLong { found: alternative.replacement_len, room: total };
-        loading.refuse_or_harm(refused, Errno::ENOSPC, table(problem))?;
+        linker.refuse_or_harm(refused, Errno::ENOSPC, table(problem))?;
     } else if total > LONGEST_ORIGINAL {
-        loading.refuse_or_harm(refused, Errno::ENOSPC, table(TableProblem::OriginalTooLong { found: total }))?;
-    } else if feature >= limits::features(loading.release) {
-        loading.refuse_or_harm(refused, Errno::ERANGE, table(TableProblem::NoSuchFeature { found: feature }))?;
+        linker.refuse_or_harm(refused, Errno::ENOSPC, table(TableProblem::OriginalTooLong { found: total }))?;
+    } else if feature >= linker.machine.features(linker.release) {
+        linker.refuse_or_harm(refused, Errno::ERANGE, table(TableProblem::NoSuchFeature { found: feature }))?;
     }
-    // Xen writes to the padding as well, and does not look where that ends.
+    // Xen writes to the padding as well, and does not check its end.
     if !is_inside(alternative.original, total.into(), memory.base, memory.text_size) {
-        return loading.harm(table(TableProblem::OriginalOutside));
+        return linker.harm(table(TableProblem::OriginalOutside));
     }
-    if strays(loading, memory, alternative.section, alternative.original, total.into()) {
-        return loading.harm(table(TableProblem::OriginalStrays));
+    if strays(linker, memory, alternative.section, alternative.original, total.into()) {
+        return linker.harm(table(TableProblem::OriginalStrays));
     }
-    let indirect = loading.has(&rules::INDIRECT_ALTERNATIVES) && !loading.has(&rules::ALT_CALL_SITES);
+    let indirect = linker.has(&rules::INDIRECT_ALTERNATIVES) && !linker.has(&rules::ALT_CALL_SITES);
     if indirect && is_indirect(memory, alternative) && !is_call_pointer(memory, alternative.original) {
-        return loading.harm(table(TableProblem::CallPointer));
+        return linker.harm(table(TableProblem::CallPointer));
     }
     Ok(())
 }
 
-/// Whether an alternative on Arm has a function that Xen calls, in place of a replacement.
-fn is_callback(loading: &Loading<'_, '_>, alternative: &Alternative) -> bool {
-    !loading.is_x86()
-        && loading.has(&rules::ALTERNATIVE_CALLBACKS_ON_ARM)
-        && u32::from(alternative.feature) >= limits::arm_features(loading.release)
+/// Returns true if an alternative on Arm has a function that Xen calls, in place of a replacement.
+fn is_callback(linker: &Linker<'_, '_>, alternative: &Alternative) -> bool {
+    linker.machine.alternatives == Alternatives::Arm
+        && linker.has(&rules::ALTERNATIVE_CALLBACKS_ON_ARM)
+        && u32::from(alternative.feature) >= linker.machine.features(linker.release)
 }
 
-/// What brings a Xen on Arm down, which does not refuse an alternative in any release. One of a feature that this processor
-/// lacks is passed over, but that can't be told from here.
-fn arm_problem(loading: &Loading<'_, '_>, memory: &Memory<'_>, alternative: &Alternative) -> Option<TableProblem> {
+/// The problem of an alternative that crashes a Xen on Arm, which refuses none in any release. Xen skips alternatives of
+/// features that the processor lacks, which the file does not show.
+fn arm_problem(linker: &Linker<'_, '_>, memory: &Memory<'_>, alternative: &Alternative) -> Option<TableProblem> {
     let &Alternative { original, section, replacement, feature, original_len, replacement_len, .. } = alternative;
-    let features = limits::arm_features(loading.release);
-    if is_callback(loading, alternative) {
-        // The first number that is no feature is the one of callbacks; Xen calls the others' replacements as well.
+    let features = linker.machine.features(linker.release);
+    if is_callback(linker, alternative) {
+        // The first number that is no feature is that of callbacks; Xen calls the replacements of higher ones as well.
         let proper = u32::from(feature) == features && replacement_len == 0;
         // The payload's code is not executable yet.
         let own = memory.contains(replacement, 1);
         return (!proper || own).then_some(TableProblem::NoSuchFeature { found: feature.into() });
     }
-    let known = u32::from(feature) < features || loading.has(&rules::ALTERNATIVE_CALLBACKS_ON_ARM);
+    let known = u32::from(feature) < features || linker.has(&rules::ALTERNATIVE_CALLBACKS_ON_ARM);
     if known && replacement_len != original_len {
         return Some(TableProblem::ReplacementTooLong { found: replacement_len, room: original_len });
     }
-    if strays(loading, memory, section, original, original_len.into()) {
+    if strays(linker, memory, section, original, original_len.into()) {
         return Some(TableProblem::OriginalStrays);
     }
     let whole = replacement.saturating_add((original_len & !3).into());
     let mut instructions = (replacement..whole).step_by(4);
     let stray = |at: u64| {
-        let target = branch_target(memory.word(at), at)?;
+        let target = branch_target(memory.instruction(at), at)?;
         let inside = (replacement..=replacement.saturating_add(replacement_len.into())).contains(&target);
         (!inside && !memory.is_foreign(at)).then_some(())
     };
     instructions.any(|at| stray(at).is_some()).then_some(TableProblem::BranchOutside)
 }
 
-/// Where an instruction of Arm branches to that has its distance in itself.
+/// The target of a branch of Arm that contains its distance.
 fn branch_target(instruction: u64, at: u64) -> Option<u64> {
     let field = |first: u32, len: u32| {
-        let above = 64_u32.saturating_sub(len);
+        let above = 64 - len;
         let number = i64::from_le_bytes((instruction >> first << above).to_le_bytes());
-        // In words of four bytes.
-        number.checked_shr(above).map(|number| number.saturating_mul(4))
+        // In instructions of four bytes.
+        (number >> above) * 4
     };
     let distance = match instruction {
         // b, bl; cbz, cbnz; b.cond; tbz, tbnz.
@@ -199,17 +194,18 @@ fn branch_target(instruction: u64, at: u64) -> Option<u64> {
         _ if instruction & 0x7e00_0000 == 0x3400_0000 => field(5, 19),
         _ if instruction & 0xff00_0010 == 0x5400_0000 => field(5, 19),
         _ if instruction & 0x7e00_0000 == 0x3600_0000 => field(5, 14),
-        _ => None,
+        _ => return None,
     };
-    distance.map(|distance| at.wrapping_add_signed(distance))
+    Some(at.wrapping_add_signed(distance))
 }
 
-/// Whether an alternative stands for an indirect call or jump: a direct one to itself in place of `ff 15` or `ff 25`.
+/// Returns true if an alternative stands for an indirect call or jump: a direct one to itself in place of `ff 15` or `ff 25`.
 fn is_indirect(memory: &Memory<'_>, alternative: &Alternative) -> bool {
     let to_itself = memory.read(alternative.replacement);
-    let to_itself = alternative.replacement_len >= 5 && matches!(to_itself, [0xe8 | 0xe9, 0xfb, 0xff, 0xff, 0xff]);
+    let to_itself =
+        matches!(to_itself, Some([0xe8 | 0xe9, 0xfb, 0xff, 0xff, 0xff])) && alternative.replacement_len >= 5;
     let through = memory.read(alternative.original);
-    to_itself && u64::from(alternative.original_len) >= CALL && matches!(through, [0xff, 0x15 | 0x25])
+    to_itself && u64::from(alternative.original_len) >= CALL && matches!(through, Some([0xff, 0x15 | 0x25]))
 }
 
 #[cfg(test)]

@@ -1,52 +1,50 @@
 //! The check for a Xen of which only bounds on the point release are known: certain and possible findings.
 //!
-//! The loader is run once for each way in which the point releases within the bounds differ. What all of them report is
-//! certain, and what some report is possible, so that no rule of the loader has to know of bounds.
+//! The loader is run once for each way in which the point releases within the bounds differ. A finding that all of them report
+//! is certain, and one that some report is possible, so that no rule of the loader depends on bounds.
 
 use std::collections::HashMap;
 
 use super::finding::{Finding, Severity};
 use super::problem::Problem;
-use super::{Checked, check_for, is_fit_for, limits};
+use super::{Checked, check_for, is_fit_for, machine};
 use crate::xen::elf::Elf;
 use crate::xen::release::Release;
 use crate::xen::rules;
 use crate::xen::target::Target;
 
-/// Everything that is wrong with a payload.
-pub(super) fn check<'d>(elf: &Elf<'d>, target: &Target) -> Checked<'d> {
+/// Checks a payload for a Xen of which only bounds on the release may be known.
+pub(crate) fn check<'d>(elf: &Elf<'d>, target: &Target) -> Checked<'d> {
     let (oldest, newest) = target.range();
     if oldest == newest {
         return check_for(elf, oldest, target);
     }
     let releases = target.releases();
     let mut groups = alike(&releases);
-    let (Some(first), more) = (groups.next(), groups.next()) else { return Checked::default() };
-    let check = |group: &[Release]| group.first().map(|release| check_for(elf, *release, target)).unwrap_or_default();
-    let Checked { findings, loaded } = check(first);
-    let Some(second) = more else { return Checked { findings, loaded } };
+    let Checked { findings, linked } = check_for(elf, oldest, target);
+    let Some(first) = groups.next().filter(|first| first.len() < releases.len()) else {
+        return Checked { findings, linked };
+    };
     let mut merged = Merged::default();
     merged.add(first, findings);
-    for group in core::iter::once(second).chain(groups) {
-        merged.add(group, check(group).findings);
+    for group in groups {
+        merged.add(group, group.first().map_or_else(Vec::new, |release| check_for(elf, *release, target).findings));
     }
-    Checked { findings: merged.into_findings(&releases), loaded }
+    Checked { findings: merged.into_findings(&releases), linked }
 }
 
-/// The releases for which nothing is wrong with a payload.
-pub(super) fn fit_for(elf: &Elf<'_>) -> Vec<Release> {
+/// The point releases that can take a payload: those for which the check finds nothing.
+pub(crate) fn fit_for(elf: &Elf<'_>) -> Vec<Release> {
     let mut fit = Vec::new();
     for last in Release::ALL {
-        for group in alike(&Target::new(last.series()).releases()) {
-            if group.first().is_some_and(|release| is_fit_for(elf, *release)) {
-                fit.extend(group);
-            }
-        }
+        let releases = Target::new(last.series()).releases();
+        let groups = alike(&releases).filter(|group| group.first().is_some_and(|release| is_fit_for(elf, *release)));
+        fit.extend(groups.flatten());
     }
     fit
 }
 
-/// Releases of one series, in groups that load payloads in the same way.
+/// The releases of a series, in groups that load payloads in the same way.
 fn alike(releases: &[Release]) -> impl Iterator<Item = &[Release]> {
     releases.chunk_by(|_, next| !differs_from_the_one_before(*next))
 }
@@ -55,12 +53,12 @@ fn differs_from_the_one_before(release: Release) -> bool {
     let backports = rules::ALL.iter().flat_map(|(_, rule)| rule.backports);
     let mut rules = backports.filter(|(minor, _)| *minor == release.minor()).map(|(_, point)| *point);
     rules.any(|point| point == release.point())
-        || limits::changes(release.minor()).any(|point| point == release.point())
+        || machine::feature_changes(release.minor()).any(|point| point == release.point())
 }
 
-/// A problem, with what it means for each of the releases that report it.
-struct Entry {
-    /// Of the first release that reports it.
+/// A finding, with its severity in each of the releases that report it.
+struct MergedFinding {
+    /// The finding of the first release.
     finding: Finding,
     reported: Vec<(Release, Severity)>,
     /// True if all that refuse the payload do so at its upload.
@@ -70,9 +68,9 @@ struct Entry {
 /// The findings of several groups of releases.
 #[derive(Default)]
 struct Merged {
-    entries: Vec<Entry>,
-    /// The place of each problem among them: a hostile file can have many thousands.
-    places: HashMap<Problem, usize>,
+    entries: Vec<MergedFinding>,
+    /// The index of each problem: a hostile file can have many thousands.
+    indices: HashMap<Problem, usize>,
 }
 
 impl Merged {
@@ -80,9 +78,13 @@ impl Merged {
         for finding in findings {
             let reported = group.iter().map(|release| (*release, finding.severity));
             let next = self.entries.len();
-            let place = *self.places.entry(finding.problem.clone().of_one()).or_insert(next);
-            let Some(entry) = self.entries.get_mut(place) else {
-                self.entries.push(Entry { reported: reported.collect(), at_upload: finding.at_upload, finding });
+            let index = *self.indices.entry(finding.problem.clone().of_one()).or_insert(next);
+            let Some(entry) = self.entries.get_mut(index) else {
+                self.entries.push(MergedFinding {
+                    reported: reported.collect(),
+                    at_upload: finding.at_upload,
+                    finding,
+                });
                 continue;
             };
             entry.reported.extend(reported);
@@ -96,7 +98,7 @@ impl Merged {
     }
 }
 
-impl Entry {
+impl MergedFinding {
     fn into_finding(self, all: &[Release]) -> Finding {
         let Self { finding, reported, at_upload } = self;
         let with = |severities: &[Severity]| -> Vec<Release> {
@@ -148,18 +150,13 @@ mod tests {
             merged.add(&[*release], finding.into_iter().collect());
         }
         let finding = merged.into_findings(&releases).into_iter().next()?;
-        assert_eq!(finding.errno.is_some(), severities.contains(&Some(Severity::Refused)) && !finding.is_worse());
+        let worse = matches!(finding.severity, Severity::Unnoticed | Severity::Harmful);
+        assert_eq!(finding.errno.is_some(), severities.contains(&Some(Severity::Refused)) && !worse);
         Some((finding.severity, finding.releases.iter().map(|release| release.point()).collect()))
     }
 
-    impl Finding {
-        fn is_worse(&self) -> bool {
-            matches!(self.severity, Severity::Unnoticed | Severity::Harmful)
-        }
-    }
-
     #[test]
-    fn what_all_report_is_certain_and_what_some_report_is_possible() {
+    fn findings_of_all_releases_are_certain_and_of_some_possible() {
         use Severity::{Harmful, Possible, PossiblyHarmful, Refused, Unnoticed};
         let (no, refused, unnoticed, harmful) = (None, Some(Refused), Some(Unnoticed), Some(Harmful));
         let perhaps = Some(PossiblyHarmful);

@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-use super::kind::{ProblemKind, ProblemKinds};
 use super::problem::Problem;
+use super::problem::kind::{ProblemKind, ProblemKinds};
 use crate::types::errno::Errno;
 use crate::xen::release::Release;
 
@@ -62,12 +62,6 @@ impl Finding {
     /// Xen refuses the upload.
     pub(crate) fn refused(errno: Errno, problem: Problem) -> Self {
         Self::new(Severity::Refused, Some(errno), problem)
-    }
-
-    /// Its consequence for the host.
-    #[must_use]
-    pub const fn severity(&self) -> Severity {
-        self.severity
     }
 
     /// The kind of the problem, by whose name a possible finding can be accepted.

@@ -1,87 +1,83 @@
-//! `.livepatch.funcs`: what a payload patches, and with what.
+//! `.livepatch.funcs`: the functions that a payload patches.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::details::{FunctionProblem, PointerProblem};
-use super::limits;
+use super::livepatch_functions;
 use super::memory::{Memory, Pointer};
-use super::own;
 use super::problem::Problem;
-use super::symbols::Value;
-use super::{Known, Loading, Step};
+use super::problem::function::{FunctionProblem, PointerProblem};
+use super::symbols::SymbolValue;
+use super::{Linker, Lookup, Progress};
 use crate::types::errno::Errno;
 use crate::types::widen::to_u64;
-use crate::xen::elf::Section;
-use crate::xen::format::{Expectation, MAX_KEPT, PayloadVersion, SectionName, func};
+use crate::xen::elf::{Section, UNNAMED};
+use crate::xen::format::{Expectation, FUNCTION_VERSION, MAX_KEPT, PayloadVersion, RawFunction, SectionName};
 use crate::xen::rules;
 use crate::xen::symbol_name::SymbolName;
 
-/// A jump on x86, and one instruction on Arm.
-const JUMP: u32 = 5;
-const INSTRUCTION: u32 = 4;
-
-/// Bytes of an ENDBR64.
+/// The bytes of an `endbr64`.
 const ENDBR: u32 = 4;
 
-/// `endbr64`, and what Xen overwrites it with where it is not needed.
+/// `endbr64`, and the bytes with which Xen overwrites it where it is not needed.
 pub(crate) const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 const ENDBR64_POISON: [u8; 4] = [0x66, 0x0f, 0x1f, 0x01];
 
-/// How far a pointer may be from the symbol of Xen that it is relocated against: nobody patches code by another function's
-/// symbol, and what is farther away need not be mapped.
+/// The distance from which on a pointer no longer belongs to the symbol of Xen that it is relocated against: code is not patched
+/// by another function's symbol, and memory farther away need not be mapped.
 const NEAR: u64 = 4096;
 
-/// No function of Xen's has as many bytes as this, and what follows it need not be mapped.
+/// More bytes than any function of Xen has. Memory past them need not be mapped.
 const LONGEST: u64 = 64 << 10;
 
-/// How far code may be from what it replaces, on x86 and on Arm.
-const REACH: [i64; 2] = [1 << 31, 128 << 20];
-
-/// A function as it was loaded.
+/// A function of a linked payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct LoadedFunction<'d> {
+pub(crate) struct LinkedFunction<'d> {
+    /// 0 if it is not known.
     pub(crate) old_address: u64,
-    /// None where its pointer is NULL, or leads to none.
+    /// `None` if the pointer is NULL, or does not lead to a text.
     pub(crate) name: Option<Cow<'d, [u8]>>,
     /// 0 for no-operations.
     pub(crate) new_address: u64,
     pub(crate) new_size: u32,
     pub(crate) old_size: u32,
     /// An [`Expectation`], enabled or not.
-    pub(crate) expectation: [u8; EXPECTATION],
+    pub(crate) expectation: [u8; 32],
 }
 
-/// The bytes of an expectation.
-const EXPECTATION: usize = 32;
+/// An expectation that is not enabled, as of functions of version 1.
+const NO_EXPECTATION: [u8; 32] = [0; 32];
 
-/// What tells whether two functions are the same code: a symbol whose address is not known, and how far past it; or no
-/// symbol, and an address.
-type Place<'d> = (Cow<'d, [u8]>, i128);
+/// The identity of old code: a symbol whose address is not known, and the distance from it; or an empty symbol, and an address.
+type CodeKey<'d> = (Cow<'d, [u8]>, i128);
 
 pub(super) fn read<'d>(
-    loading: &mut Loading<'_, 'd>,
+    linker: &mut Linker<'_, 'd>,
     memory: &Memory<'d>,
-    values: &[Value],
-) -> Step<Vec<LoadedFunction<'d>>> {
-    let Some((start, bytes)) = loading.loaded(SectionName::Funcs, memory)? else { return Ok(Vec::new()) };
-    let Some(section) = loading.elf.section(SectionName::Funcs) else { return Ok(Vec::new()) };
-    let second = loading.has(&rules::PAYLOAD_VERSION_2);
-    let expected = if second { PayloadVersion::V2 } else { PayloadVersion::V1 };
-    let entry_size = expected.entry_size().unwrap_or(1);
-    check_writable(loading, section, second)?;
+    values: &[SymbolValue],
+) -> Progress<Vec<LinkedFunction<'d>>> {
+    let Some(section) = linker.elf.section(SectionName::Funcs) else { return Ok(Vec::new()) };
+    let Some((start, bytes)) = linker.section_in(SectionName::Funcs, memory)? else { return Ok(Vec::new()) };
+    let second = linker.has(&rules::PAYLOAD_VERSION_2);
+    let (expected, entry_size) = if second {
+        (PayloadVersion::V2, PayloadVersion::V2_SIZE)
+    } else {
+        (PayloadVersion::V1, PayloadVersion::V1_SIZE)
+    };
+    check_writable(linker, section, second)?;
     let several = bytes.len() > entry_size;
-    let mut reader = Reader { loading, memory, values, several, patched: BTreeMap::new() };
+    let mut reader = Reader { linker, memory, values, several, expected, patched: BTreeMap::new() };
     if bytes.len() % entry_size != 0 {
-        return reader.odd_size(start, &bytes, expected).map(|()| Vec::new());
+        return reader.odd_size(start, &bytes, entry_size).map(|()| Vec::new());
     }
     let mut functions = Vec::with_capacity(bytes.len() / entry_size);
-    for (index, entry) in bytes.chunks_exact(entry_size).enumerate() {
+    let entries = bytes.chunks_exact(entry_size).filter_map(RawFunction::read);
+    for (index, raw) in entries.enumerate() {
         let at = start.saturating_add(to_u64(index.saturating_mul(entry_size)));
-        match reader.function(index, at, entry, expected)? {
+        match reader.function(index, at, &raw)? {
             Some(function) => functions.push(function),
-            // Entries of another size follow, so that there is nothing to be said about them.
+            // The entries after it have another size, so that they can't be read.
             None => break,
         }
     }
@@ -89,98 +85,89 @@ pub(super) fn read<'d>(
 }
 
 /// Some releases write to the section while only code is writable.
-fn check_writable(loading: &mut Loading<'_, '_>, section: &Section, keeps_state: bool) -> Step {
-    // On x86 it mattered only where Xen came to leave write protection on, on Arm always.
-    let protected = !loading.is_x86() || loading.has(&rules::CODE_ALONE_WRITABLE);
-    let writes = protected && !loading.has(&rules::STATE_ELSEWHERE);
-    let harmed = (keeps_state || !loading.is_x86()) && writes && !section.is_writable();
-    if harmed { loading.harm(Problem::ReadOnlyFunctions) } else { Ok(()) }
+fn check_writable(linker: &mut Linker<'_, '_>, section: &Section, keeps_state: bool) -> Progress {
+    let always = linker.machine.functions_protected;
+    let protected = always || (keeps_state && linker.has(&rules::CODE_ALONE_WRITABLE));
+    let harmed = protected && !linker.has(&rules::STATE_ELSEWHERE) && !section.is_writable();
+    if harmed { linker.harm(Problem::ReadOnlyFunctions) } else { Ok(()) }
 }
 
-/// What is known of the start of the old code.
+/// The first instruction of the old code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Start {
+enum FirstInstruction {
     Endbr,
     Other,
     Unknown,
 }
 
 struct Reader<'r, 'a, 'd> {
-    loading: &'r mut Loading<'a, 'd>,
+    linker: &'r mut Linker<'a, 'd>,
     memory: &'r Memory<'d>,
-    values: &'r [Value],
-    /// Otherwise there is no other function that the same code could belong to.
+    values: &'r [SymbolValue],
+    /// False if there is one function only, which no other can patch as well.
     several: bool,
-    /// The functions so far, by what they patch: how many bytes of it, and which function.
-    patched: BTreeMap<Place<'d>, (u32, usize)>,
+    /// The version that this Xen takes.
+    expected: PayloadVersion,
+    /// The patches so far by the start of their code: the number of bytes, and the function.
+    patched: BTreeMap<CodeKey<'d>, (u32, usize)>,
 }
 
-/// One entry, as it is checked.
-struct Entry<'m, 'd> {
+/// An entry that is being checked.
+struct Entry<'e, 'd> {
     index: usize,
     name: Option<Cow<'d, [u8]>>,
     old: Pointer,
-    version: u8,
+    new: Pointer,
+    version: PayloadVersion,
     old_size: u32,
     new_size: u32,
-    new: Pointer,
-    expectation: &'m [u8],
+    applied: bool,
+    expectation: Option<Expectation<'e>>,
 }
 
 impl<'d> Reader<'_, '_, 'd> {
-    /// The functions are not a whole number of entries: mostly because they have another version.
-    fn odd_size(&mut self, start: u64, bytes: &[u8], expected: PayloadVersion) -> Step {
-        let found = bytes.get(func::VERSION).map_or(expected, |version| PayloadVersion::from_raw(*version));
-        let entry_size = found.entry_size().or(expected.entry_size()).unwrap_or(1);
+    /// Reports functions that are not a whole number of entries, mostly because they have another version.
+    fn odd_size(&mut self, start: u64, bytes: &[u8], entry_size: usize) -> Progress {
+        let expected = self.expected;
+        let found = bytes.get(FUNCTION_VERSION).map_or(expected, |version| PayloadVersion::from_raw(*version));
+        // Entries of an unknown version have no known size.
+        let entry_size = found.entry_size().unwrap_or(entry_size);
         let problem = if bytes.len() % entry_size == 0 {
-            let name = self.memory.pointer(start.saturating_add(to_u64(func::NAME)));
+            let name = self.memory.pointer(start.saturating_add(to_u64(RawFunction::NAME)));
             Problem::Version { function: self.called(self.text(name).as_deref(), Pointer::Null), expected, found }
         } else {
             Problem::FunctionsSize { size: to_u64(bytes.len()), entry_size: to_u64(entry_size) }
         };
-        self.loading.refuse(Errno::EINVAL, problem)
+        self.linker.refuse(Errno::EINVAL, problem)
     }
 
-    fn function(
-        &mut self,
-        index: usize,
-        at: u64,
-        bytes: &[u8],
-        expected: PayloadVersion,
-    ) -> Step<Option<LoadedFunction<'d>>> {
+    fn function(&mut self, index: usize, at: u64, raw: &RawFunction<'_>) -> Progress<Option<LinkedFunction<'d>>> {
         let field = |offset: usize| at.saturating_add(to_u64(offset));
-        let size = |offset: usize| {
-            let bytes = bytes.get(offset..).and_then(|rest| rest.first_chunk()).copied();
-            u32::from_le_bytes(bytes.unwrap_or_default())
-        };
-        let name = self.memory.pointer(field(func::NAME));
-        let old = self.memory.pointer(field(func::OLD_ADDRESS));
+        let name = self.memory.pointer(field(RawFunction::NAME));
+        let expectation = raw.expectation.unwrap_or(&NO_EXPECTATION);
         let entry = Entry {
             index,
             name: self.text(name),
-            old,
-            version: bytes.get(func::VERSION).copied().unwrap_or_default(),
-            old_size: size(func::OLD_SIZE),
-            new_size: size(func::NEW_SIZE),
-            new: self.memory.pointer(field(func::NEW_ADDRESS)),
-            expectation: bytes.get(func::EXPECTATION..).unwrap_or_default(),
+            old: self.memory.pointer(field(RawFunction::OLD_ADDRESS)),
+            new: self.memory.pointer(field(RawFunction::NEW_ADDRESS)),
+            version: PayloadVersion::from_raw(raw.version),
+            old_size: raw.old_size,
+            new_size: raw.new_size,
+            applied: raw.applied != 0,
+            expectation: Expectation::read(expectation),
         };
-        let ends = [func::VERSION.saturating_add(1), func::APPLIED.saturating_add(1), bytes.len()];
-        let plain = [func::NEW_SIZE, func::APPLIED, func::EXPECTATION].into_iter().zip(ends);
-        let relocated = plain.filter(|(from, to)| *from < *to && *to <= bytes.len()).any(|(from, to)| {
-            let len = to_u64(to.saturating_sub(from));
-            !self.memory.is_known(field(from), len)
-        });
-        if relocated {
+        let plain = RawFunction::PLAIN.into_iter().take(if raw.expectation.is_some() { 3 } else { 1 });
+        let relocated = plain.map(|part| (field(part.start), to_u64(part.len())));
+        if relocated.into_iter().any(|(start, len)| !self.memory.is_known(start, len)) {
             self.harm(&entry, FunctionProblem::Relocated)?;
         }
-        if entry.version != expected.number() {
-            let found = PayloadVersion::from_raw(entry.version);
-            let problem = Problem::Version { function: self.name_of(&entry), expected, found };
-            self.loading.refuse(Errno::EOPNOTSUPP, problem)?;
+        if entry.version != self.expected {
+            let function = self.name_of(&entry);
+            let problem = Problem::Version { function, expected: self.expected, found: entry.version };
+            self.linker.refuse(Errno::EOPNOTSUPP, problem)?;
             return Ok(None);
         }
-        let nops = self.loading.has(&rules::NOP_PATCHES);
+        let nops = self.linker.has(&rules::NOP_PATCHES);
         if nops && entry.old_size == 0 {
             self.refuse(&entry, Errno::EINVAL, FunctionProblem::NoOldSize)?;
         } else if !nops && entry.new == Pointer::Null {
@@ -190,49 +177,49 @@ impl<'d> Reader<'_, '_, 'd> {
         }
         self.check_name(&entry, name)?;
         // Newer releases find the old code first, since the room that a jump needs depends on it.
-        let find_first = self.loading.has(&rules::ENDBR_AWARE);
+        let find_first = self.linker.has(&rules::ENDBR_AWARE);
         if !find_first {
-            self.check_sizes(&entry, Start::Unknown)?;
+            self.check_sizes(&entry, FirstInstruction::Unknown)?;
         }
-        let (old_address, identity) = self.old_code(&entry)?;
-        let start = self.start(&entry, old_address);
+        let (old_address, key) = self.old_code(&entry)?;
+        let first = self.first_instruction(&entry, old_address);
         if find_first {
-            self.check_sizes(&entry, start)?;
+            self.check_sizes(&entry, first)?;
         }
-        let new_address = self.memory.number(field(func::NEW_ADDRESS));
+        let new_address = self.memory.address_at(field(RawFunction::NEW_ADDRESS));
         self.check_distance(&entry, old_address, new_address)?;
         self.check_new_code(&entry)?;
-        self.check_nops(&entry, start)?;
-        self.check_state(&entry, bytes)?;
+        self.check_nops(&entry, first)?;
+        self.check_state(&entry)?;
         self.check_expectation(&entry)?;
-        self.check_twice(&entry, identity, start)?;
-        if entry.name.as_deref().is_some_and(own::is_of_live_patching) {
-            self.loading.may_harm(Problem::PatchesLivePatching { function: self.name_of(&entry) })?;
+        self.check_twice(&entry, key, first)?;
+        if entry.name.as_deref().is_some_and(livepatch_functions::contain) {
+            self.linker.may_harm(Problem::PatchesLivePatching { function: self.name_of(&entry) })?;
         }
-        Ok(Some(LoadedFunction {
-            old_address: old_address.unwrap_or_default(),
+        Ok(Some(LinkedFunction {
+            old_address: old_address.unwrap_or(0),
             new_address,
             new_size: entry.new_size,
             old_size: entry.old_size,
-            expectation: entry.expectation.first_chunk().copied().unwrap_or_default(),
+            expectation: *expectation,
             name: entry.name,
         }))
     }
 
-    fn refuse(&mut self, entry: &Entry<'_, 'd>, errno: Errno, problem: FunctionProblem) -> Step {
+    fn refuse(&mut self, entry: &Entry<'_, 'd>, errno: Errno, problem: FunctionProblem) -> Progress {
         let function = self.name_of(entry);
-        self.loading.refuse(errno, Problem::Function { index: entry.index, function, problem })
+        self.linker.refuse(errno, Problem::Function { index: entry.index, function, problem })
     }
 
-    fn harm(&mut self, entry: &Entry<'_, 'd>, problem: FunctionProblem) -> Step {
+    fn harm(&mut self, entry: &Entry<'_, 'd>, problem: FunctionProblem) -> Progress {
         let function = self.name_of(entry);
-        self.loading.harm(Problem::Function { index: entry.index, function, problem })
+        self.linker.harm(Problem::Function { index: entry.index, function, problem })
     }
 
-    /// The text that a pointer in the payload leads to: up to its NUL, in the same section.
+    /// The text in the payload to which a pointer leads, up to its NUL, which is in the same section.
     fn text(&self, name: Pointer) -> Option<Cow<'d, [u8]>> {
         let Pointer::Own { section, address } = name else { return None };
-        let (_, rest) = self.loading.rest_of(self.memory, section, address)?;
+        let (_, rest) = self.linker.rest_of(self.memory, section, address)?;
         self.memory.text(address, address.saturating_add(rest))
     }
 
@@ -252,12 +239,12 @@ impl<'d> Reader<'_, '_, 'd> {
     }
 
     fn symbol_name(&self, number: usize) -> &'d [u8] {
-        let symbol = self.loading.elf.symbols.get(number);
-        symbol.and_then(|symbol| self.loading.elf.symbol_name(symbol)).unwrap_or_default()
+        let symbol = self.linker.elf.symbols.get(number);
+        symbol.and_then(|symbol| self.linker.elf.symbol_name(symbol)).unwrap_or(UNNAMED)
     }
 
     /// Xen reads the name where there is no address, and prints it on debug key `x` in any case.
-    fn check_name(&mut self, entry: &Entry<'_, 'd>, name: Pointer) -> Step {
+    fn check_name(&mut self, entry: &Entry<'_, 'd>, name: Pointer) -> Progress {
         match name {
             Pointer::Null if entry.old == Pointer::Null => self.harm(entry, FunctionProblem::Nameless),
             Pointer::Null => Ok(()),
@@ -267,31 +254,31 @@ impl<'d> Reader<'_, '_, 'd> {
         }
     }
 
-    /// Where the old code is, if that is known, and what it is known by.
-    fn old_code(&mut self, entry: &Entry<'_, 'd>) -> Step<(Option<u64>, Option<Place<'d>>)> {
+    /// The address of the old code, if it is known, and its identity.
+    fn old_code(&mut self, entry: &Entry<'_, 'd>) -> Progress<(Option<u64>, Option<CodeKey<'d>>)> {
         let at = |address: u64| (Some(address), Some((Cow::default(), i128::from(address))));
         match entry.old {
             Pointer::Null => {
                 let Some(name) = &entry.name else { return Ok((None, None)) };
-                match self.loading.host.symbol(name) {
-                    Known::Is(address) => {
+                match self.linker.host.symbol(name) {
+                    Lookup::Found(address) => {
                         self.check_other_payload(entry, address)?;
                         Ok(at(address))
                     }
-                    Known::Unknown => Ok((None, Some((name.clone(), 0)))),
-                    Known::Absent => {
+                    Lookup::Unknown => Ok((None, Some((name.clone(), 0)))),
+                    Lookup::Absent => {
                         self.refuse(entry, Errno::ENOENT, FunctionProblem::Unknown)?;
                         Ok((None, None))
                     }
                 }
             }
             Pointer::Number(address) => {
-                let image = limits::image(self.loading.release, self.loading.architecture);
+                let image = self.linker.machine.image(self.linker.release);
                 if !image.contains(&address) && self.reads_old_code(entry, address) {
                     self.harm(entry, FunctionProblem::NotInXen { found: address })?;
                     return Ok((None, None));
                 }
-                if !self.loading.is_x86() && address % u64::from(INSTRUCTION) != 0 {
+                if self.linker.machine.is_unaligned(address) {
                     self.harm(entry, FunctionProblem::OldAddress(PointerProblem::Unaligned))?;
                 }
                 Ok(at(address))
@@ -299,7 +286,7 @@ impl<'d> Reader<'_, '_, 'd> {
             Pointer::Foreign { symbol, offset } => {
                 if offset.unsigned_abs() >= NEAR {
                     self.harm(entry, FunctionProblem::OldAddress(PointerProblem::Far))?;
-                } else if !self.loading.is_x86() && offset.unsigned_abs() % u64::from(INSTRUCTION) != 0 {
+                } else if self.linker.machine.is_unaligned(offset.unsigned_abs()) {
                     self.harm(entry, FunctionProblem::OldAddress(PointerProblem::Unaligned))?;
                 }
                 let known = self.values.get(symbol).filter(|value| value.known);
@@ -322,48 +309,50 @@ impl<'d> Reader<'_, '_, 'd> {
         }
     }
 
-    /// On Arm Xen writes to a second mapping of its own code, in which payloads have no place.
-    fn check_other_payload(&mut self, entry: &Entry<'_, 'd>, address: u64) -> Step {
-        let image = limits::image(self.loading.release, self.loading.architecture);
-        let outside = !self.loading.is_x86() && self.loading.host.knows_addresses() && !image.contains(&address);
-        if outside && self.reads_old_code(entry, address) {
+    fn check_other_payload(&mut self, entry: &Entry<'_, 'd>, address: u64) -> Progress {
+        let Linker { machine, release, host, .. } = *self.linker;
+        let outside = host.knows_addresses() && !machine.image(release).contains(&address);
+        if outside && !machine.patches_payloads && self.reads_old_code(entry, address) {
             self.harm(entry, FunctionProblem::OtherPayload)
         } else {
             Ok(())
         }
     }
 
-    /// Whether Xen comes to read or write code at an address: it does unless it first finds that it is too far from the
-    /// new code.
+    /// Returns true if Xen reads or writes the old code at an address: it does unless it first finds that it is too far from
+    /// the new code.
     fn reads_old_code(&self, entry: &Entry<'_, 'd>, address: u64) -> bool {
         let Pointer::Own { address: new, .. } = entry.new else { return true };
-        let looks_first = self.loading.is_x86() && self.loading.has(&rules::ENDBR_AWARE);
-        looks_first || !self.loading.has(&rules::DISTANCE_CHECKED) || is_near(address, new, self.loading.is_x86())
+        self.reads_first_instruction()
+            || !self.linker.has(&rules::DISTANCE_CHECKED)
+            || self.linker.machine.reaches(address, new)
     }
 
-    fn start(&self, entry: &Entry<'_, 'd>, old: Option<u64>) -> Start {
-        if !self.loading.is_x86() || !self.loading.has(&rules::ENDBR_AWARE) {
-            return Start::Other;
+    fn reads_first_instruction(&self) -> bool {
+        self.linker.machine.has_endbr && self.linker.has(&rules::ENDBR_AWARE)
+    }
+
+    fn first_instruction(&self, entry: &Entry<'_, 'd>, old: Option<u64>) -> FirstInstruction {
+        if !self.reads_first_instruction() {
+            return FirstInstruction::Other;
         }
-        let poison = self.loading.has(&rules::ENDBR_POISON);
+        let poison = self.linker.has(&rules::ENDBR_POISON);
         let is_endbr = |code: &[u8]| code == ENDBR64 || (poison && code == ENDBR64_POISON);
-        let expected = Expectation::read(entry.expectation)
-            .and_then(Expectation::bytes)
-            .filter(|_| self.loading.has(&rules::EXPECTATIONS));
-        let there = old.and_then(|address| self.loading.host.code(address, 4));
-        match there.or(expected.and_then(|bytes| bytes.get(..4))) {
-            Some(code) if is_endbr(code) => Start::Endbr,
-            Some(_) => Start::Other,
-            None => Start::Unknown,
+        let expected = self.expectation(entry).and_then(|expectation| expectation.bytes.get(..4));
+        let there = old.and_then(|address| self.linker.host.code(address, 4));
+        match there.or(expected) {
+            Some(code) if is_endbr(code) => FirstInstruction::Endbr,
+            Some(_) => FirstInstruction::Other,
+            None => FirstInstruction::Unknown,
         }
     }
 
-    fn check_sizes(&mut self, entry: &Entry<'_, 'd>, start: Start) -> Step {
+    fn check_sizes(&mut self, entry: &Entry<'_, 'd>, first: FirstInstruction) -> Progress {
         let &Entry { old_size, new_size: found, new, .. } = entry;
-        let (x86, nop) = (self.loading.is_x86(), new == Pointer::Null);
+        let (machine, nop) = (self.linker.machine, new == Pointer::Null);
         let room = |needed| (old_size < needed).then_some(FunctionProblem::OldSizeTooSmall { found: old_size, needed });
-        if !self.loading.has(&rules::NOP_PATCHES) {
-            return match room(JUMP) {
+        if !self.linker.has(&rules::NOP_PATCHES) {
+            return match room(machine.jump) {
                 Some(problem) => self.refuse(entry, Errno::EINVAL, problem),
                 None => Ok(()),
             };
@@ -371,13 +360,13 @@ impl<'d> Reader<'_, '_, 'd> {
         if nop && found > MAX_KEPT {
             return self.refuse(entry, Errno::EOPNOTSUPP, FunctionProblem::NopTooLong { found });
         }
-        if nop && !x86 && found % INSTRUCTION != 0 {
+        if nop && found % machine.instruction != 0 {
             return self.refuse(entry, Errno::EOPNOTSUPP, FunctionProblem::NopPartial { found });
         }
-        let problem = match (x86, nop) {
-            (true, true) => (old_size < found).then_some(FunctionProblem::NopPastEnd { found, old_size }),
-            (true, false) => room(if start == Start::Endbr { JUMP.saturating_add(ENDBR) } else { JUMP }),
-            (false, _) => room(INSTRUCTION),
+        let problem = if nop && machine.nops_checked {
+            (old_size < found).then_some(FunctionProblem::NopPastEnd { found, old_size })
+        } else {
+            room(if first == FirstInstruction::Endbr { machine.jump + ENDBR } else { machine.jump })
         };
         match problem.filter(|_| old_size > 0) {
             Some(problem) => self.refuse(entry, Errno::EINVAL, problem),
@@ -385,24 +374,24 @@ impl<'d> Reader<'_, '_, 'd> {
         }
     }
 
-    fn check_distance(&mut self, entry: &Entry<'_, 'd>, old: Option<u64>, new: u64) -> Step {
-        let checked = self.loading.has(&rules::DISTANCE_CHECKED) && entry.new != Pointer::Null;
-        let own = matches!(entry.new, Pointer::Own { .. }) || self.loading.host.knows_addresses();
-        let far = old.is_some_and(|old| !is_near(old, new, self.loading.is_x86()));
+    fn check_distance(&mut self, entry: &Entry<'_, 'd>, old: Option<u64>, new: u64) -> Progress {
+        let checked = self.linker.has(&rules::DISTANCE_CHECKED) && entry.new != Pointer::Null;
+        let own = matches!(entry.new, Pointer::Own { .. }) || self.linker.host.knows_addresses();
+        let far = old.is_some_and(|old| !self.linker.machine.reaches(old, new));
         if checked && own && far { self.refuse(entry, Errno::EOVERFLOW, FunctionProblem::TooFar) } else { Ok(()) }
     }
 
-    fn check_new_code(&mut self, entry: &Entry<'_, 'd>) -> Step {
-        let problem = code_problem(self.loading, self.memory, entry.new);
+    fn check_new_code(&mut self, entry: &Entry<'_, 'd>) -> Progress {
+        let problem = code_problem(self.linker, self.memory, entry.new);
         if let Some(problem) = problem.filter(|problem| *problem != PointerProblem::Null) {
             return self.harm(entry, FunctionProblem::NewAddress(problem));
         }
-        // Xen would run into what follows, and on Arm also brings all of it from its caches.
+        // Xen would run into the code that follows, or write memory from the caches that is not mapped.
         let rest = match entry.new {
             Pointer::Own { section, address } => {
-                self.loading.rest_of(self.memory, section, address).map_or(0, |(_, rest)| rest)
+                self.linker.rest_of(self.memory, section, address).map_or(0, |(_, rest)| rest)
             }
-            Pointer::Foreign { .. } if !self.loading.is_x86() => LONGEST,
+            Pointer::Foreign { .. } if self.linker.machine.flushes_new_code => LONGEST,
             _ => return Ok(()),
         };
         if u64::from(entry.new_size) <= rest {
@@ -411,33 +400,36 @@ impl<'d> Reader<'_, '_, 'd> {
         self.harm(entry, FunctionProblem::NewSize { found: entry.new_size })
     }
 
-    /// No-operations that Xen counts wrongly.
-    fn check_nops(&mut self, entry: &Entry<'_, 'd>, start: Start) -> Step {
+    /// Reports no-operations that Xen counts wrongly.
+    fn check_nops(&mut self, entry: &Entry<'_, 'd>, first: FirstInstruction) -> Progress {
         let found = entry.new_size;
-        if entry.new != Pointer::Null || !self.loading.has(&rules::NOP_PATCHES) {
+        if entry.new != Pointer::Null || !self.linker.has(&rules::NOP_PATCHES) {
             return Ok(());
         }
-        if self.loading.is_x86() && found < 4 && start != Start::Other {
+        if found < ENDBR && first != FirstInstruction::Other {
             return self.harm(entry, FunctionProblem::NopTooShort { found });
         }
         let old_size = entry.old_size;
-        if !self.loading.is_x86() && found > old_size {
+        if !self.linker.machine.nops_checked && found > old_size {
             return self.harm(entry, FunctionProblem::NopPastEnd { found, old_size });
         }
         Ok(())
     }
 
-    /// Some releases keep in the entry whether it is applied.
-    fn check_state(&mut self, entry: &Entry<'_, 'd>, bytes: &[u8]) -> Step {
-        let kept = self.loading.has(&rules::PAYLOAD_VERSION_2) && !self.loading.has(&rules::STATE_ELSEWHERE);
-        let marked = bytes.get(func::APPLIED).is_some_and(|applied| *applied != 0);
-        if kept && marked { self.harm(entry, FunctionProblem::MarkedAsApplied) } else { Ok(()) }
+    /// Some releases keep the state of a function in its entry.
+    fn check_state(&mut self, entry: &Entry<'_, 'd>) -> Progress {
+        let kept = self.linker.has(&rules::PAYLOAD_VERSION_2) && !self.linker.has(&rules::STATE_ELSEWHERE);
+        if kept && entry.applied { self.harm(entry, FunctionProblem::MarkedAsApplied) } else { Ok(()) }
     }
 
-    /// Refused when the payload is applied, by itself or in place of others.
-    fn check_expectation(&mut self, entry: &Entry<'_, 'd>) -> Step {
-        let enabled = Expectation::read(entry.expectation).filter(|_| self.loading.has(&rules::EXPECTATIONS));
-        let Some(Expectation { len, reserved, .. }) = enabled else { return Ok(()) };
+    /// The expectation that Xen checks.
+    fn expectation<'e>(&self, entry: &Entry<'e, 'd>) -> Option<Expectation<'e>> {
+        entry.expectation.filter(|_| self.linker.has(&rules::EXPECTATIONS))
+    }
+
+    /// Reports what Xen refuses when it applies the payload.
+    fn check_expectation(&mut self, entry: &Entry<'_, 'd>) -> Progress {
+        let Some(Expectation { reserved, len, .. }) = self.expectation(entry) else { return Ok(()) };
         let (found, old_size) = (u32::from(len), entry.old_size);
         let (errno, problem) = if reserved != 0 {
             (Errno::EINVAL, FunctionProblem::ExpectationReserved { found: reserved })
@@ -447,29 +439,27 @@ impl<'d> Reader<'_, '_, 'd> {
             return Ok(());
         };
         let problem = Problem::Function { index: entry.index, function: self.name_of(entry), problem };
-        self.loading.refuse_to_apply(errno, problem)
+        self.linker.refuse_to_apply(errno, problem)
     }
 
-    /// A revert puts back what was there before each patch in the order of the patches: the second one's copy is the first.
+    /// Reports code that two functions patch: a revert restores copies in the order of the patches, and the copy of the second
+    /// contains the first.
     ///
-    /// An ENDBR64 stays, and a jump comes after it; NOPs fill what is left of their size.
-    fn check_twice(&mut self, entry: &Entry<'_, 'd>, place: Option<Place<'d>>, first_instruction: Start) -> Step {
+    /// An `endbr64` stays, and a jump comes after it; no-operations fill the rest of their size.
+    fn check_twice(&mut self, entry: &Entry<'_, 'd>, key: Option<CodeKey<'d>>, first: FirstInstruction) -> Progress {
         if !self.several {
             return Ok(());
         }
-        let (begins, shift) = match first_instruction {
-            Start::Endbr => (ENDBR, ENDBR),
-            Start::Other => (0, 0),
-            // Either. Where old code has no room for both, Xen refuses what begins with one.
-            Start::Unknown if (1..JUMP.saturating_add(ENDBR)).contains(&entry.old_size) => (0, 0),
-            Start::Unknown => (0, ENDBR),
+        let jump = self.linker.machine.jump;
+        let (begins, shift) = match first {
+            FirstInstruction::Endbr => (ENDBR, ENDBR),
+            FirstInstruction::Other => (0, 0),
+            // Either is possible. If old code has no room for both, Xen refuses it where it begins with `endbr64`.
+            FirstInstruction::Unknown if (1..jump + ENDBR).contains(&entry.old_size) => (0, 0),
+            FirstInstruction::Unknown => (0, ENDBR),
         };
-        let ends = match (entry.new, self.loading.is_x86()) {
-            (Pointer::Null, _) => entry.new_size,
-            (_, true) => JUMP.saturating_add(shift),
-            (_, false) => INSTRUCTION,
-        };
-        let Some((symbol, at)) = place.filter(|_| ends > begins) else { return Ok(()) };
+        let ends = if entry.new == Pointer::Null { entry.new_size } else { jump + shift };
+        let Some((symbol, at)) = key.filter(|_| ends > begins) else { return Ok(()) };
         let start = at.saturating_add(i128::from(begins));
         let (end, len) = (at.saturating_add(i128::from(ends)), ends.saturating_sub(begins));
         // The nearest one that begins before the end: it overlaps if it runs past the start.
@@ -482,27 +472,19 @@ impl<'d> Reader<'_, '_, 'd> {
     }
 }
 
-fn is_near(old: u64, new: u64, x86: bool) -> bool {
-    let [x86_reach, arm_reach] = REACH;
-    let reach = if x86 { x86_reach } else { arm_reach };
-    let distance = i64::from_le_bytes(old.wrapping_sub(new).to_le_bytes());
-    (-reach..reach).contains(&distance)
-}
-
-/// What is wrong with a pointer to code that Xen runs.
-pub(super) fn code_problem(loading: &Loading<'_, '_>, memory: &Memory<'_>, pointer: Pointer) -> Option<PointerProblem> {
+/// The problem of a pointer to code that Xen runs.
+pub(super) fn code_problem(linker: &Linker<'_, '_>, memory: &Memory<'_>, pointer: Pointer) -> Option<PointerProblem> {
     match pointer {
         Pointer::Null => Some(PointerProblem::Null),
         Pointer::Number(number) => Some(PointerProblem::Number(number)),
         Pointer::Mangled => Some(PointerProblem::Mangled),
         Pointer::Foreign { offset, .. } => (offset.unsigned_abs() >= NEAR).then_some(PointerProblem::Far),
-        Pointer::Own { section, address } => match loading
-            .rest_of(memory, section, address)
-            .filter(|(section, _)| section.is_executable())
-        {
-            Some(_) if !loading.is_x86() && address % u64::from(INSTRUCTION) != 0 => Some(PointerProblem::Unaligned),
-            Some(_) => None,
-            None => Some(PointerProblem::NotCode),
-        },
+        Pointer::Own { section, address } => {
+            match linker.rest_of(memory, section, address).filter(|(section, _)| section.is_executable()) {
+                Some(_) if linker.machine.is_unaligned(address) => Some(PointerProblem::Unaligned),
+                Some(_) => None,
+                None => Some(PointerProblem::NotCode),
+            }
+        }
     }
 }

@@ -1,19 +1,18 @@
 //! Hooks: code of the payload that Xen runs around its actions.
 
-use super::details::PointerProblem;
 use super::functions::code_problem;
 use super::memory::Memory;
 use super::problem::Problem;
-use super::{Loading, Step};
+use super::problem::function::PointerProblem;
+use super::{Linker, Progress};
 use crate::types::errno::Errno;
-use crate::types::widen::to_u64;
 use crate::xen::format::HookKind;
-use crate::xen::rules;
+use crate::xen::rules::{self, Rule};
 
-/// The addresses of the hooks of which there is one of a kind; 0 where there is none.
+/// The addresses of the hooks around actions; 0 for a kind without one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct LoadedHooks {
+pub(crate) struct LinkedHooks {
     pub(crate) before_apply: u64,
     pub(crate) instead_of_apply: u64,
     pub(crate) after_apply: u64,
@@ -22,7 +21,7 @@ pub(crate) struct LoadedHooks {
     pub(crate) after_revert: u64,
 }
 
-impl LoadedHooks {
+impl LinkedHooks {
     fn of(&mut self, kind: HookKind) -> Option<&mut u64> {
         match kind {
             HookKind::Load | HookKind::Unload => None,
@@ -38,39 +37,52 @@ impl LoadedHooks {
 
 const POINTER: u64 = 8;
 
-pub(super) fn read(loading: &mut Loading<'_, '_>, memory: &Memory<'_>) -> Step<LoadedHooks> {
-    let mut hooks = LoadedHooks::default();
+pub(super) fn read(linker: &mut Linker<'_, '_>, memory: &Memory<'_>) -> Progress<LinkedHooks> {
+    let mut hooks = LinkedHooks::default();
     for kind in HookKind::ALL {
         let several = kind.may_be_several();
-        let since = if several { &rules::LOAD_HOOKS } else { &rules::ACTION_HOOKS };
-        if !loading.has(since) {
+        if !linker.has(since(kind)) {
             continue;
         }
         let name = kind.section_name();
-        let size = loading.elf.section(name).map_or(0, |section| section.size);
+        let size = linker.elf.section(name).map_or(0, |section| section.size);
         if size % POINTER != 0 || (size > POINTER && !several) {
-            loading.refuse(Errno::EINVAL, Problem::HookSize { section: name.text(), size, several })?;
+            linker.refuse(Errno::EINVAL, Problem::HookSize { section: name.text(), size, several })?;
         }
-        let Some((start, _)) = loading.loaded(name, memory)? else { continue };
-        if !loading.unlinkable {
-            check(loading, memory, kind, start, size / POINTER)?;
+        let Some((start, _)) = linker.section_in(name, memory)? else { continue };
+        if !linker.unlinkable {
+            check(linker, memory, kind, pointers(start, size))?;
         }
         if let Some(hook) = hooks.of(kind) {
-            *hook = memory.number(start);
+            *hook = memory.address_at(start);
         }
     }
     Ok(hooks)
 }
 
-/// Looks where the pointers of a section lead, up to the first that is wrong.
-fn check(loading: &mut Loading<'_, '_>, memory: &Memory<'_>, kind: HookKind, start: u64, count: u64) -> Step {
-    for index in 0..usize::try_from(count).unwrap_or_default() {
-        let at = start.saturating_add(to_u64(index).saturating_mul(POINTER));
-        match code_problem(loading, memory, memory.pointer(at)) {
+/// The rule from which on Xen runs hooks of a kind.
+pub(super) fn since(kind: HookKind) -> &'static Rule {
+    if kind.may_be_several() { &rules::LOAD_HOOKS } else { &rules::ACTION_HOOKS }
+}
+
+/// The places of so many pointers.
+pub(super) fn pointers(start: u64, size: u64) -> impl Iterator<Item = u64> {
+    (0..size / POINTER).map(move |index| start.saturating_add(index.saturating_mul(POINTER)))
+}
+
+/// Checks the pointers of a section, up to the first wrong one.
+fn check(
+    linker: &mut Linker<'_, '_>,
+    memory: &Memory<'_>,
+    kind: HookKind,
+    pointers: impl Iterator<Item = u64>,
+) -> Progress {
+    for (index, at) in pointers.enumerate() {
+        match code_problem(linker, memory, memory.pointer(at)) {
             None => {}
-            // Xen calls what there may be several of without looking.
+            // Xen calls each hook of a kind that may have several without checking it.
             Some(PointerProblem::Null) if !kind.may_be_several() => {}
-            Some(problem) => return loading.harm(Problem::Hook { section: kind.section(), index, problem }),
+            Some(problem) => return linker.harm(Problem::Hook { section: kind.section(), index, problem }),
         }
     }
     Ok(())

@@ -1,69 +1,65 @@
-//! Where sections come to lie: code, then writable data, then constants, each from a page of its own on.
+//! The memory layout of a payload: code, then writable data, then constants, each region from a new page on.
 
-use super::memory::Memory;
+use super::memory::{Memory, Region};
 use super::problem::Problem;
-use super::{Loading, NoRoom, Step};
+use super::{Linker, NoRoom, Progress};
 use crate::types::errno::Errno;
-use crate::xen::elf::Section;
+use crate::xen::elf::{Section, UNNAMED};
 use crate::xen::rules;
 
 const PAGE: u64 = 4096;
 
-/// The size of the part of the address space that payloads are in. More can't be had.
+/// The size of the part of the address space that payloads are in: the most that Xen can allocate.
 const MOST: u64 = 1 << 30;
 
-/// The kinds of regions, in their order.
-const CODE: usize = 0;
-const WRITABLE: usize = 1;
-const CONSTANTS: usize = 2;
-
-/// The memory, and whether Xen would apply the payload again after a revert. `None` where there is no place.
-pub(super) fn place<'d>(loading: &mut Loading<'_, 'd>) -> Step<Option<(Memory<'d>, bool)>> {
-    let elf = loading.elf;
-    let mut sizes = [0_u64; 3];
+/// The memory, and true if Xen would apply the payload again after a revert. `None` if there is no place for it.
+pub(super) fn place<'d>(linker: &mut Linker<'_, 'd>) -> Progress<Option<(Memory<'d>, bool)>> {
+    let elf = linker.elf;
+    let [mut code, mut data, mut constants] = [0_u64; 3];
     let mut memory = Memory::new(elf.sections.len());
-    let mut writable = Vec::new();
+    let mut writable = [None; 2];
     for section in elf.sections.iter().skip(1) {
-        // What is not in the file was refused before.
-        if loading.ignores(section) || !section.is_complete() {
+        // A section that is not in the file was refused before.
+        if linker.ignores(section) || !section.is_complete() {
             continue;
         }
-        let region = match (section.is_executable(), section.is_writable()) {
-            (true, false) => CODE,
-            (false, true) => WRITABLE,
-            (false, false) => CONSTANTS,
+        let (region, size) = match (section.is_executable(), section.is_writable()) {
+            (true, false) => (Region::Code, &mut code),
+            (false, true) => (Region::Writable, &mut data),
+            (false, false) => (Region::Constants, &mut constants),
             (true, true) => {
-                let problem = Problem::WritableCode { section: loading.name_of(section) };
-                loading.refuse(Errno::EOPNOTSUPP, problem)?;
+                let problem = Problem::WritableCode { section: linker.name_of(section) };
+                linker.refuse(Errno::EOPNOTSUPP, problem)?;
                 continue;
             }
         };
-        let Some(size) = sizes.get_mut(region) else { continue };
-        let Some(offset) = offset(loading, section, *size)? else { return Ok(None) };
+        let Some(offset) = offset(linker, section, *size)? else { return Ok(None) };
         *size = offset.saturating_add(section.size);
         memory.place(section.index, region, offset, elf.bytes(section));
-        if region == WRITABLE && section.size > 0 {
-            writable.push(elf.name(section).unwrap_or_default());
+        if region == Region::Writable && section.size > 0 {
+            let [first, second] = &mut writable;
+            let name = elf.name(section).unwrap_or(UNNAMED);
+            if first.is_none() { *first = Some(name) } else { *second = Some(name) }
         }
     }
-    let Some((starts, total)) = regions(sizes) else {
+    let Some((starts, total)) = regions([code, data, constants]) else {
         let last = memory.last_placed().and_then(|section| elf.sections.get(section));
-        let section = last.map(|section| loading.name_of(section)).unwrap_or_default();
-        loading.harm(Problem::MemoryWraps { section })?;
+        let section = last.expect("the sum of the sizes wraps, so a section was placed");
+        linker.harm(Problem::MemoryWraps { section: linker.name_of(section) })?;
         return Ok(None);
     };
-    let Some(base) = room(loading, total)? else { return Ok(None) };
-    let safe_to_reapply = rules::allows_reapply(writable.into_iter(), loading.has(&rules::READ_ONLY_REAPPLIES));
-    let [text_size, ..] = sizes;
-    memory.settle(base, total, starts, text_size);
+    let Some(base) = room(linker, total)? else { return Ok(None) };
+    let writable = writable.into_iter().flatten();
+    let safe_to_reapply = rules::allows_reapply(writable, linker.has(&rules::READ_ONLY_REAPPLIES));
+    memory.settle(base, total, starts, code);
     Ok(Some((memory, safe_to_reapply)))
 }
 
-/// The offset of the next section in a region of this size. Xen computes it with 64 bits that wrap around.
-fn offset(loading: &mut Loading<'_, '_>, section: &Section, size: u64) -> Step<Option<u64>> {
+/// The offset of the next section in a region of this size. Xen computes it with 64 bits, which may wrap around.
+fn offset(linker: &mut Linker<'_, '_>, section: &Section, size: u64) -> Progress<Option<u64>> {
     if section.alignment == 0 {
         if size > 0 {
-            loading.harm(Problem::ZeroAlignment { section: loading.name_of(section) })?;
+            linker.harm(Problem::ZeroAlignment { section: linker.name_of(section) })?;
         }
         return Ok(Some(size));
     }
@@ -71,12 +67,12 @@ fn offset(loading: &mut Loading<'_, '_>, section: &Section, size: u64) -> Step<O
     let offset = size.checked_add(mask).map(|end| end & !mask);
     let fits = offset.filter(|offset| offset.checked_add(section.size).is_some());
     if fits.is_none() {
-        loading.harm(Problem::MemoryWraps { section: loading.name_of(section) })?;
+        linker.harm(Problem::MemoryWraps { section: linker.name_of(section) })?;
     }
     Ok(fits)
 }
 
-/// Where the regions begin, and the size of the whole; `None` where it wraps around.
+/// The offsets of the regions, and the size of the whole; `None` if it wraps around.
 fn regions([code, writable, constants]: [u64; 3]) -> Option<([u64; 3], u64)> {
     let second = code.checked_next_multiple_of(PAGE)?;
     let third = second.checked_add(writable.checked_next_multiple_of(PAGE)?)?;
@@ -84,13 +80,13 @@ fn regions([code, writable, constants]: [u64; 3]) -> Option<([u64; 3], u64)> {
     Some(([0, second, third], end))
 }
 
-fn room(loading: &mut Loading<'_, '_>, total: u64) -> Step<Option<u64>> {
-    let room = if total == 0 || total > MOST { Err(NoRoom::OutOfMemory) } else { loading.host.room(total) };
+fn room(linker: &mut Linker<'_, '_>, total: u64) -> Progress<Option<u64>> {
+    let room = if total == 0 || total > MOST { Err(NoRoom::OutOfMemory) } else { linker.host.room(total) };
     let problem = Problem::TooMuchMemory { needed: total };
     match room {
         Ok(base) => return Ok(Some(base)),
-        Err(NoRoom::OutOfMemory) => loading.refuse(Errno::ENOMEM, problem)?,
-        Err(NoRoom::TooMuchToCheck) => loading.harm(problem)?,
+        Err(NoRoom::OutOfMemory) => linker.refuse(Errno::ENOMEM, problem)?,
+        Err(NoRoom::TooMuchToCheck) => linker.harm(problem)?,
     }
     Ok(None)
 }
@@ -106,10 +102,5 @@ mod tests {
         assert_eq!(regions([u64::MAX, 0, 0]), None);
         assert_eq!(regions([1 << 63, 1 << 63, 1]), None);
         assert_eq!(regions([0, 0, u64::MAX - 4094]), None);
-    }
-
-    #[test]
-    fn the_regions_are_in_this_order() {
-        assert_eq!([CODE, WRITABLE, CONSTANTS], [0, 1, 2]);
     }
 }

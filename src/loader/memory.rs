@@ -1,17 +1,17 @@
-//! The memory of a payload as Xen fills it: the bytes of its sections, and what relocations make of them.
+//! The memory of a payload as Xen fills it: the bytes of its sections, changed by relocations.
 //!
-//! Nothing is copied: what is read comes from the file, with the relocations of those bytes put in.
+//! Nothing is copied: reads return the bytes of the file, with the relocations of these bytes applied.
 
-use crate::types::widen::to_u64;
 use std::borrow::Cow;
 
 use super::writes::{Origin, Write, Writes, put};
+use crate::types::widen::to_u64;
 
-/// A pointer that Xen finds in the memory.
+/// A pointer in the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pointer {
     Null,
-    /// Relocated against a section of the payload; it may lead out of that.
+    /// Relocated against a section of the payload; it may lead outside.
     Own {
         section: usize,
         address: u64,
@@ -21,18 +21,26 @@ pub(super) enum Pointer {
         offset: i64,
     },
     Number(u64),
-    /// Made up by relocations that each change a part of it.
+    /// Assembled from relocations that each change a part of it.
     Mangled,
+}
+
+/// A part of the memory with its own permissions, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Region {
+    Code,
+    Writable,
+    Constants,
 }
 
 /// A section in the memory.
 #[derive(Debug)]
-struct Place<'d> {
+struct PlacedSection<'d> {
     section: usize,
-    region: usize,
-    /// Its address; the offset in its region before the memory is [settled](Memory::settle).
+    region: Region,
+    /// The address; the offset in the region before the memory is [settled](Memory::settle).
     address: u64,
-    /// Its bytes in the file. What follows them is zero.
+    /// The bytes in the file. Zeros follow them.
     data: &'d [u8],
 }
 
@@ -40,30 +48,30 @@ struct Place<'d> {
 #[derive(Debug)]
 pub(crate) struct Memory<'d> {
     pub(super) base: u64,
-    /// Its bytes in whole pages.
+    /// The bytes in whole pages.
     len: u64,
-    /// Of the code, from the beginning.
+    /// The bytes of code, which is first.
     pub(super) text_size: u64,
-    /// The address of each section, by its number; `None` for those that are not loaded.
+    /// The address of each section, by number; `None` for those that are not loaded.
     addresses: Vec<Option<u64>>,
-    /// The sections with bytes in the file, by their addresses.
-    places: Vec<Place<'d>>,
+    /// The sections with bytes in the file, by address.
+    places: Vec<PlacedSection<'d>>,
     writes: Writes,
 }
 
-/// Bytes in which the end of a text is looked for first.
+/// The bytes in which the end of a text is first searched.
 const SHORT: u64 = 128;
 
 impl<'d> Memory<'d> {
-    /// Memory for so many sections, of which none is placed.
+    /// Memory for so many sections, none of which is placed.
     pub(super) fn new(sections: usize) -> Self {
         let (addresses, places) = (vec![None; sections], Vec::with_capacity(sections));
         Self { base: 0, len: 0, text_size: 0, addresses, places, writes: Writes::default() }
     }
 
     /// Puts a section at an offset in a region, after those that are there.
-    pub(super) fn place(&mut self, section: usize, region: usize, offset: u64, data: &'d [u8]) {
-        self.places.push(Place { section, region, address: offset, data });
+    pub(super) fn place(&mut self, section: usize, region: Region, offset: u64, data: &'d [u8]) {
+        self.places.push(PlacedSection { section, region, address: offset, data });
     }
 
     /// The section that was placed last.
@@ -71,17 +79,21 @@ impl<'d> Memory<'d> {
         self.places.last().map(|place| place.section)
     }
 
-    /// Gives all sections their addresses, once it is known where the regions are.
-    pub(super) fn settle(&mut self, base: u64, len: u64, regions: [u64; 3], text_size: u64) {
+    /// Computes the addresses of all sections from the base and the offsets of the regions.
+    pub(super) fn settle(&mut self, base: u64, len: u64, [code, writable, constants]: [u64; 3], text_size: u64) {
         (self.base, self.len, self.text_size) = (base, len, text_size);
-        for Place { section, region, address, .. } in &mut self.places {
-            let start = base.saturating_add(regions.get(*region).copied().unwrap_or_default());
-            *address = start.saturating_add(*address);
+        for PlacedSection { section, region, address, .. } in &mut self.places {
+            let start = match region {
+                Region::Code => code,
+                Region::Writable => writable,
+                Region::Constants => constants,
+            };
+            *address = base.saturating_add(start).saturating_add(*address);
             if let Some(known) = self.addresses.get_mut(*section) {
                 *known = Some(*address);
             }
         }
-        // One without any, in an empty region, has the address of the next region's first, whose bytes it would hide.
+        // A section without bytes in an empty region has the address of the next region's first, which it would hide.
         self.places.retain(|place| !place.data.is_empty());
         self.places.sort_by_key(|place| place.address);
     }
@@ -114,25 +126,25 @@ impl<'d> Memory<'d> {
         Some(Cow::Owned(bytes))
     }
 
-    /// The bytes at an address as the file has them, if they are all of one section.
+    /// The bytes at an address in the file, if all are of one section.
     fn in_file(&self, address: u64, len: u64) -> Option<&'d [u8]> {
         let index = self.places.partition_point(|place| place.address <= address).checked_sub(1)?;
-        let Place { address: start, data, .. } = self.places.get(index)?;
+        let PlacedSection { address: start, data, .. } = self.places.get(index)?;
         let start = usize::try_from(address.checked_sub(*start)?).ok()?;
         data.get(start..start.checked_add(usize::try_from(len).ok()?)?)
     }
 
-    /// The bytes at an address before any relocation: those of all sections that are there in part, and zeros.
+    /// The bytes at an address before any relocation: the parts of all sections that are there, and zeros.
     #[cold]
     fn gathered(&self, address: u64, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         let end = address.saturating_add(to_u64(len));
         let first = self.places.partition_point(|place| place.address <= address).saturating_sub(1);
-        for Place { address: start, data, .. } in self.places.iter().skip(first).take_while(|place| place.address < end)
-        {
-            let (skipped, offset) = (address.saturating_sub(*start), start.saturating_sub(address));
-            let data = usize::try_from(skipped).ok().and_then(|skipped| data.get(skipped..)).unwrap_or_default();
-            let room = usize::try_from(offset).ok().and_then(|offset| bytes.get_mut(offset..)).unwrap_or_default();
+        for place in self.places.iter().skip(first).take_while(|place| place.address < end) {
+            let skipped = usize::try_from(address.saturating_sub(place.address)).unwrap_or(usize::MAX);
+            let offset = usize::try_from(place.address.saturating_sub(address)).unwrap_or(usize::MAX);
+            // A section that ends before the address has no bytes there.
+            let (Some(data), Some(room)) = (place.data.get(skipped..), bytes.get_mut(offset..)) else { continue };
             room.iter_mut().zip(data).for_each(|(to, from)| *to = *from);
         }
         bytes
@@ -147,31 +159,31 @@ impl<'d> Memory<'d> {
     /// All bytes.
     #[cfg(feature = "sim")]
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        self.at(self.base, self.len).unwrap_or_default().into_owned()
+        self.at(self.base, self.len).expect("the memory contains itself, and fits into a Vec").into_owned()
     }
 
-    /// Returns true if none of these bytes depends on what is not known.
+    /// Returns true if these bytes are there, and none depends on an unknown address.
     pub(super) fn is_known(&self, address: u64, len: u64) -> bool {
         self.contains(address, len) && self.writes.touching(address, len).iter().all(|write| write.known)
     }
 
-    /// The bytes at an address, if all are there and none depends on what is not known.
+    /// The bytes at an address, if all are there and none depends on an unknown address.
     pub(super) fn known<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
-        self.is_known(address, to_u64(N)).then(|| self.read(address))
+        self.read(address).filter(|_| self.is_known(address, to_u64(N)))
     }
 
-    /// The bytes at an address; zeros where not all are there.
-    pub(super) fn read<const N: usize>(&self, address: u64) -> [u8; N] {
+    /// The bytes at an address, if all are there.
+    pub(super) fn read<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
         let len = to_u64(N);
         if !self.contains(address, len) {
-            return [0; N];
+            return None;
         }
         let mut bytes = match self.in_file(address, len) {
-            Some(bytes) => bytes.first_chunk().copied().unwrap_or([0; N]),
-            None => self.gathered(address, N).first_chunk().copied().unwrap_or([0; N]),
+            Some(bytes) => *bytes.first_chunk()?,
+            None => *self.gathered(address, N).first_chunk()?,
         };
         put(&self.writes.touching(address, len), &mut bytes, address);
-        bytes
+        Some(bytes)
     }
 
     /// The text at an address, without its NUL, which has to come before `end`.
@@ -196,13 +208,14 @@ impl<'d> Memory<'d> {
         }
     }
 
-    pub(super) fn number(&self, address: u64) -> u64 {
-        u64::from_le_bytes(self.read(address))
+    /// The eight bytes at an address as a number; 0, as of a NULL pointer, if not all are there.
+    pub(super) fn address_at(&self, address: u64) -> u64 {
+        self.read(address).map_or(0, u64::from_le_bytes)
     }
 
-    /// The four bytes at an address, as a number.
-    pub(super) fn word(&self, address: u64) -> u64 {
-        u32::from_le_bytes(self.read(address)).into()
+    /// The instruction of four bytes at an address; 0, which is undefined, if not all are there.
+    pub(super) fn instruction(&self, address: u64) -> u64 {
+        self.read(address).map_or(0, u32::from_le_bytes).into()
     }
 
     pub(super) fn pointer(&self, address: u64) -> Pointer {
@@ -211,7 +224,7 @@ impl<'d> Memory<'d> {
         let number = match last {
             Some(last) if (last.address, last.width) != (address, 8) => return Pointer::Mangled,
             Some(last) => last.value,
-            None => self.number(address),
+            None => self.address_at(address),
         };
         match last.map(|last| last.origin) {
             Some(Origin::Own { section }) => Pointer::Own { section, address: number },
@@ -226,7 +239,7 @@ impl<'d> Memory<'d> {
         self.writes.get(address, 4).is_some_and(|write| matches!(write.origin, Origin::Foreign { .. }))
     }
 
-    /// The section of the payload that a distance of four bytes is relocated against.
+    /// The section of the payload against which a distance of four bytes is relocated.
     pub(super) fn distance_to(&self, address: u64) -> Option<usize> {
         match self.writes.get(address, 4)?.origin {
             Origin::Own { section } => Some(section),
@@ -239,8 +252,8 @@ impl<'d> Memory<'d> {
         self.writes.settle();
     }
 
-    /// Does what a relocation says: overwrites the low bytes of a value, or leaves them open where it is not known.
-    /// Nothing is changed unless all of it is there.
+    /// Applies a relocation: writes the low bytes of a value, which may be unknown. Nothing is changed unless all of the place is
+    /// there.
     pub(super) fn relocate(&mut self, address: u64, value: u64, width: u64, origin: Origin, known: bool) {
         if self.contains(address, width) {
             self.writes.add(Write { address, width, value, origin, known, order: 0 });
@@ -256,13 +269,13 @@ mod tests {
 
     fn memory() -> Memory<'static> {
         let mut memory = Memory::new(2);
-        memory.place(1, 0, 0, &ZEROS);
+        memory.place(1, Region::Code, 0, &ZEROS);
         memory.settle(0x1000, 32, [0; 3], 16);
         memory
     }
 
     #[test]
-    fn pointers_tell_where_they_come_from() {
+    fn pointers_have_an_origin() {
         let mut memory = memory();
         assert_eq!(memory.pointer(0x1008), Pointer::Null);
         memory.relocate(0x1008, 0x1004, 8, Origin::Own { section: 1 }, false);
@@ -273,23 +286,23 @@ mod tests {
         memory.relocate(0x100c, 5, 4, Origin::Own { section: 1 }, true);
         assert_eq!(memory.pointer(0x1008), Pointer::Mangled);
         assert_eq!(memory.pointer(0x1001), Pointer::Mangled);
-        assert_eq!(memory.number(0x1008), 0x5_0000_1004);
+        assert_eq!(memory.address_at(0x1008), 0x5_0000_1004);
         memory.relocate(0x1008, 7, 8, Origin::Foreign { symbol: 3, offset: -1 }, false);
         assert_eq!(memory.pointer(0x1008), Pointer::Foreign { symbol: 3, offset: -1 });
-        assert_eq!(memory.number(0x1008), 7);
+        assert_eq!(memory.address_at(0x1008), 7);
         memory.relocate(0x1008, 0, 8, Origin::Number, true);
         assert_eq!(memory.pointer(0x1008), Pointer::Null);
         memory.relocate(0x1008, 9, 8, Origin::Number, true);
         assert_eq!(memory.pointer(0x1008), Pointer::Number(9));
-        assert_eq!((memory.number(0x1008), memory.word(0x1008)), (9, 9));
+        assert_eq!((memory.address_at(0x1008), memory.instruction(0x1008)), (9, 9));
     }
 
     #[test]
     fn sections_are_where_they_were_placed() {
         let mut memory = Memory::new(5);
-        memory.place(2, 2, 0, b"ab");
-        memory.place(3, 1, 4, b"");
-        memory.place(4, 1, 0, b"cd");
+        memory.place(2, Region::Constants, 0, b"ab");
+        memory.place(3, Region::Writable, 4, b"");
+        memory.place(4, Region::Writable, 0, b"cd");
         memory.settle(0x1000, 32, [0, 4, 16], 16);
         assert_eq!(memory.address_of(2), Some(0x1010));
         assert_eq!((memory.address_of(0), memory.address_of(3)), (None, Some(0x1008)));
@@ -304,12 +317,12 @@ mod tests {
     #[test]
     fn an_empty_section_hides_no_other_at_its_address() {
         let mut memory = Memory::new(4);
-        memory.place(1, 2, 0, b"notes");
-        memory.place(2, 1, 0, &[]);
-        memory.place(3, 0, 0, &[]);
+        memory.place(1, Region::Constants, 0, b"notes");
+        memory.place(2, Region::Writable, 0, &[]);
+        memory.place(3, Region::Code, 0, &[]);
         memory.settle(0x1000, 0x1000, [0; 3], 0);
         assert_eq!(memory.at(0x1000, 5).as_deref(), Some(&b"notes"[..]));
-        assert_eq!((memory.read(0x1000), memory.read(0x1004)), (*b"no", *b"s\0"));
+        assert_eq!((memory.read(0x1000), memory.read(0x1004)), (Some(*b"no"), Some(*b"s\0")));
         assert_eq!([1, 2, 3].map(|section| memory.address_of(section)), [Some(0x1000); 3]);
     }
 
@@ -328,6 +341,7 @@ mod tests {
         assert_eq!(memory.at(0x101c, 4).as_deref(), Some(&[0; 4][..]), "not written by half");
         assert_eq!(memory.at(0x101c, 5), None);
         assert_eq!(memory.at(0xfff, 1), None);
+        assert_eq!((memory.read::<1>(0xfff), memory.address_at(0x1019), memory.instruction(0x101d)), (None, 0, 0));
         assert_eq!(memory.at(u64::MAX, u64::MAX), None);
         memory.relocate(0x1000, 0x6968, 4, Origin::Own { section: 1 }, true);
         assert_eq!(memory.text(0x1000, 0x1008).as_deref(), Some(&b"hi"[..]));
@@ -339,7 +353,7 @@ mod tests {
     fn long_texts_are_read_to_their_end() {
         let text = [&[b'x'; 1000][..], b"\0"].concat();
         let mut memory = Memory::new(2);
-        memory.place(1, 0, 0, &text);
+        memory.place(1, Region::Code, 0, &text);
         memory.settle(0x1000, 4096, [0; 3], 0);
         assert_eq!(memory.text(0x1001, 0x2000).map(|text| text.len()), Some(999));
         assert_eq!(memory.text(0x1000, 0x1000 + 1000), None);

@@ -1,13 +1,14 @@
-//! Build-ids: the payload's own, and those that it depends on.
+//! Build-ids, which are in notes: the payload's own, and those that it depends on.
 
 use std::borrow::Cow;
 
-use super::details::NoteProblem;
 use super::memory::Memory;
 use super::problem::Problem;
-use super::{Known, Loading, Step, id};
+use super::problem::contents::NoteProblem;
+use super::{Linker, Lookup, Progress};
+use crate::types::build_id::BuildId;
 use crate::types::errno::Errno;
-use crate::types::widen::to_u64;
+use crate::types::widen::{to_u64, to_usize};
 use crate::xen::format::SectionName;
 use crate::xen::rules;
 
@@ -15,70 +16,69 @@ const NT_GNU_BUILD_ID: u32 = 3;
 const OWNER: &[u8] = b"GNU\0";
 const HEADER: usize = 12;
 
-#[derive(Debug, Default)]
+/// The build-ids of a payload; empty if there is none.
+#[derive(Debug)]
 pub(super) struct Ids<'d> {
     pub(super) own: Cow<'d, [u8]>,
     pub(super) depends: Cow<'d, [u8]>,
-    /// Empty where this Xen does not read it here.
+    /// Empty unless this release reads it here.
     xen_depends: Cow<'d, [u8]>,
 }
 
-/// Compares with Xen before anything is linked.
-pub(super) fn check_xen_first(loading: &mut Loading<'_, '_>) -> Step {
-    let first = loading.has(&rules::XEN_DEPENDS_FIRST);
-    let section = loading.elf.section(SectionName::XenDepends);
-    if first && section.is_some_and(|section| section.is_zeroed() && section.size > 0) {
-        // There is nothing of it in the file, so that Xen reads what comes there instead, be it outside the file.
-        return harm(loading, SectionName::XenDepends, NoteProblem::NotInFile);
-    }
-    if !first {
+/// Compares the build-ids of Xen before anything is linked, as newer releases do.
+pub(super) fn check_xen_first(linker: &mut Linker<'_, '_>) -> Progress {
+    if !linker.has(&rules::XEN_DEPENDS_FIRST) {
         return Ok(());
     }
-    let Some(section) = section else {
-        return loading.refuse(Errno::EINVAL, Problem::MissingSection { section: SectionName::XenDepends.text() });
+    let Some(section) = linker.elf.section(SectionName::XenDepends) else {
+        return linker.refuse(Errno::EINVAL, Problem::MissingSection { section: SectionName::XenDepends.text() });
     };
-    match parse(loading.elf.bytes(section)) {
-        Ok(wanted) => compare(loading, wanted),
-        Err(NoteProblem::PastEnd) => harm(loading, SectionName::XenDepends, NoteProblem::PastEnd),
+    if section.is_zeroed() && section.size > 0 {
+        // Xen reads the file at its offset, or past the end of the file, although it has no bytes there.
+        return harm(linker, SectionName::XenDepends, NoteProblem::NotInFile);
+    }
+    match parse(linker.elf.bytes(section)) {
+        Ok(wanted) => compare(linker, wanted),
+        Err(NoteProblem::PastEnd) => harm(linker, SectionName::XenDepends, NoteProblem::PastEnd),
         Err(problem) => {
-            loading.refuse(Errno::EINVAL, Problem::Note { section: SectionName::XenDepends.text(), problem })
+            linker.refuse(Errno::EINVAL, Problem::Note { section: SectionName::XenDepends.text(), problem })
         }
     }
 }
 
-fn compare(loading: &mut Loading<'_, '_>, wanted: &[u8]) -> Step {
-    match loading.host.build_id() {
-        Known::Unknown => Ok(()),
-        Known::Absent => loading.refuse(Errno::ENODATA, Problem::XenWithoutBuildId),
-        Known::Is(found) if found == wanted => Ok(()),
-        Known::Is(found) => {
-            let problem = Problem::BuiltForAnotherXen { expected: id(wanted), found: id(found) };
-            loading.refuse(Errno::EINVAL, problem)
+fn compare(linker: &mut Linker<'_, '_>, wanted: &[u8]) -> Progress {
+    match linker.host.build_id() {
+        Lookup::Unknown => Ok(()),
+        Lookup::Absent => linker.refuse(Errno::ENODATA, Problem::XenWithoutBuildId),
+        Lookup::Found(found) if found == wanted => Ok(()),
+        Lookup::Found(found) => {
+            let problem = Problem::BuiltForAnotherXen { expected: BuildId::new(wanted), found: BuildId::new(found) };
+            linker.refuse(Errno::EINVAL, problem)
         }
     }
 }
 
 /// Reads the notes of a linked payload. Its own build-id must not be loaded yet.
-pub(super) fn read<'d>(loading: &mut Loading<'_, '_>, memory: &Memory<'d>) -> Step<Ids<'d>> {
-    let own = note(loading, memory, SectionName::BuildId)?;
-    if !own.is_empty() && loading.host.is_loaded(&own) {
-        loading.refuse(Errno::EEXIST, Problem::AlreadyLoaded { build_id: id(&own) })?;
+pub(super) fn read<'d>(linker: &mut Linker<'_, '_>, memory: &Memory<'d>) -> Progress<Ids<'d>> {
+    let own = note(linker, memory, SectionName::BuildId)?;
+    if !own.is_empty() && linker.host.is_loaded(&own) {
+        linker.refuse(Errno::EEXIST, Problem::AlreadyLoaded { build_id: BuildId::new(&own) })?;
     }
-    let depends = note(loading, memory, SectionName::Depends)?;
-    let late = loading.has(&rules::XEN_DEPENDS) && !loading.has(&rules::XEN_DEPENDS_FIRST);
-    let xen_depends = if late { note(loading, memory, SectionName::XenDepends)? } else { Cow::default() };
+    let depends = note(linker, memory, SectionName::Depends)?;
+    let late = linker.has(&rules::XEN_DEPENDS) && !linker.has(&rules::XEN_DEPENDS_FIRST);
+    let xen_depends = if late { note(linker, memory, SectionName::XenDepends)? } else { Cow::default() };
     Ok(Ids { own, depends, xen_depends })
 }
 
-/// The build-id of a note; empty where there is none.
-fn note<'d>(loading: &mut Loading<'_, '_>, memory: &Memory<'d>, section: SectionName) -> Step<Cow<'d, [u8]>> {
-    let Some((start, bytes)) = loading.loaded(section, memory)? else { return Ok(Cow::default()) };
+/// The build-id of a note; empty if there is none.
+fn note<'d>(linker: &mut Linker<'_, '_>, memory: &Memory<'d>, section: SectionName) -> Progress<Cow<'d, [u8]>> {
+    let Some((start, bytes)) = linker.section_in(section, memory)? else { return Ok(Cow::default()) };
     // An empty one was refused before.
     if bytes.is_empty() {
         return Ok(Cow::default());
     }
     if !memory.is_known(start, to_u64(bytes.len())) {
-        harm(loading, section, NoteProblem::Relocated)?;
+        harm(linker, section, NoteProblem::Relocated)?;
         return Ok(Cow::default());
     }
     let id = match &bytes {
@@ -88,48 +88,51 @@ fn note<'d>(loading: &mut Loading<'_, '_>, memory: &Memory<'d>, section: Section
     let problem = match id {
         Ok(id) => return Ok(id),
         Err(NoteProblem::PastEnd) => {
-            harm(loading, section, NoteProblem::PastEnd)?;
+            harm(linker, section, NoteProblem::PastEnd)?;
             return Ok(Cow::default());
         }
         Err(problem) => problem,
     };
-    // Newer releases hand on what their parser of notes says.
+    // Newer releases return the error number of their parser of notes.
     let absent = matches!(problem, NoteProblem::Type { .. } | NoteProblem::Owner);
-    let exact = absent && loading.has(&rules::XEN_DEPENDS_FIRST);
+    let exact = absent && linker.has(&rules::XEN_DEPENDS_FIRST);
     let errno = if exact { Errno::ENODATA } else { Errno::EINVAL };
-    loading.refuse(errno, Problem::Note { section: section.text(), problem })?;
+    linker.refuse(errno, Problem::Note { section: section.text(), problem })?;
     Ok(Cow::default())
 }
 
-fn harm(loading: &mut Loading<'_, '_>, section: SectionName, problem: NoteProblem) -> Step {
-    loading.harm(Problem::Note { section: section.text(), problem })
+fn harm(linker: &mut Linker<'_, '_>, section: SectionName, problem: NoteProblem) -> Progress {
+    linker.harm(Problem::Note { section: section.text(), problem })
 }
 
-/// Compares with Xen once everything else is read; or never, before 4.14.
-pub(super) fn check_xen_last(loading: &mut Loading<'_, '_>, ids: &Ids<'_>) -> Step {
-    if loading.has(&rules::XEN_DEPENDS) {
+/// Compares the build-ids of Xen once everything else is read, as older releases do. Before 4.14 Xen compares nothing.
+pub(super) fn check_xen_last(linker: &mut Linker<'_, '_>, ids: &Ids<'_>) -> Progress {
+    if linker.has(&rules::XEN_DEPENDS) {
         let unread = ids.xen_depends.is_empty();
-        return if unread { Ok(()) } else { compare(loading, &ids.xen_depends) };
+        return if unread { Ok(()) } else { compare(linker, &ids.xen_depends) };
     }
-    let section = loading.elf.section(SectionName::XenDepends).map(|section| loading.elf.bytes(section));
+    let section = linker.elf.section(SectionName::XenDepends).map(|section| linker.elf.bytes(section));
     let Some(expected) = section.and_then(|data| parse(data).ok()) else { return Ok(()) };
-    match loading.host.build_id() {
-        Known::Is(found) if found != expected => {
-            loading.unnoticed(Problem::BuiltForAnotherXen { expected: id(expected), found: id(found) })
-        }
+    match linker.host.build_id() {
+        Lookup::Found(found) if found != expected => linker
+            .unnoticed(Problem::BuiltForAnotherXen { expected: BuildId::new(expected), found: BuildId::new(found) }),
         _ => Ok(()),
     }
 }
 
-/// The build-id in the first note of a section. Xen does not look at a second one.
-pub(crate) fn parse(section: &[u8]) -> Result<&[u8], NoteProblem> {
+/// The build-id in the first note of a section.
+pub(crate) fn build_id_of_note(section: &[u8]) -> Option<&[u8]> {
+    parse(section).ok()
+}
+
+/// Parses the first note of a section. Xen ignores any others.
+fn parse(section: &[u8]) -> Result<&[u8], NoteProblem> {
     let (head, rest) = section.split_first_chunk::<HEADER>().ok_or(NoteProblem::TooShort)?;
     if rest.is_empty() {
         return Err(NoteProblem::TooShort);
     }
-    let mut words = head.chunks_exact(4).map(|word| word.iter().rev().fold(0, |sum, byte| sum << 8 | u32::from(*byte)));
-    let mut next = || words.next().unwrap_or_default();
-    let (owner_size, size, kind) = (next(), next(), next());
+    let [a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3] = *head;
+    let [owner_size, size, kind] = [[a0, a1, a2, a3], [b0, b1, b2, b3], [c0, c1, c2, c3]].map(u32::from_le_bytes);
     if kind != NT_GNU_BUILD_ID {
         return Err(NoteProblem::Type { found: kind });
     }
@@ -143,12 +146,10 @@ pub(crate) fn parse(section: &[u8]) -> Result<&[u8], NoteProblem> {
     if size == 0 {
         return Err(NoteProblem::Empty);
     }
-    let bytes = |from: u32, len: u32| {
-        let start = usize::try_from(from).ok()?;
-        rest.get(start..start.checked_add(usize::try_from(len).ok()?)?)
-    };
-    // The owner is padded, which Xen does not count.
-    owner_size.checked_next_multiple_of(4).and_then(|from| bytes(from, size)).ok_or(NoteProblem::PastEnd)
+    // The owner is padded, which Xen does not include in its check.
+    let start = owner_size.checked_next_multiple_of(4).map(to_usize);
+    let build_id = start.and_then(|start| rest.get(start..)).and_then(|rest| rest.get(..to_usize(size)));
+    build_id.ok_or(NoteProblem::PastEnd)
 }
 
 #[cfg(test)]

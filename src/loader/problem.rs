@@ -1,9 +1,14 @@
 //! The problems that a payload can have.
 
-use super::details::{
-    FunctionProblem, NoteProblem, PointerProblem, RelocationProblem, RelocationSectionProblem, SymbolProblem,
-    SymbolTableProblem, TableProblem,
-};
+pub(super) mod contents;
+pub(super) mod function;
+pub(super) mod kind;
+pub(super) mod linking;
+
+use self::contents::{NoteProblem, TableProblem};
+use self::function::{FunctionProblem, PointerProblem};
+use self::linking::{RelocationProblem, RelocationSectionProblem, SymbolProblem, SymbolTableProblem};
+use super::symbols::is_local_label;
 use crate::types::build_id::BuildId;
 use crate::xen::architecture::Architecture;
 use crate::xen::elf::{Smaller, fits};
@@ -393,7 +398,7 @@ fn wanted(expected: Option<Architecture>) -> String {
 }
 
 fn undefined(symbol: &SymbolName) -> &'static str {
-    if symbol.as_bytes().starts_with(b".L") {
+    if is_local_label(symbol.as_bytes()) {
         "a compiler's local label, which no Xen has: build it again, with the section that this label is in"
     } else {
         "which neither Xen nor a loaded payload has: load what defines it first"

@@ -1,4 +1,4 @@
-//! The places of a payload's memory that relocations have changed.
+//! The parts of a payload's memory that relocations have changed.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,17 +8,17 @@ use std::collections::BTreeMap;
 pub(super) enum Origin {
     /// A section of the payload, by its number.
     Own { section: usize },
-    /// A symbol outside it, by its number, and how far past that.
+    /// A symbol outside it, by its number, and the distance from it.
     Foreign { symbol: usize, offset: i64 },
     /// An absolute symbol, which is a number.
     Number,
 }
 
-/// A value that a relocation has put somewhere.
+/// A value that a relocation has written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Write {
     pub(super) address: u64,
-    /// The bytes that it takes, at most [`WIDEST`].
+    /// The number of bytes, at most [`WIDEST`].
     pub(super) width: u64,
     pub(super) value: u64,
     pub(super) origin: Origin,
@@ -40,7 +40,7 @@ impl Write {
         self.address.saturating_add(self.width)
     }
 
-    /// Writes it into the part of the memory that begins at an address.
+    /// Copies it into the part of the memory that begins at an address.
     pub(super) fn put(&self, target: &mut [u8], start: u64) {
         let bytes = self.value.to_le_bytes();
         let bytes = usize::try_from(self.width).ok().and_then(|width| bytes.get(..width)).unwrap_or(&bytes);
@@ -63,16 +63,15 @@ impl Write {
     }
 }
 
-/// The writes by place; of several at one the last.
+/// The writes by place; of several at one place, the last.
 ///
-/// Linkers emit the relocations of a section by ascending offset. Those that come otherwise are kept apart until all are
-/// there.
+/// Linkers emit the relocations of a section by ascending offset. Others are kept separately until all are there.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
     ascending: Vec<Write>,
     others: BTreeMap<(u64, u64), Write>,
     count: usize,
-    /// The end of the last byte that is changed.
+    /// The end of the last changed byte.
     end: u64,
     /// True if some bytes may be changed twice, so that the order matters.
     overlap: bool,
@@ -97,7 +96,7 @@ impl Writes {
         }
     }
 
-    /// To be called once all are there: reading is then cheap, whatever their order was.
+    /// Sorts all writes once they are there, so that reading is cheap.
     pub(super) fn settle(&mut self) {
         if self.others.is_empty() {
             return;
@@ -115,7 +114,7 @@ impl Writes {
         index.and_then(|index| self.ascending.get(index)).or_else(|| self.others.get(&place))
     }
 
-    /// The writes that change some of these bytes, in an order that makes of them what Xen does.
+    /// The writes that change some of these bytes, in an order that has the same effect as Xen's.
     pub(super) fn touching(&self, address: u64, len: u64) -> Cow<'_, [Write]> {
         let end = address.saturating_add(len);
         if self.end <= address || self.ascending.first().is_none_or(|first| end <= first.address && !self.overlap) {
@@ -125,12 +124,12 @@ impl Writes {
             return Cow::Owned(self.sorted(address, end));
         }
         let from = self.ascending.partition_point(|write| write.end() <= address);
-        let rest = self.ascending.get(from..).unwrap_or_default();
-        let to = rest.partition_point(|write| write.address < end);
-        Cow::Borrowed(rest.get(..to).unwrap_or_default())
+        let (_, rest) = self.ascending.split_at(from);
+        let (touching, _) = rest.split_at(rest.partition_point(|write| write.address < end));
+        Cow::Borrowed(touching)
     }
 
-    /// The same where some of them overlap.
+    /// The writes that change some of these bytes if some overlap.
     #[cold]
     fn sorted(&self, address: u64, end: u64) -> Vec<Write> {
         let first = address.saturating_sub(WIDEST);
@@ -144,7 +143,7 @@ impl Writes {
     }
 }
 
-/// Puts writes into the part of the memory that begins at an address.
+/// Copies writes into the part of the memory that begins at an address.
 pub(super) fn put(writes: &[Write], target: &mut [u8], start: u64) {
     for write in writes {
         write.put(target, start);
@@ -159,7 +158,7 @@ mod tests {
         Write { address, width, value, origin: Origin::Number, known: true, order: 0 }
     }
 
-    /// In whatever order they come, of several at one place the last counts.
+    /// The last of several at one place counts, in any order.
     #[test]
     fn writes_are_found_by_place() {
         let orders: [&[u64]; 5] =
@@ -186,7 +185,7 @@ mod tests {
         }
     }
 
-    /// Also where a wide one reaches over narrow ones that begin after it.
+    /// Also if a wide one reaches over narrow ones that begin after it.
     #[test]
     fn settled_writes_are_the_same() {
         for addresses in [[0, 8, 16], [16, 8, 0], [8, 0, 4], [4, 8, 6], [6, 4, 5]] {

@@ -1,24 +1,24 @@
-//! The properties of a payload file that still matter once it is loaded, and that Xen does not report.
+//! The properties of a payload that matter once it is loaded, and that Xen does not report.
 
 use std::collections::HashSet;
 
 use object::elf::SHN_UNDEF;
 
 use super::{Payload, Reapply, hooks};
-use crate::loader::{self, Loaded};
+use crate::loader::{self, LinkedPayload};
 use crate::xen::elf::{Elf, LE};
 use crate::xen::release::Release;
 
-/// The properties of a payload that decide about other payloads in the same Xen.
+/// The properties of a payload on which other payloads in the same Xen depend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Footprint {
-    /// True if it has hooks for which Xen refuses REPLACE, of it and of others over it.
+    /// True if it has hooks because of which Xen refuses REPLACE, of it and of others over it.
     pub(crate) vetoes: bool,
     /// Xen's treatment of it after a revert.
     pub(crate) reapply: Reapply,
-    /// The symbols that it defines as new: no other payload may, and later ones may refer to them.
+    /// The new symbols that it defines: no other payload may define them, and later ones may refer to them.
     defines: Names,
-    /// The symbols that it refers to, whoever defines them.
+    /// The undefined symbols that it refers to.
     needs: Names,
 }
 
@@ -26,18 +26,18 @@ impl Footprint {
     /// The footprint of a file in a Xen of this release.
     pub(crate) fn of_file(payload: &Payload, release: Release) -> Self {
         let elf = payload.elf();
-        Self::of(&elf, release, loader::linked(&elf, release).as_ref())
+        Self::of(&elf, release, loader::link(&elf, release).as_ref())
     }
 
-    /// The same, of a file that this release has linked so far as it can.
-    pub(super) fn of(elf: &Elf<'_>, release: Release, loaded: Option<&Loaded<'_>>) -> Self {
-        let new = loaded.map(|loaded| &*loaded.new_symbols).unwrap_or_default();
+    /// The footprint of a file that this release has linked, as far as it can.
+    pub(super) fn of(elf: &Elf<'_>, release: Release, linked: Option<&LinkedPayload<'_>>) -> Self {
+        let new = linked.iter().flat_map(|linked| &linked.new_symbols);
         let undefined = elf.symbols.iter().skip(1).filter(|symbol| symbol.st_shndx.get(LE) == SHN_UNDEF);
         Self {
-            // Older releases do not look for such hooks.
+            // Older releases ignore such hooks.
             vetoes: release >= Release::V4_14 && hooks::forbid_replace(elf),
             reapply: Reapply::of(super::writable(elf), release),
-            defines: Names::of(new.iter().map(|(name, _)| *name)),
+            defines: Names::of(new.map(|(name, _)| *name)),
             needs: Names::of(undefined.filter_map(|symbol| elf.symbol_name(symbol))),
         }
     }
@@ -52,7 +52,7 @@ impl Footprint {
         self.needs.meets(&other.defines)
     }
 
-    /// Returns true if it refers to nothing outside, so that Xen links it with no other payload.
+    /// Returns true if it refers to no symbol outside, so that Xen links it with no other payload.
     pub(crate) fn stands_alone(&self) -> bool {
         self.needs.0.is_empty()
     }

@@ -4,24 +4,25 @@ use core::fmt;
 
 use object::elf::{R_X86_64_NONE, RelocationType};
 
-use crate::xen::elf::{Elf, LE, Relocation, Stray, symbol_index};
-use crate::xen::format::{self, PayloadVersion, SectionName, func};
+use crate::types::widen::to_u64;
+use crate::xen::elf::{Elf, LE, Relocation, Stray, UNNAMED, symbol_index};
+use crate::xen::format::{self, FUNCTION_VERSION, PayloadVersion, RawFunction, SectionName};
 use crate::xen::symbol_name::SymbolName;
 
-/// The relocation that changes nothing has this type on x86 and on Arm.
+/// The type of the relocation that changes nothing, on x86 and on Arm.
 const NO_RELOCATION: RelocationType = R_X86_64_NONE;
 
-/// A place that a payload points at.
+/// The target of a pointer in a payload.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {
-    /// A number in the file, which Xen uses as it is.
+    /// A number in the file, which Xen uses unchanged.
     Number(u64),
-    /// A symbol, or a section of the payload, and an offset from there: Xen makes it a number when it links the payload.
+    /// A symbol, or a section of the payload, and an offset from it, whose address Xen computes when it links the payload.
     Symbol {
         /// The name of the symbol, or of the section.
         name: SymbolName,
-        /// How far past it.
+        /// The distance from it in bytes.
         offset: i64,
     },
 }
@@ -39,7 +40,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// What the code of a function has to begin with for Xen to apply the payload (from Xen 4.14).
+/// The bytes that the code of a function must begin with for Xen to apply the payload (from Xen 4.14).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Expectation {
@@ -53,25 +54,25 @@ pub struct Expectation {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Function {
-    /// Its name, by which Xen finds it if there is no address.
+    /// The name, by which Xen finds the function if there is no address.
     pub name: Option<SymbolName>,
-    /// Where it is, unless Xen has to find it by its name.
+    /// The address, unless Xen has to find the function by its name.
     pub old_address: Option<Address>,
-    /// How many bytes it has.
+    /// The size in bytes.
     pub old_size: u32,
-    /// Where the new code is; `None` if the beginning of the function is overwritten with no-operations instead (from
+    /// The address of the new code; `None` if the beginning of the function is overwritten with no-operations instead (from
     /// Xen 4.8).
     pub new_address: Option<Address>,
-    /// How many bytes the new code has, or how many are overwritten.
+    /// The size of the new code in bytes, or the number of bytes that are overwritten.
     pub new_size: u32,
-    /// What the function has to begin with, if the payload says.
+    /// The bytes that the function must begin with, if the payload requires any.
     pub expectation: Option<Expectation>,
-    /// The version of this entry. Xen refuses a payload where it is not the same for all.
+    /// The version of this entry. Xen refuses a payload unless all entries have the same.
     pub version: PayloadVersion,
 }
 
 impl Function {
-    /// Whether the function's beginning is overwritten with no-operations.
+    /// Returns true if the beginning of the function is overwritten with no-operations.
     #[must_use]
     pub const fn is_nop(&self) -> bool {
         self.new_address.is_none()
@@ -79,7 +80,7 @@ impl Function {
 }
 
 impl fmt::Display for Function {
-    /// The name, or the address where there is no name.
+    /// Writes the name, or the address if there is no name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.name, &self.old_address) {
             (Some(name), _) => name.fmt(f),
@@ -89,39 +90,38 @@ impl fmt::Display for Function {
     }
 }
 
-/// The version that the first function says; `None` without a function.
+/// The version of the first function; `None` without a function.
 pub(super) fn version(elf: &Elf<'_>) -> Option<PayloadVersion> {
     let section = elf.section(SectionName::Funcs).filter(|section| section.size > 0 && section.is_complete())?;
     if section.is_zeroed() {
         return Some(PayloadVersion::Unknown(0));
     }
-    elf.bytes(section).get(func::VERSION).copied().map(PayloadVersion::from_raw)
+    elf.bytes(section).get(FUNCTION_VERSION).copied().map(PayloadVersion::from_raw)
 }
 
-/// The functions; none where their layout is not known.
+/// The functions; none if their layout is not known.
 pub(super) fn functions(elf: &Elf<'_>) -> Vec<Function> {
     let data = elf.section(SectionName::Funcs).map_or(&[][..], |section| elf.bytes(section));
     let Some(entry_size) = version(elf).and_then(PayloadVersion::entry_size) else { return Vec::new() };
     let pointers = Pointers::of(elf, SectionName::Funcs);
-    let starts = (0..data.len()).step_by(entry_size);
-    data.chunks_exact(entry_size).zip(starts).map(|(entry, start)| function(elf, &pointers, entry, start)).collect()
+    let entries = data.chunks_exact(entry_size).filter_map(RawFunction::read);
+    entries.zip((0..).step_by(entry_size)).map(|(raw, start)| function(elf, &pointers, &raw, start)).collect()
 }
 
-fn function(elf: &Elf<'_>, pointers: &Pointers<'_>, entry: &[u8], start: usize) -> Function {
-    let address = |field: usize| pointers.address(elf, number(entry, field), start.saturating_add(field));
-    let size = |field| u32::try_from(number(entry, field) & u64::from(u32::MAX)).unwrap_or_default();
+fn function(elf: &Elf<'_>, pointers: &Pointers<'_>, raw: &RawFunction<'_>, start: usize) -> Function {
+    let address = |number, field: usize| pointers.address(elf, number, start.saturating_add(field));
     Function {
-        name: name(elf, pointers, start.saturating_add(func::NAME)).map(SymbolName::new),
-        old_address: address(func::OLD_ADDRESS),
-        old_size: size(func::OLD_SIZE),
-        new_address: address(func::NEW_ADDRESS),
-        new_size: size(func::NEW_SIZE),
-        expectation: expectation(entry),
-        version: PayloadVersion::from_raw(entry.get(func::VERSION).copied().unwrap_or_default()),
+        name: name(elf, pointers, start.saturating_add(RawFunction::NAME)).map(SymbolName::new),
+        old_address: address(raw.old_address, RawFunction::OLD_ADDRESS),
+        old_size: raw.old_size,
+        new_address: address(raw.new_address, RawFunction::NEW_ADDRESS),
+        new_size: raw.new_size,
+        expectation: raw.expectation.and_then(expectation),
+        version: PayloadVersion::from_raw(raw.version),
     }
 }
 
-/// The name that the pointer at this offset leads to, if it is a text of the payload.
+/// The name to which the pointer at this offset leads, if it is a text of the payload.
 fn name<'d>(elf: &Elf<'d>, pointers: &Pointers<'_>, offset: usize) -> Option<&'d [u8]> {
     let relocation = pointers.at(offset).filter(|_| !pointers.mangle(offset))?;
     match elf.text_at(relocation)? {
@@ -130,18 +130,12 @@ fn name<'d>(elf: &Elf<'d>, pointers: &Pointers<'_>, offset: usize) -> Option<&'d
     }
 }
 
-fn expectation(entry: &[u8]) -> Option<Expectation> {
-    let raw = format::Expectation::read(entry.get(func::EXPECTATION..)?)?;
-    Some(Expectation { bytes: raw.bytes()?.into(), reserved: raw.reserved })
+fn expectation(raw: &[u8; 32]) -> Option<Expectation> {
+    let format::Expectation { bytes, reserved, .. } = format::Expectation::read(raw)?;
+    Some(Expectation { bytes: bytes.into(), reserved })
 }
 
-/// The eight bytes from `offset` on as a number, with zeros where there are fewer.
-fn number(entry: &[u8], offset: usize) -> u64 {
-    let bytes = entry.iter().skip(offset).take(8);
-    bytes.rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
-}
-
-/// The relocations of a section of pointers: their place in it, and which one it is.
+/// The relocations of a section of pointers: the offset, the position among all of them, and the relocation.
 pub(super) struct Pointers<'d>(Vec<(u64, usize, &'d Relocation)>);
 
 impl<'d> Pointers<'d> {
@@ -153,7 +147,7 @@ impl<'d> Pointers<'d> {
         Self(pointers)
     }
 
-    /// The last relocation of the pointer at this offset, which overwrites those before.
+    /// The last relocation of the pointer at this offset, which overwrites earlier ones.
     fn last(&self, offset: u64) -> Option<(usize, &'d Relocation)> {
         let end = self.0.partition_point(|(at, _, _)| *at <= offset);
         let (at, index, relocation) = self.0.get(end.checked_sub(1)?)?;
@@ -161,23 +155,23 @@ impl<'d> Pointers<'d> {
     }
 
     fn at(&self, offset: usize) -> Option<&'d Relocation> {
-        self.last(u64::try_from(offset).ok()?).map(|(_, relocation)| relocation)
+        self.last(to_u64(offset)).map(|(_, relocation)| relocation)
     }
 
-    /// Whether some of the eight bytes at this offset end up as what a relocation for another place put there.
+    /// Returns true if a relocation of another place changes some of the eight bytes at this offset last.
     fn mangle(&self, offset: usize) -> bool {
-        let Ok(offset) = u64::try_from(offset) else { return false };
+        let offset = to_u64(offset);
         let last = self.last(offset).map(|(index, _)| index);
         let start = self.0.partition_point(|(at, _, _)| at.saturating_add(8) <= offset);
         let mut touching = self.0.iter().skip(start).take_while(|(at, _, _)| *at < offset.saturating_add(8));
         touching.any(|(at, index, _)| *at != offset && last.is_none_or(|last| last < *index))
     }
 
-    /// What the pointer at this offset, with this number in the file, will point at; `None` for NULL.
+    /// The target of the pointer at this offset, which is this number in the file; `None` for NULL.
     pub(super) fn address(&self, elf: &Elf<'_>, number: u64, offset: usize) -> Option<Address> {
         if let Some(relocation) = self.at(offset) {
             let symbol = elf.symbol(symbol_index(relocation));
-            let (name, value) = symbol.map(|symbol| elf.place(symbol)).unwrap_or_default();
+            let (name, value) = symbol.map_or((UNNAMED, 0), |symbol| elf.place(symbol));
             let offset = value.checked_add_signed(relocation.r_addend.get(LE)).and_then(|at| i64::try_from(at).ok());
             let offset = offset.unwrap_or_else(|| relocation.r_addend.get(LE));
             return Some(Address::Symbol { name: SymbolName::new(name), offset });
@@ -185,9 +179,9 @@ impl<'d> Pointers<'d> {
         (number != 0 || self.mangle(offset)).then_some(Address::Number(number))
     }
 
-    /// The pointers in the data of a section that consists of nothing else.
+    /// The targets of the pointers in a section that consists of nothing else.
     pub(super) fn addresses(&self, elf: &Elf<'_>, data: &[u8]) -> impl Iterator<Item = Option<Address>> {
-        let starts = (0..data.len()).step_by(8);
-        data.chunks_exact(8).zip(starts).map(|(pointer, at)| self.address(elf, number(pointer, 0), at))
+        let numbers = data.chunks_exact(8).filter_map(|pointer| pointer.first_chunk().copied().map(u64::from_le_bytes));
+        numbers.zip((0..).step_by(8)).map(|(number, at)| self.address(elf, number, at))
     }
 }

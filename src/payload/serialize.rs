@@ -98,7 +98,7 @@ impl Serialize for Finding {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = serializer.serialize_struct("Finding", 4)?;
         fields.serialize_field("problem", &self.kind())?;
-        fields.serialize_field("severity", &self.severity())?;
+        fields.serialize_field("severity", &self.severity)?;
         fields.serialize_field("releases", &self.releases)?;
         fields.serialize_field("text", &self.to_string())?;
         fields.end()

@@ -426,7 +426,7 @@ impl Host {
                 Errno::EINVAL
             } else if function.old_size < len {
                 Errno::ERANGE
-            } else if self.image.read(function.old_address, u64::from(len)) != expectation.bytes() {
+            } else if self.image.read(function.old_address, u64::from(len)) != Some(expectation.bytes) {
                 Errno::EINVAL
             } else {
                 continue;

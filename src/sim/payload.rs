@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::machine::Machine;
 use super::xen_memory::Image;
-use crate::loader::{LoadedFunction, LoadedHooks};
+use crate::loader::{LinkedFunction, LinkedHooks};
 
 /// What a hypercall comes to when it isn't done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,22 +38,22 @@ pub(super) enum Standing {
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Function {
-    pub(super) loaded: LoadedFunction<'static>,
+    pub(super) loaded: LinkedFunction<'static>,
     /// What patching overwrote, and where.
     saved: Option<(u64, Vec<u8>)>,
 }
 
-impl From<LoadedFunction<'_>> for Function {
-    fn from(loaded: LoadedFunction<'_>) -> Self {
+impl From<LinkedFunction<'_>> for Function {
+    fn from(loaded: LinkedFunction<'_>) -> Self {
         let name = loaded.name.map(|name| Cow::Owned(name.into_owned()));
-        Self { loaded: LoadedFunction { name, ..loaded }, saved: None }
+        Self { loaded: LinkedFunction { name, ..loaded }, saved: None }
     }
 }
 
 impl Function {
     /// Patches Xen. Code that isn't modelled is left alone.
     fn patch(&mut self, machine: &Machine, image: &mut Image, endbr_aware: bool) {
-        let LoadedFunction { old_address, new_address, new_size, .. } = self.loaded;
+        let LinkedFunction { old_address, new_address, new_size, .. } = self.loaded;
         let kept: u32 = if endbr_aware && image.has_endbr(old_address) { 4 } else { 0 };
         let at = old_address.wrapping_add(kept.into());
         let new = if new_address == 0 {
@@ -72,7 +72,7 @@ impl Function {
 }
 
 /// Whether a hook can veto, or must see how an action ended; those forbid REPLACE.
-pub(super) fn surround_actions(hooks: &LoadedHooks) -> bool {
+pub(super) fn surround_actions(hooks: &LinkedHooks) -> bool {
     [hooks.before_apply, hooks.after_apply, hooks.before_revert, hooks.after_revert].iter().any(|hook| *hook != 0)
 }
 
@@ -91,7 +91,7 @@ pub(super) struct Payload {
     pub(super) build_id: Vec<u8>,
     pub(super) depends: Vec<u8>,
     pub(super) functions: Vec<Function>,
-    pub(super) hooks: LoadedHooks,
+    pub(super) hooks: LinkedHooks,
     /// The raw `.modinfo`.
     pub(super) metadata: Vec<u8>,
     /// What later payloads may refer to.

@@ -3,7 +3,7 @@
 use super::console::CONTINUES;
 use super::payload::{Payload, Standing, Stop};
 use super::xen_memory::Image;
-use crate::loader::{self, Finding, Host, Known, Loaded, NoRoom, Problem, Severity, Sink, Stopped};
+use crate::loader::{self, Finding, HostView, LinkedPayload, Lookup, NoRoom, Problem, Severity, Sink, Stopped};
 use crate::types::build_id::BuildId;
 use crate::types::errno::Errno;
 use crate::xen::architecture::Architecture;
@@ -20,15 +20,15 @@ pub(super) struct Surroundings<'a> {
     pub(super) loaded: &'a [Payload],
 }
 
-impl Host for Surroundings<'_> {
-    fn symbol(&self, name: &[u8]) -> Known<u64> {
+impl HostView for Surroundings<'_> {
+    fn symbol(&self, name: &[u8]) -> Lookup<u64> {
         let own = self.image.symbol(name).filter(|_| !name.is_empty());
         let symbol = own.or_else(|| self.loaded.iter().find_map(|payload| payload.symbol(name)));
-        symbol.map_or(Known::Absent, Known::Is)
+        symbol.map_or(Lookup::Absent, Lookup::Found)
     }
 
-    fn build_id(&self) -> Known<&[u8]> {
-        self.xen_build_id.map_or(Known::Absent, Known::Is)
+    fn build_id(&self) -> Lookup<&[u8]> {
+        self.xen_build_id.map_or(Lookup::Absent, Lookup::Found)
     }
 
     fn is_loaded(&self, build_id: &[u8]) -> bool {
@@ -66,23 +66,23 @@ impl Sink for First {
 /// Checks and links a payload: the payload, and the bytes of its memory.
 pub(super) fn load(around: &Surroundings<'_>, id: u64, name: &[u8], file: &[u8]) -> Result<(Payload, Vec<u8>), Stop> {
     let mut first = First::default();
-    let keep = |loaded: Loaded<'_>| {
+    let keep = |linked: LinkedPayload<'_>| {
         let payload = Payload {
             id,
             name: name.into(),
             standing: Standing::Checked,
             rc: 0,
             reverted: false,
-            safe_to_reapply: loaded.safe_to_reapply,
-            base: loaded.memory.base(),
-            build_id: loaded.build_id.into(),
-            depends: loaded.depends.into(),
-            functions: loaded.functions.into_iter().map(Into::into).collect(),
-            hooks: loaded.hooks,
-            metadata: loaded.metadata.into(),
-            new_symbols: loaded.new_symbols.into_iter().map(|(name, address)| (name.to_vec(), address)).collect(),
+            safe_to_reapply: linked.safe_to_reapply,
+            base: linked.memory.base(),
+            build_id: linked.build_id.into(),
+            depends: linked.depends.into(),
+            functions: linked.functions.into_iter().map(Into::into).collect(),
+            hooks: linked.hooks,
+            metadata: linked.metadata.into(),
+            new_symbols: linked.new_symbols.into_iter().map(|(name, address)| (name.to_vec(), address)).collect(),
         };
-        (payload, loaded.memory.bytes())
+        (payload, linked.memory.bytes())
     };
     let loaded = loader::load(file, around.release, around.architecture, around, &mut first, keep);
     match (loaded, first.0) {

@@ -34,7 +34,10 @@ pub(crate) const SYMBOL_SIZE: u64 = 24;
 /// one text of 2 MiB.
 const MAX_NAME: usize = 128;
 
-/// What NULL pointers lead to, which is nowhere mapped.
+/// The name of a symbol or a section without one in the file, which Xen reads as an empty text.
+pub(crate) const UNNAMED: &[u8] = b"";
+
+/// The bytes from address 0 on that are never mapped, to which NULL pointers lead.
 const NULL_PAGE: u64 = 4096;
 
 /// The header of a file that can be read at all.

@@ -3,6 +3,7 @@
 //! Sources: the public header `sysctl.h` and the design document of live patching in Xen's `docs/misc/livepatch.pandoc`.
 
 use core::fmt;
+use core::ops::Range;
 
 macro_rules! section_names {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal;)+) => {
@@ -95,39 +96,70 @@ pub(crate) const MAX_SIZE: usize = 2 << 20;
 /// The bytes of the old code that Xen can keep, and so the most that become no-operations or are expected.
 pub(crate) const MAX_KEPT: u32 = 31;
 
-/// Where the fields of `struct livepatch_func` are. Both versions begin alike.
-pub(crate) mod func {
+/// An entry of `.livepatch.funcs` (`struct livepatch_func`). Its pointers are numbers here, whatever relocates them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawFunction<'e> {
+    pub(crate) new_address: u64,
+    pub(crate) old_address: u64,
+    pub(crate) new_size: u32,
+    pub(crate) old_size: u32,
+    pub(crate) version: u8,
+    /// In version 2: not 0 if the function is patched, which some releases keep here. 0 in version 1.
+    pub(crate) applied: u8,
+    /// In version 2. First byte: bit 0 enabled, bits 1 to 5 length, bits 6 and 7 reserved. Then the bytes that are expected.
+    pub(crate) expectation: Option<&'e [u8; 32]>,
+}
+
+impl<'e> RawFunction<'e> {
+    /// The offsets of the pointers to the name, the new and the old code.
     pub(crate) const NAME: usize = 0;
     pub(crate) const NEW_ADDRESS: usize = 8;
     pub(crate) const OLD_ADDRESS: usize = 16;
-    pub(crate) const NEW_SIZE: usize = 24;
-    pub(crate) const OLD_SIZE: usize = 28;
-    pub(crate) const VERSION: usize = 32;
-    /// Whether the function is patched. Xen keeps it here in some releases, and it has to be 0 in the file.
-    pub(crate) const APPLIED: usize = 64;
-    /// An [`Expectation`](super::Expectation).
-    pub(crate) const EXPECTATION: usize = 72;
-}
 
-/// An enabled expectation: a byte with bit 0 for enabled, bits 1 to 5 for the length, and bits 6 and 7 reserved, then the
-/// bytes that the old code has to begin with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Expectation<'d> {
-    pub(crate) len: u8,
-    pub(crate) reserved: u8,
-    data: &'d [u8],
-}
+    /// The fields that Xen itself neither sets nor relocates: sizes and version, and in version 2 its state and the
+    /// expectation.
+    pub(crate) const PLAIN: [Range<usize>; 3] = [24..33, 64..65, 72..104];
 
-impl<'d> Expectation<'d> {
-    /// The expectation at the beginning of these bytes, if it is enabled.
-    pub(crate) fn read(bytes: &'d [u8]) -> Option<Self> {
-        let (bits, data) = bytes.split_first()?;
-        (bits & 1 != 0).then_some(Self { len: bits >> 1 & 0x1f, reserved: bits >> 6, data })
+    /// Reads an entry. `None` for fewer bytes than the smaller version has.
+    pub(crate) fn read(entry: &'e [u8]) -> Option<Self> {
+        let (first, second) = entry.split_first_chunk::<{ PayloadVersion::V1_SIZE }>()?;
+        let (_, rest) = first.split_first_chunk::<8>()?;
+        let (new_address, rest) = rest.split_first_chunk()?;
+        let (old_address, rest) = rest.split_first_chunk()?;
+        let (new_size, rest) = rest.split_first_chunk()?;
+        let (old_size, rest) = rest.split_first_chunk()?;
+        Some(Self {
+            new_address: u64::from_le_bytes(*new_address),
+            old_address: u64::from_le_bytes(*old_address),
+            new_size: u32::from_le_bytes(*new_size),
+            old_size: u32::from_le_bytes(*old_size),
+            version: *rest.first()?,
+            applied: second.first().map_or(0, |applied| *applied),
+            expectation: second.get(8..).and_then(|rest| rest.first_chunk()),
+        })
     }
+}
 
-    /// The expected bytes, if all of them are there.
-    pub(crate) fn bytes(self) -> Option<&'d [u8]> {
-        self.data.get(..usize::from(self.len))
+/// The offset of the version in an entry.
+pub(crate) const FUNCTION_VERSION: usize = 32;
+
+/// An enabled expectation of the old code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Expectation<'e> {
+    pub(crate) len: u8,
+    /// Two bits that have to be 0.
+    pub(crate) reserved: u8,
+    /// The bytes that the old code has to begin with.
+    pub(crate) bytes: &'e [u8],
+}
+
+impl<'e> Expectation<'e> {
+    /// Reads an expectation; `None` if it is not enabled.
+    pub(crate) fn read([bits, data @ ..]: &'e [u8; 32]) -> Option<Self> {
+        let len = bits >> 1 & 0x1f;
+        // Five bits are at most the 31 bytes that are there.
+        let (bytes, _) = data.split_at(len.into());
+        (bits & 1 != 0).then_some(Self { len, reserved: bits >> 6, bytes })
     }
 }
 
@@ -144,6 +176,9 @@ pub enum PayloadVersion {
 }
 
 impl PayloadVersion {
+    pub(crate) const V1_SIZE: usize = 64;
+    pub(crate) const V2_SIZE: usize = 104;
+
     pub(crate) const fn from_raw(raw: u8) -> Self {
         match raw {
             1 => Self::V1,
@@ -165,8 +200,8 @@ impl PayloadVersion {
     /// The size of a function's entry, where known.
     pub(crate) const fn entry_size(self) -> Option<usize> {
         match self {
-            Self::V1 => Some(64),
-            Self::V2 => Some(104),
+            Self::V1 => Some(Self::V1_SIZE),
+            Self::V2 => Some(Self::V2_SIZE),
             Self::Unknown(_) => None,
         }
     }

@@ -43,7 +43,7 @@ fn upload(client: &LivepatchClient, xen: &SimulatedXen) -> Result<()> {
 /// The severities of the findings for which an upload is refused.
 fn severities(result: Result<()>) -> Vec<(ProblemKind, Severity)> {
     let ErrorKind::UnfitPayload { findings, .. } = kind(result) else { panic!("it is refused for something else") };
-    findings.iter().map(|finding| (finding.kind(), finding.severity())).collect()
+    findings.iter().map(|finding| (finding.kind(), finding.severity)).collect()
 }
 
 #[test]

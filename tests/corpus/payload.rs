@@ -40,19 +40,19 @@ fn bounds(payload: &Payload, last: Release, fit: &[Release]) {
     let exact: Vec<Vec<Finding>> = points.iter().map(|release| findings(payload, &Target::from(*release))).collect();
     for (release, found) in points.iter().zip(&exact) {
         assert_eq!(found.is_empty(), fit.contains(release), "{release}");
-        assert!(found.iter().all(|finding| finding.severity().is_certain() && finding.releases.is_empty()));
+        assert!(found.iter().all(|finding| finding.severity.is_certain() && finding.releases.is_empty()));
     }
     let merged = findings(payload, &Target::new(last.series()));
     assert_eq!(merged.is_empty(), exact.iter().all(Vec::is_empty), "{last}");
     let of = |kind: ProblemKind, severities: &[Severity]| -> Vec<Release> {
-        let has = |found: &[Finding]| found.iter().any(|f| f.kind() == kind && severities.contains(&f.severity()));
+        let has = |found: &[Finding]| found.iter().any(|f| f.kind() == kind && severities.contains(&f.severity));
         points.iter().zip(&exact).filter(|(_, found)| has(found)).map(|(release, _)| *release).collect()
     };
     for finding in &merged {
         let harmed = of(finding.kind(), &[Severity::Harmful, Severity::PossiblyHarmful]);
         let surely = of(finding.kind(), &[Severity::Harmful]);
         let reported = of(finding.kind(), &[Severity::Harmful, Severity::Refused, Severity::Unnoticed]);
-        let holds = match finding.severity() {
+        let holds = match finding.severity {
             Severity::Harmful => surely == points,
             Severity::PossiblyHarmful if finding.releases.is_empty() => harmed == points,
             Severity::PossiblyHarmful => finding.releases.iter().all(|release| harmed.contains(release)),

@@ -219,7 +219,7 @@ fn a_fix_that_changes_the_version_text_does_not_keep_out_the_next() {
     let first = host.payload("first", "-lp1").read_only_funcs();
     let target = host.client.target().unwrap();
     let findings = Payload::parse(&first.build()).unwrap().check_against(&target);
-    let possible = |finding: &Finding| finding.severity() == Severity::PossiblyHarmful;
+    let possible = |finding: &Finding| finding.severity == Severity::PossiblyHarmful;
     if !findings.is_empty() && !findings.iter().all(possible) {
         // Of a hypervisor that dies of it.
         assert!(findings.iter().all(Finding::hurts_xen), "{findings:?}");

@@ -125,7 +125,7 @@ impl Hunter {
             return verdict;
         };
         for finding in payload.check_against(&self.target) {
-            let refused = finding.severity() == Severity::Refused;
+            let refused = finding.severity == Severity::Refused;
             let kinds = if refused { &mut verdict.refused } else { &mut verdict.harmful };
             kinds.insert(kind(&finding));
             if finding.keeps_from_loading() && verdict.answer.is_none() {

@@ -92,7 +92,7 @@ fn each_dangerous_defect_is_found() {
     let null = hello().payload_version(PayloadVersion::V1).defect(".livepatch.funcs", Defect::NullSymbol);
     assert!(check(&null, (4, 9)).iter().any(Finding::hurts_xen));
     let other = PayloadBuilder::named("hello", &BuildId::new([1; 20])).function(FunctionPatch::returning("f", "t"));
-    assert_eq!(check(&other, (4, 17))[0].severity(), Severity::Refused);
+    assert_eq!(check(&other, (4, 17))[0].severity, Severity::Refused);
 }
 
 /// Where it is known where Xen is, so is whether a distance to one of its symbols fits.

@@ -41,7 +41,7 @@ pub(crate) fn just(editor: &Editor, target: &Target, severity: Severity, text: &
     let findings = check(editor, target);
     let texts: Vec<_> = findings.iter().map(|finding| finding.problem.to_string()).collect();
     assert_eq!(texts, [text]);
-    assert_eq!(findings[0].severity(), severity, "{text}");
+    assert_eq!(findings[0].severity, severity, "{text}");
     assert_eq!(findings[0].hurts_xen(), severity == Severity::Harmful);
     assert_eq!(findings[0].errno.is_some(), severity == Severity::Refused);
     assert!(severity == Severity::Refused || !findings[0].keeps_from_loading());

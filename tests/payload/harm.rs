@@ -235,7 +235,7 @@ fn memory_has_limits() {
         let payload = patching(FunctionPatch::returning("f", "x")).for_release((4, 7)).bss(bytes);
         check(&made(&payload), &Target::new((4, 7)))
     };
-    let kinds = |findings: Vec<Finding>| findings.iter().map(Finding::severity).collect::<Vec<_>>();
+    let kinds = |findings: Vec<Finding>| findings.iter().map(|finding| finding.severity).collect::<Vec<_>>();
     assert_eq!(kinds(check(8 << 20)), []);
     assert_eq!(kinds(check(32 << 20)), [Severity::Harmful]);
     assert_eq!(kinds(check(1 << 30)), [Severity::Refused]);

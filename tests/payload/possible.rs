@@ -31,7 +31,7 @@ fn trapping(kind: HookKind, table: &str, before: i64) -> Editor {
 }
 
 fn kinds(findings: &[Finding]) -> Vec<(ProblemKind, Severity)> {
-    findings.iter().map(|finding| (finding.kind(), finding.severity())).collect()
+    findings.iter().map(|finding| (finding.kind(), finding.severity)).collect()
 }
 
 #[test]

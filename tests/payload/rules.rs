@@ -26,7 +26,7 @@ fn target((minor, point): (u16, u16)) -> Target {
 }
 
 fn worst(findings: &[Finding]) -> Worst {
-    match findings.iter().map(Finding::severity).max() {
+    match findings.iter().map(|finding| finding.severity).max() {
         None => Fine,
         Some(Severity::Possible) => Possible,
         Some(Severity::Refused) => Refused,

@@ -67,12 +67,12 @@ impl fmt::Display for Census {
 /// Options with which a payload is uploaded of which the check knows only that some point releases that this Xen may be are
 /// hurt by it.
 fn accepting(findings: &[Finding]) -> Option<UploadOptions> {
-    let possible = findings.iter().all(|finding| !finding.severity().is_certain());
+    let possible = findings.iter().all(|finding| !finding.severity.is_certain());
     possible.then(|| findings.iter().map(Finding::kind).fold(UploadOptions::new(), UploadOptions::accept))
 }
 
 fn list(findings: &[Finding]) -> String {
-    let findings: Vec<String> = findings.iter().map(|finding| format!("{}: {finding}", finding.severity())).collect();
+    let findings: Vec<String> = findings.iter().map(|finding| format!("{}: {finding}", finding.severity)).collect();
     findings.join("; ")
 }
 

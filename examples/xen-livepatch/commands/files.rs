@@ -35,7 +35,7 @@ pub(super) fn check(context: Context<'_>, check: &Check) -> Result<Done, Failure
             count => format!("{}: {count} findings", shown(path)),
         };
         for finding in &findings {
-            let _ = write!(text, "\n  {} [{}]: {finding}", finding.severity(), finding.kind());
+            let _ = write!(text, "\n  {} [{}]: {finding}", finding.severity, finding.kind());
         }
         (text, json!({ "findings": as_json(&findings) }), options.objections(payload, &target).is_empty())
     }))

@@ -3,17 +3,18 @@
 use core::fmt;
 use core::str::FromStr;
 
-use super::details::{
-    FunctionProblem as F, NoteProblem as N, RelocationProblem as R, RelocationSectionProblem as S, SymbolProblem as Y,
-    SymbolTableProblem as T, TableProblem as E,
+use super::Problem as P;
+use super::contents::{NoteProblem as N, TableProblem as E};
+use super::function::FunctionProblem as F;
+use super::linking::{
+    RelocationProblem as R, RelocationSectionProblem as S, SymbolProblem as Y, SymbolTableProblem as T,
 };
-use super::problem::Problem as P;
 
 macro_rules! kinds {
     ($($kind:ident $name:literal = $pattern:pat,)+) => {
-        /// The kind of a [`Problem`](crate::Problem), without its details, to accept or count findings by.
+        /// The kind of a [`Problem`](crate::Problem), by which findings are accepted or counted.
         ///
-        /// `Display` and `FromStr` use a name that stays the same from version to version, such as `read-only-funcs`.
+        /// `Display`, `FromStr` and `serde` use its [`name`](Self::name), such as `read-only-funcs`.
         ///
         /// ```
         /// use xen_livepatch::ProblemKind;
@@ -28,10 +29,10 @@ macro_rules! kinds {
         }
 
         impl ProblemKind {
-            /// All of them.
+            /// All kinds.
             pub const ALL: &[Self] = &[$(Self::$kind),+];
 
-            /// Its name.
+            /// The name, which stays the same from version to version.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -41,7 +42,7 @@ macro_rules! kinds {
         }
 
         impl P {
-            /// Its kind.
+            /// The kind, without the details.
             #[must_use]
             pub const fn kind(&self) -> ProblemKind {
                 match self {
@@ -161,7 +162,7 @@ impl fmt::Display for ProblemKind {
     }
 }
 
-/// A text is not the name of a kind of problem.
+/// A text that is not the name of a kind of problem.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not the name of a finding; `read-only-funcs` is one")]
 pub struct UnknownProblemKind(String);
@@ -193,8 +194,8 @@ impl ProblemKinds {
     }
 
     fn bit(kind: ProblemKind) -> u128 {
-        let index = ProblemKind::ALL.iter().take_while(|known| **known != kind).count();
-        u32::try_from(index).ok().and_then(|index| 1_u128.checked_shl(index)).unwrap_or_default()
+        // There are no more kinds than bits, as asserted above.
+        1 << ProblemKind::ALL.iter().take_while(|known| **known != kind).count()
     }
 }
 

@@ -1,15 +1,15 @@
-//! Functions of Xen that live patching itself consists of.
+//! The functions of Xen that live patching itself consists of.
 
-/// Files of Xen that consist of such functions; static functions are named `FILE#NAME`.
+/// The files that consist of such functions; static functions are named `FILE#NAME`.
 const FILES: [&[u8]; 2] = [b"livepatch.c", b"virtual_region.c"];
 
-/// Returns true for one that is global, or in another file.
+/// Returns true for such functions that are global, or in other files.
 ///
-/// A processor may be inside of one while all are patched, and goes on in a copy that is gone (`idle_loop`,
-/// `check_for_livepatch_work`); or it is one half of a pair, of which an apply runs the first half as it was and the second
-/// as it will be, and a revert the other way round. (Read from `livepatch.c` and `virtual_region.c` of all releases. A payload
-/// that left out `register_virtual_region` was applied by a real 4.17.3, which died when it was reverted.)
-fn is_listed(function: &[u8]) -> bool {
+/// A processor may be in one while all are patched, and continue in a copy that is gone (`idle_loop`,
+/// `check_for_livepatch_work`). Others are halves of a pair: an apply runs the old first half and the new second half, and a
+/// revert the reverse. (Read from `livepatch.c` and `virtual_region.c` of all releases. A payload that left out
+/// `register_virtual_region` was applied by a real 4.17.3, which died when it was reverted.)
+fn is_elsewhere(function: &[u8]) -> bool {
     matches!(
         function,
         b"idle_loop"
@@ -47,17 +47,16 @@ fn is_listed(function: &[u8]) -> bool {
     )
 }
 
-/// Returns true if a function that a payload replaces is one of them, by the name that the payload gives it.
-pub(super) fn is_of_live_patching(name: &[u8]) -> bool {
-    let at = name.iter().rposition(|byte| *byte == b'#');
-    let (file, function) = match at {
-        Some(at) => (name.get(..at), name.get(at.saturating_add(1)..).unwrap_or_default()),
-        None => (None, name),
+/// Returns true if they contain a function, by the name that a payload gives it.
+pub(super) fn contain(name: &[u8]) -> bool {
+    let (file, function) = match name.iter().rposition(|byte| *byte == b'#').map(|at| name.split_at(at)) {
+        Some((file, [_, function @ ..])) => (Some(file), function),
+        _ => (None, name),
     };
     let of_file = file.is_some_and(|file| {
         FILES.iter().any(|known| file.strip_suffix(*known).is_some_and(|rest| rest.is_empty() || rest.ends_with(b"/")))
     });
-    of_file || is_listed(function)
+    of_file || is_elsewhere(function)
 }
 
 #[cfg(test)]
@@ -78,7 +77,7 @@ mod tests {
             ("", false),
             ("#", false),
         ] {
-            assert_eq!(is_of_live_patching(name.as_bytes()), expected, "{name}");
+            assert_eq!(contain(name.as_bytes()), expected, "{name}");
         }
     }
 }

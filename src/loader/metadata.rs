@@ -1,0 +1,30 @@
+//! The metadata of a payload: `.modinfo`.
+
+use std::borrow::Cow;
+
+use super::memory::Memory;
+use super::problem::Problem;
+use super::{Linker, Progress};
+use crate::types::errno::Errno;
+use crate::types::widen::to_u64;
+use crate::xen::format::SectionName;
+use crate::xen::rules;
+
+/// The raw metadata; empty in a release that does not read them.
+pub(super) fn read<'d>(linker: &mut Linker<'_, '_>, memory: &Memory<'d>) -> Progress<Cow<'d, [u8]>> {
+    let Some(section) = linker.elf.section(SectionName::Modinfo).filter(|_| linker.has(&rules::METADATA)) else {
+        return Ok(Cow::default());
+    };
+    if section.size == 0 {
+        linker.harm(Problem::EmptyMetadata)?;
+        return Ok(Cow::default());
+    }
+    let Some((start, bytes)) = linker.section_in(SectionName::Modinfo, memory)? else { return Ok(Cow::default()) };
+    let last = start.saturating_add(to_u64(bytes.len())).saturating_sub(1);
+    match memory.known(last) {
+        Some([0]) => {}
+        Some(_) => linker.refuse(Errno::EINVAL, Problem::UnterminatedMetadata)?,
+        None => linker.harm(Problem::UnterminatedMetadata)?,
+    }
+    Ok(bytes)
+}
