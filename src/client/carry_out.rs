@@ -238,7 +238,7 @@ impl Run<'_> {
                 return Err(Stop { error: error.of(step.name()), failed: None, left: left(), before: index });
             }
             if opens {
-                self.told.open(&plan.gaps());
+                self.told.open(plan.gaps());
                 // The observer may have taken its time.
                 self.gap_ends = Deadline::after(self.client.defaults.time());
                 self.expect().map_err(|error| Stop { error, failed: None, left: left(), before: index })?;
@@ -268,7 +268,7 @@ impl Run<'_> {
 
     /// Takes in a step that was done.
     fn follow(&mut self, step: &Step) {
-        self.now = self.level().after(&self.now, step);
+        self.now = self.now.clone().after(step);
         if matches!(step, Step::Apply { .. } | Step::Revert { .. } | Step::Replace { .. }) {
             self.learned.forget_top();
         }
@@ -343,7 +343,7 @@ impl Run<'_> {
         let Ok((now, _)) = self.client.free_host(deadline) else { return false };
         // What another tool has uploaded under the same name may be anything.
         let foreign = matches!(step, Step::Upload { .. }) && !error.may_have_happened();
-        !foreign && self.level().after(&self.now, step).is_shown_by(&now.rows, now.version)
+        !foreign && self.now.clone().after(step).is_shown_by(&now.rows, now.version)
     }
 
     /// Returns true if the list still shows what was expected before the step.
@@ -357,14 +357,10 @@ impl Run<'_> {
             |action, name, flags| client.action(action, name).flags(flags).options(options).run_in(Some(self.turn));
         let none = Flags::empty();
         match step {
-            Step::Upload { name, build_id } => {
-                // The other level may have a file with the same build-id.
-                let file = self.level().file(build_id);
+            Step::Upload { name, payload, .. } => {
                 let options = UploadOptions::new().accepting(self.level().accepted());
-                let turn = Some(self.turn);
                 client.watched(Operation::Upload, name, |watch| {
-                    let uploading = Uploading { client, watch, name, options, turn };
-                    file.map_or_else(|| uploading.bytes(&[]), |file| uploading.payload(&file.payload))
+                    Uploading { client, watch, name, options, turn: Some(self.turn) }.payload(payload)
                 })
             }
             Step::Apply { name, nodeps } => act(Action::Apply, name, if *nodeps { Flags::NODEPS } else { none }),
@@ -396,7 +392,10 @@ impl Run<'_> {
     /// Makes another plan, if there is a reason: a fact that a refusal has shown, or, in a gap, another tool's interference.
     fn plan_again(&mut self, stop: &Stop) -> bool {
         let before = self.now.clone();
-        let learned = stop.failed.as_ref().is_some_and(|step| self.learned.learn(step, &stop.error, &self.now));
+        let learned = stop
+            .failed
+            .as_ref()
+            .is_some_and(|step| self.learned.learn(step, &stop.error, &self.now.unidentified_names()));
         if self.refresh().is_err() {
             return false;
         }
@@ -514,7 +513,7 @@ impl Run<'_> {
                     }
                     Err(error) => {
                         let before = self.now.clone();
-                        let learned = self.learned.learn(step, &error, &before);
+                        let learned = self.learned.learn(step, &error, &before.unidentified_names());
                         last = Some(error);
                         let moved = self.refresh().is_ok() && self.now != before;
                         if learned || moved {

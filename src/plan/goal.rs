@@ -2,16 +2,15 @@
 
 use std::path::PathBuf;
 
-use super::files::{Files, PlannedFile};
-use super::situation::{Entry, Situation};
-use super::step::Step;
+use super::situation::{Entry, Files, Situation};
+use super::step::PlannedPayload;
 use crate::loader::ProblemKinds;
 use crate::payload::Reapply;
 use crate::types::build_id::BuildId;
 use crate::types::name::PayloadName;
 
 /// A payload of a level.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
     /// Its file, where it is one of a store.
     pub(super) path: Option<PathBuf>,
@@ -19,7 +18,7 @@ pub(crate) struct Member {
     pub(super) name: PayloadName,
     pub(super) build_id: Option<BuildId>,
     pub(super) depends: Option<BuildId>,
-    pub(super) file: Option<PlannedFile>,
+    pub(super) file: Option<PlannedPayload>,
     /// The name under which it was loaded when this level was seen.
     pub(super) loaded_as: Option<PayloadName>,
     /// True if it does not depend on what is below it, so that it was applied with `NODEPS`.
@@ -38,7 +37,7 @@ pub(super) enum Scope {
 }
 
 /// A level, and the ways that may lead to it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Goal {
     /// From the bottom up.
     pub(super) members: Vec<Member>,
@@ -66,7 +65,7 @@ impl Member {
 
     /// Xen's treatment of it after a revert, where that is known.
     pub(super) fn reapply(&self, entry: &Entry) -> Option<Reapply> {
-        let file = self.file.as_ref().map(|file| &file.footprint);
+        let file = self.file.as_ref().map(PlannedPayload::footprint);
         file.or(entry.footprint.as_ref()).map(|footprint| footprint.reapply)
     }
 }
@@ -153,21 +152,6 @@ impl Goal {
     /// Returns true if all that is applied belongs to it.
     pub(crate) fn contains_all_of(&self, situation: &Situation) -> bool {
         situation.applied().all(|entry| self.members.iter().any(|member| member.is(entry)))
-    }
-
-    /// The file of one of its payloads.
-    pub(crate) fn file(&self, build_id: &BuildId) -> Option<&PlannedFile> {
-        let own = self.members.iter().find(|member| member.build_id.as_ref() == Some(build_id));
-        own.and_then(|member| member.file.as_ref())
-    }
-
-    /// The situation after a step towards it.
-    pub(crate) fn after(&self, situation: &Situation, step: &Step) -> Situation {
-        let file = match step {
-            Step::Upload { build_id, .. } => self.file(build_id),
-            _ => None,
-        };
-        situation.clone().after(step, file)
     }
 
     pub(crate) const fn accepted(&self) -> ProblemKinds {

@@ -4,13 +4,14 @@
 //! brings in the first new payload. Nothing is unloaded before the new level stands, except what keeps a payload from being
 //! uploaded. Nothing at all is unloaded that an applied payload may be linked with: Xen does not count references.
 
+use super::error::PlanError;
 use super::goal::{Goal, Member, Scope};
 use super::learned::Learned;
-use super::problem::PlanError;
 use super::situation::{Entry, Situation};
-use super::step::Step;
+use super::step::{Gap, PlannedPayload, Step};
 use crate::payload::Reapply;
 use crate::types::name::PayloadName;
+use crate::xen::target::Target;
 
 /// The way to one payload of the new level.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,12 +21,12 @@ enum Fate {
     /// It is loaded under this name, and is applied as it is.
     Loaded(PayloadName),
     /// It is uploaded under this name: at once, or late, after what is in its way was reverted.
-    Upload { name: PayloadName, late: bool },
+    Upload { name: PayloadName, payload: PlannedPayload, late: bool },
 }
 
 /// The steps, and what stays loaded after them though nobody needs it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Route {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Route {
     pub(crate) steps: Vec<Step>,
     /// Payloads that are not unloaded because an applied one may be linked with them.
     pub(crate) leftovers: Vec<PayloadName>,
@@ -81,16 +82,16 @@ impl<'a> Router<'a> {
                 continue;
             }
             below.push((member, None));
-            if member.file.is_none() {
+            let Some(payload) = member.file.clone() else {
                 return Err(PlanError::NoFile { name: member.name.clone() });
-            }
+            };
             let (early, after_reverts) = self.in_the_way(member, &used)?;
             late |= !after_reverts.is_empty();
             let mut gone = early;
             gone.extend(after_reverts);
             let name = self.free_name(member, &gone, &names);
             names.push(name.clone());
-            fates.push(Fate::Upload { name, late });
+            fates.push(Fate::Upload { name, payload, late });
         }
         Ok(fates)
     }
@@ -127,7 +128,7 @@ impl<'a> Router<'a> {
     fn collide(&self, member: &Member, entry: &Entry) -> bool {
         let same_id = member.build_id.is_some() && member.build_id == entry.build_id;
         let symbol = match (&member.file, &entry.footprint) {
-            (Some(file), Some(loaded)) => file.footprint.clashes_with(loaded),
+            (Some(file), Some(loaded)) => file.footprint().clashes_with(loaded),
             _ => member.build_id.as_ref().is_some_and(|id| self.learned.clashes(id)),
         };
         same_id || symbol || self.may_be_the_same(member, entry)
@@ -157,7 +158,7 @@ impl<'a> Router<'a> {
     }
 
     fn push(&mut self, step: Step) {
-        self.now = self.goal.after(&self.now, &step);
+        self.now = self.now.clone().after(&step);
         self.route.steps.push(step);
     }
 
@@ -165,14 +166,20 @@ impl<'a> Router<'a> {
     fn bring_in(&mut self, fates: &[Fate]) -> Result<(), PlanError> {
         let goal = self.goal;
         for (member, fate) in goal.members.iter().zip(fates) {
-            if let Fate::Upload { name, late: false } = fate {
-                self.upload(member, name, fates)?;
+            if let Fate::Upload { name, payload, late: false } = fate {
+                self.upload(member, name, payload, fates)?;
             }
         }
         Ok(())
     }
 
-    fn upload(&mut self, member: &Member, name: &PayloadName, fates: &[Fate]) -> Result<(), PlanError> {
+    fn upload(
+        &mut self,
+        member: &Member,
+        name: &PayloadName,
+        payload: &PlannedPayload,
+        fates: &[Fate],
+    ) -> Result<(), PlanError> {
         let blocking: Vec<PayloadName> = {
             let colliding = self.now.entries.iter().rev().filter(|entry| self.collide(member, entry));
             colliding.map(|entry| entry.name.clone()).collect()
@@ -180,8 +187,9 @@ impl<'a> Router<'a> {
         for blocking in blocking {
             self.unload(&blocking, fates)?;
         }
-        let build_id = member.build_id.clone().ok_or_else(|| PlanError::NoBuildId { name: member.name.clone() })?;
-        self.push(Step::Upload { name: name.clone(), build_id });
+        let build_id = payload.build_id().cloned();
+        let build_id = build_id.ok_or_else(|| PlanError::NoBuildId { name: member.name.clone() })?;
+        self.push(Step::Upload { name: name.clone(), build_id, payload: payload.clone() });
         Ok(())
     }
 
@@ -224,9 +232,9 @@ impl<'a> Router<'a> {
             let name = match fate {
                 Fate::Stays => continue,
                 Fate::Loaded(name) => name,
-                Fate::Upload { name, late } => {
+                Fate::Upload { name, payload, late } => {
                     if *late {
-                        self.upload(member, name, fates)?;
+                        self.upload(member, name, payload, fates)?;
                     }
                     name
                 }
@@ -255,7 +263,7 @@ impl<'a> Router<'a> {
         let vetoes = |entry: &&Entry| entry.footprint.as_ref().is_some_and(|footprint| footprint.vetoes);
         let first_vetoes = match fate {
             Fate::Loaded(name) => self.start.entry(name).as_ref().is_some_and(vetoes),
-            _ => first.file.as_ref().is_some_and(|file| file.footprint.vetoes),
+            _ => first.file.as_ref().is_some_and(|file| file.footprint().vetoes),
         };
         let on_xen = !self.needs_nodeps(first) && (first.depends.is_none() || first.depends == self.goal.xen);
         let ways = !self.goal.one_by_one && self.learned.can_replace();
@@ -295,9 +303,56 @@ impl<'a> Router<'a> {
 /// were there before.
 fn is_linked(member: &Member, at: usize, below: &[(&Member, Option<usize>)]) -> bool {
     let needs = |below: &Member| match (&member.file, &below.file) {
-        (Some(own), Some(below)) => own.footprint.may_need(&below.footprint),
-        (Some(own), None) => !own.footprint.stands_alone(),
+        (Some(own), Some(below)) => own.footprint().may_need(below.footprint()),
+        (Some(own), None) => !own.footprint().stands_alone(),
         (None, _) => true,
     };
     below.iter().all(|(below, place)| place.is_some_and(|place| place <= at) || !needs(below))
+}
+
+/// The steps back to an old level. They may lead through gaps: the host is in one.
+pub(crate) fn way_back(now: &Situation, old: &Goal, learned: &Learned) -> Option<Vec<Step>> {
+    route(now, old, learned).ok().map(|route| route.steps)
+}
+
+/// The gaps of these steps.
+pub(super) fn gaps(start: &Situation, goal: &Goal, steps: &[Step], target: &Target) -> Vec<Gap> {
+    let old = Goal::back_to(start, goal);
+    let mut gaps: Vec<Gap> = Vec::new();
+    let mut open: Vec<Gap> = Vec::new();
+    let mut now = start.clone();
+    let Some(last) = steps.len().checked_sub(1) else { return gaps };
+    for (index, step) in steps.iter().enumerate() {
+        now = now.after(step);
+        let missing: Vec<&Member> = if goal.is_covered(&now) { Vec::new() } else { old.missing(&now).collect() };
+        let is_missing = |gap: &Gap| missing.iter().any(|member| member.name == gap.payload);
+        let (still, ended): (Vec<Gap>, Vec<Gap>) = open.into_iter().partition(is_missing);
+        gaps.extend(ended.into_iter().map(|gap| Gap { until: index, ..gap }));
+        open = still;
+        for member in missing {
+            let payload = &member.name;
+            if !open.iter().any(|gap| gap.payload == *payload) {
+                let recoverable = is_recoverable(start, member, &old, steps, target);
+                // Until another step ends it, up to the last.
+                open.push(Gap { payload: payload.clone(), from: index, until: last, recoverable });
+            }
+        }
+    }
+    gaps.extend(open);
+    gaps.sort_by_key(|gap| (gap.from, gap.until));
+    gaps
+}
+
+/// Returns false if a payload of the old level certainly can't be applied again after it was reverted.
+fn is_recoverable(start: &Situation, member: &Member, old: &Goal, steps: &[Step], target: &Target) -> bool {
+    let file = member.file.as_ref();
+    let at_hand = file.is_some_and(|file| file.objections(target, old.accepted, true).is_empty());
+    let is_unloaded = || {
+        let applies = |step: &Step| matches!(step, Step::Apply { .. } | Step::Replace { .. });
+        let Some(last) = steps.iter().rposition(applies) else { return false };
+        steps.iter().take(last).any(|step| matches!(step, Step::Unload { name } if *name == member.name))
+    };
+    let footprint = start.entry(&member.name).and_then(|entry| entry.footprint.as_ref());
+    let is_spent = footprint.is_some_and(|footprint| footprint.reapply != Reapply::Allowed);
+    at_hand || !(is_spent || is_unloaded())
 }

@@ -1,13 +1,12 @@
 //! The checks of what is wanted that need no step: everything that can be known beforehand.
 
-use super::files::{Files, PlannedFile};
+use super::error::PlanError;
 use super::goal::{Goal, Member, Scope};
-use super::problem::PlanError;
-use super::step::Step;
+use super::situation::Files;
+use super::step::{PlannedPayload, Step};
 use super::wanted::{Wanted, WantedPayload};
 use crate::inventory::Inventory;
 use crate::loader::Finding;
-use crate::types::build_id::BuildId;
 use crate::types::name::PayloadName;
 use crate::xen::target::Target;
 
@@ -63,17 +62,21 @@ pub(super) fn goal(inventory: &Inventory, wanted: &Wanted, files: Files) -> Resu
 }
 
 /// The payload below that Xen can't have loaded at the same time, because of a symbol.
-fn clash<'m>(file: &PlannedFile, members: &'m [Member]) -> Option<&'m Member> {
+fn clash<'m>(file: &PlannedPayload, members: &'m [Member]) -> Option<&'m Member> {
     let clashes =
-        |below: &&Member| below.file.as_ref().is_some_and(|below| below.footprint.clashes_with(&file.footprint));
+        |below: &&Member| below.file.as_ref().is_some_and(|below| below.footprint().clashes_with(file.footprint()));
     members.iter().find(clashes)
 }
 
-/// The first of the files to be uploaded that does not pass the check for this Xen, and the findings that keep it out.
-pub(super) fn unfit(goal: &Goal, target: &Target, steps: &[Step]) -> Option<(PayloadName, BuildId, Vec<Finding>)> {
+/// The first of the payloads to upload that does not pass the check for this Xen, and the findings that keep it out.
+pub(super) fn unfit<'s>(
+    goal: &Goal,
+    target: &Target,
+    steps: &'s [Step],
+) -> Option<(&'s PayloadName, &'s PlannedPayload, Vec<Finding>)> {
     steps.iter().find_map(|step| {
-        let Step::Upload { name, build_id } = step else { return None };
-        let findings = goal.file(build_id)?.payload.objections(target, goal.accepted, true);
-        (!findings.is_empty()).then(|| (name.clone(), build_id.clone(), findings))
+        let Step::Upload { name, payload, .. } = step else { return None };
+        let findings = payload.objections(target, goal.accepted, true);
+        (!findings.is_empty()).then_some((name, payload, findings))
     })
 }

@@ -2,15 +2,35 @@
 
 use std::sync::Arc;
 
-use super::files::{Files, PlannedFile};
 use super::learned::Learned;
-use super::step::Step;
+use super::step::{PlannedPayload, Step};
 use crate::inventory::{Inventory, Unidentified};
-use crate::payload::Footprint;
+use crate::payload::{Footprint, Payload};
 use crate::types::build_id::BuildId;
 use crate::types::name::PayloadName;
 use crate::types::status::{LoadedPayload, State};
+use crate::xen::release::Release;
 use crate::xen::rules::{self, Answer};
+
+/// The payload files that a plan may use: of what is wanted, and of what may be loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Files(Vec<PlannedPayload>);
+
+impl Files {
+    pub(super) fn of<'p>(payloads: impl Iterator<Item = &'p Arc<Payload>>, release: Release) -> Self {
+        // A file that is larger than Xen accepts is loaded nowhere.
+        let usable = payloads.filter(|payload| payload.excess().is_none());
+        Self(usable.map(|payload| PlannedPayload::new(payload, release)).collect())
+    }
+
+    /// The file of a loaded payload. Payloads may share a build-id, but not their dependency as well.
+    pub(super) fn find(&self, build_id: &BuildId, depends: Option<&BuildId>) -> Option<&PlannedPayload> {
+        let same = |file: &&PlannedPayload| {
+            file.build_id() == Some(build_id) && (depends.is_none() || file.depends() == depends)
+        };
+        self.0.iter().find(same)
+    }
+}
 
 /// A loaded payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,11 +73,11 @@ impl Entry {
 }
 
 impl Situation {
-    pub(crate) fn of(inventory: &Inventory, files: &Files, learned: &Learned) -> Self {
+    pub(super) fn of(inventory: &Inventory, files: &Files, learned: &Learned) -> Self {
         let entry = |entry: &crate::inventory::InventoryEntry| {
             let build_id = entry.build_id.clone().or_else(|| learned.twin(&entry.name).cloned());
             let file = build_id.as_ref().and_then(|id| files.find(id, entry.depends.as_ref()));
-            let footprint = entry.footprint.clone().or_else(|| file.map(|file| Arc::clone(&file.footprint)));
+            let footprint = entry.footprint.clone().or_else(|| file.map(|file| Arc::clone(file.footprint())));
             Entry {
                 name: entry.name.clone(),
                 state: entry.status.state,
@@ -146,20 +166,24 @@ impl Situation {
         self.entries.iter().filter(|entry| entry.build_id.is_none()).collect()
     }
 
+    pub(crate) fn unidentified_names(&self) -> Vec<PayloadName> {
+        self.unidentified().into_iter().map(|entry| entry.name.clone()).collect()
+    }
+
     /// The applied payloads from the bottom up.
     pub(crate) fn applied(&self) -> impl Iterator<Item = &Entry> {
         self.order.iter().filter_map(|name| self.entry(name))
     }
 
-    /// The situation after a step; of an upload, with its file.
-    pub(super) fn after(mut self, step: &Step, file: Option<&PlannedFile>) -> Self {
+    /// The situation after a step.
+    pub(crate) fn after(mut self, step: &Step) -> Self {
         match step {
-            Step::Upload { name, build_id } => self.entries.push(Entry {
+            Step::Upload { name, build_id, payload } => self.entries.push(Entry {
                 name: name.clone(),
                 state: State::Checked,
                 build_id: Some(build_id.clone()),
-                depends: file.and_then(|file| file.payload.depends().cloned()),
-                footprint: file.map(|file| Arc::clone(&file.footprint)),
+                depends: payload.depends().cloned(),
+                footprint: Some(Arc::clone(payload.footprint())),
                 unidentified: None,
             }),
             Step::Unload { name } => self.entries.retain(|entry| entry.name != *name),

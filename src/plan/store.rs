@@ -20,11 +20,10 @@ pub use problem::{StoreFault, StoreProblem};
 
 use membership::Membership;
 
-use super::problem::PlanError;
-use super::wanted::Wanted;
 use crate::error::{Error, Result};
 use crate::loader::Finding;
 use crate::payload::Payload;
+use crate::types::build_id::BuildId;
 use crate::types::name::PayloadName;
 use crate::xen::target::Target;
 
@@ -94,6 +93,15 @@ pub struct StoredPayload {
     chosen: Vec<PathBuf>,
     /// The finding for which no release takes it, if there is one, once that was asked for.
     damage: OnceLock<Option<Finding>>,
+}
+
+/// The files of a store that matter to a Xen.
+pub(super) struct Selection<'s> {
+    /// The payloads to have applied, from the bottom up, as far as they are whole and unambiguous.
+    pub(super) stack: Vec<&'s StoredPayload>,
+    /// All payloads for this Xen.
+    pub(super) here: Vec<&'s StoredPayload>,
+    pub(super) problems: Vec<StoreProblem>,
 }
 
 /// A link `livepatch.livepatch`.
@@ -174,19 +182,8 @@ impl PayloadStore {
         self.all(self.membership(target).unwrap_or_default().another)
     }
 
-    /// The stack to have applied on a Xen: the payload that a link `livepatch.livepatch` chooses, with those that it depends
-    /// on; where there is no such link, all that are for this Xen.
-    ///
-    /// [`Wanted::problems`] has every file that might belong to it and could not be used, with its path, and every ambiguity.
-    /// If there are any, the stack is the part that is whole and unambiguous, from Xen up to the damaged file, the hole or the
-    /// fork. **It can be too short, or empty, then**: a plan for it adds payloads, and reverts none.
-    ///
-    /// The stack is empty without a problem if there is no payload for this Xen.
-    ///
-    /// # Errors
-    /// [`PlanError::XenUnknown`] when the target has no build-id.
-    pub fn wanted_for(&self, target: &Target) -> core::result::Result<Wanted, PlanError> {
-        let xen = target.known_build_id().ok_or(PlanError::XenUnknown { why: None })?;
+    /// Selects the files that matter to a Xen with this build-id.
+    pub(super) fn select(&self, target: &Target, xen: &BuildId) -> Selection<'_> {
         let mut membership = Membership::of(&self.payloads, target, xen);
         let (stack, doubts) = chain::stack(&self.payloads, &self.links, xen, &membership);
         let mut problems = self.problems.clone();
@@ -199,8 +196,7 @@ impl PayloadStore {
             }
         }
         problems.sort_by(|one, other| by_bytes(one.path(), other.path()));
-        let at_hand = self.all(membership.here).into_iter().map(|stored| Arc::clone(&stored.payload)).collect();
-        Ok(Wanted::of_store(self.all(stack), at_hand, problems))
+        Selection { stack: self.all(stack), here: self.all(membership.here), problems }
     }
 
     fn membership(&self, target: &Target) -> Option<Membership> {
@@ -249,9 +245,9 @@ impl StoredPayload {
         &self.name
     }
 
-    /// The contents of the file.
+    /// The contents of the file, shared with every [`Wanted`](crate::Wanted) and plan that has them.
     #[must_use]
-    pub fn payload(&self) -> &Payload {
+    pub fn payload(&self) -> &Arc<Payload> {
         &self.payload
     }
 
@@ -259,10 +255,6 @@ impl StoredPayload {
     #[must_use]
     pub fn is_chosen(&self) -> bool {
         !self.chosen.is_empty()
-    }
-
-    pub(super) fn shared(&self) -> Arc<Payload> {
-        Arc::clone(&self.payload)
     }
 
     /// The finding for which no release takes it.

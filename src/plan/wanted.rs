@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::store::{StoreProblem, StoredPayload};
+use super::error::PlanError;
+use super::store::{PayloadStore, Selection, StoreProblem, StoredPayload};
 use crate::loader::ProblemKinds;
 use crate::payload::{Payload, ProblemKind};
 use crate::types::build_id::BuildId;
 use crate::types::name::PayloadName;
+use crate::xen::target::Target;
 
 /// A payload, and the name to load it under if it isn't loaded yet.
 #[derive(Clone, Debug)]
@@ -45,44 +47,35 @@ pub struct Wanted {
 
 impl Wanted {
     /// These payloads, from the bottom of the stack to its top: the first depends on Xen itself, each other on the one
-    /// before.
-    pub fn stack(payloads: impl IntoIterator<Item = (PayloadName, Payload)>) -> Self {
-        let wanted = |(name, payload)| WantedPayload { path: None, name, payload: Arc::new(payload) };
-        Self { payloads: payloads.into_iter().map(wanted).collect(), ..Self::empty() }
+    /// before. They are shared, not copied, if they are given as `Arc<Payload>`.
+    pub fn stack<P: Into<Arc<Payload>>>(payloads: impl IntoIterator<Item = (PayloadName, P)>) -> Self {
+        let wanted = |(name, payload): (_, P)| WantedPayload { path: None, name, payload: payload.into() };
+        Self { payloads: payloads.into_iter().map(wanted).collect(), ..Self::nothing() }
     }
 
     /// The payloads of single files, from the bottom of the stack to its top.
     ///
     /// For a directory there is [`PayloadStore::wanted_for`](crate::PayloadStore::wanted_for).
     pub fn stored<'a>(stack: impl IntoIterator<Item = &'a StoredPayload>) -> Self {
-        let wanted = |stored: &StoredPayload| WantedPayload {
-            path: None,
-            name: stored.name().clone(),
-            payload: stored.shared(),
-        };
-        Self { payloads: stack.into_iter().map(wanted).collect(), ..Self::empty() }
-    }
-
-    pub(crate) fn of_store(
-        stack: Vec<&StoredPayload>,
-        at_hand: Vec<Arc<Payload>>,
-        problems: Vec<StoreProblem>,
-    ) -> Self {
-        let mut wanted = Self { at_hand, problems, ..Self::stored(stack.iter().copied()) };
-        for (payload, stored) in wanted.payloads.iter_mut().zip(stack) {
-            payload.path = Some(stored.path().to_path_buf());
-        }
-        wanted
+        Self::stack(stack.into_iter().map(|stored| (stored.name().clone(), Arc::clone(stored.payload()))))
     }
 
     /// This payload alone: a cumulative one, which depends on Xen itself.
-    pub fn only(name: PayloadName, payload: Payload) -> Self {
+    pub fn only(name: PayloadName, payload: impl Into<Arc<Payload>>) -> Self {
         Self::stack([(name, payload)])
     }
 
     /// Xen as it was booted.
     pub fn nothing() -> Self {
-        Self::stack([])
+        Self {
+            payloads: Vec::new(),
+            keeps_unapplied: false,
+            one_by_one: false,
+            accepted: ProblemKinds::default(),
+            no_gap: false,
+            at_hand: Vec::new(),
+            problems: Vec::new(),
+        }
     }
 
     /// Reverts payloads one by one and never by REPLACE. The host runs without payloads in between, see
@@ -106,8 +99,8 @@ impl Wanted {
     ///
     /// They show which loaded payloads share symbols. If the way forward ends in a [gap](crate::Gap), the old payloads may
     /// have to be uploaded again from them.
-    pub fn at_hand(mut self, payloads: impl IntoIterator<Item = Payload>) -> Self {
-        self.at_hand.extend(payloads.into_iter().map(Arc::new));
+    pub fn at_hand<P: Into<Arc<Payload>>>(mut self, payloads: impl IntoIterator<Item = P>) -> Self {
+        self.at_hand.extend(payloads.into_iter().map(Into::into));
         self
     }
 
@@ -138,8 +131,8 @@ impl Wanted {
     }
 
     /// Its payloads with the names to load them under, from the bottom up.
-    pub fn payloads(&self) -> impl Iterator<Item = (&PayloadName, &Payload)> {
-        self.payloads.iter().map(|wanted| (&wanted.name, &*wanted.payload))
+    pub fn payloads(&self) -> impl Iterator<Item = (&PayloadName, &Arc<Payload>)> {
+        self.payloads.iter().map(|wanted| (&wanted.name, &wanted.payload))
     }
 
     /// The names under which its payloads are loaded where they are not loaded yet, from the bottom up.
@@ -163,21 +156,38 @@ impl Wanted {
         self.payloads.iter().map(|wanted| &wanted.payload).chain(&self.at_hand)
     }
 
-    fn empty() -> Self {
-        Self {
-            payloads: Vec::new(),
-            keeps_unapplied: false,
-            one_by_one: false,
-            accepted: ProblemKinds::default(),
-            no_gap: false,
-            at_hand: Vec::new(),
-            problems: Vec::new(),
-        }
-    }
-
     /// Leaves payloads loaded that are not applied. Otherwise they are unloaded.
     pub fn keep_unapplied(mut self) -> Self {
         self.keeps_unapplied = true;
         self
+    }
+}
+
+impl PayloadStore {
+    /// The stack to have applied on a Xen: the payload that a link `livepatch.livepatch` chooses, with those that it depends
+    /// on; where there is no such link, all that are for this Xen.
+    ///
+    /// [`Wanted::problems`] has every file that might belong to it and could not be used, with its path, and every ambiguity.
+    /// If there are any, the stack is the part that is whole and unambiguous, from Xen up to the damaged file, the hole or the
+    /// fork. **It can be too short, or empty, then**: a plan for it adds payloads, and reverts none.
+    ///
+    /// The stack is empty without a problem if there is no payload for this Xen.
+    ///
+    /// # Errors
+    /// [`PlanError::XenUnknown`] when the target has no build-id.
+    pub fn wanted_for(&self, target: &Target) -> Result<Wanted, PlanError> {
+        let xen = target.known_build_id().ok_or(PlanError::XenUnknown { why: None })?;
+        let Selection { stack, here, problems } = self.select(target, xen);
+        let wanted = |stored: &StoredPayload| WantedPayload {
+            path: Some(stored.path().into()),
+            name: stored.name().clone(),
+            payload: Arc::clone(stored.payload()),
+        };
+        Ok(Wanted {
+            payloads: stack.into_iter().map(wanted).collect(),
+            at_hand: here.into_iter().map(|stored| Arc::clone(stored.payload())).collect(),
+            problems,
+            ..Wanted::nothing()
+        })
     }
 }

@@ -256,7 +256,7 @@ fn programs_read_inventories_and_plans() {
         serde_json::to_value(&plan).unwrap(),
         json!({"steps": steps, "gaps": [], "leftovers": [], "problems": [], "unproven": [], "unidentifiable": []})
     );
-    let gap = Plan::new(&inventory, &wanted.one_by_one()).unwrap().gaps();
+    let gap = Plan::new(&inventory, &wanted.one_by_one()).unwrap().gaps().to_vec();
     assert_eq!(
         serde_json::to_value(&gap).unwrap(),
         json!([{"payload": "one", "from": 1, "until": 2, "recoverable": true}])

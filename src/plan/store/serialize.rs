@@ -23,7 +23,7 @@ impl Serialize for StoredPayload {
         fields.serialize_field("path", &shown(&self.path))?;
         fields.serialize_field("name", &self.name)?;
         fields.serialize_field("chosen", &self.is_chosen())?;
-        fields.serialize_field("payload", self.payload())?;
+        fields.serialize_field("payload", &**self.payload())?;
         fields.end()
     }
 }

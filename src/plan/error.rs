@@ -1,6 +1,6 @@
 //! Reasons for which there is no plan.
 
-use super::gap::Gap;
+use super::step::Gap;
 use super::store::StoreProblem;
 use crate::loader::Finding;
 use crate::types::build_id::BuildId;
