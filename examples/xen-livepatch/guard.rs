@@ -21,12 +21,12 @@ mod store;
 mod tests;
 
 pub(crate) use off::OffSwitches;
-pub(crate) use record::{Applied, By, Ending, Level, Record, Verdict};
+pub(crate) use record::{Applied, Ending, Level, Record, Trigger, Verdict};
 pub(crate) use store::Damaged;
 
 use record::State;
 use serde_json::{Value, json};
-use store::{Loaded, Store};
+use store::{ReadState, StateFiles};
 
 use crate::output::shown;
 
@@ -42,7 +42,7 @@ const UPTIME: &str = "/proc/uptime";
 /// The guard of one boot.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    store: Store,
+    store: StateFiles,
     /// The reason why it is not known, if it is not.
     boot: Result<Boot, String>,
 }
@@ -138,7 +138,7 @@ impl Guard {
 
     /// The guard of a given boot, or of one that is not known.
     pub(crate) fn in_boot(directory: impl Into<PathBuf>, boot: Result<Boot, String>) -> Self {
-        Self { store: Store::new(&directory.into()), boot }
+        Self { store: StateFiles::new(&directory.into()), boot }
     }
 
     /// Judges a stack of payloads, from the bottom, that somebody wants applied on this Xen. A payload that is applied
@@ -162,7 +162,7 @@ impl Guard {
 
     /// Writes down that the payloads of this stack are about to be applied. On return that has reached the disk, or the
     /// outcome names the reason why not.
-    pub(crate) fn begin(&self, xen: &str, stack: &[String], applied: &Applied, by: By) -> Written {
+    pub(crate) fn begin(&self, xen: &str, stack: &[String], applied: &Applied, by: Trigger) -> Written {
         self.write(|state, boot| state.begin((&boot.id, boot.age), (xen, stack), applied, by))
     }
 
@@ -174,7 +174,7 @@ impl Guard {
 
     fn write(&self, change: impl FnOnce(&mut State, &Boot)) -> Written {
         let _lock = self.store.lock();
-        let Loaded { mut state, damaged, .. } = self.store.load();
+        let ReadState { mut state, damaged, .. } = self.store.read();
         let mut warnings = warnings(&damaged);
         let boot = match &self.boot {
             Ok(boot) => boot,
@@ -197,7 +197,7 @@ impl Guard {
 
     /// Returns true if this boot began anything that it has not confirmed yet, or if that can't be known.
     pub(crate) fn has_pending(&self) -> bool {
-        let Loaded { state, damaged, good } = self.store.load();
+        let ReadState { state, damaged, good } = self.store.read();
         let is_own = |record: &Record| {
             let boot = record.pending.as_ref().map(|pending| &pending.boot);
             boot.is_some_and(|pending| self.boot.as_ref().is_ok_and(|boot| boot.id == *pending))
@@ -219,26 +219,26 @@ impl Guard {
     ) -> Result<Confirmed, Unconfirmed> {
         let boot = self.boot.as_ref().map_err(|reason| Unconfirmed::NoBootId(reason.clone()))?;
         let _lock = self.store.lock();
-        let loaded = self.store.load();
-        if loaded.is_lost() {
-            return Err(Unconfirmed::Damaged(loaded.damaged));
+        let read = self.store.read();
+        if read.is_lost() {
+            return Err(Unconfirmed::Damaged(read.damaged));
         }
-        let mut warnings = warnings(&loaded.damaged);
-        let mut state = loaded.state;
+        let mut warnings = warnings(&read.damaged);
+        let mut state = read.state;
         let before = state.clone();
         state.settle(Some(&boot.id));
         let survived = state.confirm((&boot.id, boot.age), xen, applied, ending);
         let waiting = state.records.iter().filter(|record| record.pending.is_some());
         let waiting = waiting.map(|record| record.payload.clone()).collect();
         if state != before {
-            warnings.extend(self.store.save(state, &loaded.damaged).map_err(Unconfirmed::Unwritten)?);
+            warnings.extend(self.store.save(state, &read.damaged).map_err(Unconfirmed::Unwritten)?);
         }
         Ok(Confirmed { survived, waiting, warnings })
     }
 
     /// The verdicts. Changes nothing.
     pub(crate) fn report(&self) -> Report {
-        let Loaded { mut state, damaged, .. } = self.store.load();
+        let ReadState { mut state, damaged, .. } = self.store.read();
         state.settle(self.boot_id());
         let mut report = Report {
             boot: self.boot_id().map(str::to_owned),
@@ -263,7 +263,7 @@ impl Guard {
     }
 
     fn settled(&self) -> (State, Vec<String>) {
-        let Loaded { mut state, damaged, .. } = self.store.load();
+        let ReadState { mut state, damaged, .. } = self.store.read();
         state.settle(self.boot_id());
         (state, warnings(&damaged))
     }
@@ -332,9 +332,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for record in &self.pending {
             let by = match record.pending.as_ref().map(|pending| pending.by) {
-                Some(By::Boot) => "at boot",
-                Some(By::Retry) => "as a retry",
-                Some(By::Hand) | None => "by hand",
+                Some(Trigger::Boot) => "at boot",
+                Some(Trigger::Retry) => "as a retry",
+                Some(Trigger::Hand) | None => "by hand",
             };
             let Record { xen, payload, .. } = record;
             let then = if record.verdict() == Verdict::Suspect { "it stays suspect" } else { "it is suspect" };

@@ -1,8 +1,8 @@
-//! One change at a time on a host: an advisory lock, which goes with the process that holds it.
+//! An advisory lock, so that one process at a time changes a host. It ends with the process that holds it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,38 +10,34 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
-use nix::unistd::geteuid;
 
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::files::{self, RUN_DIRECTORY};
 use crate::output::{self, shown};
-
-/// The directory of the lock that every tool takes that changes something on this host. It is root's alone, so that nobody
-/// else can hold the lock, or be in the way of it.
-pub(crate) const DIRECTORY: &str = "/run/xen-livepatch";
 
 const FILE: &str = "lock";
 
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The reason why there is no lock.
+/// The reason why a lock is not taken.
 #[derive(Debug)]
 enum NoLock {
-    /// There can be none here, as for a user who may not write to `/run`.
+    /// It can't exist here, as for a user who may not write to `/run`.
     Impossible(String),
-    /// Somebody else has a hand in it.
+    /// Another user may have changed its file or directory.
     Unsafe(String),
 }
 
-/// Takes this host's lock, and waits for it no longer than this. `None` where there can be none, which is reported: a host
-/// without `/run` is still to be patched, and the library notices other tools itself.
+/// Takes this host's lock, which every tool takes that changes the host. If it can't exist, that is printed, and the result
+/// is `None`: a host without `/run` can still be patched, and the library notices other tools itself.
 pub(crate) fn of_host(longest: Duration) -> Result<Option<Flock<File>>, Failure> {
-    in_directory(Path::new(DIRECTORY), longest)
+    in_directory(Path::new(RUN_DIRECTORY), longest)
 }
 
 fn in_directory(directory: &Path, longest: Duration) -> Result<Option<Flock<File>>, Failure> {
     let path = directory.join(FILE);
-    match make(directory).and_then(|()| open(&path)) {
+    match create(directory).and_then(|()| open(&path)) {
         Ok(file) => take(file, &path, longest),
         Err(NoLock::Impossible(reason)) => {
             output::note(&format!("no lock is taken: {reason}"));
@@ -51,7 +47,7 @@ fn in_directory(directory: &Path, longest: Duration) -> Result<Option<Flock<File
     }
 }
 
-/// Takes the lock of this file, and waits for it no longer than this.
+/// Takes the lock of a file.
 pub(crate) fn of_file(path: &Path, longest: Duration) -> Result<Flock<File>, Failure> {
     let none = || Failure::new("no_lock", format_args!("{} can't be locked", shown(path)));
     match open(path) {
@@ -83,51 +79,44 @@ fn take(file: File, path: &Path, longest: Duration) -> Result<Option<Flock<File>
     }
 }
 
-/// Locks a file, or a directory, and waits for it no longer than this; `EWOULDBLOCK` is that it took longer. It does this
-/// before it begins to wait.
-pub(crate) fn wait_for(mut file: File, longest: Duration, first: impl FnOnce()) -> Result<Flock<File>, Errno> {
-    let (begun, mut first) = (Instant::now(), Some(first));
+/// Locks a file or a directory, or fails with `EWOULDBLOCK` if it has to wait too long. Calls `before_waiting` if it has to
+/// wait.
+pub(crate) fn wait_for(mut file: File, longest: Duration, before_waiting: impl FnOnce()) -> Result<Flock<File>, Errno> {
+    let (begun, mut before_waiting) = (Instant::now(), Some(before_waiting));
     loop {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Err((back, Errno::EWOULDBLOCK)) if begun.elapsed() < longest => file = back,
             outcome => return outcome.map_err(|(_, errno)| errno),
         }
-        if let Some(first) = first.take() {
-            first();
+        if let Some(before_waiting) = before_waiting.take() {
+            before_waiting();
         }
         thread::sleep(PAUSE);
     }
 }
 
-/// Makes the directory unless it is there, and looks whether it is ours alone.
-fn make(directory: &Path) -> Result<(), NoLock> {
+/// Creates the directory unless it exists, and checks that no other user can write to it: another user could hold the lock,
+/// or obstruct it.
+fn create(directory: &Path) -> Result<(), NoLock> {
     let impossible = |error: io::Error| NoLock::Impossible(format!("{}: {error}", shown(directory)));
     if let Some(above) = directory.parent().filter(|above| !above.as_os_str().is_empty()) {
         fs::create_dir_all(above).map_err(impossible)?;
     }
-    match DirBuilder::new().mode(0o700).create(directory) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(impossible(error)),
-        _ => {}
-    }
-    // A link counts as what it is: whoever may make one in /run is root.
+    files::create_private(directory).map_err(impossible)?;
+    // A link is not followed, and not a directory.
     let about = directory.symlink_metadata().map_err(impossible)?;
-    let fault = if !about.is_dir() {
-        "it is not a directory"
-    } else if ![0, geteuid().as_raw()].contains(&about.uid()) {
-        "it belongs to another user"
-    } else if about.mode() & 0o022 != 0 {
-        "others may write to it"
-    } else {
-        return Ok(());
-    };
-    Err(NoLock::Unsafe(format!("{}: {fault}", shown(directory))))
+    let fault = if about.is_dir() { files::exposure(&about) } else { Some("it is not a directory") };
+    match fault {
+        Some(fault) => Err(NoLock::Unsafe(format!("{}: {fault}", shown(directory)))),
+        None => Ok(()),
+    }
 }
 
-/// Opens a file that is never removed: those who wait would otherwise hold one that nobody else opens.
+/// Opens the file of a lock, which is never removed: a process that waits for it would get the lock of a removed file.
 fn open(path: &Path) -> Result<File, NoLock> {
-    // A link would lead to somebody else's file, and a pipe would wait for its reader.
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).custom_flags(flags).open(path);
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(0o600).custom_flags(files::FLAGS);
+    let file = options.open(path);
     let unsafe_file = |fault: &str| NoLock::Unsafe(format!("{}: {fault}", shown(path)));
     let file = file.map_err(|error| match error.raw_os_error() {
         Some(libc::ELOOP) => unsafe_file("it is a symbolic link"),
@@ -142,10 +131,10 @@ fn open(path: &Path) -> Result<File, NoLock> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
     use nix::sys::stat::Mode;
-    use nix::unistd::{Uid, chown, mkfifo};
+    use nix::unistd::{Uid, chown, geteuid, mkfifo};
 
     use super::*;
 
@@ -160,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_directory_is_made_for_its_owner_alone_and_holds_one_lock() {
+    fn the_directory_is_private_and_holds_one_lock() {
         let place = tempfile::tempdir().unwrap();
         let directory = place.path().join("run/xen-livepatch");
         let lock = in_directory(&directory, SHORT).unwrap();
@@ -173,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_others_have_a_hand_in_is_refused() {
+    fn a_directory_that_others_can_change_is_refused() {
         let place = tempfile::tempdir().unwrap();
         let directory = place.path().join("xen-livepatch");
         fs::create_dir(&directory).unwrap();
@@ -207,15 +196,15 @@ mod tests {
         ];
         for (name, make) in kinds {
             let directory = place.path().join(name);
-            DirBuilder::new().mode(0o700).create(&directory).unwrap();
+            files::create_private(&directory).unwrap();
             make(&directory.join(FILE));
             assert!(refusal(&directory).contains("the lock is not safe: "), "{name}");
         }
     }
 
     #[test]
-    fn where_there_can_be_no_directory_there_is_no_lock() {
-        // Root can't make a directory there either.
+    fn without_a_directory_there_is_no_lock() {
+        // Even root can't create a directory there.
         assert!(in_directory(Path::new("/proc/self/xen-livepatch"), SHORT).unwrap().is_none());
     }
 }

@@ -12,6 +12,7 @@ mod arguments;
 mod commands;
 mod exit_status;
 mod failure;
+mod files;
 mod guard;
 mod host;
 mod input;

@@ -1,21 +1,21 @@
-//! Knowledge of the host, kept from one call of the tool to the next, until the host boots again.
+//! Knowledge of the host that calls of the tool pass on until the next boot.
 //!
-//! * Bounds on the point release of the running Xen. A live patch may change the text that Xen reports after its version.
-//! * The identities of loaded payloads, so that a call on a host on which nothing was uploaded or unloaded presses no debug
-//!   key. They belong to one boot and to one Xen, and the client compares the version of Xen's list.
-//! * The files of loaded payloads, with which a plan can put back what it has to take out.
+//! * Bounds on the point release of the running Xen, since a live patch may change the version text.
+//! * The identities of loaded payloads, so that no debug key has to be pressed as long as nothing is uploaded or unloaded.
+//!   They are valid for one boot of one Xen; the client also compares the version of Xen's list.
+//! * The files of loaded payloads, with which a plan can put back payloads that it has to revert.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use xen_livepatch::{BuildId, ClientBuilder, KnownIdentities, LivepatchClient, Payload, Target};
 
+use crate::files::{self, RUN_DIRECTORY};
 use crate::guard;
-use crate::lock;
 
 const TARGET: &str = "xen.json";
 
@@ -25,34 +25,53 @@ const PAYLOADS: &str = "payloads";
 
 const SUFFIX: &str = ".livepatch";
 
-/// More than any of them has.
+/// More than any of the files has.
 const MOST_BYTES: u64 = 16 << 20;
 
-/// The place in which it is kept. Best effort: where that can't be read or written, the tool works without it.
+/// The bounds on the point release of a Xen, as kept in a file.
+#[derive(PartialEq, Serialize, Deserialize)]
+struct KeptTarget {
+    build_id: String,
+    major: u16,
+    minor: u16,
+    least_point: u16,
+    most_point: Option<u16>,
+}
+
+/// The identities of payloads, as kept in a file.
+#[derive(Serialize, Deserialize)]
+struct KeptIdentities {
+    boot: String,
+    /// The lines of [`KnownIdentities`] as text.
+    identities: Vec<String>,
+}
+
+/// The knowledge of a host. Best effort: if it can't be read or written, the tool works without it.
 pub(crate) struct Memory {
     directory: PathBuf,
     files: KeptFiles,
     boot: Option<String>,
-    target: Option<Target>,
+    target: Option<KeptTarget>,
     identities: Option<KnownIdentities>,
 }
 
 impl Memory {
-    /// Of this machine's Xen, or of a simulated one.
+    /// The knowledge of this machine, or of a simulated Xen.
     pub(crate) fn new(simulated: Option<&Path>) -> Self {
         let directory = directory(simulated);
-        // A simulated Xen is never booted again.
+        // A simulated Xen never boots again.
         let boot = if simulated.is_some() { Some("simulated".to_owned()) } else { guard::boot_id().ok() };
-        let target = read(&directory.join(TARGET)).as_ref().and_then(target);
-        let found = read(&directory.join(IDENTITIES));
-        let identities = found.and_then(|value| identities(&value, boot.as_deref()?));
+        let target = read(&directory.join(TARGET));
+        let kept: Option<KeptIdentities> = read(&directory.join(IDENTITIES));
+        let identities = kept.filter(|kept| Some(&kept.boot) == boot.as_ref());
+        let identities = identities.and_then(|kept| kept.identities.join("\n").parse().ok());
         Self { files: KeptFiles::of(simulated), directory, boot, target, identities }
     }
 
-    /// A builder that knows what is known.
+    /// Adds the knowledge to a builder.
     pub(crate) fn recall(&self, builder: ClientBuilder) -> ClientBuilder {
-        let builder = match &self.target {
-            Some(target) => builder.known_target(target.clone()),
+        let builder = match self.target.as_ref().and_then(KeptTarget::target) {
+            Some(target) => builder.known_target(target),
             None => builder,
         };
         match &self.identities {
@@ -61,9 +80,9 @@ impl Memory {
         }
     }
 
-    /// Keeps the knowledge that a client has gained on the way, and drops the files of payloads that are no longer loaded.
+    /// Keeps the knowledge of a client, and drops the files of payloads that are no longer loaded.
     pub(crate) fn keep(&self, client: &LivepatchClient) {
-        // What could not be kept is found out again.
+        // After an error the next call finds it out again.
         let _ = self.keep_target(client);
         let _ = self.keep_identities(client);
         if !self.files.all().is_empty() {
@@ -71,7 +90,7 @@ impl Memory {
         }
     }
 
-    /// Drops everything that is known.
+    /// Drops all knowledge.
     pub(crate) fn clear(&self) {
         for (id, _) in self.files.all() {
             self.files.forget(&id);
@@ -82,24 +101,11 @@ impl Memory {
     }
 
     fn keep_target(&self, client: &LivepatchClient) -> io::Result<()> {
-        let Some(target) = client.known_target().filter(|target| target.known_build_id().is_some()) else {
-            return Ok(());
-        };
-        let same = |found: &Target| {
-            found.known_build_id() == target.known_build_id() && found.known_points() == target.known_points()
-        };
-        if self.target.as_ref().is_some_and(same) {
-            return Ok(());
+        let known = client.known_target().and_then(|target| KeptTarget::new(&target));
+        match known {
+            Some(known) if self.target.as_ref() != Some(&known) => self.write(TARGET, &known),
+            _ => Ok(()),
         }
-        let (major, minor) = target.release();
-        let (least, most) = target.known_points();
-        let build_id = target.known_build_id().map(ToString::to_string);
-        self.write(
-            TARGET,
-            &json!({
-                "build_id": build_id, "major": major, "minor": minor, "least_point": least, "most_point": most,
-            }),
-        )
     }
 
     fn keep_identities(&self, client: &LivepatchClient) -> io::Result<()> {
@@ -107,11 +113,11 @@ impl Memory {
         if self.identities.as_ref() == Some(&known) {
             return Ok(());
         }
-        let lines: Vec<String> = known.to_string().lines().map(str::to_owned).collect();
-        self.write(IDENTITIES, &json!({ "boot": boot, "identities": lines }))
+        let identities = known.to_string().lines().map(str::to_owned).collect();
+        self.write(IDENTITIES, &KeptIdentities { boot: boot.clone(), identities })
     }
 
-    /// Drops the files of payloads that are surely no longer loaded.
+    /// Drops the files of payloads that are certainly not loaded any more.
     fn prune(&self, client: &LivepatchClient) -> Result<(), xen_livepatch::Error> {
         let Some(known) = client.known_identities() else { return Ok(()) };
         let identified: Vec<_> = known.payloads().filter_map(|(name, id)| Some((name, id?))).collect();
@@ -124,38 +130,56 @@ impl Memory {
         Ok(())
     }
 
-    fn write(&self, file: &str, value: &Value) -> io::Result<()> {
-        create(&self.directory)?;
-        write(&self.directory, file, 0o644, format!("{value}\n").as_bytes())
+    fn write(&self, file: &str, value: &impl Serialize) -> io::Result<()> {
+        files::create_private(&self.directory)?;
+        write(&self.directory, file, 0o644, format!("{}\n", serde_json::to_string(value)?).as_bytes())
+    }
+}
+
+impl KeptTarget {
+    /// `None` for a Xen without a build-id, which identifies it.
+    fn new(target: &Target) -> Option<Self> {
+        let build_id = target.known_build_id()?.to_string();
+        let (major, minor) = target.release();
+        let (least_point, most_point) = target.known_points();
+        Some(Self { build_id, major, minor, least_point, most_point })
+    }
+
+    fn target(&self) -> Option<Target> {
+        let target = Target::new((self.major, self.minor)).build_id(self.build_id.parse().ok()?);
+        Some(match self.most_point {
+            Some(most) => target.points(self.least_point..=most),
+            None => target.points(self.least_point..),
+        })
     }
 }
 
 /// The kept files of loaded payloads.
 pub(crate) struct KeptFiles {
-    /// The directory that theirs is in.
+    /// The directory above theirs.
     directory: PathBuf,
 }
 
 impl KeptFiles {
-    /// Those of this machine's Xen, or of a simulated one.
+    /// The files of this machine, or of a simulated Xen.
     pub(crate) fn of(simulated: Option<&Path>) -> Self {
         Self { directory: directory(simulated) }
     }
 
-    /// Keeps the file of a payload that was uploaded, whole or not at all.
+    /// Keeps the file of an uploaded payload.
     ///
     /// # Errors
     /// If it can't be written, and for a payload without a build-id.
     pub(crate) fn keep(&self, payload: &Payload) -> io::Result<()> {
         let id = payload.build_id().ok_or(io::ErrorKind::InvalidInput)?;
-        create(&self.directory)?;
+        files::create_private(&self.directory)?;
         let directory = self.directory.join(PAYLOADS);
-        create(&directory)?;
+        files::create_private(&directory)?;
         write(&directory, &format!("{id}{SUFFIX}"), 0o600, payload.bytes())
     }
 
-    /// The payloads whose files were kept, in no particular order. A file that can't be read, or that others might have
-    /// written, is left out.
+    /// The payloads whose files were kept, in no particular order. Unreadable files, and files that other users may have
+    /// written, are skipped.
     pub(crate) fn payloads(&self) -> Vec<Payload> {
         let payload = |(id, path): (BuildId, PathBuf)| {
             let payload = Payload::parse(&bytes(&path)?).ok()?;
@@ -172,7 +196,7 @@ impl KeptFiles {
     /// The files of payloads, by the build-ids that they are named after.
     fn all(&self) -> Vec<(BuildId, PathBuf)> {
         let directory = self.directory.join(PAYLOADS);
-        if !fs::symlink_metadata(&directory).is_ok_and(|about| about.is_dir() && is_ours(&about)) {
+        if !fs::symlink_metadata(&directory).is_ok_and(|about| about.is_dir() && files::exposure(&about).is_none()) {
             return Vec::new();
         }
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
@@ -184,77 +208,32 @@ impl KeptFiles {
     }
 }
 
-/// The host's own is root's alone, and empty after a boot.
 fn directory(simulated: Option<&Path>) -> PathBuf {
-    simulated.map_or_else(|| lock::DIRECTORY.into(), Path::to_path_buf)
+    simulated.map_or_else(|| RUN_DIRECTORY.into(), Path::to_path_buf)
 }
 
-/// Nobody else may decide on what a payload is checked for, or on which payload is which.
-fn is_ours(about: &fs::Metadata) -> bool {
-    [0, nix::unistd::geteuid().as_raw()].contains(&about.uid()) && about.mode() & 0o022 == 0
-}
-
-/// The contents of a file that nobody else can have written.
+/// The contents of a file that no other user can have written: another user must not decide which payload is which, or
+/// which Xen payloads are checked for.
 fn bytes(path: &Path) -> Option<Vec<u8>> {
-    // Neither through a link nor out of a pipe.
-    let file = OpenOptions::new().read(true).custom_flags(libc_flags()).open(path).ok()?;
-    let about = file.metadata().ok()?;
-    let mut bytes = Vec::new();
-    let fits = about.is_file() && is_ours(&about) && about.len() <= MOST_BYTES;
-    fits.then(|| file.take(MOST_BYTES).read_to_end(&mut bytes).ok())??;
-    Some(bytes)
+    let (bytes, about) = files::read(path, MOST_BYTES).ok()?;
+    files::exposure(&about).is_none().then_some(bytes)
 }
 
-fn libc_flags() -> i32 {
-    use nix::fcntl::OFlag;
-    (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits()
-}
-
-fn read(path: &Path) -> Option<Value> {
+fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&bytes(path)?).ok()
 }
 
-fn target(value: &Value) -> Option<Target> {
-    let number = |name: &str| value.get(name).and_then(Value::as_u64).and_then(|number| u16::try_from(number).ok());
-    let build_id = value.get("build_id")?.as_str()?.parse().ok()?;
-    let target = Target::new((number("major")?, number("minor")?)).build_id(build_id);
-    let least = number("least_point")?;
-    Some(match number("most_point") {
-        Some(most) => target.points(least..=most),
-        None => target.points(least..),
-    })
-}
-
-fn identities(value: &Value, boot: &str) -> Option<KnownIdentities> {
-    let lines: Option<Vec<&str>> = value.get("identities")?.as_array()?.iter().map(Value::as_str).collect();
-    (value.get("boot")?.as_str()? == boot).then(|| lines?.join("\n").parse().ok())?
-}
-
-fn create(directory: &Path) -> io::Result<()> {
-    if !directory.is_dir() {
-        DirBuilder::new().mode(0o700).create(directory)?;
-    }
-    Ok(())
-}
-
-/// Whole or not at all, and never through somebody's link.
+/// Replaces a file as a whole. The processes that do this take no lock, so each writes to a new file of its own.
 fn write(directory: &Path, name: &str, permissions: u32, contents: &[u8]) -> io::Result<()> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let new = directory.join(format!(".{name}.{}.{count}", std::process::id()));
-    // Left by a process of the same number that was killed.
-    let _ = fs::remove_file(&new);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(permissions).open(&new)?;
-    let written = file.write_all(contents).and_then(|()| fs::rename(&new, directory.join(name)));
-    if written.is_err() {
-        let _ = fs::remove_file(&new);
-    }
-    written
+    files::replace(&directory.join(name), &new, permissions, contents)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     use xen_livepatch::sim::{Call, FunctionPatch, PayloadBuilder, SimulatedXen};
     use xen_livepatch::{Action, Flags, PayloadName, Release};
@@ -270,7 +249,7 @@ mod tests {
         PayloadName::new(text).unwrap()
     }
 
-    /// The work of one call of the tool.
+    /// Does the work of one call of the tool.
     fn call<T>(xen: &SimulatedXen, memory: &Memory, work: impl FnOnce(&LivepatchClient) -> T) -> T {
         let client = memory.recall(LivepatchClient::builder()).connect(xen.clone()).unwrap();
         let done = work(&client);
@@ -279,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_on_a_host_on_which_nothing_moved_presses_no_key() {
+    fn a_call_on_an_unchanged_host_presses_no_key() {
         let xen = SimulatedXen::new(Release::V4_17);
         for id in ["a", "b"] {
             xen.other_upload(id, payload(&xen, id).bytes()).unwrap();
@@ -295,7 +274,7 @@ mod tests {
         inventory(&Memory::new(Some(place.path())));
         inventory(&Memory::new(Some(place.path())));
         assert_eq!(xen.calls().of(Call::DebugKeys), 2);
-        // Another boot, and a file that somebody else may have written.
+        // Another boot, and a file that another user may have written.
         let file = place.path().join(IDENTITIES);
         let text = fs::read_to_string(&file).unwrap();
         fs::write(&file, text.replace("simulated", "another boot")).unwrap();
@@ -337,14 +316,14 @@ mod tests {
         assert_eq!(ids(), both);
         let file = place.path().join(PAYLOADS).join(format!("{}{SUFFIX}", a.build_id().unwrap()));
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
-        // A damaged one, and one under another's name, are none.
+        // A damaged file, and one with another's name, are skipped.
         fs::write(file.with_file_name(format!("00{SUFFIX}")), b"no ELF").unwrap();
         fs::copy(&file, file.with_file_name(format!("01{SUFFIX}"))).unwrap();
         assert_eq!(ids(), both);
         call(&xen, &memory(), |client| client.unload(&name("a"), Flags::empty()).unwrap());
         assert_eq!(ids(), [b.build_id().unwrap().clone()]);
         assert_eq!(fs::read_dir(place.path().join(PAYLOADS)).unwrap().count(), 1);
-        // While something is not identified, nothing is dropped.
+        // While a payload is not identified, nothing is dropped.
         xen.other_upload("a", a.bytes()).unwrap();
         xen.on_debug_keys().always().fail(xen_livepatch::Errno::EPERM);
         call(&xen, &memory(), |client| client.inventory().map(drop).unwrap());

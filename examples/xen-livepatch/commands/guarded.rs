@@ -10,7 +10,7 @@ use super::Context;
 use crate::arguments::{CommonOptions, Confirm, Ensure};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::guard::{self, Applied, By, Ending, Guard, Judgement, LONG_ENOUGH, Suspect, Written, for_journal};
+use crate::guard::{self, Applied, Ending, Guard, Judgement, LONG_ENOUGH, Suspect, Trigger, Written, for_journal};
 use crate::host::{Access, with_client};
 use crate::output::{self, Done};
 use crate::systemd;
@@ -42,7 +42,7 @@ pub(super) fn taken_out(options: &CommonOptions, client: &LivepatchClient) {
 /// A run of `ensure` under the guard.
 pub(super) struct Guarded {
     guard: Guard,
-    by: By,
+    by: Trigger,
     /// The build-id of the running Xen.
     xen: String,
     /// The payloads that were applied before.
@@ -56,9 +56,9 @@ pub(super) struct Guarded {
 impl Guarded {
     pub(super) fn new(options: &CommonOptions, ensure: &Ensure, inventory: &Inventory) -> Self {
         let by = match (ensure.retry, ensure.boot) {
-            (true, _) => By::Retry,
-            (_, true) => By::Boot,
-            _ => By::Hand,
+            (true, _) => Trigger::Retry,
+            (_, true) => Trigger::Boot,
+            _ => Trigger::Hand,
         };
         let is_host = options.simulate.is_none() && ensure.state.is_none();
         Self {
@@ -81,15 +81,15 @@ impl Guarded {
         let (_, left_out) = names.split_at(allowed.min(names.len()));
         let name = left_out.first().cloned().unwrap_or_default();
         match self.by {
-            By::Retry => return (wanted, None),
-            By::Hand => {
+            Trigger::Retry => return (wanted, None),
+            Trigger::Hand => {
                 output::note(&format!(
                     "warning: {}; applied nevertheless, since not at boot",
                     is_suspect(&name, &suspect)
                 ));
                 return (wanted, None);
             }
-            By::Boot => warn(&warnings),
+            Trigger::Boot => warn(&warnings),
         }
         let find = |id: &String| stored.iter().copied().find(|stored| hex(stored.payload().build_id()) == *id);
         let last: Option<Vec<&StoredPayload>> = last_survived.and_then(|level| level.iter().map(find).collect());

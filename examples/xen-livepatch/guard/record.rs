@@ -1,24 +1,26 @@
-//! The verdicts on payloads, and the file format that keeps them.
+//! The verdicts on payloads, and the file format for them.
 
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-/// The version of the format. A change that an older reader would misunderstand makes it another one.
+/// The version of the format. It changes with a change that an older reader would misunderstand.
 const VERSION: u64 = 2;
 
-/// The number of payloads that are kept: more than a host has fixes in the life of a Xen, and little to read.
+/// The number of payloads that are kept: more than the fixes of one Xen.
 pub(super) const MOST: usize = 256;
 
 /// The number of Xens whose last level is kept.
 pub(super) const MOST_LEVELS: usize = 16;
 
-/// The caller that had a payload applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum By {
-    /// The boot, unattended.
+/// The kind of `ensure` that applies a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Trigger {
+    /// `--boot`: unattended.
     Boot,
-    /// A person, with `--retry`.
+    /// `--retry`.
     Retry,
-    /// A person or a program, with a plain `ensure`.
+    /// Neither: by hand, or by a program.
     Hand,
 }
 
@@ -27,73 +29,88 @@ pub(crate) enum By {
 pub(crate) enum Verdict {
     /// Nothing is known about it.
     New,
-    /// It was seen applied in a boot that lived long enough with it, or that ended cleanly with it.
+    /// A boot that ran long enough with it applied, or ended cleanly with it, has confirmed it.
     Survived,
-    /// It was new in a boot that went down while it was applied, or about to be.
+    /// It was new in a boot that went down while it was applied or about to be applied.
     Suspect,
 }
 
-/// A payload that was begun in a boot which is not confirmed yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The application of a payload in a boot that has not confirmed it yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pending {
-    /// The id of that boot.
+    /// The id of the boot.
+    #[serde(rename = "boot_id")]
     pub(crate) boot: String,
-    pub(crate) by: By,
-    /// The seconds that the boot had lived by then.
+    pub(crate) by: Trigger,
+    /// The age of the boot in seconds when it began.
     pub(crate) since: u64,
 }
 
-/// The evidence on a payload, on one Xen. Build-ids are in hexadecimal.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The history of a payload on one Xen. Build-ids are in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) xen: String,
     pub(crate) payload: String,
-    /// The boot in which it was begun first.
+    /// The first boot that began to apply it.
+    #[serde(rename = "first_in")]
     pub(crate) first: String,
     /// The number of boots that survived it, and the last of them.
     pub(crate) survived: u64,
+    // A missing field is damage, which `Option` alone would hide.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) survived_in: Option<String>,
-    /// The last boot that went down with it while it had not survived any.
+    /// The last boot that went down with it before it had survived any boot.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) suspect_in: Option<String>,
+    #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) pending: Option<Pending>,
 }
 
-/// The stack of payloads that a boot survived last, on one Xen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The last stack of payloads that a boot of one Xen survived.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Level {
     pub(crate) xen: String,
+    #[serde(rename = "boot_id")]
     pub(crate) boot: String,
-    /// From the bottom.
+    /// Build-ids, from the bottom.
     pub(crate) payloads: Vec<String>,
 }
 
-/// The payloads that are applied, as far as they are identified.
+/// The applied payloads, as far as they are identified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Applied {
     /// The build-ids of the stack, from the bottom.
     pub(crate) stack: Vec<String>,
-    /// The build-ids of those that are applied beside it.
+    /// The build-ids of the payloads applied off the chain.
     pub(crate) others: Vec<String>,
-    /// True if some are applied that are not identified.
+    /// True if an applied payload is not identified.
     pub(crate) unidentified: bool,
 }
 
-/// The reason to believe that a boot survives what is applied.
+/// The evidence that a boot survives the applied payloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// It has lived this many seconds since the attempt.
+    /// It has run for this many seconds since they were applied.
     Lived(u64),
     /// It ends cleanly now.
     Shutdown,
 }
 
-/// All that is known, the oldest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The state of the guard, oldest entries first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct State {
-    /// Grows by one each time it is written: distinguishes the newer of two copies.
+    /// The number of times that it was written, which distinguishes the newer of two copies.
     pub(super) generation: u64,
+    #[serde(rename = "payloads")]
     pub(super) records: Vec<Record>,
     pub(super) levels: Vec<Level>,
+}
+
+#[derive(Serialize)]
+struct Versioned<'a> {
+    version: u64,
+    #[serde(flatten)]
+    state: &'a State,
 }
 
 impl Applied {
@@ -131,7 +148,7 @@ impl Record {
         self.pending.as_ref().is_some_and(|pending| pending.boot == boot)
     }
 
-    /// The boot that it was begun in went down.
+    /// Marks it as suspect, since the boot that began it went down.
     fn crash(&mut self) {
         if let Some(pending) = self.pending.take() {
             if self.survived == 0 {
@@ -149,7 +166,7 @@ impl Record {
         }
     }
 
-    /// Adds what a copy of the same age has. Of two that contradict each other the worse counts.
+    /// Merges the record of a copy of the same age. The worse of two contradicting records counts.
     fn merge(&mut self, other: Self) {
         if other.survived < self.survived {
             self.survived = other.survived;
@@ -161,8 +178,8 @@ impl Record {
 }
 
 impl State {
-    /// Ends the attempts of all boots but the running one. Without its id every attempt counts as an earlier boot's: the
-    /// one mistake that can be made up for.
+    /// Ends the pending applications of all boots except the running one. Without its id, all of them count as those of
+    /// earlier boots: that mistake can be corrected by a retry.
     pub(super) fn settle(&mut self, boot: Option<&str>) {
         for record in &mut self.records {
             if !boot.is_some_and(|boot| record.is_pending_in(boot)) {
@@ -179,20 +196,20 @@ impl State {
         self.record(xen, payload).map_or(Verdict::New, Record::verdict)
     }
 
-    /// The last level of a Xen, if all of it has survived.
+    /// The last level of a Xen, if all its payloads have survived.
     pub(super) fn level(&self, xen: &str) -> Option<&Level> {
         let survived = |payload: &String| self.verdict(xen, payload) == Verdict::Survived;
         self.levels.iter().find(|level| level.xen == xen && level.payloads.iter().all(survived))
     }
 
-    /// Adds the payloads of a stack that is about to be applied. Those that are applied already are at risk since they were
-    /// begun; those that this boot has survived are at none.
+    /// Adds the payloads of a stack that is about to be applied. Payloads that are applied already stay at risk since they
+    /// were begun, or at none if this boot has survived them.
     pub(super) fn begin(
         &mut self,
         (boot, now): (&str, u64),
         (xen, stack): (&str, &[String]),
         applied: &Applied,
-        by: By,
+        by: Trigger,
     ) {
         self.take_back(boot, xen, applied);
         for payload in stack.iter().filter(|payload| !payload.is_empty()) {
@@ -212,7 +229,7 @@ impl State {
         }
     }
 
-    /// The place of a record among those that have to go when there are too many: the lowest goes first.
+    /// The rank of a record. If there are too many, the one of the lowest rank is dropped.
     fn rank(&self, record: &Record, xen: &str) -> u8 {
         let is_own = record.xen == xen;
         let is_suspect = record.verdict() == Verdict::Suspect;
@@ -228,7 +245,7 @@ impl State {
         }
     }
 
-    /// Ends the risk of payloads of this boot that are not applied: they were never applied, or were taken out.
+    /// Ends the risk of payloads of this boot that are not applied.
     pub(super) fn take_back(&mut self, boot: &str, xen: &str, applied: &Applied) {
         if !applied.unidentified {
             for record in &mut self.records {
@@ -240,9 +257,9 @@ impl State {
         self.forget_the_unknown();
     }
 
-    /// Marks as survived what this boot began and what is applied now, and returns it. What is not applied is no longer at
-    /// risk. Payloads that were begun too late are left alone: they may be on their way. At a shutdown nothing else that
-    /// this boot began becomes suspect.
+    /// Marks applied payloads that this boot began as survived, and returns them. Payloads that are not applied are no longer
+    /// at risk. Payloads that were begun too recently are left alone, since they may be about to be applied. After a
+    /// shutdown, no other payload that this boot began becomes suspect.
     pub(super) fn confirm(
         &mut self,
         (boot, now): (&str, u64),
@@ -272,13 +289,13 @@ impl State {
         survived
     }
 
-    /// Drops the records of payloads of which nothing is known.
+    /// Drops the records of new payloads that are not pending.
     fn forget_the_unknown(&mut self) {
         self.records.retain(|record| record.pending.is_some() || record.verdict() != Verdict::New);
     }
 
-    /// Keeps the level that is applied, up to the first payload that has not survived. The level before stays while
-    /// one is still at risk.
+    /// Keeps the applied level, up to the first payload that has not survived. While a payload is at risk, the previous
+    /// level stays.
     fn keep_level(&mut self, boot: &str, xen: &str, stack: &[String]) {
         let has_survived = |payload: &&String| self.verdict(xen, payload) == Verdict::Survived;
         let payloads: Vec<String> = stack.iter().take_while(has_survived).cloned().collect();
@@ -293,8 +310,8 @@ impl State {
         self.levels.push(Level { xen: xen.to_owned(), boot: boot.to_owned(), payloads });
     }
 
-    /// The newer of two copies. Copies of one age are equal, unless one was damaged and can be read all the same: then
-    /// all that either has counts, and no crash is lost.
+    /// The newer of two copies. Copies of the same age are equal unless one was damaged and is still readable: then they are
+    /// merged, so that no crash is forgotten.
     pub(super) fn newer(self, other: Self) -> Self {
         if self.generation != other.generation {
             return if self.generation > other.generation { self } else { other };
@@ -312,15 +329,12 @@ impl State {
 
     /// The text of a file.
     pub(super) fn to_json(&self) -> String {
-        let payloads: Vec<Value> = self.records.iter().map(Record::to_json).collect();
-        let level = |level: &Level| json!({ "xen": level.xen, "boot_id": level.boot, "payloads": level.payloads });
-        let levels: Vec<Value> = self.levels.iter().map(level).collect();
-        let generation = self.generation;
-        let value = json!({ "version": VERSION, "generation": generation, "payloads": payloads, "levels": levels });
-        format!("{value:#}\n")
+        let versioned = Versioned { version: VERSION, state: self };
+        let text = serde_json::to_string_pretty(&versioned).expect("the state has only text as keys");
+        format!("{text}\n")
     }
 
-    /// Reads what [`to_json`](Self::to_json) wrote, or returns what is wrong with it.
+    /// Reads the result of [`to_json`](Self::to_json), or returns the fault in it.
     pub(super) fn from_json(bytes: &[u8]) -> Result<Self, String> {
         if bytes.is_empty() {
             return Err("it is empty".to_owned());
@@ -328,92 +342,9 @@ impl State {
         let value: Value = serde_json::from_slice(bytes).map_err(|error| format!("it is not JSON: {error}"))?;
         match value.get("version").and_then(Value::as_u64) {
             Some(VERSION) => {}
-            Some(other) => return Err(format!("it has the format {other}, and only {VERSION} is known here")),
+            Some(other) => return Err(format!("it has format {other}, and this program knows only format {VERSION}")),
             None => return Err("its format is not given".to_owned()),
         }
-        let generation = value.get("generation").and_then(Value::as_u64).ok_or("it has no generation")?;
-        let list = |name: &str| value.get(name).and_then(Value::as_array).ok_or(format!("it has no {name}"));
-        let records = list("payloads")?.iter().enumerate().map(|(index, record)| {
-            Record::from_json(record).ok_or_else(|| format!("payload {} in it is incomplete", index + 1))
-        });
-        let levels = list("levels")?.iter().enumerate().map(|(index, level)| {
-            Level::from_json(level).ok_or_else(|| format!("level {} in it is incomplete", index + 1))
-        });
-        Ok(Self { generation, records: records.collect::<Result<_, _>>()?, levels: levels.collect::<Result<_, _>>()? })
-    }
-}
-
-impl By {
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Boot => "boot",
-            Self::Retry => "retry",
-            Self::Hand => "hand",
-        }
-    }
-
-    fn of_word(word: &str) -> Option<Self> {
-        [Self::Boot, Self::Retry, Self::Hand].into_iter().find(|by| by.word() == word)
-    }
-}
-
-fn text(value: &Value, name: &str) -> Option<String> {
-    Some(value.get(name)?.as_str()?.to_owned())
-}
-
-/// The value of a key that must be there, and may be null.
-fn optional<T>(value: &Value, name: &str, read: impl FnOnce(&Value) -> Option<T>) -> Result<Option<T>, ()> {
-    match value.get(name).ok_or(())? {
-        Value::Null => Ok(None),
-        value => read(value).map(Some).ok_or(()),
-    }
-}
-
-impl Record {
-    fn to_json(&self) -> Value {
-        let pending = self
-            .pending
-            .as_ref()
-            .map(|Pending { boot, by, since }| json!({ "boot_id": boot, "by": by.word(), "since": since }));
-        let mut object = Map::new();
-        object.insert("xen".into(), self.xen.clone().into());
-        object.insert("payload".into(), self.payload.clone().into());
-        object.insert("first_in".into(), self.first.clone().into());
-        object.insert("survived".into(), self.survived.into());
-        object.insert("survived_in".into(), self.survived_in.clone().into());
-        object.insert("suspect_in".into(), self.suspect_in.clone().into());
-        object.insert("pending".into(), pending.into());
-        object.into()
-    }
-
-    fn from_json(value: &Value) -> Option<Self> {
-        let boot = |value: &Value| value.as_str().map(str::to_owned);
-        Some(Self {
-            xen: text(value, "xen")?,
-            payload: text(value, "payload")?,
-            first: text(value, "first_in")?,
-            survived: value.get("survived")?.as_u64()?,
-            survived_in: optional(value, "survived_in", boot).ok()?,
-            suspect_in: optional(value, "suspect_in", boot).ok()?,
-            pending: optional(value, "pending", Pending::from_json).ok()?,
-        })
-    }
-}
-
-impl Pending {
-    fn from_json(value: &Value) -> Option<Self> {
-        Some(Self {
-            boot: text(value, "boot_id")?,
-            by: By::of_word(value.get("by")?.as_str()?)?,
-            since: value.get("since")?.as_u64()?,
-        })
-    }
-}
-
-impl Level {
-    fn from_json(value: &Value) -> Option<Self> {
-        let text_of = |value: &Value| value.as_str().map(str::to_owned);
-        let payloads = value.get("payloads")?.as_array()?.iter().map(text_of).collect::<Option<_>>()?;
-        Some(Self { xen: text(value, "xen")?, boot: text(value, "boot_id")?, payloads })
+        serde_json::from_value(value).map_err(|error| format!("it is incomplete: {error}"))
     }
 }

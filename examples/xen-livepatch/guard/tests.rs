@@ -67,7 +67,7 @@ fn running(payloads: &[&str]) -> Applied {
 }
 
 fn begin(guard: &Guard, payloads: &[&str]) -> Written {
-    guard.begin(XEN, &stack(payloads), &Applied::default(), By::Boot)
+    guard.begin(XEN, &stack(payloads), &Applied::default(), Trigger::Boot)
 }
 
 #[track_caller]
@@ -106,7 +106,7 @@ fn another_xen_has_verdicts_of_its_own() {
     let directory = Directory::crashed(&["f1"]);
     let boot = directory.boot(2);
     assert_eq!(boot.judge("bb", &stack(&["f1"]), &Applied::default()).allowed, 1);
-    assert_eq!(boot.begin("bb", &stack(&["f1"]), &Applied::default(), By::Boot), Written::default());
+    assert_eq!(boot.begin("bb", &stack(&["f1"]), &Applied::default(), Trigger::Boot), Written::default());
     let confirmed = boot.confirm("bb", Some(&running(&["f1"])), Ending::Shutdown).expect("the state can be written");
     assert_eq!(confirmed.survived, ["f1"]);
     cuts(&directory.boot(3), &["f1"], 0, 1);
@@ -117,7 +117,7 @@ fn another_xen_has_verdicts_of_its_own() {
 fn the_state_is_bounded_and_suspects_of_this_xen_are_kept_longest() {
     let directory = Directory::new();
     begins(&directory.boot(0), &["suspect"]);
-    assert_eq!(directory.boot(0).begin("bb", &stack(&["f1"]), &Applied::default(), By::Boot), Written::default());
+    assert_eq!(directory.boot(0).begin("bb", &stack(&["f1"]), &Applied::default(), Trigger::Boot), Written::default());
     let numbers = 1..u32::try_from(MOST).expect("small") + 50;
     for number in numbers.clone() {
         let boot = directory.boot(number);
@@ -141,7 +141,7 @@ fn the_state_is_bounded_and_suspects_of_this_xen_are_kept_longest() {
 
     for number in 0..30 {
         let (xen, boot) = (format!("x{number}"), directory.boot(last * 3 + number));
-        assert_eq!(boot.begin(&xen, &stack(&["f"]), &Applied::default(), By::Boot), Written::default());
+        assert_eq!(boot.begin(&xen, &stack(&["f"]), &Applied::default(), Trigger::Boot), Written::default());
         boot.confirm(&xen, Some(&running(&["f"])), Ending::Shutdown)
             .expect("the state can be written")
             .survived
@@ -162,7 +162,7 @@ fn the_report_has_each_verdict() {
     begins(&boot, &["f2", "f3"]);
     confirms(&boot, &["f2", "f3"], &["f2", "f3"]);
     begins(&boot, &["f4"]);
-    assert_eq!(boot.begin(XEN, &stack(&["f1"]), &running(&["f4"]), By::Retry), Written::default());
+    assert_eq!(boot.begin(XEN, &stack(&["f1"]), &running(&["f4"]), Trigger::Retry), Written::default());
     assert_eq!(
         boot.report().to_string(),
         "not confirmed yet: payload f4 on Xen aa, applied at boot; if the host goes down now, it is suspect\n\
@@ -219,6 +219,6 @@ fn a_relative_directory_is_one_below_the_current_one() {
     // The current directory belongs to all tests of this process, so nothing is written into it.
     let name = format!("xen-livepatch-guard-relative-{}", std::process::id());
     let there = std::env::current_dir().expect("there is one").join(&name);
-    assert_eq!(Store::new(Path::new(&name)).path(), there);
-    assert_eq!(Store::new(Path::new("/var/lib/x")).path(), Path::new("/var/lib/x"));
+    assert_eq!(store::StateFiles::new(Path::new(&name)).path(), there);
+    assert_eq!(store::StateFiles::new(Path::new("/var/lib/x")).path(), Path::new("/var/lib/x"));
 }

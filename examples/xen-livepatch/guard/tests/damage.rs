@@ -25,20 +25,28 @@ fn damages() -> Vec<Damage> {
         ("empty", |path| write(path, b""), "it is empty"),
         ("torn", |path| cut(path, 20), "it is not JSON"),
         ("zeroes", |path| write(path, &[0; 4096]), "it is not JSON"),
-        ("newer", |path| write(path, br#"{"version": 3}"#), "it has the format 3, and only 2 is known here"),
-        ("older", |path| write(path, br#"{"version": 1}"#), "it has the format 1, and only 2 is known here"),
+        ("newer", |path| write(path, br#"{"version": 3}"#), "it has format 3, and this program knows only format 2"),
+        ("older", |path| write(path, br#"{"version": 1}"#), "it has format 1, and this program knows only format 2"),
         ("not ours", |path| write(path, b"[]"), "its format is not given"),
         (
             "no generation",
             |path| write(path, br#"{"version": 2, "payloads": [], "levels": []}"#),
-            "it has no generation",
+            "it is incomplete: missing field `generation`",
         ),
-        ("no payloads", |path| write(path, br#"{"version": 2, "generation": 1}"#), "it has no payloads"),
-        ("no levels", |path| write(path, br#"{"version": 2, "generation": 1, "payloads": []}"#), "it has no levels"),
+        (
+            "no payloads",
+            |path| write(path, br#"{"version": 2, "generation": 1}"#),
+            "it is incomplete: missing field `payloads`",
+        ),
+        (
+            "no levels",
+            |path| write(path, br#"{"version": 2, "generation": 1, "payloads": []}"#),
+            "it is incomplete: missing field `levels`",
+        ),
         (
             "incomplete",
             |path| write(path, br#"{"version": 2, "generation": 1, "payloads": [{"xen": "b"}], "levels": []}"#),
-            "payload 1 in it is incomplete",
+            "it is incomplete: missing field `payload`",
         ),
         (
             "huge",
@@ -175,7 +183,7 @@ fn of_copies_of_one_age_that_differ_the_worse_is_believed() {
     for (damaged, sound) in [(FILES[0], FILES[1]), (FILES[1], FILES[0])] {
         let directory = Directory::crashed(&["f1", "f3"]);
         let applied = running(&["f1", "f3"]);
-        assert_eq!(directory.boot(1).begin(XEN, &stack(&["f2"]), &applied, By::Hand), Written::default());
+        assert_eq!(directory.boot(1).begin(XEN, &stack(&["f2"]), &applied, Trigger::Hand), Written::default());
         let text = fs::read_to_string(directory.file(damaged)).expect("a file");
         let text = text.replace("\"f1\"", "\"g1\"").replace("\"survived\": 0", "\"survived\": 7");
         fs::write(directory.file(damaged), text).expect("a file");

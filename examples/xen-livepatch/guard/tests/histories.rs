@@ -29,19 +29,19 @@ impl Host {
         let guard = self.guard();
         let Judgement { allowed, last_survived, .. } = guard.judge(XEN, &stack(wanted), &self.running());
         let may = last_survived.unwrap_or_else(|| stack(&wanted[..allowed]));
-        assert_eq!(guard.begin(XEN, &may, &self.running(), By::Boot), Written::default());
+        assert_eq!(guard.begin(XEN, &may, &self.running(), Trigger::Boot), Written::default());
         assert_eq!(may, stack(applied));
         self.applied = may;
     }
 
     /// A person applies these.
-    fn applies(&mut self, payloads: &[&str], by: By) {
+    fn applies(&mut self, payloads: &[&str], by: Trigger) {
         self.begins(payloads, by);
         self.applied = stack(payloads);
     }
 
     /// The tool is killed before it has applied anything.
-    fn begins(&mut self, payloads: &[&str], by: By) {
+    fn begins(&mut self, payloads: &[&str], by: Trigger) {
         assert_eq!(self.guard().begin(XEN, &stack(payloads), &self.running(), by), Written::default());
     }
 
@@ -142,11 +142,11 @@ fn a_retry_that_is_killed_before_it_applies_anything_stays_suspect() {
     let mut host = Host::new();
     host.boots(&["a"], &["a"]);
     host.goes_down();
-    host.begins(&["a"], By::Retry);
+    host.begins(&["a"], Trigger::Retry);
     host.has("a", Verdict::Suspect);
     host.lives(10_000);
     host.confirms(&[], &[]);
-    host.begins(&["a"], By::Retry);
+    host.begins(&["a"], Trigger::Retry);
     host.shuts_down(&[]);
     host.boots(&["a"], &[]);
 }
@@ -159,7 +159,7 @@ fn a_retry_is_believed_when_its_payload_is_seen_applied_at_the_confirmation() {
     host.boots(&["a"], &[]);
     // Hundreds of days later, too.
     host.lives(50_000_000);
-    host.applies(&["a"], By::Retry);
+    host.applies(&["a"], Trigger::Retry);
     host.confirms(&[], &["a"]);
     host.has("a", Verdict::Suspect);
     host.lives(600);
@@ -174,13 +174,13 @@ fn a_retry_that_the_host_goes_down_with_stays_suspect() {
     let mut host = Host::new();
     host.boots(&["a"], &["a"]);
     host.goes_down();
-    host.applies(&["a"], By::Retry);
+    host.applies(&["a"], Trigger::Retry);
     host.lives(599);
     host.confirms(&[], &["a"]);
     host.goes_down();
     host.boots(&["a"], &[]);
     // A clean shutdown with it applied counts, however early.
-    host.applies(&["a"], By::Retry);
+    host.applies(&["a"], Trigger::Retry);
     host.shuts_down(&["a"]);
     host.boots(&["a"], &["a"]);
 }
@@ -192,7 +192,7 @@ fn an_ensure_by_hand_that_crashes_is_not_repeated_by_the_boot() {
     host.lives(600);
     host.confirms(&["a"], &[]);
     host.lives(10_000);
-    host.applies(&["a", "b"], By::Hand);
+    host.applies(&["a", "b"], Trigger::Hand);
     host.goes_down();
     host.boots(&["a", "b"], &["a"]);
 }
@@ -202,16 +202,16 @@ fn each_payload_has_a_time_of_its_own() {
     let mut host = Host::new();
     host.boots(&["a"], &["a"]);
     host.lives(500);
-    host.applies(&["a", "b"], By::Hand);
+    host.applies(&["a", "b"], Trigger::Hand);
     host.lives(100);
     host.confirms(&["a"], &["b"]);
     host.has("b", Verdict::New);
     host.lives(500);
     host.confirms(&["b"], &[]);
     // Begun, killed, and begun anew much later: the ten minutes begin then.
-    host.begins(&["a", "b", "c"], By::Hand);
+    host.begins(&["a", "b", "c"], Trigger::Hand);
     host.lives(10_000);
-    host.applies(&["a", "b", "c"], By::Hand);
+    host.applies(&["a", "b", "c"], Trigger::Hand);
     host.confirms(&[], &["c"]);
 }
 
@@ -221,7 +221,7 @@ fn a_confirmation_leaves_alone_what_is_on_its_way() {
     host.boots(&["a"], &["a"]);
     host.lives(600);
     // The list was read before another process applied b, and is looked at after that process wrote it down.
-    host.begins(&["a", "b"], By::Hand);
+    host.begins(&["a", "b"], Trigger::Hand);
     host.confirms(&["a"], &["b"]);
     host.goes_down();
     host.boots(&["a", "b"], &["a"]);
@@ -256,7 +256,7 @@ fn a_level_that_is_still_at_risk_does_not_replace_the_one_before() {
     host.shuts_down(&["a", "b1"]);
     host.boots(&["a", "b1"], &["a", "b1"]);
     host.lives(600);
-    host.applies(&["a", "b2"], By::Hand);
+    host.applies(&["a", "b2"], Trigger::Hand);
     host.confirms(&["a"], &["b2"]);
     host.goes_down();
     host.boots(&["a", "b2"], &["a", "b1"]);
@@ -265,7 +265,7 @@ fn a_level_that_is_still_at_risk_does_not_replace_the_one_before() {
 #[test]
 fn survived_is_never_said_of_what_is_not_applied() {
     let mut host = Host::new();
-    host.begins(&["a", "b"], By::Boot);
+    host.begins(&["a", "b"], Trigger::Boot);
     // The second could not be applied.
     host.applied = stack(&["a"]);
     assert_eq!(host.guard().take_back(XEN, &host.running()), Written::default());
@@ -278,7 +278,7 @@ fn survived_is_never_said_of_what_is_not_applied() {
 
     // The same where nobody took it back.
     let mut host = Host::new();
-    host.begins(&["a", "b"], By::Boot);
+    host.begins(&["a", "b"], Trigger::Boot);
     host.applied = stack(&["a"]);
     host.shuts_down(&["a"]);
     host.has("b", Verdict::New);
@@ -294,14 +294,14 @@ fn survived_is_never_said_of_what_is_not_applied() {
 #[test]
 fn nothing_is_held_against_what_was_taken_out_before() {
     let mut host = Host::new();
-    host.applies(&["a"], By::Hand);
-    host.applies(&[], By::Hand);
+    host.applies(&["a"], Trigger::Hand);
+    host.applies(&[], Trigger::Hand);
     assert_eq!(host.guard().take_back(XEN, &host.running()), Written::default());
     host.goes_down();
     host.boots(&["a"], &["a"]);
     // Taken out by another tool, and noticed at the next ensure.
     host.applied.clear();
-    host.applies(&["b"], By::Hand);
+    host.applies(&["b"], Trigger::Hand);
     host.goes_down();
     host.boots(&["a"], &["a"]);
     host.has("b", Verdict::Suspect);
@@ -329,7 +329,7 @@ fn what_is_applied_already_is_not_refused() {
     let mut host = Host::new();
     host.boots(&["a"], &["a"]);
     host.goes_down();
-    host.applies(&["a"], By::Retry);
+    host.applies(&["a"], Trigger::Retry);
     // The service is started again. It must not take out what runs.
     host.boots(&["a"], &["a"]);
     host.boots(&["a", "b"], &["a", "b"]);
@@ -370,7 +370,7 @@ fn a_boot_is_not_counted_twice_and_its_crash_after_the_confirmation_is_not_the_p
     host.boots(&["a"], &["a"]);
     host.lives(600);
     host.confirms(&["a"], &[]);
-    host.begins(&["a"], By::Hand);
+    host.begins(&["a"], Trigger::Hand);
     host.confirms(&[], &[]);
     let (state, _) = host.guard().settled();
     assert_eq!(state.record(XEN, "a").map(|record| record.survived), Some(1));

@@ -15,7 +15,7 @@ enum Event {
     /// An `ensure` that applies this many of its payloads before it ends, or is killed.
     Ensure {
         wanted: Vec<&'static str>,
-        by: By,
+        by: Trigger,
         applied: usize,
         ends: bool,
     },
@@ -28,7 +28,7 @@ enum Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let by = prop_oneof![3 => Just(By::Boot), 1 => Just(By::Retry), 1 => Just(By::Hand)];
+    let by = prop_oneof![3 => Just(Trigger::Boot), 1 => Just(Trigger::Retry), 1 => Just(Trigger::Hand)];
     let ensure = (subsequence(PAYLOADS.to_vec(), 0..=4), by, 0_usize..6, any::<bool>())
         .prop_map(|(wanted, by, applied, ends)| Event::Ensure { wanted, by, applied, ends });
     prop_oneof![
@@ -91,7 +91,7 @@ proptest! {
                     for id in last_survived.iter().flatten() {
                         prop_assert!(oracle.survived.contains(id.as_str()), "{} has not survived", id);
                     }
-                    if by == By::Boot {
+                    if by == Trigger::Boot {
                         wanted.truncate(allowed);
                     }
                     prop_assert_eq!(guard.begin(XEN, &stack(&wanted), &now, by), Written::default());
