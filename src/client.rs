@@ -3,11 +3,11 @@
 mod action;
 mod action_lock;
 mod builder;
-mod capabilities;
 mod carry_out;
 mod console;
 mod deadline;
 mod events;
+mod hook_wait;
 mod hooks;
 mod identities;
 mod idle;
@@ -18,36 +18,28 @@ mod options;
 mod order;
 mod outcome;
 mod query;
-mod request;
 mod target;
 mod upload;
-mod watched;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use deadline::Deadline;
-use upload::Uploading;
+use console::LogWatch;
 
+pub use action::ActionRequest;
 pub use builder::ClientBuilder;
-pub use capabilities::Capabilities;
 pub use events::StepEvent;
 pub use options::{ActionOptions, LoadOptions, QuiesceTimeout, UploadOptions};
 pub use outcome::{EnsureError, Interrupted, Outcome};
-pub use request::ActionRequest;
+pub use query::Capabilities;
 
-use crate::error::{Action, Error, ErrorKind, Operation, Result};
+use crate::diagnosis::{Known, Xen};
+use crate::error::{Operation, Result};
 use crate::hypercall::Hypervisor;
-use crate::hypercall::channel::{CallError, Channel};
-use crate::payload::{Payload, Target};
-use crate::types::build_id::BuildId;
-use crate::types::errno::Errno;
-use crate::types::flags::Flags;
+use crate::hypercall::channel::Channel;
+use crate::payload::Target;
 use crate::types::name::PayloadName;
-use crate::types::status::{LoadedPayload, Status};
-use crate::types::version::XenVersion;
 
 /// A client of one Xen's live patching. Blocking; shared between threads as it is.
 ///
@@ -60,7 +52,7 @@ use crate::types::version::XenVersion;
 #[derive(Debug)]
 pub struct LivepatchClient {
     channel: Channel,
-    turn: action_lock::ActionLock,
+    action_lock: action_lock::ActionLock,
     console: console::Console,
     defaults: ActionOptions,
     /// What payloads are checked against; this Xen doesn't change.
@@ -72,10 +64,10 @@ impl LivepatchClient {
     /// Opens `/dev/xen/privcmd` (or `/proc/xen/privcmd`) and finds the interface version that this Xen speaks.
     ///
     /// # Errors
-    /// [`ErrorKind::DeviceMissing`], [`NotPermitted`](ErrorKind::NotPermitted), [`NotPrivcmd`](ErrorKind::NotPrivcmd)
-    /// (`ENOTTY`, `EBADF`), [`InterfaceNotSupported`](ErrorKind::InterfaceNotSupported) (`EACCES` at every version),
-    /// [`NotBuiltIn`](ErrorKind::NotBuiltIn) (`ENOSYS`), [`UnsupportedMachine`](ErrorKind::UnsupportedMachine),
-    /// [`BufferMemory`](ErrorKind::BufferMemory), [`Device`](ErrorKind::Device).
+    /// [`DeviceMissing`](crate::ErrorKind::DeviceMissing), [`NotPermitted`](crate::ErrorKind::NotPermitted), [`NotPrivcmd`](crate::ErrorKind::NotPrivcmd)
+    /// (`ENOTTY`, `EBADF`), [`InterfaceNotSupported`](crate::ErrorKind::InterfaceNotSupported) (`EACCES` at every version),
+    /// [`NotBuiltIn`](crate::ErrorKind::NotBuiltIn) (`ENOSYS`), [`UnsupportedMachine`](crate::ErrorKind::UnsupportedMachine),
+    /// [`BufferMemory`](crate::ErrorKind::BufferMemory), [`Device`](crate::ErrorKind::Device).
     ///
     /// # Xen
     /// Any from 4.7 to 4.22. Asks `XENVER_version`, then LIST with `nr` = 0, which changes nothing.
@@ -111,7 +103,7 @@ impl LivepatchClient {
     /// its root directory makes a [`Privcmd`](crate::hypercall::Privcmd) before, since that verifies the descriptor.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and [`DeviceUnverified`](ErrorKind::DeviceUnverified).
+    /// As [`open`](Self::open), and [`DeviceUnverified`](crate::ErrorKind::DeviceUnverified).
     ///
     /// ```no_run
     /// # use xen_livepatch::*;
@@ -129,7 +121,7 @@ impl LivepatchClient {
     /// up the right to open them: nothing else is opened, ever. They are closed at the end.
     ///
     /// # Errors
-    /// As [`from_fd`](Self::from_fd), and [`NotHypercallDevice`](ErrorKind::NotHypercallDevice).
+    /// As [`from_fd`](Self::from_fd), and [`NotHypercallDevice`](crate::ErrorKind::NotHypercallDevice).
     ///
     /// ```no_run
     /// # use xen_livepatch::*;
@@ -190,152 +182,6 @@ impl LivepatchClient {
         ClientBuilder::default()
     }
 
-    /// Uploads a payload: Xen loads, links and checks it, and it is [`Checked`](crate::State::Checked). Nothing is patched yet.
-    ///
-    /// While this client runs an action, uploads wait for it, as long as an action may take: a processor that is inside
-    /// an upload can't be stopped.
-    ///
-    /// # Errors
-    /// Before Xen is asked: [`EmptyPayload`](ErrorKind::EmptyPayload), [`PayloadTooLarge`](ErrorKind::PayloadTooLarge) (over 2 MiB),
-    /// [`InvalidPayload`](ErrorKind::InvalidPayload) (not a payload at all), [`BuiltForAnotherXen`](ErrorKind::BuiltForAnotherXen),
-    /// [`UnfitPayload`](ErrorKind::UnfitPayload), [`OperationInProgress`](ErrorKind::OperationInProgress),
-    /// [`DeadlinePassed`](ErrorKind::DeadlinePassed).
-    ///
-    /// From Xen: [`AlreadyLoaded`](ErrorKind::AlreadyLoaded) (`EEXIST`), [`InvalidPayload`](ErrorKind::InvalidPayload)
-    /// (`EINVAL`, `EOPNOTSUPP`, `ENOENT`, `EOVERFLOW`, `ERANGE`, `ENOEXEC`, `ENODATA`),
-    /// [`BuiltForAnotherXen`](ErrorKind::BuiltForAnotherXen) (`EINVAL`), [`NoBuildId`](ErrorKind::NoBuildId) (`ENODATA`),
-    /// [`XenOutOfMemory`](ErrorKind::XenOutOfMemory) (`ENOMEM`). A refused upload leaves nothing behind.
-    ///
-    /// After `EEXIST`, unless Xen's log names a symbol, an [`inventory`](Self::inventory) is taken to find a payload with the
-    /// same build-id: a debug key is pressed once, if not all are known, and unless the client is to leave Xen's log alone.
-    ///
-    /// After `EFAULT` the list is read: [`Fault`](ErrorKind::Fault) if the payload is not there, and
-    /// [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) if one of this name is, since it may be this one or an older one
-    /// ([`AlreadyLoaded`](ErrorKind::AlreadyLoaded) where its metadata tell that it is another).
-    ///
-    /// And those of any call: [`NotPermitted`](ErrorKind::NotPermitted), [`BufferMemory`](ErrorKind::BufferMemory),
-    /// [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
-    ///
-    /// # Xen
-    /// From 4.14 on Xen compares the payload's `.livepatch.xen_depends` with its own build-id.
-    ///
-    /// ```
-    /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = doctest::fix()?;
-    /// client.upload(&fix, &payload)?;
-    /// assert_eq!(client.status(&fix)?.state, State::Checked);
-    /// # Ok::<(), Error>(())
-    /// ```
-    #[doc(alias = "xc_livepatch_upload")]
-    pub fn upload(&self, name: &PayloadName, payload: &[u8]) -> Result<()> {
-        self.upload_with(name, payload, UploadOptions::new())
-    }
-
-    /// As [`upload`](Self::upload), with options.
-    ///
-    /// # Errors
-    /// As [`upload`](Self::upload), and [`UnsupportedForce`](ErrorKind::UnsupportedForce) where this Xen does not understand FORCE.
-    ///
-    /// ```
-    /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = doctest::fix()?;
-    /// client.upload_with(&fix, &payload, UploadOptions::new().force())?;
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn upload_with(&self, name: &PayloadName, payload: &[u8], options: UploadOptions) -> Result<()> {
-        self.watched(Operation::Upload, name, |watch| {
-            Uploading { client: self, watch, name, options, turn: None }.bytes(payload)
-        })
-    }
-
-    /// Uploads a payload from a file, which is read straight into the memory that Xen reads.
-    ///
-    /// # Errors
-    /// As [`upload`](Self::upload), and [`File`](ErrorKind::File) where it can't be read or changes meanwhile.
-    ///
-    /// ```
-    /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = doctest::fix()?;
-    /// # let file = std::env::temp_dir().join(format!("upload-file-{}", std::process::id()));
-    /// # std::fs::write(&file, payload).unwrap();
-    /// client.upload_file(&fix, &file)?;
-    /// assert!(client.upload_file(&fix, "/no/such/file").is_err());
-    /// # std::fs::remove_file(&file).unwrap();
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn upload_file(&self, name: &PayloadName, path: impl AsRef<Path>) -> Result<()> {
-        self.upload_file_with(name, path, UploadOptions::new())
-    }
-
-    /// As [`upload_file`](Self::upload_file), with options.
-    ///
-    /// # Errors
-    /// As [`upload_file`](Self::upload_file) and [`upload_with`](Self::upload_with).
-    ///
-    /// ```
-    /// # use xen_livepatch::*;
-    /// # let (_, client, fix, _) = doctest::fix()?;
-    /// let error = client.upload_file_with(&fix, "/no/such/file", UploadOptions::new().force()).unwrap_err();
-    /// assert!(matches!(error.kind(), ErrorKind::File { .. }));
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn upload_file_with(&self, name: &PayloadName, path: impl AsRef<Path>, options: UploadOptions) -> Result<()> {
-        let path = path.as_ref();
-        self.watched(Operation::Upload, name, |watch| {
-            Uploading { client: self, watch, name, options, turn: None }.file(path)
-        })
-    }
-
-    /// Uploads the payload of a file under the file's name less its last suffix (`/x/xsa-500.livepatch` becomes
-    /// `xsa-500`) and applies it, with [`Flags`] or [`LoadOptions`]. If it can't be applied, it is unloaded again;
-    /// [`Error::cleanup`] has the result of that.
-    ///
-    /// # Errors
-    /// [`InvalidName`](ErrorKind::InvalidName), and those of [`Payload::read`], [`upload_with`](Self::upload_with) and
-    /// [`apply`](Self::apply). Where the payload stays loaded, because it may be applied, because another tool has applied it
-    /// or because it could not be unloaded, [`Error::may_have_happened`] is true, and [`Error::is_retryable`] is not: the
-    /// next call would meet [`AlreadyLoaded`](ErrorKind::AlreadyLoaded).
-    ///
-    /// If Xen can't report the result of the upload (`EFAULT`), an [`inventory`](Self::inventory) is taken, and a payload
-    /// that was not there before and has this one's build-id is unloaded again.
-    ///
-    /// ```
-    /// # use xen_livepatch::*;
-    /// # let (_, client, _, payload) = doctest::fix()?;
-    /// # let file = std::env::temp_dir().join(format!("xsa-500-{}.livepatch", std::process::id()));
-    /// # std::fs::write(&file, payload).unwrap();
-    /// let name = client.load(&file, Flags::empty())?;
-    /// assert_eq!(client.status(&name)?.state, State::Applied);
-    /// # std::fs::remove_file(&file).unwrap();
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn load(&self, path: impl AsRef<Path>, options: impl Into<LoadOptions>) -> Result<PayloadName> {
-        let path = path.as_ref();
-        let name = PayloadName::of_file(path).map_err(|error| Error::from(error).during(Operation::Upload))?;
-        let payload = Payload::read(path).map_err(|error| error.during(Operation::Upload).of(&name))?;
-        self.load_as(&name, &payload, options)?;
-        Ok(name)
-    }
-
-    /// As [`load`](Self::load), of a payload that was read already, under a name of the caller's choice.
-    ///
-    /// # Errors
-    /// As [`load`](Self::load).
-    ///
-    /// ```
-    /// # use xen_livepatch::*;
-    /// # let (_, client, fix, bytes) = doctest::fix()?;
-    /// use std::time::Duration;
-    ///
-    /// let payload = Payload::parse(&bytes)?;
-    /// let in_a_hurry = ActionOptions::new().deadline(Duration::from_secs(5));
-    /// client.load_as(&fix, &payload, LoadOptions::new().flags(Flags::NODEPS).action(in_a_hurry))?;
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn load_as(&self, name: &PayloadName, payload: &Payload, options: impl Into<LoadOptions>) -> Result<()> {
-        load::load(self, name, payload, options.into())
-    }
-
     /// The running Xen, as payloads are checked against it: its series, architecture and build-id, and bounds on its point
     /// release.
     ///
@@ -383,281 +229,26 @@ impl LivepatchClient {
         self.target.known(self)
     }
 
-    /// Puts a payload into effect on top of what is applied.
-    ///
-    /// By default its `.livepatch.depends` must be the build-id of the payload applied last, or Xen's own when none is.
-    /// [`Flags::NODEPS`] lifts that; what the payload says about Xen itself was checked at upload and still holds.
-    ///
-    /// # Errors
-    /// Before Xen is asked: [`UnsupportedFlag`](ErrorKind::UnsupportedFlag), [`NoSuchPayload`](ErrorKind::NoSuchPayload),
-    /// [`WrongState`](ErrorKind::WrongState) when it is applied already (Xen itself calls that a success),
-    /// [`OperationInProgress`](ErrorKind::OperationInProgress), [`DeadlinePassed`](ErrorKind::DeadlinePassed),
-    /// [`ListKeptChanging`](ErrorKind::ListKeptChanging).
-    ///
-    /// Xen refuses it: [`DependsOnAnother`](ErrorKind::DependsOnAnother), [`ExpectationNotMet`](ErrorKind::ExpectationNotMet)
-    /// or [`DependencyOrExpectation`](ErrorKind::DependencyOrExpectation) (`EINVAL`, `ERANGE`, `EFAULT`),
-    /// [`NoBuildId`](ErrorKind::NoBuildId) (`ENODATA`), [`HookRefused`](ErrorKind::HookRefused) (any number), and
-    /// [`Unexplained`](ErrorKind::Unexplained) where it may have been a hook or not.
-    ///
-    /// It fails: [`QuiesceTimeout`](ErrorKind::QuiesceTimeout) (`EBUSY`),
-    /// [`ReapplyNeedsReupload`](ErrorKind::ReapplyNeedsReupload) (`EINVAL`), [`ActionFailed`](ErrorKind::ActionFailed).
-    ///
-    /// What came of it is not known: [`Unfinished`](ErrorKind::Unfinished) at the deadline,
-    /// [`StaleInProgress`](ErrorKind::StaleInProgress), [`Overtaken`](ErrorKind::Overtaken) by another tool,
-    /// [`OutcomeUnknown`](ErrorKind::OutcomeUnknown). [`wait`](Self::wait) goes on from there.
-    ///
-    /// And those of any call: [`NotPermitted`](ErrorKind::NotPermitted), [`Fault`](ErrorKind::Fault) (`EFAULT`),
-    /// [`BufferMemory`](ErrorKind::BufferMemory), [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
-    ///
-    /// # Xen
-    /// `NODEPS` is from 4.14 on; on an older Xen it is an error, as Xen would not look at it.
-    ///
-    /// ```
-    /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = doctest::fix()?;
-    /// client.upload(&fix, &payload)?;
-    /// client.apply(&fix, Flags::empty())?;
-    /// assert_eq!(client.xen_version()?.extra, "-fix");
-    /// # Ok::<(), Error>(())
-    /// ```
-    #[doc(alias = "xc_livepatch_apply")]
-    pub fn apply(&self, name: &PayloadName, flags: Flags) -> Result<()> {
-        self.action(Action::Apply, name).flags(flags).run()
+    /// Runs an operation on a payload. Its error names both, and carries the lines that Xen logged about the payload.
+    fn watched<R>(
+        &self,
+        operation: Operation,
+        name: &PayloadName,
+        run: impl FnOnce(&LogWatch<'_>) -> Result<R>,
+    ) -> Result<R> {
+        let log = LogWatch::new(&self.console, &self.channel, name);
+        run(&log).map_err(|error| error.during(operation).of(name).log(log.into_lines()))
     }
 
-    /// Takes a payload out of effect. Only the one applied last can be.
-    ///
-    /// # Errors
-    /// [`WrongState`](ErrorKind::WrongState) when it is not applied (Xen itself calls that a success),
-    /// [`NotOnTop`](ErrorKind::NotOnTop) (`EBUSY`), [`HookRefused`](ErrorKind::HookRefused),
-    /// [`Unexplained`](ErrorKind::Unexplained), and those of [`apply`](Self::apply) that do not come from its dependency,
-    /// its expectations or an earlier revert.
-    ///
-    /// # Xen
-    /// No release has a flag for this.
-    ///
-    /// ```
-    /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = doctest::fix()?;
-    /// # client.upload(&fix, &payload)?;
-    /// client.apply(&fix, Flags::empty())?;
-    /// client.revert(&fix, Flags::empty())?;
-    /// let error = client.revert(&fix, Flags::empty()).unwrap_err();
-    /// assert!(matches!(error.kind(), ErrorKind::WrongState { .. }));
-    /// # Ok::<(), Error>(())
-    /// ```
-    #[doc(alias = "xc_livepatch_revert")]
-    pub fn revert(&self, name: &PayloadName, flags: Flags) -> Result<()> {
-        self.action(Action::Revert, name).flags(flags).run()
+    /// The release and the architecture, as far as rules depend on them.
+    fn xen(&self) -> Xen {
+        let release = self.channel.interface().release(self.channel.release());
+        Xen { release, architecture: self.channel.architecture() }
     }
 
-    /// Reverts everything that is applied and puts this payload into effect instead, all while the CPUs are stopped
-    /// once. The replaced payloads stay loaded.
-    ///
-    /// # Errors
-    /// [`WrongState`](ErrorKind::WrongState) when it is applied already (Xen itself calls that a success, and leaves others applied),
-    /// [`DependsOnAnother`](ErrorKind::DependsOnAnother) when its `.livepatch.depends` is not *Xen's* build-id,
-    /// [`NoBuildId`](ErrorKind::NoBuildId), [`VetoingHooks`](ErrorKind::VetoingHooks) (`EOPNOTSUPP`),
-    /// [`ReplaceFailed`](ErrorKind::ReplaceFailed) with what is still applied, [`Overtaken`](ErrorKind::Overtaken) with what
-    /// is applied besides, and those of [`apply`](Self::apply) about the host and about what is not known.
-    ///
-    /// # Xen
-    /// No release has a flag for this; `NODEPS` means nothing here.
-    ///
-    /// ```
-    /// # use xen_livepatch::*;
-    /// # let (xen, client, fix, payload) = doctest::fix()?;
-    /// # let old = PayloadName::new("old")?;
-    /// # let function = sim::FunctionPatch::returning("xen_extra_version", "-old");
-    /// # client.upload(&old, &sim::PayloadBuilder::named("old", &client.build_id()?).function(function).build())?;
-    /// # client.upload(&fix, &payload)?;
-    /// client.apply(&old, Flags::empty())?;
-    /// client.replace(&fix, Flags::empty())?;
-    /// assert_eq!(client.status(&old)?.state, State::Checked);
-    /// client.unload(&old, Flags::empty())?;
-    /// # Ok::<(), Error>(())
-    /// ```
-    #[doc(alias = "xc_livepatch_replace")]
-    pub fn replace(&self, name: &PayloadName, flags: Flags) -> Result<()> {
-        self.action(Action::Replace, name).flags(flags).run()
-    }
-
-    /// Removes a payload that is not applied from Xen's memory.
-    ///
-    /// # Errors
-    /// [`WrongState`](ErrorKind::WrongState) when it is applied, [`NoSuchPayload`](ErrorKind::NoSuchPayload) (`ENOENT`),
-    /// [`HookMayBeRunning`](ErrorKind::HookMayBeRunning), and those of [`apply`](Self::apply) about the host and about what
-    /// is not known.
-    ///
-    /// # Xen
-    /// No release has a flag for this, nor counts who uses the payload's symbols. Xen 4.14 to 4.16, 4.17.0 to 4.17.3 and
-    /// 4.18.0 crash if a hook of the payload is still running, and report its action as finished before. There the call
-    /// may wait for up to 5 s, see [`hook_time`](ClientBuilder::hook_time).
-    ///
-    /// ```
-    /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = doctest::fix()?;
-    /// # client.upload(&fix, &payload)?;
-    /// client.unload(&fix, Flags::empty())?;
-    /// assert_eq!(client.status(&fix).unwrap_err().kind(), &ErrorKind::NoSuchPayload);
-    /// # Ok::<(), Error>(())
-    /// ```
-    #[doc(alias = "xc_livepatch_unload")]
-    pub fn unload(&self, name: &PayloadName, flags: Flags) -> Result<()> {
-        self.action(Action::Unload, name).flags(flags).run()
-    }
-
-    /// Any action, with flags, times and retries for this call alone.
-    ///
-    /// ```
-    /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = doctest::fix()?;
-    /// # client.upload(&fix, &payload)?;
-    /// use std::time::Duration;
-    ///
-    /// let longer = QuiesceTimeout::new(Duration::from_millis(200))?;
-    /// client.action(Action::Apply, &fix).quiesce_timeout(longer).quiesce_retries(2).run()?;
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn action<'a>(&'a self, action: Action, name: &'a PayloadName) -> ActionRequest<'a> {
-        ActionRequest::new(self, action, name)
-    }
-
-    /// Waits until no action is under way on a payload, and returns its status then: what to call after
-    /// [`Unfinished`](ErrorKind::Unfinished) and [`OutcomeUnknown`](ErrorKind::OutcomeUnknown).
-    ///
-    /// The status is that of the last action on it, whoever asked for that. The next action of this client leaves Xen
-    /// time to settle, counted from then.
-    ///
-    /// # Errors
-    /// [`Unfinished`](ErrorKind::Unfinished) if it is still under way when this time has passed,
-    /// [`StaleInProgress`](ErrorKind::StaleInProgress) if it is marked so although nothing is,
-    /// [`NoSuchPayload`](ErrorKind::NoSuchPayload), and those of any call: [`NotPermitted`](ErrorKind::NotPermitted),
-    /// [`Fault`](ErrorKind::Fault), [`BufferMemory`](ErrorKind::BufferMemory), [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
-    ///
-    /// ```
-    /// # use xen_livepatch::*;
-    /// # let (xen, client, fix, payload) = doctest::fix()?;
-    /// # client.upload(&fix, &payload)?;
-    /// use std::time::Duration;
-    ///
-    /// # xen.set_pace(sim::Pace::Time(Duration::from_millis(50)));
-    /// let error = client.action(Action::Apply, &fix).deadline(Duration::from_millis(10)).run().unwrap_err();
-    /// assert!(error.may_have_happened());
-    /// let status = client.wait(&fix, Duration::from_secs(10))?;
-    /// assert_eq!((status.state, status.rc), (State::Applied, 0));
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn wait(&self, name: &PayloadName, time: Duration) -> Result<Status> {
-        let ended = self.wait_for(name, Deadline::after(time));
-        ended.map_err(|error| error.during(Operation::Wait).of(name))
-    }
-
-    /// The status of a payload, as Xen has it at this moment.
-    ///
-    /// # Errors
-    /// [`NoSuchPayload`](ErrorKind::NoSuchPayload) (`ENOENT`), and those of any call:
-    /// [`NotPermitted`](ErrorKind::NotPermitted), [`Fault`](ErrorKind::Fault), [`BufferMemory`](ErrorKind::BufferMemory),
-    /// [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
-    ///
-    /// ```
-    /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = doctest::fix()?;
-    /// # client.upload(&fix, &payload)?;
-    /// let status = client.status(&fix)?;
-    /// assert_eq!((status.state, status.rc), (State::Checked, 0));
-    /// # Ok::<(), Error>(())
-    /// ```
-    #[doc(alias = "xc_livepatch_get")]
-    pub fn status(&self, name: &PayloadName) -> Result<Status> {
-        self.get(name).map_err(|error| query::not_got(error).during(Operation::Status).of(name))
-    }
-
-    /// Everything that is loaded, in the order of upload, as it was at one moment, states included: never a row
-    /// missing, doubled or mixed from two. Where Xen returns a list in parts, it is read until two readings agree.
-    ///
-    /// # Errors
-    /// [`ListKeptChanging`](ErrorKind::ListKeptChanging), and those of any call:
-    /// [`NotPermitted`](ErrorKind::NotPermitted), [`Fault`](ErrorKind::Fault), [`BufferMemory`](ErrorKind::BufferMemory),
-    /// [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
-    ///
-    /// # Xen
-    /// There is no metadata before 4.14. The order in which payloads were applied can't be asked for in any release.
-    ///
-    /// ```
-    /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = doctest::fix()?;
-    /// # client.upload(&fix, &payload)?;
-    /// for payload in client.list()? {
-    ///     assert_eq!(format!("{} {} {}", payload.name, payload.status.state, payload.metadata), "fix CHECKED author=we");
-    /// }
-    /// # Ok::<(), Error>(())
-    /// ```
-    #[doc(alias = "xc_livepatch_list")]
-    #[doc(alias = "xc_livepatch_list_get_sizes")]
-    pub fn list(&self) -> Result<Vec<LoadedPayload>> {
-        let listing = listing::list(&self.channel).map_err(|error| error.during(Operation::List))?;
-        Ok(listing.rows)
-    }
-
-    /// Xen's own build-id, on which the first payload depends.
-    ///
-    /// # Errors
-    /// [`NoBuildId`](ErrorKind::NoBuildId) (`ENODATA`), and those of any call: [`NotPermitted`](ErrorKind::NotPermitted)
-    /// (`EPERM`), [`Fault`](ErrorKind::Fault), [`BufferMemory`](ErrorKind::BufferMemory),
-    /// [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
-    ///
-    /// ```
-    /// # use xen_livepatch::*;
-    /// # let (_, client, ..) = doctest::fix()?;
-    /// assert_eq!(client.build_id()?.as_bytes().len(), 20);
-    /// # Ok::<(), Error>(())
-    /// ```
-    #[doc(alias = "xc_version")]
-    pub fn build_id(&self) -> Result<BuildId> {
-        let error = |error| match error {
-            CallError::Refused(Errno::ENODATA) => Error::new(ErrorKind::NoBuildId).errno(Errno::ENODATA),
-            other => other.general(),
-        };
-        self.channel.build_id().map_err(|e| error(e).during(Operation::Version))
-    }
-
-    /// The version of the running Xen.
-    ///
-    /// # Errors
-    /// Only if the device fails, since every domain may ask this: [`NotPrivcmd`](ErrorKind::NotPrivcmd),
-    /// [`Fault`](ErrorKind::Fault), [`BufferMemory`](ErrorKind::BufferMemory), [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
-    ///
-    /// ```
-    /// # use xen_livepatch::*;
-    /// # let (_, client, ..) = doctest::fix()?;
-    /// assert_eq!(client.xen_version()?.to_string(), "4.20.4");
-    /// # Ok::<(), Error>(())
-    /// ```
-    #[doc(alias = "xc_version")]
-    pub fn xen_version(&self) -> Result<XenVersion> {
-        self.channel.xen_version().map_err(|error| error.general().during(Operation::Version))
-    }
-
-    /// What the running Xen understands, so that nobody need compare versions.
-    ///
-    /// # Errors
-    /// Those of any call: [`NotPermitted`](ErrorKind::NotPermitted), [`Fault`](ErrorKind::Fault),
-    /// [`BufferMemory`](ErrorKind::BufferMemory), [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
-    ///
-    /// # Xen
-    /// From 4.17 to 4.20 the interface version does not tell whether FORCE is accepted: there Xen is asked, once, with a
-    /// LIST that changes nothing.
-    ///
-    /// ```
-    /// # use xen_livepatch::*;
-    /// # let (_, client, ..) = doctest::fix()?;
-    /// let xen = client.capabilities()?;
-    /// assert!(xen.apply_flags.contains(Flags::NODEPS) && xen.metadata);
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn capabilities(&self) -> Result<Capabilities> {
-        capabilities::of(self)
+    /// The build-ids that are known here.
+    fn known(&self, name: &PayloadName) -> Known {
+        Known { xen: self.channel.build_id().ok(), payload: self.identities.of(name), others: self.identities.all() }
     }
 }
 
@@ -669,6 +260,6 @@ mod tests {
     fn clients_are_shared_between_threads() {
         fn shared<T: Send + Sync + 'static>() {}
         shared::<LivepatchClient>();
-        shared::<Error>();
+        shared::<crate::Error>();
     }
 }

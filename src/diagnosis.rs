@@ -22,7 +22,7 @@ use crate::xen::rules::Rule;
 use crate::xen::target::Target;
 
 pub(crate) use crate::xen::log::messages::LogMessage;
-pub(crate) use action::{is_done, judge, ready};
+pub(crate) use action::{is_done, judge, judge_unseen, ready};
 pub(crate) use upload::{Present, Twin, UploadEvidence, judge_upload, names_symbol};
 
 /// The running Xen, as far as its rules are concerned.
@@ -56,6 +56,11 @@ impl Look {
         let status = rows.iter().find(|row| row.name == *name)?.status;
         let applied = rows.iter().filter(|row| row.status.is_applied()).map(|row| row.name.clone());
         Some(Self { status, applied: Some(applied.collect()), version: Some(version) })
+    }
+
+    /// The state that an action needs, and nothing else.
+    pub(crate) fn needed(action: Action) -> Self {
+        Self { status: Status { state: needed(action), rc: 0 }, applied: None, version: None }
     }
 }
 
@@ -94,9 +99,9 @@ pub(crate) struct Evidence<'a> {
     /// What Xen refused it with; `None` if it was accepted.
     pub(crate) refused: Option<Errno>,
     pub(crate) after: &'a After,
-    /// What Xen wrote to its log about the payload; empty where that is not readable.
-    pub(crate) messages: &'a [LogMessage],
-    pub(crate) known: &'a Known,
+    /// Those of Xen's log about the payload; none where it is not readable.
+    pub(crate) messages: Vec<LogMessage>,
+    pub(crate) known: Known,
 }
 
 /// What an attempt came to.

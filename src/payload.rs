@@ -137,7 +137,7 @@ impl Payload {
             version: funcs::version(&elf),
             functions: funcs::functions(&elf),
             hooks: hooks::hooks(&elf),
-            metadata: Metadata::new(elf.section(SectionName::Modinfo).map_or(&[][..], |section| elf.bytes(section))),
+            metadata: metadata(&elf),
             writable: writable(&elf).map(SymbolName::new).collect(),
             outline,
             bytes,
@@ -349,6 +349,10 @@ impl<'d> Inspection<'d> {
         Identity { build_id: note(SectionName::BuildId), depends: note(SectionName::Depends) }
     }
 
+    pub(crate) fn metadata(&self) -> Metadata {
+        metadata(&self.elf)
+    }
+
     pub(crate) fn footprint(&self) -> Footprint {
         Footprint::of(&self.elf, self.release, self.checked.linked.as_ref())
     }
@@ -375,6 +379,10 @@ pub(crate) fn outline(bytes: &[u8], architecture: Option<Architecture>) -> core:
 /// Returns true if a build-id is that of a Xen whose build-id is known.
 fn is_of(build_id: Option<&[u8]>, target: &Target) -> bool {
     build_id.is_some() && build_id == target.known_build_id().map(BuildId::as_bytes)
+}
+
+fn metadata(elf: &Elf<'_>) -> Metadata {
+    Metadata::new(elf.section(SectionName::Modinfo).map_or(&[][..], |section| elf.bytes(section)))
 }
 
 /// The build-id in a note.

@@ -5,8 +5,9 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use super::deadline::Deadline;
-use crate::diagnosis::in_progress;
-use crate::error::{Error, ErrorKind, Result};
+use crate::diagnosis::{Look, in_progress};
+use crate::error::{Action, Error, ErrorKind, Result};
+use crate::types::errno::Errno;
 use crate::types::name::PayloadName;
 
 #[derive(Debug)]
@@ -27,8 +28,10 @@ struct State {
     busy: u32,
     /// The number of threads that wait for it. Without any, none is woken, which would be a system call.
     waiting: u32,
-    /// An action was left while Xen was working on it, so that its end has not been seen.
+    /// An action was left while Xen was working on it, and its end has not been seen.
     left_running: bool,
+    /// That action. It is kept when its end is seen, until another one is sent.
+    unfinished: Option<UnfinishedAction>,
     /// When the tail code of the action that ended last is surely over; `None` once that was seen to be past.
     settled: Option<Instant>,
     /// The last moment at which an action may have ended, as far as the holder of the turn can know; `None` for the moment
@@ -52,6 +55,18 @@ const GUEST_WAITS: Duration = Duration::from_secs(10);
 pub(super) struct WaitingGuest {
     /// Its number, where Xen's log has it.
     pub(super) domain: Option<u16>,
+}
+
+/// An action that was sent, without a result by the deadline.
+#[derive(Clone, Debug)]
+pub(super) struct UnfinishedAction {
+    pub(super) name: PayloadName,
+    pub(super) action: Action,
+    pub(super) before: Look,
+    /// The error of the call, which Xen may have carried out all the same.
+    pub(super) refused: Option<Errno>,
+    /// The end of Xen's log before it; `None` if that was not readable.
+    pub(super) log_start: Option<u32>,
 }
 
 /// The end of an action of this client.
@@ -148,6 +163,19 @@ impl ActionLock {
         }
     }
 
+    /// Notes that nothing is pending on this payload.
+    pub(super) fn ended_unseen(&self, name: &PayloadName) {
+        let is_it = |state: &State| state.unfinished.as_ref().is_some_and(|unfinished| unfinished.name == *name);
+        if is_it(&self.lock()) {
+            self.idle();
+        }
+    }
+
+    /// The action that was sent last, if it is this one and was left without a result.
+    pub(super) fn unfinished(&self, name: &PayloadName, action: Action) -> Option<UnfinishedAction> {
+        self.lock().unfinished.clone().filter(|it| it.name == *name && it.action == action)
+    }
+
     /// Returns true if an action that was left running may still be.
     pub(super) fn left_running(&self) -> bool {
         self.lock().left_running
@@ -188,7 +216,9 @@ impl<'a> ActionGuard<'a> {
 
     /// Xen has unloaded something, which runs no hooks.
     pub(super) fn unloaded(&self) {
-        self.0.lock().settled = Instant::now().checked_add(self.0.settle_time);
+        let mut state = self.0.lock();
+        state.unfinished = None;
+        state.settled = Instant::now().checked_add(self.0.settle_time);
     }
 
     /// Xen has just finished an action.
@@ -196,6 +226,7 @@ impl<'a> ActionGuard<'a> {
         let mut state = self.0.lock();
         let now = Instant::now();
         state.left_running = false;
+        state.unfinished = None;
         state.settled = now.checked_add(self.0.settle_time);
         state.quiet_since = Some(now);
         if ended.succeeded {
@@ -254,14 +285,15 @@ impl<'a> ActionGuard<'a> {
         self.0.hook_time.saturating_sub(since.elapsed())
     }
 
-    /// Nothing is waited for any longer, and Xen may still be working.
-    /// This payload's hook will then be called.
-    pub(super) fn leave_running(&self, hook: Option<&PayloadName>) {
+    /// Notes that Xen may still be working on an action for which nobody waits any longer. `hooked`: a hook of the payload
+    /// will be called after it.
+    pub(super) fn leave_running(&self, unfinished: UnfinishedAction, hooked: bool) {
         let mut state = self.0.lock();
         state.left_running = true;
-        if let Some(name) = hook {
-            state.in_hook = Some((name.clone(), Instant::now()));
+        if hooked {
+            state.in_hook = Some((unfinished.name.clone(), Instant::now()));
         }
+        state.unfinished = Some(unfinished);
     }
 
     /// Returns true if Xen has settled after the last action.
@@ -357,12 +389,18 @@ mod tests {
     #[test]
     fn what_was_left_running_ends_when_it_is_seen_to() {
         let turn = ActionLock::new(Duration::from_millis(50), Duration::ZERO);
-        turn.take(soon()).unwrap().leave_running(None);
+        let (name, before) = (PayloadName::new("a").unwrap(), Look::needed(Action::Apply));
+        let left = UnfinishedAction { name, action: Action::Apply, before, refused: None, log_start: None };
+        turn.take(soon()).unwrap().leave_running(left.clone(), false);
         std::thread::sleep(Duration::from_millis(60));
         let taken = turn.take(soon()).unwrap();
         assert!(taken.is_settled(), "nothing is known yet");
         turn.idle();
         assert!(!taken.is_settled() && !turn.left_running());
+        assert!(
+            turn.unfinished(&left.name, Action::Apply).is_some()
+                && turn.unfinished(&left.name, Action::Revert).is_none()
+        );
         turn.idle();
         assert!(taken.settle(Deadline::after(Duration::from_secs(60))) && taken.is_settled(), "seen once");
     }

@@ -210,7 +210,7 @@ impl ClientBuilder {
         let console = if self.console { Console::default() } else { Console::off() };
         Ok(LivepatchClient {
             channel,
-            turn: ActionLock::new(self.settle_time, self.hook_time),
+            action_lock: ActionLock::new(self.settle_time, self.hook_time),
             console,
             defaults: self.defaults,
             target: KnownTarget::new(self.target),

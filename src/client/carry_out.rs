@@ -14,8 +14,7 @@ use super::inventory;
 use super::listing::{self, Listing};
 use super::options::{ActionOptions, UploadOptions};
 use super::outcome::{EnsureError, Interrupted, Outcome};
-use super::upload::Uploading;
-use crate::error::{Action, Error, ErrorKind, Operation, Result};
+use crate::error::{Action, Error, ErrorKind, Result};
 use crate::plan::{Goal, Learned, Plan, Situation, Step, Wanted, way_back};
 use crate::types::flags::Flags;
 
@@ -77,8 +76,8 @@ impl LivepatchClient {
         if plan.is_empty() {
             return Ok(());
         }
-        let deadline = Deadline::after(self.defaults.time());
-        let turn = self.turn.acquire(deadline).map_err(|error| Box::new(not_begun(self, plan, error)))?;
+        let deadline = Deadline::after(self.defaults.deadline_or_default());
+        let turn = self.action_lock.acquire(deadline).map_err(|error| Box::new(not_begun(self, plan, error)))?;
         let goal = plan.goal().clone();
         let old = Goal::back_to(plan.start(), &goal);
         let now = plan.start().clone();
@@ -240,7 +239,7 @@ impl Run<'_> {
             if opens {
                 self.told.open(plan.gaps());
                 // The observer may have taken its time.
-                self.gap_ends = Deadline::after(self.client.defaults.time());
+                self.gap_ends = Deadline::after(self.client.defaults.deadline_or_default());
                 self.expect().map_err(|error| Stop { error, failed: None, left: left(), before: index })?;
             }
             self.told.begin(step, index, total);
@@ -359,9 +358,7 @@ impl Run<'_> {
         match step {
             Step::Upload { name, payload, .. } => {
                 let options = UploadOptions::new().accepting(self.level().accepted());
-                client.watched(Operation::Upload, name, |watch| {
-                    Uploading { client, watch, name, options, turn: Some(self.turn) }.payload(payload)
-                })
+                client.upload_payload(name, payload, options, Some(self.turn))
             }
             Step::Apply { name, nodeps } => act(Action::Apply, name, if *nodeps { Flags::NODEPS } else { none }),
             Step::Revert { name } => act(Action::Revert, name, none),
@@ -437,7 +434,7 @@ impl Run<'_> {
     /// Puts the old level back, and reports the outcome.
     fn give_up(mut self, stop: Stop) -> Interrupted {
         let Stop { error, failed, left, before } = stop;
-        let deadline = Deadline::after(self.client.defaults.time().max(LEAST_BACK));
+        let deadline = Deadline::after(self.client.defaults.deadline_or_default().max(LEAST_BACK));
         let (back, back_error) = self.go_back(deadline);
         let may_go_on = [Some(&error), back_error.as_ref()].into_iter().flatten().any(Error::may_have_happened);
         let refreshed = if may_go_on { self.settle(deadline) } else { self.refresh() };

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::hooks::{HookLog, Running};
-use super::query::ask;
+use super::query::retry_faults;
 use crate::hypercall::channel::{CallError, Channel, SMALLEST_BUFFER};
 use crate::hypercall::operation::{ConsoleRead, ReadConsole};
 use crate::types::errno::Errno;
@@ -55,9 +55,19 @@ impl<'a> LogWatch<'a> {
         Self { console, channel, name, start: Cell::new(None), lines: RefCell::default() }
     }
 
-    /// Xen is about to be asked. One hypercall, except for the first time.
+    /// Notes the end of the log, before Xen is asked for something. One hypercall, except for the first time.
     pub(super) fn begin(&self) {
         self.start.set(self.catch_up());
+    }
+
+    /// Begins at an earlier end of the log.
+    pub(super) fn begin_at(&self, start: Option<u32>) {
+        self.start.set(start);
+    }
+
+    /// The end of the log when the attempt began; `None` where the log can't be read.
+    pub(super) fn start(&self) -> Option<u32> {
+        self.start.get()
     }
 
     /// Reads what Xen has written since, and returns where it ends; `None` where the log can't be read.
@@ -131,7 +141,7 @@ fn read_chunks(
     channel.with_buffer(SMALLEST_BUFFER, |buffer| {
         let mut index = start;
         for _ in 0..READS {
-            let ConsoleRead { count, index: next } = ask(|| channel.call(ReadConsole { index, buffer }))?;
+            let ConsoleRead { count, index: next } = retry_faults(|| channel.call(ReadConsole { index, buffer }))?;
             each(buffer.as_slice().get(..count).unwrap_or_default(), next);
             index = next;
             if count < buffer.len() {

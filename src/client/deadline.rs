@@ -35,6 +35,20 @@ impl Deadline {
         if self.has_passed() { Err(Error::new(ErrorKind::DeadlinePassed)) } else { Ok(()) }
     }
 
+    /// Looks until something is found, with pauses in between. Returns `None` if the deadline passes first.
+    pub(super) fn poll<T, E>(
+        self,
+        mut pauses: Pauses,
+        mut look: impl FnMut() -> core::result::Result<Option<T>, E>,
+    ) -> core::result::Result<Option<T>, E> {
+        loop {
+            let found = look()?;
+            if found.is_some() || !self.sleep(pauses.next()) {
+                return Ok(found);
+            }
+        }
+    }
+
     /// Sleeps, but not past the deadline; `false` if that has passed.
     pub(super) fn sleep(self, time: Duration) -> bool {
         let remaining = self.remaining();

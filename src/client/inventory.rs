@@ -11,7 +11,7 @@ use super::deadline::Deadline;
 use super::identities::Remembered;
 use super::listing::{self, Listing};
 use super::order;
-use super::query::ask;
+use super::query::retry_faults;
 use super::target::Doubt;
 use crate::error::{Operation, Result};
 use crate::hypercall::channel::CallError;
@@ -84,7 +84,7 @@ impl LivepatchClient {
     ///
     /// ```
     /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = examples::fix()?;
+    /// # let (_, client, fix, payload) = doctest::fix()?;
     /// client.upload(&fix, &payload)?;
     /// assert_eq!(client.settled_inventory()?, client.inventory()?);
     /// # Ok::<(), Error>(())
@@ -139,7 +139,7 @@ pub(super) fn settled(client: &LivepatchClient, take: impl Fn() -> Result<Invent
     if !inventory.payloads.iter().any(|entry| entry.status.in_progress()) {
         return Ok(inventory);
     }
-    let deadline = Deadline::after(client.defaults.time());
+    let deadline = Deadline::after(client.defaults.deadline_or_default());
     client.free_host(deadline).map_err(|error| error.during(Operation::List))?;
     take()
 }
@@ -179,7 +179,7 @@ pub(super) fn take_within(
     attempts: u32,
 ) -> Result<Inventory> {
     let xen = client.xen_version()?;
-    let (build_id, no_build_id) = match ask(|| client.channel.build_id()) {
+    let (build_id, no_build_id) = match retry_faults(|| client.channel.build_id()) {
         Ok(id) => (Some(id), None),
         Err(CallError::Refused(errno)) => (None, Some(errno)),
         Err(CallError::Memory(_)) => (None, Some(Errno::ENOMEM)),
@@ -224,7 +224,7 @@ impl Taking<'_> {
             return Ok((before, remembered, None));
         }
         // A processor that prints can't be stopped.
-        let _turn = client.turn_to_look(self.turn)?;
+        let _turn = client.lock_to_look(self.turn)?;
         let mut before = self.list()?;
         let mut seen = self.look(&before);
         if self.is_enough(&before, &seen) {

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use super::query::{FAULT_RETRIES, ask};
+use super::query::{FAULT_RETRIES, retry_faults};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hypercall::channel::{CallError, Channel};
 use crate::hypercall::list::{Extent, ListRoom};
@@ -123,7 +123,7 @@ fn read(channel: &Channel, room: &mut ListRoom, window: u32) -> core::result::Re
 
 /// The extent of the list now. At the next look it may be longer: then Xen is asked again.
 fn extent(channel: &Channel) -> Result<Listed> {
-    ask(|| channel.list_extent()).map_err(CallError::general)
+    retry_faults(|| channel.list_extent()).map_err(CallError::general)
 }
 
 fn total(listed: &Listed) -> Extent {

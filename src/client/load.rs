@@ -1,13 +1,13 @@
-//! A payload from its file into effect, and nothing left behind where that fails.
+//! Loads: an upload and an apply, with nothing left behind if either fails.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::LivepatchClient;
-use super::action;
+use super::action::check_flags;
 use super::inventory::{self, Depth};
 use super::listing;
 use super::options::LoadOptions;
-use super::upload::Uploading;
 use crate::error::{Action, Cleanup, Error, ErrorKind, Operation, Result};
 use crate::payload::Payload;
 use crate::types::errno::Errno;
@@ -18,23 +18,64 @@ use crate::types::status::State;
 /// leave none.
 const CLEANUP: Duration = Duration::from_secs(1);
 
-/// Uploads and applies; unloads again if it was not applied. Flags without a meaning are refused before either.
-pub(super) fn load(
-    client: &LivepatchClient,
-    name: &PayloadName,
-    payload: &Payload,
-    options: LoadOptions,
-) -> Result<()> {
-    let flags = action::check_flags(client, Action::Apply, options.flags);
-    flags.map_err(|error| error.during(Operation::Action(Action::Apply)).of(name))?;
-    let loading = Loading { client, name, payload, options };
-    let was_free = loading.is_free();
-    let upload = client.watched(Operation::Upload, name, |watch| {
-        Uploading { client, watch, name, options: options.upload, turn: None }.payload(payload)
-    });
-    upload.map_err(|error| loading.after_upload(error, was_free))?;
-    let apply = client.action(Action::Apply, name).flags(options.flags).options(options.action).run();
-    apply.map_err(|error| loading.after_apply(error))
+impl LivepatchClient {
+    /// Uploads the payload of a file under the file's name less its last suffix (`/x/xsa-500.livepatch` becomes
+    /// `xsa-500`) and applies it, with [`Flags`] or [`LoadOptions`]. If it can't be applied, it is unloaded again;
+    /// [`Error::cleanup`] has the result of that.
+    ///
+    /// # Errors
+    /// [`InvalidName`](ErrorKind::InvalidName), and those of [`Payload::read`], [`upload_with`](Self::upload_with) and
+    /// [`apply`](Self::apply). Where the payload stays loaded, because it may be applied, because another tool has applied it
+    /// or because it could not be unloaded, [`Error::may_have_happened`] is true, and [`Error::is_retryable`] is not: the
+    /// next call would meet [`AlreadyLoaded`](ErrorKind::AlreadyLoaded).
+    ///
+    /// If Xen can't report the result of the upload (`EFAULT`), an [`inventory`](Self::inventory) is taken, and a payload
+    /// that was not there before and has this one's build-id is unloaded again.
+    ///
+    /// ```
+    /// # use xen_livepatch::*;
+    /// # let (_, client, _, payload) = doctest::fix()?;
+    /// # let file = std::env::temp_dir().join(format!("xsa-500-{}.livepatch", std::process::id()));
+    /// # std::fs::write(&file, payload).unwrap();
+    /// let name = client.load(&file, Flags::empty())?;
+    /// assert_eq!(client.status(&name)?.state, State::Applied);
+    /// # std::fs::remove_file(&file).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn load(&self, path: impl AsRef<Path>, options: impl Into<LoadOptions>) -> Result<PayloadName> {
+        let path = path.as_ref();
+        let name = PayloadName::of_file(path).map_err(|error| Error::from(error).during(Operation::Upload))?;
+        let payload = Payload::read(path).map_err(|error| error.during(Operation::Upload).of(&name))?;
+        self.load_as(&name, &payload, options)?;
+        Ok(name)
+    }
+
+    /// As [`load`](Self::load), of a payload that was read already, under a name of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    ///
+    /// ```
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, bytes) = doctest::fix()?;
+    /// use std::time::Duration;
+    ///
+    /// let payload = Payload::parse(&bytes)?;
+    /// let in_a_hurry = ActionOptions::new().deadline(Duration::from_secs(5));
+    /// client.load_as(&fix, &payload, LoadOptions::new().flags(Flags::NODEPS).action(in_a_hurry))?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn load_as(&self, name: &PayloadName, payload: &Payload, options: impl Into<LoadOptions>) -> Result<()> {
+        let options = options.into();
+        check_flags(self, Action::Apply, options.flags)
+            .map_err(|error| error.during(Operation::Action(Action::Apply)).of(name))?;
+        let loading = Loading { client: self, name, payload, options };
+        let was_free = loading.is_free();
+        self.upload_payload(name, payload, options.upload, None)
+            .map_err(|error| loading.after_upload(error, was_free))?;
+        let apply = self.action(Action::Apply, name).flags(options.flags).options(options.action);
+        apply.run().map_err(|error| loading.after_apply(error))
+    }
 }
 
 /// One call of `load`.
@@ -82,7 +123,8 @@ impl Loading<'_> {
     fn after_apply(&self, error: Error) -> Error {
         // Another action has been waited for long enough.
         let busy = *error.kind() == ErrorKind::OperationInProgress;
-        let time = if busy { Duration::ZERO } else { self.options.action.or(self.client.defaults).time() };
+        let time =
+            if busy { Duration::ZERO } else { self.options.action.or(self.client.defaults).deadline_or_default() };
         let cleanup = match overtaken(&error) {
             Some(cleanup) => cleanup,
             None if error.may_have_happened() => Cleanup::Left,
@@ -93,7 +135,7 @@ impl Loading<'_> {
 
     /// Unloads it within this time, or a little more.
     fn unload(&self, time: Duration) -> Cleanup {
-        let time = time.max(self.client.turn.hook_time().saturating_add(CLEANUP));
+        let time = time.max(self.client.action_lock.hook_time().saturating_add(CLEANUP));
         match self.client.action(Action::Unload, self.name).options(self.options.action).deadline(time).run() {
             Ok(()) => Cleanup::Unloaded,
             Err(error) => overtaken(&error).unwrap_or(Cleanup::Failed(error)),

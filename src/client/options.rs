@@ -87,7 +87,7 @@ impl ActionOptions {
         self.quiesce_retries.unwrap_or_default()
     }
 
-    pub(super) fn time(self) -> Duration {
+    pub(super) fn deadline_or_default(self) -> Duration {
         self.deadline.unwrap_or(DEADLINE)
     }
 }
@@ -241,7 +241,10 @@ mod tests {
     fn what_a_call_sets_goes_first() {
         let client = ActionOptions::new().quiesce_retries(3).deadline(Duration::from_secs(1));
         let both = ActionOptions::new().quiesce_retries(0).or(client);
-        assert_eq!((both.retries(), both.time(), both.quiesce_nanoseconds()), (0, Duration::from_secs(1), 0));
-        assert_eq!(ActionOptions::new().time(), Duration::from_secs(30));
+        assert_eq!(
+            (both.retries(), both.deadline_or_default(), both.quiesce_nanoseconds()),
+            (0, Duration::from_secs(1), 0)
+        );
+        assert_eq!(ActionOptions::new().deadline_or_default(), Duration::from_secs(30));
     }
 }

@@ -1,4 +1,4 @@
-//! Bringing a payload to Xen: read, checked where Xen will read it, and sent.
+//! Uploads: a payload is read, checked in the memory from which Xen reads it, and sent.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -14,62 +14,173 @@ use super::inventory::{self, Depth};
 use super::listing::{self, Listing};
 use super::options::{Check, UploadOptions};
 use crate::diagnosis::{Present, Twin, UploadEvidence, judge_upload, names_symbol};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::hypercall::channel::CallError;
-use crate::hypercall::memory::{AllocationError, HypercallBuffer};
+use crate::hypercall::memory::HypercallBuffer;
 use crate::hypercall::operation::Upload;
 use crate::payload::{self, Finding, Inspection, Payload, Problem, check_bytes, check_file, check_size};
 use crate::types::build_id::BuildId;
 use crate::types::errno::Errno;
 use crate::types::name::PayloadName;
+use crate::types::status::Metadata;
+use crate::types::widen::to_u64;
 use crate::xen::elf::{Elf, Outline};
 use crate::xen::rules;
 
-/// One call of an upload method.
-#[derive(Debug)]
-pub(super) struct Uploading<'a> {
-    pub(super) client: &'a LivepatchClient,
-    pub(super) watch: &'a LogWatch<'a>,
-    pub(super) name: &'a PayloadName,
-    pub(super) options: UploadOptions,
-    /// The caller's, where it has it.
-    pub(super) turn: Option<&'a ActionGuard<'a>>,
+impl LivepatchClient {
+    /// Uploads a payload: Xen loads, links and checks it, and it is [`Checked`](crate::State::Checked). Nothing is patched yet.
+    ///
+    /// While this client runs an action, uploads wait for it, as long as an action may take: a processor that is inside
+    /// an upload can't be stopped.
+    ///
+    /// # Errors
+    /// Before Xen is asked: [`EmptyPayload`](ErrorKind::EmptyPayload), [`PayloadTooLarge`](ErrorKind::PayloadTooLarge) (over 2 MiB),
+    /// [`InvalidPayload`](ErrorKind::InvalidPayload) (not a payload at all), [`BuiltForAnotherXen`](ErrorKind::BuiltForAnotherXen),
+    /// [`UnfitPayload`](ErrorKind::UnfitPayload), [`OperationInProgress`](ErrorKind::OperationInProgress),
+    /// [`DeadlinePassed`](ErrorKind::DeadlinePassed).
+    ///
+    /// From Xen: [`AlreadyLoaded`](ErrorKind::AlreadyLoaded) (`EEXIST`), [`InvalidPayload`](ErrorKind::InvalidPayload)
+    /// (`EINVAL`, `EOPNOTSUPP`, `ENOENT`, `EOVERFLOW`, `ERANGE`, `ENOEXEC`, `ENODATA`),
+    /// [`BuiltForAnotherXen`](ErrorKind::BuiltForAnotherXen) (`EINVAL`), [`NoBuildId`](ErrorKind::NoBuildId) (`ENODATA`),
+    /// [`XenOutOfMemory`](ErrorKind::XenOutOfMemory) (`ENOMEM`). A refused upload leaves nothing behind.
+    ///
+    /// After `EEXIST`, unless Xen's log names a symbol, an [`inventory`](Self::inventory) is taken to find a payload with the
+    /// same build-id: a debug key is pressed once, if not all are known, and unless the client is to leave Xen's log alone.
+    ///
+    /// After `EFAULT` the list is read: [`Fault`](ErrorKind::Fault) if the payload is not there, and
+    /// [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) if one of this name is, since it may be this one or an older one
+    /// ([`AlreadyLoaded`](ErrorKind::AlreadyLoaded) where its metadata tell that it is another).
+    ///
+    /// And those of any call: [`NotPermitted`](ErrorKind::NotPermitted), [`BufferMemory`](ErrorKind::BufferMemory),
+    /// [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
+    ///
+    /// # Xen
+    /// From 4.14 on Xen compares the payload's `.livepatch.xen_depends` with its own build-id.
+    ///
+    /// ```
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, payload) = doctest::fix()?;
+    /// client.upload(&fix, &payload)?;
+    /// assert_eq!(client.status(&fix)?.state, State::Checked);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[doc(alias = "xc_livepatch_upload")]
+    pub fn upload(&self, name: &PayloadName, payload: &[u8]) -> Result<()> {
+        self.upload_with(name, payload, UploadOptions::new())
+    }
+
+    /// As [`upload`](Self::upload), with options.
+    ///
+    /// # Errors
+    /// As [`upload`](Self::upload), and [`UnsupportedForce`](ErrorKind::UnsupportedForce) where this Xen does not understand FORCE.
+    ///
+    /// ```
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, payload) = doctest::fix()?;
+    /// client.upload_with(&fix, &payload, UploadOptions::new().force())?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn upload_with(&self, name: &PayloadName, payload: &[u8], options: UploadOptions) -> Result<()> {
+        self.watched(Operation::Upload, name, |log| {
+            Uploading { client: self, log, name, options, guard: None }.bytes(payload, None)
+        })
+    }
+
+    /// Uploads a payload from a file, which is read straight into the memory that Xen reads.
+    ///
+    /// # Errors
+    /// As [`upload`](Self::upload), and [`File`](ErrorKind::File) where it can't be read or changes meanwhile.
+    ///
+    /// ```
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, payload) = doctest::fix()?;
+    /// # let file = std::env::temp_dir().join(format!("upload-file-{}", std::process::id()));
+    /// # std::fs::write(&file, payload).unwrap();
+    /// client.upload_file(&fix, &file)?;
+    /// assert!(client.upload_file(&fix, "/no/such/file").is_err());
+    /// # std::fs::remove_file(&file).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn upload_file(&self, name: &PayloadName, path: impl AsRef<Path>) -> Result<()> {
+        self.upload_file_with(name, path, UploadOptions::new())
+    }
+
+    /// As [`upload_file`](Self::upload_file), with options.
+    ///
+    /// # Errors
+    /// As [`upload_file`](Self::upload_file) and [`upload_with`](Self::upload_with).
+    ///
+    /// ```
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, _) = doctest::fix()?;
+    /// let error = client.upload_file_with(&fix, "/no/such/file", UploadOptions::new().force()).unwrap_err();
+    /// assert!(matches!(error.kind(), ErrorKind::File { .. }));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn upload_file_with(&self, name: &PayloadName, path: impl AsRef<Path>, options: UploadOptions) -> Result<()> {
+        let path = path.as_ref();
+        self.watched(Operation::Upload, name, |log| {
+            Uploading { client: self, log, name, options, guard: None }.file(path)
+        })
+    }
+
+    /// Uploads a payload that was parsed before, under the caller's lock on actions if there is one.
+    pub(super) fn upload_payload(
+        &self,
+        name: &PayloadName,
+        payload: &Payload,
+        options: UploadOptions,
+        guard: Option<&ActionGuard<'_>>,
+    ) -> Result<()> {
+        self.watched(Operation::Upload, name, |log| {
+            Uploading { client: self, log, name, options, guard }.bytes(payload.bytes(), Some(payload.outline()))
+        })
+    }
 }
 
+/// One call of an upload method.
+struct Uploading<'a> {
+    client: &'a LivepatchClient,
+    log: &'a LogWatch<'a>,
+    name: &'a PayloadName,
+    options: UploadOptions,
+    /// The caller's lock on actions.
+    guard: Option<&'a ActionGuard<'a>>,
+}
+
+/// What is worth knowing of a payload that passed the check.
+#[derive(Default)]
+struct Checked {
+    uploaded: Uploaded,
+    metadata: Option<Metadata>,
+}
+
+const LENT: &str = "with_buffer lends at least as many bytes as it was asked for";
+
 impl Uploading<'_> {
-    /// Uploads these bytes.
-    pub(super) fn bytes(&self, payload: &[u8]) -> Result<()> {
-        self.copied(payload, None)
-    }
-
-    /// Uploads a payload that was read before.
-    pub(super) fn payload(&self, payload: &Payload) -> Result<()> {
-        self.copied(payload.bytes(), Some(payload.outline()))
-    }
-
-    fn copied(&self, payload: &[u8], outline: Option<&Outline>) -> Result<()> {
+    /// Uploads these bytes. Their outline is found here unless it is known.
+    fn bytes(&self, payload: &[u8], outline: Option<&Outline>) -> Result<()> {
         check_bytes(payload)?;
         self.with_buffer(payload.len(), |buffer| {
-            if let Some(room) = buffer.as_mut_slice().get_mut(..payload.len()) {
-                room.copy_from_slice(payload);
-            }
+            buffer.as_mut_slice().get_mut(..payload.len()).expect(LENT).copy_from_slice(payload);
             self.send(buffer, payload.len(), outline)
         })
     }
 
-    /// Uploads what is in a file, which may also be a pipe.
-    pub(super) fn file(&self, path: &Path) -> Result<()> {
+    /// Uploads the contents of a file, which may also be a pipe.
+    fn file(&self, path: &Path) -> Result<()> {
         let failed = |error: io::Error| Error::of_io(path, &error);
         let mut file = File::open(path).map_err(failed)?;
         let about = file.metadata().map_err(failed)?;
-        let announced = if about.is_file() { Some(usize::try_from(about.len()).unwrap_or(usize::MAX)) } else { None };
+        // A length that is no usize is too large in any case.
+        let announced = about.is_file().then(|| usize::try_from(about.len()).unwrap_or(usize::MAX));
         if let Some(size) = announced {
             check_file(&file, size)?;
         }
         // A byte more than there may be, so that one read also finds the end.
         let room = announced.unwrap_or(Payload::MAX_SIZE).saturating_add(1);
         self.with_buffer(room, |buffer| {
-            let target = buffer.as_mut_slice().get_mut(..room).unwrap_or_default();
+            let target = buffer.as_mut_slice().get_mut(..room).expect(LENT);
             let size = read_up_to(&mut file, target, announced).map_err(failed)?;
             let is_other = || fs::metadata(path).map(|after| payload::is_other(&about, &after)).map_err(failed);
             if announced.is_some_and(|announced| announced != size) || (announced.is_some() && is_other()?) {
@@ -81,40 +192,36 @@ impl Uploading<'_> {
     }
 
     fn with_buffer(&self, len: usize, with: impl FnOnce(&mut HypercallBuffer) -> Result<()>) -> Result<()> {
-        let result = self.client.channel.with_buffer(len, |buffer| with(buffer).map_err(Failure::Upload));
-        result.map_err(|failure| match failure {
-            Failure::Upload(error) => error,
-            Failure::Memory(error) => CallError::from(error).general(),
-        })
+        // The error of the closure is kept apart, since that of the allocation is another.
+        let result = self.client.channel.with_buffer(len, |buffer| Ok::<_, CallError>(with(buffer)));
+        result.map_err(CallError::general)?
     }
 
-    /// Uploads the first `size` bytes of a buffer, if they are what this Xen can take. Their outline is found here unless it
-    /// is known.
+    /// Uploads the first `size` bytes of a buffer, if this Xen can take them.
     fn send(&self, payload: &mut HypercallBuffer, size: usize, outline: Option<&Outline>) -> Result<()> {
-        let uploaded = self.check(payload.as_slice().get(..size).unwrap_or_default(), outline)?;
+        let checked = self.check(payload.as_slice().get(..size).expect(LENT), outline)?;
         let channel = &self.client.channel;
-        if self.options.force && !channel.understands_force().map_err(CallError::general)? {
+        let (name, force) = (self.name, self.options.force);
+        if force && !channel.understands_force().map_err(CallError::general)? {
             return Err(Error::new(ErrorKind::UnsupportedForce));
         }
-        let (name, force) = (self.name, self.options.force);
-        let len = u64::try_from(size).unwrap_or(u64::MAX);
-        let own = self.client.turn_to_upload(self.turn)?;
-        let _busy = self.turn.or(own.as_ref()).map(ActionGuard::busy);
+        let own = self.client.lock_to_upload(self.guard)?;
+        let guard = self.guard.or(own.as_ref());
+        let _busy = guard.map(ActionGuard::busy);
         self.client.note_version()?;
-        self.watch.begin();
-        match channel.call(Upload { name, payload: &mut *payload, len, force }) {
-            Ok(()) => {}
-            Err(CallError::Refused(errno)) => {
-                return Err(self.refused(errno, payload, size, self.turn.or(own.as_ref())));
+        self.log.begin();
+        match channel.call(Upload { name, payload, len: to_u64(size), force }) {
+            Ok(()) => {
+                self.client.identities.remember(name, checked.uploaded);
+                Ok(())
             }
-            Err(error) => return Err(error.general()),
+            Err(CallError::Refused(errno)) => Err(self.refused(errno, checked, guard)),
+            Err(error) => Err(error.general()),
         }
-        self.client.identities.remember(name, uploaded);
-        Ok(())
     }
 
-    /// Collects what there is to know about a refusal.
-    fn refused(&self, refused: Errno, payload: &HypercallBuffer, size: usize, turn: Option<&ActionGuard<'_>>) -> Error {
+    /// Collects the evidence on a refusal.
+    fn refused(&self, refused: Errno, checked: Checked, guard: Option<&ActionGuard<'_>>) -> Error {
         let channel = &self.client.channel;
         let present = match refused {
             Errno::EFAULT => self.listed(),
@@ -125,36 +232,37 @@ impl Uploading<'_> {
             },
             _ => Present::Unknown(None),
         };
-        let sent = || Payload::parse(payload.as_slice().get(..size)?).ok();
-        let metadata = sent().map(|payload| payload.metadata().clone()).filter(|_| refused == Errno::EFAULT);
         let xen = (refused == Errno::ENODATA).then(|| match channel.build_id() {
             Ok(id) => Ok(id),
             Err(CallError::Refused(errno)) => Err(errno),
             Err(CallError::Memory(_)) => Err(Errno::ENOMEM),
         });
-        let messages = self.watch.messages();
-        let twin = match sent().filter(|_| refused == Errno::EEXIST && !names_symbol(&messages)) {
-            Some(payload) => self.twin(payload.build_id(), turn),
+        let messages = self.log.messages();
+        let build_id = checked.uploaded.identity.build_id;
+        let twin = match build_id.filter(|_| refused == Errno::EEXIST && !names_symbol(&messages)) {
+            Some(build_id) => self.twin(&build_id, guard),
             None => Twin::Unknown,
         };
-        judge_upload(&UploadEvidence { refused, present, twin, metadata, xen, messages: &messages })
+        judge_upload(&UploadEvidence { refused, present, twin, metadata: checked.metadata, xen, messages })
     }
 
     /// Looks for the same payload in an inventory, unless this client is to leave Xen's log alone. The key is pressed once at
     /// most, because that writes to the host's console.
-    fn twin(&self, build_id: Option<&BuildId>, turn: Option<&ActionGuard<'_>>) -> Twin {
-        let client = self.client;
-        let readable = client.console.is_readable();
-        let inventory = || inventory::take_within(client, turn, Depth::Identities, 1).ok();
-        let Some(inventory) = build_id.filter(|_| readable).and_then(|_| inventory()) else { return Twin::Unknown };
-        match inventory.payloads.iter().find(|entry| entry.build_id.as_ref() == build_id) {
+    fn twin(&self, build_id: &BuildId, guard: Option<&ActionGuard<'_>>) -> Twin {
+        if !self.client.console.is_readable() {
+            return Twin::Unknown;
+        }
+        let Ok(inventory) = inventory::take_within(self.client, guard, Depth::Identities, 1) else {
+            return Twin::Unknown;
+        };
+        match inventory.payloads.iter().find(|entry| entry.build_id.as_ref() == Some(build_id)) {
             Some(entry) => Twin::Yes(entry.name.clone(), entry.status.state),
             None if inventory.payloads.iter().all(|entry| entry.build_id.is_some()) => Twin::No,
             None => Twin::Unknown,
         }
     }
 
-    /// Whether the list has a payload of this name, and what its metadata are where this Xen reports any.
+    /// Looks for a payload of this name in the list, and for its metadata if this Xen reports any.
     fn listed(&self) -> Present {
         let reported = self.client.xen().has(&rules::METADATA_LISTED);
         match listing::list(&self.client.channel) {
@@ -166,10 +274,10 @@ impl Uploading<'_> {
         }
     }
 
-    /// Refuses a payload that this Xen can't take, before Xen sees it. Returns the knowledge of it that outlasts the upload.
-    fn check(&self, bytes: &[u8], outline: Option<&Outline>) -> Result<Uploaded> {
-        let checks = self.options.check;
-        let target = if checks == Check::Nothing { None } else { Some(inventory::target(self.client, self.turn)?) };
+    /// Refuses a payload that this Xen can't take, before Xen sees it.
+    fn check(&self, bytes: &[u8], outline: Option<&Outline>) -> Result<Checked> {
+        let check = self.options.check;
+        let target = if check == Check::Nothing { None } else { Some(inventory::target(self.client, self.guard)?) };
         let unknown = || self.client.target.basic(self.client, None);
         // Lower ones have more rules.
         let (release, _) = target.as_ref().map_or_else(|| unknown().range(), |target| target.range());
@@ -181,8 +289,8 @@ impl Uploading<'_> {
                     found = outline;
                     &found
                 }
-                // Xen sees that as well.
-                Err(_) if checks > Check::Full => return Ok(Uploaded::default()),
+                // Xen refuses it as well.
+                Err(_) if check > Check::Full => return Ok(Checked::default()),
                 Err(reason) => return Err(Error::new(ErrorKind::InvalidPayload { reason, xen: None })),
             },
         };
@@ -191,11 +299,12 @@ impl Uploading<'_> {
         if inspection.findings().iter().any(refuses) {
             return Err(Error::new(refusal(inspection.into_findings())));
         }
-        Ok(Uploaded {
+        let uploaded = Uploaded {
             identity: inspection.identity(),
             footprint: Some(Arc::new(inspection.footprint())),
             hooks: PostHooks::of_file(&inspection),
-        })
+        };
+        Ok(Checked { uploaded, metadata: Some(inspection.metadata()) })
     }
 }
 
@@ -215,23 +324,12 @@ fn read_up_to(from: &mut impl Read, mut target: &mut [u8], end: Option<usize>) -
     while !target.is_empty() && end != Some(wanted.saturating_sub(target.len())) {
         match from.read(target) {
             Ok(0) => break,
-            Ok(count) => target = target.get_mut(count..).unwrap_or_default(),
+            Ok(count) => target = target.get_mut(count..).expect("a read returns at most the length of its buffer"),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
     Ok(wanted.saturating_sub(target.len()))
-}
-
-enum Failure {
-    Upload(Error),
-    Memory(AllocationError),
-}
-
-impl From<AllocationError> for Failure {
-    fn from(error: AllocationError) -> Self {
-        Self::Memory(error)
-    }
 }
 
 #[cfg(test)]

@@ -67,6 +67,24 @@ pub(crate) fn judge(e: &Evidence<'_>) -> Verdict {
     }
 }
 
+/// Judges an action that this client has not sent, so that nothing is known of the state before it.
+pub(crate) fn judge_unseen(e: &Evidence<'_>) -> Verdict {
+    let After::Seen(Look { status, .. }) = e.after else {
+        return match e.after {
+            After::Gone if e.action != Action::Unload => failed(Kind::NoSuchPayload, Some(Errno::ENOENT)),
+            _ => judge(e),
+        };
+    };
+    let found = status.state;
+    match target(e.action) {
+        _ if status.in_progress() => failed(Kind::StaleInProgress { state: found }, Some(Errno::EAGAIN)),
+        // UNLOAD leaves no result behind.
+        None => failed(Kind::OutcomeUnknown, None),
+        Some(needed) if found != needed && status.rc == 0 => failed(Kind::WrongState { found, needed }, None),
+        Some(_) => judge(e),
+    }
+}
+
 fn failed(kind: Kind, errno: Option<Errno>) -> Verdict {
     let error = Error::new(kind);
     Verdict::Failed(match errno {

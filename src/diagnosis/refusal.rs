@@ -113,7 +113,7 @@ const MEMORY: &str =
 
 /// It goes on top of something else. `certain`: Xen named what is on top, or itself.
 fn depends(e: &Evidence<'_>, on: Option<PayloadName>, certain: bool) -> Kind {
-    let Known { xen, payload, others } = e.known;
+    let Known { xen, payload, others } = &e.known;
     let found = match &on {
         Some(top) => others.iter().find(|(name, _)| name == top).map(|(_, id)| id.clone()),
         None if certain || e.action == Action::Replace => xen.clone(),

@@ -181,7 +181,7 @@ fn every_case_is_judged_as_its_row_says() {
         let refused = Some(Errno::new(refused)).filter(|errno| errno.number() != 0);
         let flags = Flags::empty();
         let evidence =
-            Evidence { action, flags, xen, before: &before, refused, after: &now, messages: &messages, known: &known };
+            Evidence { action, flags, xen, before: &before, refused, after: &now, messages, known: known.clone() };
         let judged = told(&judge(&evidence));
         if judged != expected || is_done(&evidence) != (expected == "done") {
             wrong.push(format!("{row:?}\n    not {judged}"));
@@ -212,8 +212,8 @@ fn what_a_function_and_a_name_add() {
             before: &before,
             refused,
             after: &after,
-            messages,
-            known: &known,
+            messages: messages.to_vec(),
+            known: known.clone(),
         };
         let Verdict::Failed(error) = judge(&evidence) else { panic!("{messages:?}") };
         error.kind().clone()
@@ -296,7 +296,7 @@ fn every_refused_upload_is_judged_as_its_row_says() {
         (Errno::EPERM, unasked, None, vec![other("x")], Kind::NotPermitted { path: None }),
     ] {
         let metadata = Some(Metadata::new("k=v\0"));
-        let evidence = UploadEvidence { refused, present, twin: Twin::Unknown, metadata, xen, messages: &messages };
+        let evidence = UploadEvidence { refused, present, twin: Twin::Unknown, metadata, xen, messages };
         assert_eq!(judge_upload(&evidence).kind(), &expected, "{evidence:?}");
         let it = PayloadName::new("twin").unwrap();
         let same = Duplicate::Payload { name: it.clone(), state: State::Checked };

@@ -29,7 +29,7 @@ pub(crate) enum Twin {
 
 /// An upload that Xen refused.
 #[derive(Clone, Debug)]
-pub(crate) struct UploadEvidence<'a> {
+pub(crate) struct UploadEvidence {
     pub(crate) refused: Errno,
     /// Looked up where the number makes it matter: `EEXIST` and `EFAULT`.
     pub(crate) present: Present,
@@ -39,11 +39,11 @@ pub(crate) struct UploadEvidence<'a> {
     pub(crate) metadata: Option<Metadata>,
     /// Xen's own build-id, looked up for `ENODATA`: `Err` says why there is none.
     pub(crate) xen: Option<Result<BuildId, Errno>>,
-    /// What Xen wrote to its log about the payload.
-    pub(crate) messages: &'a [LogMessage],
+    /// Those of Xen's log about the payload.
+    pub(crate) messages: Vec<LogMessage>,
 }
 
-pub(crate) fn judge_upload(e: &UploadEvidence<'_>) -> Error {
+pub(crate) fn judge_upload(e: &UploadEvidence) -> Error {
     let (kind, errno) = match e.refused {
         Errno::EFAULT => faulted(e),
         errno => (refused(e, errno), errno),
@@ -55,7 +55,7 @@ pub(crate) fn judge_upload(e: &UploadEvidence<'_>) -> Error {
 ///
 /// A payload of this name may be this upload, or one that had been there before or that another tool has uploaded
 /// since. Xen reports nothing that would tell them apart, unless their metadata differ.
-fn faulted(e: &UploadEvidence<'_>) -> (Kind, Errno) {
+fn faulted(e: &UploadEvidence) -> (Kind, Errno) {
     match &e.present {
         Present::No => (Kind::Fault, Errno::EFAULT),
         Present::Yes(Some(metadata)) if e.metadata.as_ref().is_some_and(|sent| sent != metadata) => {
@@ -66,8 +66,8 @@ fn faulted(e: &UploadEvidence<'_>) -> (Kind, Errno) {
     }
 }
 
-fn refused(e: &UploadEvidence<'_>, errno: Errno) -> Kind {
-    let invalid = |reason| Kind::InvalidPayload { reason, xen: complaint(e.messages) };
+fn refused(e: &UploadEvidence, errno: Errno) -> Kind {
+    let invalid = |reason| Kind::InvalidPayload { reason, xen: complaint(&e.messages) };
     match errno {
         Errno::EEXIST => Kind::AlreadyLoaded { by: duplicate(e) },
         // Newer releases use this number for a note of the payload as well.
@@ -92,7 +92,7 @@ fn refused(e: &UploadEvidence<'_>, errno: Errno) -> Kind {
 }
 
 /// Xen's log names a symbol, and, in debug builds alone, says that it is the build-id: silence means nothing.
-fn duplicate(e: &UploadEvidence<'_>) -> Duplicate {
+fn duplicate(e: &UploadEvidence) -> Duplicate {
     if let Twin::Yes(name, state) = &e.twin {
         return Duplicate::Payload { name: name.clone(), state: *state };
     }

@@ -181,7 +181,7 @@ fn after_an_upload_was_carried_out() {
         // Another tool may have uploaded one of this name just before.
         assert_eq!(kind(client.upload(&name("one"), &payload)), ErrorKind::OutcomeUnknown, "{release}");
         assert_eq!((xen.loaded(), xen.calls().of(Call::Upload)), (vec![name("one")], 1), "{release}");
-        assert_eq!(client.wait(&name("one"), Duration::ZERO).unwrap().state, State::Checked);
+        assert_eq!(client.status(&name("one")).unwrap().state, State::Checked);
     }
 }
 

@@ -347,21 +347,26 @@ fn waiting_tells_how_it_ended() {
         xen.set_pace(Pace::Held);
         let error = error(act_within(&client, Action::Apply, &one, Duration::from_millis(100)));
         assert!(error.may_have_happened() && !error.is_retryable(), "{error:?}");
-        assert_eq!(kind(client.wait(&one, Duration::from_millis(5))), ErrorKind::Unfinished, "{release}");
+        assert_eq!(
+            kind(client.wait(&one, Action::Apply, Duration::from_millis(5))),
+            ErrorKind::Unfinished,
+            "{release}"
+        );
         let other = xen.clone();
         let finish = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(10));
             other.finish_action();
         });
-        let status = client.wait(&one, Duration::from_secs(20)).unwrap();
+        client.wait(&one, Action::Apply, Duration::from_secs(20)).unwrap();
+        let status = client.status(&one).unwrap();
         assert_eq!((status.state, status.rc), (State::Applied, 0), "{release}");
         finish.join().unwrap();
-        assert_eq!(kind(client.wait(&name("nobody"), Duration::ZERO)), ErrorKind::NoSuchPayload);
+        assert_eq!(kind(client.wait(&name("nobody"), Action::Apply, Duration::ZERO)), ErrorKind::NoSuchPayload);
         // A mark without an action.
         xen.set_cpu_hotplug(true);
         xen.other_start(&one, Action::Revert, Flags::empty()).unwrap_err();
         let stale = ErrorKind::StaleInProgress { state: State::Applied };
-        assert_eq!(kind(client.wait(&one, Duration::from_secs(20))), stale, "{release}");
+        assert_eq!(kind(client.wait(&one, Action::Revert, Duration::from_secs(20))), stale, "{release}");
     }
 }
 

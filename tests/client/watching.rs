@@ -110,7 +110,7 @@ fn each_hypercall_of_each_operation_is_told() {
         good("capabilities", None, &|| client.capabilities().map(drop));
         good("build-id", None, &|| client.build_id().map(drop));
         good("version", None, &|| client.xen_version().map(drop));
-        good("wait", Some(&fix), &|| client.wait(&fix, Duration::from_secs(1)).map(drop));
+        good("wait", Some(&fix), &|| client.wait(&fix, Action::Apply, Duration::from_secs(1)));
         good("revert", Some(&fix), &|| client.revert(&fix, none));
         good("unload", Some(&fix), &|| client.unload(&fix, none));
         good("upload a file", Some(&fix), &|| client.upload_file(&fix, &file));
@@ -127,7 +127,7 @@ fn each_hypercall_of_each_operation_is_told() {
         xen.set_cpu_hotplug(true);
         xen.other_start("fix", Action::Revert, none).unwrap_err();
         xen.set_cpu_hotplug(false);
-        operation("the mark", Some(&fix), &|| client.wait(&fix, Duration::from_secs(1)).map(drop));
+        operation("the mark", Some(&fix), &|| client.wait(&fix, Action::Revert, Duration::from_secs(1)));
         assert!(all.iter().any(|told| told.call == Call::OtherAction));
     }
 }
@@ -196,9 +196,10 @@ fn an_observer_that_panics_leaves_the_client_usable() {
         if xen.loaded().is_empty() {
             client.upload(&fix, &builder(&xen, "fix").build()).unwrap();
         }
-        let status = client.wait(&fix, Duration::from_secs(10)).unwrap();
-        assert_eq!(status.state == State::Applied, matches!(call, Call::Get | Call::Apply), "{call:?} {pace:?}");
-        if status.state == State::Checked {
+        let ended = client.wait(&fix, Action::Apply, Duration::from_secs(10));
+        assert_eq!(ended.is_ok(), matches!(call, Call::Get | Call::Apply), "{call:?} {pace:?}: {ended:?}");
+        assert_eq!(ended.is_ok(), client.status(&fix).unwrap().state == State::Applied);
+        if ended.is_err() {
             client.apply(&fix, Flags::empty()).unwrap();
         }
         client.revert(&fix, Flags::empty()).unwrap();

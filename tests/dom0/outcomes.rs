@@ -85,7 +85,8 @@ fn nothing_is_sent_without_time() {
     let hello = host.upload("hello", &host.payload("hello", "-hello"));
     let error = host.client.action(Action::Apply, &hello).deadline(Duration::ZERO).run().unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::DeadlinePassed);
-    assert_eq!(host.client.wait(&hello, Duration::ZERO).unwrap().state, State::Checked);
+    let never = host.client.wait(&hello, Action::Apply, Duration::ZERO).unwrap_err();
+    assert_eq!(never.kind(), &ErrorKind::WrongState { found: State::Checked, needed: State::Applied });
     host.unload(&hello);
 }
 
@@ -98,7 +99,12 @@ fn what_is_left_unfinished_can_be_waited_for() {
     let hurried = host.client.action(Action::Apply, &hello).deadline(Duration::from_micros(700)).run();
     let applied = match hurried.map_err(|error| (error.may_have_happened(), error)) {
         Ok(()) => true,
-        Err((true, _)) => host.client.wait(&hello, Duration::from_secs(30)).unwrap().state == State::Applied,
+        Err((true, _)) => {
+            let ended = host.client.wait(&hello, Action::Apply, Duration::from_secs(30));
+            let applied = host.client.status(&hello).unwrap().state == State::Applied;
+            assert_eq!(ended.is_ok(), applied, "{ended:?}");
+            applied
+        }
         Err((false, error)) => {
             assert!(error.is_retryable(), "{error:?}");
             false

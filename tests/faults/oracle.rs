@@ -71,6 +71,10 @@ pub fn check_success(step: &Step, before: &Truth, now: &Truth) {
             assert!(before.loaded.contains(&name) && !before.applied.contains(&name));
             expected.loaded.retain(|other| *other != name);
         }
+        Operation::Wait(A::Apply) => assert!(before.applied.contains(&name)),
+        Operation::Wait(A::Replace) => assert_eq!(before.applied, [name.clone()]),
+        Operation::Wait(A::Revert) => assert_eq!(before.state(&name), Some(State::Checked)),
+        Operation::Wait(A::Unload) => assert_eq!(before.state(&name), None),
         _ => {}
     }
     assert_eq!(*now, expected, "not what was asked for");
@@ -87,10 +91,12 @@ pub fn check_word(step: &Step, hooks: &Hooks, moments: &[Truth], result: &Result
     let was = |state: Option<State>| once(&|truth| truth.state(&name) == state);
     let Err(error) = result else {
         match step.operation {
-            Operation::Act(Action::Apply, _) => was(Some(State::Applied)),
-            Operation::Act(Action::Replace, _) => once(&|truth| truth.applied == [name.clone()]),
-            Operation::Act(Action::Revert, _) => was(Some(State::Checked)),
-            Operation::Act(Action::Unload, _) => was(None),
+            Operation::Act(Action::Apply, _) | Operation::Wait(Action::Apply) => was(Some(State::Applied)),
+            Operation::Act(Action::Replace, _) | Operation::Wait(Action::Replace) => {
+                once(&|truth| truth.applied == [name.clone()])
+            }
+            Operation::Act(Action::Revert, _) | Operation::Wait(Action::Revert) => was(Some(State::Checked)),
+            Operation::Act(Action::Unload, _) | Operation::Wait(Action::Unload) => was(None),
             Operation::Upload => once(&|truth| truth.state(&name).is_some()),
             _ => {}
         }
@@ -117,7 +123,8 @@ pub fn check_word(step: &Step, hooks: &Hooks, moments: &[Truth], result: &Result
         }
         ErrorKind::DependsOnAnother { on: Some(on), .. } => once(&|truth| truth.applied.last() == Some(on)),
         ErrorKind::HookRefused { code, .. } => {
-            let kind = if matches!(step.operation, Operation::Act(Action::Revert, _)) {
+            let kind = if matches!(step.operation, Operation::Act(Action::Revert, _) | Operation::Wait(Action::Revert))
+            {
                 HookKind::PreRevert
             } else {
                 HookKind::PreApply

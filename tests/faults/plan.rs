@@ -70,7 +70,7 @@ pub enum Operation {
     Status,
     List,
     BuildId,
-    Wait,
+    Wait(Action),
 }
 
 /// What goes wrong.
@@ -226,7 +226,7 @@ pub fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(O::Status),
         2 => Just(O::List),
         1 => Just(O::BuildId),
-        1 => Just(O::Wait),
+        2 => select(&[Action::Apply, Action::Revert, Action::Replace, Action::Unload][..]).prop_map(O::Wait),
     ]
 }
 
@@ -309,7 +309,7 @@ impl Step {
             Operation::Status => client.status(&name).map(drop),
             Operation::List => client.list().map(drop),
             Operation::BuildId => client.build_id().map(drop),
-            Operation::Wait => client.wait(&name, self.deadline).map(drop),
+            Operation::Wait(action) => client.wait(&name, action, self.deadline),
         }
     }
 }
