@@ -1,14 +1,14 @@
 //! The crash-loop guard: a payload that was new when the host went down is not applied again unattended.
 //!
-//! A payload is new, survived or suspect. Before the first step of a plan its payloads are written down and synced, with
-//! the boot that begins them. The boot confirms those that are applied when it has lived for ten minutes with them, or
-//! when it ends cleanly: they have survived, and stay so. An *earlier* boot that confirmed nothing went down, and the
-//! payloads that it began and that had never survived are suspect from then on, until someone retries them and a boot
-//! survives that. Whatever is below a suspect is applied all the same, or else the last level that survived.
+//! A payload is new, survived or suspect. Before the first step of a plan, its payloads are recorded on the disk together
+//! with the boot that begins them. The boot confirms the applied ones after ten minutes, or when it ends cleanly: they have
+//! survived, for good. An *earlier* boot that confirmed nothing went down. The payloads that it began become suspect unless
+//! they had survived before, until they are retried and a boot survives that. The payloads below a suspect are applied, or
+//! else the last level that survived.
 //!
-//! Nothing here stops a boot. State that can't be read becomes a warning, state that can't be written an exit status, and
-//! the host is patched all the same. So that this hides no crash either, the state is kept twice, each copy is replaced
-//! as a whole, and one of them is enough. A file that makes no sense is put aside, neither believed nor thrown away.
+//! The guard never stops a boot. If the state can't be read, that is a warning; if it can't be written, an exit status; the
+//! host is patched nevertheless. So that no crash is forgotten, the state is kept in two copies, each replaced as a whole,
+//! and one copy is enough. A damaged file is put aside: it is neither used nor deleted.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -30,10 +30,10 @@ use store::{ReadState, StateFiles};
 
 use crate::output::shown;
 
-/// The directory of the state, unless another is given: the one that `StateDirectory=` of the unit makes.
+/// The default directory of the state, which `StateDirectory=` of the unit creates.
 pub(crate) const DIRECTORY: &str = "/var/lib/xen-livepatch";
 
-/// The time that a boot has to live with payloads before it confirms them.
+/// The time that a boot must run with payloads before it confirms them.
 pub(crate) const LONG_ENOUGH: Duration = Duration::from_secs(600);
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -43,29 +43,29 @@ const UPTIME: &str = "/proc/uptime";
 #[derive(Debug)]
 pub(crate) struct Guard {
     store: StateFiles,
-    /// The reason why it is not known, if it is not.
+    /// The boot, or the reason why it is unknown.
     boot: Result<Boot, String>,
 }
 
 /// The running boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Boot {
-    /// Another one each time the kernel starts.
+    /// A new id each time the kernel starts.
     pub(crate) id: String,
-    /// The seconds that it has lived.
+    /// The seconds since the kernel started.
     pub(crate) age: u64,
 }
 
 /// The part of a stack that may be applied unattended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Judgement {
-    /// The number of payloads, from the bottom.
+    /// The number of its payloads, from the bottom.
     pub(crate) allowed: usize,
-    /// The payload that the rest is left out for.
+    /// The suspect because of which the rest is skipped.
     pub(crate) suspect: Option<Suspect>,
-    /// The level that survived last, from the bottom, where it is another chain and more than what is allowed.
+    /// The level that survived last, from the bottom, if it has more payloads than are allowed.
     pub(crate) last_survived: Option<Vec<String>>,
-    /// Remarks for a person, such as that a copy of the state was damaged.
+    /// Remarks for people, such as that a copy of the state is damaged.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -77,72 +77,72 @@ pub(crate) struct Suspect {
     pub(crate) boot: String,
 }
 
-/// The outcome of writing something down.
+/// The outcome of writing the state.
 #[derive(Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub(crate) struct Written {
-    /// Remarks for a person, as in [`Judgement`]. Empty when all is well.
+    /// As in [`Judgement`].
     pub(crate) warnings: Vec<String>,
-    /// The reason why it was not written down.
+    /// The reason why it was not written.
     pub(crate) failed: Option<String>,
 }
 
-/// The reason why a boot could not be confirmed.
+/// The reason why a boot can't be confirmed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unconfirmed {
-    /// No attempt can be known to be this boot's.
+    /// The records of this boot can't be found.
     #[error("this boot's id can't be read: {0}")]
     NoBootId(String),
-    /// All that there is of the state makes no sense.
+    /// No copy of the state is readable.
     #[error("no payload can be confirmed: {}", joined(.0))]
     Damaged(Vec<Damaged>),
-    /// A power cut would make suspects of what this boot has survived.
-    #[error("the payloads that this boot has survived can't be written down: {0}")]
+    /// After a power cut, the payloads that this boot has survived would be suspect.
+    #[error("the payloads that this boot has survived can't be recorded: {0}")]
     Unwritten(String),
 }
 
-/// The boot is confirmed.
+/// The outcome of a confirmation.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Confirmed {
-    /// The payloads that have survived this boot since it was confirmed last.
+    /// The payloads that have survived this boot since the last confirmation.
     pub(crate) survived: Vec<String>,
-    /// The payloads of this boot that can't be confirmed yet.
+    /// The payloads of this boot that it is too early to confirm.
     pub(crate) waiting: Vec<String>,
     /// As in [`Judgement`].
     pub(crate) warnings: Vec<String>,
 }
 
-/// The verdicts, for a person or a program to read.
+/// The verdicts, for people and programs.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    /// The running boot, if it is known.
+    /// The running boot, if known.
     boot: Option<String>,
-    /// Payloads of this boot that have not survived any boot.
+    /// Payloads that this boot began and has not confirmed.
     pub(crate) pending: Vec<Record>,
     /// The last level of each Xen.
     pub(crate) survived: Vec<Level>,
     /// Payloads that are not applied unattended.
     pub(crate) suspects: Vec<Record>,
-    /// Files that can't be read or make no sense. A payload may be missing above for that.
+    /// Unreadable or damaged files, whose payloads may be missing above.
     pub(crate) damaged: Vec<Damaged>,
-    /// Files that made no sense, and were put aside.
+    /// Damaged files that were put aside.
     pub(crate) aside: Vec<PathBuf>,
 }
 
 impl Guard {
-    /// The guard of this boot, with its state in a directory that need not exist.
+    /// The guard of this boot, with its state in a directory, which need not exist.
     pub(crate) fn at(directory: impl Into<PathBuf>) -> Self {
         Self::in_boot(directory, boot(Path::new(BOOT_ID), Path::new(UPTIME)))
     }
 
-    /// The guard of a given boot, or of one that is not known.
+    /// The guard of a boot, or of an unknown one.
     pub(crate) fn in_boot(directory: impl Into<PathBuf>, boot: Result<Boot, String>) -> Self {
         Self { store: StateFiles::new(&directory.into()), boot }
     }
 
-    /// Judges a stack of payloads, from the bottom, that somebody wants applied on this Xen. A payload that is applied
-    /// already is not applied by anybody. Changes nothing.
+    /// Judges a stack of payloads, from the bottom, that is wanted on a Xen. Suspects that are applied already are allowed.
+    /// Changes nothing.
     pub(crate) fn judge(&self, xen: &str, stack: &[String], applied: &Applied) -> Judgement {
         let (state, warnings) = self.settled();
         let is_refused =
@@ -160,14 +160,13 @@ impl Guard {
         Judgement { allowed, suspect, last_survived, warnings }
     }
 
-    /// Writes down that the payloads of this stack are about to be applied. On return that has reached the disk, or the
-    /// outcome names the reason why not.
+    /// Records that the payloads of a stack are about to be applied. On return the record is on the disk, or the outcome
+    /// contains the reason why not.
     pub(crate) fn begin(&self, xen: &str, stack: &[String], applied: &Applied, by: Trigger) -> Written {
         self.write(|state, boot| state.begin((&boot.id, boot.age), (xen, stack), applied, by))
     }
 
-    /// To be called with what is applied after an attempt: a payload that did not come to be applied, or that was taken
-    /// out, is no longer at risk.
+    /// Ends the risk of payloads that this boot began and that are not applied now.
     pub(crate) fn take_back(&self, xen: &str, applied: &Applied) -> Written {
         self.write(|state, boot| state.take_back(&boot.id, xen, applied))
     }
@@ -195,22 +194,22 @@ impl Guard {
         }
     }
 
-    /// Returns true if this boot began anything that it has not confirmed yet, or if that can't be known.
+    /// Returns true if this boot has begun payloads that it has not confirmed, or if that can't be known.
     pub(crate) fn has_pending(&self) -> bool {
         let ReadState { state, damaged, good } = self.store.read();
         let is_own = |record: &Record| {
             let boot = record.pending.as_ref().map(|pending| &pending.boot);
             boot.is_some_and(|pending| self.boot.as_ref().is_ok_and(|boot| boot.id == *pending))
         };
-        // A confirmation that fails names the reason.
+        // A confirmation fails then, with the reason.
         (good == 0 && !damaged.is_empty()) || self.boot.is_err() || state.records.iter().any(is_own)
     }
 
-    /// Marks as survived what this boot began and what is applied now. `applied` is `None` where that can't be found out:
-    /// then nothing survives, but after a shutdown nothing becomes suspect either.
+    /// Marks the applied payloads that this boot began as survived. If `applied` is unknown, none survives, but after a
+    /// shutdown none becomes suspect either.
     ///
     /// # Errors
-    /// [`Unconfirmed`] when that can't be written down.
+    /// [`Unconfirmed`] if that can't be recorded.
     pub(crate) fn confirm(
         &self,
         xen: &str,
@@ -286,13 +285,13 @@ fn boot(id: &Path, uptime: &Path) -> Result<Boot, String> {
     Ok(Boot { id, age: seconds.ok_or_else(|| format!("{}: {age:?} is not a time", shown(uptime)))? })
 }
 
-/// A boot id as `journalctl --boot` takes it.
+/// A boot id in the form of `journalctl --boot`.
 pub(crate) fn for_journal(boot: &str) -> String {
     boot.replace('-', "")
 }
 
 fn warnings(damaged: &[Damaged]) -> Vec<String> {
-    let warning = |damaged: &Damaged| format!("{damaged}. A payload that the host went down with may be taken for new");
+    let warning = |damaged: &Damaged| format!("{damaged}. A suspect may be taken for a new payload");
     damaged.iter().map(warning).collect()
 }
 
@@ -300,7 +299,7 @@ fn joined(damaged: &[Damaged]) -> String {
     damaged.iter().map(Damaged::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Payloads in a sentence, by their build-ids.
+/// A phrase for payloads, by their build-ids.
 pub(crate) fn payloads(ids: &[String]) -> String {
     match ids {
         [] => "no payload".to_owned(),
@@ -310,7 +309,7 @@ pub(crate) fn payloads(ids: &[String]) -> String {
 }
 
 impl Report {
-    /// For programs: an object for each matter.
+    /// An object for each entry.
     pub(crate) fn as_json(&self) -> Value {
         let object = |what: &str, boot: &str, xen: &str, payloads: &[String]| json!({ "what": what, "boot_id": boot, "xen": xen, "payloads": payloads });
         let of = |what: &'static str, record: &Record, boot: Option<&String>| {
@@ -363,7 +362,7 @@ impl fmt::Display for Report {
             writeln!(f, "damaged: {damaged}")?;
         }
         for path in &self.aside {
-            writeln!(f, "put aside, it made no sense: {}", shown(path))?;
+            writeln!(f, "put aside, since it is damaged: {}", shown(path))?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The switches that keep a boot from patching: for the boot that hangs or crashes, and for a host that is to be left alone.
+//! Switches that turn off patching at boot: for a boot that hangs or crashes, and for a host that must not be patched.
 
 use std::fmt;
 use std::fs;
@@ -10,16 +10,16 @@ use crate::output::shown;
 /// The word on the kernel's command line.
 const WORD: &str = "xen-livepatch=off";
 
-/// The places of the switches.
+/// The locations of the switches.
 #[derive(Debug)]
 pub(crate) struct OffSwitches {
     /// The kernel's command line.
     pub(crate) command_line: PathBuf,
-    /// A file, whatever is in it.
+    /// A file with any contents.
     pub(crate) file: PathBuf,
 }
 
-/// A switch that is off.
+/// A switch that turns off patching.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Off {
     /// `xen-livepatch=off` is on the kernel's command line.
@@ -29,24 +29,24 @@ pub(crate) enum Off {
 }
 
 impl Default for OffSwitches {
-    /// Those of this host.
+    /// The switches of this host.
     fn default() -> Self {
         Self { command_line: "/proc/cmdline".into(), file: "/etc/xen-livepatch/off".into() }
     }
 }
 
 impl OffSwitches {
-    /// The first switch that is off, if one is.
+    /// The first switch that turns off patching, if any.
     ///
-    /// A command line that can't be read throws no switch. A file that can't be looked at counts as there: whoever put it
-    /// there wants nothing to be done, and what was left undone can be done later.
+    /// An unreadable command line turns off nothing. A file counts as existing if that can't be determined, since a host can
+    /// be patched later.
     pub(crate) fn thrown(&self) -> Option<Off> {
         let line = fs::read_to_string(&self.command_line).unwrap_or_default();
-        // The kernel takes a value, or the whole word, in quotes as well.
+        // The kernel also accepts a value, or a whole word, in quotes.
         if line.split_whitespace().any(|word| word.replace('"', "") == WORD) {
             return Some(Off::CommandLine);
         }
-        // A link to nothing is a file that someone put there.
+        // A dangling link counts too.
         match self.file.symlink_metadata() {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
             _ => Some(Off::File(self.file.clone())),

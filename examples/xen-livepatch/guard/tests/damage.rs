@@ -102,7 +102,7 @@ fn one_damaged_copy_hides_no_crash() {
             cuts(&directory.boot(3), &["f1"], 0, 1);
             let report = directory.boot(3).report();
             assert_eq!(report.aside, [directory.file(&format!("{file}.damaged"))], "{name}");
-            assert!(report.to_string().contains("put aside, it made no sense: "), "{name}");
+            assert!(report.to_string().contains("put aside, since it is damaged: "), "{name}");
             assert!(report.damaged.is_empty(), "{name}");
         }
     }
@@ -122,7 +122,7 @@ fn two_damaged_copies_are_reported_and_cost_one_more_crash_at_most() {
         assert_eq!((written.warnings.len(), written.failed), (2, None), "{name}");
         for warning in written.warnings {
             assert!(warning.contains(fault), "{name}: {warning}");
-            assert!(warning.ends_with("may be taken for new"), "{name}: {warning}");
+            assert!(warning.ends_with("may be taken for a new payload"), "{name}: {warning}");
         }
         cuts(&directory.boot(3), &["f1"], 0, 2);
         assert_eq!(directory.boot(3).report().aside.len(), 2, "{name}");
