@@ -4,14 +4,14 @@
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use crate::client::{Capabilities, Interrupted, Outcome};
+use crate::client::Capabilities;
 use crate::error::{Action, Cleanup, Error, ErrorKind, Operation};
 use crate::fields::{as_text, by_field};
 use crate::types::build_id::BuildId;
 use crate::types::name::PayloadName;
 use crate::types::status::{LoadedPayload, State, Status};
 
-as_text!(State, Action, Operation, Outcome);
+as_text!(State, Action, Operation);
 
 /// The name itself where it is UTF-8, and `hex:` with its bytes in hexadecimal where it is not. So that no two names are
 /// the same text, those that begin with `hex:` themselves are written in the second form.
@@ -28,24 +28,6 @@ by_field! {
     Status { state, rc }
     LoadedPayload { name, status, metadata }
     Capabilities { interface_version, apply_flags, force, metadata, action_hooks }
-}
-
-/// Field by field; of the payloads that could not be identified, their names.
-impl Serialize for Interrupted {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let unidentified: Vec<&PayloadName> = self.unidentified.iter().map(|(name, _)| name).collect();
-        let mut fields = serializer.serialize_struct("Interrupted", 9)?;
-        fields.serialize_field("error", &self.error)?;
-        fields.serialize_field("outcome", &self.outcome)?;
-        fields.serialize_field("done", &self.done)?;
-        fields.serialize_field("failed", &self.failed)?;
-        fields.serialize_field("left", &self.left)?;
-        fields.serialize_field("back", &self.back)?;
-        fields.serialize_field("back_error", &self.back_error)?;
-        fields.serialize_field("loaded", &self.loaded)?;
-        fields.serialize_field("unidentified", &unidentified)?;
-        fields.end()
-    }
 }
 
 /// The kind in one word, such as `not_on_top`, which stays as it is from version to version.

@@ -122,7 +122,7 @@ impl From<PlanError> for Failure {
 impl From<EnsureError> for Failure {
     fn from(error: EnsureError) -> Self {
         match error {
-            EnsureError::Inventory(error) => error.into(),
+            EnsureError::Operation(error) => error.into(),
             EnsureError::NoPlan(error) => error.into(),
             EnsureError::Interrupted(interrupted) => {
                 let result = as_json(&*interrupted);

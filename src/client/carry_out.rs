@@ -122,10 +122,9 @@ impl LivepatchClient {
         wanted: &Wanted,
         observer: impl FnMut(StepEvent<'_>),
     ) -> core::result::Result<Plan, EnsureError> {
-        let inventory = inventory::settled(self, || inventory::take_identified(self, None));
-        let inventory = inventory.map_err(EnsureError::Inventory)?;
+        let inventory = inventory::settled(self, || inventory::take_identified(self, None))?;
         let plan = Plan::new(&inventory, wanted)?;
-        self.carry_out(&plan, observer).map_err(EnsureError::Interrupted)?;
+        self.carry_out(&plan, observer)?;
         if plan.problems().is_empty() {
             return Ok(plan);
         }

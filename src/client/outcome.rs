@@ -10,6 +10,7 @@ use crate::types::status::LoadedPayload;
 
 /// The level of a host after a plan, compared with the one before it and with the one that was wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Outcome {
     /// The wanted payloads are applied, and no others.
@@ -51,6 +52,7 @@ impl fmt::Display for Outcome {
 
 /// The error of a plan that was not carried out to its end: its steps, the way back, and the payloads that are loaded now.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Interrupted {
     /// The cause.
@@ -71,9 +73,16 @@ pub struct Interrupted {
     /// The payloads that are loaded now; `None` if the list could not be read.
     pub loaded: Option<Vec<LoadedPayload>>,
     /// Loaded payloads that could not be identified, if one of them may be the payload that was to be uploaded.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "names"))]
     pub unidentified: Vec<(PayloadName, Unidentified)>,
     /// The number of steps that were done of the last plan.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub(super) before: usize,
+}
+
+#[cfg(feature = "serde")]
+fn names<S: serde::Serializer>(unidentified: &[(PayloadName, Unidentified)], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(unidentified.iter().map(|(name, _)| name))
 }
 
 impl Interrupted {
@@ -147,27 +156,117 @@ impl core::error::Error for Interrupted {
 }
 
 /// The reason for which a host does not have the wanted payloads.
-#[derive(Clone, Debug, thiserror::Error)]
+///
+/// It is one error type for everything from a directory to a host: `?` converts the errors of a client, of payload files, of
+/// a [`PayloadStore`](crate::PayloadStore), of a [`Plan`] and of [`carry_out`](crate::LivepatchClient::carry_out).
+///
+/// ```
+/// # use std::path::Path;
+/// # use xen_livepatch::*;
+/// fn follow(client: &LivepatchClient, directory: &Path) -> Result<(), EnsureError> {
+///     let wanted = PayloadStore::read(directory)?.wanted_for(&client.target()?)?;
+///     let plan = Plan::new(&client.inventory()?, &wanted)?;
+///     Ok(client.carry_out(&plan, |_| ())?)
+/// }
+/// # let (_, client, ..) = doctest::fix().unwrap();
+/// let error = follow(&client, Path::new("/nonexistent")).unwrap_err();
+/// assert_eq!((error.word(), error.outcome(), error.is_retryable()), ("file", Outcome::Unchanged, false));
+/// ```
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum EnsureError {
-    /// The inventory could not be taken. Nothing was done.
-    #[error("{0}")]
-    Inventory(#[source] Error),
+    /// An operation before the plan failed: a file or an inventory could not be read, say.
+    Operation(Error),
     /// There is no plan. Nothing was done.
-    #[error("{0}")]
-    NoPlan(#[source] PlanError),
+    NoPlan(PlanError),
     /// The plan was not carried out to its end.
-    #[error("{0}")]
-    Interrupted(#[source] Box<Interrupted>),
-    /// Some files that might be wanted could not be used. What could be determined was added to what is applied, and nothing
+    Interrupted(Box<Interrupted>),
+    /// Some files that might be wanted could not be used. Everything that is certain was added to what is applied, and nothing
     /// was taken out.
-    #[error("some files could not be used, so that this may not be all that is wanted: {}", joined(.problems))]
     Incomplete {
         /// The files.
         problems: Vec<StoreProblem>,
         /// The plan that was carried out; `None` if there is none that takes nothing out.
         plan: Option<Box<Plan>>,
     },
+}
+
+impl EnsureError {
+    /// The level of the host now.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Interrupted(interrupted) => interrupted.outcome,
+            Self::Operation(error) if error.may_have_happened() => Outcome::Unknown,
+            Self::Incomplete { plan: Some(plan), .. } if !plan.is_empty() => Outcome::Partial,
+            Self::Operation(_) | Self::NoPlan(_) | Self::Incomplete { .. } => Outcome::Unchanged,
+        }
+    }
+
+    /// Returns true if the same may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Operation(error) => error.is_retryable(),
+            Self::NoPlan(error) => error.is_retryable(),
+            Self::Interrupted(interrupted) => interrupted.is_retryable(),
+            Self::Incomplete { problems, .. } => problems.iter().any(StoreProblem::is_retryable),
+        }
+    }
+
+    /// The error of the operation that failed, if one did.
+    #[must_use]
+    pub fn error(&self) -> Option<&Error> {
+        match self {
+            Self::Operation(error) => Some(error),
+            Self::Interrupted(interrupted) => Some(&interrupted.error),
+            Self::NoPlan(_) | Self::Incomplete { .. } => None,
+        }
+    }
+
+    /// The cause in one word, which stays the same from version to version: that of the [operation's error](Self::error), that
+    /// of the [`PlanError`], or `incomplete`.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Operation(error) => error.kind().meaning().word,
+            Self::Interrupted(interrupted) => interrupted.error.kind().meaning().word,
+            Self::NoPlan(error) => error.word(),
+            Self::Incomplete { .. } => "incomplete",
+        }
+    }
+}
+
+impl fmt::Display for EnsureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Operation(error) => error.fmt(f),
+            Self::NoPlan(error) => error.fmt(f),
+            Self::Interrupted(interrupted) => interrupted.fmt(f),
+            Self::Incomplete { problems, .. } => {
+                let problems = joined(problems);
+                write!(f, "some files could not be used, so that this may not be all that is wanted: {problems}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for EnsureError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Operation(error) => Some(error),
+            Self::NoPlan(error) => Some(error),
+            Self::Interrupted(interrupted) => Some(&**interrupted),
+            Self::Incomplete { problems, .. } => problems.first().map(|problem| problem as _),
+        }
+    }
+}
+
+/// [`Error`], and what converts into it.
+impl<E: Into<Error>> From<E> for EnsureError {
+    fn from(error: E) -> Self {
+        Self::Operation(error.into())
+    }
 }
 
 impl From<PlanError> for EnsureError {
@@ -179,35 +278,29 @@ impl From<PlanError> for EnsureError {
     }
 }
 
-impl EnsureError {
-    /// The level of the host now.
-    #[must_use]
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            Self::Interrupted(interrupted) => interrupted.outcome,
-            Self::Incomplete { plan: Some(plan), .. } if !plan.is_empty() => Outcome::Partial,
-            Self::Inventory(_) | Self::NoPlan(_) | Self::Incomplete { .. } => Outcome::Unchanged,
-        }
+impl From<Box<Interrupted>> for EnsureError {
+    fn from(interrupted: Box<Interrupted>) -> Self {
+        Self::Interrupted(interrupted)
     }
+}
 
-    /// Returns true if the same may succeed later.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Inventory(error) => error.is_retryable(),
-            Self::Interrupted(interrupted) => interrupted.is_retryable(),
-            Self::Incomplete { problems, .. } => problems.iter().any(StoreProblem::is_retryable),
-            Self::NoPlan(_) => false,
-        }
+impl From<StoreProblem> for EnsureError {
+    fn from(problem: StoreProblem) -> Self {
+        Self::Incomplete { problems: vec![problem], plan: None }
     }
+}
 
-    /// The error of the operation that failed, if one did.
-    #[must_use]
-    pub fn error(&self) -> Option<&Error> {
-        match self {
-            Self::Inventory(error) => Some(error),
-            Self::Interrupted(interrupted) => Some(&interrupted.error),
-            Self::NoPlan(_) | Self::Incomplete { .. } => None,
-        }
+/// The word, the text, whether it is worth another try, the outcome, and the error of an operation with all that it knows.
+#[cfg(feature = "serde")]
+impl serde::Serialize for EnsureError {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct as _;
+        let mut fields = serializer.serialize_struct("EnsureError", 5)?;
+        fields.serialize_field("kind", self.word())?;
+        fields.serialize_field("message", &self.to_string())?;
+        fields.serialize_field("retryable", &self.is_retryable())?;
+        fields.serialize_field("outcome", &self.outcome())?;
+        fields.serialize_field("error", &self.error())?;
+        fields.end()
     }
 }

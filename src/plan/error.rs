@@ -109,6 +109,50 @@ pub enum PlanError {
     },
 }
 
+impl PlanError {
+    /// The reason in one word, which stays the same from version to version.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::NoBuildId { .. } => "no_build_id",
+            Self::TooLarge { .. } => "too_large",
+            Self::Twice { .. } => "twice",
+            Self::BuiltForAnotherXen { .. } => "built_for_another_xen",
+            Self::DependsOnAnother { .. } => "depends_on_another",
+            Self::XenUnknown { .. } => "xen_unknown",
+            Self::SameSymbol { .. } => "same_symbol",
+            Self::Unfit { .. } => "unfit",
+            Self::InTheWay { .. } => "in_the_way",
+            Self::NoFile { .. } => "no_file",
+            Self::Incomplete { .. } => "incomplete",
+            Self::Gap { .. } => "gap",
+        }
+    }
+
+    /// Returns true if there may be a plan later, although nothing is changed meanwhile.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::XenUnknown { why: Some(why) } => !matches!(*why, Errno::ENODATA | Errno::EPERM | Errno::EACCES),
+            Self::Incomplete { problems } => problems.iter().any(StoreProblem::is_retryable),
+            _ => false,
+        }
+    }
+}
+
+/// The word, the text, and whether it is worth another try.
+#[cfg(feature = "serde")]
+impl serde::Serialize for PlanError {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct as _;
+        let mut fields = serializer.serialize_struct("PlanError", 3)?;
+        fields.serialize_field("kind", self.word())?;
+        fields.serialize_field("message", &self.to_string())?;
+        fields.serialize_field("retryable", &self.is_retryable())?;
+        fields.end()
+    }
+}
+
 fn without_build_id(why: Option<Errno>) -> String {
     match why {
         Some(Errno::ENODATA) => "this Xen has no build-id: it was linked without one, and takes no live patches".into(),

@@ -1,6 +1,5 @@
 //! Reasons for which several files leave open what to apply.
 
-use core::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -8,20 +7,31 @@ use crate::types::build_id::BuildId;
 use crate::types::name::escaped;
 
 /// A reason for which the files of a store leave open what to apply on a Xen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Ambiguity {
     /// Links `livepatch.livepatch` choose different payloads for the same Xen.
+    #[error("these links choose different payloads for the same Xen: {}", all_shown(.0))]
     Links(Vec<PathBuf>),
     /// A link `livepatch.livepatch` leads to a file that is missing, can't be used, or is no payload.
+    #[error("{}: this link does not lead to a payload that can be used", shown(.0))]
     BrokenLink(PathBuf),
     /// A link `livepatch.livepatch` lies beside payloads for this Xen, but leads to one for another, and no link chooses one
     /// for this Xen.
+    #[error(
+        "{}: this link leads to a payload for another Xen, but lies beside payloads for this one; make a directory for each Xen",
+        shown(.0)
+    )]
     LinkToAnother(PathBuf),
     /// A link `livepatch.livepatch` chooses a payload, but there are others for this Xen in other directories: the link, and
     /// those.
+    #[error("a link chooses a payload for this Xen, but others are in other directories: {}", all_shown(.0))]
     OutsideChoice(Vec<PathBuf>),
     /// Several payloads depend on the same one, or on Xen itself.
+    #[error(
+        "these payloads all depend on {base}: {}; keep one, or choose one with a link livepatch.livepatch",
+        all_shown(.payloads)
+    )]
     SameBase {
         /// The build-id that they depend on.
         base: BuildId,
@@ -29,6 +39,7 @@ pub enum Ambiguity {
         payloads: Vec<PathBuf>,
     },
     /// Several payloads with different contents have the same build-id.
+    #[error("these payloads all have the build-id {build_id}: {}", all_shown(.payloads))]
     SameBuildId {
         /// The build-id.
         build_id: BuildId,
@@ -36,6 +47,10 @@ pub enum Ambiguity {
         payloads: Vec<PathBuf>,
     },
     /// A payload depends on one that is missing, can't be used, or is not for this Xen.
+    #[error(
+        "{} depends on {base}, which is not among the payloads for this Xen; add that one, or remove this one",
+        shown(.payload)
+    )]
     MissingBase {
         /// The payload.
         payload: PathBuf,
@@ -43,6 +58,7 @@ pub enum Ambiguity {
         base: BuildId,
     },
     /// Payloads depend on each other in a circle, so that none of them is the lowest.
+    #[error("these payloads depend on each other in a circle: {}", all_shown(.0))]
     Cycle(Vec<PathBuf>),
 }
 
@@ -60,41 +76,11 @@ impl Ambiguity {
     }
 }
 
-impl fmt::Display for Ambiguity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let paths = self.paths().iter().map(|path| shown(path)).collect::<Vec<_>>().join(", ");
-        match self {
-            Self::Links(_) => write!(f, "these links choose different payloads for the same Xen: {paths}"),
-            Self::BrokenLink(_) => write!(f, "{paths}: this link does not lead to a payload that can be used"),
-            Self::LinkToAnother(_) => write!(
-                f,
-                "{paths}: this link leads to a payload for another Xen, but lies beside payloads for this one; make a \
-                 directory for each Xen"
-            ),
-            Self::OutsideChoice(_) => {
-                write!(f, "a link chooses a payload for this Xen, but others are in other directories: {paths}")
-            }
-            Self::SameBase { base, .. } => {
-                write!(
-                    f,
-                    "these payloads all depend on {base}: {paths}; keep one, or choose one with a link livepatch.livepatch"
-                )
-            }
-            Self::SameBuildId { build_id, .. } => write!(f, "these payloads all have the build-id {build_id}: {paths}"),
-            Self::MissingBase { base, .. } => {
-                write!(
-                    f,
-                    "{paths} depends on {base}, which is not among the payloads for this Xen; add that one, or remove this one"
-                )
-            }
-            Self::Cycle(_) => write!(f, "these payloads depend on each other in a circle: {paths}"),
-        }
-    }
-}
-
-impl core::error::Error for Ambiguity {}
-
 /// A path that is safe to print.
 pub(super) fn shown(path: &Path) -> String {
     escaped(path.as_os_str().as_bytes())
+}
+
+fn all_shown(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| shown(path)).collect::<Vec<_>>().join(", ")
 }

@@ -23,10 +23,11 @@ pub struct StoreProblem {
 }
 
 /// The reason for which a file or directory of a store could not be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreFault {
     /// It is missing, could not be read to its end, changed while it was read, or is not a little-endian 64-bit ELF file.
+    #[error("{reason}{}", number(*.errno))]
     Unreadable {
         /// The reason.
         reason: String,
@@ -34,8 +35,10 @@ pub enum StoreFault {
         errno: Option<Errno>,
     },
     /// It is empty.
+    #[error("it is empty")]
     Empty,
     /// It is larger than any release of Xen takes.
+    #[error("it has {size} bytes, Xen takes 2097152 (2 MiB): {}", Smaller(*.without_debug))]
     TooLarge {
         /// Its size in bytes.
         size: u64,
@@ -43,33 +46,40 @@ pub enum StoreFault {
         without_debug: Option<u64>,
     },
     /// Its name is no name of a payload.
-    InvalidName(InvalidName),
+    #[error("{0}")]
+    InvalidName(#[source] InvalidName),
     /// It is a link out of the directory, or to a directory.
+    #[error("{reason}")]
     Link {
         /// The reason.
         reason: &'static str,
     },
     /// It exceeds a limit of [`PayloadStore`](crate::PayloadStore).
+    #[error("{reason}")]
     Limit {
         /// The limit.
         reason: String,
     },
     /// A build-id in it is missing or unreadable.
+    #[error("it is damaged: the build-id in its {section} is missing or unreadable")]
     Note {
         /// The section of the build-id.
         section: &'static str,
     },
     /// No release of Xen takes it.
+    #[error("it is damaged, no release of Xen takes it: {finding}")]
     Damaged {
         /// The first finding for the release that comes nearest.
         finding: Finding,
     },
     /// It is for this Xen, which does not take it or would be damaged by it.
+    #[error("this Xen can't take it: {finding}")]
     Unfit {
         /// The first finding that is certain.
         finding: Finding,
     },
     /// It contradicts itself: it names another Xen, but depends on this one or on a payload for it.
+    #[error("it is damaged: it names the Xen with build-id {xen}, but depends on {depends}, which belongs to this Xen")]
     Contradiction {
         /// The build-id of the Xen that it names.
         xen: BuildId,
@@ -77,7 +87,8 @@ pub enum StoreFault {
         depends: BuildId,
     },
     /// Several files leave open what to apply.
-    Ambiguous(Ambiguity),
+    #[error("{0}")]
+    Ambiguous(#[source] Ambiguity),
 }
 
 impl StoreProblem {
@@ -167,31 +178,6 @@ impl From<Ambiguity> for StoreProblem {
     }
 }
 
-impl fmt::Display for StoreFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreadable { reason, errno: None } | Self::Limit { reason } => f.write_str(reason),
-            Self::Unreadable { reason, errno: Some(errno) } => write!(f, "{reason} [{errno}]"),
-            Self::Empty => f.write_str("it is empty"),
-            Self::TooLarge { size, without_debug } => {
-                write!(f, "it has {size} bytes, Xen takes 2097152 (2 MiB): {}", Smaller(*without_debug))
-            }
-            Self::InvalidName(invalid) => invalid.fmt(f),
-            Self::Link { reason } => f.write_str(reason),
-            Self::Note { section } => {
-                write!(f, "it is damaged: the build-id in its {section} is missing or unreadable")
-            }
-            Self::Damaged { finding } => write!(f, "it is damaged, no release of Xen takes it: {finding}"),
-            Self::Unfit { finding } => write!(f, "this Xen can't take it: {finding}"),
-            Self::Contradiction { xen, depends } => write!(
-                f,
-                "it is damaged: it names the Xen with build-id {xen}, but depends on {depends}, which belongs to this Xen"
-            ),
-            Self::Ambiguous(ambiguity) => ambiguity.fmt(f),
-        }
-    }
-}
-
 /// The paths, and the reason.
 impl fmt::Display for StoreProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -203,4 +189,12 @@ impl fmt::Display for StoreProblem {
     }
 }
 
-impl core::error::Error for StoreProblem {}
+impl core::error::Error for StoreProblem {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(&*self.fault)
+    }
+}
+
+fn number(errno: Option<Errno>) -> String {
+    errno.map_or_else(String::new, |errno| format!(" [{errno}]"))
+}

@@ -72,8 +72,7 @@ impl Mishap {
 }
 
 fn follow(client: &LivepatchClient, directory: &Path) -> Result<Plan, EnsureError> {
-    let store = PayloadStore::read(directory).unwrap();
-    let wanted = store.wanted_for(&client.target().unwrap()).map_err(EnsureError::NoPlan)?;
+    let wanted = PayloadStore::read(directory)?.wanted_for(&client.target()?)?;
     client.ensure(&wanted, |_| ())
 }
 

@@ -1,9 +1,10 @@
 //! The events that an observer of a plan gets.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use xen_livepatch::sim::SimulatedXen;
-use xen_livepatch::{Action, ActionOptions, Errno, ErrorKind, Flags, Plan, Release, State, StepEvent};
+use xen_livepatch::{Action, ActionOptions, Errno, Error, ErrorKind, Flags, Plan, Release, State, StepEvent};
 
 use super::host::{builder, connect, name, wanted};
 
@@ -150,9 +151,14 @@ fn nothing_is_done_without_a_plan_or_an_inventory() {
     let foreign = SimulatedXen::builder(Release::V4_20).build_id(Some(xen_livepatch::BuildId::new([0x5a; 20]))).build();
     let no_plan = client.ensure(&wanted(&foreign, &["a"]), |_| ()).unwrap_err();
     assert!(matches!(no_plan, xen_livepatch::EnsureError::NoPlan(_)), "{no_plan}");
+    assert_eq!(no_plan.source().map(ToString::to_string), Some(no_plan.to_string()));
+    let told = serde_json::to_value(&no_plan).unwrap();
+    let (kind, retryable, outcome) = (&told["kind"], &told["retryable"], &told["outcome"]);
+    assert_eq!((kind, retryable, outcome), (&"built_for_another_xen".into(), &false.into(), &"unchanged".into()));
     xen.on_list().always().fail(Errno::EPERM);
     let blind = client.ensure(&wanted(&xen, &["a"]), |_| ()).unwrap_err();
-    assert!(matches!(blind, xen_livepatch::EnsureError::Inventory(_)), "{blind}");
+    assert!(matches!(blind, xen_livepatch::EnsureError::Operation(_)), "{blind}");
+    assert_eq!((blind.word(), blind.error().map(Error::to_string)), ("not_permitted", Some(blind.to_string())));
     assert_eq!(xen.loaded(), []);
     assert_eq!(xen.calls().of(xen_livepatch::sim::Call::Upload), calls.of(xen_livepatch::sim::Call::Upload));
 }

@@ -533,5 +533,5 @@ fn an_action_that_is_under_way_is_waited_for() {
     xen.set_pace(Pace::Held);
     xen.other_start("a", Action::Revert, Flags::empty()).unwrap();
     let error = client.ensure(&wanted(&xen, &["d"]), |_| ()).unwrap_err();
-    assert!(matches!(error, EnsureError::Inventory(_)) && error.is_retryable(), "{error}");
+    assert!(matches!(error, EnsureError::Operation(_)) && error.is_retryable(), "{error}");
 }
