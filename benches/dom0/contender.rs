@@ -62,19 +62,19 @@ pub trait Contender {
 /// The programs and libraries of Xen's release, and the tool of this crate, where they are.
 #[derive(Clone, Debug)]
 pub struct Files {
-    pub folder: PathBuf,
+    pub directory: PathBuf,
     pub minor: u16,
 }
 
 impl Files {
-    /// The library, where it is in the folder.
+    /// The library, where it is in the directory.
     pub fn library(&self) -> Option<Xenctrl> {
-        let is_there = self.folder.join(format!("libxenctrl.so.4.{}", self.minor)).exists();
-        is_there.then(|| Xenctrl::load(&self.folder, self.minor).expect("libxenctrl can be loaded"))
+        let is_there = self.directory.join(format!("libxenctrl.so.4.{}", self.minor)).exists();
+        is_there.then(|| Xenctrl::load(&self.directory, self.minor).expect("libxenctrl can be loaded"))
     }
 
     fn tool(&self, name: &str) -> Option<PathBuf> {
-        Some(self.folder.join(name)).filter(|path| path.exists())
+        Some(self.directory.join(name)).filter(|path| path.exists())
     }
 }
 
@@ -85,7 +85,7 @@ fn process(tool: Option<&Path>, files: &Files, step: &Step, fixture: &Fixture) -
         Work::LoadProcess => command.arg("load").arg(fixture.file(step)),
         _ => command.arg("list"),
     };
-    command.env("LD_LIBRARY_PATH", &files.folder).stdin(Stdio::null());
+    command.env("LD_LIBRARY_PATH", &files.directory).stdin(Stdio::null());
     let output = command.output().map_err(|error| error.to_string())?;
     if !output.status.success() {
         return Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()));

@@ -1,28 +1,28 @@
 //! System calls, hypercalls and memory, counted by the kernel: each contender does the same steps in a process of its own,
-//! which is traced. Its times mean nothing.
+//! which is traced, so that its times mean nothing.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{BufRead, BufReader, Write, stdin};
-use std::process::{ChildStdin, Command, Stdio};
-use std::{env, fs};
+use std::process::ChildStdout;
 
-use nix::libc::{self, c_long, user_regs_struct};
-use nix::sys::ptrace;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, getpid, getppid};
+use nix::libc;
+use nix::sys::wait::WaitStatus;
+use nix::unistd::{Pid, getppid};
 
-use super::alone::with_contender;
+use super::child::{spawn, with_contender};
 use super::contender::{Files, Kind};
 use super::fixture::{Fixture, calm};
 use super::measure::expected;
 use super::step::Step;
+use super::system_calls::{SystemCall, follow};
 
-/// The first argument of a process that works to be counted.
+/// The first argument of such a process.
 pub const CHILD: &str = "--counted";
 
 const HYPERCALL: u64 = 0x30_5000;
 
-/// How often the steps are counted, after one time that is not: what is kept from call to call is there by then.
+/// Counted rounds, after one that fills what is kept from call to call.
 pub const ROUNDS: usize = 3;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,15 +37,14 @@ pub struct Count {
 #[derive(Debug)]
 pub struct Counts {
     pub kind: Kind,
-    /// The least of all rounds: an action may need one look more, now and then.
+    /// The least of all rounds: an action may need another poll now and then.
     pub of: Vec<(Step, Count)>,
     /// The most memory of the process, in KiB.
     pub resident: u64,
 }
 
-/// The child: opens a contender where it is watched, and has it do the steps.
+/// In the process: opens a contender while it is traced, and has it do the steps, each between two calls of `getppid`.
 pub fn work(arguments: impl Iterator<Item = String>) {
-    println!("PID={}", getpid());
     stdin().read_line(&mut String::new()).unwrap();
     with_contender(arguments, |contender, fixture, steps| {
         for _ in 0..=ROUNDS {
@@ -60,141 +59,71 @@ pub fn work(arguments: impl Iterator<Item = String>) {
             fixture.tidy(steps);
         }
     });
-    println!("RESIDENT={}", status("VmHWM"));
-}
-
-/// A number of KiB that the kernel says of this process.
-fn status(key: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
-    line.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or_default()
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).expect("the kernel reports it");
+    println!("{}", line.trim_matches(|c: char| !c.is_ascii_digit()));
 }
 
-/// A process that is about to do steps, once it is attached to and let go.
-pub struct Traced {
-    pub process: Pid,
-    lines: Box<dyn Iterator<Item = String>>,
-    go: ChildStdin,
+/// Starts a process for these steps, none of which is a process of its own, and follows it to a good end. Returns its output.
+#[expect(clippy::zombie_processes, reason = "tracing it to its end is to wait for it")]
+pub fn traced(
+    kind: Kind,
+    steps: &[Step],
+    fixture: &Fixture,
+    files: &Files,
+    mut each: impl FnMut(Pid, SystemCall, Option<u64>),
+) -> ChildStdout {
+    let mut child = spawn(&[CHILD], kind, steps, fixture, files);
+    let process = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    let mut stdin = child.stdin.take().unwrap();
+    let go = || stdin.write_all(b"go\n").unwrap();
+    let end = follow(process, go, |call, result| each(process, call, result));
+    assert!(
+        matches!(end, WaitStatus::Exited(_, 0)),
+        "{} can't do it while it is traced: {end:?}, {steps:?}",
+        kind.name()
+    );
+    child.stdout.take().unwrap()
 }
 
-impl Traced {
-    /// Starts one for these steps, none of which is a process of its own.
-    #[allow(clippy::zombie_processes, reason = "whoever traces the child waits for it")]
-    pub fn start(kind: Kind, steps: &[Step], fixture: &Fixture, files: &Files) -> Self {
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args([CHILD, kind.name()])
-            .args([fixture.folder(), &files.folder])
-            .arg(files.minor.to_string())
-            .args(steps.iter().map(Step::to_string))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let id = lines.find_map(|line| line.strip_prefix("PID=")?.parse().ok()).expect("the child's number");
-        Self { process: Pid::from_raw(id), lines: Box::new(lines), go: child.stdin.take().unwrap() }
-    }
-
-    /// Attaches to the process, and lets it begin.
-    pub fn go(&mut self) {
-        ptrace::attach(self.process).unwrap();
-        self.wait();
-        ptrace::setoptions(self.process, ptrace::Options::PTRACE_O_TRACESYSGOOD).unwrap();
-        self.go.write_all(b"go\n").unwrap();
-    }
-
-    pub fn wait(&self) -> WaitStatus {
-        waitpid(self.process, Some(WaitPidFlag::__WALL)).unwrap()
-    }
-}
-
-/// Has these steps done and counted; none that is a process of its own.
+/// Has these steps done and counted.
 pub fn count(kind: Kind, steps: &[Step], fixture: &Fixture, files: &Files) -> Counts {
-    let mut child = Traced::start(kind, steps, fixture, files);
-    // It also waits for the child.
-    let (counted, end) = trace(&mut child);
-    let resident = child.lines.find_map(|line| line.strip_prefix("RESIDENT=")?.parse().ok());
-    let done = matches!(end, WaitStatus::Exited(_, 0));
-    assert!(done, "{} can't do it while it is counted: {end:?}, {steps:?}", kind.name());
+    let mut counted = Vec::new();
+    let mut counting: Option<Count> = None;
+    let mut locked = Locked::default();
+    let printed = traced(kind, steps, fixture, files, |_, call, result| {
+        if let Some(result) = result {
+            locked.note(call, result);
+            if let Some(count) = &mut counting {
+                count.locked = count.locked.max(locked.total());
+            }
+        } else if call.number == libc::SYS_getppid {
+            match counting.take() {
+                Some(count) => counted.push(count),
+                None => counting = Some(Count { locked: locked.total(), ..Count::default() }),
+            }
+        } else if let Some(count) = &mut counting {
+            count.system_calls += 1;
+            count.hypercalls += u64::from(call.number == libc::SYS_ioctl && call.arguments[1] == HYPERCALL);
+        }
+    });
+    let mut printed = BufReader::new(printed).lines().map_while(Result::ok);
+    let resident = printed.find_map(|line| line.parse().ok()).expect("the process's memory");
     assert_eq!(counted.len(), (ROUNDS + 1) * steps.len());
-    let least = |index: usize| {
+    let of = steps.iter().enumerate().map(|(index, step)| {
         let rounds = || counted.iter().skip(index).step_by(steps.len()).skip(1);
-        let least = |of: fn(&Count) -> u64| rounds().map(of).min().unwrap_or_default();
-        Count {
+        let least = |of: fn(&Count) -> u64| rounds().map(of).min().expect("several rounds");
+        let count = Count {
             system_calls: least(|count| count.system_calls),
             hypercalls: least(|count| count.hypercalls),
-            locked: rounds().map(|count| count.locked).max().unwrap_or_default(),
-        }
-    };
-    let of = steps.iter().enumerate().map(|(index, step)| (*step, least(index))).collect();
-    Counts { kind, of, resident: resident.expect("the child's memory") }
+            locked: rounds().map(|count| count.locked).max().expect("several rounds"),
+        };
+        (*step, count)
+    });
+    Counts { kind, of: of.collect(), resident }
 }
 
-/// The number of a system call and its arguments, where a process has just entered it.
-#[cfg(target_arch = "x86_64")]
-pub fn entered(registers: &user_regs_struct) -> (u64, [u64; 5]) {
-    let arguments = [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8];
-    (registers.orig_rax, arguments)
-}
-
-#[cfg(target_arch = "x86_64")]
-fn returned(registers: &user_regs_struct) -> u64 {
-    registers.rax
-}
-
-#[cfg(target_arch = "aarch64")]
-pub fn entered(registers: &user_regs_struct) -> (u64, [u64; 5]) {
-    let [a, b, c, d, e, ..] = registers.regs;
-    (registers.regs[8], [a, b, c, d, e])
-}
-
-#[cfg(target_arch = "aarch64")]
-fn returned(registers: &user_regs_struct) -> u64 {
-    registers.regs[0]
-}
-
-/// Follows a process to its end, and returns what was between each pair of `getppid` calls, and that end.
-fn trace(child: &mut Traced) -> (Vec<Count>, WaitStatus) {
-    child.go();
-    let mut counts = Vec::new();
-    let mut counting: Option<Count> = None;
-    let mut inside: Option<(c_long, [u64; 5])> = None;
-    let mut locked = Locked::default();
-    let mut signal = None;
-    loop {
-        ptrace::syscall(child.process, signal.take()).unwrap();
-        match child.wait() {
-            WaitStatus::PtraceSyscall(_) => {
-                let registers = ptrace::getregs(child.process).unwrap();
-                if let Some((number, arguments)) = inside.take() {
-                    locked.note(number, arguments, returned(&registers));
-                    if let Some(count) = &mut counting {
-                        count.locked = count.locked.max(locked.total());
-                    }
-                    continue;
-                }
-                let (number, arguments) = entered(&registers);
-                let number = c_long::try_from(number).unwrap_or(-1);
-                inside = Some((number, arguments));
-                match &mut counting {
-                    _ if number == libc::SYS_getppid => match counting.take() {
-                        Some(count) => counts.push(count),
-                        None => counting = Some(Count { locked: locked.total(), ..Count::default() }),
-                    },
-                    Some(count) => {
-                        count.system_calls += 1;
-                        count.hypercalls += u64::from(number == libc::SYS_ioctl && arguments[1] == HYPERCALL);
-                    }
-                    None => {}
-                }
-            }
-            WaitStatus::Stopped(_, other) => signal = Some(other),
-            end => return (counts, end),
-        }
-    }
-}
-
-/// Ranges of memory that can't be paged out, by where they begin.
+/// Ranges of memory that can't be paged out: sizes by address.
 #[derive(Debug, Default)]
 struct Locked(BTreeMap<u64, u64>);
 
@@ -203,8 +132,9 @@ impl Locked {
         self.0.values().sum()
     }
 
-    /// Takes note of a system call that has returned.
-    fn note(&mut self, number: c_long, [first, second, third, fourth, fifth]: [u64; 5], returned: u64) {
+    /// Follows a system call that has returned.
+    fn note(&mut self, SystemCall { number, arguments }: SystemCall, returned: u64) {
+        let [first, second, third, fourth, fifth] = arguments;
         // An error is a small negative number.
         if returned > u64::MAX - 4096 {
             return;

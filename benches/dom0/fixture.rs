@@ -35,7 +35,7 @@ const IS_APPLIED: u32 = 2;
 #[derive(Debug)]
 pub struct Fixture {
     pub xen: Xen,
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 /// The Xen that payloads are made for.
@@ -69,15 +69,15 @@ pub fn listed(number: usize) -> String {
 }
 
 impl Fixture {
-    /// With what is in this folder already.
-    pub fn existing(folder: &Path) -> std::io::Result<Self> {
-        Ok(Self { xen: Xen::open()?, folder: folder.to_owned() })
+    /// With what is in this directory already.
+    pub fn existing(directory: &Path) -> std::io::Result<Self> {
+        Ok(Self { xen: Xen::open()?, directory: directory.to_owned() })
     }
 
     /// Writes the files that are uploaded, of these sizes.
-    pub fn new(folder: &Path, made: &Made, sizes: &[usize]) -> std::io::Result<Self> {
-        let fixture = Self::existing(folder)?;
-        fs::create_dir_all(folder)?;
+    pub fn new(directory: &Path, made: &Made, sizes: &[usize]) -> std::io::Result<Self> {
+        let fixture = Self::existing(directory)?;
+        fs::create_dir_all(directory)?;
         for size in sizes {
             // Zeros at its end, as debug sections would be: what Xen only copies, so that the hypercall is as fast as it gets.
             let payload = made.payload(UPLOADED).padded_to(*size).build();
@@ -88,15 +88,15 @@ impl Fixture {
         Ok(fixture)
     }
 
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The payload that a step works on, as a file.
     pub fn file(&self, step: &Step) -> PathBuf {
         match step.work {
-            Work::Load | Work::LoadProcess => self.folder.join(format!("{LOADED}.livepatch")),
-            _ => self.folder.join(format!("{UPLOADED}-{}", step.size)),
+            Work::Load | Work::LoadProcess => self.directory.join(format!("{LOADED}.livepatch")),
+            _ => self.directory.join(format!("{UPLOADED}-{}", step.size)),
         }
     }
 

@@ -1,9 +1,6 @@
 //! What this crate is compared with, and can't be asked without `unsafe`: the bare ioctl, and libxenctrl.
 #![allow(unsafe_code, reason = "this is where the ioctl is issued by hand, and where libxenctrl is called")]
 
-#[path = "foreign/counter.rs"]
 pub mod counter;
-#[path = "foreign/libxenctrl.rs"]
 pub mod libxenctrl;
-#[path = "foreign/privcmd.rs"]
 pub mod privcmd;

@@ -12,4 +12,6 @@ mod level;
 mod looks;
 mod schema;
 mod shell;
+#[path = "../common/system_calls.rs"]
+mod system_calls;
 mod tool;

@@ -1,4 +1,4 @@
-//! The host that the tests share: one at a time has it, and leaves it as it was.
+//! The host of the tests on a real Xen, which one test at a time uses, and restores.
 
 use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use xen_livepatch::{
     QuiesceTimeout, Release, State,
 };
 
-/// The function that the tests patch: what it returns is in plain sight of dom0.
+/// The function that the tests patch: dom0 can read the text that it returns.
 pub const PATCHED: &str = "xen_extra_version";
 const SHOWN: &str = "/sys/hypervisor/version/extra";
 
@@ -23,7 +23,7 @@ pub struct Host {
     pub xen: BuildId,
     /// Major and minor number.
     release: (u16, u16),
-    /// What Xen's version ends with, unpatched.
+    /// The end of Xen's version, unpatched.
     pub original: String,
     _turn: MutexGuard<'static, ()>,
 }
@@ -40,22 +40,22 @@ pub fn host() -> Host {
 
 pub fn connect() -> Result<LivepatchClient, Error> {
     let client = patient().open()?;
-    // The time that suffices elsewhere is too short: see `let_all_cpus_return`.
+    // See `let_all_cpus_return`.
     if is_idle_patching(&client) { patient().settle_time(Duration::from_millis(50)).open() } else { Ok(client) }
 }
 
-/// Whether this may be a Xen that patches when a CPU has nothing else to do: 4.7 to 4.13.0.
+/// Returns true for Xens that may patch when a CPU is idle: 4.7 to 4.13.0.
 pub fn is_idle_patching(client: &LivepatchClient) -> bool {
     client.xen_version().unwrap().release() < (4, 14)
 }
 
-/// Returns when every CPU has left the last action, where that may take long.
+/// Returns when every CPU has left the last action, on a Xen on which that may take long.
 ///
 /// If the next action begins before, Xen stops for good: the CPU that is still in the last one waits, with its
-/// interrupts off, for an end that it has missed, and all others wait for it. Xens that patch when idle are in no hurry
-/// to leave, and on an emulated CPU it may take longer than any time to settle (seen on 4.11).
+/// interrupts off, for an end that it has missed, and all others wait for it. Xens that patch when idle leave late, and an
+/// emulated CPU may take longer than any settle time (seen on 4.11).
 ///
-/// Xen itself is made to wait for them: it frees memory of a payload that it refuses, which every CPU has to note.
+/// Xen waits for them when it frees the memory of a payload that it refuses.
 pub fn let_all_cpus_return(client: &LivepatchClient) {
     if is_idle_patching(client) {
         let refused = bare(client, "refused").function(FunctionPatch::returning(PATCHED, "")).needs("not_even_this");
@@ -64,7 +64,7 @@ pub fn let_all_cpus_return(client: &LivepatchClient) {
     }
 }
 
-/// Emulated CPUs take their time to stop, more so when the machine below is busy.
+/// A builder with long times: emulated CPUs stop slowly, more so when the machine below is busy.
 pub fn patient() -> ClientBuilder {
     let options = ActionOptions::new()
         .quiesce_timeout(QuiesceTimeout::new(Duration::from_secs(2)).unwrap())
@@ -73,7 +73,7 @@ pub fn patient() -> ClientBuilder {
     LivepatchClient::builder().action_defaults(options)
 }
 
-/// What Xen itself shows to be in effect.
+/// The text that the patched function returns.
 pub fn shown() -> String {
     fs::read_to_string(SHOWN).unwrap().trim_end().to_owned()
 }
@@ -82,7 +82,7 @@ pub fn name(text: impl AsRef<[u8]>) -> PayloadName {
     PayloadName::new(text).unwrap()
 }
 
-/// A payload that is made for the Xen of this client and does nothing yet.
+/// A payload for the Xen of this client, without functions.
 pub fn bare(client: &LivepatchClient, id: &str) -> PayloadBuilder {
     PayloadBuilder::named(id, &client.build_id().unwrap())
         .for_release(client.xen_version().unwrap().release())
@@ -94,7 +94,7 @@ pub fn another_xen() -> BuildId {
     BuildId::new([0x5a; 20])
 }
 
-/// A payload that this Xen would take, but for the build-id that it was made for.
+/// A payload that is unfit for this Xen only by the build-id that it was made for.
 pub fn for_another_xen(client: &LivepatchClient) -> PayloadBuilder {
     PayloadBuilder::named("foreign", &another_xen())
         .for_release(client.xen_version().unwrap().release())
@@ -102,7 +102,7 @@ pub fn for_another_xen(client: &LivepatchClient) -> PayloadBuilder {
         .function(FunctionPatch::returning(PATCHED, "-x"))
 }
 
-/// Metadata of exactly `len` bytes, 2 at least, which show whose they are.
+/// Metadata of exactly `len` bytes, at least 2, which name their owner.
 pub fn metadata(whose: &str, len: usize) -> Vec<u8> {
     let text = format!("of={whose};").into_bytes();
     let mut bytes: Vec<u8> = text.iter().copied().cycle().take(len - 1).collect();
@@ -110,17 +110,17 @@ pub fn metadata(whose: &str, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// What LIST shows of a payload's metadata: nothing before 4.14.
+/// The metadata that LIST returns for a payload: none before 4.14.
 pub fn listed(client: &LivepatchClient, metadata: Vec<u8>) -> Vec<u8> {
     if client.xen_version().unwrap().release() < (4, 14) { Vec::new() } else { metadata }
 }
 
-/// Whatever an earlier test left is taken away, from the top.
+/// Removes all payloads of an earlier test.
 pub fn clean(client: &LivepatchClient) {
     clean_after(client, &|| let_all_cpus_return(client));
 }
 
-/// The same, with something done before each action.
+/// The same, with a call before each action.
 pub fn clean_after(client: &LivepatchClient, before: &dyn Fn()) {
     loop {
         let rows = client.list().unwrap();
@@ -138,8 +138,7 @@ pub fn clean_after(client: &LivepatchClient, before: &dyn Fn()) {
 }
 
 impl Host {
-    /// The running release. A vendor's version text gives the point release that it began with; one that gives none is taken
-    /// for that of the last.
+    /// The running release. A vendor's version text gives the point release that the build began with; without one it is the last.
     pub fn running(&self) -> Release {
         let target = self.client.target().unwrap();
         let (major, minor) = target.release();
@@ -154,17 +153,17 @@ impl Host {
         self.release
     }
 
-    /// Whether this Xen is a 4.`minor` or newer.
+    /// Returns true if this Xen is 4.`minor` or newer.
     pub fn since(&self, minor: u16) -> bool {
         self.release >= (4, minor)
     }
 
-    /// Whether its log says why it refuses something; older ones say it only when built for debugging.
+    /// Returns true if Xen logs the reason of a refusal; older ones do so only when built for debugging.
     pub fn says_why(&self) -> bool {
         self.since(13)
     }
 
-    /// A payload for this Xen that depends on it alone, and whose effect is that Xen's version ends with `text`.
+    /// A payload that depends on this Xen, and makes its version end with `text`.
     pub fn payload(&self, id: &str, text: &str) -> PayloadBuilder {
         bare(&self.client, id).function(FunctionPatch::returning(PATCHED, text))
     }
@@ -190,7 +189,12 @@ impl Host {
         self.client.unload(name, Flags::empty()).unwrap();
     }
 
-    /// The payload is in this state and its last action succeeded.
+    pub fn remove(&self, name: &PayloadName) {
+        self.revert(name);
+        self.unload(name);
+    }
+
+    /// Asserts that the payload is in this state, and its last action succeeded.
     pub fn expect(&self, name: &PayloadName, state: State) {
         let status = self.client.status(name).unwrap();
         assert_eq!((status.state, status.rc), (state, 0), "{name}");

@@ -1,6 +1,6 @@
-//! Chance that can be had again.
+//! Reproducible random numbers.
 
-/// Numbers that follow from a seed (splitmix64).
+/// A generator with a seed (splitmix64).
 #[derive(Debug)]
 pub struct Random(u64);
 
@@ -20,7 +20,7 @@ impl Random {
         usize::try_from(self.next() % u64::try_from(end).unwrap()).unwrap()
     }
 
-    /// So many times of a hundred.
+    /// Returns true with this probability.
     pub fn percent(&mut self, times: usize) -> bool {
         self.below(100) < times
     }
@@ -29,7 +29,7 @@ impl Random {
         choices[self.below(choices.len())].clone()
     }
 
-    /// An index, each as often as its weight says.
+    /// A choice, with a probability in proportion to its weight.
     pub fn weighted<T: Copy>(&mut self, choices: &[(usize, T)]) -> T {
         let mut at = self.below(choices.iter().map(|(weight, _)| weight).sum());
         for (weight, choice) in choices {

@@ -1,8 +1,8 @@
-//! Point releases from which on a Xen does something.
+//! Point releases that introduced rules of Xen.
 
 use xen_livepatch::Release;
 
-/// Returns true if a release is 4.`first`.0 or later, or of an older series with a backport: minor number and first point.
+/// Returns true for 4.`first`.0 and later, and for backports to older series: minor number and first point.
 pub fn since(release: Release, first: u16, backports: &[(u16, u16)]) -> bool {
     let backported = |(minor, point): &(u16, u16)| release.minor() == *minor && release.point() >= *point;
     release.minor() >= first || backports.iter().any(backported)

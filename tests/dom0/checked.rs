@@ -1,4 +1,4 @@
-//! What the check before an upload keeps from Xen, and what it must let through.
+//! The check before an upload: payloads that it keeps from Xen, and those that it must accept.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use xen_livepatch::{
 
 use super::host::{Host, PATCHED, another_xen, bare, for_another_xen, host, name, shown};
 
-/// `.ci/run` looks for these names in Xen's own console: it must never see the first, and must see the second.
+/// `.ci/run` searches Xen's console for these names: the first must never be there, the second must.
 const NEVER_ARRIVES: &str = "never-arrives";
 const ARRIVES: &str = "arrives-unchecked";
 
@@ -21,7 +21,7 @@ fn a_payload_for_another_xen_never_arrives() {
     let (elsewhere, payload) = (another_xen(), for_another_xen(&host.client).build());
     let is_foreign = |kind: &ErrorKind| {
         let ErrorKind::BuiltForAnotherXen { expected, found, .. } = kind else { panic!("{kind:?}") };
-        // From 4.20 on Xen itself says which, in three lines.
+        // From 4.20 on Xen logs both, in three lines.
         expected.as_ref().is_none_or(|id| *id == elsewhere) && found.as_ref().is_none_or(|id| *id == host.xen)
     };
 
@@ -32,7 +32,7 @@ fn a_payload_for_another_xen_never_arrives() {
 
     let unchecked = UploadOptions::new().unchecked();
     if !host.since(14) {
-        // Xen finds out when it is to be applied.
+        // Xen refuses to apply it.
         let arrives = name(ARRIVES);
         host.client.upload_with(&arrives, &payload, unchecked).unwrap();
         let error = host.client.apply(&arrives, Flags::empty()).unwrap_err();
@@ -83,9 +83,9 @@ fn what_xen_takes_passes_the_check() {
         host.payload("hooks", "-x").hook(HookKind::Load, returns(0)).hook(HookKind::PostRevert, returns(0)),
         host.payload("more", "-x").section(".comment", *b"x\0").section(".empty", []).modinfo(b"\0"),
     ];
-    // Before 4.14 it takes none without functions.
+    // Before 4.14 Xen refuses payloads without functions.
     let hooks_alone = bare(&host.client, "hooks-alone").hook(HookKind::Unload, returns(0));
-    // Some point releases write to the table of functions even where it is read-only, and die.
+    // Some point releases crash, as they write to a read-only table of functions.
     let running = host.running();
     let hurt = matches!((running.minor(), running.point()), (16, 4..) | (17, 1..=2) | (18, 0));
     let read_only = host.payload("read-only", "-x").read_only_funcs();
@@ -97,8 +97,7 @@ fn what_xen_takes_passes_the_check() {
         let id = name("odd");
         host.client.upload(&id, &bytes).unwrap();
         host.apply(&id);
-        host.revert(&id);
-        host.unload(&id);
+        host.remove(&id);
     }
 }
 
@@ -118,7 +117,7 @@ fn load_leaves_nothing_behind_when_it_fails() {
     if host.says_why() {
         let ids = (expected.as_ref(), found.clone(), on.as_ref());
         let fix_id = Payload::read("/tmp/fix.livepatch").unwrap().build_id().cloned();
-        assert_eq!(ids, (Some(&host.xen), fix_id, Some(&fix)), "both build-ids are told");
+        assert_eq!(ids, (Some(&host.xen), fix_id, Some(&fix)), "both build-ids are named");
     }
     assert!(matches!(error.cleanup(), Some(Cleanup::Unloaded)), "{error:?}");
     assert_eq!(host.names(), ["fix"]);
@@ -128,19 +127,17 @@ fn load_leaves_nothing_behind_when_it_fails() {
         let debug = debug.unwrap();
         assert_eq!(debug.as_bytes(), b"debug.1");
         host.expect_shown("-debug");
-        host.revert(&debug);
-        host.unload(&debug);
+        host.remove(&debug);
     } else {
         let error = debug.unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::UnsupportedFlag { .. }), "{error:?}");
         // Refused before anything is uploaded.
         assert!(error.cleanup().is_none(), "{error:?}");
     }
-    host.revert(&fix);
-    host.unload(&fix);
+    host.remove(&fix);
 }
 
-/// A payload that tests/real-xen/run had made for this Xen.
+/// A payload of `tests/gcc-payloads/` for this Xen.
 pub fn made_by_gcc(host: &Host, name: &str) -> Payload {
     let version = if host.since(14) { 2 } else { 1 };
     Payload::read(format!("/files/gcc-v{version}/{name}.livepatch")).unwrap()
@@ -168,7 +165,7 @@ fn payloads_made_by_gcc_and_ld() {
     assert_ne!(patched, host.original);
     host.client.load_as(&stacked_name, &stacked, Flags::empty()).unwrap();
     assert_ne!(super::host::shown(), patched);
-    // README and guide show this message beside the C tool's.
+    // As in docs/libxc.md.
     let error = host.client.load_as(&hooked_name, &hooked, Flags::empty()).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::DependsOnAnother { .. }), "{error:?}");
     if host.says_why() {
@@ -210,8 +207,8 @@ fn payloads_made_by_gcc_and_ld() {
     }
 }
 
-/// Xen's own build tools make a read-only table of functions, on which some point releases crash; and a fix often changes
-/// the version text, which then reveals none.
+/// Xen's own build tools make a read-only table of functions, on which some point releases crash, and a fix often removes the
+/// point release from the version text.
 #[test]
 #[ignore = "needs a real Xen"]
 fn a_fix_that_changes_the_version_text_does_not_keep_out_the_next() {
@@ -221,7 +218,7 @@ fn a_fix_that_changes_the_version_text_does_not_keep_out_the_next() {
     let findings = Payload::parse(&first.build()).unwrap().check_against(&target);
     let possible = |finding: &Finding| finding.severity == Severity::PossiblyHarmful;
     if !findings.is_empty() && !findings.iter().all(possible) {
-        // Of a hypervisor that dies of it.
+        // This Xen crashes on it.
         assert!(findings.iter().all(Finding::hurts_xen), "{findings:?}");
         return;
     }
@@ -231,9 +228,9 @@ fn a_fix_that_changes_the_version_text_does_not_keep_out_the_next() {
     host.client.upload_with(&one, &first.build(), accept).unwrap();
     host.client.apply(&one, Flags::empty()).unwrap();
     assert_eq!(shown(), "-lp1");
-    assert_eq!(host.client.target().unwrap(), target, "this client knows it from before");
+    assert_eq!(host.client.target().unwrap(), target, "kept from before");
 
-    // Another process, which may know what this one knows, or nothing.
+    // As in another process, with and without the bounds that this client found.
     let knowing = LivepatchClient::builder().known_target(target.clone()).open().unwrap();
     assert_eq!(knowing.target().unwrap().known_points(), target.known_points());
     let knows_nothing = LivepatchClient::open().unwrap();

@@ -1,4 +1,4 @@
-//! What operations cost, counted by the kernel: a process of this test is traced while it works on the real Xen.
+//! The costs of operations, counted by the kernel: a process of this test is traced while it works on the real Xen.
 
 use std::cell::OnceCell;
 use std::io::{BufRead, BufReader, Write, stdin};
@@ -6,27 +6,25 @@ use std::process::{Command, Stdio};
 use std::{env, fs};
 
 use nix::libc;
-use nix::sys::ptrace;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getppid, gettid};
 use xen_livepatch::sim::FunctionPatch;
 use xen_livepatch::{Flags, LivepatchClient, PayloadName};
 
 use super::host::{PATCHED, bare, connect, for_another_xen, host, metadata, name, patient};
+use super::system_calls::follow;
 
-/// Tells a process of this test that it is the traced one, and whether its client reads Xen's log.
+/// Set in the traced process of this test, to `log` if its client reads Xen's log.
 const TRACED: &str = "XEN_LIVEPATCH_TRACED";
 const HYPERCALL: u64 = 0x30_5000;
 
-/// How often each operation is measured: applies that Xen does not finish at once need more hypercalls.
+/// Measurements of each operation: applies that Xen does not finish at once need more hypercalls.
 const ROUNDS: usize = 20;
 
-/// Waits until Xen has settled after an action; the clock, which is a system call where Linux has it from Xen; the heap's
-/// growing; and what a debug build asks before it closes a file.
+/// The settle time after an action; the clock, which is a system call if Linux has it from Xen; the growth of the heap; and the
+/// check of a debug build before it closes a file.
 const NOT_COUNTED: [libc::c_long; 4] =
     [libc::SYS_clock_nanosleep, libc::SYS_clock_gettime, libc::SYS_brk, libc::SYS_fcntl];
 
-/// What the kernel was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Cost {
     hypercalls: usize,
@@ -38,11 +36,11 @@ const fn cost(hypercalls: usize, others: usize) -> Cost {
     Cost { hypercalls, others }
 }
 
-/// The operations in the order in which [`the_traced_process`] does them in each round.
+/// The operations, in the order of a round of [`work`].
 const OPERATIONS: [&str; 9] =
     ["upload", "upload_file", "status", "list", "apply", "revert", "unload", "upload for another Xen", "open and list"];
 
-/// What the traced process does: [`operations_cost_what_is_promised`], started by itself.
+/// The work of the traced process: [`operations_cost_what_is_promised`], started by itself.
 fn work(client: &LivepatchClient) {
     let hello = bare(client, "hello").function(FunctionPatch::returning(PATCHED, "-hello")).build();
     let filed = bare(client, "filed").function(FunctionPatch::returning(PATCHED, "-filed")).build();
@@ -62,7 +60,7 @@ fn work(client: &LivepatchClient) {
     }
     for round in 0..=ROUNDS {
         if round == 1 {
-            // The first round was not measured: it makes what is kept.
+            // The first round, which fills caches, was not measured.
             println!("\nTID={}", gettid());
             stdin().read_line(&mut String::new()).unwrap();
         }
@@ -78,7 +76,7 @@ fn work(client: &LivepatchClient) {
         measure(&|| client.apply(&hello_name, Flags::empty()).unwrap());
         measure(&|| client.revert(&hello_name, Flags::empty()).unwrap());
         measure(&|| client.unload(&hello_name, Flags::empty()).unwrap());
-        // Not even a look at the log: Xen is not asked.
+        // Xen is not called, not even for its log.
         measure(&|| drop(client.upload(&hello_name, &foreign).unwrap_err()));
         client.unload(&filed_name, Flags::empty()).unwrap();
         // Closed later, when nothing is counted.
@@ -96,45 +94,24 @@ fn work(client: &LivepatchClient) {
 
 /// The costs between each pair of `getppid` calls of the thread.
 fn trace(thread: Pid, go: impl FnOnce()) -> Vec<Cost> {
-    let wait = || waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap();
-    ptrace::attach(thread).unwrap();
-    wait();
-    ptrace::setoptions(thread, ptrace::Options::PTRACE_O_TRACESYSGOOD).unwrap();
-    go();
     let mut costs = Vec::new();
     let mut measuring: Option<Cost> = None;
-    let mut entering = true;
-    let mut signal = None;
-    while ptrace::syscall(thread, signal.take()).is_ok() {
-        match wait() {
-            WaitStatus::PtraceSyscall(_) if entering => {
-                let registers = ptrace::getregs(thread).unwrap();
-                #[cfg(target_arch = "x86_64")]
-                let (number, second) = (registers.orig_rax, registers.rsi);
-                #[cfg(target_arch = "aarch64")]
-                let (number, second) = (registers.regs[8], registers.regs[1]);
-                match (i64::try_from(number).unwrap(), &mut measuring) {
-                    (libc::SYS_getppid, Some(cost)) => {
-                        costs.push(*cost);
-                        measuring = None;
-                    }
-                    (libc::SYS_getppid, None) => measuring = Some(Cost::default()),
-                    (libc::SYS_ioctl, Some(cost)) if second == HYPERCALL => cost.hypercalls += 1,
-                    (number, Some(_)) if NOT_COUNTED.contains(&number) => {}
-                    (_, None) => {}
-                    (_, Some(cost)) => cost.others += 1,
-                }
-                entering = false;
-            }
-            WaitStatus::PtraceSyscall(_) => entering = true,
-            WaitStatus::Stopped(_, other) => signal = Some(other),
-            _ => break,
+    follow(thread, go, |call, result| match (call.number, &mut measuring) {
+        _ if result.is_some() => {}
+        (libc::SYS_getppid, Some(cost)) => {
+            costs.push(*cost);
+            measuring = None;
         }
-    }
+        (libc::SYS_getppid, None) => measuring = Some(Cost::default()),
+        (libc::SYS_ioctl, Some(cost)) if call.arguments[1] == HYPERCALL => cost.hypercalls += 1,
+        (number, Some(_)) if NOT_COUNTED.contains(&number) => {}
+        (_, None) => {}
+        (_, Some(cost)) => cost.others += 1,
+    });
     costs
 }
 
-/// What each operation costs at the least, in the order of [`OPERATIONS`].
+/// The least cost of each operation, in the order of [`OPERATIONS`].
 fn costs(log: &str) -> Vec<Cost> {
     let mut traced = Command::new(env::current_exe().unwrap())
         .args(["--exact", "costs::operations_cost_what_is_promised", "--ignored", "--nocapture"])
@@ -154,7 +131,7 @@ fn costs(log: &str) -> Vec<Cost> {
     assert_eq!(costs.len(), ROUNDS * OPERATIONS.len());
     let of = |operation: usize| costs.iter().skip(operation).step_by(OPERATIONS.len());
     for (operation, name) in OPERATIONS.into_iter().enumerate() {
-        // More hypercalls there may be, where Xen takes its time.
+        // The hypercalls may differ, if Xen takes its time.
         let others = |cost: &Cost| cost.others;
         assert_eq!(of(operation).map(others).max(), of(operation).map(others).min(), "{name} differs");
     }
@@ -170,12 +147,11 @@ fn operations_cost_what_is_promised() {
         Err(_) => {}
     }
     let host = host();
-    // A file is opened, looked at, read, looked at again and closed. Both devices are opened and looked at, the kernel's list
-    // of devices is opened, looked at, read to its end and closed, memory for requests is mapped and kept from children, and
-    // so is memory for the list, which is guarded as well.
+    // For a file: open, stat, read, stat, close. To open: open and stat of both devices; open, stat, two reads and close of the
+    // kernel's list of devices; mmap and madvise for requests, and for the list also a guard.
     let (file, open) = (5, 2 + 2 + 5 + 2 + 3);
     let expect = |mut expected: [Cost; 9], found: Vec<Cost>| {
-        // A look at the list, where UNLOAD does not wait for hooks: by it the client recognises its own payloads.
+        // The list, by which the client recognises its own payloads, if UNLOAD does not wait for hooks.
         if (14..17).contains(&host.release().1) {
             expected[..2].iter_mut().for_each(|upload| upload.hypercalls += 1);
         }
@@ -183,7 +159,7 @@ fn operations_cost_what_is_promised() {
     };
     let unlogged = [(1, 0), (1, file), (1, 0), (1, 0), (3, 0), (3, 0), (2, 0), (0, 0), (3, open)];
     expect(unlogged.map(|(hypercalls, others)| cost(hypercalls, others)), costs("no log"));
-    // Uploads and actions look where Xen's log ends, so that an error can carry what Xen wrote from there on.
+    // Uploads and actions find the end of Xen's log, so that an error can carry later lines.
     let logged = [(2, 0), (2, file), (1, 0), (1, 0), (4, 0), (4, 0), (3, 0), (0, 0), (3, open)];
     expect(logged.map(|(hypercalls, others)| cost(hypercalls, others)), costs("log"));
 }

@@ -1,11 +1,11 @@
-//! A real host becomes what is wanted, from wherever it is.
+//! `ensure` on a real host, from any state.
 
 use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
 use xen_livepatch::{Flags, LivepatchClient, Payload, Plan, State, Wanted};
 
 use crate::host::{Host, PATCHED, bare, host, name, shown};
 
-/// Two stacks that change what Xen's version ends with: each payload by its name.
+/// Two stacks; each payload makes Xen's version end with its name.
 const BELOW: [(&str, Option<&str>); 5] =
     [("a", None), ("b", Some("a")), ("c", Some("b")), ("d", None), ("e", Some("d"))];
 
@@ -39,7 +39,7 @@ fn is_as_wanted(host: &Host, stack: &[&str]) {
     assert!(Plan::new(&inventory, &wanted(&host.client, stack)).unwrap().is_empty());
 }
 
-/// xorshift: the same walk each time.
+/// A reproducible walk (xorshift).
 fn next(state: &mut u64) -> usize {
     *state ^= *state << 13;
     *state ^= *state >> 7;
@@ -63,7 +63,7 @@ fn twenty_walks_end_where_they_should() {
     host.client.ensure(&Wanted::nothing(), |_| ()).unwrap();
 }
 
-/// What xapi does by hand: unload (which may fail), upload, replace, and unload everything that isn't applied.
+/// The steps of xapi: unload (which may fail), upload, replace, and unload everything that isn't applied.
 #[test]
 #[ignore = "needs a real Xen"]
 fn ensure_ends_where_xapi_does() {

@@ -1,4 +1,4 @@
-//! What Xen prints about its payloads is what was uploaded, whoever asks, and nobody speaks for another.
+//! Inventories agree with the uploaded payloads, and can't be forged.
 
 use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
 use xen_livepatch::{BuildId, Flags, Inventory, InventoryEntry, Payload, UploadOptions};
@@ -6,14 +6,31 @@ use xen_livepatch::{BuildId, Flags, Inventory, InventoryEntry, Payload, UploadOp
 use crate::checked::made_by_gcc;
 use crate::host::{Host, bare, connect, host, name, patient};
 
-/// Nothing of Xen's lies below: on x86 the upper half of all addresses is the kernels', on AArch64 each has its own.
+/// The lowest address of Xen: on x86 the upper half of all addresses is the kernels', on AArch64 each has its own.
 const XEN: u64 = if cfg!(target_arch = "aarch64") { 2 << 20 } else { 0xffff_8000_0000_0000 };
+
+const FAKE: &str = "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a";
+const FUNCTION: &str = "f patch ffff82d040000000(16) with ffff82d040000000 (8)";
+
+/// The line of a payload in Xen's dump.
+fn heading(id: &str) -> String {
+    let address = "ffff82d040000000";
+    format!(" name={id} state=CHECKED(1) {address} (.data={address}, .rodata={address}) using 3 pages.")
+}
+
+/// A dump by a forger, from its function on: the end of its own lines, and a dump with these ids of the victim.
+fn forged_dump(xen: &BuildId, ids: &str) -> String {
+    let (victim, forger) = (heading("victim"), heading("forger"));
+    format!(
+        "'x' pressed - Dumping all livepatch patches\nbuild-id: {xen}\n{victim}\n    {FUNCTION}\n{ids}\n{forger}\n    g"
+    )
+}
 
 fn entry<'a>(inventory: &'a Inventory, id: &str) -> &'a InventoryEntry {
     inventory.payloads.iter().find(|entry| entry.name == name(id)).unwrap()
 }
 
-/// All that the file says, and nothing else.
+/// Asserts that an entry is a description of this payload.
 fn agrees(entry: &InventoryEntry, payload: &Payload) {
     assert_eq!((entry.build_id.as_ref(), entry.depends.as_ref()), (payload.build_id(), payload.depends()));
     let functions = entry.functions.as_ref().unwrap();
@@ -26,7 +43,7 @@ fn agrees(entry: &InventoryEntry, payload: &Payload) {
     }
 }
 
-/// Leaves the version alone: a 4.7 or 4.8 has to tell which point release it is.
+/// A payload that leaves the version alone, which reveals the point release of a 4.7 or 4.8.
 fn payload(host: &Host, id: &str) -> PayloadBuilder {
     bare(&host.client, id).function(FunctionPatch::returning("xen_compile_date", id))
 }
@@ -53,7 +70,7 @@ fn an_inventory_is_what_was_uploaded() {
     // A client that has uploaded nothing, and one that leaves Xen's log alone.
     for client in [connect().unwrap(), patient().without_xen_log().open().unwrap()] {
         let inventory = client.inventory().unwrap();
-        // It is known then, and in another process too.
+        // From memory, and in another process.
         assert_eq!(client.inventory().unwrap(), inventory);
         let known = client.known_identities().unwrap();
         let other = patient().known_identities(known.clone()).open().unwrap();
@@ -106,7 +123,7 @@ fn an_inventory_of_payloads_made_by_gcc() {
     }
 }
 
-/// A replacement of a function that is given by its address, so that Xen looks for no such name.
+/// A replacement of a function by its address, so that Xen does not look up its name.
 fn placed(host: &Host, function: &str) -> FunctionPatch {
     let plain = bare(&host.client, "plain").function(FunctionPatch::returning("xen_changeset", "x"));
     let plain = host.upload("plain", &plain);
@@ -116,7 +133,7 @@ fn placed(host: &Host, function: &str) -> FunctionPatch {
     FunctionPatch::returning(function, "x").at(at)
 }
 
-/// A payload whose function has this name: what Xen prints there is the forger's.
+/// A payload whose function has this name, which Xen prints in its dump.
 fn forger(host: &Host, function: &str) -> PayloadBuilder {
     bare(&host.client, "forger").function(placed(host, function))
 }
@@ -135,36 +152,19 @@ fn a_function_without_a_name_is_what_xen_prints_for_null() {
 #[test]
 #[ignore = "needs a real Xen"]
 fn nobody_speaks_for_another() {
-    const FAKE: &str = "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a";
     let host = host();
     let fake: BuildId = FAKE.parse().unwrap();
     let xen = &host.xen;
     let victim = payload(&host, "victim");
     let honest = victim.build_id();
-    let address = "ffff82d040000000";
-    let heading = |id: &str, state: &str| {
-        format!(" name={id} state={state} {address} (.data={address}, .rodata={address}) using 3 pages.")
-    };
     let ids = format!("build-id={FAKE}\ndepend-on={FAKE}\ndepend-on-xen={xen}");
-    let function = format!("f patch {address}(16) with {address} (8)");
-    let whole = format!(
-        "{function}\n{ids}\n{}\n    {function}\n{ids}\n{}\n    g",
-        heading("victim", "CHECKED(1)"),
-        heading("forger", "CHECKED(1)")
-    );
-    let again = format!(
-        "{function}\n{ids}\n'x' pressed - Dumping all livepatch patches\nbuild-id: {xen}\n{}\n    {function}\n{ids}\n{}\n    g",
-        heading("victim", "CHECKED(1)"),
-        heading("forger", "CHECKED(1)"),
-    );
+    let own = format!("{FUNCTION}\n{ids}\n");
+    let (victim_line, forger_line) = (heading("victim"), heading("forger"));
     for (what, text) in [
-        ("ids of its own", format!("{function}\n{ids}\n    g")),
-        (
-            "a payload after it",
-            format!("{function}\n{ids}\n{}\n    {function}\n{ids}", heading("victim", "CHECKED(1)")),
-        ),
-        ("everything up to here", whole),
-        ("another dump", again),
+        ("ids of its own", format!("{own}    g")),
+        ("a payload after it", format!("{own}{victim_line}\n    {FUNCTION}\n{ids}")),
+        ("everything up to here", format!("{own}{victim_line}\n    {FUNCTION}\n{ids}\n{forger_line}\n    g")),
+        ("another dump", own.clone() + &forged_dump(xen, &ids)),
     ] {
         for forger_first in [false, true] {
             let forged = forger(&host, &text);
@@ -177,22 +177,17 @@ fn nobody_speaks_for_another() {
             }
             let inventory = connect().unwrap().inventory().unwrap();
             for (id, payload) in order {
-                let told = entry(&inventory, id);
-                assert!(
-                    [&told.build_id, &told.depends].iter().all(|told| told.as_ref() != Some(&fake)),
-                    "{what}: {told:?}"
-                );
-                assert!(
-                    told.build_id.is_none() || told.build_id.as_ref() == Some(payload.build_id()),
-                    "{what}: {told:?}"
-                );
+                let entry = entry(&inventory, id);
+                let ids = [&entry.build_id, &entry.depends].map(Option::as_ref);
+                assert!(!ids.contains(&Some(&fake)), "{what}: {entry:?}");
+                assert!(ids[0].is_none_or(|own| own == payload.build_id()), "{what}: {entry:?}");
             }
             for (id, _) in order {
                 host.unload(&name(id));
             }
         }
     }
-    // Names and metadata: the list has them, so that what Xen prints of them is accounted for.
+    // Names and metadata are compared with the list.
     let odd = format!("x\nbuild-id={FAKE}");
     for (id, metadata) in [(&odd[..], "a=b\0".to_owned()), ("odd", format!("a\nbuild-id={FAKE}\ndepend-on={FAKE}\0"))] {
         host.upload("victim", &victim);
@@ -206,42 +201,32 @@ fn nobody_speaks_for_another() {
     }
 }
 
-/// What a processor prints goes on in the line that it has not ended. Then the dump's own first line is in the middle of
-/// another, and that of a function's name is the only one at the beginning of a line.
+/// A processor continues a line that it has not ended. Then the dump's own first line is in the middle of another, and that in
+/// a function's name is the only one at the beginning of a line.
 #[test]
 #[ignore = "needs a real Xen"]
 fn a_dump_that_goes_on_in_a_line_is_not_replaced_by_another() {
-    const FAKE: &str = "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a";
     let host = host();
     if !host.says_why() {
         return;
     }
     let victim = payload(&host, "victim");
-    let address = "ffff82d040000000";
-    let heading =
-        |id: &str| format!(" name={id} state=CHECKED(1) {address} (.data={address}, .rodata={address}) using 3 pages.");
     let ids = format!("build-id={FAKE}\ndepend-on={FAKE}");
-    let function = format!("f patch {address}(16) with {address} (8)");
-    let text = format!(
-        "{function}\n'x' pressed - Dumping all livepatch patches\nbuild-id: {}\n{}\n    {function}\n{ids}\n{}\n    g",
-        host.xen,
-        heading("victim"),
-        heading("forger"),
-    );
+    let text = format!("{FUNCTION}\n{}", forged_dump(&host.xen, &ids));
     let forged = forger(&host, &text);
     host.upload("victim", &victim);
-    // Xen cuts what it says of this one, and the line's end with it.
+    // Xen cuts its message about this one, with the end of the line.
     let bad = bare(&host.client, "bad").function(FunctionPatch::returning("x".repeat(1100), "x")).build();
-    let told_after_a_cut_line = || {
+    let id_after_a_cut_line = || {
         host.client.upload_with(&name("bad"), &bad, UploadOptions::new().unchecked()).unwrap_err();
         entry(&host.client.inventory().unwrap(), "victim").build_id.clone()
     };
-    // Where nobody forges, the next attempt tells.
-    assert_eq!(told_after_a_cut_line().as_ref(), Some(victim.build_id()));
+    // Without a forger the next attempt succeeds.
+    assert_eq!(id_after_a_cut_line().as_ref(), Some(victim.build_id()));
     host.upload("forger", &forged);
     for _ in 0..10 {
-        let told = told_after_a_cut_line();
-        assert!(told.is_none() || told.as_ref() == Some(victim.build_id()), "{told:?}");
+        let id = id_after_a_cut_line();
+        assert!(id.as_ref().is_none_or(|id| id == victim.build_id()), "{id:?}");
     }
     for id in ["forger", "victim"] {
         host.unload(&name(id));

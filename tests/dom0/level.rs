@@ -1,4 +1,4 @@
-//! The level of a real host after a change, and after one that fails.
+//! The level of a real host after `ensure`, and after one that fails.
 
 use xen_livepatch::payload::HookKind;
 use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder};
@@ -10,7 +10,7 @@ fn fix(client: &LivepatchClient, id: &str) -> PayloadBuilder {
     bare(client, id).function(FunctionPatch::returning(PATCHED, format!("-{id}")))
 }
 
-/// These payloads under these names, from the bottom up.
+/// A stack of these payloads, from the bottom up.
 fn stack(payloads: &[(&str, &PayloadBuilder)]) -> Wanted {
     Wanted::stack(payloads.iter().map(|(under, builder)| (name(under), Payload::parse(&builder.build()).unwrap())))
 }
@@ -24,7 +24,7 @@ fn applied(host: &Host) -> Vec<String> {
     rows.iter().filter(|row| row.status.state == State::Applied).map(|row| row.name.to_string()).collect()
 }
 
-/// A payload whose hook refuses it, on top of one that has replaced the level from before.
+/// A payload with a hook that refuses it, on top of one that has replaced the old level.
 #[test]
 #[ignore = "needs a real Xen"]
 fn the_level_from_before_is_put_back() {
@@ -52,7 +52,7 @@ fn the_level_from_before_is_put_back() {
     client.ensure(&Wanted::nothing(), |_| ()).unwrap();
 }
 
-/// Two versions that define the same symbol, which Xen does not load at the same time: it is found out, or known from the
+/// Two versions that define the same symbol, which Xen does not load at the same time. The plan learns it from Xen, or from the
 /// file of the old one.
 #[test]
 #[ignore = "needs a real Xen"]
@@ -62,7 +62,7 @@ fn two_versions_of_a_fix_may_share_a_symbol() {
     let new = fix(&host.client, "new").defines("fix_helper");
     for files in [false, true] {
         host.client.ensure(&only("fix", &old), |_| ()).unwrap();
-        // One that has not seen the old file.
+        // A client that has not seen the old file.
         let client = crate::host::connect().unwrap();
         let wanted = only("fix", &new);
         let wanted = if files { wanted.at_hand([Payload::parse(&old.build()).unwrap()]) } else { wanted };
@@ -74,7 +74,7 @@ fn two_versions_of_a_fix_may_share_a_symbol() {
     host.client.ensure(&Wanted::nothing(), |_| ()).unwrap();
 }
 
-/// The hooks of an applied payload keep Xen from replacing it.
+/// An applied payload with hooks that prevent a REPLACE.
 #[test]
 #[ignore = "needs a real Xen"]
 fn hooks_that_veto_a_replacement_are_found_out() {
@@ -92,7 +92,7 @@ fn hooks_that_veto_a_replacement_are_found_out() {
     client.ensure(&Wanted::nothing(), |_| ()).unwrap();
 }
 
-/// The order that NODEPS made, with the older code in effect: it is put right, and can be taken out.
+/// A wrong order that NODEPS allowed, with the older code in effect: `ensure` corrects it, or removes both.
 #[test]
 #[ignore = "needs a real Xen"]
 fn the_order_that_nodeps_made_is_found_out() {
@@ -122,7 +122,7 @@ fn the_order_that_nodeps_made_is_found_out() {
     assert_eq!((applied(&host), shown()), (Vec::new(), host.original.clone()));
 }
 
-/// An applied payload that is linked with one that nobody wants: that stays loaded.
+/// An applied payload that is linked with an unwanted one, which stays loaded.
 #[test]
 #[ignore = "needs a real Xen"]
 fn a_payload_that_another_is_linked_with_stays() {

@@ -1,4 +1,4 @@
-//! A list is exact, however long and however much metadata there is.
+//! Lists with many payloads and much metadata.
 
 use xen_livepatch::{LoadedPayload, State};
 

@@ -1,4 +1,4 @@
-//! Live-patches a real Xen. `cargo real-xen` boots one and runs this in its dom0; elsewhere the tests are ignored.
+//! Tests on a real Xen. `cargo real-xen` boots one and runs them in its dom0; elsewhere they are ignored.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,7 +6,7 @@
     clippy::indexing_slicing,
     clippy::as_conversions,
     clippy::print_stdout,
-    reason = "a test stops at the first surprise, and speaks to the process that started it"
+    reason = "a test stops at the first surprise, and prints for the process that started it"
 )]
 #![allow(unreachable_pub, reason = "the modules of one test")]
 
@@ -22,3 +22,5 @@ mod opening;
 mod outcomes;
 mod refusals;
 mod story;
+#[path = "../common/system_calls.rs"]
+mod system_calls;

@@ -1,4 +1,4 @@
-//! What opening says of the Xen below.
+//! Opening the device, with and without live patching.
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
@@ -8,7 +8,7 @@ use xen_livepatch::{ErrorKind, LivepatchClient};
 
 use super::host::{connect, patient};
 
-/// On all Xens, since each has live patching or has not. The runner says which it booted.
+/// Runs on every Xen; the runner passes its name.
 #[test]
 #[ignore = "needs a real Xen"]
 fn opening_tells_whether_xen_was_built_with_live_patching() {

@@ -1,4 +1,4 @@
-//! What came of an action, where hooks return numbers that Xen uses itself, and where it is not known at once.
+//! Outcomes of actions, with hooks that return Xen's own error numbers, and after a deadline.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn what_a_hook_returns_is_told_as_the_hooks() {
     if !host.since(14) {
         return;
     }
-    // At its usual level Xen does not say that it runs a hook in place of an action. These tests run with all levels.
+    // At its usual log level Xen does not log the hook in place of an action; these tests run with all levels.
     for rc in [-Errno::EINVAL.number(), -Errno::EBUSY.number(), -Errno::EAGAIN.number(), -Errno::EFAULT.number(), 7] {
         let code = Errno::new(rc.wrapping_neg());
         let instead =
@@ -72,7 +72,7 @@ fn data_that_may_have_changed_is_told_where_xen_says_so() {
         assert_eq!(error.kind(), &failed, "{error:?}");
         assert!(error.to_string().contains("or it was reverted before"), "{error}");
     } else {
-        // Nothing else fails like that where there are no hooks.
+        // Without hooks there is no other cause.
         assert_eq!(error.kind(), &ErrorKind::ReapplyNeedsReupload, "{error:?}");
     }
     host.unload(&data);
@@ -95,7 +95,7 @@ fn nothing_is_sent_without_time() {
 fn what_is_left_unfinished_can_be_waited_for() {
     let host = host();
     let hello = host.upload("hello", &host.payload("hello", "-hello"));
-    // Whether that is enough time is open; that the wait then tells how it ended is not.
+    // It may or may not finish in that time; either way its end is known after the wait.
     let hurried = host.client.action(Action::Apply, &hello).deadline(Duration::from_micros(700)).run();
     let applied = match hurried.map_err(|error| (error.may_have_happened(), error)) {
         Ok(()) => true,

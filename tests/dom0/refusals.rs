@@ -1,4 +1,4 @@
-//! What must not happen doesn't, and is told by name: every refusal, and every no-op that Xen calls a success.
+//! Refusals, and actions without effect that Xen reports as a success: each has an error of its own.
 
 use std::time::Duration;
 
@@ -24,8 +24,7 @@ fn what_xen_silently_skips_is_a_wrong_state() {
         assert_eq!(wrong(action).kind(), &is(State::Applied, State::Checked), "{action}");
     }
     host.expect_shown("-hello");
-    host.revert(&hello);
-    host.unload(&hello);
+    host.remove(&hello);
 }
 
 #[test]
@@ -86,7 +85,7 @@ fn what_is_no_payload_is_refused() {
         assert_eq!(error.raw_errno(), None, "{what}: Xen was not asked");
         let told = matches!(error.kind(), ErrorKind::InvalidPayload { .. } | ErrorKind::UnfitPayload { .. });
         assert!(told, "{what}: {error:?}");
-        // Xen sees that for itself, and says why.
+        // Xen refuses it too, with a reason in its log.
         let error = host.client.upload_with(&name("garbage"), &bytes, UploadOptions::new().unchecked()).unwrap_err();
         let ErrorKind::InvalidPayload { xen, .. } = error.kind() else { panic!("{what}: {error:?}") };
         assert_eq!(xen.is_some(), host.says_why(), "{what}: {error:?}");
@@ -105,8 +104,7 @@ fn sizes_end_at_two_mebibytes() {
     let largest = host.upload("largest", &largest);
     host.apply(&largest);
     host.expect_shown("-largest");
-    host.revert(&largest);
-    host.unload(&largest);
+    host.remove(&largest);
 
     let too_large = host.payload("larger", "-larger").padded_to((2 << 20) + 1).build();
     let larger = name("larger");
@@ -137,8 +135,7 @@ fn a_file_is_uploaded_as_it_is() {
     host.client.upload_file(&file, "/tmp/payload").unwrap();
     host.apply(&file);
     host.expect_shown("-file");
-    host.revert(&file);
-    host.unload(&file);
+    host.remove(&file);
 }
 
 #[test]
@@ -174,8 +171,8 @@ fn force_is_taken_where_xen_understands_it() {
     }
 }
 
-/// The error of an action that no time is given. Now and then the processors are at rest all the same (seen on AArch64): then
-/// it is undone, and tried again.
+/// The error of an action without time to quiesce. If the processors are at rest all the same (seen on AArch64), it is undone, and
+/// tried again.
 fn in_a_hurry(host: &Host, action: Action, name: &PayloadName, retries: u32) -> Error {
     let options = ActionOptions::new().quiesce_timeout(QuiesceTimeout::new(Duration::from_nanos(1)).unwrap());
     for _ in 0..100 {
@@ -205,8 +202,7 @@ fn a_quiesce_timeout_is_told_and_changes_nothing() {
     let error = in_a_hurry(&host, Action::Revert, &hello, 0);
     assert_eq!(error.kind(), &ErrorKind::QuiesceTimeout);
     host.expect_shown("-hello");
-    host.revert(&hello);
-    host.unload(&hello);
+    host.remove(&hello);
 }
 
 #[test]
@@ -216,10 +212,9 @@ fn an_expectation_that_is_not_met_is_told() {
     let function = FunctionPatch::returning(PATCHED, "-expect").expecting(&[0xcc; 4]);
     let expect = host.upload("expect", &bare(&host.client, "expect").function(function));
     if !host.since(14) {
-        // Its payloads have no room for one.
+        // Its payloads have no field for one.
         host.apply(&expect);
-        host.revert(&expect);
-        return host.unload(&expect);
+        return host.remove(&expect);
     }
     for flags in [Flags::empty(), Flags::NODEPS] {
         let error = host.client.apply(&expect, flags).unwrap_err();
@@ -236,11 +231,10 @@ fn hooks_may_refuse() {
     let host = host();
     let veto = host.upload("veto", &host.payload("veto", "-veto").hook(HookKind::PreApply, HookCode::returns(-77)));
     if !host.since(14) {
-        // It has no such hooks, and doesn't look for them.
+        // It has no such hooks, and ignores them.
         host.client.replace(&veto, Flags::empty()).unwrap();
         host.expect_shown("-veto");
-        host.revert(&veto);
-        return host.unload(&veto);
+        return host.remove(&veto);
     }
     for _ in 0..2 {
         let error = host.client.apply(&veto, Flags::empty()).unwrap_err();
@@ -252,7 +246,7 @@ fn hooks_may_refuse() {
     host.expect_shown(&host.original);
     host.unload(&veto);
 
-    // A number that Xen uses itself is a hook's all the same, each time.
+    // Xen's own error numbers are attributed to the hook, each time.
     for code in [Errno::EINVAL, Errno::EBUSY, Errno::EOPNOTSUPP, Errno::ENOENT] {
         let hook = HookCode::returns(-code.number());
         let veto = host.upload("veto", &host.payload("veto", "-veto").hook(HookKind::PreApply, hook));

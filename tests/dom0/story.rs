@@ -1,4 +1,4 @@
-//! What live patching is for: a patch, one stacked on it, a debug patch at any time, and one to replace them all.
+//! The uses of live patching: a patch, one stacked on it, a debug patch at any time, and one to replace them all.
 
 use xen_livepatch::payload::Reapply;
 use xen_livepatch::sim::PayloadBuilder;
@@ -24,12 +24,12 @@ fn the_version_and_the_build_id_are_the_running_ones() {
     let host = host();
     let version = host.client.xen_version().unwrap();
     assert_eq!(version.major, 4);
-    // The runner says which Xen it booted; nobody knows what a hypervisor of the user's own is.
+    // Set by the runner, except for a hypervisor of the user's own.
     if let Ok(wanted) = std::env::var("XEN") {
         let wanted = if wanted == "arm64" { "4.17" } else { &wanted };
         assert_eq!(format!("{}.{}", version.major, version.minor), wanted);
     }
-    // The kernel shows the bytes as they are, up to the first NUL.
+    // The kernel prints the bytes up to the first NUL.
     let shown = std::fs::read("/sys/hypervisor/properties/buildid").unwrap();
     let until_nul: Vec<u8> = host.xen.as_bytes().iter().copied().take_while(|byte| *byte != 0).collect();
     assert!(shown.starts_with(&until_nul) && host.xen.as_bytes().len() == 20, "{shown:x?} {}", host.xen);
@@ -98,8 +98,7 @@ fn replace_reverts_all_others() {
         host.expect(payload, State::Checked);
         host.unload(payload);
     }
-    host.revert(&all);
-    host.unload(&all);
+    host.remove(&all);
 }
 
 #[test]
@@ -113,8 +112,7 @@ fn a_stacked_payload_cannot_replace() {
     let error = host.client.replace(&bye, Flags::empty()).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::DependsOnAnother { action: Action::Replace, .. }), "{error:?}");
     host.expect_shown("-hello");
-    host.revert(&hello);
-    host.unload(&hello);
+    host.remove(&hello);
     host.unload(&bye);
 }
 
@@ -139,10 +137,9 @@ fn a_reverted_patch_may_be_applied_again_unless_it_has_data() {
     host.apply(&data);
     host.revert(&data);
     if reapply(&payload) == Reapply::Unguarded {
-        // 4.7 does not look.
+        // 4.7 does not check that.
         host.apply(&data);
-        host.revert(&data);
-        return host.unload(&data);
+        return host.remove(&data);
     }
     let error = host.client.apply(&data, Flags::empty()).unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::ReapplyNeedsReupload);
@@ -152,8 +149,7 @@ fn a_reverted_patch_may_be_applied_again_unless_it_has_data() {
     let data = host.upload("data", &payload);
     host.apply(&data);
     host.expect_shown("-data");
-    host.revert(&data);
-    host.unload(&data);
+    host.remove(&data);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Many at once: threads that share a client, and processes that know nothing of each other.
+//! Many clients at once: threads that share one, and independent processes.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,16 +11,16 @@ use super::host::{PATCHED, bare, connect, host, is_idle_patching, let_all_cpus_r
 
 const TIME: Duration = Duration::from_secs(10);
 
-/// Tells a process of this test which of the crowd it is.
+/// Set in a worker process, to its number.
 const WORKER: &str = "XEN_LIVEPATCH_WORKER";
 
-/// How much metadata a worker's payloads have, so that rows mixed from two show.
+/// The size of the metadata of a worker's payloads: different ones reveal entries that are mixed from two.
 fn metadata_len(whose: &str) -> usize {
     whose.bytes().fold(7, |sum, byte| (sum * 31 + usize::from(byte)) % 3000) + 20
 }
 
-/// Does an action while no other process does one, where Xen needs that: see [`let_all_cpus_return`]. A client lets Xen
-/// settle after its own actions, but clients don't know of each other.
+/// Acts while no other process does, on a Xen that needs it: see [`let_all_cpus_return`]. A client lets Xen
+/// settle only after its own actions.
 fn in_turn<T>(client: &LivepatchClient, act: impl FnOnce() -> T) -> T {
     const TURN: &str = "/tmp/turn";
     if !is_idle_patching(client) {
@@ -35,7 +35,7 @@ fn in_turn<T>(client: &LivepatchClient, act: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Uploads, applies, lists and removes, again and again; the number of rounds.
+/// Uploads, applies, lists and removes payloads. Returns the number of rounds.
 fn work(client: &LivepatchClient, who: &str) -> usize {
     let flags = if client.xen_version().unwrap().release() < (4, 14) { Flags::empty() } else { Flags::NODEPS };
     let mut rounds = 0;
@@ -62,7 +62,7 @@ fn work(client: &LivepatchClient, who: &str) -> usize {
         loop {
             match in_turn(client, || client.revert(&me, Flags::empty())) {
                 Ok(()) => break,
-                // Someone came after me, and will leave before me.
+                // A later one, which will leave first.
                 Err(error) if matches!(error.kind(), ErrorKind::NotOnTop { .. }) => {
                     thread::sleep(Duration::from_millis(1));
                 }
@@ -76,7 +76,7 @@ fn work(client: &LivepatchClient, who: &str) -> usize {
     rounds
 }
 
-/// Every row of the list is whole, and mine is there in the state that I left it in.
+/// Asserts that each entry of the list is intact, and that my own has this state.
 fn check_rows(client: &LivepatchClient, me: &str, state: State) {
     let rows = client.list().unwrap();
     let mut names: Vec<&str> = rows.iter().map(|row| row.name.to_str().unwrap()).collect();
@@ -93,7 +93,7 @@ fn check_rows(client: &LivepatchClient, me: &str, state: State) {
     assert_eq!(names.len(), rows.len(), "a row twice");
 }
 
-/// The test below once more, as one of its processes.
+/// Runs the test below as one of its processes.
 fn worker_process(number: usize) -> Child {
     Command::new(env::current_exe().unwrap())
         .args(["--exact", "crowd::four_threads_and_four_processes_at_once", "--ignored", "--nocapture"])

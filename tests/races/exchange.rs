@@ -1,4 +1,4 @@
-//! An exchange of versions, seen from another processor while it happens.
+//! An exchange of versions, observed from another processor.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use xen_livepatch::{Payload, Wanted};
 
 use crate::host::{PATCHED, bare, host, name, shown};
 
-/// A new version under the name of the old one: whoever calls the patched function meanwhile gets the one or the other.
+/// A new version under the name of the old one: calls of the patched function meanwhile reach one or the other.
 #[test]
 #[ignore = "needs a real Xen"]
 fn no_sample_is_unpatched_while_a_version_is_exchanged() {
@@ -32,7 +32,7 @@ fn no_sample_is_unpatched_while_a_version_is_exchanged() {
         });
         for round in 1..=ROUNDS {
             let plan = host.client.ensure(&versions[round % 2], |_| ());
-            // Whatever happens, the poller ends.
+            // Also after a failure.
             if plan.as_ref().map_or(true, |plan| !plan.gaps().is_empty()) {
                 done.store(true, Ordering::Relaxed);
             }

@@ -1,4 +1,4 @@
-//! The memory that hypercalls use, as the kernel sees it: in processes of this test, each alone with its client.
+//! Hypercall memory, as the kernel reports it for processes that do nothing else.
 
 use std::fs::{self, File};
 use std::ops::Range;
@@ -15,15 +15,15 @@ use xen_livepatch::{ErrorKind, Flags, LivepatchClient, Result};
 
 use super::host::{PATCHED, bare, clean, connect, host, listed, metadata, name, patient};
 
-/// Tells a process of this test what to do.
+/// Set in a process of this test, to its task.
 const TASK: &str = "XEN_LIVEPATCH_MEMORY_TASK";
 const PRIVCMD: &str = "/dev/xen/privcmd";
 const HYPERCALL: &str = "/dev/xen/hypercall";
 
-/// What a client that does nothing may keep: less than 1 MiB, and what the largest payload took.
+/// The memory that an idle client may keep: less than 1 MiB, and the buffer of the largest payload.
 const IDLE: usize = (1 << 20) + (2 << 20);
 
-/// As much metadata as fits into a payload of 2 MiB with what else it needs.
+/// The size of metadata that fits into a payload of 2 MiB.
 const LARGEST: usize = (2 << 20) - 8192;
 
 const TASKS: [(&str, fn()); 6] = [
@@ -35,7 +35,7 @@ const TASKS: [(&str, fn()); 6] = [
     ("unprivileged", without_privileges),
 ];
 
-/// Does nothing unless started by one of the others.
+/// Runs a task, if it is started by one of the other tests.
 #[test]
 fn the_other_process() {
     let Ok(wanted) = env::var(TASK) else { return };
@@ -53,7 +53,7 @@ fn run(task: &str) {
     let output = Command::new(env::current_exe().unwrap())
         .args(["--exact", "memory::the_other_process", "--nocapture", "--test-threads=1"])
         .env(TASK, task)
-        // Memory that a program asks for in pieces of this size is mapped, piece by piece.
+        // Allocations of this size are mapped, each by itself.
         .env("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=131072")
         .output()
         .unwrap();
@@ -65,7 +65,7 @@ fn device(path: &str) -> OwnedFd {
     File::options().read(true).write(true).open(path).unwrap().into()
 }
 
-/// Where this process has mapped a file, or with an empty path nothing but memory.
+/// The mappings of a file in this process; the anonymous ones for an empty path.
 fn mapped(path: &str) -> Vec<Range<usize>> {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let ours = maps.lines().filter(|line| line.splitn(6, ' ').nth(5).unwrap_or_default().trim() == path);
@@ -85,7 +85,7 @@ fn locked_bytes() -> usize {
     locked.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() * 1024
 }
 
-/// Uploads a payload that is not to be applied, with so much metadata.
+/// Uploads a payload with metadata of this size.
 fn upload(client: &LivepatchClient, id: &str, size: usize) {
     let payload = bare(client, id).function(FunctionPatch::returning(PATCHED, "-"));
     client.upload(&name(id), &payload.modinfo(metadata(id, size)).build()).unwrap();
@@ -95,7 +95,7 @@ fn idle(client: Result<LivepatchClient>, bytes: fn() -> usize) {
     let client = client.unwrap();
     upload(&client, "large", LARGEST);
     upload(&client, "larger", LARGEST);
-    // Lists 4 MiB in all of them at once.
+    // Each lists 4 MiB.
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| assert_eq!(client.list().unwrap().len(), 2));
@@ -111,11 +111,11 @@ fn idle(client: Result<LivepatchClient>, bytes: fn() -> usize) {
     assert_eq!(bytes(), 0);
 }
 
-/// Becomes a daemon, as a program does that opened its client before: what runs then is a forked child.
+/// Becomes a daemon, a forked child, with a client that is already open.
 fn become_daemon(client: Result<LivepatchClient>, path: &str) {
     let before = mapped(path);
     let client = client.unwrap();
-    // A buffer that is kept, larger than the pieces below.
+    // It leaves a pooled buffer that is larger than the allocations below.
     upload(&client, "kept", 190_000);
     client.unload(&name("kept"), Flags::empty()).unwrap();
     let (locked, places) = (locked_bytes(), mapped(path));
@@ -127,11 +127,11 @@ fn become_daemon(client: Result<LivepatchClient>, path: &str) {
     daemon(true, true).unwrap();
 
     assert_eq!((device_bytes(), locked_bytes()), (0, 0), "the child has the parent's pages");
-    // Memory of the child's own comes to lie where the client's was.
+    // The child's own memory reuses the client's addresses.
     let own: Vec<Vec<u8>> = (0..64).map(|value| vec![value; 150_000]).collect();
     let inside = |piece: &Vec<u8>| places.iter().any(|place| place.contains(&(piece.as_ptr() as usize)));
     assert!(own.iter().any(inside), "nothing lies at {places:x?}");
-    // The client works with memory of its own, since no other thread had a lock of it.
+    // The client works with new memory, since no other thread held its lock.
     assert!(client.list().unwrap().is_empty());
     drop(client);
     for (piece, value) in own.iter().zip(0..) {
@@ -142,7 +142,7 @@ fn become_daemon(client: Result<LivepatchClient>, path: &str) {
     client.unload(&name("daemon's"), Flags::empty()).unwrap();
 }
 
-/// Works while another thread forks without pause.
+/// Works while another thread forks continuously.
 fn among_forks() {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -172,11 +172,11 @@ fn among_forks() {
     });
 }
 
-/// Opens the devices, and gives up all that it would take to open them again or to lock memory.
+/// Opens the devices, and drops the privileges to open them again or to lock memory.
 fn without_privileges() {
     let fds = || [PRIVCMD, HYPERCALL].map(device);
     let ([privcmd, hypercall], [locking, _unused]) = (fds(), fds());
-    // The kernel's numbers of the devices are out of reach afterwards.
+    // The kernel's list of devices is out of reach afterwards.
     let (privcmd, locking) = (Privcmd::from_fds(privcmd, hypercall).unwrap(), Privcmd::from_fd(locking).unwrap());
     fs::create_dir("/tmp/jail").unwrap();
     chroot("/tmp/jail").unwrap();

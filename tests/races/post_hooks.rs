@@ -1,7 +1,7 @@
-//! Hooks that still run when Xen reports their action as finished: nothing is taken away from under them.
+//! Hooks that still run when Xen reports their action as finished: their payload is not unloaded.
 //!
 //! Xen calls a post-apply or post-revert hook after it has published the result. Before 4.17.4 and 4.18.1 an UNLOAD in
-//! that time frees the code that a processor is running: Xen 4.14.6 dies of it within a few hundred rounds.
+//! that time frees the code that a processor is running: Xen 4.14.6 crashes within a few hundred rounds.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,14 +12,14 @@ use xen_livepatch::{Action, ErrorKind, Flags, LivepatchClient, Payload, PayloadN
 
 use super::host::{Host, PATCHED, bare, host, name, patient};
 
-/// A factor of the number of rounds, for a hunt of crashes that happen by chance.
+/// A factor of the number of rounds, to find rare crashes.
 const TIMES: &str = "XEN_LIVEPATCH_TIMES";
 
 fn rounds(usual: u32) -> u32 {
     usual * std::env::var(TIMES).ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
-/// A hook that waits for so many cycles of the processor's clock and returns 0.
+/// A hook that waits for this number of cycles and returns 0.
 fn waiting(cycles: u64) -> HookCode {
     let [wait, now] = [b"\x48\xb9".to_vec(), b"\x0f\x31\x48\xc1\xe2\x20\x48\x09\xd0".to_vec()];
     let mut code = b"\xf3\x0f\x1e\xfa".to_vec(); // endbr64
@@ -43,12 +43,11 @@ fn cycles_per_second(host: &Host) -> u64 {
     let start = Instant::now();
     host.apply(&clock);
     let took = start.elapsed();
-    host.revert(&clock);
-    host.unload(&clock);
+    host.remove(&clock);
     u64::try_from(u128::from(CYCLES) * 1_000_000_000 / took.as_nanos().max(1)).unwrap()
 }
 
-/// Returns whether hooks can be made to wait here: there are none before 4.14, and their code is for x86-64.
+/// Returns true if hooks can wait here: there are none before 4.14, and their code is for x86-64.
 fn has_slow_hooks(host: &Host) -> bool {
     host.since(14) && Architecture::of_this_program() == Architecture::X86_64
 }
@@ -69,7 +68,7 @@ fn round(client: &LivepatchClient, name: &PayloadName, payload: &[u8]) {
     client.unload(name, Flags::empty()).unwrap();
 }
 
-/// The same, but for another client that knows nothing of it, on another processor, and unloads it as soon as it can.
+/// The same, but an independent client on another processor unloads the payload as soon as it can.
 fn round_of_two(client: &LivepatchClient, other: &LivepatchClient, name: &PayloadName, payload: &[u8]) {
     client.upload(name, payload).unwrap();
     client.apply(name, Flags::empty()).unwrap();
@@ -81,7 +80,7 @@ fn round_of_two(client: &LivepatchClient, other: &LivepatchClient, name: &Payloa
             other.unload(name, Flags::empty()).unwrap();
         });
         let reverted = client.revert(name, Flags::empty());
-        // It may be gone before this client has seen it reverted.
+        // It may be unloaded before this client has observed the revert.
         assert!(reverted.is_ok() || other.status(name).is_err(), "{reverted:?}");
         unload.join().unwrap();
     });
@@ -162,7 +161,7 @@ fn the_cleanup_of_a_load_waits_for_the_hook() {
     }
 }
 
-/// A next action, of the same payload or of another, begins when the hook after the last one has returned.
+/// An action, on the same payload or another, begins after the hook of the last one has returned.
 #[test]
 #[ignore = "needs a real Xen"]
 fn actions_wait_for_the_hook_after_the_last_one() {

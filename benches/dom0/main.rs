@@ -30,40 +30,26 @@
 )]
 #![allow(unreachable_pub, reason = "the modules of one program")]
 
-#[path = "dom0/alone.rs"]
 mod alone;
-#[path = "dom0/bars.rs"]
 mod bars;
-#[path = "dom0/clock.rs"]
+mod child;
 mod clock;
-#[path = "dom0/contender.rs"]
 mod contender;
-#[path = "dom0/count.rs"]
 mod count;
-#[path = "dom0/draw.rs"]
 mod draw;
-#[path = "dom0/fixture.rs"]
 mod fixture;
-#[path = "dom0/foreign.rs"]
 mod foreign;
-#[path = "dom0/measure.rs"]
 mod measure;
-#[path = "dom0/options.rs"]
 mod options;
-#[path = "dom0/page.rs"]
 mod page;
-#[path = "dom0/profile.rs"]
 mod profile;
-#[path = "dom0/record.rs"]
 mod record;
-#[path = "dom0/report.rs"]
 mod report;
-#[path = "dom0/share.rs"]
 mod share;
-#[path = "dom0/step.rs"]
 mod step;
-#[path = "dom0/symbols.rs"]
 mod symbols;
+#[path = "../../tests/common/system_calls.rs"]
+mod system_calls;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -250,13 +236,13 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
         all_lists.iter().copied().filter(|loaded| wanted(&|step| step.payloads == *loaded && step.work.is_list()));
 
     let fixture = Fixture::new(Path::new(DIRECTORY), &made, &sizes).expect("bare hypercalls work");
-    let files = Files { folder: options.files.clone(), minor: made.version.release().1 };
+    let files = Files { directory: options.files.clone(), minor: made.version.release().1 };
     let library = files.library();
     let mut contenders: Vec<Box<dyn Contender>> =
         vec![Box::new(Raw::new(&fixture)), Box::new(Ours::new(&fixture, &files, None))];
     match &library {
         Some(library) => contenders.push(Box::new(Libxenctrl::new(&fixture, &files, library))),
-        None => eprintln!("{} has no libxenctrl of this Xen: left out", files.folder.display()),
+        None => eprintln!("{} has no libxenctrl of this Xen: left out", files.directory.display()),
     }
     let effort = Effort::of(unit, options.mode != Mode::Full);
     let (samples, counts, in_hypercalls, functions) = Default::default();
