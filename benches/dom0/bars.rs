@@ -17,7 +17,7 @@ pub struct Bar {
     pub step: Step,
     pub of: Kind,
     pub most: f64,
-    /// The multiple that is aimed at, where no version of this crate has come so far.
+    /// A lower multiple that no version of this crate has reached.
     pub aim: Option<f64>,
 }
 

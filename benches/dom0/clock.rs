@@ -41,7 +41,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock in this unit. That of instructions is an error where instructions are not counted.
+    /// A clock in this unit. Fails if the machine does not count instructions.
     pub fn new(unit: Unit) -> Result<Self, String> {
         let clock = Self::unverified(unit);
         if unit == Unit::Instructions {
@@ -68,7 +68,7 @@ impl Clock {
         self.now().saturating_sub(start).saturating_sub(self.reading)
     }
 
-    /// Compares counts with what two loops are known to run. No processor's own time agrees with both.
+    /// Compares counts with two loops of known length. No processor's own time agrees with both.
     fn verify(&self) -> Result<(), String> {
         for (name, run) in [("count down", count_down as fn(u64)), ("multiply", multiply)] {
             const EXPECTED: u64 = 300_000;
@@ -97,8 +97,8 @@ fn compare(what: &str, expected: u64, counted: u64) -> Result<(), String> {
     ))
 }
 
-/// The time for which processors have worked for this process, or for its children that have ended, in nanoseconds: where the clock
-/// counts instructions, their number, to a thousand. Sleep is no part of it.
+/// The processor time of this process, or of its children that have ended, in nanoseconds, which excludes sleep. If the clock counts
+/// instructions, it is their number, to a thousand.
 pub fn processor_time(whose: UsageWho) -> u64 {
     let usage = usage(whose);
     let (user, system) = (usage.user_time(), usage.system_time());

@@ -1,4 +1,4 @@
-//! Who is compared: the bare hypercalls, libxenctrl, and this crate. Each does the same work in its own way.
+//! The contenders: the bare hypercalls, libxenctrl, and this crate. Each does the same work in its own way.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -44,7 +44,7 @@ impl FromStr for Kind {
     }
 }
 
-/// What `run` comes to: how many rows a list had, of all else 0.
+/// The result of `run`: the rows of a list, or 0.
 pub type Outcome = Result<usize, String>;
 
 pub trait Contender {
@@ -52,14 +52,13 @@ pub trait Contender {
 
     fn can(&self, work: Work) -> bool;
 
-    /// What a caller would have ready: names, and payloads that are in memory. Not measured.
+    /// Makes ready, unmeasured, what a caller has at hand: names, and payloads in memory.
     fn prepare(&mut self, step: &Step);
 
-    /// The work itself, with nothing around it.
     fn run(&mut self, step: &Step) -> Outcome;
 }
 
-/// The programs and libraries of Xen's release, and the tool of this crate, where they are.
+/// A directory with the programs and libraries of Xen's release, and the tool of this crate.
 #[derive(Clone, Debug)]
 pub struct Files {
     pub directory: PathBuf,
@@ -67,7 +66,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// The library, where it is in the directory.
+    /// The library, if the directory has it.
     pub fn library(&self) -> Option<Xenctrl> {
         let is_there = self.directory.join(format!("libxenctrl.so.4.{}", self.minor)).exists();
         is_there.then(|| Xenctrl::load(&self.directory, self.minor).expect("libxenctrl can be loaded"))
@@ -78,7 +77,7 @@ impl Files {
     }
 }
 
-/// Runs a tool as a process, with Xen's libraries in reach.
+/// Runs a tool as a process, with Xen's libraries.
 fn process(tool: Option<&Path>, files: &Files, step: &Step, fixture: &Fixture) -> Outcome {
     let mut command = Command::new(tool.ok_or("no such tool here")?);
     match step.work {
@@ -90,7 +89,7 @@ fn process(tool: Option<&Path>, files: &Files, step: &Step, fixture: &Fixture) -
     if !output.status.success() {
         return Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()));
     }
-    // Less the two lines above the rows.
+    // Without the two lines of the heading.
     let lines = String::from_utf8_lossy(&output.stdout).lines().count();
     Ok(if step.work == Work::ListProcess { lines.saturating_sub(2) } else { 0 })
 }
@@ -151,8 +150,7 @@ impl Contender for Raw<'_> {
         if let (Work::UploadFromFile | Work::Load, [upload, ..]) = (step.work, calls.as_mut_slice()) {
             upload.read_payload(&self.fixture.file(step)).map_err(text)?;
         }
-        let acts = matches!(step.work, Work::Apply | Work::Revert | Work::Load);
-        let last = calls.len().saturating_sub(usize::from(acts));
+        let last = calls.len().saturating_sub(usize::from(step.work.applies_or_reverts()));
         for call in &mut calls[..last] {
             xen.send(call).map_err(text)?;
         }
@@ -169,8 +167,7 @@ impl Contender for Raw<'_> {
     }
 }
 
-/// The C library, used as well as it can be: it does not wait for the end of an action, so its status is asked for
-/// until then, without a pause.
+/// The C library at its best: it does not wait for the end of an action, so the status is polled without a pause.
 #[derive(Debug)]
 pub struct Libxenctrl<'a> {
     fixture: &'a Fixture,
@@ -181,7 +178,7 @@ pub struct Libxenctrl<'a> {
     name: CString,
     file: PathBuf,
     payload: Vec<u8>,
-    /// Files are read into it.
+    /// The buffer of files.
     kept: Vec<u8>,
 }
 
@@ -229,29 +226,25 @@ impl Contender for Libxenctrl<'_> {
             Work::UploadFromMemory => xen.upload(name, &self.payload).map_err(text)?,
             Work::UploadFromFile => xen.upload_file(name, &self.file, &mut self.kept).map_err(text)?,
             Work::Unload => xen.unload(name, QUIESCE_NANOSECONDS).map_err(text)?,
-            Work::Apply => {
-                xen.apply(name, QUIESCE_NANOSECONDS).map_err(text)?;
-                self.wait(step)?;
-            }
-            Work::Revert => {
-                xen.revert(name, QUIESCE_NANOSECONDS).map_err(text)?;
-                self.wait(step)?;
-            }
+            Work::Apply => xen.apply(name, QUIESCE_NANOSECONDS).map_err(text)?,
+            Work::Revert => xen.revert(name, QUIESCE_NANOSECONDS).map_err(text)?,
             Work::Load => {
                 xen.upload_file(name, &self.file, &mut self.kept).map_err(text)?;
                 xen.apply(name, QUIESCE_NANOSECONDS).map_err(text)?;
-                self.wait(step)?;
             }
             Work::Check => return Err("it has none".into()),
             Work::ListProcess | Work::LoadProcess => {
                 return process(self.tool.as_deref(), self.files, step, self.fixture);
             }
         }
+        if step.work.applies_or_reverts() {
+            self.wait(step)?;
+        }
         Ok(0)
     }
 }
 
-/// This crate, as it comes: with the check before uploads, and an eye on Xen's log.
+/// This crate with its defaults: the check before uploads, and Xen's log.
 #[derive(Debug)]
 pub struct Ours<'a> {
     fixture: &'a Fixture,
@@ -266,7 +259,7 @@ pub struct Ours<'a> {
 }
 
 impl<'a> Ours<'a> {
-    /// Where it is to be told, it adds up in `spent` what its hypercalls take.
+    /// Adds the times of its hypercalls to `spent`.
     pub fn new(fixture: &'a Fixture, files: &'a Files, spent: Option<Arc<Mutex<Duration>>>) -> Self {
         let client = Self::open(spent.as_ref()).expect("the client opens");
         let target = Target::from(&client.xen_version().unwrap()).build_id(client.build_id().unwrap());

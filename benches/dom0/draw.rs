@@ -1,4 +1,4 @@
-//! Plots of how costs grow: of lists by the payloads that are loaded, of uploads by their size.
+//! Plots of costs: of lists by the number of loaded payloads, of uploads by their size.
 
 use std::error::Error;
 use std::path::Path;
@@ -10,14 +10,14 @@ use super::contender::Kind;
 use super::record::{Record, Run};
 use super::step::Work;
 
-/// What is drawn, and against what.
+/// A plot.
 struct Picture {
     file: &'static str,
     /// The work of all contenders, and another of this crate's.
     work: Work,
     beside: Work,
     axis: &'static str,
-    /// The place of a cost on that axis.
+    /// The position of a cost on that axis.
     at: fn(&Record) -> f64,
 }
 
@@ -40,7 +40,7 @@ const PICTURES: [Picture; 2] = [
 
 const SIZE: (u32, u32) = (480, 400);
 
-/// The places on the axis, and the costs in thousands.
+/// The positions on the axis, and the costs in thousands.
 fn points(run: &Run, work: Work, kind: Kind, picture: &Picture) -> Vec<(f64, f64)> {
     let records = run.records.iter().filter(|record| record.work == work.name() && record.contender == kind.name());
     let points = records.map(|record| ((picture.at)(record), record.median as f64 / 1000.0));

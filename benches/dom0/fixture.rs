@@ -1,5 +1,4 @@
-//! What the contenders work on: payloads in Xen and in files. Brought about by bare hypercalls, so that no contender has
-//! anything prepared by it.
+//! The payloads of the contenders, in Xen and in files. Only bare hypercalls load them, so that no contender benefits.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,11 +12,11 @@ use xen_livepatch::{BuildId, LivepatchClient, PayloadName, XenVersion};
 use super::foreign::privcmd::{Action, Xen};
 use super::step::{Step, Work};
 
-/// How long Xen may take to stop all processors. Emulated ones take their time, more so when the machine below is busy.
+/// The quiesce timeout. Emulated processors stop slowly, more so when the machine below is busy.
 pub const QUIESCE: Duration = Duration::from_secs(2);
 pub const QUIESCE_NANOSECONDS: u32 = 2_000_000_000;
 
-/// How long to wait before what changes Xen: longer than this crate does by itself.
+/// The pause before a change of Xen: longer than the settle time of this crate.
 const CALM: Duration = Duration::from_millis(6);
 
 /// The metadata of each payload of a list.
@@ -28,7 +27,7 @@ pub const UPLOADED: &str = "bench-upload";
 pub const APPLIED: &str = "bench-action";
 pub const LOADED: &str = "bench-load";
 
-/// What `rc` is while an action is under way, and the state of a payload in effect.
+/// `rc` during an action, and the state of an applied payload.
 const IN_PROGRESS: i32 = -11;
 const IS_APPLIED: u32 = 2;
 
@@ -69,7 +68,7 @@ pub fn listed(number: usize) -> String {
 }
 
 impl Fixture {
-    /// With what is in this directory already.
+    /// The fixture of an existing directory.
     pub fn existing(directory: &Path) -> std::io::Result<Self> {
         Ok(Self { xen: Xen::open()?, directory: directory.to_owned() })
     }
@@ -79,7 +78,7 @@ impl Fixture {
         let fixture = Self::existing(directory)?;
         fs::create_dir_all(directory)?;
         for size in sizes {
-            // Zeros at its end, as debug sections would be: what Xen only copies, so that the hypercall is as fast as it gets.
+            // Zeros at its end, which Xen only copies, so that the hypercall is as fast as possible.
             let payload = made.payload(UPLOADED).padded_to(*size).build();
             assert_eq!(payload.len(), *size, "a payload is larger than that");
             fs::write(fixture.file(&Step::new(Work::UploadFromFile, 0, *size)), payload)?;
@@ -126,11 +125,11 @@ impl Fixture {
         uploaded.unwrap_or_else(|error| panic!("{name} can't be uploaded: {error}"));
     }
 
-    /// Takes a payload away, whatever its state.
+    /// Removes a payload in any state.
     pub fn clear(&self, name: &str) {
         let end = Instant::now() + Duration::from_secs(30);
         while let Some((state, rc)) = self.status(name) {
-            assert!(Instant::now() < end, "{name} can't be got rid of: state {state}, rc {rc}");
+            assert!(Instant::now() < end, "{name} can't be removed: state {state}, rc {rc}");
             thread::sleep(CALM);
             let action = if state == IS_APPLIED { Action::Revert } else { Action::Unload };
             if rc != IN_PROGRESS {
@@ -139,7 +138,6 @@ impl Fixture {
         }
     }
 
-    /// Leaves a payload reverted.
     fn revert(&self, name: &str) {
         while let Some((IS_APPLIED, rc)) = self.status(name) {
             thread::sleep(CALM);
@@ -149,7 +147,7 @@ impl Fixture {
         }
     }
 
-    /// Asks for an action. What comes of it shows in the status.
+    /// Starts an action, which ends in the status.
     fn act(&self, name: &str, action: Action) {
         let _: Result<u32, Errno> = self.xen.send(&mut self.xen.action(name, action, QUIESCE_NANOSECONDS));
     }
@@ -163,7 +161,7 @@ impl Fixture {
         }
     }
 
-    /// Undoes what is left of these steps, done or failed.
+    /// Undoes these steps, done or failed.
     pub fn tidy(&self, steps: &[Step]) {
         for step in steps {
             match step.work {
@@ -187,14 +185,14 @@ pub fn name(step: &Step) -> String {
     }
 }
 
-/// Waits until Xen has come to rest, where a step needs that.
+/// Waits until Xen has settled, if a step needs that.
 pub fn calm(step: &Step) {
     if step.work.needs_calm() {
         thread::sleep(CALM);
     }
 }
 
-/// What came of a look at a payload on which an action was asked for: `None` while it is under way.
+/// The result of an action by the status of its payload: `None` while it is under way.
 pub fn finished(name: &str, (_, rc): (u32, i32)) -> Option<Result<(), String>> {
     match rc {
         IN_PROGRESS => None,

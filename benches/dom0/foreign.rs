@@ -1,4 +1,4 @@
-//! What this crate is compared with, and can't be asked without `unsafe`: the bare ioctl, and libxenctrl.
+//! The interfaces to compare with, which need `unsafe`: the bare ioctl, and libxenctrl.
 #![allow(unsafe_code, reason = "this is where the ioctl is issued by hand, and where libxenctrl is called")]
 
 pub mod counter;

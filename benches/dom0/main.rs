@@ -1,4 +1,4 @@
-//! The costs of operations on a real Xen, to the bare hypercall, to libxenctrl of its release, and to this crate, in one process
+//! The costs of operations on a real Xen with the bare hypercall, with libxenctrl of its release, and with this crate, in one process
 //! and one boot, in turns. `cargo real-xen-bench` boots a Xen and runs this in its dom0.
 //!
 //!     dom0 [--check | --brief] [--clock] [--only WORK] [--files DIRECTORY]
@@ -15,8 +15,8 @@
 //! `--page` needs no Xen: from the FILEs of full runs it writes `benchmarks.jsonl` and the plots into DIRECTORY, and the tables of
 //! `DIRECTORY/benchmarks.md` and of `README.md`.
 //!
-//! Exit statuses: 0, or 1 for a missed bar, 2 for wrong arguments, 3 where nothing can be measured: there is no Xen, or the
-//! machine's clock does not count instructions.
+//! Exit statuses: 0, or 1 for a missed bar, 2 for wrong arguments, 3 without a Xen, or if the machine's clock does not count
+//! instructions.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,7 +26,7 @@
     clippy::cast_precision_loss,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a bench stops at the first surprise, and prints what it found"
+    reason = "a bench stops at the first surprise, and prints its results"
 )]
 #![allow(unreachable_pub, reason = "the modules of one program")]
 
@@ -67,11 +67,11 @@ use record::{Record, Run};
 use share::in_hypercalls;
 use step::{Step, Work};
 
-/// How many payloads are listed.
+/// Numbers of listed payloads.
 const LISTS: [usize; 7] = [0, 1, 10, 64, 200, 500, 1000];
 const BRIEF_LISTS: [usize; 3] = [0, 1, 64];
 
-/// With how many payloads at most a list is also read by those that have to open Xen first.
+/// The most payloads of a list that is also read by a new client.
 const OPENED: usize = 1;
 
 /// The sizes of payloads that are uploaded.
@@ -101,7 +101,7 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Measures steps that follow one another, if any is wanted.
+    /// Measures consecutive steps, if one of them is selected.
     fn scene(&mut self, steps: &[Step]) {
         let has_bar = steps.iter().any(|step| bars::steps().contains(step));
         let named = steps.iter().any(|step| step.work.name().contains(&self.options.only));
@@ -131,7 +131,7 @@ impl Bench<'_> {
         }
     }
 
-    /// Counts what steps ask of the kernel.
+    /// Counts the system calls of steps.
     fn count(&mut self, steps: &[Step]) {
         for contender in &self.contenders {
             let steps: Vec<Step> = steps.iter().copied().filter(|step| contender.can(step.work)).collect();
@@ -220,7 +220,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures what is wanted, and prints it. An error has an exit status.
+/// Measures and prints the selected operations. An error has an exit status.
 fn run(options: &Options) -> Result<(), (u8, String)> {
     let unit = if options.clock { Unit::Nanoseconds } else { Unit::Instructions };
     let nothing = |error: String| (NOTHING_MEASURED, error);

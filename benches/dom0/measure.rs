@@ -1,4 +1,4 @@
-//! Measured costs. Contenders take turns, round by round, so that what the machine does meanwhile meets all alike.
+//! Measured costs. Contenders take turns, round by round, so that other work of the machine affects all alike.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use super::contender::{Contender, Kind, Outcome};
 use super::fixture::{Fixture, calm};
 use super::step::Step;
 
-/// How long to measure a scene.
+/// The duration of the measurement of consecutive steps.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
     pub time: Duration,
@@ -34,7 +34,7 @@ impl Effort {
 /// Rounds before the first that counts.
 pub const WARM_UP: usize = 3;
 
-/// More failures than this are not bad luck.
+/// The most failures of a run.
 const FAILURES: usize = 20;
 
 /// The cost of a step, once.
@@ -67,12 +67,12 @@ impl Samples {
         self.taken.iter().filter_map(|((step, kind), samples)| Some((*step, *kind, Costs::of(samples)?)))
     }
 
-    /// Takes the samples of a step that was measured elsewhere.
+    /// Adds the samples of a step that was measured elsewhere.
     pub fn add(&mut self, step: Step, kind: Kind, samples: Vec<Sample>) {
         self.taken.entry((step, kind)).or_default().extend(samples);
     }
 
-    /// Measures steps that follow one another, for all contenders that can do them.
+    /// Measures consecutive steps, for all contenders that can do them.
     pub fn measure(
         &mut self,
         steps: &[Step],
@@ -147,7 +147,7 @@ pub fn sample(step: &Step, contender: &mut dyn Contender, clock: &Clock) -> Resu
     let outcome = contender.run(step);
     let mut cost = clock.since(start);
     if step.work.is_process() && clock.unit == Unit::Instructions {
-        // The counter goes on while a process sleeps.
+        // The counter continues while a process sleeps.
         cost = processor_time(whose) - worked;
     }
     let page_faults = page_faults(whose) - faults;

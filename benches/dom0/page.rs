@@ -23,7 +23,7 @@ const NAMED: [Step; 3] =
 /// The functions of an operation that the page names.
 const FUNCTIONS: usize = 4;
 
-/// Writes all of it, from the files of full runs: the README's table from the first.
+/// Writes them from the files of full runs; the README's table from the first.
 pub fn write(files: &[PathBuf], directory: &Path) -> Result<(), Box<dyn Error>> {
     let runs = files.iter().map(|file| Run::read(file)).collect::<Result<Vec<_>, _>>()?;
     let [first, ..] = &runs[..] else { return Err("no runs".into()) };

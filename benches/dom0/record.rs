@@ -18,7 +18,7 @@ pub struct Record {
     pub work: String,
     /// The number of loaded payloads.
     pub payloads: usize,
-    /// The size of the payload that is worked on, where it matters.
+    /// The size of the payload, if it matters.
     pub bytes: usize,
     pub contender: String,
     pub unit: String,
@@ -86,7 +86,7 @@ impl Run {
         self.records.iter().find(|record| record.is(step, kind))
     }
 
-    /// The cost to this crate, as a multiple of another contender's.
+    /// The cost of this crate as a multiple of another contender's.
     pub fn ratio(&self, step: Step, to: Kind) -> Option<f64> {
         let median = |kind| self.find(step, kind).map(|record| record.median as f64);
         Some(median(Kind::Ours)? / median(to)?).filter(|ratio| ratio.is_finite())

@@ -29,7 +29,7 @@ pub fn thousands(number: u64) -> String {
     format!("{:.1}", number as f64 / 1000.0)
 }
 
-/// Prints what the kernel counted, and which part of the cost of this crate's operations is hypercalls.
+/// Prints the kernel's counts, and the part of hypercalls in the cost of this crate's operations.
 pub fn counts(run: &Run, unit: &str) {
     println!("\n## System calls, of these hypercalls, page faults, and memory\n");
     println!(

@@ -10,7 +10,7 @@ use super::fixture::Fixture;
 use super::measure::{Effort, WARM_UP, sample};
 use super::step::Step;
 
-/// Does the steps with a client that times its hypercalls, and returns the medians: a nanosecond is an instruction where the
+/// Does the steps with a client that times its hypercalls, and returns the medians. A nanosecond is an instruction if the
 /// clock counts them.
 pub fn in_hypercalls(
     steps: &[Step],

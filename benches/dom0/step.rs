@@ -1,4 +1,4 @@
-//! What is measured: one kind of work, with so many payloads loaded, on a payload of such a size.
+//! The measured operations: a kind of work, with a number of loaded payloads, and the size of a payload.
 
 use std::fmt;
 use std::str::FromStr;
@@ -46,10 +46,10 @@ impl Work {
         Self::ALL.iter().find(|(_, known)| *known == name).map(|(work, _)| *work)
     }
 
-    /// Whether Xen is changed by it, so that it must not follow closely on what changed Xen before.
+    /// Returns true if it changes Xen, so that it must not follow closely on an earlier change.
     ///
-    /// Xen uses a payload for a moment after its result is there. This crate waits for that at the beginning of its next
-    /// action, which is no part of what an action costs; so all contenders wait, before the clock starts.
+    /// Xen uses a payload for a moment after it has published the result. This crate waits for that at the beginning of its next
+    /// action, which is no part of the cost of an action; so all contenders wait, before the clock starts.
     pub fn needs_calm(self) -> bool {
         matches!(self, Self::Unload | Self::Apply | Self::Revert | Self::Load | Self::LoadProcess)
     }
@@ -62,7 +62,12 @@ impl Work {
         matches!(self, Self::UploadFromMemory | Self::UploadFromFile)
     }
 
-    /// Whether it is a process of its own, in which nothing is counted.
+    /// Returns true if its status has to be polled for the end.
+    pub fn applies_or_reverts(self) -> bool {
+        matches!(self, Self::Apply | Self::Revert | Self::Load)
+    }
+
+    /// Returns true if it is a process of its own, in which nothing is counted.
     pub fn is_process(self) -> bool {
         matches!(self, Self::ListProcess | Self::LoadProcess)
     }
@@ -73,7 +78,7 @@ pub struct Step {
     pub work: Work,
     /// The number of loaded payloads.
     pub payloads: usize,
-    /// The bytes of the payload that is worked on, where there is one.
+    /// The size of the payload in bytes, or 0.
     pub size: usize,
 }
 
@@ -82,7 +87,7 @@ impl Step {
         Self { work, payloads, size }
     }
 
-    /// The amount of its work, to identify it among others of its kind.
+    /// The number of payloads, or the size.
     pub fn amount(&self) -> String {
         if self.size > 0 { human(self.size) } else { format!("{} loaded", self.payloads) }
     }

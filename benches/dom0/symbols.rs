@@ -17,7 +17,7 @@ struct Mapping {
 
 pub struct Symbols {
     mappings: Vec<Mapping>,
-    /// The functions of each file: where each begins in it, its size and its name.
+    /// The functions of each file: offset, size and name.
     functions: HashMap<String, Vec<(u64, u64, String)>>,
 }
 
@@ -76,7 +76,7 @@ fn of_file(path: &str) -> Option<Vec<(u64, u64, String)>> {
     Some(functions)
 }
 
-/// The escapes of what a symbol can't contain, in the order in which they are undone.
+/// The escapes in symbols, in the order of decoding.
 const ESCAPES: [(&str, &str); 17] = [
     ("..", "::"),
     ("$LT$", "<"),
@@ -115,7 +115,7 @@ fn demangled(symbol: &str) -> String {
     ESCAPES.iter().fold(parts.join("::"), |name, (escaped, text)| name.replace(escaped, text))
 }
 
-/// The words in a symbol of Rust's newer kind, which are most of what one writes.
+/// The words in a symbol of Rust's newer mangling.
 fn words(mut rest: &str) -> Vec<&str> {
     let mut words = Vec::new();
     while let Some(first) = rest.chars().next() {

@@ -1,5 +1,5 @@
-//! libxenctrl of the release that runs, loaded from its Debian package at run time. Nothing of it is linked or copied: the
-//! signatures are what its header says of each function, in our words.
+//! libxenctrl of the running release, loaded from its Debian package at run time. Nothing of it is linked or copied: the
+//! signatures follow its header, in our words.
 
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::ptr::{NonNull, null_mut};
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
-/// What libxenctrl needs, each after what it needs itself: dom0's loader would not find them by name.
+/// The libraries that libxenctrl needs, in the order of loading: dom0's loader would not find them by name.
 const DEPENDENCIES: [&str; 7] = [
     "libxentoolcore.so.1",
     "libxentoollog.so.1",
@@ -43,7 +43,7 @@ type UploadWithForce = unsafe extern "C" fn(Handle, *mut c_char, *mut u8, u32, b
 type Get = unsafe extern "C" fn(Handle, *mut c_char, *mut Status) -> c_int;
 type Act = unsafe extern "C" fn(Handle, *mut c_char, u32, u32) -> c_int;
 
-/// What Xen says of a payload.
+/// The state of a payload and the result of its last action.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Status {
@@ -63,7 +63,7 @@ pub struct Xenctrl {
     apply: Act,
     revert: Act,
     unload: Act,
-    /// What the functions are in. Dropped last, though it makes no difference to plain function pointers.
+    /// The libraries of the functions, which stay loaded as long.
     _libraries: Vec<Library>,
 }
 
@@ -75,13 +75,13 @@ enum Uploads {
 }
 
 impl Xenctrl {
-    /// Loads `libxenctrl.so.4.MINOR` and what it needs from a folder.
-    pub fn load(folder: &Path, minor: u16) -> Result<Self, libloading::Error> {
+    /// Loads `libxenctrl.so.4.MINOR` and the libraries that it needs from a directory.
+    pub fn load(directory: &Path, minor: u16) -> Result<Self, libloading::Error> {
         let name = format!("libxenctrl.so.4.{minor}");
         let mut libraries = Vec::new();
         for file in DEPENDENCIES.into_iter().chain([name.as_str()]) {
             // SAFETY: the constructors of these libraries, which their package has us run, set up no more than themselves.
-            libraries.push(unsafe { Library::open(Some(folder.join(file)), RTLD_NOW | RTLD_GLOBAL) }?);
+            libraries.push(unsafe { Library::open(Some(directory.join(file)), RTLD_NOW | RTLD_GLOBAL) }?);
         }
         let library = &libraries[DEPENDENCIES.len()];
         let upload = "xc_livepatch_upload";
@@ -130,7 +130,7 @@ unsafe fn find<T: Copy>(library: &Library, name: &str) -> Result<T, libloading::
     unsafe { library.get::<T>(name.as_bytes()) }.map(|symbol| *symbol)
 }
 
-/// An open handle, as a program has one for each Xen that it talks to.
+/// An open handle.
 #[derive(Debug)]
 pub struct Interface<'a> {
     library: &'a Xenctrl,
@@ -138,7 +138,7 @@ pub struct Interface<'a> {
 }
 
 impl Interface<'_> {
-    /// The list, as a program has to read it: its sizes first, then memory for it, then the rows.
+    /// The number of payloads, from a full list, which takes its sizes first, then memory, then the rows.
     pub fn list(&self) -> io::Result<usize> {
         let (mut count, mut names, mut metadata) = (0, 0, 0);
         // SAFETY: the handle is open until `self` is dropped, and the three places live through the call.
@@ -154,8 +154,8 @@ impl Interface<'_> {
         let mut name: Vec<c_char> = vec![0; names as usize];
         let mut data: Vec<c_char> = vec![0; metadata as usize];
         let (mut name_len, mut data_len) = (vec![0_u32; rows], vec![0_u32; rows]);
-        // SAFETY: the arrays have `count` elements each, and the texts as many bytes as is said: what the library asks of
-        // its caller. Nobody but this thread loads payloads, so that it does not write more than it was told of.
+        // SAFETY: the arrays have `count` elements each, and the texts as many bytes as passed, as the library requires.
+        // Only this thread loads payloads, so that it does not write more than the sizes that it returned.
         let result = unsafe {
             (self.library.list)(
                 self.handle.as_ptr(),
@@ -190,7 +190,7 @@ impl Interface<'_> {
         })
     }
 
-    /// From a file, read into memory that is kept from call to call. Mapped, as the C tool does it, it costs more.
+    /// Uploads a file, read into memory that is kept from call to call. To map it, as the C tool does, costs more.
     pub fn upload_file(&self, name: &CStr, path: &Path, kept: &mut Vec<u8>) -> io::Result<()> {
         let mut file = File::open(path)?;
         let size = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;

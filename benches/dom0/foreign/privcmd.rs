@@ -1,6 +1,6 @@
-//! The bare hypercall: one ioctl with everything in place, and nothing else. No client can be faster.
+//! The bare hypercall: one ioctl with everything in place. No client can be faster.
 //!
-//! It is not made of `sim::PreparedSysctl`, since that can't list twice (Xen counts down the rows that were wanted in the
+//! `sim::PreparedSysctl` is no substitute, since it can't list twice (Xen counts down the requested rows in the
 //! request itself) and collects its buffers anew for each call.
 
 use core::ffi::c_void;
@@ -25,7 +25,7 @@ const NAME_SIZE: usize = 128;
 /// The interface versions that have the list with metadata: 4.14 to 4.22.
 const INTERFACES: [u32; 4] = [0x16, 0x15, 0x14, 0x13];
 
-/// What the ioctl reads.
+/// The argument of the ioctl.
 #[repr(C)]
 struct Hypercall {
     op: u64,
@@ -74,7 +74,7 @@ impl Drop for Pages {
     }
 }
 
-/// The way to Xen.
+/// The devices, with the interface version of the running Xen.
 #[derive(Debug)]
 pub struct Xen {
     privcmd: File,
@@ -82,13 +82,13 @@ pub struct Xen {
     interface: u32,
 }
 
-/// A request with all that it points to.
+/// A request with its buffers.
 #[derive(Debug)]
 pub struct Call {
     block: Pages,
-    /// What the addresses in `block` are of: kept here so that they stay true.
+    /// The buffers at the addresses in `block`.
     memory: Vec<Pages>,
-    /// The rows that are wanted, of a list.
+    /// The requested rows of a list.
     rows: u32,
 }
 
@@ -132,7 +132,7 @@ impl Xen {
         call
     }
 
-    /// Puts memory of this size, with this at its beginning, where the request has an address.
+    /// Attaches a buffer of this size, which begins with `contents`, at an address field of the request.
     fn attach(&self, call: &mut Call, offset: usize, size: usize, contents: &[u8]) {
         let mut pages = Pages::map(&self.hypercall, size);
         pages.as_mut_slice()[..contents.len()].copy_from_slice(contents);
@@ -158,11 +158,11 @@ impl Xen {
         call
     }
 
-    /// A list of at most so many rows, with so much metadata in all.
+    /// A list of at most this number of rows, with this size of metadata in all.
     pub fn list(&self, rows: usize, metadata: usize) -> Call {
         let mut call = self.call(2);
         call.rows = u32::try_from(rows).unwrap();
-        // From 4.21 on Xen wants to know them.
+        // Xen reads them from 4.21 on.
         call.word(32, u32::try_from(rows * NAME_SIZE).unwrap());
         call.word(36, u32::try_from(metadata).unwrap());
         if rows > 0 {
@@ -176,17 +176,17 @@ impl Xen {
         call
     }
 
-    /// Nothing but the ioctl.
+    /// Makes the ioctl.
     pub fn send(&self, call: &mut Call) -> Result<u32, Errno> {
         let mut hypercall = Hypercall { op: SYSCTL, arg: [call.block.address(), 0, 0, 0, 0] };
         // SAFETY: the ioctl reads `hypercall`, which lives through it. Xen reads and writes the call's pages, which are
         // mapped as long as the `Call` lives and are borrowed mutably until this returns: every address in its block is
-        // that of pages in `memory` with as much room as the request says, or null, since `attach` alone writes them.
+        // that of pages in `memory` with as much room as the request states, or null, since `attach` alone writes them.
         let result = unsafe { libc::ioctl(self.privcmd.as_raw_fd(), HYPERCALL, &raw mut hypercall) };
         Errno::result(result).map(|value| u32::try_from(value).unwrap_or_default())
     }
 
-    /// All rows, in as many ioctls as Xen makes of it: it stops early when something else wants the processor.
+    /// Lists all rows, in several ioctls if Xen stops early, as it does when the processor is needed.
     pub fn send_list(&self, call: &mut Call) -> Result<u32, Errno> {
         let mut start = 0;
         loop {
@@ -210,14 +210,14 @@ impl Call {
         u32::from_ne_bytes(self.block.as_slice()[offset..offset + 4].try_into().unwrap())
     }
 
-    /// Reads the payload of an upload from its file once more, into where Xen reads it: open, read, close.
+    /// Reads the payload of an upload from its file into the buffer that Xen reads: open, read, close.
     pub fn read_payload(&mut self, file: &Path) -> std::io::Result<()> {
         let size = self.get(32) as usize;
         let payload = self.memory.last_mut().map(Pages::as_mut_slice).unwrap_or_default();
         File::open(file)?.read_exact(&mut payload[..size])
     }
 
-    /// The state and the result that a status came back with.
+    /// The state and the result of an answered status.
     pub fn answered(&self) -> (u32, i32) {
         (self.get(32), i32::from_ne_bytes(self.get(36).to_ne_bytes()))
     }
