@@ -1,5 +1,5 @@
-//! The tool, as its transcripts in `examples/xen-livepatch/transcripts/` show it: what a command prints, and its exit
-//! status. Written anew with `TRYCMD=overwrite cargo test --test transcripts`.
+//! The transcripts of the tool in `examples/xen-livepatch/transcripts/`: the output and the exit status of each command.
+//! `TRYCMD=overwrite cargo test --test transcripts` regenerates them.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 #[path = "cli/tool.rs"]
@@ -12,12 +12,12 @@ use std::path::Path;
 use trycmd::TestCases;
 use trycmd::schema::Bin;
 
-/// The one test here, since each transcript has a folder to work in.
+// The only test of this program, since it changes the current directory.
 #[test]
 fn the_tool_does_what_its_transcripts_show() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/xen-livepatch/transcripts");
-    let tool = Bin::Path(tool::tool());
-    let mut transcripts: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/xen-livepatch/transcripts");
+    let tool = Bin::Path(tool::tool().to_path_buf());
+    let mut transcripts: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     transcripts.sort();
     assert!(transcripts.len() > 5, "{transcripts:?}");
     for transcript in transcripts {

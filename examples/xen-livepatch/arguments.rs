@@ -16,8 +16,16 @@ const ACCEPT_HELP: &str =
     "Accept this finding, by the name that check prints, where it is only possible; may be repeated";
 const STATE_HELP: &str = "The directory of the guard's state [default: /var/lib/xen-livepatch]";
 
-// The help is made of the doc comments below. clap takes that of a struct for the command that has its arguments, so
-// those structs have ordinary comments.
+/// A line that was read.
+pub(crate) struct CommandLine {
+    /// The name of the command.
+    pub(crate) name: String,
+    pub(crate) options: CommonOptions,
+    pub(crate) command: Command,
+}
+
+// The doc comments below are the help. clap takes that of a struct for the command that has its arguments, so those structs
+// have none.
 #[derive(Parser)]
 #[command(
     name = "xen-livepatch",
@@ -25,20 +33,11 @@ const STATE_HELP: &str = "The directory of the guard's state [default: /var/lib/
     about = "Live-patch the running Xen hypervisor",
     long_about = long_about(),
     after_help = exit_statuses(),
-    max_term_width = 80
+    max_term_width = 80,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    next_help_heading = "Options of every command"
 )]
-pub(crate) struct CommandLine {
-    /// The name of the command.
-    #[arg(skip)]
-    pub(crate) name: String,
-    #[command(flatten)]
-    pub(crate) options: CommonOptions,
-    #[command(subcommand)]
-    pub(crate) command: Command,
-}
-
-#[derive(Args)]
-#[command(next_help_heading = "Options of every command")]
 pub(crate) struct CommonOptions {
     /// Print one JSON object, also for an error (but not for help)
     #[arg(long, global = true)]
@@ -348,8 +347,7 @@ pub(crate) struct SimulatedPayload {
     pub(crate) text: Option<String>,
 }
 
-/// Arguments that clap describes to itself only if the line names their command: describing those of every command takes
-/// longer than listing payloads.
+/// Arguments that are described to clap only if the line contains their command, which keeps the other commands cheap.
 pub(crate) struct Deferred<T>(pub(crate) T);
 
 impl<T: Args> Args for Deferred<T> {
@@ -412,15 +410,25 @@ impl Args for GivenFlags {
 /// # Errors
 /// If they are wrong, or ask for help or the version.
 pub(crate) fn parse(words: &[OsString]) -> Result<CommandLine, clap::Error> {
-    let matches = command().try_get_matches_from(words)?;
-    let name = matches.subcommand_name().map(str::to_owned);
-    let line = CommandLine::from_arg_matches(&matches)?;
-    Ok(CommandLine { name: name.expect("clap requires a command"), ..line })
+    // clap copies the options of every command to each command, which takes longer than listing payloads. Only help and
+    // errors need more commands than the line names.
+    let named = with_commands(|name| words.iter().any(|word| word == name));
+    let matches = named.try_get_matches_from(words).or_else(|_| command().try_get_matches_from(words))?;
+    let options = CommonOptions::from_arg_matches(&matches)?;
+    let command = Command::from_arg_matches(&matches)?;
+    let name = matches.subcommand_name().expect("clap requires a command").to_owned();
+    Ok(CommandLine { name, options, command })
 }
 
 /// The whole command line, for help, the manual page and completions.
 pub(crate) fn command() -> clap::Command {
-    CommandLine::command()
+    with_commands(|_| true)
+}
+
+fn with_commands(is_wanted: impl Fn(&str) -> bool) -> clap::Command {
+    let all = Command::augment_subcommands(clap::Command::new("all"));
+    let wanted = all.get_subcommands().filter(|command| is_wanted(command.get_name()));
+    CommonOptions::command().subcommands(wanted)
 }
 
 /// The commands that a word could be short for, among those of the command that the line names before it, if any.
@@ -533,6 +541,8 @@ mod tests {
             let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
             let parsed = parse(&words).ok().map(|line| line.name);
             assert_eq!(parsed.as_deref(), name, "{line}");
+            let whole = command().try_get_matches_from(&words).ok();
+            assert_eq!(whole.as_ref().and_then(ArgMatches::subcommand_name), name, "{line}");
         }
     }
 

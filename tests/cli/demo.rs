@@ -1,19 +1,21 @@
 //! A simulated host in a directory of its own, and the tool on it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::tool::tool;
+
 pub(crate) struct Demo {
-    place: TempDir,
-    tool: PathBuf,
+    directory: TempDir,
 }
 
 impl Demo {
-    /// A Xen 4.17 with payload files of these names, each with what it depends on if that is another one.
+    /// Makes a Xen 4.17, and payload files of these names with the payloads below them.
     pub(crate) fn new(payloads: &[(&str, Option<&str>)]) -> Self {
-        let demo = Self { place: tempfile::tempdir().unwrap(), tool: crate::tool::tool() };
+        let demo = Self { directory: tempfile::tempdir().unwrap() };
         demo.ends(0, "simulate new demo --release 4.17");
         for (name, on) in payloads {
             let on = on.map(|on| format!(" --on {on}.livepatch")).unwrap_or_default();
@@ -22,16 +24,27 @@ impl Demo {
         demo
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.place.path().join(name)
+    /// The directory that the tool runs in.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
-    /// Runs a command on the simulated host, if it does not name another one.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory().join(name)
+    }
+
+    /// A command on the simulated host, unless the line names another one.
+    pub(crate) fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(tool());
+        if !line.starts_with("simulate new") && !line.starts_with("--simulate") {
+            command.args(["--simulate", "demo"]);
+        }
+        command.args(line.split(' ')).current_dir(self.directory()).stdin(Stdio::null());
+        command
+    }
+
     pub(crate) fn run(&self, line: &str) -> Output {
-        let named = line.starts_with("simulate new") || line.starts_with("--simulate");
-        let line = if named { line.to_owned() } else { format!("--simulate demo {line}") };
-        let mut command = Command::new(&self.tool);
-        command.args(line.split(' ')).current_dir(&self.place).stdin(Stdio::null()).output().unwrap()
+        self.command(line).output().unwrap()
     }
 
     /// Runs a command that ends with this status, and returns its output, stdout first.
@@ -41,5 +54,10 @@ impl Demo {
         let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
         assert_eq!(output.status.code(), Some(status), "{line}: {text}");
         text
+    }
+
+    /// The object that a command prints with `--json`.
+    pub(crate) fn json(&self, line: &str) -> Value {
+        serde_json::from_slice(&self.run(&format!("--json {line}")).stdout).unwrap()
     }
 }

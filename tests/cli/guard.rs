@@ -1,7 +1,7 @@
-//! The crash-loop guard of the tool, through its command line and over several boots.
+//! The crash-loop guard of the tool over several boots.
 //!
-//! The boot is this machine's, and does not end. So that it seems to have ended, the guard's state is given another boot's
-//! id, and the simulated Xen is made anew.
+//! The tool takes the boot id of this machine. To simulate the end of a boot, that id is replaced in the guard's state, and
+//! the simulated Xen is made anew.
 
 use std::fs;
 use std::ops::Deref;
@@ -13,10 +13,10 @@ use serde_json::Value;
 
 const COPIES: [&str; 2] = ["demo/boot/attempts.json", "demo/boot/attempts.copy.json"];
 
-/// The id that ended boots get.
+/// The id of ended boots.
 const ENDED: &str = "5bdf46eb-3955-4c3b-9d6e-1c1b2a3d4e5f";
 
-/// A host with payloads: `b` on `a`, `c` on `b`, and `v1` and `v2`, which are cumulative.
+/// A host with payload files: `b` depends on `a`, `c` on `b`; `v1` and `v2` are cumulative.
 struct Host(Demo);
 
 impl Deref for Host {
@@ -32,7 +32,7 @@ impl Host {
         Self(Demo::new(&[("a", None), ("b", Some("a")), ("c", Some("b")), ("v1", None), ("v2", None)]))
     }
 
-    /// The boot ends, and the payloads are gone.
+    /// Ends the boot, and with it all payloads.
     fn reboots(&self) {
         let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
         for copy in COPIES.map(|copy| self.path(copy)) {
@@ -50,27 +50,26 @@ impl Host {
 
     #[track_caller]
     fn has_applied(&self, names: &[&str]) {
-        let inventory: Value = serde_json::from_slice(&self.run("--json status").stdout).unwrap();
-        assert_eq!(inventory["result"]["inventory"]["stack"], serde_json::to_value(names).unwrap());
+        assert_eq!(self.json("status")["result"]["inventory"]["stack"], serde_json::to_value(names).unwrap());
     }
 }
 
 #[test]
-fn a_payload_that_the_host_went_down_with_is_left_out_at_boot() {
+fn a_payload_that_the_host_went_down_with_is_skipped_at_boot() {
     let host = Host::new();
     host.ends(0, "ensure --boot a.livepatch");
     host.reboots();
     for _ in 0..2 {
         let text = host.ends(3, "ensure --boot a.livepatch");
         assert!(text.contains("\"a\" (build-id "), "{text}");
-        // As systemd takes it: 32 digits.
+        // The form that systemd expects: 32 digits.
         assert!(text.contains("(see journalctl --boot=5bdf46eb39554c3b9d6e1c1b2a3d4e5f)"), "{text}");
         assert!(text.contains("--retry") && text.contains("nothing was done"), "{text}");
         host.has_applied(&[]);
         host.ends(0, "confirm --shutdown");
         host.reboots();
     }
-    // So is a stack with it, but for what is below it.
+    // A stack is skipped from the suspect up.
     host.ends(3, "ensure --boot a.livepatch b.livepatch");
     host.has_applied(&[]);
     host.ends(0, "ensure --boot v1.livepatch");
@@ -105,7 +104,7 @@ fn a_payload_that_survived_is_applied_after_power_cuts_and_below_a_crasher() {
 }
 
 #[test]
-fn the_level_that_survived_last_takes_the_place_of_a_cumulative_suspect() {
+fn the_level_that_survived_last_replaces_a_cumulative_suspect() {
     let host = Host::new();
     fs::create_dir(host.path("fixes")).unwrap();
     for name in ["v1.livepatch", "v2.livepatch"] {
@@ -125,7 +124,7 @@ fn the_level_that_survived_last_takes_the_place_of_a_cumulative_suspect() {
     let text = host.ends(3, "ensure --boot fixes");
     assert!(text.contains("applied instead, since it survived last: \"v1\""), "{text}");
     host.has_applied(&["v1"]);
-    // Nothing is, once its file is gone.
+    // Without its file no level is applied.
     host.reboots();
     fs::remove_file(host.path("fixes/v1.livepatch")).unwrap();
     host.ends(3, "ensure --boot fixes");
@@ -133,7 +132,7 @@ fn the_level_that_survived_last_takes_the_place_of_a_cumulative_suspect() {
 }
 
 #[test]
-fn nothing_that_runs_is_taken_out_for_a_suspect() {
+fn no_running_payload_is_removed_because_of_a_suspect() {
     let host = Host::new();
     host.ends(0, "ensure --boot v2.livepatch");
     host.reboots();
@@ -141,14 +140,14 @@ fn nothing_that_runs_is_taken_out_for_a_suspect() {
     let text = host.ends(3, "ensure --boot v2.livepatch");
     assert!(text.contains("nothing was done"), "{text}");
     host.has_applied(&["v1"]);
-    // Nor is a suspect that someone had applied.
+    // A suspect that was applied by hand stays too.
     host.ends(0, "ensure --retry v2.livepatch");
     host.ends(0, "ensure --boot v2.livepatch");
     host.has_applied(&["v2"]);
 }
 
 #[test]
-fn a_retry_is_confirmed_like_any_other_and_not_before() {
+fn a_retry_is_confirmed_like_any_other_payload() {
     let host = Host::new();
     host.ends(0, "ensure --boot a.livepatch");
     host.reboots();
@@ -165,19 +164,19 @@ fn a_retry_is_confirmed_like_any_other_and_not_before() {
 }
 
 #[test]
-fn a_retry_that_came_to_nothing_forgets_no_crash() {
+fn a_retry_without_effect_forgets_no_crash() {
     let host = Host::new();
     host.ends(0, "ensure --boot a.livepatch");
     host.reboots();
     host.ends(0, "ensure --retry a.livepatch");
-    // It is as if it had been killed before it applied anything.
+    // As if the tool had been killed before it applied anything.
     host.loses_its_payloads();
     assert!(host.ends(0, "status").contains("applied as a retry"));
     let text = host.ends(0, "confirm --shutdown");
     assert!(!text.contains("survived"), "{text}");
     host.reboots();
     host.ends(3, "ensure --boot a.livepatch");
-    // Or it was applied, and taken out again.
+    // Applied, and reverted again.
     host.ends(0, "ensure --retry a.livepatch");
     host.ends(0, "revert --all");
     host.ends(0, "confirm --shutdown");
@@ -192,14 +191,14 @@ fn an_ensure_by_hand_is_recorded() {
     assert!(host.ends(0, "status").contains("applied by hand; if the host goes down now, it is suspect"));
     host.reboots();
     host.ends(3, "ensure --boot a.livepatch");
-    // Someone who asks for it by hand is there, and gets it.
+    // By hand it is applied with a warning.
     let text = host.ends(0, "ensure a.livepatch");
     assert!(text.contains("warning: \"a\" (build-id ") && text.contains("applied nevertheless"), "{text}");
     host.has_applied(&["a"]);
 }
 
 #[test]
-fn nothing_is_held_against_what_was_taken_out_before_the_crash() {
+fn payloads_removed_before_a_crash_are_not_suspect() {
     let host = Host::new();
     host.ends(0, "ensure v1.livepatch");
     host.ends(0, "ensure v2.livepatch");
@@ -261,23 +260,23 @@ fn the_directory_of_the_state_may_be_relative() {
 }
 
 #[test]
-fn survived_is_said_of_applied_payloads_alone() {
+fn only_applied_payloads_survive() {
     let host = Host::new();
-    // Neither can be applied: the second does not fit on the first.
+    // Neither can be applied: the second does not depend on the first.
     host.ends(1, "ensure --boot a.livepatch c.livepatch");
     assert_eq!(host.ends(0, "confirm --shutdown").lines().filter(|line| line.contains("survived")).count(), 0);
     host.ends(0, "ensure --boot a.livepatch b.livepatch");
     host.ends(0, "revert b");
     let text = host.ends(0, "confirm --shutdown");
     assert_eq!(text.matches("survived by this boot: payload ").count(), 1, "{text}");
-    // Nothing is held against the other.
+    // The other one is not suspect.
     host.reboots();
     host.ends(0, "ensure --boot a.livepatch b.livepatch");
     host.has_applied(&["a", "b"]);
 }
 
 #[test]
-fn damaged_copies_hide_nothing_and_stop_nothing() {
+fn damaged_copies_forget_no_crash_and_stop_no_boot() {
     let host = Host::new();
     host.ends(0, "ensure --boot a.livepatch");
     host.reboots();

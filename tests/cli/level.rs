@@ -1,4 +1,4 @@
-//! The level of a host, as the tool reports and changes it: exit statuses, JSON, and the gaps that it announces.
+//! The level of a host: exit statuses, JSON, and announced gaps.
 
 use std::fs;
 use std::ops::Deref;
@@ -6,7 +6,7 @@ use std::ops::Deref;
 use crate::demo::Demo;
 use serde_json::{Value, json};
 
-/// A host with payloads: `a`, `b` on `a`, the cumulative `v1` and `v2`, and one for another Xen.
+/// A host with payload files: `a`, `b` on `a`, the cumulative `v1` and `v2`, and one for another Xen.
 struct Host(Demo);
 
 impl Deref for Host {
@@ -30,10 +30,6 @@ impl Host {
         self.ends(status, &format!("ensure {line}"))
     }
 
-    fn json(&self, line: &str) -> Value {
-        serde_json::from_slice(&self.run(&format!("--json {line}")).stdout).unwrap()
-    }
-
     fn applied(&self) -> Vec<String> {
         let rows = self.json("list");
         let rows = rows["result"]["payloads"].as_array().unwrap().iter();
@@ -41,7 +37,7 @@ impl Host {
         applied.map(|row| row["name"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// A directory with these files.
+    /// Makes a directory with these files.
     fn directory(&self, name: &str, files: &[&str]) {
         let directory = self.path(name);
         fs::create_dir_all(&directory).unwrap();
@@ -58,7 +54,7 @@ impl Host {
 }
 
 #[test]
-fn a_dry_run_tells_four_levels_apart() {
+fn a_dry_run_distinguishes_four_levels() {
     let host = Host::new();
     host.directory("fixes", &["a.livepatch", "b.livepatch"]);
     host.directory("foreign", &["foreign.livepatch"]);
@@ -80,7 +76,7 @@ fn a_dry_run_tells_four_levels_apart() {
     host.ensure(0, "--dry-run fixes");
     let result = &host.json("ensure --dry-run fixes")["result"];
     assert_eq!((&result["level"], &result["wanted"]), (&json!("as_wanted"), &json!(["a", "b"])));
-    // What is for another Xen is named.
+    // Payloads for another Xen are named.
     host.directory("fixes", &["foreign.livepatch"]);
     let text = host.ensure(0, "fixes");
     assert!(text.contains("fixes/foreign.livepatch: ignored, since it is for another Xen"), "{text}");
@@ -88,7 +84,7 @@ fn a_dry_run_tells_four_levels_apart() {
 }
 
 #[test]
-fn a_damaged_file_takes_nothing_out_and_is_named() {
+fn a_damaged_file_is_named_and_removes_nothing() {
     let host = Host::new();
     host.directory("fixes", &["a.livepatch", "b.livepatch"]);
     host.ensure(0, "fixes");
@@ -111,14 +107,14 @@ fn a_damaged_file_takes_nothing_out_and_is_named() {
 }
 
 #[test]
-fn a_boot_applies_what_is_whole_below_a_damaged_file() {
+fn a_boot_applies_the_stack_below_a_damaged_file() {
     let host = Host::new();
     host.directory("fixes", &["a.livepatch", "b.livepatch"]);
     host.cut("fixes/b.livepatch");
     let text = host.ensure(7, "--boot fixes");
     assert!(text.contains("fixes/b.livepatch: "), "{text}");
     assert_eq!(host.applied(), ["a"]);
-    // The next run adds nothing, and still does not call it all.
+    // The next run adds nothing, and still reports an incomplete level.
     let result = host.json("ensure fixes");
     assert_eq!((&result["error"]["kind"], &result["result"]["level"]), (&json!("incomplete"), &json!("not_as_wanted")));
 }
@@ -164,7 +160,7 @@ fn the_name_of_one_file_can_be_chosen() {
 }
 
 #[test]
-fn a_link_that_chooses_is_replaced_without_a_gap() {
+fn another_choice_by_link_leaves_no_gap() {
     let host = Host::new();
     host.directory("fixes", &["v1.livepatch", "v2.livepatch"]);
     let link = host.path("fixes/livepatch.livepatch");
@@ -175,14 +171,14 @@ fn a_link_that_chooses_is_replaced_without_a_gap() {
         assert!(!text.contains("the host runs without"), "{text}");
         assert_eq!(host.applied(), [version]);
     }
-    // A choice whose file is damaged changes nothing.
+    // A link to a damaged file changes nothing.
     host.cut("fixes/v2.livepatch");
     host.ensure(7, "fixes");
     assert_eq!(host.applied(), ["v2"]);
 }
 
 #[test]
-fn a_look_at_a_host_on_which_nothing_moved_presses_no_key() {
+fn commands_on_an_unchanged_host_press_no_key() {
     let host = Host::new();
     host.ensure(0, "a.livepatch b.livepatch");
     host.ends(0, "status");
@@ -192,7 +188,7 @@ fn a_look_at_a_host_on_which_nothing_moved_presses_no_key() {
     }
 }
 
-/// The tool keeps the files of the payloads that it uploads: they show what shares symbols, and can be put back.
+/// The kept files show which payloads share symbols, and make it possible to put them back.
 #[test]
 fn the_files_of_loaded_payloads_are_kept() {
     let host = Host::new();

@@ -1,4 +1,4 @@
-//! The files that a program looks at, by the system calls that it makes.
+//! The files that a program accesses, found by tracing its system calls.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -17,11 +17,11 @@ const LOOKS: [libc::c_long; 3] = [libc::SYS_openat, libc::SYS_newfstatat, libc::
 /// Read by the runtime in every Rust program, to find the end of its stack.
 const RUNTIME: &str = "/proc/self/maps";
 
-/// Runs a program in this directory to its end. Returns the paths that it opens or asks about, sorted and once each, but not
-/// the libraries that it is linked to.
-#[expect(clippy::zombie_processes, reason = "tracing it to its end is to wait for it")]
+/// Runs a program in a directory, and returns the paths that it opens or stats, sorted and without duplicates. Libraries are
+/// left out.
+#[expect(clippy::zombie_processes, reason = "it is traced to its end, which is waiting")]
 pub(crate) fn looks(program: &Path, words: &str, directory: &Path) -> Vec<String> {
-    // It waits until it is traced.
+    // The shell waits until it is traced.
     let mut child = Command::new("/bin/sh")
         .args(["-c", r#"read -r go; exec "$0" "$@""#])
         .arg(program)

@@ -1,4 +1,4 @@
-//! The tool on the simulated Xen: its JSON, the level of a host, the guard over several boots, and other processes beside it.
+//! The command-line tool on the simulated Xen: JSON, the level of a host, the guard over several boots, and other processes.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

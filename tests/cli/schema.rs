@@ -7,8 +7,8 @@ use std::process::Command;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-/// Every command, done and failed: what it is called with, and its exit status.
-const STORY: [(&str, i32); 46] = [
+/// Command lines with their exit statuses: every command, succeeding and failing.
+const LINES: [(&str, i32); 46] = [
     ("simulate new demo --release 4.17", 0),
     ("simulate new demo", 1),
     ("simulate new other --release 4.20", 0),
@@ -59,12 +59,12 @@ const STORY: [(&str, i32); 46] = [
 ];
 
 #[test]
-fn everything_printed_is_what_the_schema_says() {
+fn everything_printed_conforms_to_the_schema() {
     let tool = crate::tool::tool();
     let schema = schema();
     let place = tempfile::tempdir().unwrap();
     let mut seen = Vec::new();
-    for (line, status) in STORY {
+    for (line, status) in LINES {
         let output = Command::new(&tool).arg("--json").args(line.split(' ')).current_dir(&place).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(status), "{line}: {text}");
@@ -78,10 +78,10 @@ fn everything_printed_is_what_the_schema_says() {
         }
         seen.push(object);
     }
-    // A schema that takes everything says nothing.
+    // A schema that accepts everything would prove nothing.
     for object in &seen {
-        for (changed, what) in mangled(object) {
-            assert!(!schema.is_valid(&changed), "{what} is not noticed in {object}");
+        for (changed, fault) in mangled(object) {
+            assert!(!schema.is_valid(&changed), "{fault} is not noticed in {object}");
         }
     }
 }
@@ -91,7 +91,7 @@ fn schema() -> Validator {
     jsonschema::draft202012::new(&serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()).unwrap()
 }
 
-/// The object with what must not be.
+/// Forms of the object that the schema must refuse, with the fault in each.
 fn mangled(object: &Value) -> Vec<(Value, &'static str)> {
     let with = |path: &str, key: &str, value: Value| {
         let mut changed = object.clone();
@@ -120,5 +120,5 @@ fn mangled(object: &Value) -> Vec<(Value, &'static str)> {
         (without("schema"), "no version"),
         (without("ok"), "no outcome"),
     ];
-    cases.into_iter().filter_map(|(changed, what)| Some((changed?, what))).collect()
+    cases.into_iter().filter_map(|(changed, fault)| Some((changed?, fault))).collect()
 }

@@ -1,266 +1,234 @@
-//! The tool among other processes: one that holds the lock, a reader that goes away, a disk that is full.
+//! The tool beside other processes: a holder of the lock, a reader that closes its pipe, a full disk.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::Value;
-use tempfile::TempDir;
 use xen_livepatch::BuildId;
 
-/// A simulated Xen in a folder of its own, and a payload for it.
-struct Shell {
-    place: TempDir,
-    tool: PathBuf,
+use crate::demo::Demo;
+use crate::looks::looks;
+use crate::tool::tool;
+
+fn demo() -> Demo {
+    Demo::new(&[("a", None)])
 }
 
-impl Shell {
-    fn new() -> Self {
-        let tool = crate::tool::tool();
-        let shell = Self { place: tempfile::tempdir().unwrap(), tool };
-        for line in ["simulate new demo", "--simulate demo simulate payload a.livepatch"] {
-            assert!(shell.run(line).status.success());
-        }
-        shell
-    }
-
-    fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(&self.tool);
-        command.args(line.split(' ')).current_dir(&self.place).stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, line: &str) -> Output {
-        self.command(line).output().unwrap()
-    }
-
-    fn lock(&self) -> Flock<File> {
-        let mut file = OpenOptions::new();
-        let file = file.create(true).truncate(false).write(true).open(self.place.path().join("demo/lock")).unwrap();
-        Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap()
-    }
-
-    fn loaded(&self) -> String {
-        String::from_utf8(self.run("--simulate demo list").stdout).unwrap()
-    }
+fn lock(demo: &Demo) -> Flock<File> {
+    let mut file = OpenOptions::new();
+    let file = file.create(true).truncate(false).write(true).open(demo.path("demo/lock")).unwrap();
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn list(demo: &Demo) -> String {
+    String::from_utf8(demo.run("list").stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 #[test]
-fn a_change_waits_for_another_says_so_and_not_for_ever() {
-    let shell = Shell::new();
-    let lock = shell.lock();
+fn a_change_waits_for_another_one_but_not_forever() {
+    let demo = demo();
+    let lock = lock(&demo);
     let begun = Instant::now();
-    let output = shell.run("--simulate demo --deadline 300ms load a.livepatch");
+    let output = demo.run("--deadline 300ms load a.livepatch");
     assert!((300..5000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
     assert_eq!(output.status.code(), Some(2));
-    assert!(said(&output).contains("waiting for another xen-livepatch, at most 300ms\n"), "{}", said(&output));
+    assert!(stderr(&output).contains("waiting for another xen-livepatch, at most 300ms\n"), "{}", stderr(&output));
     assert!(
-        said(&output).contains("error: another xen-livepatch is at work (demo/lock, waited 300.0ms)"),
+        stderr(&output).contains("error: another xen-livepatch is at work (demo/lock, waited 300.0ms)"),
         "{}",
-        said(&output)
+        stderr(&output)
     );
 
-    let waiting =
-        shell.command("--simulate demo load a.livepatch").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let waiting = demo.command("load a.livepatch").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     thread::sleep(Duration::from_millis(300));
     drop(lock);
     assert!(waiting.wait_with_output().unwrap().status.success());
-    assert!(shell.loaded().contains("APPLIED"));
+    assert!(list(&demo).contains("APPLIED"));
 }
 
 #[test]
-fn many_at_once_are_as_many_one_after_the_other() {
-    let shell = Shell::new();
+fn concurrent_changes_are_carried_out_one_by_one() {
+    let demo = demo();
     let children: Vec<_> = (0..8)
-        .map(|_| {
-            shell
-                .command("--simulate demo load a.livepatch")
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap()
-        })
+        .map(|_| demo.command("load a.livepatch").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
         .collect();
     let statuses: Vec<_> = children.into_iter().map(|mut child| child.wait().unwrap().code()).collect();
     assert_eq!(statuses.iter().filter(|status| **status == Some(0)).count(), 1, "{statuses:?}");
-    assert_eq!(shell.loaded().matches("APPLIED").count(), 1);
+    assert_eq!(list(&demo).matches("APPLIED").count(), 1);
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error_and_a_full_disk_is() {
-    let shell = Shell::new();
-    let mut child = shell.command("man").stdout(Stdio::piped()).spawn().unwrap();
+fn a_closed_pipe_is_no_error_but_a_full_disk_is() {
+    let demo = demo();
+    let mut child = demo.command("man").stdout(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     assert!(child.wait().unwrap().success());
 
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let output = shell.command("--simulate demo list").stdout(full).stderr(Stdio::piped()).output().unwrap();
+    let output = demo.command("list").stdout(full).stderr(Stdio::piped()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("could not be written"), "{}", said(&output));
+    assert!(stderr(&output).contains("could not be written"), "{}", stderr(&output));
 }
 
-/// Runs the tool in a shell, with this redirection of its output.
-fn redirected(shell: &Shell, line: &str, redirection: &str) -> Output {
-    let script = format!("exec \"$0\" {line} {redirection}");
+/// Runs the tool in a shell, with its output redirected.
+fn redirected(demo: &Demo, line: &str, redirection: &str) -> Output {
+    let script = format!("exec \"$0\" --simulate demo {line} {redirection}");
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", &script]).arg(&shell.tool).current_dir(&shell.place).stdin(Stdio::null());
+    command.args(["-c", &script]).arg(tool()).current_dir(demo.directory()).stdin(Stdio::null());
     command.output().unwrap()
 }
 
 #[test]
-fn lost_output_is_reported_and_is_no_failure_of_what_was_done() {
-    let shell = Shell::new();
+fn lost_output_is_reported_but_does_not_make_a_change_fail() {
+    let demo = demo();
     for (line, lost, loaded) in [
-        ("--simulate demo load a.livepatch", 5, "APPLIED"),
-        ("--simulate demo --json revert a", 5, "CHECKED"),
-        ("--simulate demo apply a", 5, "APPLIED"),
+        ("load a.livepatch", 5, "APPLIED"),
+        ("--json revert a", 5, "CHECKED"),
+        ("apply a", 5, "APPLIED"),
         // It is applied already, and can't be loaded.
-        ("--simulate demo load a.livepatch", 1, "APPLIED"),
-        ("--simulate demo --json list", 1, "APPLIED"),
+        ("load a.livepatch", 1, "APPLIED"),
+        ("--json list", 1, "APPLIED"),
     ] {
-        let output = redirected(&shell, line, ">/dev/full");
-        assert_eq!(output.status.code(), Some(lost), "{line}: {}", said(&output));
-        assert!(said(&output).contains("could not be written: No space left on device"), "{}", said(&output));
-        assert!(shell.loaded().contains(loaded), "{line}");
+        let output = redirected(&demo, line, ">/dev/full");
+        assert_eq!(output.status.code(), Some(lost), "{line}: {}", stderr(&output));
+        assert!(stderr(&output).contains("could not be written: No space left on device"), "{}", stderr(&output));
+        assert!(list(&demo).contains(loaded), "{line}");
     }
-    for (line, lost) in [
-        ("--simulate demo --json list", 1),
-        ("--simulate demo --json status", 1),
-        ("--simulate demo --json revert a", 5),
-        ("--simulate demo --json revert missing", 1),
-    ] {
-        let output = redirected(&shell, line, ">&-");
-        assert_eq!(output.status.code(), Some(lost), "{line}: {}", said(&output));
-        assert!(said(&output).contains("could not be written: standard output is closed"), "{}", said(&output));
+    for (line, lost) in [("--json list", 1), ("--json status", 1), ("--json revert a", 5), ("--json revert missing", 1)]
+    {
+        let output = redirected(&demo, line, ">&-");
+        assert_eq!(output.status.code(), Some(lost), "{line}: {}", stderr(&output));
+        assert!(stderr(&output).contains("could not be written: standard output is closed"), "{}", stderr(&output));
     }
-    assert!(shell.loaded().contains("CHECKED"));
-    // Without --json the exit status is enough for some.
-    let output = redirected(&shell, "--simulate demo apply a", ">&-");
-    assert!(output.status.success() && said(&output).contains("the output is lost"), "{}", said(&output));
-    for line in ["--simulate demo --json list", "--simulate demo apply a"] {
-        let output = redirected(&shell, line, ">/dev/null");
-        assert!(output.status.success() && !said(&output).contains("lost"), "{}", said(&output));
+    assert!(list(&demo).contains("CHECKED"));
+    // Without --json, some callers only need the exit status.
+    let output = redirected(&demo, "apply a", ">&-");
+    assert!(output.status.success() && stderr(&output).contains("the output is lost"), "{}", stderr(&output));
+    for line in ["--json list", "apply a"] {
+        let output = redirected(&demo, line, ">/dev/null");
+        assert!(output.status.success() && !stderr(&output).contains("lost"), "{}", stderr(&output));
     }
 }
 
 #[test]
 fn a_command_looks_at_nothing_that_it_does_not_need() {
-    let shell = Shell::new();
+    let demo = demo();
     let simulation: &[&str] = &["demo/lock", "demo/xen.state"];
     for (line, needed) in [
         ("--simulate demo list", simulation),
         ("--simulate demo --json list", simulation),
-        // Of a real Xen it is the device alone.
+        // On a real Xen it is only the device.
         ("--device missing list", &["missing"]),
         ("inspect a.livepatch", &["a.livepatch"]),
         ("list --nonsense", &[]),
         ("--help", &[]),
         ("man", &[]),
     ] {
-        assert_eq!(crate::looks::looks(&shell.tool, line, shell.place.path()), needed, "{line}");
+        assert_eq!(looks(tool(), line, demo.directory()), needed, "{line}");
     }
 }
 
 #[test]
 fn input_is_read_before_the_lock_is_taken() {
-    let shell = Shell::new();
-    let pipe = shell.place.path().join("pipe");
+    let demo = demo();
+    let pipe = demo.path("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let mut waiting = shell.command("--simulate demo upload slow pipe");
+    let mut waiting = demo.command("upload slow pipe");
     let waiting = waiting.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    // The other end is open once it is reading.
+    // This returns once the tool has opened the other end.
     let mut writer = OpenOptions::new().write(true).open(&pipe).unwrap();
-    let output = shell.run("--simulate demo --deadline 2s load a.livepatch");
-    assert!(output.status.success(), "{}", said(&output));
-    assert!(shell.run("--simulate demo revert a").status.success());
-    assert!(shell.run("--simulate demo unload a").status.success());
-    writer.write_all(&fs::read(shell.place.path().join("a.livepatch")).unwrap()).unwrap();
+    let output = demo.run("--deadline 2s load a.livepatch");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(demo.run("revert a").status.success());
+    assert!(demo.run("unload a").status.success());
+    writer.write_all(&fs::read(demo.path("a.livepatch")).unwrap()).unwrap();
     drop(writer);
     let output = waiting.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
-    assert!(shell.loaded().contains("slow"));
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(list(&demo).contains("slow"));
     // The same from standard input.
-    assert!(shell.run("--simulate demo unload slow").status.success());
-    let mut command = shell.command("--simulate demo upload again /dev/stdin");
-    let file = File::open(shell.place.path().join("a.livepatch")).unwrap();
+    assert!(demo.run("unload slow").status.success());
+    let mut command = demo.command("upload again /dev/stdin");
+    let file = File::open(demo.path("a.livepatch")).unwrap();
     assert!(command.stdin(file).output().unwrap().status.success());
-    assert!(shell.loaded().contains("again"));
+    assert!(list(&demo).contains("again"));
 }
 
-/// Whoever waited for the lock would otherwise go back to what the directory had before.
+/// Otherwise a process that waited for the lock would apply the former files of the directory.
 #[test]
 fn a_directory_is_read_once_the_lock_is_taken() {
-    let shell = Shell::new();
-    let directory = shell.place.path().join("fixes");
+    let demo = demo();
+    let directory = demo.path("fixes");
     fs::create_dir(&directory).unwrap();
-    assert!(shell.run("--simulate demo simulate payload fixes/old.livepatch").status.success());
-    let lock = shell.lock();
-    let mut waiting = shell.command("--simulate demo ensure fixes");
+    assert!(demo.run("simulate payload fixes/old.livepatch").status.success());
+    let lock = lock(&demo);
+    let mut waiting = demo.command("ensure fixes");
     let mut waiting = waiting.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(waiting.stderr.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap().starts_with("waiting for another")));
     fs::remove_file(directory.join("old.livepatch")).unwrap();
-    fs::copy(shell.place.path().join("a.livepatch"), directory.join("a.livepatch")).unwrap();
+    fs::copy(demo.path("a.livepatch"), directory.join("a.livepatch")).unwrap();
     drop(lock);
     assert!(lines.all(|line| line.is_ok()) && waiting.wait().unwrap().success());
-    let loaded = shell.loaded();
+    let loaded = list(&demo);
     assert!(loaded.contains("a ") && !loaded.contains("old"), "{loaded}");
 }
 
 #[test]
-fn names_that_are_not_utf_8_are_taken_as_json_gives_them() {
-    let shell = Shell::new();
+fn names_that_are_not_utf_8_are_accepted_as_printed_in_json() {
+    let demo = demo();
     for payload in ["b", "c"] {
-        assert!(shell.run(&format!("--simulate demo simulate payload {payload}.livepatch")).status.success());
+        assert!(demo.run(&format!("simulate payload {payload}.livepatch")).status.success());
     }
-    // The bytes, the characters that stand for them in text, and the characters that stand for them in JSON.
+    // The raw bytes, their escaped form in text, and their form in JSON.
     let names: [&[u8]; 3] = [b"a\xff", b"a\\xff", b"hex:61ff"];
     for (name, file) in names.iter().zip(["a", "b", "c"]) {
         let hex = BuildId::new(name).to_string();
-        let output = shell.run(&format!("--simulate demo --json upload hex:{hex} {file}.livepatch"));
-        assert!(output.status.success(), "{}", said(&output));
+        let output = demo.run(&format!("--json upload hex:{hex} {file}.livepatch"));
+        assert!(output.status.success(), "{}", stderr(&output));
     }
-    let list = |shell: &Shell| {
-        let object: Value = serde_json::from_slice(&shell.run("--simulate demo --json list").stdout).unwrap();
+    let list = |demo: &Demo| {
+        let object: Value = serde_json::from_slice(&demo.run("--json list").stdout).unwrap();
         let rows = object["result"]["payloads"].as_array().unwrap().clone();
         rows.into_iter().map(|row| row["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(list(&shell), ["hex:61ff", "a\\xff", "hex:6865783a36316666"]);
+    assert_eq!(list(&demo), ["hex:61ff", "a\\xff", "hex:6865783a36316666"]);
     let raw = OsStr::from_bytes(names[0]);
-    let mut command = shell.command("--simulate demo --json status");
-    assert!(command.arg(raw).output().unwrap().status.success(), "the bytes themselves are taken too");
-    for (index, name) in list(&shell).iter().enumerate() {
-        let output = shell.run(&format!("--simulate demo unload {name}"));
-        assert!(output.status.success(), "{name}: {}", said(&output));
-        assert_eq!(list(&shell).len(), 2 - index);
+    let mut command = demo.command("--json status");
+    assert!(command.arg(raw).output().unwrap().status.success(), "the raw bytes are accepted too");
+    for (index, name) in list(&demo).iter().enumerate() {
+        let output = demo.run(&format!("unload {name}"));
+        assert!(output.status.success(), "{name}: {}", stderr(&output));
+        assert_eq!(list(&demo).len(), 2 - index);
     }
 }
 
-/// DEL is one that JSON does not escape.
+/// JSON does not escape DEL.
 #[test]
 fn control_characters_in_names_are_kept_in_json() {
-    let shell = Shell::new();
-    assert!(shell.run("--simulate demo upload a\u{7f}b\u{9b} a.livepatch").status.success());
-    let object: Value = serde_json::from_slice(&shell.run("--simulate demo --json list").stdout).unwrap();
+    let demo = demo();
+    assert!(demo.run("upload a\u{7f}b\u{9b} a.livepatch").status.success());
+    let object: Value = serde_json::from_slice(&demo.run("--json list").stdout).unwrap();
     assert_eq!(object["result"]["payloads"][0]["name"], "a\u{7f}b\u{9b}");
-    assert!(shell.loaded().contains("a\\u{7f}b\\u{9b} "), "{}", shell.loaded());
+    assert!(list(&demo).contains("a\\u{7f}b\\u{9b} "), "{}", list(&demo));
 }
 
 #[test]
 fn addresses_in_json_are_text() {
-    let shell = Shell::new();
-    assert!(shell.run("--simulate demo load a.livepatch").status.success());
-    let object: Value = serde_json::from_slice(&shell.run("--simulate demo --json status a").stdout).unwrap();
+    let demo = demo();
+    assert!(demo.run("load a.livepatch").status.success());
+    let object: Value = serde_json::from_slice(&demo.run("--json status a").stdout).unwrap();
     let function = &object["result"]["payload"]["functions"][0];
     for address in ["old_address", "new_address"] {
         let text = function[address].as_str().unwrap();
@@ -269,31 +237,31 @@ fn addresses_in_json_are_text() {
 }
 
 #[test]
-fn a_damaged_simulation_is_told_and_left_as_it_is() {
-    let shell = Shell::new();
-    let state = shell.place.path().join("demo/xen.state");
+fn a_damaged_simulation_is_reported_and_left_unchanged() {
+    let demo = demo();
+    let state = demo.path("demo/xen.state");
     for damaged in [&b""[..], b"nonsense", &fs::read(&state).unwrap()[..40]] {
         fs::write(&state, damaged).unwrap();
-        let output = shell.run("--simulate demo list");
+        let output = demo.run("list");
         assert_eq!(output.status.code(), Some(1));
-        assert!(said(&output).contains("demo/xen.state: "), "{}", said(&output));
+        assert!(stderr(&output).contains("demo/xen.state: "), "{}", stderr(&output));
         assert_eq!(fs::read(&state).unwrap(), damaged);
     }
 }
 
 #[test]
 fn colours_are_for_terminals() {
-    let shell = Shell::new();
+    let demo = demo();
     for line in ["--simulate demo apply missing", "nonsense", "--help"] {
-        let output = shell.run(line);
+        let output = demo.run(line);
         assert!(!output.stdout.contains(&0x1b) && !output.stderr.contains(&0x1b), "{line}");
     }
-    // `script` gives it a terminal.
+    // `script` runs it on a terminal.
     if Path::new("/usr/bin/script").exists() {
         let on_a_terminal = |variable: &str| {
-            let line = format!("{} --simulate demo apply missing", shell.tool.display());
+            let line = format!("{} --simulate demo apply missing", tool().display());
             let mut command = Command::new("/usr/bin/script");
-            command.args(["-qec", &line, "/dev/null"]).current_dir(&shell.place).stdin(Stdio::null());
+            command.args(["-qec", &line, "/dev/null"]).current_dir(demo.directory()).stdin(Stdio::null());
             command.env("TERM", "xterm").env_remove("NO_COLOR").env(variable, "1").output().unwrap().stdout
         };
         assert!(on_a_terminal("XEN_LIVEPATCH_NOTHING").contains(&0x1b));

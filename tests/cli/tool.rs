@@ -1,18 +1,23 @@
-//! The command line tool, built as the tests are.
+//! The command-line tool, built like the tests.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
-/// Builds the tool beside this test, out of what it was built of, and returns its path.
-///
-/// `cargo test` has built an example's own tests in its place.
-pub(crate) fn tool() -> PathBuf {
+/// Returns the path of the tool, which the first call builds in the directory and the profile of this test, so that its
+/// dependencies are there already. (In its place `cargo test` has built the tests of the example.)
+pub(crate) fn tool() -> &'static Path {
+    static TOOL: OnceLock<PathBuf> = OnceLock::new();
+    TOOL.get_or_init(build)
+}
+
+fn build() -> PathBuf {
     // TARGET/[TRIPLE/]PROFILE/deps/TEST
     let test = std::env::current_exe().unwrap();
     let profile = test.ancestors().nth(2).unwrap();
     let above = profile.parent().unwrap();
     let triple = above.file_name().and_then(|name| name.to_str()).filter(|name| name.matches('-').count() >= 2);
-    let target: &Path = if triple.is_some() { above.parent().unwrap() } else { above };
+    let target = if triple.is_some() { above.parent().unwrap() } else { above };
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--locked", "--offline", "--example", "xen-livepatch", "--target-dir"]).arg(target);
     cargo.args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
