@@ -11,7 +11,7 @@ mod footprint;
 mod funcs;
 mod hooks;
 #[cfg(feature = "serde")]
-mod serialize;
+mod report;
 
 pub use crate::loader::{
     Finding, FunctionProblem, NoteProblem, PointerProblem, Problem, ProblemKind, RelocationProblem,
@@ -24,6 +24,8 @@ pub use crate::xen::target::Target;
 pub(crate) use footprint::Footprint;
 pub use funcs::{Address, Expectation, Function};
 pub use hooks::Hook;
+#[cfg(feature = "serde")]
+pub use report::{FindingReport, FunctionReport, PayloadReport};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::loader::{self, Checked, ProblemKinds};

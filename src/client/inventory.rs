@@ -22,7 +22,7 @@ use crate::types::errno::Errno;
 use crate::types::name::PayloadName;
 use crate::types::status::LoadedPayload;
 use crate::xen::log::dump::{self, Dumped};
-use crate::xen::rules::{self, Answer};
+use crate::xen::rules::{self, Certainty};
 use crate::xen::target::Target;
 
 /// The most dumps that an inventory asks for.
@@ -296,7 +296,7 @@ impl Taking<'_> {
         // 64 functions alone, so that the text is taken as it is.
         let rule = rules::DUMP_GIVES_LOCK_BACK;
         let answer = match rule.holds(&Target::new(client.xen().release)) {
-            Answer::Perhaps => rule.holds(&*client.target.of(client, Doubt::Ignore)?),
+            Certainty::Perhaps => rule.holds(&*client.target.of(client, Doubt::Ignore)?),
             answer => answer,
         };
         Ok(answer.surely())

@@ -8,6 +8,7 @@ use crate::types::flags::Flags;
 use crate::types::name::{InvalidName, PayloadName};
 use crate::types::status::State;
 use crate::xen::elf::Smaller;
+use crate::xen::release::KnownSeries;
 
 /// What an upload has in common with something that is already loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -485,7 +486,7 @@ fn refused_interface(xen: &str, pinned: Option<u32>) -> String {
     match pinned {
         Some(version) => format!("Xen {xen} does not accept sysctl interface version {version:#x}, or {flask}"),
         None => format!(
-            "Xen {xen} accepts none of the sysctl interface versions of 4.7 to 4.22: it is older or newer than this \
+            "Xen {xen} accepts none of the sysctl interface versions of {KnownSeries}: it is older or newer than this \
              crate knows, or {flask}"
         ),
     }

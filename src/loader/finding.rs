@@ -11,23 +11,24 @@ use crate::xen::release::Release;
 ///
 /// A *possible* finding holds for some of the point releases that this Xen may be, and not for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Severity {
     /// Some of the point releases that this Xen may be refuse the payload or do not notice the problem; none is damaged.
     Possible,
-    /// Xen sees it too, and refuses to load or to apply the payload.
+    /// Xen finds it too, and refuses to load or to apply the payload.
     Refused,
     /// Xen accepts the payload although it is unsuitable.
     Unnoticed,
-    /// Some of the point releases that this Xen may be are damaged by the payload, or crash; or it is of the kind that does
-    /// that to this Xen, and the file does not show whether it comes to it.
+    /// The payload crashes or damages some of the point releases that this Xen may be; or it may do so, which the file alone
+    /// does not decide.
     PossiblyHarmful,
     /// Xen accepts the payload and is damaged by it, or crashes.
     Harmful,
 }
 
 impl Severity {
-    /// Returns true if it is certain, as far as the rules of Xen go.
+    /// Returns true if it is certain by the rules of Xen.
     #[must_use]
     pub const fn is_certain(self) -> bool {
         !matches!(self, Self::Possible | Self::PossiblyHarmful)
@@ -44,36 +45,35 @@ pub struct Finding {
     pub problem: Problem,
     /// Its consequence for the host.
     pub severity: Severity,
-    /// The error number with which Xen refuses the payload, where it does. Where the action is refused and not the
-    /// upload, it is the action's.
+    /// The error number with which Xen refuses the payload, if it does: that of the upload, or of the action.
     pub errno: Option<Errno>,
-    /// The point releases that are affected, of those that this Xen may be; empty where all of them are.
+    /// The affected point releases among those that this Xen may be; empty if all are affected.
     pub releases: Vec<Release>,
-    /// Whether Xen sees it before the payload is loaded.
+    /// True if Xen finds it before the payload is loaded.
     pub(crate) at_upload: bool,
 }
 
 impl Finding {
-    /// One of a release that is known.
+    /// A finding for a known release.
     pub(super) fn new(severity: Severity, errno: Option<Errno>, problem: Problem) -> Self {
         Self { problem, severity, errno, releases: Vec::new(), at_upload: true }
     }
 
-    /// Xen refuses the upload.
+    /// A finding for which Xen refuses the upload.
     pub(crate) fn refused(errno: Errno, problem: Problem) -> Self {
         Self::new(Severity::Refused, Some(errno), problem)
     }
 
-    /// The kind of the problem, by whose name a possible finding can be accepted.
+    /// The kind of the problem, by which a possible finding can be accepted.
     #[must_use]
     pub const fn kind(&self) -> ProblemKind {
         self.problem.kind()
     }
 
-    /// Returns true if it keeps a payload from Xen; with `full`, also where Xen refuses the payload itself.
+    /// Returns true if the payload is not sent to Xen because of it; with `full`, also if Xen refuses the payload itself.
     ///
     /// A payload that was built for this very Xen (`made_for_it`), with its source at hand, is not refused for a possible
-    /// finding that is no danger: where it applies, Xen refuses the payload itself.
+    /// finding that is no danger: Xen refuses the payload itself if the finding holds.
     pub(crate) fn keeps_out(&self, made_for_it: bool, accepted: ProblemKinds, full: bool) -> bool {
         if !self.severity.is_certain() && accepted.contains(self.kind()) {
             return false;
@@ -85,19 +85,19 @@ impl Finding {
         }
     }
 
-    /// Whether Xen refuses to load the payload, and not only to apply it.
+    /// Returns true if Xen refuses to load the payload, and not only to apply it.
     #[must_use]
     pub const fn keeps_from_loading(&self) -> bool {
         self.at_upload && matches!(self.severity, Severity::Refused)
     }
 
-    /// Returns true if Xen would be damaged by it, or crash, as far as is known.
+    /// Returns true if Xen may be damaged by it, or crash.
     #[must_use]
     pub const fn hurts_xen(&self) -> bool {
         matches!(self.severity, Severity::Harmful | Severity::PossiblyHarmful)
     }
 
-    /// Counts another one in that differs in nothing but the entry that it is about.
+    /// Counts another finding if it differs only in its entry.
     pub(super) fn absorb(&mut self, other: &Self) -> bool {
         if (self.severity, self.errno) != (other.severity, other.errno) {
             return false;

@@ -13,11 +13,13 @@ use crate::types::build_id::BuildId;
 use crate::xen::architecture::Architecture;
 use crate::xen::elf::{Smaller, fits};
 use crate::xen::format::PayloadVersion;
+use crate::xen::release::Release;
+use crate::xen::rules;
 use crate::xen::symbol_name::SymbolName;
 
-/// Something that is wrong with a payload.
+/// A problem of a payload.
 ///
-/// `Display` says what it is and what to do about it.
+/// `Display` is the problem and its remedy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
@@ -26,61 +28,61 @@ pub enum Problem {
     TooLarge {
         /// Its size in bytes.
         size: u64,
-        /// About the size that it would have without debug sections, where it has any.
+        /// The approximate size without debug sections, if it has any.
         without_debug: Option<u64>,
     },
-    /// It is not a file that can be read at all.
-    #[error("{reason}: get the file again")]
+    /// The file is no ELF file that Xen can read.
+    #[error("{reason}: obtain a fresh copy of the file")]
     NotElf {
-        /// Why not.
+        /// The reason.
         reason: &'static str,
     },
-    /// A field of the ELF header is not as Xen wants it.
+    /// A field of the ELF header does not have the value that Xen requires.
     #[error(
-        "the ELF header has {field} {found}, Xen wants {expected}: build it with ld -r, and do not strip or pack it after that"
+        "the ELF header has {field} {found}, Xen requires {expected}: build it with ld -r, and do not strip or pack it after that"
     )]
     Header {
         /// The field.
         field: &'static str,
-        /// What Xen wants there.
+        /// The required value.
         expected: &'static str,
-        /// What is there.
+        /// The value in the file.
         found: u64,
     },
-    /// It is for another processor.
+    /// The payload is for another architecture.
     #[error("it is for {found}, but {}: build it for the host's architecture", wanted(*.expected))]
     Architecture {
-        /// What this Xen runs on, where that is known.
+        /// The architecture of this Xen, if it is known.
         expected: Option<Architecture>,
-        /// What it is for.
+        /// The architecture of the payload.
         found: Architecture,
     },
     /// A section is outside the file.
     #[error(
-        "{section} claims {size} bytes at offset {offset} of a file of {file}: the file is truncated or damaged, get it again"
+        "{section} claims {size} bytes at offset {offset} of a file of {file}: the file is truncated or damaged, obtain a fresh copy"
     )]
     SectionOutside {
         /// The section.
         section: SymbolName,
-        /// Where it is said to begin.
+        /// Its offset in the section table.
         offset: u64,
-        /// How long it is said to be.
+        /// Its size in the section table.
         size: u64,
         /// The size of the file.
         file: u64,
     },
-    /// A section is so large that its end wraps around at 64 bits, which Xen takes for an end inside the file.
+    /// A section is so large that its end wraps around at 64 bits, to one inside the file.
     #[error(
-        "{section} claims {size} bytes, more than 64 bits can count from its offset: the file is damaged, get it again"
+        "{section} claims {size} bytes, more than 64 bits can count from its offset: the file is damaged, obtain a fresh copy"
     )]
     SectionWraps {
         /// The section.
         section: SymbolName,
-        /// How long it is said to be.
+        /// Its size in the section table.
         size: u64,
     },
     /// The alignment of a section is not a power of two.
-    #[error("{section} has alignment {found}, which is not a power of two: link it again")]
+    #[error("{section} has alignment {found}, which is not a power of two: relink it")]
     Alignment {
         /// The section.
         section: SymbolName,
@@ -94,9 +96,7 @@ pub enum Problem {
         section: SymbolName,
     },
     /// The address of a section does not have its alignment.
-    #[error(
-        "{section} has address {address:#x}, which is not aligned to {alignment}: link it again, without addresses"
-    )]
+    #[error("{section} has address {address:#x}, which is not aligned to {alignment}: relink it, without addresses")]
     Misaligned {
         /// The section.
         section: SymbolName,
@@ -119,48 +119,50 @@ pub enum Problem {
         /// The section.
         section: SymbolName,
     },
-    /// Its sizes and alignments add up to more than 64 bits can count.
-    #[error("{section} is aligned so high, or is so large, that the size of the whole wraps around: link it again")]
+    /// The sizes and alignments add up to more than 64 bits can count.
+    #[error("{section} is aligned so high, or is so large, that the size of the whole wraps around: relink it")]
     MemoryWraps {
-        /// The section with which it does.
+        /// The section at which the sum wraps around.
         section: SymbolName,
     },
-    /// It takes more memory than there is room for.
-    #[error("it takes {needed} bytes of memory: link it again, with smaller alignments and fewer zeros")]
+    /// The payload needs more memory than Xen has for it.
+    #[error("it takes {needed} bytes of memory: relink it, with smaller alignments and fewer zeros")]
     TooMuchMemory {
-        /// How much it takes.
+        /// The number of bytes.
         needed: u64,
     },
     /// A name of a section is outside the table of names.
     #[error(
-        "section {index} has its name at {offset}, which is outside the section names: the file is damaged, get it again"
+        "section {index} has its name at {offset}, which is outside the section names: the file is damaged, obtain a fresh copy"
     )]
     SectionName {
-        /// Which section, counted from 0.
+        /// The number of the section, from 0.
         index: usize,
-        /// Where its name is said to be.
+        /// The offset of its name.
         offset: u64,
     },
     /// The table of section names is not usable.
-    #[error("its table of section names does not begin and end with a NUL byte: the file is damaged, get it again")]
+    #[error(
+        "its table of section names does not begin and end with a NUL byte: the file is damaged, obtain a fresh copy"
+    )]
     SectionNames,
     /// The symbol table is not usable.
     #[error("{problem}: build it with ld -r, and do not strip it")]
     SymbolTable {
-        /// Why not.
+        /// The problem.
         problem: SymbolTableProblem,
     },
     /// Some symbols are not usable.
     #[error("symbol {first}{} {problem}", and_more(*.count))]
     Symbols {
-        /// What is wrong with them.
+        /// The problem.
         problem: SymbolProblem,
         /// The number of the first.
         first: usize,
-        /// How many there are.
+        /// The number of symbols or relocations with the problem.
         count: usize,
     },
-    /// A symbol is needed that neither Xen nor a loaded payload has.
+    /// Neither Xen nor a loaded payload has a symbol that the payload needs.
     #[error("it needs symbol {symbol}, {}", undefined(symbol))]
     UnknownSymbol {
         /// The symbol.
@@ -184,27 +186,29 @@ pub enum Problem {
         /// The section.
         section: &'static str,
     },
-    /// There is neither a function nor a hook.
+    /// The payload has neither a function nor a hook.
     #[error("it has neither .livepatch.funcs nor hooks: there is nothing to patch")]
     NothingToPatch,
     /// A section that Xen reads is not marked as loaded.
     #[error(
-        "{section} is not allocatable, so that Xen reads it where it is not: set its SHF_ALLOC flag (\"a\" in assembly)"
+        "{section} is not allocatable, so that Xen reads other memory in its place: set its SHF_ALLOC flag (\"a\" in assembly)"
     )]
     NotAllocated {
         /// The section.
         section: &'static str,
     },
-    /// A note does not hold a build-id.
+    /// A note does not contain a build-id.
     #[error("{section} {problem}: it has to begin with one note of owner GNU and type 3, the build-id")]
     Note {
         /// The section.
         section: &'static str,
-        /// What is wrong with it.
+        /// The problem.
         problem: NoteProblem,
     },
-    /// It was built for another Xen.
-    #[error("it was built for the Xen with build-id {expected}, but this one is {found}: get the payload for this Xen")]
+    /// The payload was built for another Xen.
+    #[error(
+        "it was built for the Xen with build-id {expected}, but this one is {found}: obtain the payload for this Xen"
+    )]
     BuiltForAnotherXen {
         /// The build-id of the Xen that it was built for.
         expected: BuildId,
@@ -230,27 +234,27 @@ pub enum Problem {
         /// The size of an entry.
         entry_size: u64,
     },
-    /// Functions have another version than this Xen takes.
+    /// Functions do not have the version of this Xen.
     #[error("{function} has payload version {found}, this Xen takes {expected}: {}", releases_of(*.found))]
     Version {
         /// The first such function, or the section.
         function: SymbolName,
-        /// What this Xen takes.
+        /// The version of this Xen.
         expected: PayloadVersion,
-        /// What is there.
+        /// The version of the function.
         found: PayloadVersion,
     },
     /// Xen keeps its state in `.livepatch.funcs`, which is not writable.
     #[error(".livepatch.funcs is not writable, but Xen writes to it: set its SHF_WRITE flag (\"w\" in assembly)")]
     ReadOnlyFunctions,
-    /// Something is wrong with a function.
+    /// A function has a problem.
     #[error("function {index} ({function}): {problem}")]
     Function {
-        /// Which one, counted from 0.
+        /// Its number, from 0.
         index: usize,
         /// Its name, or its address.
         function: SymbolName,
-        /// What is wrong with it.
+        /// The problem.
         problem: FunctionProblem,
     },
     /// A section of hooks has a wrong size.
@@ -260,22 +264,22 @@ pub enum Problem {
         section: &'static str,
         /// Its size.
         size: u64,
-        /// Whether there may be several hooks of this kind.
+        /// True if there may be several hooks of this kind.
         several: bool,
     },
-    /// The pointer to a hook leads to where there is no code.
+    /// The pointer to a hook does not lead to code.
     #[error("{section}: hook {index} {problem}")]
     Hook {
         /// The section.
         section: &'static str,
-        /// Which one, counted from 0.
+        /// Its number, from 0.
         index: usize,
-        /// Where it leads.
+        /// The problem.
         problem: PointerProblem,
     },
-    /// The code of a hook has an entry in a table that Xen reads on a trap, and runs while Xen does not know that code.
+    /// The code of a hook has an entry in a table that Xen reads on a trap, but runs while the code is not registered.
     #[error(
-        "{hook}: its code has an entry in {table}, and a trap there is fatal: Xen does not know the payload's code yet, or no longer"
+        "{hook}: its code has an entry in {table}, and a trap there is fatal while the payload's code is not registered with Xen"
     )]
     TrapInHook {
         /// The section of the hook.
@@ -289,57 +293,57 @@ pub enum Problem {
         /// The function.
         function: SymbolName,
     },
-    /// A table that Xen reads is wrong.
+    /// A table has a problem.
     #[error("{section}{}: {problem}", entry(*.index))]
     Table {
         /// The section.
         section: &'static str,
-        /// Which entry, counted from 0, where it is one.
+        /// The number of the entry, from 0, unless it is a problem of the whole table.
         index: Option<usize>,
-        /// What is wrong.
+        /// The problem.
         problem: TableProblem,
     },
-    /// The metadata are there, and empty.
+    /// The section of metadata is empty.
     #[error(".modinfo is empty, and Xen then reads far outside it: leave it out, or put a text there")]
     EmptyMetadata,
     /// The metadata do not end with a NUL.
     #[error(".modinfo does not end with a NUL byte: each entry has to")]
     UnterminatedMetadata,
-    /// Some relocations can't be done.
+    /// Some relocations can't be applied.
     #[error("{section}: relocation {first}{} {problem}", and_more(*.count))]
     Relocations {
         /// The section of relocations.
         section: SymbolName,
-        /// What is wrong with them.
+        /// The problem.
         problem: RelocationProblem,
         /// The number of the first.
         first: usize,
-        /// How many there are.
+        /// The number of symbols or relocations with the problem.
         count: usize,
     },
-    /// A section of relocations is of a kind that Xen does not take.
+    /// A section of relocations has a problem.
     #[error("{section} {problem}")]
     RelocationSection {
         /// The section of relocations.
         section: SymbolName,
-        /// What is wrong with it.
+        /// The problem.
         problem: RelocationSectionProblem,
     },
-    /// Parts of the file overlap that Xen writes to and reads from.
-    #[error("{what} overlap in the file: no toolchain leaves that, build it again")]
+    /// Parts of the file overlap that Xen writes and reads.
+    #[error("{what} overlap in the file: no toolchain leaves that, rebuild it")]
     Overlapping {
-        /// Which.
+        /// The parts.
         what: &'static str,
     },
 }
 
 impl Problem {
-    /// Returns true if it is no problem any more once the debug sections are removed.
+    /// Returns true if removing the debug sections resolves it.
     pub(super) fn ends_with_debug_sections(&self) -> bool {
         matches!(self, Self::TooLarge { without_debug: Some(size), .. } if fits(*size))
     }
 
-    /// Whether Xen has nothing to look for pointers in where it refuses this.
+    /// Returns true if Xen links no payload that it refuses for this.
     pub(super) fn keeps_from_linking(&self) -> bool {
         matches!(
             self,
@@ -354,7 +358,7 @@ impl Problem {
         )
     }
 
-    /// The number of entries that it is about, where those are counted.
+    /// The number of entries with the problem, if they are counted.
     fn count(&mut self) -> Option<&mut usize> {
         match self {
             Self::Symbols { count, .. } | Self::Relocations { count, .. } => Some(count),
@@ -362,7 +366,7 @@ impl Problem {
         }
     }
 
-    /// The same problem of one entry, whichever that is.
+    /// The problem without its entries.
     pub(super) fn of_one(mut self) -> Self {
         if let Self::Symbols { first, count, .. } | Self::Relocations { first, count, .. } = &mut self {
             (*first, *count) = (0, 1);
@@ -370,7 +374,7 @@ impl Problem {
         self
     }
 
-    /// Counts another one in that differs in nothing but the entry that it is about.
+    /// Counts another problem if it differs only in its entry.
     pub(super) fn absorb(&mut self, other: &Self) -> bool {
         let same = match (&*self, other) {
             (Self::Symbols { problem, .. }, Self::Symbols { problem: same, .. }) => problem == same,
@@ -399,7 +403,7 @@ fn wanted(expected: Option<Architecture>) -> String {
 
 fn undefined(symbol: &SymbolName) -> &'static str {
     if is_local_label(symbol.as_bytes()) {
-        "a compiler's local label, which no Xen has: build it again, with the section that this label is in"
+        "a compiler's local label, which no Xen has: rebuild it, with the section that this label is in"
     } else {
         "which neither Xen nor a loaded payload has: load what defines it first"
     }
@@ -413,13 +417,14 @@ fn and_more(count: usize) -> String {
 }
 
 fn entry(index: Option<usize>) -> String {
-    index.map(|index| format!(" entry {index}")).unwrap_or_default()
+    index.map_or_else(String::new, |index| format!(" entry {index}"))
 }
 
-const fn releases_of(version: PayloadVersion) -> &'static str {
+fn releases_of(version: PayloadVersion) -> String {
+    let ([oldest, ..], second) = (Release::ALL, rules::PAYLOAD_VERSION_2.first);
     match version {
-        PayloadVersion::V1 => "it is for Xen 4.7 to 4.13, build it for this one",
-        PayloadVersion::V2 => "it is for Xen 4.14 and newer, build it for this one",
-        PayloadVersion::Unknown(_) => "build it for this Xen",
+        PayloadVersion::V1 => format!("it is for Xen 4.{} to 4.{}, build it for this one", oldest.minor(), second - 1),
+        PayloadVersion::V2 => format!("it is for Xen 4.{second} and newer, build it for this one"),
+        PayloadVersion::Unknown(_) => "build it for this Xen".into(),
     }
 }

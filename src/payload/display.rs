@@ -1,4 +1,4 @@
-//! A payload for people to read: one screen, in which nothing makes a terminal act.
+//! The text of a payload for people: at most a screen, without characters that a terminal would act on.
 
 use core::fmt;
 
@@ -7,9 +7,9 @@ use crate::loader::Listed;
 use crate::types::build_id::BuildId;
 use crate::types::name::escaped;
 use crate::xen::elf::Smaller;
-use crate::xen::release::Release;
+use crate::xen::release::{KnownSeries, Release};
 
-/// The most lines for one thing, and the most characters of a text whose length the payload chooses.
+/// The most lines of one heading, and the most characters of a text of the payload.
 const MOST_LINES: usize = 8;
 const MOST_CHARS: usize = 80;
 
@@ -19,7 +19,7 @@ impl fmt::Display for Payload {
         let large = self.excess().map(|(_, without_debug)| Smaller(without_debug));
         lines(f, "too large", large.map(|smaller| format!("Xen takes 2097152 (2 MiB): {smaller}")))?;
         lines(f, "build-id", [self.build_id.as_ref().map_or_else(|| "none".into(), id)])?;
-        lines(f, "goes on", self.depends.as_ref().map(id))?;
+        lines(f, "depends on", self.depends.as_ref().map(id))?;
         lines(f, "built for", self.xen_depends.as_ref().map(id))?;
         lines(f, "releases", [releases(&self.releases())])?;
         lines(f, "metadata", self.metadata.pairs().map(|(key, value)| entry(key, value)))?;
@@ -34,7 +34,7 @@ impl fmt::Display for Payload {
 }
 
 impl Payload {
-    /// The kinds of hooks on one line, with their number where there are several.
+    /// The kinds of hooks on one line, with their number if there are several.
     fn hook_counts(&self) -> Option<String> {
         let counts = HookKind::ALL.map(|kind| (kind, self.hooks.iter().filter(|hook| hook.kind == kind).count()));
         let counts = counts.into_iter().filter(|(_, count)| *count > 0);
@@ -53,7 +53,7 @@ impl Payload {
     }
 }
 
-/// A heading, followed by a line for each text, up to a limit.
+/// Writes a heading with a line for each text, up to a limit.
 fn lines(f: &mut fmt::Formatter<'_>, heading: &str, texts: impl IntoIterator<Item = String>) -> fmt::Result {
     let mut texts = texts.into_iter();
     for (line, text) in texts.by_ref().take(MOST_LINES).enumerate() {
@@ -71,8 +71,8 @@ fn id(id: &BuildId) -> String {
 }
 
 fn entry(key: &[u8], value: Option<&[u8]>) -> String {
-    let value = value.map(|value| format!("={}", escaped(cut(value)))).unwrap_or_default();
-    shortened(&format!("{}{value}", escaped(cut(key))))
+    let key = escaped(cut(key));
+    shortened(&value.map_or_else(|| key.clone(), |value| format!("{key}={}", escaped(cut(value)))))
 }
 
 fn function(function: &Function) -> String {
@@ -84,8 +84,7 @@ fn function(function: &Function) -> String {
     }
 }
 
-/// Releases, such as `4.7, 4.14 to 4.16, 4.17 (but not 4.17.1 and 4.17.2), 4.18.3 to 4.18.6`: whole series without their
-/// points.
+/// Releases as text, such as `4.7, 4.14 to 4.16, 4.17 (but not 4.17.1 and 4.17.2), 4.18.3 to 4.18.6`.
 fn releases(releases: &[Release]) -> String {
     let of_series = |last: &Release| -> Vec<bool> {
         let points = 0..=last.point();
@@ -102,10 +101,10 @@ fn releases(releases: &[Release]) -> String {
             [] => {}
         }
     }
-    if parts.is_empty() { "none of 4.7 to 4.22 can take it".into() } else { parts.join(", ") }
+    if parts.is_empty() { format!("none of {KnownSeries} can take it") } else { parts.join(", ") }
 }
 
-/// A series of which some point releases take a payload.
+/// The text of a series of which some point releases take a payload.
 fn some(last: Release, points: &[bool]) -> Option<String> {
     let which = |takes: bool| -> Vec<Release> {
         let points = (0..).zip(points).filter(|(_, known)| **known == takes);
@@ -119,14 +118,14 @@ fn some(last: Release, points: &[bool]) -> Option<String> {
     }
 }
 
-/// No more bytes than are shown, so that long texts are not escaped in vain.
+/// The bytes that may be shown, so that long texts are not escaped in vain.
 fn cut(bytes: &[u8]) -> &[u8] {
     bytes.get(..4 * MOST_CHARS).unwrap_or(bytes)
 }
 
 fn shortened(text: &str) -> String {
     match text.char_indices().nth(MOST_CHARS) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        Some((end, _)) => format!("{}…", text.split_at(end).0),
         None => text.into(),
     }
 }

@@ -1,6 +1,8 @@
 //! The functions that a payload replaces: `.livepatch.funcs`.
 
+use core::convert::Infallible;
 use core::fmt;
+use core::str::FromStr;
 
 use object::elf::{R_X86_64_NONE, RelocationType};
 
@@ -37,6 +39,30 @@ impl fmt::Display for Address {
                 write!(f, "{name}{sign}{:#x}", offset.unsigned_abs())
             }
         }
+    }
+}
+
+impl FromStr for Address {
+    type Err = Infallible;
+
+    /// Reads what `Display` writes. A text that begins with `0x` is a number, and one that ends in a sign and such a number has
+    /// an offset.
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let hexadecimal = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok();
+        if let Some(number) = hexadecimal(text) {
+            return Ok(Self::Number(number));
+        }
+        let symbol = |name: &str, offset| Self::Symbol { name: SymbolName::new(name), offset };
+        let parts = text.rfind(['+', '-']).map(|at| text.split_at(at));
+        let offset = parts.and_then(|(_, offset)| {
+            let (sign, number) = offset.split_at_checked(1)?;
+            let number = i64::try_from(i128::from(hexadecimal(number)?) * if sign == "-" { -1 } else { 1 });
+            number.ok()
+        });
+        Ok(match (parts, offset) {
+            (Some((name, _)), Some(offset)) => symbol(name, offset),
+            _ => symbol(text, 0),
+        })
     }
 }
 

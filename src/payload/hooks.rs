@@ -1,4 +1,4 @@
-//! The hooks of a payload: code of its own that Xen runs around an action.
+//! The hooks of a payload: its own code that Xen runs around actions.
 
 use super::funcs::{Address, Pointers};
 use crate::xen::elf::{Elf, RELOCATION_SIZE};
@@ -11,13 +11,13 @@ const POINTER: usize = 8;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Hook {
-    /// When Xen runs it.
+    /// The kind, which decides when Xen runs it.
     pub kind: HookKind,
-    /// Where its code is; `None` for a NULL pointer.
+    /// The address of its code; `None` for a NULL pointer.
     pub address: Option<Address>,
 }
 
-/// The hooks; no more than fit into the file once with a relocation each, for sections may overlap.
+/// The hooks, at most as many as fit into the file with a relocation each, since sections may overlap.
 pub(super) fn hooks(elf: &Elf<'_>) -> Vec<Hook> {
     let most = elf.data.len() / (RELOCATION_SIZE + POINTER);
     let mut hooks = Vec::new();
@@ -31,7 +31,7 @@ pub(super) fn hooks(elf: &Elf<'_>) -> Vec<Hook> {
     hooks
 }
 
-/// Returns true if there is a hook that keeps Xen from taking the payload by REPLACE.
+/// Returns true if there is a hook because of which Xen refuses REPLACE.
 pub(super) fn forbid_replace(elf: &Elf<'_>) -> bool {
     let kinds = HookKind::ALL.into_iter().filter(|kind| kind.forbids_replace());
     let mut sections = kinds.filter_map(|kind| elf.section(kind.section_name()));

@@ -10,7 +10,7 @@ use crate::types::build_id::BuildId;
 use crate::types::name::PayloadName;
 use crate::types::status::{LoadedPayload, State};
 use crate::xen::release::Release;
-use crate::xen::rules::{self, Answer};
+use crate::xen::rules::{self, Certainty};
 
 /// The payload files that a plan may use: of what is wanted, and of what may be loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl Situation {
             stack.map(|entry| entry.name.clone()).collect::<Vec<_>>()
         };
         let order = inventory.order.clone().unwrap_or_else(by_dependency);
-        let nodeps = rules::ACTION_FLAGS.holds(&inventory.target) != Answer::No;
+        let nodeps = rules::ACTION_FLAGS.holds(&inventory.target) != Certainty::No;
         let order_is_known = inventory.order.is_some() || order.len() < 2 || !nodeps;
         let entries = inventory.payloads.iter().map(entry).collect();
         let mut situation = Self { entries, order, order_is_known, version: inventory.version };

@@ -1,10 +1,12 @@
-//! What a hypervisor and the code of a payload run on.
+//! The processor architectures of hypervisors and payloads.
 
 use core::fmt;
+use core::str::FromStr;
 
+use crate::types::text::InvalidText;
 use object::elf::{EM_AARCH64, EM_ARM, EM_NONE, EM_X86_64};
 
-/// What a payload's code runs on.
+/// A processor architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Architecture {
@@ -12,14 +14,15 @@ pub enum Architecture {
     X86_64,
     /// 64-bit Arm (from Xen 4.8).
     AArch64,
-    /// Another one, by its ELF number. No Xen live-patches there.
+    /// Another architecture, by its ELF number. Xen does not live-patch on it.
     Other(u16),
 }
 
 impl Architecture {
-    /// That of the Xen below this program, as far as its own code tells: for tests that make payloads for where they run.
+    /// The architecture of the Xen below this program, by the program's own: for tests that make payloads for the host they run
+    /// on.
     ///
-    /// A program of 32 bits may well have a Xen of 64 bits below it, which is the one that live-patches.
+    /// A 32-bit program counts as one on a 64-bit Xen, which is the one that live-patches.
     ///
     /// ```
     /// # use xen_livepatch::payload::Architecture;
@@ -55,6 +58,21 @@ impl Architecture {
             Self::X86_64 => EM_X86_64.0,
             Self::AArch64 => EM_AARCH64.0,
             Self::Other(machine) => machine,
+        }
+    }
+}
+
+impl FromStr for Architecture {
+    type Err = InvalidText;
+
+    /// Reads the text that `Display` writes, such as `x86-64` or `machine 243`.
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        let other = || text.strip_prefix("machine ")?.parse().ok().map(Self::from_raw);
+        match text {
+            "x86-64" => Ok(Self::X86_64),
+            "AArch64" => Ok(Self::AArch64),
+            "32-bit Arm" => Ok(Self::Other(EM_ARM.0)),
+            _ => other().ok_or_else(|| InvalidText::new(text, "an architecture such as x86-64 or AArch64")),
         }
     }
 }

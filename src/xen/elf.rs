@@ -1,7 +1,7 @@
-//! An ELF file as far as Xen looks at it, read without trusting a byte of it.
+//! The parts of an ELF file that Xen reads, without trust in any of its bytes.
 //!
-//! What is wrong with the file does not stop the reading: what can't be read is missing. Work and memory stay in
-//! proportion to the file, whatever its counts, sizes and overlaps claim.
+//! Faults do not stop the reading: unreadable parts are missing. Work and memory stay in proportion to the file, whatever its
+//! counts, sizes and overlaps claim.
 
 mod debug;
 
@@ -17,6 +17,7 @@ use object::{LittleEndian, pod};
 
 pub(crate) use debug::{Smaller, fits};
 
+use crate::types::widen::to_usize;
 use crate::xen::format::SectionName;
 
 pub(crate) type Header = FileHeader64<LittleEndian>;
@@ -30,8 +31,8 @@ pub(crate) const SECTION_HEADER_SIZE: u64 = 64;
 pub(crate) const RELOCATION_SIZE: usize = 24;
 pub(crate) const SYMBOL_SIZE: u64 = 24;
 
-/// Where names are cut. Xen has none of more than 127 bytes; without a limit a file could name all its sections with
-/// one text of 2 MiB.
+/// The bytes after which names are cut. No name in Xen has more than 127; without a limit a file could name all its sections
+/// with one text of 2 MiB.
 const MAX_NAME: usize = 128;
 
 /// The name of a symbol or a section without one in the file, which Xen reads as an empty text.
@@ -40,13 +41,13 @@ pub(crate) const UNNAMED: &[u8] = b"";
 /// The bytes from address 0 on that are never mapped, to which NULL pointers lead.
 const NULL_PAGE: u64 = 4096;
 
-/// The header of a file that can be read at all.
+/// The header of a file in the byte order that it claims to have.
 pub(crate) fn header(data: &[u8]) -> Result<Header, &'static str> {
     let header = header_in_any_order(data)?;
     if header.e_ident.data == ELFDATA2LSB { Ok(header) } else { Err("it is not a little-endian ELF file") }
 }
 
-/// The same, for who does not look which byte order the file claims to have.
+/// The header of a file, whatever byte order it claims to have.
 pub(crate) fn header_in_any_order(data: &[u8]) -> Result<Header, &'static str> {
     let (header, _) = pod::from_bytes::<Header>(data).map_err(|()| "it is too short for an ELF file")?;
     let ident = &header.e_ident;
@@ -55,22 +56,22 @@ pub(crate) fn header_in_any_order(data: &[u8]) -> Result<Header, &'static str> {
     } else if ident.class == ELFCLASS64 {
         Ok(*header)
     } else if header.e_machine.get(LE) == EM_ARM {
-        // The machine is at the same place in files of 32 bits.
+        // The machine is at the same offset in 32-bit files.
         Err("it is for 32-bit Arm, which is not supported: only x86-64 and 64-bit Arm are")
     } else {
         Err("it is not a 64-bit ELF file")
     }
 }
 
-/// The header and the sections of a file, found once for all that is done with it.
+/// The header and the sections of a file, which are found once.
 #[derive(Clone, Debug)]
 pub(crate) struct Outline {
     header: Header,
-    /// All of them, the null section first; none where the table is not in the file.
+    /// All sections, the null section first; none if the table is not in the file.
     sections: Vec<Section>,
-    /// The first section of each name that Xen looks for, which is the one that counts.
+    /// The first section of each name that Xen looks up, which is the one that it uses.
     named: [Option<NonZeroU16>; SectionName::ALL.len()],
-    /// The place of the first symbol table among the sections.
+    /// The index of the section of the first symbol table.
     symbol_table: Option<usize>,
 }
 
@@ -104,18 +105,18 @@ pub(crate) struct Elf<'d> {
     pub(crate) sections: &'d [Section],
     named: &'d [Option<NonZeroU16>; SectionName::ALL.len()],
     names: &'d [u8],
-    /// The first symbol table, and where it is among the sections.
+    /// The first symbol table, and the index of its section.
     pub(crate) symbols: Table<'d, Symbol>,
     pub(crate) symbol_table: Option<usize>,
     pub(crate) symbol_names: &'d [u8],
 }
 
-/// A section, as the table has it.
+/// An entry of the section table.
 #[derive(Clone, Debug)]
 pub(crate) struct Section {
-    /// Which one it is, counted from 0.
+    /// Its number, from 0.
     pub(crate) index: usize,
-    /// `None` where the file has no name for it.
+    /// `None` if the file has no name for it.
     name_len: Option<u8>,
     pub(crate) name_offset: u32,
     pub(crate) kind: SectionType,
@@ -147,14 +148,14 @@ impl Section {
         self.kind == SHT_NOBITS
     }
 
-    /// Returns true if the file has everything that the section claims to contain.
+    /// Returns true if all of the section is in the file.
     pub(crate) fn is_complete(&self) -> bool {
         self.is_zeroed() || self.is_inside
     }
 
-    /// Its bytes in the file; none where it has none there, or claims some that are not there.
+    /// The bytes in the file; none if it has none there, or is not complete.
     fn bytes_in<'d>(&self, data: &'d [u8]) -> &'d [u8] {
-        if self.is_inside { part(data, self.offset, self.size).unwrap_or_default() } else { &[] }
+        part(data, self.offset, self.size).filter(|_| self.is_inside).unwrap_or(&[])
     }
 }
 
@@ -179,37 +180,37 @@ impl<'d> Elf<'d> {
         elf
     }
 
-    /// The bytes of a section in the file; none where it has none there, or claims some that are not there.
+    /// The bytes of a section in the file; none if it has none there, or is not complete.
     pub(crate) fn bytes(&self, section: &Section) -> &'d [u8] {
         section.bytes_in(self.data)
     }
 
-    /// The name of a section, without its NUL; `None` where the file has none.
+    /// The name of a section, without its NUL; `None` if the file has none.
     pub(crate) fn name(&self, section: &Section) -> Option<&'d [u8]> {
         part(self.names, section.name_offset.into(), section.name_len?.into())
     }
 
-    /// Whether the header leads to the names of the sections.
+    /// Returns true if the header leads to the names of the sections.
     pub(crate) fn has_section_names(&self) -> bool {
         let index = self.header.e_shstrndx.get(LE).0;
         index != 0 && self.sections.len() > usize::from(index)
     }
 
-    /// The first section of this name, which is the one that counts for Xen.
+    /// The first section of this name, which is the one that Xen uses.
     pub(crate) fn section(&self, name: SectionName) -> Option<&'d Section> {
         let index = self.named.get(name.index()).copied().flatten()?;
         self.sections.get(usize::from(index.get()))
     }
 
     pub(crate) fn section_at(&self, index: u32) -> Option<&'d Section> {
-        self.sections.get(usize::try_from(index).ok()?)
+        self.sections.get(to_usize(index))
     }
 
     pub(crate) fn symbol(&self, index: u32) -> Option<&'d Symbol> {
-        self.symbols.get(usize::try_from(index).ok()?)
+        self.symbols.get(to_usize(index))
     }
 
-    /// The name of a symbol; `None` where it is outside the string table.
+    /// The name of a symbol; `None` if it is outside the string table.
     pub(crate) fn symbol_name(&self, symbol: &Symbol) -> Option<&'d [u8]> {
         name_at(self.symbol_names, symbol.st_name.get(LE))
     }
@@ -221,20 +222,20 @@ impl<'d> Elf<'d> {
         self.sections.get(usize::from(index))
     }
 
-    /// What a symbol stands for: its name and an offset. Symbols of sections have no name but the section's.
+    /// The name and offset of a symbol. Symbols of sections have the section's name.
     pub(crate) fn place(&self, symbol: &Symbol) -> (&'d [u8], u64) {
         let value = symbol.st_value.get(LE);
         let section = self.section_of(symbol);
         match (self.symbol_name(symbol).filter(|name| !name.is_empty()), section) {
             (Some(name), _) if symbol.st_type() != STT_SECTION => (name, 0),
-            (_, Some(section)) => (self.name(section).unwrap_or_default(), value),
-            (name, None) => (name.unwrap_or_default(), value),
+            (_, Some(section)) => (self.name(section).unwrap_or(UNNAMED), value),
+            (name, None) => (name.unwrap_or(UNNAMED), value),
         }
     }
 
-    /// The relocations with addends of a section, in the order in which Xen does them.
+    /// The relocations with addends of a section, in the order in which Xen applies them.
     ///
-    /// No more than fit into the file once: no toolchain leaves more, but sections may overlap.
+    /// At most as many as fit into the file: no toolchain emits more, but sections may overlap.
     pub(crate) fn relocations_of(&self, name: SectionName) -> impl Iterator<Item = &'d Relocation> {
         let target = self.section(name).and_then(|section| u32::try_from(section.index).ok());
         let data = self.data;
@@ -250,8 +251,7 @@ impl<'d> Elf<'d> {
         Table::of(section, self.data)
     }
 
-    /// The text that a relocation of a pointer makes it point at. `Err` for a pointer to where the payload has none, `None`
-    /// for one that leads out of the payload.
+    /// The text to which a relocated pointer leads. `Err` if there is none, `None` for a pointer out of the payload.
     pub(crate) fn text_at(&self, relocation: &Relocation) -> Option<Result<&'d [u8], Stray>> {
         let symbol = self.symbol(symbol_index(relocation))?;
         let offset = symbol.st_value.get(LE).checked_add_signed(relocation.r_addend.get(LE));
@@ -262,23 +262,24 @@ impl<'d> Elf<'d> {
         let offset =
             offset.filter(|offset| *offset < section.size && section.is_allocated() && self.is_pointer(relocation));
         let Some(offset) = offset.and_then(|offset| usize::try_from(offset).ok()) else { return Some(Err(Stray)) };
-        Some(Ok(text_at(self.bytes(section), offset).unwrap_or_default()))
+        // Zeros follow the bytes in the file, if any.
+        Some(Ok(text_at(self.bytes(section), offset).unwrap_or(UNNAMED)))
     }
 
-    /// Whether a relocation puts a whole address where it is for, as far as that is known.
+    /// Returns true if a relocation writes a whole address, as far as that is known.
     fn is_pointer(&self, relocation: &Relocation) -> bool {
         self.header.e_machine.get(LE) != EM_X86_64 || relocation.r_type(LE, false) == R_X86_64_64
     }
 }
 
-/// A pointer to nowhere.
+/// A pointer that leads nowhere.
 pub(crate) struct Stray;
 
 pub(crate) fn symbol_index(relocation: &Relocation) -> u32 {
     relocation.r_sym(LE, false)
 }
 
-/// The entries of a section, as far apart as its header says. That may be more than an entry takes, and Xen follows it.
+/// The entries of a section, at the distance of its header, which Xen uses even if it is more than the size of an entry.
 pub(crate) struct Table<'d, T> {
     data: &'d [u8],
     stride: usize,
@@ -298,13 +299,13 @@ impl<'d, T: pod::Pod> Table<'d, T> {
         Self { data: &[], stride: 1, entries: PhantomData }
     }
 
-    /// None where the entries are said to be smaller than they are.
+    /// The entries of a section; none if the distance is less than the size of an entry.
     fn of(section: &Section, data: &'d [u8]) -> Self {
-        let stride = usize::try_from(section.entry_size).unwrap_or(usize::MAX);
-        if stride < size_of::<T>() {
-            Self::empty()
-        } else {
-            Self { data: section.bytes_in(data), stride, entries: PhantomData }
+        match usize::try_from(section.entry_size) {
+            Ok(stride) if stride >= size_of::<T>() => {
+                Self { data: section.bytes_in(data), stride, entries: PhantomData }
+            }
+            _ => Self::empty(),
         }
     }
 
@@ -325,15 +326,14 @@ impl<'d, T: pod::Pod> Table<'d, T> {
 
 /// All sections, without their names.
 fn sections(data: &[u8], header: &Header) -> Vec<Section> {
-    let start = usize::try_from(header.e_shoff.get(LE)).unwrap_or(usize::MAX);
     let stride = usize::from(header.e_shentsize.get(LE));
-    let end = usize::from(header.e_shnum.get(LE)).checked_mul(stride).and_then(|size| start.checked_add(size));
-    let table = end.and_then(|end| data.get(start..end)).unwrap_or_default();
     // A smaller stride would make entries overlap.
     if stride < size_of::<SectionHeader64<LittleEndian>>() {
         return Vec::new();
     }
-    let entries = table.chunks_exact(stride.max(1));
+    let size = u64::from(header.e_shnum.get(LE)).saturating_mul(header.e_shentsize.get(LE).into());
+    let Some(table) = part(data, header.e_shoff.get(LE), size) else { return Vec::new() };
+    let entries = table.chunks_exact(stride);
     let mut sections = Vec::with_capacity(entries.len());
     for header in entries.filter_map(|entry| pod::from_bytes::<SectionHeader64<LittleEndian>>(entry).ok()) {
         let (header, _) = header;
@@ -363,26 +363,25 @@ fn names_of_sections<'d>(data: &'d [u8], header: &Header, sections: &[Section]) 
     sections.get(usize::from(header.e_shstrndx.get(LE).0)).map_or(&[], |section| section.bytes_in(data))
 }
 
-/// So many bytes from an offset on; `None` where not all of them are there.
+/// So many bytes from an offset on; `None` if not all are there.
 fn part(data: &[u8], offset: u64, len: u64) -> Option<&[u8]> {
     let start = usize::try_from(offset).ok()?;
     data.get(start..start.checked_add(usize::try_from(len).ok()?)?)
 }
 
-/// A name in a string table. Offset 0 is no name even where there is no table.
+/// A name in a string table. Offset 0 is an empty name even without a table.
 fn name_at(names: &[u8], offset: u32) -> Option<&[u8]> {
-    let start = usize::try_from(offset).ok()?;
-    if start == 0 { Some(text_at(names, 0).unwrap_or_default()) } else { text_at(names, start) }
+    text_at(names, to_usize(offset)).or((offset == 0).then_some(UNNAMED))
 }
 
-/// The text up to the next NUL, the end, or where names are cut.
+/// The text up to the next NUL, the end, or the limit of names.
 fn text_at(bytes: &[u8], start: usize) -> Option<&[u8]> {
     let rest = bytes.get(start..).filter(|rest| !rest.is_empty())?;
     let rest = rest.get(..MAX_NAME).unwrap_or(rest);
     rest.get(..nul(rest).unwrap_or(rest.len()))
 }
 
-/// The place of the first NUL. Names are most of what is read here, and words of eight bytes faster than bytes.
+/// The index of the first NUL. Most of the reading is of names, for which words of eight bytes are faster than bytes.
 fn nul(text: &[u8]) -> Option<usize> {
     const LOWEST: u64 = 0x0101_0101_0101_0101;
     let words = text.chunks_exact(size_of::<u64>());

@@ -1,20 +1,23 @@
-//! The format of live-patch files: names of sections, and how their entries are laid out.
+//! The format of live-patch files: the names of sections, and the layout of their entries.
 //!
 //! Sources: the public header `sysctl.h` and the design document of live patching in Xen's `docs/misc/livepatch.pandoc`.
 
 use core::fmt;
 use core::ops::Range;
+use core::str::FromStr;
+
+use crate::types::text::InvalidText;
 
 macro_rules! section_names {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal;)+) => {
-        /// The sections that Xen looks for by name.
+        /// The sections that Xen looks up by name.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum SectionName {
             $($(#[doc = $doc])+ $name,)+
         }
 
         impl SectionName {
-            /// All of them, in the order of [`index`](Self::index).
+            /// All sections, in the order of [`index`](Self::index).
             pub(crate) const ALL: [Self; [$(Self::$name),+].len()] = [$(Self::$name),+];
 
             /// The name in a file.
@@ -25,7 +28,7 @@ macro_rules! section_names {
             }
 
             /// The section of this name.
-            #[allow(non_upper_case_globals, reason = "constants that are called as the variants are")]
+            #[allow(non_upper_case_globals, reason = "constants with the names of the variants")]
             pub(crate) fn of(name: &[u8]) -> Option<Self> {
                 $(const $name: &[u8] = $text.as_bytes();)+
                 match name {
@@ -83,7 +86,7 @@ section_names! {
 }
 
 impl SectionName {
-    /// Its place among all.
+    /// The position in [`ALL`](Self::ALL).
     #[allow(clippy::as_conversions, reason = "the number of a variant")]
     pub(crate) const fn index(self) -> usize {
         self as usize
@@ -93,7 +96,7 @@ impl SectionName {
 /// The largest payload, and the largest section without bytes in the file, that any release takes: 2 MiB.
 pub(crate) const MAX_SIZE: usize = 2 << 20;
 
-/// The bytes of the old code that Xen can keep, and so the most that become no-operations or are expected.
+/// The most bytes of old code that Xen can keep, and so the most that become no-operations or are expected.
 pub(crate) const MAX_KEPT: u32 = 31;
 
 /// An entry of `.livepatch.funcs` (`struct livepatch_func`). Its pointers are numbers here, whatever relocates them.
@@ -163,7 +166,7 @@ impl<'e> Expectation<'e> {
     }
 }
 
-/// Which `struct livepatch_func` a payload has.
+/// The version of the `struct livepatch_func` of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PayloadVersion {
@@ -171,7 +174,7 @@ pub enum PayloadVersion {
     V1,
     /// 104 bytes a function, with an expectation: Xen 4.14 and newer.
     V2,
-    /// A number that no release up to 4.22 takes. Its functions can't be read.
+    /// A number that no known release takes. The functions can't be read.
     Unknown(u8),
 }
 
@@ -197,7 +200,7 @@ impl PayloadVersion {
         }
     }
 
-    /// The size of a function's entry, where known.
+    /// The size of a function's entry, if it is known.
     pub(crate) const fn entry_size(self) -> Option<usize> {
         match self {
             Self::V1 => Some(Self::V1_SIZE),
@@ -213,7 +216,7 @@ impl fmt::Display for PayloadVersion {
     }
 }
 
-/// When Xen runs a hook.
+/// The kind of a hook, which decides when Xen runs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum HookKind {
@@ -267,22 +270,35 @@ impl HookKind {
         }
     }
 
-    /// Whether it keeps Xen from a replace: the pre- and post-hooks do, from Xen 4.14 on.
+    /// Returns true if it prevents a replace: the pre- and post-hooks do, from Xen 4.14 on.
     #[must_use]
     pub const fn forbids_replace(self) -> bool {
         matches!(self, Self::PreApply | Self::PostApply | Self::PreRevert | Self::PostRevert)
     }
 
-    /// Whether a payload may have several.
+    /// Returns true if a payload may have several.
     pub(crate) const fn may_be_several(self) -> bool {
         matches!(self, Self::Load | Self::Unload)
     }
 }
 
+impl FromStr for HookKind {
+    type Err = InvalidText;
+
+    /// Reads the end of the section's name, such as `preapply`.
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        let named = |kind: &Self| kind.section().strip_prefix(HOOKS) == Some(text);
+        Self::ALL.into_iter().find(named).ok_or_else(|| InvalidText::new(text, "a kind of hook such as preapply"))
+    }
+}
+
+/// The beginning of the names of the sections with hooks.
+const HOOKS: &str = ".livepatch.hooks.";
+
 impl fmt::Display for HookKind {
-    /// The end of the section's name, such as `preapply`.
+    /// Writes the end of the section's name, such as `preapply`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.section().rsplit('.').next().unwrap_or_default())
+        f.pad(self.section().trim_start_matches(HOOKS))
     }
 }
 

@@ -6,8 +6,8 @@ use core::str::FromStr;
 
 /// A point release of Xen, such as 4.17.3.
 ///
-/// The constants are the last point release of each series that this crate knows, which has every fix that the series
-/// got; [`at`](Self::at) makes another one.
+/// The constants are the last known point release of each series, which has every fix of that series; [`at`](Self::at) returns
+/// another one.
 ///
 /// ```
 /// use xen_livepatch::Release;
@@ -22,14 +22,14 @@ pub struct Release {
     point: u16,
 }
 
-/// The releases 4.MINOR.
+/// The point releases of 4.MINOR.
 #[derive(Debug)]
 struct Series {
     minor: u16,
-    /// The interface version of its sysctls.
+    /// The interface version of the sysctls.
     interface: u32,
-    /// The day of each point release, from `.0` on, in digits: year, month, day. (The commits that Xen's tags
-    /// `RELEASE-4.17.0` and so on name, in UTC.)
+    /// The day of each point release from `.0` on, as the digits of year, month and day: that of the commit of Xen's tag, such as
+    /// `RELEASE-4.17.0`, in UTC.
     days: &'static [u32],
 }
 
@@ -44,7 +44,7 @@ macro_rules! releases {
             )+
 
             /// The last point release of every series with live patching, oldest first.
-            pub const ALL: [Self; 16] = [$(Self::$name),+];
+            pub const ALL: [Self; SERIES.len()] = [$(Self::$name),+];
         }
     };
 }
@@ -85,7 +85,7 @@ releases! {
 }
 
 impl Release {
-    /// The last point release of a series, such as `(4, 17)`; `None` for a series that this crate does not know.
+    /// The last known point release of a series, such as `(4, 17)`; `None` for an unknown series.
     #[must_use]
     pub fn from_version(major: u16, minor: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|release| (4, release.minor) == (major, minor))
@@ -97,19 +97,19 @@ impl Release {
         Self { point, ..self }
     }
 
-    /// The 17 of Xen 4.17.3; the major number is 4 in all.
+    /// The minor number, 17 of Xen 4.17.3. The major number is always 4.
     #[must_use]
     pub const fn minor(self) -> u16 {
         self.minor
     }
 
-    /// The 3 of Xen 4.17.3.
+    /// The number of the point release, 3 of Xen 4.17.3.
     #[must_use]
     pub const fn point(self) -> u16 {
         self.point
     }
 
-    /// Major and minor number, such as `(4, 17)`.
+    /// The major and minor number, such as `(4, 17)`.
     #[must_use]
     pub const fn series(self) -> (u16, u16) {
         (4, self.minor)
@@ -121,18 +121,18 @@ impl Release {
         self.row().map_or(0, |row| row.interface)
     }
 
-    /// The text after `4.MINOR` that an unmodified build of it reports, such as `.3`.
+    /// The text after `4.MINOR` that an unmodified build reports, such as `.3`.
     #[must_use]
     pub fn extra_version(self) -> String {
         format!(".{}", self.point)
     }
 
-    /// A release of a series that may be unknown: an older one, with which nothing can be done.
+    /// A release of a series that may be unknown.
     pub(crate) const fn of(minor: u16, point: u16) -> Self {
         Self { minor, point }
     }
 
-    /// The day on which it was made, as year, month and day in digits; `None` where that is not known.
+    /// The day of the release, as the digits of year, month and day; `None` if it is not known.
     pub(crate) fn day(self) -> Option<u32> {
         self.row()?.days.get(usize::from(self.point)).copied()
     }
@@ -148,23 +148,22 @@ impl fmt::Display for Release {
     }
 }
 
-/// A text does not name a release that this crate knows.
+/// A text that does not name a known release.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{text:?} is no known release of Xen with live patching: expected 4.7 to {newest}, or a point release such as 4.17.3"
+    "{text:?} is no known release of Xen with live patching: expected {KnownSeries}, or a point release such as 4.17.3"
 )]
 pub struct UnknownRelease {
     text: String,
-    newest: Newest,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Newest;
+/// The known series as text, such as `4.7 to 4.22`.
+pub(crate) struct KnownSeries;
 
-impl fmt::Display for Newest {
+impl fmt::Display for KnownSeries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [.., newest] = Release::ALL;
-        write!(f, "4.{}", newest.minor)
+        let [oldest, .., newest] = Release::ALL;
+        write!(f, "4.{} to 4.{}", oldest.minor, newest.minor)
     }
 }
 
@@ -173,7 +172,7 @@ impl FromStr for Release {
 
     /// Reads `4.17.3`, or `4.17` for the last point release of that series.
     fn from_str(text: &str) -> Result<Self, UnknownRelease> {
-        let unknown = || UnknownRelease { text: text.into(), newest: Newest };
+        let unknown = || UnknownRelease { text: text.into() };
         let number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok()).flatten();
         let numbers: Option<Vec<u16>> = text.split('.').map(number).collect();
         let (last, point) = match numbers.as_deref() {

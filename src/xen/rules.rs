@@ -1,15 +1,15 @@
-//! What Xen does from which release on: one table, each row with Xen's commit, the first release that has it, and the
-//! point releases of older series that got it too.
+//! The changes of Xen's behaviour: a table, each row with Xen's commit, the first release that has it, and the point releases
+//! of older series that have it too.
 
 use crate::xen::format::SectionName;
 use crate::xen::release::Release;
 use crate::xen::target::Target;
 
-/// Something that Xen does from a release on.
+/// A behaviour that Xen has from a release on.
 #[derive(Debug)]
 pub(crate) struct Rule {
     /// Xen's commit.
-    #[cfg_attr(not(test), expect(dead_code, reason = "says where it comes from"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "the source of the fact"))]
     pub(crate) commit: &'static str,
     /// The minor number of the first release 4.X.0 that has it; all later ones do.
     pub(crate) first: u16,
@@ -17,16 +17,16 @@ pub(crate) struct Rule {
     pub(crate) backports: &'static [(u16, u16)],
 }
 
-/// The answer of a rule for a Xen of which only bounds on the point release are known.
+/// The answer of a rule for a Xen with only bounds on the point release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(crate) enum Certainty {
     No,
     /// Some of the point releases do.
     Perhaps,
     Yes,
 }
 
-impl Answer {
+impl Certainty {
     pub(crate) fn surely(self) -> bool {
         self == Self::Yes
     }
@@ -40,7 +40,7 @@ macro_rules! rules {
     ($($(#[doc = $doc:literal])+ $name:ident = $first:literal $backports:expr, $commit:literal;)+) => {
         $(
             $(#[doc = $doc])+
-            #[cfg_attr(not(feature = "sim"), allow(dead_code, reason = "some are about more than loading"))]
+            #[cfg_attr(not(feature = "sim"), allow(dead_code, reason = "only the simulated Xen has some of them"))]
             pub(crate) const $name: Rule = rule($first, &$backports, $commit);
         )+
         pub(crate) const ALL: &[(&str, Rule)] = &[$((stringify!($name), $name)),+];
@@ -60,23 +60,23 @@ rules! {
     NOBITS_LIMITED = 8 [], "c1d255584c";
     /// Empty sections get no address, until `EMPTY_SECTIONS_PLACED`.
     EMPTY_SECTIONS_IGNORED = 8 [], "98b728a7b2";
-    /// A relocation section is checked before its type is looked at, and an empty one is passed over.
+    /// The size of a relocation section is checked before its type, and an empty one is skipped.
     RELOCATION_SIZE_FIRST = 8 [], "aa1ae74cb5";
-    /// The number of a relocation's symbol is checked: against 0, and against the one after the last.
+    /// The number of a relocation's symbol is checked for 0, and for the one after the last.
     SYMBOL_NUMBER_CHECKED = 10 [(7, 4), (8, 2), (9, 1)], "2ff229643b";
     /// Alignments are powers of two, and addresses are aligned.
     ALIGNMENT_CHECKED = 10 [], "c3f951417f";
     /// `.ex_table` may be empty.
     EMPTY_EX_TABLE = 10 [], "7597fabca7";
-    /// What was reverted and has writable data can't be applied again.
+    /// A reverted payload with writable data can't be applied again.
     REAPPLY_GUARDED = 8 [], "98b728a7b2";
-    /// No writable section at all is as good for a second apply as `.livepatch.funcs` alone.
+    /// A payload without any writable section can be applied again, as one with `.livepatch.funcs` alone.
     READ_ONLY_REAPPLIES = 10 [], "66d3f83db6";
     /// An alternative has padding, and 14 bytes instead of 12.
     PADDED_ALTERNATIVES = 11 [], "4008c71d7a";
     /// A branch among the alternatives may stand for an indirect call, whose pointer Xen reads.
     INDIRECT_ALTERNATIVES = 13 [], "67d01cdb55";
-    /// Release builds say on the console why they refuse something.
+    /// Release builds log the reason of a refusal.
     REASONS_ON_CONSOLE = 13 [], "4470efeae4";
     /// x86 applies nothing while a virtual CPU waits inside Xen. REPLACE looks after it has reverted the others.
     WAITQUEUES_CHECKED = 13 [(11, 3), (12, 2)], "ca4cd36682";
@@ -88,17 +88,17 @@ rules! {
     ACTION_FLAGS = 14 [], "b274989b61";
     /// LIST returns the `.modinfo` of each payload.
     METADATA_LISTED = 14 [], "5083e0ff93";
-    /// Hooks around and instead of actions; a payload may consist of hooks alone, and patching sections are not empty.
+    /// Hooks around and instead of actions; a payload may consist of hooks alone, and none of these sections is empty.
     ACTION_HOOKS = 14 [], "8313c864fa";
     /// Payload version 2. Xen keeps whether a function is patched in its entry, until `STATE_ELSEWHERE`.
     PAYLOAD_VERSION_2 = 14 [], "6047104c3c";
-    /// Functions may say what they expect of the old code.
+    /// Functions may have expectations of the old code.
     EXPECTATIONS = 14 [], "8e24c88788";
-    /// `.modinfo` is looked at.
+    /// `.modinfo` is read.
     METADATA = 14 [], "4848297ad4";
-    /// `endbr64` stays in place: what is patched begins after it. The old address is found before sizes are checked.
+    /// `endbr64` stays in place: patched code begins after it. The old address is found before sizes are checked.
     ENDBR_AWARE = 17 [(14, 5), (15, 3), (16, 1)], "6974c75180";
-    /// What was `endbr64` before Xen overwrote it counts as well.
+    /// An `endbr64` that Xen has overwritten counts as well.
     ENDBR_POISON = 17 [], "6974c75180";
     /// Empty sections get an address again.
     EMPTY_SECTIONS_PLACED = 17 [(14, 5), (15, 3), (16, 1)], "0dc1f929e8";
@@ -118,23 +118,23 @@ rules! {
     UNLOAD_WAITS = 19 [(17, 4), (18, 1)], "a57b4074ab";
     /// The second word of a request holds flags.
     REQUEST_FLAGS = 19 [], "62a72092a5";
-    /// The build-id goes the way of the other strings of variable length.
+    /// The build-id is copied as other strings of variable length are.
     BUILD_ID_AS_VARBUF = 20 [], "8eed14bf9d";
     /// Xen's build-id is compared before anything is linked, and a section has one address: where it was loaded, or
     /// where the upload has it.
     XEN_DEPENDS_FIRST = 20 [(18, 4), (19, 1)], "fa49f4be41";
-    /// What is wrong with an alternative is refused, where it brought Xen down.
+    /// Wrong alternatives are refused, which crashed Xen before.
     ALTERNATIVES_REFUSED = 20 [(18, 4), (19, 1)], "aa5a06d5d6";
     /// The highest bit of an alternative's feature turns it around.
     NEGATED_ALTERNATIVES = 21 [(17, 6), (18, 5), (19, 3), (20, 1)], "328ed39c59";
-    /// LIST is told how much room there is.
+    /// LIST requests contain the size of the buffers.
     LIST_ROOM_TOLD = 21 [], "4c3ce492ed";
     /// `.alt_call_sites` takes the place of indirect calls among the alternatives.
     ALT_CALL_SITES = 21 [], "d2fd5f0fcd";
 }
 
 /// Returns true if Xen applies a payload with these writable sections again after a revert; of one without any, the release
-/// decides..
+/// decides.
 pub(crate) fn allows_reapply<'n>(mut writable: impl Iterator<Item = &'n [u8]>, without_any: bool) -> bool {
     match (writable.next(), writable.next()) {
         (None, _) => without_any,
@@ -144,20 +144,20 @@ pub(crate) fn allows_reapply<'n>(mut writable: impl Iterator<Item = &'n [u8]>, w
 }
 
 impl Rule {
-    /// Returns true if a release does as the rule says.
+    /// Returns true if a release has the behaviour.
     pub(crate) fn holds_in(&self, release: Release) -> bool {
         let (minor, point) = (release.minor(), release.point());
         minor >= self.first || self.backports.iter().any(|(series, first)| *series == minor && point >= *first)
     }
 
-    /// The same for a Xen, as far as its release is known.
-    pub(crate) fn holds(&self, target: &Target) -> Answer {
-        // What a point release has, all later ones of its series have.
+    /// The answer for a Xen, as far as its release is known.
+    pub(crate) fn holds(&self, target: &Target) -> Certainty {
+        // Later point releases of a series have every behaviour of earlier ones.
         let (oldest, newest) = target.range();
         match (self.holds_in(oldest), self.holds_in(newest)) {
-            (true, _) => Answer::Yes,
-            (false, true) => Answer::Perhaps,
-            (false, false) => Answer::No,
+            (true, _) => Certainty::Yes,
+            (false, true) => Certainty::Perhaps,
+            (false, false) => Certainty::No,
         }
     }
 }
@@ -174,16 +174,16 @@ mod tests {
             let at = |minor, point| {
                 let holds = rule.holds_in(Release::of(minor, point));
                 let target = Target::new((4, minor)).point(point);
-                assert_eq!(rule.holds(&target), if holds { Answer::Yes } else { Answer::No }, "{name}");
+                assert_eq!(rule.holds(&target), if holds { Certainty::Yes } else { Certainty::No }, "{name}");
                 holds
             };
             assert!(at(rule.first, 0), "{name}");
             assert!(at(22, 0), "{name}");
-            assert_eq!(rule.holds(&Target::new((5, 0))), Answer::Yes, "{name}");
+            assert_eq!(rule.holds(&Target::new((5, 0))), Certainty::Yes, "{name}");
             let series: Vec<u16> = rule.backports.iter().map(|(minor, _)| *minor).collect();
             for minor in 7..rule.first {
                 let unknown = rule.holds(&Target::new((4, minor)));
-                let expected = if series.contains(&minor) { Answer::Perhaps } else { Answer::No };
+                let expected = if series.contains(&minor) { Certainty::Perhaps } else { Certainty::No };
                 assert_eq!(unknown, expected, "{name} 4.{minor}");
             }
             for (minor, point) in rule.backports {

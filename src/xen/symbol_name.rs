@@ -1,18 +1,20 @@
-//! Names in a payload.
+//! The names in a payload.
 
+use core::convert::Infallible;
 use core::fmt;
+use core::str::FromStr;
 
 use crate::types::name::escaped;
 
-/// The name of a function, a symbol or a section: bytes that need not be text, cut after the first 128 (Xen itself has none
-/// of more than 127).
+/// The name of a function, a symbol or a section: bytes that need not be text, cut after the first 128 (no name in Xen has more
+/// than 127).
 ///
-/// `Display` escapes what a terminal would act on, and `Serialize` writes the same text; [`as_bytes`](Self::as_bytes) has
-/// the real thing.
+/// `Display` escapes characters that a terminal would act on, and `Serialize` writes the same text; [`as_bytes`](Self::as_bytes)
+/// returns the name itself.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SymbolName(Box<[u8]>);
 
-/// So that a hostile file can't fill a log with one name.
+/// A limit, so that a hostile file can't fill a log with one name.
 const MOST: usize = 128;
 
 impl SymbolName {
@@ -27,10 +29,19 @@ impl SymbolName {
         &self.0
     }
 
-    /// The name as text, where it is UTF-8.
+    /// The name as text, if it is UTF-8.
     #[must_use]
     pub fn to_str(&self) -> Option<&str> {
         core::str::from_utf8(&self.0).ok()
+    }
+}
+
+impl FromStr for SymbolName {
+    type Err = Infallible;
+
+    /// Makes a name of these bytes. Escape sequences are not undone.
+    fn from_str(name: &str) -> Result<Self, Infallible> {
+        Ok(Self::new(name))
     }
 }
 

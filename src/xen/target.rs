@@ -1,4 +1,4 @@
-//! The Xen that a payload is checked for.
+//! The Xen for which a payload is checked.
 
 use core::ops::{Bound, RangeBounds};
 
@@ -11,7 +11,7 @@ use crate::xen::release::Release;
 /// point release, and, where known, its architecture and build-id.
 ///
 /// A rule of Xen that holds for all point releases within the bounds is certain; one that holds for some of them is
-/// [possible](crate::Severity). Series newer than 4.22 are taken to be like 4.22.
+/// [possible](crate::Severity). Series newer than the last of [`Release::ALL`] are assumed to be like that one.
 ///
 /// ```
 /// use xen_livepatch::{Release, Target};
@@ -47,12 +47,12 @@ impl Points {
         Self { least, most: None }
     }
 
-    /// The bounds that a version text gives: those of `.7`, `.7-pre`, `.7-rc1` and `.7-1.xs8`.
+    /// The bounds of a version text, such as `.7`, `.7-pre`, `.7-rc1` or `.7-1.xs8`.
     ///
     /// Xen's build appends the vendor's text to `.7`, and vendors add fixes of later releases to the one that they name.
-    /// `.7-pre` is a state between 4.X.6 and 4.X.7. Any other text gives none.
+    /// `.7-pre` is a state between 4.X.6 and 4.X.7. Any other text has no bounds.
     pub(crate) fn of_text(extra: &str) -> Self {
-        let text = extra.strip_prefix('.').unwrap_or_default();
+        let Some(text) = extra.strip_prefix('.') else { return Self::default() };
         let (number, rest) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
         let Ok(number) = number.parse() else { return Self::default() };
         match rest {
@@ -63,14 +63,14 @@ impl Points {
         }
     }
 
-    /// The bounds that hold where both do; the first where they contradict each other.
+    /// The bounds that satisfy both; the first if they contradict each other.
     pub(crate) fn and(self, other: Self) -> Self {
         let least = self.least.max(other.least);
         let most = [self.most, other.most].into_iter().flatten().min();
         if most.is_some_and(|most| most < least) { self } else { Self { least, most } }
     }
 
-    /// Returns true if there is one point release only.
+    /// Returns true if there is only one point release.
     pub(crate) fn is_exact(self) -> bool {
         self.most == Some(self.least)
     }
@@ -106,7 +106,7 @@ impl Target {
         self
     }
 
-    /// Sets the build-id of this Xen, which a payload must have been built for.
+    /// Sets the build-id of this Xen, for which a payload must have been built.
     pub fn build_id(mut self, build_id: BuildId) -> Self {
         self.build_id = Some(build_id);
         self
@@ -118,7 +118,7 @@ impl Target {
         self
     }
 
-    /// Major and minor number.
+    /// The major and minor number.
     #[must_use]
     pub const fn release(&self) -> (u16, u16) {
         self.release
@@ -130,19 +130,19 @@ impl Target {
         (self.points.least, self.points.most)
     }
 
-    /// Its build-id, where known.
+    /// The build-id, if it is known.
     #[must_use]
     pub const fn known_build_id(&self) -> Option<&BuildId> {
         self.build_id.as_ref()
     }
 
-    /// Its architecture, where known.
+    /// The architecture, if it is known.
     #[must_use]
     pub const fn known_architecture(&self) -> Option<Architecture> {
         self.architecture
     }
 
-    /// The same with other bounds on its point release.
+    /// Sets the bounds on the point release.
     pub(crate) const fn with_points(mut self, points: Points) -> Self {
         self.points = points;
         self
@@ -152,8 +152,7 @@ impl Target {
         self.points
     }
 
-    /// Every point release that it may be, lowest first: at least one. Those after the last that this crate knows are like
-    /// that one.
+    /// Every point release that it may be, lowest first: at least one. Releases after the last known one are like that one.
     pub(crate) fn releases(&self) -> Vec<Release> {
         let (oldest, newest) = self.range();
         (oldest.point()..=newest.point()).map(|point| oldest.at(point)).collect()
@@ -174,12 +173,12 @@ impl Target {
 }
 
 impl From<&XenVersion> for Target {
-    /// The series, and the bounds on the point release that the text after it gives.
+    /// The series, and the bounds on the point release from the text after it.
     ///
-    /// `.7` is that point release, and `.7-pre` one before it or nearly it. `.7` followed by anything else (`.3-1.xs8`,
-    /// `.3_04-150600.3`, `.5+23-g0123`, `.1-4.el6`) is a vendor's build of that point release with an unknown number of later
-    /// fixes. No other text bounds it. A payload can change the text of a running Xen:
-    /// [`LivepatchClient::target`](crate::LivepatchClient::target) takes that into account.
+    /// `.7` is that point release, and `.7-pre` is the one before it, or nearly `.7`. `.7` followed by anything else
+    /// (`.3-1.xs8`, `.3_04-150600.3`, `.5+23-g0123`, `.1-4.el6`) is a vendor's build of that point release with an unknown
+    /// number of later fixes. Other texts set no bounds. A payload can change the text of a running Xen, which
+    /// [`LivepatchClient::target`](crate::LivepatchClient::target) takes into account.
     fn from(version: &XenVersion) -> Self {
         Self::new(version.release()).with_points(Points::of_text(&version.extra))
     }

@@ -118,7 +118,7 @@ fn functions_are_checked() {
     }
     let nowhere = Editor::function(16, &0x7fff_ffff_ffff_u64.to_le_bytes());
     let text = "function 0 (xen_extra_version): its address 0x7fffffffffff is not inside Xen";
-    let remedy = "leave it out, so that Xen looks for the name";
+    let remedy = "leave it out, so that Xen looks up the name";
     harmful(&nowhere, &NEW, &format!("{text}: {remedy}"));
     harmful(&nowhere, &Target::new((4, 14)).point(5), &format!("{text}: {remedy}"));
     // Either is possible where the point release is not known.
@@ -146,8 +146,8 @@ fn functions_are_checked() {
     }
     assert_eq!(check(&Editor::function(16, &XENS_ADDRESS), &NEW), []);
 
-    let text = "function 0 ((no name)): its name is not a text of the payload, and Xen reads wherever that leads: link it \
-                again";
+    let text = "function 0 ((no name)): its name is not a text of the payload, and Xen reads whatever is there: relink \
+                it";
     harmful(&extra().entry(RELA_FUNCS, 0, (16, 8), 1 << 40), &NEW, text);
     // The number of a symbol that is not loaded is one near NULL.
     let unloaded = check(&Editor::version_1().clear_flag(".livepatch.strings", 2), &OLD);
@@ -252,7 +252,7 @@ fn metadata_are_checked() {
 #[test]
 fn relocations_are_checked() {
     let first = |field, value| hooked().entry(".rela.text", 0, field, value);
-    let null = "is against symbol 0: build it again, what it needs was discarded";
+    let null = "is against symbol 0, since its own was discarded: rebuild the payload";
     let finding = refused(&first(relocation::SYMBOL, 0), &NEW, &format!(".rela.text: relocation 0 {null}"));
     assert_eq!(name(&finding).unwrap().as_bytes(), b".rela.text");
     refused(
@@ -263,9 +263,10 @@ fn relocations_are_checked() {
     refused(
         &first(relocation::SYMBOL, 5000),
         &NEW,
-        ".rela.text: relocation 0 is against a symbol that does not exist: the file is damaged, get it again",
+        ".rela.text: relocation 0 is against a symbol that does not exist: the file is damaged, obtain a fresh copy",
     );
-    let outside = ".rela.text: relocation 0 is for a place outside its section: the file is damaged, get it again";
+    let outside =
+        ".rela.text: relocation 0 changes bytes outside its section: the file is damaged, obtain a fresh copy";
     let end = u64::try_from(hooked().field(".text", section::SIZE)).unwrap();
     assert_eq!(check(&first(relocation::OFFSET, end - 4), &NEW), []);
     for offset in [end - 3, end, u64::MAX] {
@@ -291,26 +292,26 @@ fn relocations_are_checked() {
     harmful(
         &hooked().set(".rela.text", section::INFO, 0),
         &NEW,
-        ".rela.text is for section 0: link it again, as a relocatable file (ld -r)",
+        ".rela.text changes section 0: relink the payload as a relocatable file (ld -r)",
     );
     for (field, value, problem, text) in [
         (
             section::LINK,
             1,
             RelocationSectionProblem::SymbolTable { found: 1 },
-            "belongs to section 1, which is not the symbol table: link it again",
+            "belongs to section 1, which is not the symbol table: relink it",
         ),
         (
             section::ENTRY_SIZE,
             16,
             RelocationSectionProblem::EntrySize { found: 16 },
-            "has entries of 16 bytes: link it again",
+            "has entries of 16 bytes: relink it",
         ),
         (
             section::TYPE,
             9,
             RelocationSectionProblem::WithoutAddends,
-            "has relocations without addends (SHT_REL), which Xen does not do: build it with SHT_RELA",
+            "has relocations without addends (SHT_REL), which Xen does not support: build the payload with SHT_RELA",
         ),
     ] {
         let finding = refused(&hooked().set(".rela.text", field, value), &NEW, &format!(".rela.text {text}"));
@@ -385,7 +386,7 @@ fn symbol_numbers_crash_old_releases() {
     harmful(
         &relocation(0),
         &Target::new((4, 8)).points(..2),
-        ".rela.text: relocation 0 is against symbol 0: build it again, what \
-         it needs was discarded",
+        ".rela.text: relocation 0 is against symbol 0, since its own was \
+         discarded: rebuild the payload",
     );
 }

@@ -142,7 +142,7 @@ fn nothing_is_found_in_odd_ones_that_xen_takes() {
 fn the_header_is_checked() {
     let text = |field, found, expected| {
         format!(
-            "the ELF header has {field} {found}, Xen wants {expected}: build it with ld -r, and do not strip or pack it \
+            "the ELF header has {field} {found}, Xen requires {expected}: build it with ld -r, and do not strip or pack it \
              after that"
         )
     };
@@ -212,8 +212,8 @@ fn sections_have_to_be_in_the_file() {
         &hooked().set(".data", section::SIZE, 1 << 40),
         &NEW,
         &format!(
-            ".data claims 1099511627776 bytes at offset {offset} of a file of {file}: the file is truncated or damaged, get it \
-             again"
+            ".data claims 1099511627776 bytes at offset {offset} of a file of {file}: the file is truncated or damaged, obtain \
+             a fresh copy"
         ),
     );
     assert_eq!(name(&finding).unwrap().as_bytes(), b".data");
@@ -234,7 +234,7 @@ fn sections_have_to_be_in_the_file() {
         &hooked().set(".modinfo", section::SIZE, u64::MAX),
         &NEW,
         &format!(
-            ".modinfo claims {} bytes, more than 64 bits can count from its offset: the file is damaged, get it again",
+            ".modinfo claims {} bytes, more than 64 bits can count from its offset: the file is damaged, obtain a fresh copy",
             u64::MAX
         ),
     );
@@ -243,7 +243,7 @@ fn sections_have_to_be_in_the_file() {
         &hooked().set(".data", section::NAME, 5000),
         &NEW,
         &format!(
-            "section {index} has its name at 5000, which is outside the section names: the file is damaged, get it again"
+            "section {index} has its name at 5000, which is outside the section names: the file is damaged, obtain a fresh copy"
         ),
     );
 }
@@ -251,9 +251,9 @@ fn sections_have_to_be_in_the_file() {
 #[test]
 fn alignments_and_flags_are_checked() {
     let odd = extra().set(".text", section::ALIGNMENT, 24);
-    refused(&odd, &NEW, ".text has alignment 24, which is not a power of two: link it again");
+    refused(&odd, &NEW, ".text has alignment 24, which is not a power of two: relink it");
     let at = extra().set(".text", section::ADDRESS, 8);
-    refused(&at, &NEW, ".text has address 0x8, which is not aligned to 16: link it again, without addresses");
+    refused(&at, &NEW, ".text has address 0x8, which is not aligned to 16: relink it, without addresses");
     let old = |section, value| Editor::version_1().set(".text", section, value);
     for editor in [old(section::ALIGNMENT, 24), old(section::ADDRESS, 8)] {
         assert_eq!(found_in(&editor, 7..=13), [10, 11, 12, 13]);
@@ -269,7 +269,7 @@ fn alignments_and_flags_are_checked() {
     // Before the first one of its kind there is nothing to overlap.
     assert_eq!(found_in(&old(section::ALIGNMENT, 0), 7..=13), NEVER);
     let high = |editor: Editor, section| editor.set(section, section::ALIGNMENT, 1 << 63);
-    let wraps = "is aligned so high, or is so large, that the size of the whole wraps around: link it again";
+    let wraps = "is aligned so high, or is so large, that the size of the whole wraps around: relink it";
     let both = high(high(extra(), ".livepatch.depends"), ".livepatch.xen_depends");
     assert!(problems(&check(&both, &NEW)).iter().any(|problem| problem.to_string().ends_with(wraps)));
     assert!(check(&both, &NEW)[0].hurts_xen());
@@ -327,13 +327,13 @@ fn symbols_are_checked() {
             symbol::NAME,
             5000,
             SymbolProblem::Name,
-            "has its name outside the string table: the file is damaged, get it again",
+            "has its name outside the string table: the file is damaged, obtain a fresh copy",
         ),
         (
             symbol::SECTION,
             0xfff2,
             SymbolProblem::Common,
-            "is a common symbol, for which Xen has no place: compile with -fno-common",
+            "is a common symbol, which Xen does not take: compile with -fno-common",
         ),
         (
             symbol::SECTION,
@@ -345,7 +345,7 @@ fn symbols_are_checked() {
             symbol::SECTION,
             500,
             SymbolProblem::NoSuchSection,
-            "is in a section that does not exist: the file is damaged, get it again",
+            "is in a section that does not exist: the file is damaged, obtain a fresh copy",
         ),
     ] {
         let one = hooked().entry(".symtab", 20, field, value);
@@ -372,7 +372,7 @@ fn undefined_local_labels_are_in_no_xen() {
     for target in [NEW, Target::new((4, 22))] {
         for (name, shown) in [(&b".LC2\0"[..], ".LC2"), (b".L\0", ".L")] {
             let text = format!(
-                "it needs symbol {shown}, a compiler's local label, which no Xen has: build it again, with the section \
+                "it needs symbol {shown}, a compiler's local label, which no Xen has: rebuild it, with the section \
                  that this label is in"
             );
             refused(&undefined(name), &target, &text);
@@ -418,7 +418,7 @@ fn sections_are_required_by_release() {
 fn special_sections_have_to_be_loaded() {
     let not_loaded = |section| {
         format!(
-            "{section} is not allocatable, so that Xen reads it where it is not: set its SHF_ALLOC flag (\"a\" in assembly)"
+            "{section} is not allocatable, so that Xen reads other memory in its place: set its SHF_ALLOC flag (\"a\" in assembly)"
         )
     };
     for section in [".livepatch.depends", ".livepatch.xen_depends", ".note.gnu.build-id", FUNCS, ".modinfo"] {
@@ -467,14 +467,14 @@ fn the_xen_has_to_be_the_one_it_was_built_for() {
     let finding = refused(
         &extra(),
         &NEW.build_id(other.clone()),
-        &format!("it was built for the Xen with build-id {XEN}, but this one is 0011: get the payload for this Xen"),
+        &format!("it was built for the Xen with build-id {XEN}, but this one is 0011: obtain the payload for this Xen"),
     );
     assert_eq!(finding, Problem::BuiltForAnotherXen { expected: xen(), found: other.clone() });
     just(
         &Editor::version_1(),
         &OLD.build_id(other.clone()),
         Severity::Unnoticed,
-        &format!("it was built for the Xen with build-id {XEN}, but this one is 0011: get the payload for this Xen"),
+        &format!("it was built for the Xen with build-id {XEN}, but this one is 0011: obtain the payload for this Xen"),
     );
     let silent = Editor::version_1().hide(".livepatch.xen_depends");
     assert_eq!(check(&silent, &OLD.build_id(other)), []);

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use xen_livepatch::payload::{Address, Architecture, HookKind, PayloadVersion, Reapply};
+use xen_livepatch::payload::{Address, Architecture, FindingReport, HookKind, PayloadReport, PayloadVersion, Reapply};
 use xen_livepatch::sim::PayloadBuilder;
 use xen_livepatch::{ErrorKind, Finding, Payload, Release, Target};
 
@@ -186,7 +186,7 @@ fn a_payload_fits_on_a_screen() {
     let expected = format!(
         "payload for x86-64, {} bytes
   build-id   {id}
-  goes on    101112131415161718191a1b1c1d1e1f20212223
+  depends on 101112131415161718191a1b1c1d1e1f20212223
   built for  101112131415161718191a1b1c1d1e1f20212223
   releases   4.14 to 4.22
   metadata   name=hooked
@@ -293,8 +293,11 @@ fn programs_read_the_same_as_people() {
         "replaceable": true,
     });
     assert_eq!(serde_json::to_value(&payload).unwrap(), expected);
+    assert_eq!(serde_json::from_value::<PayloadReport>(expected).unwrap(), PayloadReport::from(&payload));
     let hooked = serde_json::to_value(Payload::parse(HOOKED).unwrap()).unwrap();
     assert_eq!(hooked["hooks"]["preapply"], serde_json::json!([".text+0x30"]));
+    let report = PayloadReport::from(&Payload::parse(HOOKED).unwrap());
+    assert_eq!(serde_json::from_value::<PayloadReport>(hooked).unwrap(), report);
     let finding = &parse(&Editor::new(HOOKED).empty(".modinfo")).check_against(&Target::new((4, 17)))[0];
     assert_eq!(
         serde_json::to_value(finding).unwrap(),
@@ -302,6 +305,25 @@ fn programs_read_the_same_as_people() {
             "problem": "empty-metadata", "severity": "harmful", "releases": [], "text": finding.to_string(),
         })
     );
+    let report: FindingReport = serde_json::from_value(serde_json::to_value(finding).unwrap()).unwrap();
+    assert_eq!((report.problem, report.severity), (finding.kind(), finding.severity));
+}
+
+#[test]
+fn texts_are_read_back() {
+    for kind in HookKind::ALL {
+        assert_eq!(kind.to_string().parse(), Ok(kind));
+    }
+    for machine in [Architecture::X86_64, Architecture::AArch64, Architecture::Other(40), Architecture::Other(243)] {
+        assert_eq!(machine.to_string().parse(), Ok(machine));
+    }
+    assert!("x86".parse::<Architecture>().is_err() && "later".parse::<HookKind>().is_err());
+    for text in ["0xffff82d040200000", ".text", ".text+0x10", ".text-0x8", "a-b", "a+0xz", "f+0x1-0x2", "+", ""] {
+        assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+    }
+    assert_eq!("0x10".parse(), Ok(Address::Number(16)));
+    assert!(matches!(".text-0x8".parse(), Ok(Address::Symbol { offset: -8, .. })));
+    assert!(matches!("a-b".parse(), Ok(Address::Symbol { offset: 0, .. })));
 }
 
 /// All sections lie over each other, and are as large as the file.

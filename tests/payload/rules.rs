@@ -264,7 +264,7 @@ fn places_of_alternatives_are_looked_at_since_4_18() {
     refused(
         &replacement,
         &target((22, 0)),
-        ".altinstructions entry 0: its replacement is outside .altinstr_replacement: link it again",
+        ".altinstructions entry 0: its replacement is outside .altinstr_replacement: relink it",
     );
     expect(&replacement.patch(".altinstructions", 11, &[0]), &checked);
     expect(&alternative(new(), 14).hide(".altinstr_replacement"), &checked);

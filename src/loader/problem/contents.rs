@@ -1,10 +1,10 @@
 //! The problems of notes and tables.
 
-/// What is wrong with a note.
+/// A problem of a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoteProblem {
-    /// It ends too early.
+    /// The section ends too early.
     #[error("is shorter than its note claims")]
     TooShort,
     /// It is a note of another type.
@@ -22,7 +22,7 @@ pub enum NoteProblem {
     /// The build-id runs past the end of the section, which Xen does not notice.
     #[error("has a build-id that runs past the end of the section")]
     PastEnd,
-    /// It is a section of zeros, which Xen reads in the file.
+    /// It is a section of zeros, which Xen reads from the file.
     #[error("is a section without bytes in the file")]
     NotInFile,
     /// Relocations change it.
@@ -30,14 +30,14 @@ pub enum NoteProblem {
     Relocated,
 }
 
-/// What is wrong with a table that Xen reads besides: alternatives, exceptions, bug frames, indirect calls.
+/// A problem of a table: of alternatives, exceptions, bug frames, or indirect calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum TableProblem {
     /// It is not a whole number of entries.
     #[error("its {size} bytes are not a multiple of {entry_size}: build it with the tools of this release")]
     Size {
-        /// Its size.
+        /// The size of the section.
         size: u64,
         /// The size of an entry.
         entry_size: u64,
@@ -51,27 +51,27 @@ pub enum TableProblem {
     /// The payload has no code, or no replacements.
     #[error("the payload has no code, or no .altinstr_replacement: build it with the tools of this release")]
     NothingToReplace,
-    /// It is about code outside the payload's.
-    #[error("it is about code outside the payload: link it again")]
+    /// It refers to code outside the payload's.
+    #[error("it refers to code outside the payload: relink it")]
     OriginalOutside,
-    /// It is about code of the payload, but not of the section that its place is relocated against.
-    #[error("it is about other code than its relocation is against: the file is damaged, get it again")]
+    /// It refers to code of the payload, but not of the section that its address is relocated against.
+    #[error("it refers to other code than its relocation does: the file is damaged, obtain a fresh copy")]
     OriginalStrays,
     /// The replacement is not in the payload.
-    #[error("its replacement is outside .altinstr_replacement: link it again")]
+    #[error("its replacement is outside .altinstr_replacement: relink it")]
     ReplacementOutside,
-    /// The replacement is longer than what it replaces.
-    #[error("its replacement has {found} bytes, what it replaces {room}: pad the original")]
+    /// The replacement is longer than the original.
+    #[error("its replacement has {found} bytes, the original {room}: pad the original")]
     ReplacementTooLong {
-        /// How long it is.
+        /// The size of the replacement.
         found: u32,
-        /// How much room there is.
+        /// The size of the original.
         room: u32,
     },
     /// The original is longer than Xen can replace.
     #[error("it replaces {found} bytes, Xen takes 254 at the most")]
     OriginalTooLong {
-        /// How long it is.
+        /// The size of the original.
         found: u32,
     },
     /// The processor feature does not exist.
@@ -82,16 +82,16 @@ pub enum TableProblem {
     },
     /// A branch in the replacement leads out of it, and not to Xen's code.
     #[error(
-        "a branch in its replacement leads to code of the payload, over which Xen gives up: let it call Xen's code, or stay inside"
+        "a branch in its replacement targets the payload's own code, which Xen cannot handle: branch inside the replacement or into Xen"
     )]
     BranchOutside,
-    /// It is not an indirect call through a pointer relative to the instruction.
-    #[error("it is not about an indirect call (ff 15)")]
+    /// It does not refer to an indirect call through a pointer relative to the instruction.
+    #[error("it does not refer to an indirect call (ff 15)")]
     NotACall,
-    /// The pointer of an indirect call is nowhere that Xen could read.
-    #[error("the pointer of its indirect call is outside the payload: link it again")]
+    /// Xen can't read the pointer of the indirect call.
+    #[error("the pointer of its indirect call is outside the payload: relink it")]
     CallPointer,
-    /// Relocations leave open what is in it.
-    #[error("relocations leave open where it points: link it again")]
+    /// It depends on relocations with an unknown result.
+    #[error("relocations make its target unknown: relink it")]
     Relocated,
 }

@@ -1,100 +1,100 @@
 //! The problems of symbols and relocations.
 
-/// What is wrong with the symbol table.
+/// A problem of the symbol table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum SymbolTableProblem {
-    /// There is none.
+    /// It is missing.
     #[error("it has no symbol table")]
     Missing,
-    /// There are several.
+    /// There are several tables.
     #[error("it has more than one symbol table")]
     Several,
-    /// There is nothing in it.
+    /// It is empty.
     #[error("its symbol table is empty")]
     Empty,
-    /// Its entries have a wrong size.
+    /// The entries have a wrong size.
     #[error("its symbol table has entries of a wrong size")]
     EntrySize,
-    /// Its strings are not there, or don't begin and end with a NUL.
+    /// The string table is missing, or does not begin and end with a NUL.
     #[error("its symbol table has no usable string table")]
     NoStrings,
-    /// Its strings are said to be in section 0, to which Xen has no pointer.
+    /// The string table is section 0, to which Xen has no pointer.
     #[error("its symbol table has section 0 for a string table")]
     NullStrings,
 }
 
-/// What is wrong with symbols.
+/// A problem of symbols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum SymbolProblem {
     /// The name is outside the string table.
-    #[error("has its name outside the string table: the file is damaged, get it again")]
+    #[error("has its name outside the string table: the file is damaged, obtain a fresh copy")]
     Name,
     /// It is a common symbol.
-    #[error("is a common symbol, for which Xen has no place: compile with -fno-common")]
+    #[error("is a common symbol, which Xen does not take: compile with -fno-common")]
     Common,
-    /// It is in a section that ELF reserves for something that Xen does not know.
+    /// It is in a reserved section of ELF that Xen does not know.
     #[error("is in a reserved section: Xen takes only absolute symbols there")]
     Reserved,
     /// It is in a section that does not exist.
-    #[error("is in a section that does not exist: the file is damaged, get it again")]
+    #[error("is in a section that does not exist: the file is damaged, obtain a fresh copy")]
     NoSuchSection,
-    /// It begins or runs past the end of its section, where Xen would run or read what is there.
-    #[error("runs past the end of its section: the file is damaged, get it again")]
+    /// It begins or ends past the end of its section, so that Xen would run or read other bytes.
+    #[error("runs past the end of its section: the file is damaged, obtain a fresh copy")]
     PastEnd,
 }
 
-/// What is wrong with relocations.
+/// A problem of relocations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum RelocationProblem {
     /// They are against symbol 0.
-    #[error("is against symbol 0: build it again, what it needs was discarded")]
+    #[error("is against symbol 0, since its own was discarded: rebuild the payload")]
     NullSymbol,
     /// They are against a symbol that does not exist.
-    #[error("is against a symbol that does not exist: the file is damaged, get it again")]
+    #[error("is against a symbol that does not exist: the file is damaged, obtain a fresh copy")]
     NoSuchSymbol,
     /// They are against a symbol in a section that is not loaded.
     #[error("is against a symbol in a section that is not loaded: make that section allocatable")]
     SymbolNotLoaded,
-    /// They are for a place outside the section.
-    #[error("is for a place outside its section: the file is damaged, get it again")]
+    /// They change bytes outside their section.
+    #[error("changes bytes outside its section: the file is damaged, obtain a fresh copy")]
     Outside,
-    /// Xen does not know their type.
+    /// Their type is unknown to Xen.
     #[error("has type {found}, which Xen does not know: compile with the options of Xen's own build")]
     Type {
         /// The type.
         found: u32,
     },
-    /// What they refer to is too far away.
-    #[error("refers to something farther away than it reaches: link it again, without fixed addresses")]
+    /// The target is too far away.
+    #[error("does not reach its target: relink the payload, without fixed addresses")]
     Overflow,
 }
 
-/// What is wrong with a section of relocations.
+/// A problem of a section of relocations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum RelocationSectionProblem {
     /// It belongs to another symbol table.
-    #[error("belongs to section {found}, which is not the symbol table: link it again")]
+    #[error("belongs to section {found}, which is not the symbol table: relink it")]
     SymbolTable {
-        /// Where it says that its symbols are.
+        /// The number of the section.
         found: u32,
     },
-    /// Its entries have a wrong size.
-    #[error("has entries of {found} bytes: link it again")]
+    /// The entries have a wrong size.
+    #[error("has entries of {found} bytes: relink it")]
     EntrySize {
         /// The size of an entry.
         found: u64,
     },
-    /// It is for section 0, to which Xen has no pointer.
-    #[error("is for section 0: link it again, as a relocatable file (ld -r)")]
+    /// It changes section 0, to which Xen has no pointer.
+    #[error("changes section 0: relink the payload as a relocatable file (ld -r)")]
     NullSection,
-    /// It has relocations without addends, which Xen does not do.
-    #[error("has relocations without addends (SHT_REL), which Xen does not do: build it with SHT_RELA")]
+    /// The relocations have no addends, which Xen does not support.
+    #[error("has relocations without addends (SHT_REL), which Xen does not support: build the payload with SHT_RELA")]
     WithoutAddends,
-    /// It is itself loaded and relocated.
-    #[error("is itself changed by relocations: link it again")]
+    /// It is itself loaded and changed by relocations.
+    #[error("is itself changed by relocations: relink it")]
     Relocated,
 }

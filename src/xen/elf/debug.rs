@@ -5,9 +5,10 @@ use core::fmt;
 use object::elf::{SHT_GROUP, SHT_PROGBITS, SHT_REL, SHT_RELA, STT_FILE};
 
 use super::{Elf, HEADER_SIZE, LE, SECTION_HEADER_SIZE, SYMBOL_SIZE, Section, Symbol};
+use crate::types::widen::{to_u64, to_usize};
 use crate::xen::format::MAX_SIZE;
 
-/// The beginnings of the names that GNU binutils take for those of debug sections.
+/// The beginnings of the names that GNU binutils treat as debug sections.
 const PREFIXES: [&[u8]; 5] = [b".debug", b".zdebug", b".gnu.debuglto_.debug_", b".gnu.linkonce.wi.", b".stab"];
 
 /// Advice on a file that is larger than Xen takes.
@@ -30,25 +31,25 @@ impl fmt::Display for Smaller {
 
 /// Returns true if Xen takes a file of this size.
 pub(crate) fn fits(size: u64) -> bool {
-    usize::try_from(size).is_ok_and(|size| size <= MAX_SIZE)
+    size <= to_u64(MAX_SIZE)
 }
 
 impl<'d> Elf<'d> {
-    /// An estimate of the size that `strip -S` leaves; `None` where there is no debug section, or nothing to gain.
+    /// An estimate of the size that `strip -S` leaves; `None` if there is no debug section, or nothing to gain.
     ///
-    /// It is the sum of the header, the sections that stay, and their headers, with all alignments. Of the symbols, those
-    /// of files and of sections that go are left out, and so are the names that nothing needs then. That names share
-    /// their ends counts only as far as they do now, so that the sum is rather too large than too small.
+    /// The sum of the header, the remaining sections, and their headers, with all alignments. Symbols of files and of removed
+    /// sections are left out, and so are names that nothing needs any more. Names that share their ends count fully, up to the
+    /// present size of their table, so the sum is rather too large than too small.
     pub(crate) fn size_without_debug(&self) -> Option<u64> {
         let mut gone: Vec<bool> = self.sections.iter().map(|section| self.is_debug(section)).collect();
         if !gone.contains(&true) {
             return None;
         }
-        // Relocations go with what they are for, and groups with their members, relocations among them.
+        // Relocations are removed with their section, and groups with their members, relocations among them.
         self.add(&mut gone, |gone, section| {
             matches!(section.kind, SHT_REL | SHT_RELA) && !section.is_allocated() && has(gone, section.info)
         });
-        // Each is in one group at most; more would take a hostile file's time.
+        // Each section is in one group at most; a hostile file with more would take long.
         let mut left = self.sections.len();
         self.add(&mut gone, |gone, section| {
             let count = self.members(section).len();
@@ -69,8 +70,7 @@ impl<'d> Elf<'d> {
             }
             let index = u32::try_from(section.index).ok();
             let len = if Some(section.index) == self.symbol_table {
-                let count = self.symbols_left(&gone).count();
-                u64::try_from(count).unwrap_or(u64::MAX).saturating_mul(SYMBOL_SIZE)
+                to_u64(self.symbols_left(&gone).count()).saturating_mul(SYMBOL_SIZE)
             } else if section.index == names_of_sections && index != names_of_symbols {
                 let left = self.sections.iter().zip(&gone).filter(|(_, gone)| !**gone);
                 section.size.min(names(left.map(|(section, _)| self.name(section))))
@@ -82,10 +82,10 @@ impl<'d> Elf<'d> {
             size = aligned(size, section.alignment).saturating_add(len);
         }
         let size = aligned(size, 8).saturating_add(count.saturating_mul(SECTION_HEADER_SIZE));
-        u64::try_from(self.data.len()).ok().filter(|whole| size < *whole).map(|_| size)
+        (size < to_u64(self.data.len())).then_some(size)
     }
 
-    /// Adds the sections that go because of those that go already.
+    /// Adds the sections that are removed because of others.
     fn add(&self, gone: &mut [bool], mut goes: impl FnMut(&[bool], &Section) -> bool) {
         let more: Vec<bool> = self.sections.iter().map(|section| goes(gone, section)).collect();
         for (gone, more) in gone.iter_mut().zip(more) {
@@ -93,7 +93,7 @@ impl<'d> Elf<'d> {
         }
     }
 
-    /// The symbols that stay.
+    /// The remaining symbols.
     fn symbols_left(&self, gone: &[bool]) -> impl Iterator<Item = &Symbol> {
         self.symbols.iter().filter(move |symbol| {
             let section = symbol.st_shndx.get(LE);
@@ -117,13 +117,13 @@ impl<'d> Elf<'d> {
 }
 
 fn has(gone: &[bool], index: u32) -> bool {
-    usize::try_from(index).ok().and_then(|index| gone.get(index)).is_some_and(|gone| *gone)
+    gone.get(to_usize(index)).is_some_and(|gone| *gone)
 }
 
 /// The bytes of a table of these names.
 fn names<'n>(names: impl Iterator<Item = Option<&'n [u8]>>) -> u64 {
-    let lengths = names.map(|name| name.unwrap_or_default().len()).filter(|len| *len > 0);
-    lengths.fold(1, |sum, len| sum.saturating_add(u64::try_from(len).unwrap_or(u64::MAX)).saturating_add(1))
+    let lengths = names.flatten().map(|name| to_u64(name.len())).filter(|len| *len > 0);
+    lengths.fold(1, |sum, len| sum.saturating_add(len).saturating_add(1))
 }
 
 fn aligned(offset: u64, alignment: u64) -> u64 {
