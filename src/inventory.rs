@@ -18,8 +18,6 @@ use crate::xen::symbol_name::SymbolName;
 use crate::xen::target::Target;
 
 pub(crate) mod known;
-#[cfg(feature = "serde")]
-mod serialize;
 #[cfg(all(test, feature = "sim"))]
 mod tests;
 
@@ -191,6 +189,36 @@ impl fmt::Display for Inventory {
             }
         }
         Ok(())
+    }
+}
+
+/// Field by field, with the version that runs in one line.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Inventory {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct as _;
+        let names =
+            |entries: Vec<&InventoryEntry>| entries.into_iter().map(|entry| entry.name.clone()).collect::<Vec<_>>();
+        let mut fields = serializer.serialize_struct("Inventory", 8)?;
+        fields.serialize_field("xen", &self.xen.to_string())?;
+        fields.serialize_field("build_id", &self.build_id)?;
+        fields.serialize_field("no_build_id", &self.no_build_id)?;
+        fields.serialize_field("effective", &self.to_string())?;
+        fields.serialize_field("stack", &names(self.stack()))?;
+        fields.serialize_field("off_chain", &names(self.off_chain()))?;
+        fields.serialize_field("conflicts", &self.conflicts())?;
+        fields.serialize_field("payloads", &self.payloads)?;
+        fields.end()
+    }
+}
+
+/// The payloads, in the order of upload.
+impl<'i> IntoIterator for &'i Inventory {
+    type Item = &'i InventoryEntry;
+    type IntoIter = core::slice::Iter<'i, InventoryEntry>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.payloads.iter()
     }
 }
 

@@ -71,7 +71,7 @@ impl LivepatchClient {
     pub fn carry_out(
         &self,
         plan: &Plan,
-        mut observer: impl FnMut(StepEvent<'_>),
+        mut observer: impl FnMut(StepEvent),
     ) -> core::result::Result<(), Box<Interrupted>> {
         if plan.is_empty() {
             return Ok(());
@@ -79,24 +79,20 @@ impl LivepatchClient {
         let deadline = Deadline::after(self.defaults.deadline_or_default());
         let turn = self.action_lock.acquire(deadline).map_err(|error| Box::new(not_begun(self, plan, error)))?;
         let goal = plan.goal().clone();
-        let old = Goal::back_to(plan.start(), &goal);
-        let now = plan.start().clone();
-        let learned = plan.learned().clone();
-        let told = Events::of(&mut observer);
         Run {
             client: self,
             turn: &turn,
             plan: plan.clone(),
+            old: Goal::back_to(plan.start(), &goal),
             goal,
-            old,
-            now,
-            learned,
+            now: plan.start().clone(),
+            learned: plan.learned().clone(),
             done: Vec::new(),
             took_out: false,
             gap_ends: deadline,
             way: Way::Forward,
             looked_again: false,
-            told,
+            events: Events::new(&mut observer),
         }
         .run()
     }
@@ -117,11 +113,7 @@ impl LivepatchClient {
     /// assert!(client.ensure(&wanted, |_| ())?.is_empty());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn ensure(
-        &self,
-        wanted: &Wanted,
-        observer: impl FnMut(StepEvent<'_>),
-    ) -> core::result::Result<Plan, EnsureError> {
+    pub fn ensure(&self, wanted: &Wanted, observer: impl FnMut(StepEvent)) -> core::result::Result<Plan, EnsureError> {
         let inventory = inventory::settled(self, || inventory::take_identified(self, None))?;
         let plan = Plan::new(&inventory, wanted)?;
         self.carry_out(&plan, observer)?;
@@ -184,7 +176,7 @@ struct Run<'a> {
     way: Way,
     /// True once an inventory was taken anew, since an upload met a payload that was not identified.
     looked_again: bool,
-    told: Events<'a>,
+    events: Events<'a>,
 }
 
 impl Run<'_> {
@@ -194,7 +186,7 @@ impl Run<'_> {
         let mut plans = 0;
         let stop = loop {
             let Err(stop) = self.forward() else {
-                self.told.close();
+                self.events.close();
                 return Ok(());
             };
             plans += 1;
@@ -214,7 +206,7 @@ impl Run<'_> {
         let Some(below) = below.filter(|_| !self.took_out && self.refresh().is_ok()) else { return };
         if let Ok(plan) = below.again(self.now.clone(), self.learned.clone()) {
             self.now = plan.start().clone();
-            self.told.replanned(&plan);
+            self.events.report(StepEvent::Replanned { plan: Box::new(plan.clone()) });
             self.plan = plan;
             // The first error is the cause; this one would only say why it is even less.
             let _ = self.forward();
@@ -225,43 +217,44 @@ impl Run<'_> {
     fn forward(&mut self) -> core::result::Result<(), Stop> {
         let plan = self.plan.clone();
         let total = plan.steps().len();
+        let stop = |error, index: usize, failed: Option<&Step>| {
+            let left = plan.steps().iter().skip(index + usize::from(failed.is_some()));
+            Stop { error, failed: failed.cloned(), left: left.cloned().collect(), before: index }
+        };
         for (index, step) in plan.steps().iter().enumerate() {
-            let left = || plan.steps().iter().skip(index).cloned().collect();
-            self.expect().map_err(|error| Stop { error, failed: None, left: left(), before: index })?;
-            let opens = plan.gaps().iter().any(|gap| gap.from == index) && !self.told.is_in_gap();
+            self.check_as_planned().map_err(|error| stop(error, index, None))?;
+            let opens = plan.gaps().iter().any(|gap| gap.from == index) && !self.events.is_in_gap();
             let guest = self.turn.waiting_guest().filter(|_| opens || matches!(step, Step::Replace { .. }));
             if let Some(WaitingGuest { domain }) = guest {
                 // Nothing would be applied in place of what is taken out.
                 let error = Error::new(ErrorKind::ActiveWaitqueue { domain });
-                return Err(Stop { error: error.of(step.name()), failed: None, left: left(), before: index });
+                return Err(stop(error.of(step.name()), index, None));
             }
             if opens {
-                self.told.open(plan.gaps());
+                self.events.open(plan.gaps());
                 // The observer may have taken its time.
                 self.gap_ends = Deadline::after(self.client.defaults.deadline_or_default());
-                self.expect().map_err(|error| Stop { error, failed: None, left: left(), before: index })?;
+                self.check_as_planned().map_err(|error| stop(error, index, None))?;
             }
-            self.told.begin(step, index, total);
+            self.events.report(StepEvent::Begin { step: step.clone(), index, total });
             if matches!(step, Step::Replace { .. }) {
                 // Xen may give it up after it has reverted the others.
-                self.told.open(&[]);
+                self.events.open(&[]);
             }
             let start = Instant::now();
-            let result = self.perform(step, self.told.is_in_gap().then_some(self.gap_ends));
-            self.told.end(step, index, total, start.elapsed(), result.as_ref().err());
+            let result = self.perform(step, self.events.is_in_gap().then_some(self.gap_ends));
+            let (took, error) = (start.elapsed(), result.as_ref().err().cloned());
+            self.events.report(StepEvent::End { step: step.clone(), index, total, took, error });
             let may_have = |error: &Error| error.may_have_happened() || !self.is_as_before();
             self.took_out |= step.takes_out() && result.as_ref().err().is_none_or(may_have);
-            if let Err(error) = result {
-                let left = plan.steps().iter().skip(index.saturating_add(1)).cloned().collect();
-                return Err(Stop { error, failed: Some(step.clone()), left, before: index });
-            }
+            result.map_err(|error| stop(error, index, Some(step)))?;
             self.done.push(step.clone());
             self.follow(step);
             if !self.is_worse_off() {
-                self.told.close();
+                self.events.close();
             }
         }
-        self.expect().map_err(|error| Stop { error, failed: None, left: Vec::new(), before: total })
+        self.check_as_planned().map_err(|error| stop(error, total, None))
     }
 
     /// Takes in a step that was done.
@@ -273,7 +266,7 @@ impl Run<'_> {
     }
 
     /// Checks that nobody else has changed anything.
-    fn expect(&self) -> Result<()> {
+    fn check_as_planned(&self) -> Result<()> {
         let now = self.list()?;
         if self.now.is_shown_by(&now.rows, now.version) {
             return Ok(());
@@ -287,7 +280,7 @@ impl Run<'_> {
         let mut attempt = 1;
         loop {
             match listing::list(&self.client.channel) {
-                Err(_) if self.told.is_in_gap() && attempt < ATTEMPTS => {
+                Err(_) if self.events.is_in_gap() && attempt < ATTEMPTS => {
                     attempt += 1;
                     thread::sleep(Duration::from_millis(5));
                 }
@@ -396,16 +389,16 @@ impl Run<'_> {
             return false;
         }
         if !self.is_worse_off() {
-            self.told.close();
+            self.events.close();
         }
-        let interfered = self.told.is_in_gap() && self.now != before;
+        let interfered = self.events.is_in_gap() && self.now != before;
         let learned = self.look_again(stop) || learned;
         if !learned && !interfered {
             return false;
         }
         let Ok(plan) = self.plan.again(self.now.clone(), self.learned.clone()) else { return false };
         self.now = plan.start().clone();
-        self.told.replanned(&plan);
+        self.events.report(StepEvent::Replanned { plan: Box::new(plan.clone()) });
         self.plan = plan;
         true
     }
@@ -437,7 +430,7 @@ impl Run<'_> {
         let (back, back_error) = self.go_back(deadline);
         let may_go_on = [Some(&error), back_error.as_ref()].into_iter().flatten().any(Error::may_have_happened);
         let refreshed = if may_go_on { self.settle(deadline) } else { self.refresh() };
-        self.told.close();
+        self.events.close();
         let outcome = match refreshed {
             Err(_) => Outcome::Unknown,
             Ok(()) => self.outcome(!back.is_empty()),
@@ -497,11 +490,12 @@ impl Run<'_> {
                 break;
             }
             // A REPLACE that Xen gave up half way leads into a gap that no plan showed.
-            self.told.hold();
+            self.events.hold();
             for step in &steps {
                 let start = Instant::now();
                 let result = self.perform(step, Some(deadline));
-                self.told.back(step, start.elapsed(), result.as_ref().err());
+                let (took, error) = (start.elapsed(), result.as_ref().err().cloned());
+                self.events.report(StepEvent::Back { step: step.clone(), took, error });
                 match result {
                     Ok(()) => {
                         done.push(step.clone());

@@ -10,10 +10,6 @@ mod file_name;
 mod membership;
 mod problem;
 mod scan;
-#[cfg(feature = "serde")]
-mod serialize;
-#[cfg(all(test, feature = "sim"))]
-mod tests;
 
 pub use ambiguity::Ambiguity;
 pub use problem::{StoreFault, StoreProblem};
@@ -75,9 +71,11 @@ use crate::xen::target::Target;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct PayloadStore {
     payloads: Vec<StoredPayload>,
     problems: Vec<StoreProblem>,
+    #[cfg_attr(feature = "serde", serde(skip))]
     links: Vec<Link>,
 }
 
@@ -260,6 +258,19 @@ impl StoredPayload {
     /// The finding for which no release takes it.
     fn damage(&self) -> Option<&Finding> {
         self.damage.get_or_init(|| membership::damage(&self.payload)).as_ref()
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for StoredPayload {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct as _;
+        let mut fields = serializer.serialize_struct("StoredPayload", 4)?;
+        fields.serialize_field("path", &ambiguity::shown(&self.path))?;
+        fields.serialize_field("name", &self.name)?;
+        fields.serialize_field("chosen", &self.is_chosen())?;
+        fields.serialize_field("payload", &**self.payload())?;
+        fields.end()
     }
 }
 

@@ -135,6 +135,30 @@ impl Wanted {
         self.payloads.iter().map(|wanted| (&wanted.name, &wanted.payload))
     }
 
+    /// The files [at hand](Self::at_hand).
+    #[must_use]
+    pub fn payloads_at_hand(&self) -> &[Arc<Payload>] {
+        &self.at_hand
+    }
+
+    /// Returns true if payloads that are not applied are left loaded: [`keep_unapplied`](Self::keep_unapplied).
+    #[must_use]
+    pub const fn keeps_unapplied(&self) -> bool {
+        self.keeps_unapplied
+    }
+
+    /// Returns true if payloads are reverted one by one: [`one_by_one`](Self::one_by_one).
+    #[must_use]
+    pub const fn is_one_by_one(&self) -> bool {
+        self.one_by_one
+    }
+
+    /// Returns true if plans with a gap are refused: [`no_gap`](Self::no_gap).
+    #[must_use]
+    pub const fn refuses_gaps(&self) -> bool {
+        self.no_gap
+    }
+
     /// The names under which its payloads are loaded where they are not loaded yet, from the bottom up.
     pub fn names(&self) -> impl Iterator<Item = &PayloadName> {
         self.payloads.iter().map(|wanted| &wanted.name)

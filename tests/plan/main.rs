@@ -2,5 +2,21 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 #![allow(unreachable_pub, reason = "the modules of one test")]
 
-mod ensure;
-mod store;
+/// Hosts that become what is wanted, whatever they were, and whatever goes wrong meanwhile.
+mod ensure {
+    mod directory;
+    mod host;
+    mod observed;
+    mod properties;
+    mod transaction;
+    mod xapi;
+}
+
+/// Directories of payloads: the files for a Xen, the problems, and the payloads to have applied.
+mod store {
+    mod choice;
+    mod damage;
+    mod directory;
+    mod membership;
+    mod reading;
+}

@@ -84,3 +84,16 @@ pub(super) fn shown(path: &Path) -> String {
 fn all_shown(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| shown(path)).collect::<Vec<_>>().join(", ")
 }
+
+/// The text of `Display`, and the files.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Ambiguity {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct as _;
+        let paths: Vec<_> = self.paths().iter().map(|path| shown(path)).collect();
+        let mut fields = serializer.serialize_struct("Ambiguity", 2)?;
+        fields.serialize_field("message", &self.to_string())?;
+        fields.serialize_field("paths", &paths)?;
+        fields.end()
+    }
+}

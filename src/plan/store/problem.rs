@@ -198,3 +198,17 @@ impl core::error::Error for StoreProblem {
 fn number(errno: Option<Errno>) -> String {
     errno.map_or_else(String::new, |errno| format!(" [{errno}]"))
 }
+
+/// The [word](StoreFault::word) of the reason, the text of `Display`, and the files.
+#[cfg(feature = "serde")]
+impl serde::Serialize for StoreProblem {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct as _;
+        let paths: Vec<_> = self.paths().iter().map(|path| shown(path)).collect();
+        let mut fields = serializer.serialize_struct("StoreProblem", 3)?;
+        fields.serialize_field("kind", self.fault().word())?;
+        fields.serialize_field("message", &self.to_string())?;
+        fields.serialize_field("paths", &paths)?;
+        fields.end()
+    }
+}

@@ -9,7 +9,7 @@ use xen_livepatch::{Action, ActionOptions, Errno, Error, ErrorKind, Flags, Plan,
 use super::host::{builder, connect, name, wanted};
 
 /// Events, a word each.
-fn word(event: StepEvent<'_>) -> String {
+fn word(event: StepEvent) -> String {
     match event {
         StepEvent::Begin { step, index, total, .. } => format!("{}/{total} {} {}", index + 1, step.word(), step.name()),
         StepEvent::End { error: None, .. } => "done".into(),

@@ -45,7 +45,7 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    fn see(&mut self, event: StepEvent<'_>) {
+    fn see(&mut self, event: &StepEvent) {
         match event {
             StepEvent::GapOpens { .. } => {
                 assert!(!self.in_gap);
@@ -57,7 +57,7 @@ impl Watch<'_> {
     }
 
     /// Outside of gaps, nothing that ran before is missing while something that is wanted is.
-    fn look(&mut self, event: StepEvent<'_>) {
+    fn look(&mut self, event: &StepEvent) {
         self.see(event);
         if !matches!(event, StepEvent::GapCloses | StepEvent::Back { .. }) {
             let now = level(self.xen);
@@ -82,7 +82,7 @@ fn ensure(
         mishap.order(xen, &others);
     }
     let looks = mishaps.is_empty();
-    let result = client.ensure(goal, |event| if looks { watch.look(event) } else { watch.see(event) });
+    let result = client.ensure(goal, |event| if looks { watch.look(&event) } else { watch.see(&event) });
     xen.forget_orders();
     xen.finish_action();
     let now = level(xen);

@@ -1,5 +1,7 @@
 //! Files for this Xen, for another one, and for none.
 
+use std::sync::Arc;
+
 use xen_livepatch::payload::Architecture;
 use xen_livepatch::plan::StoreFault;
 use xen_livepatch::sim::{Defect, FunctionPatch, PayloadBuilder};
@@ -115,13 +117,21 @@ fn payloads_of_a_compiler_are_members() {
     assert_eq!(directory.read().for_another(&xen(0xa0)).len(), 2);
 }
 
+/// The files of payloads that are loaded, but not wanted, are at hand, and no file is in memory twice.
 #[test]
 fn all_whole_payloads_are_shared_and_not_copied() {
     let directory = Directory::new();
     directory.put("a.livepatch", &payload(1, 0xa0));
     directory.put("b.livepatch", &old_payload(2, 9));
+    directory.put("c.livepatch", &payload(3, 0xa0));
+    directory.link("livepatch.livepatch", "c.livepatch");
     let store = directory.read();
-    assert_eq!(store.payloads().len(), 2);
-    assert_eq!(store.payloads()[0].payload().bytes(), Payload::parse(&payload(1, 0xa0)).unwrap().bytes());
-    assert_eq!(directory.stack(&xen(0xa0)), ["a"], "4.20 takes no payload that names no Xen, so b is for another");
+    let [a, b, c] = store.payloads() else { panic!("{:?}", store.payloads()) };
+    assert_eq!(a.payload().bytes(), Payload::parse(&payload(1, 0xa0)).unwrap().bytes());
+    let wanted = directory.outcome(&xen(0xa0));
+    assert_eq!((wanted.names, wanted.problems.len()), (vec!["c".into()], 0), "no 4.20 takes b, which names no Xen");
+    let wanted = store.wanted_for(&xen(0xa0)).unwrap();
+    let all: Vec<_> = wanted.payloads().map(|(_, payload)| payload).chain(wanted.payloads_at_hand()).collect();
+    assert!(all.len() == 3 && all.iter().zip([c, a, c]).all(|(one, stored)| Arc::ptr_eq(one, stored.payload())));
+    assert!(!all.iter().any(|payload| Arc::ptr_eq(payload, b.payload())));
 }
