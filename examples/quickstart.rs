@@ -34,7 +34,7 @@ fn main() -> ExitCode {
                 .value_name("VERSION")
                 .default_value("4.20")
                 .value_parser(value_parser!(SimulatedVersion))
-                .help("Which release to simulate, 4.7 to 4.22"),
+                .help(format!("The release to simulate, {}", releases())),
         )
         .get_matches();
     let release = arguments.get_one::<SimulatedVersion>("xen").filter(|_| !arguments.get_flag("real"));
@@ -50,6 +50,12 @@ fn main() -> ExitCode {
     }
 }
 
+/// The releases that can be simulated, such as `4.7 to 4.22`.
+fn releases() -> String {
+    let [oldest, .., newest] = Release::ALL;
+    format!("4.{} to 4.{}", oldest.minor(), newest.minor())
+}
+
 #[derive(Clone)]
 struct SimulatedVersion(Release);
 
@@ -59,7 +65,7 @@ impl std::str::FromStr for SimulatedVersion {
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let numbers = text.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
         let release = numbers.and_then(|(major, minor)| Release::from_version(major, minor));
-        release.map(Self).ok_or_else(|| "it must be one of 4.7 to 4.22".into())
+        release.map(Self).ok_or_else(|| format!("it must be one of {}", releases()))
     }
 }
 

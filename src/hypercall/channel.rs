@@ -106,7 +106,7 @@ impl Channel {
         let low = |word: u32| u16::try_from(word & 0xffff).unwrap_or_default();
         let release = (low(version >> 16), low(version));
         // Not known yet; every candidate is put in its place in turn.
-        let [interface, ..] = super::interface::INTERFACES;
+        let interface = Interface::newest();
         let mut channel = Self {
             door,
             architecture,
@@ -121,7 +121,7 @@ impl Channel {
         };
         let candidates: Vec<Interface> = match pinned {
             Some(version) => Interface::pinned(version).into_iter().collect(),
-            None => Interface::candidates(release).collect(),
+            None => Interface::candidates(release),
         };
         for candidate in candidates {
             channel.interface = candidate;

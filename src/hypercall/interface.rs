@@ -1,4 +1,7 @@
-//! The releases of Xen: which interface version each speaks and in which layout.
+//! Interface versions of the sysctl hypercall, and the layout of the requests in each.
+
+use crate::xen::release::Release;
+use crate::xen::rules;
 
 /// The three layouts of the livepatch sysctl (and what Xen makes of its fields).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,38 +33,53 @@ pub(crate) enum Force {
     Ask,
 }
 
-/// Every interface version with live patching, newest first. Xen 4.6 and before speak 0x0c or less and have none.
-pub(crate) const INTERFACES: [Interface; 10] = [
-    interface(0x16, Layout::Sized, (21, 22), Force::Understood),
-    interface(0x15, Layout::Packed, (17, 20), Force::Ask),
-    interface(0x14, Layout::Packed, (16, 16), Force::Rejected),
-    interface(0x13, Layout::Packed, (14, 15), Force::Rejected),
-    interface(0x12, Layout::Strided, (12, 13), Force::Rejected),
-    interface(0x11, Layout::Strided, (11, 11), Force::Rejected),
-    interface(0x10, Layout::Strided, (10, 10), Force::Rejected),
-    interface(0x0f, Layout::Strided, (9, 9), Force::Rejected),
-    interface(0x0e, Layout::Strided, (8, 8), Force::Rejected),
-    interface(0x0d, Layout::Strided, (7, 7), Force::Rejected),
-];
-
-const fn interface(version: u32, layout: Layout, minors: (u16, u16), force: Force) -> Interface {
-    Interface { version, layout, minors, force }
-}
-
 impl Interface {
-    /// The interface versions to try on this release: its own first, then the others, newest first.
-    pub(crate) fn candidates(release: (u16, u16)) -> impl Iterator<Item = Self> {
-        let own =
-            move |interface: &Self| release.0 == 4 && (interface.minors.0..=interface.minors.1).contains(&release.1);
-        INTERFACES.into_iter().filter(own).chain(INTERFACES.into_iter().filter(move |interface| !own(interface)))
+    /// The interface version of the newest release.
+    pub(crate) fn newest() -> Self {
+        let [.., newest] = Release::ALL;
+        Self::of(newest)
     }
 
-    /// This interface version: one of the table, or a later one, which is taken to be as the latest that is known.
+    fn of(release: Release) -> Self {
+        let version = release.interface_version();
+        let alike = Release::ALL.into_iter().filter(|other| other.interface_version() == version);
+        let (first, last) = alike.fold((release, release), |(first, last), other| (first.min(other), last.max(other)));
+        let layout = if rules::LIST_ROOM_TOLD.holds_in(first) {
+            Layout::Sized
+        } else if rules::PACKED_LAYOUT.holds_in(first) {
+            Layout::Packed
+        } else {
+            Layout::Strided
+        };
+        let force = match [first, last].map(|release| rules::REQUEST_FLAGS.holds_in(release)) {
+            [true, _] => Force::Understood,
+            [false, true] => Force::Ask,
+            [false, false] => Force::Rejected,
+        };
+        Self { version, layout, minors: (first.minor(), last.minor()), force }
+    }
+
+    /// Every interface version with live patching, newest first. Xen 4.6 and older have 0x0c or less, and none.
+    fn all() -> Vec<Self> {
+        let mut all: Vec<Self> = Release::ALL.into_iter().rev().map(Self::of).collect();
+        all.dedup();
+        all
+    }
+
+    /// The interface versions to try on this release: its own first, then the others, newest first.
+    pub(crate) fn candidates(release: (u16, u16)) -> Vec<Self> {
+        let mut all = Self::all();
+        let own = |interface: &Self| release.0 == 4 && (interface.minors.0..=interface.minors.1).contains(&release.1);
+        all.sort_by_key(|interface| !own(interface));
+        all
+    }
+
+    /// This interface version: a known one, or a later one, which is taken to be as the newest that is known.
     pub(crate) fn pinned(version: u32) -> Option<Self> {
-        let [latest, ..] = INTERFACES;
-        let known = INTERFACES.into_iter().find(|interface| interface.version == version);
-        let later = Self { version, minors: (latest.minors.1, u16::MAX), ..latest };
-        known.or_else(|| (version > latest.version).then_some(later))
+        let newest = Self::newest();
+        let known = Self::all().into_iter().find(|interface| interface.version == version);
+        let later = Self { version, minors: (newest.minors.1, u16::MAX), ..newest };
+        known.or_else(|| (version > newest.version).then_some(later))
     }
 
     /// Which release this is. The interface is what counts where a Xen calls itself something else.
@@ -75,34 +93,20 @@ impl Interface {
 mod tests {
     use super::*;
 
+    fn versions(release: (u16, u16)) -> Vec<u32> {
+        Interface::candidates(release).into_iter().map(|interface| interface.version).collect()
+    }
+
     #[test]
     fn each_release_is_tried_at_its_own_version_first() {
-        let first = [
-            (7, 0x0d),
-            (8, 0x0e),
-            (9, 0x0f),
-            (10, 0x10),
-            (11, 0x11),
-            (12, 0x12),
-            (13, 0x12),
-            (14, 0x13),
-            (15, 0x13),
-            (16, 0x14),
-            (17, 0x15),
-            (18, 0x15),
-            (19, 0x15),
-            (20, 0x15),
-            (21, 0x16),
-            (22, 0x16),
-        ];
-        for (minor, version) in first {
-            let tried: Vec<u32> = Interface::candidates((4, minor)).map(|i| i.version).collect();
-            assert_eq!(tried.first(), Some(&version), "4.{minor}");
-            assert_eq!(tried.len(), 10);
+        for release in Release::ALL {
+            let tried: Vec<u32> = versions(release.series());
+            assert_eq!(tried.first(), Some(&release.interface_version()), "{release}");
             assert!(tried.iter().skip(1).is_sorted_by(|a, b| a > b), "{tried:x?}");
+            assert!(Release::ALL.iter().all(|other| tried.contains(&other.interface_version())));
         }
-        for unknown in [(4, 6), (4, 23), (5, 17)] {
-            assert_eq!(Interface::candidates(unknown).next().map(|i| i.version), Some(0x16));
+        for unknown in [(4, 6), (4, u16::MAX), (5, 17)] {
+            assert_eq!(versions(unknown).first(), Some(&Interface::newest().version));
         }
     }
 
@@ -112,16 +116,26 @@ mod tests {
         assert_eq!(of(0x15, (4, 18)), Some((4, 18)));
         assert_eq!(of(0x12, (4, 20)), Some((4, 13)));
         assert_eq!(of(0x13, (5, 0)), Some((4, 14)));
-        assert_eq!(of(0x17, (4, 24)), Some((4, 24)));
-        assert_eq!((of(0x0c, (4, 6)), Interface::pinned(0x17).map(|i| i.layout)), (None, Some(Layout::Sized)));
+        let later = Interface::newest().version + 1;
+        assert_eq!(of(later, (4, u16::MAX)), Some((4, u16::MAX)));
+        assert_eq!(Interface::pinned(later).map(|i| (i.version, i.layout)), Some((later, Layout::Sized)));
+        assert_eq!(of(0x0c, (4, 6)), None);
     }
 
     #[test]
     fn layouts_begin_where_the_releases_changed_them() {
-        let of = |version| INTERFACES.into_iter().find(|i| i.version == version).map(|i| i.layout);
+        let of = |version| Interface::pinned(version).map(|i| (i.layout, i.force));
         assert_eq!(
-            [0x12, 0x13, 0x15, 0x16].map(of),
-            [Layout::Strided, Layout::Packed, Layout::Packed, Layout::Sized].map(Some)
+            [0x0d, 0x12, 0x13, 0x14, 0x15, 0x16].map(of),
+            [
+                (Layout::Strided, Force::Rejected),
+                (Layout::Strided, Force::Rejected),
+                (Layout::Packed, Force::Rejected),
+                (Layout::Packed, Force::Rejected),
+                (Layout::Packed, Force::Ask),
+                (Layout::Sized, Force::Understood),
+            ]
+            .map(Some)
         );
     }
 }

@@ -195,8 +195,10 @@ mod tests {
 
     #[test]
     fn the_table_has_each_series_once_in_order() {
-        assert!(SERIES.iter().map(|series| series.minor).eq(7..=22));
-        assert!(SERIES.is_sorted_by_key(|series| series.interface));
+        // Written a second time, since all else follows from the table.
+        let interfaces =
+            [0x0d, 0x0e, 0x0f, 0x10, 0x11, 0x12, 0x12, 0x13, 0x13, 0x14, 0x15, 0x15, 0x15, 0x15, 0x16, 0x16];
+        assert!(SERIES.iter().map(|series| (series.minor, series.interface)).eq((7..).zip(interfaces)));
         for (release, series) in Release::ALL.into_iter().zip(SERIES) {
             assert_eq!(release.minor, series.minor);
             assert_eq!(usize::from(release.point), series.days.len() - 1, "{release}");
@@ -214,7 +216,6 @@ mod tests {
             ("4.7.6", Some(Release::V4_7)),
             ("4.17.8", None),
             ("4.6", None),
-            ("4.23", None),
             ("4.99", None),
             ("5.0", None),
             ("4", None),
@@ -232,6 +233,7 @@ mod tests {
         }
         assert_eq!((Release::from_version(4, 6), Release::from_version(5, 7)), (None, None));
         let error = "5.0".parse::<Release>().unwrap_err().to_string();
-        assert!(error.contains("expected 4.7 to 4.22"), "{error}");
+        assert!(error.contains(&format!("expected {KnownSeries}, or")), "{error}");
+        assert!(KnownSeries.to_string().starts_with("4.7 to 4."));
     }
 }
