@@ -14,6 +14,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use xen_livepatch::Release;
 
 /// Linux's number for it, and Xen's for the sysctl hypercall and its livepatch operations.
 const HYPERCALL: libc::Ioctl = 0x30_5000;
@@ -21,9 +22,6 @@ const SYSCTL: u64 = 35;
 const LIVEPATCH: u32 = 27;
 const SYSCTL_SIZE: usize = 136;
 const NAME_SIZE: usize = 128;
-
-/// The interface versions that have the list with metadata: 4.14 to 4.22.
-const INTERFACES: [u32; 4] = [0x16, 0x15, 0x14, 0x13];
 
 /// The argument of the ioctl.
 #[repr(C)]
@@ -105,8 +103,9 @@ impl Xen {
         let device = |path| File::options().read(true).write(true).open(path);
         let mut xen =
             Self { privcmd: device("/dev/xen/privcmd")?, hypercall: device("/dev/xen/hypercall")?, interface: 0 };
-        for interface in INTERFACES {
-            xen.interface = interface;
+        // The list has metadata from 4.14 on.
+        for release in Release::ALL.into_iter().rev().filter(|release| *release >= Release::V4_14) {
+            xen.interface = release.interface_version();
             let mut sizes = xen.list(0, 0);
             match xen.send(&mut sizes) {
                 Err(Errno::EACCES) => {}
