@@ -1,4 +1,4 @@
-//! What can go wrong, so that a program can match on it and a person can act on it.
+//! Errors: the operation, the cause, the remedy, and the evidence.
 
 use core::fmt;
 use std::io;
@@ -6,8 +6,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 mod kind;
+mod meaning;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use kind::{Duplicate, ErrorKind};
 
@@ -16,11 +18,12 @@ use crate::types::build_id::InvalidBuildId;
 use crate::types::errno::Errno;
 use crate::types::name::{InvalidName, PayloadName, escaped};
 
-/// A result whose error is [`Error`].
-pub type Result<T> = core::result::Result<T, Error>;
+/// A result whose error is [`Error`], unless another one is given.
+pub type Result<T, E = Error> = core::result::Result<T, E>;
 
-/// What a client was doing.
+/// The operation of a client that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Operation {
     /// Opening the device and finding the interface version.
@@ -33,10 +36,11 @@ pub enum Operation {
     List,
     /// Reading the version or the build-id of Xen.
     Version,
-    /// An action on a payload.
-    Action(Action),
     /// Waiting for the end of an action.
     Wait,
+    /// An action on a payload.
+    #[cfg_attr(feature = "serde", serde(untagged))]
+    Action(Action),
 }
 
 impl fmt::Display for Operation {
@@ -48,18 +52,19 @@ impl fmt::Display for Operation {
             Self::List => "list",
             Self::Version => "version",
             Self::Wait => "wait",
-            Self::Action(action) => return action.fmt(f),
+            Self::Action(action) => action.word(),
         })
     }
 }
 
-/// An error of this crate: what was done to which payload, what went wrong, and the raw error number where there was one.
+/// An error of this crate: the operation, the payload, the cause, and the error number if there was one.
 ///
-/// `Display` is one line that says what failed, why, and what to do about it. Match on [`kind`](Self::kind).
-#[derive(Clone)]
+/// `Display` is one line with the failure, its cause and its remedy. `Debug` adds the lines of Xen's log, for a `main` that
+/// returns the error; `{:#?}` shows the structure. Match on [`kind`](Self::kind).
+#[derive(Clone, PartialEq, Eq)]
 pub struct Error(Box<Inner>);
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 struct Inner {
     operation: Option<Operation>,
     payload: Option<PayloadName>,
@@ -70,20 +75,34 @@ struct Inner {
     cleanup: Option<Cleanup>,
 }
 
-/// The fate of a payload that was uploaded to be applied at once, and could not be.
-#[derive(Clone, Debug)]
+/// The fate of a payload that was uploaded to be applied at once, and could not be applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cleanup {
-    /// It was unloaded again.
+    /// The payload was unloaded again.
     Unloaded,
     /// Another tool had already unloaded it.
     Gone,
-    /// It was not unloaded: it may be applied, or an action is running that must not be disturbed.
+    /// It was left loaded, since it may be applied, or an action may be running that must not be disturbed.
     Left,
     /// Another tool has applied it.
     Applied,
-    /// Unloading it failed too, so that it may still be loaded.
+    /// Unloading it failed too, so it may still be loaded.
     Failed(Error),
+}
+
+impl Cleanup {
+    /// Returns the case in one word, such as `unloaded`, as it is serialised.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Unloaded => "unloaded",
+            Self::Gone => "gone",
+            Self::Left => "left",
+            Self::Applied => "applied",
+            Self::Failed(_) => "failed",
+        }
+    }
 }
 
 impl fmt::Display for Cleanup {
@@ -111,70 +130,76 @@ impl Error {
         }))
     }
 
-    /// A file that can't be used, and why.
+    /// Makes the error of a file that can't be used for this reason.
     pub(crate) fn of_file(path: &Path, reason: impl Into<String>) -> Self {
         Self::new(ErrorKind::File { path: escaped(path.as_os_str().as_bytes()), reason: reason.into() })
     }
 
-    /// A file that the system did not let us read.
+    /// Makes the error of a file that could not be read.
     pub(crate) fn of_io(path: &Path, error: &io::Error) -> Self {
         Self::of_file(path, error.to_string()).errno(error.raw_os_error().map_or(Errno::EIO, Errno::new))
     }
 
-    /// With the file that it is about.
+    /// Adds the payload file, unless there is one already.
     pub(crate) fn in_file(mut self, path: &Path) -> Self {
         self.0.file.get_or_insert_with(|| escaped(path.as_os_str().as_bytes()));
         self
     }
 
-    /// With the number that Xen or the kernel returned.
+    /// Sets the number that Xen or the kernel returned.
     pub(crate) fn errno(mut self, errno: impl Into<Errno>) -> Self {
         self.0.errno = Some(errno.into());
         self
     }
 
-    /// With what was being done, unless that is known already.
+    /// Adds the operation, unless there is one already.
     pub(crate) fn during(mut self, operation: Operation) -> Self {
         self.0.operation.get_or_insert(operation);
         self
     }
 
-    /// With the payload that it was done to.
+    /// Adds the payload, unless there is one already.
     pub(crate) fn of(mut self, name: &PayloadName) -> Self {
         self.0.payload.get_or_insert_with(|| name.clone());
         self
     }
 
-    /// With what Xen wrote to its log about it.
+    /// Sets the lines of Xen's log.
     pub(crate) fn log(mut self, lines: Vec<String>) -> Self {
         self.0.log = lines;
         self
     }
 
-    /// With what became of the payload.
+    /// Sets the fate of the uploaded payload.
     pub(crate) fn with_cleanup(mut self, cleanup: Cleanup) -> Self {
         self.0.cleanup = Some(cleanup);
         self
     }
 
-    /// What went wrong.
+    /// Returns the cause.
     #[must_use]
     pub fn kind(&self) -> &ErrorKind {
         &self.0.kind
     }
 
-    /// Whether the same call may well succeed later, and does no harm: the host was busy, a list changed, a CPU was late.
-    /// Not a load whose payload is still [loaded](Self::cleanup), which is in the way of the next.
+    /// Returns true if the same call may well succeed later, and does no harm: the host was busy, a list changed, or a CPU
+    /// was late.
+    ///
+    /// False for a [`load`](crate::LivepatchClient::load) whose payload is still [loaded](Self::cleanup), since that is in
+    /// the way of another load.
     ///
     /// ```
+    /// # use std::{thread, time::Duration};
     /// # use xen_livepatch::{sim::Call, *};
     /// # let (xen, client, fix, payload) = doctest::fix()?;
     /// # client.upload(&fix, &payload)?;
     /// # xen.on_apply().time_out();
+    /// let mut attempts = 1..=3;
     /// while let Err(error) = client.apply(&fix, Flags::empty()) {
-    ///     if !error.is_retryable() {
+    ///     if !error.is_retryable() || attempts.next().is_none() {
     ///         return Err(error);
     ///     }
+    ///     thread::sleep(Duration::from_millis(100));
     /// }
     /// # assert_eq!(xen.calls().of(Call::Apply), 2);
     /// # Ok::<(), Error>(())
@@ -189,10 +214,10 @@ impl Error {
         matches!(self.0.cleanup, Some(Cleanup::Left | Cleanup::Applied | Cleanup::Failed(_)))
     }
 
-    /// Whether what was asked for, or a part of it, may be in effect all the same, or may still come into effect.
+    /// Returns true if the operation, or a part of it, may have taken effect all the same, or may still do so.
     ///
-    /// [`wait`](crate::LivepatchClient::wait) and then [`list`](crate::LivepatchClient::list) show the result. True also of a
-    /// [`load`](crate::LivepatchClient::load) whose payload is still loaded: see [`cleanup`](Self::cleanup).
+    /// Call [`wait`](crate::LivepatchClient::wait) and then [`list`](crate::LivepatchClient::list) for the result. Also true
+    /// for a [`load`](crate::LivepatchClient::load) whose payload is still loaded: see [`cleanup`](Self::cleanup).
     #[must_use]
     pub fn may_have_happened(&self) -> bool {
         let to_xen = !matches!(
@@ -202,19 +227,19 @@ impl Error {
         to_xen && (self.0.kind.meaning().may_have_happened || self.stays())
     }
 
-    /// What was being done; `None` where a value was refused before any operation began.
+    /// Returns the operation; `None` if a value was refused before any operation began.
     #[must_use]
     pub fn operation(&self) -> Option<Operation> {
         self.0.operation
     }
 
-    /// The payload that it was done to.
+    /// Returns the payload of the operation.
     #[must_use]
     pub fn payload(&self) -> Option<&PayloadName> {
         self.0.payload.as_ref()
     }
 
-    /// The payload file that it is about, [escaped](crate::escaped).
+    /// Returns the payload file of the operation, [escaped](crate::escaped).
     #[must_use]
     pub fn file(&self) -> Option<&str> {
         match &self.0.kind {
@@ -223,19 +248,19 @@ impl Error {
         }
     }
 
-    /// The error number that Xen or the kernel returned, if the error comes from one.
+    /// Returns the error number of Xen or the kernel, if the error comes from one.
     #[must_use]
     pub fn raw_errno(&self) -> Option<Errno> {
         self.0.errno
     }
 
-    /// The fate of a payload that [`load`](crate::LivepatchClient::load) uploaded and did not apply.
+    /// Returns the fate of a payload that [`load`](crate::LivepatchClient::load) uploaded and did not apply.
     #[must_use]
     pub fn cleanup(&self) -> Option<&Cleanup> {
         self.0.cleanup.as_ref()
     }
 
-    /// The lines that Xen wrote to its log about this, where they could be read.
+    /// Returns the lines of Xen's log about the operation, if they could be read.
     #[must_use]
     pub fn xen_log(&self) -> &[String] {
         &self.0.log
@@ -250,7 +275,7 @@ impl fmt::Display for Error {
             (None, Some(name)) => write!(f, "{name:?}: ")?,
             (None, None) => {}
         }
-        // The text of `File` has it.
+        // The text of `File` names it.
         if let Some(file) = self.0.file.as_ref().filter(|_| !matches!(self.0.kind, ErrorKind::File { .. })) {
             write!(f, "{file}: ")?;
         }
@@ -259,31 +284,40 @@ impl fmt::Display for Error {
             None => write!(f, "{}", self.0.kind)?,
         }
         if matches!(self.0.kind, ErrorKind::InvalidPayload { xen: None, .. }) && self.0.errno.is_some() {
-            f.write_str("; Xen's log (xl dmesg) may say more")?;
+            f.write_str("; Xen's log (xl dmesg) may have more")?;
         }
-        if let Some(errno) = self.0.errno.filter(|errno| self.0.kind.code_told() != Some(*errno)) {
+        if let Some(errno) = self.0.errno.filter(|errno| self.0.kind.code_in_text() != Some(*errno)) {
             write!(f, " [{errno}]")?;
         }
         self.0.cleanup.as_ref().map_or(Ok(()), |cleanup| write!(f, "; {cleanup}"))
     }
 }
 
+/// `Display`, and below it the lines of Xen's log; the structure with `{:#?}`.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { operation, payload, file, kind, errno, log, cleanup } = &*self.0;
-        f.debug_struct("Error")
-            .field("operation", operation)
-            .field("payload", payload)
-            .field("file", file)
-            .field("kind", kind)
-            .field("errno", errno)
-            .field("log", log)
-            .field("cleanup", cleanup)
-            .finish()
+        if f.alternate() {
+            return f
+                .debug_struct("Error")
+                .field("operation", operation)
+                .field("payload", payload)
+                .field("file", file)
+                .field("kind", kind)
+                .field("errno", errno)
+                .field("log", log)
+                .field("cleanup", cleanup)
+                .finish();
+        }
+        write!(f, "{self}")?;
+        if !log.is_empty() {
+            f.write_str("\n\nXen's log:")?;
+        }
+        log.iter().try_for_each(|line| write!(f, "\n    {line}"))
     }
 }
 
-/// Without a source: [`Display`](fmt::Display) has the number, and [`raw_errno`](Error::raw_errno) gives it.
+/// Without a source, since `Display` contains the cause with its error number.
 impl std::error::Error for Error {}
 
 impl From<InvalidName> for Error {
@@ -295,5 +329,66 @@ impl From<InvalidName> for Error {
 impl From<InvalidBuildId> for Error {
     fn from(invalid: InvalidBuildId) -> Self {
         Self::new(ErrorKind::InvalidBuildId(invalid))
+    }
+}
+
+/// An error that contains this one, with the kind of its error number.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match (error.kind(), error.raw_errno()) {
+            (_, Some(errno)) => Self::from_raw_os_error(errno.number()).kind(),
+            (ErrorKind::InvalidName(_) | ErrorKind::InvalidBuildId(_) | ErrorKind::InvalidTimeout { .. }, None) => {
+                io::ErrorKind::InvalidInput
+            }
+            (_, None) => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// The [word](ErrorKind::word) of the kind.
+#[cfg(feature = "serde")]
+impl serde::Serialize for ErrorKind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
+    }
+}
+
+/// The [word](Cleanup::word).
+#[cfg(feature = "serde")]
+impl serde::Serialize for Cleanup {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
+    }
+}
+
+/// The values of its methods, and `Display` as the message.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Error {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(serde::Serialize)]
+        struct Fields<'a> {
+            operation: Option<Operation>,
+            payload: Option<&'a PayloadName>,
+            kind: &'a ErrorKind,
+            errno: Option<Errno>,
+            message: String,
+            retryable: bool,
+            may_have_happened: bool,
+            cleanup: Option<&'a Cleanup>,
+            log: &'a [String],
+        }
+        let fields = Fields {
+            operation: self.operation(),
+            payload: self.payload(),
+            kind: self.kind(),
+            errno: self.raw_errno(),
+            message: self.to_string(),
+            retryable: self.is_retryable(),
+            may_have_happened: self.may_have_happened(),
+            cleanup: self.cleanup(),
+            log: self.xen_log(),
+        };
+        fields.serialize(serializer)
     }
 }

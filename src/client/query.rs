@@ -18,6 +18,7 @@ pub(super) const FAULT_RETRIES: u32 = 3;
 
 /// The features of the running Xen, for callers who would otherwise compare versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Capabilities {
     /// The version of Xen's sysctl interface, which this client uses.

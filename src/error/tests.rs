@@ -21,11 +21,11 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
     vec![
         (
             K::InvalidName(InvalidName { problem: "it is empty" }),
-            "not a valid payload name, which has 1 to 127 bytes and no NUL: it is empty",
+            "invalid payload name: it is empty (1 to 127 bytes, no NUL)",
         ),
         (
             K::InvalidBuildId(InvalidBuildId { text: "xyz".into() }),
-            "\"xyz\" is not a build-id, which is pairs of hexadecimal digits",
+            "\"xyz\" is not a build-id: expected pairs of hexadecimal digits",
         ),
         (
             K::InvalidTimeout { nanoseconds: 5_000_000_000 },
@@ -52,13 +52,13 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
         ),
         (
             K::NotPermitted { path: None },
-            "not permitted: run as root in the control domain (in another domain the kernel wants \
+            "not permitted: run as root in the control domain (outside it the kernel requires \
              xen_privcmd.unrestricted)",
         ),
         (
             K::NotPermitted { path: Some("/dev/xen/privcmd".into()) },
-            "/dev/xen/privcmd can't be opened: not permitted: run as root in the control domain (in another domain the \
-             kernel wants xen_privcmd.unrestricted)",
+            "/dev/xen/privcmd can't be opened: not permitted: run as root in the control domain (outside it the \
+             kernel requires xen_privcmd.unrestricted)",
         ),
         (
             K::InterfaceNotSupported { xen: "4.6".into(), pinned: None },
@@ -97,7 +97,7 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
         ),
         (
             K::WrongState { found: State::Applied, needed: State::Checked },
-            "it is APPLIED, but must be CHECKED for this",
+            "the payload is APPLIED, but this action requires CHECKED",
         ),
         (K::Overtaken { state: None, applied: None }, "another tool acted meanwhile: it is no longer loaded"),
         (
@@ -144,32 +144,33 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
         (K::BuiltForAnotherXen { expected: None, found: None }, "it was built for another Xen"),
         (
             K::DependsOnAnother { action: Action::Apply, expected: expected.clone(), found: found.clone(), on: None },
-            "it depends on build-id abababab, but would go on Xen itself with build-id 12121212; apply what it depends \
-             on first, or, from Xen 4.14 on, use NODEPS for a debug patch",
+            "it depends on build-id abababab, but would be applied on Xen itself with build-id 12121212; apply what \
+             it depends on first, or, from Xen 4.14 on, use NODEPS for a debug patch",
         ),
         (
             K::DependsOnAnother { action: Action::Apply, expected, found, on: Some(name("hello")) },
-            "it depends on build-id abababab, but would go on payload \"hello\" with build-id 12121212 (both as uploaded \
-             by this client); apply what it depends on first, or, from Xen 4.14 on, use NODEPS for a debug patch",
+            "it depends on build-id abababab, but would be applied on payload \"hello\" with build-id 12121212 (both \
+             as uploaded by this client); apply what it depends on first, or, from Xen 4.14 on, use NODEPS for a \
+             debug patch",
         ),
         (
             K::DependsOnAnother { action: Action::Apply, expected: None, found: None, on: Some(name("hello")) },
-            "it depends on another build-id, but would go on payload \"hello\"; apply what it depends on first, or, from \
-             Xen 4.14 on, use NODEPS for a debug patch",
+            "it does not depend on payload \"hello\", which it would be applied on; apply what it depends on first, \
+             or, from Xen 4.14 on, use NODEPS for a debug patch",
         ),
         (
             K::DependsOnAnother { action: Action::Replace, expected: None, found: None, on: None },
-            "it depends on another build-id, but would go on something else; replace compares with Xen's own build-id, \
-             and NODEPS does not apply to it",
+            "it does not depend on the build-id on top of the stack; replace compares with Xen's own build-id, and \
+             NODEPS does not apply to it",
         ),
         (
             K::DependencyOrExpectation,
-            "Xen refused it: either its dependency is not the build-id on top of the stack, or the code it replaces is \
-             not what it expects; Xen's log (xl dmesg) says which",
+            "Xen refused it: either its dependency is not the build-id on top of the stack, or the code it replaces \
+             is not what it expects; see Xen's log (xl dmesg)",
         ),
         (
             K::Unexplained { code: Errno::EBUSY, reasons: "it is this, or that" },
-            "Xen refused it with EBUSY (16, busy): it is this, or that; Xen's log (xl dmesg) may say which",
+            "Xen refused it with EBUSY (16, busy): it is this, or that; see Xen's log (xl dmesg)",
         ),
         (
             K::ExpectationNotMet { function: None },
@@ -189,8 +190,8 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
         (K::UnsupportedForce, "FORCE is not understood by this Xen (4.19 introduced it)"),
         (
             K::QuiesceTimeout,
-            "the CPUs could not be quiesced in time, or a hook was busy; nothing has changed: try again, or with a longer \
-             quiesce timeout",
+            "the CPUs could not be quiesced in time, or a hook was busy; nothing was changed: try again, possibly \
+             with a longer quiesce timeout",
         ),
         (
             K::ActiveWaitqueue { domain: Some(3) },
@@ -242,7 +243,8 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
         ),
         (
             K::ReplaceFailed { code: Errno::EINVAL, applied: None },
-            "it failed with EINVAL (22, invalid argument): what is applied now could not be found out, look at the list",
+            "it failed with EINVAL (22, invalid argument): the payloads applied now could not be found out, look at \
+             the list",
         ),
         (
             K::ReplaceFailed { code: Errno::EINVAL, applied: Some(vec![]) },
@@ -254,7 +256,7 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
         ),
         (
             K::InvalidPayload { reason: "it is not an ELF file", xen: Some("Bogus e_shoff".into()) },
-            "Xen can't use this payload: it is not an ELF file. Xen says: Bogus e_shoff",
+            "Xen can't use this payload: it is not an ELF file. Xen's log: Bogus e_shoff",
         ),
         (
             K::UnfitPayload {
@@ -282,15 +284,12 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
         ),
         (
             K::BufferMemory { bytes: 8192 },
-            "8192 bytes of memory for hypercalls can't be had: without /dev/xen/hypercall they must be locked \
-             (RLIMIT_MEMLOCK)",
+            "could not allocate 8192 bytes for hypercalls: without /dev/xen/hypercall the memory must be locked; \
+             raise RLIMIT_MEMLOCK",
         ),
         (K::XenOutOfMemory, "Xen does not have enough memory for this"),
         (K::Fault, "Xen could not read or write this program's memory, and the payload is as it was; try again"),
-        (
-            K::OutcomeUnknown,
-            "it may have been carried out, but what came of it could not be found out: look at the list",
-        ),
+        (K::OutcomeUnknown, "it may have been carried out, but its outcome could not be found out: look at the list"),
         (K::NoBuildId, "this Xen has no build-id, so no payload can depend on it"),
         (K::UnexpectedAnswer { what: "odd".into() }, "unexpected answer from Xen: odd"),
     ]
@@ -320,7 +319,7 @@ fn an_error_says_what_was_done_to_what_and_keeps_the_number() {
     assert_eq!(error.raw_errno(), Some(Errno::EBUSY));
     assert!(error.source().is_none(), "the text has the number");
     assert!(error.xen_log().is_empty());
-    assert!(format!("{error:?}").contains("NotOnTop"));
+    assert!(format!("{error:#?}").contains("NotOnTop"));
 }
 
 #[test]
@@ -340,7 +339,7 @@ fn a_number_is_given_once_and_xens_log_only_where_xen_was_asked() {
     assert_eq!(invalid.to_string(), "Xen can't use this payload: odd");
     assert_eq!(
         invalid.errno(Errno::EINVAL).to_string(),
-        "Xen can't use this payload: odd; Xen's log (xl dmesg) may say more [EINVAL (22, invalid argument)]"
+        "Xen can't use this payload: odd; Xen's log (xl dmesg) may have more [EINVAL (22, invalid argument)]"
     );
 }
 

@@ -17,7 +17,7 @@ use crate::types::text::serde_as_text;
 use crate::types::widen::to_u64;
 use crate::xen::release::Release;
 
-serde_as_text!(BuildId, SymbolName, Address, Architecture, HookKind, ProblemKind, Release);
+serde_as_text!(SymbolName, Address, Architecture, HookKind, ProblemKind, Release);
 
 /// The contents of a payload, as [`Payload`] is serialised.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -162,27 +162,5 @@ impl Serialize for PayloadVersion {
 impl<'de> Deserialize<'de> for PayloadVersion {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         u8::deserialize(deserializer).map(Self::from_raw)
-    }
-}
-
-/// As pairs of key and value in their order, since a key may occur twice.
-impl Serialize for Metadata {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut entries = serializer.serialize_seq(None)?;
-        for (key, value) in self.pairs() {
-            entries.serialize_element(&(escaped(key), value.map(escaped)))?;
-        }
-        entries.end()
-    }
-}
-
-impl<'de> Deserialize<'de> for Metadata {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let pairs = Vec::<(String, Option<String>)>::deserialize(deserializer)?;
-        let entry = |(key, value): (String, Option<String>)| match value {
-            Some(value) => format!("{key}={value}\0"),
-            None => format!("{key}\0"),
-        };
-        Ok(Self::new(pairs.into_iter().map(entry).collect::<String>()))
     }
 }

@@ -47,7 +47,7 @@ pub enum PlanError {
         found: BuildId,
     },
     /// A wanted payload does not depend on the one that would be below it.
-    #[error("{name:?} depends on {}, but would go on {} with build-id {found}", show(.expected.as_ref()), payload_or_xen(.below.as_ref()))]
+    #[error("{name:?} depends on {}, but would be applied on {} with build-id {found}", show(.expected.as_ref()), payload_or_xen(.below.as_ref()))]
     DependsOnAnother {
         /// The payload.
         name: PayloadName,

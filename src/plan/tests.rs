@@ -201,8 +201,8 @@ fn what_is_applied_is_reverted_one_by_one_if_that_is_wanted() {
 fn where_there_is_no_way() {
     for (loaded, stack, expected) in [
         ("", "a b/a=a", "\"a\" and \"b\" have the same build-id: Xen loads one of them only"),
-        ("", "a/c", "\"a\" depends on build-id 63, but would go on Xen itself with build-id XEN"),
-        ("", "a b", "\"b\" depends on build-id XEN, but would go on payload \"a\" with build-id 61"),
+        ("", "a/c", "\"a\" depends on build-id 63, but would be applied on Xen itself with build-id XEN"),
+        ("", "a b", "\"b\" depends on build-id XEN, but would be applied on payload \"a\" with build-id 61"),
     ] {
         let error = Plan::new(&inventory(loaded), &wanted(stack)).unwrap_err().to_string();
         let (xen, a, c) = (id(XEN).to_string(), id("a").to_string(), id("c").to_string());

@@ -7,6 +7,7 @@ use super::text::InvalidText;
 
 /// An action on a loaded payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Action {
     /// Takes effect on top of the payloads that are applied.

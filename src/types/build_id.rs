@@ -1,12 +1,12 @@
-//! Build-ids, which tell payloads and builds of Xen apart.
+//! Build-ids of Xen and of payloads.
 
 use core::fmt;
 use core::str::FromStr;
 
 /// The build-id of Xen or of a payload: the description of its `.note.gnu.build-id`, usually 20 bytes.
 ///
-/// A payload says which build-id it goes on top of (`.livepatch.depends`) and for which Xen it was built
-/// (`.livepatch.xen_depends`). `Display` is the lower-case hexadecimal that `xl info` and `readelf -n` show.
+/// A payload names the build-id that it depends on (`.livepatch.depends`) and that of the Xen that it was built for
+/// (`.livepatch.xen_depends`). `Display` is lower-case hexadecimal, as in `xl info` and `readelf -n`.
 ///
 /// ```
 /// use xen_livepatch::BuildId;
@@ -20,22 +20,22 @@ use core::str::FromStr;
 pub struct BuildId(Box<[u8]>);
 
 impl BuildId {
-    /// A build-id of these bytes.
+    /// Makes a build-id of these bytes.
     #[must_use]
     pub fn new(bytes: impl AsRef<[u8]>) -> Self {
         Self(bytes.as_ref().into())
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
-/// A text that is not a build-id. `?` makes it an [`Error`](crate::Error).
+/// A text is not a build-id. `?` makes it an [`Error`](crate::Error).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[error("{text:?} is not a build-id, which is pairs of hexadecimal digits")]
+#[error("{text:?} is not a build-id: expected pairs of hexadecimal digits")]
 #[non_exhaustive]
 pub struct InvalidBuildId {
     /// The text.
@@ -58,6 +58,12 @@ impl FromStr for BuildId {
     }
 }
 
+impl AsRef<[u8]> for BuildId {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl fmt::Display for BuildId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits: Vec<String> = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -70,6 +76,9 @@ impl fmt::Debug for BuildId {
         write!(f, "BuildId({self})")
     }
 }
+
+#[cfg(feature = "serde")]
+super::text::serde_as_text!(BuildId);
 
 /// A payload's build-id, and the build-id that it depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

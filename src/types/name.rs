@@ -1,4 +1,4 @@
-//! The name under which Xen keeps a payload.
+//! Names of payloads, and text that is safe to print.
 
 use core::fmt;
 use core::ops::{Range, RangeInclusive};
@@ -10,11 +10,10 @@ use std::sync::Arc;
 use crate::types::build_id::BuildId;
 use crate::types::shared_bytes::SharedBytes;
 
-/// The name of a payload: 1 to 127 bytes, none of them NUL; case matters, and it need not be UTF-8.
+/// The name of a payload: 1 to 127 bytes without a NUL. It is case-sensitive and need not be UTF-8.
 ///
-/// Xen itself takes up to 127 bytes and a NUL (`XEN_LIVEPATCH_NAME_SIZE`), and also the empty name, which nothing else
-/// copes with. `Display` and `Debug` escape what a terminal would act on, so a name can be printed as it is;
-/// [`as_bytes`](Self::as_bytes) has the real thing.
+/// Xen takes up to 127 bytes and a NUL (`XEN_LIVEPATCH_NAME_SIZE`). It also takes the empty name, which a list may contain,
+/// but which can't be made here. `Display` and `Debug` are [`escaped`]; [`as_bytes`](Self::as_bytes) has the bytes.
 ///
 /// ```
 /// use xen_livepatch::PayloadName;
@@ -29,12 +28,12 @@ use crate::types::shared_bytes::SharedBytes;
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PayloadName(SharedBytes);
 
-/// Bytes that are not a payload name. `?` makes it an [`Error`](crate::Error).
+/// Bytes are not a payload name. `?` makes it an [`Error`](crate::Error).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[error("not a valid payload name, which has 1 to 127 bytes and no NUL: {problem}")]
+#[error("invalid payload name: {problem} (1 to 127 bytes, no NUL)")]
 #[non_exhaustive]
 pub struct InvalidName {
-    /// What is wrong with it.
+    /// The reason, such as `it is empty`.
     pub problem: &'static str,
 }
 
@@ -42,10 +41,10 @@ impl PayloadName {
     /// The longest name in bytes, without the NUL that Xen counts (`XEN_LIVEPATCH_NAME_SIZE` is 128).
     pub const MAX_LEN: usize = 127;
 
-    /// A payload name of these bytes.
+    /// Makes a name of these bytes.
     ///
     /// # Errors
-    /// When there are none, more than 127, or a NUL among them.
+    /// [`InvalidName`] for no bytes, for more than 127, and for a NUL among them.
     pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, InvalidName> {
         let bytes = bytes.as_ref();
         let problem = if bytes.is_empty() {
@@ -60,7 +59,8 @@ impl PayloadName {
         Err(InvalidName { problem })
     }
 
-    /// Another name for a payload whose own is taken: with the first digits of its build-id, and a number if that is not 0.
+    /// Makes another name for a payload whose own is taken: with the first digits of its build-id, and a number unless that
+    /// is 0.
     pub(crate) fn distinguished(&self, build_id: Option<&BuildId>, number: u32) -> Self {
         let digits = build_id.map(ToString::to_string).unwrap_or_default();
         let digits = digits.get(..8).unwrap_or(&digits);
@@ -70,11 +70,11 @@ impl PayloadName {
         Self(SharedBytes::new(&[own, suffix.as_bytes()].concat()))
     }
 
-    /// The name that [`load`](crate::LivepatchClient::load) gives the payload of a file: the file's own, less its last
-    /// suffix.
+    /// Returns the name that [`load`](crate::LivepatchClient::load) gives to the payload of a file: the name of the file
+    /// without its last suffix.
     ///
     /// # Errors
-    /// When that is not a name, as of `.hidden`, or longer than 127 bytes.
+    /// [`InvalidName`] if that is no name, as of `.hidden`.
     ///
     /// ```
     /// use xen_livepatch::PayloadName;
@@ -88,8 +88,8 @@ impl PayloadName {
         Self::new(stem)
     }
 
-    /// A name as Xen keeps it, with its NUL, at this place among others. The C tool lets the empty name in, so it must be
-    /// possible to list it and to unload it.
+    /// Makes a name of the bytes and the NUL in this range of the names of a list. The C tool uploads payloads under the
+    /// empty name, which must be listed, so that it can be unloaded.
     pub(crate) fn from_xen(names: &Arc<[u8]>, place: Range<usize>) -> Option<Self> {
         let with_nul = names.get(place.clone())?;
         let end = with_nul.iter().position(|byte| *byte == 0).filter(|end| *end <= Self::MAX_LEN)?;
@@ -97,13 +97,13 @@ impl PayloadName {
         SharedBytes::part(names, place.start..place.start.checked_add(end)?).filter(|_| whole).map(Self)
     }
 
-    /// The bytes, without a NUL.
+    /// Returns the bytes, without a NUL.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The name as text, where it is UTF-8.
+    /// Returns the name as text; `None` if it is not UTF-8.
     #[must_use]
     pub fn to_str(&self) -> Option<&str> {
         core::str::from_utf8(&self.0).ok()
@@ -120,6 +120,14 @@ impl FromStr for PayloadName {
     type Err = InvalidName;
 
     fn from_str(name: &str) -> Result<Self, InvalidName> {
+        Self::new(name)
+    }
+}
+
+impl TryFrom<String> for PayloadName {
+    type Error = InvalidName;
+
+    fn try_from(name: String) -> Result<Self, InvalidName> {
         Self::new(name)
     }
 }
@@ -144,8 +152,35 @@ impl fmt::Debug for PayloadName {
     }
 }
 
-/// Characters that can't be seen, or change the direction of writing: Unicode's default ignorable ones, as far as they are not
-/// parts of others, its bidirectional controls, and its separators of lines.
+/// The marker of names that are serialised as hexadecimal.
+#[cfg(feature = "serde")]
+const HEX: &str = "hex:";
+
+/// The name itself if it is UTF-8, and otherwise `hex:` and its bytes in hexadecimal. A name that begins with `hex:` itself
+/// has the second form, so that no two names have the same text.
+#[cfg(feature = "serde")]
+impl serde::Serialize for PayloadName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.to_str().filter(|text| !text.starts_with(HEX)) {
+            Some(text) => serializer.serialize_str(text),
+            None => serializer.collect_str(&format_args!("{HEX}{}", BuildId::new(self.as_bytes()))),
+        }
+    }
+}
+
+/// Reads both forms. The empty name is an error here too.
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for PayloadName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+        let bytes = text.strip_prefix(HEX).and_then(|digits| digits.parse::<BuildId>().ok());
+        let name = bytes.map_or_else(|| Self::new(&text), |bytes| Self::new(bytes.as_bytes()));
+        name.map_err(serde::de::Error::custom)
+    }
+}
+
+/// Invisible characters, and characters that change the direction of writing: Unicode's default ignorable ones (except those
+/// that are parts of others), its bidirectional controls and its line separators.
 const INVISIBLE: [RangeInclusive<char>; 13] = [
     '\u{ad}'..='\u{ad}',
     '\u{61c}'..='\u{61c}',
@@ -162,15 +197,17 @@ const INVISIBLE: [RangeInclusive<char>; 13] = [
     '\u{e0000}'..='\u{e0fff}',
 ];
 
-/// Text as it is; control characters, characters that can't be seen or change the direction of writing, and invalid UTF-8 as
-/// escapes: how names, metadata and the paths of files are shown, so that none breaks a line or acts on a terminal.
+/// Makes text safe to print: control characters, invisible characters, characters that change the direction of writing, and
+/// invalid UTF-8 become escapes.
+///
+/// Names, metadata and paths are shown in this form, so that none breaks a line or controls a terminal.
 ///
 /// ```
 /// assert_eq!(xen_livepatch::escaped(b"caf\xc3\xa9 \x1b[2J\n\xff"), r"café \u{1b}[2J\n\xff");
 /// ```
 #[must_use]
 pub fn escaped(bytes: &[u8]) -> String {
-    // Most text is nothing but this.
+    // The usual case.
     let printable = bytes.iter().all(|byte| matches!(byte, b' '..=b'~'));
     if let (true, Ok(text)) = (printable, core::str::from_utf8(bytes)) {
         return text.to_owned();
@@ -206,6 +243,7 @@ mod tests {
             let error = PayloadName::new(bytes).unwrap_err();
             assert_eq!(error.problem, problem);
         }
+        assert_eq!(PayloadName::try_from("fix".to_owned()), "fix".parse());
     }
 
     #[test]

@@ -1,28 +1,28 @@
-//! Bytes that share an allocation with others: a list has its names in one, and its metadata in another.
+//! Slices of shared allocations: all names of a list are in one, and all its metadata in another.
 
 use core::cmp::Ordering;
 use core::hash::{Hash, Hasher};
 use core::ops::{Deref, Range};
 use std::sync::Arc;
 
-/// Some bytes, which compare and hash as a slice of them does. Cloning them copies nothing.
+/// Bytes that compare and hash as a slice does. A clone shares the allocation.
 #[derive(Clone, Default)]
 pub(crate) struct SharedBytes {
     whole: Arc<[u8]>,
-    start: usize,
-    len: usize,
+    /// Inside `whole`.
+    range: Range<usize>,
 }
 
 impl SharedBytes {
-    /// A copy of these bytes that is shared with nobody yet.
+    /// Copies these bytes into an allocation of their own.
     pub(crate) fn new(bytes: &[u8]) -> Self {
-        Self { whole: bytes.into(), start: 0, len: bytes.len() }
+        Self { whole: bytes.into(), range: 0..bytes.len() }
     }
 
-    /// A part of what others have too; `None` where it is not inside.
-    pub(crate) fn part(whole: &Arc<[u8]>, Range { start, end }: Range<usize>) -> Option<Self> {
-        let len = end.checked_sub(start).filter(|_| end <= whole.len())?;
-        Some(Self { whole: Arc::clone(whole), start, len })
+    /// Shares a range of an allocation; `None` if it does not lie inside.
+    pub(crate) fn part(whole: &Arc<[u8]>, range: Range<usize>) -> Option<Self> {
+        whole.get(range.clone())?;
+        Some(Self { whole: Arc::clone(whole), range })
     }
 }
 
@@ -30,7 +30,7 @@ impl Deref for SharedBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.whole.get(self.start..).and_then(|rest| rest.get(..self.len)).unwrap_or_default()
+        self.whole.get(self.range.clone()).expect("both constructors make ranges inside of `whole`")
     }
 }
 

@@ -1,23 +1,25 @@
-//! What Xen reports about a loaded payload.
+//! The state, status and metadata of loaded payloads, as Xen reports them.
 
 use core::fmt;
 use core::ops::Range;
+use core::str::FromStr;
 use std::sync::Arc;
 
 use crate::sys;
 use crate::types::errno::Errno;
 use crate::types::name::{PayloadName, escaped};
 use crate::types::shared_bytes::SharedBytes;
+use crate::types::text::InvalidText;
 
 /// The state of a loaded payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
-    /// Loaded and linked, not in effect: uploaded, or reverted (`LIVEPATCH_STATE_CHECKED`).
+    /// Loaded and linked, but not in effect, after an upload or a revert (`LIVEPATCH_STATE_CHECKED`).
     Checked,
     /// In effect (`LIVEPATCH_STATE_APPLIED`).
     Applied,
-    /// A number that no release up to 4.22 reports.
+    /// Another number, which no release up to 4.22 reports.
     Unknown(u32),
 }
 
@@ -41,63 +43,96 @@ impl fmt::Display for State {
     }
 }
 
+impl FromStr for State {
+    type Err = InvalidText;
+
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        let unknown = || text.strip_prefix("unknown (")?.strip_suffix(')')?.parse().ok().map(Self::from_raw);
+        match text {
+            "CHECKED" => Some(Self::Checked),
+            "APPLIED" => Some(Self::Applied),
+            _ => unknown(),
+        }
+        .ok_or_else(|| InvalidText::new(text, "a state: expected CHECKED, APPLIED or unknown (NUMBER)"))
+    }
+}
+
+#[cfg(feature = "serde")]
+super::text::serde_as_text!(State);
+
 /// The status of a loaded payload (`xen_livepatch_status`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Status {
-    /// The state now.
+    /// The current state.
     pub state: State,
-    /// The raw result of the last action that Xen *started* on it: 0, or a negative error number.
+    /// The raw result of the last action that Xen *started* on the payload: 0 or a negative error number. An action that
+    /// Xen skipped leaves it unchanged.
     ///
-    /// −11 (`EAGAIN`) while one runs, but every release can also leave that mark behind when it was too busy to
-    /// start one; [`LivepatchClient`](crate::LivepatchClient) tells the two apart before it acts. An action that
-    /// Xen skipped leaves this as it was.
+    /// It is −11 (`EAGAIN`) while an action runs. Every release can also leave that mark behind when it was too busy to
+    /// start one; [`LivepatchClient`](crate::LivepatchClient) finds out which it is before it acts.
     pub rc: i32,
 }
 
 impl Status {
-    pub(crate) const fn from_raw(raw: sys::xen_livepatch_status) -> Self {
-        Self { state: State::from_raw(raw.state), rc: raw.rc }
+    /// Makes a status of these values, as for tests.
+    #[must_use]
+    pub const fn new(state: State, rc: i32) -> Self {
+        Self { state, rc }
     }
 
-    /// Whether the payload is in effect.
+    pub(crate) const fn from_raw(raw: sys::xen_livepatch_status) -> Self {
+        Self::new(State::from_raw(raw.state), raw.rc)
+    }
+
+    /// Returns true if the payload is in effect.
     pub(crate) fn is_applied(&self) -> bool {
         self.state == State::Applied
     }
 
-    /// Whether the payload is marked as having an action under way. The mark can be stale, see [`rc`](Self::rc).
+    /// Returns true if the payload is marked as having an action under way. The mark may be stale, see [`rc`](Self::rc).
     #[must_use]
     pub const fn in_progress(&self) -> bool {
         self.rc == -Errno::EAGAIN.number()
     }
 
-    /// The error that the last result stands for, a mark of work under way included; `None` for success.
+    /// Returns the error of the last action, or the mark of an action under way; `None` for success.
     pub(crate) const fn error_or_mark(&self) -> Option<Errno> {
         if self.rc == 0 { None } else { Some(Errno::new(self.rc.wrapping_neg())) }
     }
 
-    /// The error of the last action, if it failed. `None` for success and for an action under way.
+    /// Returns the error of the last action; `None` for success and for an action under way.
     #[must_use]
     pub const fn error(&self) -> Option<Errno> {
-        if self.rc == 0 || self.in_progress() { None } else { Some(Errno::new(self.rc.wrapping_neg())) }
+        if self.in_progress() { None } else { self.error_or_mark() }
     }
 }
 
-/// A row of [`LivepatchClient::list`](crate::LivepatchClient::list).
+/// A loaded payload, as [`LivepatchClient::list`](crate::LivepatchClient::list) returns it.
 ///
-/// The names of a list share an allocation, and so do its metadata: each lives as long as one of them.
+/// The names of a list share one allocation, and its metadata another; each is freed with the last of its users.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct LoadedPayload {
     /// The name it was uploaded under.
     pub name: PayloadName,
     /// Its status.
     pub status: Status,
-    /// What its `.modinfo` says; empty before Xen 4.14, which does not report it.
+    /// Its metadata; empty before Xen 4.14, which does not report it.
     pub metadata: Metadata,
 }
 
-/// The metadata of a payload: its `.modinfo` section, strings of `key=value` or `key` that each end with a NUL.
+impl LoadedPayload {
+    /// Makes a row of these values, as for tests.
+    #[must_use]
+    pub const fn new(name: PayloadName, status: Status, metadata: Metadata) -> Self {
+        Self { name, status, metadata }
+    }
+}
+
+/// The metadata of a payload: its `.modinfo` section, which consists of NUL-terminated strings `key=value` or `key`.
 ///
 /// ```
 /// use xen_livepatch::Metadata;
@@ -112,47 +147,50 @@ pub struct LoadedPayload {
 pub struct Metadata(SharedBytes);
 
 impl Metadata {
-    /// Metadata of these bytes, whatever they are.
+    /// Makes metadata of any bytes.
     #[must_use]
     pub fn new(bytes: impl AsRef<[u8]>) -> Self {
         Self(SharedBytes::new(bytes.as_ref()))
     }
 
-    /// Metadata at this place among that of others.
-    pub(crate) fn among(all: &Arc<[u8]>, place: Range<usize>) -> Option<Self> {
-        SharedBytes::part(all, place).map(Self)
+    /// Makes metadata of a range of the metadata of a list; `None` if it does not lie inside.
+    pub(crate) fn among(all: &Arc<[u8]>, range: Range<usize>) -> Option<Self> {
+        SharedBytes::part(all, range).map(Self)
     }
 
-    /// The bytes as the payload has them.
+    /// Returns the bytes of the section.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Whether there is none.
+    /// Returns true if there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The entries in order, split at the first `=`. Empty strings are skipped.
+    /// Returns the entries in order, split at the first `=`. Empty strings are skipped.
     pub fn pairs(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        self.entries().map(|entry| {
-            let mut parts = entry.splitn(2, |byte| *byte == b'=');
-            (parts.next().unwrap_or_default(), parts.next())
+        self.entries().map(|entry| match entry.iter().position(|byte| *byte == b'=') {
+            Some(end) => {
+                let (key, value) = entry.split_at(end);
+                (key, value.get(1..))
+            }
+            None => (entry, None),
         })
     }
 
-    /// The value of the first entry with this key; empty for an entry without a value.
+    /// Returns the value of the first entry with this key; empty for an entry without a value.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Option<&[u8]> {
-        self.pairs().find(|(k, _)| *k == key.as_ref()).map(|(_, value)| value.unwrap_or_default())
+        self.pairs().find(|(k, _)| *k == key.as_ref()).map(|(_, value)| value.unwrap_or(b""))
     }
 
     fn entries(&self) -> impl Iterator<Item = &[u8]> {
         self.texts().filter(|entry| !entry.is_empty())
     }
 
-    /// All texts, the empty ones too, less the NUL that each ends with.
+    /// Returns all strings without their NUL, empty ones included.
     pub(crate) fn texts(&self) -> impl Iterator<Item = &[u8]> {
         let whole = self.0.strip_suffix(&[0]).unwrap_or(&self.0);
         let any = !self.0.is_empty();
@@ -173,6 +211,28 @@ impl fmt::Debug for Metadata {
     }
 }
 
+/// Pairs of key and value in their order, since a key may occur twice. Bytes that are not valid text are
+/// [`escaped`](crate::escaped).
+#[cfg(feature = "serde")]
+impl serde::Serialize for Metadata {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.pairs().map(|(key, value)| (escaped(key), value.map(escaped))))
+    }
+}
+
+/// Reads pairs back. Empty strings are lost, and escapes stay escapes.
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Metadata {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let pairs = <Vec<(String, Option<String>)> as serde::Deserialize>::deserialize(deserializer)?;
+        let entries = pairs.into_iter().map(|(key, value)| match value {
+            Some(value) => format!("{key}={value}\0"),
+            None => format!("{key}\0"),
+        });
+        Ok(Self::new(entries.collect::<String>()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,11 +244,15 @@ mod tests {
             [State::Unknown(0), State::Checked, State::Applied, State::Unknown(3)]
         );
         assert_eq!(format!("{:>8}|{}", State::Applied, State::Unknown(9)), " APPLIED|unknown (9)");
+        for state in [0, 1, 2, u32::MAX].map(State::from_raw) {
+            assert_eq!(state.to_string().parse(), Ok(state));
+        }
+        assert!("checked".parse::<State>().is_err() && "unknown (x)".parse::<State>().is_err());
     }
 
     #[test]
     fn a_result_is_running_failed_or_neither() {
-        let of = |rc| Status { state: State::Checked, rc };
+        let of = |rc| Status::new(State::Checked, rc);
         assert_eq!((of(0).in_progress(), of(0).error()), (false, None));
         assert_eq!((of(-11).in_progress(), of(-11).error()), (true, None));
         assert_eq!((of(-16).in_progress(), of(-16).error()), (false, Some(Errno::EBUSY)));

@@ -170,8 +170,9 @@ fn payloads_made_by_gcc_and_ld() {
     assert!(matches!(error.kind(), ErrorKind::DependsOnAnother { .. }), "{error:?}");
     if host.says_why() {
         let told = format!(
-            "apply \"hooked\": it depends on build-id {}, but would go on payload \"stacked\" with build-id {} (both \
-             as uploaded by this client); apply what it depends on first, or, from Xen 4.14 on, use NODEPS for a debug patch [EINVAL (22, invalid argument)]; it was unloaded again",
+            "apply \"hooked\": it depends on build-id {}, but would be applied on payload \"stacked\" with build-id \
+             {} (both as uploaded by this client); apply what it depends on first, or, from Xen 4.14 on, use NODEPS \
+             for a debug patch [EINVAL (22, invalid argument)]; it was unloaded again",
             host.xen,
             stacked.build_id().unwrap(),
         );
