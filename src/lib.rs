@@ -41,8 +41,6 @@ mod diagnosis;
 #[doc(hidden)]
 pub mod doctest;
 mod error;
-#[cfg(feature = "serde")]
-mod fields;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -52,8 +50,6 @@ mod inventory;
 mod loader;
 pub mod payload;
 pub mod plan;
-#[cfg(feature = "serde")]
-mod serialize;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod sys;

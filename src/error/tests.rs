@@ -323,6 +323,28 @@ fn an_error_says_what_was_done_to_what_and_keeps_the_number() {
 }
 
 #[test]
+fn debug_is_the_line_and_xens_log() {
+    let error = Error::new(ErrorKind::NotOnTop { top: None }).during(Operation::Action(Action::Revert)).of(&name("a"));
+    assert_eq!(format!("{error:?}"), error.to_string());
+    let logged = error.clone().log(vec!["livepatch: a: can't unload.".into(), "second".into()]);
+    assert_eq!(format!("{logged:?}"), format!("{error}\n\nXen's log:\n    livepatch: a: can't unload.\n    second"));
+    assert!(error != logged && logged == logged.clone());
+    let structure = format!("{logged:#?}");
+    assert!(structure.starts_with("Error {\n    operation: Some(") && structure.contains("\"second\""), "{structure}");
+}
+
+#[test]
+fn an_error_becomes_an_io_error_of_its_number() {
+    let of = |error: Error| (io::Error::from(error.clone()).kind(), io::Error::from(error).to_string());
+    let permission = Error::new(ErrorKind::NotPermitted { path: None }).errno(Errno::EPERM);
+    assert_eq!(of(permission.clone()), (io::ErrorKind::PermissionDenied, permission.to_string()));
+    assert_eq!(of(PayloadName::new("").unwrap_err().into()).0, io::ErrorKind::InvalidInput);
+    assert_eq!(of(Error::new(ErrorKind::QuiesceTimeout)).0, io::ErrorKind::Other);
+    let inner = io::Error::from(permission.clone()).into_inner().unwrap();
+    assert_eq!(inner.downcast_ref::<Error>(), Some(&permission));
+}
+
+#[test]
 fn an_error_has_only_what_there_is() {
     let error = Error::from(PayloadName::new("").unwrap_err());
     assert_eq!((error.operation(), error.payload(), error.raw_errno()), (None, None, None));
@@ -391,7 +413,7 @@ fn every_kind_has_its_text_pinned_and_a_word_of_its_own() {
                 underscore.into_iter().chain(c.to_lowercase())
             })
             .collect();
-        assert_eq!(kind.meaning().word, snake.trim_start_matches('_'));
+        assert_eq!(kind.word(), snake.trim_start_matches('_'));
     }
 }
 

@@ -1,7 +1,14 @@
-//! What programs read: a list, and an error.
+//! The serialised form of lists, errors and values.
 
-use serde_json::{json, to_value};
-use xen_livepatch::{Flags, LoadOptions, Payload, PayloadName, Release};
+use std::fmt::Debug;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{from_value, json, to_value};
+use xen_livepatch::{
+    Action, BuildId, Errno, Flags, LoadOptions, LoadedPayload, Metadata, Operation, Outcome, Payload, PayloadName,
+    Release, State, Status,
+};
 
 use crate::host::{builder, error, host, name, stack};
 
@@ -15,10 +22,38 @@ fn the_rows_of_a_list() {
         "name": "one", "status": {"state": "APPLIED", "rc": 0}, "metadata": [["id", "1"], ["urgent", null]],
     }]);
     assert_eq!(to_value(client.list().unwrap()).unwrap(), rows);
+    assert_eq!(from_value::<Vec<LoadedPayload>>(rows).unwrap(), client.list().unwrap());
     assert_eq!(to_value(PayloadName::new(b"a\n\xff").unwrap()).unwrap(), json!("hex:610aff"));
     assert_eq!(to_value(PayloadName::new("hex:ff").unwrap()).unwrap(), json!("hex:6865783a6666"));
     assert_eq!(to_value(PayloadName::new(b"a\n\\").unwrap()).unwrap(), json!("a\n\\"));
     assert_eq!(to_value(Flags::from_bits_retain(3)).unwrap(), json!("NODEPS | 0x2"));
+}
+
+fn assert_read_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(values: impl IntoIterator<Item = T>) {
+    for value in values {
+        let text = to_value(&value).unwrap();
+        assert_eq!(from_value::<T>(text.clone()).unwrap(), value, "{text}");
+    }
+}
+
+#[test]
+fn values_with_one_natural_form_are_read_back() {
+    let (_, client) = host(Release::V4_17);
+    let names = [&b"fix"[..], b"\xff", b"a\n\xff", b"hex:ff", b"hex:", b"hex:xyz", "h\u{e9}".as_bytes(), &[0xfe; 127]];
+    assert_read_back(names.map(|name| PayloadName::new(name).unwrap()));
+    assert!(from_value::<PayloadName>(json!("")).is_err() && from_value::<PayloadName>(json!("a\0")).is_err());
+    assert_read_back([client.build_id().unwrap(), BuildId::new([0xab])]);
+    assert_read_back([client.xen_version().unwrap()]);
+    assert_read_back([State::Checked, State::Applied, State::Unknown(9)]);
+    assert_read_back([Status::new(State::Checked, -16)]);
+    assert_read_back([0, 1, 2, u32::MAX].map(Flags::from_bits_retain));
+    assert_read_back([Errno::EBUSY, Errno::new(-4242)]);
+    assert_read_back(Release::ALL);
+    assert_read_back(Action::ALL);
+    assert_read_back([Operation::Open, Operation::Wait, Operation::Action(Action::Apply)]);
+    assert_read_back([Outcome::Reached, Outcome::Worse]);
+    assert_read_back([client.capabilities().unwrap()]);
+    assert_read_back([Metadata::new(b"a=b=c\0urgent\0=x\0"), Metadata::default()]);
 }
 
 #[test]
