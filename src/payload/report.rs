@@ -6,12 +6,11 @@
 use std::collections::BTreeMap;
 
 use serde::de::{Deserialize, Deserializer};
-use serde::ser::{Serialize, SerializeSeq, Serializer};
+use serde::ser::{Serialize, Serializer};
 
 use super::{Address, Architecture, Expectation, Finding, Function, HookKind, Payload, PayloadVersion};
 use super::{ProblemKind, Reapply, Severity, SymbolName};
 use crate::types::build_id::BuildId;
-use crate::types::name::escaped;
 use crate::types::status::Metadata;
 use crate::types::text::serde_as_text;
 use crate::types::widen::to_u64;
