@@ -1,4 +1,4 @@
-//! The files that commands name: the same bytes on every host with the same Xen.
+//! The payload files for the commands. They have the same bytes on every host with the same Xen.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -11,26 +11,26 @@ use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder};
 
 use super::host::PATCHED;
 
-/// Where they are in dom0, and where the tool is run.
-pub const FOLDER: &str = "/tmp/tool";
+/// The directory of the files in dom0, which the tool runs in.
+pub const DIRECTORY: &str = "/tmp/tool";
 
-/// A function that nobody calls unless asked, so that it may do nothing.
+/// A function that is called only on request, so that a payload can fill it with no-ops.
 pub const UNCALLED: &str = "xen_changeset";
 
-/// Payloads that go on Xen.
+/// Payloads that depend on Xen.
 pub const ON_XEN: [&str; 10] =
     ["hello", "replace", "nop", "debug", "described", "data", "two words", "a.b.c", "no-suffix", "stuffed"];
-/// Payloads that go on another.
+/// Payloads that depend on another payload.
 pub const ON_OTHERS: [&str; 3] = ["bye", "third", "on nop"];
-/// What is uploaded, and then fails.
+/// Payloads that can be uploaded, but not applied.
 pub const FAILING: [&str; 3] = ["refusing", "unwilling", "disappointed"];
-/// What can't be uploaded, or not beside `hello`.
-pub const REFUSED: [&str; 9] = ["foreign", "short", "noise", "empty", "old", "needy", "twin", "text", "a folder"];
+/// Files that can't be uploaded, or not beside `hello`.
+pub const REFUSED: [&str; 9] = ["foreign", "short", "noise", "empty", "old", "needy", "twin", "text", "a directory"];
 
 #[derive(Clone, Debug)]
 pub enum Entry {
     File(Vec<u8>),
-    Folder,
+    Directory,
 }
 
 impl Entry {
@@ -39,7 +39,7 @@ impl Entry {
     }
 }
 
-/// Paths as commands name them, and what is there.
+/// The files by their paths, as commands name them.
 pub struct Files(BTreeMap<PathBuf, Entry>);
 
 impl Files {
@@ -50,7 +50,7 @@ impl Files {
         let on = |id: &str, below: &str| plain(id).depends_on(named(below).build_id());
         let nop = FunctionPatch::nop(UNCALLED, 7);
 
-        // It has data, so that it can't be applied again once it was reverted.
+        // It has writable data, so it can't be applied again after a revert.
         let hello = plain("hello").writable_data([1; 8]).metadata("LIVEPATCH_RULEZ", None).build();
         files.payload("hello", hello.clone());
         files.payload("bye", on("bye", "hello").build());
@@ -92,9 +92,9 @@ impl Files {
         files.payload("needy", plain("needy").needs("nobody_has_this").build());
         // The build-id of another file.
         files.payload("twin", named("hello").function(FunctionPatch::returning(PATCHED, "-twin")).build());
-        files.payload("text", b"#!/bin/sh\n# no payload at all\n".to_vec());
-        files.0.insert("a folder.livepatch".into(), Entry::Folder);
-        files.0.insert("a folder".into(), Entry::Folder);
+        files.payload("text", b"#!/bin/sh\n# not a payload\n".to_vec());
+        files.0.insert("a directory.livepatch".into(), Entry::Directory);
+        files.0.insert("a directory".into(), Entry::Directory);
         files
     }
 
@@ -106,27 +106,27 @@ impl Files {
         self.0.insert(path.into(), Entry::File(bytes));
     }
 
-    /// What a path leads to that a command names.
+    /// The file at a path in a command.
     pub fn get(&self, path: &OsStr) -> Option<&Entry> {
         let path = Path::new(path);
-        self.0.get(path.strip_prefix(FOLDER).unwrap_or(path))
+        self.0.get(path.strip_prefix(DIRECTORY).unwrap_or(path))
     }
 
     pub fn write(&self) {
         for (path, entry) in &self.0 {
-            let path = Path::new(FOLDER).join(path);
+            let path = Path::new(DIRECTORY).join(path);
             match entry {
                 Entry::File(bytes) => {
                     fs::create_dir_all(path.parent().unwrap()).unwrap();
                     fs::write(path, bytes).unwrap();
                 }
-                Entry::Folder => fs::create_dir_all(path).unwrap(),
+                Entry::Directory => fs::create_dir_all(path).unwrap(),
             }
         }
     }
 }
 
-/// The file of a payload, as commands name it.
+/// The path of a payload's file in a command.
 pub fn path_of(id: &str) -> String {
     if id == "no-suffix" { id.into() } else { format!("{id}.livepatch") }
 }

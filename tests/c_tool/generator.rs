@@ -1,16 +1,16 @@
-//! Commands that follow from a seed and from what is loaded.
+//! Commands, generated from a seed and the loaded payloads.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
 use xen_livepatch::{LoadedPayload, State};
 
-use super::files::{FAILING, FOLDER, ON_OTHERS, ON_XEN, REFUSED, path_of};
+use super::files::{DIRECTORY, FAILING, ON_OTHERS, ON_XEN, REFUSED, path_of};
 use super::model::Model;
 use super::random::Random;
 
-/// With more than so many loaded they are rather taken away.
-const CROWD: usize = 6;
+/// If more payloads than this are loaded, they are removed.
+const MOST_LOADED: usize = 6;
 
 type Command = Vec<OsString>;
 
@@ -64,7 +64,7 @@ impl Generator {
         Self(Random::new(seed))
     }
 
-    /// What comes next on a host that is like this one.
+    /// The next commands, for a host in the state of the model.
     pub fn next(&mut self, host: &Model) -> Vec<Command> {
         let rows = host.rows();
         let applied: Vec<OsString> = host.xen.applied().iter().map(|name| of_bytes(name.as_bytes())).collect();
@@ -72,7 +72,7 @@ impl Generator {
         let checked: Vec<OsString> = of_state(State::Checked).collect();
         let anything: Vec<OsString> = rows.iter().map(name_of).collect();
         let intent = match self.0.weighted(&INTENTS) {
-            Intent::Upload | Intent::Load | Intent::Names | Intent::Wild if rows.len() > CROWD => {
+            Intent::Upload | Intent::Load | Intent::Names | Intent::Wild if rows.len() > MOST_LOADED => {
                 if checked.is_empty() { Intent::Revert } else { Intent::Unload }
             }
             intent => intent,
@@ -89,7 +89,7 @@ impl Generator {
             }
             Intent::Replace => vec![self.act("replace", &checked, &anything)],
             Intent::Unload => vec![self.act("unload", &checked, &anything)],
-            // What is so already, or of the wrong state.
+            // In the requested state already, or in the wrong one.
             Intent::Again => {
                 let action = self.0.of(&["apply", "revert", "replace", "unload"]);
                 vec![self.act(action, &anything, &anything)]
@@ -105,7 +105,7 @@ impl Generator {
         }
     }
 
-    /// What is done last, since the C tool is stuck after it.
+    /// The last commands: after them the C tool refuses all others.
     pub fn last() -> Vec<Command> {
         vec![
             words(&["upload", "marked", "marking.livepatch"]),
@@ -134,7 +134,7 @@ impl Generator {
     fn load(&mut self) -> Command {
         let mut file = self.file();
         if self.0.percent(20) {
-            file = format!("{FOLDER}/{file}");
+            file = format!("{DIRECTORY}/{file}");
         }
         let mut command = words(&["load", &file]);
         match self.0.below(10) {
@@ -145,7 +145,7 @@ impl Generator {
         command
     }
 
-    /// Mostly of those of which it makes sense.
+    /// An action, mostly on a payload that it makes sense for.
     fn act(&mut self, action: &str, sensible: &[OsString], anything: &[OsString]) -> Command {
         let choices = if sensible.is_empty() || self.0.percent(15) { anything } else { sensible };
         let name = if choices.is_empty() { "hello".into() } else { self.0.of(choices) };
@@ -209,8 +209,8 @@ impl Generator {
             &["unload"],
             &["load"],
             &["load", ""],
-            &["load", "a folder"],
-            &["load", "a folder/"],
+            &["load", "a directory"],
+            &["load", "a directory/"],
             &["load", "hello.livepatch", "nodeps"],
             &["apply", "hello", "bye"],
             &["apply", "hello", "nodeps"],
@@ -220,7 +220,7 @@ impl Generator {
         words(self.0.of(&choices))
     }
 
-    /// Names at the limits.
+    /// Names at the limits of length.
     fn names(&mut self) -> Vec<Command> {
         let name = match self.0.below(6) {
             0 => String::new(),
@@ -238,7 +238,7 @@ impl Generator {
         match self.0.below(4) {
             0 => {
                 let file = self.0.of(&[".hidden", "./.hidden", "...x", "deeper/x.y.z.livepatch"]);
-                vec![words(&["load", &file.replace("./.hidden", &format!("{FOLDER}/.hidden"))])]
+                vec![words(&["load", &file.replace("./.hidden", &format!("{DIRECTORY}/.hidden"))])]
             }
             1 => {
                 let long = self.0.of(&[127, 128]);
@@ -248,7 +248,7 @@ impl Generator {
         }
     }
 
-    /// A command that is shortened, and then in full.
+    /// An abbreviated command, then the same command in full.
     fn short(&mut self, checked: &[OsString], applied: &[OsString]) -> Vec<Command> {
         let some = |random: &mut Random, of: &[OsString]| {
             if of.is_empty() { OsString::from("hello") } else { random.of(of) }
@@ -290,7 +290,7 @@ impl Generator {
         words(self.0.of(&choices))
     }
 
-    /// What acts on a terminal, or breaks the table.
+    /// Names and metadata that act on a terminal or break the table.
     fn wild(&mut self) -> Vec<Command> {
         let name = self.0.of(&["two\nlines", "\u{1b}[31mred", "tab\t", "del\u{7f}"]);
         let (name, upload) = if self.0.percent(50) {

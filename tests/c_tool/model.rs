@@ -1,4 +1,4 @@
-//! What each tool does to a host and answers, on a simulated Xen: what is expected of it on a real one.
+//! A model of both tools on a simulated Xen, which predicts their behaviour on a real one.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -11,13 +11,13 @@ use xen_livepatch::{Action, Errno, Flags, LivepatchClient, LoadedPayload, State,
 use super::differences::{AGAIN, DONE, FAILED, Fault, Kind};
 use super::files::{Entry, Files};
 
-/// Up to this 4.x commands may be shortened.
-const LAST_WITH_SHORT: u16 = 18;
+/// The last 4.x whose C tool accepts abbreviated commands.
+const LAST_WITH_ABBREVIATIONS: u16 = 18;
 
-/// What the C tool looks through for one that begins as the word does.
+/// The commands of the C tool, in the order in which it matches abbreviations.
 const COMMANDS: [&str; 8] = ["help", "list", "upload", "load", "apply", "revert", "replace", "unload"];
 
-/// The longest name that Xen takes. The C tool lets one more byte pass.
+/// The longest name that Xen accepts. The C tool accepts one more byte.
 const LONGEST: usize = 127;
 
 pub struct Model {
@@ -32,9 +32,9 @@ pub struct Expected {
     pub faults: BTreeSet<Fault>,
 }
 
-/// A command line that can be carried out.
+/// A valid command line.
 #[derive(Debug, PartialEq, Eq)]
-enum Order<'a> {
+enum Parsed<'a> {
     Nothing,
     Upload { name: &'a OsStr, file: &'a OsStr },
     Act { action: Action, name: &'a OsStr, flags: Flags },
@@ -52,30 +52,30 @@ impl Model {
         self.client.list().unwrap()
     }
 
-    /// What Xen's version ends with.
+    /// The end of Xen's version.
     pub fn extra(&self) -> String {
         self.client.xen_version().unwrap().extra
     }
 
     pub fn run(&self, arguments: &[OsString], files: &Files) -> Expected {
-        let mut faults = met_in(arguments, self.minor);
+        let mut faults = faults_of(arguments, self.minor);
         let words: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
-        let order = match self.kind {
-            Kind::C => self.c_order(&words),
-            Kind::Ours => self.our_order(&words),
+        let parsed = match self.kind {
+            Kind::C => self.parse_as_c_tool(&words),
+            Kind::Ours => self.parse_as_ours(&words),
         };
-        let exit = match order {
+        let exit = match parsed {
             Err(exit) => exit,
-            Ok(Order::Nothing) => DONE,
-            Ok(Order::Upload { name, file }) => self.upload(name.as_bytes(), file, files, &mut faults),
-            Ok(Order::Act { action, name, flags }) => self.act(action, name.as_bytes(), flags, &mut faults),
-            Ok(Order::Load { file, flags }) => self.load(file, flags, files, &mut faults),
+            Ok(Parsed::Nothing) => DONE,
+            Ok(Parsed::Upload { name, file }) => self.upload(name.as_bytes(), file, files, &mut faults),
+            Ok(Parsed::Act { action, name, flags }) => self.act(action, name.as_bytes(), flags, &mut faults),
+            Ok(Parsed::Load { file, flags }) => self.load(file, flags, files, &mut faults),
         };
         Expected { exit, faults }
     }
 
-    fn c_order<'a>(&self, words: &[&'a OsStr]) -> Result<Order<'a>, i32> {
-        let takes_force = self.minor > LAST_WITH_SHORT;
+    fn parse_as_c_tool<'a>(&self, words: &[&'a OsStr]) -> Result<Parsed<'a>, i32> {
+        let takes_force = self.minor > LAST_WITH_ABBREVIATIONS;
         let words = match words {
             [] => return Err(DONE),
             [force, rest @ ..] if takes_force && *force == "--force" => rest,
@@ -94,21 +94,21 @@ impl Model {
             Ok(if given.is_empty() { Flags::empty() } else { Flags::NODEPS })
         };
         match (command, rest) {
-            ("help", _) | ("list", []) => Ok(Order::Nothing),
-            ("upload", [name, file]) => Ok(Order::Upload { name, file }),
-            // It crashes before it comes to the flags, but where it looks at them later it only undoes what it did.
+            ("help", _) | ("list", []) => Ok(Parsed::Nothing),
+            ("upload", [name, file]) => Ok(Parsed::Upload { name, file }),
+            // It crashes before it checks the flags; if it checks them after the upload, it only undoes that.
             ("load", [file, given @ ..]) if file.is_empty() || flags(given, true).is_ok() => {
-                Ok(Order::Load { file, flags: flags(given, true).unwrap_or_default() })
+                Ok(Parsed::Load { file, flags: flags(given, true).unwrap_or_default() })
             }
             ("list" | "upload" | "load", _) | (_, []) => Err(FAILED),
             (action, [name, given @ ..]) => {
                 let flags = flags(given, action == "apply")?;
-                Ok(Order::Act { action: action_of(action), name, flags })
+                Ok(Parsed::Act { action: action_of(action), name, flags })
             }
         }
     }
 
-    fn our_order<'a>(&self, words: &[&'a OsStr]) -> Result<Order<'a>, i32> {
+    fn parse_as_ours<'a>(&self, words: &[&'a OsStr]) -> Result<Parsed<'a>, i32> {
         let is_option = |word: &&&OsStr| word.as_bytes().starts_with(b"-") && word.len() > 1;
         let options: Vec<&OsStr> = words.iter().filter(is_option).copied().collect();
         let rest: Vec<&OsStr> = words.iter().filter(|word| !is_option(word)).copied().collect();
@@ -124,23 +124,23 @@ impl Model {
             return Err(FAILED);
         }
         let flags = if nodeps == 1 { Flags::NODEPS } else { Flags::empty() };
-        // Xen has to know it: then it does nothing.
-        let refused = force == 1 && self.minor <= LAST_WITH_SHORT;
+        // Ours sends it only to a Xen that knows it, where it has no effect.
+        let refused = force == 1 && self.minor <= LAST_WITH_ABBREVIATIONS;
         match (command, rest) {
-            ("help" | "list", []) => Ok(Order::Nothing),
-            ("help", [about]) if COMMANDS.iter().any(|command| about == command) => Ok(Order::Nothing),
+            ("help" | "list", []) => Ok(Parsed::Nothing),
+            ("help", [about]) if COMMANDS.iter().any(|command| about == command) => Ok(Parsed::Nothing),
             ("upload" | "load", [_, ..]) if refused => Err(FAILED),
-            ("upload", [name, file]) => Ok(Order::Upload { name, file }),
-            ("load", [file]) => Ok(Order::Load { file, flags }),
+            ("upload", [name, file]) => Ok(Parsed::Upload { name, file }),
+            ("load", [file]) => Ok(Parsed::Load { file, flags }),
             ("apply" | "revert" | "replace" | "unload", [name]) => {
-                Ok(Order::Act { action: action_of(command), name, flags })
+                Ok(Parsed::Act { action: action_of(command), name, flags })
             }
             _ => Err(FAILED),
         }
     }
 
-    /// Whether this name can be asked about at all.
-    fn refused_name(&self, name: &[u8], faults: &mut BTreeSet<Fault>) -> bool {
+    /// Returns true if the tool refuses the name itself.
+    fn refuses_name(&self, name: &[u8], faults: &mut BTreeSet<Fault>) -> bool {
         if name.is_empty() {
             faults.insert(Fault::EmptyName);
         }
@@ -148,16 +148,16 @@ impl Model {
     }
 
     fn upload(&self, name: &[u8], file: &OsStr, files: &Files, faults: &mut BTreeSet<Fault>) -> i32 {
-        if self.refused_name(name, faults) {
+        if self.refuses_name(name, faults) {
             return FAILED;
         }
         let Some(Entry::File(bytes)) = files.get(file).filter(|entry| !entry.is_empty()) else { return FAILED };
-        // What the check refuses Xen refuses too: nothing else is tried here.
+        // Xen refuses all these files that our check refuses.
         self.xen.other_upload(name, bytes).map_or_else(status_of, |()| DONE)
     }
 
     fn act(&self, action: Action, name: &[u8], flags: Flags, faults: &mut BTreeSet<Fault>) -> i32 {
-        if self.refused_name(name, faults) {
+        if self.refuses_name(name, faults) {
             return FAILED;
         }
         let Some(Status { state, rc, .. }) = self.xen.status(name) else { return FAILED };
@@ -181,7 +181,7 @@ impl Model {
             _ => {}
         }
         match self.xen.other_action(name, action, flags) {
-            // Nothing but a hook is so here.
+            // Only a hook fails with EAGAIN here.
             Err(errno) if errno.number() == 11 => {
                 faults.insert(Fault::HookAgain);
                 Fault::HookAgain.exit(self.kind)
@@ -212,7 +212,7 @@ impl Model {
         applied
     }
 
-    /// What `list` prints.
+    /// The output of `list`.
     pub fn list(&self, faults: &mut BTreeSet<Fault>) -> Vec<u8> {
         let rows = self.rows();
         if rows.is_empty() {
@@ -231,7 +231,7 @@ impl Model {
             if !is_plain(row.name.as_bytes()) || !is_plain(&metadata) || !is_plain(row.metadata.as_bytes()) {
                 faults.insert(Fault::RawTable);
             }
-            // By bytes, which is where a pattern that counts columns looks.
+            // Padded by bytes, as the C tool does.
             name.resize(name.len().max(40), b' ');
             table.extend(name);
             table.extend(format!("| {}{}    | ", state(row.status.state), result(row.status.rc)).bytes());
@@ -242,8 +242,8 @@ impl Model {
     }
 }
 
-/// What shows in the command line alone.
-fn met_in(arguments: &[OsString], minor: u16) -> BTreeSet<Fault> {
+/// The faults that the command line alone determines.
+fn faults_of(arguments: &[OsString], minor: u16) -> BTreeSet<Fault> {
     let mut faults = BTreeSet::new();
     let words: Vec<&[u8]> = arguments.iter().map(|word| word.as_bytes()).collect();
     let is_option = |word: &[u8]| word.starts_with(b"-") && word.len() > 1;
@@ -285,16 +285,16 @@ fn action_of(command: &str) -> Action {
         "revert" => Action::Revert,
         "replace" => Action::Replace,
         "unload" => Action::Unload,
-        other => unreachable!("{other} is no action"),
+        other => unreachable!("{other} is not an action"),
     }
 }
 
-/// Busy is worth another attempt, by either tool.
+/// The exit status for an error of Xen; both tools ask to try again if it was busy.
 fn status_of(errno: Errno) -> i32 {
     if [11, 16].contains(&errno.number()) { AGAIN } else { FAILED }
 }
 
-/// Whether a terminal shows it as it is. Between texts of metadata there are NULs.
+/// Returns true if a terminal shows the text unchanged. NULs separate the texts of metadata.
 fn is_plain(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| !text.chars().any(|c| c.is_control() && c != '\0'))
 }

@@ -1,4 +1,4 @@
-//! The commands, and what is expected of each tool after each.
+//! The commands, with the expected state after each of them for both tools.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -7,53 +7,53 @@ use std::fmt::Write as _;
 use xen_livepatch::sim::SimulatedXen;
 use xen_livepatch::{BuildId, LivepatchClient, PayloadName, Release};
 
-use super::differences::Answer::Exit;
+use super::differences::Behaviour::Exit;
 use super::differences::{Fault, Kind};
 use super::files::Files;
 use super::generator::{Generator, of_bytes};
 use super::model::Model;
 
-/// What is the same on every host with the same Xen.
+/// The properties of a Xen that the commands depend on.
 #[derive(Clone, Debug)]
-pub struct Ground {
+pub struct XenUnderTest {
     pub release: Release,
     pub xen: BuildId,
     pub extra: String,
 }
 
-/// What is to be seen after a command.
+/// The observable outcome of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct Observation {
     pub exit: i32,
     pub list: Vec<u8>,
     pub extra: String,
 }
 
-pub struct Step {
+pub struct ScriptStep {
     pub arguments: Vec<OsString>,
-    /// Of the C tool, and of ours.
-    expected: [Seen; 2],
+    /// For the C tool, and for ours.
+    expected: [Observation; 2],
     pub faults: BTreeSet<Fault>,
-    /// The two hosts are not in the same state after it.
+    /// True if the two hosts are in different states after it.
     pub apart: bool,
 }
 
 pub struct Script {
     pub seed: u64,
     pub files: Files,
-    pub steps: Vec<Step>,
+    pub steps: Vec<ScriptStep>,
     /// The payloads on each host that have been applied since they were uploaded: reverted, some can't be applied again.
     used: [BTreeSet<PayloadName>; 2],
 }
 
-impl Ground {
+impl XenUnderTest {
     fn of(client: &LivepatchClient) -> Self {
         let version = client.xen_version().unwrap();
         let release = Release::from_version(version.major, version.minor).unwrap();
         Self { release, xen: client.build_id().unwrap(), extra: version.extra }
     }
 
-    /// A simulated Xen that is like the real one in what payloads here have to do with.
+    /// A simulated Xen that equals the real one for the payloads here.
     fn simulated(&self) -> SimulatedXen {
         let builder = SimulatedXen::builder(self.release).build_id(Some(self.xen.clone())).extra_version(&self.extra);
         builder.symbol(super::files::UNCALLED, [0x90; 32]).build()
@@ -62,10 +62,10 @@ impl Ground {
 
 impl Script {
     pub fn new(seed: u64, least: usize, client: &LivepatchClient) -> Self {
-        Self::on(&Ground::of(client), seed, least)
+        Self::on(&XenUnderTest::of(client), seed, least)
     }
 
-    pub fn on(ground: &Ground, seed: u64, least: usize) -> Self {
+    pub fn on(ground: &XenUnderTest, seed: u64, least: usize) -> Self {
         let files = Files::new(&ground.xen);
         let models = [Kind::C, Kind::Ours].map(|kind| Model::new(kind, ground.simulated()));
         let mut generator = Generator::new(seed);
@@ -88,7 +88,7 @@ impl Script {
             let expected = model.run(&arguments, &self.files);
             faults.extend(expected.faults);
             assert_eq!(model.xen.crashed(), None, "{arguments:?}");
-            Seen { exit: expected.exit, list: model.list(&mut faults), extra: model.extra() }
+            Observation { exit: expected.exit, list: model.list(&mut faults), extra: model.extra() }
         });
         for (used, model) in self.used.iter_mut().zip(models) {
             let loaded = model.xen.loaded();
@@ -102,17 +102,19 @@ impl Script {
         let same = expected[0] == expected[1];
         assert!(same || were_apart || !faults.is_empty(), "nothing explains the difference: {arguments:?}");
         if let (false, false, [fault]) = (same, were_apart, &*faults.iter().collect::<Vec<_>>()) {
-            // The model has to be of one mind with the table.
-            let told = [Kind::C, Kind::Ours].map(|kind| fault.answer(kind));
-            let fits =
-                told.iter().zip(&expected).all(|(told, seen)| *told == Exit(seen.exit) || !matches!(told, Exit(_)));
+            // The model must agree with the table.
+            let listed = [Kind::C, Kind::Ours].map(|kind| fault.behaviour(kind));
+            let fits = listed
+                .iter()
+                .zip(&expected)
+                .all(|(listed, seen)| *listed == Exit(seen.exit) || !matches!(listed, Exit(_)));
             assert!(fits, "{fault:?} in {arguments:?}");
         }
         assert!(faults.iter().all(|fault| fault.concerns(&arguments)), "{faults:?} in {arguments:?}");
-        self.steps.push(Step { arguments, expected, faults, apart });
+        self.steps.push(ScriptStep { arguments, expected, faults, apart });
     }
 
-    /// Until both hosts are in the same state, takes away what is on one of them.
+    /// Removes payloads that only one host has until both are in the same state.
     fn bring_together(&mut self, models: &[Model; 2]) {
         for _ in 0..100 {
             if !self.steps.last().is_some_and(|step| step.apart) {
@@ -131,13 +133,13 @@ impl Script {
             } else {
                 ("revert", applied.iter().find_map(|stack| stack.last()).cloned())
             };
-            let name = name.expect("something is on one host alone");
+            let name = name.expect("the hosts differ");
             self.add(models, vec![command.into(), of_bytes(name.as_bytes())]);
         }
         panic!("the hosts can't be brought into the same state: {:?}", models.each_ref().map(Model::rows));
     }
 
-    /// How often each difference that is on purpose was met, and each exit status.
+    /// The number of times that each intended difference and each exit status occurred.
     pub fn census(&self) -> String {
         let mut statuses: BTreeMap<i32, usize> = BTreeMap::new();
         let mut met: BTreeMap<Fault, usize> = BTreeMap::new();
@@ -152,18 +154,18 @@ impl Script {
             write!(text, " {status} ({count})").unwrap();
         }
         for (fault, count) in met {
-            write!(text, "\nmended, met {count} times: {}", fault.row().name).unwrap();
+            write!(text, "\nintended difference, met {count} times: {}", fault.row().name).unwrap();
         }
         text
     }
 }
 
-impl Step {
-    pub fn expected(&self, of: Kind) -> &Seen {
+impl ScriptStep {
+    pub fn expected(&self, of: Kind) -> &Observation {
         if of == Kind::C { &self.expected[0] } else { &self.expected[1] }
     }
 
-    /// Whether the tools are expected to differ.
+    /// Returns true if the tools are expected to differ.
     pub fn differs(&self) -> bool {
         self.expected[0] != self.expected[1]
     }

@@ -1,4 +1,4 @@
-//! The Xen project's own sequence.
+//! The Xen project's own sequence of tests.
 
 use xen_livepatch::State;
 
@@ -9,12 +9,15 @@ use super::tool::Tool;
 const CHECKED: State = State::Checked;
 const APPLIED: State = State::Applied;
 
-/// A command, its exit status, what Xen's version then ends with (nothing: the original), and what is loaded.
-type Step<'a> = (&'a [&'a str], i32, &'a str, &'a [(&'a str, State, i32)]);
+/// A row of the list: name, state and result.
+type ListRow<'a> = (&'a str, State, i32);
 
-const HELLO: (&str, State, i32) = ("hello", APPLIED, 0);
+/// A command, its exit status, the end of Xen's version after it (empty: the original), and the list.
+type SequenceStep<'a> = (&'a [&'a str], i32, &'a str, &'a [ListRow<'a>]);
 
-const STEPS: [Step<'_>; 26] = [
+const HELLO: ListRow<'_> = ("hello", APPLIED, 0);
+
+const STEPS: [SequenceStep<'_>; 26] = [
     (&["list"], 0, "", &[]),
     (&["revert", "hello"], 1, "", &[]),
     (&["load", "hello.livepatch"], 0, "-hello", &[HELLO]),
@@ -27,9 +30,9 @@ const STEPS: [Step<'_>; 26] = [
     (&["load", "bye.livepatch"], 0, "-bye", &[HELLO, ("bye", APPLIED, 0)]),
     (&["upload", "replace", "replace.livepatch"], 0, "-bye", &[HELLO, ("bye", APPLIED, 0), ("replace", CHECKED, 0)]),
     (&["replace", "replace"], 0, "-replace", &[("hello", CHECKED, 0), ("bye", CHECKED, 0), ("replace", APPLIED, 0)]),
-    // It was reverted, and has data.
+    // It was reverted, and has writable data.
     (&["apply", "hello"], 1, "-replace", &[("hello", CHECKED, -22), ("bye", CHECKED, 0), ("replace", APPLIED, 0)]),
-    // It goes on another.
+    // It depends on another payload.
     (&["apply", "bye"], 1, "-replace", &[("hello", CHECKED, -22), ("bye", CHECKED, 0), ("replace", APPLIED, 0)]),
     (&["apply", "replace"], 0, "-replace", &[("hello", CHECKED, -22), ("bye", CHECKED, 0), ("replace", APPLIED, 0)]),
     (&["revert", "replace"], 0, "", &[("hello", CHECKED, -22), ("bye", CHECKED, 0), ("replace", CHECKED, 0)]),
@@ -45,7 +48,7 @@ const STEPS: [Step<'_>; 26] = [
     (&["unload", "nop"], 0, "", &[]),
 ];
 
-fn expect_rows(host: &Host, tool: &Tool, wanted: &[(&str, State, i32)], after: &[&str]) {
+fn expect_rows(host: &Host, tool: &Tool, wanted: &[ListRow<'_>], after: &[&str]) {
     let rows = host.client.list().unwrap();
     let rows: Vec<_> = rows.iter().map(|row| (row.name.to_string(), row.status.state, row.status.rc)).collect();
     let wanted_rows: Vec<_> = wanted.iter().map(|(name, state, rc)| ((*name).to_owned(), *state, *rc)).collect();

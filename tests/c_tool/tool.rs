@@ -1,4 +1,4 @@
-//! The tool that is tried.
+//! The tool under test.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -8,14 +8,13 @@ use std::thread;
 use std::time::Duration;
 
 use super::differences::{AGAIN, Kind};
-use super::files::FOLDER;
+use super::files::DIRECTORY;
 
-/// Emulated processors take their time to stop, and the C tool gives them 30 ms and looks once: it says "try again", as a
-/// script would have to.
+/// The attempts for a command that asks to try again: emulated processors are slow to stop, and the C tool waits only 30 ms.
 const ATTEMPTS: u32 = 30;
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// What a shell reports of a program that a signal ended.
+/// The base of a shell's exit status for a program that a signal ended.
 const SIGNALLED: i32 = 128;
 
 pub struct Tool {
@@ -23,7 +22,7 @@ pub struct Tool {
     words: Vec<String>,
 }
 
-pub struct Answer {
+pub struct Outcome {
     pub exit: i32,
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
@@ -42,37 +41,37 @@ impl Tool {
         Self { kind, words }
     }
 
-    pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Answer {
+    pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Outcome {
         let mut command = Command::new(&self.words[0]);
-        command.args(&self.words[1..]).args(arguments).current_dir(FOLDER).stdin(Stdio::null());
+        command.args(&self.words[1..]).args(arguments).current_dir(DIRECTORY).stdin(Stdio::null());
         let output = command.output().unwrap_or_else(|error| panic!("{:?}: {error}", self.words));
         let exit = output.status.code().or_else(|| output.status.signal().map(|signal| SIGNALLED + signal)).unwrap();
-        Answer { exit, stdout: output.stdout, stderr: output.stderr }
+        Outcome { exit, stdout: output.stdout, stderr: output.stderr }
     }
 
-    /// Runs it again as long as it says that this may help, unless that is the answer that is expected.
-    pub fn run_until_done(&self, arguments: &[OsString], expected: i32) -> Answer {
+    /// Runs the tool again while it asks for that, unless that is expected.
+    pub fn run_until_done(&self, arguments: &[OsString], expected: i32) -> Outcome {
         for attempt in 1..ATTEMPTS {
-            let answer = self.run(arguments);
-            if answer.exit != AGAIN || expected == AGAIN {
-                return answer;
+            let outcome = self.run(arguments);
+            if outcome.exit != AGAIN || expected == AGAIN {
+                return outcome;
             }
-            println!("\nattempt {attempt} of {arguments:?} met a busy host: {}", answer.stderr.escape_ascii());
+            println!("\nattempt {attempt} of {arguments:?} met a busy host: {}", outcome.stderr.escape_ascii());
             thread::sleep(PAUSE);
         }
         self.run(arguments)
     }
 
-    /// The same for commands of a test that knows them.
-    pub fn expect(&self, exit: i32, arguments: &[&str]) -> Answer {
+    /// Runs a command that is expected to end with this status.
+    pub fn expect(&self, exit: i32, arguments: &[&str]) -> Outcome {
         let words: Vec<_> = arguments.iter().map(OsString::from).collect();
-        let answer = self.run_until_done(&words, exit);
-        let told = [&answer.stdout[..], &answer.stderr[..]].concat();
-        assert_eq!(answer.exit, exit, "{arguments:?}: {}", String::from_utf8_lossy(&told));
-        answer
+        let outcome = self.run_until_done(&words, exit);
+        let printed = [&outcome.stdout[..], &outcome.stderr[..]].concat();
+        assert_eq!(outcome.exit, exit, "{arguments:?}: {}", String::from_utf8_lossy(&printed));
+        outcome
     }
 
-    /// What `list` prints.
+    /// The output of `list`.
     pub fn list(&self) -> Vec<u8> {
         self.expect(0, &["list"]).stdout
     }

@@ -1,4 +1,4 @@
-//! What came of the commands, one line for each.
+//! The outcome of each command, as one line.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,13 +6,13 @@ use std::str::FromStr;
 use xen_livepatch::LivepatchClient;
 
 use super::differences::Kind;
-use super::script::{Script, Seen, Step};
+use super::script::{Observation, Script, ScriptStep};
 use super::tool::Tool;
 
-/// What a line begins with, so that it is told from what else is printed.
+/// The first word of each line, which distinguishes it from other output.
 const MARK: &str = "step";
 
-/// Escaped, since names and metadata may break lines.
+/// A line. Its fields are escaped, since names and metadata may contain line breaks.
 #[derive(PartialEq, Eq)]
 pub struct Line {
     exit: i32,
@@ -24,7 +24,7 @@ pub struct Line {
 pub struct Transcript(Vec<Line>);
 
 impl Line {
-    fn new(step: &Step, seen: &Seen) -> Self {
+    fn new(step: &ScriptStep, seen: &Observation) -> Self {
         let escaped = |bytes: &[u8]| bytes.escape_ascii().to_string();
         Self {
             exit: seen.exit,
@@ -35,47 +35,47 @@ impl Line {
     }
 }
 
-fn shown(step: &Step) -> String {
+fn shown(step: &ScriptStep) -> String {
     let words = step.arguments.iter().map(|word| format!("'{}'", word.as_encoded_bytes().escape_ascii()));
     words.collect::<Vec<_>>().join(" ")
 }
 
 impl Transcript {
-    /// Has the tool carry out the commands.
+    /// Runs the commands with the tool.
     pub fn take(script: &Script, tool: &Tool, client: &LivepatchClient) -> Self {
-        let line = |step: &Step| {
-            let answer = tool.run_until_done(&step.arguments, step.expected(tool.kind).exit);
+        let line = |step: &ScriptStep| {
+            let outcome = tool.run_until_done(&step.arguments, step.expected(tool.kind).exit);
             let (list, extra) = (tool.list(), client.xen_version().unwrap().extra);
-            if answer.exit != step.expected(tool.kind).exit {
-                let told = [answer.stdout, answer.stderr].concat();
-                println!("\n{}: exit status {}: {}", shown(step), answer.exit, String::from_utf8_lossy(&told));
+            if outcome.exit != step.expected(tool.kind).exit {
+                let printed = [outcome.stdout, outcome.stderr].concat();
+                println!("\n{}: exit status {}: {}", shown(step), outcome.exit, String::from_utf8_lossy(&printed));
             }
-            Line::new(step, &Seen { exit: answer.exit, list, extra })
+            Line::new(step, &Observation { exit: outcome.exit, list, extra })
         };
         Self(script.steps.iter().map(line).collect())
     }
 
-    /// What the tools are expected to leave.
+    /// The expected transcript of a tool.
     pub fn expected(script: &Script, kind: Kind) -> Self {
         Self(script.steps.iter().map(|step| Line::new(step, step.expected(kind))).collect())
     }
 
-    /// Differences from what is expected of this tool.
-    pub fn against_what_is_expected(&self, script: &Script, kind: Kind) -> Vec<String> {
+    /// The differences from the expected transcript of this tool.
+    pub fn differences_from_expected(&self, script: &Script, kind: Kind) -> Vec<String> {
         let expected = Self::expected(script, kind);
         let pairs = self.0.iter().zip(&expected.0).zip(0..);
-        pairs.filter_map(|((line, expected), at)| line.difference(at, "expected was", expected)).collect()
+        pairs.filter_map(|((line, expected), at)| line.difference(at, "expected", expected)).collect()
     }
 
-    /// Differences from what the C tool printed, but for those that are on purpose.
-    pub fn against_the_c_tool(&self, c_tool: &Self, script: &Script, kind: Kind) -> Vec<String> {
+    /// The unintended differences from the transcript of the C tool.
+    pub fn differences_from_c_tool(&self, c_tool: &Self, script: &Script, kind: Kind) -> Vec<String> {
         if c_tool.0.len() != self.0.len() {
             return vec![format!("{} commands, but {} were run by the C tool", self.0.len(), c_tool.0.len())];
         }
-        // Where they are to differ the expectation has both sides, and this one was held against its own.
+        // For an intended difference, the expectation of the C tool is compared in place of ours, which is checked separately.
         let wanted = Self::expected(script, Kind::C);
         let lines = self.0.iter().zip(&c_tool.0).zip(&wanted.0).zip(&script.steps).zip(0..);
-        let difference = |((((line, c_tool), wanted), step), at): ((((_, _), _), &Step), usize)| {
+        let difference = |((((line, c_tool), wanted), step), at): ((((_, _), _), &ScriptStep), usize)| {
             let line: &Line = if kind == Kind::Ours && step.differs() { wanted } else { line };
             line.difference(at, "the C tool has", c_tool)
         };

@@ -1,10 +1,10 @@
-//! How xapi brings a host to a patch level.
+//! The sequence in which xapi brings a host to a patch level.
 
 use super::host::{self, Host};
 use super::script::Script;
 use super::tool::Tool;
 
-/// A row as xapi reads it: a name at the beginning of the line, and somewhere after it the word for the state.
+/// The rows as xapi reads them: a name at the beginning of a line, followed anywhere by the word for the state.
 fn rows(list: &str) -> Vec<(String, &'static str)> {
     let row = |line: &str| {
         let (name, rest) = line.split_once(char::is_whitespace)?;
@@ -14,10 +14,10 @@ fn rows(list: &str) -> Vec<(String, &'static str)> {
     list.lines().filter_map(row).collect()
 }
 
-/// xapi's steps for one level. Which payload is to be loaded is a link in a folder that is named by Xen's build-id.
+/// Takes xapi's steps to one level. xapi itself finds the payload by a link in a directory named after Xen's build-id.
 fn bring_to(host: &Host, tool: &Tool, name: &str, is_there: bool) {
     let file = format!("{name}.livepatch");
-    // It fails unless it is loaded and not applied, which is nothing to xapi.
+    // xapi ignores the failure, which is expected unless the payload is loaded and not applied.
     tool.expect(1, &["unload", name]);
     if is_there {
         tool.expect(1, &["upload", name, &file]);
@@ -37,7 +37,7 @@ fn bring_to(host: &Host, tool: &Tool, name: &str, is_there: bool) {
 
 #[test]
 #[ignore = "needs a real Xen"]
-fn what_xapi_does() {
+fn the_sequence_of_xapi() {
     let host = host::host();
     let tool = Tool::of_the_environment();
     Script::new(0, 0, &host.client).files.write();
@@ -45,7 +45,7 @@ fn what_xapi_does() {
 
     bring_to(&host, &tool, "replace", false);
     bring_to(&host, &tool, "debug", false);
-    // Two of another hand are below the next one.
+    // Two payloads of another origin are replaced by the next one.
     tool.expect(0, &["load", "hello.livepatch", "--nodeps"]);
     tool.expect(0, &["upload", "data", "data.livepatch"]);
     bring_to(&host, &tool, "nop", false);
@@ -56,7 +56,7 @@ fn what_xapi_does() {
 }
 
 #[test]
-fn rows_are_told_from_the_heading() {
+fn rows_are_distinguished_from_the_heading() {
     let list = " ID                                     | status     | metadata\n\
                 ----------------------------------------+------------+---------------\n\
                 fix                                     | APPLIED    | a=CHECKED\n\
