@@ -191,6 +191,38 @@ fn every_case_is_judged_as_its_row_says() {
 }
 
 #[test]
+fn an_action_whose_beginning_was_not_seen_is_judged_by_its_end() {
+    use Action::{Apply, Replace, Revert, Unload};
+    for (action, now, expected) in [
+        (Apply, "APPLIED 0", "done"),
+        (Apply, "CHECKED 0", "WrongState { found: Checked, needed: Applied }"),
+        (Apply, "CHECKED -16", "again quiesce QuiesceTimeout"),
+        (Apply, "CHECKED -5", "ActionFailed { code: EIO(5), state: Checked }"),
+        (Apply, "APPLIED -16", OVERTAKEN_A),
+        (Apply, "CHECKED -11", "StaleInProgress { state: Checked }"),
+        (Apply, "gone", "NoSuchPayload"),
+        (Apply, "running", "Unfinished"),
+        (Apply, "unreadable", "OutcomeUnknown"),
+        (Revert, "CHECKED 0", "done"),
+        (Revert, "APPLIED 0", "WrongState { found: Applied, needed: Checked }"),
+        (Revert, "APPLIED -16", "again quiesce QuiesceTimeout"),
+        (Replace, "APPLIED 0 | me", "done"),
+        (Replace, "APPLIED 0", "OutcomeUnknown"),
+        (Replace, "CHECKED -11 |", "StaleInProgress { state: Checked }"),
+        (Replace, "CHECKED -16 | old", "ReplaceFailed { code: EBUSY(16), applied: Some([\"old\"]) }"),
+        (Unload, "gone", "done"),
+        (Unload, "CHECKED 0", "OutcomeUnknown"),
+        (Unload, "CHECKED -11", "StaleInProgress { state: Checked }"),
+    ] {
+        let xen = Xen { release: (4, 17), architecture: Architecture::X86_64 };
+        let (before, after) = (Look::needed(action), after(now));
+        let (flags, messages, known) = (Flags::empty(), Vec::new(), Known::default());
+        let evidence = Evidence { action, flags, xen, before: &before, refused: None, after: &after, messages, known };
+        assert_eq!(told(&judge_unseen(&evidence)), expected, "{action} {now}");
+    }
+}
+
+#[test]
 fn what_a_function_and_a_name_add() {
     let (before, top) = (look(C), PayloadName::new("top").unwrap());
     let ids = |id: u8| Some(BuildId::new([id]));

@@ -340,37 +340,6 @@ fn uploads_wait_for_this_clients_actions() {
 }
 
 #[test]
-fn waiting_tells_how_it_ended() {
-    for release in Release::ALL {
-        let (xen, client) = host(release);
-        let one = load(&xen, "one");
-        xen.set_pace(Pace::Held);
-        let error = error(act_within(&client, Action::Apply, &one, Duration::from_millis(100)));
-        assert!(error.may_have_happened() && !error.is_retryable(), "{error:?}");
-        assert_eq!(
-            kind(client.wait(&one, Action::Apply, Duration::from_millis(5))),
-            ErrorKind::Unfinished,
-            "{release}"
-        );
-        let other = xen.clone();
-        let finish = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(10));
-            other.finish_action();
-        });
-        client.wait(&one, Action::Apply, Duration::from_secs(20)).unwrap();
-        let status = client.status(&one).unwrap();
-        assert_eq!((status.state, status.rc), (State::Applied, 0), "{release}");
-        finish.join().unwrap();
-        assert_eq!(kind(client.wait(&name("nobody"), Action::Apply, Duration::ZERO)), ErrorKind::NoSuchPayload);
-        // A mark without an action.
-        xen.set_cpu_hotplug(true);
-        xen.other_start(&one, Action::Revert, Flags::empty()).unwrap_err();
-        let stale = ErrorKind::StaleInProgress { state: State::Applied };
-        assert_eq!(kind(client.wait(&one, Action::Revert, Duration::from_secs(20))), stale, "{release}");
-    }
-}
-
-#[test]
 fn what_a_failed_load_leaves_is_told_as_it_is() {
     let (xen, client) = host(Release::V4_17);
     let payload = Payload::parse(&builder(&xen, "one").build()).unwrap();

@@ -3,14 +3,15 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use xen_livepatch::sim::{Call, Pace, SimulatedXen};
+use xen_livepatch::payload::HookKind;
+use xen_livepatch::sim::{Call, HookCode, Pace, SimulatedXen};
 use xen_livepatch::{
-    Action, ActionOptions, Errno, ErrorKind, Flags, LivepatchClient, PayloadName, QuiesceTimeout, Release, State,
-    Status,
+    Action, ActionOptions, Errno, ErrorKind, Flags, LivepatchClient, Operation, PayloadName, QuiesceTimeout, Release,
+    State, Status,
 };
 
 use crate::host::{
-    SLACK, act_within, at_the_deadline, busy, connect, error, host, kind, load, name, names, stack, wrong,
+    SLACK, act_within, at_the_deadline, builder, busy, connect, error, host, kind, load, name, names, stack, wrong,
 };
 
 const SHORT: Duration = Duration::from_millis(40);
@@ -341,4 +342,183 @@ fn waiting_sleeps_between_looks() {
     assert!(start.elapsed() < Duration::from_millis(100) + SLACK);
     // Pauses double up to 10 ms; a busy loop would make thousands.
     assert!(xen.calls().of(Call::Get) < 40, "{:?}", xen.calls());
+}
+
+#[test]
+fn a_wait_reports_the_end_of_an_unfinished_action() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let one = load(&xen, "one");
+        xen.set_pace(Pace::Held);
+        let error = error(act_within(&client, Action::Apply, &one, Duration::from_millis(100)));
+        assert!(error.may_have_happened() && !error.is_retryable(), "{error:?}");
+        assert_eq!(
+            kind(client.wait(&one, Action::Apply, Duration::from_millis(5))),
+            ErrorKind::Unfinished,
+            "{release}"
+        );
+        let other = xen.clone();
+        let finish = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(10));
+            other.finish_action();
+        });
+        client.wait(&one, Action::Apply, Duration::from_secs(20)).unwrap();
+        let status = client.status(&one).unwrap();
+        assert_eq!((status.state, status.rc), (State::Applied, 0), "{release}");
+        finish.join().unwrap();
+        assert_eq!(kind(client.wait(&name("nobody"), Action::Apply, Duration::ZERO)), ErrorKind::NoSuchPayload);
+        // A mark without an action.
+        xen.set_cpu_hotplug(true);
+        xen.other_start(&one, Action::Revert, Flags::empty()).unwrap_err();
+        let stale = ErrorKind::StaleInProgress { state: State::Applied };
+        assert_eq!(kind(client.wait(&one, Action::Revert, Duration::from_secs(20))), stale, "{release}");
+    }
+}
+
+/// Has the client give up an action on which Xen is still working.
+#[track_caller]
+fn leave(xen: &SimulatedXen, client: &LivepatchClient, action: Action, name: &PayloadName) {
+    xen.set_pace(Pace::Held);
+    assert_eq!(kind(act_within(client, action, name, SHORT)), ErrorKind::Unfinished);
+    assert_eq!(kind(client.wait(name, action, Duration::ZERO)), ErrorKind::Unfinished);
+    xen.set_pace(Pace::default());
+}
+
+#[test]
+fn a_wait_judges_as_the_action_would_have() {
+    use Action::{Apply, Replace, Revert};
+    type Case = (Action, fn(&SimulatedXen), Option<ErrorKind>);
+    let late = |xen: &SimulatedXen| {
+        xen.set_quiesce_time(Duration::from_secs(1));
+        xen.finish_action();
+    };
+    let undone = |xen: &SimulatedXen| {
+        xen.finish_action();
+        xen.other_action("it", Revert, Flags::empty()).unwrap();
+    };
+    let gone = |xen: &SimulatedXen| {
+        xen.finish_action();
+        xen.other_action("it", Action::Unload, Flags::empty()).unwrap();
+    };
+    let overtaken = |state| Some(ErrorKind::Overtaken { state, applied: None });
+    for release in Release::ALL {
+        let cases: [Case; 8] = [
+            (Apply, SimulatedXen::finish_action, None),
+            (Apply, late, Some(ErrorKind::QuiesceTimeout)),
+            (Apply, undone, overtaken(Some(State::Checked))),
+            (Revert, SimulatedXen::finish_action, None),
+            (Revert, late, Some(ErrorKind::QuiesceTimeout)),
+            (Revert, gone, overtaken(None)),
+            (Replace, SimulatedXen::finish_action, None),
+            (Replace, late, Some(ErrorKind::QuiesceTimeout)),
+        ];
+        for (action, finish, expected) in cases {
+            let (xen, client) = host(release);
+            let it = load(&xen, "it");
+            if action == Revert {
+                client.apply(&it, Flags::empty()).unwrap();
+            }
+            leave(&xen, &client, action, &it);
+            finish(&xen);
+            // The second call reports the same.
+            for _ in 0..2 {
+                let ended = client.wait(&it, action, Duration::from_secs(20));
+                assert_eq!(ended.map_err(|error| error.kind().clone()).err(), expected, "{release} {action}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_wait_considers_the_log_from_the_beginning_of_the_action() {
+    for release in Release::ALL.into_iter().filter(|release| *release >= Release::V4_14) {
+        for (action, code) in
+            [(Action::Apply, Errno::EBUSY), (Action::Replace, Errno::EBUSY), (Action::Apply, Errno::EIO)]
+        {
+            let (xen, client) = host(release);
+            stack(&xen, ["old"], usize::from(action == Action::Replace));
+            let hook = HookCode::returns(-code.number());
+            xen.other_upload("it", &builder(&xen, "it").hook(HookKind::Apply, hook).build()).unwrap();
+            let it = name("it");
+            leave(&xen, &client, action, &it);
+            xen.finish_action();
+            let failed = match action {
+                Action::Replace => ErrorKind::ReplaceFailed { code, applied: Some(vec![]) },
+                _ => ErrorKind::ActionFailed { code, state: State::Checked },
+            };
+            let error = error(client.wait(&it, action, Duration::ZERO));
+            assert_eq!(error.kind(), &failed, "{release} {action}");
+            assert_eq!((error.operation(), error.payload()), (Some(Operation::Wait), Some(&it)));
+            assert!(!error.xen_log().is_empty(), "{release} {action}");
+        }
+    }
+}
+
+#[test]
+fn a_wait_finds_out_whether_an_action_without_an_answer_was_carried_out() {
+    for release in Release::ALL {
+        for (action, carried_out) in
+            [Action::Apply, Action::Unload].into_iter().flat_map(|action| [(action, true), (action, false)])
+        {
+            let (xen, client) = host(release);
+            let it = load(&xen, "it");
+            match (action, carried_out) {
+                (Action::Apply, true) => xen.on_apply().fault_after(),
+                (_, true) => xen.on_unload().fault_after(),
+                (_, false) => {
+                    xen.on(if action == Action::Apply { Call::Apply } else { Call::Unload }).fail(Errno::EFAULT)
+                }
+            }
+            // Nothing can be read afterwards.
+            let deaf = |xen: &SimulatedXen| {
+                xen.on_list().always().fail(Errno::EPERM);
+                xen.on_get().always().fail(Errno::EPERM);
+            };
+            xen.on(if action == Action::Apply { Call::Apply } else { Call::Unload }).after(deaf);
+            assert_eq!(kind(client.action(action, &it).run()), ErrorKind::OutcomeUnknown, "{release} {action}");
+            assert_eq!(kind(client.wait(&it, action, Duration::ZERO)), ErrorKind::NotPermitted { path: None });
+            xen.forget_orders();
+            let ended = client.wait(&it, action, Duration::from_secs(20)).map_err(|error| error.kind().clone());
+            assert_eq!(ended, if carried_out { Ok(()) } else { Err(ErrorKind::Fault) }, "{release} {action}");
+        }
+    }
+}
+
+/// A client that did not send the action has the state and the last result alone.
+#[test]
+fn a_wait_for_an_action_of_another_process_judges_by_what_is_there() {
+    use Action::{Apply, Replace, Revert, Unload};
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        let judge = |id: &str| {
+            let of = |action| client.wait(&name(id), action, Duration::ZERO).map_err(|error| error.kind().clone());
+            [of(Apply), of(Revert), of(Replace), of(Unload)]
+        };
+        let overtaken = |state, applied| Err(ErrorKind::Overtaken { state: Some(state), applied });
+        let no_apply = Err(wrong(State::Checked, State::Applied));
+        let no_revert = Err(wrong(State::Applied, State::Checked));
+        let unknown = Err(ErrorKind::OutcomeUnknown);
+        let nobody = Err(ErrorKind::NoSuchPayload);
+        assert_eq!(judge("one"), [nobody.clone(), nobody.clone(), nobody, Ok(())], "{release}");
+        let [one, two] = <[_; 2]>::try_from(stack(&xen, ["one", "two"], 0)).unwrap();
+        assert_eq!(judge("one"), [no_apply.clone(), Ok(()), no_apply, unknown.clone()], "{release}");
+        // A result that another action has left.
+        xen.set_quiesce_time(Duration::from_secs(1));
+        xen.other_action(&one, Apply, Flags::empty()).unwrap_err();
+        let late = Err(ErrorKind::QuiesceTimeout);
+        let failed = Err(ErrorKind::ReplaceFailed { code: Errno::EBUSY, applied: Some(vec![]) });
+        assert_eq!(judge("one"), [late.clone(), overtaken(State::Checked, None), failed, unknown.clone()], "{release}");
+        xen.set_quiesce_time(Duration::ZERO);
+        xen.other_action(&one, Apply, Flags::empty()).unwrap();
+        assert_eq!(judge("one"), [Ok(()), no_revert.clone(), Ok(()), unknown.clone()], "{release}");
+        xen.other_action(&two, Apply, Flags::empty()).unwrap();
+        let both = overtaken(State::Applied, Some(vec![one, two]));
+        assert_eq!(judge("two"), [Ok(()), no_revert, both, unknown], "{release}");
+        // One that is under way.
+        busy_revert(&xen, &name("two"));
+        assert_eq!(judge("two"), [(); 4].map(|()| Err(ErrorKind::Unfinished)), "{release}");
+        xen.set_quiesce_time(Duration::from_secs(1));
+        xen.finish_action();
+        assert_eq!(judge("two")[1], late, "{release}");
+    }
 }
