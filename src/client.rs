@@ -41,27 +41,26 @@ use crate::hypercall::channel::Channel;
 use crate::payload::Target;
 use crate::types::name::PayloadName;
 
-/// A client of one Xen's live patching. Blocking; shared between threads as it is.
+/// A blocking client for one host's live-patching interface. `Send + Sync`: share it by reference.
 ///
 /// Actions return when Xen has *finished* them: success means that Xen reported success and that the payload is in the
-/// state asked for. One client runs one action at a time; [`status`](Self::status) and [`list`](Self::list) are not held
-/// up. Clients in other processes, and other tools, may act at the same time.
+/// requested state. A client runs one action at a time; [`status`](Self::status) and [`list`](Self::list) do not wait for it.
+/// Clients in other processes, and other tools, may act at the same time.
 ///
-/// Memory for hypercalls is kept from call to call: when nothing runs, less than 1 MiB and what the largest payload took. A forked child doesn't have it:
-/// there the client can be dropped without harm, but should not be used, since another thread may have held its locks.
+/// Hypercall buffers are pooled: under 1 MiB, plus one as large as the largest payload uploaded. They are not inherited across
+/// `fork`: a child may drop the client but must not use it, since another thread may have held its locks.
 #[derive(Debug)]
 pub struct LivepatchClient {
     channel: Channel,
     action_lock: action_lock::ActionLock,
     console: console::Console,
     defaults: ActionOptions,
-    /// What payloads are checked against; this Xen doesn't change.
     target: target::KnownTarget,
     identities: identities::Identities,
 }
 
 impl LivepatchClient {
-    /// Opens `/dev/xen/privcmd` (or `/proc/xen/privcmd`) and finds the interface version that this Xen speaks.
+    /// Opens `/dev/xen/privcmd` (or `/proc/xen/privcmd`) and finds the interface version of this Xen.
     ///
     /// # Errors
     /// [`DeviceMissing`](crate::ErrorKind::DeviceMissing), [`NotPermitted`](crate::ErrorKind::NotPermitted), [`NotPrivcmd`](crate::ErrorKind::NotPrivcmd)
@@ -70,7 +69,7 @@ impl LivepatchClient {
     /// [`BufferMemory`](crate::ErrorKind::BufferMemory), [`Device`](crate::ErrorKind::Device).
     ///
     /// # Xen
-    /// Any from 4.7 to 4.22. Asks `XENVER_version`, then LIST with `nr` = 0, which changes nothing.
+    /// Any from 4.7 to 4.22. The calls are `XENVER_version` and then LIST with `nr` = 0, which change nothing.
     ///
     /// ```no_run
     /// # use xen_livepatch::*;
@@ -82,7 +81,7 @@ impl LivepatchClient {
         Self::builder().open()
     }
 
-    /// As [`open`](Self::open), with the device at another path.
+    /// Opens the device at another path, like [`open`](Self::open).
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -96,7 +95,7 @@ impl LivepatchClient {
         Self::builder().open_at(path)
     }
 
-    /// As [`open`](Self::open), with a descriptor of the device that the caller opened. It is closed at the end.
+    /// Creates a client on a descriptor of the device, like [`open`](Self::open). The descriptor is closed with the client.
     ///
     /// Nothing else is opened: hypercalls use locked memory, which `RLIMIT_MEMLOCK` limits.
     /// [`from_fds`](Self::from_fds) is better where the caller can open `/dev/xen/hypercall` too. A program that changes
@@ -117,8 +116,8 @@ impl LivepatchClient {
         Self::builder().from_fd(privcmd)
     }
 
-    /// As [`open`](Self::open), with descriptors of both devices that the caller opened, for a program that then gives
-    /// up the right to open them: nothing else is opened, ever. They are closed at the end.
+    /// Creates a client on descriptors of both devices, like [`open`](Self::open), for a program that gives up the right to
+    /// open them: the client opens nothing else. The descriptors are closed with the client.
     ///
     /// # Errors
     /// As [`from_fd`](Self::from_fd), and [`NotHypercallDevice`](crate::ErrorKind::NotHypercallDevice).
@@ -137,7 +136,7 @@ impl LivepatchClient {
         Self::builder().from_fds(privcmd, hypercall)
     }
 
-    /// A client of this hypervisor: a [`Privcmd`](crate::hypercall::Privcmd), or a simulated Xen.
+    /// Creates a client of this hypervisor: a [`Privcmd`](crate::hypercall::Privcmd), or a simulated Xen.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -155,7 +154,7 @@ impl LivepatchClient {
         Self::builder().connect(hypervisor)
     }
 
-    /// The descriptor of the device; `None` with a simulated Xen, which has none.
+    /// Returns the descriptor of the device; `None` for a simulated Xen, which has none.
     ///
     /// ```
     /// # use xen_livepatch::{sim::SimulatedXen, *};
@@ -168,7 +167,7 @@ impl LivepatchClient {
         self.channel.device()
     }
 
-    /// A builder, to set deadlines, timeouts and the settle time for all actions.
+    /// Returns a builder, which sets deadlines, timeouts and the settle time of all actions.
     ///
     /// ```
     /// # use xen_livepatch::{sim::SimulatedXen, *};
@@ -182,18 +181,18 @@ impl LivepatchClient {
         ClientBuilder::default()
     }
 
-    /// The running Xen, as payloads are checked against it: its series, architecture and build-id, and bounds on its point
-    /// release.
+    /// Returns the running Xen as the check of payloads needs it: its series, architecture and build-id, and bounds on its
+    /// point release.
     ///
     /// The bounds come from the text that Xen reports after its version ([`Target`]'s conversion from [`XenVersion`]), which
-    /// a live patch can change. So that text counts if it was read by this client while nothing was applied, if Xen's log
-    /// still begins with it, or if no applied payload replaces a function that it comes from; to find that out, this may
-    /// take an [`inventory`](Self::inventory), which may write to the host's console. Where none of that holds, the lower bound
-    /// is 0, unless the date of the last commit of Xen's source confirms the text. The time at which Xen was compiled gives
-    /// an upper bound.
+    /// a live patch can change. So that text counts only if this client read it while nothing was applied, if Xen's log
+    /// still begins with it, or if no applied payload replaces a function that it comes from. The last condition may need an
+    /// [`inventory`](Self::inventory), which may write to the host's console. If none of them holds, the lower bound is 0,
+    /// unless the date of the last commit of Xen's source confirms the text. The time at which Xen was compiled gives an upper
+    /// bound.
     ///
-    /// Once the bounds can't change any more they are remembered: later calls ask Xen nothing.
-    /// [`ClientBuilder::known_target`] takes them over into another process.
+    /// Final bounds are remembered, so that later calls make no hypercalls. [`ClientBuilder::known_target`] passes them to
+    /// another process.
     ///
     /// # Errors
     /// Those of [`list`](Self::list), [`xen_version`](Self::xen_version) and [`inventory`](Self::inventory).
@@ -213,8 +212,8 @@ impl LivepatchClient {
         inventory::target(self, None).map(Arc::unwrap_or_clone)
     }
 
-    /// The running Xen as [`target`](Self::target) gives it, if that can't change any more and this client has found it out
-    /// on the way, before an upload or an apply: to be kept for [`ClientBuilder::known_target`] in another process.
+    /// Returns the final [`target`](Self::target) if this client has determined it already, as before an upload or an apply. Keep
+    /// it for [`ClientBuilder::known_target`] in another process.
     ///
     /// ```
     /// # use xen_livepatch::*;

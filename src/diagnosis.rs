@@ -1,8 +1,7 @@
-//! What an operation came to, judged from evidence: done, to be tried again, or an error, built once.
+//! Decides the outcome of an operation from what the client observed: done, to be tried again, or an error.
 //!
-//! Pure functions. The client drives (asks, waits, sends) and collects [`Evidence`]; nothing here knows a hypervisor.
-//! A cause is told as a fact only where Xen said it, or where this release leaves no other. Whatever else it may have
-//! been is told as such.
+//! These are pure functions of [`Evidence`]; none depends on a hypervisor. An error states a cause as a fact only if Xen
+//! logged it, or if this release leaves no other. Otherwise it lists the possible causes.
 
 mod action;
 mod refusal;
@@ -25,28 +24,28 @@ pub(crate) use crate::xen::log::messages::LogMessage;
 pub(crate) use action::{is_done, judge, judge_unseen, ready};
 pub(crate) use upload::{Present, Twin, UploadEvidence, judge_upload, names_symbol};
 
-/// The running Xen, as far as its rules are concerned.
+/// The running Xen, as far as rules depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Xen {
-    /// As its interface version has it, where that and what Xen calls itself disagree.
+    /// That of the interface version, if the version that Xen reports differs.
     pub(crate) release: (u16, u16),
     pub(crate) architecture: Architecture,
 }
 
 impl Xen {
     pub(crate) fn has(self, rule: &Rule) -> bool {
-        // What holds in the first release of a series holds in the later ones.
+        // A rule that holds in the first release of a series holds in the later ones.
         rule.holds_in(Target::new(self.release).range().0)
     }
 }
 
-/// The list at one moment, from the point of view of one payload.
+/// A payload's status at one moment, and the list around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Look {
     pub(crate) status: Status,
-    /// What is applied, in the order of upload; `None` where only the payload's own status was read.
+    /// The applied payloads, in the order of upload; `None` if only the payload's own status was read.
     pub(crate) applied: Option<Vec<PayloadName>>,
-    /// Counts uploads and unloads, by anyone.
+    /// The number of uploads and unloads so far, by any tool.
     pub(crate) version: Option<u32>,
 }
 
@@ -64,65 +63,65 @@ impl Look {
     }
 }
 
-/// What was found after an action had been sent.
+/// The payload after an action had been sent.
 #[derive(Clone, Debug)]
 pub(crate) enum After {
-    /// Nothing is pending on the payload; a mark that says so is stale.
+    /// Nothing is pending on it; a mark of work in progress is stale.
     Seen(Look),
     /// It is no longer loaded.
     Gone,
     /// Xen was still working on it at the deadline.
     Running,
-    /// Xen did not say.
+    /// Its status could not be read.
     Unreadable(Error),
 }
 
-/// What the client knows about build-ids.
+/// The build-ids that the client knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Known {
     /// Xen's own.
     pub(crate) xen: Option<BuildId>,
-    /// What this client uploaded under the payload's name.
+    /// Those of the payload that this client uploaded under the name.
     pub(crate) payload: Identity,
-    /// The build-ids of what this client uploaded under other names.
+    /// Those of payloads that this client uploaded under other names.
     pub(crate) others: Vec<(PayloadName, BuildId)>,
 }
 
-/// One attempt at an action.
+/// The observations of one attempt at an action.
 #[derive(Clone, Debug)]
 pub(crate) struct Evidence<'a> {
     pub(crate) action: Action,
     pub(crate) flags: Flags,
     pub(crate) xen: Xen,
-    /// Just before it was sent, when nothing was pending on the host.
+    /// The payload just before it was sent, when nothing was pending on the host.
     pub(crate) before: &'a Look,
-    /// What Xen refused it with; `None` if it was accepted.
+    /// The error number with which Xen refused it; `None` if it was accepted.
     pub(crate) refused: Option<Errno>,
     pub(crate) after: &'a After,
-    /// Those of Xen's log about the payload; none where it is not readable.
+    /// The messages about the payload in Xen's log; none if that is not readable.
     pub(crate) messages: Vec<LogMessage>,
     pub(crate) known: Known,
 }
 
-/// What an attempt came to.
+/// The outcome of an attempt.
 #[derive(Clone, Debug)]
 pub(crate) enum Verdict {
     Done,
-    /// Nothing has changed, and another attempt may succeed.
+    /// Nothing has changed, and another attempt may succeed. The error is for callers that make none.
     Again(Again, Error),
     Failed(Error),
 }
 
-/// Why to try again. The error is for the case that nobody does.
+/// The reason to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Again {
-    /// The CPUs did not come to rest: the caller says how often to try.
+    /// The CPUs did not come to rest. The caller limits the number of attempts.
     Quiesce,
     /// The host was busy.
     Busy,
 }
 
-/// The state that an action needs.
+/// The state that an action requires.
 pub(crate) fn needed(action: Action) -> State {
     if action == Action::Revert { State::Applied } else { State::Checked }
 }
@@ -136,7 +135,7 @@ pub(crate) fn target(action: Action) -> Option<State> {
     }
 }
 
-/// Another action was running, as far as could be seen.
+/// The error if another action was running, as far as could be seen.
 pub(crate) fn in_progress() -> Error {
     Error::new(ErrorKind::OperationInProgress).errno(Errno::EBUSY)
 }

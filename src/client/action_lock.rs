@@ -1,4 +1,4 @@
-//! One client runs one action at a time, and lets Xen settle between two.
+//! The lock that lets a client run one action at a time, and Xen settle between two.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
@@ -13,7 +13,7 @@ use crate::types::name::PayloadName;
 #[derive(Debug)]
 pub(super) struct ActionLock {
     settle_time: Duration,
-    /// The longest time that a hook may run after its action, where nothing shows its end.
+    /// The longest time that a hook may run after its action, if nothing shows its end.
     hook_time: Duration,
     state: Mutex<State>,
     freed: Condvar,
@@ -22,38 +22,37 @@ pub(super) struct ActionLock {
 #[derive(Debug, Default)]
 struct State {
     taken: bool,
-    /// The thread that has it.
+    /// The thread that holds it.
     holder: Option<ThreadId>,
-    /// The operations of the holder that may not be disturbed.
+    /// The number of operations of the holder that must not be disturbed.
     busy: u32,
-    /// The number of threads that wait for it. Without any, none is woken, which would be a system call.
+    /// The number of waiting threads. Waking is a system call, which is saved if there are none.
     waiting: u32,
     /// An action was left while Xen was working on it, and its end has not been seen.
     left_running: bool,
     /// That action. It is kept when its end is seen, until another one is sent.
     unfinished: Option<UnfinishedAction>,
-    /// When the tail code of the action that ended last is surely over; `None` once that was seen to be past.
+    /// The moment at which Xen has surely settled after the last action; `None` once that was seen to be past.
     settled: Option<Instant>,
-    /// The last moment at which an action may have ended, as far as the holder of the turn can know; `None` for the moment
-    /// at which that matters first.
+    /// The last moment at which an action may have ended, as far as the holder can know; `None` until that first matters.
     quiet_since: Option<Instant>,
-    /// An action of the holder has succeeded, for which every processor had to be outside of all hooks.
+    /// True once an action of the holder has succeeded, for which every processor had to be outside of all hooks.
     proven: bool,
     /// The payloads whose hooks may run since.
     suspects: Vec<PayloadName>,
-    /// The payload, uploaded by this client, whose hook Xen has called after the last action, and when that was.
+    /// The payload, uploaded by this client, whose hook Xen called after the last action, and the time of the call.
     in_hook: Option<(PayloadName, Instant)>,
-    /// The guest that kept Xen from the last apply, and when that was.
+    /// The guest that kept Xen from the last apply, and the time of that apply.
     waiting_guest: Option<(Option<u16>, Instant)>,
 }
 
-/// The time for which a guest is taken to keep Xen from applying anything.
+/// The time for which a waiting guest is assumed to go on waiting.
 const GUEST_WAITS: Duration = Duration::from_secs(10);
 
-/// A guest that has kept Xen from an apply a moment ago.
+/// A guest that kept Xen from an apply a moment ago.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WaitingGuest {
-    /// Its number, where Xen's log has it.
+    /// Its number, if Xen's log has it.
     pub(super) domain: Option<u16>,
 }
 
@@ -74,9 +73,9 @@ pub(super) struct UnfinishedAction {
 pub(super) struct Ended<'a> {
     pub(super) name: &'a PayloadName,
     pub(super) succeeded: bool,
-    /// True if Xen runs a hook of the payload now; `None` where that is not known.
+    /// True if Xen runs a hook of the payload now; `None` if that is not known.
     pub(super) hook: Option<bool>,
-    /// The same, where it is certain that it is still the payload in question.
+    /// The same, if the payload of that name is certainly still the one in question.
     pub(super) surely: Option<bool>,
 }
 
@@ -89,10 +88,10 @@ impl ActionLock {
         Self { settle_time, hook_time, state: Mutex::default(), freed: Condvar::new() }
     }
 
-    /// Waits for the turn.
+    /// Waits for the lock.
     ///
     /// # Errors
-    /// `InsideOperation`, at once, if this thread has it, and `OperationInProgress` if it is not free before the deadline.
+    /// `InsideOperation`, at once, if this thread holds it, and `OperationInProgress` if it is not free before the deadline.
     pub(super) fn acquire(&self, deadline: Deadline) -> Result<ActionGuard<'_>> {
         if self.is_mine() {
             return Err(Error::new(ErrorKind::InsideOperation));
@@ -100,8 +99,8 @@ impl ActionLock {
         self.take(deadline).ok_or_else(in_progress)
     }
 
-    /// Waits for the turn to look at what an action would change, unless this thread has it and nothing is under way in it;
-    /// then there is `None` to wait for.
+    /// Waits for the lock to look at what an action would change. Returns `None` if this thread holds it and no operation is
+    /// under way.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire).
@@ -112,12 +111,11 @@ impl ActionLock {
         self.acquire(deadline).map(Some)
     }
 
-    /// Returns true if this thread has the turn.
     fn is_mine(&self) -> bool {
         self.lock().holder == Some(thread::current().id())
     }
 
-    /// Waits for the turn; `None` if it is not free before the deadline, or if this thread has it.
+    /// Waits for the lock; `None` if it is not free before the deadline, or if this thread holds it.
     pub(super) fn take(&self, deadline: Deadline) -> Option<ActionGuard<'_>> {
         let mut state = self.lock();
         if state.taken {
@@ -138,11 +136,11 @@ impl ActionLock {
         Some(ActionGuard(self))
     }
 
-    /// Xen was seen to have finished an action, whoever asked for it: whatever comes next waits a moment.
+    /// Notes that Xen has just finished an action, whoever requested it, so that the next one lets Xen settle.
     pub(super) fn finished(&self) {
         let mut state = self.lock();
         if std::mem::take(&mut state.left_running) {
-            // Its end was not seen, and the hook may have been called just now.
+            // The hook may have been called just now.
             if let Some((_, since)) = &mut state.in_hook {
                 *since = Instant::now();
             }
@@ -151,7 +149,7 @@ impl ActionLock {
         state.forget_hooks();
     }
 
-    /// The longest time that a hook may run after its action, where nothing shows its end.
+    /// The longest time that a hook may run after its action, if nothing shows its end.
     pub(super) fn hook_time(&self) -> Duration {
         self.hook_time
     }
@@ -187,7 +185,7 @@ impl ActionLock {
 }
 
 impl State {
-    /// Of the hooks of other tools' payloads nothing is known.
+    /// Forgets the hooks: nothing is known of those of other tools' payloads.
     fn forget_hooks(&mut self) {
         self.quiet_since = None;
         self.proven = false;
@@ -195,7 +193,7 @@ impl State {
     }
 }
 
-/// The time during which the holder of the turn is in an operation, until dropped.
+/// An operation of the holder, until dropped.
 #[derive(Debug)]
 pub(super) struct Busy<'a>(&'a ActionLock);
 
@@ -207,21 +205,21 @@ impl Drop for Busy<'_> {
 }
 
 impl<'a> ActionGuard<'a> {
-    /// Notes that the holder begins an operation, which what it calls meanwhile may not disturb.
+    /// Notes that the holder begins an operation, which observers that it calls must not disturb.
     pub(super) fn busy(&self) -> Busy<'a> {
         let mut state = self.0.lock();
         state.busy = state.busy.saturating_add(1);
         Busy(self.0)
     }
 
-    /// Xen has unloaded something, which runs no hooks.
+    /// Notes an unload, which runs no hooks.
     pub(super) fn unloaded(&self) {
         let mut state = self.0.lock();
         state.unfinished = None;
         state.settled = Instant::now().checked_add(self.0.settle_time);
     }
 
-    /// Xen has just finished an action.
+    /// Notes that Xen has just finished an action.
     pub(super) fn ended(&self, ended: &Ended<'_>) {
         let mut state = self.0.lock();
         let now = Instant::now();
@@ -242,17 +240,17 @@ impl<'a> ActionGuard<'a> {
         }
     }
 
-    /// A virtual CPU of a guest, where it is known which, has kept Xen from an apply.
+    /// Notes that a virtual CPU of a guest has kept Xen from an apply.
     pub(super) fn met_waiting_guest(&self, domain: Option<u16>) {
         self.0.lock().waiting_guest = Some((domain, Instant::now()));
     }
 
-    /// Xen has applied something.
+    /// Notes that Xen has applied a payload.
     pub(super) fn no_guest_waits(&self) {
         self.0.lock().waiting_guest = None;
     }
 
-    /// The guest that has kept Xen from an apply a moment ago, if none succeeded since.
+    /// The guest that kept Xen from an apply a moment ago, if none has succeeded since.
     pub(super) fn waiting_guest(&self) -> Option<WaitingGuest> {
         let (domain, since) = self.0.lock().waiting_guest?;
         (since.elapsed() < GUEST_WAITS).then_some(WaitingGuest { domain })
@@ -270,13 +268,13 @@ impl<'a> ActionGuard<'a> {
         self.left_since(since)
     }
 
-    /// The payload whose hook Xen has called after the last action, and how long it may still run.
+    /// The payload whose hook Xen called after the last action, and the time that it may still run.
     pub(super) fn in_hook(&self) -> Option<(PayloadName, Duration)> {
         let in_hook = self.0.lock().in_hook.clone();
         in_hook.map(|(name, since)| (name, self.left_since(since)))
     }
 
-    /// The hook after the last action has returned.
+    /// Notes that the hook after the last action has returned.
     pub(super) fn hook_returned(&self) {
         self.0.lock().in_hook = None;
     }
@@ -301,7 +299,7 @@ impl<'a> ActionGuard<'a> {
         self.0.lock().settled.is_none_or(|at| at <= Instant::now())
     }
 
-    /// Waits until Xen has settled after the last action; `false` if that is not before the deadline, or if that has passed.
+    /// Waits until Xen has settled after the last action. Returns false if the deadline has passed or comes first.
     pub(super) fn settle(&self, deadline: Deadline) -> bool {
         let now = Instant::now();
         let settled = self.0.lock().settled;
@@ -315,7 +313,7 @@ impl<'a> ActionGuard<'a> {
         }
         let mut state = self.0.lock();
         if state.settled == settled {
-            // The next question needs no clock.
+            // Saves the next call a look at the clock.
             state.settled = None;
         }
         true
@@ -342,66 +340,66 @@ mod tests {
     }
 
     #[test]
-    fn only_one_has_the_turn() {
-        let turn = ActionLock::new(Duration::ZERO, Duration::ZERO);
-        let first = turn.take(soon()).unwrap();
-        assert!(turn.take(soon()).is_none());
+    fn only_one_holds_the_lock() {
+        let lock = ActionLock::new(Duration::ZERO, Duration::ZERO);
+        let first = lock.take(soon()).unwrap();
+        assert!(lock.take(soon()).is_none());
         std::thread::scope(|scope| {
-            let second = scope.spawn(|| turn.take(Deadline::after(Duration::from_secs(60))).is_some());
+            let second = scope.spawn(|| lock.take(Deadline::after(Duration::from_secs(60))).is_some());
             drop(first);
             assert!(second.join().unwrap());
         });
-        assert!(turn.take(soon()).is_some());
+        assert!(lock.take(soon()).is_some());
     }
 
     #[test]
-    fn a_thread_that_has_the_turn_is_refused_at_once() {
-        let turn = ActionLock::new(Duration::ZERO, Duration::ZERO);
+    fn a_thread_that_holds_the_lock_is_refused_at_once() {
+        let lock = ActionLock::new(Duration::ZERO, Duration::ZERO);
         let never = || Deadline::after(Duration::from_secs(600));
         let kind = |result: Result<ActionGuard<'_>>| result.map(drop).unwrap_err().kind().clone();
-        let first = turn.acquire(soon()).unwrap();
-        assert!(turn.take(never()).is_none());
-        assert_eq!(kind(turn.acquire(never())), ErrorKind::InsideOperation);
-        assert!(turn.acquire_to_look(never()).unwrap().is_none(), "between operations");
+        let first = lock.acquire(soon()).unwrap();
+        assert!(lock.take(never()).is_none());
+        assert_eq!(kind(lock.acquire(never())), ErrorKind::InsideOperation);
+        assert!(lock.acquire_to_look(never()).unwrap().is_none(), "between operations");
         let busy = first.busy();
-        assert_eq!(turn.acquire_to_look(never()).unwrap_err().kind(), &ErrorKind::InsideOperation);
+        assert_eq!(lock.acquire_to_look(never()).unwrap_err().kind(), &ErrorKind::InsideOperation);
         drop(busy);
         std::thread::scope(|scope| {
-            let other = scope.spawn(|| (kind(turn.acquire(soon())), turn.acquire_to_look(soon()).is_err()));
+            let other = scope.spawn(|| (kind(lock.acquire(soon())), lock.acquire_to_look(soon()).is_err()));
             assert_eq!(other.join().unwrap(), (ErrorKind::OperationInProgress, true));
         });
         drop(first);
-        assert!(turn.acquire_to_look(soon()).unwrap().is_some());
+        assert!(lock.acquire_to_look(soon()).unwrap().is_some());
     }
 
     #[test]
-    fn what_comes_after_a_finished_action_waits_for_xen_to_settle() {
-        let turn = ActionLock::new(Duration::from_millis(50), Duration::ZERO);
+    fn the_next_action_waits_for_xen_to_settle() {
+        let lock = ActionLock::new(Duration::from_millis(50), Duration::ZERO);
         let start = Instant::now();
-        turn.take(soon()).unwrap().unloaded();
+        lock.take(soon()).unwrap().unloaded();
         assert!(start.elapsed() < Duration::from_millis(50), "the call that finished doesn't wait");
-        let next = turn.take(soon()).unwrap();
+        let next = lock.take(soon()).unwrap();
         assert!(!next.is_settled() && !next.settle(soon()), "not before the deadline");
         assert!(next.settle(Deadline::after(Duration::from_secs(60))));
         assert!(start.elapsed() >= Duration::from_millis(50));
     }
 
     #[test]
-    fn what_was_left_running_ends_when_it_is_seen_to() {
-        let turn = ActionLock::new(Duration::from_millis(50), Duration::ZERO);
+    fn an_action_that_was_left_running_ends_when_its_end_is_seen() {
+        let lock = ActionLock::new(Duration::from_millis(50), Duration::ZERO);
         let (name, before) = (PayloadName::new("a").unwrap(), Look::needed(Action::Apply));
         let left = UnfinishedAction { name, action: Action::Apply, before, refused: None, log_start: None };
-        turn.take(soon()).unwrap().leave_running(left.clone(), false);
+        lock.take(soon()).unwrap().leave_running(left.clone(), false);
         std::thread::sleep(Duration::from_millis(60));
-        let taken = turn.take(soon()).unwrap();
+        let taken = lock.take(soon()).unwrap();
         assert!(taken.is_settled(), "nothing is known yet");
-        turn.idle();
-        assert!(!taken.is_settled() && !turn.left_running());
+        lock.idle();
+        assert!(!taken.is_settled() && !lock.left_running());
         assert!(
-            turn.unfinished(&left.name, Action::Apply).is_some()
-                && turn.unfinished(&left.name, Action::Revert).is_none()
+            lock.unfinished(&left.name, Action::Apply).is_some()
+                && lock.unfinished(&left.name, Action::Revert).is_none()
         );
-        turn.idle();
+        lock.idle();
         assert!(taken.settle(Deadline::after(Duration::from_secs(60))) && taken.is_settled(), "seen once");
     }
 }

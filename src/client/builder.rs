@@ -17,14 +17,14 @@ use crate::hypercall::{HypercallEvent, Hypervisor, Privcmd};
 use crate::inventory::KnownIdentities;
 use crate::xen::target::Target;
 
-/// The longest time for which Xen's tail code uses a payload after its result is there.
+/// The longest time for which Xen uses a payload after it has published the result of an action on it.
 const SETTLE_TIME: Duration = Duration::from_millis(5);
 
-/// The longest time that a hook may run after its action, where nothing shows its end: Xen's own watchdog takes a processor
-/// that is inside one for longer to hang.
+/// The longest time that a hook may run after its action, if nothing shows its end: Xen's own watchdog considers a processor
+/// that is inside one for longer as hung.
 const HOOK_TIME: Duration = Duration::from_secs(5);
 
-/// Makes a [`LivepatchClient`]; what is not set has its default.
+/// A builder of [`LivepatchClient`]s.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -72,38 +72,38 @@ impl ClientBuilder {
         self
     }
 
-    /// The time for which the next action of this client waits after one that finished (5 ms unless set): Xen still uses the
-    /// payload for a moment. It is never added to the call that finished.
+    /// Sets the time for which the next action of this client waits after a finished one (default: 5 ms), since Xen still uses
+    /// the payload for a moment. The call that finished does not wait.
     pub fn settle_time(mut self, time: Duration) -> Self {
         self.settle_time = time;
         self
     }
 
-    /// The longest time that a hook of a payload takes after an apply or a revert (5 s unless set).
+    /// Sets the longest time that a hook of a payload takes after an apply or a revert (default: 5 s).
     ///
-    /// Xen reports an action as finished before it calls the hook, and does not report the hook's end, but in its log at
-    /// `loglvl=info` and above. Xen 4.14 to 4.16, 4.17.0 to 4.17.3 and 4.18.0 crash when a payload is unloaded meanwhile.
+    /// Xen reports an action as finished before it calls the hook, and reports the hook's end only in its log, at
+    /// `loglvl=info` and above. Xen 4.14 to 4.16, 4.17.0 to 4.17.3 and 4.18.0 crash if the payload is unloaded meanwhile.
     /// Newer ones wait for the hook themselves, unless it calls Xen's `process_pending_softirqs`: then they crash as well (seen on
-    /// 4.17.7). On the older ones, where the version leaves it open, and on all for a payload that this client uploaded and
-    /// that has such hooks, [`unload`](LivepatchClient::unload) and the cleanup of
-    /// [`load`](LivepatchClient::load) first wait for evidence that no hook of the payload is running:
+    /// 4.17.7). So [`unload`](LivepatchClient::unload) and the cleanup of [`load`](LivepatchClient::load) first wait for evidence
+    /// that no hook of the payload is running, on the older releases and those that may be older, and on all releases for a
+    /// payload with such hooks that this client uploaded:
     ///
     /// * this client uploaded the payload, which has no such hooks, or has replaced others with it, or it with another;
     /// * Xen's log reports the end of the last action;
-    /// * a later action of the same plan has succeeded, for which every processor has to be elsewhere.
+    /// * a later action of the same plan has succeeded, for which every processor has to be outside of hooks.
     ///
-    /// Without any, they wait for this time. A deadline that leaves less gives
-    /// [`HookMayBeRunning`](crate::ErrorKind::HookMayBeRunning), and so does a hook that Xen's log shows to run on.
+    /// Without evidence they wait for this time. [`HookMayBeRunning`](crate::ErrorKind::HookMayBeRunning) is the error if the
+    /// deadline leaves less, or if Xen's log shows that the hook is still running then.
     ///
-    /// Other actions, on every Xen since 4.14, wait as long for the hooks of payloads that this client uploaded, and for
-    /// those that Xen's log shows.
+    /// Other actions, on every Xen since 4.14, wait as long for hooks of payloads that this client uploaded and for hooks that
+    /// Xen's log shows.
     pub fn hook_time(mut self, time: Duration) -> Self {
         self.hook_time = time;
         self
     }
 
-    /// Leaves Xen's log alone: errors carry none of its lines, no debug key is pressed to explain one, and uploads and
-    /// actions cost one hypercall less.
+    /// Never reads Xen's log: errors contain none of its lines, no debug key is sent to explain one, and uploads and actions make
+    /// one hypercall less.
     pub fn without_xen_log(mut self) -> Self {
         self.console = false;
         self
@@ -124,35 +124,32 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets what is known of the running Xen from before, such as from [`LivepatchClient::target`] in an earlier process:
-    /// bounds on its point release that were found before a payload changed its version text. They count only for a Xen of
-    /// the same series with the same build-id.
+    /// Sets bounds on the point release of the running Xen, such as those of [`LivepatchClient::target`] in an earlier process,
+    /// before a payload changed the version text. They count only for a Xen of the same series with the same build-id.
     pub fn known_target(mut self, target: Target) -> Self {
         self.target = Some(target);
         self
     }
 
-    /// Sets the identities of loaded payloads that were found out before in the same boot, such as
-    /// [`LivepatchClient::known_identities`] in an earlier process. They count as long as nobody has uploaded or unloaded
-    /// anything since, and only for the Xen with the same build-id.
+    /// Sets the identities of loaded payloads, such as [`LivepatchClient::known_identities`] of an earlier process in the same
+    /// boot. They count as long as nothing has been uploaded or unloaded since, and only for the Xen with the same build-id.
     pub fn known_identities(mut self, identities: KnownIdentities) -> Self {
         self.identities = Some(identities);
         self
     }
 
-    /// Registers an observer that is called after every hypercall, including those that find the interface version: to show
-    /// the questions to Xen, and the time that each takes. Without one, nothing is spent on it.
+    /// Registers an observer that is called after every hypercall, including the version probes of `open`, with its result and
+    /// the time that it took. Without an observer, no time is measured.
     ///
-    /// It runs in the thread that made the hypercall, before the client looks at the answer, so that what it takes is
-    /// added to the operation. It may be called in several threads at once. Setting another one replaces it.
+    /// It runs in the thread that made the hypercall, before the client evaluates the result, so its own time is added to the
+    /// operation. It may be called in several threads at once. Setting it again replaces the previous observer.
     ///
-    /// It need not call the client. If it does, it is not called for the hypercalls of that, nor is the observer of any
-    /// other client. An action, an upload or an inventory that presses the debug key is refused at once there if the
-    /// hypercall was one of an action or an upload ([`InsideOperation`](crate::ErrorKind::InsideOperation)).
+    /// No observer, of this or of another client, is called for hypercalls that an observer makes. During an action or an
+    /// upload of the client, calls of actions, uploads and inventories that send the debug key fail at once in it
+    /// ([`InsideOperation`](crate::ErrorKind::InsideOperation)).
     ///
-    /// If it panics, so does the operation: what Xen has been asked by then is done all the same, and its answer is lost.
-    /// The client is as usable afterwards as before, and [`wait`](LivepatchClient::wait) reports the end of an action that had
-    /// been begun.
+    /// If it panics, so does the operation. Xen still carries out the hypercall that was made, but its result is lost. The client
+    /// remains usable, and [`wait`](LivepatchClient::wait) reports the end of an action that was sent.
     ///
     /// ```
     /// # use xen_livepatch::{sim::SimulatedXen, *};

@@ -1,6 +1,6 @@
-//! What Xen wrote to its log about an operation: the reason that its error number doesn't give.
+//! Reading Xen's log, in which it logs the reasons that its error numbers do not give.
 //!
-//! Best effort. Where the log can't be read there are no lines, and nothing else is different.
+//! Best effort: if the log can't be read, there are no messages, and nothing else differs.
 
 use std::cell::{Cell, RefCell};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,10 +13,10 @@ use crate::types::errno::Errno;
 use crate::types::name::PayloadName;
 use crate::xen::log::messages::{LogMessage, PayloadLog};
 
-/// How often to go on reading before a log is too long: 16 MiB of it.
+/// The most reads of a log at once: 16 MiB.
 const READS: usize = 256;
 
-/// What says that this domain will never read the log. Anything else may be different next time.
+/// The errors that mean that this domain will never read the log. Others may be gone next time.
 const FORBIDDEN: [Errno; 3] = [Errno::EPERM, Errno::EACCES, Errno::ENOSYS];
 
 pub(super) fn is_forbidden(errno: Errno) -> bool {
@@ -70,7 +70,7 @@ impl<'a> LogWatch<'a> {
         self.start.get()
     }
 
-    /// Reads what Xen has written since, and returns where it ends; `None` where the log can't be read.
+    /// Reads the log from the last position to its end, which it returns; `None` if the log can't be read.
     pub(super) fn catch_up(&self) -> Option<u32> {
         match self.console.position() {
             Position::Unread => self.read(0, |_| {}),
@@ -79,12 +79,11 @@ impl<'a> LogWatch<'a> {
         }
     }
 
-    /// Returns whether a hook of the payload is running, as far as the log was read.
     pub(super) fn hook_running(&self) -> Running {
         self.console.hooks().of(self.name)
     }
 
-    /// Xen is about to be asked for an action, which may run a hook.
+    /// Notes that an action is about to be sent, which may run a hook.
     pub(super) fn begin_action(&self) {
         self.console.hooks().begin(self.name);
     }
@@ -106,7 +105,7 @@ impl<'a> LogWatch<'a> {
         self.lines.into_inner()
     }
 
-    /// Reads from `start` to the end, and says where that is.
+    /// Reads from `start` to the end, which it returns.
     fn read(&self, start: u32, each: impl FnMut(&[u8])) -> Option<u32> {
         let mut each = each;
         let chunk = |bytes: &[u8], end| {
@@ -127,7 +126,7 @@ impl<'a> LogWatch<'a> {
     }
 }
 
-/// Reads the log from `start` to its end, and says where that is.
+/// Reads the log from `start` to its end, which it returns.
 pub(super) fn read(channel: &Channel, start: u32, mut each: impl FnMut(&[u8])) -> core::result::Result<u32, CallError> {
     read_chunks(channel, start, |bytes, _| each(bytes))
 }
@@ -142,7 +141,8 @@ fn read_chunks(
         let mut index = start;
         for _ in 0..READS {
             let ConsoleRead { count, index: next } = retry_faults(|| channel.call(ReadConsole { index, buffer }))?;
-            each(buffer.as_slice().get(..count).unwrap_or_default(), next);
+            let read = buffer.as_slice().get(..count).ok_or(CallError::Refused(Errno::EIO))?;
+            each(read, next);
             index = next;
             if count < buffer.len() {
                 break;
@@ -158,7 +158,7 @@ impl Console {
         Self { position: Mutex::new(Position::Forbidden), hooks: Mutex::default() }
     }
 
-    /// Where reading would go on.
+    /// The position from which reading continues.
     pub(super) fn end(&self) -> u32 {
         match self.position() {
             Position::At(index) => index,
@@ -171,7 +171,7 @@ impl Console {
         self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns false once this domain was refused to read the log, or is not to.
+    /// Returns false once reading the log was denied, or if this client must not read it.
     pub(super) fn is_readable(&self) -> bool {
         self.position() != Position::Forbidden
     }

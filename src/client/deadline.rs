@@ -1,4 +1,4 @@
-//! When to stop waiting, and how long to wait in between.
+//! Deadlines, and pauses between attempts.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,12 +10,12 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) struct Deadline(Option<Instant>);
 
 impl Deadline {
-    /// This long from now; never, where the clock can't say when that is.
+    /// This long from now; never, if the clock can't represent that moment.
     pub(super) fn after(time: Duration) -> Self {
         Self(Instant::now().checked_add(time))
     }
 
-    /// What is left, zero when it has passed.
+    /// The time that is left; zero once the deadline has passed.
     pub(super) fn remaining(self) -> Duration {
         self.0.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
     }
@@ -25,12 +25,11 @@ impl Deadline {
         self.0.map_or(Duration::MAX, |at| at.saturating_duration_since(now))
     }
 
-    /// Whether nothing more may be begun.
     pub(super) fn has_passed(self) -> bool {
         self.0.is_some_and(|at| at <= Instant::now())
     }
 
-    /// Nothing is sent to Xen after the deadline.
+    /// Returns an error once nothing may be sent to Xen any more.
     pub(super) fn check(self) -> Result<()> {
         if self.has_passed() { Err(Error::new(ErrorKind::DeadlinePassed)) } else { Ok(()) }
     }
@@ -49,7 +48,7 @@ impl Deadline {
         }
     }
 
-    /// Sleeps, but not past the deadline; `false` if that has passed.
+    /// Sleeps, but not past the deadline. Returns false if that has passed already.
     pub(super) fn sleep(self, time: Duration) -> bool {
         let remaining = self.remaining();
         if remaining.is_zero() {
@@ -60,8 +59,8 @@ impl Deadline {
     }
 }
 
-/// Pauses that double from 100 µs to 10 ms or another limit. Never none: Xen 4.7 to 4.13.0 patches when this CPU goes
-/// idle.
+/// Pauses that double from 100 µs to 10 ms or another limit. They are never zero: Xen 4.7 to 4.13.0 patches when this CPU
+/// goes idle.
 #[derive(Debug)]
 pub(super) struct Pauses {
     next: Duration,
@@ -101,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow_to_a_limit_and_are_never_none() {
+    fn pauses_grow_to_a_limit_and_are_never_zero() {
         let mut pauses = Pauses::new();
         let all: Vec<_> = (0..12).map(|_| pauses.next()).collect();
         assert_eq!(

@@ -1,27 +1,28 @@
-//! Hooks that still run after Xen has reported their action as finished.
+//! A record of hooks that still run after Xen has reported their action as finished.
 //!
-//! From 4.14 on Xen calls a post-apply or post-revert hook once the result is there for everyone to see. Until the hook
-//! returns, its processor runs code of the payload, and needs Xen's record of it. The end of the hook shows in Xen's log,
-//! at the level of information, and in whatever needs every processor to be elsewhere: the next action that succeeds.
+//! From 4.14 on Xen calls a post-apply or post-revert hook after it has published the result. Until the hook returns, its
+//! processor runs code of the payload, and needs Xen's record of it. Two things show the end of the hook: Xen's log, at the
+//! level of information, and the next action that succeeds, for which every processor has to leave such code.
 
 use std::collections::BTreeMap;
 
 use crate::error::Action;
 use crate::payload::{HookKind, Inspection};
 use crate::types::name::PayloadName;
+use crate::types::widen::to_usize;
 use crate::xen::log::messages::ActionLine;
 
-/// Payloads to keep track of. There is no host with so many.
+/// The most payloads in the record. No host has so many.
 const MOST: usize = 4096;
 
 /// The progress of an action on a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
-    /// It may have begun, or has.
+    /// It may have begun.
     Begun,
     /// Its hook was called.
     InHook,
-    /// The same, and another action on the payload has run out of time since, whose last line looks alike.
+    /// The same, and another action on the payload has timed out since, whose last line looks alike.
     InHookAndLate,
     /// It has ended.
     Ended,
@@ -33,19 +34,19 @@ impl Progress {
     }
 }
 
-/// The log of Xen, as far as it is about the ends of actions.
+/// The progress of actions in Xen's log.
 #[derive(Debug, Default)]
 pub(super) struct HookLog {
     /// The index in Xen's log of the next byte; `None` before the first.
     at: Option<u32>,
     /// The beginning of a line whose end has not been read.
     partial: Vec<u8>,
-    /// At some point no hook was running, and all that has begun since is in `open`.
+    /// True if no hook was running at some point, and `open` has every action that began since.
     complete: bool,
     open: BTreeMap<Vec<u8>, Progress>,
 }
 
-/// An answer to whether a hook is running, as far as Xen's log goes.
+/// The state of a hook as Xen's log shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Running {
     No,
@@ -54,9 +55,9 @@ pub(super) enum Running {
 }
 
 impl HookLog {
-    /// Takes in a part of the log that ends at this index, without what it has of it already.
+    /// Takes in a part of the log that ends at this index. Bytes that were taken in before are skipped.
     pub(super) fn feed(&mut self, bytes: &[u8], end: u32) {
-        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let len = u32::try_from(bytes.len()).expect("a part of the log comes in a buffer of a few MiB at most");
         let new = self.at.map_or(len, |at| end.wrapping_sub(at));
         if new > u32::MAX / 2 {
             // Another thread has read further.
@@ -70,28 +71,25 @@ impl HookLog {
         if new == 0 {
             return;
         }
-        let skipped = usize::try_from(len.saturating_sub(new)).unwrap_or(usize::MAX);
-        self.partial.extend_from_slice(bytes.get(skipped..).unwrap_or_default());
+        // Of a part with a gap before it, all is new.
+        let skipped = to_usize(len.saturating_sub(new));
+        self.partial.extend_from_slice(bytes.get(skipped..).expect("no more is skipped than there is"));
         let text = std::mem::take(&mut self.partial);
         let mut lines = text.split(|byte| *byte == b'\n');
-        let last = lines.next_back().unwrap_or_default();
+        let last = lines.next_back().expect("split returns one part at least");
         lines.filter_map(ActionLine::parse).for_each(|line| self.take(&line));
-        // No line that matters is as long as what is written without line breaks.
-        self.partial = last.get(..last.len().min(1024)).unwrap_or_default().to_vec();
+        // Longer text without a line break is no line that matters.
+        self.partial = last.iter().take(1024).copied().collect();
         if self.open.len() > MOST {
             *self = Self { at: self.at, ..Self::default() };
         }
     }
 
-    /// An action on the payload is about to be sent: until its end was in the log, it has not ended.
+    /// Notes that an action on the payload is about to be sent, which has not ended before its end is in the log.
     pub(super) fn begin(&mut self, name: &PayloadName) {
-        match self.open.get_mut(name.as_bytes()) {
-            Some(progress) => *progress = Progress::Begun,
-            None => drop(self.open.insert(name.as_bytes().to_vec(), Progress::Begun)),
-        }
+        self.open.insert(name.as_bytes().to_vec(), Progress::Begun);
     }
 
-    /// Returns whether a hook of the payload is running.
     pub(super) fn of(&self, name: &PayloadName) -> Running {
         match self.open.get(name.as_bytes()) {
             Some(Progress::InHook | Progress::InHookAndLate) => Running::Yes,
@@ -101,7 +99,7 @@ impl HookLog {
         }
     }
 
-    /// Returns whether a hook of any payload is seen to run.
+    /// Returns true if a hook of any payload is seen to run.
     pub(super) fn of_any(&self) -> bool {
         self.open.values().any(|progress| progress.is_in_hook())
     }
@@ -119,7 +117,7 @@ impl HookLog {
                     *progress = Progress::InHookAndLate;
                 }
             }
-            // Every processor has been in the rendezvous of this action since, and the one that led it has left the hook.
+            // Every processor was in the rendezvous of this action, and the one that led it has left the hook.
             ActionLine::Finished { rc: 0, .. } => {
                 self.open.clear();
                 self.complete = true;
@@ -148,18 +146,18 @@ pub(super) struct PostHooks {
 impl PostHooks {
     pub(super) const NONE: Self = Self { apply: false, revert: false };
 
-    /// Those of a payload file, which has a section for each; `None` where it does not show the names of its sections.
+    /// Those of a payload file, by the names of its sections; `None` if it lacks some of these names.
     pub(super) fn of_file(inspection: &Inspection<'_>) -> Option<Self> {
         let has = |kind| inspection.has_hooks(kind);
         inspection.has_names().then(|| Self { apply: has(HookKind::PostApply), revert: has(HookKind::PostRevert) })
     }
 
-    /// Returns whether one of them is called after this action.
+    /// Returns true if one of them is called after this action.
     pub(super) fn after(self, action: Action) -> bool {
         match action {
             Action::Apply => self.apply,
             Action::Revert => self.revert,
-            // Xen refuses the one for payloads with such hooks, and calls none for the other.
+            // Xen refuses REPLACE for payloads with such hooks, and calls none for UNLOAD.
             Action::Replace | Action::Unload => false,
         }
     }

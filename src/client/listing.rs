@@ -1,4 +1,4 @@
-//! The list as it was at one moment, out of hypercalls that may each return a part of it.
+//! Consistent lists, from hypercalls that may each return only a part.
 
 use std::thread;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::hypercall::operation::Listed;
 use crate::types::errno::Errno;
 use crate::types::status::LoadedPayload;
 
-/// How often a list is begun before it is given up.
+/// The most attempts at a list.
 const ATTEMPTS: u32 = 32;
 
 /// The list at one moment.
@@ -22,15 +22,15 @@ pub(super) struct Listing {
     pub(super) version: u32,
 }
 
-/// What came of an attempt at the whole list.
-enum Outcome {
-    /// In one hypercall, which no action can interrupt.
+/// The result of an attempt at the whole list.
+enum Attempt {
+    /// It came in one hypercall, which no action can interrupt.
     Whole(Listing),
-    /// In several: nothing was uploaded or unloaded meanwhile, but states may have changed.
+    /// It came in several. Nothing was uploaded or unloaded meanwhile, but states may have changed.
     InParts(Listing),
     /// Something was uploaded or unloaded meanwhile.
     Changed,
-    /// It would fit into one hypercall with more room.
+    /// With more room it would have come in one hypercall.
     Longer,
     /// The metadata did not fit.
     Overflow { capacity: usize, rows: u32 },
@@ -38,7 +38,7 @@ enum Outcome {
 
 pub(super) fn list(channel: &Channel) -> Result<Listing> {
     if channel.last_extent().rows == 0 {
-        // As long as there was nothing to list, there is no memory for it.
+        // No memory for rows is allocated until there are some.
         let now = extent(channel)?;
         if now.remaining == 0 {
             return Ok(Listing { rows: Vec::new(), version: now.version });
@@ -50,27 +50,27 @@ pub(super) fn list(channel: &Channel) -> Result<Listing> {
     let mut before = None;
     for attempt in 0..ATTEMPTS {
         if attempt > FAULT_RETRIES {
-            // Someone is busy uploading: leave them a gap.
-            thread::sleep(Duration::from_millis(attempt.saturating_sub(FAULT_RETRIES).into()));
+            // Another tool is busy uploading: leave it a gap.
+            thread::sleep(Duration::from_millis((attempt - FAULT_RETRIES).into()));
         }
         let outcome = channel.with_room(wanted, |room| read(channel, room, window));
-        match outcome.map_err(Failure::into_error)? {
-            Outcome::Whole(listing) => return Ok(listing),
-            Outcome::InParts(listing) => {
-                // Xen's version of the list does not change with states. Twice the same was so in between.
+        match outcome.map_err(Failed::into_error)? {
+            Attempt::Whole(listing) => return Ok(listing),
+            Attempt::InParts(listing) => {
+                // Changes of state do not change the version of the list. Two equal readings were true in between.
                 if before.as_ref() == Some(&listing) {
                     return Ok(listing);
                 }
                 before = Some(listing);
             }
-            Outcome::Changed => {}
-            Outcome::Longer => wanted = total(&extent(channel)?),
-            Outcome::Overflow { capacity, rows } => {
+            Attempt::Changed => {}
+            Attempt::Longer => wanted = total(&extent(channel)?),
+            Attempt::Overflow { capacity, rows } => {
                 let now = total(&extent(channel)?);
                 if capacity < now.within_limits().metadata {
                     wanted.metadata = now.metadata;
                 } else if now.metadata <= capacity && !tried_again {
-                    // It had room enough: perhaps Xen could not reach our memory for a moment.
+                    // The room sufficed: perhaps Xen could not reach our memory for a moment.
                     tried_again = true;
                 } else if window == 1 {
                     return Err(CallError::Refused(Errno::EFAULT).general());
@@ -85,43 +85,45 @@ pub(super) fn list(channel: &Channel) -> Result<Listing> {
 
 /// Reads the list from its beginning, at most `window` rows a call.
 #[inline]
-fn read(channel: &Channel, room: &mut ListRoom, window: u32) -> core::result::Result<Outcome, Failure> {
+fn read(channel: &Channel, room: &mut ListRoom, window: u32) -> core::result::Result<Attempt, Failed> {
     let mut rows: Vec<LoadedPayload> = Vec::new();
     let mut version = None;
     loop {
-        let start = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+        let Ok(start) = u32::try_from(rows.len()) else {
+            return Err(Failed::Malformed("more rows than can be counted"));
+        };
         let part = channel.list_into(room, start, window);
         let Listed { version: now, rows: count, remaining, .. } = match part {
             Ok(part) => part,
-            // The list has become shorter than where this part begins.
-            Err(Errno::EINVAL) if start > 0 => return Ok(Outcome::Changed),
+            // The list has become shorter than this.
+            Err(Errno::EINVAL) if start > 0 => return Ok(Attempt::Changed),
             Err(Errno::EFAULT | Errno::ENOBUFS) => {
-                return Ok(Outcome::Overflow { capacity: room.metadata_capacity(), rows: room.capacity() });
+                return Ok(Attempt::Overflow { capacity: room.metadata_capacity(), rows: room.capacity() });
             }
             Err(error) => return Err(error.into()),
         };
         if *version.get_or_insert(now) != now {
-            return Ok(Outcome::Changed);
+            return Ok(Attempt::Changed);
         }
         let layout = channel.interface().layout;
         if start == 0 && remaining == 0 {
-            let rows = room.whole(layout, count, now).map_err(Failure::Malformed)?;
-            return Ok(Outcome::Whole(Listing { rows, version: now }));
+            let rows = room.whole(layout, count, now).map_err(Failed::Malformed)?;
+            return Ok(Attempt::Whole(Listing { rows, version: now }));
         }
         if start == 0 && count == room.capacity() && room.can_grow() {
-            return Ok(Outcome::Longer);
+            return Ok(Attempt::Longer);
         }
-        rows.extend(room.part(layout, start, count, now).map_err(Failure::Malformed)?);
+        rows.extend(room.part(layout, start, count, now).map_err(Failed::Malformed)?);
         if remaining == 0 {
-            return Ok(Outcome::InParts(Listing { rows, version: now }));
+            return Ok(Attempt::InParts(Listing { rows, version: now }));
         }
         if count == 0 {
-            return Err(Failure::Malformed("no row, and yet rows remaining"));
+            return Err(Failed::Malformed("no row, and yet rows remaining"));
         }
     }
 }
 
-/// The extent of the list now. At the next look it may be longer: then Xen is asked again.
+/// The extent of the list now.
 fn extent(channel: &Channel) -> Result<Listed> {
     retry_faults(|| channel.list_extent()).map_err(CallError::general)
 }
@@ -130,18 +132,18 @@ fn total(listed: &Listed) -> Extent {
     Extent::of(listed.remaining, listed.metadata_total)
 }
 
-enum Failure {
+enum Failed {
     Call(CallError),
     Malformed(&'static str),
 }
 
-impl<E: Into<CallError>> From<E> for Failure {
+impl<E: Into<CallError>> From<E> for Failed {
     fn from(error: E) -> Self {
         Self::Call(error.into())
     }
 }
 
-impl Failure {
+impl Failed {
     fn into_error(self) -> Error {
         match self {
             Self::Call(error) => error.general(),

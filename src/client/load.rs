@@ -14,20 +14,19 @@ use crate::types::errno::Errno;
 use crate::types::name::PayloadName;
 use crate::types::status::State;
 
-/// The least time for unloading, besides time for a hook to return. Xen takes none for it, but the deadline of the apply may
-/// leave none.
+/// The least time for unloading, besides the time for a hook to return: the deadline of the apply may leave none.
 const CLEANUP: Duration = Duration::from_secs(1);
 
 impl LivepatchClient {
-    /// Uploads the payload of a file under the file's name less its last suffix (`/x/xsa-500.livepatch` becomes
-    /// `xsa-500`) and applies it, with [`Flags`] or [`LoadOptions`]. If it can't be applied, it is unloaded again;
-    /// [`Error::cleanup`] has the result of that.
+    /// Uploads the payload of a file under the file's name without its last suffix (`/x/xsa-500.livepatch` becomes
+    /// `xsa-500`) and applies it, with [`Flags`](crate::Flags) or [`LoadOptions`]. If it can't be applied, it is unloaded
+    /// again; [`Error::cleanup`] has the result.
     ///
     /// # Errors
     /// [`InvalidName`](ErrorKind::InvalidName), and those of [`Payload::read`], [`upload_with`](Self::upload_with) and
-    /// [`apply`](Self::apply). Where the payload stays loaded, because it may be applied, because another tool has applied it
-    /// or because it could not be unloaded, [`Error::may_have_happened`] is true, and [`Error::is_retryable`] is not: the
-    /// next call would meet [`AlreadyLoaded`](ErrorKind::AlreadyLoaded).
+    /// [`apply`](Self::apply). If the payload stays loaded, because it may be applied, because another tool has applied it
+    /// or because it could not be unloaded, [`Error::may_have_happened`] is true and [`Error::is_retryable`] is false: the
+    /// next call would fail with [`AlreadyLoaded`](ErrorKind::AlreadyLoaded).
     ///
     /// If Xen can't report the result of the upload (`EFAULT`), an [`inventory`](Self::inventory) is taken, and a payload
     /// that was not there before and has this one's build-id is unloaded again.
@@ -50,7 +49,7 @@ impl LivepatchClient {
         Ok(name)
     }
 
-    /// As [`load`](Self::load), of a payload that was read already, under a name of the caller's choice.
+    /// Loads a payload that was read before under this name, like [`load`](Self::load).
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -100,7 +99,7 @@ impl Loading<'_> {
         }
         let cleanup = if was_free && self.is_there() { self.unload(Duration::ZERO) } else { Cleanup::Left };
         match cleanup {
-            // As if it had never been there.
+            // Now it is as if it had never been there.
             Cleanup::Unloaded | Cleanup::Gone => {
                 let fault = Error::new(ErrorKind::Fault).errno(Errno::EFAULT);
                 fault.during(Operation::Upload).of(self.name).log(error.xen_log().to_vec()).with_cleanup(cleanup)
@@ -109,9 +108,9 @@ impl Loading<'_> {
         }
     }
 
-    /// Returns true if the payload of this name is surely this one.
+    /// Returns true if the payload of this name is certainly this one.
     fn is_there(&self) -> bool {
-        // Otherwise a debug key would be pressed by a client that is to leave Xen's log alone.
+        // A client that must not read Xen's log sends no debug key.
         let attempts = if self.client.console.is_readable() { inventory::ATTEMPTS } else { 0 };
         let inventory = inventory::take_within(self.client, None, Depth::Identities, attempts);
         let id = self.payload.build_id().filter(|_| inventory.is_ok());
@@ -121,7 +120,7 @@ impl Loading<'_> {
 
     /// Unloads the payload, unless it may be applied.
     fn after_apply(&self, error: Error) -> Error {
-        // Another action has been waited for long enough.
+        // The wait for another action was long enough.
         let busy = *error.kind() == ErrorKind::OperationInProgress;
         let time =
             if busy { Duration::ZERO } else { self.options.action.or(self.client.defaults).deadline_or_default() };

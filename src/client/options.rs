@@ -1,4 +1,4 @@
-//! What a caller may set for an upload or an action.
+//! Options of uploads, actions and loads.
 
 use std::time::Duration;
 
@@ -7,23 +7,35 @@ use crate::loader::ProblemKinds;
 use crate::payload::{Finding, Payload, ProblemKind, Target};
 use crate::types::flags::Flags;
 
-/// How long an action may take from its call to Xen's result, unless set.
+/// The default deadline of an action, counted from its call.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long Xen may take to stop all CPUs: 1 ns to 4.294967295 s, or Xen's own 30 ms.
+/// The time that Xen may take to stop all CPUs: 1 ns to 4.294967295 s, or Xen's default of 30 ms.
 ///
-/// Nanoseconds in every release; the headers of 4.7 and 4.8 say milliseconds, and are wrong (commit 3bc5cf73d7).
+/// It is passed in nanoseconds to every release. The headers of 4.7 and 4.8 wrongly specify milliseconds (commit 3bc5cf73d7).
+///
+/// ```
+/// # use std::time::Duration;
+/// # use xen_livepatch::QuiesceTimeout;
+/// // Twice as long, for the next attempt.
+/// let twice = |timeout: QuiesceTimeout| QuiesceTimeout::new(timeout.duration() * 2).unwrap_or(QuiesceTimeout::MAX);
+/// assert_eq!(twice(QuiesceTimeout::XEN_DEFAULT).duration(), Duration::from_millis(60));
+/// assert_eq!(twice(QuiesceTimeout::MAX), QuiesceTimeout::MAX);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QuiesceTimeout(u32);
 
 impl QuiesceTimeout {
-    /// Leaves it to Xen, which takes 30 ms.
+    /// Xen's default, 30 ms.
     pub const XEN_DEFAULT: Self = Self(0);
 
-    /// This long.
+    /// The longest timeout, 4.294967295 s.
+    pub const MAX: Self = Self(u32::MAX);
+
+    /// A timeout of this length.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidTimeout`] when it is 0 or does not fit into 32 bits of nanoseconds.
+    /// [`ErrorKind::InvalidTimeout`] if it is 0 or does not fit into 32 bits of nanoseconds.
     pub fn new(time: Duration) -> Result<Self> {
         match u32::try_from(time.as_nanos()) {
             Ok(nanoseconds @ 1..) => Ok(Self(nanoseconds)),
@@ -31,13 +43,22 @@ impl QuiesceTimeout {
         }
     }
 
-    /// As Xen takes it.
-    pub(crate) fn nanoseconds(self) -> u32 {
-        self.0
+    /// The length.
+    #[must_use]
+    pub fn duration(self) -> Duration {
+        if self == Self::XEN_DEFAULT { Duration::from_millis(30) } else { Duration::from_nanos(self.0.into()) }
     }
 }
 
-/// Options of an action; what is not set is the client's, and else the default.
+impl TryFrom<Duration> for QuiesceTimeout {
+    type Error = Error;
+
+    fn try_from(time: Duration) -> Result<Self> {
+        Self::new(time)
+    }
+}
+
+/// Options of an action. Unset options fall back to the client's, then to the defaults given here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct ActionOptions {
@@ -47,28 +68,46 @@ pub struct ActionOptions {
 }
 
 impl ActionOptions {
-    /// Nothing set.
+    /// Options that are all unset.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How long Xen may take to stop all CPUs. Default: Xen's own, 30 ms. Large hosts may need more.
+    /// Sets the time that Xen may take to stop all CPUs. Default: Xen's own, 30 ms. Large hosts may need more.
     pub fn quiesce_timeout(mut self, timeout: QuiesceTimeout) -> Self {
         self.quiesce_timeout = Some(timeout);
         self
     }
 
-    /// How often to try again when Xen could not stop the CPUs in time. Default: not at all.
+    /// Sets the number of further attempts if Xen could not stop the CPUs in time. Default: none.
     pub fn quiesce_retries(mut self, retries: u32) -> Self {
         self.quiesce_retries = Some(retries);
         self
     }
 
-    /// How long the whole call may take, retries and waiting for other actions on this host included. Default: 30 s.
-    /// An action that Xen has accepted by then may still happen.
+    /// Sets the time that the whole call may take, including retries and the wait for other actions on this host.
+    /// Default: 30 s. An action that Xen has accepted by then may still happen.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
+    }
+
+    /// The quiesce timeout, if set.
+    #[must_use]
+    pub const fn get_quiesce_timeout(self) -> Option<QuiesceTimeout> {
+        self.quiesce_timeout
+    }
+
+    /// The number of further attempts, if set.
+    #[must_use]
+    pub const fn get_quiesce_retries(self) -> Option<u32> {
+        self.quiesce_retries
+    }
+
+    /// The deadline, if set.
+    #[must_use]
+    pub const fn get_deadline(self) -> Option<Duration> {
+        self.deadline
     }
 
     pub(super) fn or(self, defaults: Self) -> Self {
@@ -80,11 +119,11 @@ impl ActionOptions {
     }
 
     pub(super) fn quiesce_nanoseconds(self) -> u32 {
-        self.quiesce_timeout.unwrap_or_default().nanoseconds()
+        self.quiesce_timeout.unwrap_or(QuiesceTimeout::XEN_DEFAULT).0
     }
 
     pub(super) fn retries(self) -> u32 {
-        self.quiesce_retries.unwrap_or_default()
+        self.quiesce_retries.unwrap_or(0)
     }
 
     pub(super) fn deadline_or_default(self) -> Duration {
@@ -101,26 +140,26 @@ pub struct UploadOptions {
     pub(super) accepted: ProblemKinds,
 }
 
-/// Which findings keep a payload from Xen.
+/// The findings for which an upload is refused before Xen sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Check {
     /// All.
     #[default]
     Full,
-    /// Those that Xen does not notice, or is damaged by.
-    WhatXenDoesNotRefuse,
-    /// None: the check is left out.
+    /// Those about payloads that Xen would accept, or be damaged by.
+    NotRefusedByXen,
+    /// None: there is no check.
     Nothing,
 }
 
 impl UploadOptions {
-    /// With these kinds accepted.
+    /// Accepts these kinds of findings and no others.
     pub(super) fn accepting(mut self, kinds: ProblemKinds) -> Self {
         self.accepted = kinds;
         self
     }
 
-    /// The findings about a payload for which an upload with these options is refused, before this Xen sees it.
+    /// Returns the findings for which an upload of this payload with these options is refused before Xen sees it.
     ///
     /// ```
     /// # use xen_livepatch::*;
@@ -142,20 +181,19 @@ impl UploadOptions {
         finding.keeps_out(made_for_it, self.accepted, self.check == Check::Full)
     }
 
-    /// Nothing set.
+    /// Options that are all unset: every finding leads to a refusal.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets FORCE, which Xen takes from 4.19 on. No release up to 4.22 does anything else for it: it skips no check.
+    /// Sets FORCE, which Xen accepts from 4.19 on. No release up to 4.22 skips a check for it.
     pub fn force(mut self) -> Self {
         self.force = true;
         self
     }
 
-    /// Accepts a kind of finding where it is only *possible*: where some of the point releases that this Xen may be do not
-    /// take the payload or crash on it, and others run it ([`Severity`](crate::Severity)). A certain finding is not lifted by
-    /// this. To be called once for each kind.
+    /// Accepts *possible* findings of this kind: of the point releases that this Xen may be, some refuse the payload or crash on
+    /// it, and others run it ([`Severity`](crate::Severity)). Certain findings are not affected. Call it once for each kind.
     ///
     /// ```
     /// use xen_livepatch::{ProblemKind, UploadOptions};
@@ -167,21 +205,21 @@ impl UploadOptions {
         self
     }
 
-    /// Lets Xen judge what it refuses itself, in its own words. What it does not notice, or is damaged by, still does not
-    /// reach it ([`Severity`](crate::Severity)).
+    /// Leaves checks that Xen performs itself to Xen, so that its own error is reported. Payloads that Xen would wrongly accept
+    /// are still refused ([`Severity`](crate::Severity)).
     pub fn leave_refusals_to_xen(mut self) -> Self {
-        self.check = self.check.max(Check::WhatXenDoesNotRefuse);
+        self.check = self.check.max(Check::NotRefusedByXen);
         self
     }
 
-    /// Leaves out the check before the upload, and lets Xen judge. **It does not notice everything that crashes it.**
+    /// Omits the check before the upload. **Xen does not refuse everything that crashes it.**
     pub fn unchecked(mut self) -> Self {
         self.check = Check::Nothing;
         self
     }
 }
 
-/// Options of a load, which is an upload and an apply. [`Flags`] alone are flags of the apply.
+/// Options of a load, which is an upload followed by an apply. [`Flags`] convert into options with these flags of the apply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct LoadOptions {
@@ -191,24 +229,24 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
-    /// Nothing set.
+    /// Options that are all unset.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Options of the upload.
+    /// Sets the options of the upload.
     pub fn upload(mut self, options: UploadOptions) -> Self {
         self.upload = options;
         self
     }
 
-    /// Flags of the apply.
+    /// Sets the flags of the apply.
     pub fn flags(mut self, flags: Flags) -> Self {
         self.flags = flags;
         self
     }
 
-    /// Options of the apply, and of the unload where that fails.
+    /// Sets the options of the apply, and of the unload after an apply that failed.
     pub fn action(mut self, options: ActionOptions) -> Self {
         self.action = options;
         self
@@ -227,10 +265,11 @@ mod tests {
 
     #[test]
     fn a_quiesce_timeout_is_32_bits_of_nanoseconds() {
-        let nanoseconds = |n| QuiesceTimeout::new(Duration::from_nanos(n)).map(QuiesceTimeout::nanoseconds);
+        let nanoseconds = |n| QuiesceTimeout::try_from(Duration::from_nanos(n)).map(|timeout| timeout.0);
         assert_eq!(nanoseconds(1).unwrap(), 1);
         assert_eq!(nanoseconds(u32::MAX.into()).unwrap(), u32::MAX);
         assert_eq!(QuiesceTimeout::default(), QuiesceTimeout::XEN_DEFAULT);
+        assert_eq!(QuiesceTimeout::MAX.duration(), Duration::from_nanos(u32::MAX.into()));
         for n in [0, 1 << 32] {
             let error = nanoseconds(n).unwrap_err();
             assert_eq!(error.kind(), &ErrorKind::InvalidTimeout { nanoseconds: n.into() });
@@ -238,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_call_sets_goes_first() {
+    fn options_of_a_call_take_precedence() {
         let client = ActionOptions::new().quiesce_retries(3).deadline(Duration::from_secs(1));
         let both = ActionOptions::new().quiesce_retries(0).or(client);
         assert_eq!(

@@ -13,7 +13,7 @@ use crate::types::status::{LoadedPayload, Status};
 use crate::types::version::XenVersion;
 use crate::xen::rules;
 
-/// How often a query is repeated when Xen could not reach our memory.
+/// The number of times that a query is repeated when Xen could not reach our memory.
 pub(super) const FAULT_RETRIES: u32 = 3;
 
 /// The features of the running Xen, for callers who would otherwise compare versions.
@@ -34,7 +34,7 @@ pub struct Capabilities {
 }
 
 impl LivepatchClient {
-    /// The status of a payload, as Xen has it at this moment.
+    /// Returns the status of a payload at this moment, as Xen reports it.
     ///
     /// # Errors
     /// [`NoSuchPayload`](ErrorKind::NoSuchPayload) (`ENOENT`), and those of any call:
@@ -54,8 +54,8 @@ impl LivepatchClient {
         self.get(name).map_err(|error| no_status(error).during(Operation::Status).of(name))
     }
 
-    /// Everything that is loaded, in the order of upload, as it was at one moment, states included: never a row
-    /// missing, doubled or mixed from two. Where Xen returns a list in parts, it is read until two readings agree.
+    /// Returns the loaded payloads in the order of upload. The list, including the states, is that of one moment: no row is
+    /// missing, doubled or mixed from two. If Xen returns a list in parts, it is read until two readings agree.
     ///
     /// # Errors
     /// [`ListKeptChanging`](ErrorKind::ListKeptChanging), and those of any call:
@@ -63,7 +63,7 @@ impl LivepatchClient {
     /// [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
     ///
     /// # Xen
-    /// There is no metadata before 4.14. The order in which payloads were applied can't be asked for in any release.
+    /// There is no metadata before 4.14. No release reports the order in which payloads were applied.
     ///
     /// ```
     /// # use xen_livepatch::*;
@@ -81,7 +81,7 @@ impl LivepatchClient {
         Ok(listing.rows)
     }
 
-    /// Xen's own build-id, on which the first payload depends.
+    /// Returns Xen's own build-id, on which the first payload of a stack depends.
     ///
     /// # Errors
     /// [`NoBuildId`](ErrorKind::NoBuildId) (`ENODATA`), and those of any call: [`NotPermitted`](ErrorKind::NotPermitted)
@@ -103,10 +103,10 @@ impl LivepatchClient {
         self.channel.build_id().map_err(|e| error(e).during(Operation::Version))
     }
 
-    /// The version of the running Xen.
+    /// Returns the version of the running Xen.
     ///
     /// # Errors
-    /// Only if the device fails, since every domain may ask this: [`NotPrivcmd`](ErrorKind::NotPrivcmd),
+    /// Only if the device fails, since every domain may make this call: [`NotPrivcmd`](ErrorKind::NotPrivcmd),
     /// [`Fault`](ErrorKind::Fault), [`BufferMemory`](ErrorKind::BufferMemory), [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
     ///
     /// ```
@@ -120,15 +120,15 @@ impl LivepatchClient {
         self.channel.xen_version().map_err(|error| error.general().during(Operation::Version))
     }
 
-    /// What the running Xen understands, so that nobody need compare versions.
+    /// Returns the features of the running Xen.
     ///
     /// # Errors
     /// Those of any call: [`NotPermitted`](ErrorKind::NotPermitted), [`Fault`](ErrorKind::Fault),
     /// [`BufferMemory`](ErrorKind::BufferMemory), [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
     ///
     /// # Xen
-    /// From 4.17 to 4.20 the interface version does not tell whether FORCE is accepted: there Xen is asked, once, with a
-    /// LIST that changes nothing.
+    /// From 4.17 to 4.20 the interface version leaves open whether FORCE is accepted: there the first call finds out with a
+    /// LIST, which changes nothing.
     ///
     /// ```
     /// # use xen_livepatch::*;

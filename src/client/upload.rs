@@ -28,13 +28,13 @@ use crate::xen::elf::{Elf, Outline};
 use crate::xen::rules;
 
 impl LivepatchClient {
-    /// Uploads a payload: Xen loads, links and checks it, and it is [`Checked`](crate::State::Checked). Nothing is patched yet.
+    /// Uploads a payload. Xen loads, links and checks it; then it is [`Checked`](crate::State::Checked). Nothing is patched yet.
     ///
-    /// While this client runs an action, uploads wait for it, as long as an action may take: a processor that is inside
-    /// an upload can't be stopped.
+    /// Uploads wait for actions of this client, up to the deadline of the client's actions: a processor that is inside an
+    /// upload can't be stopped.
     ///
     /// # Errors
-    /// Before Xen is asked: [`EmptyPayload`](ErrorKind::EmptyPayload), [`PayloadTooLarge`](ErrorKind::PayloadTooLarge) (over 2 MiB),
+    /// Before the upload: [`EmptyPayload`](ErrorKind::EmptyPayload), [`PayloadTooLarge`](ErrorKind::PayloadTooLarge) (over 2 MiB),
     /// [`InvalidPayload`](ErrorKind::InvalidPayload) (not a payload at all), [`BuiltForAnotherXen`](ErrorKind::BuiltForAnotherXen),
     /// [`UnfitPayload`](ErrorKind::UnfitPayload), [`OperationInProgress`](ErrorKind::OperationInProgress),
     /// [`DeadlinePassed`](ErrorKind::DeadlinePassed).
@@ -45,11 +45,12 @@ impl LivepatchClient {
     /// [`XenOutOfMemory`](ErrorKind::XenOutOfMemory) (`ENOMEM`). A refused upload leaves nothing behind.
     ///
     /// After `EEXIST`, unless Xen's log names a symbol, an [`inventory`](Self::inventory) is taken to find a payload with the
-    /// same build-id: a debug key is pressed once, if not all are known, and unless the client is to leave Xen's log alone.
+    /// same build-id. If some are unknown, it sends the debug key once, except for a client
+    /// [`without_xen_log`](super::ClientBuilder::without_xen_log).
     ///
-    /// After `EFAULT` the list is read: [`Fault`](ErrorKind::Fault) if the payload is not there, and
-    /// [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) if one of this name is, since it may be this one or an older one
-    /// ([`AlreadyLoaded`](ErrorKind::AlreadyLoaded) where its metadata tell that it is another).
+    /// After `EFAULT` the list is read. The error is [`Fault`](ErrorKind::Fault) if no payload of this name is loaded, and
+    /// [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) if one is, since it may be this one or an older one, unless its metadata
+    /// differ ([`AlreadyLoaded`](ErrorKind::AlreadyLoaded)).
     ///
     /// And those of any call: [`NotPermitted`](ErrorKind::NotPermitted), [`BufferMemory`](ErrorKind::BufferMemory),
     /// [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
@@ -69,10 +70,10 @@ impl LivepatchClient {
         self.upload_with(name, payload, UploadOptions::new())
     }
 
-    /// As [`upload`](Self::upload), with options.
+    /// Uploads a payload with options, like [`upload`](Self::upload).
     ///
     /// # Errors
-    /// As [`upload`](Self::upload), and [`UnsupportedForce`](ErrorKind::UnsupportedForce) where this Xen does not understand FORCE.
+    /// As [`upload`](Self::upload), and [`UnsupportedForce`](ErrorKind::UnsupportedForce) if this Xen does not accept FORCE.
     ///
     /// ```
     /// # use xen_livepatch::*;
@@ -86,10 +87,10 @@ impl LivepatchClient {
         })
     }
 
-    /// Uploads a payload from a file, which is read straight into the memory that Xen reads.
+    /// Uploads a payload from a file, which is read directly into the memory from which Xen reads it.
     ///
     /// # Errors
-    /// As [`upload`](Self::upload), and [`File`](ErrorKind::File) where it can't be read or changes meanwhile.
+    /// As [`upload`](Self::upload), and [`File`](ErrorKind::File) if it can't be read or changes meanwhile.
     ///
     /// ```
     /// # use xen_livepatch::*;
@@ -105,7 +106,7 @@ impl LivepatchClient {
         self.upload_file_with(name, path, UploadOptions::new())
     }
 
-    /// As [`upload_file`](Self::upload_file), with options.
+    /// Uploads a payload from a file with options, like [`upload_file`](Self::upload_file).
     ///
     /// # Errors
     /// As [`upload_file`](Self::upload_file) and [`upload_with`](Self::upload_with).
@@ -148,7 +149,7 @@ struct Uploading<'a> {
     guard: Option<&'a ActionGuard<'a>>,
 }
 
-/// What is worth knowing of a payload that passed the check.
+/// The facts about a payload that passed the check.
 #[derive(Default)]
 struct Checked {
     uploaded: Uploaded,
@@ -246,8 +247,8 @@ impl Uploading<'_> {
         judge_upload(&UploadEvidence { refused, present, twin, metadata: checked.metadata, xen, messages })
     }
 
-    /// Looks for the same payload in an inventory, unless this client is to leave Xen's log alone. The key is pressed once at
-    /// most, because that writes to the host's console.
+    /// Looks for the same payload in an inventory, unless this client must not read Xen's log. The debug key is sent once at
+    /// most, because it writes to the host's console.
     fn twin(&self, build_id: &BuildId, guard: Option<&ActionGuard<'_>>) -> Twin {
         if !self.client.console.is_readable() {
             return Twin::Unknown;
@@ -308,7 +309,7 @@ impl Uploading<'_> {
     }
 }
 
-/// The commonest finding has a kind of its own, where it is the only one.
+/// The error for these findings. The commonest has a kind of its own, if it is the only one.
 fn refusal(findings: Vec<Finding>) -> ErrorKind {
     match findings.as_slice() {
         [Finding { problem: Problem::BuiltForAnotherXen { expected, found }, .. }] => {
@@ -318,7 +319,7 @@ fn refusal(findings: Vec<Finding>) -> ErrorKind {
     }
 }
 
-/// Reads until the end or until `target` is full. A read that stops short of it at `end` was the last: a file's end.
+/// Reads until the end of the input or until `target` is full. No further read is made after `end` bytes, a file's end.
 fn read_up_to(from: &mut impl Read, mut target: &mut [u8], end: Option<usize>) -> io::Result<usize> {
     let wanted = target.len();
     while !target.is_empty() && end != Some(wanted.saturating_sub(target.len())) {
@@ -336,7 +337,7 @@ fn read_up_to(from: &mut impl Read, mut target: &mut [u8], end: Option<usize>) -
 mod tests {
     use super::*;
 
-    /// Gives what it has a byte at a time; a signal comes before each.
+    /// A reader that returns a byte at a time, after a signal before each.
     struct Slow<'d> {
         data: &'d [u8],
         interrupted: bool,
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_goes_on_after_signals_to_the_end_or_the_last_byte() {
+    fn reading_continues_after_signals_to_the_end_or_the_last_byte() {
         for (room, read) in [(4, &b"hell"[..]), (5, b"hello"), (6, b"hello\0")] {
             let mut target = vec![0; room];
             let count = read_up_to(&mut Slow { data: b"hello", interrupted: false }, &mut target, None).unwrap();

@@ -1,6 +1,6 @@
-//! What an attempt at an action came to.
+//! The outcome of an attempt at an action.
 //!
-//! Xen returns 0 both for "started" and for "nothing to do", works later, keeps one number for many causes, and may
+//! Xen returns 0 both for "started" and for "nothing to do", works later, uses one error number for many causes, and may
 //! leave a mark of work that never began. So only the state, the result and the stack that follow are believed.
 
 use super::refusal::{explain, same_refusal_by_a_hook, unexplained};
@@ -11,15 +11,15 @@ use crate::types::status::State;
 use crate::xen::architecture::Architecture;
 use crate::xen::rules;
 
-/// Whether an action can be sent at all: Xen reports success for one that would change nothing.
+/// Returns an error if an action would change nothing, since Xen would report success.
 pub(crate) fn ready(action: Action, before: &Look) -> Result<(), Error> {
     let (found, needed) = (before.status.state, needed(action));
     if found == needed { Ok(()) } else { Err(Error::new(Kind::WrongState { found, needed })) }
 }
 
-/// Whether it was done, for which Xen's log need not be read.
+/// Returns true if the action was done. Xen's log is not needed for that.
 pub(crate) fn is_done(e: &Evidence<'_>) -> bool {
-    // What Xen could not tell us may have been done.
+    // An action whose answer Xen could not write may have been done.
     let perhaps = e.refused.is_none_or(|errno| errno == Errno::EFAULT);
     perhaps
         && match e.after {
@@ -44,7 +44,7 @@ pub(crate) fn judge(e: &Evidence<'_>) -> Verdict {
         (After::Unreadable(error), _) if perhaps => return failed(Kind::OutcomeUnknown, error.raw_errno()),
         (After::Unreadable(error), None) => return Verdict::Failed(error.clone()),
         (After::Unreadable(error), Some(errno)) => {
-            // What forbids the one may have forbidden the other.
+            // The same denial may have met both calls.
             let same = error.raw_errno() == Some(errno);
             return Verdict::Failed(if same { error.clone() } else { explain(e, errno, None) });
         }
@@ -93,13 +93,13 @@ fn failed(kind: Kind, errno: Option<Errno>) -> Verdict {
     })
 }
 
-/// The state of the payload is not what this action, and nothing else, would have left.
+/// The outcome if this action alone would have left another state of the payload.
 fn overtaken(e: &Evidence<'_>, after: &Look) -> Verdict {
     let applied = after.applied.clone().filter(|_| e.action == Action::Replace);
     failed(Kind::Overtaken { state: Some(after.status.state), applied }, e.refused.or_else(|| after.status.error()))
 }
 
-/// Xen accepted it and is through with it.
+/// Xen accepted the action and has finished it.
 fn finished(e: &Evidence<'_>, after: &Look) -> Verdict {
     let status = after.status;
     let reached = Some(status.state) == target(e.action);
@@ -108,7 +108,7 @@ fn finished(e: &Evidence<'_>, after: &Look) -> Verdict {
     if replacing && reached && after.applied.is_none() {
         return failed(Kind::OutcomeUnknown, None);
     }
-    // A hook in place of the action has a number of its own, which may be any.
+    // A hook in place of the action may return any number.
     let hook = e.messages.contains(&LogMessage::HookInstead) && !e.messages.contains(&LogMessage::NotQuiesced);
     if status.in_progress() {
         let code = Errno::EAGAIN;
@@ -135,7 +135,7 @@ fn finished(e: &Evidence<'_>, after: &Look) -> Verdict {
     match e.action {
         Action::Replace => replace_failed(code, after),
         Action::Apply if code == Errno::EINVAL && may_have_changed(e) => failed(Kind::ReapplyNeedsReupload, Some(code)),
-        // What is not negative is not an error to Xen, so a hook that returns it refuses and is accepted.
+        // A number that is not negative is no error to Xen, so that such a refusal is reported as accepted.
         _ if e.messages.contains(&LogMessage::HookFailed(code)) => failed(Kind::HookRefused { code }, Some(code)),
         _ => action_failed(code, status.state),
     }
@@ -149,7 +149,7 @@ fn replace_failed(code: Errno, after: &Look) -> Verdict {
     failed(Kind::ReplaceFailed { code, applied: after.applied.clone() }, Some(code))
 }
 
-/// Whether `EINVAL` after an apply means that the payload was reverted before: Xen says so, or nothing else can.
+/// Returns true if `EINVAL` after an apply means that the payload was reverted before: Xen logs it, or no other cause exists.
 fn may_have_changed(e: &Evidence<'_>) -> bool {
     let silent = !e.xen.has(&rules::REASONS_ON_CONSOLE) || e.messages.is_empty();
     let no_other = e.xen.has(&rules::REAPPLY_GUARDED)
@@ -159,13 +159,13 @@ fn may_have_changed(e: &Evidence<'_>) -> bool {
     no_other || e.messages.contains(&LogMessage::MayHaveChanged)
 }
 
-/// Xen could not reach our memory: before the action, or after it, when it meant to report. The state is as it was.
+/// Xen could not reach our memory, either before the action or after it, to report. The state is as it was.
 fn faulted(e: &Evidence<'_>, after: &Look) -> Verdict {
     let (before, now) = (e.before.status, after.status);
     let other_stack = e.action == Action::Replace && after.applied != e.before.applied;
     let other_list = e.action == Action::Unload && after.version != e.before.version;
     if other_list {
-        // It, or another of this name, was uploaded since.
+        // It may have been unloaded and uploaded again since.
         return failed(Kind::OutcomeUnknown, Some(Errno::EFAULT));
     }
     let own = e
@@ -181,7 +181,7 @@ fn faulted(e: &Evidence<'_>, after: &Look) -> Verdict {
     failed(Kind::Fault, Some(Errno::EFAULT))
 }
 
-/// Xen said that it is busy: with this payload, with another, or a hook said so. The state is as it was.
+/// Xen, or a hook, returned `EBUSY`. The state is as it was.
 fn busy(e: &Evidence<'_>, after: &Look) -> Verdict {
     let (before, now) = (e.before.status, after.status);
     let others = after.applied.as_ref().is_none_or(|applied| applied.len() > 1);
@@ -197,7 +197,7 @@ fn busy(e: &Evidence<'_>, after: &Look) -> Verdict {
         _ => None,
     });
     if e.action == Action::Revert {
-        // Where an older mark or an older result hides it, Xen's log tells.
+        // If an older mark or result hides it, Xen's log shows it.
         let untouched = now.rc == before.rc && !now.in_progress();
         let only_that = untouched && others && !same_refusal_by_a_hook(e, Errno::EBUSY, after);
         if top.is_some() || only_that {
@@ -208,6 +208,6 @@ fn busy(e: &Evidence<'_>, after: &Look) -> Verdict {
     if hooked || (now.error() == Some(Errno::EBUSY) && same_refusal_by_a_hook(e, Errno::EBUSY, after)) {
         return Verdict::Failed(explain(e, Errno::EBUSY, Some(after)));
     }
-    // A busy host leaves its mark. Else something was pending that is over by now.
+    // A busy host leaves its mark. Otherwise an action was pending that has ended by now.
     if now.in_progress() || now.rc == before.rc { Verdict::Again(Again::Busy, error()) } else { overtaken(e, after) }
 }

@@ -1,4 +1,4 @@
-//! What a refused upload means.
+//! The reason for which Xen refused an upload.
 
 use super::LogMessage;
 use crate::error::{Duplicate, Error, ErrorKind as Kind};
@@ -7,13 +7,13 @@ use crate::types::errno::Errno;
 use crate::types::name::PayloadName;
 use crate::types::status::{Metadata, State};
 
-/// Whether a payload of the upload's name is loaded now.
+/// The presence of a payload of the upload's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Present {
-    /// It has this metadata, where this Xen reports any.
+    /// It has this metadata, if this Xen reports any.
     Yes(Option<Metadata>),
     No,
-    /// Not asked, or not answered.
+    /// It was not looked up, or could not be.
     Unknown(Option<Errno>),
 }
 
@@ -27,19 +27,19 @@ pub(crate) enum Twin {
     Unknown,
 }
 
-/// An upload that Xen refused.
+/// The observations of an upload that Xen refused.
 #[derive(Clone, Debug)]
 pub(crate) struct UploadEvidence {
     pub(crate) refused: Errno,
-    /// Looked up where the number makes it matter: `EEXIST` and `EFAULT`.
+    /// It is looked up only if it matters: after `EEXIST` and `EFAULT`.
     pub(crate) present: Present,
-    /// Looked for after `EEXIST`.
+    /// It is looked for after `EEXIST`.
     pub(crate) twin: Twin,
-    /// The metadata of the payload that was sent, where they can be read.
+    /// The metadata of the payload that was sent, if they are readable.
     pub(crate) metadata: Option<Metadata>,
-    /// Xen's own build-id, looked up for `ENODATA`: `Err` says why there is none.
+    /// Xen's own build-id, looked up after `ENODATA`; or the error number of that.
     pub(crate) xen: Option<Result<BuildId, Errno>>,
-    /// Those of Xen's log about the payload.
+    /// The messages about the payload in Xen's log.
     pub(crate) messages: Vec<LogMessage>,
 }
 
@@ -51,10 +51,10 @@ pub(crate) fn judge_upload(e: &UploadEvidence) -> Error {
     Error::new(kind).errno(errno)
 }
 
-/// Xen could not reach our memory: before it loaded the payload, or after, when it meant to report.
+/// Xen could not reach our memory, either before it loaded the payload or after it, to report.
 ///
-/// A payload of this name may be this upload, or one that had been there before or that another tool has uploaded
-/// since. Xen reports nothing that would tell them apart, unless their metadata differ.
+/// A payload of this name may be this upload, an older one, or one that another tool has uploaded since. Only different
+/// metadata distinguish them.
 fn faulted(e: &UploadEvidence) -> (Kind, Errno) {
     match &e.present {
         Present::No => (Kind::Fault, Errno::EFAULT),
@@ -91,17 +91,17 @@ fn refused(e: &UploadEvidence, errno: Errno) -> Kind {
     }
 }
 
-/// Xen's log names a symbol, and, in debug builds alone, says that it is the build-id: silence means nothing.
+/// Xen's log names a symbol. Only debug builds log that the build-id is loaded, so silence means nothing.
 fn duplicate(e: &UploadEvidence) -> Duplicate {
     if let Twin::Yes(name, state) = &e.twin {
         return Duplicate::Payload { name: name.clone(), state: *state };
     }
-    let told = e.messages.iter().rev().find_map(|message| match message {
+    let logged = e.messages.iter().rev().find_map(|message| match message {
         LogMessage::DuplicateSymbol(symbol) => Some(Duplicate::Symbol(symbol.clone())),
         LogMessage::SameBuildId => Some(Duplicate::BuildId),
         _ => None,
     });
-    told.unwrap_or(match e.present {
+    logged.unwrap_or(match e.present {
         Present::Yes(_) => Duplicate::Name,
         Present::No if e.twin == Twin::No => Duplicate::SomeSymbol,
         Present::No => Duplicate::BuildIdOrSymbol,
@@ -114,7 +114,7 @@ pub(crate) fn names_symbol(messages: &[LogMessage]) -> bool {
     messages.iter().any(|message| matches!(message, LogMessage::DuplicateSymbol(_)))
 }
 
-/// The last thing that Xen said about a payload that it can't use.
+/// The last message about a payload that Xen can't use.
 fn complaint(messages: &[LogMessage]) -> Option<String> {
     messages.iter().rev().find_map(|message| match message {
         LogMessage::Other(text) => Some(text.clone()),
@@ -122,7 +122,7 @@ fn complaint(messages: &[LogMessage]) -> Option<String> {
     })
 }
 
-/// What each errno of an upload says about the payload.
+/// The meaning of each error number of an upload.
 const REASONS: [(Errno, &str); 6] = [
     (Errno::EINVAL, "it is not a well-formed live patch, or was built for another Xen"),
     (Errno::EOPNOTSUPP, "it has a feature, a machine type or a payload version that this Xen does not take"),

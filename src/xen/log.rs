@@ -4,10 +4,10 @@ pub(crate) mod dump;
 pub(crate) mod messages;
 pub(crate) mod unidentified;
 
-/// What Xen's own lines begin with.
+/// The beginning of Xen's own lines.
 pub(crate) const PREFIX: &[u8] = b"(XEN) ";
 
-/// A line without `(XEN) `, the time that may follow it, and the place in Xen's source that debug builds add.
+/// Strips `(XEN) `, the time that may follow it, and the place in Xen's source that debug builds add.
 pub(crate) fn without_prefix(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let Some(line) = line.strip_prefix(PREFIX) else { return line };
