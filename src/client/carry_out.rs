@@ -182,7 +182,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn run(mut self) -> core::result::Result<(), Box<Interrupted>> {
         let applied = self.now.applied().count();
-        let most = MOST_PLANS.saturating_add(applied.saturating_mul(applied));
+        let most = MOST_PLANS + applied * applied;
         let mut plans = 0;
         let stop = loop {
             let Err(stop) = self.forward() else {

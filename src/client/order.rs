@@ -31,7 +31,7 @@ pub(super) fn of(log: &[u8], applied_now: &[&PayloadName]) -> Option<Vec<Payload
     let place = |name: &PayloadName| seen.iter().position(|seen| seen == name.as_bytes());
     let unseen = applied_now.iter().filter(|name| place(name).is_none()).count();
     let mut order: Vec<PayloadName> = applied_now.iter().map(|name| (*name).clone()).collect();
-    order.sort_by_key(|name| place(name).map_or(0, |place| place.saturating_add(1)));
+    order.sort_by_key(|name| place(name).map_or(0, |place| place + 1));
     (unseen <= 1).then_some(order)
 }
 

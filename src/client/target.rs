@@ -273,7 +273,7 @@ fn leaves_alone(inventory: &Inventory, listing: &Listing, names: &[&[u8]]) -> bo
 fn confirmed(client: &LivepatchClient, target: &Target, claimed: Points) -> Points {
     let changeset = client.channel.changeset().ok();
     let day = changeset.as_deref().filter(|text| text.contains("git:")).and_then(day);
-    let after = |day: u32| points_until(target, |made| made <= day).unwrap_or_default();
+    let after = |day: u32| points_until(target, |made| made <= day).unwrap_or(0);
     Points::at_least(day.map_or(0, after).min(claimed.least))
 }
 

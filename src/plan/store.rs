@@ -168,7 +168,7 @@ impl PayloadStore {
     /// If this is empty, [`for_another`](Self::for_another) shows whether there are payloads at all.
     #[must_use]
     pub fn for_target(&self, target: &Target) -> Vec<&StoredPayload> {
-        self.all(self.membership(target).unwrap_or_default().here)
+        self.all(self.membership(target).here)
     }
 
     /// The payloads that are whole, but for another Xen than this one, sorted by the bytes of their paths; none if its
@@ -177,7 +177,7 @@ impl PayloadStore {
     /// They are ignored on this Xen. Report them: an administrator may have put one of them there for it.
     #[must_use]
     pub fn for_another(&self, target: &Target) -> Vec<&StoredPayload> {
-        self.all(self.membership(target).unwrap_or_default().another)
+        self.all(self.membership(target).another)
     }
 
     /// Selects the files that matter to a Xen with this build-id.
@@ -190,19 +190,22 @@ impl PayloadStore {
             // A link that leads nowhere was reported when it was followed.
             let known = |problem: &StoreProblem| problem.paths() == doubt.paths();
             if !matches!(doubt, Ambiguity::BrokenLink(_)) || !problems.iter().any(known) {
-                problems.push(doubt.into());
+                problems.push(StoreProblem::ambiguous(doubt));
             }
         }
         problems.sort_by(|one, other| by_bytes(one.path(), other.path()));
         Selection { stack: self.all(stack), here: self.all(membership.here), problems }
     }
 
-    fn membership(&self, target: &Target) -> Option<Membership> {
-        Some(Membership::of(&self.payloads, target, target.known_build_id()?))
+    /// The membership of all payloads; of none where the build-id of this Xen is not known.
+    fn membership(&self, target: &Target) -> Membership {
+        let membership = |xen| Membership::of(&self.payloads, target, xen);
+        target.known_build_id().map_or_else(Membership::default, membership)
     }
 
     fn all(&self, indices: impl IntoIterator<Item = usize>) -> Vec<&StoredPayload> {
-        indices.into_iter().filter_map(|index| self.payloads.get(index)).collect()
+        let stored = |index| self.payloads.get(index).expect("members are places in this store");
+        indices.into_iter().map(stored).collect()
     }
 }
 

@@ -27,24 +27,22 @@ pub(super) fn stack(
         chosen => {
             let (chains, broken): (Vec<_>, Vec<_>) =
                 chosen.iter().map(|top| forest.down_from(*top)).partition(Result::is_ok);
-            let certain = broken.is_empty();
+            let is_certain = broken.is_empty();
             doubts.extend(broken.into_iter().filter_map(Result::err));
             let chains: Vec<Vec<usize>> = chains.into_iter().flatten().collect();
             if let [chain] = chains.as_slice() {
                 doubts.extend(forest.outside(&choice.links, chain));
             }
-            if certain { common(chains.into_iter()) } else { forest.trunk() }
+            let certain = chains.into_iter().reduce(common).filter(|_| is_certain);
+            certain.unwrap_or_else(|| forest.trunk())
         }
     };
     (stack, doubts)
 }
 
-/// The beginning that all chains have in common.
-fn common(mut chains: impl Iterator<Item = Vec<usize>>) -> Vec<usize> {
-    let first = chains.next().unwrap_or_default();
-    chains.fold(first, |common, chain| {
-        common.into_iter().zip(chain).take_while(|(one, other)| one == other).map(|(one, _)| one).collect()
-    })
+/// The beginning that two chains have in common.
+fn common(one: Vec<usize>, other: Vec<usize>) -> Vec<usize> {
+    one.into_iter().zip(other).take_while(|(one, other)| one == other).map(|(one, _)| one).collect()
 }
 
 /// The payloads that links `livepatch.livepatch` choose for a Xen.
@@ -87,7 +85,7 @@ impl<'s> Choice<'s> {
     }
 }
 
-/// The payloads for one Xen, by their own build-ids and by those that they depend on.
+/// The members of a store for one Xen, by their own build-ids and by those that they depend on.
 struct Forest<'s> {
     payloads: &'s [StoredPayload],
     xen: &'s BuildId,
@@ -100,12 +98,8 @@ impl<'s> Forest<'s> {
     fn new(payloads: &'s [StoredPayload], xen: &'s BuildId, members: &'s BTreeSet<usize>) -> Self {
         let mut forest = Self { payloads, xen, members, being: BTreeMap::new(), on: BTreeMap::new() };
         for index in members {
-            if let Some(id) = forest.own(*index) {
-                forest.being.entry(id).or_default().push(*index);
-            }
-            if let Some(id) = forest.base(*index) {
-                forest.on.entry(id).or_default().push(*index);
-            }
+            forest.being.entry(forest.own(*index)).or_default().push(*index);
+            forest.on.entry(forest.base(*index)).or_default().push(*index);
         }
         forest
     }
@@ -115,7 +109,10 @@ impl<'s> Forest<'s> {
         let mut stack = Vec::new();
         let mut top = self.xen;
         while let Some([next]) = self.on.get(top).map(Vec::as_slice) {
-            let Some(id) = self.own(*next).filter(|id| matches!(self.of_id(id), [_])) else { break };
+            let id = self.own(*next);
+            if self.of_id(id).len() > 1 {
+                break;
+            }
             stack.push(*next);
             // It would be below itself.
             if id == self.xen || stack.len() > self.members.len() {
@@ -131,13 +128,13 @@ impl<'s> Forest<'s> {
         let mut stack = vec![top];
         let mut current = top;
         loop {
-            let Some(base) = self.base(current) else { return Ok(Vec::new()) };
+            let base = self.base(current);
             if base == self.xen {
                 stack.reverse();
                 return Ok(stack);
             }
             current = match self.of_id(base) {
-                [] => return Err(self.missing(current, base)),
+                [] => return Err(self.missing(current)),
                 [below] if stack.contains(below) => {
                     let cycle: Vec<usize> = stack.into_iter().skip_while(|index| index != below).collect();
                     return Err(Ambiguity::Cycle(self.paths(&cycle)));
@@ -152,8 +149,7 @@ impl<'s> Forest<'s> {
     /// The doubt about a choice that leaves out payloads in other directories: a link chooses among those beside it, below
     /// it, and beside the chosen one.
     fn outside(&self, links: &[&Link], chain: &[usize]) -> Option<Ambiguity> {
-        let stored = |index: &usize| self.payloads.get(*index);
-        let chosen = links.iter().filter_map(|link| stored(&link.target?));
+        let chosen = links.iter().filter_map(|link| link.target).map(|target| self.stored(target));
         let directories: Vec<&Path> = links
             .iter()
             .map(|link| &*link.path)
@@ -163,7 +159,7 @@ impl<'s> Forest<'s> {
         let is_inside = |stored: &StoredPayload| {
             stored.paths().any(|path| directories.iter().any(|directory| path.starts_with(directory)))
         };
-        let left_out = self.members.iter().filter(|index| !chain.contains(index)).filter_map(stored);
+        let left_out = self.members.iter().filter(|index| !chain.contains(index)).map(|index| self.stored(*index));
         let outside: Vec<PathBuf> =
             left_out.filter(|stored| !is_inside(stored)).map(|stored| stored.path.clone()).collect();
         if outside.is_empty() {
@@ -178,7 +174,7 @@ impl<'s> Forest<'s> {
         let mut doubts: Vec<Ambiguity> = several.map(|(id, payloads)| self.same_build_id(id, payloads)).collect();
         for (base, payloads) in &self.on {
             if *base != self.xen && self.of_id(base).is_empty() {
-                doubts.extend(payloads.iter().map(|index| self.missing(*index, base)));
+                doubts.extend(payloads.iter().map(|index| self.missing(*index)));
             } else if payloads.len() > 1 {
                 doubts.push(Ambiguity::SameBase { base: (*base).clone(), payloads: self.paths(payloads) });
             }
@@ -202,8 +198,8 @@ impl<'s> Forest<'s> {
                     break;
                 }
                 way.push(index);
-                current = match self.base(index).filter(|base| *base != self.xen).map(|base| self.of_id(base)) {
-                    Some([below]) => Some(*below),
+                current = match (self.base(index), self.of_id(self.base(index))) {
+                    (base, [below]) if base != self.xen => Some(*below),
                     _ => None,
                 };
             }
@@ -215,24 +211,27 @@ impl<'s> Forest<'s> {
         self.being.get(id).map_or(&[], Vec::as_slice)
     }
 
-    fn own(&self, index: usize) -> Option<&'s BuildId> {
-        self.payloads.get(index).and_then(|stored| stored.payload.build_id())
+    fn stored(&self, index: usize) -> &'s StoredPayload {
+        self.payloads.get(index).expect("members and targets of links are places in the same store")
     }
 
-    fn base(&self, index: usize) -> Option<&'s BuildId> {
-        self.payloads.get(index).and_then(|stored| stored.payload.depends())
+    fn own(&self, member: usize) -> &'s BuildId {
+        self.stored(member).payload.build_id().expect("a file without its build-id is no member")
     }
 
-    fn missing(&self, index: usize, base: &BuildId) -> Ambiguity {
-        let payload = self.payloads.get(index).map(|stored| stored.path.clone()).unwrap_or_default();
-        Ambiguity::MissingBase { payload, base: base.clone() }
+    fn base(&self, member: usize) -> &'s BuildId {
+        self.stored(member).payload.depends().expect("a file without its dependency is no member")
+    }
+
+    fn missing(&self, member: usize) -> Ambiguity {
+        Ambiguity::MissingBase { payload: self.stored(member).path.clone(), base: self.base(member).clone() }
     }
 
     fn same_build_id(&self, build_id: &BuildId, several: &[usize]) -> Ambiguity {
         Ambiguity::SameBuildId { build_id: build_id.clone(), payloads: self.paths(several) }
     }
 
-    fn paths(&self, indices: &[usize]) -> Vec<PathBuf> {
-        indices.iter().filter_map(|index| self.payloads.get(*index)).map(|stored| stored.path.clone()).collect()
+    fn paths(&self, members: &[usize]) -> Vec<PathBuf> {
+        members.iter().map(|member| self.stored(*member).path.clone()).collect()
     }
 }

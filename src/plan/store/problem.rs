@@ -112,6 +112,11 @@ impl StoreProblem {
         Self::new(path, fault)
     }
 
+    pub(super) fn ambiguous(ambiguity: Ambiguity) -> Self {
+        let path = ambiguity.paths().first().expect("several files, or one with a fault, are ambiguous").clone();
+        Self::new(path, StoreFault::Ambiguous(ambiguity))
+    }
+
     /// The problem of a file that does not pass the check for this Xen.
     pub(in crate::plan) fn unfit(path: &Path, finding: &Finding) -> Self {
         Self::new(path, StoreFault::Unfit { finding: finding.clone() })
@@ -168,13 +173,6 @@ impl StoreFault {
             Self::Contradiction { .. } => "contradiction",
             Self::Ambiguous(_) => "ambiguous",
         }
-    }
-}
-
-impl From<Ambiguity> for StoreProblem {
-    fn from(ambiguity: Ambiguity) -> Self {
-        let path = ambiguity.paths().first().cloned().unwrap_or_default();
-        Self::new(path, StoreFault::Ambiguous(ambiguity))
     }
 }
 

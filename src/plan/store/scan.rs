@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::payload::{Payload, check_size};
 use crate::types::build_id::BuildId;
 use crate::types::name::PayloadName;
+use crate::types::widen::to_u64;
 
 /// Finds all files first and reads them then in their order, so that it is no chance which of them exceed a bound.
 pub(super) fn read(directory: &Path, followed: Links) -> Result<PayloadStore> {
@@ -40,6 +41,7 @@ pub(super) fn read(directory: &Path, followed: Links) -> Result<PayloadStore> {
             Ok((name, payload)) => {
                 let size = payload.bytes().len();
                 if found.add(path, name, payload) {
+                    // It may have grown since its size was looked up.
                     left = left.saturating_sub(size);
                 }
             }
@@ -69,8 +71,7 @@ fn read_file(path: &Path, shown: &Path, left: usize) -> core::result::Result<(Pa
     if !about.is_file() {
         return refused(StoreFault::Unreadable { reason: "it is not a regular file".into(), errno: None });
     }
-    let size = usize::try_from(about.len()).unwrap_or(usize::MAX);
-    if size > left && size <= Payload::MAX_FILE {
+    if about.len() > to_u64(left) && about.len() <= to_u64(Payload::MAX_FILE) {
         let reason = format!("with it, there are more than {} bytes of payloads", PayloadStore::MAX_BYTES);
         return refused(StoreFault::Limit { reason });
     }
@@ -96,13 +97,13 @@ impl Found {
     /// Adds a file. Returns true if its contents are new.
     fn add(&mut self, path: PathBuf, name: PayloadName, payload: Payload) -> bool {
         let alike = self.alike.entry((payload.bytes().len(), payload.build_id().cloned())).or_default();
-        let payloads = &self.payloads;
-        let same = |index: &&usize| payloads.get(**index).is_some_and(|s| s.payload.bytes() == payload.bytes());
-        let index = alike.iter().find(same).copied();
-        if let Some((index, stored)) = index.and_then(|index| Some((index, self.payloads.get_mut(index)?))) {
-            self.places.insert(path.clone(), index);
-            stored.copies.push((path, name));
-            return false;
+        for index in alike.iter().copied() {
+            let stored = self.payloads.get_mut(index).expect("it was pushed when its index was");
+            if stored.payload.bytes() == payload.bytes() {
+                self.places.insert(path.clone(), index);
+                stored.copies.push((path, name));
+                return false;
+            }
         }
         let index = self.payloads.len();
         alike.push(index);
@@ -114,7 +115,7 @@ impl Found {
     /// Marks the payload of a file as chosen, and returns its index.
     fn choose(&mut self, path: &Path) -> Option<usize> {
         let index = *self.places.get(path)?;
-        self.payloads.get_mut(index)?.chosen.push(path.into());
+        self.payloads.get_mut(index).expect("it was pushed when its index was").chosen.push(path.into());
         Some(index)
     }
 }
@@ -172,7 +173,7 @@ impl Walk<'_> {
 
     fn look_at(&mut self, entries: Vec<(PathBuf, fs::FileType)>, depth: usize) {
         for (path, kind) in entries {
-            let name = path.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
+            let name = path.file_name().expect("an entry has a name").as_bytes();
             let suffixed = name.ends_with(SUFFIX);
             // Files that others write before they give them their names.
             if name.starts_with(b".") {

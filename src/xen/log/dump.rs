@@ -85,14 +85,14 @@ pub(crate) fn read(text: &[u8], rows: &[LoadedPayload], xen: Option<&BuildId>) -
         let Words { build_ids, depends } = Words::positions(dump, &part.bytes);
         let (mut build_ids, mut depends) = (build_ids.into_iter(), depends.into_iter());
         let mut start = part.bytes.start;
-        for at in part.rows {
-            let (Some(row), Some(own), Some(slot)) = (rows.get(at), own.get(at), found.get_mut(at)) else { continue };
-            let found_at = own
-                .as_ref()
-                .and_then(|own| Some((build_ids.nth(own.build_ids.len())?, depends.nth(own.depends.len())?)));
-            *slot = agrees.and_then(|()| {
+        let of_part = rows.iter().zip(&own).zip(&mut found).skip(part.rows.start).take(part.rows.len());
+        for ((row, own), found) in of_part {
+            let own = own.as_ref();
+            let found_at =
+                own.and_then(|own| Some((build_ids.nth(own.build_ids.len())?, depends.nth(own.depends.len())?)));
+            *found = agrees.and_then(|()| {
                 let (build_id, depends) = found_at.ok_or(Unidentified::Disturbed)?;
-                let block = dump.get(start..build_id).unwrap_or_default();
+                let block = dump.get(start..build_id).ok_or(Unidentified::Disturbed)?;
                 start = depends;
                 // Xen goes by the same list.
                 if is_in_one_piece(&row.name) && positions(block, &heading(&row.name)).is_empty() {
@@ -165,8 +165,8 @@ struct Part {
 impl Part {
     /// Returns `Ok` if the words occur exactly as often as the rows account for.
     fn agrees(&self, dump: &[u8], own: &[Option<Words>]) -> Result<(), Unidentified> {
-        let own = own.get(self.rows.clone()).unwrap_or_default();
-        let count = |of: fn(&Words) -> usize| own.iter().map(|own| Some(of(own.as_ref()?).saturating_add(1))).sum();
+        let own = own.get(self.rows.clone()).expect("a part is of rows of the list");
+        let count = |of: fn(&Words) -> usize| own.iter().map(|own| Some(of(own.as_ref()?) + 1)).sum();
         let expected: (Option<usize>, Option<usize>) =
             (count(|own| own.build_ids.len()), count(|own| own.depends.len()));
         let (Some(build_ids), Some(depends)) = expected else { return Err(Unidentified::Unreadable) };
@@ -192,7 +192,7 @@ fn parts(dump: &[u8], rows: &[LoadedPayload]) -> Vec<Part> {
                 part = Part { rows: at..at, bytes: heading..dump.len() };
             }
         }
-        part.rows.end = at.saturating_add(1);
+        part.rows.end = at + 1;
     }
     parts.push(part);
     parts
@@ -240,7 +240,7 @@ fn positions(text: &[u8], part: &[u8]) -> Vec<usize> {
 
 /// The build-id after a word, up to the end of its line.
 fn value(dump: &[u8], at: usize, word: &[u8]) -> Result<BuildId, Unidentified> {
-    let rest = dump.get(at.saturating_add(word.len())..).unwrap_or_default();
+    let rest = dump.get(at + word.len()..).expect("the word ends inside the text that it was found in");
     let (digits, _) = split_at(rest, b"\n").ok_or(Unidentified::Disturbed)?;
     let digits = digits.strip_suffix(b"\r").unwrap_or(digits);
     id(digits).ok_or(Unidentified::Unreadable)
