@@ -1,19 +1,12 @@
 //! The costs of operations on a real Xen with the bare hypercall, with libxenctrl of its release, and with this crate, in one process
 //! and one boot, in turns. `cargo real-xen-bench` boots a Xen and runs this in its dom0.
 //!
-//!     dom0 [--check | --brief] [--clock] [--only WORK] [--files DIRECTORY]
-//!     dom0 --profile [WORK] [--files DIRECTORY]
-//!     dom0 --page DIRECTORY FILE...
+//! Costs are instructions, counted by a machine that is booted for it, or times with `--clock`; `--help` lists the options. `--files`
+//! names a directory with `libxenctrl.so.4.MINOR` and the libraries that it needs, Xen's own tool as `c-xen-livepatch`, and
+//! `xen-livepatch`. A full run ends with a check of the bars, as `--check` does.
 //!
-//! Costs are instructions, counted by a machine that is booted for it, or times with `--clock`.
-//!
-//! `--check` measures only the operations that have a bar and exits 1 if one costs 3 % more than its bar, or could not be measured.
-//! A full run does the same at its end. `--brief` takes fewer sizes and rounds, `--only` operations with WORK in their names.
-//! `--profile` counts the instructions of this crate's operations by function. DIRECTORY, `/files` unless named, contains
-//! `libxenctrl.so.4.MINOR` with the libraries that it needs, Xen's own tool as `c-xen-livepatch`, and `xen-livepatch`.
-//!
-//! `--page` needs no Xen: from the FILEs of full runs it writes `benchmarks.jsonl` and the plots into DIRECTORY, and the tables of
-//! `DIRECTORY/benchmarks.md` and of `README.md`.
+//! `--page` needs no Xen: from the files of full runs it writes `benchmarks.jsonl` and the plots into a directory, and the tables of
+//! its `benchmarks.md` and of `README.md`.
 //!
 //! Exit statuses: 0, or 1 for a missed bar, 2 for wrong arguments, 3 without a Xen, or if the machine's clock does not count
 //! instructions.
@@ -56,6 +49,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use bars::{LARGE, SMALL};
+use clap::Parser;
 use clock::{Clock, Unit};
 use contender::{Contender, Files, Kind, Libxenctrl, Ours, Raw};
 use count::{Counts, count};
@@ -84,7 +78,6 @@ const MOST_PROFILED: usize = 64 << 10;
 const DIRECTORY: &str = "/tmp/xen-livepatch-bench";
 
 const MISSED: u8 = 1;
-const USAGE: u8 = 2;
 const NOTHING_MEASURED: u8 = 3;
 
 struct Bench<'a> {
@@ -104,8 +97,8 @@ impl Bench<'_> {
     /// Measures consecutive steps, if one of them is selected.
     fn scene(&mut self, steps: &[Step]) {
         let has_bar = steps.iter().any(|step| bars::steps().contains(step));
-        let named = steps.iter().any(|step| step.work.name().contains(&self.options.only));
-        if !named || (self.options.mode.bars_only() && !has_bar) {
+        let named = steps.iter().any(|step| step.work.name().contains(self.options.only()));
+        if !named || (self.options.bars_only() && !has_bar) {
             return;
         }
         for step in steps {
@@ -121,7 +114,7 @@ impl Bench<'_> {
             self.samples.measure(steps, &mut self.contenders, self.fixture, how);
         }
         let traceable = !steps.iter().any(|step| step.work.is_process());
-        if traceable && self.options.mode.counts() {
+        if traceable && self.options.counts() {
             self.in_hypercalls.extend(in_hypercalls(steps, self.fixture, self.files, how));
             self.count(steps);
         }
@@ -204,12 +197,10 @@ fn main() -> ExitCode {
     }
     // Added by cargo.
     arguments.retain(|argument| argument != "--bench");
-    let done = match Options::parse(arguments) {
-        Ok(Options { mode: Mode::Page { directory, files }, .. }) => {
-            page::write(&files, &directory).map_err(|error| (MISSED, error.to_string()))
-        }
-        Ok(options) => run(&options),
-        Err(error) => Err((USAGE, error)),
+    let options = Options::parse_from([String::from("dom0")].into_iter().chain(arguments));
+    let done = match &options.page[..] {
+        [directory, files @ ..] => page::write(files, directory).map_err(|error| (MISSED, error.to_string())),
+        [] => run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -228,8 +219,8 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
     let clock = Clock::new(unit).map_err(nothing)?;
     let made = Made::of(&client).expect("Xen reports its version");
     let (all_sizes, all_lists) =
-        if options.mode == Mode::Brief { (&BRIEF_SIZES[..], &BRIEF_LISTS[..]) } else { (&SIZES[..], &LISTS[..]) };
-    let wanted = |with: &dyn Fn(&Step) -> bool| !options.mode.bars_only() || bars::steps().iter().any(with);
+        if options.mode() == Mode::Brief { (&BRIEF_SIZES[..], &BRIEF_LISTS[..]) } else { (&SIZES[..], &LISTS[..]) };
+    let wanted = |with: &dyn Fn(&Step) -> bool| !options.bars_only() || bars::steps().iter().any(with);
     let sizes: Vec<usize> =
         all_sizes.iter().copied().filter(|size| wanted(&|step| step.size == *size && step.work.is_upload())).collect();
     let lists =
@@ -244,7 +235,7 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
         Some(library) => contenders.push(Box::new(Libxenctrl::new(&fixture, &files, library))),
         None => eprintln!("{} has no libxenctrl of this Xen: left out", files.directory.display()),
     }
-    let effort = Effort::of(unit, options.mode != Mode::Full);
+    let effort = Effort::of(unit, options.mode() != Mode::Full);
     let (samples, counts, in_hypercalls, functions) = Default::default();
     let (fixture, files) = (&fixture, &files);
     let mut bench =
@@ -269,7 +260,7 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
 fn print(bench: &Bench<'_>, xen: &str) -> Result<(), (u8, String)> {
     let (options, Clock { unit, reading, .. }) = (bench.options, bench.clock);
     let run = bench.records(xen);
-    if options.mode == Mode::Full && options.only.is_empty() {
+    if options.mode() == Mode::Full && options.only().is_empty() {
         for line in run.lines() {
             println!("{line}");
         }
@@ -279,7 +270,7 @@ fn print(bench: &Bench<'_>, xen: &str) -> Result<(), (u8, String)> {
         println!("\nFailed {times} times, and was tried again: {failure}");
     }
     report::costs(&run, unit.thousand());
-    if options.mode.counts() {
+    if options.counts() {
         report::counts(&run, unit.thousand());
     }
     report::profiles(&run);

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::Parser;
+
 use super::step::Work;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Full,
     Brief,
@@ -12,84 +14,72 @@ pub enum Mode {
     Check,
     /// Only operations that have a bar, with their functions.
     Profile,
-    /// No measurement.
-    Page {
-        directory: PathBuf,
-        files: Vec<PathBuf>,
-    },
 }
 
-impl Mode {
-    pub fn bars_only(&self) -> bool {
-        matches!(self, Self::Check | Self::Profile)
-    }
-
-    /// Returns whether system calls, hypercalls and memory are counted as well.
-    pub fn counts(&self) -> bool {
-        matches!(self, Self::Full | Self::Brief)
-    }
-}
-
-#[derive(Clone, Debug)]
+/// Measure the costs of operations on a real Xen
+#[derive(Clone, Debug, Parser)]
 pub struct Options {
-    pub mode: Mode,
-    /// Costs are times.
+    /// Measure the operations with a bar; exit with 1 if one costs too much
+    #[arg(long, conflicts_with_all = ["brief", "profile", "clock", "only"])]
+    check: bool,
+    /// Measure fewer sizes in fewer rounds
+    #[arg(long, conflicts_with = "profile")]
+    brief: bool,
+    /// Count instructions by function, of the operations with a bar
+    #[arg(long, num_args = 0..=1, default_missing_value = "", value_name = "WORK", value_parser = operations)]
+    #[arg(conflicts_with_all = ["clock", "only"])]
+    profile: Option<String>,
+    /// Write the pages of DIRECTORY from the FILEs of full runs
+    #[arg(long, num_args = 2.., value_names = ["DIRECTORY", "FILE"], exclusive = true)]
+    pub page: Vec<PathBuf>,
+    /// Measure times instead of instructions
+    #[arg(long)]
     pub clock: bool,
-    /// The names of operations contain it.
-    pub only: String,
+    /// Measure only operations with WORK in their names
+    #[arg(long, value_name = "WORK", value_parser = operations)]
+    only: Option<String>,
+    /// The directory of libxenctrl and the tools
+    #[arg(long, value_name = "DIRECTORY", default_value = "/files")]
     pub files: PathBuf,
 }
 
-const USAGE: &str = "wanted is [--check | --brief | --profile [WORK]] [--clock] [--only WORK] [--files DIRECTORY], \
-                     or --page DIRECTORY FILE...";
+fn operations(name: &str) -> Result<String, String> {
+    let names = Work::ALL.map(|(_, name)| name);
+    let known = names.iter().any(|known| known.contains(name));
+    known.then(|| name.into()).ok_or(format!("in none of the operations: {}", names.join(", ")))
+}
 
 impl Options {
-    pub fn parse(arguments: Vec<String>) -> Result<Self, String> {
-        let mut options = Self { mode: Mode::Full, clock: false, only: String::new(), files: PathBuf::from("/files") };
-        let mut arguments = arguments.into_iter().peekable();
-        while let Some(argument) = arguments.next() {
-            let mut value = || arguments.next().ok_or(format!("{argument} lacks a value: {USAGE}"));
-            match argument.as_str() {
-                "--check" => options.mode = Mode::Check,
-                "--brief" => options.mode = Mode::Brief,
-                "--profile" => {
-                    options.mode = Mode::Profile;
-                    options.only = arguments.next_if(|word| !word.starts_with("--")).unwrap_or_default();
-                }
-                "--page" => {
-                    let directory = PathBuf::from(value()?);
-                    let files: Vec<PathBuf> = arguments.by_ref().map(PathBuf::from).collect();
-                    if files.is_empty() {
-                        return Err(USAGE.into());
-                    }
-                    options.mode = Mode::Page { directory, files };
-                }
-                "--clock" => options.clock = true,
-                "--only" => options.only = value()?,
-                "--files" => options.files = value()?.into(),
-                _ => return Err(format!("unknown argument {argument}: {USAGE}")),
-            }
+    pub fn mode(&self) -> Mode {
+        match (self.check, self.brief, &self.profile) {
+            (true, ..) => Mode::Check,
+            (_, true, _) => Mode::Brief,
+            (.., Some(_)) => Mode::Profile,
+            _ => Mode::Full,
         }
-        if options.mode == Mode::Check && !options.only.is_empty() {
-            return Err("--check measures all that has a bar: --only goes with --brief, or alone".into());
-        }
-        if !Work::ALL.iter().any(|(_, name)| name.contains(&options.only)) {
-            let names: Vec<&str> = Work::ALL.iter().map(|(_, name)| *name).collect();
-            return Err(format!("no operation has {} in its name, of: {}", options.only, names.join(", ")));
-        }
-        if options.clock && options.mode.bars_only() {
-            return Err("--check and --profile are about instructions, not about time".into());
-        }
-        Ok(options)
     }
 
-    /// Returns whether operations are also counted by function.
+    /// A part of the names of the selected operations.
+    pub fn only(&self) -> &str {
+        self.profile.as_ref().or(self.only.as_ref()).map_or("", String::as_str)
+    }
+
+    pub fn bars_only(&self) -> bool {
+        matches!(self.mode(), Mode::Check | Mode::Profile)
+    }
+
+    /// Returns true if system calls, hypercalls and memory are counted as well.
+    pub fn counts(&self) -> bool {
+        matches!(self.mode(), Mode::Full | Mode::Brief)
+    }
+
+    /// Returns true if operations are also counted by function.
     pub fn profiles(&self) -> bool {
-        !self.clock && matches!(self.mode, Mode::Full | Mode::Profile)
+        !self.clock && matches!(self.mode(), Mode::Full | Mode::Profile)
     }
 
-    /// Returns whether a missed bar fails the run.
+    /// Returns true if a missed bar fails the run.
     pub fn is_held_to_bars(&self) -> bool {
-        matches!(self.mode, Mode::Full | Mode::Check) && self.only.is_empty()
+        matches!(self.mode(), Mode::Full | Mode::Check) && self.only().is_empty()
     }
 }

@@ -84,31 +84,28 @@ impl Xenctrl {
             libraries.push(unsafe { Library::open(Some(directory.join(file)), RTLD_NOW | RTLD_GLOBAL) }?);
         }
         let library = &libraries[DEPENDENCIES.len()];
-        let upload = "xc_livepatch_upload";
+        macro_rules! find {
+            ($name:literal) => {
+                // SAFETY: the field, or the variant, has the signature of the name in this release, and the library is kept
+                // beside the pointer.
+                *unsafe { library.get($name) }?
+            };
+        }
+        let upload = if minor >= 19 {
+            Uploads::WithForce(find!(b"xc_livepatch_upload"))
+        } else {
+            Uploads::Plain(find!(b"xc_livepatch_upload"))
+        };
         Ok(Self {
-            // SAFETY: the signature is that of the name, and the library is kept beside the pointer.
-            open: unsafe { find(library, "xc_interface_open") }?,
-            // SAFETY: the signature is that of the name, and the library is kept beside the pointer.
-            close: unsafe { find(library, "xc_interface_close") }?,
-            // SAFETY: the signature is that of the name, and the library is kept beside the pointer.
-            sizes: unsafe { find(library, "xc_livepatch_list_get_sizes") }?,
-            // SAFETY: the signature is that of the name, and the library is kept beside the pointer.
-            list: unsafe { find(library, "xc_livepatch_list") }?,
-            upload: if minor >= 19 {
-                // SAFETY: as above, with the signature from 4.19 on.
-                Uploads::WithForce(unsafe { find(library, upload) }?)
-            } else {
-                // SAFETY: as above, with the signature up to 4.18.
-                Uploads::Plain(unsafe { find(library, upload) }?)
-            },
-            // SAFETY: the signature is that of the name, and the library is kept beside the pointer.
-            get: unsafe { find(library, "xc_livepatch_get") }?,
-            // SAFETY: the signature is that of the name, and the library is kept beside the pointer.
-            apply: unsafe { find(library, "xc_livepatch_apply") }?,
-            // SAFETY: the signature is that of the name, and the library is kept beside the pointer.
-            revert: unsafe { find(library, "xc_livepatch_revert") }?,
-            // SAFETY: the signature is that of the name, and the library is kept beside the pointer.
-            unload: unsafe { find(library, "xc_livepatch_unload") }?,
+            open: find!(b"xc_interface_open"),
+            close: find!(b"xc_interface_close"),
+            sizes: find!(b"xc_livepatch_list_get_sizes"),
+            list: find!(b"xc_livepatch_list"),
+            upload,
+            get: find!(b"xc_livepatch_get"),
+            apply: find!(b"xc_livepatch_apply"),
+            revert: find!(b"xc_livepatch_revert"),
+            unload: find!(b"xc_livepatch_unload"),
             _libraries: libraries,
         })
     }
@@ -118,16 +115,6 @@ impl Xenctrl {
         let handle = unsafe { (self.open)(null_mut(), null_mut(), 0) };
         NonNull::new(handle).map(|handle| Interface { library: self, handle }).ok_or_else(io::Error::last_os_error)
     }
-}
-
-/// The function of this name.
-///
-/// # Safety
-/// `T` is the type of a pointer to a function with the signature that the release's header has for the name, and is not
-/// used after the library was closed.
-unsafe fn find<T: Copy>(library: &Library, name: &str) -> Result<T, libloading::Error> {
-    // SAFETY: the caller's promise.
-    unsafe { library.get::<T>(name.as_bytes()) }.map(|symbol| *symbol)
 }
 
 /// An open handle.
