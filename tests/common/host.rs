@@ -159,7 +159,7 @@ impl Host {
     }
 
     /// Returns true if Xen logs the reason of a refusal; older ones do so only when built for debugging.
-    pub fn says_why(&self) -> bool {
+    pub fn logs_reasons(&self) -> bool {
         self.since(13)
     }
 

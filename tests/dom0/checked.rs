@@ -47,7 +47,7 @@ fn a_payload_for_another_xen_never_arrives() {
 
 #[test]
 #[ignore = "needs a real Xen"]
-fn what_hurts_a_hypervisor_never_arrives() {
+fn harmful_payloads_never_arrive() {
     let host = host();
     let defects = [
         (".livepatch.funcs", Defect::NotAllocated),
@@ -74,7 +74,7 @@ fn what_hurts_a_hypervisor_never_arrives() {
 
 #[test]
 #[ignore = "needs a real Xen"]
-fn what_xen_takes_passes_the_check() {
+fn payloads_that_xen_accepts_pass_the_check() {
     let host = host();
     let returns = HookCode::returns;
     let odd = [
@@ -114,7 +114,7 @@ fn load_leaves_nothing_behind_when_it_fails() {
     host.expect_shown("-fix");
     let error = host.client.load("/tmp/debug.1.livepatch", Flags::empty()).unwrap_err();
     let ErrorKind::DependsOnAnother { expected, found, on, .. } = error.kind() else { panic!("{error:?}") };
-    if host.says_why() {
+    if host.logs_reasons() {
         let ids = (expected.as_ref(), found.clone(), on.as_ref());
         let fix_id = Payload::read("/tmp/fix.livepatch").unwrap().build_id().cloned();
         assert_eq!(ids, (Some(&host.xen), fix_id, Some(&fix)), "both build-ids are named");
@@ -168,15 +168,15 @@ fn payloads_made_by_gcc_and_ld() {
     // As in docs/libxc.md.
     let error = host.client.load_as(&hooked_name, &hooked, Flags::empty()).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::DependsOnAnother { .. }), "{error:?}");
-    if host.says_why() {
-        let told = format!(
+    if host.logs_reasons() {
+        let message = format!(
             "apply \"hooked\": it depends on build-id {}, but would be applied on payload \"stacked\" with build-id \
              {} (both as uploaded by this client); apply what it depends on first, or, from Xen 4.14 on, use NODEPS \
              for a debug patch [EINVAL (22, invalid argument)]; it was unloaded again",
             host.xen,
             stacked.build_id().unwrap(),
         );
-        assert_eq!(error.to_string(), told);
+        assert_eq!(error.to_string(), message);
         assert_eq!(error.xen_log(), ["livepatch: hooked: check against stacked build-id failed"]);
     }
 

@@ -151,7 +151,7 @@ fn a_function_without_a_name_is_what_xen_prints_for_null() {
 
 #[test]
 #[ignore = "needs a real Xen"]
-fn nobody_speaks_for_another() {
+fn nobody_can_forge_another_payload() {
     let host = host();
     let fake: BuildId = FAKE.parse().unwrap();
     let xen = &host.xen;
@@ -205,9 +205,9 @@ fn nobody_speaks_for_another() {
 /// a function's name is the only one at the beginning of a line.
 #[test]
 #[ignore = "needs a real Xen"]
-fn a_dump_that_goes_on_in_a_line_is_not_replaced_by_another() {
+fn a_dump_inside_a_line_is_not_replaced_by_another() {
     let host = host();
-    if !host.says_why() {
+    if !host.logs_reasons() {
         return;
     }
     let victim = payload(&host, "victim");

@@ -10,7 +10,7 @@ use super::host::{host, patient};
 
 #[test]
 #[ignore = "needs a real Xen"]
-fn what_a_hook_returns_is_told_as_the_hooks() {
+fn error_numbers_of_hooks_are_attributed_to_them() {
     let host = host();
     // There are no such hooks before.
     if !host.since(14) {
@@ -37,7 +37,7 @@ fn what_a_hook_returns_is_told_as_the_hooks() {
 
 #[test]
 #[ignore = "needs a real Xen"]
-fn a_replace_whose_hook_says_busy_leaves_the_host_unpatched_and_says_so() {
+fn a_replace_with_a_busy_hook_leaves_the_host_unpatched() {
     let host = host();
     // There are no such hooks before.
     if !host.since(14) {
@@ -58,7 +58,7 @@ fn a_replace_whose_hook_says_busy_leaves_the_host_unpatched_and_says_so() {
 
 #[test]
 #[ignore = "needs a real Xen"]
-fn data_that_may_have_changed_is_told_where_xen_says_so() {
+fn changed_data_is_reported_if_xen_logs_it() {
     let host = host();
     let data = host.upload("data", &host.payload("data", "-data").writable_data([1, 2, 3]));
     host.apply(&data);
@@ -92,7 +92,7 @@ fn nothing_is_sent_without_time() {
 
 #[test]
 #[ignore = "needs a real Xen"]
-fn what_is_left_unfinished_can_be_waited_for() {
+fn unfinished_actions_can_be_waited_for() {
     let host = host();
     let hello = host.upload("hello", &host.payload("hello", "-hello"));
     // It may or may not finish in that time; either way its end is known after the wait.
@@ -120,7 +120,7 @@ fn what_is_left_unfinished_can_be_waited_for() {
 #[test]
 #[ignore = "needs a real Xen"]
 #[allow(unsafe_code, reason = "the layout of an unknown version is the caller's promise")]
-fn a_xen_says_what_it_understands_and_can_be_spoken_to_as_told() {
+fn capabilities_match_the_release_and_its_version_can_be_pinned() {
     let host = host();
     let capabilities = host.client.capabilities().unwrap();
     let new = host.since(14);

@@ -12,7 +12,7 @@ use super::host::{Host, PATCHED, bare, host, name};
 
 #[test]
 #[ignore = "needs a real Xen"]
-fn what_xen_silently_skips_is_a_wrong_state() {
+fn silent_no_ops_are_a_wrong_state() {
     let host = host();
     let hello = host.upload("hello", &host.payload("hello", "-hello"));
     let wrong = |action| host.client.action(action, &hello).run().unwrap_err();
@@ -29,7 +29,7 @@ fn what_xen_silently_skips_is_a_wrong_state() {
 
 #[test]
 #[ignore = "needs a real Xen"]
-fn what_is_not_loaded_is_no_such_payload() {
+fn an_unknown_name_is_no_such_payload() {
     let host = host();
     let nobody = name("nobody");
     assert_eq!(host.client.status(&nobody).unwrap_err().kind(), &ErrorKind::NoSuchPayload);
@@ -58,7 +58,7 @@ fn a_name_a_build_id_and_a_symbol_are_loaded_once() {
     // Xen's log names a symbol, but not a build-id, which the inventory shows.
     assert_eq!(by_build_id, by(Duplicate::Payload { name: hello.clone(), state: State::Checked }));
     let symbol = Duplicate::Symbol("new_symbol".into());
-    assert_eq!(by_symbol, by(if host.says_why() { symbol } else { Duplicate::SomeSymbol }));
+    assert_eq!(by_symbol, by(if host.logs_reasons() { symbol } else { Duplicate::SomeSymbol }));
     assert_eq!(twice(&hello, payload), by(Duplicate::Payload { name: hello.clone(), state: State::Checked }));
     assert_eq!(host.names(), ["hello"]);
     host.unload(&hello);
@@ -66,7 +66,7 @@ fn a_name_a_build_id_and_a_symbol_are_loaded_once() {
 
 #[test]
 #[ignore = "needs a real Xen"]
-fn what_is_no_payload_is_refused() {
+fn garbage_is_refused() {
     let host = host();
     let good = host.payload("good", "-good").build();
     let mut not_elf = good.clone();
@@ -83,12 +83,12 @@ fn what_is_no_payload_is_refused() {
     ] {
         let error = host.client.upload(&name("garbage"), &bytes).unwrap_err();
         assert_eq!(error.raw_errno(), None, "{what}: Xen was not asked");
-        let told = matches!(error.kind(), ErrorKind::InvalidPayload { .. } | ErrorKind::UnfitPayload { .. });
-        assert!(told, "{what}: {error:?}");
+        let refused = matches!(error.kind(), ErrorKind::InvalidPayload { .. } | ErrorKind::UnfitPayload { .. });
+        assert!(refused, "{what}: {error:?}");
         // Xen refuses it too, with a reason in its log.
         let error = host.client.upload_with(&name("garbage"), &bytes, UploadOptions::new().unchecked()).unwrap_err();
         let ErrorKind::InvalidPayload { xen, .. } = error.kind() else { panic!("{what}: {error:?}") };
-        assert_eq!(xen.is_some(), host.says_why(), "{what}: {error:?}");
+        assert_eq!(xen.is_some(), host.logs_reasons(), "{what}: {error:?}");
         assert_eq!(host.names(), Vec::<String>::new(), "{what}");
     }
     let unknown = host.payload("unknown", "-unknown").needs("no_such_symbol_in_any_xen").build();
@@ -187,7 +187,7 @@ fn in_a_hurry(host: &Host, action: Action, name: &PayloadName, retries: u32) -> 
 
 #[test]
 #[ignore = "needs a real Xen"]
-fn a_quiesce_timeout_is_told_and_changes_nothing() {
+fn a_quiesce_timeout_is_reported_and_changes_nothing() {
     let host = host();
     let hello = host.upload("hello", &host.payload("hello", "-hello"));
     for (retries, action) in [(0, Action::Apply), (3, Action::Apply), (0, Action::Replace)] {
@@ -207,7 +207,7 @@ fn a_quiesce_timeout_is_told_and_changes_nothing() {
 
 #[test]
 #[ignore = "needs a real Xen"]
-fn an_expectation_that_is_not_met_is_told() {
+fn an_unmet_expectation_is_reported() {
     let host = host();
     let function = FunctionPatch::returning(PATCHED, "-expect").expecting(&[0xcc; 4]);
     let expect = host.upload("expect", &bare(&host.client, "expect").function(function));

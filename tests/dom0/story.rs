@@ -43,7 +43,7 @@ fn patches_stack_and_come_off_from_the_top() {
     assert_eq!(host.names(), ["hello", "bye"], "in the order of upload");
 
     let error = host.client.revert(&hello, Flags::empty()).unwrap_err();
-    assert_eq!(error.kind(), &ErrorKind::NotOnTop { top: host.says_why().then(|| bye.clone()) });
+    assert_eq!(error.kind(), &ErrorKind::NotOnTop { top: host.logs_reasons().then(|| bye.clone()) });
     host.expect_shown("-bye");
 
     host.revert(&bye);
@@ -63,7 +63,7 @@ fn a_debug_patch_goes_in_at_any_time_with_nodeps() {
 
     let error = host.client.apply(&debug, Flags::empty()).unwrap_err();
     let ErrorKind::DependsOnAnother { action: Action::Apply, on, .. } = error.kind() else { panic!("{error:?}") };
-    assert_eq!(on.as_ref(), host.says_why().then_some(&bye));
+    assert_eq!(on.as_ref(), host.logs_reasons().then_some(&bye));
     host.expect(&debug, State::Checked);
     host.expect_shown("-bye");
 

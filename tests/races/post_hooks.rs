@@ -120,7 +120,7 @@ fn a_payload_is_not_unloaded_while_its_hook_runs() {
 
 #[test]
 #[ignore = "needs a real Xen"]
-fn what_another_process_has_just_reverted_is_not_unloaded_while_its_hook_runs() {
+fn a_payload_of_another_process_is_not_unloaded_while_its_hook_runs() {
     let host = host();
     if !has_slow_hooks(&host) {
         return;
