@@ -1,57 +1,55 @@
-//! What is left out of the hunt, because only a processor can judge it.
+//! The changes that the hunt leaves out, since only a processor can judge them.
 //!
-//! A payload's code is run by Xen in two ways. New functions run when Xen calls the old ones: the hunt patches those
-//! alone that nothing calls while they are patched, so for payloads without hooks everything may be changed, with these
-//! exceptions:
+//! Xen runs a payload's code in two ways. New functions run when Xen calls the old ones. The hunt patches only functions
+//! that nothing calls meanwhile, so payloads without hooks may be changed anywhere but in:
 //!
-//! - bytes of code sections, since nothing looks at them;
-//! - an old address that is a number inside Xen's image, or nine bytes to 1 GiB past a symbol of Xen's: that patches,
-//!   as asked, whatever is there. (A name is never changed into that of another function, for the same reason.)
+//! - the bytes of code sections, which Xen does not read;
+//! - an old address that is a number inside Xen's image, or nine bytes to 1 GiB past a symbol of Xen: it would patch the code
+//!   there, as requested. (For the same reason a name never becomes that of another function.)
 //!
-//! Hooks run on every apply or revert. So of a payload that has some this is left alone besides:
+//! Hooks run on every apply or revert. Payloads with hooks also keep:
 //!
-//! - where code sections are in the file, that they are in the file, and how large they are (unless that becomes 0);
-//! - the values of symbols in code sections; and symbols are not moved into code sections;
-//! - the relocations of code sections, what tells where these are and what they are for, and what their symbols and the
-//!   sections of these are: code would call or write something else, such as the pointer to a hook;
-//! - where the symbol table and the section headers are, and how large their entries are: all of the above depends on it;
-//! - hooks are not pointed at other code, by symbol, by addend or by other relocations (but at what is no code at all),
-//!   nor made hooks of another kind by name; and alternatives are not made to change other code by symbol;
-//! - old addresses are not made to lead to the payload's own code.
+//! - the file offsets, types and sizes of code sections (unless the size becomes 0);
+//! - the values of symbols in code sections, and the sections of other symbols if they would become code sections;
+//! - the relocations of code sections, with the headers of their tables and the sections of their symbols: code would call or
+//!   write something else, such as the pointer to a hook;
+//! - the offsets and entry sizes of the symbol table and the section headers, on which all of these depend;
+//! - the code that hooks point at (they may point at no code at all), the kinds of hooks, and the code that alternatives change;
+//! - old addresses outside the payload's own code.
 //!
-//! Hooks in place of an action are only in payloads without functions, for which doing nothing is right; no section is
-//! renamed to be one.
+//! Hooks in place of an action exist only in payloads without functions, for which doing nothing is right; no section gets
+//! the name of one.
 
 use super::fields::{self, Field, function, header, relocation, section, symbol};
 use super::image::{ENTRY, Image, SYMTAB, Section};
 
-/// The parts of the address space that Xen's image and payloads are in, whatever the release.
+/// The addresses of Xen's image and payloads in all releases.
 const XEN: core::ops::Range<u64> = 0xffff_82d0_0000_0000..0xffff_82d1_0000_0000;
 const XEN_ON_ARM: [core::ops::Range<u64>; 2] = [0x20_0000..0x1000_0000, 4 << 39..5 << 39];
 
 const FUNCS: &str = ".livepatch.funcs";
-/// How the names of sections of hooks begin.
+/// The beginning of the names of sections of hooks.
 const HOOKS: &str = ".livepatch.hooks.";
 
-/// What can be changed. Sections count from 0, as in `Image::sections`.
+/// A place that can be changed. Sections count from 0, as in `Image::sections`.
 #[derive(Clone, Copy, Debug)]
 pub enum Place {
     Header(Field),
     Section(usize, Field),
     Symbol(usize, Field),
-    /// The section, and where in it the entry begins.
+    /// The section, and the offset of the entry in it.
     Relocation(usize, usize, Field),
     Function(Field),
-    /// Anything else in a section.
+    /// Other bytes of a section.
     Other(usize),
 }
 
-pub struct Line<'a> {
+pub struct Exclusions<'a> {
     pub image: &'a Image,
     pub runs: bool,
 }
 
-impl Line<'_> {
+impl Exclusions<'_> {
     pub fn allows(&self, place: Place, value: u64) -> bool {
         match place {
             Place::Header(field) => !self.runs || !(field == header::TABLE || field == (58, 2)),
@@ -67,7 +65,7 @@ impl Line<'_> {
         if self.image.is_arm() { XEN_ON_ARM.iter().any(|xen| xen.contains(&address)) } else { XEN.contains(&address) }
     }
 
-    /// Whether bytes of a section may be changed without looking what they are.
+    /// Returns true if any bytes of a section may be changed.
     pub fn allows_bytes(&self, index: usize) -> bool {
         let section = &self.image.sections[index];
         let is_table = section.is_relocations() || section.get(section::TYPE) == SYMTAB;
@@ -75,13 +73,13 @@ impl Line<'_> {
         !(section.is_code() || is_for_functions || is_table && self.runs)
     }
 
-    /// Whether a section may be moved, removed, doubled, or cut off.
+    /// Returns true if a section may be moved, removed, doubled, or truncated.
     pub fn allows_moving(&self, index: usize) -> bool {
         let section = &self.image.sections[index];
         !self.runs || !(section.is_code() || self.is_for_code(index) || self.is_used_by_code(index))
     }
 
-    /// Whether a section may be renamed.
+    /// Returns true if a section may be renamed.
     pub fn allows_name(&self, index: usize, name: &str) -> bool {
         !(self.runs && self.image.sections[index].name.starts_with(HOOKS) && name.starts_with(HOOKS))
     }
@@ -96,7 +94,7 @@ impl Line<'_> {
         section.is_relocations() && self.is_code(section.get(section::INFO))
     }
 
-    /// The name of the section that a section of relocations is for.
+    /// The name of the section that a section of relocations changes.
     fn base(&self, relocations: &Section) -> &str {
         self.name(relocations.get(section::INFO))
     }
@@ -150,7 +148,7 @@ impl Line<'_> {
         entries.map(|entry| fields::get(entry, 0, relocation::SYMBOL))
     }
 
-    /// Whether code refers to a section.
+    /// Returns true if code refers to a section.
     fn is_used_by_code(&self, index: usize) -> bool {
         self.symbols_of_code().any(|symbol| self.symbol(symbol, symbol::SECTION) == index as u64 + 1)
     }
@@ -196,7 +194,7 @@ impl Line<'_> {
     }
 }
 
-/// Of an addend, whichever way it goes.
+/// The absolute value of an addend.
 fn size_of_distance(addend: u64) -> u64 {
     addend.min(addend.wrapping_neg())
 }

@@ -1,4 +1,4 @@
-//! What is tried: a payload and what is done with it, from a number.
+//! The generator of payloads, and of the actions with each, from a number.
 
 use xen_livepatch::BuildId;
 use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
@@ -7,17 +7,17 @@ use super::mutation::{self, Mutant};
 use super::random::Random;
 use super::seed::{Ingredients, Seed};
 
-/// What is to be done with a payload.
+/// The actions with a payload.
 #[allow(clippy::struct_excessive_bools, reason = "each is an action that can be left out")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Another is loaded beneath; and applied.
+    /// `Some` if another payload is loaded beneath, true if that is applied.
     pub beneath: Option<bool>,
     pub apply: bool,
     pub again: bool,
     pub replace: bool,
     pub nodeps: bool,
-    /// What is loaded is listed.
+    /// True if the loaded payloads are listed.
     pub list: bool,
 }
 
@@ -28,7 +28,7 @@ impl Plan {
     fn new(random: &mut Random, without: u32) -> Self {
         let beneath = random.weighted(&[(85, None), (5, Some(false)), (10, Some(true))]);
         let (apply, again, replace) = (random.percent(30), random.percent(15), random.percent(6));
-        // What is on top of another depends on Xen all the same.
+        // A payload on top of another may depend on Xen all the same.
         let nodeps = random.percent(50) || beneath == Some(true);
         let list = random.percent(10);
         let has = |action: u32| without & (1 << action) == 0;
@@ -43,7 +43,7 @@ impl Plan {
     }
 }
 
-/// What of a payload and its plan is left: bits of the changes to make, of the parts and of the actions to leave out.
+/// The bits of the changes to make, and of the parts and the actions to leave out.
 #[derive(Clone, Copy, Debug)]
 pub struct Masks {
     pub changes: u32,
@@ -55,14 +55,14 @@ impl Masks {
     pub const ALL: Self = Self { changes: u32::MAX, without_parts: 0, without_actions: 0 };
 }
 
-pub struct Maker {
+pub struct Generator {
     pub seed: u64,
     pub of: Ingredients,
-    /// What a payload is sometimes put on top of.
+    /// The payload that is sometimes loaded beneath.
     pub beneath: PayloadBuilder,
 }
 
-impl Maker {
+impl Generator {
     pub fn new(seed: u64, of: Ingredients) -> Self {
         let function = FunctionPatch::returning("xen_compile_time", "beneath");
         let beneath = PayloadBuilder::named("beneath", &of.xen)
@@ -72,8 +72,8 @@ impl Maker {
         Self { seed, of, beneath }
     }
 
-    /// The same for the same number, whatever was made before.
-    pub fn make(&self, number: u64, masks: Masks) -> (Seed, Mutant, Plan) {
+    /// Generates a payload, always the same for a number.
+    pub fn generate(&self, number: u64, masks: Masks) -> (Seed, Mutant, Plan) {
         let key = Random::new(self.seed ^ number.wrapping_mul(0xd134_2543_de82_ef95)).next();
         let mut random = Random::new(key);
         let plan = Plan::new(&mut random, masks.without_actions);

@@ -1,4 +1,4 @@
-//! Has payloads checked, and tries those that pass.
+//! The hunter, which has payloads checked and tries those that pass.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -9,35 +9,35 @@ use xen_livepatch::payload::Architecture;
 use xen_livepatch::sim::FunctionPatch;
 use xen_livepatch::{Finding, Flags, Payload, Severity, Target};
 
-use super::generator::{Maker, Masks, Plan};
+use super::generator::{Generator, Masks, Plan};
 use super::host::{self, Host};
 use super::seed::{ENDBR64, Ingredients};
-use super::totals::{Census, count};
+use super::totals::{Totals, count};
 use super::trace::Trace;
 use super::xen::{APPLIED, APPLY, CHECKED, REPLACE, REVERT, UNLOAD, Xen};
 
-/// Where the runner puts what a compiler made for this Xen.
+/// The directory in which the runner puts the output of a compiler for this Xen.
 const FILES: &str = "/files";
 
 const MUTANT: &[u8] = b"hunted\0";
 const BENEATH: &[u8] = b"beneath\0";
 
-/// How many payloads are tried before the runner is told of all that came so far.
+/// The number of payloads after which the runner gets a report.
 const REPORT: usize = 500;
 
 pub struct Hunter {
     xen: Xen,
-    maker: Maker,
+    generator: Generator,
     target: Target,
-    /// What dom0 reads of Xen when nothing is applied.
+    /// The texts that dom0 reads of Xen when nothing is applied.
     shown: Vec<String>,
     trace: Trace,
-    /// Whether those are tried that the check calls harmful, and no others.
+    /// True if only payloads are tried that the check calls harmful.
     harmful: bool,
-    pub census: Census,
+    pub totals: Totals,
 }
 
-/// What dom0 can read of what the functions return that payloads patch.
+/// The texts in dom0 that the patched functions return.
 fn shown() -> Vec<String> {
     let files = [
         "version/extra",
@@ -49,7 +49,7 @@ fn shown() -> Vec<String> {
     files.iter().map(|file| fs::read_to_string(format!("/sys/hypervisor/{file}")).unwrap()).collect()
 }
 
-/// Whether Xen's functions begin with ENDBR64: what they are expected to begin with tells.
+/// Returns true if Xen's functions begin with `endbr64`, by an expectation of it.
 fn begins_with_endbr(host: &Host) -> bool {
     let expecting = FunctionPatch::returning(host::PATCHED, "").expecting(ENDBR64);
     let name = host.upload("begins", &host::bare(&host.client, "begins").function(expecting));
@@ -75,7 +75,7 @@ fn ingredients(host: &Host, target: &Target) -> Ingredients {
     Ingredients { architecture, xen: host.xen.clone(), release: host.release(), endbr, turned, made }
 }
 
-/// What a finding is about, without where it is.
+/// The problem of a finding, without its place.
 fn kind(finding: &Finding) -> String {
     let text = format!("{:?}", finding.problem);
     let word = |text: &str| text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned();
@@ -83,14 +83,14 @@ fn kind(finding: &Finding) -> String {
     details.map_or_else(|| word(&text), |details| format!("{}/{details}", word(&text)))
 }
 
-/// What the check says about a payload.
+/// The result of the check of a payload.
 #[derive(Default)]
 struct Verdict {
-    /// Why it does not let it through, if it doesn't.
+    /// The findings that keep it from Xen.
     harmful: BTreeSet<String>,
-    /// What Xen refuses.
+    /// The findings for which Xen refuses it.
     refused: BTreeSet<String>,
-    /// What Xen comes upon first of that, and how it answers to the upload.
+    /// The error number of the upload, and the finding that Xen meets first.
     answer: Option<(i32, String)>,
 }
 
@@ -107,17 +107,17 @@ impl Hunter {
         let client = host::connect().unwrap();
         let target = Target::from(&client.xen_version().unwrap()).build_id(host.xen.clone());
         let target = target.architecture(Architecture::of_this_program());
-        let maker = Maker::new(seed, ingredients(host, &target));
+        let generator = Generator::new(seed, ingredients(host, &target));
         let trace = Trace::new(env::var_os("XEN_LIVEPATCH_HUNT_TRACE").is_some());
         let harmful = env::var_os("XEN_LIVEPATCH_HUNT_HARMFUL").is_some();
-        Self { xen: Xen::new(client), maker, target, shown: shown(), trace, harmful, census: Census::default() }
+        Self { xen: Xen::new(client), generator, target, shown: shown(), trace, harmful, totals: Totals::default() }
     }
 
     fn judge(&self, file: &[u8]) -> Verdict {
         let mut verdict = Verdict::default();
         let mut file = file.to_vec();
-        if let Some(order) = file.get_mut(5).filter(|_| self.maker.of.architecture == Architecture::AArch64) {
-            // The byte order, which Xen does not look at there.
+        if let Some(order) = file.get_mut(5).filter(|_| self.generator.of.architecture == Architecture::AArch64) {
+            // The byte order, which Xen does not read there.
             *order = 1;
         }
         let Ok(payload) = Payload::parse(&file) else {
@@ -136,44 +136,44 @@ impl Hunter {
     }
 
     pub fn try_one(&mut self, number: u64) {
-        let (_, mutant, plan) = self.maker.make(number, Masks::ALL);
-        self.census.generated += 1;
-        if !self.census.is_new(&mutant.file) {
+        let (_, mutant, plan) = self.generator.generate(number, Masks::ALL);
+        self.totals.generated += 1;
+        if !self.totals.is_new(&mutant.file) {
             return;
         }
         let Verdict { harmful, refused, answer } = self.judge(&mutant.file);
         let kinds = harmful.into_iter().collect::<Vec<_>>().join(" ");
         if self.harmful == kinds.is_empty() {
-            count(&mut self.census.skipped, kinds);
+            count(&mut self.totals.skipped, kinds);
             return;
         }
-        self.trace.tell(&format!("{number} {kinds}{}", if self.harmful { ": " } else { "" }));
+        self.trace.write(&format!("{number} {kinds}{}", if self.harmful { ": " } else { "" }));
         let outcome = self.run(&mutant.file, plan, &refused);
         let code = outcome.upload;
-        self.tell_of_wrong_refusal(number, outcome, &refused, answer.is_some());
+        self.record_wrong_refusal(number, outcome, &refused, answer.is_some());
         if let Some((answer, why)) = answer.filter(|(answer, _)| *answer != code) {
-            self.census.misjudged.entry((answer, code, why)).or_insert((0, number)).0 += 1;
+            self.totals.misjudged.entry((answer, code, why)).or_insert((0, number)).0 += 1;
         }
-        if self.census.sent() % REPORT == 0 {
-            let census = &self.census;
-            self.trace.tell(&format!("so far {} {}\n", census.sent(), census.reverted));
+        if self.totals.sent() % REPORT == 0 {
+            let totals = &self.totals;
+            self.trace.write(&format!("so far {} {}\n", totals.sent(), totals.reverted));
         }
     }
 
-    /// Ends the line about a payload, and counts and tells whether the check was wrong about what Xen refuses of it.
-    fn tell_of_wrong_refusal(&mut self, number: u64, outcome: Outcome, refused: &BTreeSet<String>, at_upload: bool) {
-        self.trace.tell("\n");
-        self.census.refused += usize::from(!refused.is_empty());
+    /// Ends the line about a payload, and records if Xen took it although the check expects a refusal.
+    fn record_wrong_refusal(&mut self, number: u64, outcome: Outcome, refused: &BTreeSet<String>, at_upload: bool) {
+        self.trace.write("\n");
+        self.totals.refused += usize::from(!refused.is_empty());
         if !refused.is_empty() && (outcome.applied || at_upload && outcome.upload == 0) {
             let why = refused.iter().cloned().collect::<Vec<_>>().join(" ");
-            self.trace.tell(&format!("refused wrongly: {number} {why}\n"));
-            self.census.refused_wrongly.push((number, why));
+            self.trace.write(&format!("refused wrongly: {number} {why}\n"));
+            self.totals.refused_wrongly.push((number, why));
         }
     }
 
-    /// Tells all about a payload, and tries it unless the check is against it.
+    /// Writes a description of a payload, and tries it unless the check forbids that.
     pub fn show(&mut self, number: u64, masks: Masks) {
-        let (seed, mutant, plan) = self.maker.make(number, masks);
+        let (seed, mutant, plan) = self.generator.generate(number, masks);
         let mut text = format!("seed: {}; runs: {}\nparts: {}\n", seed.text, seed.runs, seed.parts);
         for change in &mutant.changes {
             writeln!(text, "change: {change}").unwrap();
@@ -182,36 +182,36 @@ impl Hunter {
         for byte in &mutant.file {
             write!(text, "{byte:02x}").unwrap();
         }
-        self.trace.tell(&text);
+        self.trace.write(&text);
         self.show_file(number, &mutant.file, plan);
     }
 
     fn show_file(&mut self, number: u64, file: &[u8], plan: Plan) {
         let Verdict { harmful, refused, answer } = self.judge(file);
-        self.trace.tell(&format!(
+        self.trace.write(&format!(
             "\nplan: {plan:?}\nharmful: {harmful:?}\nrefused: {refused:?}\nanswer: {answer:?}\n{number} "
         ));
         if harmful.is_empty() || self.harmful {
             let outcome = self.run(file, plan, &refused);
-            self.tell_of_wrong_refusal(number, outcome, &refused, answer.is_some());
+            self.record_wrong_refusal(number, outcome, &refused, answer.is_some());
         } else {
-            self.trace.tell("\n");
+            self.trace.write("\n");
         }
     }
 
-    /// Does all there is to do with one of the runner's files.
+    /// Tries one of the runner's files with every action.
     pub fn try_file(&mut self, name: &str) {
         let file = fs::read(Path::new(FILES).join(name)).unwrap();
-        self.trace.tell(&format!("file {name}"));
+        self.trace.write(&format!("file {name}"));
         self.show_file(0, &file, Plan::ALL);
     }
 
-    /// Tells what is being done, and does it.
+    /// Does an action, after it has written it to the trace.
     fn step(&self, what: &str, name: &[u8], command: u32, nodeps: bool) -> i32 {
-        self.trace.tell(what);
+        self.trace.write(what);
         let code = self.xen.act(name, command, nodeps);
         if code != 0 {
-            self.trace.tell(&code.to_string());
+            self.trace.write(&code.to_string());
         }
         code
     }
@@ -220,21 +220,21 @@ impl Hunter {
     fn run(&mut self, file: &[u8], plan: Plan, refused: &BTreeSet<String>) -> Outcome {
         let mut outcome = Outcome::default();
         if let Some(applied) = plan.beneath {
-            assert_eq!(self.xen.upload(BENEATH, &self.maker.beneath.build()), 0);
+            assert_eq!(self.xen.upload(BENEATH, &self.generator.beneath.build()), 0);
             if applied {
                 assert_eq!(self.step("B", BENEATH, APPLY, false), 0);
             }
         }
-        self.trace.tell("u");
+        self.trace.write("u");
         let code = self.xen.upload(MUTANT, file);
-        count(&mut self.census.uploaded, code);
+        count(&mut self.totals.uploaded, code);
         outcome.upload = code;
         if code == 0 {
             outcome.applied = self.loaded(plan);
         } else {
-            self.trace.tell(&code.to_string());
+            self.trace.write(&code.to_string());
             if refused.is_empty() {
-                count(&mut self.census.unforeseen, code);
+                count(&mut self.totals.unforeseen, code);
             }
         }
         if let Some(applied) = plan.beneath {
@@ -247,10 +247,10 @@ impl Hunter {
         outcome
     }
 
-    /// True if Xen applied it.
+    /// Tries a loaded payload. Returns true if Xen applied it.
     fn loaded(&mut self, plan: Plan) -> bool {
         if plan.list {
-            self.trace.tell("l");
+            self.trace.write("l");
             assert_eq!(self.xen.client.list().unwrap().len(), 1 + usize::from(plan.beneath.is_some()));
         }
         let applied = plan.apply && self.apply(plan);
@@ -263,7 +263,7 @@ impl Hunter {
         for round in 0..=u8::from(plan.again) {
             let code = self.step(what, MUTANT, command, plan.nodeps);
             if round == 0 {
-                count(&mut self.census.applied, code);
+                count(&mut self.totals.applied, code);
             }
             let (state, result) = self.xen.status(MUTANT).unwrap();
             if state != APPLIED {
@@ -273,9 +273,9 @@ impl Hunter {
             let code = self.step("r", MUTANT, REVERT, false);
             let state = self.xen.status(MUTANT).unwrap().0;
             assert_eq!((code, state), (0, CHECKED), "stuck: it can't be reverted");
-            self.census.reverted += usize::from(round == 0);
-            self.trace.tell("s");
-            // What is beneath shows, if a replace has not reverted it.
+            self.totals.reverted += usize::from(round == 0);
+            self.trace.write("s");
+            // The payload beneath shows, unless a replace has reverted it.
             if plan.beneath != Some(true) {
                 assert_eq!(shown(), self.shown, "Xen is not what it was before");
             }
@@ -283,11 +283,11 @@ impl Hunter {
         true
     }
 
-    /// Xen is as it was at the beginning.
+    /// Asserts that Xen is as it was at the beginning.
     pub fn end(&self) {
         assert_eq!(self.xen.client.list().unwrap(), [], "something is loaded still");
         assert_eq!(shown(), self.shown, "Xen is not what it was before");
-        assert_eq!(self.xen.client.build_id().unwrap(), self.maker.of.xen);
-        self.trace.tell(&format!("survived {} {}\n", self.census.sent(), self.census.reverted));
+        assert_eq!(self.xen.client.build_id().unwrap(), self.generator.of.xen);
+        self.trace.write(&format!("survived {} {}\n", self.totals.sent(), self.totals.reverted));
     }
 }

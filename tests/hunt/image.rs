@@ -1,4 +1,4 @@
-//! A relocatable ELF file taken apart, so that its sections can be moved about, and written again.
+//! A relocatable ELF file in parts, whose sections can be moved about and written again.
 
 use super::fields::{self, Field, header, relocation, section, symbol};
 
@@ -10,7 +10,7 @@ pub const SYMTAB: u64 = 2;
 pub const RELA: u64 = 4;
 pub const NOBITS: u64 = 8;
 
-/// What relocations are of: eight bytes of an address, four of a distance. On x86-64 and on Arm.
+/// The relocation types of eight bytes of an address, and of four of a distance, on x86-64 and on Arm.
 const POINTERS: [u64; 2] = [1, 257];
 const DISTANCES: [u64; 2] = [2, 261];
 
@@ -21,7 +21,7 @@ pub const ENTRY: usize = 24;
 #[derive(Clone, Debug)]
 pub struct Section {
     pub name: String,
-    /// Its header, whose name, offset and size are filled in when it is written.
+    /// The header, whose name, offset and size are set when it is written.
     pub header: Vec<u8>,
     pub data: Vec<u8>,
     /// Bytes that are not in the file.
@@ -63,16 +63,16 @@ pub struct Image {
     header: Vec<u8>,
     /// All but section 0: the number of `sections[0]` is 1.
     pub sections: Vec<Section>,
-    /// Of an entry of `.livepatch.funcs`.
+    /// The size of an entry of `.livepatch.funcs`.
     pub function_size: usize,
 }
 
-/// A file, and where in it what is.
+/// A file, with the offsets of its parts.
 pub struct Written {
     pub file: Vec<u8>,
-    /// Where the section headers begin, that of section 0 first.
+    /// The offset of the section headers, that of section 0 first.
     pub table: usize,
-    /// Where the data of each section is; that of `Image::sections[0]` first.
+    /// The offset of the data of each section, that of `Image::sections[0]` first.
     pub data: Vec<usize>,
 }
 
@@ -83,7 +83,7 @@ impl Written {
 }
 
 impl Image {
-    /// Of a file that is as it should be.
+    /// Reads a valid file.
     pub fn read(file: &[u8], function_size: usize) -> Self {
         let of = |field| usize::try_from(fields::get(file, 0, field)).unwrap();
         let table = of(header::TABLE);
@@ -157,7 +157,7 @@ impl Image {
         self.sections.iter().position(|section| section.name == name)
     }
 
-    /// Appends a section, and tells its symbol.
+    /// Appends a section. Returns its symbol.
     pub fn add(&mut self, section: Section) -> u64 {
         self.sections.push(section);
         self.add_symbol(0, 3, self.sections.len() as u64)
@@ -176,7 +176,7 @@ impl Image {
         fields::put(&mut entry, 0, symbol::NAME, name);
         fields::put(&mut entry, 0, symbol::INFO, info);
         fields::put(&mut entry, 0, symbol::SECTION, section);
-        // Nobody refers to it where there are no symbols.
+        // Without a symbol table nothing refers to it.
         let Some(table) = self.index(".symtab") else { return 0 };
         self.sections[table].data.extend(entry);
         self.sections[table].data.len() as u64 / ENTRY as u64 - 1
@@ -211,7 +211,7 @@ impl Image {
         self.sections[table].data.extend(entry);
     }
 
-    /// Changes the numbers of sections wherever they stand: 0 in place of one that is gone.
+    /// Changes all numbers of sections, to 0 if one is gone.
     pub fn renumber(&mut self, new: impl Fn(u64) -> u64) {
         for section in &mut self.sections {
             if matches!(section.get(section::TYPE), RELA | SYMTAB) {

@@ -1,16 +1,20 @@
-//! Hunts for payloads that the check passes and that hurt a real Xen.
+//! The hunt for payloads that pass the check and harm a real Xen.
 //!
-//! `cargo hunt` runs this in the dom0 of a real Xen. It makes payloads, changes them in one to five ways (see
-//! `hunt/exclusions.rs` for what is left alone), and those in which the check finds nothing, or nothing but what Xen refuses,
-//! are uploaded, applied, reverted and unloaded, sometimes on top of another. Xen has to survive it, and to be afterwards
-//! what it was before. When it does not, the runner outside knows from the trace which payload it was.
+//! `cargo hunt` runs this in the dom0 of a real Xen. It generates payloads and changes them in one to five ways (see
+//! `exclusions.rs` for changes that are left out). Payloads without findings, or only with those for which Xen refuses them,
+//! are uploaded, applied, reverted and unloaded, sometimes on top of another. Xen has to survive, and to be unchanged
+//! afterwards. If it does not survive, the trace names the payload to the runner outside.
 //!
-//! `XEN_LIVEPATCH_SEED` chooses the payloads; the hunt goes on until `XEN_LIVEPATCH_HUNT_PAYLOADS` were uploaded and
-//! `XEN_LIVEPATCH_HUNT_APPLIED` of them applied and reverted, or `XEN_LIVEPATCH_HUNT_SECONDS` have passed.
-//! `XEN_LIVEPATCH_HUNT_FROM` and `XEN_LIVEPATCH_HUNT_TO` are where it begins and ends at the latest. `XEN_LIVEPATCH_HUNT_ONE` tries one payload, and tells all about it:
-//! its number, a mask of the changes to make, masks of the parts and the actions to leave out. `XEN_LIVEPATCH_HUNT_FILE`
-//! tries one of the runner's files as it is. `XEN_LIVEPATCH_HUNT_HARMFUL` tries those that the check calls harmful, and no
-//! others: each ought to be the last of its Xen.
+//! These variables control it, all with the prefix `XEN_LIVEPATCH_`:
+//!
+//! - `SEED`: the choice of payloads.
+//! - `HUNT_PAYLOADS`, `HUNT_APPLIED`: the numbers of uploads and of applied and reverted payloads after which it ends.
+//! - `HUNT_SECONDS`: the time after which it ends, in place of these.
+//! - `HUNT_FROM`, `HUNT_TO`: the numbers of the first payload, and of the last one at most.
+//! - `HUNT_ONE`: one payload to try and describe: its number, a mask of the changes to make, masks of the parts and the actions
+//!   to leave out.
+//! - `HUNT_FILE`: one of the runner's files to try.
+//! - `HUNT_HARMFUL`: if set, only payloads are tried that the check calls harmful, each of which should crash its Xen.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -23,6 +27,8 @@
 #![allow(unreachable_pub, reason = "the modules of one test")]
 
 mod exclusions;
+#[allow(dead_code, reason = "shared with the tests of the check")]
+#[path = "../common/elf.rs"]
 mod fields;
 mod generator;
 #[allow(dead_code, reason = "shared with the tests that need all of it")]
@@ -45,7 +51,7 @@ use std::env;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use generator::{Maker, Masks};
+use generator::{Generator, Masks};
 use hunter::Hunter;
 use seed::Ingredients;
 use xen_livepatch::payload::Architecture;
@@ -85,35 +91,35 @@ fn what_the_check_passes_hurts_no_xen() {
     let last = setting("XEN_LIVEPATCH_HUNT_TO").unwrap_or(u64::MAX);
     while end.is_none_or(|end| Instant::now() < end)
         && number < last
-        && (hunter.census.sent() < payloads || hunter.census.reverted < applied)
+        && (hunter.totals.sent() < payloads || hunter.totals.reverted < applied)
     {
         hunter.try_one(number);
         number += 1;
     }
     hunter.end();
-    println!("XEN_LIVEPATCH_SEED={seed}, payloads up to number {number}\n{}", hunter.census);
+    println!("XEN_LIVEPATCH_SEED={seed}, payloads up to number {number}\n{}", hunter.totals);
 }
 
-/// Makers as for some hosts, and what the payloads are checked for.
-fn makers() -> Vec<(Maker, Target)> {
+/// The generators of some hosts, and the targets of the checks.
+fn generators() -> Vec<(Generator, Target)> {
     let x86 = [((4, 13), 5), ((4, 14), 6), ((4, 17), 7), ((4, 20), 4), ((4, 22), 0)];
     let arm = [((4, 17), 5), ((4, 22), 0)];
     let x86 = x86.into_iter().map(|host| (Architecture::X86_64, host));
     let arm = arm.into_iter().map(|host| (Architecture::AArch64, host));
-    let maker = |(architecture, (release, point))| {
+    let generator = |(architecture, (release, point))| {
         let xen = BuildId::new([0x78; 20]);
         let target = Target::new(release).point(point).build_id(xen.clone()).architecture(architecture);
         let (endbr, turned, made) = (release == (4, 14), release > (4, 14), Vec::new());
-        (Maker::new(7, Ingredients { architecture, xen, release, endbr, turned, made }), target)
+        (Generator::new(7, Ingredients { architecture, xen, release, endbr, turned, made }), target)
     };
-    x86.chain(arm).map(maker).collect()
+    x86.chain(arm).map(generator).collect()
 }
 
 #[test]
 fn payloads_pass_the_check_as_long_as_nothing_is_changed() {
-    for (maker, target) in makers() {
+    for (generator, target) in generators() {
         for number in 0..300 {
-            let (seed, mutant, _) = maker.make(number, Masks { changes: 0, ..Masks::ALL });
+            let (seed, mutant, _) = generator.generate(number, Masks { changes: 0, ..Masks::ALL });
             let findings = Payload::parse(&mutant.file).unwrap().check_against(&target);
             assert_eq!(findings, [], "{number}: {}", seed.text);
         }
@@ -122,14 +128,14 @@ fn payloads_pass_the_check_as_long_as_nothing_is_changed() {
 
 #[test]
 fn a_number_always_makes_the_same_payload_and_numbers_make_different_ones() {
-    for (maker, _) in makers() {
-        let mut census = totals::Census::default();
+    for (generator, _) in generators() {
+        let mut totals = totals::Totals::default();
         for number in 0..300 {
-            let (_, mutant, plan) = maker.make(number, Masks::ALL);
-            let (_, again, same) = maker.make(number, Masks::ALL);
+            let (_, mutant, plan) = generator.generate(number, Masks::ALL);
+            let (_, again, same) = generator.generate(number, Masks::ALL);
             assert_eq!((&mutant.file, &mutant.changes, plan), (&again.file, &again.changes, same));
-            census.generated += usize::from(census.is_new(&mutant.file));
+            totals.generated += usize::from(totals.is_new(&mutant.file));
         }
-        assert!(census.generated > 290, "only {} are distinct", census.generated);
+        assert!(totals.generated > 290, "only {} are distinct", totals.generated);
     }
 }

@@ -1,6 +1,6 @@
 //! Changes to a payload: first to its sections, then to numbers in the written file, then to bytes.
 
-use super::exclusions::{Line, Place};
+use super::exclusions::{Exclusions, Place};
 use super::fields::{self, Field, alternative, function, header, note, relocation, section, symbol};
 use super::image::{ENTRY, Image, NOBITS, RELA, SYMTAB, Section, Written};
 use super::numbers;
@@ -8,22 +8,22 @@ use super::random::Random;
 use super::seed::Seed;
 use super::structure;
 
-/// Types of relocations, that Xen knows and others.
+/// Types of relocations, known to Xen and others.
 const TYPES: [u64; 10] = [0, 1, 2, 4, 3, 9, 10, 11, 24, 42];
 const TYPES_ON_ARM: [u64; 18] =
     [0, 256, 257, 258, 259, 260, 261, 262, 263, 270, 274, 275, 277, 280, 282, 283, 287, 311];
 
-/// How often another number is looked for where one is not allowed.
+/// The number of attempts to find an allowed number.
 const TRIES: usize = 12;
 
-/// A file, and what was done to it.
+/// A file, with the changes to it.
 pub struct Mutant {
     pub file: Vec<u8>,
     pub changes: Vec<String>,
 }
 
-/// Makes as many changes to a seed as `count` says, of those whose bits are set in `keep`. Each change follows from
-/// `key` and its number alone, so that leaving out one leaves the others as they are, as far as that can be.
+/// Makes `count` changes to a seed, or those of them whose bits are set in `keep`. Each change follows from `key` and its number
+/// alone, so that the others stay the same without it, as far as possible.
 pub fn mutate(seed: &mut Seed, key: u64, count: usize, keep: u32) -> Mutant {
     let kept = (0..count).filter(|number| keep & (1 << number) != 0);
     let mut randoms: Vec<Random> =
@@ -37,16 +37,16 @@ pub fn mutate(seed: &mut Seed, key: u64, count: usize, keep: u32) -> Mutant {
         !structural
     });
     let mut written = seed.image.write();
-    let line = Line { image: &seed.image, runs: seed.runs };
+    let exclusions = Exclusions { image: &seed.image, runs: seed.runs };
     for mut random in randoms {
-        let mut field = Fields { line: &line, random: &mut random, written: &mut written };
+        let mut field = Fields { exclusions: &exclusions, random: &mut random, written: &mut written };
         changes.extend(field.change());
     }
     Mutant { file: written.file, changes }
 }
 
 struct Fields<'a, 'b> {
-    line: &'a Line<'b>,
+    exclusions: &'a Exclusions<'b>,
     random: &'a mut Random,
     written: &'a mut Written,
 }
@@ -96,17 +96,17 @@ impl Fields<'_, '_> {
     }
 
     fn image(&self) -> &Image {
-        self.line.image
+        self.exclusions.image
     }
 
-    /// A number that stands elsewhere among the section headers.
+    /// A number from elsewhere in the section headers.
     fn elsewhere(&mut self) -> u64 {
-        let index = self.random.below(self.line.image.sections.len());
+        let index = self.random.below(self.exclusions.image.sections.len());
         let (_, field) = self.random.of(&section::ALL);
         fields::get(&self.written.file, self.written.header_of(index), field)
     }
 
-    /// Puts another number at a place of the file, if one can be found that is allowed.
+    /// Writes another number to a place of the file, if an allowed one is found.
     fn put(&mut self, what: &str, base: usize, field: Field, place: Place) -> Option<String> {
         let old = fields::get(&self.written.file, base, field);
         let bits = if field.1 >= 8 { u64::MAX } else { (1 << (8 * field.1)) - 1 };
@@ -126,7 +126,7 @@ impl Fields<'_, '_> {
                 }
                 _ => numbers::instead_of(self.random, old, elsewhere),
             } & bits;
-            if value != old && self.line.allows(place, value) {
+            if value != old && self.exclusions.allows(place, value) {
                 fields::put(&mut self.written.file, base, field, value);
                 return Some(format!("{what}: {old:#x} -> {value:#x}"));
             }
@@ -147,9 +147,9 @@ impl Fields<'_, '_> {
         self.put(&what, base, field, Place::Section(index, field))
     }
 
-    /// What takes two changes at once: zeros that are said to be anywhere in the file, and sections that are aligned alike.
+    /// Makes two changes at once: zeros at any offset of the file, or two sections with the same alignment.
     fn two_sections(&mut self) -> Option<String> {
-        let [one, other] = [0; 2].map(|_| self.random.below(self.line.image.sections.len()));
+        let [one, other] = [0; 2].map(|_| self.random.below(self.exclusions.image.sections.len()));
         let changes = if self.random.percent(50) {
             let offset = numbers::instead_of(self.random, 0x1000, 1 << 21);
             [(one, section::TYPE, NOBITS), (one, section::OFFSET, offset)]
@@ -158,7 +158,7 @@ impl Fields<'_, '_> {
             [(one, section::ALIGNMENT, alignment), (other, section::ALIGNMENT, alignment)]
         };
         let allowed =
-            |&(index, field, value): &(usize, Field, u64)| self.line.allows(Place::Section(index, field), value);
+            |&(index, field, value): &(usize, Field, u64)| self.exclusions.allows(Place::Section(index, field), value);
         if !changes.iter().all(allowed) {
             return None;
         }
@@ -167,7 +167,7 @@ impl Fields<'_, '_> {
             fields::put(&mut self.written.file, base, field, value);
         }
         let [(_, _, first), (_, _, second)] = changes;
-        let names = [one, other].map(|index| &self.line.image.sections[index].name);
+        let names = [one, other].map(|index| &self.exclusions.image.sections[index].name);
         Some(format!("sections {} ({}) and {} ({}): {first:#x}, {second:#x}", one + 1, names[0], other + 1, names[1]))
     }
 
@@ -188,7 +188,7 @@ impl Fields<'_, '_> {
 
     fn function(&mut self) -> Option<String> {
         let table = self.section_of(|section| section.name == ".livepatch.funcs")?;
-        let (entry, at) = self.entry(table, self.line.image.function_size)?;
+        let (entry, at) = self.entry(table, self.exclusions.image.function_size)?;
         let (name, field) = self.random.of(&function::ALL);
         self.put(&format!("function {entry} {name}"), at, field, Place::Function(field))
     }
@@ -232,32 +232,32 @@ impl Fields<'_, '_> {
         self.put(&format!("{name} byte {entry}"), at, (0, 1), Place::Other(section))
     }
 
-    /// A byte or a few of any section whose bytes are not a processor's to judge.
+    /// Changes some bytes of a section, unless they are excluded.
     fn bytes(&mut self) -> Option<String> {
-        let line = self.line;
-        let index = self.random.below(line.image.sections.len());
-        let name = line.image.sections[index].name.clone();
-        if !line.allows_bytes(index) {
+        let exclusions = self.exclusions;
+        let index = self.random.below(exclusions.image.sections.len());
+        let name = exclusions.image.sections[index].name.clone();
+        if !exclusions.allows_bytes(index) {
             return None;
         }
         let size = self.random.of(&[1, 1, 1, 2, 4, 8]);
         let (entry, at) = self.entry(index, 1)?;
-        if entry + size > line.image.sections[index].data.len() {
+        if entry + size > exclusions.image.sections[index].data.len() {
             return None;
         }
         self.put(&format!("{name} bytes at {entry}"), at, (0, size), Place::Other(index))
     }
 
-    /// One of the sections that are so.
+    /// A random section with a property.
     fn section_of(&mut self, is: impl Fn(&Section) -> bool) -> Option<usize> {
-        let sections = self.line.image.sections.iter().enumerate();
+        let sections = self.exclusions.image.sections.iter().enumerate();
         let matching: Vec<_> = sections.filter(|(_, section)| is(section)).map(|(index, _)| index).collect();
         (!matching.is_empty()).then(|| self.random.of(&matching))
     }
 
-    /// The number of an entry, and where in the file it is.
+    /// The number of a random entry, and its offset in the file.
     fn entry(&mut self, section: usize, size: usize) -> Option<(usize, usize)> {
-        let count = self.line.image.sections[section].data.len() / size;
+        let count = self.exclusions.image.sections[section].data.len() / size;
         if count == 0 {
             return None;
         }

@@ -1,4 +1,4 @@
-//! Numbers at which something may go wrong.
+//! Numbers at which arithmetic may fail.
 
 use super::random::Random;
 
@@ -59,7 +59,7 @@ const EDGES: [u64; 54] = [
     u64::MAX,
 ];
 
-/// Another number for a place: an edge, near the old one, one bit apart, or one that stands elsewhere in the file.
+/// Another number for a place: an edge, one near the old number, one with another bit, or one from elsewhere in the file.
 pub fn instead_of(random: &mut Random, old: u64, elsewhere: u64) -> u64 {
     match random.below(20) {
         0..8 => random.of(&EDGES),
@@ -74,7 +74,7 @@ pub fn instead_of(random: &mut Random, old: u64, elsewhere: u64) -> u64 {
     }
 }
 
-/// Another number for `sh_flags`: combinations of what Xen looks at, and others.
+/// Another number for `sh_flags`: combinations of the flags that Xen reads, and others.
 pub fn flags(random: &mut Random, old: u64) -> u64 {
     match random.below(4) {
         0 => old ^ random.of(&[1, 2, 4, 1, 2, 4, 3, 5, 6, 7]),

@@ -1,4 +1,4 @@
-//! Payloads that are as they should be, of many shapes: what the hunt begins with.
+//! The valid payloads of many shapes with which the hunt begins.
 
 use xen_livepatch::BuildId;
 use xen_livepatch::payload::{Architecture, HookKind};
@@ -9,8 +9,8 @@ use super::image::Image;
 use super::random::Random;
 use super::tables;
 
-/// Functions of Xen's that nothing but dom0's curiosity calls. What is patched is never one that runs by itself, since
-/// the hunt is for what a payload does to Xen's loader, not for what wrong code does.
+/// Functions of Xen that run only on request of dom0. The hunt patches no others, since it looks for harm to Xen's loader, not
+/// for that of wrong code.
 pub const HARMLESS: [&str; 7] = [
     "xen_extra_version",
     "xen_changeset",
@@ -18,18 +18,18 @@ pub const HARMLESS: [&str; 7] = [
     "xen_compile_time",
     "xen_compiler",
     "xen_deny",
-    // The largest of them, which begins with ENDBR64 wherever Xen is built so, since a key on the console calls it.
+    // The largest. It begins with `endbr64` in builds that have it, since a key on the console calls it.
     "dump_runq",
 ];
 
-/// How they begin, where the processor may track branches, and elsewhere: `lea text(%rip),%rax`.
+/// Their first bytes: `endbr64` if the build tracks branches, and else `lea text(%rip),%rax`.
 pub const ENDBR64: &[u8; 4] = b"\xf3\x0f\x1e\xfa";
 const LEA: &[u8; 3] = b"\x48\x8d\x05";
 
-/// Symbols that Xen has besides: harmless ones too, since a mutation may patch them.
+/// Other symbols of Xen, harmless as well, since a mutation may patch them.
 const NEEDED: [&str; 3] = ["xen_compiler", "xen_deny", "xen_changeset"];
 
-/// Parts that a seed may be without: numbers of bits.
+/// The optional parts of a seed: numbers of bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Second,
@@ -52,23 +52,23 @@ enum Part {
 
 pub struct Seed {
     pub image: Image,
-    /// Whether Xen runs code of the payload's own: then code, and what leads to it, is for a processor to judge.
+    /// True if Xen runs the payload's own code, so that changes of it are excluded.
     pub runs: bool,
     pub text: String,
-    /// The bits of the parts that it has.
+    /// The bits of its parts.
     pub parts: u32,
 }
 
-/// What there is to know of the host.
+/// The properties of the host.
 pub struct Ingredients {
     pub architecture: Architecture,
     pub xen: BuildId,
     pub release: (u16, u16),
-    /// Whether its functions begin with ENDBR64.
+    /// True if its functions begin with `endbr64`.
     pub endbr: bool,
-    /// Whether its alternatives may be for the lack of a feature.
+    /// True if its alternatives may require that a feature is absent.
     pub turned: bool,
-    /// Made by a compiler for this Xen.
+    /// The names and bytes of files that a compiler made for this Xen.
     pub made: Vec<(String, Vec<u8>)>,
 }
 
@@ -94,7 +94,7 @@ struct Shape {
 }
 
 impl Shape {
-    /// Whether it has this part. Chance is asked in any case, so that all else stays as it is without the part.
+    /// Decides if it has a part. A random number is drawn in any case, so that everything else stays the same without the part.
     fn has(&mut self, part: Part, percent: usize) -> bool {
         let has = self.random.percent(percent) && self.without & (1 << part as u32) == 0;
         if has {
@@ -121,7 +121,7 @@ impl Shape {
         };
         for number in 0..count {
             let function = self.function(HARMLESS[(first + number) % HARMLESS.len()], arm);
-            // On Arm what they begin with depends on where they are.
+            // On Arm their first bytes depend on their addresses.
             builder = builder.function(match (expects && !arm, of.endbr) {
                 (true, true) => function.expecting(ENDBR64),
                 (true, false) => function.expecting(LEA),
@@ -214,7 +214,7 @@ impl Shape {
     }
 }
 
-/// Says where the functions are, in place of letting Xen look for their names.
+/// Gives functions addresses, so that Xen does not look up their names.
 fn by_address(image: &mut Image, first: usize, count: usize) {
     for number in 0..count {
         let symbol = image.undefined(HARMLESS[(first + number) % HARMLESS.len()]);

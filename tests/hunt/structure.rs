@@ -1,11 +1,11 @@
-//! Changes to a payload's sections as a whole.
+//! Changes to whole sections of a payload.
 
-use super::exclusions::Line;
+use super::exclusions::Exclusions;
 use super::fields::{self, relocation, section};
 use super::image::{ALLOC, ENTRY, Image, NOBITS, PROGBITS, Section};
 use super::random::Random;
 
-/// Names that mean something to Xen, but for the hooks in place of an action.
+/// The names that Xen knows, except those of hooks in place of an action.
 const NAMES: [&str; 18] = [
     ".livepatch.funcs",
     ".livepatch.depends",
@@ -29,11 +29,11 @@ const NAMES: [&str; 18] = [
 
 const LENGTHS: [usize; 16] = [0, 1, 2, 4, 7, 8, 12, 14, 15, 16, 24, 32, 64, 104, 208, 4096];
 
-/// Changes something, unless it is not allowed or there is nothing of the kind; tells what.
+/// Changes something, unless it is excluded or not there. Returns a description.
 pub fn change(image: &mut Image, runs: bool, random: &mut Random) -> Option<String> {
     let index = random.below(image.sections.len());
-    let line = Line { image, runs };
-    let (movable, bytes) = (line.allows_moving(index), line.allows_bytes(index));
+    let exclusions = Exclusions { image, runs };
+    let (movable, bytes) = (exclusions.allows_moving(index), exclusions.allows_bytes(index));
     let name = image.sections[index].name.clone();
     match random.below(13) {
         0 if movable => {
@@ -72,7 +72,7 @@ pub fn change(image: &mut Image, runs: bool, random: &mut Random) -> Option<Stri
         }
         3 if movable => {
             let new = random.of(&NAMES);
-            if !line.allows_name(index, new) {
+            if !exclusions.allows_name(index, new) {
                 return None;
             }
             image.sections[index].name = new.into();
@@ -118,7 +118,7 @@ pub fn change(image: &mut Image, runs: bool, random: &mut Random) -> Option<Stri
     }
 }
 
-/// A function once more, with what is relocated in it.
+/// Doubles a function with its relocations.
 fn twice(image: &mut Image, random: &mut Random) -> Option<String> {
     let funcs = image.index(".livepatch.funcs")?;
     let len = image.sections[funcs].data.len();
@@ -141,11 +141,11 @@ fn twice(image: &mut Image, random: &mut Random) -> Option<String> {
     Some(format!("function {} twice", entry / size))
 }
 
-/// A relocation dropped, doubled, or all in another order.
+/// Drops or doubles a relocation, or moves it to the beginning.
 fn relocations(image: &mut Image, runs: bool, random: &mut Random) -> Option<String> {
     let index = random.below(image.sections.len());
     let section = &image.sections[index];
-    if !section.is_relocations() || section.data.len() < ENTRY || !(Line { image, runs }).allows_moving(index) {
+    if !section.is_relocations() || section.data.len() < ENTRY || !(Exclusions { image, runs }).allows_moving(index) {
         return None;
     }
     let section = &mut image.sections[index];

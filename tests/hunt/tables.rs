@@ -1,14 +1,14 @@
-//! The tables that a compiler leaves in a payload: alternatives, exceptions, bugs.
+//! The tables of a compiler in a payload: alternatives, exceptions, bugs.
 
 use super::fields::{self, alternative};
 use super::image::{ALLOC, EXECUTE, Image, PROGBITS, Section};
 use super::random::Random;
 
-/// Code for tables to point at, which nothing runs: eight places of sixteen NOPs.
+/// The number and size of the runs of NOPs at which tables point, and which nothing runs.
 const PLACES: usize = 8;
 const PLACE: usize = 16;
 
-/// The section that has it, and its symbol.
+/// Returns the symbol of the section with these NOPs.
 fn code(image: &mut Image) -> u64 {
     const NAME: &str = ".text.hunted";
     if let Some(symbol) = image.symbol_of(NAME) {
@@ -23,13 +23,13 @@ fn nops(image: &Image, len: usize) -> Vec<u8> {
     nop.iter().copied().cycle().take(len).collect()
 }
 
-/// The first byte of a place.
+/// The offset of a random run.
 fn place(random: &mut Random) -> i64 {
     i64::try_from(random.below(PLACES) * PLACE).unwrap()
 }
 
-/// Alternatives that are done and that are not, as long as the original, shorter, padded, and empty; for the lack of a
-/// feature too, where Xen knows that (`turned`).
+/// Alternatives that are applied and that are not, as long as the original, shorter, padded, and empty; if Xen knows them
+/// (`turned`), also those that require that a feature is absent.
 pub fn alternatives(image: &mut Image, random: &mut Random, turned: bool) {
     const NAME: &str = ".altinstructions";
     let code = code(image);
@@ -43,7 +43,7 @@ pub fn alternatives(image: &mut Image, random: &mut Random, turned: bool) {
     for index in 0..count {
         let base = index * size;
         if arm {
-            // That there is once Xen live-patches, that no emulated processor has, and that it may have.
+            // The feature of live patching, one that no emulated processor has, and some that it may have.
             let (feature, len) = (random.of(&[4, 4, 16, 0, 3]), random.of(&[4, 8, 0]));
             for (value, (_, field)) in [feature, len, len].into_iter().zip(&alternative::ALL[2..]) {
                 fields::put(&mut table, base, *field, value);
@@ -51,7 +51,7 @@ pub fn alternatives(image: &mut Image, random: &mut Random, turned: bool) {
             continue;
         }
         let (original, padding) = (random.of(&[1, 3, 5, 8]), random.of(&[0, 0, 1, 4]));
-        // Features that all have, that none has under emulation, and either of them turned around.
+        // Features that all have, that none has under emulation, and both negated.
         let features = [0, 29 + 32, 9 * 32 + 16, 0x8000, 0x8000 | (9 * 32 + 16)];
         let feature = random.of(if turned { &features } else { &features[..3] });
         let len = random.of(&[0, 1, original, original + padding]).min(8);
@@ -67,7 +67,7 @@ pub fn alternatives(image: &mut Image, random: &mut Random, turned: bool) {
     }
 }
 
-/// Pairs of distances: to what may fault, and to where it goes on then.
+/// Pairs of distances: to an instruction that may fault, and to the one after the fault.
 pub fn exceptions(image: &mut Image, random: &mut Random) {
     const NAME: &str = ".ex_table";
     let code = code(image);

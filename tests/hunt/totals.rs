@@ -1,32 +1,32 @@
-//! What came of it all.
+//! The totals of a hunt.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 #[derive(Default)]
-pub struct Census {
+pub struct Totals {
     seen: HashSet<u64>,
     pub generated: usize,
-    /// Judged to be harmful or to go unnoticed, by what the check finds: never uploaded.
+    /// Payloads that the check calls harmful or unnoticed, by its findings: never uploaded.
     pub skipped: BTreeMap<String, usize>,
-    /// Sent to Xen, by what it answered.
+    /// Payloads that were uploaded, by Xen's result.
     pub uploaded: BTreeMap<i32, usize>,
-    /// Of those that it took, by what it answered to an apply.
+    /// Payloads that were applied, by Xen's result.
     pub applied: BTreeMap<i32, usize>,
-    /// Applied, and reverted again.
+    /// Payloads that were applied and reverted.
     pub reverted: usize,
-    /// Refused by Xen, though the check finds nothing, by what it answered.
+    /// Payloads that Xen refused although the check finds nothing, by Xen's result.
     pub unforeseen: BTreeMap<i32, usize>,
-    /// Sent though the check says that Xen refuses them.
+    /// Payloads that were uploaded although the check expects a refusal.
     pub refused: usize,
-    /// Of those, the ones that Xen took, or applied where the check says that it refuses that: their numbers and why.
+    /// The numbers and findings of those that Xen took, or applied although the check expects a refusal of that.
     pub refused_wrongly: Vec<(u64, String)>,
-    /// What the check says that Xen answers, and what it answered: where that is not the same, how often, and the first.
+    /// The expected result, another one of Xen, and the finding: how often, and the first payload.
     pub misjudged: BTreeMap<(i32, i32, String), (usize, u64)>,
 }
 
-impl Census {
-    /// Whether these bytes are new (FNV-1a of words tells).
+impl Totals {
+    /// Returns true if these bytes are new, by FNV-1a of words.
     pub fn is_new(&mut self, file: &[u8]) -> bool {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ file.len() as u64;
         for chunk in file.chunks(8) {
@@ -47,7 +47,7 @@ pub fn count<K: Ord>(map: &mut BTreeMap<K, usize>, key: K) {
     *map.entry(key).or_default() += 1;
 }
 
-impl fmt::Display for Census {
+impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} payloads generated", self.generated)?;
         writeln!(f, "{} distinct ones uploaded, {} applied and reverted", self.sent(), self.reverted)?;

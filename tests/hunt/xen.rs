@@ -1,4 +1,4 @@
-//! The hypervisor that payloads are tried on, asked without a client between.
+//! The hypervisor on which payloads are tried, with hypercalls of its own instead of a client's.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use xen_livepatch::hypercall::{Hypervisor, Privcmd};
 use xen_livepatch::sim::{FunctionPatch, RawAnswer, RawSysctl};
 use xen_livepatch::{LivepatchClient, Release};
 
-/// The commands of an action.
+/// The commands of actions.
 pub const UNLOAD: u32 = 1;
 pub const REVERT: u32 = 2;
 pub const APPLY: u32 = 3;
@@ -20,22 +20,22 @@ pub const APPLIED: u32 = 2;
 const ENOENT: i32 = -2;
 const EAGAIN: i32 = -11;
 const EBUSY: i32 = -16;
-/// Of an action: two seconds, in nanoseconds.
+/// The timeout of an action: two seconds, in nanoseconds.
 const PATIENCE: u32 = 2_000_000_000;
-/// An action that takes longer is not going to end.
+/// The time after which an action counts as endless.
 const FOR_EVER: Duration = Duration::from_secs(20);
-/// What Xen's last steps after an action may take: they still use the payload.
+/// The time of Xen's last steps after an action, which still use the payload.
 const SETTLE_TIME: Duration = Duration::from_millis(2);
 
 pub struct Xen {
     raw: Box<dyn Hypervisor>,
     release: Release,
     pub client: LivepatchClient,
-    /// What no Xen takes.
+    /// A payload that every Xen refuses.
     refused: Vec<u8>,
 }
 
-/// What a request came to: an error number as Xen gives it, negative, or 0.
+/// The result of a request: 0, or a negative error number.
 pub type Code = i32;
 
 impl Xen {
@@ -57,14 +57,14 @@ impl Xen {
         self.send(&upload.memory(40, file)).0
     }
 
-    /// State and result of the last action, if it is loaded.
+    /// The state and the result of the last action, if the payload is loaded.
     pub fn status(&self, name: &[u8]) -> Option<(u32, i32)> {
         let (code, answer) = self.send(&RawSysctl::livepatch(self.release, 1).name(name));
         let word = |at: usize| answer.block[at..at + 4].try_into().unwrap();
         (code == 0).then(|| (u32::from_le_bytes(word(32)), i32::from_le_bytes(word(36))))
     }
 
-    /// Asks for an action, and waits for its end: what the call returns, or else what the action does.
+    /// Requests an action, and waits for its end. Returns the result of the call if it fails, and else that of the action.
     pub fn act(&self, name: &[u8], command: u32, nodeps: bool) -> Code {
         let start = Instant::now();
         loop {
@@ -76,14 +76,14 @@ impl Xen {
                 thread::sleep(SETTLE_TIME);
                 self.let_all_cpus_return();
             }
-            // The processors did not come together in time.
+            // The processors did not rendezvous in time.
             if code != EBUSY || start.elapsed() > FOR_EVER {
                 return code;
             }
         }
     }
 
-    /// As `host::let_all_cpus_return`, which asks Xen for its version, and so for what a payload may have patched.
+    /// Does the same as `host::let_all_cpus_return`, without the version of Xen, which a payload may have patched.
     fn let_all_cpus_return(&self) {
         if self.release < Release::V4_14.at(0) {
             assert_eq!(self.upload(b"refused\0", &self.refused), ENOENT);

@@ -1,34 +1,13 @@
-//! Files that are too large because of their debug sections, next to what `strip -S` makes of such files.
+//! Files that are too large because of their debug sections, compared with those that `strip -S` makes.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use xen_livepatch::{ErrorKind, Payload, Target};
 
 use crate::editor::{Editor, HOOKED, header, section};
 use crate::findings::NEW;
-
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("xen-livepatch-debug-{name}-{}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn run(&self, program: &str, arguments: &[&str]) {
-        let status = Command::new(program).args(arguments).current_dir(&self.0).status();
-        assert!(status.unwrap_or_else(|error| panic!("{program}: {error}")).success(), "{program} {arguments:?}");
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
-    }
-}
+use crate::scratch::Scratch;
 
 const SOURCE: &str = r#"
     #include <string.h>

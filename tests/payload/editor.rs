@@ -1,4 +1,4 @@
-//! Payloads with one thing changed, by place in the file: shares nothing with what reads them.
+//! An editor of payload files by place, which shares nothing with the code that reads them.
 
 use xen_livepatch::BuildId;
 
@@ -13,46 +13,7 @@ pub(crate) fn xen() -> BuildId {
     XEN.parse().unwrap()
 }
 
-/// A field of the ELF header or of a table's entry: where it is, and its size.
-pub(crate) type Field = (usize, usize);
-
-pub(crate) mod header {
-    use super::Field;
-    pub(crate) const MACHINE: Field = (18, 2);
-    pub(crate) const TABLE: Field = (40, 8);
-    pub(crate) const COUNT: Field = (60, 2);
-    pub(crate) const NAMES: Field = (62, 2);
-}
-
-pub(crate) mod section {
-    use super::Field;
-    pub(crate) const NAME: Field = (0, 4);
-    pub(crate) const TYPE: Field = (4, 4);
-    pub(crate) const FLAGS: Field = (8, 8);
-    pub(crate) const ADDRESS: Field = (16, 8);
-    pub(crate) const OFFSET: Field = (24, 8);
-    pub(crate) const SIZE: Field = (32, 8);
-    pub(crate) const LINK: Field = (40, 4);
-    pub(crate) const INFO: Field = (44, 4);
-    pub(crate) const ALIGNMENT: Field = (48, 8);
-    pub(crate) const ENTRY_SIZE: Field = (56, 8);
-}
-
-pub(crate) mod symbol {
-    use super::Field;
-    pub(crate) const NAME: Field = (0, 4);
-    pub(crate) const SECTION: Field = (6, 2);
-    pub(crate) const VALUE: Field = (8, 8);
-    pub(crate) const SIZE: Field = (16, 8);
-}
-
-pub(crate) mod relocation {
-    use super::Field;
-    pub(crate) const OFFSET: Field = (0, 8);
-    pub(crate) const TYPE: Field = (8, 4);
-    pub(crate) const SYMBOL: Field = (12, 4);
-    pub(crate) const ADDEND: Field = (16, 8);
-}
+pub(crate) use crate::elf::{Field, header, relocation, section, symbol};
 
 #[derive(Clone)]
 pub(crate) struct Editor {
@@ -127,7 +88,7 @@ impl Editor {
         self.put(base, field, value)
     }
 
-    /// Takes a section away from Xen's eyes by changing its last letter.
+    /// Hides a section from Xen by changing the last letter of its name.
     pub(crate) fn hide(mut self, name: &str) -> Self {
         let names = self.get(self.section_header(self.get(0, header::NAMES)), section::OFFSET);
         let last = names + self.field(name, section::NAME) + name.len() - 1;

@@ -11,6 +11,10 @@ mod debug;
 #[cfg(test)]
 mod editor;
 #[cfg(test)]
+#[allow(dead_code, unreachable_pub, reason = "shared with the hunt, which needs all of it")]
+#[path = "../common/elf.rs"]
+mod elf;
+#[cfg(test)]
 mod findings;
 #[cfg(test)]
 mod harm;
@@ -24,3 +28,5 @@ mod properties;
 mod reading;
 #[cfg(test)]
 mod rules;
+#[cfg(test)]
+mod scratch;

@@ -1,6 +1,6 @@
-//! What the reader finds in a payload.
+//! Payload files as they are read, without a check.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use xen_livepatch::{ErrorKind, Finding, Payload, Release, Target};
 
 use crate::editor::{EXTRA_VERSION, Editor, HOOKED, STACKED, header, relocation, section, xen};
 use crate::findings::{FUNCS, RELA_FUNCS};
+use crate::scratch::Scratch;
 
 const NEWEST: Release = Release::ALL[Release::ALL.len() - 1];
 
@@ -131,29 +132,6 @@ fn what_is_no_elf_file_is_an_error_and_says_so() {
     assert!(Payload::parse(&HOOKED[..64]).is_ok());
 }
 
-/// A directory of the test's own, removed when it ends.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("xen-livepatch-{name}-{}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self, bytes: &[u8]) -> PathBuf {
-        let path = self.0.join("payload");
-        fs::write(&path, bytes).unwrap();
-        path
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
-    }
-}
-
 #[test]
 fn files_are_read_and_what_is_none_is_refused() {
     let scratch = Scratch::new("files");
@@ -177,7 +155,7 @@ fn files_are_read_and_what_is_none_is_refused() {
     assert_eq!(refused(scratch.0.join("none")), "No such file or directory (os error 2)");
 
     let pipe = scratch.0.join("pipe");
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    scratch.run("mkfifo", &["pipe"]);
     assert_eq!(refused(pipe), "it is not a regular file");
 }
 

@@ -1,46 +1,32 @@
-//! Each rule of a release by what it does to a payload: on the last release without it, and on the first that has it.
+//! The rules of releases: payloads checked for the last release without a rule, and for the first that has it.
 
 use xen_livepatch::payload::{FunctionProblem as F, PayloadVersion, Problem, TableProblem};
 use xen_livepatch::sim::{Defect, FunctionPatch, PayloadBuilder};
-use xen_livepatch::{Finding, Severity, Target};
+use xen_livepatch::{Finding, Target};
 
 use crate::editor::{Editor, relocation, section, xen};
 use crate::findings::{FUNCS, RELA_FUNCS, check, refused};
 use crate::layout::point;
 
-/// The worst that a check has to say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Worst {
-    Fine,
-    Possible,
-    Refused,
-    Unnoticed,
-    PossiblyHarmful,
-    Harmful,
+/// A point release of Xen 4, such as `17.3`.
+fn point_release(text: &str) -> Target {
+    let (minor, point) = text.split_once('.').unwrap();
+    Target::new((4, minor.parse().unwrap())).point(point.parse().unwrap()).build_id(xen())
 }
 
-use Worst::{Fine, Harmful, Possible, PossiblyHarmful, Refused, Unnoticed};
-
-fn target((minor, point): (u16, u16)) -> Target {
-    Target::new((4, minor)).point(point).build_id(xen())
+/// The worst severity, or `fine`.
+fn worst(findings: &[Finding]) -> String {
+    findings.iter().map(|finding| finding.severity).max().map_or("fine".into(), |worst| worst.to_string())
 }
 
-fn worst(findings: &[Finding]) -> Worst {
-    match findings.iter().map(|finding| finding.severity).max() {
-        None => Fine,
-        Some(Severity::Possible) => Possible,
-        Some(Severity::Refused) => Refused,
-        Some(Severity::Unnoticed) => Unnoticed,
-        Some(Severity::PossiblyHarmful) => PossiblyHarmful,
-        Some(_) => Harmful,
-    }
-}
-
+/// Checks a payload for point releases of Xen 4: `fine 13.5, refused 14.0 14.1`.
 #[track_caller]
-fn expect(editor: &Editor, expected: &[((u16, u16), Worst)]) {
-    for (release, expected) in expected {
-        let findings = check(editor, &target(*release));
-        assert_eq!(worst(&findings), *expected, "4.{}.{}: {findings:?}", release.0, release.1);
+fn expect(editor: &Editor, expected: &str) {
+    for (expected, releases) in expected.split(", ").map(|outcome| outcome.split_once(' ').unwrap()) {
+        for release in releases.split(' ') {
+            let findings = check(editor, &point_release(release));
+            assert_eq!(worst(&findings), expected, "4.{release}: {findings:?}");
+        }
     }
 }
 
@@ -61,7 +47,7 @@ fn made(builder: &PayloadBuilder) -> Editor {
 fn no_operations_since_4_8() {
     let nops =
         PayloadBuilder::named("p", &xen()).payload_version(PayloadVersion::V1).function(FunctionPatch::nop("f", 5));
-    expect(&made(&nops), &[((7, 6), Refused), ((8, 0), Fine)]);
+    expect(&made(&nops), "refused 7.6, fine 8.0");
 }
 
 #[test]
@@ -71,32 +57,21 @@ fn distances_since_4_8_and_endbr64_since_4_17() {
         made(&builder.function(at(FunctionPatch::returning("far", "y"))))
     };
     // Who does not look reaches for it, and who looks for ENDBR64 first.
-    expect(&far(old()), &[((7, 6), Harmful), ((8, 0), Refused), ((13, 5), Refused)]);
-    expect(
-        &far(new()),
-        &[
-            ((14, 4), Refused),
-            ((14, 5), Harmful),
-            ((15, 2), Refused),
-            ((15, 3), Harmful),
-            ((16, 0), Refused),
-            ((16, 1), Harmful),
-            ((17, 0), Harmful),
-        ],
-    );
+    expect(&far(old()), "harmful 7.6, refused 8.0 13.5");
+    expect(&far(new()), "refused 14.4 15.2 16.0, harmful 14.5 15.3 16.1 17.0");
 }
 
 #[test]
 fn hooks_at_load_since_4_8_and_around_actions_since_4_14() {
     let odd = |section| made(&old().section(section, vec![0; 9]));
-    expect(&odd(".livepatch.hooks.load"), &[((7, 6), Fine), ((8, 0), Harmful)]);
-    expect(&odd(".livepatch.hooks.preapply"), &[((13, 5), Fine)]);
-    expect(&made(&new().section(".livepatch.hooks.preapply", vec![0; 9])), &[((14, 0), Refused)]);
+    expect(&odd(".livepatch.hooks.load"), "fine 7.6, harmful 8.0");
+    expect(&odd(".livepatch.hooks.preapply"), "fine 13.5");
+    expect(&made(&new().section(".livepatch.hooks.preapply", vec![0; 9])), "refused 14.0");
 }
 
 #[test]
 fn sections_of_zeros_are_limited_since_4_8() {
-    expect(&made(&old().bss((2 << 20) + 1)), &[((7, 6), Fine), ((8, 0), Refused)]);
+    expect(&made(&old().bss((2 << 20) + 1)), "fine 7.6, refused 8.0");
 }
 
 #[test]
@@ -105,26 +80,15 @@ fn empty_sections_are_placed_but_for_some_releases() {
         let builder = builder.section(".empty", vec![]).defect(".empty", Defect::Alignment(0));
         made(&builder)
     };
-    expect(&empty(old()), &[((7, 6), Harmful), ((8, 0), Fine), ((13, 5), Fine)]);
-    expect(
-        &empty(new()),
-        &[
-            ((14, 4), Fine),
-            ((14, 5), Harmful),
-            ((15, 2), Fine),
-            ((15, 3), Harmful),
-            ((16, 0), Fine),
-            ((16, 1), Harmful),
-            ((17, 0), Harmful),
-        ],
-    );
+    expect(&empty(old()), "harmful 7.6, fine 8.0 13.5");
+    expect(&empty(new()), "fine 14.4 15.2 16.0, harmful 14.5 15.3 16.1 17.0");
 }
 
 #[test]
 fn empty_relocation_sections_are_passed_over_since_4_8() {
     let editor = made(&old().needs("printk"));
     let empty = editor.set(".rela.rodata.needed", section::TYPE, 9).set(".rela.rodata.needed", section::SIZE, 0);
-    expect(&empty, &[((7, 6), Refused), ((8, 0), Fine)]);
+    expect(&empty, "refused 7.6, fine 8.0");
 }
 
 #[test]
@@ -133,41 +97,30 @@ fn symbols_of_relocations_are_looked_at_since_4_10() {
     let symbols = u64::try_from(null.field(".symtab", section::SIZE) / 24).unwrap();
     let next = made(&old()).entry(".rela.text", 0, relocation::SYMBOL, symbols);
     for editor in [&null, &next] {
-        expect(
-            editor,
-            &[
-                ((7, 3), Harmful),
-                ((7, 4), Refused),
-                ((8, 1), Harmful),
-                ((8, 2), Refused),
-                ((9, 0), Harmful),
-                ((9, 1), Refused),
-                ((10, 0), Refused),
-            ],
-        );
+        expect(editor, "harmful 7.3 8.1 9.0, refused 7.4 8.2 9.1 10.0");
     }
-    expect(&made(&old()).entry(".rela.text", 0, relocation::SYMBOL, symbols + 1), &[((7, 3), Refused)]);
+    expect(&made(&old()).entry(".rela.text", 0, relocation::SYMBOL, symbols + 1), "refused 7.3");
 }
 
 #[test]
 fn alignments_since_4_10() {
     let odd = made(&old().defect(".text", Defect::Alignment(3)));
-    expect(&odd, &[((9, 4), Fine), ((10, 0), Refused)]);
+    expect(&odd, "fine 9.4, refused 10.0");
 }
 
 #[test]
 fn an_empty_table_of_exceptions_since_4_10() {
-    expect(&made(&old().section(".ex_table", vec![])), &[((9, 4), Refused), ((10, 0), Fine)]);
+    expect(&made(&old().section(".ex_table", vec![])), "refused 9.4, fine 10.0");
 }
 
 #[test]
 fn xens_build_id_and_metadata_since_4_14() {
-    expect(&made(&old().defect(".livepatch.xen_depends", Defect::Missing)), &[((13, 5), Fine)]);
-    expect(&made(&new().defect(".livepatch.xen_depends", Defect::Missing)), &[((14, 0), Refused)]);
-    expect(&made(&old().modinfo("open")), &[((13, 5), Fine)]);
-    expect(&made(&new().modinfo("open")), &[((14, 0), Refused)]);
-    expect(&made(&old()), &[((13, 5), Fine), ((14, 0), Refused)]);
-    expect(&made(&new()), &[((13, 5), Refused), ((14, 0), Fine)]);
+    expect(&made(&old().defect(".livepatch.xen_depends", Defect::Missing)), "fine 13.5");
+    expect(&made(&new().defect(".livepatch.xen_depends", Defect::Missing)), "refused 14.0");
+    expect(&made(&old().modinfo("open")), "fine 13.5");
+    expect(&made(&new().modinfo("open")), "refused 14.0");
+    expect(&made(&old()), "fine 13.5, refused 14.0");
+    expect(&made(&new()), "refused 13.5, fine 14.0");
 }
 
 #[test]
@@ -176,58 +129,21 @@ fn symbols_that_are_not_loaded_are_refused_since_4_17() {
     let away = u64::try_from(editor.index(".away")).unwrap();
     let symbol = editor.get(editor.field(".rela.rodata.needed", section::OFFSET), relocation::SYMBOL);
     let editor = editor.entry(".symtab", symbol, (6, 2), away).clear_flag(".away", 2);
-    expect(
-        &editor,
-        &[
-            ((14, 4), Unnoticed),
-            ((14, 5), Refused),
-            ((15, 2), Unnoticed),
-            ((15, 3), Refused),
-            ((16, 0), Unnoticed),
-            ((16, 1), Refused),
-            ((17, 0), Refused),
-        ],
-    );
+    expect(&editor, "unnoticed 14.4 15.2 16.0, refused 14.5 15.3 16.1 17.0");
 }
 
 #[test]
 fn functions_are_writable_where_xen_writes_to_them() {
-    expect(
-        &made(&new().read_only_funcs()),
-        &[
-            ((14, 6), Fine),
-            ((16, 3), Fine),
-            ((16, 4), Harmful),
-            ((16, 7), Harmful),
-            ((17, 0), Fine),
-            ((17, 1), Harmful),
-            ((17, 2), Harmful),
-            ((17, 3), Fine),
-            ((18, 0), Harmful),
-            ((18, 1), Fine),
-            ((19, 0), Fine),
-        ],
-    );
-    expect(&made(&old().read_only_funcs()), &[((13, 5), Fine)]);
+    expect(&made(&new().read_only_funcs()), "fine 14.6 16.3 17.0 17.3 18.1 19.0, harmful 16.4 16.7 17.1 17.2 18.0");
+    expect(&made(&old().read_only_funcs()), "fine 13.5");
 }
 
 #[test]
 fn functions_are_not_marked_as_applied_where_xen_keeps_that() {
     let marked = made(&new()).patch(FUNCS, 64, &[1]);
-    expect(
-        &marked,
-        &[
-            ((14, 0), Harmful),
-            ((16, 7), Harmful),
-            ((17, 2), Harmful),
-            ((17, 3), Fine),
-            ((18, 0), Harmful),
-            ((18, 1), Fine),
-            ((19, 0), Fine),
-        ],
-    );
+    expect(&marked, "harmful 14.0 16.7 17.2 18.0, fine 17.3 18.1 19.0");
     // The rest of what Xen keeps there is written before it is read.
-    expect(&made(&new()).patch(FUNCS, 33, &[0xff; 31]).patch(FUNCS, 65, &[0xff; 7]), &[((14, 0), Fine)]);
+    expect(&made(&new()).patch(FUNCS, 33, &[0xff; 31]).patch(FUNCS, 65, &[0xff; 7]), "fine 14.0");
 }
 
 /// A payload with one alternative: five bytes of code, replaced by five.
@@ -242,104 +158,76 @@ pub(crate) fn alternative(builder: PayloadBuilder, entry_size: usize) -> Editor 
 #[test]
 fn alternatives_have_padding_since_4_11() {
     let size = |editor: &Editor, release| {
-        let findings = check(editor, &target(release));
+        let findings = check(editor, &point_release(release));
         findings.iter().any(|f| matches!(f.problem, Problem::Table { problem: TableProblem::Size { .. }, .. }))
     };
     let (short, long) = (alternative(old(), 12), alternative(old(), 14));
-    assert_eq!([(10, 4), (11, 0)].map(|release| size(&short, release)), [false, true]);
-    assert_eq!([(10, 4), (11, 0)].map(|release| size(&long, release)), [true, false]);
-    expect(&short, &[((7, 6), Fine), ((10, 4), Fine)]);
-    expect(&long, &[((11, 4), Fine), ((13, 5), Fine)]);
-    expect(&alternative(new(), 14), &[((14, 6), Fine), ((17, 7), Fine), ((18, 3), Fine), ((22, 0), Fine)]);
+    assert_eq!(["10.4", "11.0"].map(|release| size(&short, release)), [false, true]);
+    assert_eq!(["10.4", "11.0"].map(|release| size(&long, release)), [true, false]);
+    expect(&short, "fine 7.6 10.4");
+    expect(&long, "fine 11.4 13.5");
+    expect(&alternative(new(), 14), "fine 14.6 17.7 18.3 22.0");
 }
 
 #[test]
 fn places_of_alternatives_are_looked_at_since_4_18() {
     let outside = |builder| point(alternative(builder, 14), ".altinstructions", 0, (".livepatch.funcs", 0));
-    let checked = [((14, 6), Harmful), ((17, 3), Harmful), ((17, 4), Refused), ((18, 0), Refused), ((22, 0), Refused)];
-    expect(&outside(old()), &[((13, 5), Harmful)]);
-    expect(&outside(new()), &checked);
+    let checked = "harmful 14.6 17.3, refused 17.4 18.0 22.0";
+    expect(&outside(old()), "harmful 13.5");
+    expect(&outside(new()), checked);
     let replacement = point(alternative(new(), 14), ".altinstructions", 4, (".text", 0));
-    expect(&replacement, &checked);
+    expect(&replacement, checked);
     refused(
         &replacement,
-        &target((22, 0)),
+        &point_release("22.0"),
         ".altinstructions entry 0: its replacement is outside .altinstr_replacement: relink it",
     );
-    expect(&replacement.patch(".altinstructions", 11, &[0]), &checked);
-    expect(&alternative(new(), 14).hide(".altinstr_replacement"), &checked);
+    expect(&replacement.patch(".altinstructions", 11, &[0]), checked);
+    expect(&alternative(new(), 14).hide(".altinstr_replacement"), checked);
     // What comes after the code is not looked at in any release.
     let code = i64::try_from(alternative(new(), 14).field(".text", section::SIZE)).unwrap();
     let last = point(alternative(new(), 14), ".altinstructions", 0, (".altinstr_replacement", 8 - 5));
     assert!(code > 0);
-    expect(&last, &[((17, 7), Fine), ((22, 0), Fine)]);
-    expect(&last.patch(".altinstructions", 12, &[1]), &[((17, 7), Harmful), ((22, 0), Harmful)]);
+    expect(&last, "fine 17.7 22.0");
+    expect(&last.patch(".altinstructions", 12, &[1]), "harmful 17.7 22.0");
 }
 
-const REFUSED_SINCE: [((u16, u16), Worst); 7] = [
-    ((14, 6), Harmful),
-    ((17, 7), Harmful),
-    ((18, 3), Harmful),
-    ((18, 4), Refused),
-    ((19, 0), Harmful),
-    ((19, 1), Refused),
-    ((20, 0), Refused),
-];
+const REFUSED_SINCE: &str = "harmful 14.6 17.7 18.3 19.0, refused 18.4 19.1 20.0";
 
 #[test]
 fn what_alternatives_do_is_refused_since_4_20() {
-    expect(&alternative(new(), 14).patch(".altinstructions", 11, &[6]), &REFUSED_SINCE);
-    expect(&alternative(new(), 14).patch(".altinstructions", 8, &[0, 0x40]), &REFUSED_SINCE);
+    expect(&alternative(new(), 14).patch(".altinstructions", 11, &[6]), REFUSED_SINCE);
+    expect(&alternative(new(), 14).patch(".altinstructions", 8, &[0, 0x40]), REFUSED_SINCE);
     // In a payload with as much code.
     let long = alternative(new().function(FunctionPatch::with_code("long", vec![0x90; 300])), 14);
-    expect(&long.clone().patch(".altinstructions", 10, &[250, 5, 4]), &[((17, 7), Fine), ((20, 0), Fine)]);
-    expect(&long.patch(".altinstructions", 10, &[250, 5, 5]), &REFUSED_SINCE);
+    expect(&long.clone().patch(".altinstructions", 10, &[250, 5, 4]), "fine 17.7 20.0");
+    expect(&long.patch(".altinstructions", 10, &[250, 5, 5]), REFUSED_SINCE);
 }
 
 #[test]
 fn features_are_those_of_the_release() {
-    let feature = |number: u16| alternative(new(), 14).patch(".altinstructions", 8, &number.to_le_bytes());
-    let last = |words: u16| feature(32 * words - 1);
-    let first_unknown = |words: u16| feature(32 * words);
-    for (release, words) in [
-        ((14, 0), 13),
-        ((14, 5), 16),
-        ((14, 6), 20),
-        ((15, 2), 13),
-        ((15, 3), 16),
-        ((15, 5), 20),
-        ((16, 0), 14),
-        ((16, 1), 16),
-        ((16, 4), 18),
-        ((16, 5), 20),
-        ((17, 0), 16),
-        ((17, 1), 18),
-        ((17, 2), 20),
-        ((17, 5), 20),
-        ((17, 6), 21),
-        ((18, 0), 20),
-        ((18, 6), 21),
-        ((19, 0), 20),
-        ((19, 3), 21),
-        ((20, 0), 20),
-        ((20, 1), 21),
-        ((21, 0), 21),
-        ((21, 1), 22),
-        ((22, 0), 22),
+    let feature =
+        |builder, size, number: u16| alternative(builder, size).patch(".altinstructions", 8, &number.to_le_bytes());
+    for (words, releases) in [
+        (13, "14.0 15.2"),
+        (14, "16.0"),
+        (16, "14.5 15.3 16.1 17.0"),
+        (18, "16.4 17.1"),
+        (20, "14.6 15.5 16.5 17.2 17.5 18.0 19.0 20.0"),
+        (21, "17.6 18.6 19.3 20.1 21.0"),
+        (22, "21.1 22.0"),
     ] {
-        expect(&last(words), &[(release, Fine)]);
-        let findings = check(&first_unknown(words), &target(release));
-        assert!(worst(&findings) != Fine, "{release:?} {words}");
+        expect(&feature(new(), 14, 32 * words - 1), &format!("fine {releases}"));
+        for release in releases.split(' ') {
+            let findings = check(&feature(new(), 14, 32 * words), &point_release(release));
+            assert!(worst(&findings) != "fine", "{release} {words}");
+        }
     }
-    for (release, words) in [((7, 4), 10), ((7, 5), 11), ((8, 3), 10), ((8, 4), 11), ((9, 0), 11), ((10, 4), 11)] {
-        let with = |words: u16| alternative(old(), 12).patch(".altinstructions", 8, &words.to_le_bytes());
-        expect(&with(32 * words - 1), &[(release, Fine)]);
-        expect(&with(32 * words), &[(release, Harmful)]);
-    }
-    for (release, words) in [((11, 0), 11), ((12, 4), 11), ((13, 0), 13)] {
-        let with = |number: u16| alternative(old(), 14).patch(".altinstructions", 8, &number.to_le_bytes());
-        expect(&with(32 * words - 1), &[(release, Fine)]);
-        expect(&with(32 * words), &[(release, Harmful)]);
+    for (size, words, releases) in
+        [(12, 10, "7.4 8.3"), (12, 11, "7.5 8.4 9.0 10.4"), (14, 11, "11.0 12.4"), (14, 13, "13.0")]
+    {
+        expect(&feature(old(), size, 32 * words - 1), &format!("fine {releases}"));
+        expect(&feature(old(), size, 32 * words), &format!("harmful {releases}"));
     }
 }
 
@@ -348,13 +236,13 @@ fn features_are_those_of_the_release() {
 fn features_that_some_point_releases_lack() {
     let feature = |number: u16| alternative(new(), 14).patch(".altinstructions", 8, &number.to_le_bytes());
     for (minor, number, expected) in [
-        (17, 32 * 16 - 1, Fine),
-        (17, 32 * 16, PossiblyHarmful),
-        (17, 32 * 21 - 1, PossiblyHarmful),
-        (17, 32 * 21, Harmful),
-        (18, 32 * 21, PossiblyHarmful),
-        (20, 32 * 21 - 1, Possible),
-        (20, 32 * 21, Refused),
+        (17, 32 * 16 - 1, "fine"),
+        (17, 32 * 16, "possibly-harmful"),
+        (17, 32 * 21 - 1, "possibly-harmful"),
+        (17, 32 * 21, "harmful"),
+        (18, 32 * 21, "possibly-harmful"),
+        (20, 32 * 21 - 1, "possible"),
+        (20, 32 * 21, "refused"),
     ] {
         let findings = check(&feature(number), &Target::new((4, minor)));
         assert_eq!(worst(&findings), expected, "4.{minor}, {number}: {findings:?}");
@@ -364,21 +252,7 @@ fn features_that_some_point_releases_lack() {
 #[test]
 fn features_are_turned_around_since_4_21() {
     let negated = alternative(new(), 14).patch(".altinstructions", 8, &[0, 0x80]);
-    expect(
-        &negated,
-        &[
-            ((14, 6), Harmful),
-            ((17, 5), Harmful),
-            ((17, 6), Fine),
-            ((18, 4), Refused),
-            ((18, 5), Fine),
-            ((19, 2), Refused),
-            ((19, 3), Fine),
-            ((20, 0), Refused),
-            ((20, 1), Fine),
-            ((21, 0), Fine),
-        ],
-    );
+    expect(&negated, "harmful 14.6 17.5, fine 17.6 18.5 19.3 20.1 21.0, refused 18.4 19.2 20.0");
 }
 
 /// An indirect call through a pointer that many megabytes lie before.
@@ -393,18 +267,18 @@ fn indirect_alternatives_from_4_13_to_4_20() {
         let editor = point(editor, ".altinstructions", 0, (".text", i64::try_from(code).unwrap()));
         editor.patch(".text", code, &CALL).patch(".altinstr_replacement", 0, &[0xe8, 0xfb, 0xff, 0xff, 0xff])
     };
-    expect(&indirect(old()), &[((12, 4), Fine), ((13, 0), Harmful)]);
-    expect(&indirect(new()), &[((14, 6), Harmful), ((20, 3), Harmful), ((21, 0), Fine)]);
+    expect(&indirect(old()), "fine 12.4, harmful 13.0");
+    expect(&indirect(new()), "harmful 14.6 20.3, fine 21.0");
     // One that the payload itself has.
     let inside = indirect(new().writable_data([0; 8]));
     let code = inside.field(".text", section::SIZE) - CALL.len();
     let places = crate::layout::layout(&inside);
     let distance = places[".data"] - places[".text"] - code - 6;
     let inside = inside.patch(".text", code + 2, &u32::try_from(distance).unwrap().to_le_bytes());
-    expect(&inside, &[((14, 6), Fine), ((20, 3), Fine)]);
+    expect(&inside, "fine 14.6 20.3");
     // It stands for an indirect call only where there is one.
     let other = indirect(new()).patch(".text", code, &[0x90; 2]);
-    expect(&other, &[((14, 6), Fine), ((20, 3), Fine)]);
+    expect(&other, "fine 14.6 20.3");
 }
 
 #[test]
@@ -417,23 +291,23 @@ fn call_sites_since_4_21() {
     };
     let (editor, at) = sites(CALL, vec![0; 4]);
     let call = |editor: Editor, to: i64| point(editor, ".alt_call_sites", 0, (".text", to));
-    expect(&call(editor.clone(), at), &[((20, 3), Fine), ((21, 0), Harmful)]);
-    expect(&call(editor.clone(), at + 1), &[((20, 3), Fine), ((21, 0), Refused)]);
-    expect(&call(editor, -1), &[((21, 0), Refused)]);
+    expect(&call(editor.clone(), at), "fine 20.3, harmful 21.0");
+    expect(&call(editor.clone(), at + 1), "fine 20.3, refused 21.0");
+    expect(&call(editor, -1), "refused 21.0");
     let (other, at) = sites([0x90; 6], vec![0; 4]);
-    expect(&call(other, at), &[((21, 0), Refused)]);
+    expect(&call(other, at), "refused 21.0");
     let (partial, _) = sites(CALL, vec![0; 5]);
-    expect(&partial, &[((20, 3), Fine), ((21, 0), Refused)]);
+    expect(&partial, "fine 20.3, refused 21.0");
     let (empty, _) = sites(CALL, vec![]);
-    expect(&empty, &[((21, 0), Fine)]);
+    expect(&empty, "fine 21.0");
     let nops = PayloadBuilder::named("p", &xen()).function(FunctionPatch::nop("f", 5));
     refused(
         &made(&nops.section(".alt_call_sites", vec![0; 4])),
-        &target((21, 0)),
+        &point_release("21.0"),
         ".alt_call_sites: the payload has no code, or no .altinstr_replacement: build it with the tools of this release",
     );
     // Xen looks at the function that the pointer of a call leads to, if it is one.
-    for (pointer, expected) in [(0, Fine), (1, Harmful)] {
+    for (pointer, expected) in [(0, "fine 21.0"), (1, "harmful 21.0")] {
         let code = FunctionPatch::with_code("g", CALL);
         let builder = new().function(code).writable_data([pointer, 0, 0, 0, 0, 0, 0, 0]);
         let editor = made(&builder.section(".alt_call_sites", vec![0; 4]));
@@ -441,25 +315,15 @@ fn call_sites_since_4_21() {
         let at = editor.field(".text", section::SIZE) - CALL.len();
         let distance = u32::try_from(places[".data"] - places[".text"] - at - CALL.len()).unwrap();
         let editor = call(editor.patch(".text", at + 2, &distance.to_le_bytes()), i64::try_from(at).unwrap());
-        expect(&editor, &[((21, 0), expected)]);
+        expect(&editor, expected);
     }
 }
 
 #[test]
 fn the_build_id_of_xen_is_read_in_the_file_since_4_20() {
     let zeros = made(&new()).set(".livepatch.xen_depends", section::TYPE, 8);
-    expect(
-        &zeros,
-        &[
-            ((14, 0), Refused),
-            ((18, 3), Refused),
-            ((18, 4), Harmful),
-            ((19, 0), Refused),
-            ((19, 1), Harmful),
-            ((20, 0), Harmful),
-        ],
-    );
-    expect(&zeros.empty(".livepatch.xen_depends"), &[((18, 3), Refused), ((20, 0), Refused)]);
+    expect(&zeros, "refused 14.0 18.3 19.0, harmful 18.4 19.1 20.0");
+    expect(&zeros.empty(".livepatch.xen_depends"), "refused 18.3 20.0");
 }
 
 #[test]
@@ -468,51 +332,45 @@ fn xens_image_moved_with_4_14() {
         made(&builder.function(FunctionPatch::nop("f", 5).at(address).unnamed()))
     };
     let (low, high) = (0xffff_82d0_4020_0000, 0xffff_82d0_8020_0000);
-    expect(&at(old(), high), &[((13, 5), Fine)]);
-    expect(&at(old(), low), &[((13, 5), Harmful)]);
-    expect(&at(new(), low), &[((14, 0), Fine), ((22, 0), Fine)]);
-    expect(&at(new(), high), &[((14, 0), Harmful), ((22, 0), Harmful)]);
+    expect(&at(old(), high), "fine 13.5");
+    expect(&at(old(), low), "harmful 13.5");
+    expect(&at(new(), low), "fine 14.0 22.0");
+    expect(&at(new(), high), "harmful 14.0 22.0");
     for outside in [0xffff_82d0_4000_0000, 0xffff_82d0_401f_ffff, 0xffff_82d0_4100_0000] {
-        expect(&at(new(), outside), &[((17, 7), Harmful)]);
+        expect(&at(new(), outside), "harmful 17.7");
     }
     for inside in [0xffff_82d0_4020_0000, 0xffff_82d0_40ff_ffff] {
-        expect(&at(new(), inside), &[((17, 7), Fine)]);
+        expect(&at(new(), inside), "fine 17.7");
     }
     // The first ones began a MiB earlier.
-    expect(
-        &at(old(), 0xffff_82d0_8010_0000),
-        &[((8, 2), Fine), ((10, 4), Fine), ((11, 0), Harmful), ((13, 5), Harmful)],
-    );
-    expect(&at(old(), 0xffff_82d0_800f_ffff), &[((8, 2), Harmful), ((10, 4), Harmful)]);
+    expect(&at(old(), 0xffff_82d0_8010_0000), "fine 8.2 10.4, harmful 11.0 13.5");
+    expect(&at(old(), 0xffff_82d0_800f_ffff), "harmful 8.2 10.4");
 }
 
 #[test]
 fn no_operations_leave_room_for_endbr64() {
     let nops = |count| made(&PayloadBuilder::named("p", &xen()).function(FunctionPatch::nop("f", count)));
     for count in 0..4 {
-        expect(
-            &nops(count),
-            &[((14, 4), Fine), ((14, 5), Harmful), ((15, 3), Harmful), ((16, 1), Harmful), ((17, 7), Harmful)],
-        );
-        let findings = check(&nops(count), &target((22, 0)));
+        expect(&nops(count), "fine 14.4, harmful 14.5 15.3 16.1 17.7");
+        let findings = check(&nops(count), &point_release("22.0"));
         assert!(
             matches!(&findings[0].problem, Problem::Function { problem: F::NopTooShort { found }, .. } if *found == count)
         );
     }
-    expect(&nops(4), &[((14, 5), Fine), ((22, 0), Fine)]);
+    expect(&nops(4), "fine 14.5 22.0");
     // Unless it is known what the function begins with.
     let expecting =
         |code: &[u8; 4]| made(&PayloadBuilder::named("p", &xen()).function(FunctionPatch::nop("f", 1).expecting(code)));
-    expect(&expecting(b"\x55\x48\x89\xe5"), &[((17, 7), Fine)]);
-    expect(&expecting(b"\xf3\x0f\x1e\xfa"), &[((17, 7), Harmful)]);
+    expect(&expecting(b"\x55\x48\x89\xe5"), "fine 17.7");
+    expect(&expecting(b"\xf3\x0f\x1e\xfa"), "harmful 17.7");
     // As far as it would be, and only if it is looked at.
     let short =
         made(&PayloadBuilder::named("p", &xen()).function(FunctionPatch::nop("f", 1).expecting(b"\x55\x48\x89")));
-    expect(&short, &[((17, 7), Harmful)]);
+    expect(&short, "harmful 17.7");
     let at_address = PayloadBuilder::named("p", &xen()).function(FunctionPatch::nop("f", 1).at(0xffff_82d0_4020_0000));
-    expect(&made(&at_address), &[((17, 7), Harmful)]);
-    expect(&expecting(b"\x55\x48\x89\xe5").patch(FUNCS, 72, &[4 << 1]), &[((17, 7), Harmful)]);
-    expect(&expecting(b"\x66\x0f\x1f\x01"), &[((16, 7), Fine), ((17, 0), Harmful)]);
+    expect(&made(&at_address), "harmful 17.7");
+    expect(&expecting(b"\x55\x48\x89\xe5").patch(FUNCS, 72, &[4 << 1]), "harmful 17.7");
+    expect(&expecting(b"\x66\x0f\x1f\x01"), "fine 16.7, harmful 17.0");
     let entry = made(&old()).entry(RELA_FUNCS, 0, relocation::OFFSET, 0x28);
-    expect(&entry, &[((13, 5), Harmful)]);
+    expect(&entry, "harmful 13.5");
 }

@@ -1,8 +1,8 @@
-//! Payloads with the shapes of vendors' ones: what a Xen takes and survives, the check takes.
+//! Payloads in the shapes of vendors' ones: the check accepts those that a Xen accepts and survives.
 //!
-//! `tests/vendor-payloads/make` makes them. `cargo test` has them checked for every release, under the version texts of
-//! vendors, and tried on the simulated Xen of each. `cargo shapes` does the same on a real one: a payload that the check
-//! refuses there is uploaded unchecked, and if Xen takes it, runs it and lives, it was refused wrongly.
+//! `tests/vendor-payloads/make` makes them. `cargo test` checks them for every release, under the version texts of vendors,
+//! and tries them on the simulated Xen of each. `cargo shapes` does the same on a real one: a payload that the check refuses is
+//! uploaded unchecked there, and if Xen accepts, runs and survives it, the refusal was wrong.
 //!
 //! `XEN_LIVEPATCH_SHAPES` names the shapes to try, separated by colons; all unless set.
 #![allow(
@@ -28,37 +28,37 @@ mod trial;
 use std::path::Path;
 
 use shape::Shapes;
-use trial::{Census, Trial};
+use trial::{Totals, Trial};
 use xen_livepatch::Release;
 use xen_livepatch::payload::Architecture;
 
-/// Version texts as vendors make them, with the point release for `N`.
+/// Version texts of vendors, with `N` for the point release.
 const TEXTS: [&str; 5] = [".N-1.xs8", ".N-6", ".N_04-150600.3", ".N+23-g0123", ".N-1.el6"];
 
-/// One that does not reveal the point release.
+/// A version text that does not reveal the point release.
 const HIDDEN: &str = "-custom";
 
-/// Returns true for a release that writes to `.livepatch.funcs` even where it is read-only, and dies of it.
+/// Returns true for a release that writes to `.livepatch.funcs` even if it is read-only, and crashes.
 fn dies_of_read_only(release: Release, architecture: Architecture) -> bool {
     !since::leaves_functions_alone(release, architecture == Architecture::AArch64)
 }
 
 #[test]
 fn the_simulated_xen_of_every_release_takes_every_shape_under_every_version_text() {
-    let mut census = Census::default();
-    let mut hidden = Census::default();
+    let mut totals = Totals::default();
+    let mut hidden = Totals::default();
     for (version, flags) in [(1, "a"), (1, "aw"), (2, "a"), (2, "aw")] {
         let shapes = Shapes::make(version, flags);
         let architecture = trial::architecture(&shapes);
         let is_fit = |release: &Release| dies_of_read_only(*release, architecture) == (flags == "aw");
         for last in simulated::releases(version, architecture) {
             if is_fit(&last) {
-                simulated::try_all(&shapes, last, architecture, &last.extra_version(), &mut census);
+                simulated::try_all(&shapes, last, architecture, &last.extra_version(), &mut totals);
             }
             for release in (0..=last.point()).map(|point| last.at(point)).filter(is_fit) {
-                simulated::check_all(&shapes, release, architecture, &release.extra_version(), &mut census);
+                simulated::check_all(&shapes, release, architecture, &release.extra_version(), &mut totals);
                 // A vendor's text leaves open whether it has what the next point release has.
-                let vendors = if release == last { &mut census } else { &mut hidden };
+                let vendors = if release == last { &mut totals } else { &mut hidden };
                 for text in TEXTS.map(|text| text.replace('N', &release.point().to_string())) {
                     simulated::check_all(&shapes, release, architecture, &text, vendors);
                 }
@@ -66,10 +66,10 @@ fn the_simulated_xen_of_every_release_takes_every_shape_under_every_version_text
             }
         }
     }
-    println!("{census}\nwhere the point release is not known: {hidden}");
-    assert!(census.tried > 1000, "{census}");
-    census.assert_nothing_refused_wrongly();
-    census.assert_nothing_accepted();
+    println!("{totals}\nwhere the point release is not known: {hidden}");
+    assert!(totals.tried > 1000, "{totals}");
+    totals.assert_nothing_refused_wrongly();
+    totals.assert_nothing_accepted();
     hidden.assert_nothing_refused_wrongly();
 }
 
@@ -85,24 +85,24 @@ fn a_real_xen_and_the_check_take_every_shape() {
     let writable =
         shapes.replaced().payload.writable_sections().iter().any(|name| name.to_string() == ".livepatch.funcs");
     assert!(writable || !dies_of_read_only(running, architecture), "this Xen would die of these: set FUNCS_FLAGS=aw");
-    let mut census = Census::default();
+    let mut totals = Totals::default();
     let trial = Trial { client: &host.client, shown: Some(host::shown), original: host.original.clone() };
     for shape in shapes.for_release(running) {
-        trial.run(&shapes, shape, &mut census);
+        trial.run(&shapes, shape, &mut totals);
     }
-    println!("Xen 4.{}{}: {census}", running.minor(), host.original);
-    census.assert_nothing_refused_wrongly();
+    println!("Xen 4.{}{}: {totals}", running.minor(), host.original);
+    totals.assert_nothing_refused_wrongly();
 
     // The simulated Xen of this release, under the same version text, and on AArch64, where cargo does not run, of all
     // that take read-only functions.
-    let mut census = Census::default();
+    let mut totals = Totals::default();
     for simulated in Release::ALL {
         let same = simulated.minor() == running.minor();
         let simulated = if same { running } else { simulated };
         if same || cfg!(target_arch = "aarch64") && simulated.minor() >= 17 {
-            simulated::try_all(&shapes, simulated, architecture, &host.original, &mut census);
+            simulated::try_all(&shapes, simulated, architecture, &host.original, &mut totals);
         }
     }
-    println!("simulated: {census}");
-    census.assert_nothing_refused_wrongly();
+    println!("simulated: {totals}");
+    totals.assert_nothing_refused_wrongly();
 }

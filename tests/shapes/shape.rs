@@ -7,7 +7,7 @@ use std::{env, fs};
 use xen_livepatch::payload::Architecture;
 use xen_livepatch::{BuildId, Payload, Release};
 
-/// The Xen that payloads are made for where there is none.
+/// The Xen for which payloads are made if there is no real one.
 const XEN: [u8; 20] = *b"a Xen for the shapes";
 
 pub struct Shape {
@@ -17,7 +17,7 @@ pub struct Shape {
 
 pub struct Shapes(Vec<Shape>);
 
-/// Minor number, and the words of processor features that the first and the last point release of that series have.
+/// The minor number, and the words of processor features in the first and the last point release of that series.
 const FEATURE_WORDS: [(u16, u16, u16); 16] = [
     (7, 10, 11),
     (8, 10, 11),
@@ -38,8 +38,8 @@ const FEATURE_WORDS: [(u16, u16, u16); 16] = [
 ];
 
 impl Shapes {
-    /// Makes them, with `.livepatch.funcs` of these flags, with the compiler of this machine, which Rust needs as well to
-    /// link this test.
+    /// Makes them with these flags of `.livepatch.funcs`, with the compiler of this machine, which Rust needs as well to link
+    /// this test.
     pub fn make(version: u16, flags: &str) -> Self {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("shapes-v{version}-{flags}"));
         drop(fs::remove_dir_all(&directory));
@@ -71,12 +71,12 @@ impl Shapes {
         self.0.is_empty()
     }
 
-    /// Those that this release can take: of a point release that is not the last of its series those that all can take.
+    /// The payloads that a release can take; if it is not the last of its series, those that all its point releases can take.
     pub fn for_release(&self, release: Release) -> impl Iterator<Item = &Shape> {
         self.0.iter().filter(move |shape| shape.is_for(release))
     }
 
-    /// The payload that another one depends on, if it does on any.
+    /// The payload that another one depends on, if any.
     pub fn beneath(&self, shape: &Shape) -> Option<&Shape> {
         self.0.iter().find(|other| other.payload.build_id() == shape.payload.depends())
     }
@@ -114,9 +114,9 @@ impl Shape {
         let row = FEATURE_WORDS.iter().find(|(series, ..)| *series == minor).or(FEATURE_WORDS.last()).unwrap();
         let known = if is_last { row.2 } else { row.1 };
         let words: u16 = self.metadata("words").map_or(0, |words| words.parse().unwrap());
-        // No other has tables that were of another size in older ones.
+        // Alternatives had another size in older releases.
         let has_alternatives = self.payload.architecture() == Architecture::X86_64 && words > 0;
-        // It relocates against what is not loaded, which early point releases of 4.14 to 4.16 did not refuse.
+        // It refers to a section that is not loaded, which early point releases of 4.14 to 4.16 did not refuse.
         let is_strict = is_last || minor >= 17 || self.name != "removed";
         self.minor("since").is_none_or(|since| minor >= since)
             && self.minor("before").is_none_or(|before| minor < before)

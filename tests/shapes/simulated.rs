@@ -1,4 +1,4 @@
-//! The simulated Xens that the payloads are tried on.
+//! The simulated Xens on which the payloads are tried.
 
 use core::time::Duration;
 
@@ -7,9 +7,9 @@ use xen_livepatch::sim::SimulatedXen;
 use xen_livepatch::{LivepatchClient, Release};
 
 use super::shape::Shapes;
-use super::trial::{self, Census, Trial};
+use super::trial::{self, Totals, Trial};
 
-/// Functions and data of Xen's that payloads refer to, besides those that every simulated Xen has.
+/// Functions and data of Xen that payloads refer to and that a simulated Xen does not have by itself.
 const SYMBOLS: [&str; 4] = ["xen_changeset", "xen_compile_time", "xen_compiler", "hvm_funcs"];
 
 /// The releases that take payloads of this version.
@@ -30,7 +30,7 @@ fn host(shapes: &Shapes, release: Release, architecture: Architecture, text: &st
 }
 
 /// Tries all shapes that the release can take, each on a Xen of its own.
-pub fn try_all(shapes: &Shapes, release: Release, architecture: Architecture, text: &str, census: &mut Census) {
+pub fn try_all(shapes: &Shapes, release: Release, architecture: Architecture, text: &str, totals: &mut Totals) {
     let host = host(shapes, release, architecture, text);
     for shape in shapes.for_release(release) {
         let xen = host.fork();
@@ -40,18 +40,18 @@ pub fn try_all(shapes: &Shapes, release: Release, architecture: Architecture, te
             .connect(xen.clone())
             .unwrap();
         let trial = Trial { client: &client, shown: None, original: text.to_owned() };
-        trial.run(shapes, shape, census);
+        trial.run(shapes, shape, totals);
         if let Some(how) = xen.crashed() {
-            census.crashed.push(format!("{} on the simulated Xen {release}{text}: {how}", shape.name));
+            totals.crashed.push(format!("{} on the simulated Xen {release}{text}: {how}", shape.name));
         }
     }
 }
 
-/// Has all shapes checked that the release can take.
-pub fn check_all(shapes: &Shapes, release: Release, architecture: Architecture, text: &str, census: &mut Census) {
+/// Checks all shapes that the release can take.
+pub fn check_all(shapes: &Shapes, release: Release, architecture: Architecture, text: &str, totals: &mut Totals) {
     let client = LivepatchClient::builder().connect(host(shapes, release, architecture, text)).unwrap();
     let trial = Trial { client: &client, shown: None, original: text.to_owned() };
     for shape in shapes.for_release(release) {
-        trial.check(shape, census);
+        trial.check(shape, totals);
     }
 }

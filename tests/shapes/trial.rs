@@ -1,4 +1,4 @@
-//! All that is done with a payload on a Xen, and the count of what came of it.
+//! The trial of a payload on a Xen, and the totals of all trials.
 
 use core::fmt;
 
@@ -17,36 +17,34 @@ pub struct Trial<'a> {
 }
 
 #[derive(Default)]
-pub struct Census {
+pub struct Totals {
     pub tried: usize,
-    /// Taken by the check and by Xen, run, and got rid of.
+    /// Payloads that the check and Xen accepted, and that were run and unloaded.
     taken: usize,
-    /// As the last, but refused by the check until told to accept what is wrong with some Xens of this version.
+    /// Payloads that the check refused until their possible findings were accepted.
     accepted: usize,
-    /// Refused by the check, though Xen takes and survives them: which, where, and why.
+    /// Payloads that the check refused although Xen accepts and survives them: name, place, and reason.
     refused_wrongly: Vec<String>,
-    /// Refused by the check, and by Xen.
+    /// Payloads that the check and Xen refused.
     refused: Vec<String>,
-    /// Taken by the check, and not by Xen.
+    /// Payloads that Xen alone refused.
     unforeseen: Vec<String>,
-    /// Not survived by a simulated Xen. A real one takes the test with it.
+    /// Payloads that crashed a simulated Xen. A crash of a real one ends the test.
     pub crashed: Vec<String>,
 }
 
-impl Census {
+impl Totals {
     pub fn assert_nothing_refused_wrongly(&self) {
         let surprises = [&self.refused_wrongly, &self.refused, &self.unforeseen, &self.crashed].into_iter().flatten();
         assert!(surprises.count() == 0, "{self}");
     }
-}
 
-impl Census {
     pub fn assert_nothing_accepted(&self) {
         assert_eq!(self.accepted, 0, "{self}");
     }
 }
 
-impl fmt::Display for Census {
+impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} payloads tried, {} refused wrongly", self.tried, self.refused_wrongly.len())?;
         write!(f, " ({} taken, {} taken when accepted by name)", self.taken, self.accepted)?;
@@ -64,8 +62,7 @@ impl fmt::Display for Census {
     }
 }
 
-/// Options with which a payload is uploaded of which the check knows only that some point releases that this Xen may be are
-/// hurt by it.
+/// The options that accept the findings of a payload, if all are possible ones.
 fn accepting(findings: &[Finding]) -> Option<UploadOptions> {
     let possible = findings.iter().all(|finding| !finding.severity.is_certain());
     possible.then(|| findings.iter().map(Finding::kind).fold(UploadOptions::new(), UploadOptions::accept))
@@ -77,7 +74,7 @@ fn list(findings: &[Finding]) -> String {
 }
 
 impl Trial<'_> {
-    /// Has a payload checked for this Xen.
+    /// Checks a payload for this Xen.
     fn findings(&self, shape: &Shape) -> Vec<Finding> {
         shape.payload.check_against(&self.client.target().unwrap())
     }
@@ -86,56 +83,56 @@ impl Trial<'_> {
         format!("{} on Xen {}", shape.name, self.client.xen_version().unwrap())
     }
 
-    /// Counts whether the check takes a payload of which it is known that this Xen does.
-    pub fn check(&self, shape: &Shape, census: &mut Census) {
-        census.tried += 1;
+    /// Checks a payload that this Xen is known to accept, and counts the result.
+    pub fn check(&self, shape: &Shape, totals: &mut Totals) {
+        totals.tried += 1;
         let findings = self.findings(shape);
         if findings.is_empty() {
-            census.taken += 1;
+            totals.taken += 1;
         } else if accepting(&findings).is_some() {
-            census.accepted += 1;
+            totals.accepted += 1;
         } else {
-            census.refused_wrongly.push(format!("{}: {}", self.place(shape), list(&findings)));
+            totals.refused_wrongly.push(format!("{}: {}", self.place(shape), list(&findings)));
         }
     }
 
     /// Tries a payload.
-    pub fn run(&self, shapes: &Shapes, shape: &Shape, census: &mut Census) {
+    pub fn run(&self, shapes: &Shapes, shape: &Shape, totals: &mut Totals) {
         let (findings, place) = (self.findings(shape), self.place(shape));
         if self.shown.is_some() {
-            // If it is the end of Xen, this was it.
+            // The last line if Xen crashes.
             println!("{place}: {}", list(&findings));
         }
-        census.tried += 1;
+        totals.tried += 1;
         match self.all_of(shapes, shape, UploadOptions::new()) {
-            Ok(()) => census.taken += 1,
+            Ok(()) => totals.taken += 1,
             Err(error) if matches!(error.kind(), ErrorKind::UnfitPayload { .. }) => {
                 self.clean();
                 if let Some(options) = accepting(&findings) {
                     match self.all_of(shapes, shape, options) {
-                        Ok(()) => census.accepted += 1,
-                        Err(error) => census.unforeseen.push(format!("{place}: {error}")),
+                        Ok(()) => totals.accepted += 1,
+                        Err(error) => totals.unforeseen.push(format!("{place}: {error}")),
                     }
                 } else if self.shown.is_some() {
                     match self.all_of(shapes, shape, UploadOptions::new().unchecked()) {
-                        Ok(()) => census.refused_wrongly.push(format!("{place}: {error}")),
-                        Err(unchecked) => census.refused.push(format!("{place}: {error}; unchecked: {unchecked}")),
+                        Ok(()) => totals.refused_wrongly.push(format!("{place}: {error}")),
+                        Err(unchecked) => totals.refused.push(format!("{place}: {error}; unchecked: {unchecked}")),
                     }
                 } else {
                     // The simulated Xen agrees with the check by construction.
-                    census.refused_wrongly.push(format!("{place}: {error}"));
+                    totals.refused_wrongly.push(format!("{place}: {error}"));
                 }
             }
-            Err(error) => census.unforeseen.push(format!("{place}: {error}")),
+            Err(error) => totals.unforeseen.push(format!("{place}: {error}")),
         }
         self.clean();
         self.expect_shown(None);
     }
 
-    /// Uploads, applies, reverts and unloads a payload, again where that is possible, and as a replacement of another.
+    /// Uploads, applies, reverts and unloads a payload, twice if possible, and as a replacement of another.
     ///
     /// # Errors
-    /// The first step that fails. What was done before is still done.
+    /// The first step that fails. Earlier steps are not undone.
     fn all_of(&self, shapes: &Shapes, shape: &Shape, options: UploadOptions) -> Result<(), Error> {
         let release = self.client.xen_version().unwrap().release();
         if let Some(beneath) = shapes.beneath(shape) {
@@ -180,7 +177,7 @@ impl Trial<'_> {
         Ok(())
     }
 
-    /// Has what a payload depends on applied. What the check makes of that is found out elsewhere.
+    /// Applies the payload that another depends on, unchecked: its own trial checks it.
     fn put_beneath(&self, shapes: &Shapes, shape: &Shape) -> Result<(), Error> {
         if let Some(beneath) = shapes.beneath(shape) {
             self.put_beneath(shapes, beneath)?;
@@ -199,18 +196,18 @@ impl Trial<'_> {
         assert_eq!(shown(), text.unwrap_or_else(|| self.original.clone()));
     }
 
-    /// Takes away what a failure has left.
+    /// Unloads the payloads that a failure has left.
     fn clean(&self) {
         if self.shown.is_some() {
             super::host::clean(self.client);
         } else if self.client.list().is_ok() {
-            // One that has crashed is of no more use, and its owner finds that out.
+            // The owner of a crashed one reports it.
             super::host::clean_after(self.client, &|| ());
         }
     }
 }
 
-/// The machine that payloads are for.
+/// The architecture of the payloads.
 pub fn architecture(shapes: &Shapes) -> Architecture {
     shapes.replaced().payload.architecture()
 }

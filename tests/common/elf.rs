@@ -1,6 +1,6 @@
-//! Where what is in an ELF file and in the tables of a payload.
+//! The places of fields in an ELF file and in the tables of a payload.
 
-/// Offset and size of a little-endian number.
+/// The offset and size of a little-endian number.
 pub type Field = (usize, usize);
 
 pub mod header {
@@ -10,7 +10,7 @@ pub mod header {
     pub const TABLE: Field = (40, 8);
     pub const COUNT: Field = (60, 2);
     pub const NAMES: Field = (62, 2);
-    /// All that Xen may look at.
+    /// The fields that Xen may read.
     pub const ALL: [(&str, Field); 17] = [
         ("magic", (0, 4)),
         ("class", (4, 1)),
@@ -65,8 +65,9 @@ pub mod symbol {
     pub const INFO: Field = (4, 1);
     pub const SECTION: Field = (6, 2);
     pub const VALUE: Field = (8, 8);
+    pub const SIZE: Field = (16, 8);
     pub const ALL: [(&str, Field); 6] =
-        [("name", NAME), ("info", INFO), ("other", (5, 1)), ("section", SECTION), ("value", VALUE), ("size", (16, 8))];
+        [("name", NAME), ("info", INFO), ("other", (5, 1)), ("section", SECTION), ("value", VALUE), ("size", SIZE)];
 }
 
 pub mod relocation {
@@ -80,7 +81,7 @@ pub mod relocation {
 
 pub mod function {
     use super::Field;
-    /// Of an entry.
+    /// The size of an entry.
     pub const fn size(release: (u16, u16)) -> usize {
         if release.0 == 4 && release.1 < 14 { 64 } else { 104 }
     }
@@ -126,13 +127,13 @@ pub mod note {
         [("owner size", (0, 4)), ("description size", (4, 4)), ("type", (8, 4)), ("owner", (12, 4))];
 }
 
-/// 0 where the bytes end before it.
+/// Reads a field; 0 if the bytes end before it.
 pub fn get(bytes: &[u8], base: usize, (offset, size): Field) -> u64 {
     let bytes = bytes.get(base + offset..base + offset + size).unwrap_or_default();
     bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
-/// Leaves alone what the bytes end before.
+/// Writes a field, unless the bytes end before it.
 pub fn put(bytes: &mut [u8], base: usize, (offset, size): Field, value: u64) {
     if let Some(place) = bytes.get_mut(base + offset..base + offset + size) {
         place.copy_from_slice(&value.to_le_bytes()[..size]);
