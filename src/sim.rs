@@ -67,6 +67,7 @@
 mod action;
 mod builder;
 mod bytes;
+mod calls;
 mod console;
 mod dump;
 mod faults;
@@ -74,7 +75,6 @@ mod guest_memory;
 mod host;
 mod list;
 mod machine;
-mod orders;
 mod payload;
 mod payload_builder;
 mod raw_hypercall;
@@ -93,12 +93,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::xen::release::Release;
 pub use builder::HostBuilder;
-pub use faults::{Call, Calls, Pace, PendingOrder};
+pub use calls::{Call, Calls};
+pub use faults::{On, PendingOrder, kinds};
 pub use host::Support;
-pub use orders::{On, kinds};
 pub use payload_builder::{Defect, FunctionPatch, HookCode, PayloadBuilder};
 pub use raw_hypercall::{PreparedSysctl, RawAnswer, RawSysctl, RawVersion};
-pub use settings::{Access, LogLevel};
+pub use settings::{Access, LogLevel, Pace};
 
 use crate::error::Action;
 use crate::hypercall::sealed::Sealed;
@@ -117,7 +117,7 @@ pub struct SimulatedXen(Arc<Shared>);
 struct Shared {
     /// Held through each hypercall, as Xen serialises them.
     host: Mutex<host::Host>,
-    faults: Mutex<faults::Faults>,
+    orders: Mutex<faults::Orders>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -161,7 +161,7 @@ impl SimulatedXen {
     }
 
     fn from_host(host: host::Host) -> Self {
-        Self(Arc::new(Shared { host: Mutex::new(host), faults: Mutex::default() }))
+        Self(Arc::new(Shared { host: Mutex::new(host), orders: Mutex::default() }))
     }
 
     /// The host as it is now: work that is due is done.
@@ -177,8 +177,8 @@ impl SimulatedXen {
         if host.crashed.is_some() { Err(host::HOST_IS_DOWN) } else { Ok(host) }
     }
 
-    fn faults(&self) -> MutexGuard<'_, faults::Faults> {
-        lock(&self.0.faults)
+    fn orders(&self) -> MutexGuard<'_, faults::Orders> {
+        lock(&self.0.orders)
     }
 
     /// Its release.
@@ -223,7 +223,7 @@ impl SimulatedXen {
     /// How many hypercalls were made.
     #[must_use]
     pub fn calls(&self) -> Calls {
-        self.faults().calls.clone()
+        self.orders().calls.clone()
     }
 
     /// Why the host is down, if it is.
@@ -339,19 +339,19 @@ impl Sealed for SimulatedXen {
         let address = call.address();
         let block = call.memory(address, request::SIZE).and_then(|bytes| bytes.first_chunk().copied());
         let block = block.ok_or(Errno::EFAULT)?;
-        let effects = self.faults().meet(request::sysctl_kind(&block));
-        effects.before.iter().for_each(|script| script(self));
-        let result = request::sysctl(&mut self.host(), address, block, call, &effects);
-        effects.after.iter().for_each(|script| script(self));
+        let faults = self.orders().meet(request::sysctl_kind(&block));
+        faults.run_before(self);
+        let result = request::sysctl(&mut self.host(), address, block, call, &faults);
+        faults.run_after(self);
         result
     }
 
     fn xen_version(&self, command: u32, argument: Option<&mut HypercallBuffer>) -> Result<u32, Errno> {
-        let effects = self.faults().meet(request::version_kind(command));
-        effects.before.iter().for_each(|script| script(self));
+        let faults = self.orders().meet(request::version_kind(command));
+        faults.run_before(self);
         let mut argument = argument;
-        let result = request::xen_version(&mut self.host(), command, argument.as_mut(), &effects);
-        effects.after.iter().for_each(|script| script(self));
+        let result = request::xen_version(&mut self.host(), command, argument.as_mut(), &faults);
+        faults.run_after(self);
         result
     }
 

@@ -5,10 +5,9 @@ use core::time::Duration;
 use std::time::Instant;
 
 use super::bytes::until_nul;
-use super::faults::Pace;
 use super::host::Host;
 use super::payload::{Payload, Standing, Stop, refuse, surround_actions};
-use super::settings::LogLevel;
+use super::settings::{LogLevel, Pace};
 use crate::error::Action;
 use crate::types::errno::Errno;
 use crate::types::flags::Flags;
@@ -259,13 +258,13 @@ impl Host {
             return Err(Errno::EBUSY.into());
         }
         let timeout = if timeout == 0 { DEFAULT_TIMEOUT } else { Duration::from_nanos(timeout.into()) };
-        let until = match self.effects.pace.unwrap_or(self.settings.pace) {
+        let until = match self.faults.pace().unwrap_or(self.settings.pace) {
             Pace::Polls(polls) => Until::Polls(polls),
             Pace::Time(time) => Deadline::after(time).map_or(Until::Told, Until::Time),
             Pace::Held => Until::Told,
         };
         let at_once = matches!(until, Until::Polls(0));
-        self.work = Some(Work { payload: id, action, timeout, until, late: self.effects.time_out });
+        self.work = Some(Work { payload: id, action, timeout, until, late: self.faults.times_out() });
         if at_once {
             self.finish();
         }

@@ -1,229 +1,419 @@
-//! What goes wrong on demand, and the count of hypercalls.
+//! Faults on demand. A fault is ordered for a kind of hypercall that can meet it, which the types see to.
 
 use core::fmt;
-use core::time::Duration;
-use std::collections::BTreeMap;
+use core::marker::PhantomData;
 use std::sync::Arc;
 
 use super::SimulatedXen;
+use super::calls::{Call, Calls};
+use super::settings::Pace;
+use crate::error::Action;
 use crate::types::errno::Errno;
-
-/// A kind of hypercall.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Call {
-    /// UPLOAD of a payload.
-    Upload,
-    /// GET of one payload's status.
-    Get,
-    /// LIST, with rows or for the sizes alone.
-    List,
-    /// ACTION: apply.
-    Apply,
-    /// ACTION: revert.
-    Revert,
-    /// ACTION: replace.
-    Replace,
-    /// ACTION: unload.
-    Unload,
-    /// ACTION with a command that no release has, which tells whether work is pending on a payload.
-    OtherAction,
-    /// Reading the console ring.
-    Console,
-    /// Pressing debug keys.
-    DebugKeys,
-    /// `XENVER_version`.
-    Version,
-    /// `XENVER_extraversion`.
-    ExtraVersion,
-    /// `XENVER_compile_info`.
-    CompileInfo,
-    /// `XENVER_changeset`.
-    Changeset,
-    /// `XENVER_build_id`.
-    BuildId,
-    /// Anything else.
-    Other,
-}
-
-/// How many hypercalls were made, by kind, those that failed and those at a wrong interface version too.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Calls(BTreeMap<Call, u64>);
-
-impl Calls {
-    /// How many of a kind.
-    #[must_use]
-    pub fn of(&self, call: Call) -> u64 {
-        self.0.get(&call).copied().unwrap_or_default()
-    }
-
-    /// How many altogether.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.0.values().sum()
-    }
-}
-
-/// How long an action takes that Xen has accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[non_exhaustive]
-pub enum Pace {
-    /// The next so many GET, LIST and ACTION hypercalls, whoever makes them, find it under way; the one after them
-    /// finds it done. With 0 it is done when ACTION returns. This is the default, with 1.
-    Polls(u32),
-    /// So much time.
-    Time(Duration),
-    /// Until [`SimulatedXen::finish_action`] is called.
-    Held,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self::Polls(1)
-    }
-}
 
 type Script = Arc<dyn Fn(&SimulatedXen) + Send + Sync>;
 
-/// What is ordered for one hypercall.
-#[derive(Clone, Default)]
-pub(super) struct Effects {
-    pub(super) fail: Option<Errno>,
-    pub(super) fault_after: bool,
-    /// Rows after which LIST stops.
-    pub(super) rows: Option<u32>,
-    pub(super) time_out: bool,
-    pub(super) pace: Option<Pace>,
-    pub(super) lock_held: bool,
-    pub(super) before: Vec<Script>,
-    pub(super) after: Vec<Script>,
+/// Something that goes wrong at a hypercall, or happens meanwhile.
+#[derive(Clone)]
+pub(super) enum Fault {
+    Fail(Errno),
+    FaultAfter,
+    StopAfter(u32),
+    TimeOut,
+    Take(Pace),
+    LockHeld,
+    Before(Script),
+    After(Script),
 }
 
-impl fmt::Debug for Effects {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Effects")
-            .field("fail", &self.fail)
-            .field("fault_after", &self.fault_after)
-            .field("rows", &self.rows)
-            .field("time_out", &self.time_out)
-            .field("pace", &self.pace)
-            .field("lock_held", &self.lock_held)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Display for Effects {
-    /// What happens. An order has one effect.
+impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self { fail: Some(errno), .. } => write!(f, "fails with {errno}"),
-            Self { rows: Some(rows), .. } => write!(f, "stops after {rows} rows"),
-            Self { pace: Some(pace), .. } => write!(f, "takes {pace:?}"),
-            Self { time_out: true, .. } => f.write_str("runs out of time"),
-            Self { lock_held: true, .. } => f.write_str("finds the payloads locked"),
-            Self { fault_after: true, .. } => f.write_str("can't write its answer"),
-            Self { before, .. } if !before.is_empty() => f.write_str("a script runs before it"),
-            _ => f.write_str("a script runs after it"),
+            Self::Fail(errno) => write!(f, "fails with {errno}"),
+            Self::FaultAfter => f.write_str("can't write its answer"),
+            Self::StopAfter(rows) => write!(f, "stops after {rows} rows"),
+            Self::TimeOut => f.write_str("runs out of time"),
+            Self::Take(pace) => write!(f, "takes {pace:?}"),
+            Self::LockHeld => f.write_str("finds the payloads locked"),
+            Self::Before(_) => f.write_str("a script runs before it"),
+            Self::After(_) => f.write_str("a script runs after it"),
         }
     }
 }
 
-impl Effects {
-    fn add(&mut self, other: &Self) {
-        self.fail = self.fail.or(other.fail);
-        self.fault_after |= other.fault_after;
-        self.rows = self.rows.or(other.rows);
-        self.time_out |= other.time_out;
-        self.lock_held |= other.lock_held;
-        self.pace = self.pace.or(other.pace);
-        self.before.extend(other.before.iter().cloned());
-        self.after.extend(other.after.iter().cloned());
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
-/// Which hypercalls of a kind: the k-th from now, or all.
+/// The faults of one hypercall, oldest order first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Faults(Vec<Fault>);
+
+/// Of faults that exclude each other the first counts.
+impl Faults {
+    fn first<T>(&self, pick: impl FnMut(&Fault) -> Option<T>) -> Option<T> {
+        self.0.iter().find_map(pick)
+    }
+
+    pub(super) fn error(&self) -> Option<Errno> {
+        self.first(|fault| if let Fault::Fail(errno) = fault { Some(*errno) } else { None })
+    }
+
+    pub(super) fn rows(&self) -> Option<u32> {
+        self.first(|fault| if let Fault::StopAfter(rows) = fault { Some(*rows) } else { None })
+    }
+
+    pub(super) fn pace(&self) -> Option<Pace> {
+        self.first(|fault| if let Fault::Take(pace) = fault { Some(*pace) } else { None })
+    }
+
+    pub(super) fn loses_answer(&self) -> bool {
+        self.0.iter().any(|fault| matches!(fault, Fault::FaultAfter))
+    }
+
+    pub(super) fn times_out(&self) -> bool {
+        self.0.iter().any(|fault| matches!(fault, Fault::TimeOut))
+    }
+
+    pub(super) fn finds_lock_held(&self) -> bool {
+        self.0.iter().any(|fault| matches!(fault, Fault::LockHeld))
+    }
+
+    pub(super) fn run_before(&self, xen: &SimulatedXen) {
+        for fault in &self.0 {
+            if let Fault::Before(script) = fault {
+                script(xen);
+            }
+        }
+    }
+
+    pub(super) fn run_after(&self, xen: &SimulatedXen) {
+        for fault in &self.0 {
+            if let Fault::After(script) = fault {
+                script(xen);
+            }
+        }
+    }
+}
+
+/// The hypercalls of a kind that meet a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum When {
-    In(u64),
-    Always { met: bool },
+enum When {
+    /// The k-th from now on.
+    Nth(u64),
+    Always {
+        met: bool,
+    },
 }
 
 #[derive(Debug)]
-pub(super) struct Order {
-    pub(super) call: Call,
-    pub(super) when: When,
-    pub(super) effects: Effects,
+struct Order {
+    call: Call,
+    when: When,
+    fault: Fault,
 }
 
-/// What is ordered, and what was counted.
+/// The orders that are in force, and the hypercalls so far.
 #[derive(Debug, Default)]
-pub(super) struct Faults {
-    pub(super) orders: Vec<Order>,
+pub(super) struct Orders {
+    orders: Vec<Order>,
     pub(super) calls: Calls,
 }
 
-impl Faults {
-    /// Counts a hypercall, and takes what is ordered for it.
-    pub(super) fn meet(&mut self, call: Call) -> Effects {
-        *self.calls.0.entry(call).or_default() += 1;
-        let mut effects = Effects::default();
+impl Orders {
+    /// Counts a hypercall, and returns the faults that it meets.
+    pub(super) fn meet(&mut self, call: Call) -> Faults {
+        self.calls.count(call);
+        let mut faults = Faults::default();
         self.orders.retain_mut(|order| {
             if order.call != call {
                 return true;
             }
             match &mut order.when {
-                When::In(left @ 2..) => {
+                When::Nth(left @ 2..) => {
                     *left -= 1;
                     return true;
                 }
-                When::In(_) => {}
+                When::Nth(_) => {}
                 When::Always { met } => *met = true,
             }
-            effects.add(&order.effects);
+            faults.0.push(order.fault.clone());
             matches!(order.when, When::Always { .. })
         });
-        effects
-    }
-
-    pub(super) fn forget(&mut self) {
-        self.orders.clear();
-    }
-
-    pub(super) fn pending(&self) -> Vec<PendingOrder> {
-        let pending = self.orders.iter().filter(|order| order.when != When::Always { met: true });
-        pending.map(PendingOrder::of).collect()
+        faults
     }
 }
 
-/// Something ordered that hasn't happened yet, since there was no such hypercall; given by
-/// [`SimulatedXen::pending_orders`].
+/// An order that no hypercall has met yet, returned by [`SimulatedXen::pending_orders`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PendingOrder {
-    /// The kind of hypercall that it waits for.
+    /// The kind of hypercall.
     pub call: Call,
-    /// Which of that kind from now on, the next being the first; `None` if all.
+    /// The number of the hypercall of that kind, the next being 1; `None` for all of them.
     pub nth: Option<u64>,
-    what: String,
-}
-
-impl PendingOrder {
-    fn of(order: &Order) -> Self {
-        let nth = match order.when {
-            When::In(nth) => Some(nth),
-            When::Always { .. } => None,
-        };
-        Self { call: order.call, nth, what: order.effects.to_string() }
-    }
+    fault: String,
 }
 
 impl fmt::Display for PendingOrder {
     /// Such as `Upload number 2 from now on: fails with ENOMEM (12, ...)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.nth {
-            Some(nth) => write!(f, "{:?} number {nth} from now on: {}", self.call, self.what),
-            None => write!(f, "every {:?}: {}", self.call, self.what),
+            Some(nth) => write!(f, "{:?} number {nth} from now on: {}", self.call, self.fault),
+            None => write!(f, "every {:?}: {}", self.call, self.fault),
         }
+    }
+}
+
+/// Kinds of hypercalls by the faults that can be ordered for them.
+pub mod kinds {
+    /// Any hypercall.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Any;
+
+    /// A hypercall whose answer Xen writes into the caller's memory.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Answered;
+
+    /// LIST.
+    #[derive(Clone, Copy, Debug)]
+    pub struct List;
+
+    /// Debug keys.
+    #[derive(Clone, Copy, Debug)]
+    pub struct DebugKeys;
+
+    /// An ACTION that takes time: apply, revert, replace.
+    #[derive(Clone, Copy, Debug)]
+    pub struct TimedAction;
+
+    mod sealed {
+        pub trait Sealed {}
+    }
+
+    /// A kind whose answer Xen writes into the caller's memory. Sealed.
+    pub trait IsAnswered: sealed::Sealed {}
+
+    impl sealed::Sealed for Answered {}
+    impl sealed::Sealed for DebugKeys {}
+    impl sealed::Sealed for List {}
+    impl sealed::Sealed for TimedAction {}
+    impl IsAnswered for Answered {}
+    impl IsAnswered for DebugKeys {}
+    impl IsAnswered for List {}
+    impl IsAnswered for TimedAction {}
+}
+
+use kinds::{Answered, Any, DebugKeys, IsAnswered, List, TimedAction};
+
+/// An order for a fault at a later hypercall, created by [`SimulatedXen::on`] and its kin.
+///
+/// The next hypercall of the kind meets the fault, unless [`nth`](Self::nth) or [`always`](Self::always) is used. Orders add
+/// up; of two that exclude each other the older counts. A fault can be ordered only for kinds of hypercalls that can meet
+/// it. [`SimulatedXen::pending_orders`] lists the orders that no hypercall has met.
+///
+/// ```
+/// use xen_livepatch::sim::SimulatedXen;
+/// use xen_livepatch::{Errno, Release};
+///
+/// let xen = SimulatedXen::new(Release::V4_20);
+/// // The third upload finds no memory; the console can't be read at all; the second LIST delivers one row.
+/// xen.on_upload().nth(3).fail(Errno::ENOMEM);
+/// xen.on_console().always().fail(Errno::EACCES);
+/// xen.on_list().nth(2).stop_after(1);
+/// // Another process comes in between.
+/// xen.on_apply().before(|xen| xen.print("somebody else was here"));
+/// assert_eq!(xen.pending_orders().len(), 4);
+/// ```
+///
+/// ```compile_fail
+/// # use xen_livepatch::Release;
+/// # use xen_livepatch::sim::SimulatedXen;
+/// # let xen = SimulatedXen::new(Release::V4_20);
+/// xen.on_upload().stop_after(1);
+/// ```
+#[derive(Debug)]
+#[must_use = "an order is given by naming its fault"]
+pub struct On<'a, Kind = Any> {
+    xen: &'a SimulatedXen,
+    call: Call,
+    when: When,
+    kind: PhantomData<Kind>,
+}
+
+impl<'a, Kind> On<'a, Kind> {
+    fn new(xen: &'a SimulatedXen, call: Call) -> Self {
+        Self { xen, call, when: When::Nth(1), kind: PhantomData }
+    }
+
+    /// Selects the k-th hypercall of the kind from now on; the next is the first.
+    pub fn nth(self, k: u64) -> Self {
+        Self { when: When::Nth(k), ..self }
+    }
+
+    /// Selects every hypercall of the kind, until [`SimulatedXen::forget_orders`].
+    pub fn always(self) -> Self {
+        Self { when: When::Always { met: false }, ..self }
+    }
+
+    /// Fails with this error, without being carried out.
+    pub fn fail(self, errno: Errno) {
+        self.order(Fault::Fail(errno));
+    }
+
+    /// Runs a script before it, for instance the hypercalls of another toolstack. Other callers aren't held up meanwhile.
+    pub fn before(self, script: impl Fn(&SimulatedXen) + Send + Sync + 'static) {
+        self.order(Fault::Before(Arc::new(script)));
+    }
+
+    /// Runs a script after it, before its caller sees the result.
+    pub fn after(self, script: impl Fn(&SimulatedXen) + Send + Sync + 'static) {
+        self.order(Fault::After(Arc::new(script)));
+    }
+
+    fn order(self, fault: Fault) {
+        self.xen.orders().orders.push(Order { call: self.call, when: self.when, fault });
+    }
+}
+
+impl<Kind: IsAnswered> On<'_, Kind> {
+    /// Is carried out, but Xen can't write the answer: `EFAULT`. An answer of `ENOSYS` or `EOPNOTSUPP` is returned all the
+    /// same, since Xen writes nothing for these.
+    pub fn fault_after(self) {
+        self.order(Fault::FaultAfter);
+    }
+}
+
+impl On<'_, List> {
+    /// Stops after so many rows (at least one), as Xen does when something else is due on the CPU.
+    pub fn stop_after(self, rows: u32) {
+        self.order(Fault::StopAfter(rows));
+    }
+}
+
+impl On<'_, DebugKeys> {
+    /// Finds the lock of the payloads held: key `x` prints that it should be tried again.
+    pub fn find_the_lock_held(self) {
+        self.order(Fault::LockHeld);
+    }
+}
+
+impl On<'_, TimedAction> {
+    /// Starts an action that runs out of time, whatever its timeout: `rc` −`EBUSY`, the state unchanged.
+    pub fn time_out(self) {
+        self.order(Fault::TimeOut);
+    }
+
+    /// Starts an action that takes so long.
+    pub fn take(self, pace: Pace) {
+        self.order(Fault::Take(pace));
+    }
+}
+
+/// Orders for faults, by kind of hypercall.
+impl SimulatedXen {
+    /// Selects a hypercall of any kind.
+    pub fn on(&self, call: Call) -> On<'_> {
+        On::new(self, call)
+    }
+
+    /// Selects an ACTION of this kind.
+    pub fn on_action(&self, action: Action) -> On<'_, Answered> {
+        On::new(self, action.into())
+    }
+
+    /// Selects an ACTION that applies a payload.
+    pub fn on_apply(&self) -> On<'_, TimedAction> {
+        On::new(self, Call::Apply)
+    }
+
+    /// Selects an ACTION that reverts a payload.
+    pub fn on_revert(&self) -> On<'_, TimedAction> {
+        On::new(self, Call::Revert)
+    }
+
+    /// Selects an ACTION that replaces all applied payloads by one.
+    pub fn on_replace(&self) -> On<'_, TimedAction> {
+        On::new(self, Call::Replace)
+    }
+
+    /// Selects an ACTION that unloads a payload. It takes no time.
+    pub fn on_unload(&self) -> On<'_, Answered> {
+        On::new(self, Call::Unload)
+    }
+
+    /// Selects [`Call::OtherAction`].
+    pub fn on_other_action(&self) -> On<'_, Answered> {
+        On::new(self, Call::OtherAction)
+    }
+
+    /// Selects an UPLOAD.
+    pub fn on_upload(&self) -> On<'_, Answered> {
+        On::new(self, Call::Upload)
+    }
+
+    /// Selects a GET.
+    pub fn on_get(&self) -> On<'_, Answered> {
+        On::new(self, Call::Get)
+    }
+
+    /// Selects a LIST.
+    pub fn on_list(&self) -> On<'_, List> {
+        On::new(self, Call::List)
+    }
+
+    /// Selects a read of the console.
+    pub fn on_console(&self) -> On<'_, Answered> {
+        On::new(self, Call::Console)
+    }
+
+    /// Selects the sending of debug keys.
+    pub fn on_debug_keys(&self) -> On<'_, DebugKeys> {
+        On::new(self, Call::DebugKeys)
+    }
+
+    /// Selects `XENVER_version`, whose answer is its result.
+    pub fn on_version(&self) -> On<'_> {
+        On::new(self, Call::Version)
+    }
+
+    /// Selects `XENVER_extraversion`.
+    pub fn on_extra_version(&self) -> On<'_, Answered> {
+        On::new(self, Call::ExtraVersion)
+    }
+
+    /// Selects `XENVER_compile_info`.
+    pub fn on_compile_info(&self) -> On<'_, Answered> {
+        On::new(self, Call::CompileInfo)
+    }
+
+    /// Selects `XENVER_changeset`.
+    pub fn on_changeset(&self) -> On<'_, Answered> {
+        On::new(self, Call::Changeset)
+    }
+
+    /// Selects `XENVER_build_id`.
+    pub fn on_build_id(&self) -> On<'_, Answered> {
+        On::new(self, Call::BuildId)
+    }
+
+    /// Returns the orders that no hypercall has met yet. At the end of a test there should be none.
+    #[must_use]
+    pub fn pending_orders(&self) -> Vec<PendingOrder> {
+        let pending = |order: &Order| {
+            let nth = match order.when {
+                When::Always { met: true } => return None,
+                When::Always { met: false } => None,
+                When::Nth(nth) => Some(nth),
+            };
+            Some(PendingOrder { call: order.call, nth, fault: order.fault.to_string() })
+        };
+        self.orders().orders.iter().filter_map(pending).collect()
+    }
+
+    /// Withdraws all orders.
+    pub fn forget_orders(&self) {
+        self.orders().orders.clear();
     }
 }

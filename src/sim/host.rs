@@ -3,7 +3,7 @@
 use super::action::{RunningHook, Work};
 use super::bytes::until_nul;
 use super::console::{CONTINUES, Console};
-use super::faults::Effects;
+use super::faults::Faults;
 use super::machine::Machine;
 use super::payload::{Payload, Standing, Stop, refuse};
 use super::settings::{LogLevel, Settings};
@@ -66,9 +66,9 @@ pub(super) struct Host {
     pub(super) support: Support,
     pub(super) settings: Settings,
     pub(super) crashed: Option<String>,
-    /// What was ordered for the hypercall that is being carried out.
+    /// The faults of the livepatch operation that is being carried out.
     #[cfg_attr(feature = "serde", serde(skip))]
-    pub(super) effects: Effects,
+    pub(super) faults: Faults,
 }
 
 /// Symbols of Xen itself that payloads may refer to, besides those that the builder adds.
@@ -127,7 +127,7 @@ impl Host {
             support: Support::of(release, architecture),
             settings: Settings::default(),
             crashed: None,
-            effects: Effects::default(),
+            faults: Faults::default(),
         }
     }
 

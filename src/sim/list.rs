@@ -58,7 +58,7 @@ impl Host {
             });
             return (Ok(0), Some(answer));
         }
-        let most = self.effects.rows.map_or(request.rows, |rows| rows.clamp(1, request.rows));
+        let most = self.faults.rows().map_or(request.rows, |rows| rows.clamp(1, request.rows));
         let (result, seen, taken) = self.rows(request, most, caller);
         answer.remaining = count.saturating_sub(request.start.saturating_add(seen)).min(count);
         answer.totals = [taken.names, taken.metadata].map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX));

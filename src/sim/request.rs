@@ -5,12 +5,12 @@
 
 use super::action;
 use super::bytes::{put, u16_at, u32_at, u64_at};
-use super::faults::{Call, Effects};
+use super::calls::Call;
+use super::faults::Faults;
 use super::guest_memory::Caller;
 use super::host::{HOST_IS_DOWN, Host, Support};
 use super::list;
 use super::settings::Access;
-use crate::error::Action;
 use crate::types::errno::Errno;
 use crate::xen::format::MAX_SIZE;
 use crate::xen::rules;
@@ -102,10 +102,7 @@ pub(super) fn sysctl_kind(block: &Block) -> Call {
         (LIVEPATCH, livepatch::GET) => Call::Get,
         (LIVEPATCH, livepatch::LIST) => Call::List,
         (LIVEPATCH, livepatch::ACTION) => match action::from_number(word(block, livepatch::ACTION_COMMAND)) {
-            Some(Action::Apply) => Call::Apply,
-            Some(Action::Revert) => Call::Revert,
-            Some(Action::Replace) => Call::Replace,
-            Some(Action::Unload) => Call::Unload,
+            Some(action) => action.into(),
             None => Call::OtherAction,
         },
         _ => Call::Other,
@@ -129,12 +126,12 @@ pub(super) fn sysctl(
     address: u64,
     mut block: Block,
     caller: &mut impl Caller,
-    effects: &Effects,
+    faults: &Faults,
 ) -> Result<u32, Errno> {
     if host.crashed.is_some() {
         return Err(HOST_IS_DOWN);
     }
-    if let Some(errno) = effects.fail {
+    if let Some(errno) = faults.error() {
         return Err(errno);
     }
     if host.support == Support::NoSysctl {
@@ -152,13 +149,13 @@ pub(super) fn sysctl(
     let result = match command {
         LIVEPATCH if host.support == Support::NoLivepatch => Err(Errno::ENOSYS),
         LIVEPATCH => {
-            host.effects = effects.clone();
+            host.faults = faults.clone();
             let result = operation(host, &mut block, caller);
-            host.effects = Effects::default();
+            host.faults = Faults::default();
             result
         }
         READ_CONSOLE => read_console(host, &mut block, caller),
-        DEBUG_KEYS => debug_keys(host, &block, caller, effects.lock_held),
+        DEBUG_KEYS => debug_keys(host, &block, caller, faults.finds_lock_held()),
         _ => Err(Errno::ENOSYS),
     };
     if host.crashed.is_some() {
@@ -167,7 +164,7 @@ pub(super) fn sysctl(
     if matches!(result, Err(Errno::ENOSYS | Errno::EOPNOTSUPP)) {
         return result;
     }
-    if effects.fault_after {
+    if faults.loses_answer() {
         return Err(Errno::EFAULT);
     }
     caller.write(address, &block)?;
@@ -294,12 +291,12 @@ pub(super) fn xen_version(
     host: &mut Host,
     command: u32,
     argument: Option<&mut impl Caller>,
-    effects: &Effects,
+    faults: &Faults,
 ) -> Result<u32, Errno> {
     if host.crashed.is_some() {
         return Err(HOST_IS_DOWN);
     }
-    if let Some(errno) = effects.fail {
+    if let Some(errno) = faults.error() {
         return Err(errno);
     }
     let result = match command {
@@ -325,7 +322,7 @@ pub(super) fn xen_version(
         XENVER_BUILD_ID => build_id(host, argument),
         _ => Err(Errno::ENOSYS),
     };
-    if effects.fault_after && result.is_ok() { Err(Errno::EFAULT) } else { result }
+    if faults.loses_answer() && result.is_ok() { Err(Errno::EFAULT) } else { result }
 }
 
 /// The first bytes of a text, as many as there is room for.

@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use super::faults::Pace;
+#[cfg(doc)]
+use super::SimulatedXen;
 
 /// What the caller may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -31,6 +32,26 @@ pub enum LogLevel {
     /// Also what it is doing (`all`).
     #[default]
     All,
+}
+
+/// The duration of an action that Xen has accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum Pace {
+    /// A number of hypercalls: so many GET, LIST and ACTION, whoever makes them, find the action under way, and the one
+    /// after them finds it finished. With 0 it is finished when ACTION returns. The default is 1.
+    Polls(u32),
+    /// A time.
+    Time(Duration),
+    /// Until [`SimulatedXen::finish_action`] is called.
+    Held,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self::Polls(1)
+    }
 }
 
 #[derive(Clone, Debug)]
