@@ -50,7 +50,7 @@ pub struct Inventory {
 
 /// A loaded payload with what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct InventoryEntry {
     /// The name it was uploaded under.
@@ -74,13 +74,13 @@ pub struct InventoryEntry {
 
 /// A function that more than one applied payload replaces. The payload applied last is in effect; Xen does not report which.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Conflict {
     /// The name that the first of them gives it.
     pub function: SymbolName,
     /// The address of Xen's function.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "dump::hexadecimal::serialize"))]
+    #[cfg_attr(feature = "serde", serde(with = "dump::hexadecimal"))]
     pub old_address: u64,
     /// The payloads, in the order of upload.
     pub payloads: Vec<PayloadName>,

@@ -149,7 +149,7 @@ impl fmt::Display for Step {
 
 /// A payload that the host runs without for some steps of a plan: it was applied, and not all wanted payloads are applied yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Gap {
     /// The payload.

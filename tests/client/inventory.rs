@@ -3,8 +3,8 @@
 use serde_json::json;
 use xen_livepatch::sim::{Call, FunctionPatch, PayloadBuilder, SimulatedXen};
 use xen_livepatch::{
-    Action, Errno, ErrorKind, Flags, Inventory, KnownIdentities, LivepatchClient, Payload, Plan, PlanError, Release,
-    Unidentified, Wanted,
+    Action, Errno, ErrorKind, Flags, Gap, Inventory, InventoryEntry, KnownIdentities, LivepatchClient, Payload, Plan,
+    PlanError, Release, Unidentified, Wanted,
 };
 
 use crate::host::{connect, host, name, quick, stack};
@@ -244,6 +244,8 @@ fn programs_read_inventories_and_plans() {
     assert_eq!((&payload["name"], &payload["depends"]), (&json!("one"), &told["build_id"]));
     assert_eq!(payload["functions"][0]["name"], json!("xen_extra_version"));
     assert_eq!(payload["functions"][0]["old_size"], json!(16));
+    let entry: InventoryEntry = serde_json::from_value(payload.clone()).unwrap();
+    assert_eq!(Some(&entry), (&inventory).into_iter().next());
     let new = builder(&xen, "new");
     let wanted = Wanted::only(name("new"), Payload::parse(&new.build()).unwrap());
     let plan = Plan::new(&inventory, &wanted).unwrap();
@@ -256,7 +258,10 @@ fn programs_read_inventories_and_plans() {
         serde_json::to_value(&plan).unwrap(),
         json!({"steps": steps, "gaps": [], "leftovers": [], "problems": [], "unproven": [], "unidentifiable": []})
     );
+    assert_eq!(Plan::new(&inventory, &wanted).unwrap(), plan);
     let gap = Plan::new(&inventory, &wanted.one_by_one()).unwrap().gaps().to_vec();
+    let again: Vec<Gap> = serde_json::from_value(serde_json::to_value(&gap).unwrap()).unwrap();
+    assert_eq!(again, gap);
     assert_eq!(
         serde_json::to_value(&gap).unwrap(),
         json!([{"payload": "one", "from": 1, "until": 2, "recoverable": true}])

@@ -21,18 +21,18 @@ use crate::xen::symbol_name::SymbolName;
 
 /// A function that a loaded payload replaces.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ReplacedFunction {
     /// The name that the payload gives it.
     pub name: SymbolName,
     /// The address of Xen's function.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "hexadecimal::serialize"))]
+    #[cfg_attr(feature = "serde", serde(with = "hexadecimal"))]
     pub old_address: u64,
     /// The size of Xen's function in bytes.
     pub old_size: u32,
     /// The address of the payload's function; 0 for one that is filled with NOPs.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "hexadecimal::serialize"))]
+    #[cfg_attr(feature = "serde", serde(with = "hexadecimal"))]
     pub new_address: u64,
     /// The size of the payload's function in bytes.
     pub new_size: u32,
@@ -41,11 +41,17 @@ pub struct ReplacedFunction {
 /// Addresses as text, such as `0xffff82d040200010`: many readers of JSON keep 53 bits of a number.
 #[cfg(feature = "serde")]
 pub(crate) mod hexadecimal {
-    use serde::Serializer;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
     pub(crate) fn serialize<S: Serializer>(address: &u64, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("{address:#x}"))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let digits = text.strip_prefix("0x").ok_or_else(|| D::Error::custom("an address begins with 0x"))?;
+        u64::from_str_radix(digits, 16).map_err(D::Error::custom)
     }
 }
 
