@@ -1,12 +1,12 @@
-//! What is loaded, as the C tool prints it.
+//! The table of loaded payloads, as the C tool prints it.
 
 use std::fmt::Write as _;
 use std::io;
 
 use xen_livepatch::{LoadedPayload, State, Status};
 
-/// Two lines of a heading and a row for each payload, byte for byte what the C tool prints, unless a name or metadata
-/// would break a line or act on a terminal: then they are escaped.
+/// A heading of two lines and a row for each payload, byte for byte as the C tool prints them, except that characters which
+/// would break a line or act on a terminal are escaped.
 pub(crate) fn table(rows: &[LoadedPayload]) -> String {
     if rows.is_empty() {
         return "Nothing to list\n".into();
@@ -17,7 +17,7 @@ pub(crate) fn table(rows: &[LoadedPayload]) -> String {
     );
     for LoadedPayload { name, status, metadata, .. } in rows {
         let name = name.to_string();
-        // C counts bytes.
+        // The C tool counts bytes.
         let blanks = " ".repeat(40_usize.saturating_sub(name.len()));
         let _ = writeln!(table, "{name}{blanks}| {}{}    | {metadata}", word(status.state), result(status));
     }
@@ -32,16 +32,17 @@ fn word(state: State) -> &'static str {
     }
 }
 
-/// The last result, where it is not 0, by its number and what the C library calls it.
+/// The last result unless it is 0, as its number and the text of the C library.
 pub(crate) fn result(status: &Status) -> String {
     match status.rc.wrapping_neg() {
         0 => String::new(),
         number => {
             let text = io::Error::from_raw_os_error(number).to_string();
-            format!(" ({number}, {})", text.split(" (os error").next().unwrap_or_default())
+            format!(" ({number}, {})", text.split(" (os error").next().expect("a split text has a first part"))
         }
     }
 }
+
 #[cfg(test)]
 mod tests {
     use xen_livepatch::sim::{FunctionPatch, Pace, PayloadBuilder, SimulatedXen};
@@ -57,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_the_c_tools() {
+    fn the_table_equals_that_of_the_c_tool() {
         let xen = SimulatedXen::new(Release::V4_20);
         let client = LivepatchClient::connect(xen.clone()).unwrap();
         assert_eq!(table(&client.list().unwrap()), "Nothing to list\n");
@@ -68,7 +69,7 @@ mod tests {
         xen.other_action("hello", Action::Apply, Flags::empty()).unwrap();
         let broken = payload(&xen, "broken").writable_data([1]).metadata("b", Some("2")).build();
         xen.other_upload("broken", &broken).unwrap();
-        // It was applied, reverted, and can't be applied again.
+        // It was reverted, and can't be applied again.
         let name = PayloadName::new("broken").unwrap();
         client.apply(&name, Flags::NODEPS).unwrap();
         client.revert(&name, Flags::empty()).unwrap();
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn an_action_under_way_is_shown_as_the_c_tool_does() {
+    fn a_pending_action_is_shown_as_in_the_c_tool() {
         let xen = SimulatedXen::new(Release::V4_17);
         let client = LivepatchClient::connect(xen.clone()).unwrap();
         xen.other_upload("slow", &payload(&xen, "slow").build()).unwrap();
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_breaks_a_line_or_acts_on_a_terminal() {
+    fn no_character_breaks_a_line_or_acts_on_a_terminal() {
         let xen = SimulatedXen::new(Release::V4_17);
         let client = LivepatchClient::connect(xen.clone()).unwrap();
         let hostile = payload(&xen, "x").modinfo(b"a=\x1b[2J\nfake | APPLIED\0");

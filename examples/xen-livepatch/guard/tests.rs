@@ -1,8 +1,9 @@
-//! The guard over boots that end well and badly.
+//! Tests of the guard over several boots.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+
+use tempfile::TempDir;
 
 use super::record::{MOST, MOST_LEVELS};
 use super::store::FILES;
@@ -15,16 +16,13 @@ mod random;
 
 const XEN: &str = "aa";
 
-/// A directory for one test, which need not exist at first.
-struct Directory(PathBuf);
+/// The directory of a guard's state, which does not exist at first.
+struct Directory(PathBuf, #[expect(dead_code, reason = "removed when it is dropped")] TempDir);
 
 impl Directory {
     fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("xen-livepatch-guard-{}-{count}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        Self(path)
+        let above = tempfile::tempdir().expect("a directory");
+        Self(above.path().join("state"), above)
     }
 
     /// The guard of a boot, ten seconds after it began.
@@ -40,17 +38,11 @@ impl Directory {
         self.0.join(name)
     }
 
-    /// Boot 1 begins these payloads, and goes down.
+    /// The state after boot 1 began these payloads and went down.
     fn crashed(payloads: &[&str]) -> Self {
         let directory = Self::new();
         begins(&directory.boot(1), payloads);
         directory
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -85,7 +77,7 @@ fn allows(guard: &Guard, payloads: &[&str]) {
     assert_eq!((judgement.allowed, judgement.suspect), (payloads.len(), None));
 }
 
-/// The guard lets this many of the payloads through, because a boot went down with the next one.
+/// Asserts that the guard allows this many of the payloads, because the boot went down with the next one.
 #[track_caller]
 fn cuts(guard: &Guard, payloads: &[&str], allowed: usize, boot: u32) {
     let judgement = judge(guard, payloads);
@@ -130,7 +122,7 @@ fn the_state_is_bounded_and_suspects_of_this_xen_are_kept_longest() {
     allows(&directory.boot(last), &["f1"]);
     assert_eq!(directory.boot(last).judge("bb", &stack(&["f1"]), &Applied::default()).allowed, 1, "dropped first");
 
-    // More suspects than are kept: the oldest goes.
+    // More suspects than are kept: the oldest is dropped.
     for number in numbers.clone() {
         begins(&directory.boot(last + number), &[&format!("g{number}")]);
     }
@@ -153,7 +145,7 @@ fn the_state_is_bounded_and_suspects_of_this_xen_are_kept_longest() {
 }
 
 #[test]
-fn the_report_has_each_verdict() {
+fn the_report_contains_every_verdict() {
     let directory = Directory::new();
     assert_eq!(directory.boot(1).report().to_string(), "");
     assert!(!directory.0.exists(), "a report changes nothing");
@@ -183,13 +175,13 @@ fn the_report_has_each_verdict() {
 }
 
 #[test]
-fn a_boot_id_is_named_as_journalctl_takes_it() {
-    // systemd wants 32 digits without dashes.
+fn boot_ids_are_printed_as_journalctl_expects_them() {
+    // systemd expects 32 digits without dashes.
     assert_eq!(for_journal("5bdf46eb-3955-4c3b-9d6e-1c1b2a3d4e5f"), "5bdf46eb39554c3b9d6e1c1b2a3d4e5f");
 }
 
 #[test]
-fn without_a_boot_id_nothing_is_written_and_no_crash_is_hidden() {
+fn without_a_boot_id_nothing_is_written_and_no_crash_is_forgotten() {
     let directory = Directory::crashed(&["f1"]);
     let nameless = Guard::in_boot(&directory.0, Err("no /proc".to_owned()));
     cuts(&nameless, &["f1"], 0, 1);
@@ -202,7 +194,7 @@ fn without_a_boot_id_nothing_is_written_and_no_crash_is_hidden() {
 }
 
 #[test]
-fn the_boot_is_the_kernels() {
+fn the_boot_is_read_from_the_kernel() {
     let boot = boot(Path::new(BOOT_ID), Path::new(UPTIME)).expect("Linux has one");
     assert_eq!(boot.id.len(), 36);
     assert_eq!(Guard::at("/nowhere").boot.map(|boot| boot.id), Ok(boot.id));
@@ -216,7 +208,7 @@ fn the_boot_is_the_kernels() {
 
 #[test]
 fn a_relative_directory_is_one_below_the_current_one() {
-    // The current directory belongs to all tests of this process, so nothing is written into it.
+    // All tests of this process share the current directory, so nothing is written to it.
     let name = format!("xen-livepatch-guard-relative-{}", std::process::id());
     let there = std::env::current_dir().expect("there is one").join(&name);
     assert_eq!(store::StateFiles::new(Path::new(&name)).path(), there);

@@ -1,4 +1,4 @@
-//! Files that are torn, lost or in the way, and disks that take nothing.
+//! Damaged and lost files, and disks that can't be written.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use nix::unistd::mkfifo;
 use super::super::store::MOST_BYTES;
 use super::*;
 
-/// The name of a damage, the way in which a file comes to it, and the fault that is reported.
+/// The name of a kind of damage, a function that causes it, and the reported fault.
 type Damage = (&'static str, fn(&Path), &'static str);
 
-/// Everything that may be found in the place of a file.
+/// Every kind of damage to a file, and of other objects in its place.
 fn damages() -> Vec<Damage> {
     fn write(path: &Path, contents: &[u8]) {
         fs::write(path, contents).expect("a file");
@@ -84,7 +84,7 @@ fn damages() -> Vec<Damage> {
 }
 
 #[test]
-fn one_damaged_copy_hides_no_crash() {
+fn with_one_damaged_copy_no_crash_is_forgotten() {
     for (name, damage, fault) in damages() {
         for file in FILES {
             let directory = Directory::crashed(&["f1"]);
@@ -94,7 +94,7 @@ fn one_damaged_copy_hides_no_crash() {
             let [warning] = judgement.warnings.as_slice() else { panic!("{name}: {:?}", judgement.warnings) };
             assert!(warning.contains(fault) && warning.contains(file), "{name}: {warning}");
 
-            // The next that writes puts it aside, and forgets nothing.
+            // The next write puts it aside, and forgets nothing.
             assert!(directory.boot(2).report().to_string().contains("damaged: "), "{name}");
             let written = begin(&directory.boot(2), &["f2"]);
             assert_eq!((written.warnings.len(), written.failed), (1, None), "{name}");
@@ -109,7 +109,7 @@ fn one_damaged_copy_hides_no_crash() {
 }
 
 #[test]
-fn two_damaged_copies_are_reported_and_cost_one_more_crash_at_most() {
+fn two_damaged_copies_are_reported_and_cost_at_most_one_more_crash() {
     for (name, damage, fault) in damages() {
         let directory = Directory::crashed(&["f1"]);
         for file in FILES {
@@ -130,7 +130,7 @@ fn two_damaged_copies_are_reported_and_cost_one_more_crash_at_most() {
 }
 
 #[test]
-fn files_that_are_put_aside_are_bounded_and_shown() {
+fn files_put_aside_are_bounded_and_reported() {
     let directory = Directory::new();
     for number in 0..20 {
         begins(&directory.boot(number), &["f1"]);
@@ -147,7 +147,7 @@ fn files_that_are_put_aside_are_bounded_and_shown() {
 }
 
 #[test]
-fn a_lost_copy_hides_nothing() {
+fn with_a_lost_copy_no_crash_is_forgotten() {
     for file in FILES {
         let directory = Directory::crashed(&["f1"]);
         fs::remove_file(directory.file(file)).expect("it is there");
@@ -156,20 +156,20 @@ fn a_lost_copy_hides_nothing() {
 }
 
 #[test]
-fn a_crash_between_the_two_copies_leaves_the_newer() {
-    // During a confirmation: the first copy has it survived, and so it was.
+fn after_a_crash_between_two_writes_the_newer_copy_counts() {
+    // During a confirmation: in the first copy the payload has survived.
     let directory = Directory::crashed(&["f1"]);
     let old = fs::read(directory.file(FILES[1])).expect("a file");
     confirms(&directory.boot(1), &["f1"], &["f1"]);
     fs::write(directory.file(FILES[1]), &old).expect("a file");
     allows(&directory.boot(2), &["f1"]);
-    // Before it, all is as it was; a file half written has another name, and is in nobody's way.
+    // Before it nothing has changed; a partly written file has another name.
     let directory = Directory::crashed(&["f1"]);
     fs::write(directory.file("attempts.new"), "{\"vers").expect("a file");
     cuts(&directory.boot(2), &["f1"], 0, 1);
     begins(&directory.boot(2), &["f2"]);
     assert!(!directory.file("attempts.new").exists());
-    // During a beginning.
+    // While payloads are recorded.
     let directory = Directory::crashed(&["f1"]);
     let old = fs::read(directory.file(FILES[1])).expect("a file");
     begins(&directory.boot(2), &["f2"]);
@@ -179,7 +179,7 @@ fn a_crash_between_the_two_copies_leaves_the_newer() {
 }
 
 #[test]
-fn of_copies_of_one_age_that_differ_the_worse_is_believed() {
+fn the_worse_of_two_copies_of_the_same_age_counts() {
     for (damaged, sound) in [(FILES[0], FILES[1]), (FILES[1], FILES[0])] {
         let directory = Directory::crashed(&["f1", "f3"]);
         let applied = running(&["f1", "f3"]);
@@ -195,17 +195,17 @@ fn of_copies_of_one_age_that_differ_the_worse_is_believed() {
 }
 
 #[test]
-fn where_nothing_can_be_written_the_outcome_has_the_reason() {
+fn if_nothing_can_be_written_the_outcome_contains_the_reason() {
     let scratch = Directory::new();
     fs::create_dir(&scratch.0).expect("a directory");
     fs::write(scratch.file("file"), "").expect("a file");
     symlink("/proc/self/nowhere", scratch.file("link")).expect("a link");
-    // Permissions are no hindrance to root, and these are.
+    // These stop even root, unlike permissions.
     for place in [scratch.file("file"), scratch.file("file/state"), scratch.file("link"), "/proc/self".into()] {
         let boot = |number| Guard::in_boot(&place, Ok(Boot { id: id(number), age: 10 }));
         let written = begin(&boot(1), &["f1"]);
         assert!(written.failed.is_some(), "{}: {written:?}", place.display());
-        // Nothing was written down, so there is nothing to confirm.
+        // Nothing was recorded, so there is nothing to confirm.
         assert!(!boot(1).has_pending(), "{}", place.display());
         let confirmed = boot(1).confirm(XEN, Some(&running(&[])), Ending::Shutdown);
         assert!(confirmed.is_ok_and(|confirmed| confirmed.survived.is_empty()), "{}", place.display());
@@ -214,9 +214,9 @@ fn where_nothing_can_be_written_the_outcome_has_the_reason() {
 }
 
 #[test]
-fn a_full_disk_is_reported_and_hides_nothing() {
+fn a_full_disk_is_reported_and_no_crash_is_forgotten() {
     let directory = Directory::crashed(&["f1"]);
-    // Both names under which a file is written first are taken by a directory, which even root can't write over.
+    // A directory in the place of each temporary file stops even root.
     for name in ["attempts.new", "attempts.copy.new"] {
         fs::create_dir_all(directory.file(name).join("sub")).expect("a directory");
     }
@@ -237,9 +237,9 @@ fn a_full_disk_is_reported_and_hides_nothing() {
 }
 
 #[test]
-fn permissions_that_are_wrong_are_reported() {
+fn missing_permissions_are_reported() {
     if nix::unistd::geteuid().is_root() {
-        // Root may do everything. The other tests have what stops even it.
+        // Permissions do not stop root. The other tests use obstacles that do.
         return;
     }
     let directory = Directory::crashed(&["f1"]);
@@ -254,7 +254,7 @@ fn permissions_that_are_wrong_are_reported() {
 }
 
 #[test]
-fn another_process_that_holds_the_lock_is_waited_for_but_not_long() {
+fn the_lock_of_another_process_is_awaited_but_not_for_long() {
     let directory = Directory::crashed(&["f1"]);
     let boot = directory.boot(2);
     let held = boot.store.lock().expect("nobody else has it");
@@ -267,7 +267,7 @@ fn another_process_that_holds_the_lock_is_waited_for_but_not_long() {
 }
 
 #[test]
-fn any_bytes_are_read_without_harm() {
+fn no_damage_to_the_bytes_forgets_a_crash() {
     let directory = Directory::crashed(&["f1"]);
     let whole = fs::read(directory.file(FILES[0])).expect("a file");
     assert!(whole.len() < usize::try_from(MOST_BYTES).expect("small") / 100);

@@ -1,8 +1,8 @@
-//! Whole histories of a host: boots, crashes, power cuts, retries.
+//! Histories of a host: boots, crashes, power cuts, and retries.
 
 use super::*;
 
-/// A host that boots, and has payloads applied by boots and by people.
+/// A host, with payloads that its boots and people apply.
 struct Host {
     directory: Directory,
     boot: u32,
@@ -23,7 +23,7 @@ impl Host {
         Applied { stack: self.applied.clone(), ..Applied::default() }
     }
 
-    /// Applies what the boot unit may apply, or the last level that survived.
+    /// Applies the allowed payloads at boot, or the last level that survived.
     #[track_caller]
     fn boots(&mut self, wanted: &[&str], applied: &[&str]) {
         let guard = self.guard();
@@ -34,13 +34,13 @@ impl Host {
         self.applied = may;
     }
 
-    /// A person applies these.
+    /// Applies payloads by `ensure`.
     fn applies(&mut self, payloads: &[&str], by: Trigger) {
         self.begins(payloads, by);
         self.applied = stack(payloads);
     }
 
-    /// The tool is killed before it has applied anything.
+    /// Records payloads, as if the tool were killed before it applied any.
     fn begins(&mut self, payloads: &[&str], by: Trigger) {
         assert_eq!(self.guard().begin(XEN, &stack(payloads), &self.running(), by), Written::default());
     }
@@ -49,7 +49,7 @@ impl Host {
         self.age += seconds;
     }
 
-    /// The timer asks.
+    /// Confirms the boot, as the timer does.
     #[track_caller]
     fn confirms(&self, survived: &[&str], waiting: &[&str]) {
         let confirmed =
@@ -57,7 +57,7 @@ impl Host {
         assert_eq!((confirmed.survived, confirmed.waiting), (stack(survived), stack(waiting)));
     }
 
-    /// A crash, or a power cut.
+    /// Ends the boot by a crash or a power cut.
     fn goes_down(&mut self) {
         (self.boot, self.age) = (self.boot + 1, 10);
         self.applied.clear();
@@ -78,7 +78,7 @@ impl Host {
 }
 
 #[test]
-fn a_new_payload_that_the_host_goes_down_with_is_suspect_boot_after_boot() {
+fn a_new_payload_that_the_host_goes_down_with_stays_suspect() {
     let mut host = Host::new();
     host.boots(&["a"], &["a"]);
     host.goes_down();
@@ -92,7 +92,7 @@ fn a_new_payload_that_the_host_goes_down_with_is_suspect_boot_after_boot() {
 }
 
 #[test]
-fn power_cuts_do_not_outlaw_what_has_survived_before() {
+fn no_power_cut_makes_a_survivor_suspect() {
     let mut host = Host::new();
     for _ in 0..20 {
         host.boots(&["a", "b"], &["a", "b"]);
@@ -109,21 +109,21 @@ fn power_cuts_do_not_outlaw_what_has_survived_before() {
 }
 
 #[test]
-fn a_superset_of_a_crasher_is_cut_where_the_crasher_is() {
+fn a_stack_is_cut_at_its_suspect() {
     let mut host = Host::new();
     host.boots(&["a"], &["a"]);
     host.goes_down();
     host.boots(&["a", "b"], &[]);
     host.goes_down();
     host.boots(&["a", "b", "c"], &[]);
-    // Nobody began b and c.
+    // b and c were never begun.
     host.has("b", Verdict::New);
-    // Without the crasher they go.
+    // Without the suspect they are allowed.
     host.boots(&["b", "c"], &["b", "c"]);
 }
 
 #[test]
-fn what_is_below_a_crasher_is_applied_and_what_is_above_is_not() {
+fn only_the_payloads_below_a_suspect_are_applied() {
     let mut host = Host::new();
     host.boots(&["a"], &["a"]);
     host.lives(600);
@@ -133,12 +133,12 @@ fn what_is_below_a_crasher_is_applied_and_what_is_above_is_not() {
     host.goes_down();
     host.boots(&["a", "b", "c"], &["a"]);
     host.goes_down();
-    // Also after a power cut.
+    // The same after a power cut.
     host.boots(&["a", "b", "c"], &["a"]);
 }
 
 #[test]
-fn a_retry_that_is_killed_before_it_applies_anything_stays_suspect() {
+fn a_payload_whose_retry_is_killed_early_stays_suspect() {
     let mut host = Host::new();
     host.boots(&["a"], &["a"]);
     host.goes_down();
@@ -152,12 +152,12 @@ fn a_retry_that_is_killed_before_it_applies_anything_stays_suspect() {
 }
 
 #[test]
-fn a_retry_is_believed_when_its_payload_is_seen_applied_at_the_confirmation() {
+fn a_retry_counts_if_its_payload_is_applied_at_the_confirmation() {
     let mut host = Host::new();
     host.boots(&["a"], &["a"]);
     host.goes_down();
     host.boots(&["a"], &[]);
-    // Hundreds of days later, too.
+    // Also hundreds of days later.
     host.lives(50_000_000);
     host.applies(&["a"], Trigger::Retry);
     host.confirms(&[], &["a"]);
@@ -170,7 +170,7 @@ fn a_retry_is_believed_when_its_payload_is_seen_applied_at_the_confirmation() {
 }
 
 #[test]
-fn a_retry_that_the_host_goes_down_with_stays_suspect() {
+fn a_payload_stays_suspect_if_the_host_goes_down_with_its_retry() {
     let mut host = Host::new();
     host.boots(&["a"], &["a"]);
     host.goes_down();
@@ -179,14 +179,14 @@ fn a_retry_that_the_host_goes_down_with_stays_suspect() {
     host.confirms(&[], &["a"]);
     host.goes_down();
     host.boots(&["a"], &[]);
-    // A clean shutdown with it applied counts, however early.
+    // A clean shutdown with the payload applied counts, however early.
     host.applies(&["a"], Trigger::Retry);
     host.shuts_down(&["a"]);
     host.boots(&["a"], &["a"]);
 }
 
 #[test]
-fn an_ensure_by_hand_that_crashes_is_not_repeated_by_the_boot() {
+fn a_payload_that_crashed_by_hand_is_not_applied_at_boot() {
     let mut host = Host::new();
     host.boots(&["a"], &["a"]);
     host.lives(600);
@@ -198,7 +198,7 @@ fn an_ensure_by_hand_that_crashes_is_not_repeated_by_the_boot() {
 }
 
 #[test]
-fn each_payload_has_a_time_of_its_own() {
+fn the_ten_minutes_of_each_payload_are_its_own() {
     let mut host = Host::new();
     host.boots(&["a"], &["a"]);
     host.lives(500);
@@ -208,7 +208,7 @@ fn each_payload_has_a_time_of_its_own() {
     host.has("b", Verdict::New);
     host.lives(500);
     host.confirms(&["b"], &[]);
-    // Begun, killed, and begun anew much later: the ten minutes begin then.
+    // Begun, killed, and begun again much later: the ten minutes restart.
     host.begins(&["a", "b", "c"], Trigger::Hand);
     host.lives(10_000);
     host.applies(&["a", "b", "c"], Trigger::Hand);
@@ -216,11 +216,11 @@ fn each_payload_has_a_time_of_its_own() {
 }
 
 #[test]
-fn a_confirmation_leaves_alone_what_is_on_its_way() {
+fn a_confirmation_ignores_payloads_that_are_about_to_be_applied() {
     let mut host = Host::new();
     host.boots(&["a"], &["a"]);
     host.lives(600);
-    // The list was read before another process applied b, and is looked at after that process wrote it down.
+    // The list was read before another process applied b, and is used after that process recorded b.
     host.begins(&["a", "b"], Trigger::Hand);
     host.confirms(&["a"], &["b"]);
     host.goes_down();
@@ -228,20 +228,20 @@ fn a_confirmation_leaves_alone_what_is_on_its_way() {
 }
 
 #[test]
-fn the_level_below_a_suspect_is_the_last_that_survived_also_on_another_chain() {
+fn a_suspect_is_replaced_by_the_last_level_that_survived_on_any_chain() {
     let mut host = Host::new();
     host.boots(&["v1"], &["v1"]);
     host.shuts_down(&["v1"]);
     host.boots(&["v2"], &["v2"]);
     host.goes_down();
-    // It is cumulative, and depends on Xen as v1 does.
+    // It is cumulative: like v1 it depends on Xen.
     host.boots(&["v2"], &["v1"]);
     host.shuts_down(&["v1"]);
     let judgement = host.guard().judge(XEN, &stack(&["v2"]), &Applied::default());
     assert_eq!((judgement.allowed, judgement.last_survived), (0, Some(stack(&["v1"]))));
-    // With a longer chain below it, that is at least as much.
+    // A longer chain below the suspect is at least as good.
     assert_eq!(host.guard().judge(XEN, &stack(&["w", "v2"]), &Applied::default()).last_survived, None);
-    // A level of two, of which one was replaced by a suspect.
+    // A level of two payloads, one of which was replaced by a suspect.
     host.boots(&["v1", "x1"], &["v1", "x1"]);
     host.shuts_down(&["v1", "x1"]);
     host.boots(&["v1", "x2"], &["v1", "x2"]);
@@ -250,7 +250,7 @@ fn the_level_below_a_suspect_is_the_last_that_survived_also_on_another_chain() {
 }
 
 #[test]
-fn a_level_that_is_still_at_risk_does_not_replace_the_one_before() {
+fn a_level_at_risk_does_not_replace_the_previous_level() {
     let mut host = Host::new();
     host.boots(&["a", "b1"], &["a", "b1"]);
     host.shuts_down(&["a", "b1"]);
@@ -263,7 +263,7 @@ fn a_level_that_is_still_at_risk_does_not_replace_the_one_before() {
 }
 
 #[test]
-fn survived_is_never_said_of_what_is_not_applied() {
+fn a_payload_that_is_not_applied_never_survives() {
     let mut host = Host::new();
     host.begins(&["a", "b"], Trigger::Boot);
     // The second could not be applied.
@@ -272,17 +272,17 @@ fn survived_is_never_said_of_what_is_not_applied() {
     host.lives(600);
     host.confirms(&["a"], &[]);
     host.has("b", Verdict::New);
-    // So nothing is held against it either.
+    // So it is not suspect either.
     host.goes_down();
     host.boots(&["a", "b"], &["a", "b"]);
 
-    // The same where nobody took it back.
+    // The same if it was not taken back.
     let mut host = Host::new();
     host.begins(&["a", "b"], Trigger::Boot);
     host.applied = stack(&["a"]);
     host.shuts_down(&["a"]);
     host.has("b", Verdict::New);
-    // It was taken out by hand since.
+    // It was reverted by hand in the meantime.
     let mut host = Host::new();
     host.boots(&["a"], &["a"]);
     host.applied.clear();
@@ -292,14 +292,14 @@ fn survived_is_never_said_of_what_is_not_applied() {
 }
 
 #[test]
-fn nothing_is_held_against_what_was_taken_out_before() {
+fn a_payload_that_was_removed_before_a_crash_is_not_suspect() {
     let mut host = Host::new();
     host.applies(&["a"], Trigger::Hand);
     host.applies(&[], Trigger::Hand);
     assert_eq!(host.guard().take_back(XEN, &host.running()), Written::default());
     host.goes_down();
     host.boots(&["a"], &["a"]);
-    // Taken out by another tool, and noticed at the next ensure.
+    // Removed by another tool, which the next ensure notices.
     host.applied.clear();
     host.applies(&["b"], Trigger::Hand);
     host.goes_down();
@@ -308,7 +308,7 @@ fn nothing_is_held_against_what_was_taken_out_before() {
 }
 
 #[test]
-fn payloads_that_nobody_began_are_not_confirmed() {
+fn payloads_that_were_not_begun_are_not_confirmed() {
     let mut host = Host::new();
     host.boots(&["a"], &["a"]);
     host.goes_down();
@@ -317,7 +317,7 @@ fn payloads_that_nobody_began_are_not_confirmed() {
     host.shuts_down(&[]);
     host.has("a", Verdict::Suspect);
     host.has("z", Verdict::New);
-    // Next to others that are known, it does not hide their level.
+    // It does not keep the level of the recorded payloads below it from being kept.
     host.boots(&["b"], &["b"]);
     host.applied.push("z".to_owned());
     host.shuts_down(&["b"]);
@@ -325,18 +325,18 @@ fn payloads_that_nobody_began_are_not_confirmed() {
 }
 
 #[test]
-fn what_is_applied_already_is_not_refused() {
+fn an_applied_suspect_is_allowed() {
     let mut host = Host::new();
     host.boots(&["a"], &["a"]);
     host.goes_down();
     host.applies(&["a"], Trigger::Retry);
-    // The service is started again. It must not take out what runs.
+    // A restarted service must not remove running payloads.
     host.boots(&["a"], &["a"]);
     host.boots(&["a", "b"], &["a", "b"]);
 }
 
 #[test]
-fn a_payload_that_can_not_be_identified_is_neither_survived_nor_taken_back() {
+fn an_unidentified_payload_neither_survives_nor_is_taken_back() {
     let mut host = Host::new();
     host.boots(&["a", "b"], &["a", "b"]);
     host.lives(600);
@@ -348,7 +348,7 @@ fn a_payload_that_can_not_be_identified_is_neither_survived_nor_taken_back() {
 }
 
 #[test]
-fn a_clean_end_makes_no_suspects_also_where_xen_can_not_be_asked() {
+fn a_clean_shutdown_makes_no_suspects_even_without_access_to_xen() {
     let mut host = Host::new();
     host.boots(&["a"], &["a"]);
     let confirmed = host.guard().confirm("", None, Ending::Shutdown).expect("it can be written");
@@ -356,7 +356,7 @@ fn a_clean_end_makes_no_suspects_also_where_xen_can_not_be_asked() {
     host.goes_down();
     host.has("a", Verdict::New);
     host.boots(&["a"], &["a"]);
-    // While it runs, that settles nothing.
+    // Before the shutdown, that changes nothing.
     host.lives(600);
     let confirmed = host.guard().confirm("", None, Ending::Lived(600)).expect("it can be written");
     assert_eq!((confirmed.survived, confirmed.waiting), (stack(&[]), stack(&["a"])));
@@ -365,7 +365,7 @@ fn a_clean_end_makes_no_suspects_also_where_xen_can_not_be_asked() {
 }
 
 #[test]
-fn a_boot_is_not_counted_twice_and_its_crash_after_the_confirmation_is_not_the_payloads() {
+fn a_confirmed_boot_counts_once_and_its_later_crash_makes_no_suspects() {
     let mut host = Host::new();
     host.boots(&["a"], &["a"]);
     host.lives(600);
@@ -379,7 +379,7 @@ fn a_boot_is_not_counted_twice_and_its_crash_after_the_confirmation_is_not_the_p
 }
 
 #[test]
-fn nothing_begun_is_nothing_to_confirm() {
+fn without_begun_payloads_there_is_nothing_to_confirm() {
     let mut host = Host::new();
     assert!(!host.guard().has_pending());
     host.boots(&["a"], &["a"]);

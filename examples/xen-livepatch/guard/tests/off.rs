@@ -1,4 +1,4 @@
-//! The switches.
+//! Tests of the off switches.
 
 use super::super::off::{Off, OffSwitches};
 use super::*;
@@ -10,7 +10,7 @@ fn switches(directory: &Directory, line: &str) -> OffSwitches {
 }
 
 #[test]
-fn the_command_line_switches_off_by_a_word_of_its_own() {
+fn the_switch_on_the_command_line_is_a_whole_word() {
     let directory = Directory::new();
     for line in [
         "xen-livepatch=off\n",
@@ -28,7 +28,7 @@ fn the_command_line_switches_off_by_a_word_of_its_own() {
 }
 
 #[test]
-fn any_file_switches_off() {
+fn any_file_is_a_switch() {
     let directory = Directory::new();
     let switches = switches(&directory, "quiet");
     fs::write(directory.file("etc"), "").expect("a file");

@@ -1,4 +1,4 @@
-//! Random histories, against the verdicts that follow from the definitions alone.
+//! Random histories, compared with a model that follows the definitions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,9 +19,9 @@ enum Event {
         applied: usize,
         ends: bool,
     },
-    /// Seconds go by.
+    /// Time passes, in seconds.
     Lives(u64),
-    /// The timer asks.
+    /// The timer confirms the boot.
     Timer,
     GoesDown,
     ShutsDown,
@@ -40,11 +40,11 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// The definitions: which payloads a boot began and when, and which have survived one or went down with one.
+/// The model: the payloads that a boot began, and those that have survived or gone down with a boot.
 #[derive(Default)]
 struct Oracle {
     begun: BTreeMap<&'static str, u64>,
-    /// Those that this boot has survived already.
+    /// The payloads that this boot has survived already.
     safe: BTreeSet<&'static str>,
     survived: BTreeSet<&'static str>,
     suspect: BTreeSet<&'static str>,
