@@ -21,7 +21,7 @@ mod store;
 mod tests;
 
 pub(crate) use off::OffSwitches;
-pub(crate) use record::{Applied, Ending, Level, Record, Trigger, Verdict};
+pub(crate) use record::{Applied, Ending, Level, Pending, Record, Trigger, Verdict};
 pub(crate) use store::Damaged;
 
 use record::State;
@@ -119,11 +119,11 @@ pub(crate) struct Report {
     /// The running boot, if known.
     boot: Option<String>,
     /// Payloads that this boot began and has not confirmed.
-    pub(crate) pending: Vec<Record>,
+    pub(crate) pending: Vec<(Record, Pending)>,
     /// The last level of each Xen.
     pub(crate) survived: Vec<Level>,
-    /// Payloads that are not applied unattended.
-    pub(crate) suspects: Vec<Record>,
+    /// Payloads that are not applied unattended, each with its Xen.
+    pub(crate) suspects: Vec<(String, Suspect)>,
     /// Unreadable or damaged files, whose payloads may be missing above.
     pub(crate) damaged: Vec<Damaged>,
     /// Damaged files that were put aside.
@@ -145,19 +145,17 @@ impl Guard {
     /// Changes nothing.
     pub(crate) fn judge(&self, xen: &str, stack: &[String], applied: &Applied) -> Judgement {
         let (state, warnings) = self.settled();
-        let is_refused =
-            |payload: &String| state.verdict(xen, payload) == Verdict::Suspect && !applied.contains(payload);
-        let Some(allowed) = stack.iter().position(is_refused) else {
+        let refused = stack.iter().enumerate().find_map(|(at, payload)| {
+            let boot = state.record(xen, payload).and_then(Record::suspect_boot)?;
+            let suspect = Suspect { payload: payload.clone(), boot: boot.to_owned() };
+            (!applied.contains(payload)).then_some((at, suspect))
+        });
+        let Some((allowed, suspect)) = refused else {
             return Judgement { allowed: stack.len(), suspect: None, last_survived: None, warnings };
         };
-        let record = stack.get(allowed).and_then(|payload| state.record(xen, payload));
-        let suspect = record.map(|record| Suspect {
-            payload: record.payload.clone(),
-            boot: record.suspect_in.clone().unwrap_or_default(),
-        });
         let level = state.level(xen).filter(|level| level.payloads.len() > allowed);
         let last_survived = level.map(|level| level.payloads.clone());
-        Judgement { allowed, suspect, last_survived, warnings }
+        Judgement { allowed, suspect: Some(suspect), last_survived, warnings }
     }
 
     /// Records that the payloads of a stack are about to be applied. On return the record is on the disk, or the outcome
@@ -246,12 +244,16 @@ impl Guard {
             aside: self.store.aside(),
             ..Report::default()
         };
-        for record in state.records {
-            match record.verdict() {
-                Verdict::Survived => {}
-                _ if record.pending.is_some() => report.pending.push(record),
-                Verdict::Suspect => report.suspects.push(record),
-                Verdict::New => {}
+        for mut record in state.records {
+            let pending = record.pending.take();
+            match (record.verdict(), pending, record.suspect_boot()) {
+                (Verdict::Survived, ..) => {}
+                (_, Some(pending), _) => report.pending.push((record, pending)),
+                (_, None, Some(boot)) => {
+                    let suspect = Suspect { payload: record.payload.clone(), boot: boot.to_owned() };
+                    report.suspects.push((record.xen, suspect));
+                }
+                (_, None, None) => {}
             }
         }
         report
@@ -312,15 +314,14 @@ impl Report {
     /// An object for each entry.
     pub(crate) fn as_json(&self) -> Value {
         let object = |what: &str, boot: &str, xen: &str, payloads: &[String]| json!({ "what": what, "boot_id": boot, "xen": xen, "payloads": payloads });
-        let of = |what: &'static str, record: &Record, boot: Option<&String>| {
-            object(what, boot.map_or("", String::as_str), &record.xen, std::slice::from_ref(&record.payload))
-        };
+        let one =
+            |what, boot: &str, xen: &str, payload: &String| object(what, boot, xen, std::slice::from_ref(payload));
         let pending = self
             .pending
             .iter()
-            .map(|record| of("pending", record, record.pending.as_ref().map(|pending| &pending.boot)));
+            .map(|(Record { xen, payload, .. }, Pending { boot, .. })| one("pending", boot, xen, payload));
         let survived = self.survived.iter().map(|level| object("survived", &level.boot, &level.xen, &level.payloads));
-        let suspects = self.suspects.iter().map(|record| of("suspect", record, record.suspect_in.as_ref()));
+        let suspects = self.suspects.iter().map(|(xen, Suspect { payload, boot })| one("suspect", boot, xen, payload));
         let damaged = self.damaged.iter().map(|damaged| json!({ "what": "damaged", "text": damaged.to_string() }));
         let aside = self.aside.iter().map(|path| json!({ "what": "put_aside", "text": shown(path) }));
         pending.chain(survived).chain(suspects).chain(damaged).chain(aside).collect()
@@ -329,11 +330,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for record in &self.pending {
-            let by = match record.pending.as_ref().map(|pending| pending.by) {
-                Some(Trigger::Boot) => "at boot",
-                Some(Trigger::Retry) => "as a retry",
-                Some(Trigger::Hand) | None => "by hand",
+        for (record, Pending { by, .. }) in &self.pending {
+            let by = match by {
+                Trigger::Boot => "at boot",
+                Trigger::Retry => "as a retry",
+                Trigger::Hand => "by hand",
             };
             let Record { xen, payload, .. } = record;
             let then = if record.verdict() == Verdict::Suspect { "it stays suspect" } else { "it is suspect" };
@@ -350,8 +351,8 @@ impl fmt::Display for Report {
                 writeln!(f, "survived last, by boot {}: {ids} on Xen {xen}", for_journal(boot))?;
             }
         }
-        for Record { xen, payload, suspect_in, .. } in &self.suspects {
-            let boot = for_journal(suspect_in.as_deref().unwrap_or_default());
+        for (xen, Suspect { payload, boot }) in &self.suspects {
+            let boot = for_journal(boot);
             writeln!(
                 f,
                 "suspect, not applied unattended: payload {payload} on Xen {xen}; it was new when the host went down in \

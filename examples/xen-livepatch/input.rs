@@ -15,7 +15,7 @@ pub(crate) fn bytes(path: &Path, name: &PayloadName) -> Result<Vec<u8>, Failure>
         let mut file = File::open(path)?;
         let about = file.metadata()?;
         let mut bytes = Vec::new();
-        let most = u64::try_from(Payload::MAX_FILE).unwrap_or(u64::MAX).saturating_add(1);
+        let most = u64::try_from(Payload::MAX_FILE).expect("a usize has at most 64 bits") + 1;
         file.by_ref().take(most).read_to_end(&mut bytes)?;
         let has_changed = about.is_file() && u64::try_from(bytes.len()).ok() != Some(about.len().min(most));
         if has_changed { Err(io::Error::other("it changed while it was read")) } else { Ok(bytes) }

@@ -52,19 +52,20 @@ const EXTRA: &[(&str, &[(&str, &str)])] = &[
 pub(crate) fn completions(shell: Shell) -> Done {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut arguments::command(), "xen-livepatch", &mut text);
-    printed(&text)
+    let text = String::from_utf8_lossy(&text);
+    // The script for bash names its states in two ways if the program's name has a hyphen (clap-rs/clap#6421).
+    printed(&text.replace("xen__subcmd__livepatch", "xen__livepatch"))
 }
 
 /// One page for all commands.
 pub(crate) fn page() -> Result<Done, Failure> {
     let mut page = Vec::new();
     write_page(&mut page).map_err(|error| Failure::new("internal", error))?;
-    Ok(printed(&page))
+    Ok(printed(&String::from_utf8_lossy(&page)))
 }
 
-fn printed(text: &[u8]) -> Done {
-    let text = String::from_utf8_lossy(text).into_owned();
-    Done::new(text.clone(), json!({ "text": text }))
+fn printed(text: &str) -> Done {
+    Done::new(text, json!({ "text": text }))
 }
 
 fn write_page(page: &mut Vec<u8>) -> io::Result<()> {
@@ -129,4 +130,20 @@ fn write_command(command: &mut Command, page: &mut Vec<u8>) -> io::Result<()> {
     }
     roff.to_writer(page)?;
     page.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_script_for_bash_has_every_state_that_it_enters() {
+        let script = completions(Shell::Bash).text;
+        let states: Vec<&str> =
+            script.lines().filter_map(|line| line.trim().strip_prefix("cmd=\"")?.strip_suffix('"')).collect();
+        assert!(states.len() > 15, "{states:?}");
+        for state in states.iter().filter(|state| !state.is_empty()) {
+            assert!(script.lines().any(|line| line.trim().strip_suffix(')') == Some(state)), "{state}");
+        }
+    }
 }

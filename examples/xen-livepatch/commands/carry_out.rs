@@ -21,7 +21,7 @@ pub(super) fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) 
         StepEvent::Begin { step, .. } => progress.begin(&step.to_string()),
         StepEvent::End { step, index, total, took, error, .. } => {
             let ended = if error.is_some() { "failed after" } else { "done in" };
-            progress.end(&format!("{} of {total}: {step}: {ended} {took:.1?}", index.saturating_add(1)));
+            progress.end(&format!("{} of {total}: {step}: {ended} {took:.1?}", index + 1));
         }
         // Also before a REPLACE, which may end in an unforeseen gap.
         StepEvent::GapOpens { gaps, .. } => {

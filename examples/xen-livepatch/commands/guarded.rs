@@ -78,14 +78,14 @@ impl Guarded {
         let Judgement { allowed, suspect, last_survived, warnings } = self.guard.judge(&self.xen, &ids, &self.applied);
         let Some(suspect) = suspect else { return (wanted, None) };
         let names: Vec<String> = wanted.names().map(|name| format!("{name:?}")).collect();
-        let (_, left_out) = names.split_at(allowed.min(names.len()));
-        let name = left_out.first().cloned().unwrap_or_default();
+        let (_, left_out) = names.split_at(allowed);
+        let name = left_out.first().expect("the suspect is one of the wanted payloads");
         match self.by {
             Trigger::Retry => return (wanted, None),
             Trigger::Hand => {
                 output::note(&format!(
                     "warning: {}; applied nevertheless, since not at boot",
-                    is_suspect(&name, &suspect)
+                    is_suspect(name, &suspect)
                 ));
                 return (wanted, None);
             }
@@ -95,7 +95,7 @@ impl Guarded {
         let last: Option<Vec<&StoredPayload>> = last_survived.and_then(|level| level.iter().map(find).collect());
         let text = format!(
             "{}. Not applied unattended: {}. To apply them, add --retry",
-            is_suspect(&name, &suspect),
+            is_suspect(name, &suspect),
             left_out.join(", ")
         );
         let mut failure = Failure::with_status(ExitStatus::SuspectLeftOut, "not_survived", text);
@@ -216,6 +216,7 @@ fn applied(inventory: &Inventory) -> Applied {
     }
 }
 
+/// A build-id in hexadecimal; empty without one.
 fn hex(id: Option<&BuildId>) -> String {
     id.map(ToString::to_string).unwrap_or_default()
 }

@@ -103,7 +103,7 @@ fn payload(inventory: &Inventory, entry: &InventoryEntry) -> String {
     };
     line("state", &format!("{state}{}", table::result(&entry.status)));
     if let Some(at) = inventory.stack().iter().position(|known| known.name == entry.name) {
-        line("stack", &format!("{} from the bottom", at.saturating_add(1)));
+        line("stack", &format!("{} from the bottom", at + 1));
     } else if entry.is_applied() {
         line("stack", "not in it");
     }

@@ -133,11 +133,16 @@ impl Record {
     }
 
     pub(crate) fn verdict(&self) -> Verdict {
-        match (self.survived, &self.suspect_in) {
-            (1.., _) => Verdict::Survived,
-            (0, Some(_)) => Verdict::Suspect,
-            (0, None) => Verdict::New,
+        match self.suspect_boot() {
+            Some(_) => Verdict::Suspect,
+            None if self.survived > 0 => Verdict::Survived,
+            None => Verdict::New,
         }
+    }
+
+    /// The boot that went down with it, if it is suspect.
+    pub(super) fn suspect_boot(&self) -> Option<&str> {
+        self.suspect_in.as_deref().filter(|_| self.survived == 0)
     }
 
     fn is_of(&self, xen: &str, payload: &str) -> bool {

@@ -128,7 +128,7 @@ fn the_state_is_bounded_and_suspects_of_this_xen_are_kept_longest() {
     }
     let report = directory.boot(last * 3).report();
     assert_eq!(report.suspects.len(), MOST);
-    assert_eq!(report.suspects.last().map(|record| record.payload.clone()), Some(format!("g{}", last - 1)));
+    assert_eq!(report.suspects.last().map(|(_, suspect)| suspect.payload.clone()), Some(format!("g{}", last - 1)));
     allows(&directory.boot(last * 3), &["suspect"]);
 
     for number in 0..30 {
