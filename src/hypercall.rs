@@ -1,8 +1,7 @@
-//! The one door to a hypervisor: what a client asks goes through [`Hypervisor`], to the real device or a simulated Xen.
+//! Hypercalls, to a real Xen or to a simulated one: [`Hypervisor`] is the only way to either.
 
 pub(crate) mod channel;
 mod device;
-pub(crate) mod door;
 mod event;
 pub(crate) mod interface;
 pub(crate) mod list;
@@ -20,7 +19,7 @@ pub(crate) use request::Sysctl;
 /// The bytes of a sysctl in every release (`struct xen_sysctl`).
 pub(crate) const SYSCTL_SIZE: usize = 136;
 
-/// What a client needs of a hypervisor. Public only where the trait of that name demands it.
+/// The operations of a hypervisor that a client needs. Sealed: public only as far as the public trait requires it.
 pub(crate) mod sealed {
     use core::fmt;
     use std::os::fd::BorrowedFd;
@@ -31,43 +30,43 @@ pub(crate) mod sealed {
     use crate::xen::architecture::Architecture;
 
     pub trait Sealed: fmt::Debug + Send + Sync {
-        /// Issues the sysctl: what is not negative comes back as it is, and −1 … −4095 as the error.
+        /// Issues the sysctl and returns its result, which is not negative.
         ///
         /// # Errors
-        /// Xen's or the kernel's error number. What Xen wrote is in the call's memory in either case.
+        /// The error number of Xen or the kernel. The memory of the call contains the output of Xen in both cases.
         fn sysctl(&self, call: &mut Sysctl<'_>) -> Result<u32, Errno>;
 
-        /// Issues an `xen_version` hypercall with an argument, or without (a null pointer to Xen).
+        /// Issues an `xen_version` hypercall with an argument, or with a null pointer.
         ///
         /// # Errors
-        /// Xen's or the kernel's error number.
+        /// The error number of Xen or the kernel.
         fn xen_version(&self, command: u32, argument: Option<&mut HypercallBuffer>) -> Result<u32, Errno>;
 
-        /// What it runs on.
+        /// Returns the architecture of the hypervisor.
         ///
         /// # Errors
-        /// When the architecture is not supported.
+        /// If it is not supported.
         fn architecture(&self) -> Result<Architecture, Error>;
 
-        /// Memory that this hypervisor can read and write, of at least this many bytes, zeroed, with such an end.
+        /// Allocates at least `len` zeroed bytes that this hypervisor can read and write.
         ///
         /// # Errors
-        /// When the kernel won't give it.
+        /// If the kernel refuses the memory.
         fn allocate(&self, len: usize, end: End) -> Result<HypercallBuffer, AllocationError>;
 
-        /// The device, where there is one.
+        /// Returns the device of hypercalls, if there is one.
         fn device(&self) -> Option<BorrowedFd<'_>> {
             None
         }
     }
 }
 
-/// A Xen that takes hypercalls: [`Privcmd`], or with feature `sim` a simulated one.
+/// A hypervisor: [`Privcmd`], or with feature `sim` a `sim::SimulatedXen`.
 ///
-/// Sealed: callers choose an implementation, they do not write one.
+/// The trait is sealed: it can't be implemented by other crates.
 pub trait Hypervisor: sealed::Sealed {}
 
-/// What only implementations need is not for callers.
+/// The types that only implementations need are private.
 ///
 /// ```compile_fail
 /// use xen_livepatch::hypercall::AllocationError;

@@ -12,7 +12,7 @@ use super::options::ActionOptions;
 use super::target::KnownTarget;
 use crate::error::{Operation, Result};
 use crate::hypercall::channel::Channel;
-use crate::hypercall::door::Observer;
+use crate::hypercall::channel::Observer;
 use crate::hypercall::{HypercallEvent, Hypervisor, Privcmd};
 use crate::inventory::KnownIdentities;
 use crate::xen::target::Target;

@@ -1,52 +1,58 @@
-//! A hypervisor whose interface version is known, and the one function that asks it anything.
+//! A hypervisor with a known interface version, and the one function through which every sysctl passes.
+
+use core::cell::Cell;
+use core::fmt;
 
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::os::fd::BorrowedFd;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
-use super::door::{Door, Observer};
+use super::event::{Hypercall, HypercallEvent};
 use super::interface::{Force, Interface};
 use super::list::{Extent, ListRoom};
 use super::memory::{AllocationError, End, HypercallBuffer, whole_pages};
 use super::operation::{Command, List, Listed, Operation};
 use super::pool::Pool;
-use super::{Hypervisor, SYSCTL_SIZE};
+use super::{Hypervisor, SYSCTL_SIZE, Sysctl};
 use crate::error::{Error, ErrorKind};
 use crate::sys;
 use crate::types::build_id::BuildId;
 use crate::types::errno::Errno;
 use crate::types::name::escaped;
 use crate::types::version::XenVersion;
+use crate::types::widen::to_usize;
 use crate::xen::architecture::Architecture;
 use crate::xen::format::MAX_SIZE;
 
-/// What buffers are made of at least, so that one does for most payloads and for reading Xen's log.
+/// The size of the smallest buffer, which does for most payloads and for reading Xen's log.
 pub(crate) const SMALLEST_BUFFER: usize = 64 * 1024;
 
-/// The bytes of a hypercall's own structure, or of a short answer: the longest of both.
+/// The bytes of a sysctl or of a short answer, whichever is longer.
 const BLOCK_SIZE: usize = size_of::<sys::xen_compile_info>();
 const _: () = assert!(BLOCK_SIZE >= SYSCTL_SIZE);
 
-/// The bytes of the texts that follow the version, `XEN_EXTRAVERSION_LEN` and `XEN_CHANGESET_INFO_LEN`.
+/// `XEN_EXTRAVERSION_LEN`.
 const EXTRAVERSION_SIZE: usize = 16;
+/// `XEN_CHANGESET_INFO_LEN`.
 const CHANGESET_SIZE: usize = 64;
 
-/// How many threads can ask something at once without mapping memory.
+/// The number of threads that can make a hypercall at once without mapping memory.
 const BLOCKS: usize = 8;
 
-/// The most that is kept for lists: room for the longest, and three times the usual.
+/// The memory that is kept for lists: for the longest, and for three usual ones.
 const ROOMS: [Extent; 4] = {
     let usual = Extent { rows: 64, metadata: 32 * 1024 };
     [Extent::KEPT, usual, usual, usual]
 };
 
-/// Why a hypercall brought no answer.
+/// The failure of a hypercall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallError {
-    /// Xen or the kernel refused.
+    /// Xen or the kernel refused it.
     Refused(Errno),
-    /// It was never made.
+    /// It was not made, for lack of memory.
     Memory(AllocationError),
 }
 
@@ -63,7 +69,8 @@ impl From<AllocationError> for CallError {
 }
 
 impl CallError {
-    /// The error that this is in any operation; operations look at those first that mean more to them.
+    /// Returns the error that this is in any operation. Operations handle the numbers first that have a meaning of their own
+    /// there.
     pub(crate) fn general(self) -> Error {
         let errno = match self {
             Self::Refused(errno) => errno,
@@ -75,15 +82,53 @@ impl CallError {
     }
 }
 
-/// The way to a Xen: which version it speaks, and the memory that hypercalls use again and again.
+thread_local! {
+    /// True while an observer runs in this thread. Hypercalls that it causes itself are not observed: that would never end.
+    static OBSERVING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A function that is called after every hypercall.
+#[derive(Clone)]
+pub(crate) struct Observer(Arc<dyn Fn(&HypercallEvent<'_>) + Send + Sync>);
+
+impl Observer {
+    pub(crate) fn new(observer: impl Fn(&HypercallEvent<'_>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(observer))
+    }
+
+    /// Calls it with this event.
+    fn observe(&self, event: &HypercallEvent<'_>) {
+        /// Ends the observation also if the observer panics.
+        struct Observing;
+
+        impl Drop for Observing {
+            fn drop(&mut self) {
+                OBSERVING.set(false);
+            }
+        }
+
+        OBSERVING.set(true);
+        let _observing = Observing;
+        (self.0)(event);
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
+}
+
+/// A hypervisor with its interface version, and the memory that hypercalls use again and again.
 #[derive(Debug)]
 pub(crate) struct Channel {
-    door: Door,
+    hypervisor: Box<dyn Hypervisor>,
+    observer: Option<Observer>,
     architecture: Architecture,
     interface: Interface,
     release: (u16, u16),
     force: OnceLock<bool>,
-    /// The rows of the list and the bytes of its metadata when it was last seen whole.
+    /// The rows of the list and the bytes of its metadata when it was last read whole.
     listed: (AtomicU32, AtomicU32),
     blocks: Pool<HypercallBuffer>,
     buffers: Pool<HypercallBuffer>,
@@ -91,27 +136,20 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    /// Finds the interface version that this Xen speaks.
-    ///
-    /// The caller may name the version of a Xen that is newer than this crate knows; then no other is tried.
+    /// Finds the interface version of this Xen, unless the caller names one.
     pub(crate) fn open(
         hypervisor: Box<dyn Hypervisor>,
         observer: Option<Observer>,
         pinned: Option<u32>,
     ) -> Result<Self, Error> {
-        let door = Door::new(hypervisor, observer);
-        let architecture = door.hypervisor().architecture()?;
-        let version = door.xen_version(sys::XENVER_version, None);
-        let version = version.map_err(|errno| CallError::from(errno).general())?;
-        let low = |word: u32| u16::try_from(word & 0xffff).unwrap_or_default();
-        let release = (low(version >> 16), low(version));
-        // Not known yet; every candidate is put in its place in turn.
-        let interface = Interface::newest();
+        let architecture = hypervisor.architecture()?;
         let mut channel = Self {
-            door,
+            hypervisor,
+            observer,
             architecture,
-            interface,
-            release,
+            // Each candidate takes this place in turn.
+            interface: Interface::newest(),
+            release: (0, 0),
             force: OnceLock::new(),
             listed: (AtomicU32::new(0), AtomicU32::new(0)),
             blocks: Pool::new([whole_pages(BLOCK_SIZE); BLOCKS]),
@@ -119,6 +157,11 @@ impl Channel {
             buffers: Pool::new([MAX_SIZE + 1, SMALLEST_BUFFER].map(whole_pages)),
             rooms: Pool::new(ROOMS.map(|extent| whole_pages(extent.bytes()))),
         };
+        let version = channel.issue_xen_version(sys::XENVER_version, None);
+        let [major_high, major_low, minor_high, minor_low] =
+            version.map_err(|errno| CallError::from(errno).general())?.to_be_bytes();
+        let release = (u16::from_be_bytes([major_high, major_low]), u16::from_be_bytes([minor_high, minor_low]));
+        channel.release = release;
         let candidates: Vec<Interface> = match pinned {
             Some(version) => Interface::pinned(version).into_iter().collect(),
             None => Interface::candidates(release),
@@ -127,7 +170,7 @@ impl Channel {
             channel.interface = candidate;
             match channel.list_extent() {
                 Ok(_) => return Ok(channel),
-                // Another version, or a FLASK denial: the others will tell.
+                // Another version, or a FLASK denial, which the others get as well.
                 Err(CallError::Refused(Errno::EACCES)) => {}
                 Err(error) => return Err(error.general()),
             }
@@ -142,7 +185,7 @@ impl Channel {
         self.with_block(|block| Ok(self.call_in(block, operation)?))
     }
 
-    /// Asks for rows of the list, at most `window` of them, into this room.
+    /// Reads rows of the list into this room, at most `window` of them.
     #[inline]
     pub(crate) fn list_into(&self, room: &mut ListRoom, start: u32, window: u32) -> Result<Listed, Errno> {
         let rows = room.capacity().min(window);
@@ -154,7 +197,7 @@ impl Channel {
         Ok(listed)
     }
 
-    /// The same in this block, whatever is there: every sysctl passes here.
+    /// Issues an operation in this block, whatever it contains.
     #[inline]
     fn call_in<O: Operation>(&self, block: &mut HypercallBuffer, mut operation: O) -> Result<O::Answer, Errno> {
         let layout = self.interface.layout;
@@ -171,62 +214,90 @@ impl Channel {
         block.write::<{ offset_of!(sys::xen_sysctl, cmd) }, _>(&sysctl);
         block.write::<{ offset_of!(sys::xen_sysctl, interface_version) }, _>(&self.interface.version);
         operation.encode(layout, block);
-        let result = self.door.sysctl(block, &mut operation)?;
+        let result = self.issue_sysctl(block, &mut operation)?;
         Ok(operation.decode(layout, result, block))
     }
 
-    /// The version and what follows it.
+    #[inline]
+    fn issue_sysctl(&self, block: &mut HypercallBuffer, operation: &mut impl Operation) -> Result<u32, Errno> {
+        let started = self.started();
+        let mut memory = operation.memory();
+        let result = self.hypervisor.sysctl(&mut Sysctl::new(block, memory.as_mut_slice()));
+        self.observe(started, result, || operation.about());
+        result
+    }
+
+    fn issue_xen_version(&self, command: u32, argument: Option<&mut HypercallBuffer>) -> Result<u32, Errno> {
+        let started = self.started();
+        let result = self.hypervisor.xen_version(command, argument);
+        self.observe(started, result, || Hypercall::XenVersion { command });
+        result
+    }
+
+    /// Returns the time at which a hypercall begins; `None`, without a look at the clock, if nobody observes it.
+    #[inline]
+    fn started(&self) -> Option<Instant> {
+        self.observer.as_ref().filter(|_| !OBSERVING.get()).map(|_| Instant::now())
+    }
+
+    #[inline]
+    fn observe<'a>(&self, started: Option<Instant>, result: Result<u32, Errno>, call: impl FnOnce() -> Hypercall<'a>) {
+        if let (Some(observer), Some(started)) = (&self.observer, started) {
+            observer.observe(&HypercallEvent { result, took: started.elapsed(), call: call() });
+        }
+    }
+
+    /// Returns the version with its text.
     pub(crate) fn xen_version(&self) -> Result<XenVersion, CallError> {
         let extra = self.version_text(sys::XENVER_extraversion, 0..EXTRAVERSION_SIZE)?;
         Ok(XenVersion { major: self.release.0, minor: self.release.1, extra })
     }
 
-    /// The time at which this Xen was compiled, as `date` printed it.
+    /// Returns the time at which this Xen was compiled, as `date` printed it.
     pub(crate) fn compile_date(&self) -> Result<String, CallError> {
         let start = offset_of!(sys::xen_compile_info, compile_date);
         self.version_text(sys::XENVER_compile_info, start..size_of::<sys::xen_compile_info>())
     }
 
-    /// The last commit of the source of this Xen: its date and hash, or whatever a vendor has put there.
+    /// Returns the date and hash of the last commit of this Xen's source, or a vendor's text.
     pub(crate) fn changeset(&self) -> Result<String, CallError> {
         self.version_text(sys::XENVER_changeset, 0..CHANGESET_SIZE)
     }
 
-    /// The text up to a NUL in these bytes of an answer, escaped where it is not text.
+    /// Returns the text up to a NUL in these bytes of an answer, escaped.
     fn version_text(&self, command: u32, bytes: core::ops::Range<usize>) -> Result<String, CallError> {
         self.with_block(|block| {
             block.clear::<BLOCK_SIZE>();
-            self.door.xen_version(command, Some(block))?;
-            let text = block.as_slice().get(bytes).unwrap_or_default();
-            Ok(escaped(text.split(|byte| *byte == 0).next().unwrap_or_default()))
+            self.issue_xen_version(command, Some(block))?;
+            let text = block.as_slice().get(bytes).expect("an answer is inside of the block");
+            Ok(escaped(text.split(|byte| *byte == 0).next().expect("split yields one part at least")))
         })
     }
 
-    /// Xen's own build-id.
+    /// Returns Xen's own build-id.
     pub(crate) fn build_id(&self) -> Result<BuildId, CallError> {
         self.with_block(|block| {
-            // struct xen_build_id: the length of what follows, as a word.
+            // struct xen_build_id: a word with the length of the bytes after it.
             let header = size_of::<u32>();
-            let room = u32::try_from(block.len().saturating_sub(header)).unwrap_or_default();
+            let room = u32::try_from(block.len() - header).expect("a block is a few pages");
             block.write::<0, _>(&room);
-            let len = self.door.xen_version(sys::XENVER_build_id, Some(block))?;
-            let bytes =
-                usize::try_from(len).ok().and_then(|len| block.as_slice().get(header..header.checked_add(len)?));
+            let len = self.issue_xen_version(sys::XENVER_build_id, Some(block))?;
+            let bytes = block.as_slice().get(header..).and_then(|bytes| bytes.get(..to_usize(len)));
             bytes.map(BuildId::new).ok_or(CallError::Refused(Errno::ENOBUFS))
         })
     }
 
-    /// What Xen runs on.
+    /// Returns the architecture of Xen.
     pub(crate) fn architecture(&self) -> Architecture {
         self.architecture
     }
 
-    /// The device that hypercalls go through, where there is one.
+    /// Returns the device that hypercalls go through, if there is one.
     pub(crate) fn device(&self) -> Option<BorrowedFd<'_>> {
-        self.door.hypervisor().device()
+        self.hypervisor.device()
     }
 
-    /// The `(major, minor)` of the running Xen.
+    /// Returns major and minor number of the running Xen, as it reports them.
     pub(crate) fn release(&self) -> (u16, u16) {
         self.release
     }
@@ -235,7 +306,7 @@ impl Channel {
         self.interface
     }
 
-    /// Whether UPLOAD may carry FORCE. Interface version 0x15 doesn't tell, so there Xen is asked, once.
+    /// Returns true if UPLOAD may carry FORCE. At interface version 0x15 this takes one probe.
     pub(crate) fn understands_force(&self) -> Result<bool, CallError> {
         match self.interface.force {
             Force::Understood => return Ok(true),
@@ -253,17 +324,17 @@ impl Channel {
         Ok(*self.force.get_or_init(|| understood))
     }
 
-    /// Lends a buffer of at least `len` bytes, for a payload or what is read. It holds what was there before.
+    /// Lends a buffer of at least `len` bytes, with the contents of its last use.
     pub(crate) fn with_buffer<R, E: From<AllocationError>>(
         &self,
         len: usize,
         with: impl FnOnce(&mut HypercallBuffer) -> Result<R, E>,
     ) -> Result<R, E> {
-        let make = || Ok(self.door.hypervisor().allocate(len.max(SMALLEST_BUFFER), End::Guarded)?);
+        let make = || Ok(self.hypervisor.allocate(len.max(SMALLEST_BUFFER), End::Guarded)?);
         self.buffers.lend(|buffer| buffer.len() >= len, make, with)
     }
 
-    /// The version of the list, and how long it is: no row of it.
+    /// Reads the version and the length of the list, without rows.
     pub(crate) fn list_extent(&self) -> Result<Listed, CallError> {
         let listed = self.call(List::default())?;
         self.note_extent(listed.remaining, listed.metadata_total);
@@ -275,29 +346,29 @@ impl Channel {
         self.listed.1.store(metadata, Ordering::Relaxed);
     }
 
-    /// The extent of the list when it was last seen whole: a guess of how long it is now.
+    /// Returns the extent of the list when it was last read whole.
     pub(crate) fn last_extent(&self) -> Extent {
         Extent::of(self.listed.0.load(Ordering::Relaxed), self.listed.1.load(Ordering::Relaxed))
     }
 
-    /// Lends room for a list of this extent at least. Where none is kept, it is made for one as long as the last, too.
+    /// Lends room for a list of at least this extent. New room is large enough for the last list as well.
     #[inline]
     pub(crate) fn with_room<R, E: From<AllocationError>>(
         &self,
         extent: Extent,
         with: impl FnOnce(&mut ListRoom) -> Result<R, E>,
     ) -> Result<R, E> {
-        let make = || Ok(ListRoom::allocate(self.door.hypervisor(), extent.or(self.last_extent()))?);
+        let make = || Ok(ListRoom::allocate(&*self.hypervisor, extent.or(self.last_extent()))?);
         self.rooms.lend(|room| room.has(extent), make, with)
     }
 
-    /// Lends the page that a hypercall's own structure goes into. It holds what was there before.
+    /// Lends a page for the structure of a hypercall, with the contents of its last use.
     #[inline]
     fn with_block<R>(&self, with: impl FnOnce(&mut HypercallBuffer) -> Result<R, CallError>) -> Result<R, CallError> {
         self.blocks.lend(
             |_| true,
-            // The sizes of what goes into a block are the same in every answer.
-            || Ok(self.door.hypervisor().allocate(BLOCK_SIZE, End::Open)?),
+            // All answers that go into a block have a fixed size.
+            || Ok(self.hypervisor.allocate(BLOCK_SIZE, End::Open)?),
             with,
         )
     }
@@ -309,14 +380,14 @@ mod tests {
     use crate::sim::SimulatedXen;
     use crate::xen::release::Release;
 
-    /// What is kept besides the buffer for the largest payload, as the client documents (with pages of 4 KiB).
+    /// The limit that the client documents, besides the buffer for the largest payload (with pages of 4 KiB).
     const IDLE: usize = 1 << 20;
 
     fn idle_bytes(channel: &Channel) -> usize {
         channel.blocks.idle_bytes() + channel.buffers.idle_bytes() + channel.rooms.idle_bytes()
     }
 
-    /// All at once: uploads and lists of the largest size, and smaller ones in other threads.
+    /// Nests uploads and lists, of the largest size and small ones, as many threads would at once.
     fn use_everything(channel: &Channel, depth: usize) -> Result<(), CallError> {
         let Some(depth) = depth.checked_sub(1) else { return channel.xen_version().map(drop) };
         let (payload, metadata) = if depth % 2 == 0 { (2 << 20, 4 << 20) } else { (1, 0) };
@@ -337,7 +408,7 @@ mod tests {
             let idle = idle_bytes(&channel);
             assert!(idle <= IDLE + MAX_SIZE, "{depth}: {idle}");
         }
-        // And enough that usual calls need no more.
+        // Enough for usual calls.
         assert!(channel.blocks.idle_bytes() > 0 && channel.buffers.idle_bytes() > 0 && channel.rooms.idle_bytes() > 0);
     }
 }

@@ -1,4 +1,4 @@
-//! What is told about a hypercall to those who watch a client at work.
+//! Hypercalls as observers of a client get them.
 
 use core::fmt;
 use core::time::Duration;
@@ -8,64 +8,64 @@ use crate::sys;
 use crate::types::errno::Errno;
 use crate::types::name::PayloadName;
 
-/// A hypercall that a client has made; see [`ClientBuilder::on_hypercall`](crate::ClientBuilder::on_hypercall).
+/// A hypercall that a client has made, for the observer of [`ClientBuilder::on_hypercall`](crate::ClientBuilder::on_hypercall).
 ///
 /// `Display` is one line, such as `LIVEPATCH_ACTION apply "fix": 0 in 1.234 ms` or
 /// `LIVEPATCH_GET "fix": ENOENT (2, no such entry) in 0.003 ms`.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct HypercallEvent<'a> {
-    /// What was asked.
+    /// The operation with its arguments.
     pub call: Hypercall<'a>,
-    /// What Xen or the kernel returned: the value as it is (of LIST the number of rows, of `XENVER_build_id` the length),
-    /// or the error number.
+    /// The value that Xen returned (of LIST the number of rows, of `XENVER_build_id` the length), or the error number of Xen
+    /// or the kernel.
     pub result: Result<u32, Errno>,
-    /// How long it took. With Xen's scheduler in between, this is time on the clock, not of a processor.
+    /// The duration by the wall clock, including the time for which Xen ran other domains.
     pub took: Duration,
 }
 
-/// What a hypercall asks for.
+/// A kind of hypercall with its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Hypercall<'a> {
     /// `XEN_SYSCTL_LIVEPATCH_UPLOAD`.
     Upload {
-        /// Of which payload.
+        /// The name of the payload.
         name: &'a PayloadName,
-        /// Its size in bytes.
+        /// The size of the payload in bytes.
         size: u64,
     },
     /// `XEN_SYSCTL_LIVEPATCH_GET`.
     Get {
-        /// Of which payload.
+        /// The name of the payload.
         name: &'a PayloadName,
     },
     /// `XEN_SYSCTL_LIVEPATCH_LIST`.
     List,
     /// `XEN_SYSCTL_LIVEPATCH_ACTION`.
     Action {
-        /// Which one. `None` is command 0, which no release has: Xen says `EBUSY` where work is pending on the payload,
-        /// `EOPNOTSUPP` where none is, and does nothing.
+        /// The action. `None` is command 0, which no release has: Xen returns `EBUSY` if work is pending on the payload and
+        /// `EOPNOTSUPP` otherwise, and does nothing.
         action: Option<Action>,
-        /// On which payload.
+        /// The name of the payload.
         name: &'a PayloadName,
     },
     /// `XEN_SYSCTL_readconsole`.
     ReadConsole,
     /// `XEN_SYSCTL_debug_keys`.
     DebugKey {
-        /// Which one.
+        /// The key.
         key: u8,
     },
     /// `__HYPERVISOR_xen_version`.
     XenVersion {
-        /// Which `XENVER_*`.
+        /// The number of the `XENVER_*` command.
         command: u32,
     },
 }
 
 impl<'a> Hypercall<'a> {
-    /// What Xen's headers call it, less the `XEN_SYSCTL_` that most begin with: `LIVEPATCH_ACTION`, `readconsole`,
+    /// Returns its name in Xen's headers, without the `XEN_SYSCTL_` of most: `LIVEPATCH_ACTION`, `readconsole`,
     /// `XENVER_build_id`.
     ///
     /// ```
@@ -75,9 +75,9 @@ impl<'a> Hypercall<'a> {
     /// use xen_livepatch::Release;
     ///
     /// let names = Arc::new(Mutex::new(Vec::new()));
-    /// let told = Arc::clone(&names);
+    /// let observed = Arc::clone(&names);
     /// LivepatchClient::builder()
-    ///     .on_hypercall(move |event| told.lock().unwrap().push(event.call.name()))
+    ///     .on_hypercall(move |event| observed.lock().unwrap().push(event.call.name()))
     ///     .connect(SimulatedXen::new(Release::V4_20))?;
     /// assert_eq!(*names.lock().unwrap(), ["XENVER_version", "LIVEPATCH_LIST"]);
     /// # Ok::<(), Error>(())
@@ -100,7 +100,7 @@ impl<'a> Hypercall<'a> {
         }
     }
 
-    /// The payload that it is about, where it is about one.
+    /// Returns the payload, if the hypercall is about one.
     #[must_use]
     pub fn payload(&self) -> Option<&'a PayloadName> {
         match self {

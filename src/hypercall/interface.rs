@@ -24,7 +24,7 @@ pub(crate) struct Interface {
     pub(crate) force: Force,
 }
 
-/// Whether the second word of a livepatch sysctl holds flags (4.19, commit 62a72092a5) or must be zero.
+/// The meaning of the second word of a livepatch sysctl: flags (4.19, commit 62a72092a5), or zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Force {
     Understood,

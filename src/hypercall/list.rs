@@ -1,4 +1,4 @@
-//! The rows of the list: the arrays that Xen fills, and what they say.
+//! The list of payloads: the arrays that Xen fills, and the rows in them.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::types::name::PayloadName;
 use crate::types::status::{LoadedPayload, Metadata, State, Status};
 use crate::types::widen::to_usize;
 
-/// Bytes that a name may take, with its NUL; the stride of names before 4.14.
+/// The size of the longest name with its NUL, which is also the stride of names before 4.14.
 const NAME_SIZE: usize = 128;
 const _: () = assert!(sys::XEN_LIVEPATCH_NAME_SIZE == 128);
 
@@ -19,14 +19,14 @@ const _: () = assert!(sys::XEN_LIVEPATCH_NAME_SIZE == 128);
 pub(crate) const MAX_ROWS: usize = 1024;
 const _: () = assert!(sys::XEN_LIVEPATCH_LIST_MAX == 1024);
 
-/// The most metadata to make room for at once. One payload can't have more than 2 MiB, so one at a time always fits.
+/// The most metadata for which room is made. A payload can't have more than 2 MiB, so one row always fits.
 const METADATA_LIMIT: usize = 4 << 20;
 
-/// Bytes a row in the three arrays: `status` (two words), `len`, `metadata_len`.
+/// The bytes of a row in the three arrays: `status` (two words), `len`, `metadata_len`.
 const ROW: usize = 16;
 const STATUS: usize = 8;
 
-/// The bytes before them, for the block of the hypercall.
+/// The bytes before the arrays, for the block of the hypercall.
 const BLOCK: usize = SYSCTL_SIZE.next_multiple_of(16);
 const LEN_COLUMN: usize = 8;
 const METADATA_LEN_COLUMN: usize = 12;
@@ -44,16 +44,16 @@ impl Extent {
         Self { rows: to_usize(rows), metadata: to_usize(metadata) }
     }
 
-    /// An extent in which both fit.
+    /// Returns an extent that has room for both.
     pub(crate) fn or(self, other: Self) -> Self {
         Self { rows: self.rows.max(other.rows), metadata: self.metadata.max(other.metadata) }
     }
 
-    /// The most for which room is kept between two lists.
+    /// The extent for which room is kept between two lists.
     pub(crate) const KEPT: Self = Self { rows: MAX_ROWS, metadata: MAX_ROWS * 256 };
 
-    /// An extent for a list that grows a little: by a quarter, and by four payloads with 64 bytes of metadata each. What is
-    /// above the limits is left out, and so is all of it where room for it would no longer be kept.
+    /// Returns an extent with room for a list that grows by a quarter, and by four payloads with 64 bytes of metadata each,
+    /// within the limits. The extra room is left out if it would keep the memory from being kept.
     fn with_slack(self) -> Self {
         let more = |size: usize, least: usize| size.saturating_add(size / 4).saturating_add(least);
         let more = Self { rows: more(self.rows, 4), metadata: more(self.metadata, 4 * 64) }.within_limits();
@@ -61,23 +61,22 @@ impl Extent {
         if more.bytes() <= kept || self.bytes() > kept { more } else { self.within_limits() }
     }
 
-    /// The part of it for which room is made at once.
+    /// Returns the part of it for which room is made.
     pub(crate) fn within_limits(self) -> Self {
         Self { rows: self.rows.min(MAX_ROWS), metadata: self.metadata.min(METADATA_LIMIT) }
     }
 
-    /// The bytes that room for it takes.
+    /// Returns the bytes of a room for it.
     pub(crate) const fn bytes(self) -> usize {
         BLOCK.saturating_add(self.rows.saturating_mul(ROW + NAME_SIZE)).saturating_add(self.metadata)
     }
 }
 
-/// Memory for a number of rows, of which all is in one buffer: the block of the hypercall, the arrays, the names, and
-/// metadata up to the end, where a guard page is. 4.14 to 4.20 aren't told how much room there is. Names can't take more
-/// than they have.
+/// Memory for a number of rows, in one buffer: the block of the hypercall, the arrays, the names, and the metadata up to a
+/// guard page, since 4.14 to 4.20 don't get the size of the room. Names can't take more than theirs.
 #[derive(Debug)]
 pub(crate) struct ListRoom {
-    /// The rows, and the bytes of metadata, that fit.
+    /// The rows and the bytes of metadata that fit.
     capacity: Extent,
     memory: HypercallBuffer,
     last: Option<Whole>,
@@ -85,15 +84,15 @@ pub(crate) struct ListRoom {
 
 /// A list that was read whole.
 ///
-/// Its version counts uploads and unloads, by anyone. A list of the same version has the same names and metadata in the
-/// same order, and differs in what Xen says of states alone.
+/// Its version counts uploads and unloads by anyone. A list of the same version has the same names and metadata in the same
+/// order, and differs only in the statuses.
 #[derive(Debug)]
 struct Whole {
     version: u32,
     rows: Vec<LoadedPayload>,
 }
 
-/// The places for the parts of a list in a [`ListRoom`]; null without one.
+/// The addresses of the parts of a list in a [`ListRoom`]; null without a room.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Places {
     pub(crate) status: sys::xen_guest_handle,
@@ -101,17 +100,17 @@ pub(crate) struct Places {
     pub(crate) metadata_len: sys::xen_guest_handle,
     pub(crate) name: sys::xen_guest_handle,
     pub(crate) metadata: sys::xen_guest_handle,
-    /// The bytes for names and for metadata, as Xen wants to know from 4.21 on.
+    /// The bytes for names and for metadata, which Xen takes from 4.21 on.
     pub(crate) sizes: (u32, u32),
 }
 
 impl ListRoom {
-    /// Room for a list of this extent (as far as it is within [`MAX_ROWS`] and [`METADATA_LIMIT`]) that may have grown a little
-    /// since. Names always fit.
+    /// Allocates room for a list of this extent (within [`MAX_ROWS`] and [`METADATA_LIMIT`]) that may have grown a little since.
+    /// Names always fit.
     pub(crate) fn allocate(xen: &dyn Hypervisor, extent: Extent) -> Result<Self, AllocationError> {
         let mut capacity = extent.with_slack();
         let memory = xen.allocate(capacity.bytes(), End::Guarded)?;
-        // Whole pages have room for some more.
+        // The rest of the last page is for metadata too.
         capacity.metadata = memory.len().saturating_sub(Extent { metadata: 0, ..capacity }.bytes());
         Ok(Self { capacity, memory, last: None })
     }
@@ -126,12 +125,12 @@ impl ListRoom {
         self.capacity.rows >= rows && self.capacity.metadata >= metadata
     }
 
-    /// Whether Xen would return more rows at once.
+    /// Returns true if Xen would return more rows at once.
     pub(crate) fn can_grow(&self) -> bool {
         self.capacity.rows < MAX_ROWS
     }
 
-    /// The bytes of metadata that fit.
+    /// Returns the bytes of metadata that fit.
     pub(crate) fn metadata_capacity(&self) -> usize {
         self.capacity.metadata
     }
@@ -150,15 +149,15 @@ impl ListRoom {
         }
     }
 
-    /// All of it, which begins with the block of a hypercall.
+    /// Returns the whole buffer, which begins with the block of a hypercall.
     pub(crate) fn memory(&mut self) -> &mut HypercallBuffer {
         &mut self.memory
     }
 
-    /// All rows of a list of this version, which are the first `count`.
+    /// Returns all rows of a list of this version, which are the first `count`.
     ///
     /// # Errors
-    /// What is wrong with them, if Xen wrote something that can't be.
+    /// A description of the mistake, if Xen wrote something impossible.
     #[inline]
     pub(crate) fn whole(
         &mut self,
@@ -175,10 +174,10 @@ impl ListRoom {
         Ok(rows)
     }
 
-    /// The first `count` rows, which are a part of a list of this version that begins after `start` others.
+    /// Returns the first `count` rows, which are a part of a list of this version that begins after `start` others.
     ///
     /// # Errors
-    /// As of [`whole`](Self::whole).
+    /// As [`whole`](Self::whole).
     pub(crate) fn part(
         &self,
         layout: Layout,
@@ -190,7 +189,7 @@ impl ListRoom {
         self.known(version, start, count).map_or_else(|| columns.rows(layout, count), Ok)
     }
 
-    /// These rows, if the last whole list was of this version.
+    /// Returns these rows, if the last whole list was of this version.
     #[inline]
     fn known(&self, version: u32, start: u32, count: u32) -> Option<Vec<LoadedPayload>> {
         let last = self.last.as_ref().filter(|last| last.version == version)?;
@@ -231,7 +230,7 @@ impl Piece for ListRoom {
     }
 }
 
-/// What Xen wrote, as bytes.
+/// The arrays as Xen wrote them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Columns<'a> {
     pub(crate) status: &'a [u8],
@@ -242,7 +241,7 @@ pub(crate) struct Columns<'a> {
 }
 
 impl Columns<'_> {
-    /// Takes the columns apart into `count` rows. Whatever the bytes, no part of a row comes from another's.
+    /// Splits the columns into `count` rows. No part of a row comes from another row, whatever the bytes.
     pub(crate) fn rows(self, layout: Layout, count: u32) -> Result<Vec<LoadedPayload>, &'static str> {
         let short = "fewer bytes than its rows need";
         let count = to_usize(count);
@@ -287,10 +286,10 @@ fn lengths(column: &[u8]) -> impl Iterator<Item = usize> + Clone {
 }
 
 fn word(bytes: &[u8]) -> [u8; 4] {
-    bytes.first_chunk().copied().unwrap_or_default()
+    bytes.try_into().expect("a chunk of four bytes")
 }
 
-/// These rows, each with the status that Xen wrote.
+/// Returns these rows with the statuses that Xen wrote.
 #[inline]
 fn with_statuses(rows: &[LoadedPayload], statuses: &[u8]) -> Vec<LoadedPayload> {
     let mut rows = rows.to_vec();
@@ -300,18 +299,17 @@ fn with_statuses(rows: &[LoadedPayload], statuses: &[u8]) -> Vec<LoadedPayload> 
     rows
 }
 
-/// A status as Xen writes it.
+/// Reads a status from its eight bytes.
 fn status(bytes: &[u8]) -> Status {
-    let state = u32::from_ne_bytes(word(bytes));
-    let rc = bytes.last_chunk().copied().unwrap_or_default();
-    Status { state: State::from_raw(state), rc: i32::from_ne_bytes(rc) }
+    let (state, rc) = bytes.split_at(STATUS / 2);
+    Status::new(State::from_raw(u32::from_ne_bytes(word(state))), i32::from_ne_bytes(word(rc)))
 }
 
 fn as_count(size: usize) -> u32 {
-    u32::try_from(size).unwrap_or(u32::MAX)
+    u32::try_from(size).expect("room is made for less than 4 GiB")
 }
 
-/// The pieces of these lengths that Xen wrote one after the other, in one allocation.
+/// Copies the adjacent pieces of these lengths into one allocation; `None` if there are fewer bytes.
 fn copied(from: &[u8], mut lengths: impl Iterator<Item = usize>) -> Option<Arc<[u8]>> {
     let len = lengths.try_fold(0_usize, usize::checked_add)?;
     from.get(..len).map(Arc::from)
@@ -396,8 +394,8 @@ mod tests {
         };
         let first = rows(columns, Layout::Packed, 2).unwrap();
         let second = with_statuses(&first, &words(&[2, 0, 1, 0xffff_fff5]));
-        let told = |row: &LoadedPayload| (row.status.state, row.status.rc);
-        assert_eq!(second.iter().map(told).collect::<Vec<_>>(), [(State::Applied, 0), (State::Checked, -11)]);
+        let statuses = |row: &LoadedPayload| (row.status.state, row.status.rc);
+        assert_eq!(second.iter().map(statuses).collect::<Vec<_>>(), [(State::Applied, 0), (State::Checked, -11)]);
         for (one, other) in first.iter().zip(&second) {
             assert_eq!(one.name.as_bytes().as_ptr(), other.name.as_bytes().as_ptr(), "in the same place");
             assert_eq!(one.metadata, other.metadata);

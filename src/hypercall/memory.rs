@@ -1,8 +1,8 @@
 //! Memory that Xen may read and write.
 //!
-//! Xen copies with the page tables as they are: a page that is absent, moving or copy-on-write is an `EFAULT` or worse.
-//! So these pages come from `/dev/xen/hypercall` (the kernel's own, resident and immovable), or are locked. Either way
-//! forked children don't get them: a child could overwrite what Xen is reading, and would make pages copy-on-write.
+//! Xen uses the page tables as they are: a page that is absent, moving or copy-on-write means `EFAULT` or worse. So the pages
+//! come from `/dev/xen/hypercall` (kernel memory, resident and immovable), or are locked. Forked children don't get them,
+//! since a child would make them copy-on-write, and could overwrite what Xen is reading.
 #![allow(unsafe_code, reason = "this is where pages are mapped and where wire structures become bytes")]
 
 use core::ffi::c_void;
@@ -19,24 +19,25 @@ use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mlock, mmap, mmap
 
 use crate::sys;
 use crate::types::errno::Errno;
+use crate::types::widen::to_u64;
 
-/// What a buffer's pages allow.
+/// The protection of a buffer's pages.
 const ACCESS: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);
 
-/// Why memory for a hypercall can't be had.
+/// The failure to allocate memory for a hypercall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AllocationError {
-    /// How much was asked for.
+    /// The size that was asked for.
     pub(crate) bytes: usize,
-    /// What the kernel said.
+    /// The kernel's error number.
     pub(crate) errno: Errno,
 }
 
 /// Whole pages that Xen may read and write during a hypercall.
 pub struct HypercallBuffer {
-    /// The pages, and the guard where it follows them.
+    /// The pages, and the guard if there is one.
     mapping: Mapping,
-    /// Bytes of the pages.
+    /// The bytes of the pages.
     len: NonZeroUsize,
     backing: Backing,
 }
@@ -44,14 +45,13 @@ pub struct HypercallBuffer {
 /// The end of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// A guard page (`PROT_NONE`) follows, so that Xen fails with `EFAULT` instead of writing past the end.
+    /// A guard page (`PROT_NONE`), at which Xen fails with `EFAULT` instead of writing past the end.
     Guarded,
-    /// Anything may follow: for what has the same size in every answer. A guard would make up half of what such a buffer
-    /// costs.
+    /// Anything: for answers of a fixed size, where a guard would double the cost of a buffer.
     Open,
 }
 
-/// Where the pages come from.
+/// The source of the pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backing {
     /// `/dev/xen/hypercall`.
@@ -70,13 +70,13 @@ unsafe impl Send for HypercallBuffer {}
 unsafe impl Sync for HypercallBuffer {}
 
 impl HypercallBuffer {
-    /// Pages of `/dev/xen/hypercall` for at least `bytes` bytes. Its first driver gives at most 64 pages per open file.
+    /// Maps pages of `/dev/xen/hypercall` for at least `bytes` bytes. Its first driver has at most 64 pages per open file.
     pub(crate) fn from_device(device: BorrowedFd<'_>, bytes: usize, end: End) -> Result<Self, AllocationError> {
         let size = Size::of(bytes, end)?;
         let map = || {
             let mut mapping = Mapping::of_device(size.mapped, device)?;
             mapping.keep_from_children()?;
-            // One of its own pages becomes the guard, since the range behind a mapping is another's.
+            // One of its own pages becomes the guard, since the range after a mapping is not ours.
             if size.has_guard() {
                 mapping.protect(size.pages.get()..size.mapped.get(), ProtFlags::PROT_NONE)?;
             }
@@ -85,7 +85,7 @@ impl HypercallBuffer {
         map().map(|mapping| size.touched(mapping, Backing::Device)).map_err(|errno| size.failed(errno))
     }
 
-    /// Locked anonymous pages for at least `bytes` bytes.
+    /// Maps and locks anonymous pages for at least `bytes` bytes.
     pub(crate) fn locked(bytes: usize, end: End) -> Result<Self, AllocationError> {
         let size = Size::of(bytes, end)?;
         let lock = || {
@@ -93,7 +93,8 @@ impl HypercallBuffer {
             // Before there is any page that a fork could make copy-on-write.
             mapping.keep_from_children()?;
             mapping.protect(0..size.pages.get(), ACCESS)?;
-            // Locked pages may still be merged with equal ones or moved to make a huge one, if the kernel has either.
+            // The kernel may still merge locked pages with equal ones, or move them to make a huge one. Not all kernels have
+            // either, so a failure does not matter.
             for advice in [MmapAdvise::MADV_UNMERGEABLE, MmapAdvise::MADV_NOHUGEPAGE] {
                 let _: nix::Result<()> = mapping.advise(advice);
             }
@@ -103,7 +104,7 @@ impl HypercallBuffer {
         lock().map(|mapping| size.touched(mapping, Backing::Locked)).map_err(|errno| size.failed(errno))
     }
 
-    /// Ordinary pages, for a hypervisor in this process. A forked child has a copy of them.
+    /// Maps ordinary pages, for a hypervisor in this process. A forked child gets a copy.
     #[cfg(feature = "sim")]
     pub(crate) fn plain(bytes: usize, end: End) -> Result<Self, AllocationError> {
         let size = Size::of(bytes, end)?;
@@ -115,16 +116,16 @@ impl HypercallBuffer {
         map().map(|mapping| size.touched(mapping, Backing::Plain)).map_err(|errno| size.failed(errno))
     }
 
-    /// Makes every page reachable for Xen: locked pages can become unreachable for a moment when the kernel moves them or
-    /// balances NUMA nodes, until they are used again. Those of the device stay as they are.
+    /// Makes every page accessible for Xen. Locked pages can become inaccessible until their next use, when the kernel moves
+    /// them or balances NUMA nodes; those of the device can't.
     pub(crate) fn make_present(&mut self) {
         if self.backing == Backing::Locked {
             self.touch();
         }
     }
 
-    /// Writes to every page without changing anything, so that Xen finds it present and writable. On 64-bit Arm a page
-    /// that was never written is read-only until then, whatever its mapping allows.
+    /// Writes to every page without changing its contents, so that it is present and writable. On 64-bit Arm a page is
+    /// read-only until its first write, whatever its mapping allows.
     fn touch(&mut self) {
         for byte in self.as_mut_slice().iter_mut().step_by(page_size()) {
             let byte = core::ptr::from_mut(byte);
@@ -135,30 +136,29 @@ impl HypercallBuffer {
         }
     }
 
-    /// Whether this process has the pages: not so in a forked child of the process that made them.
+    /// Returns true if this process has the pages, which a forked child of the process that made them has not.
     pub(crate) fn is_here(&self) -> bool {
         self.mapping.is_here()
     }
 
-    /// Where the pages come from.
     #[cfg(test)]
     pub(crate) fn backing(&self) -> Backing {
         self.backing
     }
 
-    /// Bytes in whole pages.
+    /// Returns the size in bytes, which is a number of whole pages.
     pub(crate) fn len(&self) -> usize {
         self.len.get()
     }
 
-    /// The address that Xen finds it at, as a hypercall argument.
+    /// Returns its address, as an argument of a hypercall.
     pub(crate) fn address(&self) -> u64 {
-        as_address(self.mapping.start.addr().get())
+        to_u64(self.mapping.start.addr().get())
     }
 
-    /// A guest handle to the byte at `offset`.
+    /// Returns a guest handle of the byte at `offset`.
     pub(crate) fn handle(&self, offset: usize) -> sys::xen_guest_handle {
-        sys::xen_guest_handle { address: as_address(self.mapping.start.addr().get().wrapping_add(offset)) }
+        sys::xen_guest_handle { address: to_u64(self.mapping.start.addr().get().wrapping_add(offset)) }
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
@@ -175,10 +175,8 @@ impl HypercallBuffer {
     /// Sets the first `LEN` bytes to zero.
     pub(crate) fn clear<const LEN: usize>(&mut self) {
         const { assert!(LEN <= SMALLEST) };
-        // Its length is known to the compiler, which needs no call for it.
-        if let Some(beginning) = self.as_mut_slice().first_chunk_mut::<LEN>() {
-            *beginning = [0; LEN];
-        }
+        // An array instead of a slice: the compiler needs no call to memset.
+        *self.as_mut_slice().first_chunk_mut::<LEN>().expect("a buffer has a page at least") = [0; LEN];
     }
 
     /// Writes a wire structure at `OFFSET`, which the compiler checks against the smallest buffer there is.
@@ -213,12 +211,12 @@ impl fmt::Debug for HypercallBuffer {
     }
 }
 
-/// How much to map for a number of bytes.
+/// The sizes of the mapping for a number of bytes.
 #[derive(Clone, Copy)]
 struct Size {
     bytes: usize,
     pages: NonZeroUsize,
-    /// The pages, and the guard where there is one.
+    /// The pages and the guard, if there is one.
     mapped: NonZeroUsize,
 }
 
@@ -237,7 +235,7 @@ impl Size {
         self.mapped > self.pages
     }
 
-    /// A buffer of this size, every page of which was written once.
+    /// Makes a buffer of this size, and writes to every page of it once.
     fn touched(self, mapping: Mapping, backing: Backing) -> HypercallBuffer {
         let mut buffer = HypercallBuffer { mapping, len: self.pages, backing };
         buffer.touch();
@@ -250,32 +248,32 @@ impl Size {
     }
 }
 
-/// Address space that this process has mapped, until this is dropped.
+/// A mapping of this process, which is unmapped when this is dropped.
 ///
-/// Each comes from a system call that mapped just this range: never does one stand for a range that may be another's.
+/// Every value is the whole result of one `mmap`, so that no other code has a mapping inside of its range.
 struct Mapping {
     start: NonNull<c_void>,
     len: NonZeroUsize,
-    /// The only process that has it, where its children don't.
+    /// The only process that has it, if its children don't get it.
     only_in: Option<Process>,
 }
 
 impl Mapping {
-    /// Pages of memory, where the kernel likes.
+    /// Maps anonymous memory at an address of the kernel's choice.
     fn anonymous(len: NonZeroUsize, protection: ProtFlags) -> nix::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice changes no memory that anyone has.
         let start = unsafe { mmap_anonymous(None, len, protection, MapFlags::MAP_PRIVATE) }?;
         Ok(Self { start, len, only_in: None })
     }
 
-    /// Pages of a device, where the kernel likes.
+    /// Maps a device at an address of the kernel's choice.
     fn of_device(len: NonZeroUsize, device: BorrowedFd<'_>) -> nix::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice changes no memory that anyone has.
         let start = unsafe { mmap(None, len, ACCESS, MapFlags::MAP_SHARED, device, 0) }?;
         Ok(Self { start, len, only_in: None })
     }
 
-    /// Changes who may access these of its bytes, which are whole pages.
+    /// Changes the protection of a part of it that consists of whole pages.
     fn protect(&self, part: Range<usize>, protection: ProtFlags) -> nix::Result<()> {
         if part.end > self.len.get() {
             return Err(nix::errno::Errno::EINVAL);
@@ -310,28 +308,28 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // In a forked child something of the child's own may lie there by now.
+        // In a forked child the range may be another mapping by now.
         if self.is_here() {
             // SAFETY: this process has mapped the range, as the type promises, and whoever drops this leaves nothing
             // that refers to it.
-            // A failure leaks address space, which is all that can be done about it here.
+            // A failure leaks address space.
             let _: nix::Result<()> = unsafe { munmap(self.start, self.len.get()) };
         }
     }
 }
 
-/// Tells a process from all that it was forked from, and from all forked from it.
+/// The identity of a process, which differs from those of its ancestors and its forked children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Process(u64);
 
 impl Process {
-    /// The process that asks.
+    /// Returns the identity of the calling process.
     ///
-    /// A process id alone won't do: in a new PID namespace the child of process 1 is process 1.
+    /// A process id is not enough: in a new PID namespace the child of process 1 is process 1.
     fn current() -> Self {
-        /// A word that is zero again in every forked child.
+        /// A word that the kernel zeroes in every forked child.
         static MARK: OnceLock<Option<&'static AtomicU64>> = OnceLock::new();
-        /// The last number given in this process or those it was forked from.
+        /// The last number in this process or its ancestors.
         static LAST: AtomicU64 = AtomicU64::new(0);
         let Some(mark) = MARK.get_or_init(wiped_on_fork) else { return Self(std::process::id().into()) };
         let known = mark.load(Ordering::Relaxed);
@@ -344,7 +342,7 @@ impl Process {
     }
 }
 
-/// A word that the kernel sets to zero in forked children, for ever; `None` where it can't (before 4.14).
+/// Makes a word that the kernel zeroes in forked children; `None` before Linux 4.14.
 fn wiped_on_fork() -> Option<&'static AtomicU64> {
     let page = Mapping::anonymous(NonZeroUsize::new(page_size())?, ACCESS).ok()?;
     page.advise(MmapAdvise::MADV_WIPEONFORK).ok()?;
@@ -353,15 +351,10 @@ fn wiped_on_fork() -> Option<&'static AtomicU64> {
     Some(unsafe { word.as_ref() })
 }
 
-/// An address as Xen takes it, into which a pointer of every machine that Xen runs on fits.
-fn as_address(address: usize) -> u64 {
-    u64::try_from(address).unwrap_or_default()
-}
-
-/// Every buffer is one page at least, and no page is smaller than this.
+/// The size of the smallest page, and so of the smallest buffer.
 const SMALLEST: usize = 4096;
 
-/// Bytes in whole pages, as many as these take.
+/// Rounds a number of bytes up to whole pages.
 pub(crate) fn whole_pages(bytes: usize) -> usize {
     bytes.max(1).checked_next_multiple_of(page_size()).unwrap_or(usize::MAX)
 }
@@ -369,13 +362,13 @@ pub(crate) fn whole_pages(bytes: usize) -> usize {
 fn page_size() -> usize {
     // SAFETY: sysconf reads a constant of this system and touches no memory of ours.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    usize::try_from(size).unwrap_or(SMALLEST).max(SMALLEST)
+    usize::try_from(size).expect("the size of a page is always known").max(SMALLEST)
 }
 
-/// A wire structure that is its bytes: any bytes make one, and no padding hides in it.
+/// A wire structure without padding of which any bytes are a valid value.
 ///
 /// # Safety
-/// The implementor promises both. The layout table in `sys` pins every size and offset that this rests on.
+/// The type must have both properties. The layout table in `sys` pins every size and offset that they depend on.
 pub(crate) unsafe trait Plain: Copy {}
 
 macro_rules! plain {

@@ -1,4 +1,4 @@
-//! The operations in the layout of each release: what goes into the 136 bytes, and what comes out.
+//! The operations in the layout of each release: the encoding of requests, and the decoding of answers.
 
 use core::mem::offset_of;
 
@@ -10,32 +10,33 @@ use crate::error::Action;
 use crate::sys;
 use crate::types::name::PayloadName;
 use crate::types::status::Status;
+use crate::types::widen::to_usize;
 
-/// Something to ask by sysctl. [`Channel::call`](super::channel::Channel::call) is the one place that does.
+/// An operation by sysctl, for [`Channel::call`](super::channel::Channel::call).
 pub(crate) trait Operation {
-    /// What Xen answers when it doesn't refuse.
+    /// The answer to an operation that Xen does not refuse.
     type Answer;
 
-    /// Which one it is.
+    /// The command.
     const COMMAND: Command;
 
-    /// What it is to those who watch.
+    /// Returns it as observers get it.
     fn about(&self) -> Hypercall<'_>;
 
-    /// The second word of the livepatch operation.
+    /// Returns the second word of the livepatch operation.
     fn flags(&self) -> u32 {
         0
     }
 
-    /// Fills the operation's part of `block`, which is zero.
+    /// Writes its part of `block`, which is zero.
     fn encode(&self, layout: Layout, block: &mut HypercallBuffer);
 
-    /// The memory besides `block` that guest handles point into.
+    /// Returns the memory besides `block` that guest handles point into.
     fn memory(&mut self) -> Option<&mut HypercallBuffer> {
         None
     }
 
-    /// The answer, from the hypercall's result and what Xen wrote into `block`.
+    /// Reads the answer from the result of the hypercall and the `block` as Xen left it.
     fn decode(&self, layout: Layout, result: u32, block: &HypercallBuffer) -> Self::Answer;
 }
 
@@ -48,23 +49,28 @@ pub(crate) enum Command {
     DebugKeys,
 }
 
-/// Where the name goes, or a key: after the sysctl, in the same page.
+/// The offset of a name or a debug key: after the sysctl, in the same page.
 const NAME_OFFSET: usize = 256;
 
-/// Puts the name into `block`, and says where it is.
+/// Writes the name into `block`, and returns its address and size, which counts the NUL.
 fn place_name(block: &mut HypercallBuffer, name: &PayloadName) -> sys::xen_livepatch_name {
-    let bytes = name.as_bytes();
-    let room = block.as_mut_slice().get_mut(NAME_OFFSET..).unwrap_or_default();
-    if let Some((name, [nul, ..])) = room.split_at_mut_checked(bytes.len()) {
-        name.copy_from_slice(bytes);
-        *nul = 0;
-    }
-    // The size counts the NUL.
-    let size = u16::try_from(bytes.len()).unwrap_or(u16::MAX).saturating_add(1);
+    place(block, name.as_bytes());
+    place_at(block, NAME_OFFSET + name.as_bytes().len(), &[0]);
+    let size = u16::try_from(name.as_bytes().len() + 1).expect("a name has at most 127 bytes");
     sys::xen_livepatch_name { name: block.handle(NAME_OFFSET), size, pad: [0; 3] }
 }
 
-/// Uploads the first `len` bytes of a buffer.
+/// Writes bytes at `NAME_OFFSET`.
+fn place(block: &mut HypercallBuffer, bytes: &[u8]) {
+    place_at(block, NAME_OFFSET, bytes);
+}
+
+fn place_at(block: &mut HypercallBuffer, offset: usize, bytes: &[u8]) {
+    let range = offset..offset + bytes.len();
+    block.as_mut_slice().get_mut(range).expect("a page has room for a sysctl and a name").copy_from_slice(bytes);
+}
+
+/// The upload of the first `len` bytes of a buffer.
 #[derive(Debug)]
 pub(crate) struct Upload<'a> {
     pub(crate) name: &'a PayloadName,
@@ -99,7 +105,7 @@ impl Operation for Upload<'_> {
     fn decode(&self, _: Layout, _: u32, _: &HypercallBuffer) {}
 }
 
-/// Asks for the status of a payload.
+/// The query of a payload's status.
 #[derive(Debug)]
 pub(crate) struct Get<'a> {
     pub(crate) name: &'a PayloadName,
@@ -124,14 +130,14 @@ impl Operation for Get<'_> {
     }
 }
 
-/// Asks for an action.
+/// An action.
 #[derive(Debug)]
 pub(crate) struct Act<'a> {
     pub(crate) name: &'a PayloadName,
-    /// `None` sends command 0, which no release has: Xen says `EBUSY` when work is pending on the payload and
-    /// `EOPNOTSUPP` when none is, and does nothing.
+    /// `None` sends command 0, which no release has: Xen returns `EBUSY` if work is pending on the payload and `EOPNOTSUPP`
+    /// otherwise, and does nothing.
     pub(crate) action: Option<Action>,
-    /// In nanoseconds, whatever the headers of 4.7 and 4.8 say; 0 is Xen's own 30 ms.
+    /// In nanoseconds, contrary to the headers of 4.7 and 4.8; 0 is Xen's own 30 ms.
     pub(crate) timeout: u32,
     pub(crate) flags: u32,
 }
@@ -167,7 +173,7 @@ impl Operation for Act<'_> {
     fn decode(&self, _: Layout, _: u32, _: &HypercallBuffer) {}
 }
 
-/// Asks for rows of the list, or without places for its extent alone.
+/// The query of rows of the list, or without places of its extent alone.
 #[derive(Debug, Default)]
 pub(crate) struct List {
     /// The first row wanted.
@@ -175,20 +181,20 @@ pub(crate) struct List {
     /// The most rows wanted.
     pub(crate) rows: u32,
     pub(crate) places: Places,
-    /// Sets the flag that 4.19 brought, to find out whether this Xen rejects it.
+    /// Sets the FORCE flag of 4.19, which older releases reject.
     pub(crate) probe_force: bool,
 }
 
-/// What Xen says besides the rows themselves.
+/// The answer to LIST, without the rows themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Listed {
-    /// Counts uploads and unloads; apply, revert and replace leave it as it is.
+    /// The number of uploads and unloads so far; apply, revert and replace don't change it.
     pub(crate) version: u32,
-    /// How many rows were delivered.
+    /// The number of rows delivered.
     pub(crate) rows: u32,
-    /// How many there are after those delivered.
+    /// The number of rows after those delivered.
     pub(crate) remaining: u32,
-    /// Without places: the bytes of all metadata (0 before 4.14).
+    /// The bytes of all metadata, if there were no places (0 before 4.14).
     pub(crate) metadata_total: u32,
 }
 
@@ -218,7 +224,7 @@ impl Operation for List {
             };
             block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.u.list_v1) }, _>(&list);
         } else {
-            // Before 4.21 the sizes are outputs only, and what comes in is not looked at.
+            // Before 4.21 Xen ignores the sizes in a request.
             let (names, metadata) = if layout == Layout::Sized { places.sizes } else { (0, 0) };
             let list = sys::xen_sysctl_livepatch_list_v2 {
                 idx,
@@ -249,20 +255,20 @@ impl Operation for List {
     }
 }
 
-/// Reads Xen's log, and leaves it as it is.
+/// A read of Xen's log, without clearing it.
 #[derive(Debug)]
 pub(crate) struct ReadConsole<'a> {
-    /// Where to begin: 0, or what an earlier answer says. Xen goes on from its oldest byte where that is gone.
+    /// The index of the first byte: 0, or that of an earlier answer. Xen continues with its oldest byte if that is gone.
     pub(crate) index: u32,
     pub(crate) buffer: &'a mut HypercallBuffer,
 }
 
-/// What was read.
+/// The result of a read of Xen's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConsoleRead {
-    /// How many bytes are in the buffer.
+    /// The number of bytes in the buffer.
     pub(crate) count: usize,
-    /// Where the next read begins.
+    /// The index of the next read.
     pub(crate) index: u32,
 }
 
@@ -280,7 +286,7 @@ impl Operation for ReadConsole<'_> {
             incremental: 1,
             index: self.index,
             buffer: self.buffer.handle(0),
-            count: u32::try_from(self.buffer.len()).unwrap_or(u32::MAX),
+            count: u32::try_from(self.buffer.len()).expect("a buffer for the log is some KiB, or for a payload 2 MiB"),
             ..Default::default()
         };
         block.write::<{ offset_of!(sys::xen_sysctl, u.readconsole) }, _>(&read);
@@ -292,11 +298,11 @@ impl Operation for ReadConsole<'_> {
 
     fn decode(&self, _: Layout, _: u32, block: &HypercallBuffer) -> ConsoleRead {
         let read: sys::xen_sysctl_readconsole = block.read::<{ offset_of!(sys::xen_sysctl, u.readconsole) }, _>();
-        ConsoleRead { count: usize::try_from(read.count).unwrap_or(usize::MAX), index: read.index }
+        ConsoleRead { count: to_usize(read.count), index: read.index }
     }
 }
 
-/// Does what a key does that is pressed on Xen's console.
+/// The press of a debug key, as on Xen's console.
 #[derive(Debug)]
 pub(crate) struct DebugKey(pub(crate) u8);
 
@@ -310,9 +316,7 @@ impl Operation for DebugKey {
 
     #[inline]
     fn encode(&self, _: Layout, block: &mut HypercallBuffer) {
-        if let Some(place) = block.as_mut_slice().get_mut(NAME_OFFSET) {
-            *place = self.0;
-        }
+        place(block, &[self.0]);
         let keys = sys::xen_sysctl_debug_keys { keys: block.handle(NAME_OFFSET), nr_keys: 1, pad_end: 0 };
         block.write::<{ offset_of!(sys::xen_sysctl, u.debug_keys) }, _>(&keys);
     }

@@ -1,15 +1,15 @@
-//! Memory that was used for a hypercall is kept for the next one, so that only the first costs system calls.
+//! A pool of memory for hypercalls, so that only the first use takes system calls.
 
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use super::memory::HypercallBuffer;
 
-/// What a pool keeps.
+/// An item that a pool keeps.
 pub(crate) trait Piece {
-    /// The memory that it takes while idle.
+    /// Returns its memory in bytes.
     fn bytes(&self) -> usize;
 
-    /// Whether this process has it: a forked child inherits the pool, but not the memory.
+    /// Returns true if this process has the memory: a forked child inherits the pool without it.
     fn is_here(&self) -> bool;
 }
 
@@ -23,28 +23,28 @@ impl Piece for HypercallBuffer {
     }
 }
 
-/// A place for each that may be in use at once. More than these are made for one use.
+/// A fixed number of slots, one for each concurrent use. Items of further uses are not kept.
 #[derive(Debug)]
 pub(crate) struct Pool<T> {
-    places: Vec<Place<T>>,
+    slots: Vec<Slot<T>>,
 }
 
 #[derive(Debug)]
-struct Place<T> {
-    /// The most that is left here, in bytes.
+struct Slot<T> {
+    /// The size in bytes of the largest piece that is kept here.
     limit: usize,
-    /// Locked while it is in use, and waited for by nobody.
+    /// Locked while it is in use. Nobody waits for the lock.
     piece: Mutex<Option<T>>,
 }
 
 impl<T: Piece> Pool<T> {
-    /// One with places for pieces of at most so many bytes each.
+    /// Makes a pool with a slot for each of these limits, in bytes.
     pub(crate) fn new(limits: impl IntoIterator<Item = usize>) -> Self {
-        let place = |limit| Place { limit, piece: Mutex::new(None) };
-        Self { places: limits.into_iter().map(place).collect() }
+        let slot = |limit| Slot { limit, piece: Mutex::new(None) };
+        Self { slots: limits.into_iter().map(slot).collect() }
     }
 
-    /// Runs `with` on the piece of the first place that is free if that `fits`, or on a new one that takes its place.
+    /// Runs `with` on the piece of the first free slot, if it `fits`, or on a new one that replaces it.
     #[inline]
     pub(crate) fn lend<R, E>(
         &self,
@@ -52,31 +52,31 @@ impl<T: Piece> Pool<T> {
         make: impl FnOnce() -> Result<T, E>,
         with: impl FnOnce(&mut T) -> Result<R, E>,
     ) -> Result<R, E> {
-        let Some((limit, mut place)) = self.places.iter().find_map(Place::take) else { return with(&mut make()?) };
-        // What does not fit goes before there is more.
-        drop(place.take_if(|piece| !piece.is_here() || !fits(piece)));
-        let result = match &mut *place {
+        let Some((limit, mut slot)) = self.slots.iter().find_map(Slot::take) else { return with(&mut make()?) };
+        // Free the old piece before a new one is made.
+        drop(slot.take_if(|piece| !piece.is_here() || !fits(piece)));
+        let result = match &mut *slot {
             Some(piece) => with(piece),
             none => with(none.insert(make()?)),
         };
-        place.take_if(|piece| piece.bytes() > limit);
+        slot.take_if(|piece| piece.bytes() > limit);
         result
     }
 
-    /// The bytes kept now.
+    /// Returns the bytes kept now.
     #[cfg(test)]
     pub(crate) fn idle_bytes(&self) -> usize {
-        self.places.iter().filter_map(Place::take).filter_map(|(_, place)| place.as_ref().map(Piece::bytes)).sum()
+        self.slots.iter().filter_map(Slot::take).filter_map(|(_, slot)| slot.as_ref().map(Piece::bytes)).sum()
     }
 }
 
-impl<T> Place<T> {
-    /// What is here and how much may be left, unless somebody uses it.
+impl<T> Slot<T> {
+    /// Locks the piece, and returns it with the limit; `None` if it is in use.
     #[inline]
     fn take(&self) -> Option<(usize, MutexGuard<'_, Option<T>>)> {
         match self.piece.try_lock() {
             Ok(piece) => Some((self.limit, piece)),
-            // Whoever watched a hypercall panicked: the memory is as good as before.
+            // An observer panicked: the memory is as good as before.
             Err(TryLockError::Poisoned(poisoned)) => Some((self.limit, poisoned.into_inner())),
             Err(TryLockError::WouldBlock) => None,
         }
@@ -87,7 +87,7 @@ impl<T> Place<T> {
 mod tests {
     use super::*;
 
-    /// So many bytes, here or not.
+    /// Memory, and whether this process has it.
     #[derive(Debug)]
     struct Thing(Vec<u8>, bool);
 

@@ -1,4 +1,4 @@
-//! The real thing: hypercalls through Linux's `/dev/xen/privcmd`.
+//! Hypercalls to a real Xen, through Linux's `/dev/xen/privcmd`.
 #![allow(unsafe_code, reason = "this is where the ioctl is issued")]
 
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -18,10 +18,10 @@ use crate::types::errno::Errno;
 use crate::types::name::escaped;
 use crate::xen::architecture::Architecture;
 
-/// Where the device is; old kernels have the second alone.
+/// The paths of the device. Old kernels have only the second.
 const DEVICES: [&str; 2] = ["/dev/xen/privcmd", "/proc/xen/privcmd"];
 
-/// The device whose pages are made for hypercalls (Linux 4.18 and later).
+/// The device of memory for hypercalls (Linux 4.18 and newer).
 const BUFFER_DEVICE: &str = "/dev/xen/hypercall";
 
 /// `IOCTL_PRIVCMD_HYPERCALL`: direction "none", and yet with the size of its argument.
@@ -94,7 +94,7 @@ impl Privcmd {
         Ok(Self { device, buffers: Some(BufferDevice::new(buffers)) })
     }
 
-    /// Opens the usual device, or the other where that is missing.
+    /// Opens the usual device, or the other one if that is missing.
     fn open_first([usual, other]: [&str; 2]) -> Result<Self, Error> {
         let missing = |error: &Error| matches!(error.kind(), ErrorKind::DeviceMissing { .. });
         match Self::open_at(usual) {
@@ -112,7 +112,7 @@ impl Privcmd {
         // through it. The addresses in `arg`, and the handles in
         // what they point to, lie in HypercallBuffers that this function's callers hold borrowed until it returns.
         let result = unsafe { privcmd_hypercall(self.device.as_raw_fd(), &raw mut call) };
-        // The number itself: a payload's hook may return any, and nix keeps only those that Linux has names for.
+        // The raw number, since a payload's hook may return any, and nix keeps only those with a name.
         let result = result.map_err(|_| Errno::new(nix::errno::Errno::last_raw()));
         result.and_then(|value| u32::try_from(value).map_err(|_| Errno::new(value.wrapping_neg())))
     }
@@ -146,7 +146,7 @@ impl Sealed for Privcmd {
         };
         let locked = || HypercallBuffer::locked(len, end);
         let buffer = promising.and_then(|device| device.allocate(len, end)).map_or_else(locked, Ok);
-        // Where memory can't be locked either, asking again is all that is left.
+        // Without locked memory either, try what was refused before.
         buffer.or_else(|error| refusing.and_then(|device| device.allocate(len, end)).ok_or(error))
     }
 
@@ -163,11 +163,11 @@ impl AsFd for Privcmd {
     }
 }
 
-/// `/dev/xen/hypercall`, and what it can't do.
+/// `/dev/xen/hypercall`, and the sizes that it refuses.
 #[derive(Debug)]
 struct BufferDevice {
     device: File,
-    /// The smallest length that it has refused: it isn't asked for as much again.
+    /// The smallest length that it has refused, from which on it is not tried again.
     refused: AtomicUsize,
 }
 
@@ -191,18 +191,18 @@ impl BufferDevice {
     }
 }
 
-/// Whether what failed with this may work a moment later: memory was short, or a signal came.
+/// Returns true if the same call may succeed a moment later: memory was short, or a signal came.
 fn is_passing(errno: Errno) -> bool {
     [Errno::ENOMEM, Errno::EAGAIN, Errno::EINTR].contains(&errno)
 }
 
-/// What the Xen below a kernel runs on, from what this program was built for and, where that leaves it open, what
-/// `uname -m` says.
+/// Returns the architecture of the Xen below this kernel, from the target of this program and, where that is ambiguous, from
+/// the machine of `uname -m`.
 fn architecture_below(built_for: &str, machine: impl FnOnce() -> Result<String, Error>) -> Result<Architecture, Error> {
     match built_for {
         // A control domain of 32 bits has a Xen of 64 bits below it on x86, but not on Arm.
         "x86_64" | "x86" => Ok(Architecture::X86_64),
-        // A program of 64 bits has a kernel of 64 bits, even where it is told otherwise (`setarch`).
+        // A program of 64 bits has a kernel of 64 bits, even if `setarch` makes `uname` report another one.
         "aarch64" => Ok(Architecture::AArch64),
         _ => match machine()? {
             machine if built_for == "arm" && machine == "aarch64" => Ok(Architecture::AArch64),
@@ -222,7 +222,7 @@ fn open_device(path: &Path) -> io::Result<File> {
 
 fn open_error(path: &Path, error: &io::Error) -> Error {
     let shown = escaped(path.as_os_str().as_bytes());
-    let errno = Errno::new(error.raw_os_error().unwrap_or_default());
+    let errno = Errno::new(error.raw_os_error().unwrap_or(libc::EIO));
     let kind = match errno {
         Errno::ENOENT | Errno::ENXIO | Errno::ENODEV => ErrorKind::DeviceMissing { path: shown },
         Errno::EACCES | Errno::EPERM => ErrorKind::NotPermitted { path: Some(shown) },
@@ -264,7 +264,7 @@ mod tests {
         open_device(path.as_ref()).unwrap()
     }
 
-    /// Where the memory of a buffer comes from.
+    /// Returns the source of a buffer's memory.
     fn backing(privcmd: &Privcmd, len: usize) -> Backing {
         privcmd.allocate(len, End::Guarded).unwrap().backing()
     }
@@ -285,7 +285,7 @@ mod tests {
         let mut privcmd = stand_in(device("/dev/null"), Some(device("/dev/full")));
         for (len, refusing, expected) in [
             (8192, true, Backing::Locked),
-            // It would give it now, but isn't asked for as much or more.
+            // It would accept this now, but is not tried with as much or more.
             (8192, false, Backing::Locked),
             (1 << 20, false, Backing::Locked),
             (8191, false, Backing::Device),
@@ -338,7 +338,7 @@ mod tests {
         assert_eq!(open(["/dev/null", missing]), other);
         assert_eq!(open([missing, "/dev/null"]), other);
         assert_eq!(open([missing, "/dev/xen/nor-this"]), is_missing);
-        // What is wrong with the one that is there, in either place.
+        // The error of the one that exists, in either place.
         assert_eq!(open([directory, "/dev/null"]), cannot);
         assert_eq!(open([missing, directory]), cannot);
     }

@@ -1,15 +1,14 @@
-//! What a hypercall of a client consists of.
+//! A sysctl with the memory that it points into.
 
 use core::fmt;
 
 use super::memory::HypercallBuffer;
 
-/// A sysctl ready to be issued: its 136 bytes, and all memory that guest handles in it point into, every page of it
-/// present.
+/// A sysctl ready to be issued: its 136 bytes, and all memory that its guest handles point into, with every page present.
 ///
-/// Holding that memory borrowed is what makes issuing it safe: nobody else looks at it while Xen writes there.
+/// The mutable borrow of that memory makes the call safe: nobody else accesses it while Xen writes there.
 pub struct Sysctl<'a> {
-    /// The first 136 bytes are the sysctl; what handles point to may follow in the same buffer.
+    /// The sysctl in the first 136 bytes, which others may follow that handles point to.
     block: &'a mut HypercallBuffer,
     memory: &'a mut [&'a mut HypercallBuffer],
 }
@@ -23,12 +22,13 @@ impl<'a> Sysctl<'a> {
         Self { block, memory }
     }
 
-    /// Where Xen finds the 136 bytes.
+    /// Returns the address of the 136 bytes.
     pub(crate) fn address(&self) -> u64 {
         self.block.address()
     }
 
-    /// The `len` bytes at a guest address, where they lie whole in memory of this call: what a hypervisor may touch.
+    /// Returns the `len` bytes at a guest address; `None` unless all of them are memory of this call, which is all that a
+    /// hypervisor may access.
     #[cfg(feature = "sim")]
     pub(crate) fn memory(&mut self, address: u64, len: usize) -> Option<&mut [u8]> {
         let buffers = core::iter::once(&mut *self.block).chain(self.memory.iter_mut().map(|buffer| &mut **buffer));

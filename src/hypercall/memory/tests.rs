@@ -1,4 +1,4 @@
-//! Pages among threads and forked children that have memory of their own.
+//! Tests of buffers among threads and forked children with memory of their own.
 
 use std::fs::{File, read_to_string};
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,7 +9,7 @@ use std::thread;
 
 use super::*;
 
-/// What the kernel reads at an address, as Xen would; it says so where nothing is, instead of killing us.
+/// Reads an address through the kernel, which fails where nothing is mapped, instead of a crash.
 fn peek(address: u64) -> Option<u8> {
     let mut byte = [0_u8];
     let local = &mut [std::io::IoSliceMut::new(&mut byte)];
@@ -25,12 +25,12 @@ fn readable(address: u64) -> bool {
     peek(address).is_some()
 }
 
-/// A device that can be mapped, as ordinary shared memory.
+/// A device that can be mapped, with ordinary shared memory.
 fn zero() -> File {
     File::options().read(true).write(true).open("/dev/zero").unwrap()
 }
 
-/// Both kinds that forked children don't get.
+/// Both kinds of buffer that forked children don't get.
 fn buffers(len: usize) -> [HypercallBuffer; 2] {
     [
         HypercallBuffer::from_device(zero().as_fd(), len, End::Guarded).unwrap(),
@@ -38,7 +38,7 @@ fn buffers(len: usize) -> [HypercallBuffer; 2] {
     ]
 }
 
-/// Whether all is well in a forked child. It has this thread alone, so it should not do much.
+/// Runs a check in a forked child and returns its result. The child has only this thread, so it must not do much.
 pub(in crate::hypercall) fn in_child(check: impl FnOnce() -> bool) -> bool {
     // SAFETY: the child runs `check`, which takes no lock that another thread may have held, and then ends.
     let child = unsafe { libc::fork() };
@@ -54,28 +54,28 @@ pub(in crate::hypercall) fn in_child(check: impl FnOnce() -> bool) -> bool {
     status == 0
 }
 
-/// Lets this process lock so much memory and no more, whoever it runs as.
+/// Limits the memory that this process can lock, also for root; returns true if that succeeded.
 pub(in crate::hypercall) fn limit_locked_memory(bytes: usize) -> bool {
     let limit = libc::rlimit { rlim_cur: bytes as u64, rlim_max: bytes as u64 };
     // SAFETY: `limit` lives through the call.
     let limited = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
     // SAFETY: touches no memory.
     let user = unsafe { libc::geteuid() };
-    // Root isn't bound by it.
+    // Root is not bound by the limit.
     // SAFETY: touches no memory.
     limited == 0 && (user != 0 || unsafe { libc::setresuid(65534, 65534, 65534) } == 0)
 }
 
-/// Memory of another part of the program.
+/// A mapping of another part of the program.
 struct Others(Mapping);
 
 impl Others {
-    /// Where the kernel likes; all zero.
+    /// Maps zeroed memory at an address of the kernel's choice.
     fn anywhere(len: usize) -> Self {
         Self::map(None, len, MapFlags::MAP_PRIVATE).unwrap()
     }
 
-    /// At an address where nothing may be.
+    /// Maps memory at this address, unless something is mapped there.
     fn at(address: u64, len: usize, value: u8) -> nix::Result<Self> {
         let place = NonZeroUsize::new(usize::try_from(address).unwrap());
         let mut others = Self::map(place, len, MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED_NOREPLACE)?;
@@ -86,7 +86,7 @@ impl Others {
     fn map(place: Option<NonZeroUsize>, len: usize, flags: MapFlags) -> nix::Result<Self> {
         let len = NonZeroUsize::new(len).unwrap();
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: the kernel maps only where nothing is.
+        // SAFETY: the kernel maps only where nothing is mapped.
         let start = unsafe { mmap_anonymous(place, len, protection, flags) }?;
         Ok(Self(Mapping { start, len, only_in: None }))
     }
@@ -96,14 +96,14 @@ impl Others {
         unsafe { core::slice::from_raw_parts_mut(self.0.start.cast().as_ptr(), self.0.len.get()) }
     }
 
-    /// Whether it is there still, as it was.
+    /// Returns true if it is still there and has this value.
     fn intact(&self, value: u8) -> bool {
-        let start = as_address(self.0.start.addr().get());
+        let start = to_u64(self.0.start.addr().get());
         (0..self.0.len.get()).step_by(page_size()).all(|at| peek(start + at as u64) == Some(value))
     }
 }
 
-/// Runs `work` while other threads map and unmap memory without pause; none of it may vanish.
+/// Runs `work` while other threads map and unmap memory without a pause, and checks that none of their mappings vanish.
 fn among_mappers(work: impl FnOnce()) {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -175,7 +175,7 @@ fn a_device_that_cannot_be_mapped_is_refused() {
 
 #[test]
 fn a_device_that_refuses_costs_no_other_thread_its_memory() {
-    // Their drivers refuse when they are asked, after the kernel has made room. Only root may open the second.
+    // Their drivers refuse after the kernel has reserved the range. Only root can open the second.
     let socket = OwnedFd::from(UnixStream::pair().unwrap().0);
     let file = File::options().read(true).write(true).open("/proc/cpuinfo").map(OwnedFd::from);
     for device in [Some(socket), file.ok()].into_iter().flatten() {
@@ -256,14 +256,14 @@ fn a_forked_child_has_its_own_copy_of_plain_pages() {
 }
 
 #[test]
-fn each_process_is_told_from_all_others() {
+fn each_process_has_an_identity_of_its_own() {
     let this = Process::current();
     assert_eq!(thread::spawn(Process::current).join().unwrap(), this);
     assert!(in_child(|| {
         let child = Process::current();
         child != this && child == Process::current() && in_child(|| ![this, child].contains(&Process::current()))
     }));
-    // A child that doesn't ask before it forks.
+    // A child that forks before its first call.
     assert!(in_child(|| in_child(|| Process::current() != this)));
     assert_eq!(Process::current(), this);
 }
