@@ -3,8 +3,9 @@
 use std::thread;
 use std::time::Duration;
 
+use super::LivepatchClient;
 use super::query::{FAULT_RETRIES, retry_faults};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::hypercall::channel::{CallError, Channel};
 use crate::hypercall::list::{Extent, ListRoom};
 use crate::hypercall::operation::Listed;
@@ -34,6 +35,35 @@ enum Attempt {
     Longer,
     /// The metadata did not fit.
     Overflow { capacity: usize, rows: u32 },
+}
+
+impl LivepatchClient {
+    /// Returns the loaded payloads in the order of upload. The list, including the states, is that of one moment: no row is
+    /// missing, doubled or mixed from two. If Xen returns a list in parts, it is read until two readings agree.
+    ///
+    /// # Errors
+    /// [`ListKeptChanging`](ErrorKind::ListKeptChanging), and those of any call:
+    /// [`NotPermitted`](ErrorKind::NotPermitted), [`Fault`](ErrorKind::Fault), [`BufferMemory`](ErrorKind::BufferMemory),
+    /// [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
+    ///
+    /// # Xen
+    /// There is no metadata before 4.14. No release reports the order in which payloads were applied.
+    ///
+    /// ```
+    /// # use xen_livepatch::*;
+    /// # let (_, client, fix, payload) = doctest::fix()?;
+    /// # client.upload(&fix, &payload)?;
+    /// for payload in client.list()? {
+    ///     assert_eq!(format!("{} {} {}", payload.name, payload.status.state, payload.metadata), "fix CHECKED author=we");
+    /// }
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[doc(alias = "xc_livepatch_list")]
+    #[doc(alias = "xc_livepatch_list_get_sizes")]
+    pub fn list(&self) -> Result<Vec<LoadedPayload>> {
+        let listing = list(&self.channel).map_err(|error| error.during(Operation::List))?;
+        Ok(listing.rows)
+    }
 }
 
 pub(super) fn list(channel: &Channel) -> Result<Listing> {

@@ -1,7 +1,6 @@
 //! Queries, which change nothing.
 
 use super::LivepatchClient;
-use super::listing;
 use crate::error::{Action, Error, ErrorKind, Operation, Result};
 use crate::hypercall::channel::CallError;
 use crate::hypercall::operation::{Act, Get};
@@ -9,7 +8,7 @@ use crate::types::build_id::BuildId;
 use crate::types::errno::Errno;
 use crate::types::flags::Flags;
 use crate::types::name::PayloadName;
-use crate::types::status::{LoadedPayload, Status};
+use crate::types::status::Status;
 use crate::types::version::XenVersion;
 use crate::xen::rules;
 
@@ -52,33 +51,6 @@ impl LivepatchClient {
     #[doc(alias = "xc_livepatch_get")]
     pub fn status(&self, name: &PayloadName) -> Result<Status> {
         self.get(name).map_err(|error| no_status(error).during(Operation::Status).of(name))
-    }
-
-    /// Returns the loaded payloads in the order of upload. The list, including the states, is that of one moment: no row is
-    /// missing, doubled or mixed from two. If Xen returns a list in parts, it is read until two readings agree.
-    ///
-    /// # Errors
-    /// [`ListKeptChanging`](ErrorKind::ListKeptChanging), and those of any call:
-    /// [`NotPermitted`](ErrorKind::NotPermitted), [`Fault`](ErrorKind::Fault), [`BufferMemory`](ErrorKind::BufferMemory),
-    /// [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
-    ///
-    /// # Xen
-    /// There is no metadata before 4.14. No release reports the order in which payloads were applied.
-    ///
-    /// ```
-    /// # use xen_livepatch::*;
-    /// # let (_, client, fix, payload) = doctest::fix()?;
-    /// # client.upload(&fix, &payload)?;
-    /// for payload in client.list()? {
-    ///     assert_eq!(format!("{} {} {}", payload.name, payload.status.state, payload.metadata), "fix CHECKED author=we");
-    /// }
-    /// # Ok::<(), Error>(())
-    /// ```
-    #[doc(alias = "xc_livepatch_list")]
-    #[doc(alias = "xc_livepatch_list_get_sizes")]
-    pub fn list(&self) -> Result<Vec<LoadedPayload>> {
-        let listing = listing::list(&self.channel).map_err(|error| error.during(Operation::List))?;
-        Ok(listing.rows)
     }
 
     /// Returns Xen's own build-id, on which the first payload of a stack depends.
