@@ -122,10 +122,10 @@ impl ActionLock {
             if state.holder == Some(thread::current().id()) {
                 return None;
             }
-            state.waiting = state.waiting.saturating_add(1);
+            state.waiting += 1;
             let waiting = self.freed.wait_timeout_while(state, deadline.remaining(), |state| state.taken);
             (state, _) = waiting.unwrap_or_else(PoisonError::into_inner);
-            state.waiting = state.waiting.saturating_sub(1);
+            state.waiting -= 1;
             if state.taken {
                 return None;
             }
@@ -200,7 +200,7 @@ pub(super) struct Busy<'a>(&'a ActionLock);
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        state.busy = state.busy.saturating_sub(1);
+        state.busy -= 1;
     }
 }
 
@@ -208,7 +208,7 @@ impl<'a> ActionGuard<'a> {
     /// Notes that the holder begins an operation, which observers that it calls must not disturb.
     pub(super) fn busy(&self) -> Busy<'a> {
         let mut state = self.0.lock();
-        state.busy = state.busy.saturating_add(1);
+        state.busy += 1;
         Busy(self.0)
     }
 

@@ -179,7 +179,7 @@ impl Uploading<'_> {
             check_file(&file, size)?;
         }
         // A byte more than there may be, so that one read also finds the end.
-        let room = announced.unwrap_or(Payload::MAX_SIZE).saturating_add(1);
+        let room = announced.unwrap_or(Payload::MAX_SIZE) + 1;
         self.with_buffer(room, |buffer| {
             let target = buffer.as_mut_slice().get_mut(..room).expect(LENT);
             let size = read_up_to(&mut file, target, announced).map_err(failed)?;

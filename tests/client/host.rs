@@ -11,7 +11,7 @@ use xen_livepatch::{
 /// The function whose patch shows in the version.
 pub const PATCHED: &str = "xen_extra_version";
 
-/// How much later than its deadline a call may return on a busy machine.
+/// The most by which a call may miss its deadline on a busy machine.
 pub const SLACK: Duration = Duration::from_millis(1500);
 
 pub fn name(text: impl AsRef<[u8]>) -> PayloadName {
@@ -22,12 +22,12 @@ pub fn names<const N: usize>(texts: [&str; N]) -> Vec<PayloadName> {
     texts.iter().map(name).collect()
 }
 
-/// A payload for this host, which goes on Xen itself and makes its version end in `-NAME`.
+/// A payload for this host that depends on Xen itself and makes its version end in `-NAME`.
 pub fn builder(xen: &SimulatedXen, id: &str) -> PayloadBuilder {
     PayloadBuilder::for_xen(xen, id).function(FunctionPatch::returning(PATCHED, format!("-{id}")))
 }
 
-/// A client that doesn't let Xen settle nor hooks return, and gives up after a while even where a test went wrong.
+/// The builder of a client that lets neither Xen settle nor hooks return, and gives up even in a test that went wrong.
 pub fn quick() -> ClientBuilder {
     let options = ActionOptions::new().deadline(Duration::from_secs(20));
     LivepatchClient::builder().settle_time(Duration::ZERO).hook_time(Duration::ZERO).action_defaults(options)
@@ -44,8 +44,8 @@ pub fn host(release: Release) -> (SimulatedXen, LivepatchClient) {
     (xen, client)
 }
 
-/// Uploads payloads of which each goes on top of the one before, the first on Xen; applies the first `applied`.
-pub fn stack<const N: usize>(xen: &SimulatedXen, ids: [&str; N], applied: usize) -> Vec<PayloadName> {
+/// Uploads payloads of which each depends on the one before, the first on Xen; applies the first `applied`.
+pub fn stack<const N: usize>(xen: &SimulatedXen, ids: [&str; N], applied: usize) -> [PayloadName; N] {
     let mut below = xen.build_id().unwrap();
     for (id, at) in ids.into_iter().zip(0..) {
         let payload = builder(xen, id).depends_on(&below);
@@ -55,7 +55,7 @@ pub fn stack<const N: usize>(xen: &SimulatedXen, ids: [&str; N], applied: usize)
             xen.other_action(id, Action::Apply, Flags::empty()).unwrap();
         }
     }
-    names(ids)
+    ids.map(name)
 }
 
 /// Uploads a payload as another toolstack does.
@@ -73,7 +73,6 @@ pub fn busy(xen: &SimulatedXen, id: &str) {
     xen.set_pace(Pace::default());
 }
 
-/// What is wrong with the result.
 #[track_caller]
 pub fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
     error(result).kind().clone()
@@ -94,7 +93,7 @@ pub fn act_within(client: &LivepatchClient, action: Action, name: &PayloadName, 
     client.action(action, name).deadline(deadline).run()
 }
 
-/// Runs a call that has this deadline, and checks that it returns when that has passed and not long after.
+/// Runs a call with this deadline, and checks that it returns soon after the deadline and not before.
 #[track_caller]
 pub fn at_the_deadline<T>(deadline: Duration, call: impl FnOnce(Duration) -> T) -> T {
     let start = Instant::now();

@@ -31,7 +31,7 @@ fn overtaken(state: State) -> ErrorKind {
 fn a_replace_that_xen_skips_says_who_is_applied() {
     for release in Release::ALL {
         let (xen, client) = host(release);
-        let [new, top] = <[_; 2]>::try_from(stack(&xen, ["new", "top"], 0)).unwrap();
+        let [new, top] = stack(&xen, ["new", "top"], 0);
         // Another tool applies it between our look and our action, and something on top of it.
         xen.on_replace().before(|xen| {
             for id in ["new", "top"] {
@@ -61,20 +61,6 @@ fn a_replace_whose_hook_says_busy_has_failed_and_is_not_repeated() {
                 assert_eq!(failed, ErrorKind::ReplaceFailed { code, applied: Some(vec![]) }, "{release} {log:?}");
                 assert_eq!((xen.applied(), xen.calls().of(Call::Replace)), (vec![], 1), "once");
             }
-        }
-    }
-}
-
-#[test]
-fn a_hook_in_place_of_an_apply_that_says_busy_is_told_where_xen_tells() {
-    for release in with_hooks() {
-        for code in [Errno::EBUSY, Errno::EAGAIN, Errno::EINVAL] {
-            let (xen, client) = host(release);
-            let hook = HookCode::returns(-code.number());
-            let one = upload(&client, "one", &builder(&xen, "one").hook(HookKind::Apply, hook));
-            let failed = kind(client.action(Action::Apply, &one).quiesce_retries(5).run());
-            assert_eq!(failed, ErrorKind::ActionFailed { code, state: State::Checked }, "{release}");
-            assert_eq!(xen.calls().of(Call::Apply), 1, "once");
         }
     }
 }
@@ -148,7 +134,7 @@ fn what_another_tool_did_meanwhile_is_told_with_the_state_found() {
         // Its revert was pending when ours was refused, and then succeeded or timed out.
         for (late, state) in [(false, State::Checked), (true, State::Applied)] {
             let (xen, client) = host(release);
-            let [one] = <[_; 1]>::try_from(stack(&xen, ["one"], 1)).unwrap();
+            let [one] = stack(&xen, ["one"], 1);
             xen.on_revert().before(|xen| {
                 xen.set_pace(Pace::Held);
                 xen.other_start("one", Action::Revert, Flags::empty()).unwrap();
@@ -162,29 +148,6 @@ fn what_another_tool_did_meanwhile_is_told_with_the_state_found() {
             assert_eq!(error.kind(), &overtaken(state), "{release}");
             assert!(error.may_have_happened());
         }
-    }
-}
-
-#[test]
-fn a_hook_that_returns_efault_twice_is_a_hook_twice() {
-    for release in with_hooks() {
-        let (xen, client) = host(release);
-        let hook = HookCode::returns(-Errno::EFAULT.number());
-        let one = upload(&client, "one", &builder(&xen, "one").hook(HookKind::PreApply, hook));
-        for _ in 0..2 {
-            let code = Errno::EFAULT;
-            assert_eq!(kind(client.apply(&one, Flags::empty())), ErrorKind::HookRefused { code }, "{release}");
-        }
-    }
-}
-
-#[test]
-fn a_hook_that_returns_a_positive_number_refuses_too() {
-    for release in with_hooks() {
-        let (xen, client) = host(release);
-        let one = upload(&client, "one", &builder(&xen, "one").hook(HookKind::PreApply, HookCode::returns(7)));
-        let refused = ErrorKind::HookRefused { code: Errno::new(-7) };
-        assert_eq!(kind(client.apply(&one, Flags::empty())), refused, "{release}");
     }
 }
 

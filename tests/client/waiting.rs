@@ -159,7 +159,7 @@ fn what_finishes_while_it_is_looked_at_is_looked_at_again() {
         // Finished by another toolstack between GET and the question whether it is pending: the replace that
         // was asked for would do nothing, as the payload is applied by now.
         let (xen, client) = host(release);
-        let [one, two] = <[_; 2]>::try_from(stack(&xen, ["one", "two"], 1)).unwrap();
+        let [one, two] = stack(&xen, ["one", "two"], 1);
         xen.set_pace(Pace::Held);
         xen.other_start(&two, Action::Apply, Flags::empty()).unwrap();
         xen.on_other_action().before(SimulatedXen::finish_action);
@@ -172,7 +172,7 @@ fn what_finishes_while_it_is_looked_at_is_looked_at_again() {
 fn a_host_that_stays_busy_is_given_up_at_the_deadline() {
     for release in Release::ALL {
         let (xen, client) = host(release);
-        let [one, top] = <[_; 2]>::try_from(stack(&xen, ["one", "top"], 2)).unwrap();
+        let [one, top] = stack(&xen, ["one", "top"], 2);
         let checked = load(&xen, "checked");
         load(&xen, "other");
         xen.set_cpu_hotplug(true);
@@ -315,7 +315,7 @@ fn xens_own_timeout_is_30_ms_and_longer_ones_are_taken() {
 fn a_pending_revert_does_not_look_like_one_below_the_top() {
     for release in Release::ALL {
         let (xen, client) = host(release);
-        let [one, top] = <[_; 2]>::try_from(stack(&xen, ["one", "top"], 2)).unwrap();
+        let [one, top] = stack(&xen, ["one", "top"], 2);
         let said = Some(top.clone()).filter(|_| release >= Release::V4_13);
         assert_eq!(kind(client.revert(&one, Flags::empty())), ErrorKind::NotOnTop { top: said });
         busy_revert(&xen, &top);
@@ -500,7 +500,7 @@ fn a_wait_for_an_action_of_another_process_judges_by_what_is_there() {
         let unknown = Err(ErrorKind::OutcomeUnknown);
         let nobody = Err(ErrorKind::NoSuchPayload);
         assert_eq!(judge("one"), [nobody.clone(), nobody.clone(), nobody, Ok(())], "{release}");
-        let [one, two] = <[_; 2]>::try_from(stack(&xen, ["one", "two"], 0)).unwrap();
+        let [one, two] = stack(&xen, ["one", "two"], 0);
         assert_eq!(judge("one"), [no_apply.clone(), Ok(()), no_apply, unknown.clone()], "{release}");
         // A result that another action has left.
         xen.set_quiesce_time(Duration::from_secs(1));
