@@ -1,4 +1,4 @@
-//! From a file into effect, and what is checked on the way: on the simulated Xen of every release.
+//! Loads of files, and the check on the way.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,47 +8,56 @@ use std::time::Duration;
 use xen_livepatch::payload::PayloadVersion;
 use xen_livepatch::sim::{Call, Defect, FunctionPatch, Pace, PayloadBuilder, SimulatedXen};
 use xen_livepatch::{
-    Action, ActionOptions, BuildId, Cleanup, Errno, ErrorKind, Finding, Flags, LivepatchClient, LoadOptions, Payload,
-    PayloadName, Release, State, UploadOptions,
+    Action, ActionOptions, BuildId, Cleanup, Errno, Error, ErrorKind, Finding, Flags, LivepatchClient, LoadOptions,
+    Payload, Release, State, UploadOptions,
 };
 use xen_livepatch::{Problem, Severity};
 
+use crate::host::{PATCHED, builder, error, name, quick};
+
+/// A host, and a file `fix.livepatch` that is made for it.
 struct Host {
     xen: SimulatedXen,
     client: LivepatchClient,
-    release: Release,
+    fix: Temporary,
 }
 
 impl Host {
     fn new(release: Release) -> Self {
         let xen = SimulatedXen::new(release);
-        let quick = ActionOptions::new().deadline(Duration::from_millis(50));
-        let builder = LivepatchClient::builder().action_defaults(quick).settle_time(Duration::ZERO);
-        let builder = builder.hook_time(Duration::ZERO);
-        Self { client: builder.connect(xen.clone()).unwrap(), xen, release }
+        let hurried = ActionOptions::new().deadline(Duration::from_millis(50));
+        let client = quick().action_defaults(hurried).connect(xen.clone()).unwrap();
+        let fix = Temporary::new("fix.livepatch", &builder(&xen, "fix").build());
+        Self { xen, client, fix }
     }
 
     fn payload_for(&self, id: &str, xen: &BuildId) -> PayloadBuilder {
-        let function = FunctionPatch::returning("xen_extra_version", format!("-{id}"));
-        PayloadBuilder::named(id, xen).for_release((4, self.release.minor())).function(function)
+        let function = FunctionPatch::returning(PATCHED, format!("-{id}"));
+        PayloadBuilder::named(id, xen).for_release((4, self.xen.release().minor())).function(function)
     }
 
     fn payload(&self, id: &str) -> PayloadBuilder {
-        self.payload_for(id, &self.xen.build_id().unwrap())
+        builder(&self.xen, id)
+    }
+
+    /// The error of a load of the file.
+    #[track_caller]
+    fn error(&self, options: impl Into<LoadOptions>) -> Error {
+        error(self.client.load(&self.fix.0, options))
     }
 }
 
-/// A file that is gone at the end.
+/// A file in a directory of its own, removed when dropped.
 struct Temporary(PathBuf);
 
 impl Temporary {
     fn new(name: &str, contents: &[u8]) -> Self {
-        // Tests of one process run beside each other, and may give the same name.
+        // Tests of one process run concurrently.
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("xen-livepatch-{}-{count}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let file = folder.join(name);
+        let directory = std::env::temp_dir().join(format!("xen-livepatch-{}-{count}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let file = directory.join(name);
         fs::write(&file, contents).unwrap();
         Self(file)
     }
@@ -58,10 +67,6 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         drop(fs::remove_dir_all(self.0.parent().unwrap()));
     }
-}
-
-fn name(text: &str) -> PayloadName {
-    PayloadName::new(text).unwrap()
 }
 
 #[test]
@@ -78,18 +83,17 @@ fn a_file_goes_into_effect_under_its_own_name() {
 #[test]
 fn flags_are_those_of_the_apply() {
     let host = Host::new(Release::V4_20);
-    let fix = Temporary::new("fix.livepatch", &host.payload("fix").depends_on(&"0102".parse().unwrap()).build());
-    let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
+    let foreign = Temporary::new("fix.livepatch", &host.payload("fix").depends_on(&"0102".parse().unwrap()).build());
+    let error = error(host.client.load(&foreign.0, Flags::empty()));
     assert!(matches!(error.kind(), ErrorKind::DependsOnAnother { .. }), "{error:?}");
-    host.client.load(&fix.0, Flags::NODEPS).unwrap();
+    host.client.load(&foreign.0, Flags::NODEPS).unwrap();
 }
 
 #[test]
 fn flags_that_xen_would_ignore_are_refused_before_anything_is_uploaded() {
     for (release, flags) in [(Release::V4_13, Flags::NODEPS), (Release::V4_20, Flags::from_bits_retain(4))] {
         let host = Host::new(release);
-        let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
-        let error = host.client.load(&fix.0, flags).unwrap_err();
+        let error = host.error(flags);
         assert!(matches!(error.kind(), ErrorKind::UnsupportedFlag { .. }), "{error:?}");
         assert!(error.to_string().starts_with("apply \"fix\": flag"), "{error}");
         assert_eq!((host.xen.calls().of(Call::Upload), error.cleanup().is_none()), (0, true));
@@ -111,21 +115,19 @@ fn a_name_that_is_none_is_refused_before_anything_is_uploaded() {
 #[test]
 fn what_could_not_be_applied_is_unloaded_again() {
     let host = Host::new(Release::V4_20);
-    let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
     host.xen.on_apply().time_out();
-    let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
+    let error = host.error(Flags::empty());
     assert_eq!(error.kind(), &ErrorKind::QuiesceTimeout);
     assert!(matches!(error.cleanup(), Some(Cleanup::Unloaded)), "{error:?}");
     assert!(error.to_string().ends_with("; it was unloaded again"), "{error}");
-    assert!(host.xen.loaded().is_empty());
+    assert!(error.is_retryable() && host.xen.loaded().is_empty());
 }
 
 #[test]
 fn a_deadline_of_the_apply_leaves_time_to_unload() {
     let host = Host::new(Release::V4_20);
-    let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
     let in_a_hurry = ActionOptions::new().deadline(Duration::ZERO);
-    let error = host.client.load(&fix.0, LoadOptions::new().action(in_a_hurry)).unwrap_err();
+    let error = host.error(LoadOptions::new().action(in_a_hurry));
     assert_eq!(error.kind(), &ErrorKind::DeadlinePassed);
     assert!(matches!(error.cleanup(), Some(Cleanup::Unloaded)), "{error:?}");
     assert!(host.xen.loaded().is_empty());
@@ -134,23 +136,21 @@ fn a_deadline_of_the_apply_leaves_time_to_unload() {
 #[test]
 fn a_payload_that_stays_is_in_the_way_of_the_same_load() {
     let host = Host::new(Release::V4_20);
-    let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
-    host.xen.on_apply().time_out();
-    let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
-    assert!(error.is_retryable(), "it was unloaded again");
     host.xen.on_apply().time_out();
     host.xen.on_unload().always().fail(Errno::EPERM);
-    let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
-    assert!(matches!(error.cleanup(), Some(Cleanup::Failed(_))), "{error:?}");
+    let error = host.error(Flags::empty());
+    assert_eq!(error.kind(), &ErrorKind::QuiesceTimeout, "the first failure is the error");
+    let Some(Cleanup::Failed(cleanup)) = error.cleanup() else { panic!("{error:?}") };
+    assert_eq!(cleanup.kind(), &ErrorKind::NotPermitted { path: None });
+    assert_eq!(host.xen.loaded(), [name("fix")]);
     assert!(!error.is_retryable());
 }
 
 #[test]
 fn what_may_still_happen_is_left() {
     let host = Host::new(Release::V4_20);
-    let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
     host.xen.on_apply().take(Pace::Held);
-    let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
+    let error = host.error(Flags::empty());
     assert_eq!(error.kind(), &ErrorKind::Unfinished);
     assert!(matches!(error.cleanup(), Some(Cleanup::Left)), "{error:?}");
     assert_eq!(host.xen.loaded(), [name("fix")]);
@@ -158,29 +158,15 @@ fn what_may_still_happen_is_left() {
     assert_eq!(host.client.status(&name("fix")).unwrap().state, State::Applied);
 }
 
-#[test]
-fn a_failed_unload_is_told_too() {
-    let host = Host::new(Release::V4_20);
-    let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
-    host.xen.on_apply().time_out();
-    host.xen.on_unload().always().fail(Errno::EPERM);
-    let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
-    assert_eq!(error.kind(), &ErrorKind::QuiesceTimeout, "the first failure is the error");
-    let Some(Cleanup::Failed(cleanup)) = error.cleanup() else { panic!("{error:?}") };
-    assert_eq!(cleanup.kind(), &ErrorKind::NotPermitted { path: None });
-    assert_eq!(host.xen.loaded(), [name("fix")]);
-}
-
 /// Another tool's action is running: the payload is unloaded as soon as that has ended, or the error has it.
 #[test]
 fn a_busy_host_is_left_as_it_was_or_the_error_says_what_is_loaded() {
     for release in [Release::V4_13, Release::V4_17, Release::V4_22] {
         let host = Host::new(release);
-        let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
         host.xen.other_upload("theirs", &host.payload("theirs").build()).unwrap();
         host.xen.set_pace(Pace::Held);
         host.xen.other_start("theirs", Action::Apply, Flags::empty()).unwrap();
-        let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
+        let error = host.error(Flags::empty());
         assert_eq!(error.kind(), &ErrorKind::OperationInProgress, "{release}");
         assert!(matches!(error.cleanup(), Some(Cleanup::Failed(_))), "{release}: {error:?}");
         assert!(error.may_have_happened() && !error.is_retryable(), "{release}: {error}");
@@ -198,7 +184,7 @@ fn a_busy_host_is_left_as_it_was_or_the_error_says_what_is_loaded() {
         host.xen.set_pace(Pace::Held);
         host.xen.other_start("theirs", Action::Apply, Flags::empty()).unwrap();
         let error = std::thread::scope(|scope| {
-            let loading = scope.spawn(|| host.client.load(&fix.0, Flags::empty()).unwrap_err());
+            let loading = scope.spawn(|| host.error(Flags::empty()));
             std::thread::sleep(Duration::from_millis(300));
             host.xen.finish_action();
             loading.join().unwrap()
@@ -208,7 +194,7 @@ fn a_busy_host_is_left_as_it_was_or_the_error_says_what_is_loaded() {
         assert!(error.is_retryable() && !error.may_have_happened(), "{release}: {error}");
         assert_eq!(host.xen.loaded(), [name("theirs")], "{release}");
         host.xen.set_pace(Pace::default());
-        let depends_on_xen = host.client.load(&fix.0, Flags::empty()).unwrap_err();
+        let depends_on_xen = host.error(Flags::empty());
         assert!(!matches!(depends_on_xen.kind(), ErrorKind::AlreadyLoaded { .. }), "{release}: {depends_on_xen}");
     }
 }
@@ -218,13 +204,12 @@ fn a_busy_host_is_left_as_it_was_or_the_error_says_what_is_loaded() {
 fn an_upload_without_an_answer_is_undone() {
     for release in Release::ALL {
         let host = Host::new(release);
-        let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
         host.xen.on_upload().fault_after();
-        let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
+        let error = host.error(Flags::empty());
         assert_eq!(error.kind(), &ErrorKind::Fault, "{release}: {error}");
         assert!(matches!(error.cleanup(), Some(Cleanup::Unloaded)), "{release}: {error:?}");
         assert!(error.is_retryable() && host.xen.loaded().is_empty(), "{release}");
-        host.client.load(&fix.0, Flags::empty()).unwrap();
+        host.client.load(&host.fix.0, Flags::empty()).unwrap();
     }
 }
 
@@ -232,10 +217,9 @@ fn an_upload_without_an_answer_is_undone() {
 #[test]
 fn an_upload_without_an_answer_is_not_undone_on_suspicion() {
     let host = Host::new(Release::V4_17);
-    let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
     host.xen.on_upload().fault_after();
     host.xen.on_debug_keys().always().fail(Errno::EPERM);
-    let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
+    let error = host.error(Flags::empty());
     assert_eq!(error.kind(), &ErrorKind::OutcomeUnknown, "{error}");
     assert!(matches!(error.cleanup(), Some(Cleanup::Left)), "{error:?}");
     assert!(error.may_have_happened() && !error.is_retryable(), "{error}");
@@ -244,7 +228,7 @@ fn an_upload_without_an_answer_is_not_undone_on_suspicion() {
     let host = Host::new(Release::V4_17);
     host.xen.other_upload("fix", &host.payload("fix").build()).unwrap();
     host.xen.on_upload().fail(Errno::EFAULT);
-    let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
+    let error = host.error(Flags::empty());
     assert!(matches!(error.cleanup(), Some(Cleanup::Left)), "{error:?}");
     assert_eq!(host.xen.loaded(), [name("fix")]);
 }
@@ -256,14 +240,13 @@ fn a_payload_that_another_tool_applied_is_said_to_be_applied() {
         let apply = |xen: &SimulatedXen| xen.other_action("fix", Action::Apply, Flags::empty()).unwrap();
         for late in [false, true] {
             let host = Host::new(release);
-            let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
             if late {
                 host.xen.on_apply().time_out();
                 host.xen.on_unload().before(apply);
             } else {
                 host.xen.on_upload().after(apply);
             }
-            let error = host.client.load(&fix.0, Flags::empty()).unwrap_err();
+            let error = host.error(Flags::empty());
             assert!(matches!(error.cleanup(), Some(Cleanup::Applied)), "{release} {late}: {error:?}");
             assert!(error.to_string().ends_with("; another tool has applied it meanwhile"), "{release}: {error}");
             assert!(error.may_have_happened() && !error.is_retryable(), "{release} {late}: {error}");
@@ -276,9 +259,8 @@ fn a_payload_that_another_tool_applied_is_said_to_be_applied() {
 #[test]
 fn a_payload_that_is_loaded_already_is_to_be_applied() {
     let host = Host::new(Release::V4_17);
-    let fix = Temporary::new("fix.livepatch", &host.payload("fix").build());
     host.client.upload(&name("fix"), &host.payload("fix").build()).unwrap();
-    let text = || host.client.load(&fix.0, Flags::empty()).unwrap_err().to_string();
+    let text = || host.error(Flags::empty()).to_string();
     let checked = text();
     assert!(checked.contains("loaded already, as \"fix\", and not applied: apply \"fix\", or `ensure`"), "{checked}");
     host.client.apply(&name("fix"), Flags::empty()).unwrap();
