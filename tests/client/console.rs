@@ -1,4 +1,4 @@
-//! Xen's log: lines where there are some, and nothing else where there are none.
+//! Lines of Xen's log in errors.
 
 use xen_livepatch::sim::{Call, SimulatedXen};
 use xen_livepatch::{Errno, Flags, LivepatchClient, Release};
@@ -100,7 +100,7 @@ fn a_huge_log_is_read_in_parts() {
 }
 
 #[test]
-fn a_client_that_is_told_so_leaves_the_log_alone() {
+fn a_client_without_xen_log_reads_none() {
     let xen = SimulatedXen::new(Release::V4_17);
     let client = quick().without_xen_log().connect(xen.clone()).unwrap();
     assert_eq!(refused(&xen, &client).xen_log(), [""; 0]);

@@ -1,4 +1,4 @@
-//! What operations cost, in hypercalls.
+//! The cost of operations, in hypercalls.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Every kind of error that a simulated Xen can provoke, where no other module of this test does.
+//! The kinds of errors that no other module of this suite provokes.
 //!
 //! Others are in `open` (interface, privileges), `flags`, `waiting` (time, marks), `faulted`, `replacing`, `listing`,
 //! `files`, and in `tests/device.rs` those of the device.
@@ -28,7 +28,7 @@ fn values_are_checked_when_they_are_made() {
 }
 
 #[test]
-fn an_error_says_what_was_done_to_whom() {
+fn an_error_names_the_operation_and_the_payload() {
     for release in Release::ALL {
         let (_, client) = host(release);
         let nobody = name("nobody");
@@ -42,7 +42,7 @@ fn an_error_says_what_was_done_to_whom() {
 
 /// An inventory shows it, for which a key is pressed once.
 #[test]
-fn what_another_tool_has_loaded_already() {
+fn a_payload_that_another_tool_has_loaded() {
     type Way = (&'static str, fn(&SimulatedXen), Duplicate, u64);
     for release in Release::ALL {
         let twin = |xen: &SimulatedXen| builder(xen, "theirs").defines("fresh").build();
@@ -72,7 +72,7 @@ fn what_another_tool_has_loaded_already() {
 }
 
 #[test]
-fn what_is_loaded_already() {
+fn a_payload_that_is_loaded_already() {
     for release in Release::ALL {
         let xen = SimulatedXen::new(release);
         let log = quick().connect(xen.clone()).unwrap();
@@ -227,7 +227,7 @@ fn hooks_that_refuse() {
 }
 
 #[test]
-fn a_hook_that_refuses_without_a_word_is_told_where_only_a_hook_can_have() {
+fn a_hook_that_refuses_without_a_log_is_named_if_no_other_cause_exists() {
     for release in releases(WITH_HOOKS) {
         let xen = SimulatedXen::new(release);
         let client = quick().without_xen_log().connect(xen.clone()).unwrap();
@@ -309,7 +309,7 @@ fn memory_that_is_not_there() {
 }
 
 #[test]
-fn what_no_xen_answers_is_passed_on_with_its_number() {
+fn an_unexpected_number_is_passed_on() {
     for call in [Call::Upload, Call::Get, Call::List, Call::Apply, Call::BuildId, Call::ExtraVersion] {
         let (xen, client) = host(Release::V4_17);
         let one = load(&xen, "one");

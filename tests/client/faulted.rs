@@ -1,6 +1,6 @@
-//! EFAULT: Xen could not read this program's memory, or could not write the answer of what it had carried out.
+//! `EFAULT`: Xen could not read this program's memory, or could not write the answer of a call that it had carried out.
 //!
-//! The number is the same. Which it was is found by looking again.
+//! Only another look distinguishes the two.
 
 use std::time::Duration;
 
@@ -129,7 +129,7 @@ fn looking_again_is_tried_again() {
 }
 
 #[test]
-fn what_can_not_be_looked_at_is_not_called_undone() {
+fn an_action_that_can_not_be_looked_at_is_not_called_undone() {
     for release in [Release::V4_7, Release::V4_14, Release::V4_22] {
         for (action, call) in ACTIONS {
             for errno in [Errno::EFAULT, Errno::EPERM, Errno::ENOMEM] {

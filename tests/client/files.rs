@@ -1,4 +1,4 @@
-//! Payloads from files, and from things that are not files.
+//! Uploads of files, pipes and directories.
 
 use std::fs;
 use std::io::Write;
@@ -32,7 +32,7 @@ fn a_file_is_uploaded_as_it_is() {
 }
 
 #[test]
-fn what_is_no_payload_file_never_reaches_xen() {
+fn a_file_that_is_no_payload_never_reaches_xen() {
     let (xen, client) = host(Release::V4_17);
     let upload = |path: &PathBuf| error(client.upload_file(&name("one"), path));
     let missing = upload(&path("missing"));
@@ -86,7 +86,7 @@ fn debug_file(len: u64) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_too_large_because_of_debug_sections_is_called_so() {
+fn debug_sections_are_named_if_they_make_a_file_too_large() {
     let (xen, client) = host(Release::V4_17);
     let file = path("debug");
     let bytes = debug_file(3 << 20);

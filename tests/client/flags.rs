@@ -1,4 +1,4 @@
-//! What Xen would ignore or reject is an error before Xen is asked.
+//! Flags that Xen would ignore or reject, which are errors before anything is sent.
 
 use xen_livepatch::sim::Call;
 use xen_livepatch::{Action, ErrorKind, Flags, Release, UploadOptions};

@@ -1,4 +1,4 @@
-//! Hooks that still run when Xen has reported their action as finished: nothing disturbs them.
+//! Waiting for hooks that still run when Xen has reported their action as finished.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use xen_livepatch::{
 
 use crate::host::{act_within, builder, kind, name, names};
 
-/// The time that hooks take here, and the time that a client waits where nothing shows their end.
+/// The time that hooks take here, and the time that a client waits if nothing shows their end.
 const HOOK: Duration = Duration::from_millis(100);
 const WAIT: Duration = Duration::from_millis(300);
 
@@ -133,7 +133,7 @@ fn a_hook_that_runs_on_is_not_unloaded_whatever_the_time() {
 }
 
 #[test]
-fn what_has_no_such_hooks_does_not_wait() {
+fn payloads_without_such_hooks_do_not_wait() {
     for release in RELEASES {
         for level in [LogLevel::All, LogLevel::Errors] {
             let xen = slow_host(release);
@@ -154,7 +154,7 @@ fn what_has_no_such_hooks_does_not_wait() {
 
 /// Of payloads of another process nothing is known, until Xen has let one replace the others.
 #[test]
-fn what_took_part_in_a_replace_has_no_such_hooks() {
+fn payloads_that_took_part_in_a_replace_have_no_such_hooks() {
     for with_plan in [true, false] {
         let xen = slow_host(Release::V4_16);
         xen.set_log_level(LogLevel::Errors);
@@ -220,9 +220,8 @@ fn the_cleanup_of_a_load_lets_the_hook_return() {
     }
 }
 
-/// The name is there, but another tool has put something else in its place.
 #[test]
-fn what_another_tool_has_put_in_its_place_is_not_trusted() {
+fn another_payload_under_the_same_name_is_not_trusted() {
     let xen = slow_host(Release::V4_16);
     xen.set_log_level(LogLevel::Errors);
     let client = patient().connect(xen.clone()).unwrap();

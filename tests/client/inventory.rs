@@ -1,4 +1,4 @@
-//! What is really loaded, on every release, and what is not known of it.
+//! Inventories on every release, and unidentified payloads.
 
 use serde_json::json;
 use xen_livepatch::sim::{Call, FunctionPatch, PayloadBuilder, SimulatedXen};
@@ -64,7 +64,7 @@ fn every_payload_is_identified() {
 }
 
 #[test]
-fn what_fails_once_is_tried_again() {
+fn a_dump_that_fails_once_is_tried_again() {
     type Order = fn(&SimulatedXen);
     let orders: [(&str, Order); 6] = [
         ("locked", |xen| xen.on_debug_keys().find_the_lock_held()),
@@ -93,7 +93,7 @@ fn what_fails_once_is_tried_again() {
 }
 
 #[test]
-fn what_can_not_be_known_is_not_and_nothing_is_wrong() {
+fn unknown_facts_are_reported_as_unknown() {
     type Order = fn(&SimulatedXen);
     let orders: [(&str, Order, u64, Unidentified); 5] = [
         ("locked", |xen| xen.on_debug_keys().always().find_the_lock_held(), 4, Unidentified::Disturbed),
@@ -353,7 +353,7 @@ fn identities_are_taken_over_into_another_process() {
 
 /// Between reading the list and believing the memory, another tool may do anything.
 #[test]
-fn what_others_do_in_between_is_never_missed() {
+fn actions_of_others_in_between_are_never_missed() {
     for nth in 1..=4 {
         let (xen, client) = three(Release::V4_20);
         client.inventory().unwrap();

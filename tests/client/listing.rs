@@ -1,4 +1,4 @@
-//! Lists that are long, large, cut short, and changed while they are read.
+//! Lists that are long, large, cut short, or changed while they are read.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -113,7 +113,7 @@ fn a_name_that_is_none_is_refused_before_anything_is_uploaded() {
 }
 
 #[test]
-fn what_could_not_be_applied_is_unloaded_again() {
+fn a_payload_that_could_not_be_applied_is_unloaded_again() {
     let host = Host::new(Release::V4_20);
     host.xen.on_apply().time_out();
     let error = host.error(Flags::empty());
@@ -147,7 +147,7 @@ fn a_payload_that_stays_is_in_the_way_of_the_same_load() {
 }
 
 #[test]
-fn what_may_still_happen_is_left() {
+fn a_payload_that_may_still_be_applied_is_left() {
     let host = Host::new(Release::V4_20);
     host.xen.on_apply().take(Pace::Held);
     let error = host.error(Flags::empty());
@@ -160,7 +160,7 @@ fn what_may_still_happen_is_left() {
 
 /// Another tool's action is running: the payload is unloaded as soon as that has ended, or the error has it.
 #[test]
-fn a_busy_host_is_left_as_it_was_or_the_error_says_what_is_loaded() {
+fn a_busy_host_is_left_as_it_was_or_the_error_names_the_payload() {
     for release in [Release::V4_13, Release::V4_17, Release::V4_22] {
         let host = Host::new(release);
         host.xen.other_upload("theirs", &host.payload("theirs").build()).unwrap();
@@ -235,7 +235,7 @@ fn an_upload_without_an_answer_is_not_undone_on_suspicion() {
 
 /// Another tool is faster, before the apply or before the cleanup.
 #[test]
-fn a_payload_that_another_tool_applied_is_said_to_be_applied() {
+fn a_payload_that_another_tool_applied_is_reported_as_applied() {
     for release in Release::ALL {
         let apply = |xen: &SimulatedXen| xen.other_action("fix", Action::Apply, Flags::empty()).unwrap();
         for late in [false, true] {
@@ -269,7 +269,7 @@ fn a_payload_that_is_loaded_already_is_to_be_applied() {
 }
 
 #[test]
-fn what_was_loaded_before_stays() {
+fn a_payload_that_was_loaded_before_stays() {
     let host = Host::new(Release::V4_20);
     host.client.upload(&name("fix"), &host.payload("fix").build()).unwrap();
     let payload = Payload::parse(&host.payload("other").build()).unwrap();
@@ -315,7 +315,7 @@ fn a_payload_of_the_other_version_never_arrives() {
 }
 
 #[test]
-fn all_findings_are_told_at_once() {
+fn all_findings_are_reported_at_once() {
     let host = Host::new(Release::V4_17);
     let payload = host
         .payload_for("bad", &BuildId::new([0x5a; 20]))
@@ -395,7 +395,7 @@ fn without_a_build_id_there_is_nothing_to_compare() {
     assert_eq!(error.kind(), &ErrorKind::NoBuildId);
 }
 
-/// What a compiler made for the build-id `10111213…`, twice, under two build-ids: its string `.LC0` is in both.
+/// The output of a compiler for the build-id `10111213…`, twice, under two build-ids: its string `.LC0` is in both.
 #[test]
 fn a_compilers_own_names_may_be_loaded_twice() {
     let file = include_bytes!("../gcc-payloads/extra-version.livepatch");

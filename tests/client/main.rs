@@ -1,4 +1,4 @@
-//! The client against a simulated Xen of each release: what it does is compared with what Xen then has.
+//! The client on a simulated Xen of each release: its results are compared with the state of Xen.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -36,7 +36,7 @@ fn a_refusal_at_every_version_may_be_flask() {
 }
 
 #[test]
-fn what_else_forbids_it_is_told_apart() {
+fn other_denials_are_distinguished() {
     for release in Release::ALL {
         let with = |access, support| {
             let error = error(quick().connect(SimulatedXen::builder(release).access(access).support(support).build()));
@@ -91,7 +91,7 @@ fn permission_can_be_taken_away_later() {
 }
 
 #[test]
-fn a_xen_without_a_build_id_says_so() {
+fn a_xen_without_a_build_id() {
     for release in Release::ALL {
         let xen = SimulatedXen::builder(release).build_id(None).build();
         let error = error(connect(&xen).build_id());

@@ -1,5 +1,5 @@
-//! What came of an operation is told as it is: where other tools act at the same moment, where hooks return numbers that
-//! Xen uses itself, and where Xen does not say.
+//! Outcomes that are hard to judge: other tools act at the same moment, hooks return numbers that Xen uses itself, or Xen
+//! does not report a result.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ fn overtaken(state: State) -> ErrorKind {
 }
 
 #[test]
-fn a_replace_that_xen_skips_says_who_is_applied() {
+fn a_replace_that_xen_skips_reports_the_applied_payloads() {
     for release in Release::ALL {
         let (xen, client) = host(release);
         let [new, top] = stack(&xen, ["new", "top"], 0);
@@ -48,7 +48,7 @@ fn a_replace_that_xen_skips_says_who_is_applied() {
 }
 
 #[test]
-fn a_replace_whose_hook_says_busy_has_failed_and_is_not_repeated() {
+fn a_replace_whose_hook_returns_busy_is_not_repeated() {
     for release in with_hooks() {
         for code in [Errno::EBUSY, Errno::EAGAIN] {
             for log in [LogLevel::All, LogLevel::None] {
@@ -66,7 +66,7 @@ fn a_replace_whose_hook_says_busy_has_failed_and_is_not_repeated() {
 }
 
 #[test]
-fn einval_is_not_an_earlier_revert_unless_xen_says_so() {
+fn einval_is_not_an_earlier_revert_unless_xen_logs_it() {
     for release in with_hooks() {
         let (xen, client) = host(release);
         xen.set_log_level(LogLevel::None);
@@ -129,7 +129,7 @@ fn cpus_that_come_and_go_are_waited_for_with_few_attempts() {
 }
 
 #[test]
-fn what_another_tool_did_meanwhile_is_told_with_the_state_found() {
+fn an_action_of_another_tool_meanwhile_is_reported_with_the_state_found() {
     for release in Release::ALL {
         // Its revert was pending when ours was refused, and then succeeded or timed out.
         for (late, state) in [(false, State::Checked), (true, State::Applied)] {
@@ -184,7 +184,7 @@ fn a_status_that_can_not_be_read_leaves_the_name_open() {
 }
 
 #[test]
-fn build_ids_of_payloads_are_told_as_what_this_client_uploaded() {
+fn build_ids_in_errors_are_those_that_this_client_uploaded() {
     let (xen, client) = host(Release::V4_17);
     let (mine, wrong) = (builder(&xen, "mine"), builder(&xen, "wrong"));
     let one = upload(&client, "one", &mine);
@@ -303,7 +303,7 @@ fn uploads_wait_for_this_clients_actions() {
 }
 
 #[test]
-fn what_a_failed_load_leaves_is_told_as_it_is() {
+fn a_failed_load_reports_what_it_leaves() {
     let (xen, client) = host(Release::V4_17);
     let payload = Payload::parse(&builder(&xen, "one").build()).unwrap();
     let loaded = |what: fn(&SimulatedXen)| {

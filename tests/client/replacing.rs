@@ -1,4 +1,4 @@
-//! Replace, and what is left when it fails half way.
+//! REPLACE, and the payloads that remain if it fails half way.
 
 use xen_livepatch::payload::HookKind;
 use xen_livepatch::sim::{FunctionPatch, HookCode, Pace, PayloadBuilder, SimulatedXen};
@@ -51,7 +51,7 @@ fn a_replace_that_ends_while_the_list_is_read_in_parts_is_a_success() {
 }
 
 #[test]
-fn what_can_not_be_reverted_stays_and_is_named() {
+fn a_payload_that_can_not_be_reverted_stays_and_is_named() {
     for release in Release::ALL.into_iter().filter(|release| *release >= Release::V4_14) {
         for fault in [false, true] {
             let (xen, client, new) = with_one_that_stays(release);
@@ -84,7 +84,7 @@ fn an_expectation_that_is_not_met_leaves_the_host_unpatched() {
 }
 
 #[test]
-fn what_is_left_may_not_be_known() {
+fn the_remaining_payloads_may_not_be_known() {
     for release in [Release::V4_14, Release::V4_22] {
         let (xen, client, new) = with_one_that_stays(release);
         xen.on_replace().after(|xen| xen.on_list().always().fail(Errno::EPERM));

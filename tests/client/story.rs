@@ -1,4 +1,4 @@
-//! A payload's whole life, on every release.
+//! The life of payloads from upload to unload, on every release.
 
 use xen_livepatch::sim::{Call, Pace};
 use xen_livepatch::{Action, ErrorKind, Flags, LivepatchClient, Release, State};

@@ -1,4 +1,4 @@
-//! One client in several threads, and the time that Xen needs between two actions.
+//! A client in several threads, and the time that Xen needs between two actions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! Slow hosts, busy hosts, and the marks that busy hosts leave.
+//! Slow hosts, busy hosts and the marks that they leave, and waits for unfinished actions.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ fn actions_return_when_xen_has_finished() {
 }
 
 #[test]
-fn what_is_not_finished_at_the_deadline_may_still_happen() {
+fn an_action_that_is_not_finished_at_the_deadline_may_still_happen() {
     for release in Release::ALL {
         let (xen, client) = host(release);
         let one = load(&xen, "one");
@@ -154,7 +154,7 @@ fn an_action_of_another_toolstack_on_the_same_payload_is_waited_for() {
 }
 
 #[test]
-fn what_finishes_while_it_is_looked_at_is_looked_at_again() {
+fn an_action_that_finishes_during_a_look_is_looked_at_again() {
     for release in Release::ALL {
         // Finished by another toolstack between GET and the question whether it is pending: the replace that
         // was asked for would do nothing, as the payload is applied by now.
@@ -208,7 +208,7 @@ fn a_mark_left_on_a_finished_payload_is_reported_and_no_trap() {
 }
 
 #[test]
-fn what_another_toolstack_undoes_at_once_is_no_success() {
+fn an_action_that_another_toolstack_undoes_at_once_is_no_success() {
     for release in Release::ALL {
         let (xen, client) = host(release);
         let one = load(&xen, "one");
@@ -267,7 +267,7 @@ fn retries_end_at_the_deadline() {
 }
 
 #[test]
-fn what_became_of_a_payload_between_two_attempts_is_told() {
+fn a_payload_that_is_gone_between_two_attempts_is_reported() {
     for release in Release::ALL {
         let (xen, client) = host(release);
         let one = load(&xen, "one");

@@ -1,4 +1,4 @@
-//! Whoever watches the hypercalls of a client is told of each, and changes nothing.
+//! Observers of a client's hypercalls.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,9 +30,8 @@ const NAMES: [(Call, &str, Option<Action>); 13] = [
     (Call::BuildId, "XENVER_build_id", None),
 ];
 
-/// What was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Told {
+struct Observed {
     call: Call,
     payload: Option<PayloadName>,
     result: core::result::Result<u32, Errno>,
@@ -40,7 +39,7 @@ struct Told {
 }
 
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<Told>>>);
+struct Log(Arc<Mutex<Vec<Observed>>>);
 
 impl Log {
     fn note(&self, event: &HypercallEvent<'_>) {
@@ -48,10 +47,10 @@ impl Log {
         let known = NAMES.iter().find(|(_, name, of)| (*name, *of) == (event.call.name(), action));
         let (call, ..) = *known.unwrap_or_else(|| panic!("{event}"));
         let payload = event.call.payload().cloned();
-        self.0.lock().unwrap().push(Told { call, payload, result: event.result, line: event.to_string() });
+        self.0.lock().unwrap().push(Observed { call, payload, result: event.result, line: event.to_string() });
     }
 
-    fn take(&self) -> Vec<Told> {
+    fn take(&self) -> Vec<Observed> {
         core::mem::take(&mut *self.0.lock().unwrap())
     }
 }
@@ -69,7 +68,7 @@ fn counts(xen: &SimulatedXen) -> BTreeMap<Call, u64> {
     NAMES.iter().map(|(call, ..)| (*call, calls.of(*call))).filter(|(_, count)| *count > 0).collect()
 }
 
-fn told(log: &[Told]) -> BTreeMap<Call, u64> {
+fn counts_of(log: &[Observed]) -> BTreeMap<Call, u64> {
     let mut counts = BTreeMap::new();
     for told in log {
         *counts.entry(told.call).or_default() += 1;
@@ -78,7 +77,7 @@ fn told(log: &[Told]) -> BTreeMap<Call, u64> {
 }
 
 #[test]
-fn each_hypercall_of_each_operation_is_told() {
+fn each_hypercall_of_each_operation_is_observed() {
     for release in Release::ALL {
         let xen = SimulatedXen::new(release);
         let (client, log) = watched(&xen);
@@ -95,7 +94,7 @@ fn each_hypercall_of_each_operation_is_told() {
                 assert!(told.payload.is_none() || told.payload.as_ref() == payload, "{what}: {told:?}");
             }
             all.extend(then);
-            assert_eq!(told(&all), counts(&xen), "{release}: {what}");
+            assert_eq!(counts_of(&all), counts(&xen), "{release}: {what}");
             outcome.err().map(|error| error.kind().clone())
         };
         operation("open", None, &|| Ok(()));
@@ -133,7 +132,7 @@ fn each_hypercall_of_each_operation_is_told() {
 }
 
 #[test]
-fn what_xen_returned_is_told_in_a_line() {
+fn an_event_is_displayed_in_a_line() {
     let xen = SimulatedXen::new(Release::V4_20);
     let (client, log) = watched(&xen);
     let opened = log.take();
@@ -158,13 +157,13 @@ fn what_xen_returned_is_told_in_a_line() {
 }
 
 #[test]
-fn a_failing_open_is_told_too() {
+fn a_failing_open_is_observed_too() {
     let xen = SimulatedXen::builder(Release::V4_17).access(Access::DeniedByFlask).build();
     let log = Log::default();
     let inner = log.clone();
     quick().on_hypercall(move |event| inner.note(event)).connect(xen.clone()).unwrap_err();
     let all = log.take();
-    assert_eq!(told(&all), counts(&xen));
+    assert_eq!(counts_of(&all), counts(&xen));
     assert!(all.iter().filter(|told| told.call == Call::List).all(|told| told.result == Err(Errno::EACCES)));
 }
 
@@ -179,7 +178,7 @@ fn an_observer_that_panics_leaves_the_client_usable() {
         let (trap, log) = (Arc::clone(&armed), Log::default());
         let client = quick().on_hypercall(move |event| {
             log.note(event);
-            let Told { call: now, .. } = log.take().pop().unwrap();
+            let Observed { call: now, .. } = log.take().pop().unwrap();
             // The lock is given back before the panic.
             let sprung = now == call && core::mem::take(&mut *trap.lock().unwrap());
             assert!(!sprung, "as ordered");
@@ -209,7 +208,7 @@ fn an_observer_that_panics_leaves_the_client_usable() {
 }
 
 #[test]
-fn an_observer_that_uses_the_client_is_not_told_of_itself() {
+fn an_observer_that_uses_the_client_does_not_observe_itself() {
     let xen = SimulatedXen::new(Release::V4_20);
     let client: Arc<OnceLock<LivepatchClient>> = Arc::default();
     let (inner, log) = (Arc::clone(&client), Log::default());
@@ -233,7 +232,7 @@ fn an_observer_that_uses_the_client_is_not_told_of_itself() {
     let client = client.get().unwrap();
     client.apply(&fix, Flags::empty()).unwrap();
     let all = log.take();
-    let listed = told(&all).get(&Call::List).copied().unwrap_or_default();
+    let listed = counts_of(&all).get(&Call::List).copied().unwrap_or_default();
     assert_eq!(xen.calls().of(Call::List) - before, listed + u64::try_from(all.len()).unwrap());
     assert_eq!(xen.loaded().len(), 2);
     client.status(&fix).unwrap();

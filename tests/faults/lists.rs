@@ -9,7 +9,7 @@ use xen_livepatch::{Action, ErrorKind, Flags};
 
 use crate::cases;
 use crate::oracle::{check_agreement, check_rows};
-use crate::plan::{order, release};
+use crate::scenario::{order, release};
 
 fn load(xen: &SimulatedXen, id: &str, metadata: usize) {
     let payload = PayloadBuilder::for_xen(xen, id)
@@ -60,7 +60,7 @@ proptest! {
         orders in vec(order(), 0..3),
     ) {
         let xen = SimulatedXen::new(release);
-        let client = crate::plan::settings().settle_time(Duration::ZERO).connect(xen.clone()).unwrap();
+        let client = crate::scenario::settings().settle_time(Duration::ZERO).connect(xen.clone()).unwrap();
         loaded.iter().enumerate().for_each(|(at, metadata)| load(&xen, &format!("p{at}"), *metadata));
         // Every membership that there was, one of which a list must show.
         let moments = std::sync::Arc::new(std::sync::Mutex::new(vec![xen.loaded()]));
@@ -90,7 +90,7 @@ proptest! {
             }
             Err(_) => {}
         }
-        crate::plan::all_is_well_again(&xen);
+        crate::scenario::all_is_well_again(&xen);
         check_agreement(&xen, &client);
     }
 }

@@ -1,7 +1,7 @@
-//! Whatever goes wrong, in whatever order: a client never panics, never hangs past its deadline, never asks without end,
-//! never says that something was done which wasn't, and always knows what Xen has when it looks again.
+//! Random faults in random order. A client never panics, never exceeds its deadline, makes a limited number of hypercalls,
+//! never reports a success that is none, and reports Xen's state correctly as soon as the faults are over.
 //!
-//! `PROPTEST_CASES=10000 cargo test --test faults` looks harder.
+//! `PROPTEST_CASES=10000 cargo test --test faults` runs more cases.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,13 +14,13 @@
 mod lists;
 mod one_client;
 mod oracle;
-mod plan;
+mod scenario;
 mod threads;
 mod two_clients;
 
 use proptest::test_runner::Config;
 
-/// So many cases unless `PROPTEST_CASES` says otherwise. What fails is printed, as small as it can be made.
+/// This number of cases unless `PROPTEST_CASES` sets another. A failing case is printed after it was minimised.
 fn cases(cases: u32) -> Config {
     let cases = if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { cases };
     Config { cases, failure_persistence: None, max_shrink_iters: 300, ..Config::default() }

@@ -1,4 +1,4 @@
-//! Nobody else acts on the host, so that a client's word can be held against what is there.
+//! One client alone on a host, so that its reports can be compared with the state of the host.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use xen_livepatch::sim::{Call, SimulatedXen};
 use xen_livepatch::{Action, Errno, ErrorKind, Release};
 
 use crate::cases;
-use crate::oracle::{Truth, check_agreement, check_success, check_word, timed};
-use crate::plan::{Fault, Hooks, Operation, Step, all_is_well_again, hook_of, hooks, name, release, step};
+use crate::oracle::{Truth, check_agreement, check_report, check_success, timed};
+use crate::scenario::{ClientCall, Fault, Hooks, Operation, all_is_well_again, hook_of, hooks, name, release, step};
 
 proptest! {
     #![proptest_config(cases(1500))]
 
     #[test]
-    fn what_a_client_says_is_so(release in release(), log in any::<bool>(), hooks in hooks(), steps in vec(step(), 1..25)) {
+    fn a_client_reports_the_state_of_the_host(release in release(), log in any::<bool>(), hooks in hooks(), steps in vec(step(), 1..25)) {
         story(release, log, &hooks, &steps);
     }
 }
 
-fn story(release: Release, log: bool, hooks: &Hooks, steps: &[Step]) {
+fn story(release: Release, log: bool, hooks: &Hooks, steps: &[ClientCall]) {
     let xen = SimulatedXen::new(release);
-    let settings = crate::plan::settings().settle_time(Duration::ZERO);
+    let settings = crate::scenario::settings().settle_time(Duration::ZERO);
     let settings = if log { settings } else { settings.without_xen_log() };
     let client = settings.connect(xen.clone()).unwrap();
     for step in steps {
@@ -38,7 +38,7 @@ fn story(release: Release, log: bool, hooks: &Hooks, steps: &[Step]) {
         if result.is_ok() {
             check_success(step, &before, &then);
         }
-        check_word(step, hooks, &[before.clone(), then], &result);
+        check_report(step, hooks, &[before.clone(), then], &result);
         all_is_well_again(&xen);
         let now = Truth::of(&xen);
         if let Err(error) = &result {
@@ -51,8 +51,8 @@ fn story(release: Release, log: bool, hooks: &Hooks, steps: &[Step]) {
     }
 }
 
-/// What can't be so where nobody else acts.
-fn check_alone(step: &Step, hooks: &Hooks, release: Release, kind: &ErrorKind) {
+/// Checks that the error is possible if nobody else acts.
+fn check_alone(step: &ClientCall, hooks: &Hooks, release: Release, kind: &ErrorKind) {
     let ordered = |what: fn(Fault) -> bool| step.orders.iter().any(|order| what(order.fault));
     let own = |kind| hook_of(hooks, step.id, kind).filter(|_| release >= Release::V4_14);
     let busy = own(HookKind::Apply).or(own(HookKind::Revert)) == Some(-Errno::EBUSY.number());

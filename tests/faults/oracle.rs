@@ -1,4 +1,4 @@
-//! What Xen has, and what a client says about it.
+//! The state of Xen, and checks of a client's reports against it.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -9,12 +9,12 @@ use xen_livepatch::{
     Action, Errno, Error, ErrorKind, LivepatchClient, LoadedPayload, PayloadName, Release, Result, State,
 };
 
-use crate::plan::{Hooks, Operation, Step, hook_of};
+use crate::scenario::{ClientCall, Hooks, Operation, hook_of};
 
-/// How much later than its deadline a call may return on a busy machine.
+/// The most by which a call may miss its deadline on a busy machine.
 const SLACK: Duration = Duration::from_secs(3);
 
-/// More than any operation with these deadlines needs.
+/// More hypercalls than any operation with these deadlines needs.
 const CALLS: u64 = 400;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +40,8 @@ impl Truth {
     }
 }
 
-/// Runs a step. It takes no longer than it may, and no more hypercalls.
-pub fn timed(step: &Step, xen: &SimulatedXen, hooks: &Hooks, client: &LivepatchClient) -> Result<()> {
+/// Runs a call, within its deadline and a limited number of hypercalls.
+pub fn timed(step: &ClientCall, xen: &SimulatedXen, hooks: &Hooks, client: &LivepatchClient) -> Result<()> {
     let (start, calls) = (Instant::now(), xen.calls());
     let result = step.run(xen, hooks, client);
     let (took, made) = (start.elapsed(), xen.calls().total() - calls.total());
@@ -56,10 +56,10 @@ pub fn timed(step: &Step, xen: &SimulatedXen, hooks: &Hooks, client: &LivepatchC
     result
 }
 
-/// What a success means, where nobody else acts.
-pub fn check_success(step: &Step, before: &Truth, now: &Truth) {
+/// Checks that a success has changed this and nothing else, if nobody else acts.
+pub fn check_success(step: &ClientCall, before: &Truth, now: &Truth) {
     use xen_livepatch::Action as A;
-    let name = crate::plan::name(step.id);
+    let name = crate::scenario::name(step.id);
     let with = |names: &[PayloadName]| [names, std::slice::from_ref(&name)].concat();
     let mut expected = before.clone();
     match step.operation {
@@ -83,9 +83,9 @@ pub fn check_success(step: &Step, before: &Truth, now: &Truth) {
     }
 }
 
-/// What an operation says was so at one of these moments, while it went on.
-pub fn check_word(step: &Step, hooks: &Hooks, moments: &[Truth], result: &Result<()>) {
-    let name = crate::plan::name(step.id);
+/// Checks that a report was true at one of these moments during the operation.
+pub fn check_report(step: &ClientCall, hooks: &Hooks, moments: &[Truth], result: &Result<()>) {
+    let name = crate::scenario::name(step.id);
     let once =
         |what: &dyn Fn(&Truth) -> bool| assert!(moments.iter().any(what), "{result:?} never was so: {moments:#?}");
     let was = |state: Option<State>| once(&|truth| truth.state(&name) == state);
@@ -141,7 +141,7 @@ fn code_of(rc: i32) -> Errno {
     Errno::new(rc.wrapping_neg())
 }
 
-/// The number that a kind gives is the error's own.
+/// Checks that the number in a kind is the error's own.
 fn check_numbers(error: &Error) {
     match error.kind() {
         ErrorKind::HookRefused { code, .. }
@@ -153,7 +153,7 @@ fn check_numbers(error: &Error) {
     }
 }
 
-/// No row is doubled, or made of two.
+/// Checks that no row is doubled or mixed from two.
 pub fn check_rows(release: Release, rows: &[LoadedPayload]) {
     let names: HashSet<_> = rows.iter().map(|row| &row.name).collect();
     assert_eq!(names.len(), rows.len(), "a row twice: {rows:?}");
@@ -163,7 +163,7 @@ pub fn check_rows(release: Release, rows: &[LoadedPayload]) {
     }
 }
 
-/// When all is well a client says what Xen has.
+/// Checks that a client without faults reports the state of Xen.
 pub fn check_agreement(xen: &SimulatedXen, client: &LivepatchClient) {
     let rows = client.list().unwrap();
     check_rows(xen.release(), &rows);

@@ -10,7 +10,9 @@ use xen_livepatch::{Action, LivepatchClient};
 
 use crate::cases;
 use crate::oracle::{check_agreement, check_rows, timed};
-use crate::plan::{Hooks, Operation, PAYLOADS, Step, all_is_well_again, hooks, name, order, pace, release, step};
+use crate::scenario::{
+    ClientCall, Hooks, Operation, PAYLOADS, all_is_well_again, hooks, name, order, pace, release, step,
+};
 
 const THREADS: u8 = 3;
 
@@ -26,7 +28,7 @@ proptest! {
         steps in vec(vec(step(), 1..10), usize::from(THREADS)),
     ) {
         let xen = SimulatedXen::new(release);
-        let client = crate::plan::settings().settle_time(Duration::from_micros(200)).connect(xen.clone()).unwrap();
+        let client = crate::scenario::settings().settle_time(Duration::from_micros(200)).connect(xen.clone()).unwrap();
         xen.set_pace(pace);
         for order in &orders {
             order.give(&xen);
@@ -42,11 +44,11 @@ proptest! {
     }
 }
 
-/// Runs a step on a payload of this thread's own. Whether that is loaded depends on no other thread.
-fn own(step: &Step, thread: u8, xen: &SimulatedXen, hooks: &Hooks, client: &LivepatchClient) {
+/// Runs a call on a payload of this thread's own, which no other thread loads or unloads.
+fn own(step: &ClientCall, thread: u8, xen: &SimulatedXen, hooks: &Hooks, client: &LivepatchClient) {
     let id = (step.id % (PAYLOADS / THREADS)) * THREADS + thread;
     // What is counted meanwhile are the others' hypercalls too.
-    let step = Step { id, deadline: step.deadline.max(Duration::from_millis(1)), ..step.clone() };
+    let step = ClientCall { id, deadline: step.deadline.max(Duration::from_millis(1)), ..step.clone() };
     let is_loaded = || xen.loaded().contains(&name(step.id));
     let before = is_loaded();
     let result = timed(&step, xen, hooks, client);

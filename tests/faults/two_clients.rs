@@ -1,4 +1,4 @@
-//! Another toolstack acts on the same host and the same payloads, inside every hypercall.
+//! A client and another toolstack on the same host and the same payloads.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,10 +10,10 @@ use xen_livepatch::sim::{Call, SimulatedXen};
 use xen_livepatch::{Action, Flags, Release};
 
 use crate::cases;
-use crate::oracle::{Truth, check_agreement, check_rows, check_word, timed};
-use crate::plan::{CALLS, Hooks, PAYLOADS, Step, all_is_well_again, hooks, name, payload, release, step};
+use crate::oracle::{Truth, check_agreement, check_report, check_rows, timed};
+use crate::scenario::{CALLS, ClientCall, Hooks, PAYLOADS, all_is_well_again, hooks, name, payload, release, step};
 
-/// What the other toolstack does.
+/// An operation of the other toolstack.
 #[derive(Clone, Copy, Debug)]
 enum Other {
     Upload(u8),
@@ -112,9 +112,9 @@ proptest! {
     }
 }
 
-fn story(release: Release, hooks: &Hooks, steps: &[(Step, Vec<Visit>)], two_stay: bool) {
+fn story(release: Release, hooks: &Hooks, steps: &[(ClientCall, Vec<Visit>)], two_stay: bool) {
     let xen = SimulatedXen::new(release);
-    let client = crate::plan::settings().settle_time(Duration::ZERO).connect(xen.clone()).unwrap();
+    let client = crate::scenario::settings().settle_time(Duration::ZERO).connect(xen.clone()).unwrap();
     for id in [0, 1] {
         xen.other_upload(name(id), &payload(&xen, hooks, id)).unwrap();
     }
@@ -148,7 +148,7 @@ fn story(release: Release, hooks: &Hooks, steps: &[(Step, Vec<Visit>)], two_stay
         }
         let result = timed(step, &xen, hooks, &client);
         history.note(&xen);
-        check_word(step, hooks, &history.0.lock().unwrap(), &result);
+        check_report(step, hooks, &history.0.lock().unwrap(), &result);
         all_is_well_again(&xen);
         check_agreement(&xen, &client);
     }

@@ -1,4 +1,4 @@
-//! What is done, and what goes wrong meanwhile.
+//! Random calls of a client, and random faults during them.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use xen_livepatch::{
     Action, ActionOptions, ClientBuilder, Errno, Flags, LivepatchClient, PayloadName, QuiesceTimeout, Release, Result,
 };
 
-/// The payloads that there are.
+/// The number of payloads.
 pub const PAYLOADS: u8 = 8;
 
 pub fn name(id: u8) -> PayloadName {
@@ -36,7 +36,7 @@ pub fn hooks() -> impl Strategy<Value = Hooks> {
     [hook(), hook(), hook()]
 }
 
-/// What the hook of this kind of payload `id` returns.
+/// The number that the hook of this kind of payload `id` returns.
 pub fn hook_of(hooks: &Hooks, id: u8, kind: HookKind) -> Option<i32> {
     let hook = hooks.get(usize::from(id).checked_sub(5)?)?;
     (hook.0 == kind).then_some(hook.1)
@@ -62,7 +62,7 @@ pub fn payload(xen: &SimulatedXen, hooks: &Hooks, id: u8) -> Vec<u8> {
     payload.build()
 }
 
-/// What a client does.
+/// An operation of a client.
 #[derive(Clone, Copy, Debug)]
 pub enum Operation {
     Upload,
@@ -73,7 +73,7 @@ pub enum Operation {
     Wait(Action),
 }
 
-/// What goes wrong.
+/// A fault.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
     Fail(Errno),
@@ -86,13 +86,13 @@ pub enum Fault {
     Unprivileged,
     /// From here on CPUs come and go.
     Hotplug,
-    /// What is under way ends here.
+    /// The action that is under way ends here.
     Finish,
     /// From here on there is no memory for hypercalls beyond so much.
     Memory(usize),
 }
 
-/// When it does: at the k-th hypercall of a kind, or at all of them.
+/// A fault at the k-th hypercall of a kind, or at all of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Order {
     pub call: Call,
@@ -101,7 +101,7 @@ pub struct Order {
 }
 
 #[derive(Clone, Debug)]
-pub struct Step {
+pub struct ClientCall {
     pub operation: Operation,
     pub id: u8,
     pub orders: Vec<Order>,
@@ -147,7 +147,7 @@ const ERRNOS: [Errno; 18] = [
     Errno::ENOBUFS,
 ];
 
-/// Whether this would not be a fault but a lie: the number is the answer to what was asked.
+/// Returns true if the number is an answer to the call, so that it would be wrong and not a fault.
 fn is_an_answer(call: Call, errno: Errno) -> bool {
     match call {
         Call::Get | Call::Unload => errno == Errno::ENOENT,
@@ -181,12 +181,11 @@ fn fault() -> impl Strategy<Value = Fault> {
     ]
 }
 
-/// Whether it can happen to such a hypercall.
+/// Returns true if the fault is possible at such a hypercall.
 fn can_meet(call: Call, fault: Fault) -> bool {
     match fault {
         Fault::TimeOut => matches!(call, Call::Apply | Call::Revert | Call::Replace),
         Fault::StopAfter(_) => call == Call::List,
-        // Xen doesn't lie.
         Fault::Fail(errno) => !is_an_answer(call, errno),
         _ => true,
     }
@@ -230,13 +229,13 @@ pub fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-pub fn step() -> impl Strategy<Value = Step> {
+pub fn step() -> impl Strategy<Value = ClientCall> {
     let nanosecond = QuiesceTimeout::new(Duration::from_nanos(1)).unwrap();
     let timeout = prop_oneof![9 => Just(QuiesceTimeout::XEN_DEFAULT), 1 => Just(nanosecond)];
     let log = select(&[LogLevel::All, LogLevel::Errors, LogLevel::None][..]);
     let deadline = prop_oneof![12 => 2..25_u64, 1 => Just(0)];
     (operation(), 0..PAYLOADS, vec(order(), 0..4), pace(), deadline, 0..3_u32, timeout, log).prop_map(
-        |(operation, id, orders, pace, deadline, retries, timeout, log)| Step {
+        |(operation, id, orders, pace, deadline, retries, timeout, log)| ClientCall {
             operation,
             id,
             orders,
@@ -289,7 +288,7 @@ impl Order {
     }
 }
 
-/// Ends all that goes wrong, and what is under way.
+/// Ends all faults, and the action that is under way.
 pub fn all_is_well_again(xen: &SimulatedXen) {
     xen.forget_orders();
     xen.set_access(Access::Privileged);
@@ -298,7 +297,7 @@ pub fn all_is_well_again(xen: &SimulatedXen) {
     xen.finish_action();
 }
 
-impl Step {
+impl ClientCall {
     pub fn run(&self, xen: &SimulatedXen, hooks: &Hooks, client: &LivepatchClient) -> Result<()> {
         let name = name(self.id);
         let options =
@@ -314,7 +313,7 @@ impl Step {
     }
 }
 
-/// Of a client whose uploads, too, give up after a moment.
+/// The builder of a client whose uploads, too, give up after a moment.
 pub fn settings() -> ClientBuilder {
     LivepatchClient::builder()
         .hook_time(Duration::ZERO)
