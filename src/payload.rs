@@ -1,4 +1,4 @@
-//! A payload file, read and checked without Xen.
+//! Payload files, read and checked without Xen.
 
 use core::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -29,8 +29,7 @@ pub use report::{FindingReport, FunctionReport, PayloadReport};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::loader::{self, Checked, ProblemKinds};
-use crate::types::build_id::BuildId;
-use crate::types::build_id::Identity;
+use crate::types::build_id::{BuildId, Identity};
 use crate::types::status::Metadata;
 use crate::types::widen::to_u64;
 use crate::xen::elf::{self, Elf, LE, Outline, UNNAMED};
@@ -38,20 +37,20 @@ use crate::xen::format::{MAX_SIZE, SectionName};
 use crate::xen::release::Release;
 use crate::xen::rules;
 
-/// The answer of a Xen to a second apply of a payload that was reverted.
+/// Xen's reaction to a second apply of a reverted payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reapply {
-    /// It does.
+    /// Xen applies it.
     Allowed,
-    /// It refuses, since data may have changed: unload it and upload it again.
+    /// Xen refuses it, since its data may have changed: unload it and upload it again.
     NeedsReupload,
-    /// It does, though data may have changed: Xen 4.7 does not look. Better unload it and upload it again.
+    /// Xen applies it although its data may have changed, which Xen 4.7 does not check: better unload it and upload it again.
     Unguarded,
 }
 
 impl Reapply {
-    /// The answer to a payload with these writable sections.
+    /// The reaction to a payload with these writable sections.
     fn of<'n>(writable: impl Iterator<Item = &'n [u8]>, release: Release) -> Self {
         let looks = rules::REAPPLY_GUARDED.holds_in(release);
         let allowed = rules::allows_reapply(writable, !looks || rules::READ_ONLY_REAPPLIES.holds_in(release));
@@ -63,11 +62,10 @@ impl Reapply {
     }
 }
 
-/// A payload file, read without Xen: what it contains, and whether a Xen can take it.
+/// A payload file, read without Xen: its contents, and the check for a Xen.
 ///
-/// Files that are damaged or hostile are read as far as they go; [`check_against`](Self::check_against) finds their
-/// faults. The payload keeps the [`bytes`](Self::bytes) that it was read from: upload those, and not the file
-/// again, so that Xen gets what was checked.
+/// Damaged and hostile files are read as far as possible; [`check_against`](Self::check_against) finds their faults. The payload
+/// keeps its [`bytes`](Self::bytes): upload those instead of the file, so that Xen gets the checked ones.
 ///
 /// ```no_run
 /// use xen_livepatch::{Payload, Target};
@@ -97,15 +95,15 @@ impl Payload {
     /// The largest payload in bytes that any release takes: 2 MiB.
     pub const MAX_SIZE: usize = MAX_SIZE;
 
-    /// The largest file in bytes that [`read`](Self::read) reads: 64 MiB. Debug sections, which no Xen needs, make files
-    /// that large.
+    /// The largest file in bytes that [`read`](Self::read) reads: 64 MiB, for files with debug sections, which Xen does not
+    /// need.
     pub const MAX_FILE: usize = 64 << 20;
 
     /// Reads a payload from its bytes, which it copies.
     ///
     /// # Errors
     /// [`ErrorKind::EmptyPayload`] when there are none, [`ErrorKind::InvalidPayload`] when they are not a little-endian 64-bit
-    /// ELF file. Everything else that is wrong is for [`check_against`](Self::check_against) to find.
+    /// ELF file. [`check_against`](Self::check_against) finds all other faults.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         Self::new(bytes.into()).map_err(|reason| {
             let empty = bytes.is_empty();
@@ -115,8 +113,8 @@ impl Payload {
 
     /// Reads a payload from a file of up to [`MAX_FILE`](Self::MAX_FILE) bytes.
     ///
-    /// A file of more than [`MAX_SIZE`](Self::MAX_SIZE) is described, but can't be uploaded. If that is due to its debug
-    /// sections, [`size_without_debug`](Self::size_without_debug) is the size after `strip -S`.
+    /// A file of more than [`MAX_SIZE`](Self::MAX_SIZE) is read, but can't be uploaded. If debug sections are the reason,
+    /// [`size_without_debug`](Self::size_without_debug) is the size after `strip -S`.
     ///
     /// # Errors
     /// Each contains the path ([`Error::file`]).
@@ -155,7 +153,7 @@ impl Payload {
         &self.outline
     }
 
-    /// Returns true if it was built for this very Xen, by its build-id: with that Xen's source at hand.
+    /// Returns true if it was built for this very Xen, by its build-id, and so with that Xen's source at hand.
     pub(crate) fn is_made_for(&self, target: &Target) -> bool {
         is_of(self.xen_depends().map(BuildId::as_bytes), target)
     }
@@ -167,7 +165,7 @@ impl Payload {
         findings.filter(|finding| finding.keeps_out(made_for_it, accepted, full)).collect()
     }
 
-    /// The section of a build-id that Xen needs to place it, and that is missing, or of one that is there and unreadable.
+    /// The section of a build-id that Xen needs to identify it, if that is missing or unreadable.
     pub(crate) fn unreadable_build_id(&self) -> Option<&'static str> {
         let section = match () {
             () if self.build_id.is_none() => SectionName::BuildId,
@@ -186,43 +184,42 @@ impl Payload {
         &self.bytes
     }
 
-    /// An estimate, rather too large than too small, of the size in bytes that it has after `strip -S`; `None` where it has
-    /// no debug sections.
+    /// An estimate of the size in bytes after `strip -S`, rather too large than too small; `None` without debug sections.
     #[must_use]
     pub fn size_without_debug(&self) -> Option<u64> {
         self.elf().size_without_debug()
     }
 
-    /// Its size and the one without debug sections, if it is larger than Xen takes.
+    /// The size, and the size without debug sections, if it is larger than Xen takes.
     pub(crate) fn excess(&self) -> Option<(u64, Option<u64>)> {
         (self.bytes.len() > MAX_SIZE).then(|| (to_u64(self.bytes.len()), self.size_without_debug()))
     }
 
-    /// Its own build-id, if it has one.
+    /// The payload's own build-id, if it has one.
     #[must_use]
     pub fn build_id(&self) -> Option<&BuildId> {
         self.build_id.as_ref()
     }
 
-    /// The build-id that it depends on, if it names one: another payload's, or Xen's.
+    /// The build-id on which it depends, another payload's or Xen's, if it names one.
     #[must_use]
     pub fn depends(&self) -> Option<&BuildId> {
         self.depends.as_ref()
     }
 
-    /// The build-id of the Xen that it was built for, if it names one. Payloads for Xen 4.13 and older need not.
+    /// The build-id of the Xen for which it was built, if it names one. Payloads for Xen 4.13 and older need not.
     #[must_use]
     pub fn xen_depends(&self) -> Option<&BuildId> {
         self.xen_depends.as_ref()
     }
 
-    /// The version of its functions; `None` where it has none.
+    /// The version of its functions; `None` without functions.
     #[must_use]
     pub const fn version(&self) -> Option<PayloadVersion> {
         self.version
     }
 
-    /// The architecture that its code runs on.
+    /// The architecture of its code.
     #[must_use]
     pub fn architecture(&self) -> Architecture {
         Architecture::from_raw(self.elf().header.e_machine.get(LE).0)
@@ -246,32 +243,32 @@ impl Payload {
         &self.metadata
     }
 
-    /// The sections with something in them that its code may change.
+    /// The sections that are writable and not empty.
     #[must_use]
     pub fn writable_sections(&self) -> &[SymbolName] {
         &self.writable
     }
 
-    /// The answer of a Xen of this release to a second apply, after a revert.
+    /// The reaction of a Xen of this release to a second apply, after a revert.
     ///
     /// # Xen
-    /// 4.7 always does. Newer ones only if `.livepatch.funcs` is the one writable section, from 4.10 on also if there is none.
-    /// It is enough that a section is writable, written or not. `replace` does not look.
+    /// 4.7 always applies it. Newer releases do so only if `.livepatch.funcs` is the only writable section, from 4.10 on also if
+    /// there is none, whether or not the section was written to. `replace` does not check this.
     #[must_use]
     pub fn reapply(&self, release: (u16, u16)) -> Reapply {
         Reapply::of(self.writable.iter().map(SymbolName::as_bytes), Release::of(release.1, 0))
     }
 
-    /// Returns true if it has no hooks that keep Xen from taking it by `replace`. An applied payload's hooks can do so too.
+    /// Returns true if it has no hooks because of which Xen refuses `replace`. The hooks of an applied payload can have the same effect.
     ///
     /// # Xen
-    /// Before 4.14 there are no such hooks, and Xen does not look for them.
+    /// Before 4.14 such hooks do not exist, and Xen ignores them.
     #[must_use]
     pub fn is_replaceable(&self) -> bool {
         !self.hooks.iter().any(|hook| hook.kind.forbids_replace())
     }
 
-    /// The point releases from 4.7.0 to 4.22 that can take it: those for which the check finds nothing.
+    /// The known point releases that can take it: those for which the check finds nothing.
     ///
     /// A file that is too large only because of its debug sections counts as if it had none.
     #[must_use]
@@ -282,11 +279,11 @@ impl Payload {
         }
     }
 
-    /// Everything that is wrong with it for this Xen, as far as the file shows, in the order in which Xen looks.
+    /// Finds the faults of the payload for this Xen, as far as the file shows them, in the order of Xen's own checks.
     ///
     /// A payload without findings can still be refused: Xen may lack a function or a symbol, or have a payload with the same
-    /// build-id. [`Finding::severity`] separates the findings that Xen makes itself from those that would crash it, and those
-    /// that are certain from those that hold for some of the point releases that this Xen may be.
+    /// build-id. [`Finding::severity`] separates the faults that Xen finds itself from those that would crash it, and certain ones
+    /// from those that only some of the point releases have that this Xen may be.
     #[must_use]
     pub fn check_against(&self, target: &Target) -> Vec<Finding> {
         loader::check(&self.elf(), target).findings
@@ -303,7 +300,7 @@ fn read_file(path: &Path) -> Result<Payload> {
     }
     check_file_size(before.len())?;
     let bytes = read_at_most(&file, Payload::MAX_FILE.saturating_add(1)).map_err(failed)?;
-    // One that is being written looks like a damaged one, and one that was replaced is no longer the file.
+    // A file that is being written looks damaged, and one that was replaced is no longer the file.
     let after = fs::metadata(path).map_err(failed)?;
     if to_u64(bytes.len()) != before.len() || is_other(&before, &after) {
         return Err(Error::of_file(path, CHANGED));
@@ -311,23 +308,23 @@ fn read_file(path: &Path) -> Result<Payload> {
     Payload::new(bytes.into()).map_err(|reason| Error::of_file(path, reason))
 }
 
-/// Returns true if two looks at a path saw different files, or the same before and after a change.
+/// Returns true if the metadata of a path are those of different files, or of a file before and after a change.
 pub(crate) fn is_other(before: &fs::Metadata, after: &fs::Metadata) -> bool {
     let look = |about: &fs::Metadata| (about.dev(), about.ino(), about.len(), about.mtime(), about.mtime_nsec());
     look(before) != look(after)
 }
 
-/// A payload that was checked where it lies, without a copy, and the knowledge of it that outlasts an upload.
+/// A checked payload, without a copy of its bytes.
 pub(crate) struct Inspection<'d> {
     elf: Elf<'d>,
     release: Release,
     checked: Checked<'d>,
-    /// True if it was built for the Xen that it was checked for, so with that Xen's source at hand.
+    /// True if it was built for the Xen for which it was checked, and so with that Xen's source at hand.
     pub(crate) made_for_it: bool,
 }
 
 impl<'d> Inspection<'d> {
-    /// Checks a payload for a Xen if one is given. The release decides what it means for others.
+    /// Checks a payload for a Xen, if one is given. Its footprint is that in the release.
     pub(crate) fn of(elf: Elf<'d>, target: Option<&Target>, release: Release) -> Self {
         let checked = match target {
             Some(target) => loader::check(&elf, target),
@@ -337,7 +334,7 @@ impl<'d> Inspection<'d> {
         Self { elf, release, checked, made_for_it }
     }
 
-    /// Everything that is wrong with it for that Xen.
+    /// The faults of the payload for that Xen.
     pub(crate) fn findings(&self) -> &[Finding] {
         &self.checked.findings
     }
@@ -392,7 +389,7 @@ fn note<'d>(elf: &Elf<'d>, name: SectionName) -> Option<&'d [u8]> {
     loader::build_id_of_note(elf.bytes(elf.section(name)?))
 }
 
-/// The names of the sections with something in them that the payload's code may change.
+/// The names of the sections that are writable and not empty.
 fn writable<'d>(elf: &Elf<'d>) -> impl Iterator<Item = &'d [u8]> {
     let elf = *elf;
     let sections = elf.sections.iter().skip(1);
@@ -400,10 +397,10 @@ fn writable<'d>(elf: &Elf<'d>) -> impl Iterator<Item = &'d [u8]> {
     writable.map(move |section| elf.name(section).unwrap_or(UNNAMED))
 }
 
-/// The reason why a file could not be read that somebody wrote to meanwhile.
+/// The reason of the failure to read a file that changed meanwhile.
 pub(crate) const CHANGED: &str = "it changed while it was read";
 
-/// Refuses sizes in bytes that no release takes.
+/// Refuses a size in bytes that no release takes.
 pub(crate) fn check_size(size: usize) -> Result<()> {
     match size {
         0 => Err(Error::new(ErrorKind::EmptyPayload)),
@@ -412,7 +409,7 @@ pub(crate) fn check_size(size: usize) -> Result<()> {
     }
 }
 
-/// Refuses what no release takes because of its size. The error contains the size without debug sections.
+/// Refuses bytes that are more than any release takes. The error contains the size without debug sections.
 pub(crate) fn check_bytes(bytes: &[u8]) -> Result<()> {
     check_size(bytes.len()).map_err(|error| match bytes.len() {
         0..=MAX_SIZE => error,
@@ -420,15 +417,13 @@ pub(crate) fn check_bytes(bytes: &[u8]) -> Result<()> {
     })
 }
 
-/// Refuses a file that no release takes because of its size. A larger one is read for its size without debug sections.
+/// Refuses a file that is larger than any release takes. It is read for its size without debug sections.
 pub(crate) fn check_file(file: &File, size: usize) -> Result<()> {
     check_size(size).map_err(|error| match size {
         0..=MAX_SIZE => error,
         _ if size > Payload::MAX_FILE => error,
-        _ => {
-            let bytes = read_at_most(file, size).unwrap_or_default();
-            too_large(to_u64(size), size_without_debug(&bytes))
-        }
+        // The size is reported also if the file can't be read.
+        _ => too_large(to_u64(size), read_at_most(file, size).ok().and_then(|bytes| size_without_debug(&bytes))),
     })
 }
 
@@ -451,12 +446,12 @@ fn too_large(size: u64, without_debug: Option<u64>) -> Error {
 
 fn read_at_most(file: &File, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.take(u64::try_from(most).unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
+    file.take(to_u64(most)).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 impl fmt::Debug for Payload {
-    /// All but the bytes, of which it has the number.
+    /// Formats everything but the bytes, in place of which it has their number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Payload")
             .field("size", &self.bytes.len())

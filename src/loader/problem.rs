@@ -8,14 +8,13 @@ pub(super) mod linking;
 use self::contents::{NoteProblem, TableProblem};
 use self::function::{FunctionProblem, PointerProblem};
 use self::linking::{RelocationProblem, RelocationSectionProblem, SymbolProblem, SymbolTableProblem};
-use super::symbols::is_local_label;
 use crate::types::build_id::BuildId;
 use crate::xen::architecture::Architecture;
 use crate::xen::elf::{Smaller, fits};
 use crate::xen::format::PayloadVersion;
 use crate::xen::release::Release;
 use crate::xen::rules;
-use crate::xen::symbol_name::SymbolName;
+use crate::xen::symbol_name::{SymbolName, is_local_label};
 
 /// A problem of a payload.
 ///

@@ -11,7 +11,7 @@ use super::{Linker, Lookup, Progress};
 use crate::types::errno::Errno;
 use crate::types::widen::to_usize;
 use crate::xen::elf::{LE, Symbol, UNNAMED};
-use crate::xen::symbol_name::SymbolName;
+use crate::xen::symbol_name::{SymbolName, is_local_label};
 
 /// The most bytes of a symbol's name that Xen keeps.
 const LONGEST_KEPT: usize = 127;
@@ -157,12 +157,6 @@ pub(super) fn check_new<'d>(
         new.push((name, value.number));
     }
     Ok(new)
-}
-
-/// Returns true for a label that is local to a compiler or assembler, such as `.LC2`. Linkers drop most of them, and Xen's symbol
-/// table contains its local symbols under other names (`file.c#name`).
-pub(super) fn is_local_label(name: &[u8]) -> bool {
-    name.starts_with(b".L")
 }
 
 /// Returns true for Arm's mapping symbols, which mark the beginning of code (`$x`) and data (`$d`).

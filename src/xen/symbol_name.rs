@@ -57,6 +57,12 @@ impl fmt::Debug for SymbolName {
     }
 }
 
+/// Returns true for a label that is local to a compiler or assembler, such as `.LC2`. Linkers drop most of them, and Xen's symbol
+/// table contains its local symbols under other names (`file.c#name`).
+pub(crate) fn is_local_label(name: &[u8]) -> bool {
+    name.starts_with(b".L")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

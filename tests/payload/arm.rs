@@ -1,4 +1,4 @@
-//! The check for a Xen on Arm, where it differs.
+//! The differences of the check for a Xen on Arm.
 
 use xen_livepatch::payload::{Architecture, FunctionProblem as F, HookKind, PointerProblem, Problem};
 use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder};
@@ -9,7 +9,7 @@ use crate::findings::{FUNCS, NEW, RELA_FUNCS, check, extra, hooked, problems};
 use crate::layout::point;
 use crate::rules::alternative;
 
-/// Makes it one for Arm, as far as the check looks: its code stays what it was.
+/// Turns a payload into one for Arm, except for its code, which the check does not read.
 fn arm(editor: Editor) -> Editor {
     let tables: Vec<_> = (1..editor.get(0, header::COUNT))
         .map(|index| String::from_utf8_lossy(editor.name_of(index)).into_owned())
@@ -62,8 +62,8 @@ fn no_operations_are_whole_instructions_of_the_function() {
     }
 }
 
-/// What is found in a payload with one alternative: for what feature, how long what it replaces is, its replacement, and
-/// where that is.
+/// The findings of a payload with one alternative: its feature, the lengths of original and replacement, and the place of the
+/// replacement.
 fn alternative_found(target: &Target, feature: u16, lengths: [u8; 2], replacement: (&str, i64)) -> Vec<Finding> {
     let builder = PayloadBuilder::named("p", &xen()).function(FunctionPatch::with_code("f", [0; 16]));
     let editor = alternative(builder, 12).patch(".altinstructions", 8, &feature.to_le_bytes()).patch(
@@ -93,7 +93,7 @@ fn replacements_are_as_long_as_what_they_replace() {
     }
 }
 
-/// The first number that no feature has stands for a function that is called in place of a replacement.
+/// The first number that is no feature stands for a function that is called in place of a replacement.
 #[test]
 fn callbacks_are_xens_own_functions() {
     let at = |release| Target::new(release).architecture(Architecture::AArch64);
@@ -101,7 +101,7 @@ fn callbacks_are_xens_own_functions() {
         let found = alternative_found(target, feature, lengths, place);
         found.first().map(|finding| (finding.hurts_xen(), finding.errno))
     };
-    // Where there is nothing of the payload's, Xen's may be: relocations tell, which there are none of here.
+    // Outside the payload it may be one of Xen's.
     let elsewhere = (".altinstr_replacement", 1 << 20);
     for (release, callback) in [((16, 4), 16), ((16, 5), 17), ((17, 3), 18)] {
         let target = at((4, release.0)).point(release.1);
@@ -204,7 +204,7 @@ fn code_is_aligned_to_instructions() {
 
 #[test]
 fn a_branch_reaches_128_mib() {
-    // Where the check takes a payload's code to be.
+    // The address that the check assumes for a payload's code.
     let (code, reach) = (0x200_0100_2000_u64, 128 << 20);
     let not_in_xen = |found| Some(F::NotInXen { found });
     for (old, problem) in [

@@ -1,4 +1,4 @@
-//! Payloads as `PayloadBuilder` makes them.
+//! Payloads made by `PayloadBuilder`.
 
 use xen_livepatch::payload::{HookKind, PayloadVersion, Problem};
 use xen_livepatch::sim::{Defect, FunctionPatch, HookCode, PayloadBuilder, SimulatedXen};
@@ -95,7 +95,7 @@ fn each_dangerous_defect_is_found() {
     assert_eq!(check(&other, (4, 17))[0].severity, Severity::Refused);
 }
 
-/// Where it is known where Xen is, so is whether a distance to one of its symbols fits.
+/// With the addresses of Xen, distances to its symbols are known.
 #[test]
 fn a_distance_to_a_symbol_of_xen_fits_where_that_is_near() {
     let xen = SimulatedXen::new(Release::V4_20);

@@ -1,4 +1,4 @@
-//! One payload for each finding, which has it and no other: functions, hooks, metadata and relocations.
+//! Payloads with a single finding each: functions, hooks, metadata and relocations.
 
 use xen_livepatch::payload::{
     FunctionProblem as F, PayloadVersion, Problem, RelocationProblem as R, RelocationSectionProblem,
@@ -48,7 +48,7 @@ fn function_versions_are_checked() {
     assert!(matches!(&*problems(&zeroed), [Problem::Version { found: PayloadVersion::Unknown(0), .. }]), "{zeroed:?}");
 }
 
-/// Makes the one function a no-operation: its new address is left to nobody.
+/// Turns the one function into no-operations: its new address loses its relocation.
 fn nop(editor: Editor) -> Editor {
     editor.entry(RELA_FUNCS, 1, relocation::OFFSET, 0x28)
 }
@@ -131,7 +131,7 @@ fn functions_are_checked() {
     );
     let harm = "(possibly: 4.14.5 and 4.14.6 crash on it or are damaged,";
     assert_eq!(either[1], format!("{text}: {remedy} {harm} {unknown} function-not-in-xen)"));
-    // Those that do not look for ENDBR64 first find that it is too far away.
+    // Releases that do not look for `endbr64` first refuse it for its distance.
     refused(
         &nowhere,
         &Target::new((4, 14)).point(4),
@@ -163,7 +163,7 @@ fn functions_are_checked() {
     harmful(&extra().entry(RELA_FUNCS, 0, (8, 4), 0), &NEW, text);
 }
 
-/// Where a function has no name, a finding calls it by its address, or by the symbol of Xen that this is relocated against.
+/// A finding names a function without a name by its address, or by the symbol of Xen against which that is relocated.
 #[test]
 fn functions_are_called_by_what_they_have() {
     let no_size = "its old size is 0: it is the size of the function in Xen";
@@ -175,7 +175,7 @@ fn functions_are_called_by_what_they_have() {
     }
 }
 
-/// What has no size is refused for that alone.
+/// A function without a size is refused for that alone.
 #[test]
 fn an_expectation_of_a_function_without_size_is_no_finding() {
     let editor = Editor::function(28, &[0]).patch(FUNCS, 72, &[1 | 4 << 1]);
@@ -193,7 +193,7 @@ fn relocations_change_pointers_of_functions_alone() {
         assert!(relocated(hooked(), &NEW, at), "{at}");
         assert!(relocated(xens(hooked(), 22).entry(RELA_FUNCS, 3, relocation::SYMBOL, 22), &NEW, at), "{at}");
     }
-    // What Xen keeps there, and the pointers.
+    // Xen's own state, and the pointers.
     for at in [8, 16, 33, 56] {
         assert!(!relocated(hooked(), &NEW, at), "{at}");
     }
@@ -229,7 +229,7 @@ fn hooks_are_checked() {
     let one_function = one_function.patch(FUNCS, 32, &[1]).set(FUNCS, section::SIZE, 64);
     let old = |section, size| one_function.clone().set(section, section::SIZE, size);
     assert_eq!(found_in(&old(".livepatch.hooks.load", 9), 7..=9), [8, 9]);
-    // Nobody reads an empty one, loaded or not.
+    // Xen does not read an empty one, loaded or not.
     let empty = old(".livepatch.hooks.load", 0).clear_flag(".livepatch.hooks.load", 2);
     assert_eq!(found_in(&empty, 8..=13), NEVER);
     assert_eq!(found_in(&old(".livepatch.hooks.preapply", 9), 7..=13), NEVER);
@@ -280,7 +280,7 @@ fn relocations_are_checked() {
         &NEW,
         ".rela.text: relocation 0 is against a symbol in a section that is not loaded: make that section allocatable",
     );
-    // Where Xen may not refuse it, it does not notice.
+    // Older releases do not notice.
     just(
         &elsewhere,
         &Target::new((4, 16)).point(0),
@@ -334,14 +334,14 @@ fn relocations_are_counted_by_section_and_problem() {
     }
 }
 
-/// One that does nothing may be for any place.
+/// A relocation without an effect may have any offset.
 #[test]
 fn a_relocation_of_type_none_is_for_no_place() {
     let none = hooked().entry(".rela.text", 0, relocation::TYPE, 0);
     assert_eq!(check(&none.entry(".rela.text", 0, relocation::OFFSET, u64::MAX), &NEW), []);
 }
 
-/// Newer releases read relocations where they were loaded, after other relocations may have changed them.
+/// Newer releases read relocations from the payload's memory, which other relocations may have changed.
 #[test]
 fn relocations_of_relocations_are_read_since_4_18_4() {
     let (load, preapply) = (".rela.livepatch.hooks.load", ".rela.livepatch.hooks.preapply");
@@ -367,7 +367,7 @@ fn relocations_of_relocations_are_read_since_4_18_4() {
     }
 }
 
-/// The first point releases of 4.7 to 4.9 follow the number of a symbol wherever it leads.
+/// The first point releases of 4.7 to 4.9 do not check the number of a symbol.
 #[test]
 fn symbol_numbers_crash_old_releases() {
     let relocation = |symbol| Editor::version_1().entry(".rela.text", 0, relocation::SYMBOL, symbol);

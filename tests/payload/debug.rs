@@ -45,7 +45,7 @@ fn the_size_without_debug_sections_is_that_of_strip() {
             };
             assert!(what.contains("-g"), "{what}");
             assert!(estimate < whole, "{what}: {estimate} of {whole}");
-            // What is too much are the names of sections and symbols that go.
+            // The excess are the names of removed sections and symbols.
             assert!((left..left + 1500).contains(&estimate), "{what}: {estimate}, not {left}, of {whole}");
             assert_eq!(Payload::read(&stripped).unwrap().size_without_debug(), None, "{what}");
         }
@@ -59,7 +59,7 @@ fn with_debug(len: usize) -> Editor {
     with_section(len, ".debug_info")
 }
 
-/// Its section that is to say something about the stack gets these bytes and this name.
+/// A payload whose section `.note.GNU-stack` gets so many bytes and this name.
 fn with_section(len: usize, name: &str) -> Editor {
     let mut editor = Editor::new(HOOKED);
     let at = editor.bytes.len();
@@ -96,12 +96,12 @@ fn what_is_too_large_because_of_debug_sections_is_described() {
     assert!(payload.to_string().contains(&format!("  too large  {advice}\n")), "{payload}");
     assert!(!small.to_string().contains("too large"));
 
-    // The rest is checked as well.
+    // Everything else is checked as well.
     let worse = Payload::parse(&with_debug(3 << 20).hide(".livepatch.depends").bytes).unwrap();
     assert_eq!(texts(&worse, &NEW).len(), 2);
     assert!(worse.releases().is_empty());
 
-    // Only binutils for this machine know its files for sure.
+    // Only binutils for x86-64 are sure to know these files.
     if cfg!(target_arch = "x86_64") {
         scratch.run("strip", &["-S", "large.livepatch"]);
         assert_eq!(texts(&Payload::read(&file).unwrap(), &NEW), [""; 0]);

@@ -1,4 +1,4 @@
-//! One payload for each finding, which has it and no other: the file, its sections, symbols and notes.
+//! Payloads with a single finding each: the file, its sections, symbols and notes.
 
 use xen_livepatch::payload::{Architecture, NoteProblem, Problem, SymbolName, SymbolProblem, SymbolTableProblem};
 use xen_livepatch::{Finding, Payload, Severity, Target};
@@ -9,7 +9,7 @@ pub(crate) const FUNCS: &str = ".livepatch.funcs";
 pub(crate) const RELA_FUNCS: &str = ".rela.livepatch.funcs";
 pub(crate) const NEW: Target = Target::new((4, 17));
 pub(crate) const OLD: Target = Target::new((4, 13));
-/// Of a function in Xen's memory.
+/// The address of a function in Xen's memory.
 pub(crate) const XENS_ADDRESS: [u8; 8] = 0xffff_82d0_4023_0f90_u64.to_le_bytes();
 pub(crate) const NEVER: [u16; 0] = [];
 
@@ -17,7 +17,7 @@ pub(crate) fn check(editor: &Editor, target: &Target) -> Vec<Finding> {
     Payload::parse(&editor.bytes).unwrap().check_against(target)
 }
 
-/// What the findings are about.
+/// The problems of findings.
 pub(crate) fn problems(findings: &[Finding]) -> Vec<Problem> {
     findings.iter().map(|finding| finding.problem.clone()).collect()
 }
@@ -30,12 +30,12 @@ pub(crate) fn extra() -> Editor {
     Editor::new(EXTRA_VERSION)
 }
 
-/// Makes a symbol one of Xen's.
+/// Makes a symbol undefined, and so one of Xen's.
 pub(crate) fn xens(editor: Editor, symbol: usize) -> Editor {
     editor.entry(".symtab", symbol, symbol::SECTION, 0)
 }
 
-/// Looks for this finding alone: with its text, its severity, and from which to which minor release it is there.
+/// Expects a single finding with this severity and text.
 #[track_caller]
 pub(crate) fn just(editor: &Editor, target: &Target, severity: Severity, text: &str) -> Problem {
     let findings = check(editor, target);
@@ -59,7 +59,7 @@ pub(crate) fn harmful(editor: &Editor, target: &Target, text: &str) -> Problem {
     just(editor, target, Severity::Harmful, text)
 }
 
-/// In which releases there is anything to find.
+/// The releases with any finding.
 pub(crate) fn found_in(editor: &Editor, minors: std::ops::RangeInclusive<u16>) -> Vec<u16> {
     minors.filter(|minor| !check(editor, &Target::new((4, *minor))).is_empty()).collect()
 }
@@ -131,7 +131,7 @@ fn nothing_is_found_in_odd_ones_that_xen_takes() {
     ] {
         assert_eq!(check(&editor, &NEW.build_id(xen())), [], "{what}");
     }
-    // What a release does not read can't be wrong for it.
+    // Sections that a release does not read have no findings.
     let old = Editor::version_1().empty(".modinfo").clear_flag(".livepatch.xen_depends", 2);
     assert_eq!(found_in(&old, 7..=13), NEVER);
     let old = old.patch(".livepatch.xen_depends", 8, &[4]);
@@ -354,14 +354,14 @@ fn symbols_are_checked() {
         let two = one.entry(".symtab", 22, field, value);
         refused(&two, &NEW, &format!("symbol 20 (and 1 more like it) {text}"));
     }
-    // Each problem by itself, if Xen gives one number for both.
+    // Each problem by itself, even if Xen reports the same error number.
     let different = hooked().entry(".symtab", 20, symbol::SECTION, 0xfff2).entry(".symtab", 22, symbol::SECTION, 500);
     let found = problems(&check(&different, &NEW));
     let each = |problem, first| Problem::Symbols { problem, first, count: 1 };
     assert_eq!(found, [each(SymbolProblem::Common, 20), each(SymbolProblem::NoSuchSection, 22)]);
 }
 
-/// No Xen has a label that a compiler kept to itself, whatever refers to it. Other names may be in any.
+/// No Xen has a compiler's local label. It may have any other name.
 #[test]
 fn undefined_local_labels_are_in_no_xen() {
     let undefined = |name: &[u8]| {
@@ -383,7 +383,7 @@ fn undefined_local_labels_are_in_no_xen() {
         let defined = undefined(b".LC2\0").entry(".symtab", 20, symbol::SECTION, 1);
         assert_eq!(check(&defined, &target), []);
     }
-    // It does not keep the rest from being checked.
+    // Other checks continue.
     let worse = check(&undefined(b".LC2\0").set(".rela.text", section::INFO, 0), &NEW);
     assert!(worse.len() > 1, "{worse:?}");
 }
@@ -429,7 +429,7 @@ fn special_sections_have_to_be_loaded() {
     {
         harmful(&hooked().clear_flag(section, 2), &NEW, &not_loaded(section));
     }
-    // The one that newer releases read before they load anything.
+    // Newer releases read this section before they load anything.
     let xen_depends = extra().clear_flag(".livepatch.xen_depends", 2);
     assert_eq!(found_in(&xen_depends, 14..=22), [14, 15, 16, 17, 18, 19]);
     for (minor, point, harmful) in [(17, 99, true), (18, 3, true), (18, 4, false), (19, 0, true), (19, 1, false)] {

@@ -1,4 +1,4 @@
-//! What brought real hypervisors down: each is found, and called harmful for just those releases.
+//! Payloads that crashed real hypervisors: each is harmful in exactly these releases.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ fn patching(function: FunctionPatch) -> PayloadBuilder {
     PayloadBuilder::named("p", &xen()).function(function)
 }
 
-/// What was seen on 4.14.6, 4.17.7 and 4.20, and by source holds in all of their kind.
+/// The releases on which the crashes were seen; by their source, others of their kind crash as well.
 const SEEN: [(u16, u16); 3] = [(14, 6), (17, 7), (20, 3)];
 
 #[test]
@@ -75,8 +75,8 @@ fn what_crashed_every_xen_that_it_was_tried_on() {
     }
 }
 
-/// Xen goes from one relocation to the next by the size that the section's header says. With every second one left out
-/// these functions have no new code.
+/// Xen uses the size in the section's header to find the next relocation. Without every second one these functions have no new
+/// code.
 #[test]
 fn relocations_are_as_far_apart_as_their_header_says() {
     let strided = hooked().set(RELA_FUNCS, section::ENTRY_SIZE, 48);
@@ -94,13 +94,13 @@ fn neighbours_are_no_overlap() {
         |distance: u64| made(&patching(at(0xffff_82d0_4020_0000)).function(at(0xffff_82d0_4020_0000 + distance)));
     assert!(hurts(&both(4), (17, 7)));
     assert!(!hurts(&both(5), (17, 7)));
-    // Whatever their order, and by name as well.
+    // In either order, and by name as well.
     let later = made(&patching(at(0xffff_82d0_4020_0004)).function(at(0xffff_82d0_4020_0000)));
     assert!(hurts(&later, (17, 7)));
     let named = |name: &str| FunctionPatch::nop(name, 8);
     assert!(hurts(&made(&patching(named("f")).function(named("f"))), (17, 7)));
     assert!(!hurts(&made(&patching(named("f")).function(named("g"))), (17, 7)));
-    // No bytes overlap with nothing.
+    // A function without bytes does not overlap.
     let none =
         made(&patching(at(0xffff_82d0_4020_0000)).function(FunctionPatch::nop("g", 0).at(0xffff_82d0_4020_0002)));
     assert!(!hurts(&none, (14, 4)));
@@ -114,7 +114,7 @@ fn pointers_stay_in_their_section() {
     assert!(!hurt(hook(text - 1)));
     assert!(hurt(hook(text)), "there the next section may begin");
     assert!(hurt(hook(u64::MAX)));
-    // The code that is new ends there as well.
+    // New code ends there as well.
     let new_size = |size: u64| hooked().patch(FUNCS, 24, &u32::try_from(size).unwrap().to_le_bytes());
     assert!(!hurt(new_size(text)));
     assert!(hurt(new_size(text + 1)));
@@ -134,7 +134,7 @@ fn pointers_stay_in_their_section() {
     assert!(own.iter().any(is_own), "{own:?}");
 }
 
-/// A jump comes after an ENDBR64, and where nobody knows whether there is one, it may be in either place.
+/// A jump comes after an `endbr64`. Without knowledge of the first instruction, it may be in either place.
 #[test]
 fn functions_that_overlap() {
     const AT: u64 = 0xffff_82d0_4030_0000;
@@ -156,8 +156,8 @@ fn functions_that_overlap() {
         ("one after ENDBR64", function(AT, endbr), function(AT + 9, other), false),
         ("the other after ENDBR64", function(AT + 4, endbr), function(AT + 12, other), true),
         ("the other after ENDBR64", function(AT, other), function(AT + 1, endbr), false),
-        ("jumps on who knows what", function(AT, None), function(AT + 8, None), true),
-        ("jumps on who knows what", function(AT, None), function(AT + 9, None), false),
+        ("jumps on unknown code", function(AT, None), function(AT + 8, None), true),
+        ("jumps on unknown code", function(AT, None), function(AT + 9, None), false),
         ("jumps on code without room for an ENDBR64", function(AT, None).old_size(8), function(AT + 5, None), false),
         ("jumps on code with room for one", function(AT, None).old_size(9), function(AT + 5, None), true),
         ("a NOP and a jump", nop(16), function(AT + 15, other), true),
@@ -181,7 +181,7 @@ fn functions_that_overlap() {
     }
 }
 
-/// What an alternative changes, padding included, is code of the section that its place is relocated against.
+/// An alternative, with its padding, changes only code of the section that its address is relocated against.
 #[test]
 fn alternatives_stay_in_their_section() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/payload/crashes/alternative-strays.livepatch");
@@ -227,8 +227,8 @@ fn names_and_code_of_xen_are_near_their_symbol() {
     }
 }
 
-/// 4.7 looks at no sizes of sections without bytes. More than Xen has room for it refuses; how it copes with what is
-/// between is not found out by linking it here.
+/// 4.7 does not check the size of sections without bytes. It refuses more than it has room for; large payloads below that are
+/// not linked by the check.
 #[test]
 fn memory_has_limits() {
     let check = |bytes: u64| {
@@ -250,7 +250,7 @@ fn memory_has_limits() {
     assert_eq!(kinds(check((16 << 20) - rest + page)), [Severity::Harmful]);
 }
 
-/// Xen writes to all symbols but the first.
+/// Xen writes to all symbols except the first.
 #[test]
 fn symbols_that_overlap_what_is_read_after_them_are_harmful() {
     let field = |field| u64::try_from(hooked().field(".symtab", field)).unwrap();
@@ -274,7 +274,7 @@ fn symbols_that_overlap_what_is_read_after_them_are_harmful() {
     }
 }
 
-/// Xen does the relocations of each section, which a file may let overlap.
+/// Xen applies the relocations of each section, which may overlap in a file.
 #[test]
 fn relocations_that_overlap_without_end_are_harmful() {
     let tables = ["text", "livepatch.hooks.load", "livepatch.hooks.unload", "livepatch.hooks.preapply"];
@@ -299,7 +299,7 @@ fn relocations_that_overlap_without_end_are_harmful() {
     }
 }
 
-/// Xen compares the names of all symbols, which a file may let overlap.
+/// Xen compares the names of all symbols, which may overlap in a file.
 #[test]
 fn names_that_overlap_without_end_are_harmful() {
     let long = "n".repeat(90_000);
@@ -338,7 +338,7 @@ fn names_that_overlap_without_end_are_harmful() {
     }
 }
 
-/// The files on which hunts ended, and in which of the releases that were hunted they are harmful.
+/// The files on which hunts ended, and the releases in which they are harmful.
 #[test]
 fn what_hunts_found_is_found() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/payload/crashes");

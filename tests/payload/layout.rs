@@ -1,4 +1,4 @@
-//! Where Xen puts the sections of a payload, computed once more, so that tables can be made that point where they should.
+//! The layout of a payload's sections in Xen, computed independently, to make tables with valid distances.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use crate::editor::{Editor, header, section};
 
 const PAGE: usize = 4096;
 
-/// The place of each loaded section in the payload's memory, by its name.
+/// The offset of each loaded section in the payload's memory, by name.
 pub(crate) fn layout(editor: &Editor) -> BTreeMap<String, usize> {
     let count = editor.get(0, header::COUNT);
     let names: Vec<String> =
@@ -29,7 +29,7 @@ pub(crate) fn layout(editor: &Editor) -> BTreeMap<String, usize> {
     placed.into_iter().map(|(name, region, offset)| (name, starts[region] + offset)).collect()
 }
 
-/// Puts the distance from a field of a table to a place in another section there, as tables have it.
+/// Writes the distance from a field of a table to a place in another section into that field.
 pub(crate) fn point(editor: Editor, table: &str, field: usize, to: (&str, i64)) -> Editor {
     let places = layout(&editor);
     let place = |name: &str| i64::try_from(places[name]).unwrap();

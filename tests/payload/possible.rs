@@ -1,4 +1,4 @@
-//! Possible findings: those of some point releases, and those of which the file does not show whether it comes to a crash.
+//! Possible findings: those of some point releases, and possible crashes that the file alone does not decide.
 
 use xen_livepatch::payload::{HookKind, Problem};
 use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder};
@@ -8,7 +8,7 @@ use crate::editor::{Editor, xen};
 use crate::findings::check;
 use crate::layout::point;
 
-/// The point releases that die of a trap in code that is not registered.
+/// Returns true for point releases in which a trap in unregistered code is fatal.
 fn dies(release: Release) -> bool {
     match release.minor() {
         14..17 => true,
@@ -18,7 +18,7 @@ fn dies(release: Release) -> bool {
     }
 }
 
-/// A payload with a hook, and an entry of a table about code that begins where the hook does, or before it.
+/// A payload with a hook, and an entry of a table for code that begins at the hook, or before it.
 fn trapping(kind: HookKind, table: &str, before: i64) -> Editor {
     let builder = PayloadBuilder::named("p", &xen())
         .function(FunctionPatch::returning("xen_extra_version", "x"))
@@ -53,7 +53,7 @@ fn a_trap_is_fatal_in_a_hook_whose_code_is_not_registered() {
             };
             assert_eq!((hook, named), (kind.section(), table));
         }
-        // Code that is registered when these run, and code before the hook.
+        // Hooks with registered code, and code before the hook.
         let fine = [HookKind::PostApply, HookKind::PreRevert, HookKind::Revert, HookKind::Unload];
         let fine =
             fine.map(|kind| trapping(kind, table, 0)).into_iter().chain([trapping(HookKind::PreApply, table, 1)]);

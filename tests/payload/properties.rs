@@ -1,4 +1,4 @@
-//! Whatever is in a file, it is read and checked without a panic and in time.
+//! Any file is read and checked without a panic and in time.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use xen_livepatch::{Payload, Target};
 
 use crate::editor::{EXTRA_VERSION, Editor, HOOKED, STACKED, header, xen};
 
-/// Does all that can be done with a file.
+/// Reads, checks and prints a file.
 fn exercise(bytes: &[u8]) {
     let start = Instant::now();
     let Ok(payload) = Payload::parse(bytes) else { return };
@@ -36,7 +36,7 @@ fn good() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Numbers on which arithmetic goes wrong, and others.
+/// Numbers at the limits of arithmetic, and others.
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![
         Just(0),
@@ -87,7 +87,7 @@ proptest! {
         exercise(&file);
     }
 
-    /// The fields that say how large everything is.
+    /// Fields with sizes and offsets.
     #[test]
     fn section_headers_that_lie(
         file in good(),

@@ -106,11 +106,11 @@ fn releases_follow_from_the_function_version() {
     }
     assert_eq!(parse(&Editor::version_1()).releases(), since(7, 13));
     assert_eq!(parse(&Editor::version_1().hide(".livepatch.xen_depends")).releases(), since(7, 13));
-    // Relocations of another architecture mean something else, or nothing.
+    // Relocations of another architecture have other types.
     assert_eq!(parse(&Editor::version_1().header(header::MACHINE, 183)).releases(), []);
     assert_eq!(parse(&Editor::new(HOOKED).hide(".livepatch.funcs")).releases(), since(14, u16::MAX));
     assert_eq!(parse(&Editor::new(HOOKED).hide(".livepatch.depends")).releases(), []);
-    // What is newer than the newest release that is known is taken to be like it.
+    // Releases newer than the newest known one count as that one.
     assert_eq!(read(HOOKED).check_against(&Target::new((5, 0)).build_id(xen())), []);
 }
 
@@ -192,7 +192,7 @@ fn nothing_in_a_payload_reaches_the_terminal() {
     for text in texts {
         assert!(text.contains("[31mhangeset") && !text.contains(['\x1b', '\x07', '\u{fffd}']), "{text}");
     }
-    // However many and however long they are.
+    // In any number and of any length.
     let mut many = Editor::new(HOOKED);
     let start = many.bytes.len();
     many.bytes.extend([b"k".repeat(5000), b"\0k=v".repeat(5000), vec![0]].concat());
@@ -211,7 +211,7 @@ fn long_texts_are_cut_by_characters() {
     assert_eq!(shown, Some(format!("{}…", clef.repeat(78))));
 }
 
-/// As Xen does them: one after the other.
+/// Relocations are applied in order, as by Xen.
 #[test]
 fn pointers_that_relocations_change_in_part_lead_nowhere() {
     let moved = |index, offset| Editor::new(HOOKED).entry(RELA_FUNCS, index, relocation::OFFSET, offset);
@@ -230,7 +230,7 @@ fn places_before_a_symbol_have_a_minus() {
     assert_eq!(parse(&before).functions()[0].new_address.as_ref().map(ToString::to_string), Some(".text-0x8".into()));
 }
 
-/// Sections may overlap, so that a small file could have many.
+/// Sections may overlap, so a small file could have many hooks.
 #[test]
 fn hooks_are_no_more_than_fit_into_the_file() {
     let len = u64::try_from(HOOKED.len()).unwrap();
@@ -307,7 +307,7 @@ fn texts_are_read_back() {
     assert!(matches!("a-b".parse(), Ok(Address::Symbol { offset: 0, .. })));
 }
 
-/// All sections lie over each other, and are as large as the file.
+/// All sections overlap, and each is as large as the file.
 #[test]
 fn sections_that_overlap_cost_no_time() {
     let mut file = vec![0; Payload::MAX_SIZE];
