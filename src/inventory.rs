@@ -227,8 +227,8 @@ impl Payload {
     /// name.
     ///
     /// # Errors
-    /// [`Unidentified::Unreadable`]. Xen loads such a payload all the same, and only the client that uploads it knows its
-    /// identity, or one that is given its [`KnownIdentities`](crate::KnownIdentities).
+    /// [`Unidentified::Unreadable`]. Xen loads such a payload all the same, but only the client that uploads it can identify
+    /// it, or one that is given its [`KnownIdentities`](crate::KnownIdentities).
     ///
     /// ```
     /// # use xen_livepatch::*;

@@ -112,8 +112,8 @@ impl Plan {
         Ok(Self { route, gaps, start, learned, ..self.clone() })
     }
 
-    /// The plan without a payload of a directory that this Xen can't take, and those above it, before it is made with
-    /// [`again`](Self::again): one that only adds.
+    /// A blank plan, for [`again`](Self::again), that only adds, without a payload of a directory that this Xen does not accept,
+    /// and without those above it.
     fn without(&self, payload: &PlannedPayload, findings: &[Finding]) -> Option<Self> {
         let (index, path) = self.goal.stored(payload.build_id()?)?;
         let problem = StoreProblem::unfit(path, findings.first()?);
@@ -121,8 +121,7 @@ impl Plan {
         Some(Self { goal: Arc::new(self.goal.part(index)), problems, ..self.clone() })
     }
 
-    /// A plan for the lowest `len` payloads of the goal alone, if there are any, before it is made with
-    /// [`again`](Self::again): one that only adds.
+    /// A blank plan, for [`again`](Self::again), that only adds the lowest `len` payloads of the goal; `None` for none.
     pub(crate) fn lowest(&self, len: usize) -> Option<Self> {
         (len > 0).then(|| Self { goal: Arc::new(self.goal.part(len)), ..self.clone() })
     }
@@ -156,7 +155,7 @@ impl Plan {
     }
 
     /// The payloads that stay loaded although they are not wanted, because an applied one may be linked with them: Xen counts
-    /// no references. With the files [at hand](Wanted::at_hand) a plan knows which are.
+    /// no references. The files [at hand](Wanted::at_hand) show which are.
     #[must_use]
     pub fn leftovers(&self) -> &[PayloadName] {
         &self.route.leftovers
@@ -180,8 +179,8 @@ impl Plan {
         self.unproven.iter().filter(|conflict| stays(conflict)).cloned().collect()
     }
 
-    /// The payloads to upload that no other process will be able to identify, because a text of theirs looks like a part of
-    /// Xen's dump; with the reason.
+    /// The payloads to upload that no other process can identify later, because a text of theirs looks like a part of Xen's
+    /// dump, with the reason.
     #[must_use]
     pub fn unidentifiable(&self) -> Vec<(PayloadName, Unidentified)> {
         let hidden = |step: &Step| match step {

@@ -18,11 +18,11 @@ use crate::error::{Action, Error, ErrorKind, Result};
 use crate::plan::{Goal, Learned, Plan, Situation, Step, Wanted, way_back};
 use crate::types::flags::Flags;
 
-/// The most plans of one run, beside those that find out which payload is on top: in the worst case, all that are applied are
-/// tried for each of them. Each other one follows from a fact that a refusal showed, of which a host has fewer than this.
+/// The most plans of one run that a refusal leads to; no host has so many facts to show. Plans that find out which payload is on
+/// top come on top of these: in the worst case each applied payload is tried for each place.
 const MOST_PLANS: usize = 64;
 
-/// The most attempts at a step in a gap, or at a list, that fail for another reason than a busy host.
+/// The most attempts in a gap, at a step or at a list, that may fail for another reason than a busy host.
 const ATTEMPTS: u32 = 4;
 
 /// The longest pause between two attempts at a step in a gap.
@@ -140,24 +140,24 @@ fn not_begun(client: &LivepatchClient, plan: &Plan, error: Error) -> Interrupted
     }
 }
 
-/// The end of the way forward before the last step.
+/// A premature end of the way forward.
 struct Stop {
     error: Error,
     /// The step that failed; `None` if the host was not as planned before it.
     failed: Option<Step>,
     left: Vec<Step>,
-    /// The number of steps before it, in its plan.
+    /// The number of steps of its plan before it.
     before: usize,
 }
 
-/// The way of the steps: to what is wanted, or once that has ended, back to the old level.
+/// The direction of the steps: to the wanted level, or back to the old one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Forward,
     Back,
 }
 
-/// A run: a plan that is being carried out.
+/// A plan that is being carried out.
 struct Run<'a> {
     client: &'a LivepatchClient,
     turn: &'a ActionGuard<'a>,
@@ -169,12 +169,12 @@ struct Run<'a> {
     now: Situation,
     learned: Learned,
     done: Vec<Step>,
-    /// True once a step has taken something out, or may have.
+    /// True once a step has taken a payload out of effect, or may have.
     took_out: bool,
-    /// The end of all attempts in the gap that is open.
+    /// The deadline of all attempts in the gap that is open.
     gap_ends: Deadline,
     way: Way,
-    /// True once an inventory was taken anew, since an upload met a payload that was not identified.
+    /// True once an inventory was taken again because an upload collided with an unidentified payload.
     looked_again: bool,
     events: Events<'a>,
 }
@@ -198,8 +198,8 @@ impl Run<'_> {
         Err(Box::new(self.give_up(stop)))
     }
 
-    /// Applies what is wanted below a payload that Xen has refused to load, where nothing has to be taken out for it: a host
-    /// at boot is better off with a part than with nothing.
+    /// Applies the wanted payloads below one that Xen has refused to load, if nothing has to be taken out for them: a host at
+    /// boot is better off with a part than with nothing.
     fn apply_below(&mut self, stop: &Stop) {
         let Some(Step::Upload { build_id, .. }) = &stop.failed else { return };
         let below = self.goal.position(build_id).and_then(|index| self.plan.lowest(index));
@@ -208,7 +208,7 @@ impl Run<'_> {
             self.now = plan.start().clone();
             self.events.report(StepEvent::Replanned { plan: Box::new(plan.clone()) });
             self.plan = plan;
-            // The first error is the cause; this one would only say why it is even less.
+            // The first error is the cause to report.
             let _ = self.forward();
         }
     }
@@ -257,7 +257,7 @@ impl Run<'_> {
         self.check_as_planned().map_err(|error| stop(error, total, None))
     }
 
-    /// Takes in a step that was done.
+    /// Updates the situation after a step.
     fn follow(&mut self, step: &Step) {
         self.now = self.now.clone().after(step);
         if matches!(step, Step::Apply { .. } | Step::Revert { .. } | Step::Replace { .. }) {
@@ -265,7 +265,7 @@ impl Run<'_> {
         }
     }
 
-    /// Checks that nobody else has changed anything.
+    /// Checks that the list is the one that the plan expects.
     fn check_as_planned(&self) -> Result<()> {
         let now = self.list()?;
         if self.now.is_shown_by(&now.rows, now.version) {
@@ -275,7 +275,7 @@ impl Run<'_> {
         Err(Error::new(ErrorKind::NotAsPlanned { applied: applied.map(|row| row.name).collect() }))
     }
 
-    /// The list. In a gap, an error is not the end.
+    /// Reads the list; in a gap, again after an error.
     fn list(&self) -> Result<Listing> {
         let mut attempt = 1;
         loop {
@@ -289,7 +289,7 @@ impl Run<'_> {
         }
     }
 
-    /// The level that the steps lead to.
+    /// Returns the level that the steps lead to.
     fn level(&self) -> &Goal {
         match self.way {
             Way::Forward => self.plan.goal(),
@@ -297,7 +297,7 @@ impl Run<'_> {
         }
     }
 
-    /// Does a step; with a deadline, tries again until then.
+    /// Performs a step; with a deadline, tries again until then.
     fn perform(&self, step: &Step, deadline: Option<Deadline>) -> Result<()> {
         let Some(deadline) = deadline else { return self.step(step, ActionOptions::new()) };
         let mut pauses = Pauses::up_to(LONGEST_PAUSE);
@@ -319,7 +319,7 @@ impl Run<'_> {
             let starved = matches!(error.kind(), ErrorKind::XenOutOfMemory);
             let busy = busy || (starved && self.way == Way::Back);
             others += u32::from(!busy);
-            // An answer that does not fit what the list shows may be another one the next time.
+            // A result that contradicts the list may be a passing one.
             let odd = matches!(error.kind(), ErrorKind::UnexpectedAnswer { .. } | ErrorKind::Overtaken { .. });
             let again = busy || ((error.is_retryable() || starved || odd) && others < ATTEMPTS);
             if !again || !self.is_as_before() || !deadline.sleep(pauses.next()) {
@@ -328,11 +328,11 @@ impl Run<'_> {
         }
     }
 
-    /// Returns true if the list shows the situation after a step, though that ended with an error.
+    /// Returns true if a step that ended with an error is done all the same, as the list shows.
     fn has_happened(&self, step: &Step, error: &Error, deadline: Deadline) -> bool {
-        // It may still be going on.
+        // It may still be under way.
         let Ok((now, _)) = self.client.free_host(deadline) else { return false };
-        // What another tool has uploaded under the same name may be anything.
+        // Another tool's upload under the same name may be any payload.
         let foreign = matches!(step, Step::Upload { .. }) && !error.may_have_happened();
         !foreign && self.now.clone().after(step).is_shown_by(&now.rows, now.version)
     }
@@ -372,13 +372,13 @@ impl Run<'_> {
         self.look()
     }
 
-    /// Reads again what is loaded, once Xen has finished what it was asked for.
+    /// Waits for Xen to finish, and reads the list again.
     fn settle(&mut self, deadline: Deadline) -> Result<()> {
         self.client.free_host(deadline)?;
         self.refresh()
     }
 
-    /// Makes another plan, if there is a reason: a fact that a refusal has shown, or, in a gap, another tool's interference.
+    /// Plans again, if a refusal has shown a new fact, or, in a gap, if another tool has interfered.
     fn plan_again(&mut self, stop: &Stop) -> bool {
         let before = self.now.clone();
         let learned = stop
@@ -403,7 +403,7 @@ impl Run<'_> {
         true
     }
 
-    /// Takes an inventory if an upload met a payload that was not identified. Returns true if one was identified by it.
+    /// Takes an inventory if an upload collided with an unidentified payload. Returns true if that identified one.
     fn look_again(&mut self, stop: &Stop) -> bool {
         let met = matches!(stop.failed, Some(Step::Upload { .. }))
             && matches!(stop.error.kind(), ErrorKind::AlreadyLoaded { .. });
@@ -462,11 +462,11 @@ impl Run<'_> {
         !self.old.is_covered(&self.now) && !self.goal.is_covered(&self.now)
     }
 
-    /// Goes back to the old level, if this run has taken something out and the host is worse off. Returns the steps that were
-    /// done, and the error that ended the way back.
+    /// Puts the old level back, if this run has taken something out and the host is worse off. Returns the steps that were
+    /// done, and the error that ended them.
     fn go_back(&mut self, deadline: Deadline) -> (Vec<Step>, Option<Error>) {
         if !self.took_out {
-            // Somebody else may have, on purpose.
+            // Another tool may have, on purpose.
             return (Vec::new(), None);
         }
         self.way = Way::Back;
@@ -518,7 +518,7 @@ impl Run<'_> {
         (done, last.filter(|_| worse))
     }
 
-    /// The steps back to the old level; or to its lower part, if nothing else is applied and no more can be put back.
+    /// Returns the steps back to the old level, or, if no more can be put back and nothing else is applied, to its lower part.
     fn steps_back(&self) -> Option<Vec<Step>> {
         way_back(&self.now, &self.old, &self.learned).or_else(|| {
             let lower = (1..self.old.len()).rev().map(|len| self.old.lowest(len));

@@ -1,7 +1,7 @@
 //! The identities and hooks of loaded payloads, remembered under the version of Xen's list.
 //!
-//! The version counts uploads and unloads, by anyone. As long as it is the expected one, every payload is the one that it
-//! was. After this client's own uploads and unloads it is expected to be one more.
+//! The version counts all uploads and unloads. While it is the expected one, every payload is the one that it was. Each upload
+//! and unload of this client adds one to the expected version.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,7 +33,7 @@ struct Known {
     uncompared: bool,
 }
 
-/// The knowledge of a payload file that is worth keeping; of one that can't be read there is none.
+/// The knowledge of an uploaded file that is worth keeping; empty for a file that could not be read.
 #[derive(Debug, Default)]
 pub(super) struct Uploaded {
     pub(super) identity: Identity,
@@ -41,7 +41,7 @@ pub(super) struct Uploaded {
     pub(super) hooks: Option<PostHooks>,
 }
 
-/// The knowledge of one payload.
+/// The knowledge of a loaded payload.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Remembered {
     pub(super) identity: Identity,
@@ -60,7 +60,7 @@ impl Remembered {
         self.identity.build_id.is_some() || matches!(self.dump, Dump::Never(_))
     }
 
-    /// The knowledge of a payload that a dump is about. Of another one under the same name nothing else is true.
+    /// Adds the identity that a dump shows. If it is another payload under the same name, all other knowledge is dropped.
     fn identified(self, identity: Identity, dump: Dump) -> Self {
         let is_it = identity.build_id.is_some() && self.identity.build_id == identity.build_id;
         let hooks = self.hooks.filter(|_| is_it || self.hooks_same);
@@ -68,7 +68,7 @@ impl Remembered {
         Self { identity, footprint, dump, hooks, hooks_same: hooks.is_some(), same: true }
     }
 
-    /// Returns true if no dump would show more.
+    /// Returns true if no dump would show more of it.
     pub(super) const fn is_complete(&self) -> bool {
         !matches!(self.dump, Dump::No)
     }
@@ -96,16 +96,14 @@ impl Identities {
         known.payloads.remove(name);
     }
 
-    /// The build-ids of all of them. Another tool may have put something else in the place of one, so they are only for the
-    /// text of an error.
+    /// Returns all build-ids, for the text of an error: another tool may have replaced a payload.
     pub(super) fn all(&self) -> Vec<(PayloadName, BuildId)> {
         let known = self.known();
         let ids = known.payloads.iter();
         ids.filter_map(|(name, known)| Some((name.clone(), known.identity.build_id.clone()?))).collect()
     }
 
-    /// Takes in a list that was read in the caller's turn: drops the payloads that are no longer loaded, whoever unloaded
-    /// them.
+    /// Takes in a list that was read under the action lock, and drops the payloads that are no longer loaded.
     pub(super) fn keep(&self, channel: &Channel, rows: &[LoadedPayload], version: u32) {
         self.at_version(channel, version);
         let mut known = self.known();
@@ -115,8 +113,8 @@ impl Identities {
         }
     }
 
-    /// Takes in the version of the list, read in the caller's turn, without which another operation of this client might be
-    /// taken for somebody else's.
+    /// Takes in the version of the list. It has to be read under the action lock, or else another operation of this client
+    /// might be taken for somebody else's.
     pub(super) fn at_version(&self, channel: &Channel, version: u32) {
         let mut known = self.known();
         if known.version.replace(version) != Some(version) {
@@ -132,7 +130,7 @@ impl Identities {
         }
     }
 
-    /// Takes in what the caller knows of the payloads of this list, if it is about this Xen.
+    /// Takes in the identities that the caller gave for the payloads of this list, if they are of this Xen.
     fn take_in(&self, channel: &Channel, given: KnownIdentities) {
         if !channel.build_id().is_ok_and(|xen| xen == given.xen) {
             return;
@@ -150,7 +148,7 @@ impl Identities {
         self.known().version.is_some()
     }
 
-    /// Takes in a dump, in the caller's turn, of the payloads of this list.
+    /// Takes in a dump of the payloads of this list, made under the action lock.
     pub(super) fn identify(&self, listing: &Listing, dumped: Vec<Result<Dumped, Unidentified>>) {
         let mut known = self.known();
         for (row, dumped) in listing.rows.iter().zip(dumped) {
@@ -168,7 +166,7 @@ impl Identities {
         }
     }
 
-    /// The knowledge of each payload of a list; nothing unless all of it is certain to be about this list.
+    /// Returns the knowledge of each payload of a list, if it is certain to be about the payload in the list.
     pub(super) fn under(&self, listing: &Listing) -> Vec<Option<Remembered>> {
         let known = self.known();
         let current = known.version == Some(listing.version);
@@ -176,9 +174,9 @@ impl Identities {
         listing.rows.iter().map(of).collect()
     }
 
-    /// The identities that are certain, for another process.
+    /// Returns the identities that are certain, for another process.
     pub(super) fn certain(&self, channel: &Channel) -> Option<KnownIdentities> {
-        // Nothing is asked of Xen where nothing is known.
+        // No hypercall if there is nothing to return.
         self.known().version?;
         let xen = channel.build_id().ok()?;
         let known = self.known();
@@ -195,7 +193,7 @@ impl Identities {
         Some(KnownIdentities { xen, version: known.version?, payloads })
     }
 
-    /// Xen has shown that these have no hooks after actions: it replaces no others.
+    /// Notes that these have no hooks after actions: otherwise Xen would have refused a REPLACE.
     pub(super) fn without_hooks<'n>(&self, names: impl Iterator<Item = &'n PayloadName>) {
         let mut known = self.known();
         let same = known.version.is_some();
@@ -209,7 +207,7 @@ impl Identities {
         self.known().payloads.get(name).map(|payload| payload.identity.clone()).unwrap_or_default()
     }
 
-    /// The hooks of the payload that was uploaded under this name, and whether it is surely still there.
+    /// Returns the hooks of the payload that was uploaded under this name, and true if it is certainly still there.
     pub(super) fn hooks(&self, name: &PayloadName) -> Option<(PostHooks, bool)> {
         self.known().payloads.get(name).and_then(|payload| Some((payload.hooks?, payload.hooks_same)))
     }

@@ -25,10 +25,10 @@ use crate::xen::log::dump::{self, Dumped};
 use crate::xen::rules::{self, Certainty};
 use crate::xen::target::Target;
 
-/// The most dumps that an inventory asks for.
+/// The most dumps of one inventory.
 pub(super) const ATTEMPTS: u32 = 4;
 
-/// A disturbance is over by then.
+/// The pause after a disturbed dump.
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl LivepatchClient {
@@ -39,17 +39,15 @@ impl LivepatchClient {
     /// function), and parses the dump; also for clients built
     /// [`without_xen_log`](crate::ClientBuilder::without_xen_log). It takes as long as a serial console needs for the text.
     ///
-    /// The key is pressed only if something is unknown. Xen counts uploads and unloads, and as long as that count is the
-    /// expected one, this client remembers what it has read; so an inventory of a host on which nothing was uploaded or
-    /// unloaded since the last one costs a list. [`known_identities`](Self::known_identities) takes the memory over into
-    /// another process.
+    /// The key is pressed only if something is unknown. Xen counts uploads and unloads, and this client remembers what it has
+    /// read until the count changes, so that another inventory of the same payloads costs one list.
+    /// [`known_identities`](Self::known_identities) passes this memory on to another process.
     ///
-    /// A build-id is believed only where the dump, whatever others print in between, can't have been forged by the texts of
-    /// a payload. Otherwise it is tried again a few times; then it is `None`, and
-    /// [`InventoryEntry::unidentified`] gives the reason.
+    /// A build-id is accepted only if no text of a payload can have forged it, whatever others print in between. A doubtful
+    /// dump is repeated a few times; then the build-id is `None`, and [`InventoryEntry::unidentified`] gives the reason.
     ///
-    /// A processor that prints can't be stopped, so this waits for this client's actions as uploads do, if the key has to be
-    /// pressed. The observer of a plan may call it: it then looks at the host between two steps.
+    /// Xen can't stop a processor that prints. So before it presses the key, this waits for this client's actions, as uploads
+    /// do. The observer of a plan may call it between two steps.
     ///
     /// # Errors
     /// Those of [`list`](Self::list) and [`xen_version`](Self::xen_version),
@@ -93,9 +91,9 @@ impl LivepatchClient {
         settled(self, || self.inventory())
     }
 
-    /// The identities of loaded payloads that this client has found out: to be kept for
-    /// [`ClientBuilder::known_identities`](crate::ClientBuilder::known_identities) in another process. `None` before this
-    /// client has read Xen's list in an operation that identifies payloads or changes them.
+    /// Returns the identities of loaded payloads that this client has found out, to pass on to another process with
+    /// [`ClientBuilder::known_identities`](crate::ClientBuilder::known_identities). `None` before this client has read Xen's
+    /// list in an operation that identifies or changes payloads.
     #[must_use]
     pub fn known_identities(&self) -> Option<KnownIdentities> {
         self.identities.certain(&self.channel)
@@ -128,7 +126,7 @@ impl Depth {
     }
 }
 
-/// The running Xen. What leaves open whether a payload has changed the version text is settled by an inventory.
+/// Returns the running Xen. If a payload may have changed the version text, an inventory settles whether one has.
 pub(super) fn target(client: &LivepatchClient, turn: Option<&ActionGuard<'_>>) -> Result<Arc<Target>> {
     client.target.of(client, Doubt::Settle(&|| take_within(client, turn, Depth::Effects, ATTEMPTS)))
 }
@@ -144,7 +142,7 @@ pub(super) fn settled(client: &LivepatchClient, take: impl Fn() -> Result<Invent
     take()
 }
 
-/// Takes an inventory, in a turn of its own or in the caller's.
+/// Takes an inventory, under the caller's action lock or under its own.
 fn take(client: &LivepatchClient, turn: Option<&ActionGuard<'_>>, depth: Depth) -> Result<Inventory> {
     let mut inventory = take_within(client, turn, depth, ATTEMPTS)?;
     inventory.target = client.target.beside(client, &inventory);
@@ -152,7 +150,7 @@ fn take(client: &LivepatchClient, turn: Option<&ActionGuard<'_>>, depth: Depth) 
     Ok(inventory)
 }
 
-/// The order of applied payloads, from Xen's log, where `NODEPS` makes it uncertain.
+/// Finds the order of applied payloads in Xen's log, on releases on which `NODEPS` makes it uncertain.
 fn order(client: &LivepatchClient, inventory: &Inventory) -> Option<Vec<PayloadName>> {
     let applied: Vec<&PayloadName> = inventory.applied().map(|entry| &entry.name).collect();
     if applied.len() < 2 || !client.xen().has(&rules::ACTION_FLAGS) || !client.console.is_readable() {
@@ -163,15 +161,14 @@ fn order(client: &LivepatchClient, inventory: &Inventory) -> Option<Vec<PayloadN
     order::of(&log, &applied)
 }
 
-/// Takes an inventory for a plan, in which functions may be missing. No key is pressed if all build-ids are known, and the
-/// Xen that payloads are checked for.
+/// Takes an inventory for a plan, which may lack functions. No key is pressed if all build-ids and the target are known.
 pub(super) fn take_identified(client: &LivepatchClient, turn: Option<&ActionGuard<'_>>) -> Result<Inventory> {
-    // Best effort: without it the functions show whether the version text counts.
+    // Best effort: otherwise the functions show whether the version text counts.
     let certain = client.target.of(client, Doubt::Heed).is_ok() && client.target.known(client).is_some();
     take(client, turn, if certain { Depth::Identities } else { Depth::IdentitiesAndEffects })
 }
 
-/// Takes an inventory without looking for the best target. It presses the key so many times at the most.
+/// Takes an inventory without looking for the best target, and presses the key at most `attempts` times.
 pub(super) fn take_within(
     client: &LivepatchClient,
     turn: Option<&ActionGuard<'_>>,
@@ -204,10 +201,10 @@ fn entry(row: LoadedPayload, known: Option<Remembered>, reason: Option<Unidentif
     InventoryEntry { name, status, metadata, build_id, depends, functions, unidentified, footprint }
 }
 
-/// A list, what is known of each of its rows, and the reason for which the rest is not.
+/// A list, the knowledge of each of its rows, and the reason for which it is incomplete.
 type Identified = (Listing, Vec<Option<Remembered>>, Option<Unidentified>);
 
-/// One inventory being taken.
+/// An inventory that is being taken.
 struct Taking<'a> {
     client: &'a LivepatchClient,
     turn: Option<&'a ActionGuard<'a>>,
@@ -223,7 +220,7 @@ impl Taking<'_> {
         if self.is_enough(&before, &remembered) {
             return Ok((before, remembered, None));
         }
-        // A processor that prints can't be stopped.
+        // Xen can't stop a processor that prints.
         let _turn = client.lock_to_look(self.turn)?;
         let mut before = self.list()?;
         let mut seen = self.look(&before);
@@ -258,7 +255,7 @@ impl Taking<'_> {
         Ok((before, seen, Some(reason)))
     }
 
-    /// Takes in a dump: failures that last only if they are met again.
+    /// Takes in a dump. A failure that would be final counts only at the second attempt.
     fn note(
         &self,
         listing: &Listing,
@@ -279,7 +276,7 @@ impl Taking<'_> {
         listing::list(&self.client.channel).map_err(|error| error.during(Operation::List))
     }
 
-    /// The knowledge of a list that was read in the turn.
+    /// Returns the knowledge of a list that was read under the action lock.
     fn look(&self, listing: &Listing) -> Vec<Option<Remembered>> {
         self.client.identities.keep(&self.client.channel, &listing.rows, listing.version);
         self.client.identities.under(listing)
@@ -292,8 +289,8 @@ impl Taking<'_> {
     /// Returns false on releases on which the key may leave the payloads locked.
     fn may_press(&self) -> Result<bool> {
         let client = self.client;
-        // Of newer releases it does not matter which point release this is. Of these it does to payloads with more than
-        // 64 functions alone, so that the text is taken as it is.
+        // The point release matters in old series only, and there only to payloads with more than 64 functions: the version
+        // text will do.
         let rule = rules::DUMP_GIVES_LOCK_BACK;
         let answer = match rule.holds(&Target::new(client.xen().release)) {
             Certainty::Perhaps => rule.holds(&*client.target.of(client, Doubt::Ignore)?),
@@ -306,7 +303,7 @@ impl Taking<'_> {
 /// The text that Xen wrote to its log.
 enum Text {
     Whole(Vec<u8>),
-    /// The beginning has left Xen's ring, and the rest may be text of a payload.
+    /// Its beginning has left Xen's ring. The rest may be text of a payload.
     Cut,
 }
 
@@ -316,7 +313,7 @@ enum Denied {
     For(Unidentified),
 }
 
-/// Presses a key, and returns the text that Xen writes to its log, and what others write meanwhile.
+/// Presses a key, and returns the text that Xen and others write to its log meanwhile.
 fn press(client: &LivepatchClient, key: u8) -> core::result::Result<Text, Denied> {
     let denied = |reason| {
         move |error| match error {

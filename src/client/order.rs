@@ -6,7 +6,7 @@
 use crate::types::name::PayloadName;
 use crate::xen::log::messages::ActionLine;
 
-/// The names of payloads that were applied and not reverted since, in the order of their last apply, as far as a log goes.
+/// Returns the names of payloads that were applied and not reverted since, in the order of their last apply in a log.
 fn applied(log: &[u8]) -> Vec<Vec<u8>> {
     let mut order: Vec<Vec<u8>> = Vec::new();
     for line in log.split(|byte| *byte == b'\n') {
@@ -25,7 +25,7 @@ fn applied(log: &[u8]) -> Vec<Vec<u8>> {
     order
 }
 
-/// The order of these applied payloads, if a log shows it: of each, or of all but one, which was applied before them.
+/// Returns the order of these applied payloads, if a log shows it: for each, or for all but one, which was applied first.
 pub(super) fn of(log: &[u8], applied_now: &[&PayloadName]) -> Option<Vec<PayloadName>> {
     let seen = applied(log);
     let place = |name: &PayloadName| seen.iter().position(|seen| seen == name.as_bytes());

@@ -157,7 +157,7 @@ impl core::error::Error for Interrupted {
 
 /// The reason for which a host does not have the wanted payloads.
 ///
-/// It is one error type for everything from a directory to a host: `?` converts the errors of a client, of payload files, of
+/// One error type for everything from a directory to a host: `?` converts the errors of a client, of payload files, of
 /// a [`PayloadStore`](crate::PayloadStore), of a [`Plan`] and of [`carry_out`](crate::LivepatchClient::carry_out).
 ///
 /// ```
@@ -175,7 +175,7 @@ impl core::error::Error for Interrupted {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum EnsureError {
-    /// An operation before the plan failed: a file or an inventory could not be read, say.
+    /// An operation before the plan failed, such as reading a file or taking an inventory.
     Operation(Error),
     /// There is no plan. Nothing was done.
     NoPlan(PlanError),
@@ -290,7 +290,7 @@ impl From<StoreProblem> for EnsureError {
     }
 }
 
-/// The word, the text, whether it is worth another try, the outcome, and the error of an operation with all that it knows.
+/// The word, the text, true if it is worth another try, the outcome, and the error of the operation.
 #[cfg(feature = "serde")]
 impl serde::Serialize for EnsureError {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,9 +1,9 @@
 //! The running Xen as evidence: bounds on its point release that no payload can have moved.
 //!
-//! The text that Xen reports after its version is the best evidence, as long as no payload has changed it. It counts if it
-//! was read while nothing was applied, if Xen's log still begins with it, or if what is applied replaces no function that
-//! it comes from. Otherwise the dates of the build are left, which bound the point release from above, and which count as
-//! long as nothing that is applied replaces what they come from.
+//! The text that Xen reports after its version is the best evidence, unless a payload has changed it. It counts if it was read
+//! while nothing was applied, if Xen's log still begins with it, or if no applied payload replaces a function that it comes
+//! from. Otherwise the dates of the build remain. They bound the point release from above, and count unless an applied payload
+//! replaces the functions that report them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,20 +22,20 @@ use crate::xen::target::{Points, Target};
 /// The functions of Xen through which each `XENVER_*` is reported.
 const REPORTING: [&[u8]; 3] = [b"do_xen_version", b"xenver_varbuf_op", b"compat_xen_version"];
 
-/// Those from which the version text comes.
+/// The functions that the version text comes from.
 const OF_VERSION: [&[u8]; 3] = [b"xen_extra_version", b"xen_minor_version", b"xen_major_version"];
 
-/// That from which the last commit comes.
+/// The function that the last commit comes from.
 const OF_CHANGESET: [&[u8]; 1] = [b"xen_changeset"];
 
-/// Those that are called for the time at which Xen was compiled.
+/// The functions that are called for the time at which Xen was compiled.
 const OF_BUILD: [&[u8]; 5] =
     [b"xen_compiler", b"xen_compile_by", b"xen_compile_domain", b"xen_compile_date", b"xen_compile_time"];
 
 /// The first line of Xen's log.
 const BANNER: &[u8] = b"Xen version ";
 
-/// The knowledge of the running Xen, from when it is first needed.
+/// The running Xen, found out when it is first needed.
 #[derive(Debug, Default)]
 pub(super) struct KnownTarget {
     /// The caller's knowledge of it.
@@ -45,11 +45,11 @@ pub(super) struct KnownTarget {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The bounds, and whether Xen's build-id was readable: nothing changes these any more.
+    /// The target with bounds and a build-id that nothing changes any more.
     certain: Option<Arc<Target>>,
-    /// Bounds of the text that was read while nothing was applied.
+    /// The bounds of a text that was read while nothing was applied.
     unpatched: Option<Points>,
-    /// True once that was tried.
+    /// True once such a text was looked for.
     noted: bool,
     /// The bounds while these payloads are loaded.
     meanwhile: Option<(Listing, Points)>,
@@ -68,11 +68,11 @@ pub(super) enum Doubt<'i> {
     Heed,
 }
 
-/// Bounds, by how sure they are.
+/// Bounds, by their certainty.
 enum Evidence {
-    /// Nothing that is applied later changes them.
+    /// No later change of the host affects them.
     Certain(Points),
-    /// True of this Xen, but there may be better evidence once other payloads are applied.
+    /// They hold, but there may be better evidence once other payloads are applied.
     Meanwhile(Listing, Points),
 }
 
@@ -123,8 +123,8 @@ impl KnownTarget {
         target
     }
 
-    /// Reads the text while nothing is applied, unless that was tried before. To be called before a payload is
-    /// applied, which may change it.
+    /// Reads the text while nothing is applied, unless that was tried before. An apply calls this first, since its payload may
+    /// change the text.
     pub(super) fn note(&self, client: &LivepatchClient) {
         let mut state = self.lock();
         if state.certain.is_some() || state.noted {
@@ -132,14 +132,14 @@ impl KnownTarget {
         }
         state.noted = true;
         drop(state);
-        // Best effort: without it, other evidence is looked for when it is needed.
+        // Best effort: other evidence is looked for when it is needed.
         let target = Target::new(client.xen().release);
         if let Ok(Text::Unpatched(points)) = read_text(client, &target) {
             self.lock().unpatched = Some(points);
         }
     }
 
-    /// The target that is certain already, or follows from the text that was read before a payload was applied.
+    /// Returns the target if it is certain, or follows from a text that was read before a payload was applied.
     pub(super) fn known(&self, client: &LivepatchClient) -> Option<Target> {
         let state = self.lock();
         let (certain, unpatched) = (state.certain.clone(), state.unpatched.is_some());
@@ -147,14 +147,14 @@ impl KnownTarget {
         certain.or_else(|| unpatched.then(|| self.of(client, Doubt::Heed).ok())?).map(Arc::unwrap_or_clone)
     }
 
-    /// The running Xen as far as this inventory shows it, with the bounds that are known from elsewhere.
+    /// Returns the running Xen as far as an inventory and other evidence show it.
     pub(super) fn beside(&self, client: &LivepatchClient, inventory: &Inventory) -> Target {
         let found = self.of(client, Doubt::Beside(inventory));
         found.map_or_else(|_| self.basic(client, inventory.build_id.clone()), Arc::unwrap_or_clone)
     }
 
-    /// The running Xen without bounds on its point release.
-    #[allow(clippy::unused_self, reason = "a part of what is known")]
+    /// Returns the running Xen without bounds on its point release.
+    #[allow(clippy::unused_self, reason = "one of the ways to a target")]
     pub(super) fn basic(&self, client: &LivepatchClient, build_id: Option<BuildId>) -> Target {
         let target = Target::new(client.xen().release).architecture(client.channel.architecture());
         build_id.into_iter().fold(target, Target::build_id)
@@ -194,7 +194,7 @@ impl KnownTarget {
     }
 }
 
-/// Returns true if bounds are of this Xen: a build-id belongs to one build alone.
+/// Returns true if a target that the caller gave is the running Xen, by its build-id.
 fn is_of(given: &Target, target: &Target) -> bool {
     let ids = (given.known_build_id(), target.known_build_id());
     given.release() == target.release() && matches!(ids, (Some(one), Some(other)) if one == other)
@@ -206,8 +206,7 @@ enum Text {
     Patched(Listing, Points),
 }
 
-/// Reads the text, and the time of the build where that matters. A function that a payload replaces is not called for it
-/// unless it is one that the text comes from.
+/// Reads the version text, and, while nothing is applied, the time of the build if the text leaves the point release open.
 fn read_text(client: &LivepatchClient, target: &Target) -> Result<Text> {
     let list = || listing::list(&client.channel).map_err(|error| error.during(Operation::List));
     let is_unpatched = |listing: &Listing| !listing.rows.iter().any(|row| row.status.state != crate::State::Checked);
@@ -223,7 +222,7 @@ fn read_text(client: &LivepatchClient, target: &Target) -> Result<Text> {
     Ok(if is_unpatched(&after) { Text::Unpatched(dated) } else { Text::Patched(after, points) })
 }
 
-/// The bounds that Xen's log gives, where it still begins with what Xen printed first, before any domain could.
+/// Returns the bounds from the first line of Xen's log, which no domain can have written, if the log still has it.
 fn banner(client: &LivepatchClient, release: (u16, u16)) -> Option<Points> {
     let mut text = Vec::new();
     let end = console::read(&client.channel, 0, |bytes| text.extend_from_slice(bytes)).ok()?;
@@ -237,7 +236,7 @@ fn banner(client: &LivepatchClient, release: (u16, u16)) -> Option<Points> {
     (!extra.starts_with(|c: char| c.is_ascii_digit())).then(|| Points::of_text(extra))
 }
 
-/// The bounds while payloads are applied of which it is known whether they leave functions of Xen alone.
+/// Returns the bounds while payloads are applied, given a test of whether they leave functions of Xen alone.
 fn settled(
     client: &LivepatchClient,
     target: &Target,
@@ -255,7 +254,7 @@ fn settled(
     if leave_alone(&OF_BUILD) { date_bound(client, target, points) } else { points }
 }
 
-/// Returns true if no applied payload replaces one of these functions: everything that is applied has to be known.
+/// Returns true if the functions of all applied payloads are known, and none of these is among them.
 fn leaves_alone(inventory: &Inventory, listing: &Listing, names: &[&[u8]]) -> bool {
     let now = inventory.payloads.iter().map(|entry| (&entry.name, entry.status.state));
     let then = listing.rows.iter().map(|row| (&row.name, row.status.state));
@@ -266,10 +265,9 @@ fn leaves_alone(inventory: &Inventory, listing: &Listing, names: &[&[u8]]) -> bo
         })
 }
 
-/// The rest of the bounds of a text that may be a payload's: its lower bound, as far as the date of the last commit
-/// confirms it.
+/// Returns the lower bound of a text that may be a payload's, as far as the date of the last commit confirms it.
 ///
-/// The date alone does not: a vendor may have commits of its own on top of an old release.
+/// The date alone gives none: a vendor may have commits of its own on top of an old release.
 fn confirmed(client: &LivepatchClient, target: &Target, claimed: Points) -> Points {
     let changeset = client.channel.changeset().ok();
     let day = changeset.as_deref().filter(|text| text.contains("git:")).and_then(day);
@@ -277,27 +275,27 @@ fn confirmed(client: &LivepatchClient, target: &Target, claimed: Points) -> Poin
     Points::at_least(day.map_or(0, after).min(claimed.least))
 }
 
-/// The bounds with the upper one that the time of the build gives: the first point release that came after it, for what is
-/// new in that may have been there already.
+/// Adds the upper bound from the time of the build: the first point release after it, since its changes may have been there
+/// already.
 fn date_bound(client: &LivepatchClient, target: &Target, points: Points) -> Points {
     if points.is_exact() {
         return points;
     }
     let compiled = client.channel.compile_date().ok().as_deref().and_then(day);
     let newest = compiled.and_then(|day| points_until(target, |made| made <= day));
-    // Without any before it, the date is none of a build of this series.
+    // A date before the first point release is not that of a build of this series.
     newest.map_or(points, |newest| points.and(Points { least: 0, most: newest.checked_add(1) }))
 }
 
-/// The last point release of the series that was made by then.
+/// Returns the last point release of the series that was made by then.
 fn points_until(target: &Target, by_then: impl Fn(u32) -> bool) -> Option<u16> {
     let last = Release::from_version(target.release().0, target.release().1)?;
     let made = (0..=last.point()).rev().find(|point| last.at(*point).day().is_some_and(&by_then))?;
-    // Of one that may have successors which this crate does not know, nothing is known.
+    // The newest one that this crate has may have successors.
     (made < last.point()).then_some(made)
 }
 
-/// The day in a text with a date such as `Mon Dec 18 13:01:04 UTC 2023`: year, month and day in digits.
+/// Returns the day in a text with a date such as `Mon Dec 18 13:01:04 UTC 2023`: year, month and day in digits.
 fn day(text: &str) -> Option<u32> {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let words: Vec<&str> = text.split_ascii_whitespace().collect();

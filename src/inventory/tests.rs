@@ -1,4 +1,4 @@
-//! What follows from what is known.
+//! Conclusions from identified payloads.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use super::*;
@@ -8,7 +8,7 @@ fn id(byte: u8) -> BuildId {
     BuildId::new([byte; 20])
 }
 
-/// An applied payload: name, own id and what it goes on (0 is Xen), and the addresses that it replaces.
+/// An applied payload: its name, its own build-id and the one that it depends on (0 is Xen), and the addresses that it replaces.
 type Short<'a> = (&'a str, Option<(u8, u8)>, &'a [u64]);
 
 fn inventory(payloads: &[Short<'_>]) -> Inventory {
@@ -64,11 +64,11 @@ fn one_line_tells_what_runs() {
             &[("a + b", Some((1, 0)), &[]), ("c, d", Some((3, 9)), &[])],
             "Xen 4.17.7 + \"a + b\" (+ \"c, d\", off the chain)",
         ),
-        // One that says that it goes on itself, and two that go on each other.
+        // One that claims to depend on itself, and two that depend on each other.
         (&[("a", Some((1, 1)), &[])], "Xen 4.17.7 (+ a, order unknown)"),
         (&[("a", Some((1, 2)), &[]), ("b", Some((2, 1)), &[])], "Xen 4.17.7 (+ a, b, order unknown)"),
         (&[("a", Some((0, 0)), &[])], "Xen 4.17.7 + a"),
-        // Nothing is listed twice, even one that says that it is Xen.
+        // Nothing is listed twice, even one that claims the build-id of Xen.
         (&[("a", Some((0, 0)), &[]), ("b", Some((2, 9)), &[])], "Xen 4.17.7 + a (+ b, off the chain)"),
     ] {
         let inventory = inventory(payloads);

@@ -1,4 +1,4 @@
-//! Levels that a host is to have: the wanted one, or the old one.
+//! Target levels of a plan: the wanted one, or the old one.
 
 use std::path::PathBuf;
 
@@ -12,38 +12,38 @@ use crate::types::name::PayloadName;
 /// A payload of a level.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
-    /// Its file, where it is one of a store.
+    /// The path of its file, if it is one of a store.
     pub(super) path: Option<PathBuf>,
-    /// The name to load it under, if that is free.
+    /// The name to load it under, unless that is taken.
     pub(super) name: PayloadName,
     pub(super) build_id: Option<BuildId>,
     pub(super) depends: Option<BuildId>,
     pub(super) file: Option<PlannedPayload>,
     /// The name under which it was loaded when this level was seen.
     pub(super) loaded_as: Option<PayloadName>,
-    /// True if it does not depend on what is below it, so that it was applied with `NODEPS`.
+    /// True if it does not depend on the payload below it: it was applied with `NODEPS`.
     pub(super) nodeps: bool,
 }
 
 /// The changes that may be made for a level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// All: payloads that are not part of it are reverted and unloaded.
+    /// Payloads that are not part of it are reverted and unloaded.
     Everything,
-    /// Payloads that are loaded and not applied stay so.
+    /// Payloads that are not part of it are reverted, and stay loaded.
     Applied,
-    /// Nothing is taken out.
+    /// Payloads are only added.
     Additions,
 }
 
-/// A level, and the ways that may lead to it.
+/// A level, and the ways that a plan may take to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Goal {
     /// From the bottom up.
     pub(super) members: Vec<Member>,
     pub(super) scope: Scope,
     pub(super) one_by_one: bool,
-    /// The possible findings that don't keep files from Xen.
+    /// The kinds of possible findings that do not keep files from Xen.
     pub(super) accepted: ProblemKinds,
     /// Xen's own build-id.
     pub(super) xen: Option<BuildId>,
@@ -55,7 +55,7 @@ pub(crate) struct Goal {
 impl Member {
     pub(super) fn is(&self, entry: &Entry) -> bool {
         match (&self.build_id, &entry.build_id) {
-            // Two files may share the build-id that the linker gave them.
+            // Two files may share a build-id.
             (Some(own), Some(other)) => {
                 own == other && (self.depends.is_none() || entry.depends.is_none() || self.depends == entry.depends)
             }
@@ -63,7 +63,7 @@ impl Member {
         }
     }
 
-    /// Xen's treatment of it after a revert, where that is known.
+    /// Xen's answer to a second apply after a revert, if it is known.
     pub(super) fn reapply(&self, entry: &Entry) -> Option<Reapply> {
         let file = self.file.as_ref().map(PlannedPayload::footprint);
         file.or(entry.footprint.as_ref()).map(|footprint| footprint.reapply)
@@ -71,7 +71,7 @@ impl Member {
 }
 
 impl Goal {
-    /// The level of a situation, to come back to.
+    /// The level of a situation, as the goal of a way back.
     pub(crate) fn back_to(situation: &Situation, goal: &Self) -> Self {
         let mut members: Vec<Member> = Vec::new();
         let mut below = goal.xen.as_ref();
@@ -93,7 +93,7 @@ impl Goal {
             members,
             scope: Scope::Applied,
             one_by_one: false,
-            // This Xen has run them.
+            // They have run on this Xen.
             accepted: ProblemKinds::ALL,
             xen: goal.xen.clone(),
             files: goal.files.clone(),
@@ -101,7 +101,7 @@ impl Goal {
         }
     }
 
-    /// The same level without those above the lowest `len` payloads.
+    /// The lowest `len` payloads of the level.
     pub(crate) fn lowest(&self, len: usize) -> Self {
         let mut lower = self.clone();
         lower.members.truncate(len);
@@ -113,13 +113,13 @@ impl Goal {
         self.members.iter().position(|member| member.build_id.as_ref() == Some(build_id))
     }
 
-    /// The place of a payload of a store in it, and the payload's file.
+    /// The place of a payload of a store in it, and the path of the payload.
     pub(super) fn stored(&self, build_id: &BuildId) -> Option<(usize, &PathBuf)> {
         let index = self.position(build_id)?;
         Some((index, self.members.get(index)?.path.as_ref()?))
     }
 
-    /// The lowest `len` payloads of it, for which nothing is taken out and nothing unloaded.
+    /// The lowest `len` payloads of the level, to be added only.
     pub(super) fn part(&self, len: usize) -> Self {
         Self { scope: Scope::Additions, ..self.lowest(len) }
     }

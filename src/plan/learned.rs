@@ -1,4 +1,4 @@
-//! Facts that Xen showed only when it refused a step.
+//! Facts about a host that only Xen's refusals show.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,30 +7,30 @@ use crate::error::{Duplicate, Error, ErrorKind};
 use crate::types::build_id::BuildId;
 use crate::types::name::PayloadName;
 
-/// Facts about a host that no inventory shows, from refusals.
+/// Facts that no inventory shows, collected from refusals.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Learned {
-    /// Payloads that define a symbol which a loaded one, or Xen, defines too.
+    /// Payloads that define a symbol of Xen or of a loaded payload.
     clashing: BTreeSet<BuildId>,
-    /// Payloads that have their build-id or a symbol in common with a loaded one that is not identified.
+    /// Payloads that share their build-id or a symbol with an unidentified loaded one.
     ambiguous: BTreeSet<BuildId>,
     /// Loaded payloads that were found to have this build-id.
     twins: BTreeMap<PayloadName, BuildId>,
     /// Loaded payloads that Xen does not apply again.
     spent: BTreeSet<PayloadName>,
-    /// Hooks of an applied payload keep Xen from replacing it.
+    /// True if hooks of an applied payload keep Xen from replacing it.
     no_replace: bool,
     /// The payload that was applied last.
     top: Option<PayloadName>,
-    /// Loaded payloads that depend on something else than what they would go on.
+    /// Loaded payloads that do not depend on the payload below them.
     off_chain: BTreeSet<PayloadName>,
-    /// Payloads over which another one is applied, which Xen's log does not name.
+    /// Payloads below another one that Xen's log does not name.
     buried: BTreeSet<PayloadName>,
 }
 
 impl Learned {
-    /// Takes in the refusal of a step, with the loaded payloads that were not identified. Returns true if it showed something
-    /// new that leads to another plan.
+    /// Takes in the refusal of a step, given the loaded payloads that are not identified. Returns true if it shows a new fact,
+    /// which leads to another plan.
     pub(crate) fn learn(&mut self, step: &Step, error: &Error, unidentified: &[PayloadName]) -> bool {
         match (step, error.kind()) {
             (Step::Upload { build_id, .. }, ErrorKind::AlreadyLoaded { by }) => match by {
@@ -59,12 +59,12 @@ impl Learned {
         }
     }
 
-    /// The payload that was applied last, where Xen named it.
+    /// The payload that was applied last, if Xen named it.
     pub(super) fn top(&self) -> Option<&PayloadName> {
         self.top.as_ref()
     }
 
-    /// Something was applied or reverted since.
+    /// Drops the facts about the top of the stack, after an apply or a revert.
     pub(crate) fn forget_top(&mut self) {
         self.top = None;
         self.buried.clear();

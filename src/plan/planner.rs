@@ -1,8 +1,8 @@
 //! The steps from one level to another.
 //!
-//! New payloads are uploaded first, under free names. REPLACE takes out what was applied in the same moment in which it
-//! brings in the first new payload. Nothing is unloaded before the new level stands, except what keeps a payload from being
-//! uploaded. Nothing at all is unloaded that an applied payload may be linked with: Xen does not count references.
+//! New payloads are uploaded first, under free names. REPLACE reverts the old level and applies the first new payload in one
+//! moment. Nothing is unloaded before the new level is applied, except payloads that keep a new one from being uploaded. A
+//! payload that an applied one may be linked with is never unloaded: Xen does not count references.
 
 use super::error::PlanError;
 use super::goal::{Goal, Member, Scope};
@@ -13,18 +13,18 @@ use crate::payload::Reapply;
 use crate::types::name::PayloadName;
 use crate::xen::target::Target;
 
-/// The way to one payload of the new level.
+/// The way to a payload of the new level.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Fate {
     /// It is applied, and stays.
     Stays,
     /// It is loaded under this name, and is applied as it is.
     Loaded(PayloadName),
-    /// It is uploaded under this name: at once, or late, after what is in its way was reverted.
+    /// It is uploaded under this name: at once, or late, after the payloads in its way were reverted.
     Upload { name: PayloadName, payload: PlannedPayload, late: bool },
 }
 
-/// The steps, and what stays loaded after them though nobody needs it.
+/// Steps, and the payloads that stay loaded after them although nothing needs them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Route {
     pub(crate) steps: Vec<Step>,
@@ -67,7 +67,7 @@ impl<'a> Router<'a> {
         let mut used: Vec<&PayloadName> = Vec::new();
         let mut late = false;
         let mut names: Vec<PayloadName> = Vec::new();
-        // The places of the payloads below in the order of upload; `None` for one that is yet to be uploaded.
+        // The places of the payloads below, in the order of upload; `None` for one that is yet to be uploaded.
         let mut below: Vec<(&Member, Option<usize>)> = Vec::new();
         for (index, member) in self.goal.members.iter().enumerate() {
             let there = self.start.entries.iter().enumerate().find(|(_, entry)| member.is(entry));
@@ -101,11 +101,12 @@ impl<'a> Router<'a> {
         if self.learned.is_spent(&entry.name) {
             return false;
         }
-        // Of a payload of which nothing is known, Xen shows it: it refuses to apply it, and nothing else happens.
+        // If nothing is known of a payload, it is tried: Xen refuses the apply without any other effect.
         member.reapply(entry).is_none_or(|reapply| reapply == Reapply::Allowed)
     }
 
-    /// The loaded payloads that keep one from being uploaded: those that can go at once, and those that go after reverts.
+    /// The loaded payloads that keep one from being uploaded: those that can be unloaded at once, and those that have to be
+    /// reverted first.
     fn in_the_way(
         &self,
         member: &Member,
@@ -134,7 +135,7 @@ impl<'a> Router<'a> {
         same_id || symbol || self.may_be_the_same(member, entry)
     }
 
-    /// Returns true for a payload that is not identified, and not needed, if one of those is in the way.
+    /// Returns true for an unidentified payload that nothing needs, if one of those keeps `member` from being uploaded.
     fn may_be_the_same(&self, member: &Member, entry: &Entry) -> bool {
         let ambiguous = member.build_id.as_ref().is_some_and(|id| self.learned.may_be_loaded(id));
         let needed = || self.start.needers(entry).iter().any(|needer| needer.is_applied());
@@ -145,7 +146,7 @@ impl<'a> Router<'a> {
         self.start.order.iter().take(self.kept).any(|name| *name == entry.name)
     }
 
-    /// The name of a payload's own, or where that is taken, one made of it and the build-id.
+    /// The name of a payload, or if that is taken, one made of it and the build-id.
     fn free_name(&self, member: &Member, gone: &[&Entry], taken: &[PayloadName]) -> PayloadName {
         let is_gone = |entry: &Entry| gone.iter().any(|gone| gone.name == entry.name);
         let loaded = |name: &PayloadName| self.start.entries.iter().any(|entry| entry.name == *name && !is_gone(entry));
@@ -162,7 +163,7 @@ impl<'a> Router<'a> {
         self.route.steps.push(step);
     }
 
-    /// Uploads all that can be uploaded before anything else changes.
+    /// Uploads the payloads that can be uploaded before anything else changes.
     fn bring_in(&mut self, fates: &[Fate]) -> Result<(), PlanError> {
         let goal = self.goal;
         for (member, fate) in goal.members.iter().zip(fates) {
@@ -213,7 +214,7 @@ impl<'a> Router<'a> {
         Ok(())
     }
 
-    /// Takes out what is not wanted, and applies the rest.
+    /// Takes the unwanted payloads out of effect, and applies the missing ones.
     fn switch(&mut self, fates: &[Fate]) -> Result<(), PlanError> {
         let goal = self.goal;
         let mut rest = goal.members.iter().zip(fates).skip(self.kept);
@@ -244,8 +245,8 @@ impl<'a> Router<'a> {
         Ok(())
     }
 
-    /// Returns true for a payload that was applied on something else than what it depends on. Only of one that is not
-    /// identified that is learned: what is wanted goes on nothing else.
+    /// Returns true for a payload that was applied on top of something that it does not depend on. That is learned of
+    /// unidentified payloads only: wanted ones depend on the payload below them.
     fn needs_nodeps(&self, member: &Member) -> bool {
         let is_known = || member.loaded_as.as_ref().is_some_and(|name| self.learned.is_off_chain(name));
         member.nodeps || (member.depends.is_none() && is_known())
@@ -256,7 +257,7 @@ impl<'a> Router<'a> {
         let (Some(first), Some(fate)) = (self.goal.members.first(), fates.first()) else { return false };
         let unapplied = match fate {
             Fate::Upload { late, .. } => !late,
-            // For one that is applied already, Xen does nothing.
+            // Xen ignores a REPLACE by a payload that is applied.
             Fate::Loaded(name) => self.start.entry(name).is_some_and(|entry| !entry.is_applied()),
             Fate::Stays => false,
         };
@@ -275,14 +276,14 @@ impl<'a> Router<'a> {
             && !self.extra.iter().any(vetoes)
     }
 
-    /// Returns true if a payload is part of the new level: it was loaded before, or was uploaded by a step so far.
+    /// Returns true if a payload is part of the new level, loaded before or uploaded by a step so far.
     fn is_used(&self, name: &PayloadName, fates: &[Fate]) -> bool {
         let uploaded =
             self.route.steps.iter().any(|step| matches!(step, Step::Upload { name: new, .. } if new == name));
         uploaded || fates.iter().any(|fate| matches!(fate, Fate::Loaded(used) if used == name))
     }
 
-    /// Unloads what nobody needs.
+    /// Unloads the payloads that nothing needs.
     fn clean_up(&mut self, fates: &[Fate]) {
         if self.goal.scope != Scope::Everything {
             return;
@@ -299,8 +300,8 @@ impl<'a> Router<'a> {
     }
 }
 
-/// Returns true if a payload that was uploaded in this place is linked with those below it as far as it needs them: they
-/// were there before.
+/// Returns true if a payload that was uploaded in this place is linked with the payloads below it as far as it needs them:
+/// they were loaded before.
 fn is_linked(member: &Member, at: usize, below: &[(&Member, Option<usize>)]) -> bool {
     let needs = |below: &Member| match (&member.file, &below.file) {
         (Some(own), Some(below)) => own.footprint().may_need(below.footprint()),

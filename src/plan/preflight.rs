@@ -1,4 +1,4 @@
-//! The checks of what is wanted that need no step: everything that can be known beforehand.
+//! Checks of the wanted payloads before any step.
 
 use super::error::PlanError;
 use super::goal::{Goal, Member, Scope};
@@ -10,7 +10,7 @@ use crate::loader::Finding;
 use crate::types::name::PayloadName;
 use crate::xen::target::Target;
 
-/// Turns what is wanted into a goal, if it makes a stack on this Xen.
+/// Turns the wanted payloads into a goal, if they make a stack on this Xen.
 pub(super) fn goal(inventory: &Inventory, wanted: &Wanted, files: Files) -> Result<Goal, PlanError> {
     let mut members: Vec<Member> = Vec::new();
     for WantedPayload { path, name, payload } in &wanted.payloads {
@@ -61,7 +61,7 @@ pub(super) fn goal(inventory: &Inventory, wanted: &Wanted, files: Files) -> Resu
     })
 }
 
-/// The payload below that Xen can't have loaded at the same time, because of a symbol.
+/// The payload below that Xen can't have loaded at the same time because of a symbol.
 fn clash<'m>(file: &PlannedPayload, members: &'m [Member]) -> Option<&'m Member> {
     let clashes =
         |below: &&Member| below.file.as_ref().is_some_and(|below| below.footprint().clashes_with(file.footprint()));

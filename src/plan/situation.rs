@@ -49,7 +49,7 @@ pub(crate) struct Entry {
 pub(crate) struct Situation {
     /// In the order of upload.
     pub(crate) entries: Vec<Entry>,
-    /// The applied ones from the bottom up, as far as it is known: where a revert shows another one on top, it is corrected.
+    /// The applied ones from the bottom up, as far as is known; corrected when a revert shows another one on top.
     pub(crate) order: Vec<PayloadName>,
     /// True if Xen has shown this order, or it can be no other.
     pub(crate) order_is_known: bool,
@@ -62,7 +62,7 @@ impl Entry {
         self.state == State::Applied
     }
 
-    /// Returns true if this one, which was uploaded later, may be linked with the other.
+    /// Returns true if this payload may be linked with the other one, which was uploaded before it.
     pub(super) fn may_need(&self, other: &Self) -> bool {
         match (&self.footprint, &other.footprint) {
             (Some(own), Some(other)) => own.may_need(other),
@@ -100,7 +100,7 @@ impl Situation {
         situation
     }
 
-    /// Takes in corrections of what was known.
+    /// Takes in facts that refusals have shown.
     pub(crate) fn learn(&mut self, learned: &Learned) {
         for entry in &mut self.entries {
             if let Some(id) = learned.twin(&entry.name).filter(|_| entry.build_id.is_none()) {
@@ -117,7 +117,7 @@ impl Situation {
         }
     }
 
-    /// The same payloads in other states: nothing was uploaded or unloaded since. `None` if something was.
+    /// The same payloads in the states of a list; `None` if something was uploaded or unloaded since.
     pub(crate) fn with_states(&self, rows: &[LoadedPayload], version: u32) -> Option<Self> {
         if version != self.version || !rows.iter().map(|row| &row.name).eq(self.entries.iter().map(|entry| &entry.name))
         {
@@ -131,7 +131,7 @@ impl Situation {
         Some(now)
     }
 
-    /// Orders what is applied as it was before; what was applied since is on top.
+    /// Orders the applied payloads as they were before, with those that were applied since on top.
     pub(crate) fn order_like(&mut self, before: &[PayloadName]) {
         let applied = |name: &&PayloadName| self.entry(name).is_some_and(Entry::is_applied);
         let mut order: Vec<PayloadName> = before.iter().filter(applied).cloned().collect();
@@ -145,7 +145,7 @@ impl Situation {
         self.order = order;
     }
 
-    /// Returns true if a list of Xen shows this.
+    /// Returns true if this list of Xen shows the situation.
     pub(crate) fn is_shown_by(&self, rows: &[LoadedPayload], version: u32) -> bool {
         let shown = rows.iter().map(|row| (&row.name, row.status.state));
         version == self.version && shown.eq(self.entries.iter().map(|entry| (&entry.name, entry.state)))

@@ -27,7 +27,7 @@ use crate::xen::target::Target;
 ///
 /// Files count if their names end in `.livepatch`; others are ignored, and so is everything whose name begins with a dot. A
 /// directory may be flat, or have one sub-directory for each build of Xen, as `/usr/lib/xen-livepatch/BUILD-ID/*.livepatch`.
-/// The names of directories mean nothing. Links are followed to files, and only inside the directory unless asked for
+/// The names of directories have no meaning. Links are followed to files, and only inside the directory unless asked for
 /// ([`read_following_links`](Self::read_following_links)); never to directories.
 /// Several files with the same contents are one.
 ///
@@ -89,11 +89,11 @@ pub struct StoredPayload {
     copies: Vec<(PathBuf, PayloadName)>,
     /// The files of these that links `livepatch.livepatch` lead to.
     chosen: Vec<PathBuf>,
-    /// The finding for which no release takes it, if there is one, once that was asked for.
+    /// The finding for which no release accepts it, if there is one, once it was looked for.
     damage: OnceLock<Option<Finding>>,
 }
 
-/// The files of a store that matter to a Xen.
+/// The files of a store for a certain Xen.
 pub(super) struct Selection<'s> {
     /// The payloads to have applied, from the bottom up, as far as they are whole and unambiguous.
     pub(super) stack: Vec<&'s StoredPayload>,
@@ -258,7 +258,7 @@ impl StoredPayload {
         !self.chosen.is_empty()
     }
 
-    /// The finding for which no release takes it.
+    /// The finding for which no release accepts it.
     fn damage(&self) -> Option<&Finding> {
         self.damage.get_or_init(|| membership::damage(&self.payload)).as_ref()
     }

@@ -13,8 +13,8 @@ use crate::types::status::{Metadata, State, Status};
 use crate::types::version::XenVersion;
 use crate::xen::target::Target;
 
-/// A payload in short: its name, what it goes on after `/` (Xen itself otherwise), and after `=` what it is where that
-/// isn't its name. `?` stands for what is not known.
+/// A payload in short: its name, after `/` the one that it depends on (Xen itself otherwise), and after `=` its identity if
+/// that is not its name. `?` stands for one that is not known.
 struct Short<'a> {
     name: &'a str,
     id: &'a str,
@@ -146,12 +146,12 @@ fn plans() {
         ("nb/a +a", "a nb/a", "unload nb, upload nb, apply nb"),
         ("b/a", "a b/a", "upload a, apply a, apply b"),
         ("A b/A", "A b/A", "unload A, upload A, apply A, apply b"),
-        // An applied payload that may be linked with one that nobody wants keeps that loaded.
+        // An applied payload keeps the unwanted ones loaded that it may be linked with.
         ("l +na", "na", ""),
         ("l +a", "a", "unload l"),
-        // Nobody knows what it is, and it goes.
+        // An unidentified payload is unloaded.
         ("u/?=?", "a", "upload a, apply a, unload u"),
-        // Nor is it needed to replace it.
+        // Nor has it to be identified to be replaced.
         ("+u/?=?", "a", "upload a, replace a, unload u"),
         ("+u/?=?", "", "revert u, unload u"),
         // An order that does not follow from dependencies is tried: Xen refuses to revert what is not on top.

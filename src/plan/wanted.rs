@@ -22,7 +22,7 @@ pub(crate) struct WantedPayload {
 
 /// The exact set of payloads that a host should have applied.
 ///
-/// Payloads are identified by their build-ids. One that is loaded under another name is as good.
+/// Payloads are identified by their build-ids; one that is loaded under another name counts.
 ///
 /// ```
 /// # use xen_livepatch::*;
@@ -39,7 +39,7 @@ pub struct Wanted {
     pub(crate) one_by_one: bool,
     pub(crate) accepted: ProblemKinds,
     pub(crate) no_gap: bool,
-    /// Files of payloads that may be loaded: they show which are linked with which, and can be uploaded again.
+    /// Files of payloads that may be loaded. They show which are linked with which, and can be uploaded again.
     pub(crate) at_hand: Vec<Arc<Payload>>,
     /// Files that might be wanted, but could not be used.
     pub(crate) problems: Vec<StoreProblem>,
@@ -81,15 +81,15 @@ impl Wanted {
     /// Reverts payloads one by one and never by REPLACE. The host runs without payloads in between, see
     /// [`Plan::gaps`](crate::Plan::gaps).
     ///
-    /// Without it a client finds out by itself that Xen refuses REPLACE because of a payload's hooks
-    /// ([`VetoingHooks`](crate::ErrorKind::VetoingHooks)), and plans again.
+    /// Otherwise a client plans again when Xen refuses REPLACE because of a payload's hooks
+    /// ([`VetoingHooks`](crate::ErrorKind::VetoingHooks)).
     pub fn one_by_one(mut self) -> Self {
         self.one_by_one = true;
         self
     }
 
-    /// Refuses every plan with a [gap](crate::Gap): [`PlanError::Gap`](crate::PlanError::Gap). A run whose new plan would have
-    /// one ends.
+    /// Refuses every plan with a [gap](crate::Gap): [`PlanError::Gap`](crate::PlanError::Gap). A run ends if its new plan would
+    /// have one.
     pub fn no_gap(mut self) -> Self {
         self.no_gap = true;
         self

@@ -1,4 +1,4 @@
-//! Names of payloads, by their files.
+//! Names of payloads, derived from their files.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -12,7 +12,7 @@ pub(super) const SUFFIX: &[u8] = b".livepatch";
 /// The name of a link that chooses a payload.
 pub(super) const CHOOSING: &[u8] = b"livepatch.livepatch";
 
-/// The separator between the four parts of a file name that XAPI knows.
+/// The separator between the four parts of a file name of XAPI's form.
 const SEPARATOR: &[u8] = b"__";
 
 /// The name under which the payload of a file is loaded.

@@ -61,7 +61,7 @@ fn certain_finding(payload: &Payload, target: &Target) -> Option<Finding> {
     payload.check_against(target).into_iter().find(|finding| finding.severity.is_certain())
 }
 
-/// The finding for which no release takes a payload; `None` where one does.
+/// The finding for which no release accepts a payload; `None` if one does.
 pub(super) fn damage(payload: &Payload) -> Option<Finding> {
     let mut nearest: Option<Vec<Finding>> = None;
     for last in Release::ALL.iter().rev() {
@@ -73,7 +73,7 @@ pub(super) fn damage(payload: &Payload) -> Option<Finding> {
             nearest = Some(findings);
         }
     }
-    // Those before the last of each series are looked at only where they matter.
+    // The other point releases are checked only if no last one of a series accepts it.
     nearest?.into_iter().next().filter(|_| payload.releases().is_empty())
 }
 
@@ -83,9 +83,9 @@ enum Claim {
     Here,
     /// Another one.
     Another,
-    /// It names none, and depends on nothing that is here.
+    /// It names none, and depends on nothing for this Xen.
     Unnamed { base: BuildId },
-    /// It names another one, but depends on something of this one.
+    /// It names another one, but depends on this one or on a payload for it.
     Contradiction { xen: BuildId, depends: BuildId },
     /// It lacks a build-id.
     Nothing { section: &'static str },

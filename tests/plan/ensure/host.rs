@@ -72,7 +72,7 @@ pub fn name(text: &str) -> PayloadName {
 
 pub fn builder(xen: &SimulatedXen, id: &str) -> PayloadBuilder {
     let named = |id: &str| PayloadBuilder::for_xen(xen, id);
-    // Not the version: a 4.7 or 4.8 has to tell which point release it is.
+    // Not the version text, which shows the point release of a 4.7 or 4.8.
     let function = if matches!(id, "c" | "e" | "lib") { "memcpy" } else { "do_xen_version" };
     let builder = named(id).function(FunctionPatch::returning(function, format!("-{id}")));
     let builder = match of(id).below {
@@ -139,7 +139,7 @@ pub fn level(xen: &SimulatedXen) -> Vec<&'static str> {
     xen.applied().iter().map(|name| what_is(xen, &client, name).unwrap()).collect()
 }
 
-/// An operation of somebody on a host. Whether it succeeds doesn't matter.
+/// An operation of another tool on a host. It may fail.
 #[derive(Clone, Copy, Debug)]
 pub enum Deed {
     Upload(Kind),

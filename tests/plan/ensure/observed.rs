@@ -51,7 +51,7 @@ fn a_failure_tells_how_far_it_came() {
         assert!(text.ends_with("; applied now: \"a\""), "{text}");
         assert_eq!(seen.len(), 6);
         assert!(seen[5].starts_with("failed: apply \"b\": "), "{seen:?}");
-        // And it goes on from there.
+        // The next run continues from there.
         let rest = client.ensure(&wanted(&xen, &["a", "b", "c"]), |_| ()).unwrap();
         assert_eq!(rest.steps().len(), 2, "{rest}");
     }
@@ -152,8 +152,8 @@ fn nothing_is_done_without_a_plan_or_an_inventory() {
     let no_plan = client.ensure(&wanted(&foreign, &["a"]), |_| ()).unwrap_err();
     assert!(matches!(no_plan, xen_livepatch::EnsureError::NoPlan(_)), "{no_plan}");
     assert_eq!(no_plan.source().map(ToString::to_string), Some(no_plan.to_string()));
-    let told = serde_json::to_value(&no_plan).unwrap();
-    let (kind, retryable, outcome) = (&told["kind"], &told["retryable"], &told["outcome"]);
+    let report = serde_json::to_value(&no_plan).unwrap();
+    let (kind, retryable, outcome) = (&report["kind"], &report["retryable"], &report["outcome"]);
     assert_eq!((kind, retryable, outcome), (&"built_for_another_xen".into(), &false.into(), &"unchanged".into()));
     xen.on_list().always().fail(Errno::EPERM);
     let blind = client.ensure(&wanted(&xen, &["a"]), |_| ()).unwrap_err();

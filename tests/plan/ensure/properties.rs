@@ -66,7 +66,7 @@ impl Watch<'_> {
     }
 }
 
-/// Runs `ensure`, and judges what it says by the level that Xen has afterwards.
+/// Runs `ensure`, and compares the reported outcome with the level that Xen has afterwards.
 fn ensure(
     xen: &SimulatedXen,
     client: &LivepatchClient,
@@ -88,17 +88,17 @@ fn ensure(
     let now = level(xen);
     let outcome = result.as_ref().err().map_or(Outcome::Reached, EnsureError::outcome);
     let text = result.as_ref().map_or_else(ToString::to_string, ToString::to_string);
-    let said = format!("{before:?} to {stack:?}: {outcome}, now {now:?}: {text}");
+    let report = format!("{before:?} to {stack:?}: {outcome}, now {now:?}: {text}");
     let levels = std::mem::take(&mut *others.lock().unwrap());
     let names = xen.applied();
     let as_before = now == before || levels.contains(&names);
     let all_of = |level: &Vec<PayloadName>| level.iter().all(|name| names.contains(name));
     let keeps = contains(&now, &before) || levels.iter().any(all_of);
     match outcome {
-        Outcome::Reached => assert_eq!(now, stack, "{said}"),
-        Outcome::Unchanged | Outcome::Restored => assert!(as_before, "{said}"),
-        Outcome::Partial => assert!(keeps || contains(&now, stack), "{said}"),
-        Outcome::Worse => assert!(!(keeps || contains(&now, stack)) || !levels.is_empty(), "{said}"),
+        Outcome::Reached => assert_eq!(now, stack, "{report}"),
+        Outcome::Unchanged | Outcome::Restored => assert!(as_before, "{report}"),
+        Outcome::Partial => assert!(keeps || contains(&now, stack), "{report}"),
+        Outcome::Worse => assert!(!(keeps || contains(&now, stack)) || !levels.is_empty(), "{report}"),
         Outcome::Unknown => {}
         other => panic!("{other}"),
     }
@@ -196,7 +196,7 @@ proptest! {
         arrived(&xen, &client, stack, kept || !files);
     }
 
-    /// Whatever goes wrong, the outcome says how the host stands, and the next run arrives.
+    /// Whatever goes wrong, the outcome describes the host, and the next run succeeds.
     #[test]
     fn a_host_never_ends_worse_unless_that_is_said(
         release in release(),

@@ -75,7 +75,7 @@ fn a_busy_host_is_tried_again_inside_a_gap() {
     }
 }
 
-/// If the way forward ends in a gap, the level from before is put back, and the error says so.
+/// If the way forward ends in a gap, the level from before is put back, and the error reports it.
 #[test]
 fn the_level_from_before_is_put_back() {
     for release in [Release::V4_14, Release::V4_17, Release::V4_22] {
@@ -103,14 +103,14 @@ fn the_level_from_before_is_put_back() {
     }
 }
 
-/// A payload that Xen does not apply again is uploaded again, if its file is at hand; otherwise the plan says so, and the
+/// A payload that Xen does not apply again is uploaded again, if its file is at hand; otherwise the plan announces it, and the
 /// outcome is `worse`.
 #[test]
 fn a_payload_that_can_not_be_put_back_is_announced() {
     let release = Release::V4_17;
     for files in [true, false] {
         let xen = SimulatedXen::new(release);
-        // It uploads the payload itself, and so knows that Xen does not apply it again.
+        // This client uploads the payload itself, and so has its footprint.
         let client = connect(&xen);
         client.ensure(&wanted(&xen, &["data"]), |_| ()).unwrap();
         let stack = ["d", "refusing"];
@@ -248,7 +248,7 @@ fn an_observer_is_not_called_in_a_gap() {
     assert_eq!(level(&xen), ["a"]);
 }
 
-/// An observer may ask what runs; it does not wait for the plan that it is called by.
+/// An observer may take an inventory; that does not wait for the plan that calls the observer.
 #[test]
 fn an_observer_may_take_an_inventory() {
     let (xen, client) = host(Release::V4_17, &["a"]);
@@ -413,7 +413,7 @@ fn an_action_that_outlives_the_deadline_is_waited_for() {
     let failure = interrupted(client.ensure(&wanted(&xen, &["a"]), |_| ()).unwrap_err());
     assert_eq!((failure.outcome, level(&xen)), (Outcome::Reached, vec!["a"]), "{failure}");
 
-    // One that goes on for longer than that may still be done.
+    // An action that takes longer than that may still succeed.
     let xen = SimulatedXen::new(Release::V4_17);
     let client = hurried(&xen);
     xen.set_pace(Pace::Held);
@@ -438,7 +438,7 @@ fn a_host_without_memory_is_tried_again_inside_a_gap() {
 }
 
 /// A payload that ran on this Xen is put back with the findings that were accepted for it then; where they are certain, the
-/// plan says that it can't be.
+/// plan announces that it can't be.
 #[test]
 fn a_payload_with_findings_is_put_back() {
     for (extra, point) in [("-custom", None), (".1", Some(1))] {
