@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Args, CommandFactory as _, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
-use xen_livepatch::{Action, BuildId, Flags, KnownFlag, ProblemKind, Release, Target};
+use xen_livepatch::{Action, BuildId, Flags, KnownFlag, ProblemKind, Release, Target, XenVersion};
 
 use crate::exit_status::ExitStatus;
 
@@ -21,6 +21,8 @@ pub(crate) struct CommandLine {
     /// The name of the command.
     pub(crate) name: String,
     pub(crate) options: CommonOptions,
+    /// The flags for the action of the command.
+    pub(crate) flags: Flags,
     pub(crate) command: Command,
 }
 
@@ -186,8 +188,6 @@ pub(crate) struct Upload {
 pub(crate) struct OneName {
     #[arg(help = NAME_HELP)]
     pub(crate) name: OsString,
-    #[command(flatten)]
-    pub(crate) flags: GivenFlags,
 }
 
 #[derive(Args)]
@@ -198,8 +198,6 @@ pub(crate) struct Revert {
     /// Revert everything, from the top of the stack down
     #[arg(long)]
     pub(crate) all: bool,
-    #[command(flatten)]
-    pub(crate) flags: GivenFlags,
 }
 
 #[derive(Args)]
@@ -210,16 +208,12 @@ pub(crate) struct Unload {
     /// Unload every payload that is not applied
     #[arg(long)]
     pub(crate) all: bool,
-    #[command(flatten)]
-    pub(crate) flags: GivenFlags,
 }
 
 #[derive(Args)]
 pub(crate) struct Load {
     #[arg(help = FILE_HELP)]
     pub(crate) file: PathBuf,
-    #[command(flatten)]
-    pub(crate) flags: GivenFlags,
     #[arg(long, value_name = "FINDING", help = ACCEPT_HELP)]
     pub(crate) accept: Vec<ProblemKind>,
 }
@@ -380,31 +374,6 @@ fn flag_options(action: Action) -> impl Iterator<Item = Arg> {
     Flags::KNOWN.iter().filter(move |known| known.actions.contains(&action)).map(option)
 }
 
-/// The flags on the command line. The command adds the [options](flag_options) of its action itself.
-pub(crate) struct GivenFlags(pub(crate) Flags);
-
-impl FromArgMatches for GivenFlags {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let is_given = |known: &&KnownFlag| matches!(matches.try_get_one(known.option), Ok(Some(true)));
-        Ok(Self(Flags::KNOWN.iter().filter(is_given).map(|known| known.flag).collect()))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
-
-impl Args for GivenFlags {
-    fn augment_args(command: clap::Command) -> clap::Command {
-        command
-    }
-
-    fn augment_args_for_update(command: clap::Command) -> clap::Command {
-        command
-    }
-}
-
 /// Reads the words of a command line.
 ///
 /// # Errors
@@ -414,10 +383,14 @@ pub(crate) fn parse(words: &[OsString]) -> Result<CommandLine, clap::Error> {
     // errors need more commands than the line names.
     let named = with_commands(|name| words.iter().any(|word| word == name));
     let matches = named.try_get_matches_from(words).or_else(|_| command().try_get_matches_from(words))?;
-    let options = CommonOptions::from_arg_matches(&matches)?;
-    let command = Command::from_arg_matches(&matches)?;
-    let name = matches.subcommand_name().expect("clap requires a command").to_owned();
-    Ok(CommandLine { name, options, command })
+    let (name, own) = matches.subcommand().expect("clap requires a command");
+    let is_given = |known: &&KnownFlag| matches!(own.try_get_one(known.option), Ok(Some(true)));
+    Ok(CommandLine {
+        name: name.to_owned(),
+        options: CommonOptions::from_arg_matches(&matches)?,
+        flags: Flags::KNOWN.iter().filter(is_given).map(|known| known.flag).collect(),
+        command: Command::from_arg_matches(&matches)?,
+    })
 }
 
 /// The whole command line, for help, the manual page and completions.
@@ -470,43 +443,19 @@ fn time(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 100ms or 5s"))
 }
 
-/// Reads a known release: `4.17`, `4.17.7`, or in a vendor's form `4.17.3-1.xs8`.
+/// Reads the version of a known release: `4.17`, `4.17.7`, or in a vendor's form `4.17.3-1.xs8`.
 fn target(text: &str) -> Result<Target, String> {
-    let Version { series: (major, minor), point, suffix } =
-        version(text).ok_or("write it like 4.17, 4.17.7 or 4.17.3-1.xs8")?;
-    if Release::from_version(major, minor).is_none() {
-        return Err(format!("Xen {major}.{minor} is not known: this program knows {}", releases()));
-    }
-    let target = Target::new((major, minor));
-    Ok(match point {
-        None => target,
-        Some(point) if suffix.is_empty() => target.point(point),
-        // It may lack some of the changes that led to the release.
-        Some(point) if suffix.starts_with("-pre") || suffix.starts_with("-rc") => {
-            target.points(point.saturating_sub(1)..)
-        }
-        // A vendor's Xen has the changes of that point release, and possibly some of later ones.
-        Some(point) => target.points(point..),
-    })
-}
-
-/// A version text, in parts.
-struct Version<'t> {
-    series: (u16, u16),
-    point: Option<u16>,
-    /// Starts with `-`, `+` or `_` unless it is empty.
-    suffix: &'t str,
-}
-
-fn version(text: &str) -> Option<Version<'_>> {
-    let (numbers, suffix) = text.split_at(text.find(['-', '+', '_']).unwrap_or(text.len()));
-    let mut parts = numbers.split('.').map(|part| part.parse().ok());
-    let series = (parts.next()??, parts.next()??);
-    let point = match parts.next() {
-        Some(point) => Some(point?),
-        None => None,
+    let is_point = |point: &str| point.parse::<u16>().is_ok();
+    let is_complete = |version: &XenVersion| {
+        let before_suffix = version.extra.split(['-', '+', '_']).next();
+        before_suffix.is_some_and(|text| text.is_empty() || text.strip_prefix('.').is_some_and(is_point))
     };
-    parts.next().is_none().then_some(Version { series, point, suffix })
+    let version: Option<XenVersion> = text.parse().ok().filter(is_complete);
+    let version = version.ok_or("write it like 4.17, 4.17.7 or 4.17.3-1.xs8")?;
+    match Release::from_version(version.major, version.minor) {
+        Some(_) => Ok(Target::from(&version)),
+        None => Err(format!("Xen {}.{} is not known: this program knows {}", version.major, version.minor, releases())),
+    }
 }
 
 #[cfg(test)]
@@ -555,7 +504,7 @@ mod tests {
             ("4.17.3-1.xs8", 17, (3, None)),
             ("4.17.5+23-g0123456", 17, (5, None)),
             ("4.17.3_04-150600.3", 17, (3, None)),
-            ("4.17.4-pre", 17, (3, None)),
+            ("4.17.4-pre", 17, (3, Some(4))),
             ("4.18.0-rc1", 18, (0, None)),
             ("4.22-rc1", 22, (0, None)),
         ] {

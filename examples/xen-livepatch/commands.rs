@@ -10,7 +10,7 @@ mod status;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
-use xen_livepatch::{Action, LivepatchClient, PayloadName};
+use xen_livepatch::{Action, Flags, LivepatchClient, PayloadName};
 
 use crate::arguments::{Command, CommandLine, CommonOptions, Deferred};
 use crate::failure::Failure;
@@ -21,24 +21,26 @@ use crate::{manual, simulation};
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub(crate) options: &'a CommonOptions,
+    /// The flags for the action of the command.
+    pub(crate) flags: Flags,
     pub(crate) output: &'a Output,
 }
 
 /// Runs the command that the line names.
-pub(crate) fn run(CommandLine { options, command, .. }: CommandLine, output: &Output) -> Result<Done, Failure> {
-    let context = Context { options: &options, output };
+pub(crate) fn run(CommandLine { options, flags, command, .. }: CommandLine, output: &Output) -> Result<Done, Failure> {
+    let context = Context { options: &options, flags, output };
     match command {
         Command::List => actions::list(context),
         Command::Upload(Deferred(upload)) => actions::upload(context, &upload),
-        Command::Apply(Deferred(apply)) => actions::act(context, Action::Apply, &apply.name, apply.flags.0),
+        Command::Apply(Deferred(apply)) => actions::act(context, Action::Apply, &apply.name),
         Command::Revert(Deferred(revert)) => match revert.name {
-            Some(name) => actions::act(context, Action::Revert, &name, revert.flags.0),
-            None => actions::revert_all(context, revert.flags.0),
+            Some(name) => actions::act(context, Action::Revert, &name),
+            None => actions::revert_all(context),
         },
-        Command::Replace(Deferred(replace)) => actions::act(context, Action::Replace, &replace.name, replace.flags.0),
+        Command::Replace(Deferred(replace)) => actions::act(context, Action::Replace, &replace.name),
         Command::Unload(Deferred(unload)) => match unload.name {
-            Some(name) => actions::act(context, Action::Unload, &name, unload.flags.0),
-            None => actions::unload_all(context, unload.flags.0),
+            Some(name) => actions::act(context, Action::Unload, &name),
+            None => actions::unload_all(context),
         },
         Command::Load(Deferred(load)) => actions::load(context, &load),
         Command::Status(Deferred(status)) => status::status(context, &status),

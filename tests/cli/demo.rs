@@ -60,4 +60,9 @@ impl Demo {
     pub(crate) fn json(&self, line: &str) -> Value {
         serde_json::from_slice(&self.run(&format!("--json {line}")).stdout).unwrap()
     }
+
+    /// The names of the applied payloads, lowest first.
+    pub(crate) fn applied(&self) -> Vec<String> {
+        serde_json::from_value(self.json("status")["result"]["inventory"]["stack"].take()).unwrap()
+    }
 }

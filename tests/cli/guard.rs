@@ -4,7 +4,6 @@
 //! the simulated Xen is made anew.
 
 use std::fs;
-use std::ops::Deref;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -17,84 +16,67 @@ const COPIES: [&str; 2] = ["demo/boot/attempts.json", "demo/boot/attempts.copy.j
 const ENDED: &str = "5bdf46eb-3955-4c3b-9d6e-1c1b2a3d4e5f";
 
 /// A host with payload files: `b` depends on `a`, `c` on `b`; `v1` and `v2` are cumulative.
-struct Host(Demo);
-
-impl Deref for Host {
-    type Target = Demo;
-
-    fn deref(&self) -> &Demo {
-        &self.0
-    }
+fn host() -> Demo {
+    Demo::new(&[("a", None), ("b", Some("a")), ("c", Some("b")), ("v1", None), ("v2", None)])
 }
 
-impl Host {
-    fn new() -> Self {
-        Self(Demo::new(&[("a", None), ("b", Some("a")), ("c", Some("b")), ("v1", None), ("v2", None)]))
-    }
-
-    /// Ends the boot, and with it all payloads.
-    fn reboots(&self) {
-        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-        for copy in COPIES.map(|copy| self.path(copy)) {
-            if let Ok(text) = fs::read_to_string(&copy) {
-                fs::write(copy, text.replace(id.trim(), ENDED)).unwrap();
-            }
+/// Ends the boot, and with it all payloads.
+fn reboot(host: &Demo) {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    for copy in COPIES.map(|copy| host.path(copy)) {
+        if let Ok(text) = fs::read_to_string(&copy) {
+            fs::write(copy, text.replace(id.trim(), ENDED)).unwrap();
         }
-        self.loses_its_payloads();
     }
+    lose_payloads(host);
+}
 
-    fn loses_its_payloads(&self) {
-        fs::remove_file(self.path("demo/xen.state")).unwrap();
-        self.ends(0, "simulate new demo --release 4.17");
-    }
-
-    #[track_caller]
-    fn has_applied(&self, names: &[&str]) {
-        assert_eq!(self.json("status")["result"]["inventory"]["stack"], serde_json::to_value(names).unwrap());
-    }
+fn lose_payloads(host: &Demo) {
+    fs::remove_file(host.path("demo/xen.state")).unwrap();
+    host.ends(0, "simulate new demo --release 4.17");
 }
 
 #[test]
 fn a_payload_that_the_host_went_down_with_is_skipped_at_boot() {
-    let host = Host::new();
+    let host = host();
     host.ends(0, "ensure --boot a.livepatch");
-    host.reboots();
+    reboot(&host);
     for _ in 0..2 {
         let text = host.ends(3, "ensure --boot a.livepatch");
         assert!(text.contains("\"a\" (build-id "), "{text}");
         // The form that systemd expects: 32 digits.
         assert!(text.contains("(see journalctl --boot=5bdf46eb39554c3b9d6e1c1b2a3d4e5f)"), "{text}");
         assert!(text.contains("--retry") && text.contains("nothing was done"), "{text}");
-        host.has_applied(&[]);
+        assert!(host.applied().is_empty());
         host.ends(0, "confirm --shutdown");
-        host.reboots();
+        reboot(&host);
     }
     // A stack is skipped from the suspect up.
     host.ends(3, "ensure --boot a.livepatch b.livepatch");
-    host.has_applied(&[]);
+    assert!(host.applied().is_empty());
     host.ends(0, "ensure --boot v1.livepatch");
-    host.has_applied(&["v1"]);
+    assert_eq!(host.applied(), ["v1"]);
 }
 
 #[test]
 fn a_payload_that_survived_is_applied_after_power_cuts_and_below_a_crasher() {
-    let host = Host::new();
+    let host = host();
     host.ends(0, "ensure --boot a.livepatch");
     let text = host.ends(0, "confirm --after 0s");
     assert!(text.contains("survived by this boot: payload "), "{text}");
     for _ in 0..2 {
-        host.reboots();
+        reboot(&host);
         host.ends(0, "ensure --boot a.livepatch");
     }
-    host.reboots();
+    reboot(&host);
     host.ends(0, "ensure --boot a.livepatch b.livepatch");
-    host.reboots();
+    reboot(&host);
     let text = host.ends(3, "ensure --boot a.livepatch b.livepatch c.livepatch");
     assert!(text.contains("Not applied unattended: \"b\", \"c\""), "{text}");
-    host.has_applied(&["a"]);
+    assert_eq!(host.applied(), ["a"]);
     host.ends(0, "revert a");
     let text = host.ends(3, "--json ensure --boot a.livepatch b.livepatch c.livepatch");
-    host.has_applied(&["a"]);
+    assert_eq!(host.applied(), ["a"]);
     let object: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
     assert_eq!((&object["ok"], &object["error"]["kind"]), (&Value::from(false), &Value::from("not_survived")));
     assert_eq!(
@@ -105,7 +87,7 @@ fn a_payload_that_survived_is_applied_after_power_cuts_and_below_a_crasher() {
 
 #[test]
 fn the_level_that_survived_last_replaces_a_cumulative_suspect() {
-    let host = Host::new();
+    let host = host();
     fs::create_dir(host.path("fixes")).unwrap();
     for name in ["v1.livepatch", "v2.livepatch"] {
         fs::copy(host.path(name), host.path("fixes").join(name)).unwrap();
@@ -114,43 +96,43 @@ fn the_level_that_survived_last_replaces_a_cumulative_suspect() {
     symlink("v1.livepatch", &link).unwrap();
     host.ends(0, "ensure --boot fixes");
     host.ends(0, "confirm --shutdown");
-    host.reboots();
+    reboot(&host);
     fs::remove_file(&link).unwrap();
     symlink("v2.livepatch", &link).unwrap();
     host.ends(0, "ensure --boot fixes");
-    host.has_applied(&["v2"]);
-    host.reboots();
+    assert_eq!(host.applied(), ["v2"]);
+    reboot(&host);
     host.ends(3, "ensure --boot --dry-run fixes");
     let text = host.ends(3, "ensure --boot fixes");
     assert!(text.contains("applied instead, since it survived last: \"v1\""), "{text}");
-    host.has_applied(&["v1"]);
+    assert_eq!(host.applied(), ["v1"]);
     // Without its file no level is applied.
-    host.reboots();
+    reboot(&host);
     fs::remove_file(host.path("fixes/v1.livepatch")).unwrap();
     host.ends(3, "ensure --boot fixes");
-    host.has_applied(&[]);
+    assert!(host.applied().is_empty());
 }
 
 #[test]
 fn no_running_payload_is_removed_because_of_a_suspect() {
-    let host = Host::new();
+    let host = host();
     host.ends(0, "ensure --boot v2.livepatch");
-    host.reboots();
+    reboot(&host);
     host.ends(0, "load v1.livepatch");
     let text = host.ends(3, "ensure --boot v2.livepatch");
     assert!(text.contains("nothing was done"), "{text}");
-    host.has_applied(&["v1"]);
+    assert_eq!(host.applied(), ["v1"]);
     // A suspect that was applied by hand stays too.
     host.ends(0, "ensure --retry v2.livepatch");
     host.ends(0, "ensure --boot v2.livepatch");
-    host.has_applied(&["v2"]);
+    assert_eq!(host.applied(), ["v2"]);
 }
 
 #[test]
 fn a_retry_is_confirmed_like_any_other_payload() {
-    let host = Host::new();
+    let host = host();
     host.ends(0, "ensure --boot a.livepatch");
-    host.reboots();
+    reboot(&host);
     host.ends(3, "ensure --boot a.livepatch");
     host.ends(0, "ensure --retry a.livepatch");
     let text = host.ends(0, "status");
@@ -159,47 +141,47 @@ fn a_retry_is_confirmed_like_any_other_payload() {
     assert!(text.contains("not confirmed yet"), "{text}");
     host.ends(0, "confirm --after 0s");
     assert!(host.ends(0, "status").contains("survived by this boot: payload "));
-    host.reboots();
+    reboot(&host);
     host.ends(0, "ensure --boot a.livepatch");
 }
 
 #[test]
 fn a_retry_without_effect_forgets_no_crash() {
-    let host = Host::new();
+    let host = host();
     host.ends(0, "ensure --boot a.livepatch");
-    host.reboots();
+    reboot(&host);
     host.ends(0, "ensure --retry a.livepatch");
     // As if the tool had been killed before it applied anything.
-    host.loses_its_payloads();
+    lose_payloads(&host);
     assert!(host.ends(0, "status").contains("applied as a retry"));
     let text = host.ends(0, "confirm --shutdown");
     assert!(!text.contains("survived"), "{text}");
-    host.reboots();
+    reboot(&host);
     host.ends(3, "ensure --boot a.livepatch");
     // Applied, and reverted again.
     host.ends(0, "ensure --retry a.livepatch");
     host.ends(0, "revert --all");
     host.ends(0, "confirm --shutdown");
-    host.reboots();
+    reboot(&host);
     host.ends(3, "ensure --boot a.livepatch");
 }
 
 #[test]
 fn an_ensure_by_hand_is_recorded() {
-    let host = Host::new();
+    let host = host();
     host.ends(0, "ensure a.livepatch");
     assert!(host.ends(0, "status").contains("applied by hand; if the host goes down now, it is suspect"));
-    host.reboots();
+    reboot(&host);
     host.ends(3, "ensure --boot a.livepatch");
     // By hand it is applied with a warning.
     let text = host.ends(0, "ensure a.livepatch");
     assert!(text.contains("warning: \"a\" (build-id ") && text.contains("applied nevertheless"), "{text}");
-    host.has_applied(&["a"]);
+    assert_eq!(host.applied(), ["a"]);
 }
 
 #[test]
 fn payloads_removed_before_a_crash_are_not_suspect() {
-    let host = Host::new();
+    let host = host();
     host.ends(0, "ensure v1.livepatch");
     host.ends(0, "ensure v2.livepatch");
     host.ends(0, "ensure --nothing");
@@ -215,14 +197,14 @@ fn payloads_removed_before_a_crash_are_not_suspect() {
     host.ends(0, "ensure v2.livepatch");
     host.ends(0, "ensure --nothing");
     host.ends(0, "ensure v2.livepatch");
-    host.reboots();
+    reboot(&host);
     host.ends(0, "ensure --boot v1.livepatch");
     host.ends(3, "ensure --boot v2.livepatch");
 }
 
 #[test]
 fn a_dry_run_records_nothing() {
-    let host = Host::new();
+    let host = host();
     for line in ["ensure --dry-run a.livepatch", "ensure --dry-run --boot a.livepatch"] {
         host.ends(8, line);
     }
@@ -231,7 +213,7 @@ fn a_dry_run_records_nothing() {
 
 #[test]
 fn a_state_that_can_not_be_written_has_an_exit_status_of_its_own() {
-    let host = Host::new();
+    let host = host();
     fs::write(host.path("file"), "").unwrap();
     for (line, stack) in [
         ("ensure --boot --state file a.livepatch", &["a"][..]),
@@ -240,7 +222,7 @@ fn a_state_that_can_not_be_written_has_an_exit_status_of_its_own() {
     ] {
         let text = host.ends(4, line);
         assert!(text.contains("these payloads are not guarded"), "{text}");
-        host.has_applied(stack);
+        assert_eq!(host.applied(), stack);
     }
     let text = host.ends(4, "--json ensure --state file a.livepatch");
     let object: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
@@ -250,7 +232,7 @@ fn a_state_that_can_not_be_written_has_an_exit_status_of_its_own() {
 
 #[test]
 fn the_directory_of_the_state_may_be_relative() {
-    let host = Host::new();
+    let host = host();
     let text = host.ends(0, "ensure --boot --state new a.livepatch");
     assert!(!text.contains("warning"), "{text}");
     assert!(host.path("new/attempts.json").exists());
@@ -261,7 +243,7 @@ fn the_directory_of_the_state_may_be_relative() {
 
 #[test]
 fn only_applied_payloads_survive() {
-    let host = Host::new();
+    let host = host();
     // Neither can be applied: the second does not depend on the first.
     host.ends(1, "ensure --boot a.livepatch c.livepatch");
     assert_eq!(host.ends(0, "confirm --shutdown").lines().filter(|line| line.contains("survived")).count(), 0);
@@ -270,16 +252,16 @@ fn only_applied_payloads_survive() {
     let text = host.ends(0, "confirm --shutdown");
     assert_eq!(text.matches("survived by this boot: payload ").count(), 1, "{text}");
     // The other one is not suspect.
-    host.reboots();
+    reboot(&host);
     host.ends(0, "ensure --boot a.livepatch b.livepatch");
-    host.has_applied(&["a", "b"]);
+    assert_eq!(host.applied(), ["a", "b"]);
 }
 
 #[test]
 fn damaged_copies_forget_no_crash_and_stop_no_boot() {
-    let host = Host::new();
+    let host = host();
     host.ends(0, "ensure --boot a.livepatch");
-    host.reboots();
+    reboot(&host);
     fs::write(host.path(COPIES[0]), "").unwrap();
     let text = host.ends(3, "ensure --boot a.livepatch");
     assert!(text.contains("it is empty"), "{text}");
@@ -287,6 +269,6 @@ fn damaged_copies_forget_no_crash_and_stop_no_boot() {
     assert!(Path::new(&host.path("demo/boot/attempts.json.damaged")).exists());
     assert!(host.ends(0, "status").contains("put aside"));
     host.ends(0, "confirm --shutdown");
-    host.reboots();
+    reboot(&host);
     host.ends(3, "ensure --boot a.livepatch");
 }

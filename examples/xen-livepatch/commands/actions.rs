@@ -20,12 +20,12 @@ use crate::table::table;
 
 const NOTHING_TO_DO: &str = "no action needed";
 
-pub(super) fn list(Context { options, output }: Context<'_>) -> Result<Done, Failure> {
+pub(super) fn list(Context { options, output, .. }: Context<'_>) -> Result<Done, Failure> {
     let rows = with_client(options, Access::Lists, |client| Ok(client.list()?))?;
     Ok(output.outcome(|| table(&rows), || json!({ "payloads": as_json(&rows) })))
 }
 
-pub(super) fn upload(Context { options, output }: Context<'_>, upload: &Upload) -> Result<Done, Failure> {
+pub(super) fn upload(Context { options, output, .. }: Context<'_>, upload: &Upload) -> Result<Done, Failure> {
     let name = name(&upload.name)?;
     let begin = || output.begin(&format!("Uploading {}", shown(&upload.file)));
     let bytes = input::bytes(&upload.file, &name).inspect_err(|_| begin())?;
@@ -40,10 +40,9 @@ pub(super) fn upload(Context { options, output }: Context<'_>, upload: &Upload) 
 }
 
 pub(super) fn act(
-    Context { options, output }: Context<'_>,
+    Context { options, flags, output }: Context<'_>,
     action: Action,
     given: &OsStr,
-    flags: Flags,
 ) -> Result<Done, Failure> {
     let progress = match action {
         Action::Apply => "Applying",
@@ -99,7 +98,7 @@ fn is_done(error: &Error, action: Action, client: &LivepatchClient, name: &Paylo
 
 /// Reverts payloads from the top of the stack down until none is applied. Xen does not report the order, but it refuses to
 /// revert a payload that is not on top, before any of its hooks runs.
-pub(super) fn revert_all(Context { options, output }: Context<'_>, flags: Flags) -> Result<Done, Failure> {
+pub(super) fn revert_all(Context { options, flags, output }: Context<'_>) -> Result<Done, Failure> {
     with_client(options, Access::Changes, |client| {
         let mut reverted = Vec::new();
         let outcome = loop {
@@ -149,7 +148,7 @@ fn in_state(client: &LivepatchClient, state: State) -> Result<Vec<PayloadName>, 
 }
 
 /// Unloads every payload that is not applied. A failure does not stop it.
-pub(super) fn unload_all(Context { options, output }: Context<'_>, flags: Flags) -> Result<Done, Failure> {
+pub(super) fn unload_all(Context { options, flags, output }: Context<'_>) -> Result<Done, Failure> {
     with_client(options, Access::Changes, |client| {
         let names = in_state(client, State::Checked)?;
         let (mut unloaded, mut first) = (Vec::new(), None);
@@ -174,8 +173,8 @@ pub(super) fn unload_all(Context { options, output }: Context<'_>, flags: Flags)
     })
 }
 
-pub(super) fn load(Context { options, output }: Context<'_>, load: &Load) -> Result<Done, Failure> {
-    let load_options = LoadOptions::new().upload(upload_options(options, &load.accept)).flags(load.flags.0);
+pub(super) fn load(Context { options, flags, output }: Context<'_>, load: &Load) -> Result<Done, Failure> {
+    let load_options = LoadOptions::new().upload(upload_options(options, &load.accept)).flags(flags);
     let begin = || output.begin(&format!("Loading {}", shown(&load.file)));
     let (name, payload) = input::payload(&load.file).inspect_err(|_| begin())?;
     with_client(options, Access::Changes, |client| {

@@ -13,7 +13,7 @@ use crate::host::{Access, with_client};
 use crate::output::Done;
 use crate::table;
 
-pub(super) fn status(Context { options, output }: Context<'_>, arguments: &ShowStatus) -> Result<Done, Failure> {
+pub(super) fn status(Context { options, output, .. }: Context<'_>, arguments: &ShowStatus) -> Result<Done, Failure> {
     let read = with_client(options, Access::Reads, |client| {
         let name = arguments.name.as_deref().map(|name| loaded_name(name, client)).transpose()?;
         Ok((name, client.inventory()?, client.capabilities()?))
