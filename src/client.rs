@@ -184,7 +184,7 @@ impl LivepatchClient {
     /// Returns the running Xen as the check of payloads needs it: its series, architecture and build-id, and bounds on its
     /// point release.
     ///
-    /// The bounds come from the text that Xen reports after its version ([`Target`]'s conversion from [`XenVersion`]), which
+    /// The bounds come from the text that Xen reports after its version ([`Target`]'s conversion from [`XenVersion`](crate::XenVersion)), which
     /// a live patch can change. So that text counts only if this client read it while nothing was applied, if Xen's log
     /// still begins with it, or if no applied payload replaces a function that it comes from. The last condition may need an
     /// [`inventory`](Self::inventory), which may write to the host's console. If none of them holds, the lower bound is 0,

@@ -1,4 +1,4 @@
-//! The four actions: sent once Xen can carry them out, waited for, and judged by [`diagnosis`](crate::diagnosis).
+//! The four actions: sent once Xen can carry them out, waited for, and judged by [`diagnosis`].
 
 use std::time::Duration;
 
@@ -171,9 +171,9 @@ impl LivepatchClient {
     /// after a replace alone; [`Checked`](crate::State::Checked) after a revert; no longer loaded after an unload. Nothing is
     /// sent again. The next action of this client leaves Xen time to settle, counted from the end that was seen.
     ///
-    /// If this client sent the action and has sent none since, the state before it and Xen's log from then on are
-    /// considered. Otherwise, as in a process that takes over from one that was killed, only the state now and the result of
-    /// the last action on the payload are, whoever requested that.
+    /// If this client left the action without a result and has sent none since, the state before it and Xen's log from then on
+    /// count as evidence. Otherwise, as in a process that takes over from one that was killed, the evidence is the state now
+    /// and the result of the last action on the payload, whoever requested that.
     ///
     /// # Errors
     /// Those of the action, and:
@@ -182,7 +182,7 @@ impl LivepatchClient {
     ///   [`Duration::ZERO`] the call looks once.
     /// * [`StaleInProgress`](ErrorKind::StaleInProgress) if the payload is marked as in progress although no action is under way.
     ///
-    /// If this client did not send it, also:
+    /// In the second case, also:
     ///
     /// * [`WrongState`](ErrorKind::WrongState) if nothing has failed and the payload is in the other state: the action was never
     ///   begun, or was undone.

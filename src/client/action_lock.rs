@@ -93,10 +93,23 @@ impl ActionLock {
     /// # Errors
     /// `InsideOperation`, at once, if this thread holds it, and `OperationInProgress` if it is not free before the deadline.
     pub(super) fn acquire(&self, deadline: Deadline) -> Result<ActionGuard<'_>> {
-        if self.is_mine() {
-            return Err(Error::new(ErrorKind::InsideOperation));
+        let mut state = self.lock();
+        if state.taken {
+            if state.holder == Some(thread::current().id()) {
+                return Err(Error::new(ErrorKind::InsideOperation));
+            }
+            state.waiting += 1;
+            let waiting = self.freed.wait_timeout_while(state, deadline.remaining(), |state| state.taken);
+            (state, _) = waiting.unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
+            if state.taken {
+                return Err(in_progress());
+            }
         }
-        self.take(deadline).ok_or_else(in_progress)
+        state.taken = true;
+        state.holder = Some(thread::current().id());
+        state.forget_hooks();
+        Ok(ActionGuard(self))
     }
 
     /// Waits for the lock to look at what an action would change. Returns `None` if this thread holds it and no operation is
@@ -105,35 +118,12 @@ impl ActionLock {
     /// # Errors
     /// As [`acquire`](Self::acquire).
     pub(super) fn acquire_to_look(&self, deadline: Deadline) -> Result<Option<ActionGuard<'_>>> {
-        if self.is_mine() && self.lock().busy == 0 {
+        let state = self.lock();
+        if state.holder == Some(thread::current().id()) && state.busy == 0 {
             return Ok(None);
         }
+        drop(state);
         self.acquire(deadline).map(Some)
-    }
-
-    fn is_mine(&self) -> bool {
-        self.lock().holder == Some(thread::current().id())
-    }
-
-    /// Waits for the lock; `None` if it is not free before the deadline, or if this thread holds it.
-    pub(super) fn take(&self, deadline: Deadline) -> Option<ActionGuard<'_>> {
-        let mut state = self.lock();
-        if state.taken {
-            if state.holder == Some(thread::current().id()) {
-                return None;
-            }
-            state.waiting += 1;
-            let waiting = self.freed.wait_timeout_while(state, deadline.remaining(), |state| state.taken);
-            (state, _) = waiting.unwrap_or_else(PoisonError::into_inner);
-            state.waiting -= 1;
-            if state.taken {
-                return None;
-            }
-        }
-        state.taken = true;
-        state.holder = Some(thread::current().id());
-        state.forget_hooks();
-        Some(ActionGuard(self))
     }
 
     /// Notes that Xen has just finished an action, whoever requested it, so that the next one lets Xen settle.
@@ -342,14 +332,14 @@ mod tests {
     #[test]
     fn only_one_holds_the_lock() {
         let lock = ActionLock::new(Duration::ZERO, Duration::ZERO);
-        let first = lock.take(soon()).unwrap();
-        assert!(lock.take(soon()).is_none());
+        let first = lock.acquire(soon()).unwrap();
+        assert!(lock.acquire(soon()).is_err());
         std::thread::scope(|scope| {
-            let second = scope.spawn(|| lock.take(Deadline::after(Duration::from_secs(60))).is_some());
+            let second = scope.spawn(|| lock.acquire(Deadline::after(Duration::from_secs(60))).is_ok());
             drop(first);
             assert!(second.join().unwrap());
         });
-        assert!(lock.take(soon()).is_some());
+        assert!(lock.acquire(soon()).is_ok());
     }
 
     #[test]
@@ -358,7 +348,6 @@ mod tests {
         let never = || Deadline::after(Duration::from_secs(600));
         let kind = |result: Result<ActionGuard<'_>>| result.map(drop).unwrap_err().kind().clone();
         let first = lock.acquire(soon()).unwrap();
-        assert!(lock.take(never()).is_none());
         assert_eq!(kind(lock.acquire(never())), ErrorKind::InsideOperation);
         assert!(lock.acquire_to_look(never()).unwrap().is_none(), "between operations");
         let busy = first.busy();
@@ -376,9 +365,9 @@ mod tests {
     fn the_next_action_waits_for_xen_to_settle() {
         let lock = ActionLock::new(Duration::from_millis(50), Duration::ZERO);
         let start = Instant::now();
-        lock.take(soon()).unwrap().unloaded();
+        lock.acquire(soon()).unwrap().unloaded();
         assert!(start.elapsed() < Duration::from_millis(50), "the call that finished doesn't wait");
-        let next = lock.take(soon()).unwrap();
+        let next = lock.acquire(soon()).unwrap();
         assert!(!next.is_settled() && !next.settle(soon()), "not before the deadline");
         assert!(next.settle(Deadline::after(Duration::from_secs(60))));
         assert!(start.elapsed() >= Duration::from_millis(50));
@@ -389,9 +378,9 @@ mod tests {
         let lock = ActionLock::new(Duration::from_millis(50), Duration::ZERO);
         let (name, before) = (PayloadName::new("a").unwrap(), Look::needed(Action::Apply));
         let left = UnfinishedAction { name, action: Action::Apply, before, refused: None, log_start: None };
-        lock.take(soon()).unwrap().leave_running(left.clone(), false);
+        lock.acquire(soon()).unwrap().leave_running(left.clone(), false);
         std::thread::sleep(Duration::from_millis(60));
-        let taken = lock.take(soon()).unwrap();
+        let taken = lock.acquire(soon()).unwrap();
         assert!(taken.is_settled(), "nothing is known yet");
         lock.idle();
         assert!(!taken.is_settled() && !lock.left_running());

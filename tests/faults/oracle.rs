@@ -72,7 +72,7 @@ pub fn check_success(step: &ClientCall, before: &Truth, now: &Truth) {
             expected.loaded.retain(|other| *other != name);
         }
         Operation::Wait(A::Apply) => assert!(before.applied.contains(&name)),
-        Operation::Wait(A::Replace) => assert_eq!(before.applied, [name.clone()]),
+        Operation::Wait(A::Replace) => assert_eq!(before.applied, std::slice::from_ref(&name)),
         Operation::Wait(A::Revert) => assert_eq!(before.state(&name), Some(State::Checked)),
         Operation::Wait(A::Unload) => assert_eq!(before.state(&name), None),
         _ => {}
@@ -93,7 +93,7 @@ pub fn check_report(step: &ClientCall, hooks: &Hooks, moments: &[Truth], result:
         match step.operation {
             Operation::Act(Action::Apply, _) | Operation::Wait(Action::Apply) => was(Some(State::Applied)),
             Operation::Act(Action::Replace, _) | Operation::Wait(Action::Replace) => {
-                once(&|truth| truth.applied == [name.clone()])
+                once(&|truth| truth.applied == [name.clone()]);
             }
             Operation::Act(Action::Revert, _) | Operation::Wait(Action::Revert) => was(Some(State::Checked)),
             Operation::Act(Action::Unload, _) | Operation::Wait(Action::Unload) => was(None),
