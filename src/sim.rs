@@ -85,6 +85,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod work;
 mod xen_memory;
 
 use core::fmt;
@@ -202,15 +203,14 @@ impl SimulatedXen {
     /// The names of all loaded payloads, in the order of their upload.
     #[must_use]
     pub fn loaded(&self) -> Vec<PayloadName> {
-        self.host().payloads.iter().filter_map(|payload| name_of(&payload.name)).collect()
+        self.host().payloads.iter().map(|payload| name_of(&payload.name)).collect()
     }
 
     /// The names of the applied payloads, from the bottom of the stack to its top.
     #[must_use]
     pub fn applied(&self) -> Vec<PayloadName> {
         let host = self.host();
-        let applied = host.applied.iter().filter_map(|id| host.by_id(*id));
-        applied.filter_map(|payload| name_of(&payload.name)).collect()
+        host.applied.iter().map(|id| name_of(&host.payload(*id).name)).collect()
     }
 
     /// The status of a payload, without a hypercall.
@@ -325,11 +325,12 @@ impl SimulatedXen {
     }
 }
 
-/// A name as Xen keeps it, the empty one included.
-fn name_of(bytes: &[u8]) -> Option<PayloadName> {
+/// A name as Xen keeps it, which may be empty.
+fn name_of(bytes: &[u8]) -> PayloadName {
     let with_nul = [bytes, &[0]].concat();
     let len = with_nul.len();
     PayloadName::from_xen(&with_nul.into(), 0..len)
+        .expect("the simulated Xen keeps names of up to 127 bytes without a NUL")
 }
 
 impl Hypervisor for SimulatedXen {}

@@ -1,111 +1,41 @@
-//! ACTION: what is refused or skipped at once, and the work that is done later.
+//! ACTION: checks when it is called, and the work that is done later.
 
-use core::fmt;
-use core::time::Duration;
-use std::time::Instant;
-
-use super::bytes::until_nul;
 use super::host::Host;
 use super::payload::{Payload, Standing, Stop, refuse, surround_actions};
 use super::settings::{LogLevel, Pace};
+use super::work::{Deadline, RunningHook, Scheduled, Until, Work};
 use crate::error::Action;
 use crate::types::errno::Errno;
 use crate::types::flags::Flags;
 use crate::xen::architecture::Architecture;
 use crate::xen::format::Expectation;
 use crate::xen::rules;
+use core::time::Duration;
 
 const LATE: &str = "Timed out on semaphore in CPU quiesce phase 0/1";
 
-/// What a timeout of 0 stands for.
+/// The timeout that 0 stands for.
 const DEFAULT_TIMEOUT: Duration = Duration::from_millis(30);
+
+/// The result of a hook that is missing or whose code isn't understood: that it has done its work.
+const NOT_UNDERSTOOD: i32 = 0;
 
 const EAGAIN: i32 = -Errno::EAGAIN.number();
 const EBUSY: i32 = -Errno::EBUSY.number();
 const EINVAL: i32 = -Errno::EINVAL.number();
 
-/// The numbers of the interface.
-const NUMBERS: [(u32, Action); 4] =
-    [(1, Action::Unload), (2, Action::Revert), (3, Action::Apply), (4, Action::Replace)];
-
-/// Which action a number stands for.
+/// The action with a number of Xen's interface.
 pub(super) fn from_number(number: u32) -> Option<Action> {
-    NUMBERS.iter().find(|(known, _)| *known == number).map(|(_, action)| *action)
+    Action::ALL.into_iter().find(|action| self::number(*action) == number)
 }
 
-/// The number of an action.
-pub(super) fn number(action: Action) -> u32 {
-    NUMBERS.iter().find(|(_, known)| *known == action).map(|(number, _)| *number).unwrap_or_default()
-}
-
-/// The one action that a host can have under way.
-#[derive(Clone, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct Work {
-    payload: u64,
-    action: Scheduled,
-    timeout: Duration,
-    until: Until,
-    /// The CPUs will not come to rest in time, whatever the timeout.
-    late: bool,
-}
-
-#[derive(Clone, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-enum Until {
-    Polls(u32),
-    Time(Deadline),
-    Told,
-}
-
-/// An action that takes time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-enum Scheduled {
-    Apply,
-    Revert,
-    Replace,
-}
-
-impl fmt::Display for Scheduled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Apply => "apply",
-            Self::Revert => "revert",
-            Self::Replace => "replace",
-        })
-    }
-}
-
-/// A hook that runs although its action is finished for all that can be seen.
-#[derive(Clone, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct RunningHook {
-    payload: u64,
-    /// `None` for a time that never comes.
-    until: Option<Deadline>,
-    /// The line at its end.
-    end: Vec<u8>,
-}
-
-/// A point in time, saved as the time until it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Deadline(Instant);
-
-impl Deadline {
-    /// `None` where no clock gets that far.
-    pub(super) fn after(time: Duration) -> Option<Self> {
-        Instant::now().checked_add(time).map(Self)
-    }
-
-    pub(super) fn has_passed(self) -> bool {
-        self.0 <= Instant::now()
-    }
-
-    /// Zero once it has passed.
-    #[cfg(feature = "serde")]
-    pub(super) fn time_left(self) -> Duration {
-        self.0.saturating_duration_since(Instant::now())
+/// The number of an action in Xen's interface.
+pub(super) const fn number(action: Action) -> u32 {
+    match action {
+        Action::Unload => 1,
+        Action::Revert => 2,
+        Action::Apply => 3,
+        Action::Replace => 4,
     }
 }
 
@@ -142,8 +72,7 @@ impl Host {
     }
 
     fn start(&mut self, name: &[u8], command: u32, timeout: u32, flags: u32) -> Result<u32, Stop> {
-        let index = self.index(until_nul(name)).ok_or(Errno::ENOENT)?;
-        let Some(payload) = self.payloads.get(index) else { return Err(Errno::ENOENT.into()) };
+        let payload = self.by_name(name).ok_or(Errno::ENOENT)?;
         let (id, applied) = (payload.id, payload.standing == Standing::Applied);
         if self.work.as_ref().is_some_and(|work| work.payload == id) {
             return Err(Errno::EBUSY.into());
@@ -151,8 +80,8 @@ impl Host {
         match from_number(command) {
             None => Err(Errno::EOPNOTSUPP.into()),
             Some(Action::Unload) if applied => Err(Errno::EINVAL.into()),
-            Some(Action::Unload) => self.unload(index),
-            // Asked for what is so already: no error, and nothing happens.
+            Some(Action::Unload) => self.unload(id),
+            // In that state already: no error, and nothing happens.
             Some(Action::Revert) if !applied => Ok(0),
             Some(Action::Apply | Action::Replace) if applied => Ok(0),
             Some(Action::Revert) => self.revert(id, timeout),
@@ -161,15 +90,14 @@ impl Host {
         }
     }
 
-    fn unload(&mut self, index: usize) -> Result<u32, Stop> {
-        let in_hook = self.payloads.get(index).zip(self.hook.as_ref()).is_some_and(|(it, hook)| it.id == hook.payload);
+    fn unload(&mut self, id: u64) -> Result<u32, Stop> {
         if self.has(&rules::UNLOAD_WAITS) {
             self.end_hook();
-        } else if in_hook {
+        } else if self.hook.as_ref().is_some_and(|hook| hook.payload == id) {
             return Err(Stop::Crashed("it is unloaded while its hook runs".into()));
         }
-        let payload = self.payloads.remove(index);
-        self.image.unload(payload.base);
+        self.image.unload(self.payload(id).base);
+        self.payloads.retain(|payload| payload.id != id);
         self.list_version = self.list_version.wrapping_add(1);
         // The CPU that waits for all others holds the lock that the patching needs, so that one runs out of time.
         if self.has(&rules::UNLOAD_WAITS) {
@@ -181,71 +109,61 @@ impl Host {
     }
 
     fn revert(&mut self, id: u64, timeout: u32) -> Result<u32, Stop> {
-        let top = self.applied.last().copied().unwrap_or_default();
-        if top != id {
-            let name = self.by_id(top).map(|payload| &*payload.name).unwrap_or_default();
-            return refuse(Errno::EBUSY, [b"can't unload. Top is ", name].concat());
+        let top = self.applied.last().map(|top| self.payload(*top)).expect("the payload to revert is applied");
+        if top.id != id {
+            return refuse(Errno::EBUSY, [b"can't unload. Top is ", &*top.name].concat());
         }
-        let veto = self.by_id(id).map(|payload| payload.hooks.before_revert).unwrap_or_default();
-        self.ask_then_schedule(id, veto, Scheduled::Revert, timeout)
+        self.call_hook_then_schedule(id, top.hooks.before_revert, Scheduled::Revert, timeout)
     }
 
     fn apply(&mut self, id: u64, timeout: u32, nodeps: bool) -> Result<u32, Stop> {
-        let guarded = self.has(&rules::REAPPLY_GUARDED);
-        if let Some(payload) = self.by_id_mut(id).filter(|payload| payload.reverted && !payload.safe_to_reapply) {
-            if guarded {
-                // Not the hypercall's result: only GET shows it.
-                payload.rc = EINVAL;
-                let name = payload.name.clone();
-                if self.has(&rules::REASONS_ON_CONSOLE) {
-                    self.log(&name, b"can't revert as payload has .data. Please unload");
-                }
-                return Ok(0);
+        let payload = self.payload(id);
+        if payload.reverted && !payload.safe_to_reapply && self.has(&rules::REAPPLY_GUARDED) {
+            // Not the hypercall's result: only GET shows it.
+            self.payload_mut(id).rc = EINVAL;
+            if self.has(&rules::REASONS_ON_CONSOLE) {
+                self.complain(id, "can't revert as payload has .data. Please unload");
             }
+            return Ok(0);
         }
-        let payload = self.by_id(id).ok_or(Errno::ENOENT)?;
         if !nodeps || !self.has(&rules::PACKED_LAYOUT) {
             self.check_depends(payload, self.applied.last().copied())?;
         }
         if self.has(&rules::EXPECTATIONS) {
-            self.check_expectations(payload)?;
+            self.check_expectations(payload).or_else(|(errno, line)| refuse(errno, line))?;
         }
         let veto = payload.hooks.before_apply;
-        self.ask_then_schedule(id, veto, Scheduled::Apply, timeout)
+        self.call_hook_then_schedule(id, veto, Scheduled::Apply, timeout)
     }
 
     fn replace(&mut self, id: u64, timeout: u32) -> Result<u32, Stop> {
-        let payload = self.by_id(id).ok_or(Errno::ENOENT)?;
+        let payload = self.payload(id);
         self.check_depends(payload, None)?;
-        let applied = self.applied.iter().filter_map(|id| self.by_id(*id));
+        let applied = self.applied.iter().map(|id| self.payload(*id));
         if applied.chain([payload]).any(|payload| surround_actions(&payload.hooks)) {
             return refuse(Errno::EOPNOTSUPP, "replace with hooks around actions");
         }
         self.schedule(id, Scheduled::Replace, timeout)
     }
 
-    /// Schedules the action unless the payload's own hook is against it.
-    fn ask_then_schedule(&mut self, id: u64, veto: u64, action: Scheduled, timeout: u32) -> Result<u32, Stop> {
-        if veto != 0 {
-            self.tell(id, &format!("Calling pre-{action} hook function"));
+    /// Schedules the action unless the payload's own hook, if it has one, returns an error.
+    fn call_hook_then_schedule(&mut self, id: u64, hook: u64, action: Scheduled, timeout: u32) -> Result<u32, Stop> {
+        if hook != 0 {
+            self.report(id, &format!("Calling pre-{action} hook function"));
         }
-        let rc = self.call_hook(veto).unwrap_or_default();
+        let rc = self.call_hook(hook).unwrap_or(NOT_UNDERSTOOD);
         if rc == 0 {
             return self.schedule(id, action, timeout);
         }
-        if let Some(payload) = self.by_id_mut(id) {
-            payload.rc = rc;
-        }
+        self.payload_mut(id).rc = rc;
         self.complain(id, &format!("pre-{action} hook failed (rc={rc}), aborting!"));
-        // A hook may return anything, and what is not negative is not an error.
+        // A hook may return any number, and one that is not negative is no error.
         u32::try_from(rc).map_err(|_| Errno::new(rc.wrapping_neg()).into())
     }
 
     fn schedule(&mut self, id: u64, action: Scheduled, timeout: u32) -> Result<u32, Stop> {
         // Every release marks the payload first, and leaves the mark there when it then can't schedule.
-        if let Some(payload) = self.by_id_mut(id) {
-            payload.rc = EAGAIN;
-        }
+        self.payload_mut(id).rc = EAGAIN;
         if self.work.is_some() {
             return Err(Errno::EBUSY.into());
         }
@@ -260,8 +178,8 @@ impl Host {
         let timeout = if timeout == 0 { DEFAULT_TIMEOUT } else { Duration::from_nanos(timeout.into()) };
         let until = match self.faults.pace().unwrap_or(self.settings.pace) {
             Pace::Polls(polls) => Until::Polls(polls),
-            Pace::Time(time) => Deadline::after(time).map_or(Until::Told, Until::Time),
-            Pace::Held => Until::Told,
+            Pace::Time(time) => Deadline::after(time).map_or(Until::Finished, Until::Time),
+            Pace::Held => Until::Finished,
         };
         let at_once = matches!(until, Until::Polls(0));
         self.work = Some(Work { payload: id, action, timeout, until, late: self.faults.times_out() });
@@ -286,7 +204,7 @@ impl Host {
                 Scheduled::Replace => self.switch_over(work.payload),
             }
         };
-        let Some(payload) = self.by_id_mut(work.payload) else { return };
+        let payload = self.payload_mut(work.payload);
         payload.rc = rc;
         let name = payload.name.clone();
         // The one line that has no colon after the name.
@@ -300,7 +218,7 @@ impl Host {
         };
         // Not called when the CPUs did not come to rest.
         if hook != 0 && !late {
-            self.tell(work.payload, &format!("Calling post-{} hook function with rc={rc}", work.action));
+            self.report(work.payload, &format!("Calling post-{} hook function with rc={rc}", work.action));
             if !self.settings.hook_time.is_zero() {
                 let until = Deadline::after(self.settings.hook_time);
                 self.hook = Some(RunningHook { payload: work.payload, until, end });
@@ -324,49 +242,47 @@ impl Host {
         }
     }
 
-    /// A line about a payload that says what Xen is doing.
-    fn tell(&mut self, id: u64, line: &str) {
+    /// Logs what Xen does to a payload.
+    fn report(&mut self, id: u64, line: &str) {
         if self.settings.log_level >= LogLevel::All {
             self.complain(id, line);
         }
     }
 
-    /// A line about a payload that says what went wrong, whatever the release.
+    /// Logs what went wrong with a payload, whatever the release.
     fn complain(&mut self, id: u64, line: &str) {
-        if let Some(name) = self.by_id(id).map(|payload| payload.name.clone()) {
-            self.log(&name, line.as_bytes());
-        }
+        let name = self.payload(id).name.clone();
+        self.log(&name, line.as_bytes());
     }
 
     fn switch_on(&mut self, id: u64) -> i32 {
-        let Some(hook) = self.by_id(id).map(|payload| payload.hooks.instead_of_apply) else { return EINVAL };
+        let hook = self.payload(id).hooks.instead_of_apply;
         let looks = hook == 0 && self.architecture == Architecture::X86_64 && self.has(&rules::WAITQUEUES_CHECKED);
         if let Some(domain) = self.settings.waiting_domain.filter(|_| looks) {
             self.console.line(format!("livepatch: d{domain} found with active waitqueue").into_bytes());
             self.complain(id, &format!("Safety checks failed: {EBUSY}"));
             return EBUSY;
         }
-        let rc = self.instead(id, hook);
-        let endbr_aware = self.architecture == Architecture::X86_64 && self.has(&rules::ENDBR_AWARE);
-        let machine = self.machine();
-        let Self { payloads, image, applied, .. } = self;
-        if let Some(payload) = payloads.iter_mut().find(|payload| payload.id == id && rc == 0) {
+        let rc = self.run_action_hook(id, hook, Scheduled::Apply);
+        if rc == 0 {
+            let endbr_aware = self.architecture == Architecture::X86_64 && self.has(&rules::ENDBR_AWARE);
+            let machine = self.machine();
+            let (payload, image) = self.payload_and_image(id);
             payload.patch(machine, image, endbr_aware);
             payload.standing = Standing::Applied;
-            applied.push(id);
+            self.applied.push(id);
         }
         rc
     }
 
     fn switch_off(&mut self, id: u64) -> i32 {
-        let Some(hook) = self.by_id(id).map(|payload| payload.hooks.instead_of_revert) else { return EINVAL };
-        let rc = self.instead(id, hook);
-        let Self { payloads, image, applied, .. } = self;
-        if let Some(payload) = payloads.iter_mut().find(|payload| payload.id == id && rc == 0) {
+        let rc = self.run_action_hook(id, self.payload(id).hooks.instead_of_revert, Scheduled::Revert);
+        if rc == 0 {
+            let (payload, image) = self.payload_and_image(id);
             payload.restore(image);
             payload.standing = Standing::Checked;
             payload.reverted = true;
-            applied.retain(|other| *other != id);
+            self.applied.retain(|other| *other != id);
         }
         rc
     }
@@ -374,48 +290,41 @@ impl Host {
     fn switch_over(&mut self, id: u64) -> i32 {
         while let Some(top) = self.applied.last().copied() {
             let rc = self.switch_off(top);
-            if let Some(payload) = self.by_id_mut(top) {
-                payload.rc = rc;
-            }
+            self.payload_mut(top).rc = rc;
             if rc != 0 {
                 return EINVAL;
             }
         }
         // Checked only now, when Xen is unpatched already.
-        let expected = match self.by_id(id) {
-            Some(payload) if self.has(&rules::EXPECTATIONS) => self.check_expectations(payload),
-            _ => Ok(()),
-        };
-        match expected {
-            Err(Stop::Refused(errno, _)) => -errno.number(),
-            _ => self.switch_on(id),
+        if self.has(&rules::EXPECTATIONS) {
+            if let Err((errno, _)) = self.check_expectations(self.payload(id)) {
+                return -errno.number();
+            }
         }
+        self.switch_on(id)
     }
 
-    /// What a hook returns; nothing if there is none or its code isn't understood.
+    /// Returns the result of a hook; `None` if there is none or its code isn't understood.
     fn call_hook(&self, address: u64) -> Option<i32> {
         if address == 0 { None } else { self.image.number_returned(self.machine(), address) }
     }
 
-    /// Runs a hook that does an action itself. One that reports success without having touched the functions makes
-    /// Xen panic; one that isn't understood is believed to have done its work.
-    fn instead(&mut self, id: u64, hook: u64) -> i32 {
+    /// Runs a hook that does an action itself, if there is one. Xen panics where it returns success without having touched
+    /// the functions.
+    fn run_action_hook(&mut self, id: u64, hook: u64, action: Scheduled) -> i32 {
         if hook != 0 {
-            let standing = self.by_id(id).map(|payload| payload.standing);
-            let action = if standing == Some(Standing::Applied) { Scheduled::Revert } else { Scheduled::Apply };
-            self.tell(id, &format!("Calling {action} action hook function"));
+            self.report(id, &format!("Calling {action} action hook function"));
         }
         let rc = self.call_hook(hook);
-        if rc == Some(0) {
-            let untouched = self.by_id(id).filter(|payload| !payload.functions.is_empty());
-            if let Some(name) = untouched.map(|payload| payload.name.clone()) {
-                self.crash(&name, "a hook reports success, but the functions are as they were");
-            }
+        if rc == Some(0) && !self.payload(id).functions.is_empty() {
+            let name = self.payload(id).name.clone();
+            self.crash(&name, "a hook reports success, but the functions are as they were");
         }
-        rc.unwrap_or_default()
+        rc.unwrap_or(NOT_UNDERSTOOD)
     }
 
-    fn check_expectations(&self, payload: &Payload) -> Result<(), Stop> {
+    /// Compares the code to be replaced with what the payload expects. An error is one of Xen's, with its log line.
+    fn check_expectations(&self, payload: &Payload) -> Result<(), (Errno, Vec<u8>)> {
         for function in payload.functions.iter().map(|function| &function.loaded) {
             let Some(expectation) = Expectation::read(&function.expectation) else { continue };
             let len = u32::from(expectation.len);
@@ -432,7 +341,7 @@ impl Host {
             };
             let why = format!(" failed (rc=-{}), aborting!", errno.number());
             let name = function.name.as_deref().unwrap_or(b"unknown");
-            return refuse(errno, [b"expectations of ", name, why.as_bytes()].concat());
+            return Err((errno, [b"expectations of ", name, why.as_bytes()].concat()));
         }
         Ok(())
     }

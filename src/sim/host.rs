@@ -1,6 +1,5 @@
 //! The state of the simulated host, and what GET, LIST, ACTION and UPLOAD find there.
 
-use super::action::{RunningHook, Work};
 use super::bytes::until_nul;
 use super::console::{CONTINUES, Console};
 use super::faults::Faults;
@@ -8,15 +7,16 @@ use super::machine::Machine;
 use super::payload::{Payload, Standing, Stop, refuse};
 use super::settings::{LogLevel, Settings};
 use super::upload::{self, Surroundings};
+use super::work::{RunningHook, Work};
 use super::xen_memory::Image;
 use crate::loader::{ENDBR64, image_of, payloads_of};
 use crate::types::errno::Errno;
-use crate::types::name::escaped;
+use crate::types::name::{PayloadName, escaped};
 use crate::xen::architecture::Architecture;
 use crate::xen::release::Release;
 use crate::xen::rules::{self, Rule};
 
-/// What this Xen was built with.
+/// The parts that a Xen was built with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -31,14 +31,14 @@ pub enum Support {
 }
 
 impl Support {
-    /// Of a Xen that is built like the others: 4.7 knows live patching on x86 alone.
+    /// The parts of an ordinary build: 4.7 has live patching on x86 alone.
     fn of(release: Release, architecture: Architecture) -> Self {
         let none = architecture == Architecture::AArch64 && release.series() < (4, 8);
         if none { Self::NoLivepatch } else { Self::Full }
     }
 }
 
-/// What answers to a request that Xen would not have survived.
+/// The answer to a request that Xen would not have survived, and to all later ones.
 pub(super) const HOST_IS_DOWN: Errno = Errno::EIO;
 
 #[derive(Clone, Debug)]
@@ -49,13 +49,12 @@ pub(super) struct Host {
     #[cfg_attr(feature = "serde", serde(with = "super::saved::architecture"))]
     pub(super) architecture: Architecture,
     pub(super) build_id: Option<Vec<u8>>,
-    /// The time at which it was compiled, and the last commit of its source.
     pub(super) compile_date: String,
     pub(super) changeset: String,
     pub(super) image: Image,
     /// In the order of their upload.
     pub(super) payloads: Vec<Payload>,
-    /// The ids of those applied, in the order they were.
+    /// The ids of the applied payloads, lowest first.
     pub(super) applied: Vec<u64>,
     pub(super) list_version: u32,
     pub(super) next_id: u64,
@@ -86,7 +85,7 @@ const SYMBOLS: [&str; 11] = [
     "xen_minor_version",
 ];
 
-/// The function whose patch is seen in `XENVER_extraversion`.
+/// The function that returns the text of `XENVER_extraversion`.
 const EXTRA_VERSION: &[u8] = b"xen_extra_version";
 
 impl Host {
@@ -101,7 +100,7 @@ impl Host {
         let mut image = Image::new(&image_of(release, architecture), payloads_of(release, architecture));
         let string = image.add_bytes(&[extra_version.as_bytes(), &[0]].concat());
         let code = image.add_symbol(EXTRA_VERSION, &machine.plain(16));
-        // Compilers for x86 came to begin every function so, before Xen from 4.17 on chose where it is needed.
+        // From 4.14 on compilers for x86 begin every function with it; from 4.17 on Xen selects the functions.
         let endbr = architecture == Architecture::X86_64
             && (14..17).contains(&release.minor())
             && image.write(code, &ENDBR64).is_some();
@@ -131,35 +130,43 @@ impl Host {
         }
     }
 
-    /// What payloads are checked for.
     pub(super) fn machine(&self) -> &'static Machine {
         Machine::of(self.architecture)
     }
 
-    /// Whether a rule holds in this Xen.
     pub(super) fn has(&self, rule: &Rule) -> bool {
         rule.holds_in(self.release)
     }
 
-    /// What `XENVER_extraversion` tells: at most 15 bytes.
-    pub(super) fn extra_version(&self) -> Vec<u8> {
-        let text = self.image.symbol(EXTRA_VERSION).and_then(|code| self.image.string_returned(self.machine(), code));
-        text.unwrap_or_default().iter().copied().take(15).collect()
+    /// The answer of `XENVER_extraversion`, at most 15 bytes. Empty where the function has been patched with code that isn't
+    /// understood.
+    pub(super) fn extra_version(&self) -> &[u8] {
+        let code = self.image.symbol(EXTRA_VERSION);
+        let text = code.and_then(|code| self.image.string_returned(self.machine(), code)).unwrap_or(b"");
+        text.get(..15).unwrap_or(text)
     }
 
-    pub(super) fn index(&self, name: &[u8]) -> Option<usize> {
-        self.payloads.iter().position(|payload| payload.name == name)
+    /// The payload with a name, which ends at the first NUL.
+    pub(super) fn by_name(&self, name: &[u8]) -> Option<&Payload> {
+        self.payloads.iter().find(|payload| payload.name == until_nul(name))
     }
 
-    pub(super) fn by_id(&self, id: u64) -> Option<&Payload> {
-        self.payloads.iter().find(|payload| payload.id == id)
+    /// The payload with an id that the host holds: neither an applied payload can be unloaded, nor one with an action or a
+    /// hook under way, and a saved host is checked when it is read.
+    pub(super) fn payload(&self, id: u64) -> &Payload {
+        self.payloads.iter().find(|payload| payload.id == id).expect("ids are those of loaded payloads")
     }
 
-    pub(super) fn by_id_mut(&mut self, id: u64) -> Option<&mut Payload> {
-        self.payloads.iter_mut().find(|payload| payload.id == id)
+    pub(super) fn payload_mut(&mut self, id: u64) -> &mut Payload {
+        self.payload_and_image(id).0
     }
 
-    /// Loads a payload whose bytes `copy` fetches once it is clear that they are needed.
+    pub(super) fn payload_and_image(&mut self, id: u64) -> (&mut Payload, &mut Image) {
+        let payload = self.payloads.iter_mut().find(|payload| payload.id == id);
+        (payload.expect("ids are those of loaded payloads"), &mut self.image)
+    }
+
+    /// Loads a payload. Its bytes are copied only if the name is free, as Xen does.
     pub(super) fn upload(&mut self, name: &[u8], copy: impl FnOnce() -> Result<Vec<u8>, Errno>) -> Result<u32, Errno> {
         let outcome = self.load(name, copy);
         self.settle(name, outcome)
@@ -167,7 +174,10 @@ impl Host {
 
     fn load(&mut self, name: &[u8], copy: impl FnOnce() -> Result<Vec<u8>, Errno>) -> Result<u32, Stop> {
         let name = until_nul(name);
-        if self.index(name).is_some() {
+        if name.len() > PayloadName::MAX_LEN {
+            return Err(Errno::EINVAL.into());
+        }
+        if self.by_name(name).is_some() {
             return Err(Errno::EEXIST.into());
         }
         let file = copy()?;
@@ -186,15 +196,14 @@ impl Host {
         Ok(0)
     }
 
-    /// State and result of a payload, as they go over the wire.
+    /// The state and result of a payload, as GET returns them.
     pub(super) fn get(&self, name: &[u8]) -> Result<(u32, i32), Stop> {
-        let payload = self.index(until_nul(name)).and_then(|index| self.payloads.get(index));
-        payload.map(status).ok_or_else(|| Errno::ENOENT.into())
+        self.by_name(name).map(status).ok_or_else(|| Errno::ENOENT.into())
     }
 
-    /// Compares what a payload depends on with the top of the stack, or with Xen itself.
+    /// Checks that a payload depends on the top of the stack or, without one, on Xen itself.
     pub(super) fn check_depends(&self, payload: &Payload, top: Option<u64>) -> Result<(), Stop> {
-        let top = top.and_then(|id| self.by_id(id));
+        let top = top.map(|id| self.payload(id));
         let (found, name) = match top {
             Some(top) => (&top.build_id, &*top.name),
             None => (self.build_id.as_ref().ok_or(Errno::ENODATA)?, &b"hypervisor"[..]),
@@ -205,7 +214,7 @@ impl Host {
         refuse(Errno::EINVAL, [b"check against ", name, b" build-id failed"].concat())
     }
 
-    /// Turns the outcome of an operation into the hypercall's, and says on the console what there is to say.
+    /// Logs the reasons of a refusal, and returns the hypercall's result.
     pub(super) fn settle(&mut self, name: &[u8], outcome: Result<u32, Stop>) -> Result<u32, Errno> {
         match outcome {
             Ok(value) => Ok(value),
@@ -224,7 +233,7 @@ impl Host {
         }
     }
 
-    /// A line about a payload, whose name is written as it is.
+    /// Logs a line about a payload, with its name unescaped.
     pub(super) fn log(&mut self, name: &[u8], line: &[u8]) {
         if self.settings.log_level == LogLevel::None {
             return;
@@ -242,7 +251,7 @@ impl Host {
     }
 }
 
-/// State and result, as they go over the wire.
+/// State and result, as Xen writes them.
 pub(super) fn status(payload: &Payload) -> (u32, i32) {
     let state = match payload.standing {
         Standing::Checked => 1,

@@ -1,4 +1,4 @@
-//! Payloads made to measure: real livepatch files, as a build of Xen's livepatch tools would leave them.
+//! A builder of live-patch payloads like those that Xen's livepatch build tools make.
 
 use object::elf;
 
@@ -8,27 +8,24 @@ use crate::payload::{HookKind, PayloadVersion};
 use crate::types::widen::to_u64;
 use crate::xen::architecture::Architecture;
 
-mod defect;
 mod function;
-mod hook;
 mod machine;
 mod object_file;
 #[cfg(test)]
 mod tests;
 
-pub use defect::Defect;
 pub use function::FunctionPatch;
-pub use hook::HookCode;
 
 use function::Code;
 use machine::Machine;
+pub use object_file::Defect;
 use object_file::{ObjectFile, Section, Symbol, Target};
 
-/// Builds livepatch payloads: files that a simulated Xen loads, and a real one too. They are for x86-64, unless
-/// [`architecture`](Self::architecture) says otherwise.
+/// A builder of live-patch payloads that both a simulated and a real Xen load. They are for x86-64 unless
+/// [`architecture`](Self::architecture) is set.
 ///
-/// What is not asked for is as Xen wants it, so that a payload with at least one function loads, applies, reverts and
-/// applies again. Everything is deterministic: equal builders build equal bytes.
+/// The defaults suit Xen: a payload with at least one function loads, applies, reverts and applies again. Equal builders
+/// build equal bytes.
 ///
 /// ```
 /// use xen_livepatch::BuildId;
@@ -45,7 +42,7 @@ use object_file::{ObjectFile, Section, Symbol, Target};
 /// assert_ne!(hello.build(), on_top.build());
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "nothing is built before `build`"]
+#[must_use = "`build` returns the payload"]
 pub struct PayloadBuilder {
     architecture: Architecture,
     build_id: BuildId,
@@ -66,7 +63,7 @@ pub struct PayloadBuilder {
 }
 
 impl PayloadBuilder {
-    /// A payload with this build-id, which goes on top of `depends` in a Xen with the build-id `xen_depends`.
+    /// A payload with this build-id that depends on `depends`, for the Xen with the build-id `xen_depends`.
     pub fn new(build_id: &BuildId, depends: &BuildId, xen_depends: &BuildId) -> Self {
         Self {
             architecture: Architecture::X86_64,
@@ -88,13 +85,13 @@ impl PayloadBuilder {
         }
     }
 
-    /// A payload that goes on top of this Xen, with a build-id of 20 bytes that follows from the name.
+    /// A payload that depends on this Xen. Its build-id of 20 bytes is derived from the name.
     pub fn named(name: &str, xen: &BuildId) -> Self {
         Self::new(&build_id_of(name), xen, xen)
     }
 
-    /// A payload that goes on top of this simulated Xen, and is made for its release and architecture. One without a
-    /// build-id takes none.
+    /// A payload that depends on this simulated Xen, for its release and architecture. A Xen without a build-id accepts no
+    /// payload.
     ///
     /// For another Xen: `PayloadBuilder::named(name, &build_id).for_release(version.release())`.
     pub fn for_xen(xen: &SimulatedXen, name: &str) -> Self {
@@ -102,29 +99,28 @@ impl PayloadBuilder {
         Self::named(name, &build_id).for_release((4, xen.release().minor())).architecture(xen.architecture())
     }
 
-    /// Goes on top of the payload (or the Xen) with this build-id: `.livepatch.depends`.
+    /// Sets the build-id of the payload or Xen that this one depends on: `.livepatch.depends`.
     pub fn depends_on(mut self, build_id: &BuildId) -> Self {
         self.depends = build_id.clone();
         self
     }
 
-    /// The build-id that the payload has.
+    /// Returns the build-id of the payload.
     #[must_use]
     pub fn build_id(&self) -> &BuildId {
         &self.build_id
     }
 
-    /// Makes it for a release of Xen, given as major and minor number: chooses the layout of its functions, which grew in
-    /// 4.14.
+    /// Sets the layout of the functions to that of a release, given as major and minor number. It grew in 4.14.
     pub fn for_release(self, release: (u16, u16)) -> Self {
         self.payload_version(if release < (4, 14) { PayloadVersion::V1 } else { PayloadVersion::V2 })
     }
 
-    /// Chooses what the payload is for, and so the code that the builder makes; [`Architecture::X86_64`] unless set, wherever
-    /// the builder runs.
+    /// Sets the architecture, and so the code that the builder makes. The default is [`Architecture::X86_64`], wherever the
+    /// builder runs.
     ///
-    /// The code of [`FunctionPatch::with_code`] and [`HookCode::from_code`] is the caller's, who has to choose it to match. One of
-    /// [`Architecture::Other`], for tests of what refuses it, is like one for x86-64 but for what its header says.
+    /// The code of [`FunctionPatch::with_code`] and [`HookCode::from_code`] has to match it. A payload for
+    /// [`Architecture::Other`] differs from one for x86-64 in its header only.
     ///
     /// ```
     /// use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
@@ -141,7 +137,7 @@ impl PayloadBuilder {
         self
     }
 
-    /// Chooses the function layout; [`PayloadVersion::V2`] unless set.
+    /// Sets the layout of the functions; [`PayloadVersion::V2`] by default.
     pub fn payload_version(mut self, version: PayloadVersion) -> Self {
         self.version = version;
         self
@@ -153,18 +149,16 @@ impl PayloadBuilder {
         self
     }
 
-    /// Makes `.livepatch.funcs` read-only: the payload then has no writable section, and may be applied again from
-    /// 4.10 on.
+    /// Makes `.livepatch.funcs` read-only. Without any writable section a payload may be applied again from 4.10 on.
     ///
-    /// Xen before 4.17.3 and 4.18.1 keeps state in the section all the same, and gets away with it where it patches
-    /// with write protection switched off (seen on 4.14).
+    /// Xen before 4.17.3 and 4.18.1 writes to the section all the same, which works where it patches with write protection
+    /// switched off (seen on 4.14).
     pub fn read_only_funcs(mut self) -> Self {
         self.read_only_funcs = true;
         self
     }
 
-    /// Adds a hook. A second one of the same kind makes two pointers in one section, which Xen refuses but for
-    /// [`HookKind::Load`] and [`HookKind::Unload`].
+    /// Adds a hook. Xen accepts several of the same kind only for [`HookKind::Load`] and [`HookKind::Unload`].
     pub fn hook(mut self, kind: HookKind, code: HookCode) -> Self {
         self.hooks.push((kind, code));
         self
@@ -176,53 +170,53 @@ impl PayloadBuilder {
         self.modinfo(entry)
     }
 
-    /// Adds bytes to the metadata as they are. Xen refuses metadata that does not end with a NUL.
+    /// Adds raw bytes to the metadata. Xen refuses metadata that does not end with a NUL.
     pub fn modinfo(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.modinfo.get_or_insert_default().extend(bytes.as_ref());
         self
     }
 
-    /// Adds a `.data` section. From 4.8 on Xen applies such a payload only once: after a revert its data may have
-    /// changed, and it has to be uploaded again.
+    /// Adds bytes to the `.data` section. From 4.8 on Xen applies such a payload only once: it may have changed its data, so
+    /// after a revert it has to be uploaded again.
     pub fn writable_data(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.data.get_or_insert_default().extend(bytes.as_ref());
         self
     }
 
-    /// Adds a `.bss` section, which counts as writable data does, and takes no room in the file.
+    /// Adds a `.bss` section, which is writable data, but takes no room in the file.
     pub fn bss(mut self, len: u64) -> Self {
         self.bss = len;
         self
     }
 
-    /// Defines a new global symbol, as large as a pointer. No other payload in the same Xen may, nor Xen itself.
+    /// Defines a new global symbol, as large as a pointer. Xen refuses it if Xen or a loaded payload defines it, too.
     pub fn defines(mut self, symbol: impl Into<String>) -> Self {
         self.defined.push(symbol.into());
         self
     }
 
-    /// Holds a pointer to a symbol that Xen or another payload has to define.
+    /// Adds a pointer to a symbol that Xen or another payload has to define.
     pub fn needs(mut self, symbol: impl Into<String>) -> Self {
         self.needed.push(symbol.into());
         self
     }
 
-    /// Adds a further section: loaded, read-only, eight-aligned.
+    /// Adds another section: loaded, read-only, aligned to 8 bytes.
     pub fn section(mut self, name: impl Into<String>, contents: impl Into<Vec<u8>>) -> Self {
         self.sections.push((name.into(), contents.into()));
         self
     }
 
-    /// Appends zero bytes to the file until it is this large. A file that is larger already stays as it is.
+    /// Pads the file with zeros to at least this size.
     pub fn padded_to(mut self, len: usize) -> Self {
         self.least_len = len;
         self
     }
 
-    /// Puts a defect into the sections of this name. Several are put in in the order of the calls.
+    /// Adds a defect to the sections of this name. Several defects are applied in the order of the calls.
     ///
-    /// Tables have names too: `.symtab`, `.strtab`, `.shstrtab`, and `.rela` before the name of a section for its
-    /// relocations. What the file header says is at a fixed place in what [`build`](Self::build) returns.
+    /// Tables have names, too: `.symtab`, `.strtab`, `.shstrtab`, and `.rela` before the name of a section for its
+    /// relocations. The file header is at a fixed place in the result of [`build`](Self::build).
     ///
     /// ```
     /// # use xen_livepatch::{BuildId, sim::{Defect, PayloadBuilder}};
@@ -234,7 +228,7 @@ impl PayloadBuilder {
         self
     }
 
-    /// The bytes of the payload.
+    /// Returns the bytes of the payload.
     #[must_use]
     pub fn build(&self) -> Vec<u8> {
         let machine = Machine::of(self.architecture);
@@ -264,8 +258,8 @@ impl PayloadBuilder {
         file
     }
 
-    /// Fills in the functions, and returns their symbols. Xen doesn't take those for new ones, since they stand
-    /// where a function's new code does: any number of payloads may patch the same function.
+    /// Adds the functions, and returns their symbols. Any number of payloads may define these, since Xen counts no symbol as
+    /// new whose address is that of a function's replacement.
     fn add_functions(&self, code: &mut Code) -> Vec<Symbol> {
         let placed = self.functions.iter().map(|function| (function.name(), code.add(function, self.version)));
         placed
@@ -277,8 +271,8 @@ impl PayloadBuilder {
             .collect()
     }
 
-    /// Fills in the hooks' code, and returns the sections that point at it. Hooks have no symbols of their own,
-    /// for those would be new ones, and collide when two payloads have the same hook.
+    /// Adds the hooks' code, and returns the sections that point to it. Hooks get no symbols, which would be new ones, and
+    /// collide where two payloads have the same hook.
     fn add_hooks(&self, machine: &Machine, code: &mut Code) -> Vec<Section> {
         let mut sections = Vec::new();
         for kind in HookKind::ALL {
@@ -313,7 +307,42 @@ impl PayloadBuilder {
     }
 }
 
-/// Twenty bytes that follow from a name: FNV-1a, which is the same in every build of this crate, three times over.
+/// The code of a hook, which Xen runs around an action.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct HookCode(HookBody);
+
+#[derive(Clone, Debug)]
+enum HookBody {
+    Returns(i32),
+    Bytes(Vec<u8>),
+}
+
+impl HookCode {
+    /// A hook that only returns this number: 0 for success, a negative error number to refuse the action. Xen ignores the
+    /// number of kinds of hooks that return nothing.
+    ///
+    /// The code is `endbr64; mov $result,%eax; ret` on x86-64, where a CPU that tracks indirect branches requires the
+    /// `endbr64`. On Arm it is `movz w0, #low; movk w0, #high, lsl #16; ret`.
+    pub fn returns(result: i32) -> Self {
+        Self(HookBody::Returns(result))
+    }
+
+    /// A hook with this machine code, called as a C function with a pointer to Xen's `struct payload` (on load and unload,
+    /// without arguments).
+    pub fn from_code(code: impl Into<Vec<u8>>) -> Self {
+        Self(HookBody::Bytes(code.into()))
+    }
+
+    fn bytes(&self, machine: &Machine) -> Vec<u8> {
+        match &self.0 {
+            HookBody::Returns(result) => (machine.returning_number)(*result),
+            HookBody::Bytes(bytes) => bytes.clone(),
+        }
+    }
+}
+
+/// Twenty bytes derived from a name: three hashes with FNV-1a, which is the same in every build of this crate.
 fn build_id_of(name: &str) -> BuildId {
     let hash = |part: u8| {
         let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);

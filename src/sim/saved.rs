@@ -6,9 +6,10 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::SimulatedXen;
-use super::action::Deadline;
 use super::host::Host;
 use super::payload::Standing;
+use super::work::Deadline;
+use crate::types::name::PayloadName;
 
 /// The format of a saved host. It changes with any change of the types that a [`Host`] consists of.
 const FORMAT: u32 = 1;
@@ -73,16 +74,19 @@ fn is_consistent(host: &Host) -> bool {
     let ids: BTreeSet<u64> = host.payloads.iter().map(|payload| payload.id).collect();
     let names: BTreeSet<&[u8]> = host.payloads.iter().map(|payload| &*payload.name).collect();
     let applied: BTreeSet<u64> = host.applied.iter().copied().collect();
-    let nameable = host.payloads.iter().all(|payload| super::name_of(&payload.name).is_some());
-    let standing = |id: &u64| host.by_id(*id).is_some_and(|payload| payload.standing == Standing::Applied);
-    let count = host.payloads.iter().filter(|payload| payload.standing == Standing::Applied).count();
+    let nameable = names.iter().all(|name| name.len() <= PayloadName::MAX_LEN && !name.contains(&0));
+    let standing: BTreeSet<u64> = host
+        .payloads
+        .iter()
+        .filter(|payload| payload.standing == Standing::Applied)
+        .map(|payload| payload.id)
+        .collect();
     ids.len() == host.payloads.len()
         && ids.iter().all(|id| *id < host.next_id)
         && names.len() == host.payloads.len()
         && nameable
         && applied.len() == host.applied.len()
-        && applied.len() == count
-        && applied.iter().all(standing)
+        && applied == standing
         && host.busy_payloads().all(|id| ids.contains(&id))
 }
 

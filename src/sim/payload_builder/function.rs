@@ -1,11 +1,11 @@
-//! The patches of functions in a payload: entries of `.livepatch.funcs`, and the code that takes their place.
+//! The functions in a payload: entries of `.livepatch.funcs`, and the code that replaces them.
 
 use super::machine::Machine;
 use super::object_file::{Relocation, Section, Target};
 use crate::payload::PayloadVersion;
 use crate::types::widen::to_u64;
 
-/// What fits after any instruction a patched function begins with: five bytes of jump on x86, four of `endbr64`, and room.
+/// Enough for an `endbr64` and a jump, which take nine bytes.
 const DEFAULT_OLD_SIZE: u32 = 16;
 
 /// The size of an entry. A version that no release knows gets the newest layout.
@@ -18,17 +18,16 @@ const fn size_of_entry(version: PayloadVersion) -> usize {
 
 #[derive(Clone, Debug)]
 enum Body {
-    /// Returns the address of this text.
+    /// Code that returns the address of this text.
     Text(Vec<u8>),
     Code(Vec<u8>),
-    /// So many bytes of the old function become no-operations.
+    /// As many no-operations, written over the beginning of the old function.
     Nop(u32),
 }
 
-/// The patch of a function: which one, and what takes its place. (A [`Function`](crate::payload::Function) is what is
-/// read of one in a file.)
+/// A function to replace, and its replacement. ([`Function`](crate::payload::Function) is one that is read from a file.)
 ///
-/// Unless [`at`](Self::at) says otherwise, Xen finds the function by its name.
+/// Xen finds the function by its name, unless [`at`](Self::at) is used.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct FunctionPatch {
@@ -40,25 +39,24 @@ pub struct FunctionPatch {
 }
 
 impl FunctionPatch {
-    /// The function then returns the address of this text, which is given a NUL at its end.
+    /// Makes the function return the address of this text, to which a NUL is appended.
     ///
-    /// `xen_extra_version` is one whose effect shows from dom0: in `/sys/hypervisor/version/extra`.
+    /// The text of `xen_extra_version` is visible in dom0, in `/sys/hypervisor/version/extra`.
     pub fn returning(name: impl Into<String>, text: impl AsRef<[u8]>) -> Self {
         Self::new(name, Body::Text(text.as_ref().into()))
     }
 
-    /// The function then consists of this machine code.
+    /// Replaces the function by this machine code.
     pub fn with_code(name: impl Into<String>, code: impl Into<Vec<u8>>) -> Self {
         Self::new(name, Body::Code(code.into()))
     }
 
-    /// The first `size` bytes of the function then do nothing: there is no new code (`new_addr` is 0).
+    /// Replaces the first `size` bytes of the function by no-operations (`new_addr` is 0). The rest of it is run as before.
     ///
-    /// Xen takes at most 31 bytes, on Arm a multiple of 4, and what follows them is run as before. From 4.14.5 on an
-    /// `endbr64` at the beginning is left in place. **Fewer than 4 bytes of a function that begins with one crash a real Xen** (seen on 4.14, 4.17 and
-    /// 4.20).
+    /// Xen accepts at most 31 bytes, and on Arm a multiple of 4. From 4.14.5 on an `endbr64` at the beginning is left in
+    /// place. **Fewer than 4 bytes of a function that begins with one crash a real Xen** (seen on 4.14, 4.17 and 4.20).
     pub fn nop(name: impl Into<String>, size: u32) -> Self {
-        // Xen takes a size that is that of the NOPs, but something has to follow them that is run.
+        // Xen accepts an old size as large as the no-operations, but a function has to go on after them.
         Self::new(name, Body::Nop(size)).old_size(DEFAULT_OLD_SIZE.max(size.saturating_add(4)))
     }
 
@@ -67,25 +65,24 @@ impl FunctionPatch {
         Self { name, body, address: 0, old_size, expectation: Vec::new() }
     }
 
-    /// Where the function is, so that Xen does not look for its name.
+    /// Sets the address of the function, so Xen does not look up its name.
     ///
-    /// **A real Xen looks at the code there before it knows whether there is any: an address that isn't mapped
-    /// crashes it** (seen on 4.17 and 4.20).
+    /// **A real Xen reads the code there without checking that the address is mapped: it crashes where it isn't** (seen on
+    /// 4.17 and 4.20).
     pub fn at(mut self, address: u64) -> Self {
         self.address = address;
         self
     }
 
-    /// How long the function is; 16 bytes unless set. Xen refuses what has no room for its jump.
+    /// Sets the size of the function; 16 bytes by default. Xen refuses one without room for its jump.
     pub fn old_size(mut self, size: u32) -> Self {
         self.old_size = size;
         self
     }
 
-    /// What the function begins with in the Xen to be patched. Xen refuses to apply the payload to anything else.
+    /// Sets the bytes at the beginning of the function in Xen. Xen refuses to apply the payload where they differ.
     ///
-    /// At most 31 bytes, which the compiler checks. Left out of a [`PayloadVersion::V1`] payload, which has no
-    /// room for it.
+    /// At most 31 bytes, which the compiler checks. A [`PayloadVersion::V1`] payload has no room for it, and is built without.
     ///
     /// ```
     /// # use xen_livepatch::sim::FunctionPatch;
@@ -102,10 +99,10 @@ impl FunctionPatch {
         self
     }
 
-    /// Takes the name away, so that its pointer is NULL.
+    /// Removes the name, so its pointer is NULL.
     ///
-    /// **Without an address too this crashes a real Xen**, which compares the name before it looks
-    /// at it (seen on 4.17 and 4.20).
+    /// **Without an address this crashes a real Xen**, which compares the name without checking the pointer (seen on 4.17 and
+    /// 4.20).
     pub fn unnamed(mut self) -> Self {
         self.name = None;
         self
@@ -116,7 +113,7 @@ impl FunctionPatch {
     }
 }
 
-/// The sections that hold functions and hooks, filled one after the other.
+/// The sections with the code of functions and hooks.
 #[derive(Debug)]
 pub(super) struct Code {
     machine: &'static Machine,
@@ -125,7 +122,7 @@ pub(super) struct Code {
     pub(super) funcs: Section,
 }
 
-/// Where a piece of code went.
+/// The place of a piece of code in the text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Placed {
     pub(super) offset: u64,
@@ -151,7 +148,7 @@ impl Code {
         placed
     }
 
-    /// Appends a function: its code, its name, and its entry. Tells where the code went, if there is any.
+    /// Appends a function: its code, its name, and its entry. Returns the place of the code, if there is any.
     pub(super) fn add(&mut self, function: &FunctionPatch, version: PayloadVersion) -> Option<Placed> {
         let code = match &function.body {
             Body::Text(text) => Some(self.place_return_of(text)),
@@ -179,7 +176,7 @@ impl Code {
         if version != PayloadVersion::V1 && !function.expectation.is_empty() {
             // Bytes 33 to 71 belong to Xen, whose releases disagree about them, and are zero in all.
             fields.resize(72, 0);
-            let len = u8::try_from(function.expectation.len()).unwrap_or(u8::MAX);
+            let len = u8::try_from(function.expectation.len()).expect("`expecting` takes at most 31 bytes");
             fields.push((len << 1) | 1);
             fields.extend(&function.expectation);
         }

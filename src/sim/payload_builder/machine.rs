@@ -1,4 +1,4 @@
-//! What differs between the processors that payloads are for: the code of a payload, and how it is relocated.
+//! The code and relocations of payloads for each architecture.
 
 use object::elf::{
     R_AARCH64_ABS64, R_AARCH64_ADD_ABS_LO12_NC, R_AARCH64_ADR_PREL_PG_HI21, R_X86_64_64, R_X86_64_PC32, RelocationType,
@@ -10,11 +10,11 @@ use crate::xen::architecture::Architecture;
 pub(super) struct Machine {
     /// A relocation of eight bytes that hold an address.
     pub(super) pointer: RelocationType,
-    /// What lies between two functions and is never run.
+    /// The byte between two functions, which is never run.
     pub(super) filler: u8,
-    /// A function that returns an address, which is yet to be put in.
+    /// A function that returns an address, to be filled in by relocations.
     pub(super) returning_address: &'static [u8],
-    /// How that is done: where, by which relocation, and what its addend has besides.
+    /// The offsets, kinds and additional addends of these relocations.
     pub(super) address: &'static [(u64, RelocationType, i64)],
     /// A function that returns a number.
     pub(super) returning_number: fn(i32) -> Vec<u8>,
@@ -53,7 +53,7 @@ const AARCH64: Machine = Machine {
 };
 
 impl Machine {
-    /// That of an architecture. One on which no Xen live-patches gets what x86-64 has.
+    /// The machine of an architecture; that of x86-64 for architectures on which no Xen live-patches.
     pub(super) const fn of(architecture: Architecture) -> &'static Self {
         match architecture {
             Architecture::AArch64 => &AARCH64,

@@ -7,35 +7,34 @@ use object::elf::{
 use object::pod::{Pod, bytes_of};
 use object::{I64, LittleEndian as LE, U16, U32, U64};
 
-use super::defect::Defect;
 use super::machine::Machine;
 use crate::types::widen::to_u64;
 use crate::xen::architecture::Architecture;
 
-/// What a relocation refers to.
+/// The target of a relocation.
 #[derive(Clone, Debug)]
 pub(super) enum Target {
     /// A section of the file, by name.
     Section(&'static str),
-    /// A symbol that somebody else defines.
+    /// A symbol that Xen or another payload defines.
     Undefined(String),
-    /// Symbol 0, which is nothing.
+    /// Symbol 0, the undefined one.
     Null,
 }
 
 impl Target {
     /// This many bytes past it.
     pub(super) fn plus(self, offset: u64) -> (Self, i64) {
-        (self, i64::try_from(offset).unwrap_or(i64::MAX))
+        (self, i64::try_from(offset).expect("no allocation has more than i64::MAX bytes"))
     }
 }
 
-/// What a relocation changes.
+/// The bytes that a relocation changes.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     /// Eight bytes that hold an address.
     Pointer,
-    /// Four bytes of an instruction, in the way of its processor.
+    /// Four bytes of an instruction, encoded as its processor requires.
     Instruction(RelocationType),
 }
 
@@ -128,10 +127,49 @@ impl Section {
         self.contents.extend([0; 8]);
     }
 
-    pub(super) fn drop_relocations_outside(&mut self) {
+    fn apply(&mut self, defect: &Defect) {
+        match defect {
+            // The section has been removed.
+            Defect::Missing => {}
+            Defect::NotAllocated => self.flags = SectionFlags(self.flags.0 & !SHF_ALLOC.0),
+            Defect::Flags(flags) => self.flags = SectionFlags(*flags),
+            Defect::Alignment(alignment) => self.alignment = *alignment,
+            Defect::Contents(contents) => self.contents.clone_from(contents),
+            Defect::Truncated(len) => self.contents.truncate(*len),
+            Defect::Patched(offset, bytes) => {
+                self.contents.iter_mut().skip(*offset).zip(bytes).for_each(|(to, from)| *to = *from);
+            }
+            Defect::NullSymbol => {
+                self.relocations.iter_mut().for_each(|relocation| relocation.target = Target::Null);
+            }
+        }
         let len = to_u64(self.contents.len());
         self.relocations.retain(|relocation| relocation.end() <= len);
     }
+}
+
+/// A defect of a section, for tests of what refuses the payload. See [`PayloadBuilder::defect`](super::PayloadBuilder::defect).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Defect {
+    /// The section is missing. References to it refer to symbol 0 or section 0 instead: **without `.strtab` a real Xen
+    /// crashes** (seen on 4.14, 4.17 and 4.20).
+    Missing,
+    /// The section lacks `SHF_ALLOC`, so Xen doesn't load it. In special sections **this crashes every real Xen up to
+    /// 4.17, 4.18.3 and 4.19.0, and corrupts later ones**.
+    NotAllocated,
+    /// The section has exactly these flags (`sh_flags`). Xen refuses one that is both writable and executable.
+    Flags(u64),
+    /// The section has this alignment (`sh_addralign`). With 0 in a loaded section **a real Xen overwrites its own memory**.
+    Alignment(u64),
+    /// The section contains these bytes instead. Empty metadata **makes a real Xen from 4.14 on read far outside of it**.
+    Contents(Vec<u8>),
+    /// The section ends after this many bytes.
+    Truncated(usize),
+    /// The section contains these bytes from this offset on, up to its end.
+    Patched(usize, Vec<u8>),
+    /// The section's relocations name symbol 0. **Xen 4.7.0 to 4.7.3, 4.8.0, 4.8.1 and 4.9.0 crash on that.**
+    NullSymbol,
 }
 
 /// A symbol that the file defines.
@@ -145,7 +183,7 @@ pub(super) struct Symbol {
     pub(super) size: u64,
 }
 
-/// A file in the making.
+/// The parts of a file.
 #[derive(Debug)]
 pub(super) struct ObjectFile<'a> {
     pub(super) architecture: Architecture,
@@ -159,7 +197,7 @@ impl ObjectFile<'_> {
     pub(super) fn write(mut self) -> Vec<u8> {
         let mut sections = core::mem::take(&mut self.sections);
         self.remove_missing(&mut sections);
-        self.afflict(&mut sections);
+        self.apply_defects(&mut sections);
         let mut tables = self.tables(&sections);
         self.remove_missing(&mut tables);
         let mut names = Strings::new();
@@ -168,7 +206,7 @@ impl ObjectFile<'_> {
         if let Some(table) = tables.iter_mut().find(|table| table.name == ".shstrtab") {
             table.contents = names.0;
         }
-        self.afflict(&mut tables);
+        self.apply_defects(&mut tables);
         sections.append(&mut tables);
         lay_out(self.architecture, &sections, &name_offsets)
     }
@@ -177,13 +215,10 @@ impl ObjectFile<'_> {
         sections.retain(|section| !self.defects_of(section).any(|defect| *defect == Defect::Missing));
     }
 
-    fn afflict(&self, sections: &mut [Section]) {
+    fn apply_defects(&self, sections: &mut [Section]) {
         for section in sections {
-            for (name, defect) in self.defects {
-                if *name == section.name {
-                    defect.afflict(section);
-                }
-            }
+            let defects: Vec<&Defect> = self.defects_of(section).collect();
+            defects.into_iter().for_each(|defect| section.apply(defect));
         }
     }
 
@@ -191,7 +226,7 @@ impl ObjectFile<'_> {
         self.defects.iter().filter(|(name, _)| *name == section.name).map(|(_, defect)| defect)
     }
 
-    /// Relocations, symbols and strings. They come last, so that the indexes of the other sections stand.
+    /// Relocations, symbols and strings. They come last, so the indexes of the other sections don't change.
     fn tables(&self, sections: &[Section]) -> Vec<Section> {
         let mut symbols = SymbolTable::new(Machine::of(self.architecture), sections);
         self.symbols.iter().filter(|symbol| symbol.bind == elf::STB_LOCAL).for_each(|symbol| symbols.define(symbol));
@@ -284,7 +319,7 @@ impl<'a> SymbolTable<'a> {
         self.push(name, symbol.bind, symbol.kind, section, symbol.value, symbol.size);
     }
 
-    /// The entry for a relocation, having added the symbol that it needs from elsewhere.
+    /// The entry of a relocation. Adds the symbol that it refers to, if the file doesn't define that.
     fn relocation(&mut self, relocation: &Relocation) -> Vec<u8> {
         let symbol = match &relocation.target {
             Target::Section(name) => section_index(self.sections, name),
@@ -312,7 +347,7 @@ impl<'a> SymbolTable<'a> {
     }
 }
 
-/// The index of the first section of this name: 0, which is no section, where there is none.
+/// The index of the first section of this name, or 0, the undefined section.
 fn section_index(sections: &[Section], name: &str) -> u32 {
     sections.iter().zip(1..).find(|(section, _)| section.name == name).map_or(0, |(_, index)| index)
 }
@@ -321,7 +356,7 @@ fn lay_out(architecture: Architecture, sections: &[Section], name_offsets: &[u32
     let mut file = vec![0; size_of::<FileHeader64<LE>>()];
     let mut headers = vec![0; size_of::<SectionHeader64<LE>>()];
     for (section, name) in sections.iter().zip(name_offsets) {
-        // Aligned as well as any of them needs, whatever a defect makes one say.
+        // As aligned as any section needs, whatever alignment a defect sets.
         file.resize(file.len().next_multiple_of(16), 0);
         append(
             &mut headers,
@@ -331,7 +366,7 @@ fn lay_out(architecture: Architecture, sections: &[Section], name_offsets: &[u32
                 sh_flags: U64::new(LE, section.flags),
                 sh_addr: U64::new(LE, 0),
                 sh_offset: U64::new(LE, to_u64(file.len())),
-                sh_size: U64::new(LE, to_u64(section.contents.len()) + section.zeros),
+                sh_size: U64::new(LE, to_u64(section.contents.len()).wrapping_add(section.zeros)),
                 sh_link: U32::new(LE, section_index(sections, section.link)),
                 sh_info: U32::new(LE, section.info),
                 sh_addralign: U64::new(LE, section.alignment),
@@ -374,7 +409,7 @@ fn append<T: Pod>(bytes: &mut Vec<u8>, value: &T) {
     bytes.extend_from_slice(bytes_of(value));
 }
 
-// Xen takes 2 MiB and 1023 sections: what has no room in these fields is refused however it is counted.
+// A file that is too large for its fields is written all the same: Xen refuses more than 2 MiB, and more than 1023 sections.
 
 fn small(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
