@@ -7,8 +7,9 @@ use std::path::Path;
 
 use anstream::adapter::strip_str;
 use clap::error::{ContextKind, ContextValue, ErrorKind as ClapKind};
+use serde::Serialize;
 use serde_json::{Value, json};
-use xen_livepatch::{EnsureError, Error, InvalidName, Outcome, PlanError, escaped};
+use xen_livepatch::{Error, Interrupted, InvalidName, Outcome, PlanError, escaped};
 
 use crate::arguments;
 use crate::exit_status::ExitStatus;
@@ -37,6 +38,11 @@ impl Failure {
         let message = message.to_string();
         let error = json!({ "kind": kind, "message": message, "retryable": status == ExitStatus::Retry });
         Self { status, message, details: Vec::new(), error, result: None }
+    }
+
+    fn of_library(error: &(impl Serialize + Display), is_retryable: bool) -> Self {
+        let status = if is_retryable { ExitStatus::Retry } else { ExitStatus::Failed };
+        Self { status, message: error.to_string(), details: Vec::new(), error: as_json(error), result: None }
     }
 
     pub(crate) fn file(path: &Path, error: &io::Error) -> Self {
@@ -92,13 +98,7 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self {
-            status: if error.is_retryable() { ExitStatus::Retry } else { ExitStatus::Failed },
-            message: error.to_string(),
-            details: error.xen_log().to_vec(),
-            error: as_json(&error),
-            result: None,
-        }
+        Self { details: error.xen_log().to_vec(), ..Self::of_library(&error, error.is_retryable()) }
     }
 }
 
@@ -110,41 +110,28 @@ impl From<InvalidName> for Failure {
 
 impl From<PlanError> for Failure {
     fn from(error: PlanError) -> Self {
-        let kind = match error {
-            PlanError::Gap { .. } => "gap",
-            PlanError::Unfit { .. } => "unfit",
-            _ => "no_plan",
-        };
-        Self::new(kind, error)
+        Self::of_library(&error, error.is_retryable())
     }
 }
 
-impl From<EnsureError> for Failure {
-    fn from(error: EnsureError) -> Self {
-        match error {
-            EnsureError::Operation(error) => error.into(),
-            EnsureError::NoPlan(error) => error.into(),
-            EnsureError::Interrupted(interrupted) => {
-                let result = as_json(&*interrupted);
-                let status = match interrupted.outcome {
-                    Outcome::Worse => ExitStatus::Worse,
-                    _ if interrupted.is_retryable() => ExitStatus::Retry,
-                    _ => ExitStatus::Failed,
-                };
-                let failure = Self::from(interrupted.error.clone())
-                    .with_message(interrupted.to_string())
-                    .with_field("retryable", interrupted.is_retryable())
-                    .with_field("outcome", interrupted.outcome.word())
-                    // The host may have been changed by earlier steps, even if they were undone.
-                    .with_field("may_have_happened", interrupted.may_have_happened());
-                Self { status, ..failure }.with_result(result)
-            }
-            other => Self::new("ensure", other),
-        }
+impl From<Box<Interrupted>> for Failure {
+    fn from(interrupted: Box<Interrupted>) -> Self {
+        let status = match interrupted.outcome {
+            Outcome::Worse => ExitStatus::Worse,
+            _ if interrupted.is_retryable() => ExitStatus::Retry,
+            _ => ExitStatus::Failed,
+        };
+        let failure = Self::from(interrupted.error.clone())
+            .with_message(interrupted.to_string())
+            .with_field("retryable", interrupted.is_retryable())
+            .with_field("outcome", interrupted.outcome.word())
+            // The host may have been changed by earlier steps, even if they were undone.
+            .with_field("may_have_happened", interrupted.may_have_happened());
+        Self { status, ..failure }.with_result(as_json(&*interrupted))
     }
 }
 
 /// The JSON of a type of the library.
-pub(crate) fn as_json(value: &impl serde::Serialize) -> Value {
+pub(crate) fn as_json(value: &impl Serialize) -> Value {
     serde_json::to_value(value).expect("the library's types have only text as keys, and serialise without errors")
 }

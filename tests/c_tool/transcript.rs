@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use xen_livepatch::LivepatchClient;
 
 use super::differences::Kind;
@@ -12,8 +13,8 @@ use super::tool::Tool;
 /// The first word of each line, which distinguishes it from other output.
 const MARK: &str = "step";
 
-/// A line. Its fields are escaped, since names and metadata may contain line breaks.
-#[derive(PartialEq, Eq)]
+/// A line. Its texts are escaped, since names and metadata may be any bytes.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     exit: i32,
     arguments: String,
@@ -91,7 +92,7 @@ impl Line {
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{MARK}\t{}\t{}\t{}\t{}", self.exit, self.arguments, self.extra, self.list)
+        write!(f, "{MARK} {}", serde_json::to_string(self).unwrap())
     }
 }
 
@@ -102,16 +103,10 @@ impl fmt::Display for Transcript {
 }
 
 impl FromStr for Transcript {
-    type Err = String;
+    type Err = serde_json::Error;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let lines = text.lines().filter_map(|line| line.strip_prefix(MARK)?.strip_prefix('\t'));
-        let parsed = lines.map(|line| {
-            let mut fields = line.split('\t').map(str::to_owned);
-            let mut next = || fields.next().ok_or_else(|| format!("a line lacks a field: {line}"));
-            let exit = next()?.parse().map_err(|error| format!("{error}: {line}"))?;
-            Ok(Line { exit, arguments: next()?, extra: next()?, list: next()? })
-        });
-        parsed.collect::<Result<_, _>>().map(Self)
+    fn from_str(text: &str) -> Result<Self, serde_json::Error> {
+        let lines = text.lines().filter_map(|line| line.strip_prefix(MARK)?.strip_prefix(' '));
+        lines.map(serde_json::from_str).collect::<Result<_, _>>().map(Self)
     }
 }

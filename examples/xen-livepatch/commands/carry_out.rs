@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use xen_livepatch::{EnsureError, Inventory, LivepatchClient, Outcome, Plan, StepEvent};
+use xen_livepatch::{Inventory, LivepatchClient, Outcome, Plan, StepEvent};
 
 use crate::failure::Failure;
 use crate::output::{self, Output};
@@ -43,7 +43,7 @@ pub(super) fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) 
         Ok(()) => {}
         // Only cleaning up failed.
         Err(interrupted) if interrupted.outcome == Outcome::Reached => output::note(&format!("warning: {interrupted}")),
-        Err(interrupted) => return Err(EnsureError::Interrupted(interrupted).into()),
+        Err(interrupted) => return Err(interrupted.into()),
     }
     match client.inventory() {
         Ok(after) => Ok(Some(after)),
