@@ -1,6 +1,6 @@
 /*
- * A fix that Xen dies of: a function that nobody misses, and a hook with an invalid instruction, which Xen runs while it
- * applies the payload, with all processors at rest.
+ * A patch that crashes Xen: a harmless function, and a hook with an invalid instruction, which Xen runs while it applies the
+ * payload, with all processors at rest.
  */
 
 #include "livepatch.h"

@@ -1,4 +1,4 @@
-/* One function, nothing writable but the table: may be applied again after a revert. Seen in /sys/hypervisor/version/extra. */
+/* One function, and no writable section but the table: may be applied again after a revert. Visible in /sys/hypervisor/version/extra. */
 
 #include "livepatch.h"
 

@@ -1,6 +1,6 @@
 /*
- * Two functions, all hooks but those in place of an action, data and zeroed data: a revert leaves it changed, so it has to be uploaded again.
- * Its pre- and post-hooks let everything pass, but keep Xen from a replace. Seen in /sys/hypervisor/properties/changeset
+ * Two functions, all hooks except those in place of an action, data and zeroed data, which stay changed after a revert: it must be
+ * uploaded again. Its pre- and post-hooks veto nothing, but prevent a replace. Visible in /sys/hypervisor/properties/changeset
  * and /sys/hypervisor/compilation/compiler.
  */
 
@@ -21,7 +21,7 @@ static const char *__attribute__((used)) new_compiler(void)
 }
 REPLACES(xen_compiler, new_compiler);
 
-/* Xen calls these by address: they begin with ENDBR64 (see the script), which it wants where it enforces CET. */
+/* Xen calls these by address: they begin with endbr64 (see the script), which it requires if it enforces CET. */
 static void __attribute__((used)) hooked_load(void)
 {
     hooked_loads++;

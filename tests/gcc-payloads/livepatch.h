@@ -1,9 +1,9 @@
 /*
- * What the payloads here are written with. They are C, but for the table of replaced functions and the notes, which are
- * assembly: only the assembler knows how long a function became.
+ * Macros for the payloads here. They are C, except for the table of replaced functions and the notes, which are assembly: only
+ * the assembler has the size of a function.
  */
 
-/* What follows the version in an entry of .livepatch.funcs: Xen's own state, and from version 2 on an expectation. */
+/* The rest of an entry of .livepatch.funcs after the version: Xen's own state, and from version 2 on an expectation. */
 #if VERSION == 1
 #define REST ".zero 31\n"
 #else
@@ -12,7 +12,7 @@
 #define QUOTE(number) QUOTED(number)
 #define QUOTED(number) #number
 
-/* The flags of .livepatch.funcs: "a" alone is what the Xen project's build tools give it. */
+/* The flags of .livepatch.funcs, which the Xen project's build tools set to "a". */
 #ifndef FUNCS_FLAGS
 #define FUNCS_FLAGS "aw"
 #endif

@@ -1,4 +1,4 @@
-/* Goes on top of extra-version, and patches the same function again. */
+/* Depends on extra-version, and patches the same function again. */
 
 #include "livepatch.h"
 

@@ -7,38 +7,35 @@ use xen_livepatch::{Finding, Severity, Target};
 
 use crate::editor::{Editor, relocation, section, symbol};
 use crate::findings::{
-    FUNCS, NEVER, NEW, OLD, RELA_FUNCS, XENS_ADDRESS, check, extra, found_in, harmful, hooked, just, name, problems,
-    refused, xens,
+    FUNCS, NEVER, NEW, OLD, RELA_FUNCS, XENS_ADDRESS, check, extra, found_in, harmful, harmful_to, hooked, just, name,
+    problems, refused, refused_by, xens,
 };
 
 #[test]
 fn function_versions_are_checked() {
     let for_old =
         "xen_extra_version has payload version 1, this Xen takes 2: it is for Xen 4.7 to 4.13, build it for this one";
-    let finding = refused(&Editor::version_1(), &NEW, for_old);
+    let finding = refused(&Editor::version_1(), for_old);
     assert!(matches!(
         finding,
         Problem::Version { expected: PayloadVersion::V2, found: PayloadVersion::V1, function }
             if function.to_str() == Some("xen_extra_version")
     ));
-    refused(
-        &extra(),
+    refused_by(
         &OLD,
+        &extra(),
         "xen_extra_version has payload version 2, this Xen takes 1: it is for Xen 4.14 and newer, build it for this one",
     );
     refused(
         &Editor::function(32, &[3]),
-        &NEW,
         "xen_extra_version has payload version 3, this Xen takes 2: build it for this Xen",
     );
     refused(
         &hooked().patch(FUNCS, 104 + 32, &[9]),
-        &NEW,
         "xen_compiler has payload version 9, this Xen takes 2: build it for this Xen",
     );
     refused(
         &hooked().set(FUNCS, section::SIZE, 207),
-        &NEW,
         ".livepatch.funcs has 207 bytes, which is not a multiple of 104: build it with the tools of this release",
     );
     let bare = (0..4).fold(hooked(), |editor, index| editor.entry(RELA_FUNCS, index, relocation::OFFSET, 0));
@@ -108,7 +105,7 @@ fn functions_are_checked() {
             "it expects 17 bytes, but its old size is 16: Xen refuses to apply it",
         ),
     ] {
-        let finding = refused(&editor, target, &format!("function 0 (xen_extra_version): {text}"));
+        let finding = refused_by(target, &editor, &format!("function 0 (xen_extra_version): {text}"));
         assert!(
             matches!(finding, Problem::Function { index: 0, problem: found, .. } if found == problem),
             "{finding:?}"
@@ -119,8 +116,8 @@ fn functions_are_checked() {
     let nowhere = Editor::function(16, &0x7fff_ffff_ffff_u64.to_le_bytes());
     let text = "function 0 (xen_extra_version): its address 0x7fffffffffff is not inside Xen";
     let remedy = "leave it out, so that Xen looks up the name";
-    harmful(&nowhere, &NEW, &format!("{text}: {remedy}"));
-    harmful(&nowhere, &Target::new((4, 14)).point(5), &format!("{text}: {remedy}"));
+    harmful(&nowhere, &format!("{text}: {remedy}"));
+    harmful_to(&Target::new((4, 14)).point(5), &nowhere, &format!("{text}: {remedy}"));
     // Either is possible where the point release is not known.
     let either: Vec<String> = check(&nowhere, &Target::new((4, 14))).iter().map(ToString::to_string).collect();
     let unknown = "and this Xen does not reveal its point release; to be accepted as";
@@ -132,9 +129,9 @@ fn functions_are_checked() {
     let harm = "(possibly: 4.14.5 and 4.14.6 crash on it or are damaged,";
     assert_eq!(either[1], format!("{text}: {remedy} {harm} {unknown} function-not-in-xen)"));
     // Releases that do not look for `endbr64` first refuse it for its distance.
-    refused(
-        &nowhere,
+    refused_by(
         &Target::new((4, 14)).point(4),
+        &nowhere,
         "function 0 (xen_extra_version): its new code is too far from the old for a jump: let the linker place it, without \
          fixed addresses",
     );
@@ -148,7 +145,7 @@ fn functions_are_checked() {
 
     let text = "function 0 ((no name)): its name is not a text of the payload, and Xen reads whatever is there: relink \
                 it";
-    harmful(&extra().entry(RELA_FUNCS, 0, (16, 8), 1 << 40), &NEW, text);
+    harmful(&extra().entry(RELA_FUNCS, 0, (16, 8), 1 << 40), text);
     // The number of a symbol that is not loaded is one near NULL.
     let unloaded = check(&Editor::version_1().clear_flag(".livepatch.strings", 2), &OLD);
     assert!(unloaded.iter().any(Finding::hurts_xen), "{unloaded:?}");
@@ -158,9 +155,9 @@ fn functions_are_checked() {
     let nameless = |editor: Editor| editor.entry(RELA_FUNCS, 0, relocation::OFFSET, 0x28);
     let text =
         "function 0 ((no name)): it has neither a name nor an address, and Xen crashes looking for it: give it one";
-    harmful(&nameless(extra()), &NEW, text);
-    harmful(&nameless(Editor::version_1()), &OLD, text);
-    harmful(&extra().entry(RELA_FUNCS, 0, (8, 4), 0), &NEW, text);
+    harmful(&nameless(extra()), text);
+    harmful_to(&OLD, &nameless(Editor::version_1()), text);
+    harmful(&extra().entry(RELA_FUNCS, 0, (8, 4), 0), text);
 }
 
 /// A finding names a function without a name by its address, or by the symbol of Xen against which that is relocated.
@@ -171,7 +168,7 @@ fn functions_are_called_by_what_they_have() {
     let by_symbol = xens(extra(), 14).entry(RELA_FUNCS, 0, relocation::OFFSET, 0x10);
     let by_symbol = by_symbol.entry(RELA_FUNCS, 0, relocation::SYMBOL, 14);
     for (editor, called) in [(by_number, "0xffff82d040230f90"), (by_symbol, "new_extra_version")] {
-        refused(&editor.patch(FUNCS, 28, &[0]), &NEW, &format!("function 0 ({called}): {no_size}"));
+        refused(&editor.patch(FUNCS, 28, &[0]), &format!("function 0 ({called}): {no_size}"));
     }
 }
 
@@ -179,7 +176,7 @@ fn functions_are_called_by_what_they_have() {
 #[test]
 fn an_expectation_of_a_function_without_size_is_no_finding() {
     let editor = Editor::function(28, &[0]).patch(FUNCS, 72, &[1 | 4 << 1]);
-    refused(&editor, &NEW, "function 0 (xen_extra_version): its old size is 0: it is the size of the function in Xen");
+    refused(&editor, "function 0 (xen_extra_version): its old size is 0: it is the size of the function in Xen");
 }
 
 #[test]
@@ -204,24 +201,20 @@ fn hooks_are_checked() {
     let size = |section, size| hooked().set(section, section::SIZE, size);
     refused(
         &size(".livepatch.hooks.load", 9),
-        &NEW,
         ".livepatch.hooks.load has 9 bytes, it takes a multiple of 8: one pointer of 8 bytes for each hook",
     );
     refused(
         &size(".livepatch.hooks.preapply", 16),
-        &NEW,
         ".livepatch.hooks.preapply has 16 bytes, it takes just 8: one pointer of 8 bytes for each hook",
     );
     harmful(
         &size(".livepatch.hooks.load", 16),
-        &NEW,
         ".livepatch.hooks.load: hook 1 is a NULL pointer, which Xen calls: point it at a function",
     );
     let absolute = hooked().entry(".symtab", 22, symbol::SECTION, 0xfff1).entry(".symtab", 22, symbol::VALUE, 0x1234);
     let number = absolute.entry(".rela.livepatch.hooks.load", 0, relocation::SYMBOL, 22);
     harmful(
         &number.entry(".rela.livepatch.hooks.load", 0, relocation::ADDEND, 0),
-        &NEW,
         ".livepatch.hooks.load: hook 0 is the bare address 0x1234: it has to be relocated against a symbol",
     );
     // Before 4.8 there are none, before 4.14 only two.
@@ -239,30 +232,23 @@ fn hooks_are_checked() {
 fn metadata_are_checked() {
     harmful(
         &extra().empty(".modinfo"),
-        &NEW,
         ".modinfo is empty, and Xen then reads far outside it: leave it out, or put a text there",
     );
-    refused(
-        &extra().set(".modinfo", section::SIZE, 5),
-        &NEW,
-        ".modinfo does not end with a NUL byte: each entry has to",
-    );
+    refused(&extra().set(".modinfo", section::SIZE, 5), ".modinfo does not end with a NUL byte: each entry has to");
 }
 
 #[test]
 fn relocations_are_checked() {
     let first = |field, value| hooked().entry(".rela.text", 0, field, value);
     let null = "is against symbol 0, since its own was discarded: rebuild the payload";
-    let finding = refused(&first(relocation::SYMBOL, 0), &NEW, &format!(".rela.text: relocation 0 {null}"));
+    let finding = refused(&first(relocation::SYMBOL, 0), &format!(".rela.text: relocation 0 {null}"));
     assert_eq!(name(&finding).unwrap().as_bytes(), b".rela.text");
     refused(
         &first(relocation::SYMBOL, 0).entry(".rela.text", 3, relocation::SYMBOL, 0),
-        &NEW,
         &format!(".rela.text: relocation 0 (and 1 more like it) {null}"),
     );
     refused(
         &first(relocation::SYMBOL, 5000),
-        &NEW,
         ".rela.text: relocation 0 is against a symbol that does not exist: the file is damaged, obtain a fresh copy",
     );
     let outside =
@@ -270,14 +256,13 @@ fn relocations_are_checked() {
     let end = u64::try_from(hooked().field(".text", section::SIZE)).unwrap();
     assert_eq!(check(&first(relocation::OFFSET, end - 4), &NEW), []);
     for offset in [end - 3, end, u64::MAX] {
-        refused(&first(relocation::OFFSET, offset), &NEW, outside);
+        refused(&first(relocation::OFFSET, offset), outside);
     }
     let stack = u64::try_from(hooked().index(".note.GNU-stack")).unwrap();
     let symbol = hooked().get(hooked().field(".rela.text", section::OFFSET), relocation::SYMBOL);
     let elsewhere = hooked().entry(".symtab", symbol, symbol::SECTION, stack);
     refused(
         &elsewhere,
-        &NEW,
         ".rela.text: relocation 0 is against a symbol in a section that is not loaded: make that section allocatable",
     );
     // Older releases do not notice.
@@ -291,7 +276,6 @@ fn relocations_are_checked() {
 
     harmful(
         &hooked().set(".rela.text", section::INFO, 0),
-        &NEW,
         ".rela.text changes section 0: relink the payload as a relocatable file (ld -r)",
     );
     for (field, value, problem, text) in [
@@ -314,7 +298,7 @@ fn relocations_are_checked() {
             "has relocations without addends (SHT_REL), which Xen does not support: build the payload with SHT_RELA",
         ),
     ] {
-        let finding = refused(&hooked().set(".rela.text", field, value), &NEW, &format!(".rela.text {text}"));
+        let finding = refused(&hooked().set(".rela.text", field, value), &format!(".rela.text {text}"));
         assert!(matches!(finding, Problem::RelocationSection { problem: found, .. } if found == problem));
     }
 }
@@ -383,9 +367,9 @@ fn symbol_numbers_crash_old_releases() {
     }
     let findings = check(&relocation(0), &Target::new((4, 10)));
     assert!(matches!(&*problems(&findings), [Problem::Relocations { problem: R::NullSymbol, .. }]));
-    harmful(
-        &relocation(0),
+    harmful_to(
         &Target::new((4, 8)).points(..2),
+        &relocation(0),
         ".rela.text: relocation 0 is against symbol 0, since its own was \
          discarded: rebuild the payload",
     );

@@ -50,13 +50,25 @@ pub(crate) fn just(editor: &Editor, target: &Target, severity: Severity, text: &
 }
 
 #[track_caller]
-pub(crate) fn refused(editor: &Editor, target: &Target, text: &str) -> Problem {
+pub(crate) fn refused_by(target: &Target, editor: &Editor, text: &str) -> Problem {
     just(editor, target, Severity::Refused, text)
 }
 
 #[track_caller]
-pub(crate) fn harmful(editor: &Editor, target: &Target, text: &str) -> Problem {
+pub(crate) fn harmful_to(target: &Target, editor: &Editor, text: &str) -> Problem {
     just(editor, target, Severity::Harmful, text)
+}
+
+/// Expects a refusal by [`NEW`].
+#[track_caller]
+pub(crate) fn refused(editor: &Editor, text: &str) -> Problem {
+    refused_by(&NEW, editor, text)
+}
+
+/// Expects harm to [`NEW`].
+#[track_caller]
+pub(crate) fn harmful(editor: &Editor, text: &str) -> Problem {
+    harmful_to(&NEW, editor, text)
 }
 
 /// The releases with any finding.
@@ -163,14 +175,14 @@ fn the_header_is_checked() {
         (("e_shoff", file, "a section table in the file"), header::TABLE),
         (("e_shoff", 1 << 40, "a section table in the file"), header::TABLE),
     ] {
-        refused(&extra().header(place, found), &NEW, &text(field, found, expected));
+        refused(&extra().header(place, found), &text(field, found, expected));
     }
     let mut many = extra();
     let header = many.get(0, header::TABLE) + 64 * many.index(".note.GNU-stack");
     let header = many.bytes[header..header + 64].to_vec();
     let count = many.get(0, header::COUNT);
     many.bytes.extend(header.repeat(1024 - count));
-    refused(&many.clone().header(header::COUNT, 1024), &NEW, &text("e_shnum", 1024, "less than 1024"));
+    refused(&many.clone().header(header::COUNT, 1024), &text("e_shnum", 1024, "less than 1024"));
     assert_eq!(check(&many.header(header::COUNT, 1023), &NEW), []);
 
     let mut large = extra();
@@ -179,7 +191,6 @@ fn the_header_is_checked() {
     large.bytes.push(0);
     refused(
         &large,
-        &NEW,
         "it has 2097153 bytes, Xen takes 2097152 (2 MiB): leave out debug information (strip -S) and what the \
          patch does not change",
     );
@@ -189,15 +200,14 @@ fn the_header_is_checked() {
 fn the_architecture_is_checked() {
     refused(
         &extra().header(header::MACHINE, 40),
-        &NEW,
         "it is for 32-bit Arm, but Xen live-patches x86-64 and AArch64 alone: build it for the host's architecture",
     );
     let arm = "it is for AArch64, but this Xen takes x86-64: build it for the host's architecture";
-    refused(&extra().header(header::MACHINE, 183), &NEW.architecture(Architecture::X86_64), arm);
-    refused(&Editor::version_1().header(header::MACHINE, 183), &Target::new((4, 7)), arm);
-    let finding = refused(
-        &extra(),
+    refused_by(&NEW.architecture(Architecture::X86_64), &extra().header(header::MACHINE, 183), arm);
+    refused_by(&Target::new((4, 7)), &Editor::version_1().header(header::MACHINE, 183), arm);
+    let finding = refused_by(
         &NEW.architecture(Architecture::AArch64),
+        &extra(),
         "it is for x86-64, but this Xen takes AArch64: build it for the host's architecture",
     );
     let (expected, found) = (Some(Architecture::AArch64), Architecture::X86_64);
@@ -210,7 +220,6 @@ fn sections_have_to_be_in_the_file() {
     let offset = hooked().field(".data", section::OFFSET);
     let finding = refused(
         &hooked().set(".data", section::SIZE, 1 << 40),
-        &NEW,
         &format!(
             ".data claims 1099511627776 bytes at offset {offset} of a file of {file}: the file is truncated or damaged, obtain \
              a fresh copy"
@@ -232,7 +241,6 @@ fn sections_have_to_be_in_the_file() {
     }
     harmful(
         &hooked().set(".modinfo", section::SIZE, u64::MAX),
-        &NEW,
         &format!(
             ".modinfo claims {} bytes, more than 64 bits can count from its offset: the file is damaged, obtain a fresh copy",
             u64::MAX
@@ -241,7 +249,6 @@ fn sections_have_to_be_in_the_file() {
     let index = hooked().index(".data");
     refused(
         &hooked().set(".data", section::NAME, 5000),
-        &NEW,
         &format!(
             "section {index} has its name at 5000, which is outside the section names: the file is damaged, obtain a fresh copy"
         ),
@@ -251,9 +258,9 @@ fn sections_have_to_be_in_the_file() {
 #[test]
 fn alignments_and_flags_are_checked() {
     let odd = extra().set(".text", section::ALIGNMENT, 24);
-    refused(&odd, &NEW, ".text has alignment 24, which is not a power of two: relink it");
+    refused(&odd, ".text has alignment 24, which is not a power of two: relink it");
     let at = extra().set(".text", section::ADDRESS, 8);
-    refused(&at, &NEW, ".text has address 0x8, which is not aligned to 16: relink it, without addresses");
+    refused(&at, ".text has address 0x8, which is not aligned to 16: relink it, without addresses");
     let old = |section, value| Editor::version_1().set(".text", section, value);
     for editor in [old(section::ALIGNMENT, 24), old(section::ADDRESS, 8)] {
         assert_eq!(found_in(&editor, 7..=13), [10, 11, 12, 13]);
@@ -261,11 +268,11 @@ fn alignments_and_flags_are_checked() {
 
     let zero = "has alignment 0, with which it overlaps the sections before it: give it alignment 1";
     let depends = |editor: Editor| editor.set(".livepatch.depends", section::ALIGNMENT, 0);
-    let finding = harmful(&depends(extra()), &NEW, &format!(".livepatch.depends {zero}"));
+    let finding = harmful(&depends(extra()), &format!(".livepatch.depends {zero}"));
     assert_eq!(name(&finding).unwrap().to_str(), Some(".livepatch.depends"));
     assert_eq!(found_in(&depends(Editor::version_1()), 7..=13), [7, 8, 9, 10, 11, 12, 13]);
     // Behind four bytes.
-    harmful(&hooked().set(FUNCS, section::ALIGNMENT, 0), &NEW, &format!("{FUNCS} {zero}"));
+    harmful(&hooked().set(FUNCS, section::ALIGNMENT, 0), &format!("{FUNCS} {zero}"));
     // Before the first one of its kind there is nothing to overlap.
     assert_eq!(found_in(&old(section::ALIGNMENT, 0), 7..=13), NEVER);
     let high = |editor: Editor, section| editor.set(section, section::ALIGNMENT, 1 << 63);
@@ -279,13 +286,11 @@ fn alignments_and_flags_are_checked() {
 
     refused(
         &hooked().set(".data", section::FLAGS, 7),
-        &NEW,
         ".data is both writable and executable: split it into code and data",
     );
     let zeros = |editor: Editor, size| editor.set(".bss", section::SIZE, size);
     refused(
         &zeros(extra(), (2 << 20) + 1),
-        &NEW,
         ".bss has 2097153 bytes of zeros, Xen takes 2097152 (2 MiB): allocate the memory in a hook instead",
     );
     assert_eq!(check(&zeros(extra(), 2 << 20), &NEW), []);
@@ -299,28 +304,20 @@ fn alignments_and_flags_are_checked() {
 #[test]
 fn symbols_are_checked() {
     let table = |problem| format!("{problem}: build it with ld -r, and do not strip it");
-    refused(&hooked().set(".symtab", section::TYPE, 1), &NEW, &table("it has no symbol table"));
-    refused(&hooked().set(".strtab", section::TYPE, 1), &NEW, &table("its symbol table has no usable string table"));
+    refused(&hooked().set(".symtab", section::TYPE, 1), &table("it has no symbol table"));
+    refused(&hooked().set(".strtab", section::TYPE, 1), &table("its symbol table has no usable string table"));
     for (size, fits) in [(0, false), (16, false), (24, true), (25, false), (48, true)] {
         let found = problems(&check(&extra().set(".symtab", section::ENTRY_SIZE, size), &NEW));
         let problem = Problem::SymbolTable { problem: SymbolTableProblem::EntrySize };
         assert_eq!(!found.contains(&problem), fits, "{size}: {found:?}");
     }
     for link in [30, 500] {
-        refused(
-            &hooked().set(".symtab", section::LINK, link),
-            &NEW,
-            &table("its symbol table has no usable string table"),
-        );
+        refused(&hooked().set(".symtab", section::LINK, link), &table("its symbol table has no usable string table"));
     }
     let two = problems(&check(&hooked().set(".note.GNU-stack", section::TYPE, 2), &NEW));
     assert_eq!(two[0], Problem::SymbolTable { problem: SymbolTableProblem::Several });
-    harmful(
-        &hooked().set(".symtab", section::LINK, 0),
-        &NEW,
-        &table("its symbol table has section 0 for a string table"),
-    );
-    refused(&hooked().empty(".symtab"), &NEW, &table("its symbol table is empty"));
+    harmful(&hooked().set(".symtab", section::LINK, 0), &table("its symbol table has section 0 for a string table"));
+    refused(&hooked().empty(".symtab"), &table("its symbol table is empty"));
 
     for (field, value, problem, text) in [
         (
@@ -349,10 +346,10 @@ fn symbols_are_checked() {
         ),
     ] {
         let one = hooked().entry(".symtab", 20, field, value);
-        let finding = refused(&one, &NEW, &format!("symbol 20 {text}"));
+        let finding = refused(&one, &format!("symbol 20 {text}"));
         assert_eq!(finding, Problem::Symbols { problem, first: 20, count: 1 });
         let two = one.entry(".symtab", 22, field, value);
-        refused(&two, &NEW, &format!("symbol 20 (and 1 more like it) {text}"));
+        refused(&two, &format!("symbol 20 (and 1 more like it) {text}"));
     }
     // Each problem by itself, even if Xen reports the same error number.
     let different = hooked().entry(".symtab", 20, symbol::SECTION, 0xfff2).entry(".symtab", 22, symbol::SECTION, 500);
@@ -375,7 +372,7 @@ fn undefined_local_labels_are_in_no_xen() {
                 "it needs symbol {shown}, a compiler's local label, which no Xen has: rebuild it, with the section \
                  that this label is in"
             );
-            refused(&undefined(name), &target, &text);
+            refused_by(&target, &undefined(name), &text);
         }
         for name in [&b".M2\0"[..], b"L2\0", b"x.LC2\0", b"$d\0"] {
             assert_eq!(check(&undefined(name), &target), [], "{name:?}");
@@ -394,19 +391,18 @@ fn sections_are_required_by_release() {
         format!("{section} is missing, which this Xen requires: build the payload with the tools of this release")
     };
     for section in [".livepatch.depends", ".livepatch.xen_depends", ".note.gnu.build-id"] {
-        refused(&extra().hide(section), &NEW, &missing(section));
+        refused(&extra().hide(section), &missing(section));
         refused(
             &extra().empty(section),
-            &NEW,
             &format!("{section} is empty, which this Xen refuses: leave it out or fill it"),
         );
     }
     for section in [FUNCS, ".livepatch.depends", ".note.gnu.build-id"] {
-        refused(&Editor::version_1().hide(section), &OLD, &missing(section));
+        refused_by(&OLD, &Editor::version_1().hide(section), &missing(section));
         let empty = problems(&check(&Editor::version_1().empty(section), &OLD));
         assert!(empty.contains(&Problem::EmptySection { section }), "{empty:?}");
     }
-    refused(&extra().hide(FUNCS), &NEW, "it has neither .livepatch.funcs nor hooks: there is nothing to patch");
+    refused(&extra().hide(FUNCS), "it has neither .livepatch.funcs nor hooks: there is nothing to patch");
     for section in [FUNCS, ".livepatch.hooks.load", ".livepatch.hooks.postrevert"] {
         let empty = problems(&check(&hooked().empty(section), &NEW));
         // Its relocations are outside it then.
@@ -422,12 +418,12 @@ fn special_sections_have_to_be_loaded() {
         )
     };
     for section in [".livepatch.depends", ".livepatch.xen_depends", ".note.gnu.build-id", FUNCS, ".modinfo"] {
-        harmful(&extra().clear_flag(section, 2), &NEW, &not_loaded(section));
+        harmful(&extra().clear_flag(section, 2), &not_loaded(section));
     }
     for section in
         [".livepatch.hooks.load", ".livepatch.hooks.unload", ".livepatch.hooks.preapply", ".livepatch.hooks.postrevert"]
     {
-        harmful(&hooked().clear_flag(section, 2), &NEW, &not_loaded(section));
+        harmful(&hooked().clear_flag(section, 2), &not_loaded(section));
     }
     // Newer releases read this section before they load anything.
     let xen_depends = extra().clear_flag(".livepatch.xen_depends", 2);
@@ -437,7 +433,7 @@ fn special_sections_have_to_be_loaded() {
         assert_eq!(findings.iter().any(Finding::hurts_xen), harmful, "4.{minor}.{point}");
     }
     for section in [FUNCS, ".livepatch.depends", ".note.gnu.build-id"] {
-        harmful(&Editor::version_1().clear_flag(section, 2), &OLD, &not_loaded(section));
+        harmful_to(&OLD, &Editor::version_1().clear_flag(section, 2), &not_loaded(section));
     }
 }
 
@@ -453,20 +449,20 @@ fn notes_are_checked() {
             (7, 0xff, NoteProblem::TooShort, "is shorter than its note claims"),
         ] {
             let editor = extra().patch(section, offset, &[byte]);
-            let finding = refused(&editor, &NEW, &format!("{section} {text}: {has_to}"));
+            let finding = refused(&editor, &format!("{section} {text}: {has_to}"));
             assert_eq!(finding, Problem::Note { section, problem });
         }
         let short = extra().set(section, section::SIZE, 11);
-        refused(&short, &NEW, &format!("{section} is shorter than its note claims: {has_to}"));
+        refused(&short, &format!("{section} is shorter than its note claims: {has_to}"));
     }
 }
 
 #[test]
 fn the_xen_has_to_be_the_one_it_was_built_for() {
     let other: xen_livepatch::BuildId = "0011".parse().unwrap();
-    let finding = refused(
-        &extra(),
+    let finding = refused_by(
         &NEW.build_id(other.clone()),
+        &extra(),
         &format!("it was built for the Xen with build-id {XEN}, but this one is 0011: obtain the payload for this Xen"),
     );
     assert_eq!(finding, Problem::BuiltForAnotherXen { expected: xen(), found: other.clone() });

@@ -5,7 +5,7 @@ use xen_livepatch::sim::{Defect, FunctionPatch, PayloadBuilder};
 use xen_livepatch::{Finding, Target};
 
 use crate::editor::{Editor, relocation, section, xen};
-use crate::findings::{FUNCS, RELA_FUNCS, check, refused};
+use crate::findings::{FUNCS, RELA_FUNCS, check, refused_by};
 use crate::layout::point;
 
 /// A point release of Xen 4, such as `17.3`.
@@ -177,9 +177,9 @@ fn places_of_alternatives_are_looked_at_since_4_18() {
     expect(&outside(new()), checked);
     let replacement = point(alternative(new(), 14), ".altinstructions", 4, (".text", 0));
     expect(&replacement, checked);
-    refused(
-        &replacement,
+    refused_by(
         &point_release("22.0"),
+        &replacement,
         ".altinstructions entry 0: its replacement is outside .altinstr_replacement: relink it",
     );
     expect(&replacement.patch(".altinstructions", 11, &[0]), checked);
@@ -301,9 +301,9 @@ fn call_sites_since_4_21() {
     let (empty, _) = sites(CALL, vec![]);
     expect(&empty, "fine 21.0");
     let nops = PayloadBuilder::named("p", &xen()).function(FunctionPatch::nop("f", 5));
-    refused(
-        &made(&nops.section(".alt_call_sites", vec![0; 4])),
+    refused_by(
         &point_release("21.0"),
+        &made(&nops.section(".alt_call_sites", vec![0; 4])),
         ".alt_call_sites: the payload has no code, or no .altinstr_replacement: build it with the tools of this release",
     );
     // Xen looks at the function that the pointer of a call leads to, if it is one.

@@ -1,4 +1,4 @@
-/* No functions: hooks in the place of the actions, which have nothing to do. */
+/* No functions: hooks in place of the actions, which have nothing to do. */
 
 #include "vendor.h"
 

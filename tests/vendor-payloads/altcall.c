@@ -1,7 +1,7 @@
 /*
- * Indirect calls that Xen makes direct ones: until 4.20 they are alternatives whose replacement is a call of itself, from
- * 4.21 on they are in .alt_call_sites. One calls the payload's own function, and runs. The other goes through a pointer
- * of Xen's, as those of real payloads do, and does not.
+ * Indirect calls that Xen makes direct: until 4.20 they are alternatives whose replacement is a call of itself, from 4.21 on
+ * they are in .alt_call_sites. One calls the payload's own function, and runs. The other goes through a pointer of Xen, as
+ * those of real payloads do, and does not run.
  */
 
 #include "vendor.h"

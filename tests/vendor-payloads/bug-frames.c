@@ -1,7 +1,7 @@
 /*
  * Bug frames of all kinds. On x86-64 the first two are run: a function that Xen calls in place of an instruction, and a warning,
- * which goes to Xen's console. A bug and a failed assertion would be the end. One warning is enough, and more would never
- * end: Xen's version is in the text of each.
+ * which goes to Xen's console. A bug and a failed assertion would crash Xen. There is only one warning: its text contains Xen's
+ * version, so that each would cause the next.
  */
 
 #include "vendor.h"
@@ -23,7 +23,7 @@
 
 static const char *USED new_extra_version(void)
 {
-    /* Not run here: Xen 4.17 wants the name of the file in its own image, and gives up. */
+    /* Not run: Xen 4.17 accepts the name of the file only in its own image. */
     if (HIDDEN(0) == 3)
         __asm__ volatile(FRAME(1) : :);
     if (HIDDEN(0) == 1)

@@ -1,4 +1,4 @@
-/* Code that is not expected to run, which the compiler puts into .text.unlikely: a function, and a part of one. */
+/* Unlikely code, which the compiler puts into .text.unlikely: a function, and a part of one. */
 
 #include "vendor.h"
 

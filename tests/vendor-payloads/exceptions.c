@@ -1,4 +1,4 @@
-/* An instruction that faults, and an entry of .ex_table that leads to .fixup. It is run, and so is what it leads to. */
+/* An instruction that faults, and an entry of .ex_table that leads to .fixup. Both run. */
 
 #include "vendor.h"
 

@@ -1,6 +1,6 @@
 /*
- * Hooks as Xen's header declares them: a weak pointer for each, in a section of its kind. They have data: what they
- * count, and what they have prepared decides what the new function returns.
+ * Hooks as Xen's header declares them: a weak pointer for each, in a section of its kind. They count their calls, and set the
+ * text that the new function returns.
  */
 
 #include "vendor.h"

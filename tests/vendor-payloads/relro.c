@@ -1,4 +1,4 @@
-/* Constant pointers, which position-independent code has in .data.rel.ro. That is writable, as far as Xen can see. */
+/* Constant pointers, which position-independent code has in .data.rel.ro, a writable section for Xen. */
 
 #include "vendor.h"
 

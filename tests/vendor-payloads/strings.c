@@ -1,4 +1,4 @@
-/* Texts short and long, of which the compiler makes .rodata.str1.1 and .rodata.str1.8, and a table of jumps in .rodata. */
+/* Short and long texts, for which the compiler makes .rodata.str1.1 and .rodata.str1.8, and a table of jumps in .rodata. */
 
 #include "vendor.h"
 

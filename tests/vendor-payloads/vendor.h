@@ -1,9 +1,9 @@
 /*
- * Sources of payloads that have the shape of what vendors ship: compiled with a section for each function and variable,
- * as Xen's own build tools have it, and with nothing writable in .livepatch.funcs.
+ * Sources of payloads in the shape of vendors' ones: compiled with a section for each function and variable, as by Xen's own
+ * build tools, and with a read-only .livepatch.funcs.
  *
  * Each replaces xen_extra_version by a function that returns TEXT, which dom0 reads in /sys/hypervisor/version/extra, and
- * carries TEXT in its metadata (shows=TEXT). A function that does not return it did not do what it should.
+ * has TEXT in its metadata (shows=TEXT). A function that returns another text has failed.
  */
 
 #include "../gcc-payloads/livepatch.h"
@@ -15,7 +15,7 @@
 #define NOINLINE __attribute__((noinline, noclone))
 #endif
 
-/* A value that the compiler knows nothing about. */
+/* A value that is unknown to the compiler. */
 #define HIDDEN(value)                                                       \
     ({                                                                      \
         unsigned int hidden = (value);                                      \
