@@ -1,7 +1,7 @@
-//! Nothing to do in a normal build. With feature `bindgen`, generates the bindings of xen-headers/ into `OUT_DIR`,
-//! where tests/bindings.rs compares them with src/sys/bindings.rs.
-#![allow(clippy::print_stdout, reason = "standard output is how a build script speaks to cargo")]
-#![allow(clippy::expect_used, reason = "a panic is how a build script fails")]
+//! Generates the bindings of xen-headers/ into `OUT_DIR` with feature `bindgen`, for tests/bindings.rs to compare with
+//! src/sys/bindings.rs. Does nothing otherwise.
+#![allow(clippy::print_stdout, reason = "cargo reads the standard output of a build script")]
+#![allow(clippy::expect_used, reason = "a build script fails by a panic")]
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -22,7 +22,7 @@ mod bindings {
         println!("cargo::rerun-if-env-changed=LIBCLANG_PATH");
         let out = Path::new(&env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("bindings.rs");
 
-        // bindgen panics when it finds no libclang, before it looks at the header.
+        // bindgen panics if it finds no libclang.
         let bindings = match panic::catch_unwind(|| builder().generate()) {
             Ok(bindings) => bindings,
             Err(reason) => {
@@ -30,7 +30,7 @@ mod bindings {
                 println!("cargo::error=bindgen stopped: {reason}");
                 println!(
                     "cargo::error=Feature `bindgen` needs libclang (Debian: libclang-dev; elsewhere set LIBCLANG_PATH). \
-                     It serves changes to xen-headers/ alone: without the feature nothing needs it."
+                     It is only needed to change xen-headers/."
                 );
                 return;
             }
@@ -42,7 +42,7 @@ mod bindings {
         let minimum_rust = RustTarget::stable(85, 0).expect("bindgen knows Rust 1.85");
         bindgen::builder()
             .header(HEADER)
-            // One target and no includes: the same text on every machine. All our layouts are the same on arm64.
+            // One target and no includes give the same text on every machine. The layouts are the same on AArch64.
             .clang_arg("--target=x86_64-unknown-linux-gnu")
             .allowlist_file(HEADER)
             .rust_target(minimum_rust)
@@ -53,8 +53,8 @@ mod bindings {
             .raw_line(format!("// Generated from {HEADER}: change that, then renew this file with"))
             .raw_line("// UPDATE_BINDINGS=1 cargo test --features bindgen --test bindings")
             .derive_default(true)
-            // A union's default would be unsafe code, and a value of one leaves the bytes outside its member undefined. That
-            // of a longer array would be unsafe code too.
+            // The default of a union or of a longer array would be unsafe code, and a value of a union leaves the bytes outside
+            // its member undefined.
             .no_default("xen_sysctl(_u|_livepatch_op|_livepatch_op_u)?|xen_compile_info")
     }
 }

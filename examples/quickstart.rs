@@ -1,4 +1,4 @@
-//! The life of a live patch, step by step: on a simulated Xen, or with `--real` on the one that this machine runs on.
+//! The life of a live patch, step by step, on a simulated Xen, or with `--real` on that of this machine.
 //!
 //!     cargo run --example quickstart
 //!     cargo in-xen --example quickstart -- --real      # on a real Xen, booted for this
@@ -15,7 +15,7 @@ use xen_livepatch::{
     ActionOptions, BuildId, Flags, LivepatchClient, PayloadName, QuiesceTimeout, Release, Result, State,
 };
 
-/// What the patches of this story change: the end of Xen's version, which everyone can see.
+/// The function that the patches of this story replace: it returns the end of Xen's version.
 const PATCHED: &str = "xen_extra_version";
 
 fn main() -> ExitCode {
@@ -33,12 +33,12 @@ fn main() -> ExitCode {
                 .long("xen")
                 .value_name("VERSION")
                 .default_value("4.20")
-                .value_parser(value_parser!(SimulatedVersion))
+                .value_parser(value_parser!(Release))
                 .help(format!("The release to simulate, {}", releases())),
         )
         .get_matches();
-    let release = arguments.get_one::<SimulatedVersion>("xen").filter(|_| !arguments.get_flag("real"));
-    // A simulated Xen is one for x86-64, unless told otherwise.
+    let release = arguments.get_one::<Release>("xen").filter(|_| !arguments.get_flag("real"));
+    // A simulated Xen is for x86-64 by default.
     let machine = release.map_or_else(Architecture::of_this_program, |_| Architecture::X86_64);
     match connect(release).and_then(|client| Story::begin(client, machine)?.tell()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -56,26 +56,13 @@ fn releases() -> String {
     format!("4.{} to 4.{}", oldest.minor(), newest.minor())
 }
 
-#[derive(Clone)]
-struct SimulatedVersion(Release);
-
-impl std::str::FromStr for SimulatedVersion {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let numbers = text.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
-        let release = numbers.and_then(|(major, minor)| Release::from_version(major, minor));
-        release.map(Self).ok_or_else(|| format!("it must be one of {}", releases()))
-    }
-}
-
-/// A client is made from a simulated Xen just as from the real device. All that follows is the same for both.
-fn connect(simulated: Option<&SimulatedVersion>) -> Result<LivepatchClient> {
+/// Makes a client of a simulated Xen or of the real device. Everything else is the same for both.
+fn connect(simulated: Option<&Release>) -> Result<LivepatchClient> {
     // Emulated and overcommitted hosts need longer than 30 ms to stop all their CPUs.
     let patient = ActionOptions::new().quiesce_timeout(QuiesceTimeout::new(Duration::from_secs(1))?).quiesce_retries(5);
     let builder = LivepatchClient::builder().action_defaults(patient);
     match simulated {
-        Some(SimulatedVersion(release)) => {
+        Some(release) => {
             println!("This is a simulated Xen; --real tells the story on the one of this machine.\n");
             builder.connect(SimulatedXen::new(*release))
         }
@@ -97,11 +84,10 @@ impl Story {
         Ok(Self { client, xen, release: version.release(), machine })
     }
 
-    /// Tells it, and leaves the host as it was even if it ends early.
+    /// Tells the story, and then removes its payloads, also if it ended early.
     fn tell(self) -> Result<()> {
-        let strangers = self.client.list()?;
-        if !strangers.is_empty() {
-            println!("Something is loaded here already, so this story is not told: it would get in the way.");
+        if !self.client.list()?.is_empty() {
+            println!("Payloads are loaded here already, so this example does nothing.");
             return self.show_list();
         }
         let told = self.chapters();
@@ -120,17 +106,17 @@ impl Story {
         let more_name = self.upload("more", &more)?;
         self.did("apply more", self.client.apply(&more_name, Flags::empty()))?;
 
-        chapter("Patches come off from the top only");
+        chapter("Patches can be reverted only from the top");
         refused("revert fix", self.client.revert(&fix_name, Flags::empty()));
 
-        chapter("What Xen would silently skip is an error here");
+        chapter("An action that Xen would silently skip is an error here");
         refused("apply more", self.client.apply(&more_name, Flags::empty()));
 
         chapter("A debug patch that depends on Xen alone does not fit on top");
         let debug = self.upload("debug", &self.payload("debug"))?;
         refused("apply debug", self.client.apply(&debug, Flags::empty()));
 
-        chapter("NODEPS lets it in at any time (from Xen 4.14 on)");
+        chapter("NODEPS applies it at any time (from Xen 4.14 on)");
         match self.client.apply(&debug, Flags::NODEPS) {
             Err(error) if self.release < (4, 14) => refused("apply debug, NODEPS", Err(error)),
             applied => {
@@ -149,7 +135,7 @@ impl Story {
         self.did("revert all", self.client.revert(&all, Flags::empty()))
     }
 
-    /// A payload that makes Xen's version end with its name. A real one comes from a file, see `upload_file`.
+    /// Makes a payload that makes Xen's version end in its name. Real payloads come from files: see `upload_file`.
     fn payload(&self, name: &str) -> PayloadBuilder {
         PayloadBuilder::named(name, &self.xen)
             .for_release(self.release)
@@ -164,7 +150,7 @@ impl Story {
         Ok(payload_name)
     }
 
-    /// Shows a step that worked, and what Xen's version is now.
+    /// Shows a step that succeeded, and Xen's version now.
     fn did(&self, step: &str, result: Result<()>) -> Result<()> {
         result?;
         line(step, format_args!("done; Xen is {}", self.client.xen_version()?));
@@ -179,7 +165,7 @@ impl Story {
         Ok(())
     }
 
-    /// Reverts, from the top, and unloads whatever is there.
+    /// Reverts all payloads from the top, and unloads them.
     fn clear(&self) -> Result<()> {
         loop {
             let applied: Vec<_> =
@@ -189,7 +175,7 @@ impl Story {
             }
             let mut results = applied.iter().map(|row| self.client.revert(&row.name, Flags::empty()));
             if results.all(|result| result.is_err()) {
-                // Not even the top comes off.
+                // Not even the payload on top can be reverted.
                 break;
             }
         }
@@ -201,10 +187,10 @@ impl Story {
     }
 }
 
-/// Shows a step that must not work, with the reason.
+/// Shows a step that must fail, with its error.
 fn refused(step: &str, result: Result<()>) {
     match result {
-        Ok(()) => line(step, "done, which should not have been possible"),
+        Ok(()) => line(step, "succeeded, although it should have failed"),
         Err(error) => {
             line(step, format_args!("refused: {}", error.kind()));
             error.xen_log().iter().for_each(|words| line("", format_args!("(XEN) {words}")));

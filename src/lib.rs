@@ -1,8 +1,8 @@
-//! Live-patch a running Xen hypervisor: upload, apply, revert, replace and unload payloads, on every Xen from 4.7 to 4.22.
+//! Live patching of a running Xen hypervisor: upload, apply, revert, replace and unload payloads, on Xen 4.7 to 4.22.
 //!
-//! [`LivepatchClient`] speaks to Xen through `/dev/xen/privcmd`, without libxc. Calls block until Xen has finished.
-//! Programs match on errors ([`ErrorKind`]), and people read them: one line with the failure, its cause and its remedy.
-//! [`LivepatchClient::ensure`] brings a host to a patch level, as a transaction. Begin with the [`guide`].
+//! [`LivepatchClient`] makes hypercalls through `/dev/xen/privcmd`, without libxc. Calls block until Xen has finished. An
+//! [`Error`] is one line with the failure, its cause and its remedy; programs match on its [`ErrorKind`].
+//! [`LivepatchClient::ensure`] brings a host to a patch level, as a transaction. The [`guide`] explains the concepts.
 //!
 //! ```
 //! use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, SimulatedXen};
@@ -24,15 +24,16 @@
 //!
 //! # Features
 //!
-//! * `sim`: `sim::SimulatedXen`, a whole Xen in memory behind the same door as the device, and `sim::PayloadBuilder`,
-//!   which makes payloads that a real Xen loads. For tests.
-//! * `serde`: `Serialize` for everything that is read and reported: payloads, findings, build-ids, metadata, the rows of a
-//!   list, inventories, plans, outcomes and errors.
-//! * `bindgen`: for maintainers, regenerates the bindings.
+//! * `sim`: `sim::SimulatedXen`, a model of Xen in memory that stands in for the device, and `sim::PayloadBuilder`, which
+//!   makes payloads that a real Xen loads. For tests.
+//! * `serde`: `Serialize` for all reports (payloads, findings, lists, inventories, plans, outcomes, errors), and
+//!   `Deserialize` for values with one natural form (names, build-ids, states, flags, releases, lists).
+//! * `bindgen`: regenerates the bindings. Only for maintainers.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     test,
-    allow(clippy::as_conversions, clippy::too_many_lines, reason = "tests convert what they know, and list cases")
+    allow(clippy::as_conversions, clippy::too_many_lines, reason = "tests convert known values, and list cases")
 )]
 
 mod client;
@@ -61,11 +62,14 @@ pub use client::{
     Outcome, QuiesceTimeout, StepEvent, UploadOptions,
 };
 pub use error::{Cleanup, Duplicate, Error, ErrorKind, Operation, Result};
+#[doc(inline)]
 pub use hypercall::{Hypercall, HypercallEvent};
 pub use inventory::{
     Conflict, InvalidIdentities, Inventory, InventoryEntry, KnownIdentities, ReplacedFunction, Unidentified,
 };
+#[doc(inline)]
 pub use payload::{Finding, Payload, Problem, ProblemKind, Severity, Target, UnknownProblemKind};
+#[doc(inline)]
 pub use plan::{Gap, PayloadStore, Plan, PlanError, Step, StoreProblem, StoredPayload, Wanted};
 pub use types::action::Action;
 pub use types::build_id::{BuildId, InvalidBuildId};
@@ -77,7 +81,7 @@ pub use types::text::InvalidText;
 pub use types::version::XenVersion;
 pub use xen::release::{Release, UnknownRelease};
 
-/// The README's example compiles.
+/// Compiles the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,6 +1,6 @@
 //! Xen's binary interface as Rust types: the bindings of xen-headers/xen-livepatch.h.
 //!
-//! Constants, sizes and offsets come from here. No value is built or read through the unions: that would be unsafe
+//! The source of constants, sizes and offsets. No value is built or read through the unions, since that would be unsafe
 //! code, and would leave the bytes outside the chosen member undefined.
 #![allow(
     dead_code,

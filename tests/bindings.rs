@@ -1,4 +1,4 @@
-//! The bindings that are checked in are those of the header: nobody edited the one and forgot the other.
+//! Compares the checked-in bindings with those that build.rs generates from the header.
 
 use std::{env, fs, path::Path};
 
@@ -13,7 +13,7 @@ fn checked_in_bindings_are_those_of_the_header() {
         return;
     }
 
-    let checked_in = fs::read_to_string(&file).unwrap_or_default();
+    let checked_in = fs::read_to_string(&file).expect("src/sys/bindings.rs is checked in");
     if let Some(line) = first_difference(&checked_in, &generated) {
         panic!(
             "src/sys/bindings.rs is not what build.rs makes of xen-headers/xen-livepatch.h. Line {line}:\n  \
@@ -25,7 +25,7 @@ fn checked_in_bindings_are_those_of_the_header() {
     }
 }
 
-/// The number of the first line in which two texts differ.
+/// Returns the number of the first line in which two texts differ.
 fn first_difference(one: &str, other: &str) -> Option<usize> {
     if one == other {
         return None;

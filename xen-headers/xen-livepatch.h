@@ -24,12 +24,12 @@ typedef __UINT64_TYPE__ uint64_t;
 
 // ---- Hypercalls ---------------------------------------------------------------------------------------------------
 
-/// Hypercall: what Xen is. First argument an `XENVER_*`, second the address of its buffer or 0.
+/// Hypercall: the version of Xen. First argument an `XENVER_*`, second the address of its buffer or 0.
 static const uint32_t __HYPERVISOR_xen_version = 17;
 /// Hypercall: control of the host. Its argument is the address of a `xen_sysctl`.
 static const uint32_t __HYPERVISOR_sysctl = 35;
 
-/// What Linux's privcmd device takes for one hypercall; the values and the result pass through it unchanged.
+/// The argument of Linux's privcmd device for one hypercall. It passes the values and the result on unchanged.
 struct privcmd_hypercall {
     /// A `__HYPERVISOR_*` number.
     uint64_t op;
@@ -37,9 +37,9 @@ struct privcmd_hypercall {
     uint64_t arg[5];
 };
 
-/// Where Xen reads or writes: a virtual address of the caller, eight bytes everywhere (Xen's `XEN_GUEST_HANDLE_64`).
+/// Memory that Xen reads or writes: a virtual address of the caller, eight bytes everywhere (Xen's `XEN_GUEST_HANDLE_64`).
 struct xen_guest_handle {
-    /// 0 where the call has nothing to point to.
+    /// 0 if the call points to nothing.
     uint64_t address;
 } __attribute__((aligned(8)));
 
@@ -153,7 +153,7 @@ static const uint32_t LIVEPATCH_STATE_CHECKED = 1;
 /// `xen_livepatch_status.state`: in use.
 static const uint32_t LIVEPATCH_STATE_APPLIED = 2;
 
-/// How it stands with a payload.
+/// The status of a payload.
 struct xen_livepatch_status {
     /// OUT: a `LIVEPATCH_STATE_*`.
     uint32_t state;
@@ -299,7 +299,7 @@ union xen_sysctl_u {
     uint8_t pad[128];
 };
 
-/// What `__HYPERVISOR_sysctl` reads and writes: 136 bytes in every release, whatever the command needs of them.
+/// The argument of `__HYPERVISOR_sysctl`: 136 bytes in every release, whatever the command uses of them.
 struct xen_sysctl {
     /// IN: a `XEN_SYSCTL_*`.
     uint32_t cmd;
@@ -315,7 +315,7 @@ struct xen_sysctl {
 static const uint32_t XEN_LIVEPATCH_MAX_SIZE = 2 << 20;
 /// Most payloads that may be asked for in one `XEN_SYSCTL_LIVEPATCH_LIST`.
 static const uint32_t XEN_LIVEPATCH_LIST_MAX = 1024;
-/// What a `timeout` of 0 stands for, in nanoseconds.
+/// The timeout in nanoseconds that a `timeout` of 0 means.
 static const uint32_t XEN_LIVEPATCH_DEFAULT_TIMEOUT = 30000000;
 
 #endif

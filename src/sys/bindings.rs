@@ -1,11 +1,11 @@
 // Generated from xen-headers/xen-livepatch.h: change that, then renew this file with
 // UPDATE_BINDINGS=1 cargo test --features bindgen --test bindings
 
-/// Hypercall: what Xen is. First argument an `XENVER_*`, second the address of its buffer or 0.
+/// Hypercall: the version of Xen. First argument an `XENVER_*`, second the address of its buffer or 0.
 pub const __HYPERVISOR_xen_version: u32 = 17;
 /// Hypercall: control of the host. Its argument is the address of a `xen_sysctl`.
 pub const __HYPERVISOR_sysctl: u32 = 35;
-/// What Linux's privcmd device takes for one hypercall; the values and the result pass through it unchanged.
+/// The argument of Linux's privcmd device for one hypercall. It passes the values and the result on unchanged.
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
 pub struct privcmd_hypercall {
@@ -27,11 +27,11 @@ const _: () = {
         "Offset of field: privcmd_hypercall::arg",
     ][::core::mem::offset_of!(privcmd_hypercall, arg) - 8usize];
 };
-/// Where Xen reads or writes: a virtual address of the caller, eight bytes everywhere (Xen's `XEN_GUEST_HANDLE_64`).
+/// Memory that Xen reads or writes: a virtual address of the caller, eight bytes everywhere (Xen's `XEN_GUEST_HANDLE_64`).
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
 pub struct xen_guest_handle {
-    /// 0 where the call has nothing to point to.
+    /// 0 if the call points to nothing.
     pub address: u64,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
@@ -234,7 +234,7 @@ const _: () = {
 pub const LIVEPATCH_STATE_CHECKED: u32 = 1;
 /// `xen_livepatch_status.state`: in use.
 pub const LIVEPATCH_STATE_APPLIED: u32 = 2;
-/// How it stands with a payload.
+/// The status of a payload.
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
 pub struct xen_livepatch_status {
@@ -610,7 +610,7 @@ const _: () = {
         "Offset of field: xen_sysctl_u::pad",
     ][::core::mem::offset_of!(xen_sysctl_u, pad) - 0usize];
 };
-/// What `__HYPERVISOR_sysctl` reads and writes: 136 bytes in every release, whatever the command needs of them.
+/// The argument of `__HYPERVISOR_sysctl`: 136 bytes in every release, whatever the command uses of them.
 #[repr(C)]
 #[derive(Copy, Clone)]
 pub struct xen_sysctl {
@@ -637,5 +637,5 @@ const _: () = {
 pub const XEN_LIVEPATCH_MAX_SIZE: u32 = 2097152;
 /// Most payloads that may be asked for in one `XEN_SYSCTL_LIVEPATCH_LIST`.
 pub const XEN_LIVEPATCH_LIST_MAX: u32 = 1024;
-/// What a `timeout` of 0 stands for, in nanoseconds.
+/// The timeout in nanoseconds that a `timeout` of 0 means.
 pub const XEN_LIVEPATCH_DEFAULT_TIMEOUT: u32 = 30000000;

@@ -1,17 +1,17 @@
-//! The interface once more, in numbers typed in by hand: no release's layout moves unseen.
+//! The interface once more, in numbers typed by hand, so that no change of a layout goes unnoticed.
 
 use core::mem::{align_of, offset_of, size_of};
 
 use super::*;
 
-/// A struct or a member of one: what the compiler makes of it, and what Xen says.
+/// A struct or one of its members: the numbers of the compiler, and those of Xen.
 struct Row {
     name: &'static str,
     is: [usize; 2],
     must_be: [usize; 2],
 }
 
-/// The size of a member, told from its type.
+/// Returns the size of a member by its type.
 fn bytes<T, F>(_: fn(&T) -> &F) -> usize {
     size_of::<F>()
 }
@@ -181,7 +181,7 @@ fn structs_have_the_sizes_and_offsets_of_the_interface() {
     }
 }
 
-/// A request can then be written byte for byte: no byte of it is ever undefined.
+/// Without gaps a request can be written byte by byte, and no byte of it is undefined.
 #[test]
 fn members_fill_their_struct_without_a_gap() {
     for (whole, members) in structs() {
