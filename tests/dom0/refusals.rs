@@ -109,17 +109,12 @@ fn sizes_end_at_two_mebibytes() {
     let too_large = host.payload("larger", "-larger").padded_to((2 << 20) + 1).build();
     let larger = name("larger");
     let kind = |result: xen_livepatch::Result<()>| result.unwrap_err().kind().clone();
-    assert_eq!(
-        kind(host.client.upload(&larger, &too_large)),
-        ErrorKind::PayloadTooLarge { size: 2_097_153, without_debug: None }
-    );
+    let refused = ErrorKind::PayloadTooLarge { size: 2_097_153, without_debug: None };
+    assert_eq!(kind(host.client.upload(&larger, &too_large)), refused);
     assert_eq!(kind(host.client.upload(&larger, &[])), ErrorKind::EmptyPayload);
     std::fs::write("/tmp/larger", &too_large).unwrap();
     std::fs::write("/tmp/empty", []).unwrap();
-    assert_eq!(
-        kind(host.client.upload_file(&larger, "/tmp/larger")),
-        ErrorKind::PayloadTooLarge { size: 2_097_153, without_debug: None }
-    );
+    assert_eq!(kind(host.client.upload_file(&larger, "/tmp/larger")), refused);
     assert_eq!(kind(host.client.upload_file(&larger, "/tmp/empty")), ErrorKind::EmptyPayload);
     assert!(matches!(kind(host.client.upload_file(&larger, "/tmp/none")), ErrorKind::File { .. }));
     assert!(matches!(kind(host.client.upload_file(&larger, "/tmp")), ErrorKind::File { .. }));

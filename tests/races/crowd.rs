@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use xen_livepatch::sim::FunctionPatch;
-use xen_livepatch::{ErrorKind, Flags, LivepatchClient, State};
+use xen_livepatch::{ErrorKind, Flags, LivepatchClient, Result, State};
 
 use super::host::{PATCHED, bare, connect, host, is_idle_patching, let_all_cpus_return, listed, metadata, name};
 
@@ -48,32 +48,26 @@ fn work(client: &LivepatchClient, who: &str) -> usize {
         let me = name(&id);
         client.upload(&me, &payload.build()).unwrap();
         check_rows(client, &id, State::Checked);
-        loop {
-            match in_turn(client, || client.apply(&me, flags)) {
-                Ok(()) => break,
-                // Without NODEPS only one at a time can be applied.
-                Err(error) if matches!(error.kind(), ErrorKind::DependsOnAnother { .. }) => {
-                    thread::sleep(Duration::from_millis(1));
-                }
-                Err(error) => panic!("{error:?}"),
-            }
-        }
+        // Without NODEPS only one at a time can be applied.
+        let others_first = |kind: &ErrorKind| matches!(kind, ErrorKind::DependsOnAnother { .. });
+        insist(others_first, || in_turn(client, || client.apply(&me, flags)));
         check_rows(client, &id, State::Applied);
-        loop {
-            match in_turn(client, || client.revert(&me, Flags::empty())) {
-                Ok(()) => break,
-                // A later one, which will leave first.
-                Err(error) if matches!(error.kind(), ErrorKind::NotOnTop { .. }) => {
-                    thread::sleep(Duration::from_millis(1));
-                }
-                Err(error) => panic!("{error:?}"),
-            }
-        }
+        // A later one has to leave first.
+        let not_on_top = |kind: &ErrorKind| matches!(kind, ErrorKind::NotOnTop { .. });
+        insist(not_on_top, || in_turn(client, || client.revert(&me, Flags::empty())));
         check_rows(client, &id, State::Checked);
         client.unload(&me, Flags::empty()).unwrap();
         rounds += 1;
     }
     rounds
+}
+
+/// Acts again as long as it fails for a passing reason.
+fn insist(passing: impl Fn(&ErrorKind) -> bool, act: impl Fn() -> Result<()>) {
+    while let Err(error) = act() {
+        assert!(passing(error.kind()), "{error:?}");
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Asserts that each entry of the list is intact, and that my own has this state.
