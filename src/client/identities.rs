@@ -20,11 +20,11 @@ use crate::xen::log::dump::Dumped;
 
 /// A record of each payload that this client has uploaded or identified, and not unloaded.
 #[derive(Debug, Default)]
-pub(super) struct Identities(Mutex<Known>);
+pub(super) struct Identities(Mutex<Records>);
 
 #[derive(Debug, Default)]
-struct Known {
-    payloads: BTreeMap<PayloadName, Remembered>,
+struct Records {
+    payloads: BTreeMap<PayloadName, Record>,
     /// The version that the list has if nobody else has uploaded or unloaded anything since.
     version: Option<u32>,
     /// The caller's knowledge, until the version of the list is known.
@@ -43,7 +43,7 @@ pub(super) struct Uploaded {
 
 /// The knowledge of a loaded payload.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Remembered {
+pub(super) struct Record {
     pub(super) identity: Identity,
     pub(super) footprint: Option<Arc<Footprint>>,
     pub(super) dump: Dump,
@@ -54,7 +54,7 @@ pub(super) struct Remembered {
     same: bool,
 }
 
-impl Remembered {
+impl Record {
     /// Returns true if no dump would show more of its build-id.
     pub(super) const fn is_identified(&self) -> bool {
         self.identity.build_id.is_some() || matches!(self.dump, Dump::Never(_))
@@ -76,55 +76,55 @@ impl Remembered {
 
 impl Identities {
     pub(super) fn new(given: Option<KnownIdentities>) -> Self {
-        Self(Mutex::new(Known { given, ..Known::default() }))
+        Self(Mutex::new(Records { given, ..Records::default() }))
     }
 
     /// Notes an upload by this client.
     pub(super) fn remember(&self, name: &PayloadName, uploaded: Uploaded) {
         let Uploaded { identity, footprint, hooks } = uploaded;
-        let mut known = self.known();
-        known.version = known.version.map(|version| version.wrapping_add(1));
-        let same = known.version.is_some();
-        let remembered = Remembered { identity, footprint, dump: Dump::No, hooks, hooks_same: same, same };
-        known.payloads.insert(name.clone(), remembered);
+        let mut records = self.records();
+        records.version = records.version.map(|version| version.wrapping_add(1));
+        let same = records.version.is_some();
+        let remembered = Record { identity, footprint, dump: Dump::No, hooks, hooks_same: same, same };
+        records.payloads.insert(name.clone(), remembered);
     }
 
     /// Notes an unload by this client.
     pub(super) fn forget(&self, name: &PayloadName) {
-        let mut known = self.known();
-        known.version = known.version.map(|version| version.wrapping_add(1));
-        known.payloads.remove(name);
+        let mut records = self.records();
+        records.version = records.version.map(|version| version.wrapping_add(1));
+        records.payloads.remove(name);
     }
 
     /// Returns all build-ids, for the text of an error: another tool may have replaced a payload.
     pub(super) fn all(&self) -> Vec<(PayloadName, BuildId)> {
-        let known = self.known();
-        let ids = known.payloads.iter();
+        let records = self.records();
+        let ids = records.payloads.iter();
         ids.filter_map(|(name, known)| Some((name.clone(), known.identity.build_id.clone()?))).collect()
     }
 
     /// Takes in a list that was read under the action lock, and drops the payloads that are no longer loaded.
     pub(super) fn keep(&self, channel: &Channel, rows: &[LoadedPayload], version: u32) {
         self.at_version(channel, version);
-        let mut known = self.known();
-        if std::mem::take(&mut known.uncompared) {
+        let mut records = self.records();
+        if std::mem::take(&mut records.uncompared) {
             let loaded: BTreeSet<&PayloadName> = rows.iter().map(|row| &row.name).collect();
-            known.payloads.retain(|name, _| loaded.contains(name));
+            records.payloads.retain(|name, _| loaded.contains(name));
         }
     }
 
     /// Takes in the version of the list. It has to be read under the action lock, or else another operation of this client
     /// might be taken for somebody else's.
     pub(super) fn at_version(&self, channel: &Channel, version: u32) {
-        let mut known = self.known();
-        if known.version.replace(version) != Some(version) {
-            known.uncompared = true;
-            for payload in known.payloads.values_mut() {
+        let mut records = self.records();
+        if records.version.replace(version) != Some(version) {
+            records.uncompared = true;
+            for payload in records.payloads.values_mut() {
                 (payload.hooks_same, payload.same) = (false, false);
             }
         }
-        let given = known.given.take().filter(|given| given.version == version);
-        drop(known);
+        let given = records.given.take().filter(|given| given.version == version);
+        drop(records);
         if let Some(given) = given {
             self.take_in(channel, given);
         }
@@ -135,52 +135,51 @@ impl Identities {
         if !channel.build_id().is_ok_and(|xen| xen == given.xen) {
             return;
         }
-        let mut known = self.known();
+        let mut records = self.records();
         for KnownIdentity { name, build_id, depends, dump } in given.payloads {
-            let remembered =
-                Remembered { identity: Identity { build_id, depends }, dump, same: true, ..Remembered::default() };
-            known.payloads.entry(name).or_insert(remembered);
+            let remembered = Record { identity: Identity { build_id, depends }, dump, same: true, ..Record::default() };
+            records.payloads.entry(name).or_insert(remembered);
         }
     }
 
     /// Returns true once the version of the list was read, so that uploads are recognised afterwards.
     pub(super) fn has_version(&self) -> bool {
-        self.known().version.is_some()
+        self.records().version.is_some()
     }
 
     /// Takes in a dump of the payloads of this list, made under the action lock.
     pub(super) fn identify(&self, listing: &Listing, dumped: Vec<Result<Dumped, Unidentified>>) {
-        let mut known = self.known();
+        let mut records = self.records();
         for (row, dumped) in listing.rows.iter().zip(dumped) {
-            let there = known.payloads.remove(&row.name).unwrap_or_default();
+            let there = records.payloads.remove(&row.name).unwrap_or_default();
             let now = match dumped {
                 Ok(Dumped { build_id, depends, functions }) => {
                     let identity = Identity { build_id: Some(build_id), depends: Some(depends) };
                     there.identified(identity, Dump::Read(functions))
                 }
                 Err(reason) if !reason.is_final() => there,
-                Err(reason) if there.same => Remembered { dump: Dump::Never(reason), ..there },
+                Err(reason) if there.same => Record { dump: Dump::Never(reason), ..there },
                 Err(reason) => there.identified(Identity::default(), Dump::Never(reason)),
             };
-            known.payloads.insert(row.name.clone(), now);
+            records.payloads.insert(row.name.clone(), now);
         }
     }
 
     /// Returns the knowledge of each payload of a list, if it is certain to be about the payload in the list.
-    pub(super) fn under(&self, listing: &Listing) -> Vec<Option<Remembered>> {
-        let known = self.known();
-        let current = known.version == Some(listing.version);
-        let of = |row: &LoadedPayload| known.payloads.get(&row.name).filter(|there| current && there.same).cloned();
+    pub(super) fn under(&self, listing: &Listing) -> Vec<Option<Record>> {
+        let records = self.records();
+        let current = records.version == Some(listing.version);
+        let of = |row: &LoadedPayload| records.payloads.get(&row.name).filter(|there| current && there.same).cloned();
         listing.rows.iter().map(of).collect()
     }
 
     /// Returns the identities that are certain, for another process.
     pub(super) fn certain(&self, channel: &Channel) -> Option<KnownIdentities> {
         // No hypercall if there is nothing to return.
-        self.known().version?;
+        self.records().version?;
         let xen = channel.build_id().ok()?;
-        let known = self.known();
-        let certain = known.payloads.iter().filter(|(_, there)| there.same && there.is_identified());
+        let records = self.records();
+        let certain = records.payloads.iter().filter(|(_, there)| there.same && there.is_identified());
         let mut payloads: Vec<KnownIdentity> = certain
             .map(|(name, there)| KnownIdentity {
                 name: name.clone(),
@@ -190,29 +189,29 @@ impl Identities {
             })
             .collect();
         payloads.sort_by(|one, other| one.name.cmp(&other.name));
-        Some(KnownIdentities { xen, version: known.version?, payloads })
+        Some(KnownIdentities { xen, version: records.version?, payloads })
     }
 
     /// Notes that these have no hooks after actions: otherwise Xen would have refused a REPLACE.
     pub(super) fn without_hooks<'n>(&self, names: impl Iterator<Item = &'n PayloadName>) {
-        let mut known = self.known();
-        let same = known.version.is_some();
+        let mut records = self.records();
+        let same = records.version.is_some();
         for name in names {
-            let payload = known.payloads.entry(name.clone()).or_default();
+            let payload = records.payloads.entry(name.clone()).or_default();
             (payload.hooks, payload.hooks_same) = (Some(PostHooks::NONE), same);
         }
     }
 
     pub(super) fn of(&self, name: &PayloadName) -> Identity {
-        self.known().payloads.get(name).map(|payload| payload.identity.clone()).unwrap_or_default()
+        self.records().payloads.get(name).map(|payload| payload.identity.clone()).unwrap_or_default()
     }
 
     /// Returns the hooks of the payload that was uploaded under this name, and true if it is certainly still there.
     pub(super) fn hooks(&self, name: &PayloadName) -> Option<(PostHooks, bool)> {
-        self.known().payloads.get(name).and_then(|payload| Some((payload.hooks?, payload.hooks_same)))
+        self.records().payloads.get(name).and_then(|payload| Some((payload.hooks?, payload.hooks_same)))
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn records(&self) -> MutexGuard<'_, Records> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

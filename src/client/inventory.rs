@@ -8,7 +8,7 @@ use super::LivepatchClient;
 use super::action_lock::ActionGuard;
 use super::console;
 use super::deadline::Deadline;
-use super::identities::Remembered;
+use super::identities::Record;
 use super::listing::{self, Listing};
 use super::order;
 use super::query::retry_faults;
@@ -114,14 +114,14 @@ pub(super) enum Depth {
 }
 
 impl Depth {
-    fn is_reached(self, row: &LoadedPayload, remembered: Option<&Remembered>) -> bool {
+    fn is_reached(self, row: &LoadedPayload, records: Option<&Record>) -> bool {
         match self {
-            Self::Identities => remembered.is_some_and(Remembered::is_identified),
+            Self::Identities => records.is_some_and(Record::is_identified),
             Self::IdentitiesAndEffects => {
-                Self::Identities.is_reached(row, remembered) && Self::Effects.is_reached(row, remembered)
+                Self::Identities.is_reached(row, records) && Self::Effects.is_reached(row, records)
             }
-            Self::Effects => !row.status.is_applied() || remembered.is_some_and(Remembered::is_complete),
-            Self::Everything => remembered.is_some_and(Remembered::is_complete),
+            Self::Effects => !row.status.is_applied() || records.is_some_and(Record::is_complete),
+            Self::Everything => records.is_some_and(Record::is_complete),
         }
     }
 }
@@ -181,16 +181,16 @@ pub(super) fn take_within(
         Err(CallError::Refused(errno)) => (None, Some(errno)),
         Err(CallError::Memory(_)) => (None, Some(Errno::ENOMEM)),
     };
-    let (listing, remembered, reason) = Taking { client, turn, depth, attempts }.identify(build_id.as_ref())?;
+    let (listing, records, reason) = Taking { client, turn, depth, attempts }.identify(build_id.as_ref())?;
     let target = client.target.basic(client, build_id.clone());
-    let rows = listing.rows.into_iter().zip(remembered);
+    let rows = listing.rows.into_iter().zip(records);
     let payloads = rows.map(|(row, known)| entry(row, known, reason)).collect();
     Ok(Inventory { xen, build_id, no_build_id, payloads, version: listing.version, order: None, target })
 }
 
-fn entry(row: LoadedPayload, known: Option<Remembered>, reason: Option<Unidentified>) -> InventoryEntry {
+fn entry(row: LoadedPayload, known: Option<Record>, reason: Option<Unidentified>) -> InventoryEntry {
     let LoadedPayload { name, status, metadata } = row;
-    let Remembered { identity, footprint, dump, .. } = known.unwrap_or_default();
+    let Record { identity, footprint, dump, .. } = known.unwrap_or_default();
     let (functions, reason) = match dump {
         Dump::Read(functions) => (functions, reason),
         Dump::No => (None, reason),
@@ -202,7 +202,7 @@ fn entry(row: LoadedPayload, known: Option<Remembered>, reason: Option<Unidentif
 }
 
 /// A list, the knowledge of each of its rows, and the reason for which it is incomplete.
-type Identified = (Listing, Vec<Option<Remembered>>, Option<Unidentified>);
+type Identified = (Listing, Vec<Option<Record>>, Option<Unidentified>);
 
 /// An inventory that is being taken.
 struct Taking<'a> {
@@ -216,9 +216,9 @@ impl Taking<'_> {
     fn identify(&self, xen: Option<&crate::BuildId>) -> Result<Identified> {
         let client = self.client;
         let before = self.list()?;
-        let remembered = client.identities.under(&before);
-        if self.is_enough(&before, &remembered) {
-            return Ok((before, remembered, None));
+        let records = client.identities.under(&before);
+        if self.is_enough(&before, &records) {
+            return Ok((before, records, None));
         }
         // Xen can't stop a processor that prints.
         let _turn = client.lock_to_look(self.turn)?;
@@ -241,8 +241,8 @@ impl Taking<'_> {
             before = after;
             seen = self.look(&before);
             let dumped = match pressed {
-                Ok(Text::Whole(text)) if same => dump::read(&text, &before.rows, xen),
-                Ok(Text::Cut) if same => vec![Err(Unidentified::RingTooSmall); before.rows.len()],
+                Ok(LogText::Whole(text)) if same => dump::read(&text, &before.rows, xen),
+                Ok(LogText::Cut) if same => vec![Err(Unidentified::RingTooSmall); before.rows.len()],
                 Ok(_) | Err(Denied::Not) => continue,
                 Err(Denied::For(denied)) => return Ok((before, seen, Some(denied))),
             };
@@ -277,13 +277,13 @@ impl Taking<'_> {
     }
 
     /// Returns the knowledge of a list that was read under the action lock.
-    fn look(&self, listing: &Listing) -> Vec<Option<Remembered>> {
+    fn look(&self, listing: &Listing) -> Vec<Option<Record>> {
         self.client.identities.keep(&self.client.channel, &listing.rows, listing.version);
         self.client.identities.under(listing)
     }
 
-    fn is_enough(&self, listing: &Listing, remembered: &[Option<Remembered>]) -> bool {
-        listing.rows.iter().zip(remembered).all(|(row, known)| self.depth.is_reached(row, known.as_ref()))
+    fn is_enough(&self, listing: &Listing, records: &[Option<Record>]) -> bool {
+        listing.rows.iter().zip(records).all(|(row, known)| self.depth.is_reached(row, known.as_ref()))
     }
 
     /// Returns false on releases on which the key may leave the payloads locked.
@@ -301,7 +301,7 @@ impl Taking<'_> {
 }
 
 /// The text that Xen wrote to its log.
-enum Text {
+enum LogText {
     Whole(Vec<u8>),
     /// Its beginning has left Xen's ring. The rest may be text of a payload.
     Cut,
@@ -314,7 +314,7 @@ enum Denied {
 }
 
 /// Presses a key, and returns the text that Xen and others write to its log meanwhile.
-fn press(client: &LivepatchClient, key: u8) -> core::result::Result<Text, Denied> {
+fn press(client: &LivepatchClient, key: u8) -> core::result::Result<LogText, Denied> {
     let denied = |reason| {
         move |error| match error {
             CallError::Refused(errno) if console::is_forbidden(errno) => Denied::For(reason),
@@ -329,5 +329,5 @@ fn press(client: &LivepatchClient, key: u8) -> core::result::Result<Text, Denied
     let mut text = Vec::new();
     let end = read(start, &mut |bytes| text.extend_from_slice(bytes))?;
     let whole = usize::try_from(end.wrapping_sub(start)) == Ok(text.len());
-    Ok(if whole { Text::Whole(text) } else { Text::Cut })
+    Ok(if whole { LogText::Whole(text) } else { LogText::Cut })
 }

@@ -134,7 +134,7 @@ impl KnownTarget {
         drop(state);
         // Best effort: other evidence is looked for when it is needed.
         let target = Target::new(client.xen().release);
-        if let Ok(Text::Unpatched(points)) = read_text(client, &target) {
+        if let Ok(VersionText::Unpatched(points)) = read_text(client, &target) {
             self.lock().unpatched = Some(points);
         }
     }
@@ -166,8 +166,8 @@ impl KnownTarget {
             return Ok(Evidence::Certain(points.and(given)));
         }
         let (listing, claimed) = match read_text(client, target)? {
-            Text::Unpatched(points) => return Ok(Evidence::Certain(points.and(given))),
-            Text::Patched(listing, points) => (listing, points),
+            VersionText::Unpatched(points) => return Ok(Evidence::Certain(points.and(given))),
+            VersionText::Patched(listing, points) => (listing, points),
         };
         if let Some((_, points)) = self.lock().meanwhile.as_ref().filter(|(before, _)| *before == listing) {
             return Ok(Evidence::Meanwhile(listing, *points));
@@ -178,12 +178,10 @@ impl KnownTarget {
         let points = match doubt {
             Doubt::Ignore => claimed,
             Doubt::Heed => Points::default(),
-            Doubt::Beside(inventory) => {
-                settled(client, target, claimed, &|names| leaves_alone(inventory, &listing, names))
-            }
+            Doubt::Beside(inventory) => settled(client, target, claimed, inventory, &listing),
             Doubt::Settle(take) => {
                 let inventory = take()?;
-                settled(client, target, claimed, &|names| leaves_alone(&inventory, &listing, names))
+                settled(client, target, claimed, &inventory, &listing)
             }
         };
         Ok(Evidence::Meanwhile(listing, points.and(given)))
@@ -201,25 +199,25 @@ fn is_of(given: &Target, target: &Target) -> bool {
 }
 
 /// The version text, and whether a payload may have changed it.
-enum Text {
+enum VersionText {
     Unpatched(Points),
     Patched(Listing, Points),
 }
 
 /// Reads the version text, and, while nothing is applied, the time of the build if the text leaves the point release open.
-fn read_text(client: &LivepatchClient, target: &Target) -> Result<Text> {
+fn read_text(client: &LivepatchClient, target: &Target) -> Result<VersionText> {
     let list = || listing::list(&client.channel).map_err(|error| error.during(Operation::List));
     let is_unpatched = |listing: &Listing| !listing.rows.iter().any(|row| row.status.state != crate::State::Checked);
     let before = list()?;
     let version = client.channel.xen_version().map_err(|error| error.general().during(Operation::Version))?;
     let points = Points::of_text(&version.extra);
     if !is_unpatched(&before) {
-        return Ok(Text::Patched(before, points));
+        return Ok(VersionText::Patched(before, points));
     }
     let dated = date_bound(client, target, points);
     // A payload may have been applied in between.
     let after = list()?;
-    Ok(if is_unpatched(&after) { Text::Unpatched(dated) } else { Text::Patched(after, points) })
+    Ok(if is_unpatched(&after) { VersionText::Unpatched(dated) } else { VersionText::Patched(after, points) })
 }
 
 /// Returns the bounds from the first line of Xen's log, which no domain can have written, if the log still has it.
@@ -236,13 +234,15 @@ fn banner(client: &LivepatchClient, release: (u16, u16)) -> Option<Points> {
     (!extra.starts_with(|c: char| c.is_ascii_digit())).then(|| Points::of_text(extra))
 }
 
-/// Returns the bounds while payloads are applied, given a test of whether they leave functions of Xen alone.
+/// Returns the bounds while the payloads of this inventory and list are applied.
 fn settled(
     client: &LivepatchClient,
     target: &Target,
     claimed: Points,
-    leave_alone: &dyn Fn(&[&[u8]]) -> bool,
+    inventory: &Inventory,
+    listing: &Listing,
 ) -> Points {
+    let leave_alone = |names: &[&[u8]]| leaves_alone(inventory, listing, names);
     if !leave_alone(&REPORTING) {
         return Points::default();
     }

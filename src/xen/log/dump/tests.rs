@@ -296,42 +296,16 @@ fn printed(payloads: &[Hostile], others: &[(usize, Vec<u8>)]) -> Vec<u8> {
 /// A text out of parts of a dump.
 fn hostile(least: usize) -> impl Strategy<Value = Vec<u8>> {
     let words = [
-        "a",
-        "b",
-        "c",
-        "x",
-        "\n",
-        "\n",
-        "\n",
-        "\r",
-        "\t",
-        " ",
-        "[",
-        "] ",
-        "<3>",
-        "(XEN) ",
-        "(d1) ",
-        "\n(XEN) ",
-        "build-id=",
-        "depend-on=",
-        "depend-on-xen=",
-        "build-id: ",
-        " name=a state=",
-        " name=b state=APPLIED(2) ",
-        " name=c state=",
-        "livepatch: module metadata:\n",
-        "livepatch:   ",
-        "    f patch ffff82d040234b20(16) with ",
-        "ffff82d040234b20 (8)",
-        "Lock held. Try again.",
-        "livepatch.c:1: ",
-        "'x' pressed - Dumping all livepatch patches",
+        "a|b|c|x|\n|\n|\n|\r|\t| |[|] |<3>|(XEN) ",
+        "(d1) |\n(XEN) |build-id=|depend-on=|depend-on-xen=|build-id: | name=a state=| name=b state=APPLIED(2) ",
+        " name=c state=|livepatch: module metadata:\n|livepatch:   |    f patch ffff82d040234b20(16) with |ffff82d040234b20 (8)|Lock held. Try again.|livepatch.c:1: |'x' pressed - Dumping all livepatch patches",
         "\nbuild-id=5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a\n",
         "\ndepend-on=5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a\n",
         "f patch ffff82d040234b20(16) with ffff82d040234b20 (8)\nbuild-id=5a5a\ndepend-on=5a5a\n name=b state=APPLIED(2) x",
     ];
+    let words: Vec<_> = words.iter().flat_map(|words| words.split('|')).map(|word| word.as_bytes().to_vec()).collect();
     let word = prop_oneof![
-        8 => select(words.map(|word| word.as_bytes().to_vec()).to_vec()),
+        8 => select(words),
         1 => (900..1100_usize).prop_map(|len| vec![b'x'; len]),
     ];
     vec(word, least..6).prop_map(|words| words.concat().into_iter().filter(|byte| *byte != 0).collect())
