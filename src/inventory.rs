@@ -19,7 +19,7 @@ use crate::xen::target::Target;
 
 pub(crate) mod known;
 #[cfg(all(test, feature = "sim"))]
-mod tests;
+pub(crate) mod tests;
 
 pub use crate::xen::log::dump::ReplacedFunction;
 pub use crate::xen::log::unidentified::Unidentified;
@@ -95,6 +95,11 @@ impl InventoryEntry {
 }
 
 impl Inventory {
+    /// The payloads, in the order of upload.
+    pub fn iter(&self) -> core::slice::Iter<'_, InventoryEntry> {
+        self.payloads.iter()
+    }
+
     /// The applied payloads, in the order of upload.
     pub(crate) fn applied(&self) -> impl Iterator<Item = &InventoryEntry> {
         self.payloads.iter().filter(|entry| entry.is_applied())
@@ -218,7 +223,7 @@ impl<'i> IntoIterator for &'i Inventory {
     type IntoIter = core::slice::Iter<'i, InventoryEntry>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.payloads.iter()
+        self.iter()
     }
 }
 

@@ -108,6 +108,8 @@ impl<'o> Events<'o> {
         if std::mem::take(&mut self.announced) {
             (self.observer)(StepEvent::GapCloses);
         }
-        held.into_iter().for_each(|event| (self.observer)(event));
+        for event in held {
+            (self.observer)(event);
+        }
     }
 }

@@ -257,7 +257,7 @@ impl core::error::Error for EnsureError {
             Self::Operation(error) => Some(error),
             Self::NoPlan(error) => Some(error),
             Self::Interrupted(interrupted) => Some(&**interrupted),
-            Self::Incomplete { problems, .. } => problems.first().map(|problem| problem as _),
+            Self::Incomplete { problems, .. } => Some(problems.first()?),
         }
     }
 }

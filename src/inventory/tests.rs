@@ -11,36 +11,46 @@ fn id(byte: u8) -> BuildId {
 /// An applied payload: its name, its own build-id and the one that it depends on (0 is Xen), and the addresses that it replaces.
 type Short<'a> = (&'a str, Option<(u8, u8)>, &'a [u64]);
 
-fn inventory(payloads: &[Short<'_>]) -> Inventory {
-    let entry = |(name, ids, addresses): &Short<'_>| InventoryEntry {
+/// A loaded payload with its build-id and the one that it depends on.
+pub(crate) fn entry(name: &str, state: State, [build_id, depends]: [Option<BuildId>; 2]) -> InventoryEntry {
+    InventoryEntry {
         name: PayloadName::new(name).unwrap(),
-        status: Status { state: State::Applied, rc: 0 },
+        status: Status { state, rc: 0 },
         metadata: Metadata::default(),
-        build_id: ids.map(|(own, _)| id(own)),
-        depends: ids.map(|(_, below)| id(below)),
-        functions: ids.map(|_| {
-            let function = |old_address: &u64| ReplacedFunction {
-                name: SymbolName::new(format!("f{old_address}")),
-                old_address: *old_address,
-                old_size: 16,
-                new_address: 1,
-                new_size: 8,
-            };
-            addresses.iter().map(function).collect()
-        }),
+        build_id,
+        depends,
+        functions: None,
         unidentified: None,
         footprint: None,
-    };
-    let xen = XenVersion { major: 4, minor: 17, extra: ".7".into() };
+    }
+}
+
+/// A Xen 4.17.7 with this build-id and these payloads.
+pub(crate) fn host(xen: BuildId, payloads: Vec<InventoryEntry>) -> Inventory {
     Inventory {
-        xen,
-        build_id: Some(id(0)),
+        xen: XenVersion { major: 4, minor: 17, extra: ".7".into() },
+        build_id: Some(xen.clone()),
         no_build_id: None,
-        payloads: payloads.iter().map(entry).collect(),
+        payloads,
         version: 1,
         order: None,
-        target: Target::new((4, 17)),
+        target: Target::new((4, 17)).build_id(xen),
     }
+}
+
+fn inventory(payloads: &[Short<'_>]) -> Inventory {
+    let function = |old_address: &u64| ReplacedFunction {
+        name: SymbolName::new(format!("f{old_address}")),
+        old_address: *old_address,
+        old_size: 16,
+        new_address: 1,
+        new_size: 8,
+    };
+    let applied = |(name, ids, addresses): &Short<'_>| InventoryEntry {
+        functions: ids.map(|_| addresses.iter().map(function).collect()),
+        ..entry(name, State::Applied, [ids.map(|(own, _)| id(own)), ids.map(|(_, below)| id(below))])
+    };
+    host(id(0), payloads.iter().map(applied).collect())
 }
 
 #[test]

@@ -3,15 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use super::{Plan, Wanted};
-use crate::inventory::{Inventory, InventoryEntry};
+use crate::inventory::{self, Inventory};
 use crate::payload::{HookKind, Payload};
 use crate::sim::{FunctionPatch, HookCode, PayloadBuilder};
 use crate::types::build_id::BuildId;
 use crate::types::errno::Errno;
 use crate::types::name::PayloadName;
-use crate::types::status::{Metadata, State, Status};
-use crate::types::version::XenVersion;
-use crate::xen::target::Target;
+use crate::types::status::State;
 
 /// A payload in short: its name, after `/` the one that it depends on (Xen itself otherwise), and after `=` its identity if
 /// that is not its name. `?` stands for one that is not known.
@@ -48,23 +46,9 @@ fn inventory(loaded: &str) -> Inventory {
             None => (State::Checked, word),
         };
         let Short { name: named, id: own, below } = Short::of(word);
-        let (build_id, depends) = (known(own), known(below).filter(|_| own != "?"));
-        let status = Status { state, rc: 0 };
-        InventoryEntry {
-            name: name(named),
-            status,
-            metadata: Metadata::default(),
-            build_id,
-            depends,
-            functions: None,
-            unidentified: None,
-            footprint: None,
-        }
+        inventory::tests::entry(named, state, [known(own), known(below).filter(|_| own != "?")])
     };
-    let xen = XenVersion { major: 4, minor: 17, extra: String::new() };
-    let payloads = loaded.split_whitespace().map(entry).collect();
-    let target = Target::new((4, 17)).build_id(id(XEN));
-    Inventory { xen, build_id: Some(id(XEN)), no_build_id: None, payloads, version: 7, order: None, target }
+    inventory::tests::host(id(XEN), loaded.split_whitespace().map(entry).collect())
 }
 
 /// The wanted payloads, from the bottom up. Of a name in capitals the data is writable, so that it can't be applied twice; one
