@@ -37,6 +37,10 @@ pub fn connect(xen: &SimulatedXen) -> LivepatchClient {
     quick().connect(xen.clone()).unwrap()
 }
 
+pub fn releases(range: impl std::ops::RangeBounds<Release>) -> impl Iterator<Item = Release> {
+    Release::ALL.into_iter().filter(move |release| range.contains(release))
+}
+
 /// A host and a client of it.
 pub fn host(release: Release) -> (SimulatedXen, LivepatchClient) {
     let xen = SimulatedXen::new(release);

@@ -10,13 +10,7 @@ use xen_livepatch::{
     State,
 };
 
-use crate::host::{act_within, builder, busy, connect, error, host, kind, load, name, names, quick, stack};
-
-const WITH_HOOKS: std::ops::RangeFrom<Release> = Release::V4_14..;
-
-fn with_hooks() -> impl Iterator<Item = Release> {
-    Release::ALL.into_iter().filter(|release| WITH_HOOKS.contains(release))
-}
+use crate::host::{act_within, builder, busy, connect, error, host, kind, load, name, names, quick, releases, stack};
 
 fn upload(client: &LivepatchClient, id: &str, payload: &PayloadBuilder) -> PayloadName {
     client.upload(&name(id), &payload.build()).unwrap();
@@ -49,7 +43,7 @@ fn a_replace_that_xen_skips_reports_the_applied_payloads() {
 
 #[test]
 fn a_replace_whose_hook_returns_busy_is_not_repeated() {
-    for release in with_hooks() {
+    for release in releases(Release::V4_14..) {
         for code in [Errno::EBUSY, Errno::EAGAIN] {
             for log in [LogLevel::All, LogLevel::None] {
                 let (xen, client) = host(release);
@@ -67,7 +61,7 @@ fn a_replace_whose_hook_returns_busy_is_not_repeated() {
 
 #[test]
 fn einval_is_not_an_earlier_revert_unless_xen_logs_it() {
-    for release in with_hooks() {
+    for release in releases(Release::V4_14..) {
         let (xen, client) = host(release);
         xen.set_log_level(LogLevel::None);
         let hook = HookCode::returns(-Errno::EINVAL.number());
@@ -101,6 +95,7 @@ fn while_another_action_is_pending_nothing_is_sent() {
         let waited = Duration::from_millis(if release == Release::V4_17 { 2000 } else { 50 });
         let done = std::thread::spawn(move || {
             std::thread::sleep(waited);
+            other.other_upload("third", b"").unwrap_err();
             other.finish_action();
             other.other_action("other", Action::Revert, Flags::empty()).unwrap();
         });
@@ -111,7 +106,10 @@ fn while_another_action_is_pending_nothing_is_sent() {
         assert!(runs <= 1, "{release}: the hook ran {runs} times");
         match result {
             // Its revert may have come first, or second.
-            Ok(()) => assert_eq!(xen.calls().of(Call::Apply), 1, "{release}"),
+            Ok(()) => {
+                assert_eq!(xen.calls().of(Call::Apply), 1, "{release}");
+                assert!(xen.applied().contains(&one), "{release}");
+            }
             Err(error) => assert!(matches!(error.kind(), ErrorKind::DependsOnAnother { .. }), "{error:?}"),
         }
     }

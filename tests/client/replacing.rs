@@ -4,7 +4,7 @@ use xen_livepatch::payload::HookKind;
 use xen_livepatch::sim::{FunctionPatch, HookCode, Pace, PayloadBuilder, SimulatedXen};
 use xen_livepatch::{Errno, ErrorKind, Flags, LivepatchClient, PayloadName, Release};
 
-use crate::host::{PATCHED, builder, error, host, kind, name, names, stack};
+use crate::host::{PATCHED, builder, error, host, kind, name, names, releases, stack};
 
 /// A host with `bottom`, `stuck` and `top` applied, of which `stuck` can't be reverted, and `new` loaded.
 fn with_one_that_stays(release: Release) -> (SimulatedXen, LivepatchClient, PayloadName) {
@@ -52,7 +52,7 @@ fn a_replace_that_ends_while_the_list_is_read_in_parts_is_a_success() {
 
 #[test]
 fn a_payload_that_can_not_be_reverted_stays_and_is_named() {
-    for release in Release::ALL.into_iter().filter(|release| *release >= Release::V4_14) {
+    for release in releases(Release::V4_14..) {
         for fault in [false, true] {
             let (xen, client, new) = with_one_that_stays(release);
             if fault {
@@ -70,7 +70,7 @@ fn a_payload_that_can_not_be_reverted_stays_and_is_named() {
 
 #[test]
 fn an_expectation_that_is_not_met_leaves_the_host_unpatched() {
-    for release in Release::ALL.into_iter().filter(|release| *release >= Release::V4_14) {
+    for release in releases(Release::V4_14..) {
         let (xen, client) = host(release);
         stack(&xen, ["one", "two"], 2);
         let function = FunctionPatch::returning(PATCHED, "-new").expecting(&[0xff; 8]);
@@ -95,7 +95,7 @@ fn the_remaining_payloads_may_not_be_known() {
 
 #[test]
 fn hooks_around_actions_forbid_it() {
-    for release in Release::ALL.into_iter().filter(|release| *release >= Release::V4_14) {
+    for release in releases(Release::V4_14..) {
         for (old, new) in [(Some(HookKind::PostRevert), None), (None, Some(HookKind::PreApply))] {
             let (xen, client) = host(release);
             for (id, hook) in [("old", old), ("new", new)] {

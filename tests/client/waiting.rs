@@ -11,7 +11,8 @@ use xen_livepatch::{
 };
 
 use crate::host::{
-    SLACK, act_within, at_the_deadline, builder, busy, connect, error, host, kind, load, name, names, stack, wrong,
+    SLACK, act_within, at_the_deadline, builder, busy, connect, error, host, kind, load, name, names, releases, stack,
+    wrong,
 };
 
 const SHORT: Duration = Duration::from_millis(40);
@@ -110,31 +111,6 @@ fn a_marked_payload_can_be_unloaded_and_a_marked_state_is_believed() {
         assert_eq!(kind(client.revert(&one, Flags::empty())), wrong(State::Checked, State::Applied));
         client.unload(&one, Flags::empty()).unwrap();
         assert_eq!(xen.loaded(), [], "{release}");
-    }
-}
-
-#[test]
-fn another_toolstacks_action_is_waited_for() {
-    for release in Release::ALL {
-        let (xen, client) = host(release);
-        let one = load(&xen, "one");
-        busy(&xen, "other");
-        // As long as the other one takes, EBUSY: each attempt leaves its mark.
-        let other = thread::spawn({
-            let xen = xen.clone();
-            move || {
-                thread::sleep(Duration::from_millis(20));
-                xen.other_upload("third", b"").unwrap_err();
-                xen.finish_action();
-                xen.other_action("other", Action::Revert, Flags::empty())
-            }
-        });
-        let applied = client.apply(&one, Flags::empty());
-        // Its revert and our apply may come in either order.
-        match (applied, other.join().unwrap()) {
-            (Ok(()), _) => assert!(xen.applied().contains(&one), "{release}"),
-            (Err(error), _) => assert!(error.to_string().contains("depends on"), "{error:?}"),
-        }
     }
 }
 
@@ -431,7 +407,7 @@ fn a_wait_judges_as_the_action_would_have() {
 
 #[test]
 fn a_wait_considers_the_log_from_the_beginning_of_the_action() {
-    for release in Release::ALL.into_iter().filter(|release| *release >= Release::V4_14) {
+    for release in releases(Release::V4_14..) {
         for (action, code) in
             [(Action::Apply, Errno::EBUSY), (Action::Replace, Errno::EBUSY), (Action::Apply, Errno::EIO)]
         {
