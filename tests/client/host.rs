@@ -97,6 +97,20 @@ pub fn act_within(client: &LivepatchClient, action: Action, name: &PayloadName, 
     client.action(action, name).deadline(deadline).run()
 }
 
+/// Has the client give up an action on which Xen is still working.
+#[track_caller]
+pub fn leave(client: &LivepatchClient, action: Action, name: &PayloadName) {
+    let mut deadline = Duration::from_millis(40);
+    let error = loop {
+        match kind(act_within(client, action, name, deadline)) {
+            // On a busy machine there may be too little time to send it.
+            ErrorKind::DeadlinePassed => deadline *= 2,
+            other => break other,
+        }
+    };
+    assert_eq!(error, ErrorKind::Unfinished, "{action}");
+}
+
 /// Runs a call with this deadline, and checks that it returns soon after the deadline and not before.
 #[track_caller]
 pub fn at_the_deadline<T>(deadline: Duration, call: impl FnOnce(Duration) -> T) -> T {

@@ -75,7 +75,7 @@ fn a_file_goes_into_effect_under_its_own_name() {
         let host = Host::new(release);
         let file = Temporary::new(&format!("fix.{}.livepatch", release.minor()), &host.payload("fix").build());
         let loaded = host.client.load(&file.0, Flags::empty()).unwrap();
-        assert_eq!(loaded, name(&format!("fix.{}", release.minor())));
+        assert_eq!(loaded, name(format!("fix.{}", release.minor())));
         assert_eq!(host.xen.applied(), [loaded]);
     }
 }

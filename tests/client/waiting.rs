@@ -11,8 +11,8 @@ use xen_livepatch::{
 };
 
 use crate::host::{
-    SLACK, act_within, at_the_deadline, builder, busy, connect, error, host, kind, load, name, names, releases, stack,
-    wrong,
+    SLACK, act_within, at_the_deadline, builder, busy, connect, error, host, kind, leave, load, name, names, releases,
+    stack, wrong,
 };
 
 const SHORT: Duration = Duration::from_millis(40);
@@ -351,15 +351,6 @@ fn a_wait_reports_the_end_of_an_unfinished_action() {
     }
 }
 
-/// Has the client give up an action on which Xen is still working.
-#[track_caller]
-fn leave(xen: &SimulatedXen, client: &LivepatchClient, action: Action, name: &PayloadName) {
-    xen.set_pace(Pace::Held);
-    assert_eq!(kind(act_within(client, action, name, SHORT)), ErrorKind::Unfinished);
-    assert_eq!(kind(client.wait(name, action, Duration::ZERO)), ErrorKind::Unfinished);
-    xen.set_pace(Pace::default());
-}
-
 #[test]
 fn a_wait_judges_as_the_action_would_have() {
     use Action::{Apply, Replace, Revert};
@@ -394,7 +385,10 @@ fn a_wait_judges_as_the_action_would_have() {
             if action == Revert {
                 client.apply(&it, Flags::empty()).unwrap();
             }
-            leave(&xen, &client, action, &it);
+            xen.set_pace(Pace::Held);
+            leave(&client, action, &it);
+            assert_eq!(kind(client.wait(&it, action, Duration::ZERO)), ErrorKind::Unfinished);
+            xen.set_pace(Pace::default());
             finish(&xen);
             // The second call reports the same.
             for _ in 0..2 {
@@ -416,7 +410,10 @@ fn a_wait_considers_the_log_from_the_beginning_of_the_action() {
             let hook = HookCode::returns(-code.number());
             xen.other_upload("it", &builder(&xen, "it").hook(HookKind::Apply, hook).build()).unwrap();
             let it = name("it");
-            leave(&xen, &client, action, &it);
+            xen.set_pace(Pace::Held);
+            leave(&client, action, &it);
+            assert_eq!(kind(client.wait(&it, action, Duration::ZERO)), ErrorKind::Unfinished);
+            xen.set_pace(Pace::default());
             xen.finish_action();
             let failed = match action {
                 Action::Replace => ErrorKind::ReplaceFailed { code, applied: Some(vec![]) },
@@ -438,19 +435,17 @@ fn a_wait_finds_out_whether_an_action_without_an_answer_was_carried_out() {
         {
             let (xen, client) = host(release);
             let it = load(&xen, "it");
-            match (action, carried_out) {
-                (Action::Apply, true) => xen.on_apply().fault_after(),
-                (_, true) => xen.on_unload().fault_after(),
-                (_, false) => {
-                    xen.on(if action == Action::Apply { Call::Apply } else { Call::Unload }).fail(Errno::EFAULT)
-                }
+            let call = if action == Action::Apply { Call::Apply } else { Call::Unload };
+            if carried_out {
+                xen.on_action(action).fault_after();
+            } else {
+                xen.on(call).fail(Errno::EFAULT);
             }
             // Nothing can be read afterwards.
-            let deaf = |xen: &SimulatedXen| {
+            xen.on(call).after(|xen| {
                 xen.on_list().always().fail(Errno::EPERM);
                 xen.on_get().always().fail(Errno::EPERM);
-            };
-            xen.on(if action == Action::Apply { Call::Apply } else { Call::Unload }).after(deaf);
+            });
             assert_eq!(kind(client.action(action, &it).run()), ErrorKind::OutcomeUnknown, "{release} {action}");
             assert_eq!(kind(client.wait(&it, action, Duration::ZERO)), ErrorKind::NotPermitted { path: None });
             xen.forget_orders();
