@@ -1,4 +1,6 @@
-//! Numbers at offsets, little-endian as both Xen's requests and its payloads have them.
+//! Little-endian numbers at offsets.
+
+use crate::types::widen::to_u64;
 
 fn array<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
     bytes.get(offset..)?.first_chunk().copied()
@@ -26,15 +28,15 @@ pub(super) fn put(bytes: &mut [u8], offset: usize, value: &[u8]) {
 
 /// The bytes before the first NUL.
 pub(super) fn until_nul(bytes: &[u8]) -> &[u8] {
-    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+    bytes.split(|byte| *byte == 0).next().expect("`split` returns at least one part")
 }
 
-/// A length as the 64 bits that all offsets have here.
-pub(super) fn length(bytes: &[u8]) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
-}
-
-/// A count or length as the 32 bits that requests have.
+/// The low 32 bits of a count or a length, which is what a field of 32 bits holds.
 pub(super) fn word(value: usize) -> u32 {
-    u32::try_from(value).unwrap_or(u32::MAX)
+    low_word(to_u64(value))
+}
+
+pub(super) fn low_word(value: u64) -> u32 {
+    let [a, b, c, d, ..] = value.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }

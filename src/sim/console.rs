@@ -1,15 +1,16 @@
 //! The console ring.
 
 use super::bytes::word;
+use crate::types::widen::to_usize;
 
-/// Begins lines that continue the one before: real Xens indent with spaces that don't break.
+/// The beginning of a line that continues the one before. Real Xens indent with no-break spaces, too.
 pub(super) const CONTINUES: &str = "\u{a0}";
 
-/// Xen's log: the last bytes of all that was ever written, at positions that count on and wrap at 32 bits.
+/// Xen's log: the last bytes written. Positions count all bytes ever written, modulo 2^32.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Console {
-    /// What is kept, oldest first.
+    /// The last bytes, oldest first.
     kept: std::collections::VecDeque<u8>,
     size: usize,
     /// The position after the last byte.
@@ -21,7 +22,7 @@ impl Console {
         Self { kept: std::collections::VecDeque::new(), size: size.max(1), end: 0 }
     }
 
-    /// Writes a line with the prefix of Xen's own.
+    /// Writes a line with the prefix of Xen's lines.
     pub(super) fn line(&mut self, text: impl AsRef<[u8]>) {
         self.write(&[b"(XEN) ", text.as_ref(), b"\n"].concat());
     }
@@ -30,27 +31,25 @@ impl Console {
     pub(super) fn write(&mut self, bytes: &[u8]) {
         self.end = self.end.wrapping_add(word(bytes.len()));
         self.kept.extend(bytes);
-        let excess = self.kept.len().saturating_sub(self.size);
-        self.kept.drain(..excess);
+        // Nothing while there is room.
+        self.kept.drain(..self.kept.len().saturating_sub(self.size));
     }
 
-    /// The bytes from `index` on, or from the oldest if that position is no longer kept; at most `count`. With them
-    /// the position after the last.
+    /// Returns at most `count` bytes from `index` on, or from the oldest if that position is no longer kept, and the position
+    /// after the last of them.
     pub(super) fn read(&self, index: Option<u32>, count: u32) -> (Vec<u8>, u32) {
         let oldest = self.end.wrapping_sub(word(self.kept.len()));
-        let wanted = index.map_or(0, |index| index.wrapping_sub(oldest));
-        let skip = usize::try_from(wanted).ok().filter(|skip| *skip <= self.kept.len()).unwrap_or_default();
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let bytes: Vec<u8> = self.kept.iter().skip(skip).take(count).copied().collect();
-        let next = oldest.wrapping_add(word(skip.saturating_add(bytes.len())));
+        let wanted = to_usize(index.map_or(0, |index| index.wrapping_sub(oldest)));
+        let skip = if wanted <= self.kept.len() { wanted } else { 0 };
+        let bytes: Vec<u8> = self.kept.iter().skip(skip).take(to_usize(count)).copied().collect();
+        let next = oldest.wrapping_add(word(skip + bytes.len()));
         (bytes, next)
     }
 
-    /// Forgets what lies before a position that [`read`](Self::read) gave.
+    /// Removes the bytes before a position that [`read`](Self::read) returned.
     pub(super) fn clear(&mut self, up_to: u32) {
-        let rest = usize::try_from(self.end.wrapping_sub(up_to)).unwrap_or_default();
-        let gone = self.kept.len().saturating_sub(rest);
-        self.kept.drain(..gone);
+        let rest = to_usize(self.end.wrapping_sub(up_to)).min(self.kept.len());
+        self.kept.drain(..self.kept.len() - rest);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What debug key `x` prints.
+//! The output of debug key `x`.
 
 use super::host::{Host, status};
 use super::payload::Payload;
@@ -10,7 +10,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 impl Host {
-    /// Prints all about all payloads, whatever the log level. Names and metadata are written as they are.
+    /// Prints every payload, whatever the log level, with names and metadata unescaped.
     pub(super) fn dump(&mut self, lock_held: bool) {
         let mut lines = vec![b"'x' pressed - Dumping all livepatch patches".to_vec()];
         lines.extend(self.build_id.as_ref().map(|id| format!("build-id: {}", hex(id)).into_bytes()));
@@ -20,7 +20,7 @@ impl Host {
             lines.extend(self.payloads.iter().flat_map(|payload| self.about(payload)));
         }
         for line in lines {
-            // In a line of its own each, with Xen's prefix.
+            // Each part of a line has Xen's prefix.
             line.split(|byte| *byte == b'\n').for_each(|part| self.console.line(part));
         }
     }
@@ -46,10 +46,11 @@ impl Host {
         }));
         lines.push(format!("build-id={}", hex(&payload.build_id)).into_bytes());
         lines.push(format!("depend-on={}", hex(&payload.depends)).into_bytes());
-        // That of every payload that was let in; kept no longer than needed where it is compared at once.
+        // Equal for all payloads that were accepted. Xen that compares it first does not keep it.
         if self.has(&rules::XEN_DEPENDS) && !self.has(&rules::XEN_DEPENDS_FIRST) {
-            let xen = self.build_id.as_deref().unwrap_or_default();
-            lines.push(format!("depend-on-xen={}", hex(xen)).into_bytes());
+            // Empty for a Xen without a build-id, which accepts no payload.
+            let xen = self.build_id.as_deref().map_or_else(String::new, hex);
+            lines.push(format!("depend-on-xen={xen}").into_bytes());
         }
         lines
     }

@@ -1,11 +1,11 @@
-//! The caller's memory: what a request's handles may point into, and nothing else.
+//! The caller's memory, as far as the handles of a request may point into it.
 
 use crate::hypercall::{HypercallBuffer, Sysctl};
 use crate::types::errno::Errno;
 
-/// Memory that Xen copies from and to. What isn't there is `EFAULT`.
+/// Memory that Xen copies from and to. Access to missing memory is `EFAULT`.
 pub(super) trait Caller {
-    /// The whole range, if it is there.
+    /// The range, if all of it is there.
     fn range(&mut self, address: u64, len: usize) -> Option<&mut [u8]>;
 
     fn read(&mut self, address: u64, len: usize) -> Result<Vec<u8>, Errno> {
@@ -15,7 +15,7 @@ pub(super) trait Caller {
         self.range(address, len).map(|bytes| bytes.to_vec()).ok_or(Errno::EFAULT)
     }
 
-    /// Writes up to the first byte that isn't there, as a copy that faults does.
+    /// Writes up to the first missing byte, as a copy that faults does.
     fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), Errno> {
         if bytes.is_empty() {
             return Ok(());

@@ -1,10 +1,11 @@
-//! LIST: the rows, and how much of them fits.
+//! LIST: the rows, and their buffers.
 
 use super::guest_memory::Caller;
 use super::host::{Host, status};
 use super::payload::{Payload, Stop};
-use crate::sim::bytes::{length, put, word};
+use crate::sim::bytes::{low_word, put, word};
 use crate::types::errno::Errno;
+use crate::types::widen::{to_u64, to_usize};
 use crate::xen::architecture::Architecture;
 use crate::xen::rules;
 
@@ -12,13 +13,13 @@ const MAX_ROWS: u32 = 1024;
 /// Bytes from one name to the next before 4.14.
 const STRIDE: u64 = 128;
 
-/// A request, and where its rows go.
+/// A request, with the addresses of its buffers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Request {
     pub(super) start: u32,
     pub(super) rows: u32,
     pub(super) pad: u32,
-    /// Room for names and metadata; heeded from 4.21 on.
+    /// Room for names and metadata; Xen checks it from 4.21 on.
     pub(super) room: [u32; 2],
     pub(super) status: u64,
     pub(super) name: u64,
@@ -27,7 +28,7 @@ pub(super) struct Request {
     pub(super) metadata_len: u64,
 }
 
-/// What goes back into the request.
+/// The fields that Xen writes back into the request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Answer {
     pub(super) version: u32,
@@ -44,7 +45,7 @@ struct Taken {
 }
 
 impl Host {
-    /// The result, and what is reported besides: nothing when the request is refused as a whole.
+    /// Returns the result, and the fields to write back: none if the request is refused as a whole.
     pub(super) fn list(&self, request: &Request, caller: &mut impl Caller) -> (Result<u32, Stop>, Option<Answer>) {
         if let Err(errno) = self.check_list(request) {
             return (Err(errno.into()), None);
@@ -53,15 +54,15 @@ impl Host {
         let count = word(self.payloads.len());
         if request.rows == 0 {
             answer.remaining = count;
-            answer.totals = self.payloads.iter().fold([0, 0], |[names, metadata], payload| {
-                [names + word(payload.name.len()) + 1, metadata + word(payload.metadata.len())]
+            answer.totals = self.payloads.iter().fold([0, 0], |[names, metadata]: [u32; 2], payload| {
+                [names.wrapping_add(word(payload.name.len() + 1)), metadata.wrapping_add(word(payload.metadata.len()))]
             });
             return (Ok(0), Some(answer));
         }
         let most = self.faults.rows().map_or(request.rows, |rows| rows.clamp(1, request.rows));
         let (result, seen, taken) = self.rows(request, most, caller);
         answer.remaining = count.saturating_sub(request.start.saturating_add(seen)).min(count);
-        answer.totals = [taken.names, taken.metadata].map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX));
+        answer.totals = [taken.names, taken.metadata].map(low_word);
         (result.map_err(Stop::from), Some(answer))
     }
 
@@ -78,17 +79,19 @@ impl Host {
         Ok(())
     }
 
-    /// Delivers rows. Gives the result, how many payloads were looked at, and the bytes they took.
+    /// Writes rows. Returns the result, the number of payloads seen, and the bytes of their names and metadata.
     fn rows(&self, request: &Request, most: u32, caller: &mut impl Caller) -> (Result<u32, Errno>, u32, Taken) {
-        let told = self.has(&rules::LIST_ROOM_TOLD);
+        let bounded = self.has(&rules::LIST_ROOM_TOLD);
         let (mut row, mut taken) = (0, Taken::default());
-        let start = usize::try_from(request.start).unwrap_or(usize::MAX);
+        let start = to_usize(request.start);
         for payload in self.payloads.iter().skip(start) {
             let name = [&payload.name, &[0][..]].concat();
-            let after =
-                Taken { names: taken.names + length(&name), metadata: taken.metadata + length(&payload.metadata) };
+            let after = Taken {
+                names: taken.names + to_u64(name.len()),
+                metadata: taken.metadata + to_u64(payload.metadata.len()),
+            };
             let [names, metadata] = request.room.map(u64::from);
-            let written = if told && (after.names > names || after.metadata > metadata) {
+            let written = if bounded && (after.names > names || after.metadata > metadata) {
                 Err(Errno::ENOBUFS)
             } else if self.has(&rules::PACKED_LAYOUT) {
                 self.packed(request, row, taken, payload, &name, caller)
@@ -97,7 +100,7 @@ impl Host {
             };
             if let Err(errno) = written {
                 // The row counts as seen, and before 4.21 its bytes as delivered.
-                return (Err(errno), row + 1, if told { taken } else { after });
+                return (Err(errno), row + 1, if bounded { taken } else { after });
             }
             taken = after;
             row += 1;
@@ -108,7 +111,7 @@ impl Host {
         (Ok(row), row, taken)
     }
 
-    /// Whether an address may be a guest's at all: on x86 neither Xen's nor in between. On Arm Xen does not look.
+    /// Returns true if an address can be a guest's: on x86 neither Xen's nor non-canonical. On Arm Xen does not check.
     pub(super) fn is_in_guest(&self, address: u64) -> bool {
         self.architecture == Architecture::AArch64 || !(1 << 47..0xffff_8800_0000_0000).contains(&address)
     }

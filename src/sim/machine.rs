@@ -1,5 +1,4 @@
-//! What differs between the processors that a Xen runs on: the code that it writes when it patches, and what little of
-//! code is understood here.
+//! The code of each architecture: that which Xen writes when it patches, and the little that the simulator understands.
 
 mod arm;
 mod x86;
@@ -9,31 +8,31 @@ use crate::xen::architecture::Architecture;
 /// The code of a processor.
 #[derive(Debug)]
 pub(super) struct Machine {
-    /// What functions of Xen consist of whose code does not matter.
+    /// The bytes of functions whose code does not matter.
     plain: &'static [u8],
     /// A jump at one address to another.
     pub(super) jump: fn(u64, u64) -> Vec<u8>,
-    /// So many bytes of no-operations, as Xen fills them in.
+    /// No-operations of a total length, as Xen writes them.
     pub(super) nops: fn(u32) -> Vec<u8>,
     /// A function at one address that returns the address of a string at another.
     pub(super) returning_string: fn(u64, u64) -> Vec<u8>,
-    /// The number that a function returns which does nothing else.
+    /// The result of a function that only returns a number.
     pub(super) number_returned: fn(&[u8]) -> Option<i32>,
-    /// What code at an address does, if that is understood.
+    /// The effect of code at an address, if it is understood.
     pub(super) does: fn(&[u8], u64) -> Option<Does>,
 }
 
-/// What code does.
+/// The effect of code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Does {
-    /// It goes on at this address.
+    /// A jump to this address.
     Jump(u64),
-    /// It returns this address.
+    /// A return of this address.
     Return(u64),
 }
 
 impl Machine {
-    /// That of an architecture. One on which no Xen live-patches is taken for x86-64.
+    /// The machine of an architecture; that of x86-64 for architectures on which no Xen live-patches.
     pub(super) const fn of(architecture: Architecture) -> &'static Self {
         match architecture {
             Architecture::AArch64 => &arm::MACHINE,
@@ -41,7 +40,7 @@ impl Machine {
         }
     }
 
-    /// A function of so many bytes, whatever it does.
+    /// A function of this length, whatever its code.
     pub(super) fn plain(&self, len: usize) -> Vec<u8> {
         self.plain.iter().copied().cycle().take(len).collect()
     }

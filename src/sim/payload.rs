@@ -6,12 +6,12 @@ use super::machine::Machine;
 use super::xen_memory::Image;
 use crate::loader::{LinkedFunction, LinkedHooks};
 
-/// What a hypercall comes to when it isn't done.
+/// The reason why a hypercall isn't carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// It is refused with this number, as a positive one; the lines say why, on the console.
+    /// An error, with lines for the console.
     Refused(crate::types::errno::Errno, Vec<Vec<u8>>),
-    /// It would have brought a real host down, or damaged its memory.
+    /// A crash of a real host, or damage to its memory.
     Crashed(String),
 }
 
@@ -26,7 +26,7 @@ pub(super) fn refuse<T>(errno: crate::types::errno::Errno, why: impl Into<Vec<u8
     Err(Stop::Refused(errno, vec![why.into()]))
 }
 
-/// Where a payload stands.
+/// The state of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Standing {
@@ -39,7 +39,7 @@ pub(super) enum Standing {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Function {
     pub(super) loaded: LinkedFunction<'static>,
-    /// What patching overwrote, and where.
+    /// The address and the bytes that patching overwrote.
     saved: Option<(u64, Vec<u8>)>,
 }
 
@@ -51,13 +51,16 @@ impl From<LinkedFunction<'_>> for Function {
 }
 
 impl Function {
-    /// Patches Xen. Code that isn't modelled is left alone.
+    /// Patches Xen. Code that isn't modelled is left unchanged.
     fn patch(&mut self, machine: &Machine, image: &mut Image, endbr_aware: bool) {
         let LinkedFunction { old_address, new_address, new_size, .. } = self.loaded;
         let kept: u32 = if endbr_aware && image.has_endbr(old_address) { 4 } else { 0 };
         let at = old_address.wrapping_add(kept.into());
         let new = if new_address == 0 {
-            (machine.nops)(new_size.saturating_sub(kept))
+            // Fewer than are kept crash a real Xen, which the loader reports.
+            let len = new_size.saturating_sub(kept);
+            let modelled = image.read(at, len.into()).is_some();
+            if modelled { (machine.nops)(len) } else { return }
         } else {
             (machine.jump)(at, new_address)
         };
@@ -71,7 +74,7 @@ impl Function {
     }
 }
 
-/// Whether a hook can veto, or must see how an action ended; those forbid REPLACE.
+/// Returns true if a payload has a hook that can refuse an action, or runs after one; such hooks rule out REPLACE.
 pub(super) fn surround_actions(hooks: &LinkedHooks) -> bool {
     [hooks.before_apply, hooks.after_apply, hooks.before_revert, hooks.after_revert].iter().any(|hook| *hook != 0)
 }
@@ -79,14 +82,14 @@ pub(super) fn surround_actions(hooks: &LinkedHooks) -> bool {
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Payload {
-    /// Tells payloads of one name apart that were loaded one after the other.
+    /// Unique on its host, also among payloads of one name that are loaded one after the other.
     pub(super) id: u64,
     pub(super) name: Vec<u8>,
     pub(super) standing: Standing,
     pub(super) rc: i32,
     pub(super) reverted: bool,
     pub(super) safe_to_reapply: bool,
-    /// Where its memory begins.
+    /// The address of its memory.
     pub(super) base: u64,
     pub(super) build_id: Vec<u8>,
     pub(super) depends: Vec<u8>,
@@ -94,7 +97,7 @@ pub(super) struct Payload {
     pub(super) hooks: LinkedHooks,
     /// The raw `.modinfo`.
     pub(super) metadata: Vec<u8>,
-    /// What later payloads may refer to.
+    /// The symbols that later payloads may refer to.
     pub(super) new_symbols: Vec<(Vec<u8>, u64)>,
 }
 

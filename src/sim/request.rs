@@ -1,7 +1,7 @@
-//! Hypercalls decoded byte by byte.
+//! A decoder of hypercalls, byte by byte.
 //!
-//! The offsets are written down here from Xen's interface, on purpose without the bindings that the client encodes
-//! with: a wrong binding must not be right on both sides.
+//! The offsets are those of Xen's interface, on purpose without the bindings that the client uses: a wrong binding must not
+//! be right on both sides.
 
 use super::action;
 use super::bytes::{put, u16_at, u32_at, u64_at};
@@ -12,6 +12,7 @@ use super::host::{HOST_IS_DOWN, Host, Support};
 use super::list;
 use super::settings::Access;
 use crate::types::errno::Errno;
+use crate::types::widen::to_usize;
 use crate::xen::format::MAX_SIZE;
 use crate::xen::rules;
 
@@ -25,7 +26,7 @@ const READ_CONSOLE: u32 = 1;
 const DEBUG_KEYS: u32 = 7;
 const LIVEPATCH: u32 = 27;
 
-/// Of `readconsole`.
+/// Offsets in `readconsole`.
 mod console {
     pub(super) const CLEAR: usize = 8;
     pub(super) const INCREMENTAL: usize = 9;
@@ -34,13 +35,13 @@ mod console {
     pub(super) const COUNT: usize = 24;
 }
 
-/// Of `debug_keys`.
+/// Offsets in `debug_keys`.
 mod keys {
     pub(super) const KEYS: usize = 8;
     pub(super) const COUNT: usize = 16;
 }
 
-/// Of `livepatch_op`.
+/// Offsets and commands of `livepatch_op`.
 mod livepatch {
     pub(super) const COMMAND: usize = 8;
     pub(super) const FLAGS: usize = 12;
@@ -84,16 +85,21 @@ const XENVER_BUILD_ID: u32 = 10;
 
 type Block = [u8; SIZE];
 
-/// A word of the request; all offsets lie inside.
+const INSIDE: &str = "the fields above end at byte 80 of 136";
+
+fn half(block: &Block, offset: usize) -> u16 {
+    u16_at(block, offset).expect(INSIDE)
+}
+
 fn word(block: &Block, offset: usize) -> u32 {
-    u32_at(block, offset).unwrap_or_default()
+    u32_at(block, offset).expect(INSIDE)
 }
 
 fn long(block: &Block, offset: usize) -> u64 {
-    u64_at(block, offset).unwrap_or_default()
+    u64_at(block, offset).expect(INSIDE)
 }
 
-/// What is asked for, whether or not it is granted.
+/// The kind of a sysctl, whether or not Xen carries it out.
 pub(super) fn sysctl_kind(block: &Block) -> Call {
     match (word(block, COMMAND), word(block, livepatch::COMMAND)) {
         (READ_CONSOLE, _) => Call::Console,
@@ -173,7 +179,7 @@ pub(super) fn sysctl(
 
 fn operation(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Result<u32, Errno> {
     let flags = word(block, livepatch::FLAGS);
-    // Bits that nobody knows pass together with the one that is known.
+    // Unknown bits pass together with the known one.
     let refused = if host.has(&rules::REQUEST_FLAGS) { flags & FORCE == 0 && flags != 0 } else { flags != 0 };
     if refused {
         return Err(Errno::EINVAL);
@@ -189,9 +195,8 @@ fn operation(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Re
 
 /// The name, with its NUL.
 fn name(block: &Block, caller: &mut impl Caller) -> Result<Vec<u8>, Errno> {
-    let half = |offset| u16_at(block, offset).unwrap_or_default();
-    let size = half(livepatch::NAME_SIZE);
-    if size == 0 || size > MAX_NAME || livepatch::NAME_PAD.iter().any(|offset| half(*offset) != 0) {
+    let size = half(block, livepatch::NAME_SIZE);
+    if size == 0 || size > MAX_NAME || livepatch::NAME_PAD.iter().any(|offset| half(block, *offset) != 0) {
         return Err(Errno::EINVAL);
     }
     let name = caller.read(long(block, livepatch::NAME), size.into())?;
@@ -199,16 +204,15 @@ fn name(block: &Block, caller: &mut impl Caller) -> Result<Vec<u8>, Errno> {
 }
 
 fn upload(host: &mut Host, block: &Block, caller: &mut impl Caller) -> Result<u32, Errno> {
-    // Here alone a name that can't be read is as wrong as any other.
+    // UPLOAD alone returns EINVAL for a name that can't be read.
     let name = name(block, caller).map_err(|_| Errno::EINVAL)?;
     let (size, payload) = (long(block, livepatch::UPLOAD_SIZE), long(block, livepatch::UPLOAD_PAYLOAD));
-    if size == 0 || size > u64::try_from(MAX_SIZE).unwrap_or(u64::MAX) {
-        return Err(Errno::EINVAL);
-    }
+    let size = usize::try_from(size).ok().filter(|size| (1..=MAX_SIZE).contains(size));
+    let size = size.ok_or(Errno::EINVAL)?;
     if !host.is_in_guest(payload) {
         return Err(Errno::EFAULT);
     }
-    host.upload(&name, || caller.read(payload, usize::try_from(size).unwrap_or(usize::MAX)))
+    host.upload(&name, || caller.read(payload, size))
 }
 
 fn get(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Result<u32, Errno> {
@@ -275,7 +279,7 @@ fn read_console(host: &mut Host, block: &mut Block, caller: &mut impl Caller) ->
     Ok(0)
 }
 
-/// Xen reads the keys one by one. All but `x` are no concern of live patching.
+/// Xen reads the keys one by one. Only `x` belongs to live patching.
 fn debug_keys(host: &mut Host, block: &Block, caller: &mut impl Caller, lock_held: bool) -> Result<u32, Errno> {
     for index in 0..u64::from(word(block, keys::COUNT)) {
         let key = caller.read(long(block, keys::KEYS).wrapping_add(index), 1)?;
@@ -303,7 +307,7 @@ pub(super) fn xen_version(
         XENVER_VERSION => Ok(4 << 16 | u32::from(host.release.minor())),
         XENVER_EXTRAVERSION => {
             let mut text = [0; 16];
-            put(&mut text, 0, &host.extra_version());
+            put(&mut text, 0, host.extra_version());
             argument.ok_or(Errno::EFAULT)?.write(0, &text).map(|()| 0)
         }
         XENVER_COMPILE_INFO => {
@@ -325,7 +329,7 @@ pub(super) fn xen_version(
     if faults.loses_answer() && result.is_ok() { Err(Errno::EFAULT) } else { result }
 }
 
-/// The first bytes of a text, as many as there is room for.
+/// The first bytes of a text, as many as fit.
 fn first(text: &str, room: usize) -> Vec<u8> {
     text.bytes().take(room).collect()
 }
@@ -340,11 +344,11 @@ fn build_id(host: &Host, argument: Option<&mut impl Caller>) -> Result<u32, Errn
         return Err(Errno::ENODATA);
     }
     if let Some(argument) = argument {
-        let room = u32_at(&argument.read(0, 4)?, 0).unwrap_or_default();
+        let room = u32_at(&argument.read(0, 4)?, 0).ok_or(Errno::EFAULT)?;
         if room == 0 && !varbuf {
             return Err(Errno::EINVAL);
         }
-        if super::bytes::word(id?.len()) > room {
+        if id?.len() > to_usize(room) {
             return Err(Errno::ENOBUFS);
         }
         argument.write(4, id?)?;

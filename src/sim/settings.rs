@@ -1,35 +1,35 @@
-//! What can be set on a host while it runs.
+//! Settings of a running host.
 
 use core::time::Duration;
 
 #[cfg(doc)]
 use super::SimulatedXen;
 
-/// What the caller may do.
+/// The privileges of the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Access {
-    /// A control domain that nothing is denied to.
+    /// A control domain without restrictions.
     #[default]
     Privileged,
-    /// No control domain: `EPERM`, once the interface version is right.
+    /// Another domain: `EPERM`, if the interface version is right.
     NotPrivileged,
     /// A control domain whose FLASK policy has no `livepatch_op`: `EACCES` for live patching, as for a wrong
     /// interface version.
     DeniedByFlask,
 }
 
-/// What Xen prints (`loglvl`).
+/// The log level of Xen (`loglvl`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum LogLevel {
-    /// Nothing (`none`).
+    /// No messages (`none`).
     None,
-    /// Why it refuses something and what went wrong (`error`, and the default of release builds, `warning`).
+    /// Refusals and failures (`error`, and `warning`, the default of release builds).
     Errors,
-    /// Also what it is doing (`all`).
+    /// All messages (`all`).
     #[default]
     All,
 }

@@ -1,4 +1,4 @@
-//! UPLOAD's loading of a payload: what the loader reports as the first thing that Xen refuses, or does not survive.
+//! UPLOAD: the first finding of the loader that Xen refuses, or does not survive.
 
 use super::console::CONTINUES;
 use super::payload::{Payload, Standing, Stop};
@@ -10,7 +10,7 @@ use crate::xen::architecture::Architecture;
 use crate::xen::release::Release;
 use crate::xen::rules;
 
-/// What a payload is loaded into.
+/// The host that a payload is loaded into.
 #[derive(Debug)]
 pub(super) struct Surroundings<'a> {
     pub(super) release: Release,
@@ -54,7 +54,6 @@ struct First(Option<Finding>);
 
 impl Sink for First {
     fn take(&mut self, finding: Finding) -> Result<(), Stopped> {
-        // What a payload may come to does not happen while it is loaded.
         if matches!(finding.severity, Severity::Unnoticed | Severity::PossiblyHarmful) || !finding.at_upload {
             return Ok(());
         }
@@ -88,12 +87,12 @@ pub(super) fn load(around: &Surroundings<'_>, id: u64, name: &[u8], file: &[u8])
     match (loaded, first.0) {
         (_, Some(finding)) => Err(stop(finding, around)),
         (Ok(Some(loaded)), None) => Ok(loaded),
-        // Whatever keeps a payload from being linked is reported.
+        // Not reached: the loader reports whatever keeps a payload from being linked.
         (Ok(None) | Err(Stopped), None) => Err(Errno::EINVAL.into()),
     }
 }
 
-/// What a finding comes to, with what Xen writes to its console.
+/// The result for a finding, with Xen's lines on the console.
 fn stop(finding: Finding, around: &Surroundings<'_>) -> Stop {
     let Some(errno) = finding.errno else { return Stop::Crashed(finding.to_string()) };
     let lines = match finding.problem {

@@ -1,7 +1,7 @@
-//! Xen's memory and symbols: its own code as far as it is modelled, and the loaded payloads.
+//! Xen's memory and symbols: its code as far as it is modelled, and the loaded payloads.
 //!
-//! Patching writes real jumps into real bytes here. So expectations, stacked patches and what a patched
-//! `xen_extra_version` returns need no rules of their own.
+//! Patching writes real jumps into real bytes, so expectations, stacked patches and a patched `xen_extra_version` need no
+//! rules of their own.
 
 use core::ops::Range;
 use std::collections::BTreeMap;
@@ -10,16 +10,17 @@ use std::sync::Arc;
 use super::bytes::until_nul;
 use super::machine::{Does, Machine};
 use crate::loader::ENDBR64;
+use crate::types::widen::to_u64;
 
 const PAGE: u64 = 4096;
 
-/// Longest string that is looked at.
-const LONGEST_STRING: u64 = 4096;
+/// The longest string that is read.
+const LONGEST_STRING: usize = 4096;
 
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Image {
-    /// Where payloads may be.
+    /// The addresses of payloads.
     payloads: Range<u64>,
     /// Shared with forks of the host until they are written to.
     regions: BTreeMap<u64, Arc<Vec<u8>>>,
@@ -28,7 +29,7 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// An empty one, for Xen and payloads at these addresses.
+    /// Empty memory for Xen and payloads at these addresses.
     pub(super) fn new(xen: &Range<u64>, payloads: Range<u64>) -> Self {
         Self { payloads, regions: BTreeMap::new(), symbols: Vec::new(), end_of_xen: xen.start }
     }
@@ -44,7 +45,7 @@ impl Image {
     /// Adds bytes to Xen without a name.
     pub(super) fn add_bytes(&mut self, bytes: &[u8]) -> u64 {
         let address = self.end_of_xen;
-        self.end_of_xen = round_up(address.saturating_add(super::bytes::length(bytes).max(1)), 16);
+        self.end_of_xen = round_up(address.wrapping_add(to_u64(bytes.len()).max(1)), 16);
         self.regions.insert(address, Arc::new(bytes.into()));
         address
     }
@@ -54,7 +55,7 @@ impl Image {
         self.symbols.iter().find(|(known, _)| known == name).map(|(_, address)| *address)
     }
 
-    /// Finds room for a payload. Nothing is there until [`load`](Self::load).
+    /// Returns the first free address range for a payload. It stays free until [`load`](Self::load).
     pub(super) fn room(&self, len: u64) -> Option<u64> {
         let wanted = round_up(len.max(1), PAGE);
         let mut start = self.payloads.start;
@@ -62,7 +63,7 @@ impl Image {
             if address.checked_sub(start)? >= wanted {
                 break;
             }
-            start = round_up(address.saturating_add(super::bytes::length(bytes).max(1)), PAGE);
+            start = round_up(address.wrapping_add(to_u64(bytes.len()).max(1)), PAGE);
         }
         (start.checked_add(wanted)? <= self.payloads.end).then_some(start)
     }
@@ -75,7 +76,7 @@ impl Image {
         self.regions.remove(&address);
     }
 
-    /// The bytes from an address to the end of what is there.
+    /// The bytes from an address to the end of its region.
     fn from(&self, address: u64) -> Option<&[u8]> {
         let (start, bytes) = self.regions.range(..=address).next_back()?;
         bytes.get(usize::try_from(address.checked_sub(*start)?).ok()?..)
@@ -88,12 +89,12 @@ impl Image {
     /// The string at an address, without its NUL.
     pub(super) fn string(&self, address: u64) -> Option<&[u8]> {
         let bytes = self.from(address)?;
-        let bytes = bytes.get(..usize::try_from(LONGEST_STRING).ok()?).unwrap_or(bytes);
+        let bytes = bytes.get(..LONGEST_STRING).unwrap_or(bytes);
         let text = until_nul(bytes);
         (text.len() < bytes.len()).then_some(text)
     }
 
-    /// Overwrites bytes and returns what was there. Nothing happens where the whole isn't there.
+    /// Overwrites bytes and returns the old ones; `None`, without a change, unless all of them are in one region.
     pub(super) fn write(&mut self, address: u64, new: &[u8]) -> Option<Vec<u8>> {
         let (start, bytes) = self.regions.range_mut(..=address).next_back()?;
         let offset = usize::try_from(address.checked_sub(*start)?).ok()?;
@@ -107,15 +108,15 @@ impl Image {
         self.read(address, 4) == Some(&ENDBR64)
     }
 
-    /// What a function returns that does nothing but return a number.
+    /// The result of a function that only returns a number.
     pub(super) fn number_returned(&self, machine: &Machine, address: u64) -> Option<i32> {
         (machine.number_returned)(self.from(address)?)
     }
 
-    /// The string returned by a function that does nothing but return one, after any number of patches.
+    /// The string that a function returns, after any number of patches.
     pub(super) fn string_returned(&self, machine: &Machine, address: u64) -> Option<&[u8]> {
         let mut at = address;
-        // More jumps than patches can be stacked would be a circle.
+        // More jumps than regions would be a loop.
         for _ in 0..=self.regions.len() {
             match (machine.does)(self.from(at)?, at)? {
                 Does::Jump(to) => at = to,

@@ -1,6 +1,8 @@
 //! 64-bit Arm.
 
 use super::{Does, Machine};
+use crate::sim::bytes::low_word;
+use crate::types::widen::to_usize;
 
 pub(super) const MACHINE: Machine =
     Machine { plain: &NOP.to_le_bytes(), jump, nops, returning_string, number_returned, does };
@@ -27,19 +29,18 @@ fn code(instructions: &[u32]) -> Vec<u8> {
 /// The first three instructions; 0, which is none, where there are fewer.
 fn instructions(code: &[u8]) -> [u32; 3] {
     let mut words = code.chunks_exact(4).map(|word| word.first_chunk().copied().map_or(0, u32::from_le_bytes));
-    [(); 3].map(|()| words.next().unwrap_or_default())
+    [(); 3].map(|()| words.next().unwrap_or(0))
 }
 
-/// The lowest bits of a number.
+/// The lowest bits of a number, fewer than 32.
 fn low(number: u64, bits: u32) -> u32 {
-    let mask = 1_u64.checked_shl(bits).unwrap_or_default().wrapping_sub(1);
-    u32::try_from(number & mask).unwrap_or_default()
+    low_word(number) & ((1 << bits) - 1)
 }
 
-/// What such bits stand for that have a sign.
+/// The value of a signed field of 1 to 32 bits.
 fn signed(number: u32, bits: u32) -> i64 {
-    let above = 64_u32.saturating_sub(bits);
-    i64::from(number).checked_shl(above).and_then(|number| number.checked_shr(above)).unwrap_or_default()
+    let above = 64 - bits;
+    i64::from(number) << above >> above
 }
 
 /// `b to`.
@@ -48,7 +49,7 @@ fn jump(at: u64, to: u64) -> Vec<u8> {
 }
 
 fn nops(len: u32) -> Vec<u8> {
-    MACHINE.plain(usize::try_from(len).unwrap_or_default())
+    MACHINE.plain(to_usize(len))
 }
 
 /// `adrp x0, string; add x0, x0, :lo12:string; ret`.
@@ -79,11 +80,11 @@ fn does(code: &[u8], at: u64) -> Option<Does> {
     let is_address = |instruction: u32, kind: u32| instruction & 0x9f00_001f == kind;
     match instructions(code) {
         [branch, ..] if branch & 0xfc00_0000 == BRANCH => {
-            Some(Does::Jump(at.wrapping_add_signed(signed(branch & 0x3ff_ffff, 26).saturating_mul(4))))
+            Some(Does::Jump(at.wrapping_add_signed(signed(branch & 0x3ff_ffff, 26) * 4)))
         }
         [adr, RET, _] if is_address(adr, ADR) => Some(Does::Return(at.wrapping_add_signed(address(adr)))),
         [adrp, add, RET] if is_address(adrp, ADRP) && add & 0xffc0_03ff == ADD => {
-            let page = (at & !(PAGE - 1)).wrapping_add_signed(address(adrp).saturating_mul(4096));
+            let page = (at & !(PAGE - 1)).wrapping_add_signed(address(adrp) * 4096);
             Some(Does::Return(page.wrapping_add((add >> 10 & 0xfff).into())))
         }
         _ => None,

@@ -2,6 +2,7 @@
 
 use super::{Does, Machine};
 use crate::loader::ENDBR64;
+use crate::types::widen::to_usize;
 
 pub(super) const MACHINE: Machine = Machine { plain: &[0x90], jump, nops, returning_string, number_returned, does };
 
@@ -17,11 +18,11 @@ fn jump(at: u64, to: u64) -> Vec<u8> {
 /// As few as possible, each a run of prefixes and a `nop`, or several such: for the processor that QEMU emulates.
 fn nops(len: u32) -> Vec<u8> {
     let mut nops = Vec::new();
-    let mut left = usize::try_from(len).unwrap_or_default();
+    let mut left = to_usize(len);
     while left > 0 {
         let len = left.min(LONGEST_NOP);
         nops.extend(nop(len));
-        left = left.saturating_sub(len);
+        left -= len;
     }
     nops
 }
@@ -36,7 +37,8 @@ fn nop(len: usize) -> Vec<u8> {
         8 => &[4, 4],
         _ => &[3, 3, 3],
     };
-    let part = |len: &usize| [vec![0x66; len.saturating_sub(1)], vec![0x90]].concat();
+    // As many prefixes as fit before each `nop`.
+    let part = |len: &usize| (1..*len).map(|_| 0x66).chain([0x90]);
     parts.iter().filter(|len| **len > 0).flat_map(part).collect()
 }
 
