@@ -1,4 +1,4 @@
-//! What the examples in the documentation begin with, so that they show only what they are about.
+//! The host at the beginning of examples in the documentation.
 
 use crate::client::LivepatchClient;
 use crate::error::Result;

@@ -1,7 +1,7 @@
-//! What fuzzing needs of the inside: the decoder of lists, held against one that is so simple that it must be right, and
-//! the reader of what Xen prints about its payloads, which nobody must talk into a lie.
+//! Entry points of the fuzz targets: the decoder of lists, compared with a simpler one, and the parser of Xen's dump, which no
+//! name of a function may mislead.
 //!
-//! It is there with `--cfg fuzzing`, which `cargo fuzz` sets, and in this crate's own tests.
+//! Compiled with `--cfg fuzzing`, which `cargo fuzz` sets, and for this crate's own tests.
 
 use crate::hypercall::interface::Layout;
 use crate::hypercall::list::Columns;
@@ -11,13 +11,13 @@ use crate::types::status::{LoadedPayload, Metadata, State, Status};
 use crate::xen::log::PREFIX;
 use crate::xen::log::dump as inventory;
 
-/// Takes any bytes for what Xen wrote, and decodes them.
+/// Decodes any bytes as a list of Xen's.
 ///
 /// They are: a byte for the layout, four for the number of rows, two each for the sizes of the first four columns (all
 /// little-endian); then the columns, of which the last takes the rest.
 ///
 /// # Panics
-/// When the rows are others than those that are there.
+/// If the two decoders differ.
 pub fn list(bytes: &[u8]) {
     let Some((layout, count, columns)) = input(bytes) else { return };
     let rows = columns.rows(layout, count);
@@ -96,8 +96,8 @@ fn word(column: &[u8], index: usize) -> Option<usize> {
 /// The build-ids of Xen, of the payload that is printed first, and of the one after it.
 const IDS: [[u8; 20]; 3] = [[0x11; 20], [0x22; 20], [0x33; 20]];
 
-/// What Xen prints of a text: the first 1023 bytes, without lines that say that they are for debugging (`<3>`), and without
-/// other levels at the beginning of lines.
+/// A text as Xen prints it: the first 1023 bytes, without lines of the debug level (`<3>`), and without other levels at the
+/// beginning of lines.
 fn printed(text: &[u8]) -> Vec<u8> {
     let text = text.get(..1023).unwrap_or(text);
     let shown = text.split_inclusive(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"<3>"));

@@ -1,7 +1,7 @@
-//! Inputs that fuzzing found: each takes a way through the code that no other takes, or once went wrong. Those that are
-//! lists are tried where their decoder can be reached, in `src/fuzzing.rs`.
+//! The inputs of the fuzz targets: each covers a path of its own, or failed once. Lists are tried in `src/fuzzing.rs`, which has
+//! access to their decoder.
 //!
-//! `SEEDS=fuzz/corpus cargo test --test corpus` also writes the seeds, from which fuzzing starts, below that directory.
+//! `SEEDS=fuzz/corpus cargo test --test corpus` also writes the seeds of fuzzing into that directory.
 
 #[cfg(test)]
 mod payload;

@@ -1,11 +1,11 @@
-//! What holds of every file, whatever is in it.
+//! Properties of every file, with any contents.
 //!
-//! The fuzz target `payload` includes this file, so that its inputs are tried in just the same way here.
+//! The fuzz target `payload` includes this file.
 
 use xen_livepatch::payload::Architecture;
 use xen_livepatch::{BuildId, Finding, Payload, Problem, ProblemKind, Release, Severity, Target};
 
-/// The most bytes of a name, which are escaped to no more than this many.
+/// The most bytes of a name, and of an escaped one.
 const NAME: usize = 128;
 const ESCAPED: usize = 6 * NAME;
 
@@ -67,7 +67,7 @@ fn bounds(payload: &Payload, last: Release, fit: &[Release]) {
     }
 }
 
-/// What is read is in the file, and there is no more of it than fits in there.
+/// Asserts that all parts are in the file, and are no larger than it.
 fn contents(payload: &Payload, bytes: &[u8]) {
     for id in [payload.build_id(), payload.depends(), payload.xen_depends()].into_iter().flatten() {
         assert_is_in(id.as_bytes(), bytes);
@@ -115,7 +115,7 @@ fn findings(payload: &Payload, target: &Target) -> Vec<Finding> {
     findings
 }
 
-/// Whether a part is in the file, by its first bytes: the time for all of them could grow with the square of the size.
+/// Asserts that a part is in the file, by its first bytes: the time for all of them could grow with the square of the size.
 fn assert_is_in(part: &[u8], whole: &[u8]) {
     let start = &part[..part.len().min(64)];
     assert!(part.len() <= whole.len());

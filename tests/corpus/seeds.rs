@@ -1,4 +1,4 @@
-//! Where fuzzing starts: payloads of all shapes, good and bad, and lists in all layouts.
+//! The seeds of fuzzing: payloads of all shapes, good and bad, and lists in all layouts.
 
 use xen_livepatch::BuildId;
 use xen_livepatch::payload::{HookKind, PayloadVersion};
@@ -9,7 +9,7 @@ type Seeds = Vec<(String, Vec<u8>)>;
 /// The name and the metadata of a loaded payload.
 type Row<'a> = (&'a [u8], &'a [u8]);
 
-/// What the defects are put into.
+/// The sections to damage.
 const SECTIONS: [&str; 14] = [
     ".text",
     ".livepatch.funcs",
