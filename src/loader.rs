@@ -144,7 +144,7 @@ fn check_for<'d>(elf: &Elf<'d>, release: Release, target: &Target) -> Checked<'d
 /// Returns true if nothing is wrong with a payload for one release.
 fn is_fit_for(elf: &Elf<'_>, release: Release) -> bool {
     let mut any = sink::Any::default();
-    // The sink knows whether it was stopped.
+    // Whether the run was stopped is in the sink.
     drop(link_offline(elf, release, &Target::from(release), &mut any));
     !any.0
 }

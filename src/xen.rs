@@ -1,4 +1,4 @@
-//! Facts about Xen: its releases, what each does, the format of its payloads, and its log.
+//! Facts about Xen: its releases and their behaviour, the format of payloads, and its log.
 
 pub(crate) mod architecture;
 pub(crate) mod elf;

@@ -48,7 +48,7 @@ pub(super) struct Machine {
     pub(super) fourth_bug_frames: Option<&'static Rule>,
     /// True if Xen takes a table of exceptions.
     pub(super) exceptions: bool,
-    /// True if Xen takes a table of indirect calls, where it knows such tables.
+    /// True if releases with tables of indirect calls take them.
     pub(super) call_sites: bool,
     pub(super) alternatives: Alternatives,
     features: FeatureCounts,

@@ -169,7 +169,7 @@ impl<'d> Memory<'d> {
 
     /// The bytes at an address, if all are there and none depends on an unknown address.
     pub(super) fn known<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
-        self.read(address).filter(|_| self.is_known(address, to_u64(N)))
+        if self.is_known(address, to_u64(N)) { self.read(address) } else { None }
     }
 
     /// The bytes at an address, if all are there.

@@ -114,7 +114,7 @@ rules! {
     ALTERNATIVE_CALLBACKS_ON_ARM = 12 [], "3e9db39ea0";
     /// Xen keeps its state of a function outside `.livepatch.funcs`.
     STATE_ELSEWHERE = 19 [(17, 3), (18, 1)], "82182ad7b4";
-    /// Xen knows the code of a payload from its upload on, not only while it is applied; and UNLOAD waits for all CPUs.
+    /// The code of a payload is registered from its upload on, not only while it is applied; and UNLOAD waits for all CPUs.
     UNLOAD_WAITS = 19 [(17, 4), (18, 1)], "a57b4074ab";
     /// The second word of a request holds flags.
     REQUEST_FLAGS = 19 [], "62a72092a5";

@@ -53,11 +53,11 @@ impl fmt::Display for Totals {
         writeln!(f, "{} distinct ones uploaded, {} applied and reverted", self.sent(), self.reverted)?;
         writeln!(f, "answers to an upload: {:?}", self.uploaded)?;
         writeln!(f, "answers to an apply: {:?}", self.applied)?;
-        writeln!(f, "answered otherwise than the check says: {:#?}", self.misjudged)?;
+        writeln!(f, "results other than the check expects: {:#?}", self.misjudged)?;
         writeln!(f, "refused by Xen, though the check finds nothing: {:?}", self.unforeseen)?;
         writeln!(
             f,
-            "{} that the check says Xen refuses, {} refused wrongly",
+            "{} that the check expects Xen to refuse, {} refused wrongly",
             self.refused,
             self.refused_wrongly.len()
         )?;

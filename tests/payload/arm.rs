@@ -165,7 +165,7 @@ fn functions_are_writable_where_xen_keeps_its_state_there() {
 }
 
 #[test]
-fn what_is_built_is_fine() {
+fn built_payloads_are_fine() {
     for minor in 8..=22 {
         let builder = PayloadBuilder::named("p", &xen())
             .architecture(Architecture::AArch64)

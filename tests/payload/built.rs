@@ -19,7 +19,7 @@ fn check(builder: &PayloadBuilder, release: (u16, u16)) -> Vec<Finding> {
 }
 
 #[test]
-fn what_was_put_in_is_read_again() {
+fn contents_are_read_back() {
     let below = PayloadBuilder::named("below", &xen());
     let builder = hello()
         .depends_on(below.build_id())

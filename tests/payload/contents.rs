@@ -356,13 +356,13 @@ fn relocations_of_relocations_are_read_since_4_18_4() {
 fn symbol_numbers_crash_old_releases() {
     let relocation = |symbol| Editor::version_1().entry(".rela.text", 0, relocation::SYMBOL, symbol);
     let symbols = u64::try_from(Editor::version_1().field(".symtab", section::SIZE) / 24).unwrap();
-    for (minor, mended) in [(7, 4), (8, 2), (9, 1)] {
+    for (minor, fixed) in [(7, 4), (8, 2), (9, 1)] {
         for (symbol, crashes) in [(0, true), (symbols, true), (symbols + 1, false)] {
             let harm = |target| check(&relocation(symbol), &target).iter().map(Finding::hurts_xen).collect::<Vec<_>>();
             let release = Target::new((4, minor));
             assert_eq!(harm(release.clone()), [crashes], "4.{minor}, symbol {symbol}");
-            assert_eq!(harm(release.clone().point(mended - 1)), [crashes]);
-            assert_eq!(harm(release.point(mended)), [false]);
+            assert_eq!(harm(release.clone().point(fixed - 1)), [crashes]);
+            assert_eq!(harm(release.point(fixed)), [false]);
         }
     }
     let findings = check(&relocation(0), &Target::new((4, 10)));

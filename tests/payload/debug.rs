@@ -81,7 +81,7 @@ fn texts(payload: &Payload, target: &Target) -> Vec<String> {
 }
 
 #[test]
-fn what_is_too_large_because_of_debug_sections_is_described() {
+fn debug_sections_are_named_as_the_cause_of_the_size() {
     let scratch = Scratch::new("large");
     let file = scratch.0.join("large.livepatch");
     fs::write(&file, with_debug(3 << 20).bytes).unwrap();
@@ -110,7 +110,7 @@ fn what_is_too_large_because_of_debug_sections_is_described() {
 }
 
 #[test]
-fn what_is_too_large_without_debug_sections_is_called_so() {
+fn files_that_are_too_large_without_debug_sections_are_refused() {
     let just_large = |name| Payload::parse(&with_section(3 << 20, name).bytes).unwrap();
     let other = just_large(".comment");
     assert_eq!(other.size_without_debug(), None);

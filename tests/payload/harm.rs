@@ -26,7 +26,7 @@ fn patching(function: FunctionPatch) -> PayloadBuilder {
 const SEEN: [(u16, u16); 3] = [(14, 6), (17, 7), (20, 3)];
 
 #[test]
-fn what_crashed_every_xen_that_it_was_tried_on() {
+fn payloads_that_crashed_real_xens_are_harmful() {
     let returning = || FunctionPatch::returning("xen_extra_version", "x");
     let two = patching(returning()).function(FunctionPatch::returning("xen_changeset", "y"));
     let highest = [".text", ".rodata.str", ".livepatch.depends", ".livepatch.xen_depends"];
@@ -340,8 +340,8 @@ fn names_that_overlap_without_end_are_harmful() {
 
 /// The files on which hunts ended, and the releases in which they are harmful.
 #[test]
-fn what_hunts_found_is_found() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/payload/crashes");
+fn payloads_of_hunts_are_harmful() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/payload/crashes");
     let mut count = 0;
     for (file, releases) in [
         ("alternative-by-relocation", &[14][..]),
@@ -360,7 +360,7 @@ fn what_hunts_found_is_found() {
         ("symtab-overlaps-4.20", &[14, 17, 20]),
         ("xen-depends-nobits", &[20]),
     ] {
-        let payload = Payload::parse(&fs::read(folder.join(format!("{file}.livepatch"))).unwrap()).unwrap();
+        let payload = Payload::parse(&fs::read(directory.join(format!("{file}.livepatch"))).unwrap()).unwrap();
         for (minor, point) in SEEN {
             let findings = payload.check_against(&Target::new((4, minor)).point(point));
             let harmful = findings.iter().any(Finding::hurts_xen);
@@ -368,7 +368,7 @@ fn what_hunts_found_is_found() {
         }
         count += 1;
     }
-    assert_eq!(fs::read_dir(folder).unwrap().count(), count, "each file is here");
+    assert_eq!(fs::read_dir(directory).unwrap().count(), count, "each file is here");
 }
 
 #[test]

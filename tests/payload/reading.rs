@@ -19,7 +19,7 @@ fn parse(editor: &Editor) -> Payload {
 }
 
 #[test]
-fn what_gcc_and_ld_made_is_read() {
+fn payloads_of_gcc_and_ld_are_read() {
     use HookKind::{Load, PostApply, PostRevert, PreApply, PreRevert, Unload};
 
     let payload = Payload::parse(HOOKED).unwrap();
@@ -115,7 +115,7 @@ fn releases_follow_from_the_function_version() {
 }
 
 #[test]
-fn what_is_no_elf_file_is_an_error_and_says_so() {
+fn other_files_are_errors_with_a_reason() {
     let reason = |bytes: &[u8]| match Payload::parse(bytes).unwrap_err().kind() {
         ErrorKind::InvalidPayload { reason, .. } => *reason,
         other => panic!("{other:?}"),

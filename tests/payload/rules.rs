@@ -56,7 +56,7 @@ fn distances_since_4_8_and_endbr64_since_4_17() {
         let at = |function: FunctionPatch| function.at(0xffff_8300_0000_0000);
         made(&builder.function(at(FunctionPatch::returning("far", "y"))))
     };
-    // Who does not look reaches for it, and who looks for ENDBR64 first.
+    // Releases that do not check the distance read the code there, and so do those that look for `endbr64` first.
     expect(&far(old()), "harmful 7.6, refused 8.0 13.5");
     expect(&far(new()), "refused 14.4 15.2 16.0, harmful 14.5 15.3 16.1 17.0");
 }
@@ -195,7 +195,7 @@ fn places_of_alternatives_are_looked_at_since_4_18() {
 const REFUSED_SINCE: &str = "harmful 14.6 17.7 18.3 19.0, refused 18.4 19.1 20.0";
 
 #[test]
-fn what_alternatives_do_is_refused_since_4_20() {
+fn wrong_alternatives_are_refused_since_4_20() {
     expect(&alternative(new(), 14).patch(".altinstructions", 11, &[6]), REFUSED_SINCE);
     expect(&alternative(new(), 14).patch(".altinstructions", 8, &[0, 0x40]), REFUSED_SINCE);
     // In a payload with as much code.
