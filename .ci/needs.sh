@@ -12,6 +12,7 @@ declare -A needs_of=(
     [units]=tools
     [package]=tools
     [bindings]=tools
+    [api]=tools
     [headers]='tools headers'
     [fuzz]=tools
     [aarch64]='tools xen-arm64'

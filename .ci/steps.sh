@@ -38,6 +38,8 @@ step_package() {
 
 step_bindings() { cargo test --locked --features bindgen --test bindings; }
 
+step_api() { .ci/api; }
+
 step_headers() { tests/xen-headers/check "${headers[@]}"; }
 
 step_fuzz() { .ci/fuzz 30; }
