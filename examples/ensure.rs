@@ -6,13 +6,12 @@
 //!     cargo in-xen --example ensure      # on a real Xen, booted for this
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the output is what this example is for")]
 
-use std::error::Error;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, Command, value_parser};
-use xen_livepatch::{LivepatchClient, PayloadStore, Plan, StepEvent, StoredPayload, Wanted};
+use xen_livepatch::{EnsureError, LivepatchClient, PayloadStore, Plan, StepEvent, StoredPayload, Wanted};
 
 fn main() -> ExitCode {
     let arguments = Command::new("ensure")
@@ -36,7 +35,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn ensure(what: &[&PathBuf], dry_run: bool) -> Result<(), Box<dyn Error>> {
+fn ensure(what: &[&PathBuf], dry_run: bool) -> Result<(), EnsureError> {
     let client = LivepatchClient::open()?;
     let wanted = match what {
         [directory] if directory.is_dir() => {
@@ -49,9 +48,6 @@ fn ensure(what: &[&PathBuf], dry_run: bool) -> Result<(), Box<dyn Error>> {
         }
         files => Wanted::stored(&files.iter().map(StoredPayload::read).collect::<Result<Vec<_>, _>>()?),
     };
-    for problem in wanted.problems() {
-        eprintln!("ensure: {problem}");
-    }
     let inventory = client.inventory()?;
     println!("{inventory}");
     let plan = Plan::new(&inventory, &wanted)?;
@@ -65,6 +61,9 @@ fn ensure(what: &[&PathBuf], dry_run: bool) -> Result<(), Box<dyn Error>> {
         })?;
         println!("{}", client.inventory()?);
     }
-    // With a problem a plan only adds payloads, and this may not be all of them.
-    if wanted.problems().is_empty() { Ok(()) } else { Err("some files could not be used".into()) }
+    match plan.problems() {
+        [] => Ok(()),
+        // The plan only adds payloads, and these may not be all.
+        problems => Err(EnsureError::Incomplete { problems: problems.to_vec(), plan: Some(Box::new(plan)) }),
+    }
 }

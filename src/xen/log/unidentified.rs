@@ -85,6 +85,8 @@ mod tests {
         ] {
             assert!(reason.to_string().contains(remedy), "{reason}");
             assert_eq!(reason.is_retryable(), retryable, "{reason}");
+            #[cfg(feature = "serde")]
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.word());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use xen_livepatch::sim::SimulatedXen;
-use xen_livepatch::{Action, ActionOptions, Errno, Error, ErrorKind, Flags, Plan, Release, State, StepEvent};
+use xen_livepatch::{Action, ActionOptions, Errno, Error, ErrorKind, Flags, Outcome, Plan, Release, State, StepEvent};
 
 use super::host::{builder, connect, name, wanted};
 
@@ -158,6 +158,9 @@ fn nothing_is_done_without_a_plan_or_an_inventory() {
     xen.on_list().always().fail(Errno::EPERM);
     let blind = client.ensure(&wanted(&xen, &["a"]), |_| ()).unwrap_err();
     assert!(matches!(blind, xen_livepatch::EnsureError::Operation(_)), "{blind}");
+    for outcome in [Outcome::Reached, Outcome::Restored, Outcome::Partial, Outcome::Worse, Outcome::Unknown] {
+        assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.word());
+    }
     assert_eq!((blind.word(), blind.error().map(Error::to_string)), ("not_permitted", Some(blind.to_string())));
     assert_eq!(xen.loaded(), []);
     assert_eq!(xen.calls().of(xen_livepatch::sim::Call::Upload), calls.of(xen_livepatch::sim::Call::Upload));

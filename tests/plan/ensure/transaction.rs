@@ -27,8 +27,9 @@ fn host(release: Release, stack: &[&str]) -> (SimulatedXen, LivepatchClient) {
     (xen, client)
 }
 
-fn impatient(xen: &SimulatedXen) -> LivepatchClient {
-    let options = ActionOptions::new().deadline(Duration::from_millis(200));
+/// A client whose actions have this deadline, in milliseconds.
+fn hurried(xen: &SimulatedXen, deadline: u64) -> LivepatchClient {
+    let options = ActionOptions::new().deadline(Duration::from_millis(deadline));
     let client = LivepatchClient::builder().settle_time(Duration::ZERO).hook_time(Duration::ZERO);
     client.action_defaults(options).connect(xen.clone()).unwrap()
 }
@@ -306,7 +307,7 @@ fn a_waiting_guest_takes_a_replacement_apart_and_it_is_put_back() {
 fn a_guest_that_waits_for_ever_leaves_a_host_worse_off() {
     let (xen, _) = host(Release::V4_17, &["a"]);
     xen.set_waiting_domain(Some(3));
-    let failure = interrupted(impatient(&xen).ensure(&wanted(&xen, &["d"]), |_| ()).unwrap_err());
+    let failure = interrupted(hurried(&xen, 200).ensure(&wanted(&xen, &["d"]), |_| ()).unwrap_err());
     assert_eq!((failure.outcome, level(&xen)), (Outcome::Worse, Vec::new()), "{failure}");
 }
 
@@ -315,14 +316,14 @@ fn a_guest_that_waits_for_ever_leaves_a_host_worse_off() {
 fn a_short_deadline_leaves_no_host_worse_off() {
     let (xen, _) = host(Release::V4_17, &["a"]);
     xen.on_apply().always().take(Pace::Time(Duration::from_millis(400)));
-    let failure = interrupted(impatient(&xen).ensure(&wanted(&xen, &["hooked"]), |_| ()).unwrap_err());
+    let failure = interrupted(hurried(&xen, 200).ensure(&wanted(&xen, &["hooked"]), |_| ()).unwrap_err());
     assert_eq!((failure.outcome, level(&xen)), (Outcome::Reached, vec!["hooked"]), "{failure}");
     // None is left for the apply.
     let (xen, _) = host(Release::V4_17, &["a"]);
     xen.on_revert().take(Pace::Time(Duration::from_millis(150)));
     xen.on_apply().always().fail(Errno::EBUSY);
     let freed = xen.clone();
-    let client = impatient(&xen);
+    let client = hurried(&xen, 200);
     let failure = std::thread::scope(|scope| {
         scope.spawn(move || {
             std::thread::sleep(Duration::from_millis(600));
@@ -365,8 +366,7 @@ fn a_level_that_can_not_be_read_is_unknown() {
     let (xen, client) = host(Release::V4_17, &["a"]);
     let plan = Plan::new(&client.inventory().unwrap(), &wanted(&xen, &["hooked"])).unwrap();
     xen.on_revert().nth(1).before(|xen| xen.on_list().always().fail(Errno::EPERM));
-    let options = impatient(&xen);
-    let failure = options.carry_out(&plan, |_| ()).unwrap_err();
+    let failure = hurried(&xen, 200).carry_out(&plan, |_| ()).unwrap_err();
     assert_eq!(failure.outcome, Outcome::Unknown, "{failure}");
     assert!(failure.may_have_happened());
     assert_eq!(failure.applied(), None);
@@ -395,27 +395,22 @@ fn an_upload_of_another_tool_is_not_taken_for_its_own() {
 /// A deadline that passes while Xen is still at work does not decide about the outcome, nor about the way back.
 #[test]
 fn an_action_that_outlives_the_deadline_is_waited_for() {
-    let hurried = |xen: &SimulatedXen| {
-        let options = ActionOptions::new().deadline(Duration::from_millis(2));
-        let client = LivepatchClient::builder().settle_time(Duration::ZERO).hook_time(Duration::ZERO);
-        client.action_defaults(options).connect(xen.clone()).unwrap()
-    };
     let (xen, _) = host(Release::V4_17, &["a", "b"]);
-    let client = hurried(&xen);
+    let client = hurried(&xen, 2);
     xen.set_pace(Pace::Time(Duration::from_millis(40)));
     let failure = interrupted(client.ensure(&wanted_with_files(&xen, &["hooked"]), |_| ()).unwrap_err());
     assert_eq!((failure.outcome, level(&xen)), (Outcome::Restored, vec!["a", "b"]), "{failure}");
     assert!(failure.is_retryable(), "{failure}");
 
     let xen = SimulatedXen::new(Release::V4_17);
-    let client = hurried(&xen);
+    let client = hurried(&xen, 2);
     xen.set_pace(Pace::Time(Duration::from_millis(40)));
     let failure = interrupted(client.ensure(&wanted(&xen, &["a"]), |_| ()).unwrap_err());
     assert_eq!((failure.outcome, level(&xen)), (Outcome::Reached, vec!["a"]), "{failure}");
 
     // An action that takes longer than that may still succeed.
     let xen = SimulatedXen::new(Release::V4_17);
-    let client = hurried(&xen);
+    let client = hurried(&xen, 2);
     xen.set_pace(Pace::Held);
     let failure = interrupted(client.ensure(&wanted(&xen, &["a"]), |_| ()).unwrap_err());
     assert_eq!(failure.outcome, Outcome::Unknown, "{failure}");
@@ -529,7 +524,7 @@ fn an_action_that_is_under_way_is_waited_for() {
     }
     // One that does not end is no reason to begin.
     let (xen, _) = host(Release::V4_17, &["a"]);
-    let client = impatient(&xen);
+    let client = hurried(&xen, 200);
     xen.set_pace(Pace::Held);
     xen.other_start("a", Action::Revert, Flags::empty()).unwrap();
     let error = client.ensure(&wanted(&xen, &["d"]), |_| ()).unwrap_err();
