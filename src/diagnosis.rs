@@ -76,7 +76,7 @@ pub(crate) enum After {
     Unreadable(Error),
 }
 
-/// The build-ids that the client knows.
+/// The build-ids known to the client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Known {
     /// Xen's own.
@@ -115,7 +115,7 @@ pub(crate) enum Verdict {
 /// The reason to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Again {
-    /// The CPUs did not come to rest. The caller limits the number of attempts.
+    /// Xen could not stop the CPUs in time. The caller limits the number of attempts.
     Quiesce,
     /// The host was busy.
     Busy,

@@ -34,7 +34,7 @@ struct State {
     unfinished: Option<UnfinishedAction>,
     /// The moment at which Xen has surely settled after the last action; `None` once that was seen to be past.
     settled: Option<Instant>,
-    /// The last moment at which an action may have ended, as far as the holder can know; `None` until that first matters.
+    /// The last moment at which an action may have ended, from the observations of the holder; `None` until that first matters.
     quiet_since: Option<Instant>,
     /// True once an action of the holder has succeeded, for which every processor had to be outside of all hooks.
     proven: bool,

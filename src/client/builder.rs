@@ -227,7 +227,7 @@ mod tests {
     use crate::types::widen::to_u64;
     use crate::xen::release::Release;
 
-    /// A Xen that says it is another release than it is.
+    /// A Xen that reports another release than its own.
     #[derive(Debug)]
     struct Claims(SimulatedXen, u32);
 

@@ -55,7 +55,7 @@ impl<'a> LogWatch<'a> {
         Self { console, channel, name, start: Cell::new(None), lines: RefCell::default() }
     }
 
-    /// Notes the end of the log, before Xen is asked for something. One hypercall, except for the first time.
+    /// Notes the end of the log, before a hypercall that may add to it. This takes one hypercall, except for the first time.
     pub(super) fn begin(&self) {
         self.start.set(self.catch_up());
     }
@@ -65,7 +65,7 @@ impl<'a> LogWatch<'a> {
         self.start.set(start);
     }
 
-    /// The end of the log when the attempt began; `None` where the log can't be read.
+    /// The end of the log when the attempt began; `None` if the log can't be read.
     pub(super) fn start(&self) -> Option<u32> {
         self.start.get()
     }

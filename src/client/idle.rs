@@ -10,7 +10,7 @@ use crate::hypercall::channel::CallError;
 use crate::types::errno::Errno;
 use crate::types::name::PayloadName;
 
-/// The number of looks that show an action in progress before Xen is asked whether there really is one.
+/// The number of looks that show an action in progress before a probe finds out whether there really is one.
 pub(super) const LOOKS_PER_PROBE: u32 = 8;
 
 impl LivepatchClient {

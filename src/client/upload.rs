@@ -156,7 +156,7 @@ struct Checked {
     metadata: Option<Metadata>,
 }
 
-const LENT: &str = "with_buffer lends at least as many bytes as it was asked for";
+const LENT: &str = "with_buffer lends at least as many bytes as requested";
 
 impl Uploading<'_> {
     /// Uploads these bytes. Their outline is found here unless it is known.

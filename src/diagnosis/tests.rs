@@ -1,11 +1,11 @@
-//! The judge's table: one row per case, no Xen anywhere.
+//! A table of verdicts, one row per case.
 
 use super::*;
 use crate::error::Duplicate;
 use crate::types::status::Metadata;
 use crate::xen::architecture::Architecture;
 
-/// `STATE RESULT`, then `| APPLIED…` where the list was read, then `@VERSION` of the list unless it is 1.
+/// `STATE RESULT`, then `| APPLIED…` if the list was read, then `@VERSION` of the list unless it is 1.
 fn look(text: &str) -> Look {
     let (text, version) = text.split_once(" @").map_or((text, 1), |(text, version)| (text, version.parse().unwrap()));
     let (status, applied) = text.split_once(" |").map_or((text, None), |(status, applied)| (status, Some(applied)));
@@ -26,7 +26,7 @@ fn after(text: &str) -> After {
 }
 
 /// `done`, or the kind, after `again quiesce` or `again busy`.
-fn told(verdict: &Verdict) -> String {
+fn text_of(verdict: &Verdict) -> String {
     let kind = |error: &Error| match error.kind() {
         Kind::Unexplained { code, .. } => format!("Unexplained {code:?}"),
         kind => format!("{kind:?}").replace(", function: None", ""),
@@ -42,8 +42,8 @@ fn told(verdict: &Verdict) -> String {
 use ErrorKind as Kind;
 use LogMessage::{HookFailed, HookInstead, MayHaveChanged, NotAsExpected, NotBuiltOn, NotQuiesced, Top};
 
-/// Minor release, action, before, refused with, after, what Xen's log says, what is told.
-type Row = (u16, Action, &'static str, i32, &'static str, Vec<LogMessage>, &'static str);
+/// Minor release, action, before, refused with, after, messages in Xen's log, expected verdict.
+type Case = (u16, Action, &'static str, i32, &'static str, Vec<LogMessage>, &'static str);
 
 const OK: i32 = 0;
 const C: &str = "CHECKED 0 |";
@@ -52,7 +52,7 @@ const OVERTAKEN_C: &str = "Overtaken { state: Some(Checked), applied: None }";
 const OVERTAKEN_A: &str = "Overtaken { state: Some(Applied), applied: None }";
 
 #[rustfmt::skip]
-fn rows() -> Vec<Row> {
+fn cases() -> Vec<Case> {
     use Action::{Apply, Replace, Revert, Unload};
     const ENOENT: i32 = 2; const EIO: i32 = 5; const EAGAIN: i32 = 11; const EFAULT: i32 = 14; const EBUSY: i32 = 16;
     const EINVAL: i32 = 22; const ERANGE: i32 = 34; const ENODATA: i32 = 61; const EOPNOTSUPP: i32 = 95;
@@ -62,7 +62,7 @@ fn rows() -> Vec<Row> {
     (7, Revert, A, OK, "CHECKED 0", vec![], "done"),
     (17, Unload, C, OK, "gone", vec![], "done"),
     (17, Replace, "CHECKED 0 | old", OK, "APPLIED 0 | me", vec![], "done"),
-    // Accepted, and what came of it is open.
+    // Accepted, and the result is open.
     (17, Apply, C, OK, "running", vec![], "Unfinished"),
     (17, Apply, C, OK, "unreadable", vec![], "OutcomeUnknown"),
     (17, Replace, C, OK, "APPLIED 0", vec![], "OutcomeUnknown"),
@@ -76,7 +76,7 @@ fn rows() -> Vec<Row> {
     (17, Revert, A, OK, "CHECKED -16", vec![], OVERTAKEN_C),
     (17, Replace, "CHECKED 0 | old", OK, "APPLIED 0 | old me", vec![], "Overtaken { state: Some(Applied), applied: Some([\"old\", \"me\"]) }"),
     (17, Replace, "CHECKED 0 | old", OK, "CHECKED 0 | old", vec![], "Overtaken { state: Some(Checked), applied: Some([\"old\"]) }"),
-    // Accepted, and failed: the CPUs did not come to rest, or a hook says a number of its own.
+    // Accepted, and failed: the CPUs were not stopped in time, or a hook returned a number of its own.
     (7, Apply, C, OK, "CHECKED -16", vec![], "again quiesce QuiesceTimeout"),
     (17, Apply, C, OK, "CHECKED -16", vec![NotQuiesced], "again quiesce QuiesceTimeout"),
     (17, Revert, A, OK, "APPLIED -16", vec![NotQuiesced, HookInstead], "again quiesce QuiesceTimeout"),
@@ -85,7 +85,7 @@ fn rows() -> Vec<Row> {
     (17, Revert, A, OK, "APPLIED -5", vec![], "ActionFailed { code: EIO(5), state: Applied }"),
     (17, Apply, C, OK, "CHECKED 7", vec![HookFailed(Errno::new(-7))], "HookRefused { code: Errno(-7) }"),
     (17, Apply, C, OK, "CHECKED 7", vec![], "ActionFailed { code: Errno(-7), state: Checked }"),
-    // Accepted, and failed with EINVAL: it was reverted before, but only Xen, or that nothing else can be, says so.
+    // Accepted, and failed with EINVAL: an earlier revert is the cause only if Xen logs it, or if no other exists.
     (17, Apply, C, OK, "CHECKED -22", vec![MayHaveChanged], "ReapplyNeedsReupload"),
     (17, Apply, C, OK, "CHECKED -22", vec![], "ActionFailed { code: EINVAL(22), state: Checked }"),
     (22, Apply, C, OK, "CHECKED -22", vec![HookInstead], "ActionFailed { code: EINVAL(22), state: Checked }"),
@@ -171,20 +171,20 @@ fn rows() -> Vec<Row> {
 }
 
 #[test]
-fn every_case_is_judged_as_its_row_says() {
+fn every_action_is_judged_as_its_row_expects() {
     let known = Known { xen: Some(BuildId::new([0xaa])), ..Known::default() };
     let mut wrong = Vec::new();
-    for row in rows() {
-        let (minor, action, before, refused, now, messages, expected) = row.clone();
+    for case in cases() {
+        let (minor, action, before, refused, now, messages, expected) = case.clone();
         let xen = Xen { release: (4, minor), architecture: Architecture::X86_64 };
         let (before, now) = (look(before), after(now));
         let refused = Some(Errno::new(refused)).filter(|errno| errno.number() != 0);
         let flags = Flags::empty();
         let evidence =
             Evidence { action, flags, xen, before: &before, refused, after: &now, messages, known: known.clone() };
-        let judged = told(&judge(&evidence));
+        let judged = text_of(&judge(&evidence));
         if judged != expected || is_done(&evidence) != (expected == "done") {
-            wrong.push(format!("{row:?}\n    not {judged}"));
+            wrong.push(format!("{case:?}\n    not {judged}"));
         }
     }
     assert_eq!(wrong, [""; 0], "{}", wrong.join("\n"));
@@ -218,12 +218,12 @@ fn an_action_whose_beginning_was_not_seen_is_judged_by_its_end() {
         let (before, after) = (Look::needed(action), after(now));
         let (flags, messages, known) = (Flags::empty(), Vec::new(), Known::default());
         let evidence = Evidence { action, flags, xen, before: &before, refused: None, after: &after, messages, known };
-        assert_eq!(told(&judge_unseen(&evidence)), expected, "{action} {now}");
+        assert_eq!(text_of(&judge_unseen(&evidence)), expected, "{action} {now}");
     }
 }
 
 #[test]
-fn what_a_function_and_a_name_add() {
+fn messages_add_a_function_and_a_name() {
     let (before, top) = (look(C), PayloadName::new("top").unwrap());
     let ids = |id: u8| Some(BuildId::new([id]));
     let known = Known {
@@ -268,7 +268,7 @@ fn what_a_function_and_a_name_add() {
 }
 
 #[test]
-fn a_wrong_state_is_refused_before_xen_is_asked() {
+fn a_wrong_state_is_refused_before_anything_is_sent() {
     for (action, before) in [(Action::Revert, C), (Action::Apply, A), (Action::Replace, A), (Action::Unload, A)] {
         let error = ready(action, &look(before)).unwrap_err();
         let (found, needed) = (look(before).status.state, needed(action));
@@ -278,7 +278,7 @@ fn a_wrong_state_is_refused_before_xen_is_asked() {
 }
 
 #[test]
-fn every_refused_upload_is_judged_as_its_row_says() {
+fn every_refused_upload_is_judged_as_its_row_expects() {
     let here = |metadata: &str| Present::Yes(Some(Metadata::new(metadata)));
     let (no, unasked) = (Present::No, Present::Unknown(None));
     let id = BuildId::new([1]);
@@ -333,10 +333,10 @@ fn every_refused_upload_is_judged_as_its_row_says() {
         let it = PayloadName::new("twin").unwrap();
         let same = Duplicate::Payload { name: it.clone(), state: State::Checked };
         let twin = Twin::Yes(it, State::Checked);
-        let told = judge_upload(&UploadEvidence { twin, ..evidence.clone() });
-        assert_eq!(*told.kind(), if refused == Errno::EEXIST { by(same) } else { expected.clone() }, "{evidence:?}");
-        let told = judge_upload(&UploadEvidence { twin: Twin::No, ..evidence.clone() });
+        let error = judge_upload(&UploadEvidence { twin, ..evidence.clone() });
+        assert_eq!(*error.kind(), if refused == Errno::EEXIST { by(same) } else { expected.clone() }, "{evidence:?}");
+        let error = judge_upload(&UploadEvidence { twin: Twin::No, ..evidence.clone() });
         let symbol = expected == by(Duplicate::BuildIdOrSymbol);
-        assert_eq!(*told.kind(), if symbol { by(Duplicate::SomeSymbol) } else { expected }, "{evidence:?}");
+        assert_eq!(*error.kind(), if symbol { by(Duplicate::SomeSymbol) } else { expected }, "{evidence:?}");
     }
 }

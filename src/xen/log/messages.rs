@@ -15,15 +15,15 @@ pub(crate) enum LogMessage {
     HookFailed(Errno),
     /// A hook is about to run in place of an apply or a revert.
     HookInstead,
-    /// The payload does not depend on the build-id of this payload, or of Xen where there is none.
+    /// The payload does not depend on the build-id of this payload, or of Xen if there is none.
     NotBuiltOn(Option<PayloadName>),
     /// A function is not as expected.
     NotAsExpected(String, Errno),
-    /// The payload is not on top of the stack; this one is, where the name can be read back.
+    /// The payload is not on top of the stack; this one is, if its name can be read back.
     Top(Option<PayloadName>),
     /// The payload was reverted before and has data.
     MayHaveChanged,
-    /// The CPUs did not come to rest, or come and go.
+    /// Xen could not stop the CPUs in time, or CPUs came or went meanwhile.
     NotQuiesced,
     /// The payload was built for the Xen with the first build-id, and this one has the second.
     ForAnotherXen(Option<BuildId>, Option<BuildId>),
@@ -151,7 +151,7 @@ fn hook_result(text: &str) -> Option<Errno> {
     text.split(')').next()?.parse().ok().map(|rc: i32| Errno::new(rc.wrapping_neg()))
 }
 
-/// A name from the text of a log; none where it was escaped and could be another's.
+/// A name from the text of a log; `None` if it was escaped, so that it could be another's.
 fn read_back(text: &str) -> Option<PayloadName> {
     if text.contains('\\') { None } else { PayloadName::new(text).ok() }
 }
@@ -163,7 +163,7 @@ pub(crate) enum ActionLine<'a> {
     Begun(&'a [u8]),
     /// The hook after the action is about to be called.
     InHook(&'a [u8]),
-    /// The CPUs did not come to rest in time.
+    /// Xen could not stop the CPUs in time.
     Late(&'a [u8]),
     Finished {
         name: &'a [u8],
