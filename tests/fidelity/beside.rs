@@ -40,7 +40,7 @@ pub struct Told {
     pub answer: RawAnswer,
 }
 
-/// What a host answered.
+/// The answers of a host.
 pub struct Answers {
     pub action: Told,
     /// In the order in which they were sent. The first may have asked whether the action was pending: it was.

@@ -16,7 +16,7 @@ use super::recipe::Ingredients;
 use super::side::{self, Side};
 use super::step::{self, Answer, Outcome, Step};
 
-/// How often steps are tried again in which it is chance that decides what comes first.
+/// The attempts of steps with a random order of events.
 const TRIES: usize = 4;
 
 pub struct Comparison {
@@ -34,13 +34,13 @@ pub struct Comparison {
     pub beside: Counts,
 }
 
-/// What came of actions with others beside them.
+/// The outcomes of actions with others beside them.
 #[derive(Default)]
 pub struct Counts {
     pub actions: usize,
-    /// Where something was answered while work was pending: no other order explains the answers.
+    /// Answers while work was pending: no other order explains them.
     pub pending: usize,
-    /// Where several orders explain all that was seen, and have led to hosts that may yet differ.
+    /// Steps with several orders that explain all answers, and hosts that may yet differ.
     ambiguous: usize,
 }
 
@@ -80,7 +80,7 @@ impl Drop for Comparison {
     }
 }
 
-/// What became of a step.
+/// The result of comparing a step.
 enum Verdict {
     Same {
         /// Not if the hosts may be in different states although nothing shows it.

@@ -1,9 +1,9 @@
-//! What can be wrong with a payload, as far as a real Xen notices: nothing here brings one down.
+//! Flaws of payloads that a real Xen notices, and survives.
 //!
 //! Left out on purpose: special sections without memory, alignments of 0, empty metadata, functions with neither name
-//! nor address or with one that isn't Xen's, sections whose end wraps around at 64 bits, code that isn't linked, symbol tables without strings, relocations of
-//! section 0, hooks other than those that return a number, and what patches a function twice or another payload: that is
-//! no longer there when it is reverted.
+//! nor address or with one that isn't Xen's, sections with an end that wraps around at 64 bits, code that isn't linked, symbol tables
+//! without strings, relocations of section 0, hooks other than those that return a number, and payloads that patch a function twice
+//! or another payload, which is gone when they are reverted.
 
 use xen_livepatch::Release;
 use xen_livepatch::payload::{Architecture, HookKind};
@@ -85,7 +85,7 @@ const TRUNCATED: [(&str, &[usize]); 11] = [
     (".rela.text", &[1, 25]),
 ];
 
-/// Where in a section which bytes are put.
+/// Bytes to write at an offset in a section.
 const PATCHED_BYTES: [(&str, usize, &[u8]); 38] = [
     // Functions: new size, old size, version, expectation.
     (".livepatch.funcs", 24, &[0; 4]),
@@ -374,7 +374,7 @@ impl Flaw {
         }
     }
 
-    /// What there is on Arm alone.
+    /// A flaw of Arm alone.
     fn of_arm(random: &mut Random) -> Self {
         match random.below(10) {
             // All that there are, and some in between and around that there are not.
@@ -386,7 +386,7 @@ impl Flaw {
     }
 }
 
-/// Where Xen is, as far as flaws go.
+/// The address of Xen's image, roughly.
 fn image(of: &Ingredients) -> u64 {
     match of.is_arm() {
         true if of.release < Release::V4_18.at(0) => 0,
@@ -396,7 +396,7 @@ fn image(of: &Ingredients) -> u64 {
     }
 }
 
-/// The payload with the flaw. Where what would be flawed isn't there, there is none.
+/// The payload with the flaw, or without it if it has no such part.
 pub fn build(flaw: &Flaw, builder: PayloadBuilder, of: &Ingredients) -> Vec<u8> {
     if let Flaw::Table(entry) = flaw {
         return entry.build(builder, of);
@@ -480,7 +480,7 @@ fn number(file: &[u8], offset: usize, len: usize) -> usize {
     file[offset..offset + len].iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte))
 }
 
-/// Where the header of the first section of this name is.
+/// The offset of the header of the first section of this name.
 fn section_header(file: &[u8], name: &[u8]) -> Option<usize> {
     let (table, count, names) = (number(file, 40, 8), number(file, 60, 2), number(file, 62, 2));
     let header = |index| table + 64 * index;

@@ -15,31 +15,30 @@ use super::side;
 use super::since::waits_to_unload;
 use super::step::{Step, Way};
 
-/// Whether an action that has no time always runs out of it. Where CPUs patch when they are idle (to 4.13.0) they may
-/// have come to rest already. The clock of an emulated Arm machine ticks every 16 ns, which is long enough for an idle CPU,
-/// rarely.
+/// Returns true if an action without time always times out. CPUs that patch when they are idle (to 4.13.0) may be at rest
+/// already. The clock of an emulated Arm machine ticks every 16 ns, which is rarely long enough for an idle CPU.
 fn is_punctual(xen: &SimulatedXen) -> bool {
     xen.release() >= Release::V4_14.at(0) && xen.architecture() == Architecture::X86_64
 }
 
-/// Whether a second action can follow while CPUs are still about to leave the first. Where they can be idle for long
-/// meanwhile (to 4.13.0) Xen may stop for good: see `host::let_all_cpus_return`.
+/// Returns true if a second action can follow while CPUs are still leaving the first. If they can be idle for long
+/// meanwhile (to 4.13.0), Xen may stop for good: see `host::let_all_cpus_return`.
 fn takes_actions_in_a_row(xen: &SimulatedXen) -> bool {
     xen.release() >= Release::V4_14.at(0)
 }
 
-/// Whether an unload waits for all CPUs, and with them for the end of an action: before, the payload may be gone while
-/// Xen still says how its action ended.
+/// Returns true if an unload waits for all CPUs, and with them for the end of an action. Otherwise the payload may be gone while
+/// Xen still logs the end of its action.
 fn unloads_in_peace(xen: &SimulatedXen) -> bool {
     waits_to_unload(xen.release())
 }
 
-/// Whether a payload has the mark of a pending action. Between two steps it is a stale one.
+/// Returns true if a payload is marked as in progress. Between two steps the mark is stale.
 fn is_marked(xen: &SimulatedXen, name: &PayloadName) -> bool {
     xen.status(name).is_some_and(|status| status.rc == -11)
 }
 
-/// How often an action is looked for that is accepted.
+/// The attempts to find an action that is accepted.
 const ATTEMPTS: usize = 8;
 
 /// The numbers of actions that take their time.
@@ -61,7 +60,7 @@ pub struct Generator {
     ids: BTreeMap<Vec<u8>, Id>,
     /// The names of payloads whose actions begin slowly.
     slow: BTreeSet<Vec<u8>>,
-    /// What the next step is to be: an action with others beside it.
+    /// The action of the next step, with others beside it.
     planned: Option<(PayloadName, Action)>,
 }
 

@@ -1,17 +1,16 @@
-//! The simulated Xen against the real one: random sequences of operations on both, and every answer compared.
+//! A comparison of the simulated Xen with the real one: random sequences of operations on both, with all answers.
 //!
-//! `cargo fidelity` runs this in the dom0 of a real Xen. `XEN_LIVEPATCH_SEED` chooses the sequences,
-//! `XEN_LIVEPATCH_OPERATIONS` how many operations there are. A difference is told with the shortest sequence that shows
-//! it.
+//! `cargo fidelity` runs this in the dom0 of a real Xen. `XEN_LIVEPATCH_SEED` chooses the sequences, and
+//! `XEN_LIVEPATCH_OPERATIONS` the number of operations. A difference is reported with the shortest sequence that shows it.
 //!
-//! Compared is what each operation returns (the value, or the kind of error and the number), and after each the whole
-//! list and what Xen's version ends with. Some actions are not waited for before more is asked: then the simulated Xen
-//! must give all the answers of the real one in some order of the requests. Not compared is what depends on time: whether
-//! the CPUs came to rest in time (both have plenty, or none at all), and after how many rows LIST stops because something
-//! else is due. Nor are the words of Xen's log, but for those that tell causes apart.
+//! The comparison covers the result of each operation (the value, or the kind of error and the number), and after each the whole
+//! list and the end of Xen's version. Some actions overlap with other requests: then the simulated Xen
+//! must give all the answers of the real one in some order of the requests. It excludes results that depend on time: timeouts of
+//! quiescing (both have plenty of time, or none at all), and the number of rows after which LIST stops early. It also excludes the
+//! words of Xen's log, except those that identify a cause.
 //!
-//! Never tried is what would hurt a real hypervisor rather than be refused: little of that is made, and what the
-//! simulated Xen does not survive ends its sequence.
+//! Operations that would harm a real hypervisor are never tried: few are generated, and one that the simulated Xen does not survive
+//! ends its sequence.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,7 +18,7 @@
     clippy::indexing_slicing,
     clippy::as_conversions,
     clippy::print_stdout,
-    reason = "a test stops at the first surprise, and speaks to the process that started it"
+    reason = "a test stops at the first surprise, and prints for the process that started it"
 )]
 #![allow(unreachable_pub, reason = "the modules of one test")]
 

@@ -1,8 +1,8 @@
-//! In which order a host did what several threads asked for at the same time, as far as its answers tell.
+//! The order in which a host handled concurrent requests, as far as its answers reveal it.
 //!
-//! Xen does one request at a time. What is not known is where among the others the action came, and where the work ended
-//! that it, or another, began. The simulated host tries one order after the other until its answers are those of the
-//! real one, and until what is left then is what the real one has left.
+//! Xen handles one request at a time. Unknown are the position of the action among the others, and the end of the work
+//! that it, or another, began. The simulated host tries one order after the other until its answers and its final state are those
+//! of the real one.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::recipe::Ingredients;
 use super::side::Side;
 use super::step::Outcome;
 
-/// How long the CPUs of the simulated host take to come to rest, unless it is to be too long.
+/// The time that the CPUs of the simulated host take to quiesce, unless they are to take too long.
 const QUIESCE_TIME: Duration = Duration::from_micros(100);
 
 /// Something that a host does.
@@ -32,7 +32,7 @@ use Event::{Action, End, Other};
 
 pub type Order = Vec<Event>;
 
-/// What is visible of a host in the end.
+/// The visible state of a host in the end.
 #[derive(PartialEq, Eq)]
 struct Left {
     rows: Option<Vec<(Vec<u8>, Status)>>,
@@ -61,7 +61,7 @@ pub struct Search<'a> {
     list_version: u32,
     real: &'a Answers,
     left: Left,
-    /// Whether to go on when one was found.
+    /// Continues after the first that is found.
     all: bool,
     found: Vec<(Order, SimulatedXen)>,
 }
@@ -120,7 +120,7 @@ fn may_have_begun(told: &Told) -> bool {
     told.request.may_begin_work() && told.answer.result.is_ok()
 }
 
-/// What this host answers to the request of another, whose LIST stopped early if that one's did.
+/// The answer of this host to the request of another; its LIST stops early if the other's did.
 fn answer(xen: &SimulatedXen, told: &Told, list_version: u32) -> RawAnswer {
     if told.request.is_cut_short(&told.answer) {
         xen.on_list().stop_after(told.answer.result.unwrap_or_default());
@@ -159,8 +159,8 @@ pub fn replay(
     (action.unwrap(), others)
 }
 
-/// Has another host do all of it before the real one is asked, which may not survive what the simulated one doesn't.
-/// Each action is over at once, so that none is refused because of another. Whether it survives.
+/// Returns true if a copy of the simulated host survives the requests; otherwise the real one may not. Each action is over at once,
+/// so that none is refused because of another.
 pub fn rehearse(xen: &SimulatedXen, of: &Ingredients, beside: &Beside) -> bool {
     let fork = xen.fork();
     fork.set_pace(Pace::Polls(0));

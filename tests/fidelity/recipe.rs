@@ -12,7 +12,7 @@ use super::since::leaves_functions_alone;
 /// Another function that nothing but dom0's curiosity calls.
 pub const ALSO_PATCHED: &str = "xen_changeset";
 
-/// What functions begin with that may be called through a pointer, where Xen was built for CET.
+/// The first instruction of functions that may be called through a pointer, in a Xen built for CET.
 const ENDBR64: &[u8] = b"\xf3\x0f\x1e\xfa";
 
 const NOP_ON_ARM: [u8; 4] = [0x1f, 0x20, 0x03, 0xd5];
@@ -20,15 +20,15 @@ const NOP_ON_ARM: [u8; 4] = [0x1f, 0x20, 0x03, 0xd5];
 /// Bytes of a function that are known.
 pub const KNOWN: usize = 16;
 
-/// What there is to know of a host to make payloads for it.
+/// The facts about a host that payloads for it depend on.
 #[derive(Clone, Debug)]
 pub struct Ingredients {
     pub release: Release,
     pub architecture: Architecture,
     pub xen: BuildId,
-    /// How the patched function begins before the address of what it returns; nothing where that is in its first bytes.
+    /// The patched function up to the address of its text; empty if that is in its first bytes.
     pub opcode: Vec<u8>,
-    /// How the other function begins.
+    /// The first bytes of the other function.
     pub also: [u8; KNOWN],
 }
 
@@ -57,7 +57,7 @@ impl Id {
     }
 }
 
-/// What a payload expects of the code that it replaces.
+/// The expectation of a payload about the code that it replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expectation {
     Nothing,
@@ -65,11 +65,11 @@ pub enum Expectation {
     Original,
     /// A jump: that something is applied. On Arm its first bytes have the distance, so there it is no-operations.
     Patched,
-    /// What is never there.
+    /// Code that is never there.
     Never,
 }
 
-/// What becomes of the other function.
+/// The change of the other function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Also {
     Text,
@@ -103,7 +103,7 @@ pub struct Recipe {
     pub flaw: Option<Flaw>,
 }
 
-/// What hooks return: agreement, numbers that mean something to Xen or the client, and oddities.
+/// Results of hooks: success, error numbers with a meaning to Xen or the client, and oddities.
 const RESULTS: [i32; 14] = [0, 0, 0, -1, -2, -11, -14, -16, -22, -38, -77, -95, -4095, 5];
 
 /// Some milliseconds: movz w1, #0x900; movk w1, #61, lsl #16; 1: subs w1, w1, #1; b.ne 1b; mov w0, wzr; ret.

@@ -6,7 +6,7 @@ use xen_livepatch::sim::{RawAnswer, RawSysctl};
 use super::random::Random;
 use super::recipe::{Ingredients, Recipe};
 
-/// What stands where Xen is to put the version of the list, so that it shows when it doesn't.
+/// The value of the list's version before the hypercall, which remains if Xen does not write it.
 const UNTOUCHED: u32 = 0xdead_beef;
 const VERSION: usize = 16;
 
@@ -46,7 +46,7 @@ pub enum Body {
     },
     /// No operation of any release.
     Other(u32),
-    /// `readconsole`: incremental or not, how many bytes, and whether there is memory for them. What is in the log differs.
+    /// `readconsole`: incremental or not, how many bytes, and whether there is memory for them. The contents of the log differ.
     Console {
         incremental: bool,
         count: u32,
@@ -77,7 +77,7 @@ pub enum Room {
 /// Payloads that are ever loaded together, and bytes of metadata that one has at most.
 const PAYLOADS: usize = 16;
 const METADATA: usize = 512;
-/// Where status, name, len, metadata and its len have their addresses, and the bytes of each a row.
+/// The offsets of the addresses of status, name, len, metadata and its len, and the bytes of each in a row.
 const ARRAYS: [(usize, usize); 5] = [(40, 8), (48, 128), (56, 4), (64, METADATA), (72, 4)];
 /// The same before 4.14, without metadata.
 const OLD_ARRAYS: [(usize, usize); 3] = [(32, 8), (40, 128), (48, 4)];
@@ -126,12 +126,12 @@ impl Request {
         Self { interface: 0, flags: 0, body }
     }
 
-    /// Whether it is an action whose work is done later.
+    /// Returns true for an action that works after its hypercall.
     pub fn may_begin_work(&self) -> bool {
         matches!(self.body, Body::Act { command: 2..=4, .. })
     }
 
-    /// What it is, in a word.
+    /// The kind of request, in a word.
     pub fn kind(&self) -> String {
         match &self.body {
             Body::Upload { .. } => "UPLOAD".into(),
@@ -206,7 +206,7 @@ impl Request {
         answer
     }
 
-    /// Whether Xen stopped before it had to: it may when something else is due, and then is to be asked again.
+    /// Returns true if Xen stopped early, as it may when the CPU is needed, and has to be called again.
     pub fn is_cut_short(&self, answer: &RawAnswer) -> bool {
         let Body::List { rows: wanted @ 1.., .. } = self.body else { return false };
         answer.result.is_ok_and(|rows| rows < wanted && word(answer, 24) > 0)

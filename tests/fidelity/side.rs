@@ -12,13 +12,13 @@ use super::host::{self, Host, PATCHED};
 use super::recipe::{ALSO_PATCHED, Ingredients, KNOWN};
 use super::request;
 
-/// What Xen's last steps after an action may take: they still use the payload.
+/// The time of Xen's last steps after an action, which still use the payload.
 const SETTLE_TIME: Duration = Duration::from_millis(1);
 
 /// The time that hooks after an action may take on the real Xen: those of the recipes take none, and an emulated CPU not much.
 const HOOK_TIME: Duration = Duration::from_millis(50);
 
-/// What the longest action may take.
+/// The time of the longest action.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Side {
@@ -75,7 +75,7 @@ impl Side {
         self.deaf.list().ok()
     }
 
-    /// What Xen's version ends with.
+    /// The end of Xen's version.
     pub fn shown(&self) -> Option<String> {
         self.deaf.xen_version().ok().map(|version| version.extra)
     }
@@ -130,7 +130,7 @@ pub fn ingredients(host: &Host, release: Release) -> Ingredients {
     Ingredients { release, architecture, xen, opcode, also }
 }
 
-/// How a function begins, which Xen tells when it isn't as expected.
+/// The first bytes of a function, which Xen logs if they are not as expected.
 fn code_of(host: &Host, function: &str) -> [u8; KNOWN] {
     let name = host::name("reader");
     let wrong = FunctionPatch::returning(function, "").expecting(&[0xcc; KNOWN]);

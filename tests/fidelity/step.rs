@@ -14,7 +14,7 @@ use super::recipe::{Ingredients, Recipe};
 use super::request::{self, Body, Request};
 use super::side::Side;
 
-/// How often an answer that only time explains is asked for again.
+/// The attempts to repeat a step with an answer that only time explains.
 const ATTEMPTS: usize = 20;
 
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub enum Step {
     Version(u32, Option<(u32, usize)>),
 }
 
-/// How a payload gets to a client, and from there to Xen: unchecked but for one way.
+/// The way of a payload to a client, and from there to Xen: unchecked except for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Bytes,
@@ -148,7 +148,7 @@ impl Step {
         Outcome::after(answer, side)
     }
 
-    /// What it is and what came of it, to be counted.
+    /// The kind of step with its outcome, for the census.
     pub fn class(&self, outcome: &Outcome) -> String {
         let what = match self {
             Self::Upload { .. } => "upload".into(),
@@ -173,7 +173,7 @@ impl Step {
     }
 }
 
-/// What a hypercall returned, in a word.
+/// The result of a hypercall, in a word.
 pub fn result(answer: &RawAnswer) -> String {
     match answer.result {
         Ok(0) => "0".into(),

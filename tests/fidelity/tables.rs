@@ -1,7 +1,7 @@
-//! Tables that Xen acts on while it loads a payload: alternatives and indirect calls, with entries that say something.
+//! Tables that Xen applies while it loads a payload: alternatives and indirect calls.
 //!
-//! What they are about is `.altinstr_replacement`, which is code of the payload that nothing runs. Distances in tables are
-//! between places in Xen's memory, and so computed from where it puts the sections.
+//! They change `.altinstr_replacement`, which is code of the payload that nothing runs. Distances in tables are
+//! between addresses in Xen's memory, and so computed from the layout of the loaded sections.
 
 use std::collections::BTreeMap;
 
