@@ -247,13 +247,12 @@ impl Guard {
         for mut record in state.records {
             let pending = record.pending.take();
             match (record.verdict(), pending, record.suspect_boot()) {
-                (Verdict::Survived, ..) => {}
+                (Verdict::Survived, ..) | (_, None, None) => {}
                 (_, Some(pending), _) => report.pending.push((record, pending)),
                 (_, None, Some(boot)) => {
                     let suspect = Suspect { payload: record.payload.clone(), boot: boot.to_owned() };
                     report.suspects.push((record.xen, suspect));
                 }
-                (_, None, None) => {}
             }
         }
         report

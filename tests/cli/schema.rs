@@ -65,7 +65,7 @@ fn everything_printed_conforms_to_the_schema() {
     let place = tempfile::tempdir().unwrap();
     let mut seen = Vec::new();
     for (line, status) in LINES {
-        let output = Command::new(&tool).arg("--json").args(line.split(' ')).current_dir(&place).output().unwrap();
+        let output = Command::new(tool).arg("--json").args(line.split(' ')).current_dir(&place).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(status), "{line}: {text}");
         assert_eq!(text.matches('\n').count(), 1, "{line}: {text}");
