@@ -7,7 +7,7 @@ pub enum FunctionProblem {
     /// It has neither name nor address, and Xen reads a name at NULL.
     #[error("it has neither a name nor an address, and Xen crashes looking for it: give it one")]
     Nameless,
-    /// The pointer to its name does not lead to a text of the payload, or to one without an end.
+    /// The pointer to its name does not lead to a text of the payload that ends with a NUL.
     #[error("its name is not a text of the payload, and Xen reads whatever is there: relink it")]
     StrayName,
     /// Neither Xen nor a loaded payload has a function of its name.
@@ -37,7 +37,7 @@ pub enum FunctionProblem {
     /// The payload patches the same code twice, so that a revert leaves a patch in place.
     #[error("function {first} patches the same code, and a revert would leave that patch in place: patch it once")]
     Twice {
-        /// The other function, counted from 0.
+        /// The number of the other function, from 0.
         first: usize,
     },
     /// The size of the old function is 0.
@@ -93,7 +93,7 @@ pub enum FunctionProblem {
         found: u32,
     },
     /// The file marks it as applied.
-    #[error("it is marked as applied in the file, where Xen keeps that: leave bytes 33 to 71 of the entry zero")]
+    #[error("it is marked as applied in the file: leave bytes 33 to 71 of the entry, Xen's own state, zero")]
     MarkedAsApplied,
     /// Relocations change its sizes, its version or Xen's state in it.
     #[error("relocations change more of it than its pointers: relink it")]
