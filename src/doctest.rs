@@ -6,10 +6,10 @@ use crate::sim::{FunctionPatch, PayloadBuilder, SimulatedXen};
 use crate::types::name::PayloadName;
 use crate::xen::release::Release;
 
-/// A Xen 4.20 with a client, and a name and a payload to upload there: it makes Xen's version end in `-fix`.
+/// A Xen 4.20 with a client, and a payload with its name that makes Xen's version end in `-fix`.
 ///
 /// # Errors
-/// None that a simulated Xen gives.
+/// Those of connecting a client.
 pub fn fix() -> Result<(SimulatedXen, LivepatchClient, PayloadName, Vec<u8>)> {
     let xen = SimulatedXen::new(Release::V4_20);
     let client = LivepatchClient::connect(xen.clone())?;

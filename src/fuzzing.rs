@@ -13,7 +13,7 @@ use crate::xen::log::dump as inventory;
 
 /// Decodes any bytes as a list of Xen's.
 ///
-/// They are: a byte for the layout, four for the number of rows, two each for the sizes of the first four columns (all
+/// The input is a byte for the layout, four for the number of rows, two each for the sizes of the first four columns (all
 /// little-endian); then the columns, of which the last takes the rest.
 ///
 /// # Panics
@@ -63,7 +63,7 @@ fn parts(row: &LoadedPayload) -> Parts {
     (state, row.status.rc, row.name.as_bytes().to_vec(), row.metadata.as_bytes().to_vec())
 }
 
-/// A row found by its place, from nothing but the lengths before it; `None` where it is not as it has to be.
+/// A row, found by the lengths before it; `None` if it is malformed.
 fn reference(columns: &Columns<'_>, layout: Layout, index: u32) -> Option<Parts> {
     let index = usize::try_from(index).ok()?;
     let strided = layout == Layout::Strided;
@@ -108,16 +108,15 @@ fn printed(text: &[u8]) -> Vec<u8> {
     shown.flat_map(without_level).collect()
 }
 
-/// Takes any bytes for the name of a function, as Xen prints it between the texts about two payloads; and for everything
-/// that Xen prints.
+/// Parses any bytes as the name of a function in a dump of two payloads, and as a whole dump.
 ///
 /// # Panics
-/// When a payload gets a wrong identity.
+/// If a payload gets a wrong identity.
 pub fn dump(bytes: &[u8]) {
     let [xen, first, second] = IDS.map(BuildId::new);
     let row = |name: &str| LoadedPayload {
         name: PayloadName::from_xen(&[name.as_bytes(), &[0]].concat().into(), 0..name.len() + 1)
-            .unwrap_or_else(|| unreachable!("it has no NUL")),
+            .expect("the name is short and has no NUL"),
         status: Status { state: State::Checked, rc: 0 },
         metadata: Metadata::default(),
     };

@@ -1,10 +1,10 @@
-//! A whole Xen in memory, and a builder of loadable payloads: tests of code that live-patches run without Xen.
+//! A simulated Xen in memory, and a builder of loadable payloads, for tests of code that live-patches.
 //!
-//! A [`SimulatedXen`] takes the same hypercalls as the real device, byte for byte, and answers as the chosen
-//! [`Release`] does: same checks in the same order, same error numbers. It reads the same ELF payloads, links and
-//! relocates them, patches its own code with them, and keeps the list, the stack of applied payloads and the console
-//! ring. What a payload makes of `xen_extra_version` is what `XENVER_extraversion` then tells. It can be told to be
-//! slow, to fail and to change behind a client's back, see [`On`].
+//! A [`SimulatedXen`] takes the same hypercalls as the real device, byte for byte, and answers like the chosen [`Release`]:
+//! the same checks in the same order, with the same error numbers. It reads the same ELF payloads, links and relocates
+//! them, patches its own code with them, and keeps the list, the stack of applied payloads and the console ring. A payload
+//! that patches `xen_extra_version` changes the answer of `XENVER_extraversion`. A simulated Xen can be made slow, made to
+//! fail, or changed between calls, see [`On`].
 //!
 //! Handles are cheap to clone and share one host, as processes share one Xen:
 //!
@@ -30,37 +30,36 @@
 //!
 //! # Beyond one process
 //!
-//! With feature `serde` a host can be saved and read again: for command line tools, scripts and training, where each call
-//! is a process of its own. `SimulatedXen`'s `Serialize` has an example.
+//! With feature `serde` a host can be saved and read again, for command-line tools, scripts and training in which each call
+//! is a process of its own. `Serialize` for `SimulatedXen` has an example.
 //!
-//! # What is modelled
+//! # Model
 //!
-//! The rules of each point release (of a constant such as `Release::V4_17` the last one), for x86-64 and 64-bit Arm: interface version, privileges, names, the
-//! checks of UPLOAD in their stages, GET, LIST, ACTION with all its silent refusals, the one outstanding action of a
-//! host and the `EAGAIN` mark that stays behind when there is one already, hooks, expectations, build-ids, the
-//! console, and the three `XENVER_*` that a client of live patching needs.
+//! The rules of each point release (a constant such as `Release::V4_17` is the last one), for x86-64 and 64-bit Arm:
+//! interface version, privileges, names, the checks of UPLOAD in their stages, GET, LIST, ACTION with all its silent
+//! refusals, the one outstanding action of a host and the `EAGAIN` mark that stays behind when there is one already, hooks,
+//! expectations, build-ids, the console, and the `XENVER_*` calls that a client of live patching needs.
 //!
-//! Requests that would bring a real host down or damage its memory end the simulation: [`SimulatedXen::crashed`] says
-//! why, and this hypercall and all later ones fail with `EIO`.
+//! Requests that would bring a real host down or damage its memory end the simulation: [`SimulatedXen::crashed`] returns
+//! the reason, and this hypercall and all later ones fail with `EIO`.
 //!
-//! This was held against real Xens 4.11, 4.13, 4.14, 4.17, 4.20 and 4.22 on x86-64, and 4.17 on Arm:
-//! `tests/fidelity/` runs thousands of random operations on both, and every answer must be the same. What it found is
-//! what those point releases do; other releases follow from reading, and an early point release may differ from the last.
+//! The model was compared with real Xens 4.11, 4.13, 4.14, 4.17, 4.20 and 4.22 on x86-64, and 4.17 on Arm:
+//! `tests/fidelity/` runs thousands of random operations on both and requires equal answers. The rules of other releases
+//! come from reading the source, and an early point release may differ from the last one of its series.
 //!
-//! # What is not
+//! # Limits
 //!
-//! * Memory of the caller beyond what an answer announces: how much of a number is written before a copy meets the end
-//!   of a buffer differs between releases.
-//! * Time: the rendezvous of the CPUs takes [a set time](SimulatedXen::set_quiesce_time), an action as long as its
-//!   [`Pace`] says, a hook after it as [`SimulatedXen::set_hook_time`] says. The other races of Xen's last steps after an action
-//!   don't happen, and LIST stops early only where
-//!   [`On::stop_after`] says so.
-//! * Code: of hooks, `mov $imm32,%eax; ret` and `xor %eax,%eax; ret` are understood, after an ENDBR64 too, and on Arm what
-//!   moves a number to `w0` and returns. Others count as returning 0, and as having done the action where they stand in for
-//!   one.
-//! * Xen's own functions: few are known by name, and [`HostBuilder::symbol`] adds more. Patching an address where none is
-//!   changes nothing.
-//! * Memory: there is always enough but where [`On::fail`] orders `ENOMEM`.
+//! * Memory of the caller beyond what an answer announces: the number of bytes written before a copy meets the end of a
+//!   buffer differs between releases.
+//! * Time: the rendezvous of the CPUs takes [a set time](SimulatedXen::set_quiesce_time), an action the time of its
+//!   [`Pace`], and a hook after it that of [`SimulatedXen::set_hook_time`]. The other races of Xen's last steps after an
+//!   action don't happen, and LIST stops early only after [`On::stop_after`].
+//! * Code: of hooks, `mov $imm32,%eax; ret` and `xor %eax,%eax; ret` are understood, also after an ENDBR64, and on Arm code
+//!   that moves a number to `w0` and returns. Other hooks count as returning 0, and as having done the action that they
+//!   replace.
+//! * Xen's own functions: few are known by name, and [`HostBuilder::symbol`] adds more. Patching an address without a
+//!   function changes nothing.
+//! * Memory: there is always enough, except after [`On::fail`] with `ENOMEM`.
 //! * The debug messages of releases before 4.13, and the exact words of most messages.
 //! * Virtual machines and everything else that a Xen does.
 
@@ -111,7 +110,7 @@ use crate::types::flags::Flags;
 use crate::types::name::PayloadName;
 use crate::types::status::{State, Status};
 
-/// A host with a Xen of a chosen release. Clones are further ways to the same host.
+/// A host with a Xen of a chosen release. Clones share the host.
 #[derive(Clone)]
 pub struct SimulatedXen(Arc<Shared>);
 
@@ -122,24 +121,24 @@ struct Shared {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A test that panics in a script leaves nothing half done that matters here.
+    // A script that panics runs outside of any change to the host.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl SimulatedXen {
-    /// A host with this release, nothing loaded.
+    /// A host with this release and without payloads.
     #[must_use]
     pub fn new(release: Release) -> Self {
         Self::builder(release).build()
     }
 
-    /// A host with this release that differs from the usual.
+    /// A builder of a host with this release and other settings.
     pub fn builder(release: Release) -> HostBuilder {
         HostBuilder::new(release)
     }
 
-    /// Another host in the state that this one is in: what happens to one of them from now on doesn't happen to the
-    /// other. What was ordered stays here, and hypercalls are counted anew.
+    /// Returns another host in the same state, independent of this one. Orders for faults are not copied, and the count of
+    /// hypercalls starts at 0.
     ///
     /// ```
     /// use xen_livepatch::sim::{FunctionPatch, Pace, PayloadBuilder, SimulatedXen};
@@ -150,7 +149,7 @@ impl SimulatedXen {
     /// xen.other_upload("fix", &fix.build())?;
     /// xen.set_pace(Pace::Held);
     /// xen.other_start("fix", Action::Apply, Flags::empty())?;
-    /// // What if it were finished?
+    /// // Finished on one of them.
     /// let other = xen.fork();
     /// other.finish_action();
     /// assert_eq!((xen.applied().len(), other.applied().len()), (0, 1));
@@ -165,14 +164,14 @@ impl SimulatedXen {
         Self(Arc::new(Shared { host: Mutex::new(host), orders: Mutex::default() }))
     }
 
-    /// The host as it is now: work that is due is done.
+    /// The host, after the work that is due by now.
     fn host(&self) -> MutexGuard<'_, host::Host> {
         let mut host = lock(&self.0.host);
         host.catch_up();
         host
     }
 
-    /// The host, unless it is down.
+    /// The host; an error if it is down.
     fn running_host(&self) -> Result<MutexGuard<'_, host::Host>, Errno> {
         let host = self.host();
         if host.crashed.is_some() { Err(host::HOST_IS_DOWN) } else { Ok(host) }
@@ -182,120 +181,120 @@ impl SimulatedXen {
         lock(&self.0.orders)
     }
 
-    /// Its release.
+    /// Returns the release of Xen.
     #[must_use]
     pub fn release(&self) -> Release {
         self.host().release
     }
 
-    /// What it runs on.
+    /// Returns the architecture.
     #[must_use]
     pub fn architecture(&self) -> Architecture {
         self.host().architecture
     }
 
-    /// Its build-id, if it has one.
+    /// Returns the build-id of Xen, if it has one.
     #[must_use]
     pub fn build_id(&self) -> Option<BuildId> {
         self.host().build_id.as_ref().map(BuildId::new)
     }
 
-    /// The names of all loaded payloads, in the order of their upload.
+    /// Returns the names of all loaded payloads, in the order of their upload.
     #[must_use]
     pub fn loaded(&self) -> Vec<PayloadName> {
         self.host().payloads.iter().map(|payload| name_of(&payload.name)).collect()
     }
 
-    /// The names of the applied payloads, from the bottom of the stack to its top.
+    /// Returns the names of the applied payloads, lowest first.
     #[must_use]
     pub fn applied(&self) -> Vec<PayloadName> {
         let host = self.host();
         host.applied.iter().map(|id| name_of(&host.payload(*id).name)).collect()
     }
 
-    /// The status of a payload, without a hypercall.
+    /// Returns the status of a payload, without a hypercall.
     #[must_use]
     pub fn status(&self, name: impl AsRef<[u8]>) -> Option<Status> {
         let (state, rc) = self.host().get(name.as_ref()).ok()?;
         Some(Status { state: if state == 2 { State::Applied } else { State::Checked }, rc })
     }
 
-    /// How many hypercalls were made.
+    /// Returns the numbers of hypercalls so far.
     #[must_use]
     pub fn calls(&self) -> Calls {
         self.orders().calls.clone()
     }
 
-    /// Why the host is down, if it is.
+    /// Returns the reason if the host is down.
     #[must_use]
     pub fn crashed(&self) -> Option<String> {
         self.host().crashed.clone()
     }
 
-    /// What the console ring holds.
+    /// Returns the contents of the console ring.
     #[must_use]
     pub fn console(&self) -> String {
         let (text, _) = self.host().console.read(None, u32::MAX);
         String::from_utf8_lossy(&text).into_owned()
     }
 
-    /// Prints a line on the console, as other parts of Xen do.
+    /// Prints a line on the console, like another part of Xen.
     pub fn print(&self, line: &str) {
         self.host().console.line(line);
     }
 
-    /// Sets how long actions take from now on.
+    /// Sets the pace of later actions.
     pub fn set_pace(&self, pace: Pace) {
         self.host().settings.pace = pace;
     }
 
-    /// Sets how long the CPUs take to come to rest (100 µs unless set). An action with a shorter timeout fails.
+    /// Sets the time that the CPUs take to come to rest (100 µs by default). An action with a shorter timeout fails.
     pub fn set_quiesce_time(&self, time: Duration) {
         self.host().settings.quiesce_time = time;
     }
 
-    /// Has a virtual CPU of this domain wait inside Xen, as for its monitor, paging or sharing ring: Xen 4.13 and newer,
-    /// 4.12.2 and 4.11.3 apply nothing meanwhile on x86, and REPLACE notices only after it has reverted the others.
+    /// Sets the domain of which a virtual CPU waits inside Xen, as for its monitor, paging or sharing ring. Meanwhile Xen 4.13
+    /// and newer, 4.12.2 and 4.11.3 apply nothing on x86, and REPLACE fails only after it has reverted the others.
     pub fn set_waiting_domain(&self, domain: Option<u16>) {
         self.host().settings.waiting_domain = domain;
     }
 
-    /// Sets how long the hooks after an apply or a revert run (no time unless set), while GET and LIST show the action as
-    /// finished. The log has the action's last line when they return.
+    /// Sets the run time of hooks after an apply or a revert (none by default). Meanwhile GET and LIST show the action as
+    /// finished. Its last line is logged when the hook returns.
     ///
-    /// To unload the payload meanwhile brings the host down, but where UNLOAD waits for all CPUs: in 4.17 and from 4.18 on.
-    /// So does any other action, of which a real Xen is only in danger while it has not chosen the hook yet.
+    /// Unloading the payload meanwhile brings the host down, unless UNLOAD waits for all CPUs, as in 4.17 and from 4.18 on.
+    /// So does any other action, which endangers a real Xen only until it has chosen the hook.
     pub fn set_hook_time(&self, time: Duration) {
         self.host().settings.hook_time = time;
     }
 
-    /// Has CPUs come or go: as long as they do no action can be scheduled (`EBUSY`, and the mark of an action under
-    /// way stays behind), and one that was scheduled before fails.
+    /// Sets whether CPUs are being added or removed. Meanwhile no action can be scheduled (`EBUSY`, and the mark of a pending
+    /// action stays behind), and one that was scheduled before fails.
     pub fn set_cpu_hotplug(&self, ongoing: bool) {
         self.host().settings.cpu_hotplug = ongoing;
     }
 
-    /// Sets what Xen prints from now on.
+    /// Sets the log level.
     pub fn set_log_level(&self, level: LogLevel) {
         self.host().settings.log_level = level;
     }
 
-    /// Sets what the caller may do.
+    /// Sets the privileges of the caller.
     pub fn set_access(&self, access: Access) {
         self.host().settings.access = access;
     }
 
-    /// Limits the buffers for hypercalls to this many bytes each; a larger one is refused.
+    /// Limits the size in bytes of each buffer for hypercalls; allocating a larger one fails.
     pub fn limit_buffers(&self, largest: Option<usize>) {
         self.host().settings.largest_buffer = largest;
     }
 
-    /// Finishes the action that is under way, whatever its pace.
+    /// Finishes the action under way, whatever its pace.
     pub fn finish_action(&self) {
         self.host().finish();
     }
 
-    /// Another toolstack uploads a payload. Neither counted nor subject to what was ordered.
+    /// Uploads a payload as another toolstack. This is neither counted nor subject to orders for faults.
     ///
     /// # Errors
     /// Xen's answer.
@@ -303,7 +302,7 @@ impl SimulatedXen {
         self.running_host()?.upload(name.as_ref(), || Ok(payload.to_vec())).map(drop)
     }
 
-    /// Another toolstack starts an action, which then takes its [`Pace`].
+    /// Starts an action as another toolstack. It takes its [`Pace`].
     ///
     /// # Errors
     /// Xen's answer.
@@ -311,10 +310,10 @@ impl SimulatedXen {
         self.running_host()?.act(name.as_ref(), action::number(action), 0, flags.bits()).map(drop)
     }
 
-    /// Another toolstack starts an action and waits for its end.
+    /// Starts and finishes an action as another toolstack.
     ///
     /// # Errors
-    /// Xen's answer, or how the action ended.
+    /// Xen's answer, or the result of the action.
     pub fn other_action(&self, name: impl AsRef<[u8]>, action: Action, flags: Flags) -> Result<(), Errno> {
         self.other_start(&name, action, flags)?;
         self.finish_action();

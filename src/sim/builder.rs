@@ -1,15 +1,16 @@
-//! Making a host that differs from the usual one.
+//! A builder of simulated hosts.
 
 use super::host::{Host, Support};
 use super::settings::Access;
 use super::{Release, SimulatedXen};
 use crate::types::build_id::BuildId;
+use crate::types::widen::to_usize;
 use crate::xen::architecture::Architecture;
 
-/// Bytes of the console ring, as in a Xen that isn't told.
+/// Bytes of the console ring, Xen's own default.
 const CONSOLE_SIZE: usize = 16 * 1024;
 
-/// Makes a [`SimulatedXen`] that differs from the usual one.
+/// A builder of [`SimulatedXen`]s with settings of their own.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct HostBuilder {
@@ -27,8 +28,8 @@ pub struct HostBuilder {
 
 impl HostBuilder {
     pub(super) fn new(release: Release) -> Self {
-        // 20 bytes as of SHA-1, another for each release.
-        let minor = u8::try_from(release.minor()).unwrap_or_default();
+        // 20 bytes like those of SHA-1, different for each series.
+        let [minor, _] = release.minor().to_le_bytes();
         let id: Vec<u8> = (0..20_u8).map(|at| at.wrapping_mul(37) ^ minor.wrapping_mul(11)).collect();
         Self {
             release,
@@ -44,9 +45,9 @@ impl HostBuilder {
         }
     }
 
-    /// What it runs on; [`Architecture::X86_64`] unless set. One on which no Xen live-patches is taken for that.
+    /// Sets the architecture; [`Architecture::X86_64`] by default, and for architectures on which no Xen live-patches.
     ///
-    /// Xen 4.7 has no live patching on Arm: it answers as with [`Support::NoLivepatch`].
+    /// Xen 4.7 has no live patching on Arm, and answers as with [`Support::NoLivepatch`].
     ///
     /// ```
     /// use xen_livepatch::payload::Architecture;
@@ -67,49 +68,49 @@ impl HostBuilder {
         Self { architecture, ..self }
     }
 
-    /// Xen's build-id, or none.
+    /// Sets Xen's build-id, or removes it.
     pub fn build_id(self, id: Option<BuildId>) -> Self {
         Self { build_id: id, ..self }
     }
 
-    /// What Xen calls itself after `4.MINOR`.
+    /// Sets the text after `4.MINOR` in the version of Xen.
     pub fn extra_version(self, text: impl Into<String>) -> Self {
         Self { extra_version: text.into(), ..self }
     }
 
-    /// The time at which Xen was compiled (`XENVER_compile_info`), as `date` prints it; the day of the release unless set.
+    /// Sets the time at which Xen was compiled (`XENVER_compile_info`), as `date` prints it; the day of the release by default.
     pub fn compile_date(self, text: impl Into<String>) -> Self {
         Self { compile_date: text.into(), ..self }
     }
 
-    /// The last commit of Xen's source (`XENVER_changeset`), such as `Mon Dec 18 13:01:04 2023 +0100 git:949a4aad41`; an empty
-    /// text, as of a build outside git, unless set.
+    /// Sets the last commit of Xen's source (`XENVER_changeset`), such as `Mon Dec 18 13:01:04 2023 +0100 git:949a4aad41`. It is
+    /// empty by default, as in a build outside git.
     pub fn changeset(self, text: impl Into<String>) -> Self {
         Self { changeset: text.into(), ..self }
     }
 
-    /// The size of the console ring in bytes.
+    /// Sets the size of the console ring in bytes.
     pub fn console_size(self, bytes: usize) -> Self {
         Self { console_size: bytes, ..self }
     }
 
-    /// What the caller may do.
+    /// Sets the privileges of the caller.
     pub fn access(self, access: Access) -> Self {
         Self { access, ..self }
     }
 
-    /// What this Xen was built with.
+    /// Sets the parts that this Xen was built with.
     pub fn support(self, support: Support) -> Self {
         Self { support: Some(support), ..self }
     }
 
-    /// A function or variable of Xen with these bytes, which payloads may refer to, patch, and have expectations of.
+    /// Adds a function or variable of Xen with these bytes, for payloads to refer to, patch, and have expectations of.
     pub fn symbol(mut self, name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
         self.symbols.push((name.into(), bytes.into()));
         self
     }
 
-    /// The host.
+    /// Returns the host.
     #[must_use]
     pub fn build(self) -> SimulatedXen {
         let id = self.build_id.map(|id| id.as_bytes().to_vec());
@@ -125,7 +126,7 @@ impl HostBuilder {
     }
 }
 
-/// The day of a release, as `date` prints it; nothing where that is not known.
+/// The day of a release, as `date` prints it; empty if it is not known.
 fn date_of(release: Release) -> String {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     const WEEKDAYS: [&str; 7] = ["Sat", "Sun", "Mon", "Tue", "Wed", "Thu", "Fri"];
@@ -134,10 +135,9 @@ fn date_of(release: Release) -> String {
     // Zeller's congruence, in which a year begins in March.
     let (shifted, of_year) = if month < 3 { (month + 12, year - 1) } else { (month, year) };
     let number = day + 13 * (shifted + 1) / 5 + of_year + of_year / 4 - of_year / 100 + of_year / 400;
-    let pick =
-        |names: &[&'static str], index: u32| usize::try_from(index).ok().and_then(|index| names.get(index).copied());
-    let (weekday, name) = (pick(&WEEKDAYS, number % 7), pick(&MONTHS, month - 1));
-    format!("{} {} {day:2} 12:00:00 UTC {year}", weekday.unwrap_or_default(), name.unwrap_or_default())
+    let weekday = WEEKDAYS.get(to_usize(number % 7)).expect("there are seven");
+    let name = MONTHS.get(to_usize(month - 1)).expect("days in the table of releases have a month");
+    format!("{weekday} {name} {day:2} 12:00:00 UTC {year}")
 }
 
 #[cfg(test)]

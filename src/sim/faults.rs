@@ -16,7 +16,7 @@ type Script = Arc<dyn Fn(&SimulatedXen) + Send + Sync>;
 #[derive(Clone)]
 pub(super) enum Fault {
     Fail(Errno),
-    FaultAfter,
+    LostAnswer,
     StopAfter(u32),
     TimeOut,
     Take(Pace),
@@ -29,7 +29,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fail(errno) => write!(f, "fails with {errno}"),
-            Self::FaultAfter => f.write_str("can't write its answer"),
+            Self::LostAnswer => f.write_str("can't write its answer"),
             Self::StopAfter(rows) => write!(f, "stops after {rows} rows"),
             Self::TimeOut => f.write_str("runs out of time"),
             Self::Take(pace) => write!(f, "takes {pace:?}"),
@@ -69,7 +69,7 @@ impl Faults {
     }
 
     pub(super) fn loses_answer(&self) -> bool {
-        self.0.iter().any(|fault| matches!(fault, Fault::FaultAfter))
+        self.0.iter().any(|fault| matches!(fault, Fault::LostAnswer))
     }
 
     pub(super) fn times_out(&self) -> bool {
@@ -281,7 +281,7 @@ impl<Kind: IsAnswered> On<'_, Kind> {
     /// Is carried out, but Xen can't write the answer: `EFAULT`. An answer of `ENOSYS` or `EOPNOTSUPP` is returned all the
     /// same, since Xen writes nothing for these.
     pub fn fault_after(self) {
-        self.order(Fault::FaultAfter);
+        self.order(Fault::LostAnswer);
     }
 }
 

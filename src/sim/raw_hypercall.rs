@@ -1,4 +1,4 @@
-//! Hypercalls by hand: what a client never sends.
+//! Hypercalls written byte by byte, for requests that a client never sends.
 
 use core::fmt;
 
@@ -7,6 +7,7 @@ use super::request::SIZE;
 use crate::hypercall::channel::CallError;
 use crate::hypercall::{End, HypercallBuffer, Hypervisor, Sysctl};
 use crate::types::errno::Errno;
+use crate::types::widen::to_usize;
 use crate::xen::release::Release;
 
 /// The numbers of sysctls.
@@ -14,19 +15,19 @@ const READ_CONSOLE: u32 = 1;
 const DEBUG_KEYS: u32 = 7;
 const LIVEPATCH: u32 = 27;
 
-/// Where upload, get, list and action have addresses, from 4.14 on and before. What lies there is given as memory or is
-/// null, so that no hypervisor writes to memory that isn't meant for it.
+/// The offsets of addresses in upload, get, list and action, from 4.14 on and before. An address is that of given memory or
+/// null, so no hypervisor writes to other memory.
 const PACKED: [&[usize]; 4] = [&[16, 40], &[16], &[40, 48, 56, 64, 72], &[16]];
 const STRIDED: [&[usize]; 4] = [&[16, 40], &[16], &[32, 40, 48], &[16]];
-/// Where `readconsole` has one.
+/// The offset of the address in `readconsole`.
 const CONSOLE: &[usize] = &[16];
-/// Where `debug_keys` has one.
+/// The offset of the address in `debug_keys`.
 const KEYS: &[usize] = &[8];
 
-/// A livepatch sysctl written byte by byte, with the memory that it points into: for tests that ask a hypervisor,
-/// simulated or real, what [`LivepatchClient`](crate::LivepatchClient) would not.
+/// A sysctl written byte by byte, with the memory that it points to: for tests that send a simulated or real hypervisor
+/// requests that [`LivepatchClient`](crate::LivepatchClient) never sends.
 ///
-/// Nothing else is checked: the hypervisor will do what is asked.
+/// Nothing else is checked: the hypervisor carries the request out.
 ///
 /// ```
 /// use xen_livepatch::{Errno, Release};
@@ -39,22 +40,22 @@ const KEYS: &[usize] = &[8];
 /// # Ok::<(), xen_livepatch::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
-#[must_use = "nothing is asked before `send`"]
+#[must_use = "`send` makes the hypercall"]
 pub struct RawSysctl {
     command: u32,
     block: [u8; SIZE],
     memory: Vec<(usize, Vec<u8>)>,
 }
 
-/// What came of a [`RawSysctl`].
+/// The answer to a [`RawSysctl`].
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RawAnswer {
-    /// The hypercall's own result.
+    /// The result of the hypercall.
     pub result: Result<u32, Errno>,
-    /// The sysctl as the hypervisor left it, with zeros for the addresses of memory.
+    /// The sysctl after the hypercall, with zeros for the addresses of memory.
     pub block: [u8; SIZE],
-    /// The memory as the hypervisor left it, in the order in which it was given.
+    /// The memory after the hypercall, in the order of the calls of [`memory`](RawSysctl::memory).
     pub memory: Vec<Vec<u8>>,
 }
 
@@ -79,26 +80,25 @@ impl RawSysctl {
         empty.word(4, release.interface_version())
     }
 
-    /// Puts bytes at an offset; does nothing where they don't fit.
+    /// Sets the bytes at an offset; does nothing where they don't fit.
     pub fn bytes(mut self, offset: usize, bytes: &[u8]) -> Self {
         put(&mut self.block, offset, bytes);
         self
     }
 
-    /// Puts a word of 32 bits at an offset.
+    /// Sets the word of 32 bits at an offset.
     pub fn word(self, offset: usize, word: u32) -> Self {
         self.bytes(offset, &word.to_le_bytes())
     }
 
-    /// Puts the address of memory at an offset; where the operation has an address and none is put, it is null. The memory holds these bytes, and ends where the next page can't be
-    /// accessed.
+    /// Sets the address at an offset to that of memory with these bytes, which ends at an inaccessible page. Addresses that are
+    /// not set are null.
     pub fn memory(mut self, offset: usize, bytes: impl Into<Vec<u8>>) -> Self {
         self.memory.push((offset, bytes.into()));
         self
     }
 
-    /// Puts a payload's name where upload, get and action have it, with its length as it is: the NUL that Xen counts
-    /// has to be among the bytes.
+    /// Sets the payload's name of upload, get and action, and its length. Xen expects the bytes to end with a NUL.
     pub fn name(self, name: &[u8]) -> Self {
         let size = u16::try_from(name.len()).unwrap_or(u16::MAX);
         self.memory(16, name).bytes(24, &size.to_le_bytes())
@@ -110,12 +110,13 @@ impl RawSysctl {
             DEBUG_KEYS => return KEYS,
             _ => {}
         }
-        let word = |offset| u32_at(&self.block, offset).unwrap_or_default();
+        let word = |offset| u32_at(&self.block, offset).expect("the block has 136 bytes");
         let by_operation = if word(4) < Release::V4_14.interface_version() { STRIDED } else { PACKED };
-        usize::try_from(word(8)).ok().and_then(|operation| by_operation.get(operation)).copied().unwrap_or_default()
+        // None where there is no such operation.
+        by_operation.get(to_usize(word(8))).copied().unwrap_or(&[])
     }
 
-    /// Asks this hypervisor.
+    /// Sends the request to a hypervisor.
     ///
     /// # Errors
     /// [`BufferMemory`](crate::ErrorKind::BufferMemory) when there is no memory for the request.
@@ -125,8 +126,7 @@ impl RawSysctl {
         Ok(prepared.answer(result))
     }
 
-    /// Puts everything in place, so that sending is nothing but the hypercall: for requests that follow one another
-    /// closely.
+    /// Prepares the memory of the request, so that sending it is a single hypercall.
     ///
     /// # Errors
     /// As of [`send`](Self::send).
@@ -141,7 +141,7 @@ impl RawSysctl {
         let mut memory = Vec::new();
         for (offset, bytes) in &self.memory {
             let mut buffer: HypercallBuffer = allocate(bytes.len())?;
-            let start = buffer.len().saturating_sub(bytes.len());
+            let start = start_of_last(&buffer, bytes.len());
             put(buffer.as_mut_slice(), start, bytes);
             put(block.as_mut_slice(), *offset, &buffer.handle(start).address.to_le_bytes());
             memory.push(Memory { offset: *offset, start, buffer });
@@ -150,9 +150,9 @@ impl RawSysctl {
     }
 }
 
-/// A [`RawSysctl`] in the memory that a hypervisor reads it from.
+/// A [`RawSysctl`] in memory for hypercalls.
 #[derive(Debug)]
-#[must_use = "nothing is asked before `send`"]
+#[must_use = "`send` makes the hypercall"]
 pub struct PreparedSysctl<'a> {
     xen: &'a dyn Hypervisor,
     block: HypercallBuffer,
@@ -161,30 +161,46 @@ pub struct PreparedSysctl<'a> {
 
 #[derive(Debug)]
 struct Memory {
-    /// Where its address is.
+    /// The offset of its address.
     offset: usize,
-    /// Where it begins in its buffer, with which it ends.
+    /// Its offset in the buffer. Both end at the same place.
     start: usize,
     buffer: HypercallBuffer,
 }
 
+impl Memory {
+    fn bytes(&self) -> Vec<u8> {
+        self.buffer.as_slice().get(self.start..).expect("it starts inside of its buffer").to_vec()
+    }
+}
+
+const LONG_ENOUGH: &str = "a buffer is as long as was asked for, or longer";
+
+fn first(buffer: &HypercallBuffer, len: usize) -> &[u8] {
+    buffer.as_slice().get(..len).expect(LONG_ENOUGH)
+}
+
+fn start_of_last(buffer: &HypercallBuffer, len: usize) -> usize {
+    buffer.len().checked_sub(len).expect(LONG_ENOUGH)
+}
+
 impl PreparedSysctl<'_> {
-    /// Asks the hypervisor. Asked again, it is given what it wrote.
+    /// Sends the request. A second time it contains whatever the hypervisor has written.
     ///
     /// # Errors
-    /// Its own answer.
+    /// Those of the hypervisor.
     pub fn send(&mut self) -> Result<u32, Errno> {
         let mut buffers: Vec<_> = self.memory.iter_mut().map(|memory| &mut memory.buffer).collect();
         self.xen.sysctl(&mut Sysctl::new(&mut self.block, &mut buffers))
     }
 
-    /// What came of it, with this result.
+    /// Returns the answer, with this result.
     #[must_use]
     pub fn answer(&self, result: Result<u32, Errno>) -> RawAnswer {
-        let mut block = self.block.as_slice().first_chunk().copied().unwrap_or([0; SIZE]);
+        let mut block = [0; SIZE];
+        put(&mut block, 0, first(&self.block, SIZE));
         self.memory.iter().for_each(|memory| put(&mut block, memory.offset, &[0; 8]));
-        let bytes = |memory: &Memory| memory.buffer.as_slice().get(memory.start..).unwrap_or_default().to_vec();
-        RawAnswer { result, block, memory: self.memory.iter().map(bytes).collect() }
+        RawAnswer { result, block, memory: self.memory.iter().map(Memory::bytes).collect() }
     }
 }
 
@@ -201,7 +217,7 @@ impl PreparedSysctl<'_> {
 /// # Ok::<(), xen_livepatch::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "nothing is asked before `send`"]
+#[must_use = "`send` makes the hypercall"]
 pub struct RawVersion {
     command: u32,
     argument: Option<Vec<u8>>,
@@ -213,12 +229,12 @@ impl RawVersion {
         Self { command, argument: None }
     }
 
-    /// Gives it memory with these bytes.
+    /// Sets the argument to memory with these bytes.
     pub fn argument(self, bytes: impl Into<Vec<u8>>) -> Self {
         Self { argument: Some(bytes.into()), ..self }
     }
 
-    /// Asks this hypervisor: the hypercall's own result, and the memory as it left it.
+    /// Sends the request to a hypervisor. Returns the result of the hypercall, and the memory after it.
     ///
     /// # Errors
     /// [`BufferMemory`](crate::ErrorKind::BufferMemory) when there is no memory for the argument.
@@ -228,7 +244,7 @@ impl RawVersion {
         let mut buffer: HypercallBuffer = allocated?;
         put(buffer.as_mut_slice(), 0, argument);
         let result = xen.xen_version(self.command, Some(&mut buffer));
-        Ok((result, buffer.as_slice().get(..argument.len()).unwrap_or_default().to_vec()))
+        Ok((result, first(&buffer, argument.len()).to_vec()))
     }
 }
 
@@ -242,13 +258,13 @@ impl fmt::Debug for Words<'_> {
     }
 }
 
-/// Memory as text, as far as it is not zero.
+/// Memory as text, without the zeros at its end.
 struct Text<'a>(&'a [u8]);
 
 impl fmt::Debug for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = self.0.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
-        let text = self.0.get(..end).unwrap_or_default().escape_ascii();
+        let end = self.0.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let text = self.0.get(..end).expect("it ends inside").escape_ascii();
         write!(f, "{} bytes \"{text}\"", self.0.len())
     }
 }

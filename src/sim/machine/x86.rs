@@ -70,7 +70,7 @@ fn past_endbr(code: &[u8], at: u64) -> (&[u8], u64) {
     code.strip_prefix(&ENDBR64).map_or((code, at), |rest| (rest, at.wrapping_add(4)))
 }
 
-/// What an instruction of this length at an address refers to.
+/// The address that an instruction of this length refers to.
 fn relative(address: u64, len: u64, displacement: [u8; 4]) -> u64 {
     address.wrapping_add(len).wrapping_add_signed(i32::from_le_bytes(displacement).into())
 }

@@ -218,7 +218,9 @@ impl ObjectFile<'_> {
     fn apply_defects(&self, sections: &mut [Section]) {
         for section in sections {
             let defects: Vec<&Defect> = self.defects_of(section).collect();
-            defects.into_iter().for_each(|defect| section.apply(defect));
+            for defect in defects {
+                section.apply(defect);
+            }
         }
     }
 

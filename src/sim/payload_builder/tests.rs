@@ -1,4 +1,4 @@
-//! What is built, read back by a reader that shares nothing with the writer.
+//! Built payloads, read back by a reader that shares nothing with the writer.
 
 use object::elf::{
     EM_386, R_AARCH64_ABS64, R_AARCH64_ADD_ABS_LO12_NC, R_AARCH64_ADR_PREL_PG_HI21, R_X86_64_64, R_X86_64_PC32,

@@ -1,4 +1,4 @@
-//! What differs on Arm.
+//! Differences on Arm.
 
 use super::*;
 use crate::payload::Architecture;

@@ -1,6 +1,6 @@
 use super::*;
 
-/// What LIST gave: rows of name, state, metadata, and what the request said afterwards.
+/// The answer of LIST: rows of name, state and metadata, and the fields written back.
 #[derive(Debug)]
 struct Listed {
     result: Result<u32, Errno>,

@@ -208,7 +208,7 @@ fn extra_version_or_error(xen: &SimulatedXen) -> String {
     format!("{result:?} {}", text.escape_ascii())
 }
 
-/// What a client says that waits for the end, on a host on which there will be one.
+/// The result of a client that waits for the end of an action, on a host on which it ends.
 fn client(xen: &SimulatedXen, id: u8, action: Option<Action>) -> String {
     xen.finish_action();
     xen.set_pace(Pace::Polls(u32::from(id % 3)));

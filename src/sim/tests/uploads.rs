@@ -298,7 +298,7 @@ fn the_console_is_silent_before_4_13() {
     }
 }
 
-/// What 4.14.6, 4.17.7 and 4.20.4 answered when they were given these payloads.
+/// The answers of real Xens 4.14.6, 4.17.7 and 4.20.4 to these payloads.
 #[test]
 fn judged_as_by_real_ones() {
     let f = || FunctionPatch::returning("xen_extra_version", "x");

@@ -1,4 +1,4 @@
-//! What real Xens 4.14, 4.17 and 4.20 were seen to do, word for word where the client reads it.
+//! The behaviour of real Xens 4.14, 4.17 and 4.20, word for word where the client parses it.
 
 use super::*;
 
@@ -83,8 +83,8 @@ fn a_hook_that_refuses_is_told() {
     }
 }
 
-/// Where a section's size is added to its place in the file, 64 bits are not enough: each of the three copied past the
-/// end of the file and crashed.
+/// The sum of a section's offset and size overflows 64 bits: each of the three releases copied past the end of the file
+/// and crashed.
 #[test]
 fn a_section_whose_end_wraps_around_ends_the_host() {
     for release in SEEN {
