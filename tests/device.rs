@@ -81,19 +81,14 @@ fn descriptors_that_are_not_the_two_devices() {
     let file = std::env::temp_dir().join(format!("xen-livepatch-no-memory-{}", std::process::id()));
     std::fs::write(&file, "").unwrap();
     let (pipe, _writer) = nix::unistd::pipe().unwrap();
-    for (privcmd, hypercall) in [
-        (null(), open(&file)),
-        (null(), null()),
-        (zero(), zero()),
-        (null(), zero()),
-        (null(), full()),
-        (null(), pipe.into()),
-    ] {
+    for (privcmd, hypercall) in
+        [(null(), open(&file)), (null(), null()), (zero(), zero()), (null(), zero()), (null(), full()), (null(), pipe)]
+    {
         let kind = refused(LivepatchClient::from_fds(privcmd, hypercall), Errno::ENODEV);
         assert_eq!(kind, ErrorKind::NotHypercallDevice);
     }
     let (pipe, _writer) = nix::unistd::pipe().unwrap();
-    for privcmd in [null(), zero(), full(), pipe.into(), open(&file)] {
+    for privcmd in [null(), zero(), full(), pipe, open(&file)] {
         assert_eq!(refused(LivepatchClient::from_fd(privcmd), Errno::ENOTTY), ErrorKind::NotPrivcmd);
     }
     std::fs::remove_file(file).unwrap();

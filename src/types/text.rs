@@ -17,23 +17,15 @@ impl InvalidText {
     }
 }
 
-/// Implements `Serialize` by `Display`.
+/// Implements `Serialize` by `Display`, and `Deserialize` by `FromStr`.
 #[cfg(feature = "serde")]
-macro_rules! serialize_as_text {
+macro_rules! serde_as_text {
     ($($name:ty),+ $(,)?) => {$(
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
             }
         }
-    )+};
-}
-
-/// Implements `Serialize` by `Display`, and `Deserialize` by `FromStr`.
-#[cfg(feature = "serde")]
-macro_rules! serde_as_text {
-    ($($name:ty),+ $(,)?) => {$(
-        crate::types::text::serialize_as_text!($name);
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -45,4 +37,4 @@ macro_rules! serde_as_text {
 }
 
 #[cfg(feature = "serde")]
-pub(crate) use {serde_as_text, serialize_as_text};
+pub(crate) use serde_as_text;
