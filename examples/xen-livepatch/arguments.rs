@@ -292,7 +292,7 @@ pub(crate) struct Confirm {
     /// The time that must have passed since they were applied [default: 10min]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) after: Option<Duration>,
-    /// Mark them at once if the system is shutting down, which is asked of systemd if it runs
+    /// Mark them at once if the system is shutting down, as confirmed by systemd if it runs
     #[arg(long)]
     pub(crate) shutdown: bool,
     #[arg(long, value_name = "DIR", help = STATE_HELP)]
@@ -454,7 +454,12 @@ fn target(text: &str) -> Result<Target, String> {
     let version = version.ok_or("write it like 4.17, 4.17.7 or 4.17.3-1.xs8")?;
     match Release::from_version(version.major, version.minor) {
         Some(_) => Ok(Target::from(&version)),
-        None => Err(format!("Xen {}.{} is not known: this program knows {}", version.major, version.minor, releases())),
+        None => Err(format!(
+            "Xen {}.{} is not supported: this program supports {}",
+            version.major,
+            version.minor,
+            releases()
+        )),
     }
 }
 
@@ -519,7 +524,7 @@ mod tests {
     #[test]
     fn unknown_releases_are_refused() {
         for text in ["3.4", "4.6", "4.6.6", "4.99", "5.0", "5.17"] {
-            assert!(target(text).is_err_and(|error| error.contains("is not known")), "{text}");
+            assert!(target(text).is_err_and(|error| error.contains("is not supported")), "{text}");
         }
         for minor in 7..=22 {
             assert!(target(&format!("4.{minor}")).is_ok());

@@ -3,7 +3,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test that can't go on fails, and knows what is there"
+    reason = "a test that can't go on fails, and its data are known"
 )]
 
 mod demo;

@@ -347,7 +347,7 @@ impl State {
         let value: Value = serde_json::from_slice(bytes).map_err(|error| format!("it is not JSON: {error}"))?;
         match value.get("version").and_then(Value::as_u64) {
             Some(VERSION) => {}
-            Some(other) => return Err(format!("it has format {other}, and this program knows only format {VERSION}")),
+            Some(other) => return Err(format!("it has format {other}, and this program reads only format {VERSION}")),
             None => return Err("its format is not given".to_owned()),
         }
         serde_json::from_value(value).map_err(|error| format!("it is incomplete: {error}"))

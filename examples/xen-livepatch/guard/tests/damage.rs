@@ -25,8 +25,8 @@ fn damages() -> Vec<Damage> {
         ("empty", |path| write(path, b""), "it is empty"),
         ("torn", |path| cut(path, 20), "it is not JSON"),
         ("zeroes", |path| write(path, &[0; 4096]), "it is not JSON"),
-        ("newer", |path| write(path, br#"{"version": 3}"#), "it has format 3, and this program knows only format 2"),
-        ("older", |path| write(path, br#"{"version": 1}"#), "it has format 1, and this program knows only format 2"),
+        ("newer", |path| write(path, br#"{"version": 3}"#), "it has format 3, and this program reads only format 2"),
+        ("older", |path| write(path, br#"{"version": 1}"#), "it has format 1, and this program reads only format 2"),
         ("not ours", |path| write(path, b"[]"), "its format is not given"),
         (
             "no generation",
