@@ -396,21 +396,21 @@ fn an_upload_of_another_tool_is_not_taken_for_its_own() {
 #[test]
 fn an_action_that_outlives_the_deadline_is_waited_for() {
     let (xen, _) = host(Release::V4_17, &["a", "b"]);
-    let client = hurried(&xen, 2);
-    xen.set_pace(Pace::Time(Duration::from_millis(40)));
+    let client = hurried(&xen, 50);
+    xen.set_pace(Pace::Time(Duration::from_millis(250)));
     let failure = interrupted(client.ensure(&wanted_with_files(&xen, &["hooked"]), |_| ()).unwrap_err());
     assert_eq!((failure.outcome, level(&xen)), (Outcome::Restored, vec!["a", "b"]), "{failure}");
     assert!(failure.is_retryable(), "{failure}");
 
     let xen = SimulatedXen::new(Release::V4_17);
-    let client = hurried(&xen, 2);
-    xen.set_pace(Pace::Time(Duration::from_millis(40)));
+    let client = hurried(&xen, 50);
+    xen.set_pace(Pace::Time(Duration::from_millis(250)));
     let failure = interrupted(client.ensure(&wanted(&xen, &["a"]), |_| ()).unwrap_err());
     assert_eq!((failure.outcome, level(&xen)), (Outcome::Reached, vec!["a"]), "{failure}");
 
     // An action that takes longer than that may still succeed.
     let xen = SimulatedXen::new(Release::V4_17);
-    let client = hurried(&xen, 2);
+    let client = hurried(&xen, 50);
     xen.set_pace(Pace::Held);
     let failure = interrupted(client.ensure(&wanted(&xen, &["a"]), |_| ()).unwrap_err());
     assert_eq!(failure.outcome, Outcome::Unknown, "{failure}");
