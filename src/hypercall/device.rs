@@ -1,7 +1,8 @@
 //! Verification of descriptors by the kernel's device numbers.
 //!
 //! A hypercall sent to another driver, or pages mapped from another device, could change any memory of this process. So a
-//! descriptor is verified before it is used, also one that was opened by path: the name of a file proves nothing.
+//! descriptor of the caller is verified before it is used, also one that was opened by a path of the caller: the name of a file
+//! proves nothing. `/dev/xen/privcmd`, `/proc/xen/privcmd` and `/dev/xen/hypercall` are the kernel's own.
 
 use std::cell::OnceCell;
 use std::fs::File;
@@ -38,10 +39,11 @@ impl XenDevice {
 
     /// The error for a descriptor of anything else.
     fn refusal(self) -> Error {
-        match self {
-            Self::Privcmd => Error::new(ErrorKind::NotPrivcmd).errno(Errno::ENOTTY),
-            Self::Hypercall => Error::new(ErrorKind::NotHypercallDevice).errno(Errno::ENODEV),
-        }
+        let (kind, errno) = match self {
+            Self::Privcmd => (ErrorKind::NotPrivcmd, Errno::ENOTTY),
+            Self::Hypercall => (ErrorKind::NotHypercallDevice, Errno::ENODEV),
+        };
+        Error::new(kind).errno(errno).during(Operation::Open)
     }
 }
 
@@ -54,16 +56,10 @@ impl MiscDevices {
     ///
     /// The module can't be unloaded while the descriptor is open, so its number stays that of the device.
     pub(super) fn verify(&self, file: &File, device: XenDevice) -> Result<(), Error> {
-        let verified = file.metadata().map_err(|error| Errno::new(error.raw_os_error().unwrap_or(libc::EIO)));
-        let verified = match verified {
-            Err(errno) => return Err(device.refusal().errno(errno).during(Operation::Open)),
-            Ok(about) if about.file_type().is_char_device() && major(about.rdev()) == MISC_MAJOR => {
-                self.minor(device)? == Some(minor(about.rdev()))
-            }
-            // Kernels before 3.3 have it in xenfs only, none of whose other files takes an ioctl.
-            Ok(_) => device == XenDevice::Privcmd && is_in(file, XENFS_SUPER_MAGIC),
-        };
-        if verified { Ok(()) } else { Err(device.refusal().during(Operation::Open)) }
+        match require_kind(file, device)? {
+            Some(number) if self.minor(device)? != Some(number) => Err(device.refusal()),
+            _ => Ok(()),
+        }
     }
 
     /// The minor number of a device; `None` if the kernel does not have it.
@@ -76,6 +72,18 @@ impl MiscDevices {
         let named = list.lines().filter_map(|line| line.trim_start().split_once(' '));
         Ok(named.filter(|(_, name)| *name == device.name()).find_map(|(minor, _)| minor.parse().ok()))
     }
+}
+
+/// Refuses a descriptor that is not one of a miscellaneous device, and returns its minor number; `None` for a file of xenfs.
+pub(super) fn require_kind(file: &File, device: XenDevice) -> Result<Option<u64>, Error> {
+    let about = file
+        .metadata()
+        .map_err(|error| device.refusal().errno(Errno::new(error.raw_os_error().unwrap_or(libc::EIO))))?;
+    if about.file_type().is_char_device() && major(about.rdev()) == MISC_MAJOR {
+        return Ok(Some(minor(about.rdev())));
+    }
+    // Kernels before 3.3 have it in xenfs only, none of whose other files takes an ioctl.
+    if device == XenDevice::Privcmd && is_in(file, XENFS_SUPER_MAGIC) { Ok(None) } else { Err(device.refusal()) }
 }
 
 /// The kernel's list: a line for each device, of its minor number and its name.
@@ -137,24 +145,12 @@ mod tests {
     }
 
     #[test]
-    fn the_minor_number_decides() {
-        // Any miscellaneous device stands in, if this machine has one that can be opened.
-        let candidates = ["/dev/fuse", "/dev/net/tun", "/dev/kvm", "/dev/loop-control", "/dev/cpu_dma_latency"];
-        let Some(file) = candidates.iter().find_map(|path| File::open(path).ok()) else { return };
-        let number = minor(file.metadata().unwrap().rdev());
-        let (privcmd, other) = (format!(" 99 other\n{number:3} xen/privcmd\n"), number + 1);
-        assert_eq!(kind(&devices(Some(&privcmd)), &file, XenDevice::Privcmd), None);
-        assert_eq!(
-            kind(&devices(Some(&privcmd)), &file, XenDevice::Hypercall),
-            Some(ErrorKind::NotHypercallDevice),
-            "a kernel without it"
-        );
-        for list in [format!("{other} xen/privcmd\n"), format!("{number} xen/privcmd2\n"), String::new()] {
-            assert_eq!(kind(&devices(Some(&list)), &file, XenDevice::Privcmd), Some(ErrorKind::NotPrivcmd), "{list}");
-        }
+    fn the_lines_of_the_list_give_minor_numbers() {
+        let list = devices(Some(" 99 other\n  7 xen/privcmd\n 61 xen/privcmd2\n"));
+        assert_eq!((list.minor(XenDevice::Privcmd), list.minor(XenDevice::Hypercall)), (Ok(Some(7)), Ok(None)));
         for (device, path) in [(XenDevice::Privcmd, "/dev/xen/privcmd"), (XenDevice::Hypercall, "/dev/xen/hypercall")] {
             let unverified = ErrorKind::DeviceUnverified { path: path.into() };
-            assert_eq!(kind(&devices(None), &file, device), Some(unverified), "without /proc and /sys");
+            assert_eq!(devices(None).minor(device).unwrap_err().kind(), &unverified, "without /proc and /sys");
         }
     }
 

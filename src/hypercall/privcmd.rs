@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use super::device::{MiscDevices, XenDevice};
+use super::device::{self, MiscDevices, XenDevice};
 use super::memory::{AllocationError, End, HypercallBuffer};
 use super::sealed::Sealed;
 use super::{Hypervisor, Sysctl};
@@ -41,8 +41,7 @@ impl Privcmd {
     /// Opens `/dev/xen/privcmd`, or `/proc/xen/privcmd` if that is missing, and `/dev/xen/hypercall` if possible.
     ///
     /// # Errors
-    /// [`ErrorKind::DeviceMissing`], [`ErrorKind::NotPermitted`], [`ErrorKind::Device`], and those of
-    /// [`from_fd`](Self::from_fd).
+    /// [`ErrorKind::DeviceMissing`], [`ErrorKind::NotPermitted`], [`ErrorKind::Device`], [`ErrorKind::NotPrivcmd`].
     pub fn open() -> Result<Self, Error> {
         Self::open_first(DEVICES)
     }
@@ -50,15 +49,22 @@ impl Privcmd {
     /// Opens the device at another path, and `/dev/xen/hypercall` if possible.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// As [`open`](Self::open), and [`ErrorKind::DeviceUnverified`] as [`from_fd`](Self::from_fd).
     pub fn open_at(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
+        let opened = Self::open_trusted(path)?;
+        MiscDevices::default().verify(&opened.device, XenDevice::Privcmd)?;
+        Ok(opened)
+    }
+
+    /// Opens a device whose path is the kernel's own, below /dev or /proc, where only root and the kernel make files. Its number
+    /// is not compared: that would cost as much as all the rest of opening.
+    fn open_trusted(path: &Path) -> Result<Self, Error> {
         let device = open_device(path).map_err(|error| open_error(path, &error))?;
-        let misc = MiscDevices::default();
-        misc.verify(&device, XenDevice::Privcmd)?;
+        device::require_kind(&device, XenDevice::Privcmd)?;
         // Without it, or the permission for it, locked memory does as well.
         let buffers = open_device(BUFFER_DEVICE.as_ref()).ok();
-        let buffers = buffers.filter(|buffers| misc.verify(buffers, XenDevice::Hypercall).is_ok());
+        let buffers = buffers.filter(|buffers| device::require_kind(buffers, XenDevice::Hypercall).is_ok());
         Ok(Self { device, buffers: buffers.map(BufferDevice::new) })
     }
 
@@ -97,8 +103,8 @@ impl Privcmd {
     /// Opens the usual device, or the other one if that is missing.
     fn open_first([usual, other]: [&str; 2]) -> Result<Self, Error> {
         let missing = |error: &Error| matches!(error.kind(), ErrorKind::DeviceMissing { .. });
-        match Self::open_at(usual) {
-            Err(error) if missing(&error) => match Self::open_at(other) {
+        match Self::open_trusted(usual.as_ref()) {
+            Err(error) if missing(&error) => match Self::open_trusted(other.as_ref()) {
                 Err(also) if missing(&also) => Err(error),
                 opened => opened,
             },
