@@ -233,7 +233,7 @@ impl Payload {
     ///
     /// # Errors
     /// [`Unidentified::Unreadable`]. Xen loads such a payload all the same, but only the client that uploads it can identify
-    /// it, or one that is given its [`KnownIdentities`](crate::KnownIdentities).
+    /// it, or one that is given its [`KnownIdentities`].
     ///
     /// ```
     /// # use xen_livepatch::*;

@@ -1,6 +1,6 @@
 //! Patch levels: the payloads that a host should have, and the steps to them.
 //!
-//! A plan is data. It follows from an [`Inventory`](crate::Inventory) and a [`Wanted`], without a hypercall.
+//! A plan is data. It follows from an [`Inventory`] and a [`Wanted`], without a hypercall.
 //! [`LivepatchClient::carry_out`](crate::LivepatchClient::carry_out) executes it.
 
 mod error;

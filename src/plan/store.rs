@@ -41,7 +41,7 @@ use crate::xen::target::Target;
 /// ([`Payload::xen_depends`]), or, where it names none, as payloads for Xen 4.13 and older need not, for the one that it
 /// depends on, possibly by way of others. Only a file that was read to its end, did not change meanwhile, has its build-ids,
 /// does not contradict itself, and passes the check for a Xen is for any: for this one, if it is for this one, and else for
-/// at least one release. All others are [problems](Wanted::problems), in whichever directory they are. Findings that are only
+/// at least one release. All others are [problems](crate::Wanted::problems), in whichever directory they are. Findings that are only
 /// [possible](crate::Severity) for this Xen are left to the plan, where they can be accepted.
 ///
 /// ```
@@ -157,7 +157,7 @@ impl PayloadStore {
 
     /// The files and directories that could not be read, sorted by the bytes of their paths.
     ///
-    /// [`Wanted::problems`] has these, and those that are seen only for a certain Xen.
+    /// [`Wanted::problems`](crate::Wanted::problems) has these, and those that are seen only for a certain Xen.
     #[must_use]
     pub fn problems(&self) -> &[StoreProblem] {
         &self.problems
