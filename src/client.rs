@@ -98,8 +98,8 @@ impl LivepatchClient {
     /// Creates a client on a descriptor of the device, like [`open`](Self::open). The descriptor is closed with the client.
     ///
     /// Nothing else is opened: hypercalls use locked memory, which `RLIMIT_MEMLOCK` limits.
-    /// [`from_fds`](Self::from_fds) is better where the caller can open `/dev/xen/hypercall` too. A program that changes
-    /// its root directory makes a [`Privcmd`](crate::hypercall::Privcmd) before, since that verifies the descriptor.
+    /// [`from_fds`](Self::from_fds) is better where the caller can open `/dev/xen/hypercall` too. A program that changes its
+    /// root directory makes a [`Privcmd`](crate::hypercall::Privcmd) beforehand, since that verifies the descriptor.
     ///
     /// # Errors
     /// As [`open`](Self::open), and [`DeviceUnverified`](crate::ErrorKind::DeviceUnverified).
@@ -181,8 +181,8 @@ impl LivepatchClient {
         ClientBuilder::default()
     }
 
-    /// Returns the running Xen as the check of payloads needs it: its series, architecture and build-id, and bounds on its
-    /// point release.
+    /// Describes the running Xen for the check of payloads: its series, architecture and build-id, and bounds on its point
+    /// release.
     ///
     /// The bounds come from the text that Xen reports after its version ([`Target`]'s conversion from [`XenVersion`](crate::XenVersion)), which
     /// a live patch can change. So that text counts only if this client read it while nothing was applied, if Xen's log

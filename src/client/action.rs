@@ -99,8 +99,8 @@ impl LivepatchClient {
     /// [`DependsOnAnother`](ErrorKind::DependsOnAnother) if its `.livepatch.depends` is not *Xen's* build-id,
     /// [`NoBuildId`](ErrorKind::NoBuildId), [`VetoingHooks`](ErrorKind::VetoingHooks) (`EOPNOTSUPP`),
     /// [`ReplaceFailed`](ErrorKind::ReplaceFailed) with the payloads that are still applied,
-    /// [`Overtaken`](ErrorKind::Overtaken) with those that are applied besides, and those of [`apply`](Self::apply) about the
-    /// host and about an unknown result.
+    /// [`Overtaken`](ErrorKind::Overtaken) with those that are applied as well, and those of [`apply`](Self::apply)
+    /// about the host and about an unknown result.
     ///
     /// # Xen
     /// No release has a flag for this action; `NODEPS` has no meaning here.
@@ -164,16 +164,17 @@ impl LivepatchClient {
         ActionRequest { client: self, action, name, flags: Flags::empty(), options: ActionOptions::new() }
     }
 
-    /// Waits for the end of an action that was sent before, and reports its result as the action itself would have: the call to
-    /// make after [`Unfinished`](ErrorKind::Unfinished) and [`OutcomeUnknown`](ErrorKind::OutcomeUnknown).
+    /// Waits for the end of an action that was sent before, and returns its result. Call this after
+    /// [`Unfinished`](ErrorKind::Unfinished) and [`OutcomeUnknown`](ErrorKind::OutcomeUnknown).
     ///
-    /// Success means that nothing is under way and that the payload is in the state that the action leads to: applied, and
-    /// after a replace alone; [`Checked`](crate::State::Checked) after a revert; no longer loaded after an unload. Nothing is
-    /// sent again. The next action of this client leaves Xen time to settle, counted from the end that was seen.
+    /// Success means that nothing is under way and that the payload is in the state that the action leads to: applied after
+    /// an apply, applied alone after a replace, [`Checked`](crate::State::Checked) after a revert, no longer loaded after an
+    /// unload. Nothing is sent again. The next action of this client leaves Xen time to settle, counted from the end that
+    /// was seen.
     ///
     /// If this client left the action without a result and has sent none since, the state before it and Xen's log from then on
-    /// count as evidence. Otherwise, as in a process that takes over from one that was killed, the evidence is the state now
-    /// and the result of the last action on the payload, whoever requested that.
+    /// count as evidence. Otherwise, as in a process that takes over from one that was killed, the evidence is the present
+    /// state, and the result of the last action on the payload, whoever requested that.
     ///
     /// # Errors
     /// Those of the action, and:
@@ -182,10 +183,10 @@ impl LivepatchClient {
     ///   [`Duration::ZERO`] the call looks once.
     /// * [`StaleInProgress`](ErrorKind::StaleInProgress) if the payload is marked as in progress although no action is under way.
     ///
-    /// In the second case, also:
+    /// If only the present state is evidence, also:
     ///
-    /// * [`WrongState`](ErrorKind::WrongState) if nothing has failed and the payload is in the other state: the action was never
-    ///   begun, or was undone.
+    /// * [`WrongState`](ErrorKind::WrongState) if nothing has failed and the payload is in the other state: the action never
+    ///   began, or was undone.
     /// * [`NoSuchPayload`](ErrorKind::NoSuchPayload) if the payload is not loaded, except after an unload.
     /// * [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) after an unload if a payload of this name is loaded: it may be the same, or
     ///   another one that was uploaded since.

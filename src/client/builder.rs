@@ -84,13 +84,13 @@ impl ClientBuilder {
     /// Xen reports an action as finished before it calls the hook, and reports the hook's end only in its log, at
     /// `loglvl=info` and above. Xen 4.14 to 4.16, 4.17.0 to 4.17.3 and 4.18.0 crash if the payload is unloaded meanwhile.
     /// Newer ones wait for the hook themselves, unless it calls Xen's `process_pending_softirqs`: then they crash as well (seen on
-    /// 4.17.7). So [`unload`](LivepatchClient::unload) and the cleanup of [`load`](LivepatchClient::load) first wait for evidence
-    /// that no hook of the payload is running, on the older releases and those that may be older, and on all releases for a
-    /// payload with such hooks that this client uploaded:
+    /// 4.17.7). So [`unload`](LivepatchClient::unload) and the cleanup of [`load`](LivepatchClient::load) first wait for
+    /// evidence that no hook of the payload is running. They do so on the older releases and those that may be older, and on
+    /// all releases for a payload with such hooks that this client uploaded. The evidence is one of these:
     ///
-    /// * this client uploaded the payload, which has no such hooks, or has replaced others with it, or it with another;
+    /// * the payload has no such hooks, as shown by the file that this client uploaded, or by a REPLACE with it or of it;
     /// * Xen's log reports the end of the last action;
-    /// * a later action of the same plan has succeeded, for which every processor has to be outside of hooks.
+    /// * a later action of the same plan has succeeded, which requires every processor to be outside hooks.
     ///
     /// Without evidence they wait for this time. [`HookMayBeRunning`](crate::ErrorKind::HookMayBeRunning) is the error if the
     /// deadline leaves less, or if Xen's log shows that the hook is still running then.
@@ -111,13 +111,13 @@ impl ClientBuilder {
 
     /// Uses this interface version of the sysctl hypercall (`XEN_SYSCTL_INTERFACE_VERSION`), and tries no other.
     ///
-    /// For a Xen that is newer than this crate. A later version than that of 4.22 is laid out as in 4.22; a version that
-    /// this crate knows, as in its release.
+    /// For a Xen that is newer than this crate. A later version than that of 4.22 is assumed to have the layout of 4.22; a
+    /// version that this crate knows has the layout of its release.
     ///
     /// # Safety
     /// Xen reads and writes memory at addresses that it finds in a request. If a Xen has a later version than that of 4.22,
     /// its `XEN_SYSCTL_LIVEPATCH_*`, `readconsole` and `debug_keys` operations must be laid out as in 4.22: otherwise it may
-    /// take other bytes for addresses, and overwrite any memory of this process.
+    /// misinterpret other bytes as addresses, and overwrite any memory of this process.
     #[allow(unsafe_code, reason = "the layout of an unknown interface version can't be verified")]
     pub unsafe fn interface_version(mut self, version: u32) -> Self {
         self.interface = Some(version);
@@ -145,8 +145,8 @@ impl ClientBuilder {
     /// operation. It may be called in several threads at once. Setting it again replaces the previous observer.
     ///
     /// No observer, of this or of another client, is called for hypercalls that an observer makes. During an action or an
-    /// upload of the client, calls of actions, uploads and inventories that send the debug key fail at once in it
-    /// ([`InsideOperation`](crate::ErrorKind::InsideOperation)).
+    /// upload of the client, the observer can't act, upload, or take an inventory that sends the debug key: such calls fail
+    /// at once ([`InsideOperation`](crate::ErrorKind::InsideOperation)).
     ///
     /// If it panics, so does the operation. Xen still carries out the hypercall that was made, but its result is lost. The client
     /// remains usable, and [`wait`](LivepatchClient::wait) reports the end of an action that was sent.

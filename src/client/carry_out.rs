@@ -38,15 +38,14 @@ impl LivepatchClient {
     /// nothing more is done. The observer is called when a step begins and ends. It may take an inventory, but not act.
     ///
     /// A refusal may show a fact that no inventory shows: hooks that veto, a symbol that two payloads define, or another
-    /// payload on top of the stack. It leads to a new plan, which the observer gets first.
+    /// payload on top of the stack. Then a new plan is made, and reported to the observer before it is carried out.
     ///
     /// # Gaps
     /// In a [gap](Plan::gaps) a step that a busy host refuses is tried again until the deadline, the observer is not called,
     /// and another tool's interference leads to a new plan. If a step fails for good, the old level is put back, within a
     /// deadline of its own, of ten seconds at least. The observer is called before the gap is entered and after it is closed.
-    /// **Signals are left to the caller**: a program
-    /// that is killed in a gap leaves the host in it, so block those that can be blocked from
-    /// [`GapOpens`](StepEvent::GapOpens) to [`GapCloses`](StepEvent::GapCloses).
+    /// **Signals are left to the caller**: a program that is killed in a gap leaves the host in it. Block those that can be
+    /// blocked from [`GapOpens`](StepEvent::GapOpens) to [`GapCloses`](StepEvent::GapCloses).
     ///
     /// A REPLACE that Xen gives up half-way ([`ActiveWaitqueue`](ErrorKind::ActiveWaitqueue)) leads into a gap that no plan
     /// shows, so each REPLACE has these events. The old level is put back from there, too.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// A moment after which nothing is waited for any more.
+/// The moment at which waiting ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline(Option<Instant>);
 
@@ -29,7 +29,7 @@ impl Deadline {
         self.0.is_some_and(|at| at <= Instant::now())
     }
 
-    /// Returns an error once nothing may be sent to Xen any more.
+    /// Returns an error once the deadline has passed: nothing may be sent to Xen any more.
     pub(super) fn check(self) -> Result<()> {
         if self.has_passed() { Err(Error::new(ErrorKind::DeadlinePassed)) } else { Ok(()) }
     }

@@ -7,7 +7,7 @@ use crate::plan::{Gap, Plan, Step};
 
 /// An event of a plan that is carried out, for the observer of [`carry_out`](crate::LivepatchClient::carry_out).
 ///
-/// In a gap, and during a REPLACE, no events are reported: those of the steps follow.
+/// No events are reported in a gap or during a REPLACE. Those of the steps follow afterwards.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum StepEvent {
@@ -37,7 +37,7 @@ pub enum StepEvent {
     ///
     /// Block signals now: a program that ends in the gap leaves the host in it.
     GapOpens {
-        /// The payloads. None before a REPLACE that leaves no gap, unless Xen gives it up half-way.
+        /// The gaps. Empty before a REPLACE without planned gaps, which leaves one only if Xen gives it up half-way.
         gaps: Vec<Gap>,
     },
     /// No gap is open any more: all wanted payloads are applied, or the way back has ended. The events of its steps follow.
@@ -45,7 +45,7 @@ pub enum StepEvent {
     /// A new plan takes the place of the rest of the plan: Xen refused a step for a reason that no inventory shows, or another
     /// tool interfered in a gap.
     Replanned {
-        /// The plan, from where the host is now.
+        /// The plan, from the present state of the host.
         plan: Box<Plan>,
     },
     /// A step of the way back to the old level has ended.

@@ -1,8 +1,8 @@
 //! Waiting for hooks that an action would disturb.
 //!
-//! Xen reports an action as finished before it calls the hook after it. UNLOAD frees the hook's code all the same, until
-//! 4.17.4, 4.18.1 and 4.19. A next action makes Xen run the wrong hook if it is sent before the right one was chosen, and then
-//! runs out of time until that hook has returned.
+//! Xen reports an action as finished before it calls the hook after it. Before 4.17.4, 4.18.1 and 4.19, UNLOAD frees the
+//! hook's code all the same. If another action is sent before Xen has chosen the hook, Xen runs the wrong one; if it is sent
+//! later, it times out as long as the hook runs.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ impl Need {
 }
 
 impl HookWait<'_> {
-    /// Waits until no hook runs that the action would disturb. Returns true if that took time.
+    /// Waits until no hook runs that the action would disturb. Returns true if it had to wait.
     pub(super) fn let_return(&self, before: &Look) -> Result<bool> {
         let Self { client, name, deadline, .. } = *self;
         if !client.xen().has(&rules::ACTION_HOOKS) {

@@ -22,7 +22,7 @@ enum Progress {
     Begun,
     /// Its hook was called.
     InHook,
-    /// The same, and another action on the payload has timed out since, whose last line looks alike.
+    /// The same, but another action on the payload has timed out since, and its last line looks alike.
     InHookAndLate,
     /// It has ended.
     Ended,

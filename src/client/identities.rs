@@ -1,6 +1,6 @@
 //! The identities and hooks of loaded payloads, remembered under the version of Xen's list.
 //!
-//! The version counts all uploads and unloads. While it is the expected one, every payload is the one that it was. Each upload
+//! The version counts all uploads and unloads. While it is the expected one, no payload has been exchanged. Each upload
 //! and unload of this client adds one to the expected version.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -87,11 +87,11 @@ impl LivepatchClient {
         }
     }
 
-    /// Takes the lock on actions, unless the caller has it, for what would disturb an action of this client or be disturbed by
-    /// one.
+    /// Takes the lock on actions, unless the caller has it, for an operation that would disturb an action of this client, or
+    /// be disturbed by one.
     ///
     /// A processor that is inside UPLOAD can't be stopped: on real Xens 4.17 and 4.20 uploads of 1.9 MiB made actions
-    /// take two to forty times as long, and some time out that never did alone.
+    /// take two to forty times as long, and made some time out that never did alone.
     pub(super) fn lock_to_upload(&self, guard: Option<&ActionGuard<'_>>) -> Result<Option<ActionGuard<'_>>> {
         let deadline = Deadline::after(self.defaults.deadline_or_default());
         let own = if guard.is_some() { None } else { Some(self.action_lock.acquire(deadline)?) };

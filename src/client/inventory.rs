@@ -32,8 +32,8 @@ pub(super) const ATTEMPTS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl LivepatchClient {
-    /// Returns everything that is loaded, with its build-id, its dependency and the functions that it replaces, none of which
-    /// any other operation reports.
+    /// Returns the loaded payloads with their build-ids, dependencies and replaced functions. No other operation reports
+    /// these.
     ///
     /// Sends debug key `x`, which makes Xen dump its payloads to **the host's console** (about 150 bytes per payload, 80 per
     /// function), and parses the dump; also for clients built
@@ -46,18 +46,18 @@ impl LivepatchClient {
     /// A build-id is accepted only if no text of a payload can have forged it, whatever others print in between. A doubtful
     /// dump is repeated a few times; then the build-id is `None`, and [`InventoryEntry::unidentified`] gives the reason.
     ///
-    /// Xen can't stop a processor that prints. So before it presses the key, this waits for this client's actions, as uploads
+    /// Xen can't stop a processor that prints. So this waits for the client's actions before it presses the key, as uploads
     /// do. The observer of a plan may call it between two steps.
     ///
     /// # Errors
     /// Those of [`list`](Self::list) and [`xen_version`](Self::xen_version),
     /// [`OperationInProgress`](crate::ErrorKind::OperationInProgress) while an action of this client is under way, and
-    /// [`InsideOperation`](crate::ErrorKind::InsideOperation) if an observer of hypercalls calls it in one.
+    /// [`InsideOperation`](crate::ErrorKind::InsideOperation) if an observer of hypercalls calls it during one.
     ///
     /// # Xen
-    /// All releases (`XEN_SYSCTL_debug_keys`, for which FLASK has the permission `debug`), but for 4.7.0 to 4.7.2, 4.8.0 and
-    /// 4.8.1: there the key may leave the payloads locked for good (commit 75dfe7c566), so it is not pressed, nor on a 4.7 or
-    /// 4.8 whose version leaves open which of these it is (when this client first looks).
+    /// All releases (`XEN_SYSCTL_debug_keys`, for which FLASK has the permission `debug`) except 4.7.0 to 4.7.2, 4.8.0 and
+    /// 4.8.1. There the key may leave the payloads locked for good (commit 75dfe7c566), so it is not pressed. Nor is it
+    /// pressed on a 4.7 or 4.8 whose point release is unknown when this client first looks.
     ///
     /// ```
     /// # use xen_livepatch::*;
@@ -201,7 +201,7 @@ fn entry(row: LoadedPayload, known: Option<Record>, reason: Option<Unidentified>
     InventoryEntry { name, status, metadata, build_id, depends, functions, unidentified, footprint }
 }
 
-/// A list, the knowledge of each of its rows, and the reason for which it is incomplete.
+/// A list, the knowledge of each of its rows, and the reason why it is incomplete.
 type Identified = (Listing, Vec<Option<Record>>, Option<Unidentified>);
 
 /// An inventory that is being taken.

@@ -39,7 +39,7 @@ enum Attempt {
 
 impl LivepatchClient {
     /// Returns the loaded payloads in the order of upload. The list, including the states, is that of one moment: no row is
-    /// missing, doubled or mixed from two. If Xen returns a list in parts, it is read until two readings agree.
+    /// missing, duplicated or mixed from two. If Xen returns a list in parts, it is read until two readings agree.
     ///
     /// # Errors
     /// [`ListKeptChanging`](ErrorKind::ListKeptChanging), and those of any call:

@@ -219,7 +219,8 @@ impl UploadOptions {
     }
 }
 
-/// Options of a load, which is an upload followed by an apply. [`Flags`] convert into options with these flags of the apply.
+/// Options of a load, which is an upload followed by an apply. [`Flags`] convert into options that set these flags for the
+/// apply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct LoadOptions {

@@ -19,8 +19,8 @@ pub enum Outcome {
     Unchanged,
     /// The host runs the payloads that it ran before, in their order: some had been taken out of effect and were put back.
     Restored,
-    /// The host is on its way. It runs all payloads that it ran before and some wanted ones, or all wanted ones and some others,
-    /// or those that it ran before in an order that was not known.
+    /// The host is in between. It runs all payloads that it ran before and some wanted ones, or all wanted ones and some
+    /// others, or those that it ran before in an order that was not known.
     Partial,
     /// The host lacks payloads that it ran before, and wanted ones as well.
     Worse,
@@ -75,7 +75,7 @@ pub struct Interrupted {
     /// Loaded payloads that could not be identified, if one of them may be the payload that was to be uploaded.
     #[cfg_attr(feature = "serde", serde(serialize_with = "names"))]
     pub unidentified: Vec<(PayloadName, Unidentified)>,
-    /// The number of steps that were done of the last plan.
+    /// The number of steps of the last plan that were done.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(super) before: usize,
 }
@@ -93,7 +93,7 @@ impl Interrupted {
         Some(rows.iter().filter(|row| row.status.is_applied()).map(|row| &row.name).collect())
     }
 
-    /// Returns true if the same may succeed when it is tried again, from the level of the host now.
+    /// Returns true if another attempt may succeed, from the present level of the host.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         // An end that was not seen is no refusal.
@@ -155,7 +155,7 @@ impl core::error::Error for Interrupted {
     }
 }
 
-/// The reason for which a host does not have the wanted payloads.
+/// The reason why a host does not have the wanted payloads.
 ///
 /// One error type for everything from a directory to a host: `?` converts the errors of a client, of payload files, of
 /// a [`PayloadStore`](crate::PayloadStore), of a [`Plan`] and of [`carry_out`](crate::LivepatchClient::carry_out).
@@ -203,7 +203,7 @@ impl EnsureError {
         }
     }
 
-    /// Returns true if the same may succeed later.
+    /// Returns true if the same call may succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {

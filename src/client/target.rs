@@ -1,4 +1,4 @@
-//! The running Xen as evidence: bounds on its point release that no payload can have moved.
+//! The running Xen, with bounds on its point release that no payload can have falsified.
 //!
 //! The text that Xen reports after its version is the best evidence, unless a payload has changed it. It counts if it was read
 //! while nothing was applied, if Xen's log still begins with it, or if no applied payload replaces a function that it comes

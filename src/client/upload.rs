@@ -45,12 +45,12 @@ impl LivepatchClient {
     /// [`XenOutOfMemory`](ErrorKind::XenOutOfMemory) (`ENOMEM`). A refused upload leaves nothing behind.
     ///
     /// After `EEXIST`, unless Xen's log names a symbol, an [`inventory`](Self::inventory) is taken to find a payload with the
-    /// same build-id. If some are unknown, it sends the debug key once, except for a client
+    /// same build-id. If build-ids are unknown, the debug key is sent once, except for a client
     /// [`without_xen_log`](super::ClientBuilder::without_xen_log).
     ///
-    /// After `EFAULT` the list is read. The error is [`Fault`](ErrorKind::Fault) if no payload of this name is loaded, and
-    /// [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) if one is, since it may be this one or an older one, unless its metadata
-    /// differ ([`AlreadyLoaded`](ErrorKind::AlreadyLoaded)).
+    /// After `EFAULT` the list is read. If no payload of this name is loaded, the error is [`Fault`](ErrorKind::Fault). If
+    /// one is, it may be this one or an older one: the error is [`AlreadyLoaded`](ErrorKind::AlreadyLoaded) if its metadata
+    /// differ, and [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) otherwise.
     ///
     /// And those of any call: [`NotPermitted`](ErrorKind::NotPermitted), [`BufferMemory`](ErrorKind::BufferMemory),
     /// [`UnexpectedAnswer`](ErrorKind::UnexpectedAnswer).
