@@ -44,7 +44,7 @@ pub struct Inventory {
     pub(crate) version: u32,
     /// The applied payloads from the bottom up, where Xen's log shows it.
     pub(crate) order: Option<Vec<PayloadName>>,
-    /// The running Xen, as far as it is known: what payload files are checked for.
+    /// The running Xen as far as it is known, for the check of payload files.
     pub(crate) target: Target,
 }
 
@@ -65,7 +65,7 @@ pub struct InventoryEntry {
     pub depends: Option<BuildId>,
     /// The functions that it replaces. The payload itself reports them, so they may be wrong.
     pub functions: Option<Vec<ReplacedFunction>>,
-    /// The reason for which it has no build-id here; `None` if it is identified.
+    /// The reason why it has no build-id here; `None` if it is identified.
     pub unidentified: Option<Unidentified>,
     /// The properties of its file, where this client has seen that.
     #[cfg_attr(feature = "serde", serde(skip))]
@@ -87,7 +87,7 @@ pub struct Conflict {
 }
 
 impl InventoryEntry {
-    /// Returns true if it is in effect.
+    /// Returns true if the payload is in effect.
     #[must_use]
     pub fn is_applied(&self) -> bool {
         self.status.is_applied()
@@ -162,7 +162,7 @@ impl Inventory {
         replaced.into_values().filter(|conflict| conflict.payloads.len() > 1).collect()
     }
 
-    /// The reason for which an applied payload is not in the stack.
+    /// The reason why an applied payload is not in the stack.
     fn why_off(&self, entry: &InventoryEntry) -> &'static str {
         let Some(depends) = entry.depends.as_ref().filter(|_| entry.build_id.is_some()) else {
             return "not identified";

@@ -71,7 +71,7 @@ impl Plan {
     /// upload have to pass the check for it, and no two of them may define the same symbol.
     ///
     /// # Errors
-    /// The reason for which there is no plan. A step of a plan may still be refused by Xen, by a payload's hooks or by its
+    /// The reason why there is no plan. A step of a plan may still be refused by Xen, by a payload's hooks or by its
     /// expectations.
     pub fn new(inventory: &Inventory, wanted: &Wanted) -> Result<Self, PlanError> {
         let release = inventory.target.range().0;

@@ -12,9 +12,9 @@ use crate::xen::symbol_name::SymbolName;
 /// [`ClientBuilder::known_identities`](crate::ClientBuilder::known_identities) in another process.
 ///
 /// They hold for one boot of one Xen, as long as nobody uploads or unloads anything: they contain Xen's build-id and its
-/// version of the list. The version begins again with each boot, so whoever keeps them has to keep the boot id
-/// (`/proc/sys/kernel/random/boot_id`) with them. A file of them has to be one that nobody else can write: a plan that was
-/// made with a wrong identity may revert or unload the wrong payload.
+/// version of the list. The version begins again with each boot, so keep the boot id (`/proc/sys/kernel/random/boot_id`)
+/// with them. Keep them in a file that nobody else can write: with a wrong identity, a plan may revert or unload the wrong
+/// payload.
 ///
 /// `Display` is a text to keep, and [`FromStr`] reads it.
 ///

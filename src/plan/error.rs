@@ -1,4 +1,4 @@
-//! Reasons for which there is no plan.
+//! Reasons why there is no plan.
 
 use super::step::Gap;
 use super::store::StoreProblem;
@@ -8,7 +8,7 @@ use crate::types::errno::Errno;
 use crate::types::name::PayloadName;
 use crate::xen::elf::Smaller;
 
-/// The reason for which there is no plan from the loaded payloads to the wanted ones. Nothing has been done.
+/// The reason why there is no plan from the loaded payloads to the wanted ones. Nothing has been done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
@@ -101,7 +101,7 @@ pub enum PlanError {
         /// The files.
         problems: Vec<StoreProblem>,
     },
-    /// The only way leads through a gap, which the caller refused.
+    /// There is no way without a gap, and the caller refused gaps.
     #[error("there is no way without a gap: {}", joined(.gaps))]
     Gap {
         /// The payloads that the host would have to run without for a while.

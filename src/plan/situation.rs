@@ -40,7 +40,7 @@ pub(crate) struct Entry {
     pub(crate) build_id: Option<BuildId>,
     pub(crate) depends: Option<BuildId>,
     pub(crate) footprint: Option<Arc<Footprint>>,
-    /// The reason for which it has no build-id here.
+    /// The reason why it has no build-id here.
     pub(crate) unidentified: Option<Unidentified>,
 }
 

@@ -10,8 +10,8 @@ use crate::types::build_id::BuildId;
 use crate::types::name::PayloadName;
 use crate::xen::release::Release;
 
-/// A payload that a plan may upload. It dereferences to the [`Payload`], which it shares with the [`Wanted`](crate::Wanted)
-/// that the plan was made for.
+/// A payload that a plan may upload. It dereferences to the [`Payload`], which is shared with the plan's
+/// [`Wanted`](crate::Wanted).
 #[derive(Clone, Debug)]
 pub struct PlannedPayload {
     payload: Arc<Payload>,
@@ -158,8 +158,8 @@ pub struct Gap {
     pub from: usize,
     /// The step that ends the gap, counted from 0: it applies the payload again, or the last wanted payload.
     pub until: usize,
-    /// False if the payload can't be put back if a later step fails: it has to be uploaded again for that, and its file is not
-    /// at hand ([`Wanted::at_hand`](crate::Wanted::at_hand)).
+    /// False if the payload can't be put back after a failure, because that needs an upload, and its file is not at hand
+    /// ([`Wanted::at_hand`](crate::Wanted::at_hand)).
     pub recoverable: bool,
 }
 

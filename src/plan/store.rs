@@ -27,22 +27,22 @@ use crate::xen::target::Target;
 ///
 /// Files count if their names end in `.livepatch`; others are ignored, and so is everything whose name begins with a dot. A
 /// directory may be flat, or have one sub-directory for each build of Xen, as `/usr/lib/xen-livepatch/BUILD-ID/*.livepatch`.
-/// The names of directories have no meaning. Links are followed to files, and only inside the directory unless asked for
-/// ([`read_following_links`](Self::read_following_links)); never to directories.
-/// Several files with the same contents are one.
+/// The names of directories have no meaning. Links to files are followed; out of the directory only by
+/// [`read_following_links`](Self::read_following_links). Links to directories are never followed. Several files with the
+/// same contents are one.
 ///
 /// A symbolic link `livepatch.livepatch` chooses the payload to use on the Xen that the payload is for. Without one, all
-/// payloads for a Xen have to make one chain, each depending on the one before. It chooses among the payloads in its own
-/// directory, below it, and beside the chosen one. Among payloads for two builds of Xen in one directory, a link to one of
-/// them is a problem for the other, unless another link chooses for that: give each build a directory.
+/// payloads for a Xen have to make one chain, each depending on the one before. The link chooses among the payloads in its
+/// own directory, below it, and beside the chosen one. If one directory has payloads for two builds of Xen, a link for only
+/// one of the builds is a problem for the other: give each build a directory.
 ///
 /// # Membership
-/// A file is for a certain Xen, for another one, or damaged. It is for the Xen whose build-id it names
-/// ([`Payload::xen_depends`]), or, where it names none, as payloads for Xen 4.13 and older need not, for the one that it
-/// depends on, possibly by way of others. Only a file that was read to its end, did not change meanwhile, has its build-ids,
-/// does not contradict itself, and passes the check for a Xen is for any: for this one, if it is for this one, and else for
-/// at least one release. All others are [problems](crate::Wanted::problems), in whichever directory they are. Findings that are only
-/// [possible](crate::Severity) for this Xen are left to the plan, where they can be accepted.
+/// For a given Xen, a file is for this Xen, for another one, or damaged. It is for the Xen whose build-id it names
+/// ([`Payload::xen_depends`]). If it names none (payloads for Xen 4.13 and older need not), it is for the Xen that it
+/// depends on, directly or by way of others. It is damaged if it could not be read to its end, changed meanwhile, lacks a
+/// build-id, contradicts itself, or fails the check. A file for this Xen is checked for this Xen; any other has to pass for
+/// at least one release. Damaged files are [problems](crate::Wanted::problems), in whichever directory they are. Findings that are
+/// only [possible](crate::Severity) for this Xen are left to the plan, where they can be accepted.
 ///
 /// ```
 /// use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
@@ -89,7 +89,7 @@ pub struct StoredPayload {
     copies: Vec<(PathBuf, PayloadName)>,
     /// The files of these that links `livepatch.livepatch` lead to.
     chosen: Vec<PathBuf>,
-    /// The finding for which no release accepts it, if there is one, once it was looked for.
+    /// The finding that makes every release refuse it, if there is one, once it was looked for.
     damage: OnceLock<Option<Finding>>,
 }
 
@@ -118,14 +118,14 @@ enum Links {
 }
 
 impl PayloadStore {
-    /// The most directory entries that are looked at. A directory that exceeds the rest of them is left out and reported:
-    /// which of its entries come first is chance.
+    /// The largest number of directory entries that are read. A directory that would exceed it is left out and reported,
+    /// since the order of its entries is arbitrary.
     pub const MAX_ENTRIES: usize = 10_000;
 
     /// The depth to which sub-directories are read. Deeper ones are reported.
     pub const MAX_DEPTH: usize = 4;
 
-    /// The most bytes of payloads that are kept in memory: 256 MiB. Files beyond are reported. One file may have
+    /// The most bytes of payloads that are kept in memory: 256 MiB. Further files are reported. A single file may have
     /// [`Payload::MAX_SIZE`].
     pub const MAX_BYTES: usize = 256 << 20;
 
@@ -140,8 +140,8 @@ impl PayloadStore {
 
     /// Reads the payloads of a directory as [`read`](Self::read) does, and follows links of payload files out of it, too.
     ///
-    /// For directories of links, as package managers such as Nix make them. Whoever may write to one of the directories on the
-    /// way chooses the payloads.
+    /// For directories of links, as package managers such as Nix make them. Anyone who can write to one of the directories
+    /// on the way can choose the payloads.
     ///
     /// # Errors
     /// Those of [`read`](Self::read).
@@ -157,7 +157,7 @@ impl PayloadStore {
 
     /// The files and directories that could not be read, sorted by the bytes of their paths.
     ///
-    /// [`Wanted::problems`](crate::Wanted::problems) has these, and those that are seen only for a certain Xen.
+    /// [`Wanted::problems`](crate::Wanted::problems) has these, and those that depend on the Xen.
     #[must_use]
     pub fn problems(&self) -> &[StoreProblem] {
         &self.problems
@@ -174,7 +174,7 @@ impl PayloadStore {
     /// The payloads that are whole, but for another Xen than this one, sorted by the bytes of their paths; none if its
     /// build-id is not known.
     ///
-    /// They are ignored on this Xen. Report them: an administrator may have put one of them there for it.
+    /// They are ignored on this Xen. Report them: an administrator may have meant one of them for it.
     #[must_use]
     pub fn for_another(&self, target: &Target) -> Vec<&StoredPayload> {
         self.all(self.membership(target).another)
@@ -212,7 +212,7 @@ impl PayloadStore {
 impl StoredPayload {
     /// Reads a single file, which need not be in a directory of payloads.
     ///
-    /// A link `livepatch.livepatch` is replaced by the file that it leads to: that gives path and name.
+    /// For a link `livepatch.livepatch`, path and name are those of the file that it leads to.
     ///
     /// # Errors
     /// Those of [`Payload::read`]; [`ErrorKind::InvalidName`](crate::ErrorKind::InvalidName) when the file's name makes no
@@ -224,7 +224,7 @@ impl StoredPayload {
         Ok(Self::new(path, name, payload))
     }
 
-    /// The file: the directory as it was given, and the way from there, without links.
+    /// The path of the file: the directory as it was given, and the path from there, without links.
     ///
     /// Of several files with the same contents, the one that a link `livepatch.livepatch` leads to, or else the first.
     #[must_use]
@@ -237,10 +237,10 @@ impl StoredPayload {
         core::iter::once(&*self.path).chain(self.copies.iter().map(|(path, _)| &**path))
     }
 
-    /// The name to load it under: the file's own, less its suffix.
+    /// The name to load it under: the file's own, without its suffix.
     ///
-    /// A file that XAPI, the toolstack of XenServer and XCP-ng, would load has the name that XAPI gives it, so that it finds
-    /// the payload again: `lp_4.17.4-1.xs8-4.17.4-6.xs8` for `lp_4_17_4__1_xs8__4_17_4__6_xs8.livepatch`.
+    /// A file that XAPI, the toolstack of XenServer and XCP-ng, would load has the name that XAPI gives it, so that XAPI
+    /// finds the payload again: `lp_4.17.4-1.xs8-4.17.4-6.xs8` for `lp_4_17_4__1_xs8__4_17_4__6_xs8.livepatch`.
     #[must_use]
     pub fn name(&self) -> &PayloadName {
         &self.name
@@ -258,7 +258,7 @@ impl StoredPayload {
         !self.chosen.is_empty()
     }
 
-    /// The finding for which no release accepts it.
+    /// The finding that makes every release refuse it.
     fn damage(&self) -> Option<&Finding> {
         self.damage.get_or_init(|| membership::damage(&self.payload)).as_ref()
     }

@@ -88,8 +88,8 @@ impl Wanted {
         self
     }
 
-    /// Refuses every plan with a [gap](crate::Gap): [`PlanError::Gap`](crate::PlanError::Gap). A run ends if its new plan would
-    /// have one.
+    /// Refuses every plan with a [gap](crate::Gap): [`PlanError::Gap`](crate::PlanError::Gap). A run that has to plan again
+    /// ends if the new plan would have one.
     pub fn no_gap(mut self) -> Self {
         self.no_gap = true;
         self
@@ -180,7 +180,7 @@ impl Wanted {
         self.payloads.iter().map(|wanted| &wanted.payload).chain(&self.at_hand)
     }
 
-    /// Leaves payloads loaded that are not applied. Otherwise they are unloaded.
+    /// Leaves unapplied payloads loaded. Otherwise they are unloaded.
     pub fn keep_unapplied(mut self) -> Self {
         self.keeps_unapplied = true;
         self
@@ -188,8 +188,8 @@ impl Wanted {
 }
 
 impl PayloadStore {
-    /// The stack to have applied on a Xen: the payload that a link `livepatch.livepatch` chooses, with those that it depends
-    /// on; where there is no such link, all that are for this Xen.
+    /// The stack for a Xen: the payload that a link `livepatch.livepatch` chooses, with those that it depends on; without
+    /// such a link, all payloads for this Xen.
     ///
     /// [`Wanted::problems`] has every file that might belong to it and could not be used, with its path, and every ambiguity.
     /// If there are any, the stack is the part that is whole and unambiguous, from Xen up to the damaged file, the hole or the

@@ -1,4 +1,4 @@
-//! Reasons for which several files leave open what to apply.
+//! Reasons why files do not determine which payloads to apply.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::types::build_id::BuildId;
 use crate::types::name::escaped;
 
-/// A reason for which the files of a store leave open what to apply on a Xen.
+/// A reason why the files of a store do not determine which payloads to apply on a Xen.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Ambiguity {
@@ -23,8 +23,8 @@ pub enum Ambiguity {
         shown(.0)
     )]
     LinkToAnother(PathBuf),
-    /// A link `livepatch.livepatch` chooses a payload, but there are others for this Xen in other directories: the link, and
-    /// those.
+    /// A link `livepatch.livepatch` chooses a payload, but there are others for this Xen in other directories. Contains the
+    /// link, and the others.
     #[error("a link chooses a payload for this Xen, but others are in other directories: {}", all_shown(.0))]
     OutsideChoice(Vec<PathBuf>),
     /// Several payloads depend on the same one, or on Xen itself.

@@ -17,9 +17,9 @@ const SEPARATOR: &[u8] = b"__";
 
 /// The name under which the payload of a file is loaded.
 ///
-/// XAPI looks for `lp_VERSION__RELEASE__VERSION__RELEASE.livepatch`, with the version that was booted, the one that the
-/// payload makes of it, and an underscore for each dot. It loads that file as `lp_VERSION-RELEASE-VERSION-RELEASE`, with
-/// dots, and recognises payloads by names of this form alone (`ocaml/xapi/livepatch.ml`).
+/// XAPI looks for `lp_VERSION__RELEASE__VERSION__RELEASE.livepatch`, with the booted version, the patched version, and an
+/// underscore for each dot. It loads that file as `lp_VERSION-RELEASE-VERSION-RELEASE`, with dots, and recognises payloads
+/// by names of this form alone (`ocaml/xapi/livepatch.ml`).
 pub(super) fn name_of(file: &Path) -> Result<PayloadName, InvalidName> {
     let name = PayloadName::of_file(file)?;
     match of_xapi(name.as_bytes()) {
@@ -28,7 +28,7 @@ pub(super) fn name_of(file: &Path) -> Result<PayloadName, InvalidName> {
     }
 }
 
-/// The name that XAPI gives the payload of a file, of whose name this is the part before the suffix.
+/// The name that XAPI gives the payload of a file. `stem` is the file's name without its suffix.
 fn of_xapi(stem: &[u8]) -> Option<Vec<u8>> {
     let mut rest = stem.strip_prefix(b"lp_")?;
     let mut parts = Vec::new();

@@ -61,7 +61,7 @@ fn certain_finding(payload: &Payload, target: &Target) -> Option<Finding> {
     payload.check_against(target).into_iter().find(|finding| finding.severity.is_certain())
 }
 
-/// The finding for which no release accepts a payload; `None` if one does.
+/// The finding that makes every release refuse a payload; `None` if one accepts it.
 pub(super) fn damage(payload: &Payload) -> Option<Finding> {
     let mut nearest: Option<Vec<Finding>> = None;
     for last in Release::ALL.iter().rev() {

@@ -22,7 +22,7 @@ pub struct StoreProblem {
     fault: Box<StoreFault>,
 }
 
-/// The reason for which a file or directory of a store could not be used.
+/// The reason why a file or directory of a store could not be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreFault {
@@ -69,7 +69,7 @@ pub enum StoreFault {
     /// No release of Xen takes it.
     #[error("it is damaged, no release of Xen takes it: {finding}")]
     Damaged {
-        /// The first finding for the release that comes nearest.
+        /// The first finding for the release with the fewest findings.
         finding: Finding,
     },
     /// It is for this Xen, which does not take it or would be damaged by it.
@@ -86,7 +86,7 @@ pub enum StoreFault {
         /// The build-id that it depends on.
         depends: BuildId,
     },
-    /// Several files leave open what to apply.
+    /// Several files do not determine which payloads to apply.
     #[error("{0}")]
     Ambiguous(#[source] Ambiguity),
 }
@@ -156,8 +156,8 @@ impl StoreProblem {
 }
 
 impl StoreFault {
-    /// A word for programs, which stays as it is: `unreadable`, `empty`, `too_large`, `invalid_name`, `link`, `limit`,
-    /// `note`, `damaged`, `unfit`, `contradiction` or `ambiguous`.
+    /// The reason in one word, which stays the same from version to version: `unreadable`, `empty`, `too_large`,
+    /// `invalid_name`, `link`, `limit`, `note`, `damaged`, `unfit`, `contradiction` or `ambiguous`.
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
