@@ -75,7 +75,7 @@ struct Inner {
     cleanup: Option<Cleanup>,
 }
 
-/// The fate of a payload that was uploaded to be applied at once, and could not be applied.
+/// The fate of a payload that [`load`](crate::LivepatchClient::load) uploaded and could not apply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cleanup {
@@ -185,8 +185,8 @@ impl Error {
     /// Returns true if the same call may well succeed later, and does no harm: the host was busy, a list changed, or a CPU
     /// was late.
     ///
-    /// False for a [`load`](crate::LivepatchClient::load) whose payload is still [loaded](Self::cleanup), since that is in
-    /// the way of another load.
+    /// False for a [`load`](crate::LivepatchClient::load) whose payload is still [loaded](Self::cleanup), since that
+    /// prevents another load.
     ///
     /// ```
     /// # use std::{thread, time::Duration};

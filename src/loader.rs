@@ -305,7 +305,7 @@ impl<'d> Linker<'_, 'd> {
         self.sink.take(Finding::new(Severity::PossiblyHarmful, None, problem))
     }
 
-    /// Reports that Xen refuses the upload if it checks for the problem, and else is damaged.
+    /// Reports that Xen refuses the upload if it checks for the problem, and is damaged otherwise.
     fn refuse_or_harm(&mut self, checked: bool, errno: Errno, problem: Problem) -> Progress {
         if checked { self.refuse(errno, problem) } else { self.harm(problem) }
     }

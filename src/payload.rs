@@ -184,7 +184,7 @@ impl Payload {
         &self.bytes
     }
 
-    /// An estimate of the size in bytes after `strip -S`, rather too large than too small; `None` without debug sections.
+    /// An estimate of the size in bytes after `strip -S`, too large rather than too small; `None` without debug sections.
     #[must_use]
     pub fn size_without_debug(&self) -> Option<u64> {
         self.elf().size_without_debug()
@@ -259,7 +259,8 @@ impl Payload {
         Reapply::of(self.writable.iter().map(SymbolName::as_bytes), Release::of(release.1, 0))
     }
 
-    /// Returns true if it has no hooks because of which Xen refuses `replace`. The hooks of an applied payload can have the same effect.
+    /// Returns true if none of its hooks makes Xen refuse `replace`. Hooks of an applied payload can make Xen refuse it as
+    /// well.
     ///
     /// # Xen
     /// Before 4.14 such hooks do not exist, and Xen ignores them.
@@ -282,8 +283,8 @@ impl Payload {
     /// Finds the faults of the payload for this Xen, as far as the file shows them, in the order of Xen's own checks.
     ///
     /// A payload without findings can still be refused: Xen may lack a function or a symbol, or have a payload with the same
-    /// build-id. [`Finding::severity`] separates the faults that Xen finds itself from those that would crash it, and certain ones
-    /// from those that only some of the point releases have that this Xen may be.
+    /// build-id. [`Finding::severity`] separates the faults that Xen finds itself from those that would crash it, and
+    /// certain faults from those in only some of the possible point releases.
     #[must_use]
     pub fn check_against(&self, target: &Target) -> Vec<Finding> {
         loader::check(&self.elf(), target).findings

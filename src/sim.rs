@@ -54,9 +54,9 @@
 //! * Time: the rendezvous of the CPUs takes [a set time](SimulatedXen::set_quiesce_time), an action the time of its
 //!   [`Pace`], and a hook after it that of [`SimulatedXen::set_hook_time`]. The other races of Xen's last steps after an
 //!   action don't happen, and LIST stops early only after [`On::stop_after`].
-//! * Code: of hooks, `mov $imm32,%eax; ret` and `xor %eax,%eax; ret` are understood, also after an ENDBR64, and on Arm code
-//!   that moves a number to `w0` and returns. Other hooks count as returning 0, and as having done the action that they
-//!   replace.
+//! * Code: the simulator understands hooks that consist of `mov $imm32,%eax; ret` or `xor %eax,%eax; ret`, also after an
+//!   ENDBR64, and on Arm of code that moves a number to `w0` and returns. Other hooks count as returning 0, and as having
+//!   done the action that they replace.
 //! * Xen's own functions: few are known by name, and [`HostBuilder::symbol`] adds more. Patching an address without a
 //!   function changes nothing.
 //! * Memory: there is always enough, except after [`On::fail`] with `ENOMEM`.
@@ -253,8 +253,8 @@ impl SimulatedXen {
         self.host().settings.quiesce_time = time;
     }
 
-    /// Sets the domain of which a virtual CPU waits inside Xen, as for its monitor, paging or sharing ring. Meanwhile Xen 4.13
-    /// and newer, 4.12.2 and 4.11.3 apply nothing on x86, and REPLACE fails only after it has reverted the others.
+    /// Sets the domain that has a virtual CPU waiting inside Xen, as for its monitor, paging or sharing ring. Meanwhile Xen
+    /// 4.13 and newer, 4.12.2 and 4.11.3 apply nothing on x86, and REPLACE fails only after it has reverted the others.
     pub fn set_waiting_domain(&self, domain: Option<u16>) {
         self.host().settings.waiting_domain = domain;
     }
@@ -262,8 +262,8 @@ impl SimulatedXen {
     /// Sets the run time of hooks after an apply or a revert (none by default). Meanwhile GET and LIST show the action as
     /// finished. Its last line is logged when the hook returns.
     ///
-    /// Unloading the payload meanwhile brings the host down, unless UNLOAD waits for all CPUs, as in 4.17 and from 4.18 on.
-    /// So does any other action, which endangers a real Xen only until it has chosen the hook.
+    /// Unloading the payload meanwhile brings the host down, unless UNLOAD waits for all CPUs, as from 4.17.4, 4.18.1 and
+    /// 4.19 on. So does any other action; on a real Xen, that is dangerous only until Xen has chosen the hook.
     pub fn set_hook_time(&self, time: Duration) {
         self.host().settings.hook_time = time;
     }
@@ -302,7 +302,7 @@ impl SimulatedXen {
         self.running_host()?.upload(name.as_ref(), || Ok(payload.to_vec())).map(drop)
     }
 
-    /// Starts an action as another toolstack. It takes its [`Pace`].
+    /// Starts an action as another toolstack. It takes the time that [`Pace`] sets.
     ///
     /// # Errors
     /// Xen's answer.

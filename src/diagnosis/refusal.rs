@@ -1,4 +1,4 @@
-//! The reason for which Xen refused an action that left the payload's state as it was.
+//! The reason why Xen refused an action that left the payload's state as it was.
 
 use super::{Evidence, Known, LogMessage, Look};
 use crate::error::{Action, Error, ErrorKind as Kind};

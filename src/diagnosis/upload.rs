@@ -1,4 +1,4 @@
-//! The reason for which Xen refused an upload.
+//! The reason why Xen refused an upload.
 
 use super::LogMessage;
 use crate::error::{Duplicate, Error, ErrorKind as Kind};

@@ -15,7 +15,7 @@ use crate::types::name::{InvalidName, PayloadName};
 use crate::types::status::State;
 use crate::xen::elf::Smaller;
 
-/// The thing that an upload has in common with something loaded.
+/// The property that an upload shares with Xen or a loaded payload.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Duplicate {
@@ -143,10 +143,10 @@ pub enum ErrorKind {
     /// No payload of this name is loaded.
     #[error("no payload of this name is loaded")]
     NoSuchPayload,
-    /// Part of the payload is already loaded.
+    /// The name, the build-id or a symbol of the payload is in use already.
     #[error("{by}")]
     AlreadyLoaded {
-        /// The thing that the two have in common.
+        /// The shared property.
         by: Duplicate,
     },
     /// The payload is in a state in which the action would do nothing or is refused.
@@ -177,7 +177,7 @@ pub enum ErrorKind {
         /// The payload applied last, if known.
         top: Option<PayloadName>,
     },
-    /// The payload depends on another build-id than that of the payload, or the Xen, that it would be applied on.
+    /// The payload does not depend on the build-id of the payload, or Xen, that it would be applied on.
     ///
     /// Xen does not report the build-ids of payloads. `expected`, and `found` for a payload, come from the files that *this
     /// client* uploaded under these names. They are out of date if another tool has replaced the payloads since.
@@ -265,7 +265,7 @@ pub enum ErrorKind {
         "the host was busy until the deadline, with another live-patch action or with its CPUs, and nothing was done; try again"
     )]
     OperationInProgress,
-    /// An observer called the client that was calling it: the thread is inside another operation already.
+    /// An observer called its own client, and the thread is inside another operation of that client already.
     #[error(
         "this thread is inside another operation of the same client, and nothing was done; \
          do it after that operation, not in an observer"
@@ -369,7 +369,7 @@ pub enum ErrorKind {
     /// Xen could not access this program's memory, and the payload is in the state that it was in before.
     #[error("Xen could not read or write this program's memory, and the payload is as it was; try again")]
     Fault,
-    /// The operation was sent to Xen, and its outcome could not be found out.
+    /// The operation was sent to Xen, and its outcome could not be determined.
     #[error("it may have been carried out, but its outcome could not be found out: look at the list")]
     OutcomeUnknown,
     /// This Xen has no build-id.

@@ -1,4 +1,4 @@
-//! The text of every error, pinned: one line that says what failed, why, and what to do about it.
+//! The text of every error, pinned: one line with the failure, its cause and its remedy.
 
 use std::collections::BTreeSet;
 use std::error::Error as _;
@@ -417,7 +417,7 @@ fn every_kind_has_its_text_pinned_and_a_word_of_its_own() {
     }
 }
 
-/// The guide's table and the methods that a program asks say the same about every kind.
+/// The guide's table agrees with the methods for programs about every kind.
 #[test]
 fn the_guide_names_every_kind_and_says_what_the_methods_say() {
     let guide = include_str!("../guide.md");

@@ -26,7 +26,7 @@ use crate::types::widen::to_usize;
 use crate::xen::architecture::Architecture;
 use crate::xen::format::MAX_SIZE;
 
-/// The size of the smallest buffer, which does for most payloads and for reading Xen's log.
+/// The size of the smallest buffer, which suffices for most payloads and for reading Xen's log.
 pub(crate) const SMALLEST_BUFFER: usize = 64 * 1024;
 
 /// The bytes of a sysctl or of a short answer, whichever is longer.

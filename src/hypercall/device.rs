@@ -1,8 +1,8 @@
 //! Verification of descriptors by the kernel's device numbers.
 //!
 //! A hypercall sent to another driver, or pages mapped from another device, could change any memory of this process. So a
-//! descriptor of the caller is verified before it is used, also one that was opened by a path of the caller: the name of a file
-//! proves nothing. `/dev/xen/privcmd`, `/proc/xen/privcmd` and `/dev/xen/hypercall` are the kernel's own.
+//! descriptor from the caller is verified before it is used, and so is one that was opened at the caller's path: the name of
+//! a file proves nothing. `/dev/xen/privcmd`, `/proc/xen/privcmd` and `/dev/xen/hypercall` are the kernel's own.
 
 use std::cell::OnceCell;
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! Hypercalls as observers of a client get them.
+//! Descriptions of hypercalls, for observers of a client.
 
 use core::fmt;
 use core::time::Duration;

@@ -3,14 +3,14 @@
 use crate::xen::release::Release;
 use crate::xen::rules;
 
-/// The three layouts of the livepatch sysctl (and what Xen makes of its fields).
+/// The three layouts of the livepatch sysctl, and the meaning of its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Layout {
     /// 4.7 to 4.13: names every 128 bytes, no metadata, no action flags.
     Strided,
-    /// 4.14 to 4.20: names and metadata back to back, into buffers whose size Xen isn't told; action flags.
+    /// 4.14 to 4.20: names and metadata back to back, into buffers of a size that requests do not contain; action flags.
     Packed,
-    /// 4.21 on: as before, but Xen is told the sizes and keeps to them (commit 4c3ce492ed).
+    /// 4.21 on: as before, but requests contain the sizes, and Xen keeps to them (commit 4c3ce492ed).
     Sized,
 }
 
@@ -19,7 +19,7 @@ pub(crate) enum Layout {
 pub(crate) struct Interface {
     pub(crate) version: u32,
     pub(crate) layout: Layout,
-    /// The first and last minor of the 4.x that speak it.
+    /// The minor numbers of the first and the last release that use it.
     minors: (u16, u16),
     pub(crate) force: Force,
 }
@@ -29,7 +29,7 @@ pub(crate) struct Interface {
 pub(crate) enum Force {
     Understood,
     Rejected,
-    /// The interface version doesn't tell, so Xen must be asked.
+    /// The interface version leaves it open, so Xen must be asked.
     Ask,
 }
 
@@ -74,7 +74,7 @@ impl Interface {
         all
     }
 
-    /// This interface version: a known one, or a later one, which is taken to be as the newest that is known.
+    /// This interface version: a known one, or a later one, which is assumed to be like the newest known one.
     pub(crate) fn pinned(version: u32) -> Option<Self> {
         let newest = Self::newest();
         let known = Self::all().into_iter().find(|interface| interface.version == version);
@@ -82,7 +82,7 @@ impl Interface {
         known.or_else(|| (version > newest.version).then_some(later))
     }
 
-    /// Which release this is. The interface is what counts where a Xen calls itself something else.
+    /// The release of a Xen with this interface version. The interface version counts if Xen reports another release.
     pub(crate) fn release(self, claimed: (u16, u16)) -> (u16, u16) {
         let minor = if claimed.0 == 4 { claimed.1 } else { self.minors.0 };
         (4, minor.clamp(self.minors.0, self.minors.1))

@@ -136,7 +136,7 @@ impl HypercallBuffer {
         }
     }
 
-    /// Returns true if this process has the pages, which a forked child of the process that made them has not.
+    /// Returns true if this process has the pages. A forked child of the process that made them does not.
     pub(crate) fn is_here(&self) -> bool {
         self.mapping.is_here()
     }

@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(pool.idle_bytes(), 20);
     }
 
-    /// Uses so many pieces at once, and says what was kept while all were in use.
+    /// Uses this many pieces at once, and returns the memory that was kept while all were in use.
     fn nest(pool: &Pool<Thing>, depth: usize) -> Result<usize, ()> {
         if depth == 0 {
             return Ok(pool.idle_bytes());

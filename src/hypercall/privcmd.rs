@@ -74,7 +74,7 @@ impl Privcmd {
     /// [`from_fds`](Self::from_fds) where the caller can open `/dev/xen/hypercall`.
     ///
     /// The descriptor is verified by its device number, which takes `/proc/misc` or `/sys/class/misc`. A program that
-    /// changes its root directory calls this before.
+    /// changes its root directory calls this beforehand.
     ///
     /// # Errors
     /// [`ErrorKind::NotPrivcmd`] for any other device or file, and [`ErrorKind::DeviceUnverified`] if the number of the
@@ -87,7 +87,7 @@ impl Privcmd {
 
     /// Takes over descriptors of `/dev/xen/privcmd` and `/dev/xen/hypercall`.
     ///
-    /// For programs that open both and then give up the right to, by changing their user. Both are verified as by
+    /// For programs that open both and then give up the right to do so, by changing their user. Both are verified as by
     /// [`from_fd`](Self::from_fd).
     ///
     /// # Errors

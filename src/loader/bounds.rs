@@ -1,4 +1,4 @@
-//! The check for a Xen of which only bounds on the point release are known: certain and possible findings.
+//! The check for a Xen with only bounds on its point release: certain and possible findings.
 //!
 //! The loader is run once for each way in which the point releases within the bounds differ. A finding that all of them report
 //! is certain, and one that some report is possible, so that no rule of the loader depends on bounds.

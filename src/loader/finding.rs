@@ -14,14 +14,14 @@ use crate::xen::release::Release;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Severity {
-    /// Some of the point releases that this Xen may be refuse the payload or do not notice the problem; none is damaged.
+    /// Some of the possible point releases refuse the payload, or accept it although it is unsuitable; none is damaged.
     Possible,
     /// Xen finds it too, and refuses to load or to apply the payload.
     Refused,
     /// Xen accepts the payload although it is unsuitable.
     Unnoticed,
-    /// The payload crashes or damages some of the point releases that this Xen may be; or it may do so, which the file alone
-    /// does not decide.
+    /// The payload crashes or damages some of the possible point releases. Or it may crash or damage this Xen: the file
+    /// alone does not decide that.
     PossiblyHarmful,
     /// Xen accepts the payload and is damaged by it, or crashes.
     Harmful,

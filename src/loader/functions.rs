@@ -427,7 +427,7 @@ impl<'d> Reader<'_, '_, 'd> {
         entry.expectation.filter(|_| self.linker.has(&rules::EXPECTATIONS))
     }
 
-    /// Reports what Xen refuses when it applies the payload.
+    /// Reports problems for which Xen refuses to apply the payload.
     fn check_expectation(&mut self, entry: &Entry<'_, 'd>) -> Progress {
         let Some(Expectation { reserved, len, .. }) = self.expectation(entry) else { return Ok(()) };
         let (found, old_size) = (u32::from(len), entry.old_size);

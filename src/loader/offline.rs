@@ -1,4 +1,4 @@
-//! A host of which the build-id may be known, and nothing else: the one of a check without Xen.
+//! The host of a check without Xen: at most its build-id is known.
 
 use super::{HostView, Lookup, NoRoom};
 use crate::types::build_id::BuildId;

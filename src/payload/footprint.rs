@@ -12,7 +12,7 @@ use crate::xen::release::Release;
 /// The properties of a payload on which other payloads in the same Xen depend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Footprint {
-    /// True if it has hooks because of which Xen refuses REPLACE, of it and of others over it.
+    /// True if it has hooks that make Xen refuse REPLACE, both with it and of it.
     pub(crate) vetoes: bool,
     /// Xen's treatment of it after a revert.
     pub(crate) reapply: Reapply,

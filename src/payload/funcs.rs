@@ -20,7 +20,7 @@ const NO_RELOCATION: RelocationType = R_X86_64_NONE;
 pub enum Address {
     /// A number in the file, which Xen uses unchanged.
     Number(u64),
-    /// A symbol, or a section of the payload, and an offset from it, whose address Xen computes when it links the payload.
+    /// An offset from a symbol or from a section of the payload. Xen computes the address when it links the payload.
     Symbol {
         /// The name of the symbol, or of the section.
         name: SymbolName,
@@ -45,8 +45,8 @@ impl fmt::Display for Address {
 impl FromStr for Address {
     type Err = Infallible;
 
-    /// Reads what `Display` writes. A text that begins with `0x` is a number, and one that ends in a sign and such a number has
-    /// an offset.
+    /// Reads the text that `Display` writes. A text that begins with `0x` is a number, and one that ends in a sign and such
+    /// a number has an offset.
     fn from_str(text: &str) -> Result<Self, Infallible> {
         let hexadecimal = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok();
         if let Some(number) = hexadecimal(text) {

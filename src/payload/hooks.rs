@@ -31,7 +31,7 @@ pub(super) fn hooks(elf: &Elf<'_>) -> Vec<Hook> {
     hooks
 }
 
-/// Returns true if there is a hook because of which Xen refuses REPLACE.
+/// Returns true if there is a hook that makes Xen refuse REPLACE.
 pub(super) fn forbid_replace(elf: &Elf<'_>) -> bool {
     let kinds = HookKind::ALL.into_iter().filter(|kind| kind.forbids_replace());
     let mut sections = kinds.filter_map(|kind| elf.section(kind.section_name()));

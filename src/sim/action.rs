@@ -17,7 +17,7 @@ const LATE: &str = "Timed out on semaphore in CPU quiesce phase 0/1";
 /// The timeout that 0 stands for.
 const DEFAULT_TIMEOUT: Duration = Duration::from_millis(30);
 
-/// The result of a hook that is missing or whose code isn't understood: that it has done its work.
+/// The result of a hook that is missing or whose code isn't understood: success.
 const NOT_UNDERSTOOD: i32 = 0;
 
 const EAGAIN: i32 = -Errno::EAGAIN.number();

@@ -1,4 +1,4 @@
-//! Hypercalls by kind, and how many of each were made.
+//! Hypercalls by kind, and the number of each.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Faults on demand. A fault is ordered for a kind of hypercall that can meet it, which the types see to.
+//! Faults on demand. The types ensure that a fault is ordered only for a kind of hypercall in which it can occur.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -50,7 +50,7 @@ impl fmt::Debug for Fault {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Faults(Vec<Fault>);
 
-/// Of faults that exclude each other the first counts.
+/// If faults exclude each other, the first counts.
 impl Faults {
     fn first<T>(&self, pick: impl FnMut(&Fault) -> Option<T>) -> Option<T> {
         self.0.iter().find_map(pick)
@@ -207,11 +207,11 @@ pub mod kinds {
 
 use kinds::{Answered, Any, DebugKeys, IsAnswered, List, TimedAction};
 
-/// An order for a fault at a later hypercall, created by [`SimulatedXen::on`] and its kin.
+/// An order for a fault at a later hypercall, created by [`SimulatedXen::on`] and similar methods.
 ///
 /// The next hypercall of the kind meets the fault, unless [`nth`](Self::nth) or [`always`](Self::always) is used. Orders add
-/// up; of two that exclude each other the older counts. A fault can be ordered only for kinds of hypercalls that can meet
-/// it. [`SimulatedXen::pending_orders`] lists the orders that no hypercall has met.
+/// up; if two exclude each other, the older counts. A fault can be ordered only for kinds of hypercalls in which it can
+/// occur. [`SimulatedXen::pending_orders`] lists the orders that no hypercall has met.
 ///
 /// ```
 /// use xen_livepatch::sim::SimulatedXen;
@@ -305,7 +305,7 @@ impl On<'_, TimedAction> {
         self.order(Fault::TimeOut);
     }
 
-    /// Starts an action that takes so long.
+    /// Starts an action that takes this long.
     pub fn take(self, pace: Pace) {
         self.order(Fault::Take(pace));
     }

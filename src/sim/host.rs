@@ -1,4 +1,4 @@
-//! The state of the simulated host, and what GET, LIST, ACTION and UPLOAD find there.
+//! The state of the simulated host, on which GET, LIST, ACTION and UPLOAD work.
 
 use super::bytes::until_nul;
 use super::console::{CONTINUES, Console};

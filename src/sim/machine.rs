@@ -1,4 +1,5 @@
-//! The code of each architecture: that which Xen writes when it patches, and the little that the simulator understands.
+//! The machine code of each architecture: the code that Xen writes when it patches, and the little that the simulator
+//! understands.
 
 mod arm;
 mod x86;

@@ -319,8 +319,8 @@ enum HookBody {
 }
 
 impl HookCode {
-    /// A hook that only returns this number: 0 for success, a negative error number to refuse the action. Xen ignores the
-    /// number of kinds of hooks that return nothing.
+    /// A hook that only returns this number: 0 for success, a negative error number to refuse the action. Xen ignores it for
+    /// kinds of hooks that return nothing.
     ///
     /// The code is `endbr64; mov $result,%eax; ret` on x86-64, where a CPU that tracks indirect branches requires the
     /// `endbr64`. On Arm it is `movz w0, #low; movk w0, #high, lsl #16; ret`.

@@ -185,7 +185,7 @@ fn start_of_last(buffer: &HypercallBuffer, len: usize) -> usize {
 }
 
 impl PreparedSysctl<'_> {
-    /// Sends the request. A second time it contains whatever the hypervisor has written.
+    /// Sends the request. If it is sent again, it contains whatever the hypervisor has written into it.
     ///
     /// # Errors
     /// Those of the hypervisor.

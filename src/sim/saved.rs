@@ -31,8 +31,8 @@ fn known_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Er
     }
 }
 
-/// The state of the host, as [`SimulatedXen::fork`] copies it. An action or a hook that takes a time is saved with the rest
-/// of its time, which counts from when it is read.
+/// The state of the host, as [`SimulatedXen::fork`] copies it. An action or a hook that takes time is saved with its
+/// remaining time, which runs again once the host is read.
 ///
 /// ```
 /// use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, SimulatedXen};
@@ -57,7 +57,7 @@ impl Serialize for SimulatedXen {
     }
 }
 
-/// A host in the state that was saved. Data that no host could have been saved as is an error.
+/// A host in the state that was saved. Data that can't come from a saved host is an error.
 impl<'de> Deserialize<'de> for SimulatedXen {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Saved::<Host> { host, .. } = Saved::deserialize(deserializer)?;

@@ -39,8 +39,8 @@ pub enum LogLevel {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Pace {
-    /// A number of hypercalls: so many GET, LIST and ACTION, whoever makes them, find the action under way, and the one
-    /// after them finds it finished. With 0 it is finished when ACTION returns. The default is 1.
+    /// A number of hypercalls: this many GET, LIST and ACTION, by anyone, find the action under way, and the next one finds
+    /// it finished. With 0 it is finished when ACTION returns. The default is 1.
     Polls(u32),
     /// A time.
     Time(Duration),
@@ -64,7 +64,7 @@ pub(super) struct Settings {
     pub(super) log_level: LogLevel,
     /// The time that hooks after actions run.
     pub(super) hook_time: Duration,
-    /// The domain of a virtual CPU that waits inside Xen.
+    /// The domain that has a virtual CPU waiting inside Xen.
     pub(super) waiting_domain: Option<u16>,
     /// The size of the largest buffer for hypercalls that can be allocated.
     pub(super) largest_buffer: Option<usize>,

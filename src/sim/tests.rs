@@ -1,4 +1,4 @@
-//! Requests written by hand, byte by byte at literal offsets, and what each release makes of them.
+//! Requests written by hand, byte by byte at literal offsets, and the answers of each release.
 
 use super::*;
 use crate::payload::{HookKind, PayloadVersion};

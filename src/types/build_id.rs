@@ -33,7 +33,7 @@ impl BuildId {
     }
 }
 
-/// A text is not a build-id. `?` makes it an [`Error`](crate::Error).
+/// The error for a text that is not a build-id. `?` converts it into an [`Error`](crate::Error).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{text:?} is not a build-id: expected pairs of hexadecimal digits")]
 #[non_exhaustive]

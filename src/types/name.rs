@@ -12,8 +12,8 @@ use crate::types::shared_bytes::SharedBytes;
 
 /// The name of a payload: 1 to 127 bytes without a NUL. It is case-sensitive and need not be UTF-8.
 ///
-/// Xen takes up to 127 bytes and a NUL (`XEN_LIVEPATCH_NAME_SIZE`). It also takes the empty name, which a list may contain,
-/// but which can't be made here. `Display` and `Debug` are [`escaped`]; [`as_bytes`](Self::as_bytes) has the bytes.
+/// Xen takes up to 127 bytes and a NUL (`XEN_LIVEPATCH_NAME_SIZE`). It also takes the empty name: a list may contain that,
+/// but [`new`](Self::new) refuses it. `Display` and `Debug` are [`escaped`]; [`as_bytes`](Self::as_bytes) has the bytes.
 ///
 /// ```
 /// use xen_livepatch::PayloadName;
@@ -28,7 +28,7 @@ use crate::types::shared_bytes::SharedBytes;
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PayloadName(SharedBytes);
 
-/// Bytes are not a payload name. `?` makes it an [`Error`](crate::Error).
+/// The error for bytes that are not a payload name. `?` converts it into an [`Error`](crate::Error).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("invalid payload name: {problem} (1 to 127 bytes, no NUL)")]
 #[non_exhaustive]

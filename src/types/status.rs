@@ -125,7 +125,7 @@ pub struct LoadedPayload {
 }
 
 impl LoadedPayload {
-    /// Makes a row of these values, as for tests.
+    /// Makes a row of these values, for example for tests.
     #[must_use]
     pub const fn new(name: PayloadName, status: Status, metadata: Metadata) -> Self {
         Self { name, status, metadata }

@@ -1,13 +1,13 @@
 //! Reading values back from the text of their `Display`.
 
-/// A text that is not a value of the type it was read as.
+/// The error for a text that is not a value of the expected type.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{text:?} is not {expected}")]
 #[non_exhaustive]
 pub struct InvalidText {
     /// The text.
     pub text: String,
-    /// A description of the texts that are.
+    /// A description of the valid texts.
     pub expected: &'static str,
 }
 

@@ -35,7 +35,7 @@ pub(crate) const SYMBOL_SIZE: u64 = 24;
 /// with one text of 2 MiB.
 const MAX_NAME: usize = 128;
 
-/// The name of a symbol or a section without one in the file, which Xen reads as an empty text.
+/// The name of a symbol or a section that has none in the file: Xen reads an empty text.
 pub(crate) const UNNAMED: &[u8] = b"";
 
 /// The bytes from address 0 on that are never mapped, to which NULL pointers lead.

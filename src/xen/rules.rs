@@ -1,5 +1,5 @@
-//! The changes of Xen's behaviour: a table, each row with Xen's commit, the first release that has it, and the point releases
-//! of older series that have it too.
+//! The changes in Xen's behaviour: a table, each row with Xen's commit, the first release that has it, and the point
+//! releases of older series that have it too.
 
 use crate::xen::format::SectionName;
 use crate::xen::release::Release;
@@ -123,9 +123,9 @@ rules! {
     /// Xen's build-id is compared before anything is linked, and a section has one address: where it was loaded, or
     /// where the upload has it.
     XEN_DEPENDS_FIRST = 20 [(18, 4), (19, 1)], "fa49f4be41";
-    /// Wrong alternatives are refused, which crashed Xen before.
+    /// Wrong alternatives, which crashed Xen before, are refused.
     ALTERNATIVES_REFUSED = 20 [(18, 4), (19, 1)], "aa5a06d5d6";
-    /// The highest bit of an alternative's feature turns it around.
+    /// The highest bit of an alternative's feature inverts the condition.
     NEGATED_ALTERNATIVES = 21 [(17, 6), (18, 5), (19, 3), (20, 1)], "328ed39c59";
     /// LIST requests contain the size of the buffers.
     LIST_ROOM_TOLD = 21 [], "4c3ce492ed";

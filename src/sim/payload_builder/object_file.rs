@@ -148,7 +148,8 @@ impl Section {
     }
 }
 
-/// A defect of a section, for tests of what refuses the payload. See [`PayloadBuilder::defect`](super::PayloadBuilder::defect).
+/// A defect of a section, for tests of code that refuses the payload. See
+/// [`PayloadBuilder::defect`](super::PayloadBuilder::defect).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Defect {

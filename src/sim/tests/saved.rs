@@ -1,4 +1,4 @@
-//! A host that was saved and read again is the host that it was.
+//! A host that was saved and read again is unchanged.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -3,9 +3,9 @@
 //! Names, metadata and names of functions are printed as they are, and whoever made a payload chose them, line breaks
 //! included. So no line is believed because it looks right. But whatever a payload has Xen print, it can't keep Xen from
 //! printing the rest: each loaded payload's `build-id=` and `depend-on=` are in the text once, each in one piece, in the
-//! order of the list. If these words occur exactly as often as that and as the listed names and metadata account for, no
-//! occurrence is forged, and the position of each gives the payload that it belongs to. If they occur more often, the
-//! text is divided at the headings that are in it once, and only the parts that still agree are believed.
+//! order of the list. If these words occur exactly as often as Xen, the listed names and the listed metadata account for, no
+//! occurrence is forged, and the position of each gives the payload that it belongs to. If they occur more often, the text
+//! is divided at the headings that are in it once, and only the parts that still agree are believed.
 //!
 //! Other lines in between, of guests and of other subsystems, matter only if they contain one of these words. Guests' lines
 //! do not matter even then: a payload can't have Xen print anything before its prefix.

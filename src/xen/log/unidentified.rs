@@ -1,8 +1,8 @@
-//! Reasons for which a loaded payload has no identity.
+//! Reasons why a loaded payload has no identity.
 
 use core::fmt;
 
-/// The reason for which an [`InventoryEntry`](crate::InventoryEntry) has no build-id. `Display` names the remedy.
+/// The reason why an [`InventoryEntry`](crate::InventoryEntry) has no build-id. `Display` names the remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
