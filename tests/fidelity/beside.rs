@@ -1,10 +1,10 @@
-//! An action that nobody waits for, and what else is asked meanwhile.
+//! An action that nobody waits for, and the requests that are sent meanwhile.
 //!
-//! A real Xen from 4.13.1 on does the work on the CPU that ACTION was called on, before the caller runs again; only
-//! another CPU can see it pending, and only until Xen has told that one to stand still, which is soon. So a second thread
-//! either asks whether the action is pending, again and again, and sends its requests once it was told so; or it sends
-//! them while ACTION is in a slow hook, so that the first of them waits at Xen's door and gets in as soon as the action is
-//! pending. It is chance still, but which of the possible orders it was is found out from the answers, see `order.rs`.
+//! A real Xen from 4.13.1 on does the work on the CPU that ACTION was called on, before the caller runs again; only another
+//! CPU can see it pending, and only for the short time until Xen stops that one. So a second thread either asks again and
+//! again if the action is pending, and sends its requests once it is; or it sends them while ACTION is in a slow hook, so
+//! that the first of them waits for Xen's lock and gets it as soon as the action is pending. The order is still random, and
+//! is found from the answers, see `order.rs`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

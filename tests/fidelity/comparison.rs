@@ -1,4 +1,4 @@
-//! Both hosts side by side, and what to say when they differ.
+//! Both hosts side by side, and the report of a difference.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};

@@ -1,4 +1,4 @@
-//! Which operations: mostly what makes sense in the state that the simulated host is in, and nonsense often enough.
+//! The generator of operations: most suit the state of the simulated host, and the others make no sense.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! The order in which a host handled concurrent requests, as far as its answers reveal it.
 //!
-//! Xen handles one request at a time. Unknown are the position of the action among the others, and the end of the work
-//! that it, or another, began. The simulated host tries one order after the other until its answers and its final state are those
-//! of the real one.
+//! Xen handles one request at a time. The position of the action among the others is unknown, and so is the end of the work
+//! that it, or another, began. The simulated host tries one order after the other until its answers and its final state are
+//! those of the real one.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Payloads as data: what makes the same file for both hosts, and can be told in one line.
+//! Recipes of payloads, as data: each makes the same file for both hosts, and is printed in one line.
 
 use xen_livepatch::payload::{Architecture, HookKind, PayloadVersion};
 use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder, SimulatedXen};

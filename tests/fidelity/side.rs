@@ -1,4 +1,4 @@
-//! A host: the real one or the simulated one, with the ways to ask it.
+//! A host, the real one or the simulated one, and the requests to it.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! One operation, and what comes of it.
+//! One operation, and its outcome.
 
 use std::time::Duration;
 use std::{env, fs, thread};

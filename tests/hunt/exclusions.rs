@@ -1,7 +1,7 @@
 //! The changes that the hunt leaves out, since only a processor can judge them.
 //!
 //! Xen runs a payload's code in two ways. New functions run when Xen calls the old ones. The hunt patches only functions
-//! that nothing calls meanwhile, so payloads without hooks may be changed anywhere but in:
+//! that nothing calls meanwhile, so payloads without hooks may be changed anywhere except in:
 //!
 //! - the bytes of code sections, which Xen does not read;
 //! - an old address that is a number inside Xen's image, or nine bytes to 1 GiB past a symbol of Xen: it would patch the code

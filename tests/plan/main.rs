@@ -1,4 +1,4 @@
-//! Directories of payloads, plans, and hosts that become what is wanted, on the simulated Xen.
+//! Directories of payloads, plans, and hosts that are brought to a level, on the simulated Xen.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 #![allow(unreachable_pub, reason = "the modules of one test")]
 

@@ -1,4 +1,4 @@
-//! Payloads in the shapes of vendors' ones: the check accepts those that a Xen accepts and survives.
+//! Payloads modelled on vendors' payloads: the check accepts those that a Xen accepts and survives.
 //!
 //! `tests/vendor-payloads/make` makes them. `cargo test` checks them for every release, under the version texts of vendors,
 //! and tries them on the simulated Xen of each. `cargo shapes` does the same on a real one: a payload that the check refuses is

@@ -1,4 +1,4 @@
-//! A host that follows a directory, whatever becomes of its files.
+//! A host that follows a directory, whatever happens to its files.
 
 use std::fs;
 use std::path::Path;
