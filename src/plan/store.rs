@@ -89,7 +89,7 @@ pub struct StoredPayload {
     copies: Vec<(PathBuf, PayloadName)>,
     /// The files of these that links `livepatch.livepatch` lead to.
     chosen: Vec<PathBuf>,
-    /// The finding that makes every release refuse it, if there is one, once it was looked for.
+    /// The finding if no release accepts it, once it was looked for.
     damage: OnceLock<Option<Finding>>,
 }
 
@@ -258,7 +258,7 @@ impl StoredPayload {
         !self.chosen.is_empty()
     }
 
-    /// The finding that makes every release refuse it.
+    /// The finding if no release accepts it.
     fn damage(&self) -> Option<&Finding> {
         self.damage.get_or_init(|| membership::damage(&self.payload)).as_ref()
     }

@@ -61,7 +61,7 @@ fn certain_finding(payload: &Payload, target: &Target) -> Option<Finding> {
     payload.check_against(target).into_iter().find(|finding| finding.severity.is_certain())
 }
 
-/// The finding that makes every release refuse a payload; `None` if one accepts it.
+/// The first finding for the release with the fewest findings; `None` if a release accepts the payload.
 pub(super) fn damage(payload: &Payload) -> Option<Finding> {
     let mut nearest: Option<Vec<Finding>> = None;
     for last in Release::ALL.iter().rev() {
