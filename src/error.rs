@@ -214,7 +214,7 @@ impl Error {
         matches!(self.0.cleanup, Some(Cleanup::Left | Cleanup::Applied | Cleanup::Failed(_)))
     }
 
-    /// Returns true if the operation, or a part of it, may have taken effect all the same, or may still do so.
+    /// Returns true if the operation, or a part of it, may have taken effect nevertheless, or may still do so.
     ///
     /// Call [`wait`](crate::LivepatchClient::wait) and then [`list`](crate::LivepatchClient::list) for the result. Also true
     /// for a [`load`](crate::LivepatchClient::load) whose payload is still loaded: see [`cleanup`](Self::cleanup).

@@ -48,7 +48,7 @@ pub struct Inventory {
     pub(crate) target: Target,
 }
 
-/// A loaded payload with what is known of it.
+/// A loaded payload, and the known facts about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -232,8 +232,8 @@ impl Payload {
     /// name.
     ///
     /// # Errors
-    /// [`Unidentified::Unreadable`]. Xen loads such a payload all the same, but only the client that uploads it can identify
-    /// it, or one that is given its [`KnownIdentities`].
+    /// [`Unidentified::Unreadable`]. Xen still loads such a payload, but it can be identified only by the client that
+    /// uploads it, or by one that is given its [`KnownIdentities`].
     ///
     /// ```
     /// # use xen_livepatch::*;

@@ -45,7 +45,8 @@ pub enum Reapply {
     Allowed,
     /// Xen refuses it, since its data may have changed: unload it and upload it again.
     NeedsReupload,
-    /// Xen applies it although its data may have changed, which Xen 4.7 does not check: better unload it and upload it again.
+    /// Xen applies it although its data may have changed, since Xen 4.7 does not check that. Unload it and upload it again
+    /// instead.
     Unguarded,
 }
 
@@ -269,7 +270,7 @@ impl Payload {
         !self.hooks.iter().any(|hook| hook.kind.forbids_replace())
     }
 
-    /// The known point releases that can take it: those for which the check finds nothing.
+    /// The known point releases that can take it: the check finds nothing for these.
     ///
     /// A file that is too large only because of its debug sections counts as if it had none.
     #[must_use]
@@ -452,7 +453,7 @@ fn read_at_most(file: &File, most: usize) -> io::Result<Vec<u8>> {
 }
 
 impl fmt::Debug for Payload {
-    /// Formats everything but the bytes, in place of which it has their number.
+    /// Formats everything, with the number of bytes in place of the bytes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Payload")
             .field("size", &self.bytes.len())

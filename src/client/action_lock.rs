@@ -36,7 +36,7 @@ struct State {
     settled: Option<Instant>,
     /// The last moment at which an action may have ended, from the observations of the holder; `None` until that first matters.
     quiet_since: Option<Instant>,
-    /// True once an action of the holder has succeeded, for which every processor had to be outside of all hooks.
+    /// True once an action of the holder has succeeded, which required every processor to be outside all hooks.
     proven: bool,
     /// The payloads whose hooks may run since.
     suspects: Vec<PayloadName>,
@@ -46,7 +46,7 @@ struct State {
     waiting_guest: Option<(Option<u16>, Instant)>,
 }
 
-/// The time for which a waiting guest is assumed to go on waiting.
+/// The time that a waiting guest is assumed to wait.
 const GUEST_WAITS: Duration = Duration::from_secs(10);
 
 /// A guest that kept Xen from an apply a moment ago.
@@ -62,7 +62,7 @@ pub(super) struct UnfinishedAction {
     pub(super) name: PayloadName,
     pub(super) action: Action,
     pub(super) before: Look,
-    /// The error of the call, which Xen may have carried out all the same.
+    /// The error of the call. Xen may have carried it out nevertheless.
     pub(super) refused: Option<Errno>,
     /// The end of Xen's log before it; `None` if that was not readable.
     pub(super) log_start: Option<u32>,
@@ -75,7 +75,7 @@ pub(super) struct Ended<'a> {
     pub(super) succeeded: bool,
     /// True if Xen runs a hook of the payload now; `None` if that is not known.
     pub(super) hook: Option<bool>,
-    /// The same, if the payload of that name is certainly still the one in question.
+    /// The same; `None` also if the payload of that name may have been exchanged.
     pub(super) surely: Option<bool>,
 }
 

@@ -17,7 +17,7 @@ use crate::hypercall::{HypercallEvent, Hypervisor, Privcmd};
 use crate::inventory::KnownIdentities;
 use crate::xen::target::Target;
 
-/// The longest time for which Xen uses a payload after it has published the result of an action on it.
+/// The longest time that Xen uses a payload after it has published the result of an action on it.
 const SETTLE_TIME: Duration = Duration::from_millis(5);
 
 /// The longest time that a hook may run after its action, if nothing shows its end: Xen's own watchdog considers a processor

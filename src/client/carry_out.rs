@@ -1,7 +1,7 @@
 //! Carries out plans as transactions.
 //!
-//! In a gap nothing but Xen is waited for: no observer is called, and a busy host is tried again until the deadline. If the
-//! way forward ends there, the old level is put back.
+//! In a gap a run waits for nothing but Xen: no observer is called, and a busy host is tried again until the deadline. If a
+//! step fails for good there, the old level is put back.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -327,7 +327,7 @@ impl Run<'_> {
         }
     }
 
-    /// Returns true if a step that ended with an error is done all the same, as the list shows.
+    /// Returns true if the list shows that a step is done although it ended with an error.
     fn has_happened(&self, step: &Step, error: &Error, deadline: Deadline) -> bool {
         // It may still be under way.
         let Ok((now, _)) = self.client.free_host(deadline) else { return false };

@@ -1,4 +1,4 @@
-//! Reading Xen's log, in which it logs the reasons that its error numbers do not give.
+//! Reading Xen's log, which contains the reasons that error numbers do not give.
 //!
 //! Best effort: if the log can't be read, there are no messages, and nothing else differs.
 

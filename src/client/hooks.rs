@@ -2,7 +2,7 @@
 //!
 //! From 4.14 on Xen calls a post-apply or post-revert hook after it has published the result. Until the hook returns, its
 //! processor runs code of the payload, and needs Xen's record of it. Two things show the end of the hook: Xen's log, at the
-//! level of information, and the next action that succeeds, for which every processor has to leave such code.
+//! level of information, and the next action that succeeds, since every processor has to leave such code first.
 
 use std::collections::BTreeMap;
 

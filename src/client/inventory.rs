@@ -100,7 +100,7 @@ impl LivepatchClient {
     }
 }
 
-/// The knowledge for which a debug key is pressed.
+/// The knowledge that justifies pressing the debug key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Depth {
     /// Build-ids and dependencies.

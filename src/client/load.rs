@@ -92,7 +92,7 @@ impl Loading<'_> {
         listing.is_ok_and(|listing| !listing.rows.iter().any(|row| row.name == *self.name))
     }
 
-    /// Unloads the payload after an upload of which Xen could not report the result, if it is there because of that.
+    /// Unloads the payload if it is there because of an upload whose result Xen could not report.
     fn after_upload(&self, error: Error, was_free: bool) -> Error {
         if *error.kind() != ErrorKind::OutcomeUnknown {
             return error;

@@ -20,7 +20,7 @@ pub struct HypercallEvent<'a> {
     /// The value that Xen returned (of LIST the number of rows, of `XENVER_build_id` the length), or the error number of Xen
     /// or the kernel.
     pub result: Result<u32, Errno>,
-    /// The duration by the wall clock, including the time for which Xen ran other domains.
+    /// The duration by the wall clock, including the time that Xen spent on other domains.
     pub took: Duration,
 }
 

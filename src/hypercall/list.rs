@@ -49,7 +49,7 @@ impl Extent {
         Self { rows: self.rows.max(other.rows), metadata: self.metadata.max(other.metadata) }
     }
 
-    /// The extent for which room is kept between two lists.
+    /// The largest extent whose room is kept between two lists.
     pub(crate) const KEPT: Self = Self { rows: MAX_ROWS, metadata: MAX_ROWS * 256 };
 
     /// Returns an extent with room for a list that grows by a quarter, and by four payloads with 64 bytes of metadata each,

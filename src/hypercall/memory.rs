@@ -365,7 +365,7 @@ fn page_size() -> usize {
     usize::try_from(size).expect("the size of a page is always known").max(SMALLEST)
 }
 
-/// A wire structure without padding of which any bytes are a valid value.
+/// A wire structure without padding, for which all bytes are valid.
 ///
 /// # Safety
 /// The type must have both properties. The layout table in `sys` pins every size and offset that they depend on.

@@ -173,7 +173,7 @@ impl Operation for Act<'_> {
     fn decode(&self, _: Layout, _: u32, _: &HypercallBuffer) {}
 }
 
-/// The query of rows of the list, or without places of its extent alone.
+/// The query of rows of the list, or, without places, of its extent only.
 #[derive(Debug, Default)]
 pub(crate) struct List {
     /// The first row wanted.

@@ -173,7 +173,7 @@ impl AsFd for Privcmd {
 #[derive(Debug)]
 struct BufferDevice {
     device: File,
-    /// The smallest length that it has refused, from which on it is not tried again.
+    /// The smallest length that it has refused. It is not tried again for that or more.
     refused: AtomicUsize,
 }
 

@@ -104,7 +104,7 @@ fn releases(releases: &[Release]) -> String {
     if parts.is_empty() { format!("none of {KnownSeries} can take it") } else { parts.join(", ") }
 }
 
-/// The text of a series of which some point releases take a payload.
+/// The text of a series if only some of its point releases take a payload.
 fn some(last: Release, points: &[bool]) -> Option<String> {
     let which = |takes: bool| -> Vec<Release> {
         let points = (0..).zip(points).filter(|(_, known)| **known == takes);
@@ -118,7 +118,7 @@ fn some(last: Release, points: &[bool]) -> Option<String> {
     }
 }
 
-/// The bytes that may be shown, so that long texts are not escaped in vain.
+/// The bytes that may be shown, so that the rest of a long text is not escaped.
 fn cut(bytes: &[u8]) -> &[u8] {
     bytes.get(..4 * MOST_CHARS).unwrap_or(bytes)
 }

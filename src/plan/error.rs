@@ -55,7 +55,7 @@ pub enum PlanError {
         expected: Option<BuildId>,
         /// The payload below it; `None` for Xen itself.
         below: Option<PayloadName>,
-        /// The build-id of that.
+        /// The build-id of that payload, or of Xen.
         found: BuildId,
     },
     /// Xen's own build-id is not known, so that no payload can be known to be for it.

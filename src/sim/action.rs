@@ -50,7 +50,7 @@ impl Host {
         }
     }
 
-    /// Counts a look at the payloads, after some of which an action may be done.
+    /// Counts a look at the payloads: an action may be done after some of them.
     pub(super) fn poll(&mut self) {
         let Some(Until::Polls(left)) = self.work.as_mut().map(|work| &mut work.until) else { return };
         match left.checked_sub(1) {

@@ -31,7 +31,7 @@ pub enum Support {
 }
 
 impl Support {
-    /// The parts of an ordinary build: 4.7 has live patching on x86 alone.
+    /// The parts of an ordinary build: 4.7 has live patching only on x86.
     fn of(release: Release, architecture: Architecture) -> Self {
         let none = architecture == Architecture::AArch64 && release.series() < (4, 8);
         if none { Self::NoLivepatch } else { Self::Full }

@@ -151,8 +151,8 @@ impl PayloadBuilder {
 
     /// Makes `.livepatch.funcs` read-only. Without any writable section a payload may be applied again from 4.10 on.
     ///
-    /// Xen before 4.17.3 and 4.18.1 writes to the section all the same, which works where it patches with write protection
-    /// switched off (seen on 4.14).
+    /// Xen before 4.17.3 and 4.18.1 still writes to the section. That works if it patches with write protection switched off
+    /// (seen on 4.14).
     pub fn read_only_funcs(mut self) -> Self {
         self.read_only_funcs = true;
         self

@@ -19,7 +19,7 @@ const SEPARATOR: &[u8] = b"__";
 ///
 /// XAPI looks for `lp_VERSION__RELEASE__VERSION__RELEASE.livepatch`, with the booted version, the patched version, and an
 /// underscore for each dot. It loads that file as `lp_VERSION-RELEASE-VERSION-RELEASE`, with dots, and recognises payloads
-/// by names of this form alone (`ocaml/xapi/livepatch.ml`).
+/// only by names of this form (`ocaml/xapi/livepatch.ml`).
 pub(super) fn name_of(file: &Path) -> Result<PayloadName, InvalidName> {
     let name = PayloadName::of_file(file)?;
     match of_xapi(name.as_bytes()) {

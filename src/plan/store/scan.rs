@@ -62,7 +62,7 @@ pub(super) fn read(directory: &Path, followed: Links) -> Result<PayloadStore> {
     Ok(PayloadStore { payloads, problems, links: resolved })
 }
 
-/// Reads a file of which at most `left` bytes may be kept. `shown` is its path for people.
+/// Reads a file, which may have at most `left` bytes. `shown` is its path for people.
 fn read_file(path: &Path, shown: &Path, left: usize) -> core::result::Result<(PayloadName, Payload), StoreProblem> {
     let failed = |error: &Error| StoreProblem::of_error(shown, error);
     let refused = |fault| Err(StoreProblem::new(shown, fault));

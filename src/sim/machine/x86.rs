@@ -6,7 +6,7 @@ use crate::types::widen::to_usize;
 
 pub(super) const MACHINE: Machine = Machine { plain: &[0x90], jump, nops, returning_string, number_returned, does };
 
-/// The longest no-operation of which `nops` makes a run.
+/// The longest single no-operation in a run of `nops`.
 const LONGEST_NOP: usize = 9;
 
 /// `jmp to`.
