@@ -61,7 +61,7 @@ pub(crate) struct Boot {
 pub(crate) struct Judgement {
     /// The number of its payloads, from the bottom.
     pub(crate) allowed: usize,
-    /// The suspect because of which the rest is skipped.
+    /// The suspect that causes the rest to be skipped.
     pub(crate) suspect: Option<Suspect>,
     /// The level that survived last, from the bottom, if it has more payloads than are allowed.
     pub(crate) last_survived: Option<Vec<String>>,

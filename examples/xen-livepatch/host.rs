@@ -17,13 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The access to Xen that a command needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Reads the list of payloads, for which no knowledge has to be kept between calls of the tool.
+    /// Reads the list of payloads, which needs no knowledge from earlier calls of the tool.
     Lists,
     Reads,
     Changes,
 }
 
-/// Runs `work` with a client. Other changes wait until it is done, so input is to be read before: a pipe may take its time.
+/// Runs `work` with a client. Other changes wait until it is done, so input must be read before: a pipe may be slow.
 pub(crate) fn with_client<T>(
     options: &CommonOptions,
     access: Access,

@@ -29,8 +29,8 @@ enum NoLock {
     Unsafe(String),
 }
 
-/// Takes this host's lock, which every tool takes that changes the host. If it can't exist, that is printed, and the result
-/// is `None`: a host without `/run` can still be patched, and the library notices other tools itself.
+/// Takes this host's lock, as every call of the tool does that changes the host. If it can't exist, that is printed, and the
+/// result is `None`: a host without `/run` can still be patched, and the library notices other tools itself.
 pub(crate) fn of_host(longest: Duration) -> Result<Option<Flock<File>>, Failure> {
     in_directory(Path::new(RUN_DIRECTORY), longest)
 }

@@ -74,7 +74,7 @@ fn decode(bytes: &[u8]) -> Result<SimulatedXen, String> {
     serde_json::from_str(state).map_err(|error| format!("the simulated Xen can't be used: {error}"))
 }
 
-/// FNV-1a, which the change of any one byte changes.
+/// FNV-1a: a change of any one byte changes the result.
 fn checksum(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -313,7 +313,7 @@ fn remark(plan: &Plan) {
     }
 }
 
-/// The failure of a command for which no payload is for this Xen.
+/// The failure of a command that found no payload for this Xen.
 fn nothing_wanted(input: &Input, report: &Report, none_to_revert: bool, inventory: &Inventory) -> Failure {
     let text = match report.level {
         Level::NothingThere => format!("no file in {} ends in .livepatch", input.place()),

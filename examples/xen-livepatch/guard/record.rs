@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The version of the format. It changes with a change that an older reader would misunderstand.
+/// The version of the format. It changes whenever an older reader would misunderstand the new format.
 const VERSION: u64 = 2;
 
 /// The number of payloads that are kept: more than the fixes of one Xen.
