@@ -19,7 +19,7 @@ use crate::types::flags::Flags;
 use crate::types::name::PayloadName;
 use crate::xen::log::messages::LogMessage;
 
-/// The longest pause between attempts that a busy host refused although nothing was pending: each may run a hook.
+/// The longest pause between attempts if a busy host refuses although nothing is pending: each attempt may run a hook.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl LivepatchClient {
@@ -373,8 +373,8 @@ impl ActionRequest<'_> {
         }
     }
 
-    /// Looks at the list at a moment at which nothing was pending on the host and Xen had settled. Returns true with it if that
-    /// had to be waited for.
+    /// Looks at the list at a moment when nothing is pending on the host and Xen has settled. Also returns true if it had to
+    /// wait for that.
     fn look_at_free_host(&self, deadline: Deadline, guard: &ActionGuard<'_>) -> Result<(Look, bool)> {
         let mut ever_waited = false;
         loop {

@@ -32,7 +32,7 @@ struct State {
     left_running: bool,
     /// That action. It is kept when its end is seen, until another one is sent.
     unfinished: Option<UnfinishedAction>,
-    /// The moment at which Xen has surely settled after the last action; `None` once that was seen to be past.
+    /// The moment at which Xen has surely settled after the last action; `None` once that has passed.
     settled: Option<Instant>,
     /// The last moment at which an action may have ended, from the observations of the holder; `None` until that first matters.
     quiet_since: Option<Instant>,

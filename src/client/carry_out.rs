@@ -18,11 +18,11 @@ use crate::error::{Action, Error, ErrorKind, Result};
 use crate::plan::{Goal, Learned, Plan, Situation, Step, Wanted, way_back};
 use crate::types::flags::Flags;
 
-/// The most plans of one run that a refusal leads to; no host has so many facts to show. Plans that find out which payload is on
-/// top come on top of these: in the worst case each applied payload is tried for each place.
+/// The most plans of one run that follow a refusal; no host has so many facts to show. Plans that find the payload on top of
+/// the stack are not counted: in the worst case each applied payload is tried for each place.
 const MOST_PLANS: usize = 64;
 
-/// The most attempts in a gap, at a step or at a list, that may fail for another reason than a busy host.
+/// The most attempts at a step or a list in a gap that may fail for a reason other than a busy host.
 const ATTEMPTS: u32 = 4;
 
 /// The longest pause between two attempts at a step in a gap.

@@ -113,8 +113,8 @@ impl Identities {
         }
     }
 
-    /// Takes in the version of the list. It has to be read under the action lock, or else another operation of this client
-    /// might be taken for somebody else's.
+    /// Takes in the version of the list. It has to be read under the action lock: otherwise another operation of this client
+    /// might be mistaken for somebody else's.
     pub(super) fn at_version(&self, channel: &Channel, version: u32) {
         let mut records = self.records();
         if records.version.replace(version) != Some(version) {

@@ -10,7 +10,7 @@ use crate::hypercall::channel::CallError;
 use crate::types::errno::Errno;
 use crate::types::name::PayloadName;
 
-/// The number of looks that show an action in progress before a probe finds out whether there really is one.
+/// The number of looks that show an action in progress before a probe determines if there really is one.
 pub(super) const LOOKS_PER_PROBE: u32 = 8;
 
 impl LivepatchClient {
@@ -53,7 +53,7 @@ impl LivepatchClient {
         }
     }
 
-    /// The list at a moment at which nothing was pending on the host, and whether that had to be waited for.
+    /// The list at a moment when nothing was pending on the host, and true if that took waiting.
     pub(super) fn free_host(&self, deadline: Deadline) -> Result<(Listing, bool)> {
         let mut ever_waited = false;
         let mut marks_before: Option<Vec<PayloadName>> = None;

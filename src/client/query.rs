@@ -126,7 +126,7 @@ impl LivepatchClient {
         retry_faults(|| self.channel.call(Get { name }))
     }
 
-    /// Returns true if Xen really has work pending on a payload, whatever its mark shows. A payload that is gone has none.
+    /// Returns true if Xen has work pending on a payload, whatever its mark shows. A payload that is gone has none.
     ///
     /// ACTION with a command that no release has is refused as busy or as unknown, and does nothing.
     pub(super) fn is_pending(&self, name: &PayloadName) -> core::result::Result<bool, CallError> {

@@ -64,7 +64,7 @@ pub(super) enum Doubt<'i> {
     Beside(&'i Inventory),
     /// Takes the text as it is.
     Ignore,
-    /// Takes it for changed.
+    /// Assumes that it was changed.
     Heed,
 }
 
@@ -72,7 +72,7 @@ pub(super) enum Doubt<'i> {
 enum Evidence {
     /// No later change of the host affects them.
     Certain(Points),
-    /// They hold, but there may be better evidence once other payloads are applied.
+    /// They hold, but other applied payloads may allow better evidence.
     Meanwhile(Listing, Points),
 }
 
@@ -220,7 +220,7 @@ fn read_text(client: &LivepatchClient, target: &Target) -> Result<VersionText> {
     Ok(if is_unpatched(&after) { VersionText::Unpatched(dated) } else { VersionText::Patched(after, points) })
 }
 
-/// Returns the bounds from the first line of Xen's log, which no domain can have written, if the log still has it.
+/// Returns the bounds from the first line of Xen's log, if it is still there: no domain can have written it.
 fn banner(client: &LivepatchClient, release: (u16, u16)) -> Option<Points> {
     let mut text = Vec::new();
     let end = console::read(&client.channel, 0, |bytes| text.extend_from_slice(bytes)).ok()?;
@@ -287,7 +287,7 @@ fn date_bound(client: &LivepatchClient, target: &Target, points: Points) -> Poin
     newest.map_or(points, |newest| points.and(Points { least: 0, most: newest.checked_add(1) }))
 }
 
-/// Returns the last point release of the series that was made by then.
+/// Returns the last point release of the series up to that day.
 fn points_until(target: &Target, by_then: impl Fn(u32) -> bool) -> Option<u16> {
     let last = Release::from_version(target.release().0, target.release().1)?;
     let made = (0..=last.point()).rev().find(|point| last.at(*point).day().is_some_and(&by_then))?;

@@ -19,8 +19,7 @@ pub(crate) struct Stopped;
 #[derive(Debug, Default)]
 pub(super) struct Collected(pub(super) Vec<Finding>);
 
-/// The number of findings among which one that differs only in its entry is looked for: more than there are kinds of problems
-/// with one thing.
+/// The number of last findings that are compared with a new one: more than there are kinds of problems with one thing.
 const KINDS: usize = 16;
 
 impl Sink for Collected {

@@ -16,8 +16,8 @@ use crate::xen::symbol_name::{SymbolName, is_local_label};
 /// The most bytes of a symbol's name that Xen keeps.
 const LONGEST_KEPT: usize = 127;
 
-/// More bytes than the names of all symbols of a payload have, even if linkers let names share their ends. A hostile file could
-/// name each symbol with a text of 2 MiB, which would keep Xen busy for minutes.
+/// More bytes than the symbol names of any real payload have, even if linkers let names share their ends. A hostile file
+/// could name each symbol with a text of 2 MiB, which would keep Xen busy for minutes.
 const MOST_NAMES: usize = 4 << 20;
 
 /// The value of a symbol.

@@ -184,7 +184,7 @@ impl<'d> Pointers<'d> {
         self.last(to_u64(offset)).map(|(_, relocation)| relocation)
     }
 
-    /// Returns true if a relocation of another place changes some of the eight bytes at this offset last.
+    /// Returns true if the last relocation that changes any of the eight bytes at this offset is of another place.
     fn mangle(&self, offset: usize) -> bool {
         let offset = to_u64(offset);
         let last = self.last(offset).map(|(index, _)| index);

@@ -245,8 +245,8 @@ impl<'a> Router<'a> {
         Ok(())
     }
 
-    /// Returns true for a payload that was applied on top of something that it does not depend on. That is learned of
-    /// unidentified payloads only: wanted ones depend on the payload below them.
+    /// Returns true for a payload that was applied on top of something that it does not depend on. Refusals show that only
+    /// for unidentified payloads: wanted ones depend on the payload below them.
     fn needs_nodeps(&self, member: &Member) -> bool {
         let is_known = || member.loaded_as.as_ref().is_some_and(|name| self.learned.is_off_chain(name));
         member.nodeps || (member.depends.is_none() && is_known())
