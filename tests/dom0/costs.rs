@@ -147,9 +147,9 @@ fn operations_cost_what_is_promised() {
         Err(_) => {}
     }
     let host = host();
-    // For a file: open, stat, read, stat, close. To open: open and stat of both devices; mmap for requests, and for the list
-    // also a guard.
-    let (file, open) = (5, 2 + 2 + 3);
+    // For a file: open, stat, read, stat, close. To open: open and stat of both devices; mmap and madvise for requests, and for the
+    // list also a guard.
+    let (file, open) = (5, 2 + 2 + 2 + 3);
     let expect = |mut expected: [Cost; 9], found: Vec<Cost>| {
         // The list, by which the client recognises its own payloads, if UNLOAD does not wait for hooks.
         if (14..17).contains(&host.release().1) {
