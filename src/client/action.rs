@@ -185,8 +185,8 @@ impl LivepatchClient {
     ///
     /// If only the present state is evidence, also:
     ///
-    /// * [`WrongState`](ErrorKind::WrongState) if nothing has failed and the payload is in the other state: the action never
-    ///   began, or was undone.
+    /// * [`NotDone`](ErrorKind::NotDone) if nothing has failed and the payload is in the other state: the action never began,
+    ///   or was undone.
     /// * [`NoSuchPayload`](ErrorKind::NoSuchPayload) if the payload is not loaded, except after an unload.
     /// * [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) after an unload if a payload of this name is loaded: it may be the same, or
     ///   another one that was uploaded since.

@@ -80,7 +80,7 @@ pub(crate) fn judge_unseen(e: &Evidence<'_>) -> Verdict {
         _ if status.in_progress() => failed(Kind::StaleInProgress { state: found }, Some(Errno::EAGAIN)),
         // UNLOAD leaves no result behind.
         None => failed(Kind::OutcomeUnknown, None),
-        Some(needed) if found != needed && status.rc == 0 => failed(Kind::WrongState { found, needed }, None),
+        Some(expected) if found != expected && status.rc == 0 => failed(Kind::NotDone { found, expected }, None),
         Some(_) => judge(e),
     }
 }

@@ -195,7 +195,7 @@ fn an_action_whose_beginning_was_not_seen_is_judged_by_its_end() {
     use Action::{Apply, Replace, Revert, Unload};
     for (action, now, expected) in [
         (Apply, "APPLIED 0", "done"),
-        (Apply, "CHECKED 0", "WrongState { found: Checked, needed: Applied }"),
+        (Apply, "CHECKED 0", "NotDone { found: Checked, expected: Applied }"),
         (Apply, "CHECKED -16", "again quiesce QuiesceTimeout"),
         (Apply, "CHECKED -5", "ActionFailed { code: EIO(5), state: Checked }"),
         (Apply, "APPLIED -16", OVERTAKEN_A),
@@ -204,7 +204,7 @@ fn an_action_whose_beginning_was_not_seen_is_judged_by_its_end() {
         (Apply, "running", "Unfinished"),
         (Apply, "unreadable", "OutcomeUnknown"),
         (Revert, "CHECKED 0", "done"),
-        (Revert, "APPLIED 0", "WrongState { found: Applied, needed: Checked }"),
+        (Revert, "APPLIED 0", "NotDone { found: Applied, expected: Checked }"),
         (Revert, "APPLIED -16", "again quiesce QuiesceTimeout"),
         (Replace, "APPLIED 0 | me", "done"),
         (Replace, "APPLIED 0", "OutcomeUnknown"),

@@ -157,6 +157,17 @@ pub enum ErrorKind {
         /// The state that the action requires.
         needed: State,
     },
+    /// [`wait`](crate::LivepatchClient::wait) found that nothing had failed, but the payload was not in the state that the
+    /// action leads to.
+    #[error(
+        "the payload is {found}, but would be {expected} after this action: it was not carried out, or undone since"
+    )]
+    NotDone {
+        /// The state of the payload.
+        found: State,
+        /// The state that the action leads to.
+        expected: State,
+    },
     /// Another tool acted on the payload, or on the stack, during the operation.
     #[error("another tool acted meanwhile: {}", overtaken(*.state, .applied.as_deref()))]
     Overtaken {

@@ -61,6 +61,7 @@ impl ErrorKind {
             Self::NoSuchPayload => ("no_such_payload", FINAL),
             Self::AlreadyLoaded { .. } => ("already_loaded", FINAL),
             Self::WrongState { .. } => ("wrong_state", FINAL),
+            Self::NotDone { .. } => ("not_done", UNCLEAR),
             Self::Overtaken { .. } => ("overtaken", UNCLEAR),
             Self::NotAsPlanned { .. } => ("not_as_planned", AGAIN),
             Self::NotOnTop { .. } => ("not_on_top", FINAL),

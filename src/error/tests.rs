@@ -99,6 +99,10 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
             K::WrongState { found: State::Applied, needed: State::Checked },
             "the payload is APPLIED, but this action requires CHECKED",
         ),
+        (
+            K::NotDone { found: State::Applied, expected: State::Checked },
+            "the payload is APPLIED, but would be CHECKED after this action: it was not carried out, or undone since",
+        ),
         (K::Overtaken { state: None, applied: None }, "another tool acted meanwhile: it is no longer loaded"),
         (
             K::Overtaken { state: Some(State::Checked), applied: Some(vec![]) },

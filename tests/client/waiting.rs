@@ -466,8 +466,9 @@ fn a_wait_for_an_action_of_another_process_judges_by_what_is_there() {
             [of(Apply), of(Revert), of(Replace), of(Unload)]
         };
         let overtaken = |state, applied| Err(ErrorKind::Overtaken { state: Some(state), applied });
-        let no_apply = Err(wrong(State::Checked, State::Applied));
-        let no_revert = Err(wrong(State::Applied, State::Checked));
+        let not_done = |found, expected| Err(ErrorKind::NotDone { found, expected });
+        let no_apply = not_done(State::Checked, State::Applied);
+        let no_revert = not_done(State::Applied, State::Checked);
         let unknown = Err(ErrorKind::OutcomeUnknown);
         let nobody = Err(ErrorKind::NoSuchPayload);
         assert_eq!(judge("one"), [nobody.clone(), nobody.clone(), nobody, Ok(())], "{release}");

@@ -86,7 +86,7 @@ fn nothing_is_sent_without_time() {
     let error = host.client.action(Action::Apply, &hello).deadline(Duration::ZERO).run().unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::DeadlinePassed);
     let never = host.client.wait(&hello, Action::Apply, Duration::ZERO).unwrap_err();
-    assert_eq!(never.kind(), &ErrorKind::WrongState { found: State::Checked, needed: State::Applied });
+    assert_eq!(never.kind(), &ErrorKind::NotDone { found: State::Checked, expected: State::Applied });
     host.unload(&hello);
 }
 

@@ -104,7 +104,7 @@ pub fn check_report(step: &ClientCall, hooks: &Hooks, moments: &[Truth], result:
     };
     match error.kind() {
         ErrorKind::NoSuchPayload => was(None),
-        ErrorKind::WrongState { found, .. } => was(Some(*found)),
+        ErrorKind::WrongState { found, .. } | ErrorKind::NotDone { found, .. } => was(Some(*found)),
         ErrorKind::AlreadyLoaded { by: xen_livepatch::Duplicate::Name, .. } => {
             once(&|truth| truth.loaded.contains(&name));
         }
