@@ -1,10 +1,12 @@
 //! A simulated host in a directory of its own, and the tool on it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use xen_livepatch::sim::SimulatedXen;
 
 use crate::tool::tool;
 
@@ -59,6 +61,22 @@ impl Demo {
     /// The object that a command prints with `--json`.
     pub(crate) fn json(&self, line: &str) -> Value {
         serde_json::from_slice(&self.run(&format!("--json {line}")).stdout).unwrap()
+    }
+
+    /// Changes the simulated host between two commands, as another tool would.
+    pub(crate) fn change(&self, change: impl FnOnce(&SimulatedXen)) {
+        let file = self.path("demo/xen.state");
+        let text = fs::read_to_string(&file).unwrap();
+        let (heading, state) = text.split_once('\n').unwrap();
+        let (heading, _) = heading.rsplit_once(' ').unwrap();
+        let xen: SimulatedXen = serde_json::from_str(state).unwrap();
+        change(&xen);
+        let state = serde_json::to_string(&xen).unwrap();
+        // FNV-1a.
+        let sum = state
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        fs::write(file, format!("{heading} {sum:016x}\n{state}")).unwrap();
     }
 
     /// The names of the applied payloads, lowest first.

@@ -4,6 +4,8 @@ use std::fs;
 
 use crate::demo::Demo;
 use serde_json::{Value, json};
+use xen_livepatch::sim::{Pace, SimulatedXen};
+use xen_livepatch::{Action, Flags};
 
 /// A host with payload files: `a`, `b` on `a`, the cumulative `v1` and `v2`, and one for another Xen.
 fn host() -> Demo {
@@ -93,6 +95,36 @@ fn a_boot_applies_the_stack_below_a_damaged_file() {
     // The next run adds nothing, and still reports an incomplete level.
     let result = host.json("ensure fixes");
     assert_eq!((&result["error"]["kind"], &result["result"]["level"]), (&json!("incomplete"), &json!("not_as_wanted")));
+}
+
+/// Another tool's action that outlasts the deadline is no reason to withhold the verdict.
+#[test]
+fn a_host_that_stays_busy_is_judged_nevertheless() {
+    let host = host();
+    directory(&host, "foreign", &["foreign.livepatch"]);
+    directory(&host, "empty", &[]);
+    directory(&host, "damaged", &["a.livepatch", "b.livepatch"]);
+    cut(&host, "damaged/b.livepatch");
+    host.ends(0, "ensure --boot a.livepatch");
+    host.ends(0, "upload v1 v1.livepatch");
+    host.change(|xen| {
+        xen.set_pace(Pace::Held);
+        xen.other_start("v1", Action::Replace, Flags::empty()).unwrap();
+        xen.set_pace(Pace::Polls(0));
+    });
+    let ensure = |status, arguments: &str| host.ends(status, &format!("--deadline 100ms ensure {arguments}"));
+    let text = ensure(0, "--keep-unapplied a.livepatch");
+    assert!(text.contains("no action needed"), "{text}");
+    ensure(7, "--keep-unapplied damaged");
+    ensure(9, "foreign");
+    ensure(10, "empty");
+    // What there is to do can't be done yet.
+    ensure(2, "--keep-unapplied a.livepatch b.livepatch");
+    let object = host.json("--deadline 100ms ensure --keep-unapplied a.livepatch b.livepatch");
+    assert_eq!((&object["error"]["retryable"], &object["result"]["outcome"]), (&json!(true), &json!("unchanged")));
+    host.change(SimulatedXen::finish_action);
+    host.ends(0, "ensure v1.livepatch");
+    assert_eq!(host.applied(), ["v1"]);
 }
 
 #[test]

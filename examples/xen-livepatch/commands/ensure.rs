@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use xen_livepatch::{
-    Inventory, InventoryEntry, LivepatchClient, PayloadName, PayloadStore, Plan, PlanError, Step, StoreProblem,
-    StoredPayload, Target, Wanted,
+    ErrorKind, Inventory, InventoryEntry, LivepatchClient, PayloadName, PayloadStore, Plan, PlanError, Step,
+    StoreProblem, StoredPayload, Target, Wanted,
 };
 
 use super::Context;
@@ -205,7 +205,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn run(&self, input: &Input) -> Result<Done, Failure> {
         let Self { context, arguments, client, .. } = *self;
-        let inventory = if arguments.dry_run { client.inventory()? } else { client.settled_inventory()? };
+        let inventory = self.inventory()?;
         let target = client.target()?;
         let all = self.with_options(input.wanted(&target)?).at_hand(self.kept.payloads());
         let mut guarded = Guarded::new(context.options, arguments, &inventory);
@@ -287,6 +287,18 @@ impl Run<'_> {
             (Done::new(text, report.json(Some(&plan), after.as_ref())), after)
         });
         guarded.end(client, done).map(with_flaw)
+    }
+
+    /// Takes an inventory; before a change, once no action is pending, if the host is free before the deadline.
+    fn inventory(&self) -> Result<Inventory, Failure> {
+        if self.arguments.dry_run {
+            return Ok(self.client.inventory()?);
+        }
+        match self.client.settled_inventory() {
+            // A busy host may have all that is wanted. If it has not, the first step fails.
+            Err(error) if *error.kind() == ErrorKind::OperationInProgress => Ok(self.client.inventory()?),
+            inventory => Ok(inventory?),
+        }
     }
 
     fn with_options(&self, wanted: Wanted) -> Wanted {
