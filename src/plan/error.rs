@@ -133,7 +133,7 @@ impl PlanError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::XenUnknown { why: Some(why) } => !matches!(*why, Errno::ENODATA | Errno::EPERM | Errno::EACCES),
+            Self::XenUnknown { why: Some(why) } => is_passing(*why),
             Self::Incomplete { problems } => problems.iter().any(StoreProblem::is_retryable),
             _ => false,
         }
@@ -153,13 +153,19 @@ impl serde::Serialize for PlanError {
     }
 }
 
+/// Returns true for an error number whose cause may pass by itself.
+fn is_passing(errno: Errno) -> bool {
+    matches!(errno, Errno::EAGAIN | Errno::EBUSY | Errno::EINTR | Errno::ENOMEM)
+}
+
 fn without_build_id(why: Option<Errno>) -> String {
     match why {
         Some(Errno::ENODATA) => "this Xen has no build-id: it was linked without one, and takes no live patches".into(),
         Some(errno @ (Errno::EPERM | Errno::EACCES)) => format!(
             "Xen does not let this domain read Xen's own build-id (FLASK: permission xen_build_id of class version) [{errno}]"
         ),
-        Some(errno) => format!("Xen's own build-id could not be read; try again [{errno}]"),
+        Some(errno) if is_passing(errno) => format!("Xen's own build-id could not be read; try again [{errno}]"),
+        Some(errno) => format!("Xen's own build-id could not be read [{errno}]"),
         None => "Xen's own build-id is not known".into(),
     }
 }

@@ -197,16 +197,23 @@ fn where_there_is_no_way() {
     let mut unknown = inventory("");
     unknown.build_id = None;
     assert_eq!(Plan::new(&unknown, &wanted("a")).unwrap_err(), super::PlanError::XenUnknown { why: None });
-    for (errno, text) in [
-        (Errno::ENODATA, "it was linked without one"),
-        (Errno::EPERM, "permission xen_build_id"),
-        (Errno::EACCES, "does not let this domain read"),
-        (Errno::EFAULT, "could not be read; try again"),
+    for (errno, text, is_retryable) in [
+        (Errno::ENODATA, "it was linked without one", false),
+        (Errno::EPERM, "permission xen_build_id", false),
+        (Errno::EACCES, "does not let this domain read", false),
+        (Errno::EFAULT, "could not be read [EFAULT", false),
+        (Errno::EINVAL, "could not be read [EINVAL", false),
+        (Errno::ENOSYS, "could not be read [ENOSYS", false),
+        (Errno::EAGAIN, "could not be read; try again", true),
+        (Errno::EBUSY, "could not be read; try again", true),
+        (Errno::EINTR, "could not be read; try again", true),
+        (Errno::ENOMEM, "could not be read; try again", true),
     ] {
         unknown.no_build_id = Some(errno);
         let error = Plan::new(&unknown, &wanted("a")).unwrap_err();
         assert_eq!(error, super::PlanError::XenUnknown { why: Some(errno) });
         assert!(error.to_string().contains(text), "{error}");
+        assert_eq!(error.is_retryable(), is_retryable, "{error}");
         assert_eq!(error.to_string().contains("linked without"), errno == Errno::ENODATA, "{error}");
     }
     assert!(Plan::new(&unknown, &wanted("")).unwrap().is_empty());
