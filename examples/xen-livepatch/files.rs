@@ -33,15 +33,15 @@ pub(crate) fn exposure(about: &Metadata) -> Option<&'static str> {
     }
 }
 
-/// Reads a regular file of at most so many bytes.
+/// Reads a regular file of at most so many bytes. Nothing else is opened: opening a device may have an effect.
 pub(crate) fn read(path: &Path, most: u64) -> io::Result<(Vec<u8>, Metadata)> {
-    let irregular = || io::Error::other("it is not a regular file");
-    let file = OpenOptions::new().read(true).custom_flags(FLAGS).open(path);
-    let file = file.map_err(|error| if error.raw_os_error() == Some(libc::ELOOP) { irregular() } else { error })?;
-    let about = file.metadata()?;
-    if !about.is_file() {
-        return Err(irregular());
-    }
+    let regular = |about: Metadata| {
+        if about.is_file() { Ok(about) } else { Err(io::Error::other("it is not a regular file")) }
+    };
+    regular(path.symlink_metadata()?)?;
+    let file = OpenOptions::new().read(true).custom_flags(FLAGS).open(path)?;
+    // It may have been replaced in between.
+    let about = regular(file.metadata()?)?;
     if about.len() > most {
         return Err(io::Error::other(format!("it has more than {most} bytes")));
     }

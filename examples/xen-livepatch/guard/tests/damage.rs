@@ -1,6 +1,7 @@
 //! Damaged and lost files, and disks that can't be written.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use nix::sys::stat::Mode;
@@ -77,6 +78,15 @@ fn damages() -> Vec<Damage> {
             |path| {
                 fs::remove_file(path).expect("it is there");
                 mkfifo(path, Mode::S_IRWXU).expect("a pipe");
+            },
+            "it is not a regular file",
+        ),
+        (
+            // Like a device, it must not be opened, which would fail with another error.
+            "socket",
+            |path| {
+                fs::remove_file(path).expect("it is there");
+                UnixListener::bind(path).expect("a socket");
             },
             "it is not a regular file",
         ),
