@@ -1,6 +1,6 @@
 //! Files that are read and replaced as a whole, and directories that only their owner can write to.
 
-use std::fs::{self, DirBuilder, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -50,9 +50,23 @@ pub(crate) fn read(path: &Path, most: u64) -> io::Result<(Vec<u8>, Metadata)> {
     Ok((bytes, about))
 }
 
-/// Replaces a file as a whole, through the file `new` beside it: whenever the host goes down, it has its old contents or the
-/// new ones.
+/// Replaces a file as a whole, through the file `new` beside it: a reader finds its old contents or the new ones.
 pub(crate) fn replace(path: &Path, new: &Path, mode: u32, contents: &[u8]) -> io::Result<()> {
+    replace_after(path, new, mode, contents, |_| Ok(()))
+}
+
+/// The same, and whenever the host goes down, the file has its old contents or the new ones.
+pub(crate) fn replace_synced(path: &Path, new: &Path, mode: u32, contents: &[u8]) -> io::Result<()> {
+    replace_after(path, new, mode, contents, File::sync_all)
+}
+
+fn replace_after(
+    path: &Path,
+    new: &Path,
+    mode: u32,
+    contents: &[u8],
+    sync: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     // A crash may have left it. It is not opened, since it may be anything.
     match fs::remove_file(new) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -60,7 +74,7 @@ pub(crate) fn replace(path: &Path, new: &Path, mode: u32, contents: &[u8]) -> io
     }
     let written = OpenOptions::new().write(true).create_new(true).mode(mode).open(new).and_then(|mut file| {
         file.write_all(contents)?;
-        file.sync_all()?;
+        sync(&file)?;
         fs::rename(new, path)
     });
     if written.is_err() {

@@ -5,9 +5,11 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::demo::Demo;
+use crate::looks::syncs;
+use crate::tool::tool;
 use serde_json::Value;
 
 const COPIES: [&str; 2] = ["demo/boot/attempts.json", "demo/boot/attempts.copy.json"];
@@ -271,4 +273,17 @@ fn damaged_copies_forget_no_crash_and_stop_no_boot() {
     host.ends(0, "confirm --shutdown");
     reboot(&host);
     host.ends(3, "ensure --boot a.livepatch");
+}
+
+/// What is known until the next boot is in a file system without a disk, and payloads may be large.
+#[test]
+fn only_the_state_of_the_guard_is_synced() {
+    let host = host();
+    let synced = syncs(tool(), "--simulate demo ensure a.livepatch", host.directory());
+    let state = ["demo", "demo/boot", "demo/boot/attempts.copy.new", "demo/boot/attempts.new"];
+    assert_eq!(synced, state.map(PathBuf::from));
+    assert_eq!(host.applied(), ["a"]);
+    for kept in ["demo/payloads", "demo/identities.json"] {
+        assert!(host.path(kept).exists(), "{kept}");
+    }
 }

@@ -104,7 +104,8 @@ impl StateFiles {
         let mut failed = Vec::new();
         for path in self.paths() {
             let new = path.with_extension("new");
-            let written = files::replace(&path, &new, 0o644, text.as_bytes()).and_then(|()| sync(&self.directory));
+            let written =
+                files::replace_synced(&path, &new, 0o644, text.as_bytes()).and_then(|()| sync(&self.directory));
             if let Err(error) = written {
                 failed.push(format!("{}: {error}", shown(&path)));
             }
