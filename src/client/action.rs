@@ -235,6 +235,9 @@ impl LivepatchClient {
             known: Known::default(),
         };
         if diagnosis::is_done(&evidence) {
+            if let Some(sent) = &sent {
+                self.note_success(action, name, &sent.before);
+            }
             return Ok(());
         }
         evidence.messages = log.messages();
@@ -242,6 +245,20 @@ impl LivepatchClient {
         match verdict {
             Verdict::Done => Ok(()),
             Verdict::Again(_, error) | Verdict::Failed(error) => Err(error),
+        }
+    }
+
+    /// Notes what the success of an action of this client shows. Calling it again changes nothing.
+    fn note_success(&self, action: Action, name: &PayloadName, before: &Look) {
+        match action {
+            Action::Apply | Action::Revert => {}
+            Action::Replace => {
+                self.identities.without_hooks(before.applied.iter().flatten().chain([name]), before.version);
+            }
+            Action::Unload => self.identities.forget(name, before.version),
+        }
+        if action != Action::Revert {
+            self.action_lock.no_guest_waits();
         }
     }
 }
@@ -308,11 +325,7 @@ impl ActionRequest<'_> {
                 Some(guard) => self.drive(deadline, guard, log),
                 None => self.drive(deadline, &self.client.action_lock.acquire(deadline)?, log),
             }
-        })?;
-        if self.action == Action::Unload {
-            self.client.identities.forget(self.name);
-        }
-        Ok(())
+        })
     }
 
     /// Tries until it is done, failed or out of time.
@@ -419,6 +432,9 @@ impl ActionRequest<'_> {
         let (xen, messages, known) = (client.xen(), Vec::new(), Known::default());
         let mut evidence = Evidence { action, flags, xen, before, refused, after: &after, messages, known };
         let done = diagnosis::is_done(&evidence);
+        if done {
+            client.note_success(action, name, before);
+        }
         if refused.is_none_or(|errno| errno == Errno::EFAULT) {
             match after {
                 // Xen may still be working on it.
@@ -427,13 +443,10 @@ impl ActionRequest<'_> {
                     let (name, before) = (name.clone(), before.clone());
                     guard.leave_running(UnfinishedAction { name, action, before, refused, log_start }, hooked);
                 }
-                After::Gone | After::Seen(_) => self.note_end(before, done, guard),
+                After::Gone | After::Seen(_) => self.note_end(done, guard),
             }
         }
         if done {
-            if action != Action::Revert {
-                guard.no_guest_waits();
-            }
             return Ok(Verdict::Done);
         }
         evidence.messages = log.messages();
@@ -452,14 +465,11 @@ impl ActionRequest<'_> {
     }
 
     /// Notes the hook that may run from now on: Xen calls it after it has published the result.
-    fn note_end(&self, before: &Look, done: bool, guard: &ActionGuard<'_>) {
+    fn note_end(&self, done: bool, guard: &ActionGuard<'_>) {
         let Self { client, action, name, .. } = *self;
         if action == Action::Unload {
             guard.unloaded();
             return;
-        }
-        if done && action == Action::Replace {
-            client.identities.without_hooks(before.applied.iter().flatten().chain([name]));
         }
         let hook = client.identities.hooks(name).map(|(hooks, same)| (hooks.after(action), same));
         let surely = hook.and_then(|(called, same)| same.then_some(called));

@@ -164,6 +164,11 @@ impl ActionLock {
         self.lock().unfinished.clone().filter(|it| it.name == *name && it.action == action)
     }
 
+    /// Notes that Xen has applied a payload.
+    pub(super) fn no_guest_waits(&self) {
+        self.lock().waiting_guest = None;
+    }
+
     /// Returns true if an action that was left running may still be.
     pub(super) fn left_running(&self) -> bool {
         self.lock().left_running
@@ -233,11 +238,6 @@ impl<'a> ActionGuard<'a> {
     /// Notes that a virtual CPU of a guest has kept Xen from an apply.
     pub(super) fn met_waiting_guest(&self, domain: Option<u16>) {
         self.0.lock().waiting_guest = Some((domain, Instant::now()));
-    }
-
-    /// Notes that Xen has applied a payload.
-    pub(super) fn no_guest_waits(&self) {
-        self.0.lock().waiting_guest = None;
     }
 
     /// The guest that kept Xen from an apply a moment ago, if none has succeeded since.

@@ -89,11 +89,13 @@ impl Identities {
         records.payloads.insert(name.clone(), remembered);
     }
 
-    /// Notes an unload by this client.
-    pub(super) fn forget(&self, name: &PayloadName) {
+    /// Notes an unload by this client from the list of this version. A version that was read since counts the unload already.
+    pub(super) fn forget(&self, name: &PayloadName, before: Option<u32>) {
         let mut records = self.records();
-        records.version = records.version.map(|version| version.wrapping_add(1));
-        records.payloads.remove(name);
+        if records.version == before {
+            records.version = before.map(|version| version.wrapping_add(1));
+            records.payloads.remove(name);
+        }
     }
 
     /// Returns all build-ids, for the text of an error: another tool may have replaced a payload.
@@ -192,10 +194,14 @@ impl Identities {
         Some(KnownIdentities { xen, version: records.version?, payloads })
     }
 
-    /// Notes that these have no hooks after actions: otherwise Xen would have refused a REPLACE.
-    pub(super) fn without_hooks<'n>(&self, names: impl Iterator<Item = &'n PayloadName>) {
+    /// Notes that these payloads of the list of this version have no hooks after actions: otherwise Xen would have refused a
+    /// REPLACE. After another version was read they may be others.
+    pub(super) fn without_hooks<'n>(&self, names: impl Iterator<Item = &'n PayloadName>, before: Option<u32>) {
         let mut records = self.records();
-        let same = records.version.is_some();
+        if records.version != before {
+            return;
+        }
+        let same = before.is_some();
         for name in names {
             let payload = records.payloads.entry(name.clone()).or_default();
             (payload.hooks, payload.hooks_same) = (Some(PostHooks::NONE), same);

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use xen_livepatch::payload::HookKind;
-use xen_livepatch::sim::{Call, HookCode, LogLevel, PayloadBuilder, SimulatedXen};
+use xen_livepatch::sim::{Call, HookCode, LogLevel, Pace, PayloadBuilder, SimulatedXen};
 use xen_livepatch::{
     Action, ClientBuilder, ErrorKind, Flags, LivepatchClient, Payload, PayloadName, Plan, Release, Wanted,
 };
 
-use crate::host::{act_within, builder, kind, name, names};
+use crate::host::{act_within, builder, kind, leave, load, name, names, stack};
 
 /// The time that hooks take here, and the time that a client waits if nothing shows their end.
 const HOOK: Duration = Duration::from_millis(100);
@@ -94,6 +94,30 @@ fn a_payload_of_another_process_is_unloaded_when_no_hook_can_be_running() {
             } else {
                 assert_eq!(waited >= WAIT, !waits_itself(&xen), "{release}: {waited:?}");
             }
+        }
+    }
+}
+
+/// Xen replaces only payloads that have no such hooks, also if the end of the action was seen by a wait.
+#[test]
+fn payloads_that_were_replaced_are_unloaded_at_once() {
+    for release in RELEASES {
+        for waited in [false, true] {
+            let xen = slow_host(release);
+            let client = patient().without_xen_log().connect(xen.clone()).unwrap();
+            let [old] = stack(&xen, ["old"], 1);
+            let new = load(&xen, "new");
+            if waited {
+                xen.set_pace(Pace::Held);
+                leave(&client, Action::Replace, &new);
+                xen.finish_action();
+                client.wait(&new, Action::Replace, Duration::from_secs(20)).unwrap();
+            } else {
+                client.replace(&new, Flags::empty()).unwrap();
+            }
+            let took = timed(|| client.unload(&old, Flags::empty()).unwrap());
+            assert!(took < WAIT, "{release} {waited}: {took:?}");
+            assert_eq!((xen.crashed(), xen.loaded()), (None, vec![new]), "{release}");
         }
     }
 }

@@ -494,3 +494,33 @@ fn a_wait_for_an_action_of_another_process_judges_by_what_is_there() {
         assert_eq!(judge("two")[1], late, "{release}");
     }
 }
+
+#[test]
+fn a_waited_unload_is_known_to_later_inventories() {
+    for release in Release::ALL {
+        let (xen, client) = host(release);
+        stack(&xen, ["one", "two"], 0);
+        let two = name("two");
+        client.inventory().unwrap();
+        xen.on_unload().fault_after();
+        xen.on_unload().after(|xen| {
+            xen.on_list().always().fail(Errno::EPERM);
+            xen.on_get().always().fail(Errno::EPERM);
+        });
+        assert_eq!(kind(client.unload(&two, Flags::empty())), ErrorKind::OutcomeUnknown, "{release}");
+        xen.forget_orders();
+        let pressed = xen.calls().of(Call::DebugKeys);
+        for _ in 0..2 {
+            client.wait(&two, Action::Unload, Duration::from_secs(20)).unwrap();
+        }
+        let identified = client.inventory().unwrap().payloads.iter().filter(|entry| entry.build_id.is_some()).count();
+        assert_eq!((identified, xen.calls().of(Call::DebugKeys)), (1, pressed), "{release}");
+
+        // A version that was read in between counts the unload already: another payload of the name is not mistaken for it.
+        client.wait(&two, Action::Unload, Duration::from_secs(20)).unwrap();
+        load(&xen, "two");
+        let entries = client.inventory().unwrap().payloads;
+        assert!(entries.iter().all(|entry| entry.build_id.is_some()), "{release}: {entries:?}");
+        assert_eq!(xen.calls().of(Call::DebugKeys), pressed + 1, "{release}");
+    }
+}

@@ -302,6 +302,30 @@ fn a_waiting_guest_takes_a_replacement_apart_and_it_is_put_back() {
     }
 }
 
+/// An apply that succeeded shows that no guest waits any longer, also if its end was seen by a wait.
+#[test]
+fn a_guest_that_waited_before_an_apply_is_forgotten() {
+    for waited in [false, true] {
+        let (xen, client) = host(Release::V4_17, &["a"]);
+        xen.set_waiting_domain(Some(3));
+        client.ensure(&wanted(&xen, &["a", "b"]), |_| ()).unwrap_err();
+        xen.set_waiting_domain(None);
+        let it = name("b");
+        if waited {
+            xen.set_pace(Pace::Held);
+            let error = client.action(Action::Apply, &it).deadline(Duration::from_millis(200)).run().unwrap_err();
+            assert_eq!(error.kind(), &ErrorKind::Unfinished);
+            xen.set_pace(Pace::default());
+            xen.finish_action();
+            client.wait(&it, Action::Apply, Duration::from_secs(20)).unwrap();
+        } else {
+            client.apply(&it, Flags::empty()).unwrap();
+        }
+        client.ensure(&wanted(&xen, &["hooked"]), |_| ()).unwrap();
+        assert_eq!(level(&xen), ["hooked"], "{waited}");
+    }
+}
+
 /// A guest that never lets go leaves the host without the payload: that is announced, after ten seconds at the least.
 #[test]
 fn a_guest_that_waits_for_ever_leaves_a_host_worse_off() {
