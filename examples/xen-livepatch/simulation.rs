@@ -11,6 +11,7 @@ use xen_livepatch::{BuildId, Payload, PayloadName};
 
 use crate::arguments::{CommonOptions, Deferred, NewSimulation, Simulate, SimulatedPayload};
 use crate::failure::{Failure, as_json};
+use crate::files;
 use crate::memory::Memory;
 use crate::output::{Done, shown};
 
@@ -19,6 +20,9 @@ const STATE: &str = "xen.state";
 
 /// The first line, before the checksum.
 const HEADING: &str = "xen-livepatch simulation, checksum ";
+
+/// Enough for a hundred of the largest payloads, whose bytes are kept as decimal numbers.
+const MOST_BYTES: u64 = 1 << 30;
 
 /// The bytes that Xen keeps of what its version ends with.
 const LONGEST_TEXT: usize = 15;
@@ -41,7 +45,7 @@ impl Simulation {
 
     pub(crate) fn open(directory: &Path) -> Result<Self, Failure> {
         let file = directory.join(STATE);
-        let before = fs::read(&file).map_err(|error| Failure::file(&file, &error))?;
+        let (before, _) = files::read(&file, MOST_BYTES).map_err(|error| Failure::file(&file, &error))?;
         let xen = decode(&before).map_err(|error| {
             let again = "make a new one: xen-livepatch simulate new DIR";
             Failure::new("no_simulation", format_args!("{}: {error}; {again}", shown(&file)))
@@ -176,6 +180,23 @@ mod tests {
         assert!(error(&[&good[..], b" "].concat()).contains("checksum"));
         assert!(error(&[&good[..], &good[..]].concat()).contains("checksum"));
         assert_eq!(error(b"something else"), "this is no simulated Xen");
+    }
+
+    #[test]
+    fn a_state_that_may_have_no_end_is_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join(STATE);
+        let error = || Simulation::open(directory.path()).map(drop).unwrap_err();
+        let at = |text: &str| format!("{}: {text}", shown(&file));
+        assert!(error().message.starts_with(&at("No such file or directory")), "{}", error().message);
+        // In the place of /dev/zero, which a test must not read.
+        std::os::unix::fs::symlink("/dev/null", &file).unwrap();
+        assert_eq!(error().message, at("it is not a regular file"));
+        fs::remove_file(&file).unwrap();
+        fs::File::create(&file).unwrap().set_len(MOST_BYTES + 1).unwrap();
+        assert_eq!(error().message, at(&format!("it has more than {MOST_BYTES} bytes")));
+        write(&file, &encode(&SimulatedXen::new(Release::V4_17)).unwrap()).unwrap();
+        assert!(Simulation::open(directory.path()).is_ok());
     }
 
     #[test]

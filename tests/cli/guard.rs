@@ -275,7 +275,7 @@ fn damaged_copies_forget_no_crash_and_stop_no_boot() {
     host.ends(3, "ensure --boot a.livepatch");
 }
 
-/// What is known until the next boot is in a file system without a disk, and payloads may be large.
+/// Knowledge that is kept until the next boot is in /run, without a disk, and payloads may be large.
 #[test]
 fn only_the_state_of_the_guard_is_synced() {
     let host = host();
