@@ -17,6 +17,7 @@ const ACCEPT_HELP: &str =
 const STATE_HELP: &str = "The directory of the guard's state [default: /var/lib/xen-livepatch]";
 
 /// A line that was read.
+#[derive(Debug)]
 pub(crate) struct CommandLine {
     /// The name of the command.
     pub(crate) name: String,
@@ -28,7 +29,7 @@ pub(crate) struct CommandLine {
 
 // The doc comments below are the help. clap takes that of a struct for the command that has its arguments, so those structs
 // have none.
-#[derive(Parser)]
+#[derive(Debug, Parser)]
 #[command(
     name = "xen-livepatch",
     version,
@@ -75,7 +76,7 @@ pub(crate) struct CommonOptions {
 }
 
 /// A command. Those up to `Load` are also commands of Xen's C tool.
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List the loaded payloads, in the order of upload
     ///
@@ -174,7 +175,7 @@ impl Command {
     }
 }
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub(crate) struct Upload {
     #[arg(help = NAME_HELP)]
     pub(crate) name: OsString,
@@ -184,13 +185,13 @@ pub(crate) struct Upload {
     pub(crate) accept: Vec<ProblemKind>,
 }
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub(crate) struct OneName {
     #[arg(help = NAME_HELP)]
     pub(crate) name: OsString,
 }
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 #[command(group = name_or_all())]
 pub(crate) struct Revert {
     #[arg(help = NAME_HELP)]
@@ -200,7 +201,7 @@ pub(crate) struct Revert {
     pub(crate) all: bool,
 }
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 #[command(group = name_or_all())]
 pub(crate) struct Unload {
     #[arg(help = NAME_HELP)]
@@ -210,7 +211,7 @@ pub(crate) struct Unload {
     pub(crate) all: bool,
 }
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub(crate) struct Load {
     #[arg(help = FILE_HELP)]
     pub(crate) file: PathBuf,
@@ -218,7 +219,7 @@ pub(crate) struct Load {
     pub(crate) accept: Vec<ProblemKind>,
 }
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub(crate) struct ShowStatus {
     /// Show everything known about this payload instead
     pub(crate) name: Option<OsString>,
@@ -226,14 +227,14 @@ pub(crate) struct ShowStatus {
     pub(crate) state: Option<PathBuf>,
 }
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub(crate) struct Inspect {
     /// Live-patch files
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
 }
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub(crate) struct Check {
     /// Live-patch files
     #[arg(value_name = "FILE", required = true)]
@@ -248,7 +249,7 @@ pub(crate) struct Check {
     pub(crate) build_id: Option<BuildId>,
 }
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 #[command(group = ArgGroup::new("wanted").args(["paths", "nothing"]).required(true))]
 #[expect(clippy::struct_excessive_bools, reason = "a switch each")]
 pub(crate) struct Ensure {
@@ -287,7 +288,7 @@ pub(crate) struct Ensure {
     pub(crate) state: Option<PathBuf>,
 }
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub(crate) struct Confirm {
     /// The time that must have passed since they were applied [default: 10min]
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -299,13 +300,13 @@ pub(crate) struct Confirm {
     pub(crate) state: Option<PathBuf>,
 }
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub(crate) struct Completions {
     /// The shell
     pub(crate) shell: Shell,
 }
 
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum Simulate {
     /// Make a simulated Xen in a new directory
     New(Deferred<NewSimulation>),
@@ -314,7 +315,7 @@ pub(crate) enum Simulate {
     Payload(Deferred<SimulatedPayload>),
 }
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub(crate) struct NewSimulation {
     /// The directory to make
     #[arg(value_name = "DIR")]
@@ -326,7 +327,7 @@ pub(crate) struct NewSimulation {
     pub(crate) build_id: Option<BuildId>,
 }
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub(crate) struct SimulatedPayload {
     /// The file to write
     pub(crate) file: PathBuf,
@@ -342,6 +343,7 @@ pub(crate) struct SimulatedPayload {
 }
 
 /// Arguments that are described to clap only if the line contains their command, which keeps the other commands cheap.
+#[derive(Debug)]
 pub(crate) struct Deferred<T>(pub(crate) T);
 
 impl<T: Args> Args for Deferred<T> {
@@ -382,7 +384,11 @@ pub(crate) fn parse(words: &[OsString]) -> Result<CommandLine, clap::Error> {
     // clap copies the options of every command to each command, which takes longer than listing payloads. Only help and
     // errors need more commands than the line names.
     let named = with_commands(|name| words.iter().any(|word| word == name));
-    let matches = named.try_get_matches_from(words).or_else(|_| command().try_get_matches_from(words))?;
+    parse_with(named, words).or_else(|_| parse_with(command(), words))
+}
+
+fn parse_with(described: clap::Command, words: &[OsString]) -> Result<CommandLine, clap::Error> {
+    let matches = described.try_get_matches_from(words)?;
     let (name, own) = matches.subcommand().expect("clap requires a command");
     let is_given = |known: &&KnownFlag| matches!(own.try_get_one(known.option), Ok(Some(true)));
     Ok(CommandLine {
@@ -473,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_commands_may_also_be_arguments() {
+    fn a_line_is_read_as_if_every_command_had_been_described() {
         for (line, name) in [
             ("x list", Some("list")),
             ("x --json --simulate list status list", Some("status")),
@@ -486,6 +492,11 @@ mod tests {
             ("x simulate new list", Some("simulate")),
             ("x list status", None),
             ("x new list", None),
+            ("x help list", None),
+            ("x list help", None),
+            ("x list --help", None),
+            ("x simulate help new", None),
+            ("x --version list", None),
             ("x lis", None),
             ("x nonsense list", None),
             ("x --nonsense", None),
@@ -493,10 +504,15 @@ mod tests {
             ("x", None),
         ] {
             let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-            let parsed = parse(&words).ok().map(|line| line.name);
-            assert_eq!(parsed.as_deref(), name, "{line}");
-            let whole = command().try_get_matches_from(&words).ok();
-            assert_eq!(whole.as_ref().and_then(ArgMatches::subcommand_name), name, "{line}");
+            let (parsed, whole) = (parse(&words), parse_with(command(), &words));
+            for parsed in [&parsed, &whole] {
+                assert_eq!(parsed.as_ref().ok().map(|line| &*line.name), name, "{line}");
+            }
+            let text = |parsed: Result<CommandLine, clap::Error>| match parsed {
+                Ok(parsed) => format!("{parsed:?}"),
+                Err(error) => error.render().ansi().to_string(),
+            };
+            assert_eq!(text(parsed), text(whole), "{line}");
         }
     }
 
