@@ -188,6 +188,7 @@ impl LivepatchClient {
     /// * [`NotDone`](ErrorKind::NotDone) if nothing has failed and the payload is in the other state: the action never began,
     ///   or was undone.
     /// * [`NoSuchPayload`](ErrorKind::NoSuchPayload) if the payload is not loaded, except after an unload.
+    /// * [`Unexplained`](ErrorKind::Unexplained) after an apply if the result may be that of a replace.
     /// * [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) after an unload if a payload of this name is loaded: it may be the same, or
     ///   another one that was uploaded since.
     ///

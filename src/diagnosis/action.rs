@@ -81,9 +81,21 @@ pub(crate) fn judge_unseen(e: &Evidence<'_>) -> Verdict {
         // UNLOAD leaves no result behind.
         None => failed(Kind::OutcomeUnknown, None),
         Some(expected) if found != expected && status.rc == 0 => failed(Kind::NotDone { found, expected }, None),
+        // Only an APPLY has no other cause. The result may be that of a REPLACE.
+        Some(expected)
+            if found != expected
+                && e.action == Action::Apply
+                && status.error() == Some(Errno::EINVAL)
+                && may_have_changed(e)
+                && !e.messages.contains(&LogMessage::MayHaveChanged) =>
+        {
+            failed(Kind::Unexplained { code: Errno::EINVAL, reasons: APPLY_OR_REPLACE }, Some(Errno::EINVAL))
+        }
         Some(_) => judge(e),
     }
 }
+
+const APPLY_OR_REPLACE: &str = "it was reverted before and has writable data, or the result is that of a replace";
 
 fn failed(kind: Kind, errno: Option<Errno>) -> Verdict {
     let error = Error::new(kind);

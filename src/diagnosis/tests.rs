@@ -222,6 +222,24 @@ fn an_action_whose_beginning_was_not_seen_is_judged_by_its_end() {
     }
 }
 
+/// Before 4.14 an APPLY that fails with `EINVAL` has one cause on x86, but the result may be that of a REPLACE.
+#[test]
+fn an_unseen_result_has_more_causes_than_that_of_the_action() {
+    let (before, after) = (Look::needed(Action::Apply), After::Seen(look("CHECKED -22")));
+    for minor in [8, 12, 13] {
+        for (messages, unseen) in [(vec![], "Unexplained EINVAL(22)"), (vec![MayHaveChanged], "ReapplyNeedsReupload")] {
+            let xen = Xen { release: (4, minor), architecture: Architecture::X86_64 };
+            let (action, flags, known) = (Action::Apply, Flags::empty(), Known::default());
+            let evidence =
+                Evidence { action, flags, xen, before: &before, refused: None, after: &after, messages, known };
+            assert_eq!(text_of(&judge(&evidence)), "ReapplyNeedsReupload", "{minor}");
+            assert_eq!(text_of(&judge_unseen(&evidence)), unseen, "{minor}");
+            let applied = After::Seen(look("APPLIED -22"));
+            assert_eq!(text_of(&judge_unseen(&Evidence { after: &applied, ..evidence })), OVERTAKEN_A, "{minor}");
+        }
+    }
+}
+
 #[test]
 fn messages_add_a_function_and_a_name() {
     let (before, top) = (look(C), PayloadName::new("top").unwrap());

@@ -495,6 +495,22 @@ fn a_wait_for_an_action_of_another_process_judges_by_what_is_there() {
     }
 }
 
+/// A REPLACE leaves the same result as the only failure of an APPLY.
+#[test]
+fn a_result_of_unknown_origin_is_unexplained() {
+    for release in releases(Release::V4_8..Release::V4_14) {
+        let (xen, client) = host(release);
+        let one = name("one");
+        client.upload(&one, &builder(&xen, "one").writable_data([1]).build()).unwrap();
+        client.apply(&one, Flags::empty()).unwrap();
+        client.revert(&one, Flags::empty()).unwrap();
+        assert_eq!(kind(client.apply(&one, Flags::empty())), ErrorKind::ReapplyNeedsReupload, "{release}");
+        let error = error(connect(&xen).wait(&one, Action::Apply, Duration::ZERO));
+        assert!(matches!(error.kind(), ErrorKind::Unexplained { code: Errno::EINVAL, .. }), "{release}: {error}");
+        assert!(error.to_string().contains("is that of a replace"), "{error}");
+    }
+}
+
 #[test]
 fn a_waited_unload_is_known_to_later_inventories() {
     for release in Release::ALL {
