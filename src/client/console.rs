@@ -108,9 +108,10 @@ impl<'a> LogWatch<'a> {
     /// Reads from `start` to the end, which it returns.
     fn read(&self, start: u32, each: impl FnMut(&[u8])) -> Option<u32> {
         let mut each = each;
-        let chunk = |bytes: &[u8], end| {
-            each(bytes);
-            self.console.hooks().feed(bytes, end);
+        let chunk = |bytes: Option<&[u8]>, end| {
+            // The lines around lost text are not joined.
+            each(bytes.unwrap_or(b"\n"));
+            self.console.hooks().feed(bytes.unwrap_or(b""), end);
         };
         match read_chunks(self.channel, start, chunk) {
             Ok(index) => {
@@ -126,25 +127,31 @@ impl<'a> LogWatch<'a> {
     }
 }
 
-/// Reads the log from `start` to its end, which it returns.
+/// Reads the log from `start` to its end, which it returns. It is an error if a part is lost in between.
 pub(super) fn read(channel: &Channel, start: u32, mut each: impl FnMut(&[u8])) -> core::result::Result<u32, CallError> {
-    read_chunks(channel, start, |bytes, _| each(bytes))
+    let mut lost = false;
+    let end = read_chunks(channel, start, |bytes, _| match bytes {
+        Some(bytes) => each(bytes),
+        None => lost = true,
+    })?;
+    if lost { Err(CallError::Refused(Errno::EIO)) } else { Ok(end) }
 }
 
-/// The same, with the index at which each chunk ends.
+/// Reads the log from `start` to its end, which it returns. Each chunk comes with the index at which it ends; it is `None` if
+/// Xen's answer does not fit the buffer.
 fn read_chunks(
     channel: &Channel,
     start: u32,
-    mut each: impl FnMut(&[u8], u32),
+    mut each: impl FnMut(Option<&[u8]>, u32),
 ) -> core::result::Result<u32, CallError> {
     channel.with_buffer(SMALLEST_BUFFER, |buffer| {
         let mut index = start;
         for _ in 0..READS {
             let ConsoleRead { count, index: next } = retry_faults(|| channel.call(ReadConsole { index, buffer }))?;
-            let read = buffer.as_slice().get(..count).ok_or(CallError::Refused(Errno::EIO))?;
-            each(read, next);
+            each(buffer.as_slice().get(..count), next);
+            let stays = next == index;
             index = next;
-            if count < buffer.len() {
+            if stays || count < buffer.len() {
                 break;
             }
         }
@@ -182,5 +189,78 @@ impl Console {
 
     fn advance(&self, to: Position) {
         *self.position.lock().unwrap_or_else(PoisonError::into_inner) = to;
+    }
+}
+
+#[cfg(all(test, feature = "sim"))]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::hypercall::sealed::Sealed;
+    use crate::hypercall::{AllocationError, End, HypercallBuffer, Hypervisor, Sysctl};
+    use crate::sim::{Call, SimulatedXen};
+    use crate::xen::release::Release;
+
+    /// A Xen of which one answer, after so many others, has a count larger than the buffer.
+    #[derive(Debug)]
+    struct Overcounts(SimulatedXen, AtomicU32);
+
+    impl Hypervisor for Overcounts {}
+
+    impl Sealed for Overcounts {
+        fn sysctl(&self, call: &mut Sysctl<'_>) -> Result<u32, Errno> {
+            let reads = self.0.calls().of(Call::Console);
+            let result = self.0.sysctl(call);
+            if self.0.calls().of(Call::Console) > reads && self.1.fetch_sub(1, Ordering::Relaxed) == 0 {
+                let count = call.memory(call.address() + 24, 4).expect("the count is a part of the block");
+                count.copy_from_slice(&u32::MAX.to_ne_bytes());
+            }
+            result
+        }
+
+        fn xen_version(&self, command: u32, argument: Option<&mut HypercallBuffer>) -> Result<u32, Errno> {
+            self.0.xen_version(command, argument)
+        }
+
+        fn architecture(&self) -> crate::Result<crate::xen::architecture::Architecture> {
+            Ok(self.0.architecture())
+        }
+
+        fn allocate(&self, len: usize, end: End) -> Result<HypercallBuffer, AllocationError> {
+            self.0.allocate(len, end)
+        }
+    }
+
+    #[test]
+    fn an_answer_larger_than_the_buffer_costs_its_own_lines_alone() {
+        // Three reads, of which each ends inside of a line.
+        let xen = SimulatedXen::builder(Release::V4_20).console_size(1 << 20).build();
+        let lines = SMALLEST_BUFFER * 5 / 2 / 100;
+        let text = |line: usize| format!("livepatch: it: {line:084}");
+        let all: BTreeSet<String> = (0..lines).map(text).collect();
+        all.iter().for_each(|line| xen.print(line));
+        let name = PayloadName::new("it").unwrap();
+        for bad in 0..3 {
+            let hypervisor = Box::new(Overcounts(xen.clone(), AtomicU32::new(bad)));
+            let channel = Channel::open(hypervisor, None, None).unwrap();
+            let console = Console::default();
+            let log = LogWatch::new(&console, &channel, &name);
+            log.begin_at(Some(0));
+            log.messages();
+            let end = log.start();
+            assert_eq!(log.catch_up(), end, "{bad}: the end is known");
+            let kept = log.into_lines();
+            let whole = kept.iter().filter(|line| all.contains(*line)).count();
+            assert!(kept.len() > lines / 2 && whole + 2 >= kept.len(), "{bad}: {} and {whole} of {lines}", kept.len());
+            assert_eq!(kept.contains(&text(0)), bad != 0, "{bad}");
+            assert_eq!(kept.contains(&text(lines - 1)), bad != 2, "{bad}");
+
+            // Where no part may be missing, it is an error.
+            let hypervisor = Box::new(Overcounts(xen.clone(), AtomicU32::new(bad)));
+            let channel = Channel::open(hypervisor, None, None).unwrap();
+            assert!(matches!(read(&channel, 0, |_| {}), Err(CallError::Refused(Errno::EIO))), "{bad}");
+        }
     }
 }
