@@ -33,7 +33,7 @@ struct State {
     /// That action. It is kept when its end is seen, until another one is sent.
     unfinished: Option<UnfinishedAction>,
     /// The moment at which Xen has surely settled after the last action; `None` once that has passed.
-    settled: Option<Instant>,
+    settled: Option<Deadline>,
     /// The last moment at which an action may have ended, from the observations of the holder; `None` until that first matters.
     quiet_since: Option<Instant>,
     /// True once an action of the holder has succeeded, which required every processor to be outside all hooks.
@@ -135,7 +135,7 @@ impl ActionLock {
                 *since = Instant::now();
             }
         }
-        state.settled = Instant::now().checked_add(self.settle_time);
+        state.settled = Some(Deadline::after(self.settle_time));
         state.forget_hooks();
     }
 
@@ -211,7 +211,7 @@ impl<'a> ActionGuard<'a> {
     pub(super) fn unloaded(&self) {
         let mut state = self.0.lock();
         state.unfinished = None;
-        state.settled = Instant::now().checked_add(self.0.settle_time);
+        state.settled = Some(Deadline::after(self.0.settle_time));
     }
 
     /// Notes that Xen has just finished an action.
@@ -220,7 +220,7 @@ impl<'a> ActionGuard<'a> {
         let now = Instant::now();
         state.left_running = false;
         state.unfinished = None;
-        state.settled = now.checked_add(self.0.settle_time);
+        state.settled = Some(Deadline::after(self.0.settle_time));
         state.quiet_since = Some(now);
         if ended.succeeded {
             state.proven = true;
@@ -286,14 +286,14 @@ impl<'a> ActionGuard<'a> {
 
     /// Returns true if Xen has settled after the last action.
     pub(super) fn is_settled(&self) -> bool {
-        self.0.lock().settled.is_none_or(|at| at <= Instant::now())
+        self.0.lock().settled.is_none_or(Deadline::has_passed)
     }
 
     /// Waits until Xen has settled after the last action. Returns false if the deadline has passed or comes first.
     pub(super) fn settle(&self, deadline: Deadline) -> bool {
         let now = Instant::now();
         let settled = self.0.lock().settled;
-        let wait = settled.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        let wait = settled.map_or(Duration::ZERO, |at| at.remaining_at(now));
         let remaining = deadline.remaining_at(now);
         if remaining.is_zero() || wait > remaining {
             return false;
@@ -371,6 +371,21 @@ mod tests {
         assert!(!next.is_settled() && !next.settle(soon()), "not before the deadline");
         assert!(next.settle(Deadline::after(Duration::from_secs(60))));
         assert!(start.elapsed() >= Duration::from_millis(50));
+    }
+
+    #[test]
+    fn a_settle_time_beyond_the_clock_never_ends() {
+        let lock = ActionLock::new(Duration::MAX, Duration::ZERO);
+        let name = PayloadName::new("a").unwrap();
+        let ended = Ended { name: &name, succeeded: true, hook: None, surely: None };
+        let ends: [&dyn Fn(&ActionGuard<'_>); 3] =
+            [&|guard| guard.unloaded(), &|guard| guard.ended(&ended), &|_| lock.finished()];
+        for end in ends {
+            end(&lock.acquire(soon()).unwrap());
+            let next = lock.acquire(soon()).unwrap();
+            assert!(!next.is_settled() && !next.settle(Deadline::after(Duration::from_secs(60))));
+            lock.lock().settled = None;
+        }
     }
 
     #[test]
