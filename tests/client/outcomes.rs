@@ -85,34 +85,48 @@ fn einval_is_not_an_earlier_revert_unless_xen_logs_it() {
 #[test]
 fn while_another_action_is_pending_nothing_is_sent() {
     for release in Release::ALL {
-        let (xen, client) = host(release);
-        let builder = builder(&xen, "one");
-        let one = if release < Release::V4_14 {
-            upload(&client, "one", &builder)
-        } else {
-            upload(&client, "one", &builder.hook(HookKind::PreApply, HookCode::returns(0)))
-        };
-        let other = xen.clone();
-        busy(&xen, "other");
-        let waited = Duration::from_millis(if release == Release::V4_17 { 2000 } else { 50 });
-        let done = std::thread::spawn(move || {
-            std::thread::sleep(waited);
-            other.other_upload("third", b"").unwrap_err();
-            other.finish_action();
-            other.other_action("other", Action::Revert, Flags::empty()).unwrap();
-        });
-        let flags = if release < Release::V4_14 { Flags::empty() } else { Flags::NODEPS };
-        let result = client.apply(&one, flags);
-        done.join().unwrap();
-        let runs = xen.console().matches("Calling pre-apply hook function").count();
-        assert!(runs <= 1, "{release}: the hook ran {runs} times");
-        match result {
-            // Its revert may have come first, or second.
-            Ok(()) => {
-                assert_eq!(xen.calls().of(Call::Apply), 1, "{release}");
-                assert!(xen.applied().contains(&one), "{release}");
-            }
-            Err(error) => assert!(matches!(error.kind(), ErrorKind::DependsOnAnother { .. }), "{error:?}"),
+        wait_for_another_action(release, false, Duration::from_millis(20));
+        if release >= Release::V4_14 {
+            let waited = Duration::from_millis(if release == Release::V4_17 { 2000 } else { 50 });
+            wait_for_another_action(release, true, waited);
+        }
+    }
+}
+
+/// Applies a payload while another tool's action on another payload takes this long. `hooked`: the payload has a hook, and
+/// is applied whatever is on top.
+fn wait_for_another_action(release: Release, hooked: bool, time: Duration) {
+    let (xen, client) = host(release);
+    let one = if hooked {
+        upload(&client, "one", &builder(&xen, "one").hook(HookKind::PreApply, HookCode::returns(0)))
+    } else {
+        load(&xen, "one")
+    };
+    busy(&xen, "other");
+    let other = xen.clone();
+    let done = std::thread::spawn(move || {
+        std::thread::sleep(time);
+        assert_eq!(other.calls().of(Call::Apply), 0, "{release} {hooked}: nothing is sent meanwhile");
+        other.other_upload("third", b"").unwrap_err();
+        other.finish_action();
+        other.other_action("other", Action::Revert, Flags::empty())
+    });
+    let result = client.apply(&one, if hooked { Flags::NODEPS } else { Flags::empty() });
+    let reverted = done.join().unwrap();
+    let runs = xen.console().matches("Calling pre-apply hook function").count();
+    assert!(runs <= 1, "{release}: the hook ran {runs} times");
+    // Its revert may have come first, or second: then it is no longer on top.
+    let below = name("other");
+    assert_eq!(reverted.is_err(), xen.applied() == [below.clone(), one.clone()], "{release}: {reverted:?}");
+    match result {
+        Ok(()) => {
+            assert_eq!(xen.calls().of(Call::Apply), 1, "{release}");
+            assert!(xen.applied().contains(&one), "{release}");
+        }
+        Err(error) => {
+            assert!(matches!(error.kind(), ErrorKind::DependsOnAnother { .. }), "{error:?}");
+            assert!(error.to_string().contains("depends on"), "{error}");
+            assert!(!xen.applied().contains(&one), "{release}");
         }
     }
 }
