@@ -240,7 +240,9 @@ mod tests {
         let lines = SMALLEST_BUFFER * 5 / 2 / 100;
         let text = |line: usize| format!("livepatch: it: {line:084}");
         let all: BTreeSet<String> = (0..lines).map(text).collect();
-        all.iter().for_each(|line| xen.print(line));
+        for line in &all {
+            xen.print(line);
+        }
         let name = PayloadName::new("it").unwrap();
         for bad in 0..3 {
             let hypervisor = Box::new(Overcounts(xen.clone(), AtomicU32::new(bad)));
