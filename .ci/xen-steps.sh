@@ -12,7 +12,7 @@ step_aarch64() {
     cargo in-xen --locked --quiet --example quickstart -- --real
     XEN=arm64-stock cargo real-xen --locked -- --exact opening::opening_fails_without_live_patching
     XEN_LIVEPATCH_SEED=$seed XEN_LIVEPATCH_OPERATIONS=1024 cargo test "${config[@]}" --test fidelity -- --nocapture
-    XEN_LIVEPATCH_SEED=$seed XEN_LIVEPATCH_HUNT_SECONDS=45 cargo test "${config[@]}" --test hunt
+    XEN_LIVEPATCH_SEED=$seed XEN_LIVEPATCH_HUNT_SECONDS=30 cargo test "${config[@]}" --test hunt
     unset XEN
 }
 
@@ -50,7 +50,7 @@ step_xen() {
     XEN_LIVEPATCH_SEED=$seed cargo fidelity --locked -- --nocapture
     # The tools mostly wait.
     beside "$directory/beside-c-tool.log" tests/real-xen/beside-c-tool "$version" "$TOOL" "$seed"
-    XEN_LIVEPATCH_HUNT_SECONDS=45 cargo hunt --locked
+    XEN_LIVEPATCH_HUNT_SECONDS=30 cargo hunt --locked
     join
     unset XEN
 }

@@ -227,7 +227,7 @@ fn client(xen: &SimulatedXen, id: u8, action: Option<Action>) -> String {
 }
 
 proptest! {
-    #![proptest_config(cases(400))]
+    #![proptest_config(cases(100))]
 
     #[test]
     fn a_saved_host_is_the_host_that_it_was(
