@@ -162,9 +162,9 @@ impl Channel {
             version.map_err(|errno| CallError::from(errno).general())?.to_be_bytes();
         let release = (u16::from_be_bytes([major_high, major_low]), u16::from_be_bytes([minor_high, minor_low]));
         channel.release = release;
-        let candidates: Vec<Interface> = match pinned {
-            Some(version) => Interface::pinned(version).into_iter().collect(),
-            None => Interface::candidates(release),
+        let candidates: &mut dyn Iterator<Item = Interface> = match pinned {
+            Some(version) => &mut Interface::pinned(version).into_iter(),
+            None => &mut Interface::candidates(release),
         };
         for candidate in candidates {
             channel.interface = candidate;

@@ -1,5 +1,7 @@
 //! Interface versions of the sysctl hypercall, and the layout of the requests in each.
 
+use core::mem;
+
 use crate::xen::release::Release;
 use crate::xen::rules;
 
@@ -60,24 +62,27 @@ impl Interface {
     }
 
     /// Every interface version with live patching, newest first. Xen 4.6 and older have 0x0c or less, and none.
-    fn all() -> Vec<Self> {
-        let mut all: Vec<Self> = Release::ALL.into_iter().rev().map(Self::of).collect();
-        all.dedup();
-        all
+    fn all() -> impl Iterator<Item = Self> {
+        let mut newer = None;
+        let releases = Release::ALL.into_iter().rev();
+        let last_of_each = releases.filter(move |release| {
+            let version = Some(release.interface_version());
+            mem::replace(&mut newer, version) != version
+        });
+        last_of_each.map(Self::of)
     }
 
-    /// The interface versions to try on this release: its own first, then the others, newest first.
-    pub(crate) fn candidates(release: (u16, u16)) -> Vec<Self> {
-        let mut all = Self::all();
-        let own = |interface: &Self| release.0 == 4 && (interface.minors.0..=interface.minors.1).contains(&release.1);
-        all.sort_by_key(|interface| !own(interface));
-        all
+    /// The interface versions to try on this release: its own first, then the others, newest first. Nearly always the first is
+    /// the right one, so the others are derived only when they are needed.
+    pub(crate) fn candidates((major, minor): (u16, u16)) -> impl Iterator<Item = Self> {
+        let own = Release::from_version(major, minor).map(Self::of);
+        own.into_iter().chain(Self::all().filter(move |other| Some(*other) != own))
     }
 
     /// This interface version: a known one, or a later one, which is assumed to be like the newest known one.
     pub(crate) fn pinned(version: u32) -> Option<Self> {
         let newest = Self::newest();
-        let known = Self::all().into_iter().find(|interface| interface.version == version);
+        let known = Self::all().find(|interface| interface.version == version);
         let later = Self { version, minors: (newest.minors.1, u16::MAX), ..newest };
         known.or_else(|| (version > newest.version).then_some(later))
     }
@@ -94,7 +99,7 @@ mod tests {
     use super::*;
 
     fn versions(release: (u16, u16)) -> Vec<u32> {
-        Interface::candidates(release).into_iter().map(|interface| interface.version).collect()
+        Interface::candidates(release).map(|interface| interface.version).collect()
     }
 
     #[test]
