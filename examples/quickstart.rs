@@ -20,7 +20,7 @@ const PATCHED: &str = "xen_extra_version";
 
 fn main() -> ExitCode {
     let arguments = Command::new("quickstart")
-        .about("Tells the life of a live patch, step by step, on a simulated Xen")
+        .about("Shows the life of a live patch, step by step, on a simulated Xen")
         .arg(
             Arg::new("real")
                 .long("real")
@@ -63,7 +63,7 @@ fn connect(simulated: Option<&Release>) -> Result<LivepatchClient> {
     let builder = LivepatchClient::builder().action_defaults(patient);
     match simulated {
         Some(release) => {
-            println!("This is a simulated Xen; --real tells the story on the one of this machine.\n");
+            println!("This is a simulated Xen; --real uses the Xen of this machine.\n");
             builder.connect(SimulatedXen::new(*release))
         }
         None => builder.open(),
@@ -112,7 +112,7 @@ impl Story {
         chapter("An action that Xen would silently skip is an error here");
         refused("apply more", self.client.apply(&more_name, Flags::empty()));
 
-        chapter("A debug patch that depends on Xen alone does not fit on top");
+        chapter("A debug patch that depends only on Xen can't be applied on top");
         let debug = self.upload("debug", &self.payload("debug"))?;
         refused("apply debug", self.client.apply(&debug, Flags::empty()));
 

@@ -12,8 +12,7 @@ use crate::exit_status::ExitStatus;
 
 const NAME_HELP: &str = "The payload's name, 1 to 127 bytes; or hex: and its bytes in hexadecimal";
 const FILE_HELP: &str = "A live-patch file";
-const ACCEPT_HELP: &str =
-    "Accept this finding, by the name that check prints, where it is only possible; may be repeated";
+const ACCEPT_HELP: &str = "Accept a finding that is only possible, by the name that check prints; may be repeated";
 const STATE_HELP: &str = "The directory of the guard's state [default: /var/lib/xen-livepatch]";
 
 /// A line that was read.
@@ -42,7 +41,7 @@ pub(crate) struct CommandLine {
     next_help_heading = "Options of every command"
 )]
 pub(crate) struct CommonOptions {
-    /// Print one JSON object, also for an error (but not for help)
+    /// Print one JSON object, for errors too, but not for help
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
@@ -138,7 +137,7 @@ pub(crate) enum Command {
 
     /// Bring the host to exactly these payloads, from the bottom of the stack to its top
     ///
-    /// Payloads that are applied already stay, under whatever name. Everything that can be checked is checked first. New
+    /// Payloads that are already applied stay, whatever their names. Everything that can be checked is checked first. New
     /// payloads are uploaded before any payload is reverted, and replace the old ones in one step if Xen can do that. If it
     /// can't, there is a gap: the host runs without some payloads for a moment. The gap is printed before it is entered,
     /// and signals wait until it is closed. If a step fails for good, the old payloads are put back.
@@ -147,7 +146,7 @@ pub(crate) enum Command {
     /// `livepatch.livepatch` chooses the top one. Files for another Xen are listed and ignored. While a file is damaged,
     /// payloads are only added, from the bottom up to the damaged file, and the exit status is 7. If a payload would
     /// have to be removed, nothing is done. If no payload is for this Xen, nothing is reverted, and the exit status is 9,
-    /// or 10 for a directory without payloads. With --boot both are a success if nothing is applied.
+    /// or 10 for a directory without payloads. With --boot, both count as success if nothing is applied.
     Ensure(Deferred<Ensure>),
 
     /// Mark the payloads that ensure applied in this boot as good
@@ -264,7 +263,7 @@ pub(crate) struct Ensure {
     /// Print the plan with its gaps, and do nothing; the exit status is 8 if there is something to do
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Leave payloads loaded that are not applied
+    /// Leave unapplied payloads loaded
     #[arg(long)]
     pub(crate) keep_unapplied: bool,
     /// Revert and apply in single steps, without replace, and so with a gap
@@ -311,7 +310,7 @@ pub(crate) enum Simulate {
     /// Make a simulated Xen in a new directory
     New(Deferred<NewSimulation>),
 
-    /// Make a payload for the Xen that --simulate names, which changes its version text
+    /// Make a payload that changes the version text of the Xen that --simulate names
     Payload(Deferred<SimulatedPayload>),
 }
 

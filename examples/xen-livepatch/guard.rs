@@ -292,7 +292,7 @@ pub(crate) fn for_journal(boot: &str) -> String {
 }
 
 fn warnings(damaged: &[Damaged]) -> Vec<String> {
-    let warning = |damaged: &Damaged| format!("{damaged}. A suspect may be taken for a new payload");
+    let warning = |damaged: &Damaged| format!("{damaged}. A suspect may be mistaken for a new payload");
     damaged.iter().map(warning).collect()
 }
 
@@ -345,7 +345,7 @@ impl fmt::Display for Report {
         for Level { xen, boot, payloads: ids } in &self.survived {
             let ids = payloads(ids);
             if self.boot.as_ref() == Some(boot) {
-                writeln!(f, "survived by this boot: {ids} on Xen {xen}")?;
+                writeln!(f, "confirmed by this boot: {ids} on Xen {xen}")?;
             } else {
                 writeln!(f, "survived last, by boot {}: {ids} on Xen {xen}", for_journal(boot))?;
             }

@@ -122,8 +122,8 @@ fn new(NewSimulation { directory, release, build_id }: NewSimulation) -> Result<
 fn payload(options: &CommonOptions, arguments: &SimulatedPayload) -> Result<Done, Failure> {
     let file = &arguments.file;
     let directory = options.simulate.as_deref();
-    let directory =
-        directory.ok_or_else(|| Failure::new("usage", "--simulate DIR is missing: the Xen to build it for"))?;
+    let directory = directory
+        .ok_or_else(|| Failure::new("usage", "--simulate DIR is missing; it names the Xen to build the payload for"))?;
     Simulation::lock_file(directory)?;
     let xen = Simulation::open(directory)?.xen;
     let name = PayloadName::of_file(file)?.to_string();

@@ -61,7 +61,7 @@ pub(crate) enum Dump {
 
 /// A text that is not one of [`KnownIdentities`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line} is not one of known identities")]
+#[error("line {line} is not valid in a list of known identities")]
 #[non_exhaustive]
 pub struct InvalidIdentities {
     /// The line, counted from 1.

@@ -315,7 +315,7 @@ fn remark(plan: &Plan) {
     for conflict in plan.unproven() {
         let names: Vec<String> = conflict.payloads.iter().map(ToString::to_string).collect();
         let (names, function) = (names.join(", "), &conflict.function);
-        output::note(&format!("{names}: it is unknown which was applied last, and is thus in effect in {function}"));
+        output::note(&format!("{names}: it is unknown which was applied last and so provides {function}"));
     }
     for (name, reason) in plan.unidentifiable() {
         output::note(&format!("{name}: it can't be identified once it is loaded: {reason}"));

@@ -84,7 +84,7 @@ impl Guarded {
             Trigger::Retry => return (wanted, None),
             Trigger::Hand => {
                 output::note(&format!(
-                    "warning: {}; applied nevertheless, since not at boot",
+                    "warning: {}; applied nevertheless, because this is not an unattended boot",
                     is_suspect(name, &suspect)
                 ));
                 return (wanted, None);
@@ -171,7 +171,7 @@ pub(super) fn confirm(Context { options, .. }: Context<'_>, arguments: &Confirm)
     warn(&confirmed.warnings);
     let mut text = String::new();
     for survived in &confirmed.survived {
-        let _ = writeln!(text, "survived by this boot: payload {survived} on Xen {xen}");
+        let _ = writeln!(text, "confirmed by this boot: payload {survived} on Xen {xen}");
     }
     let result = json!({ "survived": confirmed.survived, "waiting": confirmed.waiting });
     if let Some(failure) = unknown {
@@ -179,7 +179,7 @@ pub(super) fn confirm(Context { options, .. }: Context<'_>, arguments: &Confirm)
     }
     if confirmed.survived.is_empty() && !confirmed.waiting.is_empty() {
         let (waiting, after) = (guard::payloads(&confirmed.waiting), humantime::format_duration(after));
-        let text = format!("{waiting}: not confirmed yet, since this boot has not run with that for {after}");
+        let text = format!("not confirmed yet, because not applied for {after} in this boot: {waiting}");
         return Err(Failure::with_status(ExitStatus::Retry, "too_early", text).with_result(result));
     }
     Ok(Done::new(text, result))

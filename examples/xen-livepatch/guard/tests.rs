@@ -159,7 +159,7 @@ fn the_report_contains_every_verdict() {
         boot.report().to_string(),
         "not confirmed yet: payload f4 on Xen aa, applied at boot; if the host goes down now, it is suspect\n\
          not confirmed yet: payload f1 on Xen aa, applied as a retry; if the host goes down now, it stays suspect\n\
-         survived by this boot: payloads f2, f3 on Xen aa\n"
+         confirmed by this boot: payloads f2, f3 on Xen aa\n"
     );
     assert_eq!(
         directory.boot(3).report().to_string(),

@@ -132,7 +132,7 @@ fn two_damaged_copies_are_reported_and_cost_at_most_one_more_crash() {
         assert_eq!((written.warnings.len(), written.failed), (2, None), "{name}");
         for warning in written.warnings {
             assert!(warning.contains(fault), "{name}: {warning}");
-            assert!(warning.ends_with("may be taken for a new payload"), "{name}: {warning}");
+            assert!(warning.ends_with("may be mistaken for a new payload"), "{name}: {warning}");
         }
         cuts(&directory.boot(3), &["f1"], 0, 2);
         assert_eq!(directory.boot(3).report().aside.len(), 2, "{name}");
