@@ -8,6 +8,7 @@ use crate::hypercall::list::Columns;
 use crate::types::build_id::BuildId;
 use crate::types::name::PayloadName;
 use crate::types::status::{LoadedPayload, Metadata, State, Status};
+use crate::types::widen::to_usize;
 use crate::xen::log::PREFIX;
 use crate::xen::log::dump as inventory;
 
@@ -31,7 +32,7 @@ pub fn list(bytes: &[u8]) {
             assert!(rows.iter().all(|row| row.name.as_bytes().len() <= 127));
         }
         // A row is bad, or there are fewer.
-        Err(_) => assert!(expected.count() < usize::try_from(count).unwrap_or(usize::MAX)),
+        Err(_) => assert!(expected.count() < to_usize(count)),
     }
 }
 
@@ -45,7 +46,7 @@ fn input(bytes: &[u8]) -> Option<(Layout, u32, Columns<'_>)> {
         rest = after;
         column
     });
-    let mut next = || columns.next().unwrap_or_default();
+    let mut next = || columns.next().expect("eight bytes are four sizes");
     let (status, len, metadata_len, names) = (next(), next(), next(), next());
     let layout = [Layout::Strided, Layout::Packed, Layout::Sized].into_iter().cycle().nth(usize::from(*layout))?;
     Some((layout, u32::from_le_bytes(*count), Columns { status, len, metadata_len, names, metadata: rest }))
@@ -121,7 +122,7 @@ pub fn dump(bytes: &[u8]) {
         metadata: Metadata::default(),
     };
     let rows = [row("a"), row("b")];
-    let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    let name = bytes.split(|byte| *byte == 0).next().expect("a split has a first part");
     let place = "ffff82d040400000";
     let heading =
         |name: &str| format!(" name={name} state=CHECKED(1) {place} (.data={place}, .rodata={place}) using 3 pages.\n");

@@ -23,7 +23,7 @@ use crate::xen::symbol_name::SymbolName;
 /// # let (xen, client, fix, payload) = doctest::fix()?;
 /// # client.upload(&fix, &payload)?;
 /// let inventory = client.inventory()?;
-/// let text = client.known_identities().map(|known| known.to_string()).unwrap_or_default();
+/// let text = client.known_identities().ok_or("nothing is known")?.to_string();
 /// // In another process:
 /// let known: KnownIdentities = text.parse()?;
 /// let client = LivepatchClient::builder().known_identities(known).connect(xen)?;

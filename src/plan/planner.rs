@@ -10,6 +10,7 @@ use super::learned::Learned;
 use super::situation::{Entry, Situation};
 use super::step::{Gap, PlannedPayload, Step};
 use crate::payload::Reapply;
+use crate::types::build_id::BuildId;
 use crate::types::name::PayloadName;
 use crate::xen::target::Target;
 
@@ -89,7 +90,7 @@ impl<'a> Router<'a> {
             late |= !after_reverts.is_empty();
             let mut gone = early;
             gone.extend(after_reverts);
-            let name = self.free_name(member, &gone, &names);
+            let name = self.free_name(member, identity(&payload), &gone, &names);
             names.push(name.clone());
             fates.push(Fate::Upload { name, payload, late });
         }
@@ -147,15 +148,15 @@ impl<'a> Router<'a> {
     }
 
     /// The name of a payload, or if that is taken, one made of it and the build-id.
-    fn free_name(&self, member: &Member, gone: &[&Entry], taken: &[PayloadName]) -> PayloadName {
+    fn free_name(&self, member: &Member, build_id: &BuildId, gone: &[&Entry], taken: &[PayloadName]) -> PayloadName {
         let is_gone = |entry: &Entry| gone.iter().any(|gone| gone.name == entry.name);
         let loaded = |name: &PayloadName| self.start.entries.iter().any(|entry| entry.name == *name && !is_gone(entry));
         let is_free = |name: &PayloadName| !taken.contains(name) && !loaded(name);
         if is_free(&member.name) {
             return member.name.clone();
         }
-        let mut others = (0_u32..).map(|number| member.name.distinguished(member.build_id.as_ref(), number));
-        others.find(is_free).unwrap_or_else(|| member.name.clone())
+        let mut others = (0..).map(|number| member.name.distinguished(build_id, number));
+        others.find(is_free).expect("a number is left")
     }
 
     fn push(&mut self, step: Step) {
@@ -188,9 +189,7 @@ impl<'a> Router<'a> {
         for blocking in blocking {
             self.unload(&blocking, fates)?;
         }
-        let build_id = payload.build_id().cloned();
-        let build_id = build_id.ok_or_else(|| PlanError::NoBuildId { name: member.name.clone() })?;
-        self.push(Step::Upload { name: name.clone(), build_id, payload: payload.clone() });
+        self.push(Step::Upload { name: name.clone(), build_id: identity(payload).clone(), payload: payload.clone() });
         Ok(())
     }
 
@@ -298,6 +297,11 @@ impl<'a> Router<'a> {
             }
         }
     }
+}
+
+/// The build-id of a payload to upload.
+fn identity(payload: &PlannedPayload) -> &BuildId {
+    payload.build_id().expect("a member's file was found by its build-id")
 }
 
 /// Returns true if a payload that was uploaded in this place is linked with the payloads below it as far as it needs them:

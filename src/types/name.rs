@@ -61,8 +61,8 @@ impl PayloadName {
 
     /// Makes another name for a payload whose own is taken: with the first digits of its build-id, and a number unless that
     /// is 0.
-    pub(crate) fn distinguished(&self, build_id: Option<&BuildId>, number: u32) -> Self {
-        let digits = build_id.map(ToString::to_string).unwrap_or_default();
+    pub(crate) fn distinguished(&self, build_id: &BuildId, number: u32) -> Self {
+        let digits = build_id.to_string();
         let digits = digits.get(..8).unwrap_or(&digits);
         let suffix = if number == 0 { format!("-{digits}") } else { format!("-{digits}-{number}") };
         let room = Self::MAX_LEN.saturating_sub(suffix.len());
