@@ -483,7 +483,7 @@ pub(super) fn check_flags(client: &LivepatchClient, action: Action, flags: Flags
     let refuse = |flags, by| Err(Error::new(ErrorKind::UnsupportedFlag { flags, by }));
     let unknown = flags.difference(Flags::of_action(action));
     if !unknown.is_empty() {
-        return refuse(unknown, format!("{action}, which would go on without it"));
+        return refuse(unknown, format!("{action}, which would ignore it"));
     }
     let newer = flags.difference(Flags::understood_by(client.xen().release, action));
     let Some(known) = Flags::KNOWN.iter().find(|known| newer.intersects(known.flag)) else { return Ok(()) };

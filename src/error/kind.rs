@@ -233,7 +233,7 @@ pub enum ErrorKind {
         function: Option<String>,
     },
     /// A hook of the payload refused.
-    #[error("a hook of the payload refused with {code}")]
+    #[error("a hook of the payload refused the action and returned {code}")]
     HookRefused {
         /// The number that the hook returned.
         code: Errno,
@@ -244,7 +244,7 @@ pub enum ErrorKind {
     )]
     VetoingHooks,
     /// The running Xen would ignore or reject a flag.
-    #[error("flag {flags} is not understood by {by}")]
+    #[error("flag {flags} is not supported by {by}")]
     UnsupportedFlag {
         /// The flags that it would ignore or reject, without the others.
         flags: Flags,
@@ -252,7 +252,7 @@ pub enum ErrorKind {
         by: String,
     },
     /// The running Xen rejects [`UploadOptions::force`](crate::UploadOptions::force).
-    #[error("FORCE is not understood by this Xen (4.19 introduced it)")]
+    #[error("FORCE is not supported by this Xen (4.19 introduced it)")]
     UnsupportedForce,
     /// Xen could not stop all CPUs in time, or a hook in place of the action returned the same number.
     #[error(
@@ -335,7 +335,7 @@ pub enum ErrorKind {
     ///
     /// If the only finding is that it was built for another Xen, the kind is
     /// [`BuiltForAnotherXen`](Self::BuiltForAnotherXen).
-    #[error("this Xen can't take the payload: {}", list_findings(.findings))]
+    #[error("the payload does not pass the check for this Xen: {}", list_findings(.findings))]
     UnfitPayload {
         /// The findings.
         findings: Vec<Finding>,
@@ -343,8 +343,8 @@ pub enum ErrorKind {
     /// The payload has no bytes.
     #[error("the payload is empty")]
     EmptyPayload,
-    /// The payload is larger than 2 MiB, the most that Xen takes.
-    #[error("the payload has {size} bytes, Xen takes 2097152 (2 MiB): {}", Smaller(*.without_debug))]
+    /// The payload is larger than 2 MiB, the most that Xen accepts.
+    #[error("the payload has {size} bytes, but Xen accepts at most 2097152 (2 MiB): {}", Smaller(*.without_debug))]
     PayloadTooLarge {
         /// Its size in bytes.
         size: u64,
@@ -381,7 +381,7 @@ pub enum ErrorKind {
     #[error("Xen could not read or write this program's memory, and the payload is as it was; try again")]
     Fault,
     /// The operation was sent to Xen, and its outcome could not be determined.
-    #[error("it may have been carried out, but its outcome could not be found out: look at the list")]
+    #[error("it may have been carried out, but its outcome could not be determined: look at the list")]
     OutcomeUnknown,
     /// This Xen has no build-id.
     #[error("this Xen has no build-id, so no payload can depend on it")]

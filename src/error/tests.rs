@@ -181,7 +181,7 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
             "the code of a function that it replaces is not what it expects: another patch changed it, or it was built \
              for another Xen",
         ),
-        (K::HookRefused { code: Errno::new(4242) }, "a hook of the payload refused with error 4242"),
+        (K::HookRefused { code: Errno::new(4242) }, "a hook of the payload refused the action and returned error 4242"),
         (
             K::VetoingHooks,
             "it or an applied payload has pre- or post-hooks, which replace does not run; revert and apply one by one \
@@ -189,9 +189,9 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
         ),
         (
             K::UnsupportedFlag { flags: Flags::NODEPS, by: "Xen 4.13 (4.14 introduced it)".into() },
-            "flag NODEPS is not understood by Xen 4.13 (4.14 introduced it)",
+            "flag NODEPS is not supported by Xen 4.13 (4.14 introduced it)",
         ),
-        (K::UnsupportedForce, "FORCE is not understood by this Xen (4.19 introduced it)"),
+        (K::UnsupportedForce, "FORCE is not supported by this Xen (4.19 introduced it)"),
         (
             K::QuiesceTimeout,
             "the CPUs could not be quiesced in time, or a hook was busy; nothing was changed: try again, possibly \
@@ -247,7 +247,7 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
         ),
         (
             K::ReplaceFailed { code: Errno::EINVAL, applied: None },
-            "it failed with EINVAL (22, invalid argument): the payloads applied now could not be found out, look at \
+            "it failed with EINVAL (22, invalid argument): the payloads applied now could not be determined: look at \
              the list",
         ),
         (
@@ -268,18 +268,18 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
                     .map(|problem| Finding::refused(Errno::EINVAL, problem))
                     .into(),
             },
-            "this Xen can't take the payload: it has neither .livepatch.funcs nor hooks: there is nothing to patch; \
+            "the payload does not pass the check for this Xen: it has neither .livepatch.funcs nor hooks: there is nothing to patch; \
              .modinfo is empty, which this Xen refuses: leave it out or fill it",
         ),
         (K::EmptyPayload, "the payload is empty"),
         (
             K::PayloadTooLarge { size: 2_097_153, without_debug: None },
-            "the payload has 2097153 bytes, Xen takes 2097152 (2 MiB): leave out debug information (strip -S) and what the \
+            "the payload has 2097153 bytes, but Xen accepts at most 2097152 (2 MiB): leave out debug information (strip -S) and what the \
              patch does not change",
         ),
         (
             K::PayloadTooLarge { size: 2_458_696, without_debug: Some(71_200) },
-            "the payload has 2458696 bytes, Xen takes 2097152 (2 MiB): strip -S leaves about 71200 of them",
+            "the payload has 2458696 bytes, but Xen accepts at most 2097152 (2 MiB): strip -S leaves about 71200 of them",
         ),
         (K::File { path: "/x".into(), reason: "it changed".into() }, "/x can't be read: it changed"),
         (
@@ -293,7 +293,7 @@ fn kinds() -> Vec<(ErrorKind, &'static str)> {
         ),
         (K::XenOutOfMemory, "Xen does not have enough memory for this"),
         (K::Fault, "Xen could not read or write this program's memory, and the payload is as it was; try again"),
-        (K::OutcomeUnknown, "it may have been carried out, but its outcome could not be found out: look at the list"),
+        (K::OutcomeUnknown, "it may have been carried out, but its outcome could not be determined: look at the list"),
         (K::NoBuildId, "this Xen has no build-id, so no payload can depend on it"),
         (K::UnexpectedAnswer { what: "odd".into() }, "unexpected answer from Xen: odd"),
     ]
@@ -360,7 +360,7 @@ fn an_error_has_only_what_there_is() {
 #[test]
 fn a_number_is_given_once_and_xens_log_only_where_xen_was_asked() {
     let hook = Error::new(ErrorKind::HookRefused { code: Errno::EIO }).errno(Errno::EIO);
-    assert_eq!(hook.to_string(), "a hook of the payload refused with EIO (5, input/output error)");
+    assert_eq!(hook.to_string(), "a hook of the payload refused the action and returned EIO (5, input/output error)");
     let invalid = Error::new(ErrorKind::InvalidPayload { reason: "odd", xen: None });
     assert_eq!(invalid.to_string(), "Xen can't use this payload: odd");
     assert_eq!(

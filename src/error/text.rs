@@ -115,7 +115,7 @@ pub(super) fn list_names(names: &[PayloadName]) -> String {
 
 pub(super) fn still_applied(names: Option<&[PayloadName]>) -> String {
     match names {
-        None => "the payloads applied now could not be found out, look at the list".into(),
+        None => "the payloads applied now could not be determined: look at the list".into(),
         Some([]) => "nothing is applied now, so this host is unpatched".into(),
         Some(names) => format!("applied now: {}", list_names(names)),
     }

@@ -18,8 +18,8 @@ pub enum PlanError {
         /// The payload.
         name: PayloadName,
     },
-    /// A wanted payload is larger than Xen takes.
-    #[error("{name:?} has {size} bytes, Xen takes 2097152 (2 MiB): {}", Smaller(*.without_debug))]
+    /// A wanted payload is larger than Xen accepts.
+    #[error("{name:?} has {size} bytes, but Xen accepts at most 2097152 (2 MiB): {}", Smaller(*.without_debug))]
     TooLarge {
         /// The payload.
         name: PayloadName,
@@ -28,8 +28,8 @@ pub enum PlanError {
         /// About the size that it would have without debug sections, where it has any.
         without_debug: Option<u64>,
     },
-    /// Two wanted payloads have the same build-id, and Xen loads one of them only.
-    #[error("{first:?} and {second:?} have the same build-id: Xen loads one of them only")]
+    /// Two wanted payloads have the same build-id, and Xen loads only one of them.
+    #[error("{first:?} and {second:?} have the same build-id: Xen loads only one of them")]
     Twice {
         /// The lower one.
         first: PayloadName,
@@ -64,8 +64,8 @@ pub enum PlanError {
         /// The error number with which Xen refused its build-id, `ENODATA` for a Xen without one.
         why: Option<Errno>,
     },
-    /// Two wanted payloads define the same new symbol, and Xen loads one of them only.
-    #[error("{first:?} and {second:?} define the same symbol as new: Xen loads one of them only")]
+    /// Two wanted payloads define the same new symbol, and Xen loads only one of them.
+    #[error("{first:?} and {second:?} define the same symbol as new: Xen loads only one of them")]
     SameSymbol {
         /// The lower one.
         first: PayloadName,
@@ -96,7 +96,7 @@ pub enum PlanError {
         name: PayloadName,
     },
     /// Some files that might be wanted could not be used, and a plan would have to take a payload out of effect.
-    #[error("nothing is removed or replaced while part of what is wanted is unknown: {}", joined(.problems))]
+    #[error("nothing is removed or replaced, because some files could not be used: {}", joined(.problems))]
     Incomplete {
         /// The files.
         problems: Vec<StoreProblem>,

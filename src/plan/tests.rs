@@ -184,7 +184,7 @@ fn what_is_applied_is_reverted_one_by_one_if_that_is_wanted() {
 #[test]
 fn where_there_is_no_way() {
     for (loaded, stack, expected) in [
-        ("", "a b/a=a", "\"a\" and \"b\" have the same build-id: Xen loads one of them only"),
+        ("", "a b/a=a", "\"a\" and \"b\" have the same build-id: Xen loads only one of them"),
         ("", "a/c", "\"a\" depends on build-id 63, but would be applied on Xen itself with build-id XEN"),
         ("", "a b", "\"b\" depends on build-id XEN, but would be applied on payload \"a\" with build-id 61"),
     ] {
@@ -226,7 +226,10 @@ fn where_there_is_no_way() {
     let expected = super::PlanError::TooLarge { name: name("big"), size, without_debug: None };
     let error = Plan::new(&inventory("+a"), &large).unwrap_err();
     assert_eq!(error, expected);
-    assert!(error.to_string().starts_with("\"big\" has 2097153 bytes, Xen takes 2097152 (2 MiB): "), "{error}");
+    assert!(
+        error.to_string().starts_with("\"big\" has 2097153 bytes, but Xen accepts at most 2097152 (2 MiB): "),
+        "{error}"
+    );
 
     let expected = super::PlanError::BuiltForAnotherXen { name: name("a"), expected: id(XEN), found: id("other") };
     assert_eq!(Plan::new(&elsewhere, &wanted("a")).unwrap_err(), expected);

@@ -337,7 +337,10 @@ fn all_findings_are_reported_at_once() {
     has(|finding| matches!(finding.problem, Problem::EmptyMetadata));
     has(|finding| matches!(finding.problem, Problem::NotAllocated { section: ".livepatch.funcs" }));
     let text = error.to_string();
-    assert!(text.starts_with("upload \"bad\": this Xen can't take the payload: ") && !text.contains('\n'), "{text}");
+    assert!(
+        text.starts_with("upload \"bad\": the payload does not pass the check for this Xen: ") && !text.contains('\n'),
+        "{text}"
+    );
 }
 
 /// With each option, whether Xen sees a payload that it refuses, one that it does not notice, and one that it does not

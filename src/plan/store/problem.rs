@@ -37,8 +37,8 @@ pub enum StoreFault {
     /// It is empty.
     #[error("it is empty")]
     Empty,
-    /// It is larger than any release of Xen takes.
-    #[error("it has {size} bytes, Xen takes 2097152 (2 MiB): {}", Smaller(*.without_debug))]
+    /// It is larger than any release of Xen accepts.
+    #[error("it has {size} bytes, but Xen accepts at most 2097152 (2 MiB): {}", Smaller(*.without_debug))]
     TooLarge {
         /// Its size in bytes.
         size: u64,
@@ -66,14 +66,14 @@ pub enum StoreFault {
         /// The section of the build-id.
         section: &'static str,
     },
-    /// No release of Xen takes it.
-    #[error("it is damaged, no release of Xen takes it: {finding}")]
+    /// No release of Xen accepts it.
+    #[error("it is damaged: no release of Xen accepts it: {finding}")]
     Damaged {
         /// The first finding for the release with the fewest findings.
         finding: Finding,
     },
-    /// It is for this Xen, which does not take it or would be damaged by it.
-    #[error("this Xen can't take it: {finding}")]
+    /// It is for this Xen, which would not accept it or would be damaged by it.
+    #[error("it does not pass the check for this Xen: {finding}")]
     Unfit {
         /// The first finding that is certain.
         finding: Finding,

@@ -72,7 +72,7 @@ fn read_file(path: &Path, shown: &Path, left: usize) -> core::result::Result<(Pa
         return refused(StoreFault::Unreadable { reason: "it is not a regular file".into(), errno: None });
     }
     if about.len() > to_u64(left) && about.len() <= to_u64(Payload::MAX_FILE) {
-        let reason = format!("with it, there are more than {} bytes of payloads", PayloadStore::MAX_BYTES);
+        let reason = format!("reading it would exceed the limit of {} bytes of payloads", PayloadStore::MAX_BYTES);
         return refused(StoreFault::Limit { reason });
     }
     let payload = Payload::read(path).map_err(|error| failed(&error))?;
@@ -155,7 +155,7 @@ impl Walk<'_> {
         let mut entries = Vec::new();
         for entry in fs::read_dir(self.root.join(within))? {
             if self.left == 0 {
-                let reason = format!("with it, there are more than {} entries", PayloadStore::MAX_ENTRIES);
+                let reason = format!("reading it would exceed the limit of {} entries", PayloadStore::MAX_ENTRIES);
                 self.refuse(within, StoreFault::Limit { reason });
                 return Ok(Vec::new());
             }

@@ -87,7 +87,7 @@ fn a_possible_finding_keeps_out_no_payload_below() {
     for _ in 0..2 {
         let error = follow(&client, place.path()).unwrap_err();
         assert!(matches!(&error, EnsureError::Incomplete { problems, .. } if problems.len() == 1), "{error}");
-        assert!(error.to_string().contains("b.livepatch: this Xen can't take it: "), "{error}");
+        assert!(error.to_string().contains("b.livepatch: it does not pass the check for this Xen: "), "{error}");
         assert_eq!(level(&xen), ["a"]);
     }
 }
