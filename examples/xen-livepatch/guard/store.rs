@@ -66,11 +66,6 @@ impl StateFiles {
         Self { directory: absolute.unwrap_or_else(|_| directory.to_path_buf()) }
     }
 
-    #[cfg(test)]
-    pub(super) fn path(&self) -> &Path {
-        &self.directory
-    }
-
     /// Keeps other processes from writing, or returns `None` if that is impossible. The caller writes nevertheless: each
     /// file is replaced as a whole, and losing what another process writes now is less likely than losing its own state.
     pub(super) fn lock(&self) -> Option<Flock<File>> {

@@ -1,5 +1,6 @@
 //! Damaged and lost files, and disks that can't be written.
 
+use std::fs::File;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
@@ -10,92 +11,63 @@ use nix::unistd::mkfifo;
 use super::super::store::MOST_BYTES;
 use super::*;
 
-/// The name of a kind of damage, a function that causes it, and the reported fault.
+/// A name, a function that damages a file or puts another object in its place, and the reported fault.
 type Damage = (&'static str, fn(&Path), &'static str);
 
-/// Every kind of damage to a file, and of other objects in its place.
-fn damages() -> Vec<Damage> {
-    fn write(path: &Path, contents: &[u8]) {
-        fs::write(path, contents).expect("a file");
-    }
-    fn cut(path: &Path, len: usize) {
-        let whole = fs::read(path).expect("a file");
-        write(path, &whole[..whole.len() - len]);
-    }
-    vec![
-        ("empty", |path| write(path, b""), "it is empty"),
-        ("torn", |path| cut(path, 20), "it is not JSON"),
-        ("zeroes", |path| write(path, &[0; 4096]), "it is not JSON"),
-        ("newer", |path| write(path, br#"{"version": 3}"#), "it has format 3, and this program reads only format 2"),
-        ("older", |path| write(path, br#"{"version": 1}"#), "it has format 1, and this program reads only format 2"),
-        ("not ours", |path| write(path, b"[]"), "its format is not given"),
-        (
-            "no generation",
-            |path| write(path, br#"{"version": 2, "payloads": [], "levels": []}"#),
-            "it is incomplete: missing field `generation`",
-        ),
-        (
-            "no payloads",
-            |path| write(path, br#"{"version": 2, "generation": 1}"#),
-            "it is incomplete: missing field `payloads`",
-        ),
-        (
-            "no levels",
-            |path| write(path, br#"{"version": 2, "generation": 1, "payloads": []}"#),
-            "it is incomplete: missing field `levels`",
-        ),
-        (
-            "incomplete",
-            |path| write(path, br#"{"version": 2, "generation": 1, "payloads": [{"xen": "b"}], "levels": []}"#),
-            "it is incomplete: missing field `payload`",
-        ),
-        (
-            "huge",
-            |path| {
-                let file = fs::File::create(path).expect("a file");
-                file.set_len(1 << 40).expect("a sparse file");
-            },
-            "it has more than 1048576 bytes",
-        ),
-        (
-            "directory",
-            |path| {
-                fs::remove_file(path).expect("it is there");
-                fs::create_dir_all(path.join("sub")).expect("a directory");
-            },
-            "it is not a regular file",
-        ),
-        (
-            "link",
-            |path| {
-                fs::remove_file(path).expect("it is there");
-                symlink("/nowhere", path).expect("a link");
-            },
-            "it is not a regular file",
-        ),
-        (
-            "pipe",
-            |path| {
-                fs::remove_file(path).expect("it is there");
-                mkfifo(path, Mode::S_IRWXU).expect("a pipe");
-            },
-            "it is not a regular file",
-        ),
-        (
-            // Like a device, it must not be opened, which would fail with another error.
-            "socket",
-            |path| {
-                fs::remove_file(path).expect("it is there");
-                UnixListener::bind(path).expect("a socket");
-            },
-            "it is not a regular file",
-        ),
-    ]
+const DAMAGES: [Damage; 15] = [
+    ("empty", |path| write(path, ""), "it is empty"),
+    ("torn", |path| cut(path, 20), "it is not JSON"),
+    ("zeroes", |path| write(path, [0; 4096]), "it is not JSON"),
+    ("newer", |path| write(path, r#"{"version": 3}"#), "it has format 3, and this program reads only format 2"),
+    ("older", |path| write(path, r#"{"version": 1}"#), "it has format 1, and this program reads only format 2"),
+    ("not ours", |path| write(path, "[]"), "its format is not given"),
+    (
+        "no generation",
+        |path| write(path, json(r#""payloads": [], "levels": []"#)),
+        "incomplete: missing field `generation`",
+    ),
+    ("no payloads", |path| write(path, json(r#""generation": 1"#)), "incomplete: missing field `payloads`"),
+    ("no levels", |path| write(path, json(r#""generation": 1, "payloads": []"#)), "incomplete: missing field `levels`"),
+    (
+        "incomplete",
+        |path| write(path, json(r#""generation": 1, "payloads": [{"xen": "b"}], "levels": []"#)),
+        "it is incomplete: missing field `payload`",
+    ),
+    (
+        "huge",
+        |path| File::create(path).and_then(|file| file.set_len(1 << 40)).unwrap(),
+        "it has more than 1048576 bytes",
+    ),
+    ("directory", |path| fs::create_dir_all(absent(path).join("sub")).unwrap(), "it is not a regular file"),
+    ("link", |path| symlink("/nowhere", absent(path)).unwrap(), "it is not a regular file"),
+    ("pipe", |path| mkfifo(absent(path), Mode::S_IRWXU).unwrap(), "it is not a regular file"),
+    // Like a device, it must not be opened, which would fail with another error.
+    ("socket", |path| drop(UnixListener::bind(absent(path)).unwrap()), "it is not a regular file"),
+];
+
+fn write(path: &Path, contents: impl AsRef<[u8]>) {
+    fs::write(path, contents).expect("a file");
+}
+
+fn cut(path: &Path, len: usize) {
+    let whole = fs::read(path).expect("a file");
+    write(path, &whole[..whole.len() - len]);
+}
+
+/// A state with only these fields.
+fn json(fields: &str) -> String {
+    format!(r#"{{"version": 2, {fields}}}"#)
+}
+
+/// The path of a file, which is removed.
+fn absent(path: &Path) -> &Path {
+    fs::remove_file(path).expect("it is there");
+    path
 }
 
 #[test]
 fn with_one_damaged_copy_no_crash_is_forgotten() {
-    for (name, damage, fault) in damages() {
+    for (name, damage, fault) in DAMAGES {
         for file in FILES {
             let directory = Directory::crashed(&["f1"]);
             damage(&directory.file(file));
@@ -120,7 +92,7 @@ fn with_one_damaged_copy_no_crash_is_forgotten() {
 
 #[test]
 fn two_damaged_copies_are_reported_and_cost_at_most_one_more_crash() {
-    for (name, damage, fault) in damages() {
+    for (name, damage, fault) in DAMAGES {
         let directory = Directory::crashed(&["f1"]);
         for file in FILES {
             damage(&directory.file(file));
@@ -171,7 +143,7 @@ fn after_a_crash_between_two_writes_the_newer_copy_counts() {
     let directory = Directory::crashed(&["f1"]);
     let old = fs::read(directory.file(FILES[1])).expect("a file");
     confirms(&directory.boot(1), &["f1"], &["f1"]);
-    fs::write(directory.file(FILES[1]), &old).expect("a file");
+    write(&directory.file(FILES[1]), &old);
     allows(&directory.boot(2), &["f1"]);
     // Before it nothing has changed; a partly written file has another name.
     let directory = Directory::crashed(&["f1"]);
@@ -183,7 +155,7 @@ fn after_a_crash_between_two_writes_the_newer_copy_counts() {
     let directory = Directory::crashed(&["f1"]);
     let old = fs::read(directory.file(FILES[1])).expect("a file");
     begins(&directory.boot(2), &["f2"]);
-    fs::write(directory.file(FILES[1]), &old).expect("a file");
+    write(&directory.file(FILES[1]), &old);
     cuts(&directory.boot(3), &["f1"], 0, 1);
     cuts(&directory.boot(3), &["f2"], 0, 2);
 }
@@ -288,7 +260,7 @@ fn no_damage_to_the_bytes_forgets_a_crash() {
     for position in 0..whole.len() {
         let mut changed = whole.clone();
         changed[position] ^= 0x11;
-        fs::write(directory.file(FILES[0]), &changed).expect("a file");
+        write(&directory.file(FILES[0]), &changed);
         assert_eq!(judge(&directory.boot(2), &["f1"]).allowed, 0, "byte {position} changed");
     }
 }
