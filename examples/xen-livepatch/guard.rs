@@ -20,7 +20,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use off::OffSwitches;
+pub(crate) use off::switched_off;
 pub(crate) use record::{Applied, Ending, Level, Pending, Record, Trigger, Verdict};
 pub(crate) use store::Damaged;
 

@@ -14,16 +14,15 @@ use super::guarded::Guarded;
 use crate::arguments::Ensure;
 use crate::exit_status::ExitStatus;
 use crate::failure::{Failure, as_json};
-use crate::guard::OffSwitches;
+use crate::guard;
 use crate::host::{Access, with_client};
 use crate::memory::KeptFiles;
 use crate::output::{self, Done, shown};
 
 pub(super) fn ensure(context: Context<'_>, arguments: &Ensure) -> Result<Done, Failure> {
     if arguments.boot {
-        if let Some(off) = OffSwitches::default().thrown() {
-            let text = format!("nothing is done: {off}");
-            return Ok(Done::new(format!("{text}\n"), json!({ "switched_off": off.to_string() })));
+        if let Some(off) = guard::switched_off() {
+            return Ok(Done::new(format!("nothing is done: {off}\n"), json!({ "switched_off": off })));
         }
     }
     // Files are read before the lock is taken, since a pipe may take its time; a directory is read after that, since it may

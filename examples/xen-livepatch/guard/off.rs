@@ -1,64 +1,32 @@
 //! Switches that turn off patching at boot: for a boot that hangs or crashes, and for a host that must not be patched.
 
-use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::Path;
 
 use crate::output::shown;
 
 /// The word on the kernel's command line.
 const WORD: &str = "xen-livepatch=off";
 
-/// The locations of the switches.
-#[derive(Debug)]
-pub(crate) struct OffSwitches {
-    /// The kernel's command line.
-    pub(crate) command_line: PathBuf,
-    /// A file with any contents.
-    pub(crate) file: PathBuf,
+/// The first switch of this host that turns off patching, if any, as a phrase.
+pub(crate) fn switched_off() -> Option<String> {
+    first_switch(Path::new("/proc/cmdline"), Path::new("/etc/xen-livepatch/off"))
 }
 
-/// A switch that turns off patching.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Off {
-    /// `xen-livepatch=off` is on the kernel's command line.
-    CommandLine,
-    /// The file exists.
-    File(PathBuf),
-}
-
-impl Default for OffSwitches {
-    /// The switches of this host.
-    fn default() -> Self {
-        Self { command_line: "/proc/cmdline".into(), file: "/etc/xen-livepatch/off".into() }
+/// The first switch that turns off patching: [`WORD`] on the kernel's command line, or a file with any contents.
+///
+/// An unreadable command line turns off nothing. A file counts as existing if that can't be determined, since a host can be
+/// patched later.
+pub(super) fn first_switch(command_line: &Path, file: &Path) -> Option<String> {
+    let line = fs::read_to_string(command_line).unwrap_or_default();
+    // The kernel also accepts a value, or a whole word, in quotes.
+    if line.split_whitespace().any(|word| word.replace('"', "") == WORD) {
+        return Some(format!("{WORD} is on the kernel's command line"));
     }
-}
-
-impl OffSwitches {
-    /// The first switch that turns off patching, if any.
-    ///
-    /// An unreadable command line turns off nothing. A file counts as existing if that can't be determined, since a host can
-    /// be patched later.
-    pub(crate) fn thrown(&self) -> Option<Off> {
-        let line = fs::read_to_string(&self.command_line).unwrap_or_default();
-        // The kernel also accepts a value, or a whole word, in quotes.
-        if line.split_whitespace().any(|word| word.replace('"', "") == WORD) {
-            return Some(Off::CommandLine);
-        }
-        // A dangling link counts too.
-        match self.file.symlink_metadata() {
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
-            _ => Some(Off::File(self.file.clone())),
-        }
-    }
-}
-
-impl fmt::Display for Off {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::CommandLine => write!(f, "{WORD} is on the kernel's command line"),
-            Self::File(path) => write!(f, "{} exists", shown(path)),
-        }
+    // A dangling link counts too.
+    match file.symlink_metadata() {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
+        _ => Some(format!("{} exists", shown(file))),
     }
 }

@@ -1,57 +1,45 @@
 //! Tests of the off switches.
 
-use super::super::off::{Off, OffSwitches};
-use super::*;
+use std::os::unix::fs::symlink;
 
-fn switches(directory: &Directory, line: &str) -> OffSwitches {
-    fs::create_dir_all(&directory.0).expect("a directory");
-    fs::write(directory.file("cmdline"), line).expect("a file");
-    OffSwitches { command_line: directory.file("cmdline"), file: directory.file("etc/off") }
-}
+use super::super::off::first_switch;
+use super::*;
 
 #[test]
 fn the_switch_on_the_command_line_is_a_whole_word() {
-    let directory = Directory::new();
-    for line in [
-        "xen-livepatch=off\n",
-        "root=/dev/sda1 xen-livepatch=off quiet\n",
-        "\"xen-livepatch=off\"",
-        "xen-livepatch=\"off\"",
-    ] {
-        assert_eq!(switches(&directory, line).thrown(), Some(Off::CommandLine), "{line}");
+    let place = tempfile::tempdir().unwrap();
+    let command_line = place.path().join("cmdline");
+    let switch = |line: &str| {
+        fs::write(&command_line, line).unwrap();
+        first_switch(&command_line, &place.path().join("off"))
+    };
+    let thrown = Some("xen-livepatch=off is on the kernel's command line".to_owned());
+    for line in ["xen-livepatch=off\n", "root=/dev/sda1 xen-livepatch=off quiet\n"] {
+        assert_eq!(switch(line), thrown, "{line}");
+    }
+    for line in ["\"xen-livepatch=off\"", "xen-livepatch=\"off\""] {
+        assert_eq!(switch(line), thrown, "{line}");
     }
     for line in
         ["", "quiet", "xen-livepatch=on", "xen-livepatch=offline", "not-xen-livepatch=off", "xen-livepatch = off"]
     {
-        assert_eq!(switches(&directory, line).thrown(), None, "{line}");
+        assert_eq!(switch(line), None, "{line}");
     }
 }
 
 #[test]
-fn any_file_is_a_switch() {
-    let directory = Directory::new();
-    let switches = switches(&directory, "quiet");
-    fs::write(directory.file("etc"), "").expect("a file");
-    assert_eq!(switches.thrown(), None, "its directory is a file");
-    fs::remove_file(directory.file("etc")).expect("it is there");
-    fs::create_dir(directory.file("etc")).expect("a directory");
-    assert_eq!(switches.thrown(), None);
-    let file = directory.file("etc/off");
-    std::os::unix::fs::symlink("/nowhere", &file).expect("a link");
-    assert_eq!(switches.thrown(), Some(Off::File(file.clone())));
-    fs::remove_file(&file).expect("it is there");
-    fs::write(&file, "").expect("a file");
-    assert_eq!(switches.thrown(), Some(Off::File(file.clone())));
-    assert_eq!(Off::File(file.clone()).to_string(), format!("{} exists", file.display()));
-}
-
-#[test]
-fn without_a_command_line_the_file_still_counts() {
-    let directory = Directory::new();
-    fs::create_dir_all(&directory.0).expect("a directory");
-    fs::write(directory.file("off"), "").expect("a file");
-    let switches = OffSwitches { command_line: directory.file("none"), file: directory.file("off") };
-    assert_eq!(switches.thrown(), Some(Off::File(directory.file("off"))));
-    assert_eq!(OffSwitches::default().file, Path::new("/etc/xen-livepatch/off"));
-    assert_eq!(Off::CommandLine.to_string(), "xen-livepatch=off is on the kernel's command line");
+fn any_file_is_a_switch_even_without_a_command_line() {
+    let place = tempfile::tempdir().unwrap();
+    let (directory, file) = (place.path().join("etc"), place.path().join("etc/off"));
+    let switch = || first_switch(&place.path().join("none"), &file);
+    fs::write(&directory, "").unwrap();
+    assert_eq!(switch(), None, "its directory is a file");
+    fs::remove_file(&directory).unwrap();
+    fs::create_dir(&directory).unwrap();
+    assert_eq!(switch(), None);
+    symlink("/nowhere", &file).unwrap();
+    assert_eq!(switch(), Some(format!("{} exists", file.display())), "a dangling link");
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, "").unwrap();
+    assert_eq!(switch(), Some(format!("{} exists", file.display())));
 }
