@@ -10,7 +10,7 @@ mod status;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
-use xen_livepatch::{Action, Flags, LivepatchClient, PayloadName};
+use xen_livepatch::{Action, BuildId, Flags, LivepatchClient, PayloadName};
 
 use crate::arguments::{Command, CommandLine, CommonOptions, Deferred};
 use crate::failure::Failure;
@@ -66,26 +66,14 @@ fn loaded_name(given: &OsStr, client: &LivepatchClient) -> Result<PayloadName, F
 }
 
 fn name(given: &OsStr) -> Result<PayloadName, Failure> {
-    let given = given.as_bytes();
-    Ok(PayloadName::new(from_hex(given).as_deref().unwrap_or(given))?)
-}
-
-/// The bytes of a name in the form in which `--json` prints names that are not UTF-8: `hex:` and their digits.
-fn from_hex(name: &[u8]) -> Option<Vec<u8>> {
-    let digits = name.strip_prefix(b"hex:")?;
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let bytes = digits.chunks(2).map(|pair| match *pair {
-        [high, low] => Some(digit(high)?.wrapping_shl(4) | digit(low)?),
-        _ => None,
-    });
-    bytes.collect::<Option<Vec<u8>>>().filter(|bytes| !bytes.is_empty())
+    // The form in which `--json` prints names that are not UTF-8. A build-id has such digits too.
+    let bytes = given.to_str().and_then(|given| given.strip_prefix("hex:")?.parse::<BuildId>().ok());
+    Ok(PayloadName::new(bytes.as_ref().map_or(given.as_bytes(), BuildId::as_bytes))?)
 }
 
 #[cfg(test)]
 mod tests {
-    use xen_livepatch::PayloadName;
-
-    use super::from_hex;
+    use super::*;
 
     #[test]
     fn every_name_printed_by_json_is_accepted() {
@@ -93,11 +81,11 @@ mod tests {
             [b"fix", b"\\xff", b"a\\n\\xff", b"hex:ff", b"hex:", b"hex:xyz", "h\u{e9}".as_bytes(), &[0xfe; 127]];
         for name in names {
             let json = serde_json::to_value(PayloadName::new(name).unwrap()).unwrap();
-            let given = json.as_str().unwrap().as_bytes();
-            assert_eq!(from_hex(given).as_deref().unwrap_or(given), name, "{json}");
+            let given = OsStr::new(json.as_str().unwrap());
+            assert_eq!(super::name(given).unwrap().as_bytes(), name, "{json}");
         }
         for other in ["ff", "hex:f", "hex:", "hex:+f", "hex:fg", "HEX:ff"] {
-            assert_eq!(from_hex(other.as_bytes()), None, "{other}");
+            assert_eq!(name(OsStr::new(other)).unwrap().as_bytes(), other.as_bytes());
         }
     }
 }
