@@ -21,7 +21,6 @@ const FILE: &str = "lock";
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The reason why a lock is not taken.
-#[derive(Debug)]
 enum NoLock {
     /// It can't exist here, as for a user who may not write to `/run`.
     Impossible(String),

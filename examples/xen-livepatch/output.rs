@@ -105,11 +105,6 @@ impl Output {
         output.exit(ExitStatus::Done)
     }
 
-    /// The outcome in the requested form. The other form is not built.
-    pub(crate) fn outcome(&self, text: impl FnOnce() -> String, result: impl FnOnce() -> Value) -> Done {
-        if self.json { Done::new("", result()) } else { Done::new(text(), Value::Null) }
-    }
-
     pub(crate) fn shows_progress(&self) -> bool {
         !self.json && io::stderr().is_terminal()
     }

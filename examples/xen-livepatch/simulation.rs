@@ -1,11 +1,9 @@
 //! A simulated Xen whose state is kept in a directory between calls.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use tempfile::NamedTempFile;
 use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, SimulatedXen};
 use xen_livepatch::{BuildId, Payload, PayloadName};
 
@@ -84,12 +82,8 @@ fn checksum(text: &str) -> u64 {
 }
 
 fn write(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let written = NamedTempFile::new_in(directory).and_then(|mut new| {
-        new.write_all(bytes)?;
-        new.persist(file).map_err(|error| error.error)
-    });
-    written.map(drop).map_err(|error| Failure::file(file, &error))
+    let new = file.with_extension("new");
+    files::replace(file, &new, 0o600, bytes).map_err(|error| Failure::file(file, &error))
 }
 
 pub(crate) fn command(options: &CommonOptions, simulate: Simulate) -> Result<Done, Failure> {

@@ -20,9 +20,9 @@ use crate::table::table;
 
 const NOTHING_TO_DO: &str = "no action needed";
 
-pub(super) fn list(Context { options, output, .. }: Context<'_>) -> Result<Done, Failure> {
+pub(super) fn list(Context { options, .. }: Context<'_>) -> Result<Done, Failure> {
     let rows = with_client(options, Access::Lists, |client| Ok(client.list()?))?;
-    Ok(output.outcome(|| table(&rows), || json!({ "payloads": as_json(&rows) })))
+    Ok(Done::new(table(&rows), json!({ "payloads": as_json(&rows) })))
 }
 
 pub(super) fn upload(Context { options, output, .. }: Context<'_>, upload: &Upload) -> Result<Done, Failure> {

@@ -13,7 +13,7 @@ use crate::host::{Access, with_client};
 use crate::output::Done;
 use crate::table;
 
-pub(super) fn status(Context { options, output, .. }: Context<'_>, arguments: &ShowStatus) -> Result<Done, Failure> {
+pub(super) fn status(Context { options, .. }: Context<'_>, arguments: &ShowStatus) -> Result<Done, Failure> {
     let read = with_client(options, Access::Reads, |client| {
         let name = arguments.name.as_deref().map(|name| loaded_name(name, client)).transpose()?;
         Ok((name, client.inventory()?, client.capabilities()?))
@@ -27,21 +27,16 @@ pub(super) fn status(Context { options, output, .. }: Context<'_>, arguments: &S
     };
     let (name, inventory, capabilities) = read.map_err(with_verdicts)?;
     let Some(name) = name else {
-        let text = || {
-            let blank = if verdicts.is_empty() { "" } else { "\n" };
-            format!("{}{blank}{verdicts}", host(&inventory, &capabilities))
-        };
-        let result = || {
-            json!({
-                "inventory": as_json(&inventory), "capabilities": as_json(&capabilities), "boot": report.as_json(),
-            })
-        };
-        return Ok(output.outcome(text, result));
+        let blank = if verdicts.is_empty() { "" } else { "\n" };
+        let text = format!("{}{blank}{verdicts}", host(&inventory, &capabilities));
+        let (inventory, capabilities) = (as_json(&inventory), as_json(&capabilities));
+        let result = json!({ "inventory": inventory, "capabilities": capabilities, "boot": report.as_json() });
+        return Ok(Done::new(text, result));
     };
     let Some(entry) = inventory.payloads.iter().find(|entry| entry.name == name) else {
         return Err(Failure::new("no_such_payload", format_args!("no payload is loaded under the name {name:?}")));
     };
-    Ok(output.outcome(|| payload(&inventory, entry), || json!({ "payload": as_json(entry) })))
+    Ok(Done::new(payload(&inventory, entry), json!({ "payload": as_json(entry) })))
 }
 
 /// The host as text.
