@@ -1,10 +1,8 @@
 //! A Xen on 64-bit Arm.
 
 use xen_livepatch::payload::{Architecture, Problem};
-use xen_livepatch::sim::{Call, Defect, PayloadBuilder, SimulatedXen};
-use xen_livepatch::{ErrorKind, Flags, LivepatchClient, Release, UploadOptions};
 
-use super::host::{builder, connect, name};
+use crate::prelude::*;
 
 fn arm(release: Release) -> SimulatedXen {
     SimulatedXen::builder(release).architecture(Architecture::AArch64).build()
@@ -13,14 +11,14 @@ fn arm(release: Release) -> SimulatedXen {
 #[test]
 fn payloads_go_on_and_off() {
     // None before 4.8.
-    for release in Release::ALL.into_iter().skip(1) {
+    for release in each(Release::ALL.into_iter().skip(1)) {
         let xen = arm(release);
         let (client, one) = (connect(&xen), name("one"));
         client.upload(&one, &builder(&xen, "one").build()).unwrap();
         client.apply(&one, Flags::empty()).unwrap();
         assert_eq!(client.xen_version().unwrap().extra, "-one");
         let found = client.inventory().unwrap();
-        assert_eq!(found.payloads[0].build_id.as_ref(), Some(builder(&xen, "one").build_id()), "{release}");
+        assert_eq!(found.payloads[0].build_id.as_ref(), Some(builder(&xen, "one").build_id()));
         client.revert(&one, Flags::empty()).unwrap();
         client.unload(&one, Flags::empty()).unwrap();
         assert_eq!(xen.crashed(), None);

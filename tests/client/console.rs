@@ -1,9 +1,6 @@
 //! Lines of Xen's log in errors.
 
-use xen_livepatch::sim::{Call, SimulatedXen};
-use xen_livepatch::{Errno, Flags, LivepatchClient, Release};
-
-use crate::host::{builder, connect, error, host, load, name, quick};
+use crate::prelude::*;
 
 /// Has Xen refuse a payload for its dependency.
 fn refused(xen: &SimulatedXen, client: &LivepatchClient) -> xen_livepatch::Error {
@@ -16,8 +13,7 @@ fn refused(xen: &SimulatedXen, client: &LivepatchClient) -> xen_livepatch::Error
 
 #[test]
 fn an_error_carries_the_lines_about_its_payload_alone() {
-    for release in Release::ALL {
-        let (xen, client) = host(release);
+    for (xen, client) in hosts(Release::ALL) {
         xen.print("livepatch: wrong: said before");
         xen.on_apply().before(|xen| {
             xen.print("livepatch: wrongly: of another");
@@ -25,10 +21,10 @@ fn an_error_carries_the_lines_about_its_payload_alone() {
             xen.print("something else");
         });
         let error = refused(&xen, &client);
-        let said = release >= Release::V4_13;
+        let said = xen.release() >= Release::V4_13;
         let expected =
             ["livepatch: wrong: said meanwhile", "livepatch: wrong: check against hypervisor build-id failed"];
-        assert_eq!(error.xen_log(), if said { &expected[..] } else { &expected[..1] }, "{release}");
+        assert_eq!(error.xen_log(), if said { &expected[..] } else { &expected[..1] });
         assert_eq!(refused(&xen, &client).xen_log().len(), usize::from(said), "the second has its own alone");
     }
 }

@@ -1,11 +1,8 @@
 //! The cost of operations, in hypercalls.
 
-use std::time::Duration;
+use xen_livepatch::sim::Calls;
 
-use xen_livepatch::sim::{Calls, Pace, SimulatedXen};
-use xen_livepatch::{ClientBuilder, Flags, PayloadName, Release, Result};
-
-use crate::host::{builder, error, load, name, quick, unchecked};
+use crate::prelude::*;
 
 fn cost(xen: &SimulatedXen, operation: impl FnOnce() -> Result<()>) -> u64 {
     let total = |calls: Calls| calls.total();
@@ -52,29 +49,29 @@ fn look_before_upload(release: Release) -> u64 {
 
 #[test]
 fn operations_cost_what_is_promised_on_every_release() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let upload = 1 + look_before_upload(release);
-        assert_eq!(costs(release, quick().without_xen_log()), [upload, upload, 1, 1, 3, 3, 3, 2], "{release}");
-        assert_eq!(costs(release, quick()), [upload + 1, upload + 1, 1, 1, 4, 4, 4, 3], "{release}");
+        assert_eq!(costs(release, quick().without_xen_log()), [upload, upload, 1, 1, 3, 3, 3, 2]);
+        assert_eq!(costs(release, quick()), [upload + 1, upload + 1, 1, 1, 4, 4, 4, 3]);
     }
 }
 
 #[test]
 fn failures_cost_little_more() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let xen = SimulatedXen::new(release);
         let client = quick().without_xen_log().settle_time(Duration::ZERO).connect(xen.clone()).unwrap();
         let one = load(&xen, "one");
         client.list().unwrap();
         let costs = |operation: &dyn Fn() -> Result<()>| cost(&xen, || Err(error(operation())).or(Ok(())));
         let nobody: PayloadName = name("nobody");
-        assert_eq!(cost(&xen, || client.target().map(drop)), 4, "{release}: the Xen that payloads must fit");
+        assert_eq!(cost(&xen, || client.target().map(drop)), 4, "the Xen that payloads must fit");
         assert_eq!(costs(&|| client.status(&nobody).map(drop)), 1);
-        assert_eq!(costs(&|| client.revert(&one, Flags::empty())), 1, "{release}: a wrong state is seen before");
+        assert_eq!(costs(&|| client.revert(&one, Flags::empty())), 1, "a wrong state is seen before");
         assert_eq!(costs(&|| client.apply(&nobody, Flags::empty())), 1);
-        assert_eq!(costs(&|| client.upload(&nobody, b"no ELF")), 0, "{release}: Xen isn't asked");
+        assert_eq!(costs(&|| client.upload(&nobody, b"no ELF")), 0, "Xen isn't asked");
         let look = look_before_upload(release);
-        assert_eq!(costs(&|| unchecked(&client, &one, b"no ELF")), 2 + look, "{release}: by name, or not");
+        assert_eq!(costs(&|| unchecked(&client, &one, b"no ELF")), 2 + look, "by name, or not");
         assert_eq!(costs(&|| unchecked(&client, &nobody, b"no ELF")), 1 + look);
     }
 }

@@ -6,10 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 
-use xen_livepatch::sim::Call;
-use xen_livepatch::{Errno, ErrorKind, Flags, Release};
-
-use crate::host::{builder, error, host, kind, name};
+use crate::prelude::*;
 
 fn path(file: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("payload-{}-{file}", std::process::id()))
@@ -17,12 +14,11 @@ fn path(file: &str) -> PathBuf {
 
 #[test]
 fn a_file_is_uploaded_as_it_is() {
-    for release in Release::ALL {
-        let (xen, client) = host(release);
-        let file = path(&format!("file-{release}"));
+    for (xen, client) in hosts(Release::ALL) {
+        let file = path(&format!("file-{}", xen.release()));
         for (id, len) in [("small", 0), ("large", 300 * 1024), ("largest", 2 << 20), ("again", 0)] {
             fs::write(&file, builder(&xen, id).padded_to(len).build()).unwrap();
-            client.upload_file(&name(id), &file).unwrap_or_else(|error| panic!("{release} {id}: {error}"));
+            client.upload_file(&name(id), &file).unwrap_or_else(|error| panic!("{id}: {error}"));
         }
         assert_eq!(xen.loaded().len(), 4);
         client.apply(&name("large"), Flags::empty()).unwrap();

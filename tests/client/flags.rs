@@ -1,16 +1,12 @@
 //! Flags that Xen would ignore or reject, which are errors before anything is sent.
 
-use xen_livepatch::sim::Call;
-use xen_livepatch::{Action, ErrorKind, Flags, Release, UploadOptions};
-
-use crate::host::{builder, error, host, kind, load, name};
+use crate::prelude::*;
 
 const ACTIONS: [Action; 4] = [Action::Apply, Action::Revert, Action::Replace, Action::Unload];
 
 #[test]
 fn a_flag_without_a_meaning_is_refused_without_a_hypercall() {
-    for release in Release::ALL {
-        let (xen, client) = host(release);
+    for (xen, client) in hosts(Release::ALL) {
         let one = load(&xen, "one");
         let before = xen.calls().total();
         for action in ACTIONS {
@@ -27,27 +23,26 @@ fn a_flag_without_a_meaning_is_refused_without_a_hypercall() {
                 assert!(error.to_string().contains(&bad.to_string()), "by name: {error}");
             }
         }
-        assert_eq!(xen.calls().total(), before, "{release}");
+        assert_eq!(xen.calls().total(), before);
     }
 }
 
 #[test]
 fn nodeps_is_from_4_14_on() {
-    for release in Release::ALL {
-        let (xen, client) = host(release);
+    for (xen, client) in hosts(Release::ALL) {
         let one = load(&xen, "one");
         let foreign = builder(&xen, "foreign").depends_on(builder(&xen, "unknown").build_id());
         xen.other_upload("foreign", &foreign.build()).unwrap();
         let before = xen.calls().total();
         let applied = client.apply(&name("foreign"), Flags::NODEPS);
-        if release >= Release::V4_14 {
+        if xen.release() >= Release::V4_14 {
             applied.unwrap();
             client.apply(&one, Flags::NODEPS).unwrap();
             assert_eq!(xen.applied(), [name("foreign"), one]);
         } else {
             let error = error(applied);
             assert!(matches!(error.kind(), ErrorKind::UnsupportedFlag { flags: Flags::NODEPS, .. }), "{error:?}");
-            assert!(error.to_string().contains(&format!("Xen 4.{} ", release.minor())), "{error}");
+            assert!(error.to_string().contains(&format!("Xen 4.{} ", xen.release().minor())), "{error}");
             assert_eq!((xen.calls().total(), xen.applied()), (before, vec![]));
         }
     }
@@ -55,24 +50,23 @@ fn nodeps_is_from_4_14_on() {
 
 #[test]
 fn force_is_from_4_19_on_and_where_the_version_does_not_tell_xen_is_asked_once() {
-    for release in Release::ALL {
-        let (xen, client) = host(release);
-        let probed = u64::from((Release::V4_17..=Release::V4_20).contains(&release));
+    for (xen, client) in hosts(Release::ALL) {
+        let probed = u64::from((Release::V4_17..=Release::V4_20).contains(&xen.release()));
         // The Xen that payloads are checked for is found out before.
         let _target = client.target().unwrap();
         let lists = xen.calls().of(Call::List);
         for id in ["one", "two"] {
             let uploaded = client.upload_with(&name(id), &builder(&xen, id).build(), UploadOptions::new().force());
-            if release >= Release::V4_19 {
+            if xen.release() >= Release::V4_19 {
                 uploaded.unwrap();
             } else {
-                assert_eq!(kind(uploaded), ErrorKind::UnsupportedForce, "{release}");
+                assert_eq!(kind(uploaded), ErrorKind::UnsupportedForce);
             }
             // Before its first upload the client looks at the version of the list.
-            let looked = u64::from(release >= Release::V4_19);
-            assert_eq!(xen.calls().of(Call::List) - lists, probed + looked, "{release}");
+            let looked = u64::from(xen.release() >= Release::V4_19);
+            assert_eq!(xen.calls().of(Call::List) - lists, probed + looked);
         }
-        let uploads = if release >= Release::V4_19 { 2 } else { 0 };
+        let uploads = if xen.release() >= Release::V4_19 { 2 } else { 0 };
         assert_eq!(xen.calls().of(Call::Upload), uploads);
         assert_eq!(xen.calls().of(Call::Get) + xen.calls().of(Call::Apply), 0);
     }

@@ -1,13 +1,9 @@
 //! Inventories on every release, and unidentified payloads.
 
 use serde_json::json;
-use xen_livepatch::sim::{Call, FunctionPatch, PayloadBuilder, SimulatedXen};
-use xen_livepatch::{
-    Action, Errno, ErrorKind, Flags, Gap, Inventory, InventoryEntry, KnownIdentities, LivepatchClient, Payload, Plan,
-    PlanError, Release, Unidentified, Wanted,
-};
+use xen_livepatch::{Gap, Inventory, InventoryEntry, KnownIdentities, PlanError, Unidentified};
 
-use crate::host::{connect, host, name, quick, stack};
+use crate::prelude::*;
 
 fn known(inventory: &Inventory) -> usize {
     let unknown = |entry: &&xen_livepatch::InventoryEntry| entry.build_id.is_none();
@@ -43,15 +39,15 @@ fn three(release: Release) -> (SimulatedXen, LivepatchClient) {
 
 #[test]
 fn every_payload_is_identified() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let (xen, client) = three(release);
         for client in [connect(&xen), quick().without_xen_log().connect(xen.clone()).unwrap()] {
             let inventory = client.inventory().unwrap();
             let mut below = xen.build_id();
             for (entry, id) in inventory.payloads.iter().zip(["one", "two", "three"]) {
-                assert_eq!((&entry.name, &entry.depends), (&name(id), &below), "{release}");
+                assert_eq!((&entry.name, &entry.depends), (&name(id), &below));
                 let payload = builder(&xen, id);
-                assert_eq!(entry.build_id.as_ref(), Some(payload.build_id()), "{release}");
+                assert_eq!(entry.build_id.as_ref(), Some(payload.build_id()));
                 let functions = entry.functions.as_ref().unwrap();
                 assert_eq!((functions.len(), functions[0].name.as_bytes()), (1, &b"do_xen_version"[..]));
                 below.clone_from(&entry.build_id);
@@ -80,14 +76,14 @@ fn a_dump_that_fails_once_is_tried_again() {
             xen.on_debug_keys().before(|xen| xen.other_action("two", Action::Revert, Flags::empty()).unwrap());
         }),
     ];
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         for (what, order) in orders {
             let (xen, client) = three(release);
             order(&xen);
             let inventory = client.inventory().unwrap();
-            assert_eq!(known(&inventory), xen.loaded().len(), "{release}: {what}");
-            assert_eq!(inventory.stack().len(), xen.applied().len(), "{release}: {what}");
-            assert!(xen.calls().of(Call::DebugKeys) <= 2, "{release}: {what}");
+            assert_eq!(known(&inventory), xen.loaded().len(), "{what}");
+            assert_eq!(inventory.stack().len(), xen.applied().len(), "{what}");
+            assert!(xen.calls().of(Call::DebugKeys) <= 2, "{what}");
         }
     }
 }
@@ -102,14 +98,14 @@ fn unknown_facts_are_reported_as_unknown() {
         ("no console", |xen| xen.on_console().always().fail(Errno::EPERM), 0, Unidentified::ConsoleDenied),
         ("faults", |xen| xen.on_debug_keys().always().fault_after(), 4, Unidentified::Disturbed),
     ];
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         for (what, order, pressed, reason) in orders {
             let (xen, client) = three(release);
             order(&xen);
             let inventory = client.inventory().unwrap();
-            assert_eq!((inventory.payloads.len(), known(&inventory)), (3, 0), "{release}: {what}");
-            assert_eq!(xen.calls().of(Call::DebugKeys), pressed, "{release}: {what}");
-            assert!(inventory.payloads.iter().all(|entry| entry.unidentified == Some(reason)), "{release}: {what}");
+            assert_eq!((inventory.payloads.len(), known(&inventory)), (3, 0), "{what}");
+            assert_eq!(xen.calls().of(Call::DebugKeys), pressed, "{what}");
+            assert!(inventory.payloads.iter().all(|entry| entry.unidentified == Some(reason)), "{what}");
             let version = client.xen_version().unwrap();
             assert_eq!(inventory.to_string(), format!("Xen {version} (+ one, two, not identified)"));
         }
@@ -193,7 +189,7 @@ fn a_dump_without_its_beginning_is_not_believed() {
 #[test]
 fn hostile_names_and_metadata_speak_for_nobody() {
     let fake = "5a".repeat(20);
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         for (id, metadata) in [
             ("x\nbuild-id=5a5a", String::from("a=b\0")),
             ("x\r", String::from("a=b\0")),
@@ -202,13 +198,13 @@ fn hostile_names_and_metadata_speak_for_nobody() {
         ] {
             let (xen, client) = three(release);
             xen.other_upload(id, &builder(&xen, "odd").modinfo(&metadata).build()).unwrap();
-            assert_eq!(known(&client.inventory().unwrap()), 4, "{release} {id:?} {metadata:?}");
+            assert_eq!(known(&client.inventory().unwrap()), 4, "{id:?} {metadata:?}");
         }
         // Lines that look like others do no harm.
         let (xen, client) = three(release);
         let metadata = format!("build-id={fake}\0depend-on={fake}\0\0 name=one state=APPLIED(2)\0");
         xen.other_upload(" name=one", &builder(&xen, "odd").modinfo(metadata).build()).unwrap();
-        assert_eq!(known(&client.inventory().unwrap()), 4, "{release}");
+        assert_eq!(known(&client.inventory().unwrap()), 4);
     }
 }
 
@@ -216,7 +212,7 @@ fn hostile_names_and_metadata_speak_for_nobody() {
 #[test]
 fn a_payload_that_can_not_be_read_back_is_known_before_and_not_asked_for_twice() {
     let fake = "5a".repeat(20);
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let function = format!("x\nbuild-id={fake}\ndepend-on={fake}");
         let xen = SimulatedXen::builder(release).symbol(&*function, [0x90; 32]).build();
         load_three(&xen);
@@ -228,7 +224,7 @@ fn a_payload_that_can_not_be_read_back_is_known_before_and_not_asked_for_twice()
             let inventory = client.inventory().unwrap();
             assert_eq!((known(&inventory), inventory.payloads[3].unidentified), (3, Some(Unidentified::Unreadable)));
         }
-        assert_eq!(xen.calls().of(Call::DebugKeys), 2, "{release}");
+        assert_eq!(xen.calls().of(Call::DebugKeys), 2);
     }
 }
 
@@ -283,29 +279,29 @@ fn keys(xen: &SimulatedXen) -> u64 {
 /// A second look costs a list, until somebody uploads or unloads something.
 #[test]
 fn a_host_on_which_nothing_has_moved_is_not_asked_to_print() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let (xen, client) = three(release);
         let first = client.inventory().unwrap();
-        assert_eq!((known(&first), keys(&xen)), (3, 1), "{release}");
-        assert_eq!(client.inventory().unwrap(), first, "{release}");
+        assert_eq!((known(&first), keys(&xen)), (3, 1));
+        assert_eq!(client.inventory().unwrap(), first);
         // Applying and reverting changes no identity.
         xen.other_action("two", Action::Revert, Flags::empty()).unwrap();
         client.apply(&name("two"), Flags::empty()).unwrap();
-        assert_eq!((known(&client.inventory().unwrap()), keys(&xen)), (3, 1), "{release}");
+        assert_eq!((known(&client.inventory().unwrap()), keys(&xen)), (3, 1));
         // Another tool puts another payload in the place of one.
         xen.other_action("three", Action::Unload, Flags::empty()).unwrap();
         let other = builder(&xen, "other");
         xen.other_upload("three", &other.build()).unwrap();
         let inventory = client.inventory().unwrap();
-        assert_eq!(inventory.payloads[2].build_id.as_ref(), Some(other.build_id()), "{release}");
-        assert_eq!(keys(&xen), 2, "{release}");
+        assert_eq!(inventory.payloads[2].build_id.as_ref(), Some(other.build_id()));
+        assert_eq!(keys(&xen), 2);
     }
 }
 
 /// After this client's own uploads the rest stays known. Only the dump has the addresses of functions.
 #[test]
 fn own_uploads_and_unloads_leave_the_rest_known() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let (xen, client) = three(release);
         client.inventory().unwrap();
         let four = builder(&xen, "four");
@@ -315,39 +311,39 @@ fn own_uploads_and_unloads_leave_the_rest_known() {
         let text = client.known_identities().unwrap().to_string();
         let given: KnownIdentities = text.parse().unwrap();
         let ids: Vec<_> = given.payloads().map(|(_, id)| id.cloned()).collect();
-        assert_eq!((ids.len(), ids.iter().flatten().count()), (3, 3), "{release}");
-        assert!(ids.contains(&Some(four.build_id().clone())), "{release}");
+        assert_eq!((ids.len(), ids.iter().flatten().count()), (3, 3));
+        assert!(ids.contains(&Some(four.build_id().clone())));
         let before = keys(&xen);
         let inventory = client.inventory().unwrap();
-        assert_eq!((known(&inventory), keys(&xen) - before), (3, 1), "{release}: for the functions of one");
-        assert!(inventory.payloads.iter().all(|entry| entry.functions.is_some()), "{release}");
+        assert_eq!((known(&inventory), keys(&xen) - before), (3, 1), "for the functions of one");
+        assert!(inventory.payloads.iter().all(|entry| entry.functions.is_some()));
         client.unload(&name("four"), Flags::empty()).unwrap();
-        assert_eq!((known(&client.inventory().unwrap()), keys(&xen) - before), (2, 1), "{release}");
+        assert_eq!((known(&client.inventory().unwrap()), keys(&xen) - before), (2, 1));
     }
 }
 
 #[test]
 fn identities_are_taken_over_into_another_process() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let (xen, client) = three(release);
         let first = client.inventory().unwrap();
         let known_there = client.known_identities().unwrap();
         let other = || quick().known_identities(known_there.clone()).connect(xen.clone()).unwrap();
-        assert_eq!(other().inventory().unwrap(), first, "{release}");
-        assert_eq!(keys(&xen), 1, "{release}");
+        assert_eq!(other().inventory().unwrap(), first);
+        assert_eq!(keys(&xen), 1);
         // They are still known after an upload by the other process.
         let client = other();
         client.upload(&name("four"), &builder(&xen, "four").build()).unwrap();
-        assert_eq!(client.known_identities().unwrap().payloads().count(), 4, "{release}");
+        assert_eq!(client.known_identities().unwrap().payloads().count(), 4);
         // Not under another version of the list, nor for another Xen.
         let before = keys(&xen);
         other().inventory().unwrap();
-        assert_eq!(keys(&xen) - before, 1, "{release}");
+        assert_eq!(keys(&xen) - before, 1);
         let elsewhere = SimulatedXen::builder(release).build_id(Some("5a5a".parse().unwrap())).build();
         load_three(&elsewhere);
         let client = quick().known_identities(known_there.clone()).connect(elsewhere.clone()).unwrap();
         client.inventory().unwrap();
-        assert_eq!(keys(&elsewhere), 1, "{release}");
+        assert_eq!(keys(&elsewhere), 1);
     }
 }
 

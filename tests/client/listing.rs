@@ -2,10 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use xen_livepatch::sim::{Call, SimulatedXen};
-use xen_livepatch::{Action, Errno, ErrorKind, Flags, LivepatchClient, Release, State};
-
-use crate::host::{builder, connect, host, kind, load, name, names};
+use crate::prelude::*;
 
 /// As much metadata as fits into a payload of 2 MiB with what else it needs.
 const LARGEST: usize = (2 << 20) - 8192;
@@ -41,14 +38,14 @@ fn lists(xen: &SimulatedXen, client: &LivepatchClient) -> u64 {
 
 #[test]
 fn long_lists() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let (xen, client) = many(release, 64, 50);
-        assert_eq!(lists(&xen, &client), 1, "{release}: opening has shown how long it is");
+        assert_eq!(lists(&xen, &client), 1, "opening has shown how long it is");
         load_with(&xen, "one more", 50);
-        assert_eq!(lists(&xen, &client), 1, "{release}: it may grow a little");
+        assert_eq!(lists(&xen, &client), 1, "it may grow a little");
         (0..100).for_each(|i| load_with(&xen, &format!("q{i}"), 50));
-        assert_eq!(lists(&xen, &client), 3, "{release}: once to see that it is longer, and once how long");
-        assert_eq!(lists(&xen, &client), 1, "{release}: there is room now");
+        assert_eq!(lists(&xen, &client), 3, "once to see that it is longer, and once how long");
+        assert_eq!(lists(&xen, &client), 1, "there is room now");
     }
 }
 
@@ -65,63 +62,62 @@ fn the_room_for_a_long_list_is_kept() {
 
 #[test]
 fn the_list_of_a_host_without_payloads_needs_no_room() {
-    for release in Release::ALL {
-        let (xen, client) = host(release);
+    for (xen, client) in hosts(Release::ALL) {
         // Room for the request, and for no row.
         xen.limit_buffers(Some(256));
-        assert_eq!((lists(&xen, &client), lists(&xen, &client)), (1, 1), "{release}");
+        assert_eq!((lists(&xen, &client), lists(&xen, &client)), (1, 1));
         xen.limit_buffers(None);
         load_with(&xen, "first", 50);
-        assert_eq!((lists(&xen, &client), lists(&xen, &client)), (2, 1), "{release}: how long it is, once");
+        assert_eq!((lists(&xen, &client), lists(&xen, &client)), (2, 1), "how long it is, once");
         xen.other_action("first", Action::Unload, Flags::empty()).unwrap();
-        assert_eq!(lists(&xen, &client), 1, "{release}: in the room that there is");
+        assert_eq!(lists(&xen, &client), 1, "in the room that there is");
     }
 }
 
 #[test]
 fn the_longest_list_that_fits_into_one_hypercall_and_one_that_does_not() {
-    for release in [Release::V4_13, Release::V4_20] {
+    for release in each([Release::V4_13, Release::V4_20]) {
         let (xen, client) = many(release, 1024, 100);
         lists(&xen, &client);
-        assert_eq!(lists(&xen, &client), 1, "{release}");
+        assert_eq!(lists(&xen, &client), 1);
         load_with(&xen, "one more", 100);
-        assert_eq!(lists(&xen, &client), 4, "{release}: two parts, twice");
+        assert_eq!(lists(&xen, &client), 4, "two parts, twice");
     }
 }
 
 #[test]
 fn more_metadata_than_there_is_room_for() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let (xen, client) = many(release, 3, 20_000);
-        assert_eq!(lists(&xen, &client), 1, "{release}");
+        assert_eq!(lists(&xen, &client), 1);
         load_with(&xen, "another", 20_000);
         let calls = lists(&xen, &client);
-        assert_eq!(calls, if release >= Release::V4_14 { 3 } else { 1 }, "{release}: too little, how much, all");
-        assert_eq!(lists(&xen, &client), 1, "{release}");
+        assert_eq!(calls, if release >= Release::V4_14 { 3 } else { 1 }, "too little, how much, all");
+        assert_eq!(lists(&xen, &client), 1);
         load_with(&xen, "largest", LARGEST);
-        assert!(lists(&xen, &client) <= 3, "{release}");
+        assert!(lists(&xen, &client) <= 3);
     }
 }
 
 #[test]
 fn more_metadata_than_is_made_room_for_at_once() {
-    for release in [Release::V4_7, Release::V4_14, Release::V4_22] {
+    for release in each([Release::V4_7, Release::V4_14, Release::V4_22]) {
         let (xen, client) = many(release, 1, 50);
         for id in ["first", "second", "third"] {
             load_with(&xen, id, LARGEST);
         }
         let calls = lists(&xen, &client);
-        assert!(calls < 20, "{release}: {calls}");
+        assert!(calls < 20, "{calls}");
         // Half of these fit, so that they take two parts and not 64.
         let (xen, client) = many(release, 64, 100_000);
         let calls = lists(&xen, &client);
-        assert!(calls < 20, "{release}: {calls}");
+        assert!(calls < 20, "{calls}");
     }
 }
 
 #[test]
 fn a_long_list_before_is_no_reason_to_exceed_the_limit() {
-    for release in [Release::V4_14, Release::V4_22] {
+    for release in each([Release::V4_14, Release::V4_22]) {
         // Seen when the client was opened.
         let (xen, client) = many(release, 64, 100_000);
         xen.limit_buffers(Some(6 << 20));
@@ -138,23 +134,23 @@ fn a_long_list_before_is_no_reason_to_exceed_the_limit() {
 
 #[test]
 fn a_list_that_has_become_short_needs_no_room_for_a_long_one() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let (xen, client) = many(release, 64, 20_000);
         (1..64).for_each(|i| xen.other_action(format!("p{i}"), Action::Unload, Flags::empty()).unwrap());
         lists(&xen, &client);
         xen.limit_buffers(Some(100_000));
-        assert_eq!(lists(&xen, &client), 1, "{release}");
+        assert_eq!(lists(&xen, &client), 1);
     }
 }
 
 #[test]
 fn lists_that_xen_cuts_short() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let (xen, client) = many(release, 7, 10);
         // Until two agree.
         for (rows, calls) in [(1, 14), (2, 8), (3, 6), (6, 4), (7, 1)] {
             xen.on_list().always().stop_after(rows);
-            assert_eq!(lists(&xen, &client), calls, "{release}");
+            assert_eq!(lists(&xen, &client), calls);
             xen.forget_orders();
         }
     }
@@ -173,14 +169,14 @@ fn a_list_that_changes_between_two_parts_is_read_again() {
         // Nothing is where it was to go on.
         |xen| xen.loaded().iter().for_each(|name| xen.other_action(name, Action::Unload, Flags::empty()).unwrap()),
     ];
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         for (index, change) in changes.into_iter().enumerate() {
             for nth in 2..=4 {
                 let (xen, client) = many(release, 4, 20);
                 xen.on_list().always().stop_after(1);
                 xen.on_list().nth(nth).before(change);
                 let calls = lists(&xen, &client);
-                assert!(calls <= nth + 10, "{release} {index} {nth}: {calls}");
+                assert!(calls <= nth + 10, "{index} {nth}: {calls}");
             }
         }
     }
@@ -188,7 +184,7 @@ fn a_list_that_changes_between_two_parts_is_read_again() {
 
 #[test]
 fn a_list_that_shrank_below_where_to_go_on_is_read_again() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let (xen, client) = many(release, 5, 0);
         xen.on_list().always().stop_after(4);
         xen.on_list().nth(2).before(|xen| {
@@ -196,13 +192,13 @@ fn a_list_that_shrank_below_where_to_go_on_is_read_again() {
                 xen.other_action(id, Action::Unload, Flags::empty()).unwrap();
             }
         });
-        assert_eq!(lists(&xen, &client), 3, "{release}: two parts, and what is left in one");
+        assert_eq!(lists(&xen, &client), 3, "two parts, and what is left in one");
     }
 }
 
 #[test]
 fn a_list_that_keeps_changing_is_given_up() {
-    for release in [Release::V4_7, Release::V4_14, Release::V4_22] {
+    for release in each([Release::V4_7, Release::V4_14, Release::V4_22]) {
         let (xen, client) = many(release, 3, 20);
         let turn = AtomicU32::new(0);
         xen.on_list().always().stop_after(1);
@@ -216,7 +212,7 @@ fn a_list_that_keeps_changing_is_given_up() {
         let before = xen.calls().total();
         let given_up = kind(client.list());
         let ErrorKind::ListKeptChanging { attempts } = given_up else { panic!("{given_up:?}") };
-        assert_eq!(xen.calls().total() - before, u64::from(attempts) * 2, "{release}");
+        assert_eq!(xen.calls().total() - before, u64::from(attempts) * 2);
         xen.forget_orders();
         lists(&xen, &client);
     }
@@ -224,7 +220,7 @@ fn a_list_that_keeps_changing_is_given_up() {
 
 #[test]
 fn states_that_change_between_two_parts_are_read_again() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         // The row in question is read by the first call and by the fifth.
         for (nth, calls, seen) in [(1, 8, true), (2, 12, true), (5, 12, true), (6, 8, false), (8, 8, false)] {
             let (xen, client) = many(release, 4, 20);
@@ -232,9 +228,9 @@ fn states_that_change_between_two_parts_are_read_again() {
             xen.on_list().nth(nth).before(|xen| xen.other_action("p0", Action::Apply, Flags::empty()).unwrap());
             let made = xen.calls().of(Call::List);
             let rows = client.list().unwrap();
-            assert_eq!(xen.calls().of(Call::List) - made, calls, "{release}, before call {nth}");
+            assert_eq!(xen.calls().of(Call::List) - made, calls, "before call {nth}");
             let applied = rows.iter().any(|row| row.status.state == State::Applied);
-            assert_eq!(applied, seen, "{release}, before call {nth}");
+            assert_eq!(applied, seen, "before call {nth}");
         }
     }
 }
@@ -242,20 +238,20 @@ fn states_that_change_between_two_parts_are_read_again() {
 /// Xen's version of the list stays what it was when a replacement ends.
 #[test]
 fn a_list_in_parts_is_not_of_two_moments() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let (xen, client) = many(release, 2, 20);
         xen.other_action("p0", Action::Apply, Flags::empty()).unwrap();
         xen.on_list().stop_after(1);
         xen.on_list().nth(2).before(|xen| xen.other_action("p1", Action::Replace, Flags::empty()).unwrap());
         let rows = client.list().unwrap();
         let states: Vec<_> = rows.iter().map(|row| row.status.state).collect();
-        assert_eq!(states, [State::Checked, State::Applied], "{release}");
+        assert_eq!(states, [State::Checked, State::Applied]);
     }
 }
 
 #[test]
 fn faults_are_asked_again_a_few_times() {
-    for release in [Release::V4_7, Release::V4_14, Release::V4_22] {
+    for release in each([Release::V4_7, Release::V4_14, Release::V4_22]) {
         for errno in [Errno::EFAULT, Errno::ENOBUFS] {
             let (xen, client) = many(release, 4, 20);
             xen.on_list().fail(errno);
@@ -269,18 +265,18 @@ fn faults_are_asked_again_a_few_times() {
             xen.on_list().always().fail(errno);
             let before = xen.calls().total();
             client.list().unwrap_err();
-            assert!(xen.calls().total() - before < 70, "{release}");
+            assert!(xen.calls().total() - before < 70);
         }
     }
 }
 
 #[test]
 fn memory_that_xen_never_reaches_is_a_fault() {
-    for release in [Release::V4_7, Release::V4_14, Release::V4_22] {
+    for release in each([Release::V4_7, Release::V4_14, Release::V4_22]) {
         let (xen, client) = many(release, 4, 20);
         // How much there is to read is answered each time.
         (0..32).for_each(|question| xen.on_list().nth(2 * question + 1).fail(Errno::EFAULT));
-        assert_eq!(kind(client.list()), ErrorKind::Fault, "{release}");
+        assert_eq!(kind(client.list()), ErrorKind::Fault);
     }
 }
 
@@ -295,19 +291,19 @@ fn a_list_that_xen_refuses_from_its_start_is_not_read_again() {
 
 #[test]
 fn one_fault_costs_one_more_try_at_full_size() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let (xen, client) = many(release, 70, 20);
         for errno in [Errno::EFAULT, Errno::ENOBUFS] {
             xen.on(Call::List).fail(errno);
             let calls = lists(&xen, &client);
-            assert!((3..=4).contains(&calls), "{release}: the failure, whether it fits, and one or two for the list");
+            assert!((3..=4).contains(&calls), "the failure, whether it fits, and one or two for the list");
         }
     }
 }
 
 #[test]
 fn metadata_that_grows_between_the_question_and_the_list() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let (xen, client) = many(release, 2, 20_000);
         let turn = AtomicU32::new(0);
         // Each time that it is asked for it is larger than was told.
@@ -323,8 +319,7 @@ fn metadata_that_grows_between_the_question_and_the_list() {
 
 #[test]
 fn the_payload_without_a_name_is_listed_and_can_be_unloaded() {
-    for release in Release::ALL {
-        let (xen, client) = host(release);
+    for (xen, client) in hosts(Release::ALL) {
         xen.other_upload("", &builder(&xen, "nameless").modinfo("id=\0").build()).unwrap();
         load_with(&xen, "named", 10);
         lists(&xen, &client);
@@ -333,20 +328,19 @@ fn the_payload_without_a_name_is_listed_and_can_be_unloaded() {
         client.apply(&nameless, Flags::empty()).unwrap();
         client.revert(&nameless, Flags::empty()).unwrap();
         client.unload(&nameless, Flags::empty()).unwrap();
-        assert_eq!(xen.loaded(), names(["named"]), "{release}");
+        assert_eq!(xen.loaded(), names(["named"]));
     }
 }
 
 #[test]
 fn names_of_every_length_and_byte() {
-    for release in Release::ALL {
-        let (xen, client) = host(release);
+    for (xen, client) in hosts(Release::ALL) {
         let ids = [vec![b'x'; 127], vec![0xff, b'\n', b' '], vec![b'x'; 126], vec![1]];
         for (id, at) in ids.iter().zip(0..) {
             client.upload(&name(id), &builder(&xen, &format!("p{at}")).build()).unwrap();
         }
         let listed: Vec<_> = client.list().unwrap().into_iter().map(|row| row.name.as_bytes().to_vec()).collect();
-        assert_eq!(listed, ids, "{release}");
+        assert_eq!(listed, ids);
         for id in &ids {
             client.unload(&name(id), Flags::empty()).unwrap();
         }

@@ -3,17 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
+use xen_livepatch::Finding;
 use xen_livepatch::payload::PayloadVersion;
-use xen_livepatch::sim::{Call, Defect, FunctionPatch, Pace, PayloadBuilder, SimulatedXen};
-use xen_livepatch::{
-    Action, ActionOptions, BuildId, Cleanup, Errno, Error, ErrorKind, Finding, Flags, LivepatchClient, LoadOptions,
-    Payload, Release, State, UploadOptions,
-};
 use xen_livepatch::{Problem, Severity};
 
-use crate::host::{PATCHED, builder, error, name, quick};
+use crate::prelude::*;
 
 /// A host, and a file `fix.livepatch` that is made for it.
 struct Host {
@@ -71,7 +66,7 @@ impl Drop for Temporary {
 
 #[test]
 fn a_file_goes_into_effect_under_its_own_name() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let host = Host::new(release);
         let file = Temporary::new(&format!("fix.{}.livepatch", release.minor()), &host.payload("fix").build());
         let loaded = host.client.load(&file.0, Flags::empty()).unwrap();
@@ -161,21 +156,21 @@ fn a_payload_that_may_still_be_applied_is_left() {
 /// Another tool's action is running: the payload is unloaded as soon as that has ended, or the error has it.
 #[test]
 fn a_busy_host_is_left_as_it_was_or_the_error_names_the_payload() {
-    for release in [Release::V4_13, Release::V4_17, Release::V4_22] {
+    for release in each([Release::V4_13, Release::V4_17, Release::V4_22]) {
         let host = Host::new(release);
         host.xen.other_upload("theirs", &host.payload("theirs").build()).unwrap();
         host.xen.set_pace(Pace::Held);
         host.xen.other_start("theirs", Action::Apply, Flags::empty()).unwrap();
         let error = host.error(Flags::empty());
-        assert_eq!(error.kind(), &ErrorKind::OperationInProgress, "{release}");
-        assert!(matches!(error.cleanup(), Some(Cleanup::Failed(_))), "{release}: {error:?}");
-        assert!(error.may_have_happened() && !error.is_retryable(), "{release}: {error}");
+        assert_eq!(error.kind(), &ErrorKind::OperationInProgress);
+        assert!(matches!(error.cleanup(), Some(Cleanup::Failed(_))), "{error:?}");
+        assert!(error.may_have_happened() && !error.is_retryable(), "{error}");
         let text = error.to_string();
         assert!(text.starts_with("apply \"fix\": the host was busy until the deadline"), "{text}");
         let (own, cleanup) = text.split_once("; it may still be loaded, since unloading it failed: ").unwrap();
         assert!(!own.contains("nothing was done") && !own.contains("try again"), "{text}");
         assert!(cleanup.starts_with("unload \"fix\": the host was busy"), "{text}");
-        assert_eq!(host.xen.loaded(), [name("theirs"), name("fix")], "{release}");
+        assert_eq!(host.xen.loaded(), [name("theirs"), name("fix")]);
         host.xen.finish_action();
         host.client.unload(&name("fix"), Flags::empty()).unwrap();
 
@@ -189,26 +184,26 @@ fn a_busy_host_is_left_as_it_was_or_the_error_names_the_payload() {
             host.xen.finish_action();
             loading.join().unwrap()
         });
-        assert_eq!(error.kind(), &ErrorKind::OperationInProgress, "{release}");
-        assert!(matches!(error.cleanup(), Some(Cleanup::Unloaded)), "{release}: {error:?}");
-        assert!(error.is_retryable() && !error.may_have_happened(), "{release}: {error}");
-        assert_eq!(host.xen.loaded(), [name("theirs")], "{release}");
+        assert_eq!(error.kind(), &ErrorKind::OperationInProgress);
+        assert!(matches!(error.cleanup(), Some(Cleanup::Unloaded)), "{error:?}");
+        assert!(error.is_retryable() && !error.may_have_happened(), "{error}");
+        assert_eq!(host.xen.loaded(), [name("theirs")]);
         host.xen.set_pace(Pace::default());
         let depends_on_xen = host.error(Flags::empty());
-        assert!(!matches!(depends_on_xen.kind(), ErrorKind::AlreadyLoaded { .. }), "{release}: {depends_on_xen}");
+        assert!(!matches!(depends_on_xen.kind(), ErrorKind::AlreadyLoaded { .. }), "{depends_on_xen}");
     }
 }
 
 /// Xen has loaded it, and could not report so.
 #[test]
 fn an_upload_without_an_answer_is_undone() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let host = Host::new(release);
         host.xen.on_upload().fault_after();
         let error = host.error(Flags::empty());
-        assert_eq!(error.kind(), &ErrorKind::Fault, "{release}: {error}");
-        assert!(matches!(error.cleanup(), Some(Cleanup::Unloaded)), "{release}: {error:?}");
-        assert!(error.is_retryable() && host.xen.loaded().is_empty(), "{release}");
+        assert_eq!(error.kind(), &ErrorKind::Fault, "{error}");
+        assert!(matches!(error.cleanup(), Some(Cleanup::Unloaded)), "{error:?}");
+        assert!(error.is_retryable() && host.xen.loaded().is_empty());
         host.client.load(&host.fix.0, Flags::empty()).unwrap();
     }
 }
@@ -236,7 +231,7 @@ fn an_upload_without_an_answer_is_not_undone_on_suspicion() {
 /// Another tool is faster, before the apply or before the cleanup.
 #[test]
 fn a_payload_that_another_tool_applied_is_reported_as_applied() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let apply = |xen: &SimulatedXen| xen.other_action("fix", Action::Apply, Flags::empty()).unwrap();
         for late in [false, true] {
             let host = Host::new(release);
@@ -247,10 +242,10 @@ fn a_payload_that_another_tool_applied_is_reported_as_applied() {
                 host.xen.on_upload().after(apply);
             }
             let error = host.error(Flags::empty());
-            assert!(matches!(error.cleanup(), Some(Cleanup::Applied)), "{release} {late}: {error:?}");
-            assert!(error.to_string().ends_with("; another tool has applied it meanwhile"), "{release}: {error}");
-            assert!(error.may_have_happened() && !error.is_retryable(), "{release} {late}: {error}");
-            assert_eq!(host.xen.applied(), [name("fix")], "{release} {late}");
+            assert!(matches!(error.cleanup(), Some(Cleanup::Applied)), "{late}: {error:?}");
+            assert!(error.to_string().ends_with("; another tool has applied it meanwhile"), "{error}");
+            assert!(error.may_have_happened() && !error.is_retryable(), "{late}: {error}");
+            assert_eq!(host.xen.applied(), [name("fix")], "{late}");
         }
     }
 }
@@ -281,43 +276,39 @@ fn a_payload_that_was_loaded_before_stays() {
 
 #[test]
 fn a_payload_for_another_xen_never_arrives_on_any_release() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let host = Host::new(release);
         let elsewhere = BuildId::new([0x5a; 20]);
         let payload = host.payload_for("foreign", &elsewhere).build();
         let error = host.client.upload(&name("foreign"), &payload).unwrap_err();
-        let ErrorKind::BuiltForAnotherXen { expected, found, .. } = error.kind() else {
-            panic!("{release:?}: {error:?}")
-        };
-        assert_eq!((expected, found), (&Some(elsewhere), &host.xen.build_id()), "{release:?}");
+        let ErrorKind::BuiltForAnotherXen { expected, found, .. } = error.kind() else { panic!("{error:?}") };
+        assert_eq!((expected, found), (&Some(elsewhere), &host.xen.build_id()));
         assert_eq!(host.xen.calls().of(Call::Upload), 0);
 
         // Xen itself compares from 4.14 on.
         let unchecked = UploadOptions::new().unchecked();
         let result = host.client.upload_with(&name("foreign"), &payload, unchecked);
-        assert_eq!(result.is_ok(), release < Release::V4_14, "{release:?}");
+        assert_eq!(result.is_ok(), release < Release::V4_14);
         assert_eq!(host.xen.calls().of(Call::Upload), 1);
         let Err(refused) = result else { continue };
-        let ErrorKind::BuiltForAnotherXen { expected: told, found } = refused.kind() else {
-            panic!("{release:?}: {refused:?}")
-        };
+        let ErrorKind::BuiltForAnotherXen { expected: told, found } = refused.kind() else { panic!("{refused:?}") };
         // From 4.18 on its log has both.
         let both = release >= Release::V4_18;
         let expected = (expected.clone().filter(|_| both), host.xen.build_id().filter(|_| both));
-        assert_eq!((told.clone(), found.clone()), expected, "{release:?}");
+        assert_eq!((told.clone(), found.clone()), expected);
     }
 }
 
 #[test]
 fn a_payload_of_the_other_version_never_arrives() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let host = Host::new(release);
         let other = if release < Release::V4_14 { PayloadVersion::V2 } else { PayloadVersion::V1 };
         let error = host.client.upload(&name("x"), &host.payload("x").payload_version(other).build()).unwrap_err();
-        let ErrorKind::UnfitPayload { findings, .. } = error.kind() else { panic!("{release:?}: {error:?}") };
+        let ErrorKind::UnfitPayload { findings, .. } = error.kind() else { panic!("{error:?}") };
         let told =
             |finding: &Finding| matches!(finding.problem, Problem::Version { .. } | Problem::FunctionsSize { .. });
-        assert!(findings.iter().any(told), "{release:?}: {error:?}");
+        assert!(findings.iter().any(told), "{error:?}");
         assert_eq!(host.xen.calls().of(Call::Upload), 0);
     }
 }

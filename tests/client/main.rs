@@ -4,6 +4,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stderr,
     reason = "a test stops at the first surprise"
 )]
 #![allow(unreachable_pub, reason = "the modules of one test")]
@@ -16,12 +17,12 @@ mod faulted;
 mod files;
 mod flags;
 mod hooks;
-mod host;
 mod inventory;
 mod listing;
 mod load;
 mod open;
 mod outcomes;
+mod prelude;
 mod replacing;
 mod serialized;
 mod story;

@@ -2,19 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use xen_livepatch::sim::{Access, Call, SimulatedXen, Support};
-use xen_livepatch::{Errno, ErrorKind, Flags, Operation, Release};
+use xen_livepatch::sim::Support;
 
-use crate::host::{builder, connect, error, host, kind, load, name, quick};
+use crate::prelude::*;
 
 #[test]
 fn every_release_is_found_at_the_first_attempt() {
-    for release in Release::ALL {
-        let (xen, client) = host(release);
+    for (xen, client) in hosts(Release::ALL) {
         assert_eq!((xen.calls().of(Call::Version), xen.calls().of(Call::List), xen.calls().total()), (1, 1, 2));
         let version = client.xen_version().unwrap();
-        assert_eq!((version.major, version.minor), (4, release.minor()));
-        assert_eq!(version.extra, release.extra_version());
+        assert_eq!((version.major, version.minor), (4, xen.release().minor()));
+        assert_eq!(version.extra, xen.release().extra_version());
         assert_eq!(client.build_id().ok(), xen.build_id());
         assert_eq!(client.list().unwrap(), []);
     }
@@ -22,7 +20,7 @@ fn every_release_is_found_at_the_first_attempt() {
 
 #[test]
 fn a_refusal_at_every_version_may_be_flask() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let xen = SimulatedXen::builder(release).access(Access::DeniedByFlask).build();
         let error = error(quick().connect(xen.clone()));
         assert_eq!(
@@ -37,7 +35,7 @@ fn a_refusal_at_every_version_may_be_flask() {
 
 #[test]
 fn other_denials_are_distinguished() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let with = |access, support| {
             let error = error(quick().connect(SimulatedXen::builder(release).access(access).support(support).build()));
             (error.kind().clone(), error.raw_errno())
@@ -70,8 +68,7 @@ fn a_failure_of_any_hypercall_is_the_error_of_open() {
 
 #[test]
 fn permission_can_be_taken_away_later() {
-    for release in Release::ALL {
-        let (xen, client) = host(release);
+    for (xen, client) in hosts(Release::ALL) {
         let one = load(&xen, "one");
         for access in [Access::NotPrivileged, Access::DeniedByFlask] {
             xen.set_access(access);
@@ -92,9 +89,9 @@ fn permission_can_be_taken_away_later() {
 
 #[test]
 fn a_xen_without_a_build_id() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let xen = SimulatedXen::builder(release).build_id(None).build();
         let error = error(connect(&xen).build_id());
-        assert_eq!((error.kind(), error.raw_errno()), (&ErrorKind::NoBuildId, Some(Errno::ENODATA)), "{release}");
+        assert_eq!((error.kind(), error.raw_errno()), (&ErrorKind::NoBuildId, Some(Errno::ENODATA)));
     }
 }

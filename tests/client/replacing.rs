@@ -1,10 +1,6 @@
 //! REPLACE, and the payloads that remain if it fails half way.
 
-use xen_livepatch::payload::HookKind;
-use xen_livepatch::sim::{FunctionPatch, HookCode, Pace, PayloadBuilder, SimulatedXen};
-use xen_livepatch::{Errno, ErrorKind, Flags, LivepatchClient, PayloadName, Release};
-
-use crate::host::{PATCHED, builder, error, host, kind, name, names, releases, stack};
+use crate::prelude::*;
 
 /// A host with `bottom`, `stuck` and `top` applied, of which `stuck` can't be reverted, and `new` loaded.
 fn with_one_that_stays(release: Release) -> (SimulatedXen, LivepatchClient, PayloadName) {
@@ -22,19 +18,18 @@ fn with_one_that_stays(release: Release) -> (SimulatedXen, LivepatchClient, Payl
 
 #[test]
 fn all_that_is_applied_makes_room() {
-    for release in Release::ALL {
-        let (xen, client) = host(release);
+    for (xen, client) in hosts(Release::ALL) {
         stack(&xen, ["one", "two"], 2);
         client.upload(&name("new"), &builder(&xen, "new").build()).unwrap();
         client.replace(&name("new"), Flags::empty()).unwrap();
-        assert_eq!((xen.applied(), xen.loaded()), (names(["new"]), names(["one", "two", "new"])), "{release}");
+        assert_eq!((xen.applied(), xen.loaded()), (names(["new"]), names(["one", "two", "new"])));
     }
 }
 
 /// The list that tells what is applied is not put together from before and after.
 #[test]
 fn a_replace_that_ends_while_the_list_is_read_in_parts_is_a_success() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         for nth in 1..=8 {
             for polls in 1..=4 {
                 let (xen, client) = host(release);
@@ -44,7 +39,7 @@ fn a_replace_that_ends_while_the_list_is_read_in_parts_is_a_success() {
                 xen.set_pace(Pace::Polls(polls));
                 xen.on_list().nth(nth).stop_after(1);
                 client.replace(&new, Flags::empty()).unwrap();
-                assert_eq!(xen.applied(), [new], "{release}, list {nth}, {polls} polls");
+                assert_eq!(xen.applied(), [new], "list {nth}, {polls} polls");
             }
         }
     }
@@ -52,7 +47,7 @@ fn a_replace_that_ends_while_the_list_is_read_in_parts_is_a_success() {
 
 #[test]
 fn a_payload_that_can_not_be_reverted_stays_and_is_named() {
-    for release in releases(Release::V4_14..) {
+    for release in each(releases(Release::V4_14..)) {
         for fault in [false, true] {
             let (xen, client, new) = with_one_that_stays(release);
             if fault {
@@ -61,7 +56,7 @@ fn a_payload_that_can_not_be_reverted_stays_and_is_named() {
             let applied = names(["bottom", "stuck"]);
             let error = error(client.replace(&new, Flags::empty()));
             let expected = ErrorKind::ReplaceFailed { code: Errno::EINVAL, applied: Some(applied.clone()) };
-            assert_eq!(error.kind(), &expected, "{release}");
+            assert_eq!(error.kind(), &expected);
             assert_eq!(error.raw_errno(), Some(Errno::EINVAL));
             assert_eq!(xen.applied(), applied);
         }
@@ -70,14 +65,13 @@ fn a_payload_that_can_not_be_reverted_stays_and_is_named() {
 
 #[test]
 fn an_expectation_that_is_not_met_leaves_the_host_unpatched() {
-    for release in releases(Release::V4_14..) {
-        let (xen, client) = host(release);
+    for (xen, client) in hosts(releases(Release::V4_14..)) {
         stack(&xen, ["one", "two"], 2);
         let function = FunctionPatch::returning(PATCHED, "-new").expecting(&[0xff; 8]);
         let new = PayloadBuilder::named("new", &xen.build_id().unwrap()).function(function);
         client.upload(&name("new"), &new.build()).unwrap();
         let error = error(client.replace(&name("new"), Flags::empty()));
-        assert_eq!(error.kind(), &ErrorKind::ReplaceFailed { code: Errno::EINVAL, applied: Some(vec![]) }, "{release}");
+        assert_eq!(error.kind(), &ErrorKind::ReplaceFailed { code: Errno::EINVAL, applied: Some(vec![]) });
         assert!(error.to_string().contains("this host is unpatched"), "{error}");
         assert_eq!(xen.applied(), []);
     }
@@ -85,7 +79,7 @@ fn an_expectation_that_is_not_met_leaves_the_host_unpatched() {
 
 #[test]
 fn the_remaining_payloads_may_not_be_known() {
-    for release in [Release::V4_14, Release::V4_22] {
+    for release in each([Release::V4_14, Release::V4_22]) {
         let (xen, client, new) = with_one_that_stays(release);
         xen.on_replace().after(|xen| xen.on_list().always().fail(Errno::EPERM));
         let failed = ErrorKind::ReplaceFailed { code: Errno::EINVAL, applied: None };
@@ -95,30 +89,28 @@ fn the_remaining_payloads_may_not_be_known() {
 
 #[test]
 fn hooks_around_actions_forbid_it() {
-    for release in releases(Release::V4_14..) {
-        for (old, new) in [(Some(HookKind::PostRevert), None), (None, Some(HookKind::PreApply))] {
-            let (xen, client) = host(release);
-            for (id, hook) in [("old", old), ("new", new)] {
-                let payload = builder(&xen, id);
-                let payload = hook.into_iter().fold(payload, |p, hook| p.hook(hook, HookCode::returns(0)));
-                client.upload(&name(id), &payload.build()).unwrap();
-            }
-            client.apply(&name("old"), Flags::empty()).unwrap();
-            assert_eq!(kind(client.replace(&name("new"), Flags::empty())), ErrorKind::VetoingHooks, "{release}");
-            assert_eq!(xen.applied(), names(["old"]));
+    for (xen, client, (old, new)) in
+        hosts_for(releases(Release::V4_14..), [(Some(HookKind::PostRevert), None), (None, Some(HookKind::PreApply))])
+    {
+        for (id, hook) in [("old", old), ("new", new)] {
+            let payload = builder(&xen, id);
+            let payload = hook.into_iter().fold(payload, |p, hook| p.hook(hook, HookCode::returns(0)));
+            client.upload(&name(id), &payload.build()).unwrap();
         }
+        client.apply(&name("old"), Flags::empty()).unwrap();
+        assert_eq!(kind(client.replace(&name("new"), Flags::empty())), ErrorKind::VetoingHooks);
+        assert_eq!(xen.applied(), names(["old"]));
     }
 }
 
 #[test]
 fn the_reapply_rule_is_not_looked_at() {
-    for release in Release::ALL {
-        let (xen, client) = host(release);
+    for (xen, client) in hosts(Release::ALL) {
         let one = name("one");
         client.upload(&one, &builder(&xen, "one").writable_data([1]).build()).unwrap();
         client.apply(&one, Flags::empty()).unwrap();
         client.revert(&one, Flags::empty()).unwrap();
         client.replace(&one, Flags::empty()).unwrap();
-        assert_eq!(xen.applied(), [one], "{release}");
+        assert_eq!(xen.applied(), [one]);
     }
 }

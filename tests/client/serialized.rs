@@ -5,12 +5,9 @@ use std::fmt::Debug;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{from_value, json, to_value};
-use xen_livepatch::{
-    Action, BuildId, Errno, Flags, LoadOptions, LoadedPayload, Metadata, Operation, Outcome, Payload, PayloadName,
-    Release, State, Status,
-};
+use xen_livepatch::{LoadedPayload, Metadata, Outcome, Status};
 
-use crate::host::{builder, error, host, name, stack};
+use crate::prelude::*;
 
 #[test]
 fn the_rows_of_a_list() {

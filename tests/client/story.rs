@@ -1,9 +1,6 @@
 //! The life of payloads from upload to unload, on every release.
 
-use xen_livepatch::sim::{Call, Pace};
-use xen_livepatch::{Action, ErrorKind, Flags, LivepatchClient, Release, State};
-
-use crate::host::{builder, host, kind, name, names, wrong};
+use crate::prelude::*;
 
 fn extra(client: &LivepatchClient) -> String {
     client.xen_version().unwrap().extra
@@ -11,8 +8,7 @@ fn extra(client: &LivepatchClient) -> String {
 
 #[test]
 fn patches_go_in_stack_and_go_out_again() {
-    for release in Release::ALL {
-        let (xen, client) = host(release);
+    for (xen, client) in hosts(Release::ALL) {
         xen.set_pace(Pace::Polls(3));
         let [first, second, debug, new] = ["first", "second", "debug", "new"].map(name);
         let none = Flags::empty();
@@ -22,7 +18,7 @@ fn patches_go_in_stack_and_go_out_again() {
         assert_eq!(client.status(&first).unwrap().state, State::Checked);
         assert_eq!(kind(client.revert(&first, none)), wrong(State::Checked, State::Applied));
         client.apply(&first, none).unwrap();
-        assert_eq!(extra(&client), "-first", "{release}");
+        assert_eq!(extra(&client), "-first");
         assert_eq!(kind(client.apply(&first, none)), wrong(State::Applied, State::Checked));
         assert_eq!(kind(client.unload(&first, none)), wrong(State::Applied, State::Checked));
 
@@ -33,7 +29,7 @@ fn patches_go_in_stack_and_go_out_again() {
         // Built on Xen itself, and yet it goes on top.
         client.upload(&debug, &builder(&xen, "debug").build()).unwrap();
         let refused = kind(client.apply(&debug, none));
-        if release < Release::V4_13 {
+        if xen.release() < Release::V4_13 {
             let expected = xen.build_id();
             let action = Action::Apply;
             assert_eq!(refused, ErrorKind::DependsOnAnother { action, expected, found: None, on: None });
@@ -42,7 +38,7 @@ fn patches_go_in_stack_and_go_out_again() {
             assert_eq!(on, Some(second.clone()), "as Xen's log says");
         }
         let mut top = names(["first", "second"]);
-        if release >= Release::V4_14 {
+        if xen.release() >= Release::V4_14 {
             client.apply(&debug, Flags::NODEPS).unwrap();
             assert_eq!(extra(&client), "-debug");
             top.push(debug.clone());
@@ -52,7 +48,7 @@ fn patches_go_in_stack_and_go_out_again() {
         assert_eq!(xen.applied(), top);
 
         // Xen says which is, from 4.13 on.
-        let on_top = top.last().cloned().filter(|_| release >= Release::V4_13);
+        let on_top = top.last().cloned().filter(|_| xen.release() >= Release::V4_13);
         assert_eq!(kind(client.revert(&first, none)), ErrorKind::NotOnTop { top: on_top });
         assert_eq!(xen.applied(), top);
 
@@ -69,7 +65,7 @@ fn patches_go_in_stack_and_go_out_again() {
         assert_eq!(kind(client.replace(&second, none)), not_on_xen, "Xen itself has no name");
 
         client.revert(&new, none).unwrap();
-        assert_eq!(extra(&client), release.extra_version());
+        assert_eq!(extra(&client), xen.release().extra_version());
         client.apply(&first, none).unwrap();
         client.revert(&first, none).unwrap();
         for payload in [&second, &debug, &new, &first] {
@@ -78,14 +74,13 @@ fn patches_go_in_stack_and_go_out_again() {
             assert_eq!(kind(client.status(payload)), ErrorKind::NoSuchPayload);
         }
         assert_eq!((client.list().unwrap(), xen.loaded()), (vec![], vec![]));
-        assert_eq!((xen.crashed(), xen.calls().of(Call::OtherAction)), (None, 0), "{release}");
+        assert_eq!((xen.crashed(), xen.calls().of(Call::OtherAction)), (None, 0));
     }
 }
 
 #[test]
 fn states_and_metadata_are_listed_in_the_order_of_upload() {
-    for release in Release::ALL {
-        let (xen, client) = host(release);
+    for (xen, client) in hosts(Release::ALL) {
         for id in ["b", "a", "c"] {
             let payload = builder(&xen, id).metadata("id", Some(id)).metadata("urgent", None);
             client.upload(&name(id), &payload.build()).unwrap();
@@ -97,8 +92,8 @@ fn states_and_metadata_are_listed_in_the_order_of_upload() {
         for row in rows {
             let applied = row.name == name("a");
             assert_eq!(row.status.state, if applied { State::Applied } else { State::Checked });
-            let id = (release >= Release::V4_14).then(|| row.name.as_bytes());
-            assert_eq!(row.metadata.get("id"), id, "{release}");
+            let id = (xen.release() >= Release::V4_14).then(|| row.name.as_bytes());
+            assert_eq!(row.metadata.get("id"), id);
             assert_eq!(client.status(&row.name).unwrap(), row.status);
         }
     }

@@ -3,14 +3,10 @@
 use std::sync::Mutex;
 
 use xen_livepatch::payload::Architecture;
-use xen_livepatch::payload::HookKind;
-use xen_livepatch::sim::{Call, FunctionPatch, HookCode, HostBuilder, PayloadBuilder, SimulatedXen};
-use xen_livepatch::{
-    Action, ErrorKind, Flags, LivepatchClient, PayloadName, ProblemKind, Release, Result, Severity, Target,
-    UploadOptions, Wanted,
-};
+use xen_livepatch::sim::HostBuilder;
+use xen_livepatch::{ProblemKind, Severity, Target};
 
-use crate::host::{connect, kind, name, quick};
+use crate::prelude::*;
 
 /// A payload such as Xen's own build tools make: its table of functions is read-only.
 fn vendors(xen: &SimulatedXen, id: &str) -> PayloadBuilder {

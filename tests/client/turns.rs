@@ -3,12 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use xen_livepatch::sim::{Call, Pace, SimulatedXen};
-use xen_livepatch::{Action, ErrorKind, Flags, LivepatchClient, Release, State};
-
-use crate::host::{SLACK, act_within, at_the_deadline, connect, kind, load, names};
+use crate::prelude::*;
 
 #[test]
 fn the_next_action_waits_for_xen_to_settle_and_the_finished_call_does_not() {
@@ -40,7 +37,7 @@ fn the_next_action_waits_for_xen_to_settle_and_the_finished_call_does_not() {
 
 #[test]
 fn one_action_at_a_time_and_looking_is_not_held_up() {
-    for release in [Release::V4_7, Release::V4_14, Release::V4_22] {
+    for release in each([Release::V4_7, Release::V4_14, Release::V4_22]) {
         let xen = SimulatedXen::new(release);
         let client = connect(&xen);
         let [one, two] = ["one", "two"].map(|id| load(&xen, id));
@@ -54,7 +51,7 @@ fn one_action_at_a_time_and_looking_is_not_held_up() {
             let within = Duration::from_millis(40);
             let second = at_the_deadline(within, |deadline| kind(act_within(&client, Action::Apply, &two, deadline)));
             assert_eq!(second, ErrorKind::OperationInProgress);
-            assert_eq!(client.status(&two).unwrap().rc, 0, "{release}");
+            assert_eq!(client.status(&two).unwrap().rc, 0);
             assert!(client.status(&one).unwrap().in_progress());
             assert_eq!(client.list().unwrap().len(), 2);
             let third = scope.spawn(|| client.unload(&two, Flags::empty()));
@@ -68,7 +65,7 @@ fn one_action_at_a_time_and_looking_is_not_held_up() {
 
 #[test]
 fn many_threads_act_list_and_look_with_one_client() {
-    for release in [Release::V4_13, Release::V4_17, Release::V4_22] {
+    for release in each([Release::V4_13, Release::V4_17, Release::V4_22]) {
         let xen = SimulatedXen::new(release);
         let client = connect(&xen);
         let ids = ["a", "b", "c", "d"];
@@ -79,15 +76,15 @@ fn many_threads_act_list_and_look_with_one_client() {
                 .map(|id| {
                     let (xen, client) = (&xen, &client);
                     scope.spawn(move || {
-                        let name = crate::host::name(id);
-                        let payload = crate::host::builder(xen, id).metadata("id", Some(id)).build();
+                        let name = crate::prelude::name(id);
+                        let payload = crate::prelude::builder(xen, id).metadata("id", Some(id)).build();
                         for _ in 0..4 {
                             client.upload(&name, &payload).unwrap();
                             // Others replace what this thread applied, so it may be reverted already.
                             client.replace(&name, Flags::empty()).unwrap();
                             let reverted = client.revert(&name, Flags::empty());
                             if let Err(error) = reverted {
-                                assert_eq!(error.kind(), &crate::host::wrong(State::Checked, State::Applied));
+                                assert_eq!(error.kind(), &crate::prelude::wrong(State::Checked, State::Applied));
                             }
                             client.unload(&name, Flags::empty()).unwrap();
                         }
@@ -111,6 +108,6 @@ fn many_threads_act_list_and_look_with_one_client() {
                 result.unwrap();
             }
         });
-        assert_eq!((xen.applied(), xen.loaded(), xen.crashed()), (vec![], vec![], None), "{release}");
+        assert_eq!((xen.applied(), xen.loaded(), xen.crashed()), (vec![], vec![], None));
     }
 }

@@ -3,15 +3,11 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use xen_livepatch::sim::{Access, Call, Pace, SimulatedXen};
-use xen_livepatch::{
-    Action, Errno, ErrorKind, Flags, Hypercall, HypercallEvent, LivepatchClient, PayloadName, Release, Result, State,
-    UploadOptions,
-};
+use xen_livepatch::{Hypercall, HypercallEvent};
 
-use crate::host::{builder, load, name, quick, wrong};
+use crate::prelude::*;
 
 /// The name that Xen has for a kind of hypercall, and for actions the word for it.
 const NAMES: [(Call, &str, Option<Action>); 13] = [
@@ -78,7 +74,7 @@ fn counts_of(log: &[Observed]) -> BTreeMap<Call, u64> {
 
 #[test]
 fn each_hypercall_of_each_operation_is_observed() {
-    for release in Release::ALL {
+    for release in each(Release::ALL) {
         let xen = SimulatedXen::new(release);
         let (client, log) = watched(&xen);
         let (fix, nobody) = (name("fix"), name("nobody"));
@@ -94,7 +90,7 @@ fn each_hypercall_of_each_operation_is_observed() {
                 assert!(told.payload.is_none() || told.payload.as_ref() == payload, "{what}: {told:?}");
             }
             all.extend(then);
-            assert_eq!(counts_of(&all), counts(&xen), "{release}: {what}");
+            assert_eq!(counts_of(&all), counts(&xen), "{what}");
             outcome.err().map(|error| error.kind().clone())
         };
         operation("open", None, &|| Ok(()));

@@ -1,0 +1,249 @@
+//! The names that most tests use, and the fixtures: simulated hosts with a client, and payloads that their releases take.
+
+use std::fmt::Debug;
+pub use std::time::Duration;
+use std::time::Instant;
+
+pub use xen_livepatch::payload::HookKind;
+pub use xen_livepatch::sim::{
+    Access, Call, Defect, FunctionPatch, HookCode, LogLevel, Pace, PayloadBuilder, SimulatedXen,
+};
+pub use xen_livepatch::{
+    Action, ActionOptions, BuildId, Cleanup, ClientBuilder, Duplicate, Errno, Error, ErrorKind, Flags, LivepatchClient,
+    LoadOptions, Operation, Payload, PayloadName, Plan, QuiesceTimeout, Release, Result, State, UploadOptions, Wanted,
+};
+
+/// The function whose patch shows in the version.
+pub const PATCHED: &str = "xen_extra_version";
+
+/// The most by which a call may miss its deadline on a busy machine.
+pub const SLACK: Duration = Duration::from_millis(1500);
+
+/// The values of a loop. When a test fails, the value that it was at is printed.
+pub fn each<T: Debug>(values: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
+    struct At(String);
+    impl At {
+        fn note(&mut self, value: &impl Debug) {
+            self.0 = format!("{value:?}");
+        }
+    }
+    impl Drop for At {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                eprintln!("at {}", self.0);
+            }
+        }
+    }
+    let mut at = At(String::new());
+    values.into_iter().inspect(move |value| at.note(value))
+}
+
+/// Every value of the first with every value of the second.
+pub fn pairs<A: Clone, B>(
+    first: impl IntoIterator<Item = A, IntoIter: Clone>,
+    second: impl IntoIterator<Item = B, IntoIter: Clone>,
+) -> impl Iterator<Item = (A, B)> + Clone {
+    let second = second.into_iter();
+    first.into_iter().flat_map(move |one| second.clone().map(move |other| (one.clone(), other)))
+}
+
+pub fn releases(range: impl std::ops::RangeBounds<Release> + Clone) -> impl Iterator<Item = Release> + Clone {
+    Release::ALL.into_iter().filter(move |release| range.contains(release))
+}
+
+/// A host and a client of it.
+pub fn host(release: Release) -> (SimulatedXen, LivepatchClient) {
+    let xen = SimulatedXen::new(release);
+    let client = connect(&xen);
+    (xen, client)
+}
+
+/// A host of each release, with a client.
+pub fn hosts(releases: impl IntoIterator<Item = Release>) -> impl Iterator<Item = (SimulatedXen, LivepatchClient)> {
+    each(releases).map(host)
+}
+
+/// A host for each release and case, with a client.
+pub fn hosts_for<T: Debug>(
+    releases: impl IntoIterator<Item = Release, IntoIter: Clone>,
+    cases: impl IntoIterator<Item = T, IntoIter: Clone>,
+) -> impl Iterator<Item = (SimulatedXen, LivepatchClient, T)> {
+    each(pairs(releases, cases)).map(|(release, case)| {
+        let (xen, client) = host(release);
+        (xen, client, case)
+    })
+}
+
+pub fn name(text: impl AsRef<[u8]>) -> PayloadName {
+    PayloadName::new(text).unwrap()
+}
+
+pub fn names<const N: usize>(texts: [&str; N]) -> Vec<PayloadName> {
+    texts.iter().map(name).collect()
+}
+
+/// A payload for this host that depends on Xen itself and makes its version end in `-NAME`.
+pub fn builder(xen: &SimulatedXen, id: &str) -> PayloadBuilder {
+    PayloadBuilder::for_xen(xen, id).function(FunctionPatch::returning(PATCHED, format!("-{id}")))
+}
+
+/// The builder of a client that lets neither Xen settle nor hooks return, and gives up even in a test that went wrong.
+pub fn quick() -> ClientBuilder {
+    let options = ActionOptions::new().deadline(Duration::from_secs(20));
+    LivepatchClient::builder().settle_time(Duration::ZERO).hook_time(Duration::ZERO).action_defaults(options)
+}
+
+pub fn connect(xen: &SimulatedXen) -> LivepatchClient {
+    quick().connect(xen.clone()).unwrap()
+}
+
+/// Uploads payloads of which each depends on the one before, the first on Xen; applies the first `applied`.
+pub fn stack<const N: usize>(xen: &SimulatedXen, ids: [&str; N], applied: usize) -> [PayloadName; N] {
+    let mut below = xen.build_id().unwrap();
+    for (id, at) in ids.into_iter().zip(0..) {
+        let payload = builder(xen, id).depends_on(&below);
+        below = payload.build_id().clone();
+        xen.other_upload(id, &payload.build()).unwrap();
+        if at < applied {
+            xen.other_action(id, Action::Apply, Flags::empty()).unwrap();
+        }
+    }
+    ids.map(name)
+}
+
+/// Uploads a payload as another toolstack does.
+pub fn load(xen: &SimulatedXen, id: &str) -> PayloadName {
+    xen.other_upload(id, &builder(xen, id).build()).unwrap();
+    name(id)
+}
+
+/// Has another toolstack begin to apply a payload of its own, which does not end by itself.
+pub fn busy(xen: &SimulatedXen, id: &str) {
+    load(xen, id);
+    hold(xen, id, Action::Apply);
+}
+
+#[track_caller]
+pub fn kind<T: Debug>(result: Result<T>) -> ErrorKind {
+    error(result).kind().clone()
+}
+
+#[track_caller]
+pub fn error<T: Debug>(result: Result<T>) -> Error {
+    result.unwrap_err()
+}
+
+/// The error of an action in a wrong state.
+pub fn wrong(found: State, needed: State) -> ErrorKind {
+    ErrorKind::WrongState { found, needed }
+}
+
+/// An action without flags, with a deadline.
+pub fn act_within(client: &LivepatchClient, action: Action, name: &PayloadName, deadline: Duration) -> Result<()> {
+    client.action(action, name).deadline(deadline).run()
+}
+
+/// Has the client give up an action on which Xen is still working.
+#[track_caller]
+pub fn leave(client: &LivepatchClient, action: Action, name: &PayloadName) {
+    let mut deadline = Duration::from_millis(40);
+    let error = loop {
+        match kind(act_within(client, action, name, deadline)) {
+            // On a busy machine there may be too little time to send it.
+            ErrorKind::DeadlinePassed => deadline *= 2,
+            other => break other,
+        }
+    };
+    assert_eq!(error, ErrorKind::Unfinished, "{action}");
+}
+
+/// Runs a call with this deadline, and checks that it returns soon after the deadline and not before.
+#[track_caller]
+pub fn at_the_deadline<T>(deadline: Duration, call: impl FnOnce(Duration) -> T) -> T {
+    let start = Instant::now();
+    let result = call(deadline);
+    let took = start.elapsed();
+    assert!(took >= deadline && took < deadline + SLACK, "{took:?} with a deadline of {deadline:?}");
+    result
+}
+
+/// An upload without the check before it.
+pub fn unchecked(client: &LivepatchClient, name: &PayloadName, payload: &[u8]) -> Result<()> {
+    client.upload_with(name, payload, UploadOptions::new().unchecked())
+}
+
+/// Uploads a payload as this client's own.
+#[track_caller]
+pub fn upload(client: &LivepatchClient, id: &str, payload: &PayloadBuilder) -> PayloadName {
+    client.upload(&name(id), &payload.build()).unwrap();
+    name(id)
+}
+
+#[track_caller]
+pub fn apply_and_revert(client: &LivepatchClient, name: &PayloadName) {
+    client.apply(name, Flags::empty()).unwrap();
+    client.revert(name, Flags::empty()).unwrap();
+}
+
+/// Has another toolstack upload a payload and apply it.
+pub fn other_load(xen: &SimulatedXen, id: &str, payload: &PayloadBuilder) {
+    xen.other_upload(id, &payload.build()).unwrap();
+    xen.other_action(id, Action::Apply, Flags::empty()).unwrap();
+}
+
+/// Has another toolstack begin an action that does not end by itself.
+pub fn hold(xen: &SimulatedXen, id: &str, action: Action) {
+    xen.set_pace(Pace::Held);
+    xen.other_start(id, action, Flags::empty()).unwrap();
+    xen.set_pace(Pace::default());
+}
+
+/// Has another toolstack's action meet a host that is busy, which leaves the mark of a pending action.
+pub fn mark(xen: &SimulatedXen, id: &str, action: Action) {
+    xen.set_cpu_hotplug(true);
+    xen.other_start(id, action, Flags::empty()).unwrap_err();
+    xen.set_cpu_hotplug(false);
+}
+
+/// Lets Xen be asked for nothing once it has had the next call of this kind.
+pub fn go_blind_after(xen: &SimulatedXen, call: Call, errno: Errno) {
+    xen.on(call).after(move |xen| {
+        xen.on_get().always().fail(errno);
+        xen.on_list().always().fail(errno);
+    });
+}
+
+pub fn parse(payload: &PayloadBuilder) -> Payload {
+    Payload::parse(&payload.build()).unwrap()
+}
+
+/// The number of hypercalls of this kind that an operation makes.
+pub fn counted(xen: &SimulatedXen, call: Call, operation: impl FnOnce()) -> u64 {
+    let before = xen.calls().of(call);
+    operation();
+    xen.calls().of(call) - before
+}
+
+/// An error's kind, and the number that Xen or the kernel gave.
+#[track_caller]
+pub fn kind_and_errno<T: Debug>(result: Result<T>) -> (ErrorKind, Option<Errno>) {
+    let error = error(result);
+    (error.kind().clone(), error.raw_errno())
+}
+
+#[track_caller]
+pub fn upload_and_apply(client: &LivepatchClient, id: &str, payload: &PayloadBuilder) -> PayloadName {
+    let name = upload(client, id, payload);
+    client.apply(&name, Flags::empty()).unwrap();
+    name
+}
+
+/// A payload with a hook that returns this number.
+pub fn with_hook(xen: &SimulatedXen, id: &str, kind: HookKind, code: i32) -> PayloadBuilder {
+    builder(xen, id).hook(kind, HookCode::returns(code))
+}
+
+/// A client that does not read Xen's log.
+pub fn without_log(xen: &SimulatedXen) -> LivepatchClient {
+    quick().without_xen_log().connect(xen.clone()).unwrap()
+}
