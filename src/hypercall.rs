@@ -26,7 +26,7 @@ pub(crate) mod sealed {
 
     use super::{AllocationError, End, HypercallBuffer, Sysctl};
     use crate::error::Error;
-    use crate::types::errno::Errno;
+    use crate::types::Errno;
     use crate::xen::architecture::Architecture;
 
     pub trait Sealed: fmt::Debug + Send + Sync {

@@ -10,3 +10,13 @@ pub(crate) mod status;
 pub(crate) mod text;
 pub(crate) mod version;
 pub(crate) mod widen;
+
+pub(crate) use build_id::{BuildId, Identity};
+pub(crate) use errno::Errno;
+pub(crate) use flags::Flags;
+pub(crate) use name::{PayloadName, escaped};
+pub(crate) use shared_bytes::SharedBytes;
+pub(crate) use status::{LoadedPayload, Metadata, State, Status};
+pub(crate) use text::InvalidText;
+pub(crate) use version::XenVersion;
+pub(crate) use widen::{to_u64, to_usize};

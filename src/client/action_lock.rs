@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use super::deadline::Deadline;
 use crate::diagnosis::{Look, in_progress};
 use crate::error::{Action, Error, ErrorKind, Result};
-use crate::types::errno::Errno;
-use crate::types::name::PayloadName;
+use crate::types::{Errno, PayloadName};
 
 #[derive(Debug)]
 pub(super) struct ActionLock {

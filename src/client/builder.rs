@@ -223,8 +223,7 @@ mod tests {
     use crate::hypercall::sealed::Sealed;
     use crate::hypercall::{AllocationError, End, HypercallBuffer, Sysctl};
     use crate::sim::{Call, SimulatedXen};
-    use crate::types::errno::Errno;
-    use crate::types::widen::to_u64;
+    use crate::types::{Errno, to_u64};
     use crate::xen::release::Release;
 
     /// A Xen that reports another release than its own.

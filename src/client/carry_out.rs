@@ -16,7 +16,7 @@ use super::options::{ActionOptions, UploadOptions};
 use super::outcome::{EnsureError, Interrupted, Outcome};
 use crate::error::{Action, Error, ErrorKind, Result};
 use crate::plan::{Goal, Learned, Plan, Situation, Step, Wanted, way_back};
-use crate::types::flags::Flags;
+use crate::types::Flags;
 
 /// The most plans of one run that follow a refusal; no host has so many facts to show. Plans that find the payload on top of
 /// the stack are not counted: in the worst case each applied payload is tried for each place.

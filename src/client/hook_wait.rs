@@ -15,7 +15,7 @@ use super::query::{no_status, retry_faults};
 use super::target::Doubt;
 use crate::diagnosis::Look;
 use crate::error::{Action, Error, ErrorKind, Result};
-use crate::types::name::PayloadName;
+use crate::types::PayloadName;
 use crate::xen::rules;
 
 /// The longest pause between two looks at Xen's log.

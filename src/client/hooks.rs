@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::error::Action;
 use crate::payload::{HookKind, Inspection};
-use crate::types::name::PayloadName;
-use crate::types::widen::to_usize;
+use crate::types::{PayloadName, to_usize};
 use crate::xen::log::messages::ActionLine;
 
 /// The most payloads in the record. No host has so many.
@@ -244,7 +243,7 @@ mod tests {
     fn hooks_are_found_by_the_names_of_their_sections() {
         use crate::payload;
         use crate::sim::{HookCode, PayloadBuilder};
-        use crate::types::build_id::BuildId;
+        use crate::types::BuildId;
         use crate::xen::elf::Elf;
         use crate::xen::release::Release;
         let of_file = |bytes: &[u8]| {

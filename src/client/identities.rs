@@ -12,10 +12,7 @@ use crate::hypercall::channel::Channel;
 use crate::inventory::Unidentified;
 use crate::inventory::known::{Dump, KnownIdentities, KnownIdentity};
 use crate::payload::Footprint;
-use crate::types::build_id::BuildId;
-use crate::types::build_id::Identity;
-use crate::types::name::PayloadName;
-use crate::types::status::LoadedPayload;
+use crate::types::{BuildId, Identity, LoadedPayload, PayloadName};
 use crate::xen::log::dump::Dumped;
 
 /// A record of each payload that this client has uploaded or identified, and not unloaded.

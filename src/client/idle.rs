@@ -7,8 +7,7 @@ use super::listing::{self, Listing};
 use crate::diagnosis::{After, Look, in_progress};
 use crate::error::Result;
 use crate::hypercall::channel::CallError;
-use crate::types::errno::Errno;
-use crate::types::name::PayloadName;
+use crate::types::{Errno, PayloadName};
 
 /// The number of looks that show an action in progress before a probe determines if there really is one.
 pub(super) const LOOKS_PER_PROBE: u32 = 8;

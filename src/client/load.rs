@@ -10,9 +10,7 @@ use super::listing;
 use super::options::LoadOptions;
 use crate::error::{Action, Cleanup, Error, ErrorKind, Operation, Result};
 use crate::payload::Payload;
-use crate::types::errno::Errno;
-use crate::types::name::PayloadName;
-use crate::types::status::State;
+use crate::types::{Errno, PayloadName, State};
 
 /// The least time for unloading, besides the time for a hook to return: the deadline of the apply may leave none.
 const CLEANUP: Duration = Duration::from_secs(1);

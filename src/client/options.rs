@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::loader::ProblemKinds;
 use crate::payload::{Finding, Payload, ProblemKind, Target};
-use crate::types::flags::Flags;
+use crate::types::Flags;
 
 /// The default deadline of an action, counted from its call.
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -3,7 +3,7 @@
 //! Xen reports no order. Dependencies give one, unless `NODEPS` was used: then the payload below may have been applied
 //! later, and its code is in effect. Xen logs the end of each action, at the level of information.
 
-use crate::types::name::PayloadName;
+use crate::types::PayloadName;
 use crate::xen::log::messages::ActionLine;
 
 /// Returns the names of payloads that were applied and not reverted since, in the order of their last apply in a log.

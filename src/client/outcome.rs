@@ -5,8 +5,7 @@ use core::fmt;
 use crate::error::{Error, ErrorKind};
 use crate::inventory::Unidentified;
 use crate::plan::{Plan, PlanError, Step, StoreProblem, joined};
-use crate::types::name::PayloadName;
-use crate::types::status::LoadedPayload;
+use crate::types::{LoadedPayload, PayloadName};
 
 /// The level of a host after a plan, compared with the one before it and with the one that was wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -13,7 +13,7 @@ use nix::sys::stat::{major, minor};
 use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, XENFS_SUPER_MAGIC, fstatfs};
 
 use crate::error::{Error, ErrorKind, Operation};
-use crate::types::errno::Errno;
+use crate::types::Errno;
 
 /// The major number of the kernel's miscellaneous devices.
 const MISC_MAJOR: u64 = 10;

@@ -5,8 +5,7 @@ use core::time::Duration;
 
 use crate::error::Action;
 use crate::sys;
-use crate::types::errno::Errno;
-use crate::types::name::PayloadName;
+use crate::types::{Errno, PayloadName};
 
 /// A hypercall that a client has made, for the observer of [`ClientBuilder::on_hypercall`](crate::ClientBuilder::on_hypercall).
 ///

@@ -7,9 +7,7 @@ use super::memory::{AllocationError, End, HypercallBuffer};
 use super::pool::Piece;
 use super::{Hypervisor, SYSCTL_SIZE};
 use crate::sys;
-use crate::types::name::PayloadName;
-use crate::types::status::{LoadedPayload, Metadata, State, Status};
-use crate::types::widen::to_usize;
+use crate::types::{LoadedPayload, Metadata, PayloadName, State, Status, to_usize};
 
 /// The size of the longest name with its NUL, which is also the stride of names before 4.14.
 const NAME_SIZE: usize = 128;

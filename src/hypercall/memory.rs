@@ -18,8 +18,7 @@ use std::sync::OnceLock;
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mlock, mmap, mmap_anonymous, mprotect, munmap};
 
 use crate::sys;
-use crate::types::errno::Errno;
-use crate::types::widen::to_u64;
+use crate::types::{Errno, to_u64};
 
 /// The protection of a buffer's pages.
 const ACCESS: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);

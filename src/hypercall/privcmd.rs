@@ -14,8 +14,7 @@ use super::sealed::Sealed;
 use super::{Hypervisor, Sysctl};
 use crate::error::{Error, ErrorKind, Operation};
 use crate::sys;
-use crate::types::errno::Errno;
-use crate::types::name::escaped;
+use crate::types::{Errno, escaped};
 use crate::xen::architecture::Architecture;
 
 /// The paths of the device. Old kernels have only the second.

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::str::FromStr;
 
-use super::text::InvalidText;
+use super::InvalidText;
 
 /// An action on a loaded payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

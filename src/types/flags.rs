@@ -3,8 +3,8 @@
 use core::fmt;
 use core::str::FromStr;
 
+use super::InvalidText;
 use super::action::Action;
-use super::text::InvalidText;
 
 bitflags::bitflags! {
     /// The flags of an action: the 32-bit mask that Xen 4.14 introduced (`xen_sysctl_livepatch_action.flags`).

@@ -7,8 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::types::build_id::BuildId;
-use crate::types::shared_bytes::SharedBytes;
+use crate::types::{BuildId, SharedBytes};
 
 /// The name of a payload: 1 to 127 bytes without a NUL. It is case-sensitive and need not be UTF-8.
 ///

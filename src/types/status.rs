@@ -6,10 +6,7 @@ use core::str::FromStr;
 use std::sync::Arc;
 
 use crate::sys;
-use crate::types::errno::Errno;
-use crate::types::name::{PayloadName, escaped};
-use crate::types::shared_bytes::SharedBytes;
-use crate::types::text::InvalidText;
+use crate::types::{Errno, InvalidText, PayloadName, SharedBytes, escaped};
 
 /// The state of a loaded payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

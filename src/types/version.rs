@@ -3,7 +3,7 @@
 use core::fmt;
 use core::str::FromStr;
 
-use super::text::InvalidText;
+use super::InvalidText;
 
 /// The version of the running Xen, such as 4.17.7-hello.
 ///

@@ -12,9 +12,7 @@
 
 use core::ops::Range;
 
-use crate::types::build_id::BuildId;
-use crate::types::name::PayloadName;
-use crate::types::status::{LoadedPayload, Metadata};
+use crate::types::{BuildId, LoadedPayload, Metadata, PayloadName};
 use crate::xen::log::PREFIX;
 use crate::xen::log::unidentified::Unidentified;
 use crate::xen::symbol_name::SymbolName;

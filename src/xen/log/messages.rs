@@ -4,9 +4,7 @@
 //! of errors. It logs the progress of an action at the level of information, which is off unless `loglvl` enables it.
 
 use super::without_prefix;
-use crate::types::build_id::BuildId;
-use crate::types::errno::Errno;
-use crate::types::name::{PayloadName, escaped};
+use crate::types::{BuildId, Errno, PayloadName, escaped};
 
 /// A message about a payload: a line, or several that belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]

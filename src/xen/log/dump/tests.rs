@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::types::status::{State, Status};
+use crate::types::{State, Status};
 
 /// As a real Xen 4.17 printed it.
 const DUMP: &str = "\
