@@ -39,7 +39,7 @@ use crate::error::{Operation, Result};
 use crate::hypercall::Hypervisor;
 use crate::hypercall::channel::Channel;
 use crate::payload::Target;
-use crate::types::name::PayloadName;
+use crate::types::PayloadName;
 
 /// A blocking client for one host's live-patching interface. `Send + Sync`: share it by reference.
 ///
@@ -241,8 +241,8 @@ impl LivepatchClient {
 
     /// The release and the architecture, as far as rules depend on them.
     fn xen(&self) -> Xen {
-        let release = self.channel.interface().release(self.channel.release());
-        Xen { release, architecture: self.channel.architecture() }
+        let release = self.channel.interface.release(self.channel.release);
+        Xen { release, architecture: self.channel.architecture }
     }
 
     /// The build-ids that are known here.

@@ -13,10 +13,7 @@ use super::options::{ActionOptions, QuiesceTimeout};
 use crate::diagnosis::{self, After, Again, Evidence, Known, Look, Verdict, in_progress};
 use crate::error::{Action, Error, ErrorKind, Operation, Result};
 use crate::hypercall::channel::CallError;
-use crate::hypercall::operation::Act;
-use crate::types::errno::Errno;
-use crate::types::flags::Flags;
-use crate::types::name::PayloadName;
+use crate::types::{Errno, Flags, PayloadName};
 use crate::xen::log::messages::LogMessage;
 
 /// The longest pause between attempts if a busy host refuses although nothing is pending: each attempt may run a hook.
@@ -416,8 +413,7 @@ impl ActionRequest<'_> {
             log.begin_action();
         }
         let log_start = log.start();
-        let act = Act { name, action: Some(action), timeout: options.quiesce_nanoseconds(), flags: flags.bits() };
-        let refused = match client.channel.call(act) {
+        let refused = match client.channel.act(name, Some(action), options.quiesce_nanoseconds(), flags.bits()) {
             Ok(()) => None,
             Err(CallError::Refused(errno)) => Some(errno),
             Err(error) => return Err(error.general()),
@@ -487,7 +483,7 @@ pub(super) fn check_flags(client: &LivepatchClient, action: Action, flags: Flags
     }
     let newer = flags.difference(Flags::understood_by(client.xen().release, action));
     let Some(known) = Flags::KNOWN.iter().find(|known| newer.intersects(known.flag)) else { return Ok(()) };
-    let ((major, minor), (first_major, first_minor)) = (client.channel.release(), known.since);
+    let ((major, minor), (first_major, first_minor)) = (client.channel.release, known.since);
     refuse(newer, format!("Xen {major}.{minor} ({first_major}.{first_minor} introduced it)"))
 }
 

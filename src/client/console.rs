@@ -8,9 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::hooks::{HookLog, Running};
 use super::query::retry_faults;
 use crate::hypercall::channel::{CallError, Channel, SMALLEST_BUFFER};
-use crate::hypercall::operation::{ConsoleRead, ReadConsole};
-use crate::types::errno::Errno;
-use crate::types::name::PayloadName;
+use crate::types::{Errno, PayloadName};
 use crate::xen::log::messages::{LogMessage, PayloadLog};
 
 /// The most reads of a log at once: 16 MiB.
@@ -147,7 +145,7 @@ fn read_chunks(
     channel.with_buffer(SMALLEST_BUFFER, |buffer| {
         let mut index = start;
         for _ in 0..READS {
-            let ConsoleRead { count, index: next } = retry_faults(|| channel.call(ReadConsole { index, buffer }))?;
+            let (count, next) = retry_faults(|| channel.read_console(index, buffer))?;
             each(buffer.as_slice().get(..count), next);
             let stays = next == index;
             index = next;

@@ -15,12 +15,9 @@ use super::query::retry_faults;
 use super::target::Doubt;
 use crate::error::{Operation, Result};
 use crate::hypercall::channel::CallError;
-use crate::hypercall::operation::DebugKey;
 use crate::inventory::known::Dump;
 use crate::inventory::{Inventory, InventoryEntry, KnownIdentities, Unidentified};
-use crate::types::errno::Errno;
-use crate::types::name::PayloadName;
-use crate::types::status::LoadedPayload;
+use crate::types::{Errno, LoadedPayload, PayloadName};
 use crate::xen::log::dump::{self, Dumped};
 use crate::xen::rules::{self, Certainty};
 use crate::xen::target::Target;
@@ -325,7 +322,7 @@ fn press(client: &LivepatchClient, key: u8) -> core::result::Result<LogText, Den
         console::read(&client.channel, start, each).map_err(denied(Unidentified::ConsoleDenied))
     };
     let start = read(client.console.end(), &mut |_| {})?;
-    client.channel.call(DebugKey(key)).map_err(denied(Unidentified::KeyDenied))?;
+    client.channel.press_key(key).map_err(denied(Unidentified::KeyDenied))?;
     let mut text = Vec::new();
     let end = read(start, &mut |bytes| text.extend_from_slice(bytes))?;
     let whole = usize::try_from(end.wrapping_sub(start)) == Ok(text.len());

@@ -9,8 +9,7 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::hypercall::channel::{CallError, Channel};
 use crate::hypercall::list::{Extent, ListRoom};
 use crate::hypercall::operation::Listed;
-use crate::types::errno::Errno;
-use crate::types::status::LoadedPayload;
+use crate::types::{Errno, LoadedPayload};
 
 /// The most attempts at a list.
 const ATTEMPTS: u32 = 32;
@@ -135,7 +134,7 @@ fn read(channel: &Channel, room: &mut ListRoom, window: u32) -> core::result::Re
         if *version.get_or_insert(now) != now {
             return Ok(Attempt::Changed);
         }
-        let layout = channel.interface().layout;
+        let layout = channel.interface.layout;
         if start == 0 && remaining == 0 {
             let rows = room.whole(layout, count, now).map_err(Failed::Malformed)?;
             return Ok(Attempt::Whole(Listing { rows, version: now }));

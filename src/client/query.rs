@@ -3,13 +3,7 @@
 use super::LivepatchClient;
 use crate::error::{Action, Error, ErrorKind, Operation, Result};
 use crate::hypercall::channel::CallError;
-use crate::hypercall::operation::{Act, Get};
-use crate::types::build_id::BuildId;
-use crate::types::errno::Errno;
-use crate::types::flags::Flags;
-use crate::types::name::PayloadName;
-use crate::types::status::Status;
-use crate::types::version::XenVersion;
+use crate::types::{BuildId, Errno, Flags, PayloadName, Status, XenVersion};
 use crate::xen::rules;
 
 /// The number of times that a query is repeated when Xen could not reach our memory.
@@ -113,7 +107,7 @@ impl LivepatchClient {
         let xen = self.xen();
         let force = self.channel.understands_force();
         Ok(Capabilities {
-            interface_version: self.channel.interface().version,
+            interface_version: self.channel.interface.version,
             apply_flags: Flags::understood_by(xen.release, Action::Apply),
             force: force.map_err(|error| error.general().during(Operation::Version))?,
             metadata: xen.has(&rules::METADATA_LISTED),
@@ -123,14 +117,14 @@ impl LivepatchClient {
 
     /// GET.
     pub(super) fn get(&self, name: &PayloadName) -> core::result::Result<Status, CallError> {
-        retry_faults(|| self.channel.call(Get { name }))
+        retry_faults(|| self.channel.get(name))
     }
 
     /// Returns true if Xen has work pending on a payload, whatever its mark shows. A payload that is gone has none.
     ///
     /// ACTION with a command that no release has is refused as busy or as unknown, and does nothing.
     pub(super) fn is_pending(&self, name: &PayloadName) -> core::result::Result<bool, CallError> {
-        match retry_faults(|| self.channel.call(Act { name, action: None, timeout: 0, flags: 0 })) {
+        match retry_faults(|| self.channel.act(name, None, 0, 0)) {
             Err(CallError::Refused(Errno::EBUSY)) => Ok(true),
             Ok(()) | Err(CallError::Refused(Errno::EOPNOTSUPP | Errno::ENOENT)) => Ok(false),
             Err(error) => Err(error),

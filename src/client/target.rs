@@ -13,8 +13,7 @@ use super::listing::{self, Listing};
 use crate::error::{Operation, Result};
 use crate::hypercall::channel::CallError;
 use crate::inventory::Inventory;
-use crate::types::build_id::BuildId;
-use crate::types::errno::Errno;
+use crate::types::{BuildId, Errno};
 use crate::xen::log::without_prefix;
 use crate::xen::release::Release;
 use crate::xen::target::{Points, Target};
@@ -156,7 +155,7 @@ impl KnownTarget {
     /// Returns the running Xen without bounds on its point release.
     #[allow(clippy::unused_self, reason = "one of the ways to a target")]
     pub(super) fn basic(&self, client: &LivepatchClient, build_id: Option<BuildId>) -> Target {
-        let target = Target::new(client.xen().release).architecture(client.channel.architecture());
+        let target = Target::new(client.xen().release).architecture(client.channel.architecture);
         build_id.into_iter().fold(target, Target::build_id)
     }
 

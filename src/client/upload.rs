@@ -17,13 +17,8 @@ use crate::diagnosis::{Present, Twin, UploadEvidence, judge_upload, names_symbol
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::hypercall::channel::CallError;
 use crate::hypercall::memory::HypercallBuffer;
-use crate::hypercall::operation::Upload;
 use crate::payload::{self, Finding, Inspection, Payload, Problem, check_bytes, check_file, check_size};
-use crate::types::build_id::BuildId;
-use crate::types::errno::Errno;
-use crate::types::name::PayloadName;
-use crate::types::status::Metadata;
-use crate::types::widen::to_u64;
+use crate::types::{BuildId, Errno, Metadata, PayloadName};
 use crate::xen::elf::{Elf, Outline};
 use crate::xen::rules;
 
@@ -211,7 +206,7 @@ impl Uploading<'_> {
         let _busy = guard.map(ActionGuard::busy);
         self.client.note_version()?;
         self.log.begin();
-        match channel.call(Upload { name, payload, len: to_u64(size), force }) {
+        match channel.upload(name, payload, size, force) {
             Ok(()) => {
                 self.client.identities.remember(name, checked.uploaded);
                 Ok(())

@@ -11,18 +11,14 @@ use std::time::Instant;
 
 use super::event::{Hypercall, HypercallEvent};
 use super::interface::{Force, Interface};
-use super::list::{Extent, ListRoom};
+use super::list::{Extent, ListRoom, Places};
 use super::memory::{AllocationError, End, HypercallBuffer, whole_pages};
-use super::operation::{Command, List, Listed, Operation};
+use super::operation::Listed;
 use super::pool::Pool;
 use super::{Hypervisor, SYSCTL_SIZE, Sysctl};
 use crate::error::{Error, ErrorKind};
 use crate::sys;
-use crate::types::build_id::BuildId;
-use crate::types::errno::Errno;
-use crate::types::name::escaped;
-use crate::types::version::XenVersion;
-use crate::types::widen::to_usize;
+use crate::types::{BuildId, Errno, XenVersion, escaped, to_usize};
 use crate::xen::architecture::Architecture;
 use crate::xen::format::MAX_SIZE;
 
@@ -124,9 +120,10 @@ impl fmt::Debug for Observer {
 pub(crate) struct Channel {
     hypervisor: Box<dyn Hypervisor>,
     observer: Option<Observer>,
-    architecture: Architecture,
-    interface: Interface,
-    release: (u16, u16),
+    pub(crate) architecture: Architecture,
+    pub(crate) interface: Interface,
+    /// The major and the minor number of the running Xen, as it reports them.
+    pub(crate) release: (u16, u16),
     force: OnceLock<bool>,
     /// The rows of the list and the bytes of its metadata when it was last read whole.
     listed: (AtomicU32, AtomicU32),
@@ -179,51 +176,43 @@ impl Channel {
         Err(Error::new(kind).errno(Errno::EACCES))
     }
 
-    /// Encodes an operation, issues it and decodes what comes back.
-    #[inline]
-    pub(crate) fn call<O: Operation>(&self, operation: O) -> Result<O::Answer, CallError> {
-        self.with_block(|block| Ok(self.call_in(block, operation)?))
-    }
-
     /// Reads rows of the list into this room, at most `window` of them.
     #[inline]
     pub(crate) fn list_into(&self, room: &mut ListRoom, start: u32, window: u32) -> Result<Listed, Errno> {
-        let rows = room.capacity().min(window);
-        let list = List { start, rows, places: room.places(), probe_force: false };
-        let listed = self.call_in(room.memory(), list)?;
+        let (rows, places) = (room.capacity().min(window), room.places());
+        let listed = self.list_in(room.memory(), start, rows, places, false)?;
         if start == 0 && listed.remaining == 0 {
             self.note_extent(listed.rows, listed.metadata_total);
         }
         Ok(listed)
     }
 
-    /// Issues an operation in this block, whatever it contains.
+    /// Begins a request in this block, whatever it contains.
     #[inline]
-    fn call_in<O: Operation>(&self, block: &mut HypercallBuffer, mut operation: O) -> Result<O::Answer, Errno> {
-        let layout = self.interface.layout;
+    pub(super) fn begin(&self, block: &mut HypercallBuffer, sysctl: u32) {
         block.clear::<SYSCTL_SIZE>();
-        let sysctl = match O::COMMAND {
-            Command::Livepatch(command) => {
-                block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.cmd) }, _>(&command);
-                block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.flags) }, _>(&operation.flags());
-                sys::XEN_SYSCTL_livepatch_op
-            }
-            Command::ReadConsole => sys::XEN_SYSCTL_readconsole,
-            Command::DebugKeys => sys::XEN_SYSCTL_debug_keys,
-        };
         block.write::<{ offset_of!(sys::xen_sysctl, cmd) }, _>(&sysctl);
         block.write::<{ offset_of!(sys::xen_sysctl, interface_version) }, _>(&self.interface.version);
-        operation.encode(layout, block);
-        let result = self.issue_sysctl(block, &mut operation)?;
-        Ok(operation.decode(layout, result, block))
     }
 
     #[inline]
-    fn issue_sysctl(&self, block: &mut HypercallBuffer, operation: &mut impl Operation) -> Result<u32, Errno> {
+    pub(super) fn begin_livepatch(&self, block: &mut HypercallBuffer, command: u32, flags: u32) {
+        self.begin(block, sys::XEN_SYSCTL_livepatch_op);
+        block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.cmd) }, _>(&command);
+        block.write::<{ offset_of!(sys::xen_sysctl, u.livepatch.flags) }, _>(&flags);
+    }
+
+    /// Issues a request, whose guest handles point into its block or this memory.
+    #[inline]
+    pub(super) fn issue_sysctl<'m, 'a>(
+        &self,
+        block: &'m mut HypercallBuffer,
+        memory: &'m mut [&'m mut HypercallBuffer],
+        call: impl FnOnce() -> Hypercall<'a>,
+    ) -> Result<u32, Errno> {
         let started = self.started();
-        let mut memory = operation.memory();
-        let result = self.hypervisor.sysctl(&mut Sysctl::new(block, memory.as_mut_slice()));
-        self.observe(started, result, || operation.about());
+        let result = self.hypervisor.sysctl(&mut Sysctl::new(block, memory));
+        self.observe(started, result, call);
         result
     }
 
@@ -287,23 +276,9 @@ impl Channel {
         })
     }
 
-    /// Returns the architecture of Xen.
-    pub(crate) fn architecture(&self) -> Architecture {
-        self.architecture
-    }
-
     /// Returns the device that hypercalls go through, if there is one.
     pub(crate) fn device(&self) -> Option<BorrowedFd<'_>> {
         self.hypervisor.device()
-    }
-
-    /// Returns major and minor number of the running Xen, as it reports them.
-    pub(crate) fn release(&self) -> (u16, u16) {
-        self.release
-    }
-
-    pub(crate) fn interface(&self) -> Interface {
-        self.interface
     }
 
     /// Returns true if UPLOAD may carry FORCE. At interface version 0x15 this takes one probe.
@@ -316,7 +291,7 @@ impl Channel {
         if let Some(known) = self.force.get() {
             return Ok(*known);
         }
-        let understood = match self.call(List { probe_force: true, ..List::default() }) {
+        let understood = match self.extent(true) {
             Ok(_) => true,
             Err(CallError::Refused(Errno::EINVAL)) => false,
             Err(error) => return Err(error),
@@ -336,9 +311,13 @@ impl Channel {
 
     /// Reads the version and the length of the list, without rows.
     pub(crate) fn list_extent(&self) -> Result<Listed, CallError> {
-        let listed = self.call(List::default())?;
+        let listed = self.extent(false)?;
         self.note_extent(listed.remaining, listed.metadata_total);
         Ok(listed)
+    }
+
+    fn extent(&self, force: bool) -> Result<Listed, CallError> {
+        self.with_block(|block| Ok(self.list_in(block, 0, 0, Places::default(), force)?))
     }
 
     fn note_extent(&self, rows: u32, metadata: u32) {
@@ -364,7 +343,10 @@ impl Channel {
 
     /// Lends a page for the structure of a hypercall, with the contents of its last use.
     #[inline]
-    fn with_block<R>(&self, with: impl FnOnce(&mut HypercallBuffer) -> Result<R, CallError>) -> Result<R, CallError> {
+    pub(super) fn with_block<R>(
+        &self,
+        with: impl FnOnce(&mut HypercallBuffer) -> Result<R, CallError>,
+    ) -> Result<R, CallError> {
         self.blocks.lend(
             |_| true,
             // All answers that go into a block have a fixed size.
