@@ -3,7 +3,7 @@
 
 readonly TARGET=x86_64-unknown-linux-gnu
 # shellcheck disable=SC2034  # for the steps
-readonly TOOL=target/$TARGET/release/examples/xen-livepatch
+readonly TOOL=target/$TARGET/release/xen-livepatch
 
 declare -A needs_of=(
     [lint]=tools
@@ -18,7 +18,7 @@ declare -A needs_of=(
     [aarch64]='tools xen-arm64'
     [boots]='tools xen-4.17 xen-4.20 tool'
     [guard]='tools xen-4.17 tool'
-    [bench]='tools xen-4.17 xen-4.20 bench'
+    [bench]='tools xen-4.17 xen-4.20 tool bench'
     ['xen 4.14']='tools xen-4.14 tool tests'
     ['xen 4.17']='tools xen-4.17 tool tests'
     ['xen 4.20']='tools xen-4.20 tool tests'
@@ -90,8 +90,9 @@ need_headers() {
     done
 }
 
+# With a test, so that the tool's dependencies have the features of the tests', and are built once.
 need_tool() {
-    cargo build --locked --release --config .cargo/real-xen.toml --target "$TARGET" --example xen-livepatch
+    cargo build --locked --release --config .cargo/real-xen.toml --target "$TARGET" --bin xen-livepatch --test c_tool
 }
 
 need_tests() {

@@ -6,7 +6,7 @@ step_lint() {
     cargo fmt --all --check
     # Without features, tests and examples are the same: they enable all but bindgen.
     cargo clippy --locked --all-targets --all-features -- -D warnings
-    cargo clippy --locked --lib -- -D warnings
+    cargo clippy --locked --package xen-livepatch --lib -- -D warnings
     RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --all-features
 }
 
@@ -23,7 +23,7 @@ step_minimum_rust() {
     minimum=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
     "$RUST/bin/rustc" --version | grep -F "rustc $minimum." || die 1 "$("$RUST/bin/rustc" --version) is not the minimum, $minimum"
     cargo_with_rust build --locked --target="$AARCH64" --all-targets
-    cargo_with_rust check --locked
+    cargo_with_rust check --locked --package xen-livepatch
 }
 
 step_units() { .ci/units; }
@@ -31,7 +31,7 @@ step_units() { .ci/units; }
 # Cargo builds the library from the package, but not its tests.
 step_package() {
     local package
-    cargo package --locked --offline
+    cargo package --locked --offline --package xen-livepatch
     package=target/package/xen-livepatch-$(sed -n '0,/^version = /s/^version = "\(.*\)"/\1/p' Cargo.toml)
     cargo check --manifest-path "$package/Cargo.toml" --offline --all-targets --features sim,serde --target-dir target
 }

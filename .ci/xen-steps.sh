@@ -31,7 +31,7 @@ step_bench() {
 }
 
 # bench_of VERSION
-bench_of() { XEN=$1 cargo real-xen-bench --locked -- --check; }
+bench_of() { XEN=$1 REAL_XEN_TOOL=$TOOL cargo real-xen-bench --locked -- --check; }
 
 # tests_in_dom0 NAME: one of the two programs of `cargo real-xen`.
 tests_in_dom0() { cargo test --locked --config .cargo/real-xen.toml --target "$TARGET" --test "$1"; }

@@ -40,17 +40,18 @@ cargo_with_rust() {
         CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS='-C target-feature=+crt-static' "${CARGO:-cargo}" "$@"
 }
 
-# twin PROGRAM: prints the path of the same test or example, in the same profile, for AArch64.
+# twin PROGRAM: prints the path of the same test, example or binary, in the same profile, for AArch64.
 twin() {
     local name=${1##*/} directory=${1%/*} kind profile=()
     case $directory in
-        */release/*) profile=(--release) ;;
+        */release | */release/*) profile=(--release) ;;
     esac
     # Cargo appends a hash to the names of tests.
     [[ $name =~ ^(.*)-[0-9a-f]{16}$ ]] && name=${BASH_REMATCH[1]}
     case $directory in
         */x86_64-unknown-linux-gnu/*/deps) kind='test' ;;
         */x86_64-unknown-linux-gnu/*/examples) kind=example ;;
+        */x86_64-unknown-linux-gnu/*) kind=bin ;;
         *) return 1 ;;
     esac
     (cd "$root" && cargo_with_rust build --locked "${profile[@]}" --target "$AARCH64" "--$kind" "$name" --message-format=json) |

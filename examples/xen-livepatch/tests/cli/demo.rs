@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use xen_livepatch::sim::SimulatedXen;
 
-use crate::tool::tool;
+use crate::tool;
 
 pub(crate) struct Demo {
     directory: TempDir,

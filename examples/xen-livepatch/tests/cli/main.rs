@@ -12,6 +12,11 @@ mod level;
 mod looks;
 mod schema;
 mod shell;
-#[path = "../common/system_calls.rs"]
+#[path = "../../../../tests/common/system_calls.rs"]
 mod system_calls;
-mod tool;
+
+use std::path::Path;
+
+fn tool() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_xen-livepatch"))
+}

@@ -1,9 +1,9 @@
 //! `xen-livepatch`, the tool: a drop-in replacement for Xen's C tool of the same name, without its bugs and with the
 //! features that it lacks.
 //!
-//!     cargo install --path . --example xen-livepatch
-//!     cargo run --example xen-livepatch -- --simulate demo list
-//!     cargo in-xen --example xen-livepatch -- status      # on a real Xen, booted for this
+//!     cargo install --locked --path examples/xen-livepatch
+//!     cargo run -- --simulate demo list
+//!     cargo in-xen -- status      # on a real Xen, booted for this
 //!
 //! The tool is thin: everything a toolstack could use is in the library. `arguments.rs` contains the command line,
 //! `commands/` the commands, `output.rs` the printing of their outcome.

@@ -1,9 +1,6 @@
-//! The transcripts of the tool in `examples/xen-livepatch/transcripts/`: the output and the exit status of each command.
+//! The transcripts of the tool in `transcripts/`: the output and the exit status of each command.
 //! `TRYCMD=overwrite cargo test --test transcripts` regenerates them.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
-
-#[path = "cli/tool.rs"]
-mod tool;
 
 use std::env;
 use std::fs;
@@ -15,8 +12,8 @@ use trycmd::schema::Bin;
 // The only test of this program, since it changes the current directory.
 #[test]
 fn the_tool_does_what_its_transcripts_show() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/xen-livepatch/transcripts");
-    let tool = Bin::Path(tool::tool().to_path_buf());
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts");
+    let tool = Bin::Path(env!("CARGO_BIN_EXE_xen-livepatch").into());
     let mut transcripts: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     transcripts.sort();
     assert!(transcripts.len() > 5, "{transcripts:?}");

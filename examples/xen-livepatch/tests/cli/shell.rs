@@ -15,7 +15,7 @@ use xen_livepatch::BuildId;
 
 use crate::demo::Demo;
 use crate::looks::looks;
-use crate::tool::tool;
+use crate::tool;
 
 fn demo() -> Demo {
     Demo::new(&[("a", None)])

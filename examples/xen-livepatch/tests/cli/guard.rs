@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::demo::Demo;
 use crate::looks::syncs;
-use crate::tool::tool;
+use crate::tool;
 use serde_json::Value;
 
 const COPIES: [&str; 2] = ["demo/boot/attempts.json", "demo/boot/attempts.copy.json"];

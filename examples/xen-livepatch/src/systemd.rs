@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn units_are_restarted_only_for_the_status_retry() {
         for unit in
-            [include_str!("systemd/xen-livepatch.service"), include_str!("systemd/xen-livepatch-confirm.service")]
+            [include_str!("../systemd/xen-livepatch.service"), include_str!("../systemd/xen-livepatch-confirm.service")]
         {
             let never = unit.lines().find_map(|line| line.strip_prefix("RestartPreventExitStatus=")).unwrap();
             let never: Vec<u8> = never.split(' ').map(|status| status.parse().unwrap()).collect();
