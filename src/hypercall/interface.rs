@@ -46,7 +46,7 @@ impl Interface {
         let version = release.interface_version();
         let alike = Release::ALL.into_iter().filter(|other| other.interface_version() == version);
         let (first, last) = alike.fold((release, release), |(first, last), other| (first.min(other), last.max(other)));
-        let layout = if rules::LIST_ROOM_TOLD.holds_in(first) {
+        let layout = if rules::LIST_BUFFER_SIZES.holds_in(first) {
             Layout::Sized
         } else if rules::PACKED_LAYOUT.holds_in(first) {
             Layout::Packed

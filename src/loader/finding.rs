@@ -115,7 +115,7 @@ impl fmt::Display for Finding {
             (Severity::Unnoticed, _) => return f.write_str(" (Xen does not notice)"),
             (Severity::Harmful, _) => return f.write_str(" (Xen would crash or be damaged)"),
             (Severity::PossiblyHarmful, _) if self.releases.is_empty() => {
-                return write!(f, " (Xen may crash or be damaged; to be accepted as {})", self.kind());
+                return write!(f, " (Xen may crash or be damaged; accept {} to load it anyway)", self.kind());
             }
             (Severity::Possible, true) => "do not take it",
             (Severity::Possible, false) => "does not take it",
@@ -124,7 +124,7 @@ impl fmt::Display for Finding {
         };
         write!(
             f,
-            " (possibly: {} {verb}, and this Xen does not reveal its point release; to be accepted as {})",
+            " (possibly: {} {verb}, and this Xen does not reveal its point release; accept {} to load it anyway)",
             Listed(&self.releases),
             self.kind()
         )

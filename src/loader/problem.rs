@@ -23,7 +23,7 @@ use crate::xen::symbol_name::{SymbolName, is_local_label};
 #[non_exhaustive]
 pub enum Problem {
     /// The file is larger than Xen takes.
-    #[error("it has {size} bytes, Xen takes 2097152 (2 MiB): {}", Smaller(*.without_debug))]
+    #[error("it has {size} bytes, but Xen accepts at most 2097152 (2 MiB): {}", Smaller(*.without_debug))]
     TooLarge {
         /// Its size in bytes.
         size: u64,
@@ -38,7 +38,7 @@ pub enum Problem {
     },
     /// A field of the ELF header does not have the value that Xen requires.
     #[error(
-        "the ELF header has {field} {found}, Xen requires {expected}: build it with ld -r, and do not strip or pack it after that"
+        "the ELF header has {field} {found}, but Xen requires {expected}: build it with ld -r, and do not strip or pack it after that"
     )]
     Header {
         /// The field.
@@ -105,7 +105,9 @@ pub enum Problem {
         alignment: u64,
     },
     /// A section of zeros is larger than Xen takes.
-    #[error("{section} has {size} bytes of zeros, Xen takes 2097152 (2 MiB): allocate the memory in a hook instead")]
+    #[error(
+        "{section} has {size} bytes of zeros, but Xen accepts at most 2097152 (2 MiB): allocate the memory in a hook instead"
+    )]
     ZeroedTooLarge {
         /// The section.
         section: SymbolName,
@@ -234,7 +236,7 @@ pub enum Problem {
         entry_size: u64,
     },
     /// Functions do not have the version of this Xen.
-    #[error("{function} has payload version {found}, this Xen takes {expected}: {}", releases_of(*.found))]
+    #[error("{function} has payload version {found}, but this Xen takes {expected}: {}", releases_of(*.found))]
     Version {
         /// The first such function, or the section.
         function: SymbolName,
@@ -287,7 +289,7 @@ pub enum Problem {
         table: &'static str,
     },
     /// A function of live patching itself is replaced.
-    #[error("{function} is part of live patching itself, which runs while it is patched")]
+    #[error("{function} is part of live patching, which runs during the patch: do not patch it")]
     PatchesLivePatching {
         /// The function.
         function: SymbolName,
@@ -329,7 +331,7 @@ pub enum Problem {
         problem: RelocationSectionProblem,
     },
     /// Parts of the file overlap that Xen writes and reads.
-    #[error("{what} overlap in the file: no toolchain leaves that, rebuild it")]
+    #[error("{what} overlap in the file: no toolchain produces this; rebuild it")]
     Overlapping {
         /// The parts.
         what: &'static str,
@@ -395,8 +397,8 @@ impl Problem {
 
 fn wanted(expected: Option<Architecture>) -> String {
     expected.map_or_else(
-        || "Xen live-patches x86-64 and AArch64 alone".into(),
-        |architecture| format!("this Xen takes {architecture}"),
+        || "Xen supports live patching only on x86-64 and AArch64".into(),
+        |architecture| format!("this Xen runs on {architecture}"),
     )
 }
 

@@ -17,7 +17,7 @@ impl fmt::Display for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "payload for {}, {} bytes", self.architecture(), self.bytes.len())?;
         let large = self.excess().map(|(_, without_debug)| Smaller(without_debug));
-        lines(f, "too large", large.map(|smaller| format!("Xen takes 2097152 (2 MiB): {smaller}")))?;
+        lines(f, "too large", large.map(|smaller| format!("Xen accepts at most 2097152 (2 MiB): {smaller}")))?;
         lines(f, "build-id", [self.build_id.as_ref().map_or_else(|| "none".into(), id)])?;
         lines(f, "depends on", self.depends.as_ref().map(id))?;
         lines(f, "built for", self.xen_depends.as_ref().map(id))?;

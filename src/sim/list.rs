@@ -81,7 +81,7 @@ impl Host {
 
     /// Writes rows. Returns the result, the number of payloads seen, and the bytes of their names and metadata.
     fn rows(&self, request: &Request, most: u32, caller: &mut impl Caller) -> (Result<u32, Errno>, u32, Taken) {
-        let bounded = self.has(&rules::LIST_ROOM_TOLD);
+        let bounded = self.has(&rules::LIST_BUFFER_SIZES);
         let (mut row, mut taken) = (0, Taken::default());
         let start = to_usize(request.start);
         for payload in self.payloads.iter().skip(start) {

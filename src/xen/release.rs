@@ -135,7 +135,7 @@ impl fmt::Display for Release {
 /// A text that does not name a known release.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{text:?} is no known release of Xen with live patching: expected {KnownSeries}, or a point release such as 4.17.3"
+    "{text:?} is not a known release of Xen with live patching: expected {KnownSeries}, or a point release such as 4.17.3"
 )]
 pub struct UnknownRelease {
     text: String,

@@ -128,7 +128,7 @@ rules! {
     /// The highest bit of an alternative's feature inverts the condition.
     NEGATED_ALTERNATIVES = 21 [(17, 6), (18, 5), (19, 3), (20, 1)], "328ed39c59";
     /// LIST requests contain the size of the buffers.
-    LIST_ROOM_TOLD = 21 [], "4c3ce492ed";
+    LIST_BUFFER_SIZES = 21 [], "4c3ce492ed";
     /// `.alt_call_sites` takes the place of indirect calls among the alternatives.
     ALT_CALL_SITES = 21 [], "d2fd5f0fcd";
 }

@@ -13,8 +13,8 @@ use crate::findings::{
 
 #[test]
 fn function_versions_are_checked() {
-    let for_old =
-        "xen_extra_version has payload version 1, this Xen takes 2: it is for Xen 4.7 to 4.13, build it for this one";
+    let for_old = "xen_extra_version has payload version 1, but this Xen takes 2: it is for Xen 4.7 to 4.13, \
+         build it for this one";
     let finding = refused(&Editor::version_1(), for_old);
     assert!(matches!(
         finding,
@@ -24,15 +24,16 @@ fn function_versions_are_checked() {
     refused_by(
         &OLD,
         &extra(),
-        "xen_extra_version has payload version 2, this Xen takes 1: it is for Xen 4.14 and newer, build it for this one",
+        "xen_extra_version has payload version 2, but this Xen takes 1: it is for Xen 4.14 and newer, \
+         build it for this one",
     );
     refused(
         &Editor::function(32, &[3]),
-        "xen_extra_version has payload version 3, this Xen takes 2: build it for this Xen",
+        "xen_extra_version has payload version 3, but this Xen takes 2: build it for this Xen",
     );
     refused(
         &hooked().patch(FUNCS, 104 + 32, &[9]),
-        "xen_compiler has payload version 9, this Xen takes 2: build it for this Xen",
+        "xen_compiler has payload version 9, but this Xen takes 2: build it for this Xen",
     );
     refused(
         &hooked().set(FUNCS, section::SIZE, 207),
@@ -72,19 +73,19 @@ fn functions_are_checked() {
             nop(old(0, &[])),
             &v47,
             F::NoNewCode,
-            "it has no new code, which Xen takes from 4.8 on: give it an empty function",
+            "it has no new code, which Xen accepts only from 4.8 on: give it an empty function",
         ),
         (
             old(24, &[0]),
             &v47,
             F::NoNewSize,
-            "its new size is 0, which Xen takes from 4.8 on: it is the size of the new function",
+            "its new size is 0, which Xen accepts only from 4.8 on: it is the size of the new function",
         ),
         (
             nop(Editor::function(24, &[32, 0, 0, 0, 32])),
             &NEW,
             F::NopTooLong { found: 32 },
-            "32 bytes are to become no-operations, Xen takes 31: replace the function instead",
+            "32 bytes are to become no-operations, but Xen accepts at most 31: replace the function instead",
         ),
         (
             nop(Editor::function(24, &[17])),
@@ -113,6 +114,10 @@ fn functions_are_checked() {
         let later = matches!(problem, F::ExpectationReserved { .. } | F::ExpectationPastEnd { .. });
         assert_eq!(check(&editor, target)[0].keeps_from_loading(), !later, "{problem}");
     }
+}
+
+#[test]
+fn old_addresses_are_inside_xen() {
     let nowhere = Editor::function(16, &0x7fff_ffff_ffff_u64.to_le_bytes());
     let text = "function 0 (xen_extra_version): its address 0x7fffffffffff is not inside Xen";
     let remedy = "leave it out, so that Xen looks up the name";
@@ -120,14 +125,16 @@ fn functions_are_checked() {
     harmful_to(&Target::new((4, 14)).point(5), &nowhere, &format!("{text}: {remedy}"));
     // Either is possible where the point release is not known.
     let either: Vec<String> = check(&nowhere, &Target::new((4, 14))).iter().map(ToString::to_string).collect();
-    let unknown = "and this Xen does not reveal its point release; to be accepted as";
+    let unknown = "and this Xen does not reveal its point release; accept";
     assert_eq!(either.len(), 2);
     assert!(
-        either[0].ends_with(&format!(" (possibly: 4.14.0 to 4.14.4 do not take it, {unknown} function-too-far)")),
+        either[0].ends_with(&format!(
+            " (possibly: 4.14.0 to 4.14.4 do not take it, {unknown} function-too-far to load it anyway)"
+        )),
         "{either:?}"
     );
     let harm = "(possibly: 4.14.5 and 4.14.6 crash on it or are damaged,";
-    assert_eq!(either[1], format!("{text}: {remedy} {harm} {unknown} function-not-in-xen)"));
+    assert_eq!(either[1], format!("{text}: {remedy} {harm} {unknown} function-not-in-xen to load it anyway)"));
     // Releases that do not look for `endbr64` first refuse it for its distance.
     refused_by(
         &Target::new((4, 14)).point(4),
@@ -142,7 +149,10 @@ fn functions_are_checked() {
         assert!(check(&Editor::function(16, &address.to_le_bytes()), &NEW)[0].hurts_xen(), "{address:#x}");
     }
     assert_eq!(check(&Editor::function(16, &XENS_ADDRESS), &NEW), []);
+}
 
+#[test]
+fn names_are_texts_of_the_payload() {
     let text = "function 0 ((no name)): its name is not a text of the payload, and Xen reads whatever is there: relink \
                 it";
     harmful(&extra().entry(RELA_FUNCS, 0, (16, 8), 1 << 40), text);

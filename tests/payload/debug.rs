@@ -91,8 +91,8 @@ fn debug_sections_are_named_as_the_cause_of_the_size() {
     assert_eq!(payload.releases(), small.releases());
     let size = payload.size_without_debug().unwrap();
     assert!(usize::try_from(size).unwrap() <= HOOKED.len(), "{size}");
-    let advice = format!("Xen takes 2097152 (2 MiB): strip -S leaves about {size} of them");
-    assert_eq!(texts(&payload, &NEW), [format!("it has {} bytes, {advice}", len(&file))]);
+    let advice = format!("Xen accepts at most 2097152 (2 MiB): strip -S leaves about {size} of them");
+    assert_eq!(texts(&payload, &NEW), [format!("it has {} bytes, but {advice}", len(&file))]);
     assert!(payload.to_string().contains(&format!("  too large  {advice}\n")), "{payload}");
     assert!(!small.to_string().contains("too large"));
 

@@ -154,8 +154,8 @@ fn nothing_is_found_in_odd_ones_that_xen_takes() {
 fn the_header_is_checked() {
     let text = |field, found, expected| {
         format!(
-            "the ELF header has {field} {found}, Xen requires {expected}: build it with ld -r, and do not strip or pack it \
-             after that"
+            "the ELF header has {field} {found}, but Xen requires {expected}: build it with ld -r, and do not strip or \
+             pack it after that"
         )
     };
     let file = u64::try_from(EXTRA_VERSION.len()).unwrap();
@@ -191,8 +191,8 @@ fn the_header_is_checked() {
     large.bytes.push(0);
     refused(
         &large,
-        "it has 2097153 bytes, Xen takes 2097152 (2 MiB): leave out debug information (strip -S) and what the \
-         patch does not change",
+        "it has 2097153 bytes, but Xen accepts at most 2097152 (2 MiB): leave out debug information (strip -S) and what \
+         the patch does not change",
     );
 }
 
@@ -200,15 +200,16 @@ fn the_header_is_checked() {
 fn the_architecture_is_checked() {
     refused(
         &extra().header(header::MACHINE, 40),
-        "it is for 32-bit Arm, but Xen live-patches x86-64 and AArch64 alone: build it for the host's architecture",
+        "it is for 32-bit Arm, but Xen supports live patching only on x86-64 and AArch64: build it for the host's \
+         architecture",
     );
-    let arm = "it is for AArch64, but this Xen takes x86-64: build it for the host's architecture";
+    let arm = "it is for AArch64, but this Xen runs on x86-64: build it for the host's architecture";
     refused_by(&NEW.architecture(Architecture::X86_64), &extra().header(header::MACHINE, 183), arm);
     refused_by(&Target::new((4, 7)), &Editor::version_1().header(header::MACHINE, 183), arm);
     let finding = refused_by(
         &NEW.architecture(Architecture::AArch64),
         &extra(),
-        "it is for x86-64, but this Xen takes AArch64: build it for the host's architecture",
+        "it is for x86-64, but this Xen runs on AArch64: build it for the host's architecture",
     );
     let (expected, found) = (Some(Architecture::AArch64), Architecture::X86_64);
     assert_eq!(finding, Problem::Architecture { expected, found });
@@ -291,7 +292,7 @@ fn alignments_and_flags_are_checked() {
     let zeros = |editor: Editor, size| editor.set(".bss", section::SIZE, size);
     refused(
         &zeros(extra(), (2 << 20) + 1),
-        ".bss has 2097153 bytes of zeros, Xen takes 2097152 (2 MiB): allocate the memory in a hook instead",
+        ".bss has 2097153 bytes of zeros, but Xen accepts at most 2097152 (2 MiB): allocate the memory in a hook instead",
     );
     assert_eq!(check(&zeros(extra(), 2 << 20), &NEW), []);
     for (flags, limited) in [(0, false), (1, true), (2, true), (4, false)] {

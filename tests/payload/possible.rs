@@ -78,7 +78,7 @@ fn patches_of_live_patching_itself_are_possibly_harmful_everywhere() {
             let findings = check(&Editor::new(&patch(name).build()), &Target::from(release));
             assert_eq!(kinds(&findings), [(ProblemKind::PatchesLivePatching, Severity::PossiblyHarmful)], "{name}");
             let text = findings[0].to_string();
-            assert!(text.contains(name) && text.ends_with("to be accepted as patches-live-patching)"), "{text}");
+            assert!(text.contains(name) && text.ends_with("accept patches-live-patching to load it anyway)"), "{text}");
         }
     }
     assert_eq!(

@@ -69,7 +69,7 @@ pub enum TableProblem {
         room: u32,
     },
     /// The original is longer than Xen can replace.
-    #[error("it replaces {found} bytes, Xen takes 254 at the most")]
+    #[error("it replaces {found} bytes, but Xen accepts at most 254")]
     OriginalTooLong {
         /// The size of the original.
         found: u32,

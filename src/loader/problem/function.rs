@@ -52,10 +52,10 @@ pub enum FunctionProblem {
         needed: u32,
     },
     /// There is no new code, and this Xen does not overwrite functions with no-operations.
-    #[error("it has no new code, which Xen takes from 4.8 on: give it an empty function")]
+    #[error("it has no new code, which Xen accepts only from 4.8 on: give it an empty function")]
     NoNewCode,
     /// The size of the new code is 0, which this Xen refuses.
-    #[error("its new size is 0, which Xen takes from 4.8 on: it is the size of the new function")]
+    #[error("its new size is 0, which Xen accepts only from 4.8 on: it is the size of the new function")]
     NoNewSize,
     /// The new code ends past the end of its section, so that Xen would run other bytes.
     #[error("its new size {found} is more than its section has there: it is the size of the new function")]
@@ -64,7 +64,7 @@ pub enum FunctionProblem {
         found: u32,
     },
     /// More bytes are to be overwritten with no-operations than Xen can keep.
-    #[error("{found} bytes are to become no-operations, Xen takes 31: replace the function instead")]
+    #[error("{found} bytes are to become no-operations, but Xen accepts at most 31: replace the function instead")]
     NopTooLong {
         /// The number of bytes.
         found: u32,
