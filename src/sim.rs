@@ -181,6 +181,22 @@ impl SimulatedXen {
         lock(&self.0.orders)
     }
 
+    /// Makes a hypercall, with the faults that were ordered for it.
+    fn call(
+        &self,
+        kind: Call,
+        carry_out: impl FnOnce(&mut host::Host, &faults::Faults) -> Result<u32, Errno>,
+    ) -> Result<u32, Errno> {
+        let faults = self.orders().meet(kind);
+        faults.run_before(self);
+        let result = self.running_host().and_then(|mut host| match faults.error() {
+            Some(errno) => Err(errno),
+            None => carry_out(&mut host, &faults),
+        });
+        faults.run_after(self);
+        result
+    }
+
     /// Returns the release of Xen.
     #[must_use]
     pub fn release(&self) -> Release {
@@ -339,20 +355,14 @@ impl Sealed for SimulatedXen {
         let address = call.address();
         let block = call.memory(address, request::SIZE).and_then(|bytes| bytes.first_chunk().copied());
         let block = block.ok_or(Errno::EFAULT)?;
-        let faults = self.orders().meet(request::sysctl_kind(&block));
-        faults.run_before(self);
-        let result = request::sysctl(&mut self.host(), address, block, call, &faults);
-        faults.run_after(self);
-        result
+        self.call(request::sysctl_kind(&block), |host, faults| request::sysctl(host, address, block, call, faults))
     }
 
     fn xen_version(&self, command: u32, argument: Option<&mut HypercallBuffer>) -> Result<u32, Errno> {
-        let faults = self.orders().meet(request::version_kind(command));
-        faults.run_before(self);
         let mut argument = argument;
-        let result = request::xen_version(&mut self.host(), command, argument.as_mut(), &faults);
-        faults.run_after(self);
-        result
+        self.call(request::version_kind(command), |host, faults| {
+            request::xen_version(host, command, argument.as_mut(), faults)
+        })
     }
 
     fn architecture(&self) -> crate::Result<Architecture> {

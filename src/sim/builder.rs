@@ -1,7 +1,12 @@
 //! A builder of simulated hosts.
 
+use core::time::Duration;
+
+use super::console::Console;
+use super::faults::Faults;
 use super::host::{Host, Support};
-use super::settings::Access;
+use super::settings::{Access, Settings};
+use super::xen_memory::Image;
 use super::{Release, SimulatedXen};
 use crate::types::build_id::BuildId;
 use crate::types::widen::to_usize;
@@ -14,14 +19,9 @@ const CONSOLE_SIZE: usize = 16 * 1024;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct HostBuilder {
-    release: Release,
-    architecture: Architecture,
-    build_id: Option<BuildId>,
+    /// Its memory is made at last, since it depends on other settings.
+    host: Host,
     extra_version: String,
-    compile_date: String,
-    changeset: String,
-    console_size: usize,
-    access: Access,
     support: Option<Support>,
     symbols: Vec<(String, Vec<u8>)>,
 }
@@ -30,19 +30,27 @@ impl HostBuilder {
     pub(super) fn new(release: Release) -> Self {
         // 20 bytes like those of SHA-1, different for each series.
         let [minor, _] = release.minor().to_le_bytes();
-        let id: Vec<u8> = (0..20_u8).map(|at| at.wrapping_mul(37) ^ minor.wrapping_mul(11)).collect();
-        Self {
+        let id = (0..20_u8).map(|at| at.wrapping_mul(37) ^ minor.wrapping_mul(11)).collect();
+        let host = Host {
             release,
             architecture: Architecture::X86_64,
-            build_id: Some(BuildId::new(id)),
-            extra_version: release.extra_version(),
+            build_id: Some(id),
             compile_date: date_of(release),
             changeset: String::new(),
-            console_size: CONSOLE_SIZE,
-            access: Access::default(),
-            support: None,
-            symbols: Vec::new(),
-        }
+            image: Image::default(),
+            payloads: Vec::new(),
+            applied: Vec::new(),
+            list_version: 1,
+            next_id: 0,
+            work: None,
+            hook: None,
+            console: Console::new(CONSOLE_SIZE),
+            support: Support::Full,
+            settings: Settings { quiesce_time: Duration::from_micros(100), ..Settings::default() },
+            crashed: None,
+            faults: Faults::default(),
+        };
+        Self { host, extra_version: release.extra_version(), support: None, symbols: Vec::new() }
     }
 
     /// Sets the architecture; [`Architecture::X86_64`] by default, and for architectures on which no Xen live-patches.
@@ -60,17 +68,18 @@ impl HostBuilder {
     /// xen.other_action("fix", Action::Apply, Flags::empty())?;
     /// # Ok::<(), xen_livepatch::Errno>(())
     /// ```
-    pub fn architecture(self, architecture: Architecture) -> Self {
-        let architecture = match architecture {
+    pub fn architecture(mut self, architecture: Architecture) -> Self {
+        self.host.architecture = match architecture {
             Architecture::AArch64 => architecture,
             _ => Architecture::X86_64,
         };
-        Self { architecture, ..self }
+        self
     }
 
     /// Sets Xen's build-id, or removes it.
-    pub fn build_id(self, id: Option<BuildId>) -> Self {
-        Self { build_id: id, ..self }
+    pub fn build_id(mut self, id: Option<BuildId>) -> Self {
+        self.host.build_id = id.map(|id| id.as_bytes().to_vec());
+        self
     }
 
     /// Sets the text after `4.MINOR` in the version of Xen.
@@ -79,24 +88,28 @@ impl HostBuilder {
     }
 
     /// Sets the time at which Xen was compiled (`XENVER_compile_info`), as `date` prints it; the day of the release by default.
-    pub fn compile_date(self, text: impl Into<String>) -> Self {
-        Self { compile_date: text.into(), ..self }
+    pub fn compile_date(mut self, text: impl Into<String>) -> Self {
+        self.host.compile_date = text.into();
+        self
     }
 
     /// Sets the last commit of Xen's source (`XENVER_changeset`), such as `Mon Dec 18 13:01:04 2023 +0100 git:949a4aad41`. It is
     /// empty by default, as in a build outside git.
-    pub fn changeset(self, text: impl Into<String>) -> Self {
-        Self { changeset: text.into(), ..self }
+    pub fn changeset(mut self, text: impl Into<String>) -> Self {
+        self.host.changeset = text.into();
+        self
     }
 
     /// Sets the size of the console ring in bytes.
-    pub fn console_size(self, bytes: usize) -> Self {
-        Self { console_size: bytes, ..self }
+    pub fn console_size(mut self, bytes: usize) -> Self {
+        self.host.console = Console::new(bytes);
+        self
     }
 
     /// Sets the privileges of the caller.
-    pub fn access(self, access: Access) -> Self {
-        Self { access, ..self }
+    pub fn access(mut self, access: Access) -> Self {
+        self.host.settings.access = access;
+        self
     }
 
     /// Sets the parts that this Xen was built with.
@@ -113,12 +126,12 @@ impl HostBuilder {
     /// Returns the host.
     #[must_use]
     pub fn build(self) -> SimulatedXen {
-        let id = self.build_id.map(|id| id.as_bytes().to_vec());
-        let mut host = Host::new(self.release, self.architecture, id, &self.extra_version, self.console_size);
-        host.compile_date = self.compile_date;
-        host.changeset = self.changeset;
-        host.settings.access = self.access;
-        host.support = self.support.unwrap_or(host.support);
+        let mut host = self.host;
+        // Xen 4.7 has live patching only on x86.
+        let none = host.architecture == Architecture::AArch64 && host.release.series() < (4, 8);
+        let built = if none { Support::NoLivepatch } else { Support::Full };
+        host.support = self.support.unwrap_or(built);
+        host.image = Host::image(host.release, host.architecture, &self.extra_version);
         for (name, bytes) in &self.symbols {
             host.image.add_symbol(name.as_bytes(), bytes);
         }

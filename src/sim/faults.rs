@@ -323,81 +323,6 @@ impl SimulatedXen {
         On::new(self, action.into())
     }
 
-    /// Selects an ACTION that applies a payload.
-    pub fn on_apply(&self) -> On<'_, TimedAction> {
-        On::new(self, Call::Apply)
-    }
-
-    /// Selects an ACTION that reverts a payload.
-    pub fn on_revert(&self) -> On<'_, TimedAction> {
-        On::new(self, Call::Revert)
-    }
-
-    /// Selects an ACTION that replaces all applied payloads by one.
-    pub fn on_replace(&self) -> On<'_, TimedAction> {
-        On::new(self, Call::Replace)
-    }
-
-    /// Selects an ACTION that unloads a payload. It takes no time.
-    pub fn on_unload(&self) -> On<'_, Answered> {
-        On::new(self, Call::Unload)
-    }
-
-    /// Selects [`Call::OtherAction`].
-    pub fn on_other_action(&self) -> On<'_, Answered> {
-        On::new(self, Call::OtherAction)
-    }
-
-    /// Selects an UPLOAD.
-    pub fn on_upload(&self) -> On<'_, Answered> {
-        On::new(self, Call::Upload)
-    }
-
-    /// Selects a GET.
-    pub fn on_get(&self) -> On<'_, Answered> {
-        On::new(self, Call::Get)
-    }
-
-    /// Selects a LIST.
-    pub fn on_list(&self) -> On<'_, List> {
-        On::new(self, Call::List)
-    }
-
-    /// Selects a read of the console.
-    pub fn on_console(&self) -> On<'_, Answered> {
-        On::new(self, Call::Console)
-    }
-
-    /// Selects the sending of debug keys.
-    pub fn on_debug_keys(&self) -> On<'_, DebugKeys> {
-        On::new(self, Call::DebugKeys)
-    }
-
-    /// Selects `XENVER_version`, whose answer is its result.
-    pub fn on_version(&self) -> On<'_> {
-        On::new(self, Call::Version)
-    }
-
-    /// Selects `XENVER_extraversion`.
-    pub fn on_extra_version(&self) -> On<'_, Answered> {
-        On::new(self, Call::ExtraVersion)
-    }
-
-    /// Selects `XENVER_compile_info`.
-    pub fn on_compile_info(&self) -> On<'_, Answered> {
-        On::new(self, Call::CompileInfo)
-    }
-
-    /// Selects `XENVER_changeset`.
-    pub fn on_changeset(&self) -> On<'_, Answered> {
-        On::new(self, Call::Changeset)
-    }
-
-    /// Selects `XENVER_build_id`.
-    pub fn on_build_id(&self) -> On<'_, Answered> {
-        On::new(self, Call::BuildId)
-    }
-
     /// Returns the orders that no hypercall has met yet. At the end of a test there should be none.
     #[must_use]
     pub fn pending_orders(&self) -> Vec<PendingOrder> {
@@ -416,4 +341,51 @@ impl SimulatedXen {
     pub fn forget_orders(&self) {
         self.orders().orders.clear();
     }
+}
+
+/// Methods that select hypercalls by their kind.
+macro_rules! selectors {
+    ($($(#[$doc:meta])* $name:ident($call:ident) -> $kind:ident;)*) => {
+        impl SimulatedXen {
+            $(
+                $(#[$doc])*
+                pub fn $name(&self) -> On<'_, $kind> {
+                    On::new(self, Call::$call)
+                }
+            )*
+        }
+    };
+}
+
+selectors! {
+    /// Selects an ACTION that applies a payload.
+    on_apply(Apply) -> TimedAction;
+    /// Selects an ACTION that reverts a payload.
+    on_revert(Revert) -> TimedAction;
+    /// Selects an ACTION that replaces all applied payloads by one.
+    on_replace(Replace) -> TimedAction;
+    /// Selects an ACTION that unloads a payload. It takes no time.
+    on_unload(Unload) -> Answered;
+    /// Selects [`Call::OtherAction`].
+    on_other_action(OtherAction) -> Answered;
+    /// Selects an UPLOAD.
+    on_upload(Upload) -> Answered;
+    /// Selects a GET.
+    on_get(Get) -> Answered;
+    /// Selects a LIST.
+    on_list(List) -> List;
+    /// Selects a read of the console.
+    on_console(Console) -> Answered;
+    /// Selects the sending of debug keys.
+    on_debug_keys(DebugKeys) -> DebugKeys;
+    /// Selects `XENVER_version`, whose answer is its result.
+    on_version(Version) -> Any;
+    /// Selects `XENVER_extraversion`.
+    on_extra_version(ExtraVersion) -> Answered;
+    /// Selects `XENVER_compile_info`.
+    on_compile_info(CompileInfo) -> Answered;
+    /// Selects `XENVER_changeset`.
+    on_changeset(Changeset) -> Answered;
+    /// Selects `XENVER_build_id`.
+    on_build_id(BuildId) -> Answered;
 }

@@ -6,7 +6,7 @@ use super::faults::Faults;
 use super::machine::Machine;
 use super::payload::{Payload, Standing, Stop, refuse};
 use super::settings::{LogLevel, Settings};
-use super::upload::{self, Surroundings};
+use super::upload;
 use super::work::{RunningHook, Work};
 use super::xen_memory::Image;
 use crate::loader::{ENDBR64, image_of, payloads_of};
@@ -28,14 +28,6 @@ pub enum Support {
     NoLivepatch,
     /// No sysctls at all (`CONFIG_SYSCTL=n`): `ENOSYS` at once.
     NoSysctl,
-}
-
-impl Support {
-    /// The parts of an ordinary build: 4.7 has live patching only on x86.
-    fn of(release: Release, architecture: Architecture) -> Self {
-        let none = architecture == Architecture::AArch64 && release.series() < (4, 8);
-        if none { Self::NoLivepatch } else { Self::Full }
-    }
 }
 
 /// The answer to a request that Xen would not have survived, and to all later ones.
@@ -89,13 +81,8 @@ const SYMBOLS: [&str; 11] = [
 const EXTRA_VERSION: &[u8] = b"xen_extra_version";
 
 impl Host {
-    pub(super) fn new(
-        release: Release,
-        architecture: Architecture,
-        build_id: Option<Vec<u8>>,
-        extra_version: &str,
-        console_size: usize,
-    ) -> Self {
+    /// Xen's own functions and variables.
+    pub(super) fn image(release: Release, architecture: Architecture, extra_version: &str) -> Image {
         let machine = Machine::of(architecture);
         let mut image = Image::new(&image_of(release, architecture), payloads_of(release, architecture));
         let string = image.add_bytes(&[extra_version.as_bytes(), &[0]].concat());
@@ -109,25 +96,7 @@ impl Host {
         for name in SYMBOLS {
             image.add_symbol(name.as_bytes(), &machine.plain(32));
         }
-        Self {
-            release,
-            architecture,
-            build_id,
-            compile_date: String::new(),
-            changeset: String::new(),
-            image,
-            payloads: Vec::new(),
-            applied: Vec::new(),
-            list_version: 1,
-            next_id: 0,
-            work: None,
-            hook: None,
-            console: Console::new(console_size),
-            support: Support::of(release, architecture),
-            settings: Settings::default(),
-            crashed: None,
-            faults: Faults::default(),
-        }
+        image
     }
 
     pub(super) fn machine(&self) -> &'static Machine {
@@ -138,12 +107,10 @@ impl Host {
         rule.holds_in(self.release)
     }
 
-    /// The answer of `XENVER_extraversion`, at most 15 bytes. Empty where the function has been patched with code that isn't
-    /// understood.
+    /// The answer of `XENVER_extraversion`. Empty where the function has been patched with code that isn't understood.
     pub(super) fn extra_version(&self) -> &[u8] {
         let code = self.image.symbol(EXTRA_VERSION);
-        let text = code.and_then(|code| self.image.string_returned(self.machine(), code)).unwrap_or(b"");
-        text.get(..15).unwrap_or(text)
+        code.and_then(|code| self.image.string_returned(self.machine(), code)).unwrap_or(b"")
     }
 
     /// The payload with a name, which ends at the first NUL.
@@ -181,14 +148,7 @@ impl Host {
             return Err(Errno::EEXIST.into());
         }
         let file = copy()?;
-        let around = Surroundings {
-            release: self.release,
-            architecture: self.architecture,
-            xen_build_id: self.build_id.as_deref(),
-            image: &self.image,
-            loaded: &self.payloads,
-        };
-        let (payload, bytes) = upload::load(&around, self.next_id, name, &file)?;
+        let (payload, bytes) = upload::load(self, name, &file)?;
         self.image.load(payload.base, bytes);
         self.next_id = self.next_id.wrapping_add(1);
         self.payloads.push(payload);
@@ -197,8 +157,8 @@ impl Host {
     }
 
     /// The state and result of a payload, as GET returns them.
-    pub(super) fn get(&self, name: &[u8]) -> Result<(u32, i32), Stop> {
-        self.by_name(name).map(status).ok_or_else(|| Errno::ENOENT.into())
+    pub(super) fn get(&self, name: &[u8]) -> Result<(u32, i32), Errno> {
+        self.by_name(name).map(status).ok_or(Errno::ENOENT)
     }
 
     /// Checks that a payload depends on the top of the stack or, without one, on Xen itself.

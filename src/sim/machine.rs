@@ -1,8 +1,10 @@
-//! The machine code of each architecture: the code that Xen writes when it patches, and the little that the simulator
-//! understands.
+//! The machine code of each architecture: the code that Xen writes when it patches, the little that the simulator
+//! understands, and the code of built payloads.
 
 mod arm;
 mod x86;
+
+use object::elf::RelocationType;
 
 use crate::xen::architecture::Architecture;
 
@@ -21,6 +23,16 @@ pub(super) struct Machine {
     pub(super) number_returned: fn(&[u8]) -> Option<i32>,
     /// The effect of code at an address, if it is understood.
     pub(super) does: fn(&[u8], u64) -> Option<Does>,
+    /// The byte between two functions of a payload, which is never run.
+    pub(super) filler: u8,
+    /// A relocation of eight bytes that hold an address.
+    pub(super) pointer: RelocationType,
+    /// A function that returns an address, to be filled in by relocations.
+    pub(super) returning_address: &'static [u8],
+    /// The offsets, kinds and additional addends of these relocations.
+    pub(super) address: &'static [(u64, RelocationType, i64)],
+    /// A function that returns a number.
+    pub(super) returning_number: fn(i32) -> Vec<u8>,
 }
 
 /// The effect of code.

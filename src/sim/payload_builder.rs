@@ -3,13 +3,13 @@
 use object::elf;
 
 use super::SimulatedXen;
+use super::machine::Machine;
 use crate::BuildId;
 use crate::payload::{HookKind, PayloadVersion};
 use crate::types::widen::to_u64;
 use crate::xen::architecture::Architecture;
 
 mod function;
-mod machine;
 mod object_file;
 #[cfg(test)]
 mod tests;
@@ -17,9 +17,8 @@ mod tests;
 pub use function::FunctionPatch;
 
 use function::Code;
-use machine::Machine;
 pub use object_file::Defect;
-use object_file::{ObjectFile, Section, Symbol, Target};
+use object_file::{Section, Symbol, Target};
 
 /// A builder of live-patch payloads that both a simulated and a real Xen load. They are for x86-64 unless
 /// [`architecture`](Self::architecture) is set.
@@ -248,12 +247,11 @@ impl PayloadBuilder {
         sections.extend(self.modinfo.clone().map(|modinfo| Section::read_only(".modinfo", 1, modinfo)));
         sections.extend(self.data.clone().map(|data| Section::writable(".data", 8, data)));
         sections.extend((self.bss > 0).then(|| Section::zeroed(".bss", self.bss)));
-        sections.extend(self.needed_pointers());
+        sections.extend(self.needed_pointers(machine));
         sections.extend(self.defined_objects(&mut symbols));
         sections.extend(self.sections.iter().map(|(name, contents)| Section::read_only(name, 8, contents.clone())));
 
-        let mut file =
-            ObjectFile { architecture: self.architecture, sections, symbols, defects: &self.defects }.write();
+        let mut file = object_file::write(self.architecture, sections, &symbols, &self.defects);
         file.resize(file.len().max(self.least_len), 0);
         file
     }
@@ -279,17 +277,17 @@ impl PayloadBuilder {
             let mut section = Section::read_only(kind.section(), 8, Vec::new());
             for (_, hook) in self.hooks.iter().filter(|(of, _)| *of == kind) {
                 let target = Target::Section(".text").plus(code.place(&hook.bytes(machine)).offset);
-                section.push_pointer(target);
+                section.push_pointer(machine, target);
             }
             sections.extend((!section.is_empty()).then_some(section));
         }
         sections
     }
 
-    fn needed_pointers(&self) -> Option<Section> {
+    fn needed_pointers(&self, machine: &Machine) -> Option<Section> {
         let mut section = Section::read_only(".rodata.needed", 8, Vec::new());
         for symbol in &self.needed {
-            section.push_pointer(Target::Undefined(symbol.clone()).plus(0));
+            section.push_pointer(machine, Target::Undefined(symbol.clone()).plus(0));
         }
         (!section.is_empty()).then_some(section)
     }

@@ -3,26 +3,17 @@
 use core::fmt;
 
 use super::bytes::{put, u32_at};
-use super::request::SIZE;
+use super::request::{DEBUG_KEYS, LIVEPATCH, READ_CONSOLE, SIZE};
 use crate::hypercall::channel::CallError;
 use crate::hypercall::{End, HypercallBuffer, Hypervisor, Sysctl};
 use crate::types::errno::Errno;
 use crate::types::widen::to_usize;
 use crate::xen::release::Release;
 
-/// The numbers of sysctls.
-const READ_CONSOLE: u32 = 1;
-const DEBUG_KEYS: u32 = 7;
-const LIVEPATCH: u32 = 27;
-
 /// The offsets of addresses in upload, get, list and action, from 4.14 on and before. An address is that of given memory or
 /// null, so no hypervisor writes to other memory.
 const PACKED: [&[usize]; 4] = [&[16, 40], &[16], &[40, 48, 56, 64, 72], &[16]];
 const STRIDED: [&[usize]; 4] = [&[16, 40], &[16], &[32, 40, 48], &[16]];
-/// The offset of the address in `readconsole`.
-const CONSOLE: &[usize] = &[16];
-/// The offset of the address in `debug_keys`.
-const KEYS: &[usize] = &[8];
 
 /// A sysctl written byte by byte, with the memory that it points to: for tests that send a simulated or real hypervisor
 /// requests that [`LivepatchClient`](crate::LivepatchClient) never sends.
@@ -106,8 +97,8 @@ impl RawSysctl {
 
     fn addresses(&self) -> &'static [usize] {
         match self.command {
-            READ_CONSOLE => return CONSOLE,
-            DEBUG_KEYS => return KEYS,
+            READ_CONSOLE => return &[16],
+            DEBUG_KEYS => return &[8],
             _ => {}
         }
         let word = |offset| u32_at(&self.block, offset).expect("the block has 136 bytes");
@@ -141,7 +132,7 @@ impl RawSysctl {
         let mut memory = Vec::new();
         for (offset, bytes) in &self.memory {
             let mut buffer: HypercallBuffer = allocate(bytes.len())?;
-            let start = start_of_last(&buffer, bytes.len());
+            let start = buffer.len().checked_sub(bytes.len()).expect(LONG_ENOUGH);
             put(buffer.as_mut_slice(), start, bytes);
             put(block.as_mut_slice(), *offset, &buffer.handle(start).address.to_le_bytes());
             memory.push(Memory { offset: *offset, start, buffer });
@@ -176,14 +167,6 @@ impl Memory {
 
 const LONG_ENOUGH: &str = "a buffer is as long as was asked for, or longer";
 
-fn first(buffer: &HypercallBuffer, len: usize) -> &[u8] {
-    buffer.as_slice().get(..len).expect(LONG_ENOUGH)
-}
-
-fn start_of_last(buffer: &HypercallBuffer, len: usize) -> usize {
-    buffer.len().checked_sub(len).expect(LONG_ENOUGH)
-}
-
 impl PreparedSysctl<'_> {
     /// Sends the request. If it is sent again, it contains whatever the hypervisor has written into it.
     ///
@@ -197,8 +180,7 @@ impl PreparedSysctl<'_> {
     /// Returns the answer, with this result.
     #[must_use]
     pub fn answer(&self, result: Result<u32, Errno>) -> RawAnswer {
-        let mut block = [0; SIZE];
-        put(&mut block, 0, first(&self.block, SIZE));
+        let mut block = *self.block.as_slice().first_chunk().expect(LONG_ENOUGH);
         self.memory.iter().for_each(|memory| put(&mut block, memory.offset, &[0; 8]));
         RawAnswer { result, block, memory: self.memory.iter().map(Memory::bytes).collect() }
     }
@@ -244,7 +226,7 @@ impl RawVersion {
         let mut buffer: HypercallBuffer = allocated?;
         put(buffer.as_mut_slice(), 0, argument);
         let result = xen.xen_version(self.command, Some(&mut buffer));
-        Ok((result, first(&buffer, argument.len()).to_vec()))
+        Ok((result, buffer.as_slice().get(..argument.len()).expect(LONG_ENOUGH).to_vec()))
     }
 }
 

@@ -4,12 +4,11 @@
 //! be right on both sides.
 
 use super::action;
-use super::bytes::{put, u16_at, u32_at, u64_at};
+use super::bytes::{array, put, u32_at, word};
 use super::calls::Call;
 use super::faults::Faults;
 use super::guest_memory::Caller;
 use super::host::{HOST_IS_DOWN, Host, Support};
-use super::list;
 use super::settings::Access;
 use crate::types::errno::Errno;
 use crate::types::widen::to_usize;
@@ -22,9 +21,9 @@ pub(super) const SIZE: usize = 136;
 const COMMAND: usize = 0;
 const INTERFACE_VERSION: usize = 4;
 
-const READ_CONSOLE: u32 = 1;
-const DEBUG_KEYS: u32 = 7;
-const LIVEPATCH: u32 = 27;
+pub(super) const READ_CONSOLE: u32 = 1;
+pub(super) const DEBUG_KEYS: u32 = 7;
+pub(super) const LIVEPATCH: u32 = 27;
 
 /// Offsets in `readconsole`.
 mod console {
@@ -62,16 +61,6 @@ mod livepatch {
     /// From 4.14 on.
     pub(super) const ACTION_FLAGS: usize = 40;
     pub(super) const ACTION_PAD: usize = 44;
-    pub(super) const LIST_VERSION: usize = 16;
-    pub(super) const LIST_START: usize = 20;
-    pub(super) const LIST_ROWS: usize = 24;
-    pub(super) const LIST_PAD: usize = 28;
-    /// From 4.14 on: bytes of names and of metadata.
-    pub(super) const LIST_TOTALS: [usize; 2] = [32, 36];
-    /// Before 4.14: status, name, len.
-    pub(super) const STRIDED_HANDLES: [usize; 3] = [32, 40, 48];
-    /// From 4.14 on: status, name, len, metadata, length of metadata.
-    pub(super) const PACKED_HANDLES: [usize; 5] = [40, 48, 56, 64, 72];
 }
 
 const FORCE: u32 = 1;
@@ -83,31 +72,31 @@ const XENVER_COMPILE_INFO: u32 = 2;
 const XENVER_CHANGESET: u32 = 4;
 const XENVER_BUILD_ID: u32 = 10;
 
-type Block = [u8; SIZE];
+pub(super) type Block = [u8; SIZE];
 
 const INSIDE: &str = "the fields above end at byte 80 of 136";
 
-fn half(block: &Block, offset: usize) -> u16 {
-    u16_at(block, offset).expect(INSIDE)
+fn half_at(block: &Block, offset: usize) -> u16 {
+    array(block, offset).map(u16::from_le_bytes).expect(INSIDE)
 }
 
-fn word(block: &Block, offset: usize) -> u32 {
+pub(super) fn word_at(block: &Block, offset: usize) -> u32 {
     u32_at(block, offset).expect(INSIDE)
 }
 
-fn long(block: &Block, offset: usize) -> u64 {
-    u64_at(block, offset).expect(INSIDE)
+pub(super) fn long_at(block: &Block, offset: usize) -> u64 {
+    array(block, offset).map(u64::from_le_bytes).expect(INSIDE)
 }
 
 /// The kind of a sysctl, whether or not Xen carries it out.
 pub(super) fn sysctl_kind(block: &Block) -> Call {
-    match (word(block, COMMAND), word(block, livepatch::COMMAND)) {
+    match (word_at(block, COMMAND), word_at(block, livepatch::COMMAND)) {
         (READ_CONSOLE, _) => Call::Console,
         (DEBUG_KEYS, _) => Call::DebugKeys,
         (LIVEPATCH, livepatch::UPLOAD) => Call::Upload,
         (LIVEPATCH, livepatch::GET) => Call::Get,
         (LIVEPATCH, livepatch::LIST) => Call::List,
-        (LIVEPATCH, livepatch::ACTION) => match action::from_number(word(block, livepatch::ACTION_COMMAND)) {
+        (LIVEPATCH, livepatch::ACTION) => match action::from_number(word_at(block, livepatch::ACTION_COMMAND)) {
             Some(action) => action.into(),
             None => Call::OtherAction,
         },
@@ -134,19 +123,13 @@ pub(super) fn sysctl(
     caller: &mut impl Caller,
     faults: &Faults,
 ) -> Result<u32, Errno> {
-    if host.crashed.is_some() {
-        return Err(HOST_IS_DOWN);
-    }
-    if let Some(errno) = faults.error() {
-        return Err(errno);
-    }
     if host.support == Support::NoSysctl {
         return Err(Errno::ENOSYS);
     }
-    if word(&block, INTERFACE_VERSION) != host.release.interface_version() {
+    if word_at(&block, INTERFACE_VERSION) != host.release.interface_version() {
         return Err(Errno::EACCES);
     }
-    let command = word(&block, COMMAND);
+    let command = word_at(&block, COMMAND);
     match host.settings.access {
         Access::NotPrivileged => return Err(Errno::EPERM),
         Access::DeniedByFlask if command == LIVEPATCH => return Err(Errno::EACCES),
@@ -178,16 +161,19 @@ pub(super) fn sysctl(
 }
 
 fn operation(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Result<u32, Errno> {
-    let flags = word(block, livepatch::FLAGS);
+    let flags = word_at(block, livepatch::FLAGS);
     // Unknown bits pass together with the known one.
     let refused = if host.has(&rules::REQUEST_FLAGS) { flags & FORCE == 0 && flags != 0 } else { flags != 0 };
     if refused {
         return Err(Errno::EINVAL);
     }
-    match word(block, livepatch::COMMAND) {
+    match word_at(block, livepatch::COMMAND) {
         livepatch::UPLOAD => upload(host, block, caller),
         livepatch::GET => get(host, block, caller),
-        livepatch::LIST => list(host, block, caller),
+        livepatch::LIST => {
+            host.poll();
+            host.list(block, caller)
+        }
         livepatch::ACTION => act(host, block, caller),
         _ => Err(Errno::EOPNOTSUPP),
     }
@@ -195,18 +181,18 @@ fn operation(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Re
 
 /// The name, with its NUL.
 fn name(block: &Block, caller: &mut impl Caller) -> Result<Vec<u8>, Errno> {
-    let size = half(block, livepatch::NAME_SIZE);
-    if size == 0 || size > MAX_NAME || livepatch::NAME_PAD.iter().any(|offset| half(block, *offset) != 0) {
+    let size = half_at(block, livepatch::NAME_SIZE);
+    if size == 0 || size > MAX_NAME || livepatch::NAME_PAD.iter().any(|offset| half_at(block, *offset) != 0) {
         return Err(Errno::EINVAL);
     }
-    let name = caller.read(long(block, livepatch::NAME), size.into())?;
+    let name = caller.read(long_at(block, livepatch::NAME), size.into())?;
     if name.last() == Some(&0) { Ok(name) } else { Err(Errno::EINVAL) }
 }
 
 fn upload(host: &mut Host, block: &Block, caller: &mut impl Caller) -> Result<u32, Errno> {
     // UPLOAD alone returns EINVAL for a name that can't be read.
     let name = name(block, caller).map_err(|_| Errno::EINVAL)?;
-    let (size, payload) = (long(block, livepatch::UPLOAD_SIZE), long(block, livepatch::UPLOAD_PAYLOAD));
+    let (size, payload) = (long_at(block, livepatch::UPLOAD_SIZE), long_at(block, livepatch::UPLOAD_PAYLOAD));
     let size = usize::try_from(size).ok().filter(|size| (1..=MAX_SIZE).contains(size));
     let size = size.ok_or(Errno::EINVAL)?;
     if !host.is_in_guest(payload) {
@@ -218,71 +204,42 @@ fn upload(host: &mut Host, block: &Block, caller: &mut impl Caller) -> Result<u3
 fn get(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Result<u32, Errno> {
     host.poll();
     let name = name(block, caller)?;
-    let outcome = host.get(&name);
-    if let Ok((state, rc)) = outcome {
-        put(block, livepatch::GET_STATE, &state.to_le_bytes());
-        put(block, livepatch::GET_RC, &rc.to_le_bytes());
-    }
-    host.settle(&name, outcome.map(|_| 0))
-}
-
-fn list(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Result<u32, Errno> {
-    host.poll();
-    let packed = host.has(&rules::PACKED_LAYOUT);
-    let mut request = list::Request {
-        start: word(block, livepatch::LIST_START),
-        rows: word(block, livepatch::LIST_ROWS),
-        pad: word(block, livepatch::LIST_PAD),
-        ..list::Request::default()
-    };
-    if packed {
-        request.room = livepatch::LIST_TOTALS.map(|offset| word(block, offset));
-        [request.status, request.name, request.len, request.metadata, request.metadata_len] =
-            livepatch::PACKED_HANDLES.map(|offset| long(block, offset));
-    } else {
-        [request.status, request.name, request.len] = livepatch::STRIDED_HANDLES.map(|offset| long(block, offset));
-    }
-    let (outcome, answer) = host.list(&request, caller);
-    if let Some(answer) = answer {
-        put(block, livepatch::LIST_VERSION, &answer.version.to_le_bytes());
-        put(block, livepatch::LIST_ROWS, &answer.remaining.to_le_bytes());
-        for (offset, total) in livepatch::LIST_TOTALS.into_iter().zip(answer.totals).filter(|_| packed) {
-            put(block, offset, &total.to_le_bytes());
-        }
-    }
-    host.settle(&[], outcome)
+    let (state, rc) = host.get(&name)?;
+    put(block, livepatch::GET_STATE, &state.to_le_bytes());
+    put(block, livepatch::GET_RC, &rc.to_le_bytes());
+    Ok(0)
 }
 
 fn act(host: &mut Host, block: &Block, caller: &mut impl Caller) -> Result<u32, Errno> {
     host.poll();
     let packed = host.has(&rules::PACKED_LAYOUT);
-    if packed && word(block, livepatch::ACTION_PAD) != 0 {
+    if packed && word_at(block, livepatch::ACTION_PAD) != 0 {
         return Err(Errno::EINVAL);
     }
     let name = name(block, caller)?;
-    let flags = if packed { word(block, livepatch::ACTION_FLAGS) } else { 0 };
-    let command = word(block, livepatch::ACTION_COMMAND);
-    host.act(&name, command, word(block, livepatch::ACTION_TIMEOUT), flags)
+    let flags = if packed { word_at(block, livepatch::ACTION_FLAGS) } else { 0 };
+    let command = word_at(block, livepatch::ACTION_COMMAND);
+    host.act(&name, command, word_at(block, livepatch::ACTION_TIMEOUT), flags)
 }
 
 fn read_console(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Result<u32, Errno> {
     let byte = |offset| block.get(offset).is_some_and(|byte: &u8| *byte != 0);
     let (clear, incremental) = (byte(console::CLEAR), byte(console::INCREMENTAL));
-    let index = incremental.then(|| word(block, console::INDEX));
-    let (text, next) = host.console.read(index, word(block, console::COUNT));
-    caller.write(long(block, console::BUFFER), &text)?;
+    let index = incremental.then(|| word_at(block, console::INDEX));
+    let (text, next) = host.console.read(index, word_at(block, console::COUNT));
+    caller.write(long_at(block, console::BUFFER), &text)?;
     if clear {
         host.console.clear(next);
     }
     put(block, console::INDEX, &next.to_le_bytes());
-    put(block, console::COUNT, &super::bytes::word(text.len()).to_le_bytes());
+    put(block, console::COUNT, &word(text.len()).to_le_bytes());
     Ok(0)
 }
 
 /// Xen reads the keys one by one. Only `x` belongs to live patching.
 fn debug_keys(host: &mut Host, block: &Block, caller: &mut impl Caller, lock_held: bool) -> Result<u32, Errno> {
-    for index in 0..u64::from(word(block, keys::COUNT)) {
-        let key = caller.read(long(block, keys::KEYS).wrapping_add(index), 1)?;
+    for index in 0..u64::from(word_at(block, keys::COUNT)) {
+        let key = caller.read(long_at(block, keys::KEYS).wrapping_add(index), 1)?;
         if key == b"x" && host.support == Support::Full {
             host.dump(lock_held);
         }
@@ -297,41 +254,30 @@ pub(super) fn xen_version(
     argument: Option<&mut impl Caller>,
     faults: &Faults,
 ) -> Result<u32, Errno> {
-    if host.crashed.is_some() {
-        return Err(HOST_IS_DOWN);
-    }
-    if let Some(errno) = faults.error() {
-        return Err(errno);
-    }
     let result = match command {
         XENVER_VERSION => Ok(4 << 16 | u32::from(host.release.minor())),
-        XENVER_EXTRAVERSION => {
-            let mut text = [0; 16];
-            put(&mut text, 0, host.extra_version());
-            argument.ok_or(Errno::EFAULT)?.write(0, &text).map(|()| 0)
-        }
+        XENVER_EXTRAVERSION => answer(argument, &[(host.extra_version(), 16)]),
         XENVER_COMPILE_INFO => {
-            // Compiler, user and domain come first: 64, 16 and 32 bytes.
-            let mut info = [0; 144];
-            put(&mut info, 0, b"gcc");
-            put(&mut info, 64, b"root");
-            put(&mut info, 112, &first(&host.compile_date, 31));
-            argument.ok_or(Errno::EFAULT)?.write(0, &info).map(|()| 0)
+            let date = host.compile_date.as_bytes();
+            // Compiler, user, domain and date.
+            answer(argument, &[(b"gcc", 64), (b"root", 16), (b"", 32), (date, 32)])
         }
-        XENVER_CHANGESET => {
-            let mut text = [0; 64];
-            put(&mut text, 0, &first(&host.changeset, 63));
-            argument.ok_or(Errno::EFAULT)?.write(0, &text).map(|()| 0)
-        }
+        XENVER_CHANGESET => answer(argument, &[(host.changeset.as_bytes(), 64)]),
         XENVER_BUILD_ID => build_id(host, argument),
         _ => Err(Errno::ENOSYS),
     };
     if faults.loses_answer() && result.is_ok() { Err(Errno::EFAULT) } else { result }
 }
 
-/// The first bytes of a text, as many as fit.
-fn first(text: &str, room: usize) -> Vec<u8> {
-    text.bytes().take(room).collect()
+/// Writes texts, each cut to the size of its field, whose last byte is a NUL.
+fn answer(argument: Option<&mut impl Caller>, fields: &[(&[u8], usize)]) -> Result<u32, Errno> {
+    let mut bytes = Vec::new();
+    for (text, size) in fields {
+        let end = bytes.len() + size;
+        bytes.extend(text.iter().take(size - 1));
+        bytes.resize(end, 0);
+    }
+    argument.ok_or(Errno::EFAULT)?.write(0, &bytes).map(|()| 0)
 }
 
 fn build_id(host: &Host, argument: Option<&mut impl Caller>) -> Result<u32, Errno> {
@@ -353,5 +299,5 @@ fn build_id(host: &Host, argument: Option<&mut impl Caller>) -> Result<u32, Errn
         }
         argument.write(4, id?)?;
     }
-    id.map(|id| super::bytes::word(id.len()))
+    id.map(|id| word(id.len()))
 }

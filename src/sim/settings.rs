@@ -54,7 +54,7 @@ impl Default for Pace {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Settings {
     pub(super) access: Access,
@@ -68,19 +68,4 @@ pub(super) struct Settings {
     pub(super) waiting_domain: Option<u16>,
     /// The size of the largest buffer for hypercalls that can be allocated.
     pub(super) largest_buffer: Option<usize>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            access: Access::default(),
-            pace: Pace::default(),
-            quiesce_time: Duration::from_micros(100),
-            cpu_hotplug: false,
-            log_level: LogLevel::default(),
-            hook_time: Duration::ZERO,
-            waiting_domain: None,
-            largest_buffer: None,
-        }
-    }
 }

@@ -1,38 +1,26 @@
 //! UPLOAD: the first finding of the loader that Xen refuses, or does not survive.
 
 use super::console::CONTINUES;
+use super::host::Host;
 use super::payload::{Payload, Standing, Stop};
-use super::xen_memory::Image;
 use crate::loader::{self, Finding, HostView, LinkedPayload, Lookup, NoRoom, Problem, Severity, Sink, Stopped};
 use crate::types::build_id::BuildId;
 use crate::types::errno::Errno;
-use crate::xen::architecture::Architecture;
-use crate::xen::release::Release;
 use crate::xen::rules;
 
-/// The host that a payload is loaded into.
-#[derive(Debug)]
-pub(super) struct Surroundings<'a> {
-    pub(super) release: Release,
-    pub(super) architecture: Architecture,
-    pub(super) xen_build_id: Option<&'a [u8]>,
-    pub(super) image: &'a Image,
-    pub(super) loaded: &'a [Payload],
-}
-
-impl HostView for Surroundings<'_> {
+impl HostView for Host {
     fn symbol(&self, name: &[u8]) -> Lookup<u64> {
         let own = self.image.symbol(name).filter(|_| !name.is_empty());
-        let symbol = own.or_else(|| self.loaded.iter().find_map(|payload| payload.symbol(name)));
+        let symbol = own.or_else(|| self.payloads.iter().find_map(|payload| payload.symbol(name)));
         symbol.map_or(Lookup::Absent, Lookup::Found)
     }
 
     fn build_id(&self) -> Lookup<&[u8]> {
-        self.xen_build_id.map_or(Lookup::Absent, Lookup::Found)
+        self.build_id.as_deref().map_or(Lookup::Absent, Lookup::Found)
     }
 
     fn is_loaded(&self, build_id: &[u8]) -> bool {
-        self.loaded.iter().any(|payload| payload.build_id == build_id)
+        self.payloads.iter().any(|payload| payload.build_id == build_id)
     }
 
     fn room(&self, len: u64) -> Result<u64, NoRoom> {
@@ -63,11 +51,11 @@ impl Sink for First {
 }
 
 /// Checks and links a payload: the payload, and the bytes of its memory.
-pub(super) fn load(around: &Surroundings<'_>, id: u64, name: &[u8], file: &[u8]) -> Result<(Payload, Vec<u8>), Stop> {
+pub(super) fn load(host: &Host, name: &[u8], file: &[u8]) -> Result<(Payload, Vec<u8>), Stop> {
     let mut first = First::default();
     let keep = |linked: LinkedPayload<'_>| {
         let payload = Payload {
-            id,
+            id: host.next_id,
             name: name.into(),
             standing: Standing::Checked,
             rc: 0,
@@ -83,9 +71,9 @@ pub(super) fn load(around: &Surroundings<'_>, id: u64, name: &[u8], file: &[u8])
         };
         (payload, linked.memory.bytes())
     };
-    let loaded = loader::load(file, around.release, around.architecture, around, &mut first, keep);
+    let loaded = loader::load(file, host.release, host.architecture, host, &mut first, keep);
     match (loaded, first.0) {
-        (_, Some(finding)) => Err(stop(finding, around)),
+        (_, Some(finding)) => Err(stop(finding, host)),
         (Ok(Some(loaded)), None) => Ok(loaded),
         // Not reached: the loader reports whatever keeps a payload from being linked.
         (Ok(None) | Err(Stopped), None) => Err(Errno::EINVAL.into()),
@@ -93,10 +81,10 @@ pub(super) fn load(around: &Surroundings<'_>, id: u64, name: &[u8], file: &[u8])
 }
 
 /// The result for a finding, with Xen's lines on the console.
-fn stop(finding: Finding, around: &Surroundings<'_>) -> Stop {
+fn stop(finding: Finding, host: &Host) -> Stop {
     let Some(errno) = finding.errno else { return Stop::Crashed(finding.to_string()) };
     let lines = match finding.problem {
-        Problem::BuiltForAnotherXen { expected, found } if rules::XEN_DEPENDS_FIRST.holds_in(around.release) => {
+        Problem::BuiltForAnotherXen { expected, found } if host.has(&rules::XEN_DEPENDS_FIRST) => {
             mismatch(&expected, &found)
         }
         Problem::BuiltForAnotherXen { .. } => vec![b"check against hypervisor build-id failed".to_vec()],

@@ -17,7 +17,7 @@ const PAGE: u64 = 4096;
 /// The longest string that is read.
 const LONGEST_STRING: usize = 4096;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Image {
     /// The addresses of payloads.

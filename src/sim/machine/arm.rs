@@ -1,11 +1,26 @@
 //! 64-bit Arm.
 
+use object::elf::{R_AARCH64_ABS64, R_AARCH64_ADD_ABS_LO12_NC, R_AARCH64_ADR_PREL_PG_HI21};
+
 use super::{Does, Machine};
 use crate::sim::bytes::low_word;
 use crate::types::widen::to_usize;
 
-pub(super) const MACHINE: Machine =
-    Machine { plain: &NOP.to_le_bytes(), jump, nops, returning_string, number_returned, does };
+pub(super) const MACHINE: Machine = Machine {
+    plain: &NOP.to_le_bytes(),
+    jump,
+    nops,
+    returning_string,
+    number_returned,
+    does,
+    // udf #0
+    filler: 0,
+    pointer: R_AARCH64_ABS64,
+    // adrp x0, text; add x0, x0, :lo12:text; ret. An `adr` alone reaches 1 MiB, and there may be more data in between.
+    returning_address: b"\0\0\0\x90\0\0\0\x91\xc0\x03\x5f\xd6",
+    address: &[(0, R_AARCH64_ADR_PREL_PG_HI21, 0), (4, R_AARCH64_ADD_ABS_LO12_NC, 0)],
+    returning_number,
+};
 
 const NOP: u32 = 0xd503_201f;
 const RET: u32 = 0xd65f_03c0;
@@ -57,6 +72,13 @@ fn returning_string(at: u64, string: u64) -> Vec<u8> {
     let pages = (string / PAGE).wrapping_sub(at / PAGE);
     let adrp = ADRP | low(pages, 2) << 29 | low(pages >> 2, 19) << 5;
     code(&[adrp, ADD | low(string, 12) << 10, RET])
+}
+
+/// `movz w0, #low; movk w0, #high, lsl #16; ret`.
+fn returning_number(number: i32) -> Vec<u8> {
+    let [a, b, c, d] = number.to_le_bytes();
+    let [low, high] = [[a, b], [c, d]].map(|half| u32::from(u16::from_le_bytes(half)) << 5);
+    code(&[MOVZ | low, MOVK_HIGH | high, RET])
 }
 
 /// `movz w0, #low; movk w0, #high, lsl #16; ret`, or one instruction and `ret`.

@@ -1,10 +1,27 @@
 //! x86-64.
 
+use object::elf::{R_X86_64_64, R_X86_64_PC32};
+
 use super::{Does, Machine};
 use crate::loader::ENDBR64;
 use crate::types::widen::to_usize;
 
-pub(super) const MACHINE: Machine = Machine { plain: &[0x90], jump, nops, returning_string, number_returned, does };
+pub(super) const MACHINE: Machine = Machine {
+    plain: &[0x90],
+    jump,
+    nops,
+    returning_string,
+    number_returned,
+    does,
+    // int3
+    filler: 0xcc,
+    pointer: R_X86_64_64,
+    // lea text(%rip),%rax; ret
+    returning_address: b"\x48\x8d\x05\0\0\0\0\xc3",
+    // The distance counts from the end of its four bytes.
+    address: &[(3, R_X86_64_PC32, -4)],
+    returning_number,
+};
 
 /// The longest single no-operation in a run of `nops`.
 const LONGEST_NOP: usize = 9;
@@ -46,6 +63,11 @@ fn nop(len: usize) -> Vec<u8> {
 fn returning_string(at: u64, string: u64) -> Vec<u8> {
     let [a, b, c, d, ..] = string.wrapping_sub(at.wrapping_add(7)).to_le_bytes();
     vec![0x48, 0x8d, 0x05, a, b, c, d, 0xc3]
+}
+
+/// `endbr64; mov $number,%eax; ret`.
+fn returning_number(number: i32) -> Vec<u8> {
+    [&ENDBR64[..], &[0xb8], &number.to_le_bytes(), &[0xc3]].concat()
 }
 
 /// `mov $imm32,%eax; ret` or `xor %eax,%eax; ret`.

@@ -1,8 +1,8 @@
 //! The functions in a payload: entries of `.livepatch.funcs`, and the code that replaces them.
 
-use super::machine::Machine;
 use super::object_file::{Relocation, Section, Target};
 use crate::payload::PayloadVersion;
+use crate::sim::machine::Machine;
 use crate::types::widen::to_u64;
 
 /// Enough for an `endbr64` and a jump, which take nine bytes.
@@ -158,11 +158,11 @@ impl Code {
         let entry = to_u64(self.funcs.contents.len());
         if let Some(name) = function.name() {
             let name = Target::Section(".rodata.str").plus(self.place_string(name.as_bytes()));
-            self.funcs.relocations.push(Relocation::pointer(entry, name));
+            self.funcs.relocations.push(Relocation::pointer(self.machine, entry, name));
         }
         if let Some(code) = code {
             let code = Target::Section(".text").plus(code.offset);
-            self.funcs.relocations.push(Relocation::pointer(entry + 8, code));
+            self.funcs.relocations.push(Relocation::pointer(self.machine, entry + 8, code));
         }
         let new_size = match function.body {
             Body::Nop(size) => size,

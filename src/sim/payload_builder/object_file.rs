@@ -4,10 +4,10 @@ use object::elf::{
     self, ELFMAG, FileHeader64, Ident, Rela64, RelocationType, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SectionFlags,
     SectionHeader64, SectionType, Sym64, SymbolBind, SymbolInfo, SymbolOther, SymbolSection, SymbolType,
 };
-use object::pod::{Pod, bytes_of};
+use object::pod::bytes_of;
 use object::{I64, LittleEndian as LE, U16, U32, U64};
 
-use super::machine::Machine;
+use crate::sim::machine::Machine;
 use crate::types::widen::to_u64;
 use crate::xen::architecture::Architecture;
 
@@ -29,40 +29,25 @@ impl Target {
     }
 }
 
-/// The bytes that a relocation changes.
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    /// Eight bytes that hold an address.
-    Pointer,
-    /// Four bytes of an instruction, encoded as its processor requires.
-    Instruction(RelocationType),
-}
-
 #[derive(Clone, Debug)]
 pub(super) struct Relocation {
     offset: u64,
-    kind: Kind,
-    pub(super) target: Target,
+    /// Of the bytes that it changes.
+    len: u64,
+    kind: RelocationType,
+    target: Target,
     addend: i64,
 }
 
 impl Relocation {
     /// Eight bytes at `offset` that hold an address.
-    pub(super) fn pointer(offset: u64, (target, addend): (Target, i64)) -> Self {
-        Self { offset, kind: Kind::Pointer, target, addend }
+    pub(super) fn pointer(machine: &Machine, offset: u64, (target, addend): (Target, i64)) -> Self {
+        Self { offset, len: 8, kind: machine.pointer, target, addend }
     }
 
-    /// Four bytes of an instruction, at `offset`.
+    /// Four bytes of an instruction, at `offset`, encoded as its processor requires.
     pub(super) fn instruction(offset: u64, kind: RelocationType, (target, addend): (Target, i64)) -> Self {
-        Self { offset, kind: Kind::Instruction(kind), target, addend }
-    }
-
-    const fn end(&self) -> u64 {
-        self.offset
-            + match self.kind {
-                Kind::Pointer => 8,
-                Kind::Instruction(_) => 4,
-            }
+        Self { offset, len: 4, kind, target, addend }
     }
 }
 
@@ -122,8 +107,8 @@ impl Section {
     }
 
     /// Appends an address.
-    pub(super) fn push_pointer(&mut self, target: (Target, i64)) {
-        self.relocations.push(Relocation::pointer(to_u64(self.contents.len()), target));
+    pub(super) fn push_pointer(&mut self, machine: &Machine, target: (Target, i64)) {
+        self.relocations.push(Relocation::pointer(machine, to_u64(self.contents.len()), target));
         self.contents.extend([0; 8]);
     }
 
@@ -144,7 +129,7 @@ impl Section {
             }
         }
         let len = to_u64(self.contents.len());
-        self.relocations.retain(|relocation| relocation.end() <= len);
+        self.relocations.retain(|relocation| relocation.offset + relocation.len <= len);
     }
 }
 
@@ -184,116 +169,95 @@ pub(super) struct Symbol {
     pub(super) size: u64,
 }
 
-/// The parts of a file.
-#[derive(Debug)]
-pub(super) struct ObjectFile<'a> {
-    pub(super) architecture: Architecture,
-    pub(super) sections: Vec<Section>,
-    pub(super) symbols: Vec<Symbol>,
-    pub(super) defects: &'a [(String, Defect)],
+/// The bytes of a file: header, what the sections contain, section headers. Local symbols come first.
+pub(super) fn write(
+    architecture: Architecture,
+    mut sections: Vec<Section>,
+    symbols: &[Symbol],
+    defects: &[(String, Defect)],
+) -> Vec<u8> {
+    remove_missing(&mut sections, defects);
+    apply(defects, &mut sections);
+    let mut tables = tables(&sections, symbols);
+    remove_missing(&mut tables, defects);
+    let mut names = vec![0];
+    let name_offsets: Vec<u32> =
+        sections.iter().chain(&tables).map(|section| add_string(&mut names, &section.name)).collect();
+    if let Some(table) = tables.iter_mut().find(|table| table.name == ".shstrtab") {
+        table.contents = names;
+    }
+    apply(defects, &mut tables);
+    sections.append(&mut tables);
+    lay_out(architecture, &sections, &name_offsets)
 }
 
-impl ObjectFile<'_> {
-    /// The bytes of the file: header, what the sections contain, section headers.
-    pub(super) fn write(mut self) -> Vec<u8> {
-        let mut sections = core::mem::take(&mut self.sections);
-        self.remove_missing(&mut sections);
-        self.apply_defects(&mut sections);
-        let mut tables = self.tables(&sections);
-        self.remove_missing(&mut tables);
-        let mut names = Strings::new();
-        let name_offsets: Vec<u32> =
-            sections.iter().chain(&tables).map(|section| names.add(section.name.as_bytes())).collect();
-        if let Some(table) = tables.iter_mut().find(|table| table.name == ".shstrtab") {
-            table.contents = names.0;
-        }
-        self.apply_defects(&mut tables);
-        sections.append(&mut tables);
-        lay_out(self.architecture, &sections, &name_offsets)
-    }
+fn remove_missing(sections: &mut Vec<Section>, defects: &[(String, Defect)]) {
+    let is_missing =
+        |section: &Section| defects.iter().any(|(name, defect)| *name == section.name && *defect == Defect::Missing);
+    sections.retain(|section| !is_missing(section));
+}
 
-    fn remove_missing(&self, sections: &mut Vec<Section>) {
-        sections.retain(|section| !self.defects_of(section).any(|defect| *defect == Defect::Missing));
-    }
-
-    fn apply_defects(&self, sections: &mut [Section]) {
-        for section in sections {
-            let defects: Vec<&Defect> = self.defects_of(section).collect();
-            for defect in defects {
-                section.apply(defect);
-            }
-        }
-    }
-
-    fn defects_of(&self, section: &Section) -> impl Iterator<Item = &Defect> {
-        self.defects.iter().filter(|(name, _)| *name == section.name).map(|(_, defect)| defect)
-    }
-
-    /// Relocations, symbols and strings. They come last, so the indexes of the other sections don't change.
-    fn tables(&self, sections: &[Section]) -> Vec<Section> {
-        let mut symbols = SymbolTable::new(Machine::of(self.architecture), sections);
-        self.symbols.iter().filter(|symbol| symbol.bind == elf::STB_LOCAL).for_each(|symbol| symbols.define(symbol));
-        let first_global = symbols.len();
-        self.symbols.iter().filter(|symbol| symbol.bind != elf::STB_LOCAL).for_each(|symbol| symbols.define(symbol));
-
-        let mut tables = Vec::new();
-        for (section, index) in sections.iter().zip(1..) {
-            if !section.relocations.is_empty() {
-                let name = format!(".rela{}", section.name);
-                let entries =
-                    section.relocations.iter().flat_map(|relocation| symbols.relocation(relocation)).collect();
-                tables.push(Section {
-                    link: ".symtab",
-                    info: index,
-                    entry_size: size_of::<Rela64<LE>>(),
-                    ..Section::new(name, elf::SHT_RELA, elf::SHF_INFO_LINK.0, 8, entries)
-                });
-            }
-        }
-        tables.push(Section {
-            link: ".strtab",
-            info: first_global,
-            entry_size: size_of::<Sym64<LE>>(),
-            ..Section::new(".symtab", elf::SHT_SYMTAB, 0, 8, symbols.entries)
-        });
-        tables.push(Section::new(".strtab", elf::SHT_STRTAB, 0, 1, symbols.strings.0));
-        tables.push(Section::new(".shstrtab", elf::SHT_STRTAB, 0, 1, Vec::new()));
-        tables
+fn apply(defects: &[(String, Defect)], sections: &mut [Section]) {
+    for (name, defect) in defects {
+        sections.iter_mut().filter(|section| section.name == *name).for_each(|section| section.apply(defect));
     }
 }
 
-/// A string table: it begins with the empty string.
-struct Strings(Vec<u8>);
+/// Relocations, symbols and strings. They come last, so the indexes of the other sections don't change.
+fn tables(sections: &[Section], defined: &[Symbol]) -> Vec<Section> {
+    let mut symbols = SymbolTable::new(sections);
+    let (local, global) = defined.split_at(defined.partition_point(|symbol| symbol.bind == elf::STB_LOCAL));
+    local.iter().for_each(|symbol| symbols.define(symbol));
+    let first_global = symbols.len();
+    global.iter().for_each(|symbol| symbols.define(symbol));
 
-impl Strings {
-    fn new() -> Self {
-        Self(vec![0])
-    }
-
-    fn add(&mut self, string: &[u8]) -> u32 {
-        if string.is_empty() {
-            return 0;
+    let mut tables = Vec::new();
+    for (section, index) in sections.iter().zip(1..) {
+        if !section.relocations.is_empty() {
+            let name = format!(".rela{}", section.name);
+            let entries = section.relocations.iter().flat_map(|relocation| symbols.relocation(relocation)).collect();
+            tables.push(Section {
+                link: ".symtab",
+                info: index,
+                entry_size: size_of::<Rela64<LE>>(),
+                ..Section::new(name, elf::SHT_RELA, elf::SHF_INFO_LINK.0, 8, entries)
+            });
         }
-        let offset = small(self.0.len());
-        self.0.extend(string.iter().chain([&0]));
-        offset
     }
+    tables.push(Section {
+        link: ".strtab",
+        info: first_global,
+        entry_size: size_of::<Sym64<LE>>(),
+        ..Section::new(".symtab", elf::SHT_SYMTAB, 0, 8, symbols.entries)
+    });
+    tables.push(Section::new(".strtab", elf::SHT_STRTAB, 0, 1, symbols.strings));
+    tables.push(Section::new(".shstrtab", elf::SHT_STRTAB, 0, 1, Vec::new()));
+    tables
+}
+
+/// Appends to a string table, which begins with the empty string. Returns the offset.
+fn add_string(table: &mut Vec<u8>, string: &str) -> u32 {
+    if string.is_empty() {
+        return 0;
+    }
+    let offset = small(table.len());
+    table.extend(string.bytes().chain([0]));
+    offset
 }
 
 /// The symbol table: symbol 0, one for each section under the section's own index, then those with names.
 struct SymbolTable<'a> {
-    machine: &'static Machine,
     sections: &'a [Section],
     entries: Vec<u8>,
-    strings: Strings,
+    strings: Vec<u8>,
 }
 
 impl<'a> SymbolTable<'a> {
-    fn new(machine: &'static Machine, sections: &'a [Section]) -> Self {
-        let mut table = Self { machine, sections, entries: Vec::new(), strings: Strings::new() };
-        table.push(0, elf::STB_LOCAL, elf::STT_NOTYPE, 0, 0, 0);
+    fn new(sections: &'a [Section]) -> Self {
+        let mut table = Self { sections, entries: Vec::new(), strings: vec![0] };
+        table.push("", elf::STB_LOCAL, elf::STT_NOTYPE, 0, 0, 0);
         for index in (1..).take(sections.len()) {
-            table.push(0, elf::STB_LOCAL, elf::STT_SECTION, index, 0, 0);
+            table.push("", elf::STB_LOCAL, elf::STT_SECTION, index, 0, 0);
         }
         table
     }
@@ -302,24 +266,21 @@ impl<'a> SymbolTable<'a> {
         small(self.entries.len() / size_of::<Sym64<LE>>())
     }
 
-    fn push(&mut self, name: u32, bind: SymbolBind, kind: SymbolType, section: u32, value: u64, size: u64) {
-        append(
-            &mut self.entries,
-            &Sym64 {
-                st_name: U32::new(LE, name),
-                st_info: SymbolInfo::new(bind, kind),
-                st_other: SymbolOther(0),
-                st_shndx: U16::new(LE, symbol_section(section)),
-                st_value: U64::new(LE, value),
-                st_size: U64::new(LE, size),
-            },
-        );
+    fn push(&mut self, name: &str, bind: SymbolBind, kind: SymbolType, section: u32, value: u64, size: u64) {
+        let symbol = Sym64 {
+            st_name: U32::new(LE, add_string(&mut self.strings, name)),
+            st_info: SymbolInfo::new(bind, kind),
+            st_other: SymbolOther(0),
+            st_shndx: U16::new(LE, symbol_section(section)),
+            st_value: U64::new(LE, value),
+            st_size: U64::new(LE, size),
+        };
+        self.entries.extend(bytes_of(&symbol));
     }
 
     fn define(&mut self, symbol: &Symbol) {
-        let name = self.strings.add(symbol.name.as_bytes());
         let section = section_index(self.sections, symbol.section);
-        self.push(name, symbol.bind, symbol.kind, section, symbol.value, symbol.size);
+        self.push(&symbol.name, symbol.bind, symbol.kind, section, symbol.value, symbol.size);
     }
 
     /// The entry of a relocation. Adds the symbol that it refers to, if the file doesn't define that.
@@ -327,26 +288,18 @@ impl<'a> SymbolTable<'a> {
         let symbol = match &relocation.target {
             Target::Section(name) => section_index(self.sections, name),
             Target::Undefined(name) => {
-                let (index, name) = (self.len(), self.strings.add(name.as_bytes()));
+                let index = self.len();
                 self.push(name, elf::STB_GLOBAL, elf::STT_NOTYPE, 0, 0, 0);
                 index
             }
             Target::Null => 0,
         };
-        let kind = match relocation.kind {
-            Kind::Pointer => self.machine.pointer,
-            Kind::Instruction(kind) => kind,
+        let entry = Rela64 {
+            r_offset: U64::new(LE, relocation.offset),
+            r_info: U64::new(LE, (u64::from(symbol) << 32) | u64::from(relocation.kind.0)),
+            r_addend: I64::new(LE, relocation.addend),
         };
-        let mut entry = Vec::new();
-        append(
-            &mut entry,
-            &Rela64 {
-                r_offset: U64::new(LE, relocation.offset),
-                r_info: U64::new(LE, (u64::from(symbol) << 32) | u64::from(kind.0)),
-                r_addend: I64::new(LE, relocation.addend),
-            },
-        );
-        entry
+        bytes_of(&entry).to_vec()
     }
 }
 
@@ -361,21 +314,19 @@ fn lay_out(architecture: Architecture, sections: &[Section], name_offsets: &[u32
     for (section, name) in sections.iter().zip(name_offsets) {
         // As aligned as any section needs, whatever alignment a defect sets.
         file.resize(file.len().next_multiple_of(16), 0);
-        append(
-            &mut headers,
-            &SectionHeader64 {
-                sh_name: U32::new(LE, *name),
-                sh_type: U32::new(LE, section.kind),
-                sh_flags: U64::new(LE, section.flags),
-                sh_addr: U64::new(LE, 0),
-                sh_offset: U64::new(LE, to_u64(file.len())),
-                sh_size: U64::new(LE, to_u64(section.contents.len()).wrapping_add(section.zeros)),
-                sh_link: U32::new(LE, section_index(sections, section.link)),
-                sh_info: U32::new(LE, section.info),
-                sh_addralign: U64::new(LE, section.alignment),
-                sh_entsize: U64::new(LE, to_u64(section.entry_size)),
-            },
-        );
+        let header = SectionHeader64 {
+            sh_name: U32::new(LE, *name),
+            sh_type: U32::new(LE, section.kind),
+            sh_flags: U64::new(LE, section.flags),
+            sh_addr: U64::new(LE, 0),
+            sh_offset: U64::new(LE, to_u64(file.len())),
+            sh_size: U64::new(LE, to_u64(section.contents.len()).wrapping_add(section.zeros)),
+            sh_link: U32::new(LE, section_index(sections, section.link)),
+            sh_info: U32::new(LE, section.info),
+            sh_addralign: U64::new(LE, section.alignment),
+            sh_entsize: U64::new(LE, to_u64(section.entry_size)),
+        };
+        headers.extend(bytes_of(&header));
         file.extend(&section.contents);
     }
     file.resize(file.len().next_multiple_of(16), 0);
@@ -406,10 +357,6 @@ fn lay_out(architecture: Architecture, sections: &[Section], name_offsets: &[u32
     file.iter_mut().zip(bytes_of(&header)).for_each(|(to, from)| *to = *from);
     file.append(&mut headers);
     file
-}
-
-fn append<T: Pod>(bytes: &mut Vec<u8>, value: &T) {
-    bytes.extend_from_slice(bytes_of(value));
 }
 
 // A file that is too large for its fields is written all the same: Xen refuses more than 2 MiB, and more than 1023 sections.
