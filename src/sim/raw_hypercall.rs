@@ -132,7 +132,7 @@ impl RawSysctl {
         let mut memory = Vec::new();
         for (offset, bytes) in &self.memory {
             let mut buffer: HypercallBuffer = allocate(bytes.len())?;
-            let start = buffer.len().checked_sub(bytes.len()).expect(LONG_ENOUGH);
+            let start = start_of_last(&buffer, bytes.len());
             put(buffer.as_mut_slice(), start, bytes);
             put(block.as_mut_slice(), *offset, &buffer.handle(start).address.to_le_bytes());
             memory.push(Memory { offset: *offset, start, buffer });
@@ -167,6 +167,14 @@ impl Memory {
 
 const LONG_ENOUGH: &str = "a buffer is as long as was asked for, or longer";
 
+fn first(buffer: &HypercallBuffer, len: usize) -> &[u8] {
+    buffer.as_slice().get(..len).expect(LONG_ENOUGH)
+}
+
+fn start_of_last(buffer: &HypercallBuffer, len: usize) -> usize {
+    buffer.len().checked_sub(len).expect(LONG_ENOUGH)
+}
+
 impl PreparedSysctl<'_> {
     /// Sends the request. If it is sent again, it contains whatever the hypervisor has written into it.
     ///
@@ -180,7 +188,8 @@ impl PreparedSysctl<'_> {
     /// Returns the answer, with this result.
     #[must_use]
     pub fn answer(&self, result: Result<u32, Errno>) -> RawAnswer {
-        let mut block = *self.block.as_slice().first_chunk().expect(LONG_ENOUGH);
+        let mut block = [0; SIZE];
+        put(&mut block, 0, first(&self.block, SIZE));
         self.memory.iter().for_each(|memory| put(&mut block, memory.offset, &[0; 8]));
         RawAnswer { result, block, memory: self.memory.iter().map(Memory::bytes).collect() }
     }
@@ -226,7 +235,7 @@ impl RawVersion {
         let mut buffer: HypercallBuffer = allocated?;
         put(buffer.as_mut_slice(), 0, argument);
         let result = xen.xen_version(self.command, Some(&mut buffer));
-        Ok((result, buffer.as_slice().get(..argument.len()).expect(LONG_ENOUGH).to_vec()))
+        Ok((result, first(&buffer, argument.len()).to_vec()))
     }
 }
 

@@ -207,9 +207,13 @@ fn apply(defects: &[(String, Defect)], sections: &mut [Section]) {
 fn tables(sections: &[Section], defined: &[Symbol]) -> Vec<Section> {
     let mut symbols = SymbolTable::new(sections);
     let (local, global) = defined.split_at(defined.partition_point(|symbol| symbol.bind == elf::STB_LOCAL));
-    local.iter().for_each(|symbol| symbols.define(symbol));
+    for symbol in local {
+        symbols.define(symbol);
+    }
     let first_global = symbols.len();
-    global.iter().for_each(|symbol| symbols.define(symbol));
+    for symbol in global {
+        symbols.define(symbol);
+    }
 
     let mut tables = Vec::new();
     for (section, index) in sections.iter().zip(1..) {

@@ -7,11 +7,6 @@ fn arm(release: Release) -> SimulatedXen {
     SimulatedXen::builder(release).architecture(Architecture::AArch64).build()
 }
 
-/// All releases with live patching on Arm.
-fn all() -> impl Iterator<Item = SimulatedXen> {
-    Release::ALL.into_iter().skip(1).map(arm)
-}
-
 /// Takes the payload away if there is one, whatever it is doing.
 fn clear(xen: &SimulatedXen) {
     xen.finish_action();
@@ -21,21 +16,6 @@ fn clear(xen: &SimulatedXen) {
         }
     }
     assert!(xen.loaded().is_empty());
-}
-
-#[test]
-fn payloads_are_loaded_applied_and_reverted() {
-    for xen in all() {
-        stack(&xen, &["a", "b"]);
-        assert_eq!(done(&xen, "a", APPLY), (2, 0), "{}", xen.release());
-        assert_eq!(done(&xen, "b", APPLY), (2, 0));
-        assert_eq!(extra_version(&xen), "-b");
-        assert_eq!(done(&xen, "b", REVERT), (1, 0));
-        assert_eq!(extra_version(&xen), "-a");
-        assert_eq!(done(&xen, "a", REVERT), (1, 0));
-        assert_eq!(extra_version(&xen), xen.release().extra_version());
-        assert_eq!(xen.crashed(), None);
-    }
 }
 
 #[test]

@@ -2,9 +2,9 @@ use super::*;
 
 /// The answer of LIST: rows of name, state and metadata, and the fields written back.
 #[derive(Debug)]
-struct Listed {
+pub(super) struct Listed {
     result: Result<u32, Errno>,
-    names: Vec<String>,
+    pub(super) names: Vec<String>,
     metadata: Vec<String>,
     version: u32,
     remaining: u32,
@@ -16,29 +16,18 @@ fn strings(lens: &[u8], bytes: &[u8], rows: u32, stride: Option<usize>) -> Vec<S
     (0..usize::try_from(rows).unwrap())
         .map(|row| {
             let len = usize::try_from(u32::from_le_bytes(lens[row * 4..row * 4 + 4].try_into().unwrap())).unwrap();
-            let text = String::from_utf8(bytes[at..at + len].to_vec()).unwrap();
+            let text = String::from_utf8_lossy(&bytes[at..at + len]).into_owned();
             at += stride.unwrap_or(len);
             text
         })
         .collect()
 }
 
-fn list(xen: &SimulatedXen, start: u32, rows: u32, room: (u32, u32)) -> Listed {
-    let request = Request::livepatch(xen, 2).word(20, start).word(24, rows);
+pub(super) fn list(xen: &SimulatedXen, start: u32, rows: u32, room: (u32, u32)) -> Listed {
+    let request = Request::livepatch(xen, 2).word(20, start).word(24, rows).word(32, room.0).word(36, room.1);
     let packed = xen.release() >= Release::V4_14;
-    let page = [0xee; 4096];
-    let mut request = if packed {
-        request
-            .word(32, room.0)
-            .word(36, room.1)
-            .buffer(40, &page)
-            .buffer(48, &page)
-            .buffer(56, &page)
-            .buffer(64, &page)
-            .buffer(72, &page)
-    } else {
-        request.buffer(32, &page).buffer(40, &page).buffer(48, &page)
-    };
+    let buffers: &[usize] = if packed { &[40, 48, 56, 64, 72] } else { &[32, 40, 48] };
+    let mut request = buffers.iter().fold(request, |request, offset| request.buffer(*offset, &[0xee; 4096]));
     let result = request.send(xen);
     let memory: Vec<&[u8]> = request.memory.iter().map(HypercallBuffer::as_slice).collect();
     let rows = result.unwrap_or_default();

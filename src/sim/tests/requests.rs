@@ -113,7 +113,7 @@ fn the_build_id_has_corner_cases() {
 }
 
 /// Result, text, index and count.
-fn read_console(
+pub(super) fn read_console(
     xen: &SimulatedXen,
     clear: u8,
     from: Option<u32>,
@@ -126,7 +126,7 @@ fn read_console(
         .word(24, count);
     let result = request.send(xen);
     let len = usize::try_from(request.out(24)).unwrap().min(64);
-    let text = String::from_utf8(request.memory[0].as_slice()[..len].to_vec()).unwrap();
+    let text = String::from_utf8_lossy(&request.memory[0].as_slice()[..len]).into_owned();
     (result, text, request.out(12), request.out(24))
 }
 

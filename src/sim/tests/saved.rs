@@ -32,43 +32,6 @@ fn state(xen: &SimulatedXen) -> String {
     format!("{:?}", xen.host())
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Setting {
-    Pace(Pace),
-    Quiesce(u64),
-    Hotplug(bool),
-    Log(LogLevel),
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Order {
-    Late,
-    Take(Pace),
-    LockHeld,
-    LostAnswer,
-    Fail,
-    Between(u8),
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Op {
-    Upload(u8),
-    Act { id: u8, command: u32, timeout: u32, flags: u32 },
-    Get(u8),
-    List,
-    Console { clear: bool },
-    Keys,
-    Set(Setting),
-    Finish,
-    Print,
-    Other(u8, Action),
-    Client(u8, Option<Action>),
-    Order(Order),
-}
-
-const IDS: u8 = 8;
-const ACTIONS: [Action; 4] = [Action::Apply, Action::Revert, Action::Replace, Action::Unload];
-
 fn name(id: u8) -> String {
     format!("p{id}")
 }
@@ -90,122 +53,72 @@ fn payload(xen: &SimulatedXen, id: u8) -> Vec<u8> {
     .build()
 }
 
-fn pace() -> impl Strategy<Value = Pace> {
-    prop_oneof![3 => (0..4_u32).prop_map(Pace::Polls), 1 => Just(Pace::Held)]
-}
+/// Settings and orders, the more frequent ones several times.
+const CHANGES: [fn(&SimulatedXen, u8); 19] = [
+    |xen, number| xen.set_pace(Pace::Polls(number.into())),
+    |xen, number| xen.set_pace(Pace::Polls(u32::from(number) % 3)),
+    |xen, _| xen.set_pace(Pace::Held),
+    |xen, _| xen.set_quiesce_time(Duration::ZERO),
+    |xen, _| xen.set_quiesce_time(Duration::from_micros(100)),
+    |xen, _| xen.set_quiesce_time(Duration::from_millis(40)),
+    |xen, _| xen.set_cpu_hotplug(true),
+    |xen, _| xen.set_cpu_hotplug(false),
+    |xen, _| xen.set_log_level(LogLevel::None),
+    |xen, _| xen.set_log_level(LogLevel::Errors),
+    |xen, _| xen.set_log_level(LogLevel::All),
+    |xen, _| xen.on_apply().time_out(),
+    |xen, number| xen.on_replace().take(Pace::Polls(number.into())),
+    |xen, _| xen.on_replace().take(Pace::Held),
+    |xen, _| xen.on_debug_keys().find_the_lock_held(),
+    |xen, _| xen.on_apply().fault_after(),
+    |xen, _| xen.on_upload().fail(Errno::ENOMEM),
+    |xen, id| {
+        xen.on_list().before(move |xen| {
+            let _ = xen.other_upload(name(id), &payload(xen, id));
+        });
+    },
+    |xen, _| xen.print("something else"),
+];
+
+/// A kind of operation (the more numbers, the more frequent), a payload, and a number that selects the rest.
+type Op = (u8, u8, u16);
 
 fn op() -> impl Strategy<Value = Op> {
-    let id = || 0..IDS;
-    let action = || select(&ACTIONS[..]);
-    let setting = prop_oneof![
-        4 => pace().prop_map(Setting::Pace),
-        1 => select(&[0_u64, 100, 40_000][..]).prop_map(Setting::Quiesce),
-        1 => any::<bool>().prop_map(Setting::Hotplug),
-        1 => select(&[LogLevel::None, LogLevel::Errors, LogLevel::All][..]).prop_map(Setting::Log),
-    ];
-    let order = prop_oneof![
-        Just(Order::Late),
-        pace().prop_map(Order::Take),
-        Just(Order::LockHeld),
-        Just(Order::LostAnswer),
-        Just(Order::Fail),
-        id().prop_map(Order::Between),
-    ];
-    let command =
-        prop_oneof![4 => Just(APPLY), 2 => Just(REVERT), 2 => Just(REPLACE), 2 => Just(UNLOAD), 1 => 0..6_u32];
-    let timeout = select(&[0_u32, 1, 50_000_000][..]);
-    prop_oneof![
-        6 => id().prop_map(Op::Upload),
-        8 => (id(), command, timeout, 0..2_u32)
-            .prop_map(|(id, command, timeout, flags)| Op::Act { id, command, timeout, flags }),
-        4 => id().prop_map(Op::Get),
-        3 => Just(Op::List),
-        1 => any::<bool>().prop_map(|clear| Op::Console { clear }),
-        1 => Just(Op::Keys),
-        2 => setting.prop_map(Op::Set),
-        1 => Just(Op::Finish),
-        1 => Just(Op::Print),
-        3 => (id(), action()).prop_map(|(id, action)| Op::Other(id, action)),
-        3 => (id(), proptest::option::of(action())).prop_map(|(id, action)| Op::Client(id, action)),
-        2 => order.prop_map(Op::Order),
-    ]
+    (0..35_u8, 0..8_u8, any::<u16>())
 }
 
-fn list(release: Release) -> RawSysctl {
-    let list = RawSysctl::livepatch(release, 2).word(24, 16);
-    let memory: &[(usize, usize)] = if release < Release::V4_14 {
-        &[(32, 16 * 8), (40, 16 * 128), (48, 16 * 4)]
-    } else {
-        &[(40, 16 * 8), (48, 2048), (56, 16 * 4), (64, 2048), (72, 16 * 4)]
+/// Does it, and returns all that was answered.
+fn run(xen: &SimulatedXen, (kind, id, number): Op) -> String {
+    let mut rest = usize::from(number);
+    let mut pick = |count: usize| {
+        let picked = rest % count;
+        rest /= count;
+        picked
     };
-    let list = list.word(32, 2048).word(36, if release < Release::V4_14 { 0 } else { 2048 });
-    memory.iter().fold(list, |list, (offset, len)| list.memory(*offset, vec![0; *len]))
-}
-
-impl Op {
-    /// Does it, and gives all that was answered.
-    fn run(self, xen: &SimulatedXen) -> String {
-        let release = xen.release();
-        let ask = |sysctl: RawSysctl| format!("{:?}", sysctl.send(xen).unwrap());
-        let livepatch =
-            |operation, id: u8| RawSysctl::livepatch(release, operation).name(&[name(id).as_bytes(), &[0]].concat());
-        match self {
-            Self::Upload(id) => {
-                let payload = payload(xen, id);
-                let size = u64::try_from(payload.len()).unwrap();
-                let answer = livepatch(0, id).bytes(32, &size.to_le_bytes()).memory(40, payload).send(xen).unwrap();
-                format!("{:?}", answer.result)
-            }
-            Self::Act { id, command, timeout, flags } => {
-                let flags = if release < Release::V4_14 { 0 } else { flags };
-                ask(livepatch(3, id).word(32, command).word(36, timeout).word(40, flags))
-            }
-            Self::Get(id) => ask(livepatch(1, id)),
-            Self::List => ask(list(release)),
-            Self::Console { clear } => {
-                let read = RawSysctl::read_console(release).bytes(8, &[u8::from(clear)]);
-                ask(read.memory(16, vec![0; 900]).word(24, 900))
-            }
-            Self::Keys => ask(RawSysctl::debug_keys(release).memory(8, *b"x").word(16, 1)),
-            Self::Set(setting) => {
-                match setting {
-                    Setting::Pace(pace) => xen.set_pace(pace),
-                    Setting::Quiesce(micros) => xen.set_quiesce_time(Duration::from_micros(micros)),
-                    Setting::Hotplug(ongoing) => xen.set_cpu_hotplug(ongoing),
-                    Setting::Log(level) => xen.set_log_level(level),
-                }
-                String::new()
-            }
-            Self::Finish => {
-                xen.finish_action();
-                extra_version_or_error(xen)
-            }
-            Self::Print => {
-                xen.print("something else");
-                xen.console()
-            }
-            Self::Other(id, action) => format!("{:?}", xen.other_action(name(id), action, Flags::empty())),
-            Self::Client(id, action) => client(xen, id, action),
-            Self::Order(order) => {
-                match order {
-                    Order::Late => xen.on_apply().time_out(),
-                    Order::Take(pace) => xen.on_replace().take(pace),
-                    Order::LockHeld => xen.on_debug_keys().find_the_lock_held(),
-                    Order::LostAnswer => xen.on_apply().fault_after(),
-                    Order::Fail => xen.on_upload().fail(Errno::ENOMEM),
-                    Order::Between(id) => xen.on_list().before(move |xen| {
-                        let _ = xen.other_upload(name(id), &payload(xen, id));
-                    }),
-                }
-                String::new()
-            }
+    let name = name(id);
+    match kind {
+        0..6 => format!("{:?}", upload(xen, &name, &payload(xen, id))),
+        6..14 => {
+            let command = [APPLY, APPLY, APPLY, REVERT, REPLACE, UNLOAD, 0, 5][pick(8)];
+            let (timeout, flags) = ([0, 1, 50_000_000][pick(3)], [0, NODEPS][pick(2)]);
+            format!("{command} {:?}", action_with(xen, &name, command, timeout, flags))
+        }
+        14..18 => format!("{:?}", get(xen, &name)),
+        18..21 => format!("{:?}", lists::list(xen, 0, 16, (2048, 2048))),
+        21 => format!("{:?}", requests::read_console(xen, u8::from(pick(2) == 0), None, 64)),
+        22 => format!("{:?} {}", Request::sysctl(xen, 7).buffer(8, b"x").word(16, 1).send(xen), xen.console()),
+        23 => {
+            xen.finish_action();
+            let (result, text) = RawVersion::new(1).argument([0; 16]).send(xen).unwrap();
+            format!("{result:?} {}", text.escape_ascii())
+        }
+        24..27 => format!("{:?}", xen.other_action(&name, Action::ALL[pick(4)], Flags::empty())),
+        27..30 => client(xen, id, Action::ALL.get(pick(8)).copied()),
+        _ => {
+            CHANGES[pick(CHANGES.len())](xen, id);
+            xen.console()
         }
     }
-}
-
-fn extra_version_or_error(xen: &SimulatedXen) -> String {
-    let (result, text) = RawVersion::new(1).argument([0; 16]).send(xen).unwrap();
-    format!("{result:?} {}", text.escape_ascii())
 }
 
 /// The result of a client that waits for the end of an action, on a host on which it ends.
@@ -238,7 +151,7 @@ proptest! {
         let mut kept = small(release).build();
         for part in parts {
             for op in part {
-                prop_assert_eq!(op.run(&xen), op.run(&kept), "{:?}", op);
+                prop_assert_eq!(run(&xen, op), run(&kept, op), "{:?}", op);
             }
             // What was ordered stays in the process that ordered it.
             xen.forget_orders();
@@ -324,7 +237,7 @@ fn questions_leave_no_trace() {
     let saved = save(&xen);
     for _ in 0..100 {
         assert_eq!(get(&xen, "one"), Ok((1, 0)));
-        list(Release::V4_20).send(&xen).unwrap();
+        assert_eq!(lists::list(&xen, 0, 16, (2048, 2048)).names, ["one\0"]);
         assert_eq!(action(&xen, "none", APPLY), Err(Errno::ENOENT));
         assert_eq!(action(&xen, "one", 0), Err(Errno::EOPNOTSUPP));
         assert_eq!(action(&xen, "one", REVERT), Ok(0), "which does nothing");
@@ -450,7 +363,7 @@ proptest! {
     ) {
         let xen = small(Release::V4_17).build();
         for op in loaded {
-            op.run(&xen);
+            run(&xen, op);
         }
         let mut saved = save(&xen);
         for (index, with) in changes {
@@ -462,7 +375,7 @@ proptest! {
         }
         if let Ok(xen) = serde_json::from_str::<SimulatedXen>(&saved) {
             for op in ops {
-                op.run(&xen);
+                run(&xen, op);
             }
         }
     }

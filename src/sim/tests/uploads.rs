@@ -1,22 +1,16 @@
 use super::*;
 
-const OK: Result<u32, Errno> = Ok(0);
-const EINVAL: Result<u32, Errno> = Err(Errno::EINVAL);
-const EOPNOTSUPP: Result<u32, Errno> = Err(Errno::EOPNOTSUPP);
+type Answer = Result<u32, Errno>;
+/// A payload, the answer of 4.7, and other answers from a release on.
+type Judged = (PayloadBuilder, Answer, Vec<(Release, Answer)>);
 
-/// A payload with a defect, in a host of its own.
-#[allow(clippy::needless_pass_by_value, reason = "what it is called with is made on the spot")]
-fn defective(release: Release, section: &str, defect: Defect) -> Result<u32, Errno> {
-    with(release, |xen| builder(xen, "p").metadata("k", Some("v")).defect(section, defect.clone()))
-}
-
-fn with(release: Release, make: impl Fn(&SimulatedXen) -> PayloadBuilder) -> Result<u32, Errno> {
-    let xen = SimulatedXen::new(release);
-    let result = upload(&xen, "p", &make(&xen).build());
-    assert_eq!(result.is_ok(), xen.loaded().len() == 1);
-    assert_eq!(xen.crashed().is_some(), result == Err(Errno::EIO), "{:?}", xen.crashed());
-    result
-}
+const OK: Answer = Ok(0);
+const EINVAL: Answer = Err(Errno::EINVAL);
+const ENOENT: Answer = Err(Errno::ENOENT);
+const EEXIST: Answer = Err(Errno::EEXIST);
+const EOPNOTSUPP: Answer = Err(Errno::EOPNOTSUPP);
+const EOVERFLOW: Answer = Err(Errno::EOVERFLOW);
+const CRASH: Answer = Err(Errno::EIO);
 
 /// A good payload with other bytes in its header.
 fn patched(release: Release, offset: usize, bytes: &[u8]) -> Result<u32, Errno> {
@@ -26,21 +20,132 @@ fn patched(release: Release, offset: usize, bytes: &[u8]) -> Result<u32, Errno> 
     upload(&xen, "p", &file)
 }
 
+/// To most of these, real Xens 4.14.6, 4.17.7 and 4.20.4 gave the same answers.
+fn judged(xen: &SimulatedXen) -> Vec<Judged> {
+    use Release as R;
+    let whole = || builder(xen, "p").metadata("k", Some("v"));
+    let defect = |section: &str, defect| whole().defect(section, defect);
+    let of = |function| bare(xen, "p").function(function);
+    let printk = || FunctionPatch::returning("printk", "x");
+    let hook = |payload: PayloadBuilder, kind| payload.hook(kind, HookCode::returns(0));
+    let short = |kind: HookKind| hook(whole(), kind).defect(kind.section(), Defect::Truncated(7));
+    let extra = |name: &str, len| whole().section(name, vec![0; len]);
+    let busy = hook(hook(whole().function(printk()), HookKind::Load), HookKind::PreApply);
+    let other = if xen.release() >= R::V4_14 { PayloadVersion::V1 } else { PayloadVersion::V2 };
+    let enodata = Err(Errno::ENODATA);
+    vec![
+        (busy.writable_data([1; 9]).bss(100).defines("brand_new").needs("printk"), OK, vec![]),
+        (whole().bss(1 << 20), OK, vec![]),
+        (whole().bss((2 << 20) + 1), OK, vec![(R::V4_8, EINVAL)]),
+        (whole().padded_to((2 << 20) + 1), EINVAL, vec![]),
+        (whole().needs("xen_banner"), ENOENT, vec![]),
+        // Sections that have to be there.
+        (defect(".text", Defect::Missing), EOPNOTSUPP, vec![]),
+        (defect(".rodata.str", Defect::Missing), EOPNOTSUPP, vec![]),
+        (defect(".rela.text", Defect::Missing), OK, vec![]),
+        (defect(".symtab", Defect::Missing), EINVAL, vec![]),
+        (defect(".strtab", Defect::Missing), CRASH, vec![]),
+        (defect(".shstrtab", Defect::Missing), EINVAL, vec![]),
+        (defect(".livepatch.funcs", Defect::Missing), EINVAL, vec![]),
+        (bare(xen, "p"), EINVAL, vec![]),
+        (hook(bare(xen, "p"), HookKind::Load), EINVAL, vec![(R::V4_14, OK)]),
+        (hook(bare(xen, "p"), HookKind::PreApply), EINVAL, vec![(R::V4_14, OK)]),
+        (defect(".livepatch.xen_depends", Defect::Missing), OK, vec![(R::V4_14, EINVAL)]),
+        (defect(".livepatch.depends", Defect::Missing), EINVAL, vec![]),
+        (defect(".note.gnu.build-id", Defect::Missing), EINVAL, vec![]),
+        // Notes that are too short, or of another type.
+        (defect(".livepatch.depends", Defect::Truncated(0)), EINVAL, vec![]),
+        (defect(".note.gnu.build-id", Defect::Truncated(0)), EINVAL, vec![]),
+        (defect(".livepatch.depends", Defect::Truncated(12)), EINVAL, vec![]),
+        (defect(".note.gnu.build-id", Defect::Truncated(12)), EINVAL, vec![]),
+        (defect(".livepatch.depends", Defect::Patched(8, vec![1])), EINVAL, vec![(R::V4_18, enodata)]),
+        (defect(".note.gnu.build-id", Defect::Patched(8, vec![4])), EINVAL, vec![(R::V4_18, enodata)]),
+        // Alignments and flags. A section without memory is written to, or read, where there is none.
+        (defect(".rodata.str", Defect::Alignment(3)), OK, vec![(R::V4_10, EOPNOTSUPP)]),
+        (defect(".modinfo", Defect::Alignment(3)), OK, vec![(R::V4_10, EOPNOTSUPP)]),
+        (defect(".livepatch.depends", Defect::Alignment(0)), CRASH, vec![]),
+        // The first of its kind.
+        (defect(".text", Defect::Alignment(0)), OK, vec![]),
+        (defect(".text", Defect::Flags(7)), EOPNOTSUPP, vec![]),
+        (defect(".modinfo", Defect::Flags(7)), EOPNOTSUPP, vec![]),
+        (defect(".livepatch.funcs", Defect::NotAllocated), CRASH, vec![]),
+        (defect(".livepatch.depends", Defect::NotAllocated), CRASH, vec![]),
+        (defect(".note.gnu.build-id", Defect::NotAllocated), CRASH, vec![]),
+        (defect(".livepatch.xen_depends", Defect::NotAllocated), OK, vec![(R::V4_14, CRASH), (R::V4_18, OK)]),
+        // Functions, and addresses that some releases read, and others compare first.
+        (defect(".livepatch.funcs", Defect::Patched(32, vec![3])), EOPNOTSUPP, vec![]),
+        (defect(".livepatch.funcs", Defect::Truncated(50)), EINVAL, vec![]),
+        (defect(".livepatch.funcs", Defect::Truncated(0)), EINVAL, vec![]),
+        (whole().payload_version(other), EINVAL, vec![]),
+        (of(FunctionPatch::nop("printk", 5)), EINVAL, vec![(R::V4_8, OK)]),
+        (of(FunctionPatch::nop("printk", 31)), EINVAL, vec![(R::V4_8, OK)]),
+        (of(FunctionPatch::nop("printk", 32)), EINVAL, vec![(R::V4_8, EOPNOTSUPP)]),
+        (of(FunctionPatch::nop("printk", 8).old_size(7)), EINVAL, vec![]),
+        (of(printk().old_size(5)), OK, vec![]),
+        (of(printk().old_size(4)), EINVAL, vec![]),
+        (of(FunctionPatch::returning("nowhere", "x")), ENOENT, vec![]),
+        (of(printk().at(0xffff_8300_0000_0000)), CRASH, vec![(R::V4_8, EOVERFLOW), (R::V4_14, CRASH)]),
+        (of(printk().at(0x1000)), CRASH, vec![(R::V4_8, EOVERFLOW), (R::V4_14, CRASH)]),
+        (of(printk().unnamed()), CRASH, vec![]),
+        // Hooks.
+        (short(HookKind::Load), OK, vec![(R::V4_8, EINVAL)]),
+        (short(HookKind::PostApply), OK, vec![(R::V4_14, EINVAL)]),
+        (hook(hook(whole(), HookKind::PreApply), HookKind::PreApply), OK, vec![(R::V4_14, EINVAL)]),
+        // Relocations: symbol, type, offset (of four of eight bytes), addend.
+        (defect(".text", Defect::NullSymbol), EOPNOTSUPP, vec![]),
+        (defect(".livepatch.funcs", Defect::NullSymbol), EOPNOTSUPP, vec![]),
+        (defect(".rela.text", Defect::Truncated(23)), EINVAL, vec![]),
+        (defect(".rela.text", Defect::Patched(12, vec![0xff; 4])), EINVAL, vec![]),
+        (defect(".rela.text", Defect::Patched(8, vec![99])), EOPNOTSUPP, vec![]),
+        (defect(".rela.text", Defect::Patched(0, vec![5])), EINVAL, vec![]),
+        (defect(".rela.text", Defect::Patched(0, vec![4])), OK, vec![]),
+        (defect(".rela.text", Defect::Patched(16, vec![0, 0, 0, 0, 1])), EOVERFLOW, vec![]),
+        // Optional sections.
+        (extra(".bug_frames.0", 16), OK, vec![]),
+        (extra(".bug_frames.0", 12), EINVAL, vec![]),
+        (extra(".bug_frames.3", 16), OK, vec![]),
+        (extra(".bug_frames.3", 12), EINVAL, vec![]),
+        (extra(".ex_table", 16), OK, vec![]),
+        (extra(".ex_table", 12), EINVAL, vec![]),
+        (extra(".altinstructions", 13), EINVAL, vec![]),
+        // It points at itself.
+        (extra(".alt_call_sites", 4), OK, vec![(R::V4_21, EINVAL)]),
+        (defect(".modinfo", Defect::Contents(b"k=v".to_vec())), OK, vec![(R::V4_14, EINVAL)]),
+        (defect(".modinfo", Defect::Contents(vec![])), OK, vec![(R::V4_14, CRASH)]),
+    ]
+}
+
 #[test]
-fn a_good_payload_loads_everywhere() {
+fn payloads_are_judged_as_by_each_release() {
     for release in Release::ALL {
-        let busy = |xen: &SimulatedXen| {
-            builder(xen, "p")
-                .function(FunctionPatch::returning("printk", "x"))
-                .hook(HookKind::Load, HookCode::returns(0))
-                .hook(HookKind::PreApply, HookCode::returns(0))
-                .metadata("k", Some("v"))
-                .writable_data([1; 9])
-                .bss(100)
-                .defines("brand_new")
-                .needs("printk")
-        };
-        assert_eq!(with(release, busy), OK, "{release}");
+        for (payload, first, later) in judged(&SimulatedXen::new(release)) {
+            let expected = later.iter().rfind(|(from, _)| release >= *from).map_or(first, |(_, answer)| *answer);
+            let xen = SimulatedXen::new(release);
+            let result = upload(&xen, "p", &payload.build());
+            assert_eq!(result, expected, "{release} {payload:?}");
+            assert_eq!(result.is_ok(), xen.loaded().len() == 1);
+            assert_eq!(xen.crashed().is_some(), result == CRASH, "{:?}", xen.crashed());
+        }
+    }
+}
+
+#[test]
+fn a_host_that_crashed_gives_its_reason_and_no_more_answers() {
+    let xen = SimulatedXen::new(Release::V4_17);
+    let misaligned = builder(&xen, "p").defect(".livepatch.depends", Defect::Alignment(0));
+    assert_eq!(xen.other_upload("p", &misaligned.build()), Err(Errno::EIO));
+    assert!(xen.crashed().unwrap().contains("alignment 0"));
+    assert_eq!((get(&xen, "p"), xen.xen_version(0, None)), (Err(Errno::EIO), Err(Errno::EIO)));
+}
+
+/// The function's first three bytes are an ENDBR64 in 4.14.
+#[test]
+fn real_ones_expect_code_as_their_compilers_made_it() {
+    for release in [Release::V4_14, Release::V4_17, Release::V4_20] {
+        let xen = SimulatedXen::new(release);
+        let function = FunctionPatch::returning("xen_extra_version", "x").expecting(b"\x48\x8d\x05");
+        assert_eq!(upload(&xen, "p", &bare(&xen, "p").function(function).build()), OK);
+        assert_eq!(action(&xen, "p", APPLY), if release == Release::V4_14 { EINVAL } else { OK });
     }
 }
 
@@ -55,7 +160,7 @@ fn sizes_and_memory_come_before_the_file() {
     assert_eq!(send(1, 4096), Err(Errno::EFAULT));
     let largest = builder(&xen, "p").padded_to(2 << 20).build();
     assert_eq!(upload(&xen, "p", &largest), OK);
-    assert_eq!(send(1, 4096), Err(Errno::EEXIST), "before it is read");
+    assert_eq!(send(1, 4096), EEXIST, "before it is read");
 }
 
 #[test]
@@ -90,70 +195,6 @@ fn the_header_is_checked_in_order() {
 }
 
 #[test]
-fn sections_are_checked_by_release() {
-    for release in Release::ALL {
-        let of = |section: &str, defect| defective(release, section, defect);
-        let aligned = release >= Release::V4_10;
-        assert_eq!(of(".rodata.str", Defect::Alignment(3)), if aligned { EOPNOTSUPP } else { OK }, "{release}");
-        assert_eq!(of(".text", Defect::Flags(7)), EOPNOTSUPP);
-        assert_eq!(of(".symtab", Defect::Missing), EINVAL);
-        assert_eq!(of(".shstrtab", Defect::Missing), EINVAL);
-        let large = with(release, |xen| builder(xen, "p").bss((2 << 20) + 1));
-        assert_eq!(large, if release >= Release::V4_8 { EINVAL } else { OK });
-    }
-}
-
-#[test]
-fn required_sections_are_required() {
-    for release in Release::ALL {
-        let hooks = release >= Release::V4_14;
-        for section in [".livepatch.depends", ".note.gnu.build-id"] {
-            assert_eq!(defective(release, section, Defect::Missing), EINVAL, "{release} {section}");
-            assert_eq!(defective(release, section, Defect::Truncated(0)), EINVAL, "{release} {section}");
-            assert_eq!(defective(release, section, Defect::Truncated(12)), EINVAL, "{release} {section}");
-        }
-        let xen_depends = defective(release, ".livepatch.xen_depends", Defect::Missing);
-        assert_eq!(xen_depends, if hooks { EINVAL } else { OK });
-        assert_eq!(with(release, |xen| bare(xen, "p")), EINVAL, "nothing to do");
-        let hook_alone = with(release, |xen| bare(xen, "p").hook(HookKind::Load, HookCode::returns(0)));
-        assert_eq!(hook_alone, if hooks { OK } else { EINVAL });
-    }
-}
-
-#[test]
-fn a_note_of_another_type_has_its_own_number_from_4_18_on() {
-    for release in Release::ALL {
-        let expected = if release >= Release::V4_18 { Err(Errno::ENODATA) } else { EINVAL };
-        for section in [".note.gnu.build-id", ".livepatch.depends"] {
-            assert_eq!(defective(release, section, Defect::Patched(8, vec![1])), expected, "{release}");
-        }
-    }
-}
-
-#[test]
-fn functions_are_checked_by_release() {
-    let of = |release, function: FunctionPatch| with(release, |xen| bare(xen, "p").function(function.clone()));
-    for release in Release::ALL {
-        let modern = release >= Release::V4_8;
-        let version = defective(release, ".livepatch.funcs", Defect::Patched(32, vec![3]));
-        assert_eq!(version, EOPNOTSUPP, "{release}");
-        let other = if release >= Release::V4_14 { PayloadVersion::V1 } else { PayloadVersion::V2 };
-        assert_eq!(with(release, |xen| builder(xen, "p").payload_version(other)), EINVAL, "by its size");
-        assert_eq!(of(release, FunctionPatch::nop("printk", 5)), if modern { OK } else { EINVAL });
-        assert_eq!(of(release, FunctionPatch::nop("printk", 32)), if modern { EOPNOTSUPP } else { EINVAL });
-        assert_eq!(of(release, FunctionPatch::nop("printk", 8).old_size(7)), EINVAL);
-        assert_eq!(of(release, FunctionPatch::returning("printk", "x").old_size(5)), OK);
-        assert_eq!(of(release, FunctionPatch::returning("printk", "x").old_size(4)), EINVAL);
-        assert_eq!(of(release, FunctionPatch::returning("nowhere", "x")), Err(Errno::ENOENT));
-        let far = of(release, FunctionPatch::returning("printk", "x").at(0xffff_8300_0000_0000));
-        // Those that look for ENDBR64, and the one that does not look how far it is, reach for it.
-        let looks = modern && release < Release::V4_14;
-        assert_eq!(far, Err(if looks { Errno::EOVERFLOW } else { Errno::EIO }), "{release}");
-        assert_eq!(of(release, FunctionPatch::returning("printk", "x").unnamed()), Err(Errno::EIO), "crash");
-    }
-}
-
-#[test]
 fn endbr_takes_room_from_4_14_on() {
     for (release, aware) in Release::ALL.map(|release| (release, release >= Release::V4_14)) {
         let xen = SimulatedXen::builder(release).symbol("entry", *b"\xf3\x0f\x1e\xfa0123456789ab").build();
@@ -162,24 +203,6 @@ fn endbr_takes_room_from_4_14_on() {
         assert_eq!(upload(&xen, "p", &small), if aware { EINVAL } else { OK }, "{release}");
         let large = bare(&xen, "q").function(FunctionPatch::returning("entry", "x").old_size(9)).build();
         assert_eq!(upload(&xen, "q", &large), OK);
-    }
-}
-
-#[test]
-fn hook_sections_have_fixed_sizes() {
-    for release in Release::ALL {
-        let of = |hook: HookKind, len| {
-            with(release, |xen| {
-                builder(xen, "p").hook(hook, HookCode::returns(0)).defect(hook.section(), Defect::Truncated(len))
-            })
-        };
-        assert_eq!(of(HookKind::Load, 7), if release >= Release::V4_8 { EINVAL } else { OK }, "{release}");
-        assert_eq!(of(HookKind::PostApply, 7), if release >= Release::V4_14 { EINVAL } else { OK }, "{release}");
-        let two = with(release, |xen| {
-            let hook = |builder: PayloadBuilder| builder.hook(HookKind::PreApply, HookCode::returns(0));
-            hook(hook(builder(xen, "p")))
-        });
-        assert_eq!(two, if release >= Release::V4_14 { EINVAL } else { OK });
     }
 }
 
@@ -207,7 +230,7 @@ fn payloads_for_another_xen_are_refused_from_4_14_on() {
         assert_eq!(upload(&without_id, "p", &payload.build()), expected);
         // An unknown symbol is met before that, or after.
         let both = payload.clone().needs("nowhere").build();
-        let expected = if release >= Release::V4_18 { EINVAL } else { Err(Errno::ENOENT) };
+        let expected = if release >= Release::V4_18 { EINVAL } else { ENOENT };
         assert_eq!(upload(&xen, "both", &both), expected);
     }
 }
@@ -218,76 +241,19 @@ fn symbols_come_from_xen_and_from_loaded_payloads() {
         let xen = SimulatedXen::builder(release).symbol("known", [0; 8]).build();
         let load = |name: &str, payload: PayloadBuilder| upload(&xen, name, &payload.build());
         assert_eq!(load("xens", builder(&xen, "xens").needs("known")), OK);
-        assert_eq!(load("early", builder(&xen, "early").needs("gift")), Err(Errno::ENOENT));
+        assert_eq!(load("early", builder(&xen, "early").needs("gift")), ENOENT);
         assert_eq!(load("giver", builder(&xen, "giver").defines("gift")), OK);
         assert_eq!(load("taker", builder(&xen, "taker").needs("gift")), OK, "{release}");
-        assert_eq!(load("again", builder(&xen, "again").defines("gift")), Err(Errno::EEXIST));
-        assert_eq!(load("again", builder(&xen, "again").defines("printk")), Err(Errno::EEXIST));
+        assert_eq!(load("again", builder(&xen, "again").defines("gift")), EEXIST);
+        assert_eq!(load("again", builder(&xen, "again").defines("printk")), EEXIST);
         // A mark of Arm's is a symbol like any other here.
         assert_eq!(load("mark", builder(&xen, "mark").defines("$d")), OK);
-        assert_eq!(load("again", builder(&xen, "again").defines("$d")), Err(Errno::EEXIST));
-        assert_eq!(load("twin", builder(&xen, "giver")), Err(Errno::EEXIST), "by its build-id");
+        assert_eq!(load("again", builder(&xen, "again").defines("$d")), EEXIST);
+        assert_eq!(load("twin", builder(&xen, "giver")), EEXIST, "by its build-id");
         assert_eq!(action(&xen, "giver", UNLOAD), OK);
-        assert_eq!(load("late", builder(&xen, "late").needs("gift")), Err(Errno::ENOENT));
+        assert_eq!(load("late", builder(&xen, "late").needs("gift")), ENOENT);
         assert_eq!(names(&xen.loaded()), ["xens", "taker", "mark"]);
     }
-}
-
-#[test]
-fn relocations_are_checked() {
-    for release in Release::ALL {
-        let of = |defect| defective(release, ".rela.text", defect);
-        assert_eq!(defective(release, ".text", Defect::NullSymbol), EOPNOTSUPP, "{release}");
-        assert_eq!(of(Defect::Truncated(23)), EINVAL);
-        assert_eq!(of(Defect::Patched(12, vec![0xff; 4])), EINVAL, "symbol");
-        assert_eq!(of(Defect::Patched(8, vec![99])), EOPNOTSUPP, "type");
-        assert_eq!(of(Defect::Patched(0, vec![5])), EINVAL, "offset: 5 + 4 of 8 bytes");
-        assert_eq!(of(Defect::Patched(0, vec![4])), OK);
-        assert_eq!(of(Defect::Patched(16, vec![0, 0, 0, 0, 1])), Err(Errno::EOVERFLOW), "addend");
-    }
-}
-
-#[test]
-fn optional_sections_are_checked_by_release() {
-    let extra = |release, name: &str, len| with(release, |xen| builder(xen, "p").section(name, vec![0; len]));
-    for release in Release::ALL {
-        for name in [".bug_frames.0", ".bug_frames.3", ".ex_table"] {
-            assert_eq!((extra(release, name, 16), extra(release, name, 12)), (OK, EINVAL), "{release} {name}");
-        }
-        let modinfo = defective(release, ".modinfo", Defect::Contents(b"k=v".to_vec()));
-        assert_eq!(modinfo, if release >= Release::V4_14 { EINVAL } else { OK }, "{release}");
-        let sites = extra(release, ".alt_call_sites", 4);
-        assert_eq!(sites, if release >= Release::V4_21 { EINVAL } else { OK }, "pointing at itself");
-        assert_eq!(extra(release, ".altinstructions", 13), EINVAL);
-    }
-}
-
-#[test]
-fn what_would_hurt_a_real_host_ends_the_simulation() {
-    for release in Release::ALL {
-        let crash = Err(Errno::EIO);
-        for section in [".livepatch.funcs", ".livepatch.depends", ".note.gnu.build-id"] {
-            assert_eq!(defective(release, section, Defect::NotAllocated), crash, "{release} {section}");
-        }
-        let early = release >= Release::V4_18;
-        let xen_depends = defective(release, ".livepatch.xen_depends", Defect::NotAllocated);
-        assert_eq!(xen_depends, if early || release < Release::V4_14 { OK } else { crash }, "{release}");
-        assert_eq!(defective(release, ".livepatch.depends", Defect::Alignment(0)), crash, "{release}");
-        assert_eq!(defective(release, ".text", Defect::Alignment(0)), OK, "it comes first of its kind");
-        assert_eq!(defective(release, ".strtab", Defect::Missing), crash, "{release}");
-        let nowhere = with(release, |xen| bare(xen, "p").function(FunctionPatch::returning("printk", "x").at(0x1000)));
-        let looks = (Release::V4_8..Release::V4_14).contains(&release);
-        assert_eq!(nowhere, if looks { Err(Errno::EOVERFLOW) } else { crash }, "{release}");
-        let modinfo = defective(release, ".modinfo", Defect::Contents(Vec::new()));
-        assert_eq!(modinfo, if release >= Release::V4_14 { crash } else { OK }, "{release}");
-    }
-    let xen = SimulatedXen::new(Release::V4_17);
-    assert_eq!(
-        xen.other_upload("p", &builder(&xen, "p").defect(".livepatch.depends", Defect::Alignment(0)).build()),
-        Err(Errno::EIO)
-    );
-    assert!(xen.crashed().unwrap().contains("alignment 0"));
-    assert_eq!((get(&xen, "p"), xen.xen_version(0, None)), (Err(Errno::EIO), Err(Errno::EIO)));
 }
 
 #[test]
@@ -295,64 +261,5 @@ fn the_console_is_silent_before_4_13() {
     for (xen, loud) in since(Release::V4_13) {
         assert_eq!(upload(&xen, "p", b"not ELF"), EINVAL);
         assert_eq!(xen.console().contains("livepatch: p: "), loud, "{}", xen.release());
-    }
-}
-
-/// The answers of real Xens 4.14.6, 4.17.7 and 4.20.4 to these payloads.
-#[test]
-fn judged_as_by_real_ones() {
-    let f = || FunctionPatch::returning("xen_extra_version", "x");
-    let eexist = Err(Errno::EEXIST);
-    let enoent = Err(Errno::ENOENT);
-    for release in [Release::V4_14, Release::V4_17, Release::V4_20] {
-        let xen = SimulatedXen::builder(release).symbol("shared", [0; 8]).build();
-        let id = xen.build_id().unwrap();
-        let base = |name: &str| PayloadBuilder::named(name, &id);
-        let named = |function| base("p").function(function);
-        let defect = |section: &str, defect| named(f()).metadata("a", None).defect(section, defect);
-        let missing = |section: &str| defect(section, Defect::Missing);
-        let note_type = if release >= Release::V4_20 { Err(Errno::ENODATA) } else { EINVAL };
-        for (payload, expected) in [
-            (named(f()).bss(1 << 20), OK),
-            (named(f()).bss((2 << 20) + 1), EINVAL),
-            (named(f()).padded_to((2 << 20) + 1), EINVAL),
-            (named(FunctionPatch::nop("xen_extra_version", 32)), EOPNOTSUPP),
-            (named(FunctionPatch::nop("xen_extra_version", 31)), OK),
-            (named(f().old_size(4)), EINVAL),
-            (named(FunctionPatch::returning("no_such_function", "x")), enoent),
-            (named(f()).needs("no_such_symbol"), enoent),
-            (named(f()).defines("printk"), eexist),
-            (named(f()).defines("shared"), eexist),
-            (named(f()).payload_version(PayloadVersion::V1), EINVAL),
-            (PayloadBuilder::named("p", &BuildId::new([9; 20])).function(f()), EINVAL),
-            (base("p"), EINVAL),
-            (base("p").hook(HookKind::PreApply, HookCode::returns(0)), OK),
-            (named(f()).modinfo("k=v"), EINVAL),
-            (missing(".text"), EOPNOTSUPP),
-            (missing(".rodata.str"), EOPNOTSUPP),
-            (missing(".livepatch.funcs"), EINVAL),
-            (missing(".livepatch.depends"), EINVAL),
-            (missing(".livepatch.xen_depends"), EINVAL),
-            (missing(".note.gnu.build-id"), EINVAL),
-            (missing(".symtab"), EINVAL),
-            (missing(".shstrtab"), EINVAL),
-            (missing(".rela.text"), OK),
-            (defect(".modinfo", Defect::Flags(7)), EOPNOTSUPP),
-            (defect(".modinfo", Defect::Alignment(3)), EOPNOTSUPP),
-            (defect(".livepatch.funcs", Defect::NullSymbol), EOPNOTSUPP),
-            (defect(".livepatch.funcs", Defect::Truncated(50)), EINVAL),
-            (defect(".livepatch.funcs", Defect::Truncated(0)), EINVAL),
-            (defect(".livepatch.depends", Defect::Contents(Vec::new())), EINVAL),
-            (defect(".livepatch.depends", Defect::Patched(8, vec![4])), note_type),
-            (defect(".livepatch.funcs", Defect::Patched(32, vec![3])), EOPNOTSUPP),
-        ] {
-            let result = upload(&xen, "p", &payload.build());
-            assert_eq!(result, expected, "{release} {payload:?}");
-            assert_eq!(action(&xen, "p", UNLOAD).is_ok(), expected.is_ok());
-        }
-        // Its first three bytes are an ENDBR64 in 4.14.
-        let expecting = named(f().expecting(b"\x48\x8d\x05")).build();
-        assert_eq!(upload(&xen, "p", &expecting), OK);
-        assert_eq!(action(&xen, "p", APPLY), if release == Release::V4_14 { EINVAL } else { OK });
     }
 }

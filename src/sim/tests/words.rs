@@ -24,62 +24,44 @@ fn the_payload_on_top_is_named() {
 }
 
 #[test]
-fn a_symbol_that_is_there_twice_is_named() {
-    for release in SEEN {
-        let xen = SimulatedXen::new(release);
-        let twice = builder(&xen, "p").defines("printk").build();
-        let refused = || assert_eq!(upload(&xen, "p", &twice), Err(Errno::EEXIST));
-        assert_eq!(said(&xen, refused), "(XEN) livepatch: p: duplicate new symbol: printk\n");
-    }
-}
-
-#[test]
-fn a_function_that_is_not_as_expected_is_named() {
-    for release in SEEN {
-        let xen = SimulatedXen::new(release);
-        let function = || FunctionPatch::returning("xen_extra_version", "x");
-        let differs = bare(&xen, "differs").function(function().expecting(&[0xcc; 4]));
-        let long = bare(&xen, "long").function(function().expecting(&[0xcc; 31]));
-        for (name, payload, errno) in [("differs", differs, Errno::EINVAL), ("long", long, Errno::ERANGE)] {
-            assert_eq!(upload(&xen, name, &payload.build()), Ok(0));
-            let why = format!("expectations of xen_extra_version failed (rc=-{}), aborting!", errno.number());
-            let refused = || assert_eq!(action(&xen, name, APPLY), Err(errno));
-            assert_eq!(said(&xen, refused), format!("(XEN) livepatch: {name}: {why}\n"), "{release}");
-        }
-    }
-}
-
-#[test]
-fn a_function_without_a_name_is_unknown() {
+fn the_reason_of_a_refusal_is_named() {
     for release in SEEN {
         let xen = SimulatedXen::new(release);
         let address = xen.host().image.symbol(b"xen_extra_version").unwrap();
-        let function = FunctionPatch::returning("xen_extra_version", "x").at(address);
-        let payload = bare(&xen, "p").function(function.expecting(&[0xcc]).unnamed());
-        assert_eq!(upload(&xen, "p", &payload.build()), Ok(0), "{release}");
-        let refused = || assert_eq!(action(&xen, "p", APPLY), Err(Errno::EINVAL));
-        assert_eq!(
-            said(&xen, refused),
-            "(XEN) livepatch: p: expectations of unknown failed (rc=-22), aborting!\n",
-            "{release}"
-        );
+        let function = || FunctionPatch::returning("xen_extra_version", "x");
+        let expects = |name: &str, function: FunctionPatch| bare(&xen, name).function(function);
+        let veto = "Calling pre-apply hook function\n(XEN) livepatch: veto: pre-apply hook failed (rc=-77), aborting!";
+        for (name, payload, errno, why) in [
+            ("twice", builder(&xen, "twice").defines("printk"), Errno::EEXIST, "duplicate new symbol: printk"),
+            (
+                "differs",
+                expects("differs", function().expecting(&[0xcc; 4])),
+                Errno::EINVAL,
+                "expectations of xen_extra_version failed (rc=-22), aborting!",
+            ),
+            (
+                "long",
+                expects("long", function().expecting(&[0xcc; 31])),
+                Errno::ERANGE,
+                "expectations of xen_extra_version failed (rc=-34), aborting!",
+            ),
+            (
+                "unnamed",
+                expects("unnamed", function().at(address).expecting(&[0xcc]).unnamed()),
+                Errno::EINVAL,
+                "expectations of unknown failed (rc=-22), aborting!",
+            ),
+            ("veto", builder(&xen, "veto").hook(HookKind::PreApply, HookCode::returns(-77)), Errno::new(77), veto),
+        ] {
+            let refused = || {
+                let uploaded = upload(&xen, name, &payload.build());
+                assert_eq!(uploaded.and_then(|_| action(&xen, name, APPLY)), Err(errno), "{release} {name}");
+            };
+            assert_eq!(said(&xen, refused), format!("(XEN) livepatch: {name}: {why}\n"), "{release}");
+        }
         // Xen's own `%s` writes NULL in another way.
-        let press = || drop(RawSysctl::debug_keys(release).memory(8, "x").word(16, 1).send(&xen).unwrap());
+        let press = || assert_eq!(Request::sysctl(&xen, 7).buffer(8, b"x").word(16, 1).send(&xen), Ok(0));
         assert!(said(&xen, press).contains("    <NULL> patch "), "{release}");
-    }
-}
-
-#[test]
-fn a_hook_that_refuses_is_told() {
-    for release in SEEN {
-        let xen = SimulatedXen::new(release);
-        let veto = builder(&xen, "p").hook(HookKind::PreApply, HookCode::returns(-77)).build();
-        assert_eq!(upload(&xen, "p", &veto), Ok(0));
-        let refused = || assert_eq!(action(&xen, "p", APPLY), Err(Errno::new(77)));
-        assert_eq!(
-            said(&xen, refused),
-            "(XEN) livepatch: p: Calling pre-apply hook function\n(XEN) livepatch: p: pre-apply hook failed (rc=-77), aborting!\n"
-        );
     }
 }
 
@@ -95,14 +77,5 @@ fn a_section_whose_end_wraps_around_ends_the_host() {
         file[table + 64 + 32..table + 64 + 40].fill(0xff);
         assert_eq!(upload(&xen, "p", &file), Err(Errno::EIO), "{release}");
         assert!(xen.crashed().unwrap().contains("64 bits"));
-    }
-}
-
-#[test]
-fn xen_banner_is_no_symbol_that_payloads_find() {
-    for release in SEEN {
-        let xen = SimulatedXen::new(release);
-        let payload = builder(&xen, "p").needs("xen_banner").build();
-        assert_eq!(upload(&xen, "p", &payload), Err(Errno::ENOENT), "{release}");
     }
 }
