@@ -10,23 +10,23 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, Command, value_parser};
+use clap::Parser;
 use xen_livepatch::{EnsureError, LivepatchClient, PayloadStore, Plan, StepEvent, StoredPayload, Wanted};
 
+/// Brings this host to the level of some payload files, from the lowest of the stack to its top
+#[derive(Parser)]
+struct Arguments {
+    /// Payload files, or a directory that has those for this Xen; none: reverts everything
+    #[arg(value_name = "FILE|DIRECTORY")]
+    paths: Vec<PathBuf>,
+    /// Print the plan, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
 fn main() -> ExitCode {
-    let arguments = Command::new("ensure")
-        .about("Brings this host to the level of some payload files, from the lowest of the stack to its top")
-        .arg(
-            Arg::new("what")
-                .value_name("FILE|DIRECTORY")
-                .num_args(0..)
-                .value_parser(value_parser!(PathBuf))
-                .help("Payload files, or a directory that has those for this Xen; none: reverts everything"),
-        )
-        .arg(Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue).help("Print the plan, and do nothing"))
-        .get_matches();
-    let what: Vec<&PathBuf> = arguments.get_many("what").into_iter().flatten().collect();
-    match ensure(&what, arguments.get_flag("dry-run")) {
+    let Arguments { paths, dry_run } = Arguments::parse();
+    match ensure(&paths, dry_run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ensure: {error}");
@@ -35,9 +35,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn ensure(what: &[&PathBuf], dry_run: bool) -> Result<(), EnsureError> {
+fn ensure(paths: &[PathBuf], dry_run: bool) -> Result<(), EnsureError> {
     let client = LivepatchClient::open()?;
-    let wanted = match what {
+    let wanted = match paths {
         [directory] if directory.is_dir() => {
             let store = PayloadStore::read(directory)?;
             let target = client.target()?;

@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, Command, value_parser};
+use clap::Parser;
 use xen_livepatch::payload::Architecture;
 use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, SimulatedXen};
 use xen_livepatch::{
@@ -18,29 +18,22 @@ use xen_livepatch::{
 /// The function that the patches of this story replace: it returns the end of Xen's version.
 const PATCHED: &str = "xen_extra_version";
 
+/// Shows the life of a live patch, step by step, on a simulated Xen
+#[derive(Parser)]
+struct Arguments {
+    /// Patch the Xen that this machine runs on (needs root in dom0, and nothing loaded)
+    #[arg(long, conflicts_with = "xen")]
+    real: bool,
+    /// The release to simulate, such as 4.17
+    #[arg(long, value_name = "VERSION", default_value = "4.20")]
+    xen: Release,
+}
+
 fn main() -> ExitCode {
-    let arguments = Command::new("quickstart")
-        .about("Shows the life of a live patch, step by step, on a simulated Xen")
-        .arg(
-            Arg::new("real")
-                .long("real")
-                .action(ArgAction::SetTrue)
-                .conflicts_with("xen")
-                .help("Patch the Xen that this machine runs on (needs root in dom0, and nothing loaded)"),
-        )
-        .arg(
-            Arg::new("xen")
-                .long("xen")
-                .value_name("VERSION")
-                .default_value("4.20")
-                .value_parser(value_parser!(Release))
-                .help(format!("The release to simulate, {}", releases())),
-        )
-        .get_matches();
-    let release = arguments.get_one::<Release>("xen").filter(|_| !arguments.get_flag("real"));
+    let Arguments { real, xen } = Arguments::parse();
     // A simulated Xen is for x86-64 by default.
-    let machine = release.map_or_else(Architecture::of_this_program, |_| Architecture::X86_64);
-    match connect(release).and_then(|client| Story::begin(client, machine)?.tell()) {
+    let machine = if real { Architecture::of_this_program() } else { Architecture::X86_64 };
+    match connect((!real).then_some(xen)).and_then(|client| Story::begin(client, machine)?.tell()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("quickstart: {error}");
@@ -50,21 +43,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// The releases that can be simulated, such as `4.7 to 4.22`.
-fn releases() -> String {
-    let [oldest, .., newest] = Release::ALL;
-    format!("4.{} to 4.{}", oldest.minor(), newest.minor())
-}
-
 /// Makes a client of a simulated Xen or of the real device. Everything else is the same for both.
-fn connect(simulated: Option<&Release>) -> Result<LivepatchClient> {
+fn connect(simulated: Option<Release>) -> Result<LivepatchClient> {
     // Emulated and overcommitted hosts need longer than 30 ms to stop all their CPUs.
     let patient = ActionOptions::new().quiesce_timeout(QuiesceTimeout::new(Duration::from_secs(1))?).quiesce_retries(5);
     let builder = LivepatchClient::builder().action_defaults(patient);
     match simulated {
         Some(release) => {
             println!("This is a simulated Xen; --real uses the Xen of this machine.\n");
-            builder.connect(SimulatedXen::new(*release))
+            builder.connect(SimulatedXen::new(release))
         }
         None => builder.open(),
     }
