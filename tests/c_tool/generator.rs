@@ -9,50 +9,43 @@ use super::files::{DIRECTORY, FAILING, ON_OTHERS, ON_XEN, REFUSED, path_of};
 use super::model::Model;
 use super::random::Random;
 
-/// If more payloads than this are loaded, they are removed.
+/// If more payloads than this are loaded, some are removed.
 const MOST_LOADED: usize = 6;
+
+const ACTIONS: [&str; 4] = ["apply", "revert", "replace", "unload"];
 
 type Command = Vec<OsString>;
 
 pub struct Generator(Random);
 
-#[derive(Clone, Copy)]
-enum Intent {
-    List,
-    Upload,
-    Load,
-    Apply,
-    Revert,
-    Replace,
-    Unload,
-    Again,
-    Failing,
-    Refused,
-    Unknown,
-    Usage,
-    Names,
-    Short,
-    Options,
-    Wild,
+/// The names of the payloads on a host.
+struct Names {
+    /// From the bottom of the stack.
+    applied: Vec<OsString>,
+    checked: Vec<OsString>,
+    all: Vec<OsString>,
 }
 
+/// A kind of commands.
+type Intent = fn(&mut Generator, &Names) -> Vec<Command>;
+
 const INTENTS: [(usize, Intent); 16] = [
-    (2, Intent::List),
-    (14, Intent::Upload),
-    (14, Intent::Load),
-    (16, Intent::Apply),
-    (9, Intent::Revert),
-    (6, Intent::Replace),
-    (7, Intent::Unload),
-    (4, Intent::Again),
-    (6, Intent::Failing),
-    (6, Intent::Refused),
-    (5, Intent::Unknown),
-    (6, Intent::Usage),
-    (5, Intent::Names),
-    (4, Intent::Short),
-    (4, Intent::Options),
-    (2, Intent::Wild),
+    (2, |_, _| vec![words(&["list"])]),
+    (14, |generator, _| vec![generator.upload()]),
+    (14, |generator, _| vec![generator.load()]),
+    (16, |generator, names| vec![generator.act("apply", &names.checked, names)]),
+    (9, Generator::revert),
+    (6, |generator, names| vec![generator.act("replace", &names.checked, names)]),
+    (7, |generator, names| vec![generator.act("unload", &names.checked, names)]),
+    (4, Generator::again),
+    (6, |generator, _| generator.failing()),
+    (6, |generator, _| vec![generator.refused()]),
+    (5, |generator, _| vec![generator.unknown()]),
+    (6, |generator, _| vec![generator.usage()]),
+    (5, |generator, _| generator.names()),
+    (4, Generator::short),
+    (4, |generator, _| vec![generator.options()]),
+    (2, |generator, _| generator.wild()),
 ];
 
 fn words(of: &[&str]) -> Command {
@@ -67,42 +60,17 @@ impl Generator {
     /// The next commands, for a host in the state of the model.
     pub fn next(&mut self, host: &Model) -> Vec<Command> {
         let rows = host.rows();
-        let applied: Vec<OsString> = host.xen.applied().iter().map(|name| of_bytes(name.as_bytes())).collect();
-        let of_state = |state| rows.iter().filter(move |row| row.status.state == state).map(name_of);
-        let checked: Vec<OsString> = of_state(State::Checked).collect();
-        let anything: Vec<OsString> = rows.iter().map(name_of).collect();
-        let intent = match self.0.weighted(&INTENTS) {
-            Intent::Upload | Intent::Load | Intent::Names | Intent::Wild if rows.len() > MOST_LOADED => {
-                if checked.is_empty() { Intent::Revert } else { Intent::Unload }
-            }
-            intent => intent,
-        };
-        match intent {
-            Intent::List => vec![words(&["list"])],
-            Intent::Upload => vec![self.upload()],
-            Intent::Load => vec![self.load()],
-            Intent::Apply => vec![self.act("apply", &checked, &anything)],
-            Intent::Revert => {
-                let top: Vec<OsString> = applied.last().cloned().into_iter().collect();
-                let below = self.0.percent(40);
-                vec![self.act("revert", if below { &applied } else { &top }, &anything)]
-            }
-            Intent::Replace => vec![self.act("replace", &checked, &anything)],
-            Intent::Unload => vec![self.act("unload", &checked, &anything)],
-            // In the requested state already, or in the wrong one.
-            Intent::Again => {
-                let action = self.0.of(&["apply", "revert", "replace", "unload"]);
-                vec![self.act(action, &anything, &anything)]
-            }
-            Intent::Failing => self.failing(),
-            Intent::Refused => vec![self.refused()],
-            Intent::Unknown => vec![self.unknown()],
-            Intent::Usage => vec![self.usage()],
-            Intent::Names => self.names(),
-            Intent::Short => self.short(&checked, &applied),
-            Intent::Options => vec![self.options()],
-            Intent::Wild => self.wild(),
+        let checked = rows.iter().filter(|row| row.status.state == State::Checked).map(name_of).collect();
+        let applied = host.xen.applied().iter().map(|name| of_bytes(name.as_bytes())).collect();
+        let names = Names { applied, checked, all: rows.iter().map(name_of).collect() };
+        if names.all.len() > MOST_LOADED && self.0.percent(40) {
+            return if names.checked.is_empty() {
+                self.revert(&names)
+            } else {
+                vec![self.act("unload", &names.checked, &names)]
+            };
         }
+        self.0.weighted(&INTENTS)(self, &names)
     }
 
     /// The last commands: after them the C tool refuses all others.
@@ -146,14 +114,29 @@ impl Generator {
     }
 
     /// An action, mostly on a payload that it makes sense for.
-    fn act(&mut self, action: &str, sensible: &[OsString], anything: &[OsString]) -> Command {
-        let choices = if sensible.is_empty() || self.0.percent(15) { anything } else { sensible };
-        let name = if choices.is_empty() { "hello".into() } else { self.0.of(choices) };
-        let mut command = vec![action.into(), name];
+    fn act(&mut self, action: &str, sensible: &[OsString], names: &Names) -> Command {
+        let choices = if sensible.is_empty() || self.0.percent(15) { &names.all } else { sensible };
+        let mut command = vec![action.into(), self.one_of(choices)];
         if self.0.percent(if action == "apply" { 40 } else { 4 }) {
             command.push("--nodeps".into());
         }
         command
+    }
+
+    fn one_of(&mut self, names: &[OsString]) -> OsString {
+        if names.is_empty() { "hello".into() } else { self.0.of(names) }
+    }
+
+    fn revert(&mut self, names: &Names) -> Vec<Command> {
+        let top = names.applied.len().saturating_sub(1);
+        let sensible = if self.0.percent(40) { &names.applied[..] } else { &names.applied[top..] };
+        vec![self.act("revert", sensible, names)]
+    }
+
+    /// An action on a payload that may be in the requested state already, or in the wrong one.
+    fn again(&mut self, names: &Names) -> Vec<Command> {
+        let action = self.0.of(&ACTIONS);
+        vec![self.act(action, &names.all, names)]
     }
 
     fn failing(&mut self) -> Vec<Command> {
@@ -180,7 +163,7 @@ impl Generator {
     }
 
     fn unknown(&mut self) -> Command {
-        let action = self.0.of(&["apply", "revert", "replace", "unload"]);
+        let action = self.0.of(&ACTIONS);
         match self.0.below(5) {
             0 => words(&["upload", "nothing", "/nowhere/at.all"]),
             1 => words(&["load", "/nowhere/at.all"]),
@@ -231,7 +214,7 @@ impl Generator {
             _ => "-x".into(),
         };
         let nothing_there = self.0.percent(25);
-        let action = self.0.of(&["apply", "revert", "replace", "unload"]);
+        let action = self.0.of(&ACTIONS);
         if nothing_there {
             return vec![words(&[action, &name])];
         }
@@ -249,22 +232,20 @@ impl Generator {
     }
 
     /// An abbreviated command, then the same command in full.
-    fn short(&mut self, checked: &[OsString], applied: &[OsString]) -> Vec<Command> {
-        let some = |random: &mut Random, of: &[OsString]| {
-            if of.is_empty() { OsString::from("hello") } else { random.of(of) }
-        };
-        let top = applied.last().cloned().unwrap_or_else(|| "hello".into());
-        let (short, full, argument): (&str, &str, Option<OsString>) = match self.0.below(9) {
-            0 => ("l", "list", None),
-            1 => ("he", "help", None),
-            2 => ("lis", "list", None),
-            3 => ("lo", "load", Some(self.file().into())),
-            4 => ("a", "apply", Some(some(&mut self.0, checked))),
-            5 => ("un", "unload", Some(some(&mut self.0, checked))),
-            6 => ("r", "revert", Some(top)),
-            7 => ("rep", "replace", Some(some(&mut self.0, checked))),
-            _ => ("u", "unload", Some(some(&mut self.0, checked))),
-        };
+    fn short(&mut self, names: &Names) -> Vec<Command> {
+        let (checked, file) = (self.one_of(&names.checked), self.file().into());
+        let top = names.applied.last().cloned().unwrap_or_else(|| "hello".into());
+        let (short, full, argument) = self.0.of(&[
+            ("l", "list", None),
+            ("he", "help", None),
+            ("lis", "list", None),
+            ("lo", "load", Some(file)),
+            ("a", "apply", Some(checked.clone())),
+            ("un", "unload", Some(checked.clone())),
+            ("r", "revert", Some(top)),
+            ("rep", "replace", Some(checked.clone())),
+            ("u", "unload", Some(checked)),
+        ]);
         let command = |word: &str| [OsString::from(word)].into_iter().chain(argument.clone()).collect::<Command>();
         vec![command(short), command(full)]
     }
