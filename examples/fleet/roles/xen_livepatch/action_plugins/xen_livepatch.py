@@ -1,0 +1,55 @@
+"""Ships a directory of payloads to the host, for the module of this name."""
+
+import io
+import os
+import tarfile
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+
+def pack(directory):
+    """The files of a directory as a tar archive, which depends only on their names and contents."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz", compresslevel=1) as tar:
+        for name in sorted(os.listdir(directory)):
+            path = os.path.join(directory, name)
+            entry = tar.gettarinfo(path, name)
+            if entry.issym():
+                if os.sep in entry.linkname:
+                    raise AnsibleActionFail(f"{path} is a link out of its directory")
+            elif not entry.isreg():
+                raise AnsibleActionFail(f"{path} is neither a file nor a link")
+            entry.mode, entry.mtime = 0o644, 0
+            entry.uid = entry.gid = 0
+            entry.uname = entry.gname = ""
+            if entry.isreg():
+                with open(path, "rb") as file:
+                    tar.addfile(entry, file)
+            else:
+                tar.addfile(entry)
+    return archive.getvalue()
+
+
+class ActionModule(ActionBase):
+    # An archive of another task is of no use to this one.
+    TRANSFERS_FILES = True
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        source = arguments.pop("source", None)
+        try:
+            if source is not None:
+                path = self._find_needle("files", source)
+                if not os.path.isdir(path):
+                    raise AnsibleActionFail(f"{path} is not a directory")
+                remote = self._connection._shell.join_path(self._connection._shell.tmpdir, "payloads.tar.gz")
+                arguments["archive"] = self._transfer_data(remote, pack(path))
+                self._fixup_perms2((self._connection._shell.tmpdir, remote))
+            result.update(self._execute_module("xen_livepatch", arguments, task_vars=task_vars))
+        except OSError as error:
+            raise AnsibleActionFail(f"the payloads can't be read: {error}") from error
+        finally:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
+        return result
