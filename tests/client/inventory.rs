@@ -6,11 +6,12 @@ use xen_livepatch::{Gap, Inventory, InventoryEntry, KnownIdentities, PlanError, 
 use crate::prelude::*;
 
 fn known(inventory: &Inventory) -> usize {
-    let unknown = |entry: &&xen_livepatch::InventoryEntry| entry.build_id.is_none();
-    assert!(inventory.payloads.iter().all(|entry| entry.build_id.is_some() == entry.depends.is_some()));
-    assert!(inventory.payloads.iter().all(|entry| entry.build_id.is_some() || entry.functions.is_none()));
-    assert!(inventory.payloads.iter().all(|entry| entry.build_id.is_none() == entry.unidentified.is_some()));
-    inventory.payloads.len() - inventory.payloads.iter().filter(unknown).count()
+    for entry in &inventory.payloads {
+        assert_eq!(entry.build_id.is_some(), entry.depends.is_some());
+        assert!(entry.build_id.is_some() || entry.functions.is_none());
+        assert_eq!(entry.build_id.is_none(), entry.unidentified.is_some());
+    }
+    inventory.payloads.iter().filter(|entry| entry.build_id.is_some()).count()
 }
 
 /// A payload that leaves the version alone: a 4.7 or 4.8 has to tell which point release it is.
@@ -20,15 +21,12 @@ fn builder(xen: &SimulatedXen, id: &str) -> PayloadBuilder {
 
 /// Two applied and one that isn't.
 fn load_three(xen: &SimulatedXen) {
-    let mut below = xen.build_id().unwrap();
-    for id in ["one", "two", "three"] {
-        let payload = builder(xen, id).depends_on(&below);
-        below = payload.build_id().clone();
-        xen.other_upload(id, &payload.build()).unwrap();
-    }
-    for id in ["one", "two"] {
-        xen.other_action(id, Action::Apply, Flags::empty()).unwrap();
-    }
+    stack_of(xen, ["one", "two", "three"], 2, builder);
+}
+
+/// The number of keys that were pressed.
+fn keys(xen: &SimulatedXen) -> u64 {
+    xen.calls().of(Call::DebugKeys)
 }
 
 fn three(release: Release) -> (SimulatedXen, LivepatchClient) {
@@ -41,7 +39,7 @@ fn three(release: Release) -> (SimulatedXen, LivepatchClient) {
 fn every_payload_is_identified() {
     for release in each(Release::ALL) {
         let (xen, client) = three(release);
-        for client in [connect(&xen), quick().without_xen_log().connect(xen.clone()).unwrap()] {
+        for client in [connect(&xen), without_log(&xen)] {
             let inventory = client.inventory().unwrap();
             let mut below = xen.build_id();
             for (entry, id) in inventory.payloads.iter().zip(["one", "two", "three"]) {
@@ -61,55 +59,43 @@ fn every_payload_is_identified() {
 
 #[test]
 fn a_dump_that_fails_once_is_tried_again() {
-    type Order = fn(&SimulatedXen);
-    let orders: [(&str, Order); 6] = [
-        ("locked", |xen| xen.on_debug_keys().find_the_lock_held()),
-        ("a fault", |xen| xen.on_debug_keys().fail(Errno::EFAULT)),
-        ("a line in between", |xen| xen.on_debug_keys().after(|xen| xen.print("(XEN) livepatch: something else"))),
-        ("another dump", |xen| {
-            xen.on_debug_keys().after(|xen| xen.print("(XEN) 'x' pressed - Dumping all livepatch patches"));
-        }),
-        ("an upload", |xen| {
-            xen.on_debug_keys().before(|xen| xen.other_upload("four", &builder(xen, "four").build()).unwrap());
-        }),
-        ("an action", |xen| {
-            xen.on_debug_keys().before(|xen| xen.other_action("two", Action::Revert, Flags::empty()).unwrap());
-        }),
+    let orders: [fn(&SimulatedXen); 6] = [
+        |xen| xen.on_debug_keys().find_the_lock_held(),
+        |xen| xen.on_debug_keys().fail(Errno::EFAULT),
+        |xen| xen.on_debug_keys().after(|xen| xen.print("(XEN) livepatch: something else")),
+        |xen| xen.on_debug_keys().after(|xen| xen.print("(XEN) 'x' pressed - Dumping all livepatch patches")),
+        |xen| xen.on_debug_keys().before(|xen| xen.other_upload("four", &builder(xen, "four").build()).unwrap()),
+        |xen| xen.on_debug_keys().before(|xen| xen.other_action("two", Action::Revert, Flags::empty()).unwrap()),
     ];
-    for release in each(Release::ALL) {
-        for (what, order) in orders {
-            let (xen, client) = three(release);
-            order(&xen);
-            let inventory = client.inventory().unwrap();
-            assert_eq!(known(&inventory), xen.loaded().len(), "{what}");
-            assert_eq!(inventory.stack().len(), xen.applied().len(), "{what}");
-            assert!(xen.calls().of(Call::DebugKeys) <= 2, "{what}");
-        }
+    for (xen, client, (at, order)) in hosts_for(Release::ALL, orders.into_iter().enumerate()) {
+        load_three(&xen);
+        order(&xen);
+        let inventory = client.inventory().unwrap();
+        assert_eq!(known(&inventory), xen.loaded().len(), "{at}");
+        assert_eq!(inventory.stack().len(), xen.applied().len(), "{at}");
+        assert!(keys(&xen) <= 2, "{at}");
     }
 }
 
 #[test]
 fn unknown_facts_are_reported_as_unknown() {
-    type Order = fn(&SimulatedXen);
-    let orders: [(&str, Order, u64, Unidentified); 5] = [
-        ("locked", |xen| xen.on_debug_keys().always().find_the_lock_held(), 4, Unidentified::Disturbed),
-        ("no debug keys", |xen| xen.on_debug_keys().always().fail(Errno::EPERM), 1, Unidentified::KeyDenied),
-        ("no debug keys by policy", |xen| xen.on_debug_keys().always().fail(Errno::EACCES), 1, Unidentified::KeyDenied),
-        ("no console", |xen| xen.on_console().always().fail(Errno::EPERM), 0, Unidentified::ConsoleDenied),
-        ("faults", |xen| xen.on_debug_keys().always().fault_after(), 4, Unidentified::Disturbed),
+    type Case = (fn(&SimulatedXen), u64, Unidentified);
+    let cases: [Case; 5] = [
+        (|xen| xen.on_debug_keys().always().find_the_lock_held(), 4, Unidentified::Disturbed),
+        (|xen| xen.on_debug_keys().always().fail(Errno::EPERM), 1, Unidentified::KeyDenied),
+        (|xen| xen.on_debug_keys().always().fail(Errno::EACCES), 1, Unidentified::KeyDenied),
+        (|xen| xen.on_console().always().fail(Errno::EPERM), 0, Unidentified::ConsoleDenied),
+        (|xen| xen.on_debug_keys().always().fault_after(), 4, Unidentified::Disturbed),
     ];
-    for release in each(Release::ALL) {
-        for (what, order, pressed, reason) in orders {
-            let (xen, client) = three(release);
-            order(&xen);
-            let inventory = client.inventory().unwrap();
-            assert_eq!((inventory.payloads.len(), known(&inventory)), (3, 0), "{what}");
-            assert_eq!(xen.calls().of(Call::DebugKeys), pressed, "{what}");
-            assert!(inventory.payloads.iter().all(|entry| entry.unidentified == Some(reason)), "{what}");
-            let version = client.xen_version().unwrap();
-            assert_eq!(inventory.to_string(), format!("Xen {version} (+ one, two, not identified)"));
-        }
-        let (xen, client) = three(release);
+    for (xen, client, (order, pressed, reason)) in hosts_for(Release::ALL, cases) {
+        load_three(&xen);
+        order(&xen);
+        let inventory = client.inventory().unwrap();
+        assert_eq!((inventory.payloads.len(), known(&inventory)), (3, 0));
+        assert_eq!(keys(&xen), pressed);
+        assert!(inventory.payloads.iter().all(|entry| entry.unidentified == Some(reason)));
+        let version = client.xen_version().unwrap();
+        assert_eq!(inventory.to_string(), format!("Xen {version} (+ one, two, not identified)"));
         xen.on_list().always().fail(Errno::EPERM);
         client.inventory().unwrap_err();
     }
@@ -125,7 +111,7 @@ fn a_ring_that_is_too_small_tells_nothing() {
         assert_eq!(known(&inventory), 0);
         assert!(inventory.payloads.iter().all(|entry| entry.unidentified == Some(Unidentified::RingTooSmall)));
     }
-    assert_eq!(xen.calls().of(Call::DebugKeys), 2, "no further dump would fit");
+    assert_eq!(keys(&xen), 2, "no further dump would fit");
 }
 
 /// There a payload with more than 64 functions would leave its lock taken for good.
@@ -144,7 +130,7 @@ fn a_xen_that_might_lose_its_lock_is_not_asked() {
         load_three(&xen);
         let inventory = connect(&xen).inventory().unwrap();
         assert_eq!(known(&inventory), if asked { 3 } else { 0 }, "{release}{version}");
-        assert_eq!(xen.calls().of(Call::DebugKeys), u64::from(asked), "{release}{version}");
+        assert_eq!(keys(&xen), u64::from(asked), "{release}{version}");
     }
 }
 
@@ -152,7 +138,7 @@ fn a_xen_that_might_lose_its_lock_is_not_asked() {
 fn where_nothing_is_loaded_no_key_is_pressed() {
     let (xen, client) = host(Release::V4_20);
     assert_eq!(client.inventory().unwrap().payloads, []);
-    assert_eq!(xen.calls().of(Call::DebugKeys), 0);
+    assert_eq!(keys(&xen), 0);
 }
 
 /// The last payload's functions push its true part out of the ring, and one of them is named like all of it.
@@ -224,7 +210,7 @@ fn a_payload_that_can_not_be_read_back_is_known_before_and_not_asked_for_twice()
             let inventory = client.inventory().unwrap();
             assert_eq!((known(&inventory), inventory.payloads[3].unidentified), (3, Some(Unidentified::Unreadable)));
         }
-        assert_eq!(xen.calls().of(Call::DebugKeys), 2);
+        assert_eq!(keys(&xen), 2);
     }
 }
 
@@ -243,7 +229,7 @@ fn programs_read_inventories_and_plans() {
     let entry: InventoryEntry = serde_json::from_value(payload.clone()).unwrap();
     assert_eq!(Some(&entry), (&inventory).into_iter().next());
     let new = builder(&xen, "new");
-    let wanted = Wanted::only(name("new"), Payload::parse(&new.build()).unwrap());
+    let wanted = Wanted::only(name("new"), parse(&new));
     let plan = Plan::new(&inventory, &wanted).unwrap();
     let steps = json!([
         {"operation": "upload", "payload": "new", "build_id": new.build_id().to_string()},
@@ -270,10 +256,6 @@ fn programs_read_inventories_and_plans() {
     );
     assert_eq!((failed["done"].as_array().map(Vec::len), failed["left"].as_array().map(Vec::len)), (Some(1), Some(1)));
     assert_eq!(failed["loaded"][1]["name"], json!("new"));
-}
-
-fn keys(xen: &SimulatedXen) -> u64 {
-    xen.calls().of(Call::DebugKeys)
 }
 
 /// A second look costs a list, until somebody uploads or unloads something.
@@ -389,7 +371,7 @@ fn guests_do_not_keep_payloads_from_being_identified() {
 fn a_build_id_of_xen_that_is_refused_is_not_called_missing() {
     for (errno, retried) in [(Errno::EPERM, false), (Errno::EACCES, false), (Errno::EFAULT, true)] {
         let (xen, client) = three(Release::V4_20);
-        let wanted = Wanted::only(name("new"), Payload::parse(&builder(&xen, "new").build()).unwrap());
+        let wanted = Wanted::only(name("new"), parse(&builder(&xen, "new")));
         if retried {
             xen.on_build_id().fail(errno);
             assert_eq!(client.inventory().unwrap().build_id, xen.build_id(), "a fault that passes");
@@ -410,7 +392,7 @@ fn a_build_id_of_xen_that_is_refused_is_not_called_missing() {
 #[test]
 fn an_observer_of_a_plan_takes_inventories_and_does_not_act() {
     let (xen, client) = host(Release::V4_20);
-    let wanted = Wanted::only(name("new"), Payload::parse(&builder(&xen, "new").build()).unwrap());
+    let wanted = Wanted::only(name("new"), parse(&builder(&xen, "new")));
     let started = std::time::Instant::now();
     let (mut inventories, mut refused) = (0, 0);
     client

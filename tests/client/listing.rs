@@ -15,6 +15,10 @@ fn load_with(xen: &SimulatedXen, id: &str, metadata: usize) {
     xen.other_upload(id, &builder(xen, id).modinfo(modinfo).build()).unwrap();
 }
 
+fn unload(xen: &SimulatedXen, id: &str) {
+    xen.other_action(id, Action::Unload, Flags::empty()).unwrap();
+}
+
 fn many(release: Release, count: u32, metadata: usize) -> (SimulatedXen, LivepatchClient) {
     let xen = SimulatedXen::new(release);
     (0..count).for_each(|i| load_with(&xen, &format!("p{i}"), metadata));
@@ -69,7 +73,7 @@ fn the_list_of_a_host_without_payloads_needs_no_room() {
         xen.limit_buffers(None);
         load_with(&xen, "first", 50);
         assert_eq!((lists(&xen, &client), lists(&xen, &client)), (2, 1), "how long it is, once");
-        xen.other_action("first", Action::Unload, Flags::empty()).unwrap();
+        unload(&xen, "first");
         assert_eq!(lists(&xen, &client), 1, "in the room that there is");
     }
 }
@@ -103,15 +107,11 @@ fn more_metadata_than_there_is_room_for() {
 fn more_metadata_than_is_made_room_for_at_once() {
     for release in each([Release::V4_7, Release::V4_14, Release::V4_22]) {
         let (xen, client) = many(release, 1, 50);
-        for id in ["first", "second", "third"] {
-            load_with(&xen, id, LARGEST);
-        }
-        let calls = lists(&xen, &client);
-        assert!(calls < 20, "{calls}");
+        ["first", "second", "third"].iter().for_each(|id| load_with(&xen, id, LARGEST));
+        assert!(lists(&xen, &client) < 20);
         // Half of these fit, so that they take two parts and not 64.
         let (xen, client) = many(release, 64, 100_000);
-        let calls = lists(&xen, &client);
-        assert!(calls < 20, "{calls}");
+        assert!(lists(&xen, &client) < 20);
     }
 }
 
@@ -136,7 +136,7 @@ fn a_long_list_before_is_no_reason_to_exceed_the_limit() {
 fn a_list_that_has_become_short_needs_no_room_for_a_long_one() {
     for release in each(Release::ALL) {
         let (xen, client) = many(release, 64, 20_000);
-        (1..64).for_each(|i| xen.other_action(format!("p{i}"), Action::Unload, Flags::empty()).unwrap());
+        (1..64).for_each(|i| unload(&xen, &format!("p{i}")));
         lists(&xen, &client);
         xen.limit_buffers(Some(100_000));
         assert_eq!(lists(&xen, &client), 1);
@@ -160,25 +160,22 @@ fn lists_that_xen_cuts_short() {
 fn a_list_that_changes_between_two_parts_is_read_again() {
     let changes: [fn(&SimulatedXen); 4] = [
         |xen| load_with(xen, "new", 20),
-        |xen| xen.other_action("p0", Action::Unload, Flags::empty()).unwrap(),
+        |xen| unload(xen, "p0"),
         // As many as before: only the version tells.
         |xen| {
-            xen.other_action("p1", Action::Unload, Flags::empty()).unwrap();
+            unload(xen, "p1");
             load_with(xen, "new", 20);
         },
         // Nothing is where it was to go on.
-        |xen| xen.loaded().iter().for_each(|name| xen.other_action(name, Action::Unload, Flags::empty()).unwrap()),
+        |xen| ["p0", "p1", "p2", "p3"].iter().for_each(|id| unload(xen, id)),
     ];
-    for release in each(Release::ALL) {
-        for (index, change) in changes.into_iter().enumerate() {
-            for nth in 2..=4 {
-                let (xen, client) = many(release, 4, 20);
-                xen.on_list().always().stop_after(1);
-                xen.on_list().nth(nth).before(change);
-                let calls = lists(&xen, &client);
-                assert!(calls <= nth + 10, "{index} {nth}: {calls}");
-            }
-        }
+    let changes = changes.into_iter().enumerate();
+    for (release, ((_, change), nth)) in each(pairs(Release::ALL, pairs(changes, 2..=4))) {
+        let (xen, client) = many(release, 4, 20);
+        xen.on_list().always().stop_after(1);
+        xen.on_list().nth(nth).before(change);
+        let calls = lists(&xen, &client);
+        assert!(calls <= nth + 10, "{calls}");
     }
 }
 
@@ -187,11 +184,7 @@ fn a_list_that_shrank_below_where_to_go_on_is_read_again() {
     for release in each(Release::ALL) {
         let (xen, client) = many(release, 5, 0);
         xen.on_list().always().stop_after(4);
-        xen.on_list().nth(2).before(|xen| {
-            for id in ["p0", "p1"] {
-                xen.other_action(id, Action::Unload, Flags::empty()).unwrap();
-            }
-        });
+        xen.on_list().nth(2).before(|xen| ["p0", "p1"].iter().for_each(|id| unload(xen, id)));
         assert_eq!(lists(&xen, &client), 3, "two parts, and what is left in one");
     }
 }
@@ -206,7 +199,7 @@ fn a_list_that_keeps_changing_is_given_up() {
             if turn.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
                 load(xen, "passing");
             } else {
-                xen.other_action("passing", Action::Unload, Flags::empty()).unwrap();
+                unload(xen, "passing");
             }
         });
         let before = xen.calls().total();
@@ -220,18 +213,16 @@ fn a_list_that_keeps_changing_is_given_up() {
 
 #[test]
 fn states_that_change_between_two_parts_are_read_again() {
-    for release in each(Release::ALL) {
-        // The row in question is read by the first call and by the fifth.
-        for (nth, calls, seen) in [(1, 8, true), (2, 12, true), (5, 12, true), (6, 8, false), (8, 8, false)] {
-            let (xen, client) = many(release, 4, 20);
-            xen.on_list().always().stop_after(1);
-            xen.on_list().nth(nth).before(|xen| xen.other_action("p0", Action::Apply, Flags::empty()).unwrap());
-            let made = xen.calls().of(Call::List);
-            let rows = client.list().unwrap();
-            assert_eq!(xen.calls().of(Call::List) - made, calls, "before call {nth}");
-            let applied = rows.iter().any(|row| row.status.state == State::Applied);
-            assert_eq!(applied, seen, "before call {nth}");
-        }
+    // The row in question is read by the first call and by the fifth.
+    let cases = [(1, 8, true), (2, 12, true), (5, 12, true), (6, 8, false), (8, 8, false)];
+    for (release, (nth, calls, seen)) in each(pairs(Release::ALL, cases)) {
+        let (xen, client) = many(release, 4, 20);
+        xen.on_list().always().stop_after(1);
+        xen.on_list().nth(nth).before(|xen| xen.other_action("p0", Action::Apply, Flags::empty()).unwrap());
+        let made = xen.calls().of(Call::List);
+        let rows = client.list().unwrap();
+        assert_eq!(xen.calls().of(Call::List) - made, calls);
+        assert_eq!(rows.iter().any(|row| row.status.state == State::Applied), seen);
     }
 }
 
@@ -251,22 +242,21 @@ fn a_list_in_parts_is_not_of_two_moments() {
 
 #[test]
 fn faults_are_asked_again_a_few_times() {
-    for release in each([Release::V4_7, Release::V4_14, Release::V4_22]) {
-        for errno in [Errno::EFAULT, Errno::ENOBUFS] {
-            let (xen, client) = many(release, 4, 20);
-            xen.on_list().fail(errno);
-            lists(&xen, &client);
-            xen.on_list().fault_after();
-            xen.on_list().nth(3).fault_after();
-            lists(&xen, &client);
-            xen.on_list().nth(2).fail(Errno::EFAULT);
-            xen.on_list().fail(errno);
-            lists(&xen, &client);
-            xen.on_list().always().fail(errno);
-            let before = xen.calls().total();
-            client.list().unwrap_err();
-            assert!(xen.calls().total() - before < 70);
-        }
+    let releases = [Release::V4_7, Release::V4_14, Release::V4_22];
+    for (release, errno) in each(pairs(releases, [Errno::EFAULT, Errno::ENOBUFS])) {
+        let (xen, client) = many(release, 4, 20);
+        xen.on_list().fail(errno);
+        lists(&xen, &client);
+        xen.on_list().fault_after();
+        xen.on_list().nth(3).fault_after();
+        lists(&xen, &client);
+        xen.on_list().nth(2).fail(Errno::EFAULT);
+        xen.on_list().fail(errno);
+        lists(&xen, &client);
+        xen.on_list().always().fail(errno);
+        let before = xen.calls().total();
+        client.list().unwrap_err();
+        assert!(xen.calls().total() - before < 70);
     }
 }
 
@@ -291,13 +281,11 @@ fn a_list_that_xen_refuses_from_its_start_is_not_read_again() {
 
 #[test]
 fn one_fault_costs_one_more_try_at_full_size() {
-    for release in each(Release::ALL) {
+    for (release, errno) in each(pairs(Release::ALL, [Errno::EFAULT, Errno::ENOBUFS])) {
         let (xen, client) = many(release, 70, 20);
-        for errno in [Errno::EFAULT, Errno::ENOBUFS] {
-            xen.on(Call::List).fail(errno);
-            let calls = lists(&xen, &client);
-            assert!((3..=4).contains(&calls), "the failure, whether it fits, and one or two for the list");
-        }
+        xen.on_list().fail(errno);
+        let calls = lists(&xen, &client);
+        assert!((3..=4).contains(&calls), "the failure, whether it fits, and one or two for the list");
     }
 }
 
@@ -325,8 +313,7 @@ fn the_payload_without_a_name_is_listed_and_can_be_unloaded() {
         lists(&xen, &client);
         let nameless = client.list().unwrap().remove(0).name;
         assert_eq!(nameless.as_bytes(), b"");
-        client.apply(&nameless, Flags::empty()).unwrap();
-        client.revert(&nameless, Flags::empty()).unwrap();
+        apply_and_revert(&client, &nameless);
         client.unload(&nameless, Flags::empty()).unwrap();
         assert_eq!(xen.loaded(), names(["named"]));
     }
@@ -335,14 +322,13 @@ fn the_payload_without_a_name_is_listed_and_can_be_unloaded() {
 #[test]
 fn names_of_every_length_and_byte() {
     for (xen, client) in hosts(Release::ALL) {
-        let ids = [vec![b'x'; 127], vec![0xff, b'\n', b' '], vec![b'x'; 126], vec![1]];
+        let ids = [vec![b'x'; 127], vec![0xff, b'\n', b' '], vec![b'x'; 126], vec![1]].map(name);
         for (id, at) in ids.iter().zip(0..) {
-            client.upload(&name(id), &builder(&xen, &format!("p{at}")).build()).unwrap();
+            client.upload(id, &builder(&xen, &format!("p{at}")).build()).unwrap();
         }
-        let listed: Vec<_> = client.list().unwrap().into_iter().map(|row| row.name.as_bytes().to_vec()).collect();
-        assert_eq!(listed, ids);
+        assert_eq!(client.list().unwrap().into_iter().map(|row| row.name).collect::<Vec<_>>(), ids);
         for id in &ids {
-            client.unload(&name(id), Flags::empty()).unwrap();
+            client.unload(id, Flags::empty()).unwrap();
         }
     }
 }

@@ -264,35 +264,6 @@ fn uploads_wait_for_this_clients_actions() {
 }
 
 #[test]
-fn a_failed_load_reports_what_it_leaves() {
-    let (xen, client) = host(Release::V4_17);
-    let payload = parse(&builder(&xen, "one"));
-    let unload = |xen: &SimulatedXen| xen.other_action("one", Action::Unload, Flags::empty()).unwrap();
-    let failed = || {
-        let error = error(client.load_as(&name("one"), &payload, LoadOptions::new()));
-        xen.forget_orders();
-        let text = error.to_string();
-        (error.cleanup().cloned().unwrap(), text)
-    };
-    // Another tool unloads it before we do.
-    xen.on_apply().time_out();
-    xen.on_unload().before(unload);
-    let (cleanup, text) = failed();
-    assert!(matches!(cleanup, Cleanup::Gone), "{cleanup:?}");
-    assert!(text.ends_with("; another tool has unloaded it"), "{text}");
-    // … or even before the apply.
-    xen.on_apply().before(unload);
-    let (cleanup, _) = failed();
-    assert!(matches!(cleanup, Cleanup::Gone), "{cleanup:?}");
-    // What can't be unloaded may be there.
-    xen.on_apply().time_out();
-    xen.on_unload().fail(Errno::EPERM);
-    let (cleanup, text) = failed();
-    assert!(matches!(cleanup, Cleanup::Failed(_)), "{cleanup:?}");
-    assert!(text.contains("it may still be loaded, since unloading it failed: "), "{text}");
-}
-
-#[test]
 fn options_of_a_load_reach_all_of_its_parts() {
     let (xen, client) = host(Release::V4_20);
     let foreign = builder(&xen, "one").depends_on(builder(&xen, "nobody").build_id());

@@ -99,6 +99,16 @@ pub fn connect(xen: &SimulatedXen) -> LivepatchClient {
 
 /// Uploads payloads of which each depends on the one before, the first on Xen; applies the first `applied`.
 pub fn stack<const N: usize>(xen: &SimulatedXen, ids: [&str; N], applied: usize) -> [PayloadName; N] {
+    stack_of(xen, ids, applied, builder)
+}
+
+/// The same, of payloads of a kind.
+pub fn stack_of<const N: usize>(
+    xen: &SimulatedXen,
+    ids: [&str; N],
+    applied: usize,
+    builder: fn(&SimulatedXen, &str) -> PayloadBuilder,
+) -> [PayloadName; N] {
     let mut below = xen.build_id().unwrap();
     for (id, at) in ids.into_iter().zip(0..) {
         let payload = builder(xen, id).depends_on(&below);

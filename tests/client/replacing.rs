@@ -2,64 +2,41 @@
 
 use crate::prelude::*;
 
-/// A host with `bottom`, `stuck` and `top` applied, of which `stuck` can't be reverted, and `new` loaded.
-fn with_one_that_stays(release: Release) -> (SimulatedXen, LivepatchClient, PayloadName) {
-    let (xen, client) = host(release);
-    let bottom = builder(&xen, "bottom");
-    let stuck = builder(&xen, "stuck").depends_on(bottom.build_id()).hook(HookKind::Revert, HookCode::returns(-5));
-    let top = builder(&xen, "top").depends_on(stuck.build_id());
+/// Applies `bottom`, `stuck` and `top`, of which `stuck` can't be reverted, and uploads `new`.
+fn load_one_that_stays(xen: &SimulatedXen, client: &LivepatchClient) -> PayloadName {
+    let bottom = builder(xen, "bottom");
+    let stuck = with_hook(xen, "stuck", HookKind::Revert, -5).depends_on(bottom.build_id());
+    let top = builder(xen, "top").depends_on(stuck.build_id());
     for (id, payload) in [("bottom", bottom), ("stuck", stuck), ("top", top)] {
-        client.upload(&name(id), &payload.build()).unwrap();
-        client.apply(&name(id), Flags::empty()).unwrap();
+        upload_and_apply(client, id, &payload);
     }
-    client.upload(&name("new"), &builder(&xen, "new").build()).unwrap();
-    (xen, client, name("new"))
-}
-
-#[test]
-fn all_that_is_applied_makes_room() {
-    for (xen, client) in hosts(Release::ALL) {
-        stack(&xen, ["one", "two"], 2);
-        client.upload(&name("new"), &builder(&xen, "new").build()).unwrap();
-        client.replace(&name("new"), Flags::empty()).unwrap();
-        assert_eq!((xen.applied(), xen.loaded()), (names(["new"]), names(["one", "two", "new"])));
-    }
+    upload(client, "new", &builder(xen, "new"))
 }
 
 /// The list that tells what is applied is not put together from before and after.
 #[test]
 fn a_replace_that_ends_while_the_list_is_read_in_parts_is_a_success() {
-    for release in each(Release::ALL) {
-        for nth in 1..=8 {
-            for polls in 1..=4 {
-                let (xen, client) = host(release);
-                stack(&xen, ["old"], 1);
-                client.upload(&name("new"), &builder(&xen, "new").build()).unwrap();
-                let new = name("new");
-                xen.set_pace(Pace::Polls(polls));
-                xen.on_list().nth(nth).stop_after(1);
-                client.replace(&new, Flags::empty()).unwrap();
-                assert_eq!(xen.applied(), [new], "list {nth}, {polls} polls");
-            }
-        }
+    for (xen, client, (nth, polls)) in hosts_for(Release::ALL, pairs(1..=8, 1..=4)) {
+        stack(&xen, ["old"], 1);
+        let new = upload(&client, "new", &builder(&xen, "new"));
+        xen.set_pace(Pace::Polls(polls));
+        xen.on_list().nth(nth).stop_after(1);
+        client.replace(&new, Flags::empty()).unwrap();
+        assert_eq!(xen.applied(), [new]);
     }
 }
 
 #[test]
 fn a_payload_that_can_not_be_reverted_stays_and_is_named() {
-    for release in each(releases(Release::V4_14..)) {
-        for fault in [false, true] {
-            let (xen, client, new) = with_one_that_stays(release);
-            if fault {
-                xen.on_replace().fault_after();
-            }
-            let applied = names(["bottom", "stuck"]);
-            let error = error(client.replace(&new, Flags::empty()));
-            let expected = ErrorKind::ReplaceFailed { code: Errno::EINVAL, applied: Some(applied.clone()) };
-            assert_eq!(error.kind(), &expected);
-            assert_eq!(error.raw_errno(), Some(Errno::EINVAL));
-            assert_eq!(xen.applied(), applied);
+    for (xen, client, fault) in hosts_for(releases(Release::V4_14..), [false, true]) {
+        let new = load_one_that_stays(&xen, &client);
+        if fault {
+            xen.on_replace().fault_after();
         }
+        let applied = names(["bottom", "stuck"]);
+        let failed = ErrorKind::ReplaceFailed { code: Errno::EINVAL, applied: Some(applied.clone()) };
+        assert_eq!(kind_and_errno(client.replace(&new, Flags::empty())), (failed, Some(Errno::EINVAL)));
+        assert_eq!(xen.applied(), applied);
     }
 }
 
@@ -69,8 +46,8 @@ fn an_expectation_that_is_not_met_leaves_the_host_unpatched() {
         stack(&xen, ["one", "two"], 2);
         let function = FunctionPatch::returning(PATCHED, "-new").expecting(&[0xff; 8]);
         let new = PayloadBuilder::named("new", &xen.build_id().unwrap()).function(function);
-        client.upload(&name("new"), &new.build()).unwrap();
-        let error = error(client.replace(&name("new"), Flags::empty()));
+        let new = upload(&client, "new", &new);
+        let error = error(client.replace(&new, Flags::empty()));
         assert_eq!(error.kind(), &ErrorKind::ReplaceFailed { code: Errno::EINVAL, applied: Some(vec![]) });
         assert!(error.to_string().contains("this host is unpatched"), "{error}");
         assert_eq!(xen.applied(), []);
@@ -79,8 +56,8 @@ fn an_expectation_that_is_not_met_leaves_the_host_unpatched() {
 
 #[test]
 fn the_remaining_payloads_may_not_be_known() {
-    for release in each([Release::V4_14, Release::V4_22]) {
-        let (xen, client, new) = with_one_that_stays(release);
+    for (xen, client) in hosts([Release::V4_14, Release::V4_22]) {
+        let new = load_one_that_stays(&xen, &client);
         xen.on_replace().after(|xen| xen.on_list().always().fail(Errno::EPERM));
         let failed = ErrorKind::ReplaceFailed { code: Errno::EINVAL, applied: None };
         assert_eq!(kind(client.replace(&new, Flags::empty())), failed, "the failure, not that of the list");
@@ -89,27 +66,21 @@ fn the_remaining_payloads_may_not_be_known() {
 
 #[test]
 fn hooks_around_actions_forbid_it() {
-    for (xen, client, (old, new)) in
-        hosts_for(releases(Release::V4_14..), [(Some(HookKind::PostRevert), None), (None, Some(HookKind::PreApply))])
-    {
-        for (id, hook) in [("old", old), ("new", new)] {
-            let payload = builder(&xen, id);
-            let payload = hook.into_iter().fold(payload, |p, hook| p.hook(hook, HookCode::returns(0)));
-            client.upload(&name(id), &payload.build()).unwrap();
-        }
-        client.apply(&name("old"), Flags::empty()).unwrap();
-        assert_eq!(kind(client.replace(&name("new"), Flags::empty())), ErrorKind::VetoingHooks);
-        assert_eq!(xen.applied(), names(["old"]));
+    let hooks = [("old", HookKind::PostRevert), ("new", HookKind::PreApply)];
+    for (xen, client, (hooked, hook)) in hosts_for(releases(Release::V4_14..), hooks) {
+        let of = |id| if id == hooked { with_hook(&xen, id, hook, 0) } else { builder(&xen, id) };
+        let old = upload_and_apply(&client, "old", &of("old"));
+        let new = upload(&client, "new", &of("new"));
+        assert_eq!(kind(client.replace(&new, Flags::empty())), ErrorKind::VetoingHooks);
+        assert_eq!(xen.applied(), [old]);
     }
 }
 
 #[test]
 fn the_reapply_rule_is_not_looked_at() {
     for (xen, client) in hosts(Release::ALL) {
-        let one = name("one");
-        client.upload(&one, &builder(&xen, "one").writable_data([1]).build()).unwrap();
-        client.apply(&one, Flags::empty()).unwrap();
-        client.revert(&one, Flags::empty()).unwrap();
+        let one = upload(&client, "one", &builder(&xen, "one").writable_data([1]));
+        apply_and_revert(&client, &one);
         client.replace(&one, Flags::empty()).unwrap();
         assert_eq!(xen.applied(), [one]);
     }

@@ -1,6 +1,7 @@
 //! The running Xen as evidence: bounds on its point release, and the uploads that they allow.
 
-use std::sync::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use xen_livepatch::payload::Architecture;
 use xen_livepatch::sim::HostBuilder;
@@ -14,14 +15,13 @@ fn vendors(xen: &SimulatedXen, id: &str) -> PayloadBuilder {
 }
 
 /// A payload that makes this of the version text.
-fn renamed(xen: &SimulatedXen, text: &str) -> Vec<u8> {
-    PayloadBuilder::for_xen(xen, text).function(FunctionPatch::returning("xen_extra_version", text)).build()
+fn renamed(xen: &SimulatedXen, text: &str) -> PayloadBuilder {
+    PayloadBuilder::for_xen(xen, text).function(FunctionPatch::returning(PATCHED, text))
 }
 
 /// Has another toolstack apply a payload that changes the version text.
 fn rename(xen: &SimulatedXen, text: &str) {
-    xen.other_upload("renamer", &renamed(xen, text)).unwrap();
-    xen.other_action("renamer", Action::Apply, Flags::empty()).unwrap();
+    other_load(xen, "renamer", &renamed(xen, text));
 }
 
 fn calling_itself(release: Release, text: &str) -> SimulatedXen {
@@ -44,7 +44,7 @@ fn severities(result: Result<()>) -> Vec<(ProblemKind, Severity)> {
 
 #[test]
 fn vendors_payloads_are_taken_under_vendors_version_texts() {
-    for (release, text) in [
+    for (release, text) in each([
         (Release::V4_17.at(3), ".3-1.xs8"),
         (Release::V4_17.at(4), ".4-6"),
         (Release::V4_17.at(3), ".3_04-150600.3"),
@@ -54,14 +54,13 @@ fn vendors_payloads_are_taken_under_vendors_version_texts() {
         (Release::V4_16.at(3), ".3"),
         (Release::V4_14, "-custom"),
         (Release::V4_20, ""),
-    ] {
+    ]) {
         let xen = calling_itself(release, text);
         let client = connect(&xen);
-        upload(&client, &xen).unwrap_or_else(|error| panic!("{release} {text}: {error}"));
-        client.apply(&name("vendors"), Flags::empty()).unwrap();
-        client.revert(&name("vendors"), Flags::empty()).unwrap();
+        upload(&client, &xen).unwrap();
+        apply_and_revert(&client, &name("vendors"));
         client.unload(&name("vendors"), Flags::empty()).unwrap();
-        assert_eq!(xen.crashed(), None, "{release} {text}");
+        assert_eq!(xen.crashed(), None);
     }
 }
 
@@ -89,9 +88,8 @@ fn a_possible_crash_is_refused_unless_it_is_accepted_by_name() {
 #[test]
 fn a_certain_crash_can_not_be_accepted() {
     for xen in [SimulatedXen::new(Release::V4_17.at(2)), calling_itself(Release::V4_17.at(2), ".2")] {
-        let payload = vendors(&xen, "vendors").build();
         let options = UploadOptions::new().accept(ProblemKind::ReadOnlyFunctions);
-        let result = connect(&xen).upload_with(&name("vendors"), &payload, options);
+        let result = connect(&xen).upload_with(&name("vendors"), &vendors(&xen, "vendors").build(), options);
         assert_eq!(severities(result), [(ProblemKind::ReadOnlyFunctions, Severity::Harmful)]);
         assert_eq!((xen.calls().of(Call::Upload), xen.crashed()), (0, None));
     }
@@ -101,14 +99,14 @@ fn a_certain_crash_can_not_be_accepted() {
 fn possible_findings_are_accepted_for_load_and_for_ensure() {
     let xen = calling_itself(Release::V4_17.at(3), "-custom");
     let client = connect(&xen);
-    let payload = xen_livepatch::Payload::parse(&vendors(&xen, "vendors").build()).unwrap();
+    let payload = parse(&vendors(&xen, "vendors"));
     let wanted = || Wanted::only(name("vendors"), payload.clone());
     client.ensure(&wanted(), |_| ()).unwrap_err();
     client.ensure(&wanted().accept(ProblemKind::ReadOnlyFunctions), |_| ()).unwrap();
     client.ensure(&Wanted::nothing(), |_| ()).unwrap();
     let options = UploadOptions::new().accept(ProblemKind::ReadOnlyFunctions);
     client.load_as(&name("vendors"), &payload, Flags::empty()).unwrap_err();
-    client.load_as(&name("vendors"), &payload, xen_livepatch::LoadOptions::new().upload(options)).unwrap();
+    client.load_as(&name("vendors"), &payload, LoadOptions::new().upload(options)).unwrap();
 }
 
 /// A payload that makes a 4.17.2 call itself 4.17.7 lifts no rule.
@@ -116,7 +114,7 @@ fn possible_findings_are_accepted_for_load_and_for_ensure() {
 fn the_text_of_a_payload_does_not_lift_a_rule() {
     let xen = SimulatedXen::new(Release::V4_17.at(2));
     let early = connect(&xen);
-    early.upload(&name("renamer"), &renamed(&xen, ".7")).unwrap();
+    early.upload(&name("renamer"), &renamed(&xen, ".7").build()).unwrap();
     early.apply(&name("renamer"), Flags::empty()).unwrap();
     assert_eq!(early.xen_version().unwrap().extra, ".7");
     let late = connect(&xen);
@@ -133,10 +131,9 @@ fn the_text_of_a_payload_does_not_lift_a_rule() {
 /// The other direction: a fix that changes the text does not keep the next one out.
 #[test]
 fn a_fix_that_changes_the_text_does_not_keep_out_the_next() {
-    let xen = SimulatedXen::new(Release::V4_17);
-    let client = connect(&xen);
+    let (xen, client) = host(Release::V4_17);
     // Applied by this client, but uploaded by another toolstack.
-    xen.other_upload("renamer", &renamed(&xen, "-lp1")).unwrap();
+    xen.other_upload("renamer", &renamed(&xen, "-lp1").build()).unwrap();
     client.apply(&name("renamer"), Flags::empty()).unwrap();
     upload(&client, &xen).unwrap();
     let known = client.known_target().unwrap();
@@ -158,22 +155,23 @@ fn a_fix_that_changes_the_text_does_not_keep_out_the_next() {
 #[test]
 fn the_beginning_of_the_log_counts_whatever_is_applied() {
     let banner = "Xen version 4.17.7 (Debian 4.17.7+13) (gcc 12.2.0) debug=n Wed Nov  4 16:52:28 UTC 2026";
-    let expected = |release: Release, lines: &[&str], text: &str| {
-        let xen = SimulatedXen::new(release);
-        for line in lines {
-            xen.print(line);
-        }
-        rename(&xen, text);
-        points(&connect(&xen))
-    };
     let patched = (0, None);
-    assert_eq!(expected(Release::V4_17, &[banner], "-lp1"), (7, Some(7)));
-    assert_eq!(expected(Release::V4_17, &["Xen version 4.17.3-1.xs8 (x)"], "-lp1"), (3, None));
-    // Not the first line, another series, or no version.
-    for lines in
-        [&["something", banner][..], &["Xen version 4.170.7 (x)"], &["Xen version 4.18.7 (x)"], &["Xen version"]]
-    {
-        assert_eq!(expected(Release::V4_17, lines, "-lp1"), patched, "{lines:?}");
+    for (lines, expected) in each([
+        (&[banner][..], (7, Some(7))),
+        (&["Xen version 4.17.3-1.xs8 (x)"], (3, None)),
+        // Not the first line, another series, or no version.
+        (&["something", banner], patched),
+        (&["Xen version 4.170.7 (x)"], patched),
+        (&["Xen version 4.18.7 (x)"], patched),
+        (&["Xen version"], patched),
+    ]) {
+        let xen = SimulatedXen::new(Release::V4_17);
+        lines.iter().for_each(|line| xen.print(line));
+        rename(&xen, "-lp1");
+        assert_eq!(points(&connect(&xen)), expected);
+        // Xen's log may be closed to the client.
+        xen.on_console().always().fail(Errno::EPERM);
+        assert_eq!(points(&connect(&xen)), patched);
     }
     // The beginning has left the ring.
     let xen = SimulatedXen::builder(Release::V4_17).console_size(4096).build();
@@ -181,20 +179,13 @@ fn the_beginning_of_the_log_counts_whatever_is_applied() {
     (0..100).for_each(|_| xen.print("a line of some fifty characters, as other parts of Xen do"));
     rename(&xen, "-lp1");
     assert_eq!(points(&connect(&xen)), patched);
-    // Xen's log may be closed to the client.
-    let xen = SimulatedXen::new(Release::V4_17);
-    xen.print(banner);
-    rename(&xen, "-lp1");
-    xen.on_console().always().fail(xen_livepatch::Errno::EPERM);
-    assert_eq!(points(&connect(&xen)), patched);
 }
 
 #[test]
 fn the_text_counts_where_no_applied_payload_replaces_what_it_comes_from() {
     let xen = SimulatedXen::new(Release::V4_17);
     let other = PayloadBuilder::for_xen(&xen, "other").function(FunctionPatch::returning("panic", "x"));
-    xen.other_upload("other", &other.build()).unwrap();
-    xen.other_action("other", Action::Apply, Flags::empty()).unwrap();
+    other_load(&xen, "other", &other);
     let client = connect(&xen);
     assert_eq!(points(&client), (7, Some(7)));
     assert_eq!(xen.calls().of(Call::DebugKeys), 1);
@@ -207,12 +198,12 @@ fn the_text_counts_where_no_applied_payload_replaces_what_it_comes_from() {
     assert_eq!(client.known_target(), None, "another payload may change it");
     // A payload that is loaded and not applied changes nothing.
     let xen = SimulatedXen::new(Release::V4_17);
-    xen.other_upload("renamer", &renamed(&xen, ".2")).unwrap();
+    xen.other_upload("renamer", &renamed(&xen, ".2").build()).unwrap();
     assert_eq!((points(&connect(&xen)), xen.calls().of(Call::DebugKeys)), ((7, Some(7)), 0));
     // Nothing is known of one that can't be identified.
     let xen = SimulatedXen::new(Release::V4_17);
     rename(&xen, "-lp1");
-    xen.on_debug_keys().always().fail(xen_livepatch::Errno::EPERM);
+    xen.on_debug_keys().always().fail(Errno::EPERM);
     assert_eq!(points(&connect(&xen)), (0, None));
 }
 
@@ -238,7 +229,7 @@ fn dates_of_the_build_bound_the_point_release() {
     // Nobody has to be privileged for any of it, and where it is denied nothing is known.
     let xen = SimulatedXen::new(Release::V4_17.at(3));
     rename(&xen, ".7");
-    xen.on_compile_info().always().fail(xen_livepatch::Errno::EPERM);
+    xen.on_compile_info().always().fail(Errno::EPERM);
     assert_eq!(points(&connect(&xen)), (0, None));
     // A text that nobody can have changed is bounded as well.
     let xen = calling_itself(Release::V4_17.at(3), ".3-1.xs8");
@@ -248,19 +239,18 @@ fn dates_of_the_build_bound_the_point_release() {
 /// A call that runs a function which a payload replaces might not come back, and what it returns is the payload's.
 #[test]
 fn dates_are_not_read_through_functions_that_a_payload_replaces() {
-    for function in ["xen_compile_date", "xen_compiler", "do_xen_version", "xen_changeset"] {
+    for (function, bound, build_dates, commit_dates) in each([
+        ("xen_compile_date", None, 0, 1),
+        ("xen_compiler", None, 0, 1),
+        ("do_xen_version", None, 0, 0),
+        ("xen_changeset", Some(4), 1, 0),
+    ]) {
         let xen = SimulatedXen::builder(Release::V4_17.at(3)).symbol(function, [0x90; 32]).build();
-        let payload = PayloadBuilder::for_xen(&xen, "renamer")
-            .function(FunctionPatch::returning("xen_extra_version", ".7"))
-            .function(FunctionPatch::returning(function, "Thu Dec  8 00:00:01 UTC 2022"));
-        xen.other_upload("renamer", &payload.build()).unwrap();
-        xen.other_action("renamer", Action::Apply, Flags::empty()).unwrap();
-        let known = points(&connect(&xen));
+        let replaced = FunctionPatch::returning(function, "Thu Dec  8 00:00:01 UTC 2022");
+        other_load(&xen, "renamer", &renamed(&xen, ".7").function(replaced));
+        assert_eq!(points(&connect(&xen)).1, bound);
         let calls = xen.calls();
-        let expected = if function == "xen_changeset" { (Some(4), 0, 1) } else { (None, 0, 0) };
-        let dates = function.starts_with("xen_compile");
-        assert_eq!((known.1, calls.of(Call::CompileInfo)), (expected.0, expected.2), "{function}");
-        assert_eq!(calls.of(Call::Changeset), u64::from(dates), "{function}");
+        assert_eq!((calls.of(Call::CompileInfo), calls.of(Call::Changeset)), (build_dates, commit_dates));
     }
 }
 
@@ -280,8 +270,7 @@ fn the_target_has_architecture_and_build_id() {
 /// Nothing is asked twice once it can't change.
 #[test]
 fn the_target_is_found_out_once() {
-    let xen = SimulatedXen::new(Release::V4_20);
-    let client = connect(&xen);
+    let (xen, client) = host(Release::V4_20);
     let _again = client.target().unwrap();
     let before = xen.calls();
     let _again = client.target().unwrap();
@@ -292,25 +281,21 @@ fn the_target_is_found_out_once() {
 /// Another toolstack may come in between at any hypercall: what a client holds for certain is true.
 #[test]
 fn a_payload_that_is_applied_in_between_leaves_no_trace() {
-    for at in 1..=6 {
+    for at in each(1..=6) {
         let xen = SimulatedXen::new(Release::V4_17.at(2));
-        let count = Mutex::new(0);
+        let client = connect(&xen);
+        let count = Arc::new(AtomicU32::new(1));
         let script = move |xen: &SimulatedXen| {
-            let mut count = count.lock().unwrap();
-            *count += 1;
-            if *count == at {
+            if count.fetch_add(1, Ordering::Relaxed) == at {
                 rename(xen, ".7");
             }
         };
-        let client = connect(&xen);
-        let script = std::sync::Arc::new(script);
-        let (one, two) = (script.clone(), script);
-        xen.on_list().always().before(move |xen| one(xen));
-        xen.on_extra_version().always().before(move |xen| two(xen));
+        xen.on_list().always().before(script.clone());
+        xen.on_extra_version().always().before(script);
         let (least, most) = points(&client);
-        assert!(least <= 2 && most.is_none_or(|most| most >= 2), "{at}: {least} {most:?}");
+        assert!(least <= 2 && most.is_none_or(|most| most >= 2), "{least} {most:?}");
         if let Some(known) = client.known_target() {
-            assert_eq!(known.known_points(), (2, Some(2)), "{at}");
+            assert_eq!(known.known_points(), (2, Some(2)));
         }
     }
 }
@@ -319,15 +304,12 @@ fn a_payload_that_is_applied_in_between_leaves_no_trace() {
 #[test]
 fn a_plan_finds_the_target_while_it_is_carried_out() {
     let xen = SimulatedXen::new(Release::V4_17);
-    let hooked = PayloadBuilder::for_xen(&xen, "below")
+    let below = PayloadBuilder::for_xen(&xen, "below")
         .function(FunctionPatch::returning("panic", "x"))
         .hook(HookKind::PostApply, HookCode::returns(0));
-    xen.other_upload("below", &hooked.build()).unwrap();
-    xen.other_action("below", Action::Apply, Flags::empty()).unwrap();
-    let below = xen_livepatch::Payload::parse(&hooked.build()).unwrap();
-    let top = vendors(&xen, "top").depends_on(hooked.build_id()).build();
-    let stack: [(PayloadName, _); 2] =
-        [(name("below"), below), (name("top"), xen_livepatch::Payload::parse(&top).unwrap())];
+    other_load(&xen, "below", &below);
+    let top = vendors(&xen, "top").depends_on(below.build_id());
+    let stack = [(name("below"), parse(&below)), (name("top"), parse(&top))];
     connect(&xen).ensure(&Wanted::stack(stack), |_| ()).unwrap();
-    assert_eq!(xen.applied(), [name("below"), name("top")]);
+    assert_eq!(xen.applied(), names(["below", "top"]));
 }
