@@ -13,9 +13,8 @@ fn payloads_go_on_and_off() {
     // None before 4.8.
     for release in each(Release::ALL.into_iter().skip(1)) {
         let xen = arm(release);
-        let (client, one) = (connect(&xen), name("one"));
-        client.upload(&one, &builder(&xen, "one").build()).unwrap();
-        client.apply(&one, Flags::empty()).unwrap();
+        let client = connect(&xen);
+        let one = upload_and_apply(&client, "one", &builder(&xen, "one"));
         assert_eq!(client.xen_version().unwrap().extra, "-one");
         let found = client.inventory().unwrap();
         assert_eq!(found.payloads[0].build_id.as_ref(), Some(builder(&xen, "one").build_id()));
@@ -44,8 +43,7 @@ fn another_byte_order_is_no_way_around_the_check() {
     let xen = arm(Release::V4_17);
     let (client, options) = (connect(&xen), UploadOptions::new().leave_refusals_to_xen());
     let harmful = builder(&xen, "p").defect(".livepatch.funcs", Defect::NotAllocated);
-    for payload in [builder(&xen, "p"), harmful].iter().map(PayloadBuilder::build) {
-        let mut file = payload;
+    for mut file in [builder(&xen, "p"), harmful].map(|payload| payload.build()) {
         file[5] = 2;
         for result in [client.upload(&name("p"), &file), client.upload_with(&name("p"), &file, options)] {
             assert!(matches!(result.unwrap_err().kind(), ErrorKind::UnfitPayload { .. }));

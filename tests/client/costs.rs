@@ -1,14 +1,11 @@
 //! The cost of operations, in hypercalls.
 
-use xen_livepatch::sim::Calls;
-
 use crate::prelude::*;
 
 fn cost(xen: &SimulatedXen, operation: impl FnOnce() -> Result<()>) -> u64 {
-    let total = |calls: Calls| calls.total();
-    let before = total(xen.calls());
+    let before = xen.calls().total();
     operation().unwrap();
-    total(xen.calls()) - before
+    xen.calls().total() - before
 }
 
 /// Upload, `upload_file`, status, list, apply, revert, replace, unload, unload.
@@ -23,9 +20,7 @@ fn costs(release: Release, builder_of_client: ClientBuilder) -> Vec<u64> {
     // The first reads the whole log.
     client.upload(&one, &payload).unwrap();
     client.unload(&one, Flags::empty()).unwrap();
-    for other in 0..62 {
-        load(&xen, &format!("other{other}"));
-    }
+    (0..62).for_each(|other| drop(load(&xen, &format!("other{other}"))));
     // The first after an empty one asks how long it is.
     client.list().unwrap();
     let of = |operation: &dyn Fn() -> Result<()>| cost(&xen, operation);
@@ -58,9 +53,8 @@ fn operations_cost_what_is_promised_on_every_release() {
 
 #[test]
 fn failures_cost_little_more() {
-    for release in each(Release::ALL) {
-        let xen = SimulatedXen::new(release);
-        let client = quick().without_xen_log().settle_time(Duration::ZERO).connect(xen.clone()).unwrap();
+    for (xen, _) in hosts(Release::ALL) {
+        let client = without_log(&xen);
         let one = load(&xen, "one");
         client.list().unwrap();
         let costs = |operation: &dyn Fn() -> Result<()>| cost(&xen, || Err(error(operation())).or(Ok(())));
@@ -70,7 +64,7 @@ fn failures_cost_little_more() {
         assert_eq!(costs(&|| client.revert(&one, Flags::empty())), 1, "a wrong state is seen before");
         assert_eq!(costs(&|| client.apply(&nobody, Flags::empty())), 1);
         assert_eq!(costs(&|| client.upload(&nobody, b"no ELF")), 0, "Xen isn't asked");
-        let look = look_before_upload(release);
+        let look = look_before_upload(xen.release());
         assert_eq!(costs(&|| unchecked(&client, &one, b"no ELF")), 2 + look, "by name, or not");
         assert_eq!(costs(&|| unchecked(&client, &nobody, b"no ELF")), 1 + look);
     }

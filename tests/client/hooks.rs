@@ -1,7 +1,6 @@
 //! Waiting for hooks that still run when Xen has reported their action as finished.
 
 use std::thread::sleep;
-use std::time::Instant;
 
 use crate::prelude::*;
 
@@ -44,12 +43,6 @@ fn other_applies(xen: &SimulatedXen, id: &str) {
 fn other_reverts(xen: &SimulatedXen, id: &str) {
     other_applies(xen, id);
     xen.other_action(id, Action::Revert, Flags::empty()).unwrap();
-}
-
-fn timed(call: impl FnOnce()) -> Duration {
-    let start = Instant::now();
-    call();
-    start.elapsed()
 }
 
 #[track_caller]

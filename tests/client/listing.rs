@@ -107,7 +107,9 @@ fn more_metadata_than_there_is_room_for() {
 fn more_metadata_than_is_made_room_for_at_once() {
     for release in each([Release::V4_7, Release::V4_14, Release::V4_22]) {
         let (xen, client) = many(release, 1, 50);
-        ["first", "second", "third"].iter().for_each(|id| load_with(&xen, id, LARGEST));
+        for id in ["first", "second", "third"] {
+            load_with(&xen, id, LARGEST);
+        }
         assert!(lists(&xen, &client) < 20);
         // Half of these fit, so that they take two parts and not 64.
         let (xen, client) = many(release, 64, 100_000);

@@ -23,46 +23,38 @@ fn a_refusal_at_every_version_may_be_flask() {
     for release in each(Release::ALL) {
         let xen = SimulatedXen::builder(release).access(Access::DeniedByFlask).build();
         let error = error(quick().connect(xen.clone()));
-        assert_eq!(
-            error.kind(),
-            &ErrorKind::InterfaceNotSupported { xen: format!("4.{}", release.minor()), pinned: None }
-        );
+        let refused = ErrorKind::InterfaceNotSupported { xen: format!("4.{}", release.minor()), pinned: None };
+        assert_eq!(error.kind(), &refused);
         assert_eq!((error.raw_errno(), error.operation()), (Some(Errno::EACCES), Some(Operation::Open)));
-        let versions: BTreeSet<u32> = Release::ALL.into_iter().map(Release::interface_version).collect();
+        let versions = BTreeSet::from(Release::ALL.map(Release::interface_version));
         assert_eq!(xen.calls().of(Call::List), u64::try_from(versions.len()).unwrap());
     }
 }
 
 #[test]
 fn other_denials_are_distinguished() {
-    for release in each(Release::ALL) {
-        let with = |access, support| {
-            let error = error(quick().connect(SimulatedXen::builder(release).access(access).support(support).build()));
-            (error.kind().clone(), error.raw_errno())
-        };
-        assert_eq!(
-            with(Access::NotPrivileged, Support::Full),
-            (ErrorKind::NotPermitted { path: None }, Some(Errno::EPERM))
-        );
-        for support in [Support::NoLivepatch, Support::NoSysctl] {
-            assert_eq!(with(Access::Privileged, support), (ErrorKind::NotBuiltIn, Some(Errno::ENOSYS)));
-        }
+    let cases = [
+        (Access::NotPrivileged, Support::Full, (ErrorKind::NotPermitted { path: None }, Some(Errno::EPERM))),
+        (Access::Privileged, Support::NoLivepatch, (ErrorKind::NotBuiltIn, Some(Errno::ENOSYS))),
+        (Access::Privileged, Support::NoSysctl, (ErrorKind::NotBuiltIn, Some(Errno::ENOSYS))),
+    ];
+    for (release, (access, support, expected)) in each(pairs(Release::ALL, cases)) {
+        let xen = SimulatedXen::builder(release).access(access).support(support).build();
+        assert_eq!(kind_and_errno(quick().connect(xen)), expected);
     }
 }
 
 #[test]
 fn a_failure_of_any_hypercall_is_the_error_of_open() {
-    for call in [Call::Version, Call::List] {
-        for (errno, expected) in [
-            (Errno::EFAULT, ErrorKind::Fault),
-            (Errno::ENOTTY, ErrorKind::NotPrivcmd),
-            (Errno::EPERM, ErrorKind::NotPermitted { path: None }),
-        ] {
-            let xen = SimulatedXen::new(Release::V4_17);
-            xen.on(call).fail(errno);
-            let error = error(quick().connect(xen));
-            assert_eq!((error.kind(), error.raw_errno()), (&expected, Some(errno)), "{call:?}");
-        }
+    let errors = [
+        (Errno::EFAULT, ErrorKind::Fault),
+        (Errno::ENOTTY, ErrorKind::NotPrivcmd),
+        (Errno::EPERM, ErrorKind::NotPermitted { path: None }),
+    ];
+    for (call, (errno, expected)) in each(pairs([Call::Version, Call::List], errors)) {
+        let xen = SimulatedXen::new(Release::V4_17);
+        xen.on(call).fail(errno);
+        assert_eq!(kind_and_errno(quick().connect(xen)), (expected, Some(errno)));
     }
 }
 
@@ -72,14 +64,15 @@ fn permission_can_be_taken_away_later() {
         let one = load(&xen, "one");
         for access in [Access::NotPrivileged, Access::DeniedByFlask] {
             xen.set_access(access);
-            assert_eq!(kind(client.status(&one)), ErrorKind::NotPermitted { path: None });
-            assert_eq!(kind(client.list()), ErrorKind::NotPermitted { path: None });
-            assert_eq!(
-                kind(client.upload(&name("two"), &builder(&xen, "two").build())),
-                ErrorKind::NotPermitted { path: None }
-            );
-            assert_eq!(kind(client.apply(&one, Flags::empty())), ErrorKind::NotPermitted { path: None });
-            assert_eq!(kind(client.unload(&one, Flags::empty())), ErrorKind::NotPermitted { path: None });
+            for result in [
+                client.status(&one).map(drop),
+                client.list().map(drop),
+                client.upload(&name("two"), &builder(&xen, "two").build()),
+                client.apply(&one, Flags::empty()),
+                client.unload(&one, Flags::empty()),
+            ] {
+                assert_eq!(kind(result), ErrorKind::NotPermitted { path: None });
+            }
             assert_eq!(client.build_id().is_err(), access == Access::NotPrivileged);
         }
         xen.set_access(Access::Privileged);
@@ -90,8 +83,7 @@ fn permission_can_be_taken_away_later() {
 #[test]
 fn a_xen_without_a_build_id() {
     for release in each(Release::ALL) {
-        let xen = SimulatedXen::builder(release).build_id(None).build();
-        let error = error(connect(&xen).build_id());
-        assert_eq!((error.kind(), error.raw_errno()), (&ErrorKind::NoBuildId, Some(Errno::ENODATA)));
+        let client = connect(&SimulatedXen::builder(release).build_id(None).build());
+        assert_eq!(kind_and_errno(client.build_id()), (ErrorKind::NoBuildId, Some(Errno::ENODATA)));
     }
 }

@@ -246,9 +246,7 @@ fn uploads_wait_for_this_clients_actions() {
         let deadline = Duration::from_millis(if left { 100 } else { 10_000 });
         thread::scope(|scope| {
             let action = scope.spawn(|| act_within(&client, Action::Apply, &one, deadline));
-            while xen.calls().of(Call::Apply) == 0 {
-                thread::yield_now();
-            }
+            wait_for_call(&xen, Call::Apply);
             if left {
                 thread::sleep(Duration::from_millis(200));
             }

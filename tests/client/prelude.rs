@@ -257,3 +257,16 @@ pub fn with_hook(xen: &SimulatedXen, id: &str, kind: HookKind, code: i32) -> Pay
 pub fn without_log(xen: &SimulatedXen) -> LivepatchClient {
     quick().without_xen_log().connect(xen.clone()).unwrap()
 }
+
+/// Waits until the client has sent a call of this kind.
+pub fn wait_for_call(xen: &SimulatedXen, call: Call) {
+    while xen.calls().of(call) == 0 {
+        std::thread::yield_now();
+    }
+}
+
+pub fn timed(call: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    call();
+    start.elapsed()
+}

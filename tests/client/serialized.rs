@@ -12,9 +12,7 @@ use crate::prelude::*;
 #[test]
 fn the_rows_of_a_list() {
     let (xen, client) = host(Release::V4_17);
-    let payload = builder(&xen, "one").metadata("id", Some("1")).metadata("urgent", None);
-    client.upload(&name("one"), &payload.build()).unwrap();
-    client.apply(&name("one"), Flags::empty()).unwrap();
+    upload_and_apply(&client, "one", &builder(&xen, "one").metadata("id", Some("1")).metadata("urgent", None));
     let rows = json!([{
         "name": "one", "status": {"state": "APPLIED", "rc": 0}, "metadata": [["id", "1"], ["urgent", null]],
     }]);
@@ -75,7 +73,7 @@ fn an_error() {
         })
     );
     xen.on_apply().time_out();
-    let payload = Payload::parse(&builder(&xen, "new").build()).unwrap();
+    let payload = parse(&builder(&xen, "new"));
     let options = LoadOptions::new().flags(Flags::NODEPS);
     let late = to_value(error(client.load_as(&name("new"), &payload, options))).unwrap();
     assert_eq!((&late["cleanup"], &late["retryable"]), (&json!("unloaded"), &json!(true)));

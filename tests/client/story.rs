@@ -10,11 +10,10 @@ fn extra(client: &LivepatchClient) -> String {
 fn patches_go_in_stack_and_go_out_again() {
     for (xen, client) in hosts(Release::ALL) {
         xen.set_pace(Pace::Polls(3));
-        let [first, second, debug, new] = ["first", "second", "debug", "new"].map(name);
         let none = Flags::empty();
 
         let payload = builder(&xen, "first");
-        client.upload(&first, &payload.build()).unwrap();
+        let first = upload(&client, "first", &payload);
         assert_eq!(client.status(&first).unwrap().state, State::Checked);
         assert_eq!(kind(client.revert(&first, none)), wrong(State::Checked, State::Applied));
         client.apply(&first, none).unwrap();
@@ -22,16 +21,14 @@ fn patches_go_in_stack_and_go_out_again() {
         assert_eq!(kind(client.apply(&first, none)), wrong(State::Applied, State::Checked));
         assert_eq!(kind(client.unload(&first, none)), wrong(State::Applied, State::Checked));
 
-        client.upload(&second, &builder(&xen, "second").depends_on(payload.build_id()).build()).unwrap();
-        client.apply(&second, none).unwrap();
+        let second = upload_and_apply(&client, "second", &builder(&xen, "second").depends_on(payload.build_id()));
         assert_eq!(extra(&client), "-second");
 
         // Built on Xen itself, and yet it goes on top.
-        client.upload(&debug, &builder(&xen, "debug").build()).unwrap();
+        let debug = upload(&client, "debug", &builder(&xen, "debug"));
         let refused = kind(client.apply(&debug, none));
         if xen.release() < Release::V4_13 {
-            let expected = xen.build_id();
-            let action = Action::Apply;
+            let (action, expected) = (Action::Apply, xen.build_id());
             assert_eq!(refused, ErrorKind::DependsOnAnother { action, expected, found: None, on: None });
         } else {
             let ErrorKind::DependsOnAnother { on, .. } = refused else { panic!("{refused:?}") };
@@ -52,22 +49,17 @@ fn patches_go_in_stack_and_go_out_again() {
         assert_eq!(kind(client.revert(&first, none)), ErrorKind::NotOnTop { top: on_top });
         assert_eq!(xen.applied(), top);
 
-        client.upload(&new, &builder(&xen, "new").build()).unwrap();
+        let new = upload(&client, "new", &builder(&xen, "new"));
         client.replace(&new, none).unwrap();
         assert_eq!((xen.applied(), extra(&client)), (vec![new.clone()], "-new".into()));
         assert_eq!(kind(client.replace(&new, none)), wrong(State::Applied, State::Checked));
-        let not_on_xen = ErrorKind::DependsOnAnother {
-            action: Action::Replace,
-            expected: Some(payload.build_id().clone()),
-            found: xen.build_id(),
-            on: None,
-        };
+        let (action, expected, found) = (Action::Replace, Some(payload.build_id().clone()), xen.build_id());
+        let not_on_xen = ErrorKind::DependsOnAnother { action, expected, found, on: None };
         assert_eq!(kind(client.replace(&second, none)), not_on_xen, "Xen itself has no name");
 
         client.revert(&new, none).unwrap();
         assert_eq!(extra(&client), xen.release().extra_version());
-        client.apply(&first, none).unwrap();
-        client.revert(&first, none).unwrap();
+        apply_and_revert(&client, &first);
         for payload in [&second, &debug, &new, &first] {
             client.unload(payload, none).unwrap();
             assert_eq!(kind(client.unload(payload, none)), ErrorKind::NoSuchPayload);
@@ -82,8 +74,7 @@ fn patches_go_in_stack_and_go_out_again() {
 fn states_and_metadata_are_listed_in_the_order_of_upload() {
     for (xen, client) in hosts(Release::ALL) {
         for id in ["b", "a", "c"] {
-            let payload = builder(&xen, id).metadata("id", Some(id)).metadata("urgent", None);
-            client.upload(&name(id), &payload.build()).unwrap();
+            upload(&client, id, &builder(&xen, id).metadata("id", Some(id)).metadata("urgent", None));
         }
         client.apply(&name("a"), Flags::empty()).unwrap();
         let rows = client.list().unwrap();

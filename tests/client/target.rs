@@ -166,7 +166,9 @@ fn the_beginning_of_the_log_counts_whatever_is_applied() {
         (&["Xen version"], patched),
     ]) {
         let xen = SimulatedXen::new(Release::V4_17);
-        lines.iter().for_each(|line| xen.print(line));
+        for line in lines {
+            xen.print(line);
+        }
         rename(&xen, "-lp1");
         assert_eq!(points(&connect(&xen)), expected);
         // Xen's log may be closed to the client.

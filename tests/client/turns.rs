@@ -1,9 +1,7 @@
 //! A client in several threads, and the time that Xen needs between two actions.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Instant;
 
 use crate::prelude::*;
 
@@ -13,20 +11,13 @@ fn the_next_action_waits_for_xen_to_settle_and_the_finished_call_does_not() {
     let xen = SimulatedXen::new(Release::V4_17);
     let client = LivepatchClient::builder().settle_time(SETTLE).connect(xen.clone()).unwrap();
     let one = load(&xen, "one");
-    let timed = |action: &dyn Fn()| {
-        let start = Instant::now();
-        action();
-        start.elapsed()
-    };
-    assert!(timed(&|| client.apply(&one, Flags::empty()).unwrap()) < SETTLE);
-    assert!(
-        timed(&|| drop((client.status(&one).unwrap(), client.list().unwrap()))) < SETTLE / 2,
-        "nothing to wait for"
-    );
+    assert!(timed(|| client.apply(&one, Flags::empty()).unwrap()) < SETTLE);
+    let looked = timed(|| drop((client.status(&one).unwrap(), client.list().unwrap())));
+    assert!(looked < SETTLE / 2, "nothing to wait for");
     // What is refused before Xen is asked does not wait either.
-    assert!(timed(&|| drop(client.apply(&one, Flags::from_bits_retain(2)).unwrap_err())) < SETTLE / 2);
+    assert!(timed(|| drop(client.apply(&one, Flags::from_bits_retain(2)).unwrap_err())) < SETTLE / 2);
     let lists = xen.calls().of(Call::List);
-    let settled = timed(&|| client.revert(&one, Flags::empty()).unwrap());
+    let settled = timed(|| client.revert(&one, Flags::empty()).unwrap());
     assert_eq!(xen.calls().of(Call::List) - lists, 1, "it sleeps, and looks when Xen has settled");
     assert!(settled > SETTLE / 2 && settled < SETTLE + SLACK, "{settled:?}");
     let early = at_the_deadline(Duration::ZERO, |_| act_within(&client, Action::Unload, &one, SETTLE / 10));
@@ -37,16 +28,12 @@ fn the_next_action_waits_for_xen_to_settle_and_the_finished_call_does_not() {
 
 #[test]
 fn one_action_at_a_time_and_looking_is_not_held_up() {
-    for release in each([Release::V4_7, Release::V4_14, Release::V4_22]) {
-        let xen = SimulatedXen::new(release);
-        let client = connect(&xen);
+    for (xen, client) in hosts([Release::V4_7, Release::V4_14, Release::V4_22]) {
         let [one, two] = ["one", "two"].map(|id| load(&xen, id));
         xen.set_pace(Pace::Held);
         thread::scope(|scope| {
             let first = scope.spawn(|| client.apply(&one, Flags::empty()));
-            while xen.calls().of(Call::Apply) == 0 {
-                thread::yield_now();
-            }
+            wait_for_call(&xen, Call::Apply);
             // The second never gets as far as Xen, and so leaves no mark there.
             let within = Duration::from_millis(40);
             let second = at_the_deadline(within, |deadline| kind(act_within(&client, Action::Apply, &two, deadline)));
@@ -65,35 +52,26 @@ fn one_action_at_a_time_and_looking_is_not_held_up() {
 
 #[test]
 fn many_threads_act_list_and_look_with_one_client() {
-    for release in each([Release::V4_13, Release::V4_17, Release::V4_22]) {
-        let xen = SimulatedXen::new(release);
-        let client = connect(&xen);
-        let ids = ["a", "b", "c", "d"];
-        let done = Arc::new(AtomicBool::new(false));
+    for (xen, client) in hosts([Release::V4_13, Release::V4_17, Release::V4_22]) {
+        let done = AtomicBool::new(false);
         thread::scope(|scope| {
-            let workers: Vec<_> = ids
-                .iter()
-                .map(|id| {
-                    let (xen, client) = (&xen, &client);
-                    scope.spawn(move || {
-                        let name = crate::prelude::name(id);
-                        let payload = crate::prelude::builder(xen, id).metadata("id", Some(id)).build();
-                        for _ in 0..4 {
-                            client.upload(&name, &payload).unwrap();
-                            // Others replace what this thread applied, so it may be reverted already.
-                            client.replace(&name, Flags::empty()).unwrap();
-                            let reverted = client.revert(&name, Flags::empty());
-                            if let Err(error) = reverted {
-                                assert_eq!(error.kind(), &crate::prelude::wrong(State::Checked, State::Applied));
-                            }
-                            client.unload(&name, Flags::empty()).unwrap();
-                        }
-                    })
-                })
-                .collect();
-            for _ in 0..2 {
-                let (client, done) = (&client, &done);
+            let workers = ["a", "b", "c", "d"].map(|id| {
+                let (xen, client) = (&xen, &client);
                 scope.spawn(move || {
+                    let payload = builder(xen, id).metadata("id", Some(id));
+                    for _ in 0..4 {
+                        let name = upload(client, id, &payload);
+                        // Others replace what this thread applied, so it may be reverted already.
+                        client.replace(&name, Flags::empty()).unwrap();
+                        if let Err(error) = client.revert(&name, Flags::empty()) {
+                            assert_eq!(error.kind(), &wrong(State::Checked, State::Applied));
+                        }
+                        client.unload(&name, Flags::empty()).unwrap();
+                    }
+                })
+            });
+            for _ in 0..2 {
+                scope.spawn(|| {
                     while !done.load(Ordering::Relaxed) {
                         for row in client.list().unwrap() {
                             let id = row.metadata.get("id").unwrap_or(row.name.as_bytes());
@@ -102,7 +80,7 @@ fn many_threads_act_list_and_look_with_one_client() {
                     }
                 });
             }
-            let results: Vec<_> = workers.into_iter().map(thread::ScopedJoinHandle::join).collect();
+            let results = workers.map(thread::ScopedJoinHandle::join);
             done.store(true, Ordering::Relaxed);
             for result in results {
                 result.unwrap();

@@ -69,9 +69,7 @@ fn no_time_at_all_is_a_deadline_too() {
     // Another thread that has the turn makes no difference.
     thread::scope(|scope| {
         let acting = scope.spawn(|| act_within(&client, Action::Apply, &one, Duration::from_secs(60)));
-        while xen.calls().of(Call::Apply) == before.of(Call::Apply) {
-            thread::yield_now();
-        }
+        wait_for_call(&xen, Call::Apply);
         assert_eq!(kind(act_within(&client, Action::Unload, &one, Duration::ZERO)), ErrorKind::DeadlinePassed);
         xen.finish_action();
         acting.join().unwrap().unwrap();
