@@ -1,14 +1,6 @@
 //! Tests on a real Xen. `cargo real-xen` boots one and runs them in its dom0; elsewhere they are ignored.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::as_conversions,
-    clippy::print_stdout,
-    reason = "a test stops at the first surprise, and prints for the process that started it"
-)]
-#![allow(unreachable_pub, reason = "the modules of one test")]
+#![cfg(test)]
+#![allow(clippy::as_conversions, unreachable_pub, reason = "the modules of one test")]
 
 mod checked;
 mod costs;
