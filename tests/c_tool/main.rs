@@ -41,25 +41,21 @@ mod xapi;
 
 use std::collections::BTreeSet;
 use std::env;
-use std::str::FromStr;
 
 use differences::{Fault, Kind};
+use random::setting;
 use script::{Script, XenUnderTest};
 use tool::Tool;
 use transcript::Transcript;
 use xen_livepatch::{BuildId, Release};
-
-fn setting<T: FromStr>(name: &str, default: T) -> T {
-    let value = env::var(name).ok();
-    value.map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
-}
 
 #[test]
 #[ignore = "needs a real Xen"]
 fn random_commands() {
     let host = host::host();
     let tool = Tool::of_the_environment();
-    let (seed, least) = (setting("XEN_LIVEPATCH_SEED", 1), setting("XEN_LIVEPATCH_TOOL_COMMANDS", 210));
+    let seed = setting("XEN_LIVEPATCH_SEED").unwrap_or(1);
+    let least = setting("XEN_LIVEPATCH_TOOL_COMMANDS").unwrap_or(210);
     let script = Script::new(seed, least, &host.client);
     script.files.write();
     let transcript = Transcript::take(&script, &tool, &host.client);

@@ -1,4 +1,13 @@
-//! Reproducible random numbers.
+//! Reproducible random numbers, and the settings of a run.
+
+use std::env;
+use std::str::FromStr;
+
+/// The number in a variable of the environment, if it is set.
+pub fn setting<T: FromStr>(variable: &str) -> Option<T> {
+    let value = env::var(variable).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {value}")))
+}
 
 /// A generator with a seed (splitmix64).
 #[derive(Debug)]

@@ -8,6 +8,11 @@ pub fn since(release: Release, first: u16, backports: &[(u16, u16)]) -> bool {
     release.minor() >= first || backports.iter().any(backported)
 }
 
+/// A relocation against symbol 0 is refused (commit 2ff229643b).
+pub fn refuses_symbol_0(release: Release) -> bool {
+    since(release, 10, &[(7, 4), (8, 2), (9, 1)])
+}
+
 /// Alternatives have to be inside the payload's code (commit e74360e4ba).
 pub fn checks_alternatives(release: Release) -> bool {
     since(release, 18, &[(17, 4)])

@@ -34,7 +34,7 @@ pub enum Start {
 }
 
 /// A request as it went over, and the answer.
-pub struct Told {
+pub struct Exchange {
     pub request: Request,
     pub sysctl: RawSysctl,
     pub answer: RawAnswer,
@@ -42,9 +42,9 @@ pub struct Told {
 
 /// The answers of a host.
 pub struct Answers {
-    pub action: Told,
+    pub action: Exchange,
     /// In the order in which they were sent. The first may have asked whether the action was pending: it was.
-    pub others: Vec<Told>,
+    pub others: Vec<Exchange>,
 }
 
 impl Beside {
@@ -75,14 +75,14 @@ impl Beside {
             }
         }
         side.settle();
-        let told = |request: &Request, sysctl, answer| {
+        let exchange = |request: &Request, sysctl, answer| {
             let answer = request.since(side.list_version, answer);
-            Told { request: request.clone(), sysctl, answer }
+            Exchange { request: request.clone(), sysctl, answer }
         };
-        let pending = pending.map(|answer| told(&question, asked, answer));
+        let pending = pending.map(|answer| exchange(&question, asked, answer));
         let others = self.others.iter().zip(others).zip(answers);
-        let others = others.map(|((request, sysctl), answer)| told(request, sysctl, answer));
-        Answers { action: told(&self.action, action, answer), others: pending.into_iter().chain(others).collect() }
+        let others = others.map(|((request, sysctl), answer)| exchange(request, sysctl, answer));
+        Answers { action: exchange(&self.action, action, answer), others: pending.into_iter().chain(others).collect() }
     }
 
     /// Answers to the action, to the question if it was pending, and to the others.
@@ -93,8 +93,9 @@ impl Beside {
         question: &RawSysctl,
         others: &[RawSysctl],
     ) -> (RawAnswer, Option<RawAnswer>, Vec<RawAnswer>) {
-        let (mut action, mut question) = (side.prepare(action), side.prepare(question));
-        let mut others: Vec<_> = others.iter().map(|other| side.prepare(other)).collect();
+        let prepare = |sysctl: &RawSysctl| sysctl.prepare(&*side.raw).unwrap();
+        let (mut action, mut question) = (prepare(action), prepare(question));
+        let mut others: Vec<_> = others.iter().map(prepare).collect();
         let [ready, begun, over] = [const { AtomicBool::new(false) }; 3];
         thread::scope(|scope| {
             let second = scope.spawn(|| {

@@ -20,7 +20,7 @@ use super::step::{self, Answer, Outcome, Step};
 const TRIES: usize = 4;
 
 pub struct Comparison {
-    release: Release,
+    pub release: Release,
     ingredients: Ingredients,
     original: String,
     real: Side,
@@ -35,20 +35,13 @@ pub struct Comparison {
 }
 
 /// The outcomes of actions with others beside them.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Counts {
     pub actions: usize,
     /// Answers while work was pending: no other order explains them.
     pub pending: usize,
     /// Steps with several orders that explain all answers, and hosts that may yet differ.
-    ambiguous: usize,
-}
-
-impl fmt::Display for Counts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { actions, pending, ambiguous } = self;
-        write!(f, "{actions} actions with others beside them, {pending} while one was pending, {ambiguous} ambiguous")
-    }
+    pub ambiguous: usize,
 }
 
 /// Which answers there were, and how often.
@@ -133,10 +126,6 @@ impl Comparison {
         }
     }
 
-    pub fn release(&self) -> Release {
-        self.release
-    }
-
     fn twin(&self) -> SimulatedXen {
         side::twin(&self.ingredients, &self.original)
     }
@@ -165,12 +154,12 @@ impl Comparison {
                     // Making it shorter takes its time, and may find that it does not show again.
                     let text = format!("To be made shorter, a difference after {steps:?}:\n{difference}\n");
                     io::stderr().write_all(text.as_bytes()).unwrap();
-                    let shortest = if generator.is_irreversible() { steps } else { self.shorten(steps, attentive) };
+                    let shortest = if generator.irreversible { steps } else { self.shorten(steps, attentive) };
                     self.fail(&generator, &shortest, &difference);
                 }
             }
         }
-        if !generator.is_irreversible() {
+        if !generator.irreversible {
             if xen.crashed().is_none() {
                 simulated.clear();
             }
@@ -212,9 +201,9 @@ impl Comparison {
         });
         let question = beside.question().sysctl(self.release, &self.ingredients);
         let (action, others) = order::replay(xen, side, &question, &answers, &order);
-        for (told, (answer, pending)) in answers.others.iter().zip(&others) {
+        for (exchange, (answer, pending)) in answers.others.iter().zip(&others) {
             let when = if *pending { "while" } else { "when no" };
-            self.census.add(format!("{} {when} work is pending: {}", told.request.kind(), step::result(answer)));
+            self.census.add(format!("{} {when} work is pending: {}", exchange.request.kind(), step::result(answer)));
         }
         self.beside.actions += 1;
         self.beside.pending += usize::from(others.iter().any(|(_, pending)| *pending));
@@ -273,7 +262,7 @@ impl Comparison {
     }
 
     fn fail(&mut self, generator: &Generator, steps: &[Step], first: &Difference) -> ! {
-        let again = if generator.is_irreversible() { None } else { self.replay(steps, generator.attentive) };
+        let again = if generator.irreversible { None } else { self.replay(steps, generator.attentive) };
         let shown = again.as_ref().map_or(first, |(_, difference)| &**difference);
         let mut text =
             format!("Xen {} and the simulated one differ. XEN_LIVEPATCH_SEED={}", self.release, generator.seed);

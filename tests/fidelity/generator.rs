@@ -53,7 +53,8 @@ pub struct Generator {
     pub steps: usize,
     /// Clients read Xen's log.
     pub attentive: bool,
-    irreversible: bool,
+    /// Payloads may refuse to be reverted.
+    pub irreversible: bool,
     random: Random,
     names: Vec<PayloadName>,
     /// The build-ids under the names, as far as they were uploaded.
@@ -86,10 +87,6 @@ impl Generator {
         Self { irreversible: true, ..self }
     }
 
-    pub fn is_irreversible(&self) -> bool {
-        self.irreversible
-    }
-
     /// The next step on a host like this.
     pub fn next(&mut self, xen: &SimulatedXen) -> Step {
         if let Some((name, action)) = self.planned.take() {
@@ -101,34 +98,23 @@ impl Generator {
             3..12 => 30,
             _ => 3,
         };
-        match self.random.weighted(&[
-            (room, 0),
-            (24, 1),
-            (12, 2),
-            (5, 3),
-            (8, 4),
-            (3, 5),
-            (2, 6),
-            (24, 7),
-            (3, 8),
-            (1, 9),
-        ]) {
-            0 => self.upload(xen),
-            1 => self.act(Action::Apply, xen),
-            2 => self.act(Action::Revert, xen),
-            3 => self.act(Action::Replace, xen),
-            4 => self.act(Action::Unload, xen),
-            5 => Step::Status(self.name(xen, None)),
-            6 => Step::List,
-            8 => self.version(),
+        match self.random.below(82 + room) {
+            0..24 => self.act(Action::Apply, xen),
+            24..36 => self.act(Action::Revert, xen),
+            36..41 => self.act(Action::Replace, xen),
+            41..49 => self.act(Action::Unload, xen),
+            49..52 => Step::Status(self.name(xen, None)),
+            52..54 => Step::List,
+            54..57 => self.version(),
+            57..81 => Step::Request(self.request(xen)),
             // These take as long as ten others.
-            9 if self.irreversible || self.random.percent(40) => self.version(),
-            9 if self.random.percent(60) => self.upload_slow(xen),
-            9 => {
+            81 if self.irreversible || self.random.percent(40) => self.version(),
+            81 if self.random.percent(60) => self.upload_slow(xen),
+            81 => {
                 let (name, action, flags) = self.lasting(xen);
                 self.beside(xen, name, action, flags)
             }
-            _ => Step::Request(self.request(xen)),
+            _ => self.upload(xen),
         }
     }
 

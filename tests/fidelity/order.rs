@@ -9,7 +9,7 @@ use std::time::Duration;
 use xen_livepatch::sim::{Pace, RawAnswer, RawSysctl, RawVersion, SimulatedXen};
 use xen_livepatch::{LoadedPayload, PayloadName, Status};
 
-use super::beside::{Answers, Beside, Told};
+use super::beside::{Answers, Beside, Exchange};
 use super::recipe::Ingredients;
 use super::side::Side;
 use super::step::Outcome;
@@ -68,7 +68,7 @@ pub struct Search<'a> {
 
 impl<'a> Search<'a> {
     pub fn new(side: &Side, real: &'a Answers, outcome: &Outcome) -> Self {
-        let begun = [&real.action].into_iter().chain(&real.others).filter(|told| may_have_begun(told)).count();
+        let begun = [&real.action].into_iter().chain(&real.others).filter(|exchange| may_have_begun(exchange)).count();
         let left = Left::real(outcome);
         Self { list_version: side.list_version, real, left, all: begun > 1, found: Vec::new() }
     }
@@ -95,37 +95,37 @@ impl<'a> Search<'a> {
             if !self.all && !self.found.is_empty() {
                 return;
             }
-            let told = match event {
+            let exchange = match event {
                 Action if !sent => Some(&self.real.action),
                 Other if next < self.real.others.len() => Some(&self.real.others[next]),
                 End { .. } if outstanding => None,
                 _ => continue,
             };
             let fork = xen.fork();
-            if told.is_some_and(|told| answer(&fork, told, self.list_version) != told.answer) {
+            if exchange.is_some_and(|exchange| answer(&fork, exchange, self.list_version) != exchange.answer) {
                 continue;
             }
             if let End { late } = event {
                 end(&fork, late);
             }
             order.push(event);
-            let outstanding = told.is_some_and(|told| outstanding || may_have_begun(told));
+            let outstanding = exchange.is_some_and(|exchange| outstanding || may_have_begun(exchange));
             self.go(&fork, order, next + usize::from(event == Other), outstanding);
             order.pop();
         }
     }
 }
 
-fn may_have_begun(told: &Told) -> bool {
-    told.request.may_begin_work() && told.answer.result.is_ok()
+fn may_have_begun(exchange: &Exchange) -> bool {
+    exchange.request.may_begin_work() && exchange.answer.result.is_ok()
 }
 
 /// The answer of this host to the request of another; its LIST stops early if the other's did.
-fn answer(xen: &SimulatedXen, told: &Told, list_version: u32) -> RawAnswer {
-    if told.request.is_cut_short(&told.answer) {
-        xen.on_list().stop_after(told.answer.result.unwrap_or_default());
+fn answer(xen: &SimulatedXen, exchange: &Exchange, list_version: u32) -> RawAnswer {
+    if exchange.request.is_cut_short(&exchange.answer) {
+        xen.on_list().stop_after(exchange.answer.result.unwrap_or_default());
     }
-    told.request.since(list_version, told.sysctl.send(xen).unwrap())
+    exchange.request.since(list_version, exchange.sysctl.send(xen).unwrap())
 }
 
 fn end(xen: &SimulatedXen, late: bool) {

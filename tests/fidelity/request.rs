@@ -8,7 +8,8 @@ use super::recipe::{Ingredients, Recipe};
 
 /// The value of the list's version before the hypercall, which remains if Xen does not write it.
 const UNTOUCHED: u32 = 0xdead_beef;
-const VERSION: usize = 16;
+/// The offset of the list's version.
+pub const LIST_VERSION: usize = 16;
 
 pub const ACTION_TIMEOUT: u32 = 2_000_000_000;
 /// For an action that may be kept from its end by something beside it.
@@ -167,7 +168,7 @@ impl Request {
             }
             Body::Get(name) => with_name(sysctl, name),
             Body::List { start, rows, pad, totals, room } => {
-                let sysctl = sysctl.word(VERSION, UNTOUCHED).word(20, *start).word(24, *rows).word(28, *pad);
+                let sysctl = sysctl.word(LIST_VERSION, UNTOUCHED).word(20, *start).word(24, *rows).word(28, *pad);
                 let (mut sysctl, arrays) = if release < Release::V4_14.at(0) {
                     (sysctl, &OLD_ARRAYS[..])
                 } else {
@@ -199,9 +200,9 @@ impl Request {
             answer.memory.clear();
             return answer;
         }
-        let now = word(&answer, VERSION);
+        let now = word(&answer, LIST_VERSION);
         if matches!(self.body, Body::List { .. }) && now != UNTOUCHED {
-            answer.block[VERSION..VERSION + 4].copy_from_slice(&now.wrapping_sub(version).to_le_bytes());
+            answer.block[LIST_VERSION..LIST_VERSION + 4].copy_from_slice(&now.wrapping_sub(version).to_le_bytes());
         }
         answer
     }
@@ -213,13 +214,8 @@ impl Request {
     }
 }
 
-fn word(answer: &RawAnswer, offset: usize) -> u32 {
+pub fn word(answer: &RawAnswer, offset: usize) -> u32 {
     u32::from_le_bytes(answer.block[offset..offset + 4].try_into().unwrap())
-}
-
-/// The list's version.
-pub fn list_version(answer: &RawAnswer) -> u32 {
-    word(answer, VERSION)
 }
 
 fn with_name(sysctl: RawSysctl, name: &Name) -> RawSysctl {

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use xen_livepatch::hypercall::{Hypervisor, Privcmd};
 use xen_livepatch::payload::Architecture;
-use xen_livepatch::sim::{FunctionPatch, PreparedSysctl, RawAnswer, RawSysctl, RawVersion, SimulatedXen};
-use xen_livepatch::{Errno, Flags, LivepatchClient, LoadedPayload, PayloadName, Release, Status};
+use xen_livepatch::sim::{FunctionPatch, RawAnswer, RawSysctl, SimulatedXen};
+use xen_livepatch::{Flags, LivepatchClient, LoadedPayload, PayloadName, Release, Status};
 
 use super::host::{self, Host, PATCHED};
 use super::recipe::{ALSO_PATCHED, Ingredients, KNOWN};
-use super::request;
+use super::request::{LIST_VERSION, word};
 
 /// The time of Xen's last steps after an action, which still use the payload.
 const SETTLE_TIME: Duration = Duration::from_millis(1);
@@ -27,7 +27,7 @@ pub struct Side {
     /// Leaves it alone, so that it can't tell as many causes apart.
     pub deaf: LivepatchClient,
     pub release: Release,
-    raw: Box<dyn Hypervisor>,
+    pub raw: Box<dyn Hypervisor>,
     is_real: bool,
     /// The list's version at the beginning. The real one counts on from sequence to sequence.
     pub list_version: u32,
@@ -47,20 +47,12 @@ impl Side {
         let attentive = builder.clone().connect(another()).unwrap();
         let deaf = builder.without_xen_log().connect(another()).unwrap();
         let mut side = Self { attentive, deaf, release, raw: Box::new(raw), is_real: false, list_version: 0 };
-        side.list_version = request::list_version(&side.send(&RawSysctl::livepatch(release, 2)));
+        side.list_version = word(&side.send(&RawSysctl::livepatch(release, 2)), LIST_VERSION);
         side
     }
 
     pub fn send(&self, sysctl: &RawSysctl) -> RawAnswer {
         sysctl.send(&*self.raw).unwrap()
-    }
-
-    pub fn prepare(&self, sysctl: &RawSysctl) -> PreparedSysctl<'_> {
-        sysctl.prepare(&*self.raw).unwrap()
-    }
-
-    pub fn version(&self, call: &RawVersion) -> (Result<u32, Errno>, Vec<u8>) {
-        call.send(&*self.raw).unwrap()
     }
 
     /// Makes sure that an action can begin.
@@ -112,7 +104,7 @@ impl Side {
     }
 }
 
-/// Reads from the real Xen what payloads for it need to know, and what the simulated one has to be told.
+/// Reads from the real Xen what payloads for it need to know, and what the simulated one has to be given.
 pub fn ingredients(host: &Host, release: Release) -> Ingredients {
     let (xen, architecture) = (host.xen.clone(), Architecture::of_this_program());
     if release < Release::V4_14.at(0) {

@@ -76,7 +76,10 @@ impl Outcome {
 
 impl From<&Answers> for Answer {
     fn from(answers: &Answers) -> Self {
-        Self::Beside(answers.action.answer.clone(), answers.others.iter().map(|told| told.answer.clone()).collect())
+        Self::Beside(
+            answers.action.answer.clone(),
+            answers.others.iter().map(|exchange| exchange.answer.clone()).collect(),
+        )
     }
 }
 
@@ -141,7 +144,7 @@ impl Step {
                     Some((len, room)) => call.argument([&len.to_le_bytes()[..], &vec![0; *room]].concat()),
                     None => call,
                 };
-                let (result, memory) = side.version(&call);
+                let (result, memory) = call.send(&*side.raw).unwrap();
                 Answer::Version(result, memory)
             }
         };

@@ -15,16 +15,8 @@
 //!   to leave out.
 //! - `HUNT_FILE`: one of the runner's files to try.
 //! - `HUNT_HARMFUL`: if set, only payloads are tried that the check calls harmful, each of which should crash its Xen.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::as_conversions,
-    clippy::print_stdout,
-    reason = "a test stops at the first surprise, and speaks to the process that started it"
-)]
-#![allow(unreachable_pub, reason = "the modules of one test")]
+#![cfg(test)]
+#![allow(clippy::as_conversions, unreachable_pub, reason = "the modules of one test")]
 
 mod exclusions;
 #[allow(dead_code, reason = "shared with the tests of the check")]
@@ -35,6 +27,7 @@ mod generator;
 #[path = "../common/host.rs"]
 mod host;
 mod hunter;
+#[path = "../common/image.rs"]
 mod image;
 mod mutation;
 mod numbers;
@@ -48,19 +41,14 @@ mod trace;
 mod xen;
 
 use std::env;
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use generator::{Generator, Masks};
 use hunter::Hunter;
+use random::setting;
 use seed::Ingredients;
 use xen_livepatch::payload::Architecture;
 use xen_livepatch::{BuildId, Payload, Target};
-
-fn setting<T: FromStr>(name: &str) -> Option<T> {
-    let value = env::var(name).ok()?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{name} is not a number: {value}")))
-}
 
 #[test]
 #[ignore = "needs a real Xen"]

@@ -51,46 +51,19 @@ struct Fields<'a, 'b> {
     written: &'a mut Written,
 }
 
-#[derive(Clone, Copy)]
-enum Kind {
-    Header,
-    Section,
-    TwoSections,
-    Symbol,
-    Relocation,
-    Function,
-    Table,
-    Note,
-    Metadata,
-    Bytes,
-}
-
 impl Fields<'_, '_> {
     fn change(&mut self) -> Option<String> {
-        const KINDS: [(usize, Kind); 10] = [
-            (4, Kind::Header),
-            (27, Kind::Section),
-            (3, Kind::TwoSections),
-            (13, Kind::Symbol),
-            (17, Kind::Relocation),
-            (16, Kind::Function),
-            (10, Kind::Table),
-            (3, Kind::Note),
-            (2, Kind::Metadata),
-            (5, Kind::Bytes),
-        ];
-        let kind = self.random.weighted(&KINDS);
-        let changed = match kind {
-            Kind::Header => self.header(),
-            Kind::TwoSections => self.two_sections(),
-            Kind::Section => None,
-            Kind::Symbol => self.symbol(),
-            Kind::Relocation => self.relocation(),
-            Kind::Function => self.function(),
-            Kind::Table => self.table(),
-            Kind::Note => self.note(),
-            Kind::Metadata => self.bytes_of(".modinfo"),
-            Kind::Bytes => self.bytes(),
+        let changed = match self.random.below(100) {
+            0..4 => self.header(),
+            4..7 => self.two_sections(),
+            7..20 => self.symbol(),
+            20..37 => self.relocation(),
+            37..53 => self.function(),
+            53..63 => self.table(),
+            63..66 => self.note(),
+            66..68 => self.bytes_of(".modinfo"),
+            68..73 => self.bytes(),
+            _ => None,
         };
         changed.or_else(|| self.section())
     }
