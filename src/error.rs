@@ -362,33 +362,18 @@ impl serde::Serialize for Cleanup {
     }
 }
 
-/// The values of its methods, and `Display` as the message.
 #[cfg(feature = "serde")]
-impl serde::Serialize for Error {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(serde::Serialize)]
-        struct Fields<'a> {
-            operation: Option<Operation>,
-            payload: Option<&'a PayloadName>,
-            kind: &'a ErrorKind,
-            errno: Option<Errno>,
-            message: String,
-            retryable: bool,
-            may_have_happened: bool,
-            cleanup: Option<&'a Cleanup>,
-            log: &'a [String],
-        }
-        let fields = Fields {
-            operation: self.operation(),
-            payload: self.payload(),
-            kind: self.kind(),
-            errno: self.raw_errno(),
-            message: self.to_string(),
-            retryable: self.is_retryable(),
-            may_have_happened: self.may_have_happened(),
-            cleanup: self.cleanup(),
-            log: self.xen_log(),
-        };
-        fields.serialize(serializer)
+crate::types::fields::serialize_fields! {
+    /// The values of its methods, and `Display` as the message.
+    Error as |error| {
+        operation: error.operation(),
+        payload: error.payload(),
+        kind: error.kind(),
+        errno: error.raw_errno(),
+        message: error.to_string(),
+        retryable: error.is_retryable(),
+        may_have_happened: error.may_have_happened(),
+        cleanup: error.cleanup(),
+        log: error.xen_log(),
     }
 }

@@ -197,23 +197,18 @@ impl fmt::Display for Inventory {
     }
 }
 
-/// Field by field, with the version that runs in one line.
 #[cfg(feature = "serde")]
-impl serde::Serialize for Inventory {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeStruct as _;
-        let names =
-            |entries: Vec<&InventoryEntry>| entries.into_iter().map(|entry| entry.name.clone()).collect::<Vec<_>>();
-        let mut fields = serializer.serialize_struct("Inventory", 8)?;
-        fields.serialize_field("xen", &self.xen.to_string())?;
-        fields.serialize_field("build_id", &self.build_id)?;
-        fields.serialize_field("no_build_id", &self.no_build_id)?;
-        fields.serialize_field("effective", &self.to_string())?;
-        fields.serialize_field("stack", &names(self.stack()))?;
-        fields.serialize_field("off_chain", &names(self.off_chain()))?;
-        fields.serialize_field("conflicts", &self.conflicts())?;
-        fields.serialize_field("payloads", &self.payloads)?;
-        fields.end()
+crate::types::fields::serialize_fields! {
+    /// Field by field, with the version that runs in one line.
+    Inventory as |inventory| {
+        xen: inventory.xen.to_string(),
+        build_id: inventory.build_id,
+        no_build_id: inventory.no_build_id,
+        effective: inventory.to_string(),
+        stack: inventory.stack().into_iter().map(|entry| &entry.name).collect::<Vec<_>>(),
+        off_chain: inventory.off_chain().into_iter().map(|entry| &entry.name).collect::<Vec<_>>(),
+        conflicts: inventory.conflicts(),
+        payloads: inventory.payloads,
     }
 }
 

@@ -209,18 +209,14 @@ impl Plan {
 }
 
 #[cfg(feature = "serde")]
-impl serde::Serialize for Plan {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeStruct as _;
-        let unidentifiable: Vec<PayloadName> = self.unidentifiable().into_iter().map(|(name, _)| name).collect();
-        let mut fields = serializer.serialize_struct("Plan", 6)?;
-        fields.serialize_field("steps", self.steps())?;
-        fields.serialize_field("gaps", self.gaps())?;
-        fields.serialize_field("leftovers", self.leftovers())?;
-        fields.serialize_field("problems", self.problems())?;
-        fields.serialize_field("unproven", &self.unproven())?;
-        fields.serialize_field("unidentifiable", &unidentifiable)?;
-        fields.end()
+crate::types::fields::serialize_fields! {
+    Plan as |plan| {
+        steps: plan.steps(),
+        gaps: plan.gaps(),
+        leftovers: plan.leftovers(),
+        problems: plan.problems(),
+        unproven: plan.unproven(),
+        unidentifiable: plan.unidentifiable().into_iter().map(|(name, _)| name).collect::<Vec<_>>(),
     }
 }
 

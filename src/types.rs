@@ -3,6 +3,8 @@
 pub(crate) mod action;
 pub(crate) mod build_id;
 pub(crate) mod errno;
+#[cfg(feature = "serde")]
+pub(crate) mod fields;
 pub(crate) mod flags;
 pub(crate) mod name;
 pub(crate) mod shared_bytes;

@@ -289,17 +289,14 @@ impl From<StoreProblem> for EnsureError {
     }
 }
 
-/// The word, the text, true if it is worth another try, the outcome, and the error of the operation.
 #[cfg(feature = "serde")]
-impl serde::Serialize for EnsureError {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeStruct as _;
-        let mut fields = serializer.serialize_struct("EnsureError", 5)?;
-        fields.serialize_field("kind", self.word())?;
-        fields.serialize_field("message", &self.to_string())?;
-        fields.serialize_field("retryable", &self.is_retryable())?;
-        fields.serialize_field("outcome", &self.outcome())?;
-        fields.serialize_field("error", &self.error())?;
-        fields.end()
+crate::types::fields::serialize_fields! {
+    /// The word, the text, true if it is worth another try, the outcome, and the error of the operation.
+    EnsureError as |error| {
+        kind: error.word(),
+        message: error.to_string(),
+        retryable: error.is_retryable(),
+        outcome: error.outcome(),
+        error: error.error(),
     }
 }

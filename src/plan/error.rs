@@ -140,16 +140,13 @@ impl PlanError {
     }
 }
 
-/// The word, the text, and whether it is worth another try.
 #[cfg(feature = "serde")]
-impl serde::Serialize for PlanError {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeStruct as _;
-        let mut fields = serializer.serialize_struct("PlanError", 3)?;
-        fields.serialize_field("kind", self.word())?;
-        fields.serialize_field("message", &self.to_string())?;
-        fields.serialize_field("retryable", &self.is_retryable())?;
-        fields.end()
+crate::types::fields::serialize_fields! {
+    /// The word, the text, and true if it is worth another try.
+    PlanError as |error| {
+        kind: error.word(),
+        message: error.to_string(),
+        retryable: error.is_retryable(),
     }
 }
 

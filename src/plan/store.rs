@@ -4,15 +4,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-mod ambiguity;
 mod chain;
 mod file_name;
 mod membership;
 mod problem;
 mod scan;
 
-pub use ambiguity::Ambiguity;
-pub use problem::{StoreFault, StoreProblem};
+pub use problem::{Ambiguity, StoreFault, StoreProblem};
 
 use membership::Membership;
 
@@ -265,15 +263,12 @@ impl StoredPayload {
 }
 
 #[cfg(feature = "serde")]
-impl serde::Serialize for StoredPayload {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
-        use serde::ser::SerializeStruct as _;
-        let mut fields = serializer.serialize_struct("StoredPayload", 4)?;
-        fields.serialize_field("path", &ambiguity::shown(&self.path))?;
-        fields.serialize_field("name", &self.name)?;
-        fields.serialize_field("chosen", &self.is_chosen())?;
-        fields.serialize_field("payload", &**self.payload())?;
-        fields.end()
+crate::types::fields::serialize_fields! {
+    StoredPayload as |stored| {
+        path: problem::shown(stored.path()),
+        name: stored.name(),
+        chosen: stored.is_chosen(),
+        payload: **stored.payload(),
     }
 }
 
