@@ -57,9 +57,9 @@ pub struct Plan {
     gaps: Vec<Gap>,
     problems: Vec<StoreProblem>,
     unproven: Vec<Conflict>,
-    start: Situation,
-    goal: Arc<Goal>,
-    learned: Learned,
+    pub(crate) start: Situation,
+    pub(crate) goal: Arc<Goal>,
+    pub(crate) learned: Learned,
     no_gap: bool,
     target: Target,
 }
@@ -188,18 +188,6 @@ impl Plan {
             _ => None,
         };
         self.steps().iter().filter_map(hidden).collect()
-    }
-
-    pub(crate) const fn start(&self) -> &Situation {
-        &self.start
-    }
-
-    pub(crate) fn goal(&self) -> &Goal {
-        &self.goal
-    }
-
-    pub(crate) const fn learned(&self) -> &Learned {
-        &self.learned
     }
 
     /// The situation that an inventory shows.

@@ -77,15 +77,15 @@ impl LivepatchClient {
         }
         let deadline = Deadline::after(self.defaults.deadline_or_default());
         let turn = self.action_lock.acquire(deadline).map_err(|error| Box::new(not_begun(self, plan, error)))?;
-        let goal = plan.goal().clone();
+        let goal = Goal::clone(&plan.goal);
         Run {
             client: self,
             turn: &turn,
             plan: plan.clone(),
-            old: Goal::back_to(plan.start(), &goal),
+            old: Goal::back_to(&plan.start, &goal),
             goal,
-            now: plan.start().clone(),
-            learned: plan.learned().clone(),
+            now: plan.start.clone(),
+            learned: plan.learned.clone(),
             done: Vec::new(),
             took_out: false,
             gap_ends: deadline,
@@ -204,7 +204,7 @@ impl Run<'_> {
         let below = self.goal.position(build_id).and_then(|index| self.plan.lowest(index));
         let Some(below) = below.filter(|_| !self.took_out && self.refresh().is_ok()) else { return };
         if let Ok(plan) = below.again(self.now.clone(), self.learned.clone()) {
-            self.now = plan.start().clone();
+            self.now = plan.start.clone();
             self.events.report(StepEvent::Replanned { plan: Box::new(plan.clone()) });
             self.plan = plan;
             // The first error is the cause to report.
@@ -291,7 +291,7 @@ impl Run<'_> {
     /// Returns the level that the steps lead to.
     fn level(&self) -> &Goal {
         match self.way {
-            Way::Forward => self.plan.goal(),
+            Way::Forward => &self.plan.goal,
             Way::Back => &self.old,
         }
     }
@@ -348,7 +348,7 @@ impl Run<'_> {
         let none = Flags::empty();
         match step {
             Step::Upload { name, payload, .. } => {
-                let options = UploadOptions::new().accepting(self.level().accepted());
+                let options = UploadOptions::new().accepting(self.level().accepted);
                 client.upload_payload(name, payload, options, Some(self.turn))
             }
             Step::Apply { name, nodeps } => act(Action::Apply, name, if *nodeps { Flags::NODEPS } else { none }),
@@ -396,7 +396,7 @@ impl Run<'_> {
             return false;
         }
         let Ok(plan) = self.plan.again(self.now.clone(), self.learned.clone()) else { return false };
-        self.now = plan.start().clone();
+        self.now = plan.start.clone();
         self.events.report(StepEvent::Replanned { plan: Box::new(plan.clone()) });
         self.plan = plan;
         true
@@ -447,7 +447,7 @@ impl Run<'_> {
             Outcome::Reached
         } else if old.is_level_of(now) && !went_back {
             Outcome::Unchanged
-        } else if old.is_level_of(now) && old.order_is_known() {
+        } else if old.is_level_of(now) && old.ordered {
             Outcome::Restored
         } else if self.is_worse_off() {
             Outcome::Worse

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::situation::{Entry, Files, Situation};
 use super::step::PlannedPayload;
 use crate::loader::ProblemKinds;
-use crate::payload::Reapply;
+use crate::payload::{Footprint, Reapply};
 use crate::types::build_id::BuildId;
 use crate::types::name::PayloadName;
 
@@ -44,12 +44,12 @@ pub(crate) struct Goal {
     pub(super) scope: Scope,
     pub(super) one_by_one: bool,
     /// The kinds of possible findings that do not keep files from Xen.
-    pub(super) accepted: ProblemKinds,
+    pub(crate) accepted: ProblemKinds,
     /// Xen's own build-id.
     pub(super) xen: Option<BuildId>,
     pub(super) files: Files,
     /// True if the order of its members is known.
-    pub(super) ordered: bool,
+    pub(crate) ordered: bool,
 }
 
 impl Member {
@@ -65,8 +65,11 @@ impl Member {
 
     /// Xen's answer to a second apply after a revert, if it is known.
     pub(super) fn reapply(&self, entry: &Entry) -> Option<Reapply> {
-        let file = self.file.as_ref().map(PlannedPayload::footprint);
-        file.or(entry.footprint.as_ref()).map(|footprint| footprint.reapply)
+        self.footprint().or(entry.footprint.as_deref()).map(|footprint| footprint.reapply)
+    }
+
+    pub(super) fn footprint(&self) -> Option<&Footprint> {
+        self.file.as_ref().map(|file| &**file.footprint())
     }
 }
 
@@ -124,10 +127,6 @@ impl Goal {
         Self { scope: Scope::Additions, ..self.lowest(len) }
     }
 
-    pub(crate) const fn order_is_known(&self) -> bool {
-        self.ordered
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.members.len()
     }
@@ -152,9 +151,5 @@ impl Goal {
     /// Returns true if all that is applied belongs to it.
     pub(crate) fn contains_all_of(&self, situation: &Situation) -> bool {
         situation.applied().all(|entry| self.members.iter().any(|member| member.is(entry)))
-    }
-
-    pub(crate) const fn accepted(&self) -> ProblemKinds {
-        self.accepted
     }
 }

@@ -11,21 +11,21 @@ use crate::types::name::PayloadName;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Learned {
     /// Payloads that define a symbol of Xen or of a loaded payload.
-    clashing: BTreeSet<BuildId>,
+    pub(super) clashing: BTreeSet<BuildId>,
     /// Payloads that share their build-id or a symbol with an unidentified loaded one.
-    ambiguous: BTreeSet<BuildId>,
+    pub(super) ambiguous: BTreeSet<BuildId>,
     /// Loaded payloads that were found to have this build-id.
-    twins: BTreeMap<PayloadName, BuildId>,
+    pub(super) twins: BTreeMap<PayloadName, BuildId>,
     /// Loaded payloads that Xen does not apply again.
-    spent: BTreeSet<PayloadName>,
+    pub(super) spent: BTreeSet<PayloadName>,
     /// True if hooks of an applied payload keep Xen from replacing it.
-    no_replace: bool,
-    /// The payload that was applied last.
-    top: Option<PayloadName>,
-    /// Loaded payloads that do not depend on the payload below them.
-    off_chain: BTreeSet<PayloadName>,
+    pub(super) no_replace: bool,
+    /// The payload that was applied last, if Xen named it.
+    pub(super) top: Option<PayloadName>,
+    /// Loaded payloads that do not depend on the payload below them, so that they can only be applied with `NODEPS`.
+    pub(super) off_chain: BTreeSet<PayloadName>,
     /// Payloads below another one that Xen's log does not name.
-    buried: BTreeSet<PayloadName>,
+    pub(super) buried: BTreeSet<PayloadName>,
 }
 
 impl Learned {
@@ -59,43 +59,9 @@ impl Learned {
         }
     }
 
-    /// The payload that was applied last, if Xen named it.
-    pub(super) fn top(&self) -> Option<&PayloadName> {
-        self.top.as_ref()
-    }
-
     /// Drops the facts about the top of the stack, after an apply or a revert.
     pub(crate) fn forget_top(&mut self) {
         self.top = None;
         self.buried.clear();
-    }
-
-    pub(super) fn is_buried(&self, name: &PayloadName) -> bool {
-        self.buried.contains(name)
-    }
-
-    pub(super) fn twin(&self, name: &PayloadName) -> Option<&BuildId> {
-        self.twins.get(name)
-    }
-
-    pub(super) fn clashes(&self, build_id: &BuildId) -> bool {
-        self.clashing.contains(build_id)
-    }
-
-    pub(super) fn may_be_loaded(&self, build_id: &BuildId) -> bool {
-        self.ambiguous.contains(build_id)
-    }
-
-    pub(super) fn is_spent(&self, name: &PayloadName) -> bool {
-        self.spent.contains(name)
-    }
-
-    /// Returns true if it can only be applied with `NODEPS`.
-    pub(super) fn is_off_chain(&self, name: &PayloadName) -> bool {
-        self.off_chain.contains(name)
-    }
-
-    pub(super) fn can_replace(&self) -> bool {
-        !self.no_replace
     }
 }

@@ -7,7 +7,7 @@
 use super::error::PlanError;
 use super::goal::{Goal, Member, Scope};
 use super::learned::Learned;
-use super::situation::{Entry, Situation};
+use super::situation::{Entry, Situation, may_need};
 use super::step::{Gap, PlannedPayload, Step};
 use crate::payload::Reapply;
 use crate::types::build_id::BuildId;
@@ -99,7 +99,7 @@ impl<'a> Router<'a> {
 
     /// Returns true if Xen applies a loaded payload that may have been reverted.
     fn applies_again(&self, member: &Member, entry: &Entry) -> bool {
-        if self.learned.is_spent(&entry.name) {
+        if self.learned.spent.contains(&entry.name) {
             return false;
         }
         // If nothing is known of a payload, it is tried: Xen refuses the apply without any other effect.
@@ -129,16 +129,16 @@ impl<'a> Router<'a> {
     /// Returns true if Xen refuses to load a payload while another one is there.
     fn collide(&self, member: &Member, entry: &Entry) -> bool {
         let same_id = member.build_id.is_some() && member.build_id == entry.build_id;
-        let symbol = match (&member.file, &entry.footprint) {
-            (Some(file), Some(loaded)) => file.footprint().clashes_with(loaded),
-            _ => member.build_id.as_ref().is_some_and(|id| self.learned.clashes(id)),
+        let symbol = match (member.footprint(), &entry.footprint) {
+            (Some(own), Some(loaded)) => own.clashes_with(loaded),
+            _ => member.build_id.as_ref().is_some_and(|id| self.learned.clashing.contains(id)),
         };
         same_id || symbol || self.may_be_the_same(member, entry)
     }
 
     /// Returns true for an unidentified payload that nothing needs, if one of those keeps `member` from being uploaded.
     fn may_be_the_same(&self, member: &Member, entry: &Entry) -> bool {
-        let ambiguous = member.build_id.as_ref().is_some_and(|id| self.learned.may_be_loaded(id));
+        let ambiguous = member.build_id.as_ref().is_some_and(|id| self.learned.ambiguous.contains(id));
         let needed = || self.start.needers(entry).iter().any(|needer| needer.is_applied());
         ambiguous && entry.build_id.is_none() && !entry.is_applied() && !needed()
     }
@@ -247,7 +247,7 @@ impl<'a> Router<'a> {
     /// Returns true for a payload that was applied on top of something that it does not depend on. Refusals show that only
     /// for unidentified payloads: wanted ones depend on the payload below them.
     fn needs_nodeps(&self, member: &Member) -> bool {
-        let is_known = || member.loaded_as.as_ref().is_some_and(|name| self.learned.is_off_chain(name));
+        let is_known = || member.loaded_as.as_ref().is_some_and(|name| self.learned.off_chain.contains(name));
         member.nodeps || (member.depends.is_none() && is_known())
     }
 
@@ -263,10 +263,10 @@ impl<'a> Router<'a> {
         let vetoes = |entry: &&Entry| entry.footprint.as_ref().is_some_and(|footprint| footprint.vetoes);
         let first_vetoes = match fate {
             Fate::Loaded(name) => self.start.entry(name).as_ref().is_some_and(vetoes),
-            _ => first.file.as_ref().is_some_and(|file| file.footprint().vetoes),
+            _ => first.footprint().is_some_and(|footprint| footprint.vetoes),
         };
         let on_xen = !self.needs_nodeps(first) && (first.depends.is_none() || first.depends == self.goal.xen);
-        let ways = !self.goal.one_by_one && self.learned.can_replace();
+        let ways = !self.goal.one_by_one && !self.learned.no_replace;
         ways && unapplied
             && on_xen
             && self.kept == 0
@@ -307,11 +307,7 @@ fn identity(payload: &PlannedPayload) -> &BuildId {
 /// Returns true if a payload that was uploaded in this place is linked with the payloads below it as far as it needs them:
 /// they were loaded before.
 fn is_linked(member: &Member, at: usize, below: &[(&Member, Option<usize>)]) -> bool {
-    let needs = |below: &Member| match (&member.file, &below.file) {
-        (Some(own), Some(below)) => own.footprint().may_need(below.footprint()),
-        (Some(own), None) => !own.footprint().stands_alone(),
-        (None, _) => true,
-    };
+    let needs = |below: &Member| may_need(member.footprint(), below.footprint());
     below.iter().all(|(below, place)| place.is_some_and(|place| place <= at) || !needs(below))
 }
 

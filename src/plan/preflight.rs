@@ -33,10 +33,7 @@ pub(super) fn goal(inventory: &Inventory, wanted: &Wanted, files: Files) -> Resu
             return Err(PlanError::DependsOnAnother { name: name.clone(), expected, below, found: found.clone() });
         }
         let file = files.find(id, payload.depends()).cloned();
-        if let Some(clashing) = file.as_ref().and_then(|file| clash(file, &members)) {
-            return Err(PlanError::SameSymbol { first: clashing.name.clone(), second: name.clone() });
-        }
-        members.push(Member {
+        let member = Member {
             path: path.clone(),
             name: name.clone(),
             build_id: Some(id.clone()),
@@ -44,7 +41,15 @@ pub(super) fn goal(inventory: &Inventory, wanted: &Wanted, files: Files) -> Resu
             file,
             loaded_as: None,
             nodeps: false,
-        });
+        };
+        let clashes = |below: &&Member| {
+            let both = below.footprint().zip(member.footprint());
+            both.is_some_and(|(below, own)| below.clashes_with(own))
+        };
+        if let Some(first) = members.iter().find(clashes) {
+            return Err(PlanError::SameSymbol { first: first.name.clone(), second: name.clone() });
+        }
+        members.push(member);
     }
     Ok(Goal {
         members,
@@ -59,13 +64,6 @@ pub(super) fn goal(inventory: &Inventory, wanted: &Wanted, files: Files) -> Resu
         files,
         ordered: true,
     })
-}
-
-/// The payload below that Xen can't have loaded at the same time because of a symbol.
-fn clash<'m>(file: &PlannedPayload, members: &'m [Member]) -> Option<&'m Member> {
-    let clashes =
-        |below: &&Member| below.file.as_ref().is_some_and(|below| below.footprint().clashes_with(file.footprint()));
-    members.iter().find(clashes)
 }
 
 /// The first of the payloads to upload that does not pass the check for this Xen, and the findings that keep it out.

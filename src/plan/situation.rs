@@ -61,21 +61,21 @@ impl Entry {
     pub(crate) fn is_applied(&self) -> bool {
         self.state == State::Applied
     }
+}
 
-    /// Returns true if this payload may be linked with the other one, which was uploaded before it.
-    pub(super) fn may_need(&self, other: &Self) -> bool {
-        match (&self.footprint, &other.footprint) {
-            (Some(own), Some(other)) => own.may_need(other),
-            (Some(own), None) => !own.stands_alone(),
-            (None, _) => true,
-        }
+/// Returns true if a payload may be linked with one that was uploaded before it, as far as their footprints are known.
+pub(super) fn may_need(own: Option<&Footprint>, other: Option<&Footprint>) -> bool {
+    match (own, other) {
+        (Some(own), Some(other)) => own.may_need(other),
+        (Some(own), None) => !own.stands_alone(),
+        (None, _) => true,
     }
 }
 
 impl Situation {
     pub(super) fn of(inventory: &Inventory, files: &Files, learned: &Learned) -> Self {
         let entry = |entry: &crate::inventory::InventoryEntry| {
-            let build_id = entry.build_id.clone().or_else(|| learned.twin(&entry.name).cloned());
+            let build_id = entry.build_id.clone().or_else(|| learned.twins.get(&entry.name).cloned());
             let file = build_id.as_ref().and_then(|id| files.find(id, entry.depends.as_ref()));
             let footprint = entry.footprint.clone().or_else(|| file.map(|file| Arc::clone(file.footprint())));
             Entry {
@@ -103,18 +103,12 @@ impl Situation {
     /// Takes in facts that refusals have shown.
     pub(crate) fn learn(&mut self, learned: &Learned) {
         for entry in &mut self.entries {
-            if let Some(id) = learned.twin(&entry.name).filter(|_| entry.build_id.is_none()) {
+            if let Some(id) = learned.twins.get(&entry.name).filter(|_| entry.build_id.is_none()) {
                 entry.build_id = Some(id.clone());
                 entry.unidentified = None;
             }
         }
-        self.order.sort_by_key(|name| !learned.is_buried(name));
-        if let Some(top) = learned.top() {
-            if let Some(index) = self.order.iter().position(|name| name == top) {
-                let top = self.order.remove(index);
-                self.order.push(top);
-            }
-        }
+        self.order.sort_by_key(|name| (learned.top.as_ref() == Some(name), !learned.buried.contains(name)));
     }
 
     /// The same payloads in the states of a list; `None` if something was uploaded or unloaded since.
@@ -154,7 +148,7 @@ impl Situation {
     /// The loaded payloads that may be linked with one.
     pub(super) fn needers(&self, entry: &Entry) -> Vec<&Entry> {
         let later = self.entries.iter().skip_while(|other| other.name != entry.name).skip(1);
-        later.filter(|other| other.may_need(entry)).collect()
+        later.filter(|other| may_need(other.footprint.as_deref(), entry.footprint.as_deref())).collect()
     }
 
     pub(super) fn entry(&self, name: &PayloadName) -> Option<&Entry> {
