@@ -86,11 +86,9 @@ impl<'a> Router<'a> {
             let Some(payload) = member.file.clone() else {
                 return Err(PlanError::NoFile { name: member.name.clone() });
             };
-            let (early, after_reverts) = self.in_the_way(member, &used)?;
-            late |= !after_reverts.is_empty();
-            let mut gone = early;
-            gone.extend(after_reverts);
-            let name = self.free_name(member, identity(&payload), &gone, &names);
+            let (gone, after_reverts) = self.in_the_way(member, &used)?;
+            late |= after_reverts;
+            let name = self.free_name(&member.name, identity(&payload), &gone, &names);
             names.push(name.clone());
             fates.push(Fate::Upload { name, payload, late });
         }
@@ -106,24 +104,20 @@ impl<'a> Router<'a> {
         member.reapply(entry).is_none_or(|reapply| reapply == Reapply::Allowed)
     }
 
-    /// The loaded payloads that keep one from being uploaded: those that can be unloaded at once, and those that have to be
-    /// reverted first.
-    fn in_the_way(
-        &self,
-        member: &Member,
-        used: &[&PayloadName],
-    ) -> Result<(Vec<&'a Entry>, Vec<&'a Entry>), PlanError> {
-        let (mut early, mut late) = (Vec::new(), Vec::new());
+    /// The loaded payloads that keep one from being uploaded, and true if something has to be reverted before all of them can
+    /// be unloaded.
+    fn in_the_way(&self, member: &Member, used: &[&PayloadName]) -> Result<(Vec<&'a Entry>, bool), PlanError> {
+        let (mut found, mut after_reverts) = (Vec::new(), false);
         for entry in self.start.entries.iter().filter(|entry| self.collide(member, entry)) {
             let needers = self.start.needers(entry);
             let stays = |entry: &Entry| used.contains(&&entry.name) || self.is_kept(entry);
             if stays(entry) || needers.iter().any(|needer| stays(needer)) {
                 return Err(PlanError::InTheWay { name: member.name.clone(), loaded: entry.name.clone() });
             }
-            let applied = entry.is_applied() || needers.iter().any(|needer| needer.is_applied());
-            if applied { late.push(entry) } else { early.push(entry) }
+            after_reverts |= entry.is_applied() || needers.iter().any(|needer| needer.is_applied());
+            found.push(entry);
         }
-        Ok((early, late))
+        Ok((found, after_reverts))
     }
 
     /// Returns true if Xen refuses to load a payload while another one is there.
@@ -148,15 +142,11 @@ impl<'a> Router<'a> {
     }
 
     /// The name of a payload, or if that is taken, one made of it and the build-id.
-    fn free_name(&self, member: &Member, build_id: &BuildId, gone: &[&Entry], taken: &[PayloadName]) -> PayloadName {
+    fn free_name(&self, own: &PayloadName, id: &BuildId, gone: &[&Entry], taken: &[PayloadName]) -> PayloadName {
         let is_gone = |entry: &Entry| gone.iter().any(|gone| gone.name == entry.name);
-        let loaded = |name: &PayloadName| self.start.entries.iter().any(|entry| entry.name == *name && !is_gone(entry));
-        let is_free = |name: &PayloadName| !taken.contains(name) && !loaded(name);
-        if is_free(&member.name) {
-            return member.name.clone();
-        }
-        let mut others = (0..).map(|number| member.name.distinguished(build_id, number));
-        others.find(is_free).expect("a number is left")
+        let is_free = |name: &PayloadName| !taken.contains(name) && self.start.entry(name).is_none_or(is_gone);
+        let others = (0..).map(|number| own.distinguished(id, number));
+        core::iter::once(own.clone()).chain(others).find(is_free).expect("a number is left")
     }
 
     fn push(&mut self, step: Step) {
