@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use xen_livepatch::payload::HookKind;
-use xen_livepatch::sim::{FunctionPatch, HookCode, LogLevel, Pace, PayloadBuilder, SimulatedXen};
+use xen_livepatch::sim::{Call, FunctionPatch, HookCode, LogLevel, Pace, PayloadBuilder, SimulatedXen};
 use xen_livepatch::{
     Action, ActionOptions, BuildId, EnsureError, Errno, ErrorKind, Flags, Interrupted, LivepatchClient, Outcome,
     Payload, Plan, PlanError, Release, Step, StepEvent, UploadOptions, Wanted,
@@ -12,11 +12,21 @@ use xen_livepatch::{
 
 use super::host::{builder, connect, level, name, payload, wanted, wanted_with_files};
 
-fn interrupted(error: EnsureError) -> Interrupted {
-    match error {
-        EnsureError::Interrupted(interrupted) => *interrupted,
-        other => panic!("{other}"),
-    }
+/// The error of a run that ends with this outcome, and leaves this level.
+#[track_caller]
+fn fails(client: &LivepatchClient, goal: &Wanted, xen: &SimulatedXen, outcome: Outcome, left: &[&str]) -> Interrupted {
+    let error = client.ensure(goal, |_| ()).unwrap_err();
+    let EnsureError::Interrupted(failure) = error else { panic!("{error}") };
+    assert_eq!((failure.outcome, level(xen)), (outcome, left.to_vec()), "{}: {failure}", xen.release());
+    *failure
+}
+
+/// Runs to this level.
+#[track_caller]
+fn reaches(client: &LivepatchClient, goal: &Wanted, xen: &SimulatedXen, stack: &[&str]) -> Plan {
+    let plan = client.ensure(goal, |_| ()).unwrap();
+    assert_eq!(level(xen), stack, "{}", xen.release());
+    plan
 }
 
 /// A host on which this level is applied, and a client that did not upload it.
@@ -56,12 +66,9 @@ fn a_file_that_is_unfit_is_refused_by_the_plan() {
     let unfit = Wanted::only(name("a"), Payload::parse(&bytes).unwrap());
     let error = Plan::new(&client.inventory().unwrap(), &unfit).unwrap_err();
     assert!(matches!(error, PlanError::Unfit { .. }), "{error}");
-    let calls = xen.calls();
+    let uploads = xen.calls().of(Call::Upload);
     client.ensure(&unfit, |_| ()).unwrap_err();
-    assert_eq!(
-        (xen.calls().of(xen_livepatch::sim::Call::Upload), level(&xen)),
-        (calls.of(xen_livepatch::sim::Call::Upload), vec!["a"])
-    );
+    assert_eq!((xen.calls().of(Call::Upload), level(&xen)), (uploads, vec!["a"]));
 }
 
 /// One timeout, or one full memory, in the middle of a gap is not the end.
@@ -71,8 +78,7 @@ fn a_busy_host_is_tried_again_inside_a_gap() {
         let (xen, client) = host(release, &["a"]);
         xen.on_apply().time_out();
         xen.on_apply().nth(2).before(|xen| xen.on_apply().fail(Errno::EBUSY));
-        client.ensure(&wanted(&xen, &["hooked"]), |_| ()).unwrap();
-        assert_eq!(level(&xen), ["hooked"], "{release}");
+        reaches(&client, &wanted(&xen, &["hooked"]), &xen, &["hooked"]);
     }
 }
 
@@ -90,7 +96,7 @@ fn the_level_from_before_is_put_back() {
             let error = client.ensure(&wanted_with_files(&xen, stack), |event| {
                 events.push(format!("{event:?}").split([' ', '(']).next().unwrap().to_owned());
             });
-            let failure = interrupted(error.unwrap_err());
+            let EnsureError::Interrupted(failure) = error.unwrap_err() else { panic!("{release}") };
             assert_eq!((failure.outcome, level(&xen)), (Outcome::Restored, before.to_vec()), "{release}: {failure}");
             assert!(matches!(failure.error.kind(), ErrorKind::HookRefused { .. }), "{failure}");
             assert!(failure.may_have_happened() && !failure.back.is_empty() && failure.back_error.is_none());
@@ -189,13 +195,12 @@ fn the_order_that_nodeps_made_is_found_out() {
             assert_eq!(level(&xen), ["b", "a"]);
             let client = connect(&xen);
             if log {
-                client.ensure(&wanted(&xen, &["a", "b"]), |_| ()).unwrap();
-                assert_eq!(level(&xen), ["a", "b"], "{release}: the upper one is in effect");
+                // The upper one is in effect.
+                reaches(&client, &wanted(&xen, &["a", "b"]), &xen, &["a", "b"]);
             } else {
+                // Whatever the order, it can be reverted.
                 xen.on_console().always().fail(Errno::EPERM);
-                let plan = Plan::new(&client.inventory().unwrap(), &Wanted::nothing()).unwrap();
-                client.carry_out(&plan, |_| ()).unwrap();
-                assert_eq!(level(&xen), [""; 0], "{release}: and whatever the order, it can be reverted");
+                reaches(&client, &Wanted::nothing(), &xen, &[]);
             }
         }
     }
@@ -224,8 +229,7 @@ fn an_upload_without_memory_changes_nothing() {
     let (xen, client) = host(Release::V4_17, &["a"]);
     xen.other_upload("rollback", &builder(&xen, "d").build()).unwrap();
     xen.on_upload().fail(Errno::ENOMEM);
-    let failure = interrupted(client.ensure(&wanted(&xen, &["new a"]), |_| ()).unwrap_err());
-    assert_eq!((failure.outcome, level(&xen)), (Outcome::Unchanged, vec!["a"]));
+    fails(&client, &wanted(&xen, &["new a"]), &xen, Outcome::Unchanged, &["a"]);
     assert_eq!(xen.loaded(), [name("a"), name("rollback")]);
 }
 
@@ -245,8 +249,7 @@ fn an_observer_is_not_called_in_a_gap() {
     assert!(seen.is_err());
     assert_eq!(level(&xen), ["hooked"]);
     // And the client is as usable as before.
-    client.ensure(&wanted(&xen, &["a"]), |_| ()).unwrap();
-    assert_eq!(level(&xen), ["a"]);
+    reaches(&client, &wanted(&xen, &["a"]), &xen, &["a"]);
 }
 
 /// An observer may take an inventory; that does not wait for the plan that calls the observer.
@@ -268,8 +271,7 @@ fn another_tool_in_a_gap_does_not_stop_it() {
             let _ = xen.other_action("x", Action::Apply, Flags::empty());
         });
     });
-    client.ensure(&wanted(&xen, &["hooked"]), |_| ()).unwrap();
-    assert_eq!(level(&xen), ["hooked"]);
+    reaches(&client, &wanted(&xen, &["hooked"]), &xen, &["hooked"]);
 }
 
 /// Xen looks for waiting virtual CPUs when REPLACE has reverted the others already.
@@ -281,23 +283,17 @@ fn a_waiting_guest_takes_a_replacement_apart_and_it_is_put_back() {
         xen.set_waiting_domain(Some(3));
         let drained = xen.clone();
         xen.on_apply().nth(3).before(move |_| drained.set_waiting_domain(None));
-        let failure = interrupted(client.ensure(&wanted(&xen, &["d"]), |_| ()).unwrap_err());
-        assert_eq!((failure.outcome, level(&xen)), (Outcome::Restored, vec!["a"]), "{release}: {failure}");
+        let failure = fails(&client, &wanted(&xen, &["d"]), &xen, Outcome::Restored, &["a"]);
         let log = failure.error.xen_log().join("\n");
         assert!(log.contains("d3 found with active waitqueue"), "{release}: {log}");
 
         // Where nothing is reverted, nothing has changed, and it is not one of the retries after a timeout.
         xen.set_waiting_domain(Some(3));
-        let failure = interrupted(client.ensure(&wanted(&xen, &["a", "b"]), |_| ()).unwrap_err());
-        let kind = failure.error.kind();
-        assert!(matches!(kind, ErrorKind::ActiveWaitqueue { domain: Some(3), .. }), "{failure}");
-        assert!(failure.error.is_retryable() && failure.outcome == Outcome::Unchanged);
-
-        // Nothing is replaced, or taken out, as long as that was a moment ago.
-        for stack in [&["d"][..], &["hooked"]] {
-            let failure = interrupted(client.ensure(&wanted(&xen, stack), |_| ()).unwrap_err());
-            assert_eq!((failure.outcome, level(&xen)), (Outcome::Unchanged, vec!["a"]), "{release}: {failure}");
-            assert!(matches!(failure.error.kind(), ErrorKind::ActiveWaitqueue { .. }), "{failure}");
+        // Nor is anything replaced, or taken out, as long as that was a moment ago.
+        for (stack, met) in [(&["a", "b"][..], Some(3)), (&["d"], None), (&["hooked"], None)] {
+            let failure = fails(&client, &wanted(&xen, stack), &xen, Outcome::Unchanged, &["a"]);
+            let ErrorKind::ActiveWaitqueue { domain, .. } = failure.error.kind() else { panic!("{failure}") };
+            assert!(failure.error.is_retryable() && met.is_none_or(|met| *domain == Some(met)), "{failure}");
         }
     }
 }
@@ -321,8 +317,7 @@ fn a_guest_that_waited_before_an_apply_is_forgotten() {
         } else {
             client.apply(&it, Flags::empty()).unwrap();
         }
-        client.ensure(&wanted(&xen, &["hooked"]), |_| ()).unwrap();
-        assert_eq!(level(&xen), ["hooked"], "{waited}");
+        reaches(&client, &wanted(&xen, &["hooked"]), &xen, &["hooked"]);
     }
 }
 
@@ -331,8 +326,7 @@ fn a_guest_that_waited_before_an_apply_is_forgotten() {
 fn a_guest_that_waits_for_ever_leaves_a_host_worse_off() {
     let (xen, _) = host(Release::V4_17, &["a"]);
     xen.set_waiting_domain(Some(3));
-    let failure = interrupted(hurried(&xen, 200).ensure(&wanted(&xen, &["d"]), |_| ()).unwrap_err());
-    assert_eq!((failure.outcome, level(&xen)), (Outcome::Worse, Vec::new()), "{failure}");
+    fails(&hurried(&xen, 200), &wanted(&xen, &["d"]), &xen, Outcome::Worse, &[]);
 }
 
 /// The deadline of a caller in a hurry ends the way forward, and not the way back: that waits for what Xen is still doing.
@@ -340,37 +334,19 @@ fn a_guest_that_waits_for_ever_leaves_a_host_worse_off() {
 fn a_short_deadline_leaves_no_host_worse_off() {
     let (xen, _) = host(Release::V4_17, &["a"]);
     xen.on_apply().always().take(Pace::Time(Duration::from_millis(400)));
-    let failure = interrupted(hurried(&xen, 200).ensure(&wanted(&xen, &["hooked"]), |_| ()).unwrap_err());
-    assert_eq!((failure.outcome, level(&xen)), (Outcome::Reached, vec!["hooked"]), "{failure}");
+    fails(&hurried(&xen, 200), &wanted(&xen, &["hooked"]), &xen, Outcome::Reached, &["hooked"]);
     // None is left for the apply.
     let (xen, _) = host(Release::V4_17, &["a"]);
     xen.on_revert().take(Pace::Time(Duration::from_millis(150)));
     xen.on_apply().always().fail(Errno::EBUSY);
     let freed = xen.clone();
-    let client = hurried(&xen, 200);
-    let failure = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         scope.spawn(move || {
             std::thread::sleep(Duration::from_millis(600));
             freed.forget_orders();
         });
-        interrupted(client.ensure(&wanted(&xen, &["hooked"]), |_| ()).unwrap_err())
+        fails(&hurried(&xen, 200), &wanted(&xen, &["hooked"]), &xen, Outcome::Restored, &["a"]);
     });
-    assert_eq!((failure.outcome, level(&xen)), (Outcome::Restored, vec!["a"]), "{failure}");
-}
-
-/// A payload that could be loaded only with a possible finding accepted is put back all the same.
-#[test]
-fn the_way_back_accepts_what_ran_before() {
-    // Its text leaves open which point release it is, and some die of read-only functions.
-    let xen = SimulatedXen::builder(Release::V4_17).extra_version("-custom").build();
-    let client = connect(&xen);
-    let old = builder(&xen, "data").read_only_funcs().build();
-    client.upload(&name("data"), &old).unwrap_err();
-    client.upload_with(&name("data"), &old, UploadOptions::new().unchecked()).unwrap();
-    client.apply(&name("data"), Flags::empty()).unwrap();
-    let goal = wanted(&xen, &["d", "refusing"]).at_hand([Payload::parse(&old).unwrap()]);
-    let failure = interrupted(client.ensure(&goal, |_| ()).unwrap_err());
-    assert_eq!((failure.outcome, level(&xen)), (Outcome::Restored, vec!["data"]), "{failure}");
 }
 
 /// On Arm, and before 4.11.3, Xen does not look.
@@ -379,8 +355,7 @@ fn older_releases_do_not_look_for_waiting_guests() {
     for release in [Release::V4_7, Release::V4_10, Release::V4_12.at(1)] {
         let (xen, client) = host(release, &["a"]);
         xen.set_waiting_domain(Some(3));
-        client.ensure(&wanted(&xen, &["d"]), |_| ()).unwrap();
-        assert_eq!(level(&xen), ["d"]);
+        reaches(&client, &wanted(&xen, &["d"]), &xen, &["d"]);
     }
 }
 
@@ -396,13 +371,11 @@ fn a_level_that_can_not_be_read_is_unknown() {
     assert_eq!(failure.applied(), None);
 }
 
-/// The payload that is wanted is loaded already as another tool's, and can't be identified.
 #[test]
 fn the_files_at_hand_do_not_become_wanted() {
     let (xen, client) = host(Release::V4_17, &["a"]);
     let goal = wanted(&xen, &["a"]).at_hand([payload(&xen, "d")]);
-    assert!(client.ensure(&goal, |_| ()).unwrap().is_empty());
-    assert_eq!(level(&xen), ["a"]);
+    assert!(reaches(&client, &goal, &xen, &["a"]).is_empty());
 }
 
 /// Another tool's upload is not taken for the one that failed because of it, also where the names are the same.
@@ -411,8 +384,7 @@ fn an_upload_of_another_tool_is_not_taken_for_its_own() {
     for release in Release::ALL {
         let (xen, client) = host(release, &["helper 1"]);
         xen.on_upload().before(|xen| xen.other_upload("helper", &builder(xen, "d").build()).unwrap());
-        client.ensure(&wanted_with_files(&xen, &["helper 2"]), |_| ()).unwrap();
-        assert_eq!(level(&xen), ["helper 2"], "{release}");
+        reaches(&client, &wanted_with_files(&xen, &["helper 2"]), &xen, &["helper 2"]);
     }
 }
 
@@ -420,24 +392,18 @@ fn an_upload_of_another_tool_is_not_taken_for_its_own() {
 #[test]
 fn an_action_that_outlives_the_deadline_is_waited_for() {
     let (xen, _) = host(Release::V4_17, &["a", "b"]);
-    let client = hurried(&xen, 50);
     xen.set_pace(Pace::Time(Duration::from_millis(250)));
-    let failure = interrupted(client.ensure(&wanted_with_files(&xen, &["hooked"]), |_| ()).unwrap_err());
-    assert_eq!((failure.outcome, level(&xen)), (Outcome::Restored, vec!["a", "b"]), "{failure}");
+    let goal = wanted_with_files(&xen, &["hooked"]);
+    let failure = fails(&hurried(&xen, 50), &goal, &xen, Outcome::Restored, &["a", "b"]);
     assert!(failure.is_retryable(), "{failure}");
-
-    let xen = SimulatedXen::new(Release::V4_17);
-    let client = hurried(&xen, 50);
-    xen.set_pace(Pace::Time(Duration::from_millis(250)));
-    let failure = interrupted(client.ensure(&wanted(&xen, &["a"]), |_| ()).unwrap_err());
-    assert_eq!((failure.outcome, level(&xen)), (Outcome::Reached, vec!["a"]), "{failure}");
-
     // An action that takes longer than that may still succeed.
-    let xen = SimulatedXen::new(Release::V4_17);
-    let client = hurried(&xen, 50);
-    xen.set_pace(Pace::Held);
-    let failure = interrupted(client.ensure(&wanted(&xen, &["a"]), |_| ()).unwrap_err());
-    assert_eq!(failure.outcome, Outcome::Unknown, "{failure}");
+    for (pace, outcome, left) in
+        [(Pace::Time(Duration::from_millis(250)), Outcome::Reached, &["a"][..]), (Pace::Held, Outcome::Unknown, &[])]
+    {
+        let xen = SimulatedXen::new(Release::V4_17);
+        xen.set_pace(pace);
+        fails(&hurried(&xen, 50), &wanted(&xen, &["a"]), &xen, outcome, left);
+    }
 }
 
 /// Memory that Xen does not have for a moment is waited for, above all on the way back.
@@ -445,35 +411,34 @@ fn an_action_that_outlives_the_deadline_is_waited_for() {
 fn a_host_without_memory_is_tried_again_inside_a_gap() {
     let (xen, client) = host(Release::V4_17, &["helper 1"]);
     xen.on_upload().fail(Errno::ENOMEM);
-    client.ensure(&wanted_with_files(&xen, &["helper 2"]), |_| ()).unwrap();
-    assert_eq!(level(&xen), ["helper 2"]);
+    reaches(&client, &wanted_with_files(&xen, &["helper 2"]), &xen, &["helper 2"]);
 
     let (xen, client) = host(Release::V4_17, &["data"]);
     for nth in 3..9 {
         xen.on_upload().nth(nth).fail(Errno::ENOMEM);
     }
-    let failure = interrupted(client.ensure(&wanted_with_files(&xen, &["d", "refusing"]), |_| ()).unwrap_err());
-    assert_eq!((failure.outcome, level(&xen)), (Outcome::Restored, vec!["data"]), "{failure}");
+    fails(&client, &wanted_with_files(&xen, &["d", "refusing"]), &xen, Outcome::Restored, &["data"]);
 }
 
 /// A payload that ran on this Xen is put back with the findings that were accepted for it then; where they are certain, the
 /// plan announces that it can't be.
 #[test]
 fn a_payload_with_findings_is_put_back() {
-    for (extra, point) in [("-custom", None), (".1", Some(1))] {
+    // The first text leaves open which point release it is, and some die of read-only functions.
+    for (extra, is_possible) in [("-custom", true), (".1", false)] {
         let xen = SimulatedXen::builder(Release::V4_17).extra_version(extra).build();
         let old = Payload::parse(&builder(&xen, "data").read_only_funcs().build()).unwrap();
         let client = connect(&xen);
-        let unchecked = UploadOptions::new().unchecked();
-        client.upload_with(&name("data"), old.bytes(), unchecked).unwrap();
+        client.upload(&name("data"), old.bytes()).unwrap_err();
+        client.upload_with(&name("data"), old.bytes(), UploadOptions::new().unchecked()).unwrap();
         client.apply(&name("data"), Flags::empty()).unwrap();
         let goal = wanted(&xen, &["d", "refusing"]).at_hand([old]);
         let plan = Plan::new(&client.inventory().unwrap(), &goal).unwrap();
         let recoverable: Vec<_> = plan.gaps().iter().map(|gap| gap.recoverable).collect();
-        assert_eq!(recoverable, [point.is_none()], "{plan}");
+        assert_eq!(recoverable, [is_possible], "{plan}");
         let failure = client.carry_out(&plan, |_| ()).unwrap_err();
-        let expected = if point.is_none() { Outcome::Restored } else { Outcome::Worse };
-        assert_eq!(failure.outcome, expected, "{failure}");
+        let expected = if is_possible { (Outcome::Restored, ["data"]) } else { (Outcome::Worse, ["d"]) };
+        assert_eq!((failure.outcome, &*level(&xen)), (expected.0, &expected.1[..]), "{failure}");
     }
 }
 
@@ -506,9 +471,9 @@ fn an_unidentified_payload_off_the_chain_is_put_back() {
             xen.other_action(id, Action::Apply, Flags::NODEPS).unwrap();
         }
         xen.on_debug_keys().always().fail(Errno::EPERM);
-        let failure = interrupted(connect(&xen).ensure(&wanted(&xen, &["d", "refusing"]), |_| ()).unwrap_err());
-        assert_eq!(xen.applied(), [name("b"), name("e")], "{release}: {failure}");
-        assert!(matches!(failure.outcome, Outcome::Restored), "{release}: {failure}");
+        let failure = connect(&xen).ensure(&wanted(&xen, &["d", "refusing"]), |_| ()).unwrap_err();
+        let restored = (Outcome::Restored, vec![name("b"), name("e")]);
+        assert_eq!((failure.outcome(), xen.applied()), restored, "{release}: {failure}");
     }
 }
 
@@ -543,8 +508,7 @@ fn an_action_that_is_under_way_is_waited_for() {
         xen.other_upload("d", &builder(&xen, "d").build()).unwrap();
         xen.set_pace(Pace::Time(Duration::from_millis(5)));
         xen.other_start(id, action, Flags::empty()).unwrap();
-        client.ensure(&wanted_with_files(&xen, &["hooked"]), |_| ()).unwrap();
-        assert_eq!(level(&xen), ["hooked"], "{action:?}");
+        reaches(&client, &wanted_with_files(&xen, &["hooked"]), &xen, &["hooked"]);
     }
     // One that does not end is no reason to begin.
     let (xen, _) = host(Release::V4_17, &["a"]);
