@@ -1,10 +1,11 @@
 //! ACTION: checks when it is called, and the work that is done later.
 
 use super::host::Host;
-use super::payload::{Payload, Standing, Stop, refuse, surround_actions};
+use super::payload::{Payload, Standing, Stop, refuse};
 use super::settings::{LogLevel, Pace};
 use super::work::{Deadline, RunningHook, Scheduled, Until, Work};
 use crate::error::Action;
+use crate::loader::LinkedHooks;
 use crate::types::errno::Errno;
 use crate::types::flags::Flags;
 use crate::xen::architecture::Architecture;
@@ -24,7 +25,6 @@ const EAGAIN: i32 = -Errno::EAGAIN.number();
 const EBUSY: i32 = -Errno::EBUSY.number();
 const EINVAL: i32 = -Errno::EINVAL.number();
 
-/// The action with a number of Xen's interface.
 pub(super) fn from_number(number: u32) -> Option<Action> {
     Action::ALL.into_iter().find(|action| self::number(*action) == number)
 }
@@ -140,7 +140,10 @@ impl Host {
         let payload = self.payload(id);
         self.check_depends(payload, None)?;
         let applied = self.applied.iter().map(|id| self.payload(*id));
-        if applied.chain([payload]).any(|payload| surround_actions(&payload.hooks)) {
+        let hooks = applied.chain([payload]).map(|payload| payload.hooks);
+        let around =
+            |hooks: LinkedHooks| [hooks.before_apply, hooks.after_apply, hooks.before_revert, hooks.after_revert];
+        if hooks.flat_map(around).any(|hook| hook != 0) {
             return refuse(Errno::EOPNOTSUPP, "replace with hooks around actions");
         }
         self.schedule(id, Scheduled::Replace, timeout)
@@ -189,7 +192,6 @@ impl Host {
         Ok(0)
     }
 
-    /// Does the work that is outstanding.
     pub(super) fn finish(&mut self) {
         let Some(work) = self.work.take() else { return };
         let late = work.late || self.settings.cpu_hotplug || self.settings.quiesce_time > work.timeout;
@@ -228,14 +230,12 @@ impl Host {
         self.end_action(end);
     }
 
-    /// The line at the end of an action.
     fn end_action(&mut self, end: Vec<u8>) {
         if self.settings.log_level >= LogLevel::All {
             self.console.line(end);
         }
     }
 
-    /// The hook that runs returns.
     pub(super) fn end_hook(&mut self) {
         if let Some(hook) = self.hook.take() {
             self.end_action(hook.end);
@@ -268,7 +268,9 @@ impl Host {
             let endbr_aware = self.architecture == Architecture::X86_64 && self.has(&rules::ENDBR_AWARE);
             let machine = self.machine();
             let (payload, image) = self.payload_and_image(id);
-            payload.patch(machine, image, endbr_aware);
+            for function in &mut payload.functions {
+                function.patch(machine, image, endbr_aware);
+            }
             payload.standing = Standing::Applied;
             self.applied.push(id);
         }
@@ -279,7 +281,9 @@ impl Host {
         let rc = self.run_action_hook(id, self.payload(id).hooks.instead_of_revert, Scheduled::Revert);
         if rc == 0 {
             let (payload, image) = self.payload_and_image(id);
-            payload.restore(image);
+            for function in &mut payload.functions {
+                function.restore(image);
+            }
             payload.standing = Standing::Checked;
             payload.reverted = true;
             self.applied.retain(|other| *other != id);

@@ -27,7 +27,6 @@ impl Console {
         self.write(&[b"(XEN) ", text.as_ref(), b"\n"].concat());
     }
 
-    /// Writes bytes as they are.
     pub(super) fn write(&mut self, bytes: &[u8]) {
         self.end = self.end.wrapping_add(word(bytes.len()));
         self.kept.extend(bytes);

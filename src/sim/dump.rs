@@ -5,15 +5,11 @@ use super::payload::Payload;
 use crate::types::build_id::BuildId;
 use crate::xen::rules;
 
-fn hex(bytes: &[u8]) -> String {
-    BuildId::new(bytes).to_string()
-}
-
 impl Host {
     /// Prints every payload, whatever the log level, with names and metadata unescaped.
     pub(super) fn dump(&mut self, lock_held: bool) {
         let mut lines = vec![b"'x' pressed - Dumping all livepatch patches".to_vec()];
-        lines.extend(self.build_id.as_ref().map(|id| format!("build-id: {}", hex(id)).into_bytes()));
+        lines.extend(self.build_id.as_ref().map(|id| format!("build-id: {}", BuildId::new(id)).into_bytes()));
         if lock_held {
             lines.push(b"Lock held. Try again.".to_vec());
         } else {
@@ -44,12 +40,12 @@ impl Host {
             let rest = format!(" patch {old:016x}({old_size}) with {new:016x} ({new_size})");
             [b"    ", function.name.as_deref().unwrap_or(b"<NULL>"), rest.as_bytes()].concat()
         }));
-        lines.push(format!("build-id={}", hex(&payload.build_id)).into_bytes());
-        lines.push(format!("depend-on={}", hex(&payload.depends)).into_bytes());
+        lines.push(format!("build-id={}", BuildId::new(&payload.build_id)).into_bytes());
+        lines.push(format!("depend-on={}", BuildId::new(&payload.depends)).into_bytes());
         // Equal for all payloads that were accepted. Xen that compares it first does not keep it.
         if self.has(&rules::XEN_DEPENDS) && !self.has(&rules::XEN_DEPENDS_FIRST) {
             // Empty for a Xen without a build-id, which accepts no payload.
-            let xen = self.build_id.as_deref().map_or_else(String::new, hex);
+            let xen = BuildId::new(self.build_id.as_deref().unwrap_or_default());
             lines.push(format!("depend-on-xen={xen}").into_bytes());
         }
         lines

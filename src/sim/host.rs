@@ -156,7 +156,6 @@ impl Host {
         Ok(0)
     }
 
-    /// The state and result of a payload, as GET returns them.
     pub(super) fn get(&self, name: &[u8]) -> Result<(u32, i32), Errno> {
         self.by_name(name).map(status).ok_or(Errno::ENOENT)
     }

@@ -35,7 +35,6 @@ pub(super) struct Machine {
     pub(super) returning_number: fn(i32) -> Vec<u8>,
 }
 
-/// The effect of code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Does {
     /// A jump to this address.

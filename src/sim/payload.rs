@@ -5,28 +5,28 @@ use std::borrow::Cow;
 use super::machine::Machine;
 use super::xen_memory::Image;
 use crate::loader::{LinkedFunction, LinkedHooks};
+use crate::types::errno::Errno;
 
 /// The reason why a hypercall isn't carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
     /// An error, with lines for the console.
-    Refused(crate::types::errno::Errno, Vec<Vec<u8>>),
+    Refused(Errno, Vec<Vec<u8>>),
     /// A crash of a real host, or damage to its memory.
     Crashed(String),
 }
 
-impl From<crate::types::errno::Errno> for Stop {
-    fn from(errno: crate::types::errno::Errno) -> Self {
+impl From<Errno> for Stop {
+    fn from(errno: Errno) -> Self {
         Self::Refused(errno, Vec::new())
     }
 }
 
 /// A refusal with one line for the console.
-pub(super) fn refuse<T>(errno: crate::types::errno::Errno, why: impl Into<Vec<u8>>) -> Result<T, Stop> {
+pub(super) fn refuse<T>(errno: Errno, why: impl Into<Vec<u8>>) -> Result<T, Stop> {
     Err(Stop::Refused(errno, vec![why.into()]))
 }
 
-/// The state of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Standing {
@@ -34,7 +34,6 @@ pub(super) enum Standing {
     Applied,
 }
 
-/// A function to be replaced.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Function {
@@ -52,7 +51,7 @@ impl From<LinkedFunction<'_>> for Function {
 
 impl Function {
     /// Patches Xen. Code that isn't modelled is left unchanged.
-    fn patch(&mut self, machine: &Machine, image: &mut Image, endbr_aware: bool) {
+    pub(super) fn patch(&mut self, machine: &Machine, image: &mut Image, endbr_aware: bool) {
         let LinkedFunction { old_address, new_address, new_size, .. } = self.loaded;
         let kept: u32 = if endbr_aware && image.has_endbr(old_address) { 4 } else { 0 };
         let at = old_address.wrapping_add(kept.into());
@@ -67,16 +66,11 @@ impl Function {
         self.saved = image.write(at, &new).map(|old| (at, old));
     }
 
-    fn restore(&mut self, image: &mut Image) {
+    pub(super) fn restore(&mut self, image: &mut Image) {
         if let Some((address, old)) = self.saved.take() {
             image.write(address, &old);
         }
     }
-}
-
-/// Returns true if a payload has a hook that can refuse an action, or runs after one; such hooks rule out REPLACE.
-pub(super) fn surround_actions(hooks: &LinkedHooks) -> bool {
-    [hooks.before_apply, hooks.after_apply, hooks.before_revert, hooks.after_revert].iter().any(|hook| *hook != 0)
 }
 
 #[derive(Clone, Debug)]
@@ -99,18 +93,4 @@ pub(super) struct Payload {
     pub(super) metadata: Vec<u8>,
     /// The symbols that later payloads may refer to.
     pub(super) new_symbols: Vec<(Vec<u8>, u64)>,
-}
-
-impl Payload {
-    pub(super) fn patch(&mut self, machine: &Machine, image: &mut Image, endbr_aware: bool) {
-        self.functions.iter_mut().for_each(|function| function.patch(machine, image, endbr_aware));
-    }
-
-    pub(super) fn restore(&mut self, image: &mut Image) {
-        self.functions.iter_mut().for_each(|function| function.restore(image));
-    }
-
-    pub(super) fn symbol(&self, name: &[u8]) -> Option<u64> {
-        self.new_symbols.iter().find(|(known, _)| known == name).map(|(_, address)| *address)
-    }
 }

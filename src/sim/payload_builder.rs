@@ -259,10 +259,11 @@ impl PayloadBuilder {
     /// Adds the functions, and returns their symbols. Any number of payloads may define these, since Xen counts no symbol as
     /// new whose address is that of a function's replacement.
     fn add_functions(&self, code: &mut Code) -> Vec<Symbol> {
-        let placed = self.functions.iter().map(|function| (function.name(), code.add(function, self.version)));
-        placed
-            .filter_map(|(name, placed)| {
-                let (name, placed) = (name?.to_owned(), placed?);
+        let functions = self.functions.iter();
+        functions
+            .filter_map(|function| {
+                let placed = code.add(function, self.version)?;
+                let name = function.name.clone()?;
                 let (kind, bind, section) = (elf::STT_FUNC, elf::STB_LOCAL, ".text");
                 Some(Symbol { name, kind, bind, section, value: placed.offset, size: placed.size })
             })

@@ -15,7 +15,6 @@ use crate::types::widen::to_usize;
 use crate::xen::format::MAX_SIZE;
 use crate::xen::rules;
 
-/// Bytes of a sysctl.
 pub(super) const SIZE: usize = 136;
 
 const COMMAND: usize = 0;
@@ -26,19 +25,15 @@ pub(super) const DEBUG_KEYS: u32 = 7;
 pub(super) const LIVEPATCH: u32 = 27;
 
 /// Offsets in `readconsole`.
-mod console {
-    pub(super) const CLEAR: usize = 8;
-    pub(super) const INCREMENTAL: usize = 9;
-    pub(super) const INDEX: usize = 12;
-    pub(super) const BUFFER: usize = 16;
-    pub(super) const COUNT: usize = 24;
-}
+const CONSOLE_CLEAR: usize = 8;
+const CONSOLE_INCREMENTAL: usize = 9;
+const CONSOLE_INDEX: usize = 12;
+const CONSOLE_BUFFER: usize = 16;
+const CONSOLE_COUNT: usize = 24;
 
 /// Offsets in `debug_keys`.
-mod keys {
-    pub(super) const KEYS: usize = 8;
-    pub(super) const COUNT: usize = 16;
-}
+const KEYS: usize = 8;
+const KEYS_COUNT: usize = 16;
 
 /// Offsets and commands of `livepatch_op`.
 mod livepatch {
@@ -224,22 +219,22 @@ fn act(host: &mut Host, block: &Block, caller: &mut impl Caller) -> Result<u32, 
 
 fn read_console(host: &mut Host, block: &mut Block, caller: &mut impl Caller) -> Result<u32, Errno> {
     let byte = |offset| block.get(offset).is_some_and(|byte: &u8| *byte != 0);
-    let (clear, incremental) = (byte(console::CLEAR), byte(console::INCREMENTAL));
-    let index = incremental.then(|| word_at(block, console::INDEX));
-    let (text, next) = host.console.read(index, word_at(block, console::COUNT));
-    caller.write(long_at(block, console::BUFFER), &text)?;
+    let (clear, incremental) = (byte(CONSOLE_CLEAR), byte(CONSOLE_INCREMENTAL));
+    let index = incremental.then(|| word_at(block, CONSOLE_INDEX));
+    let (text, next) = host.console.read(index, word_at(block, CONSOLE_COUNT));
+    caller.write(long_at(block, CONSOLE_BUFFER), &text)?;
     if clear {
         host.console.clear(next);
     }
-    put(block, console::INDEX, &next.to_le_bytes());
-    put(block, console::COUNT, &word(text.len()).to_le_bytes());
+    put(block, CONSOLE_INDEX, &next.to_le_bytes());
+    put(block, CONSOLE_COUNT, &word(text.len()).to_le_bytes());
     Ok(0)
 }
 
 /// Xen reads the keys one by one. Only `x` belongs to live patching.
 fn debug_keys(host: &mut Host, block: &Block, caller: &mut impl Caller, lock_held: bool) -> Result<u32, Errno> {
-    for index in 0..u64::from(word_at(block, keys::COUNT)) {
-        let key = caller.read(long_at(block, keys::KEYS).wrapping_add(index), 1)?;
+    for index in 0..u64::from(word_at(block, KEYS_COUNT)) {
+        let key = caller.read(long_at(block, KEYS).wrapping_add(index), 1)?;
         if key == b"x" && host.support == Support::Full {
             host.dump(lock_held);
         }
@@ -247,7 +242,6 @@ fn debug_keys(host: &mut Host, block: &Block, caller: &mut impl Caller, lock_hel
     Ok(0)
 }
 
-/// Carries out an `xen_version` call.
 pub(super) fn xen_version(
     host: &mut Host,
     command: u32,

@@ -62,10 +62,7 @@ pub(super) struct Settings {
     pub(super) quiesce_time: Duration,
     pub(super) cpu_hotplug: bool,
     pub(super) log_level: LogLevel,
-    /// The time that hooks after actions run.
     pub(super) hook_time: Duration,
-    /// The domain that has a virtual CPU waiting inside Xen.
     pub(super) waiting_domain: Option<u16>,
-    /// The size of the largest buffer for hypercalls that can be allocated.
     pub(super) largest_buffer: Option<usize>,
 }

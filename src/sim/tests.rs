@@ -27,7 +27,6 @@ struct Request {
 }
 
 impl Request {
-    /// A livepatch operation at the release's interface version.
     fn livepatch(xen: &SimulatedXen, operation: u32) -> Self {
         Self::sysctl(xen, 27).word(8, operation)
     }

@@ -3,16 +3,16 @@
 use super::console::CONTINUES;
 use super::host::Host;
 use super::payload::{Payload, Standing, Stop};
+use super::xen_memory::symbol;
 use crate::loader::{self, Finding, HostView, LinkedPayload, Lookup, NoRoom, Problem, Severity, Sink, Stopped};
-use crate::types::build_id::BuildId;
 use crate::types::errno::Errno;
 use crate::xen::rules;
 
 impl HostView for Host {
     fn symbol(&self, name: &[u8]) -> Lookup<u64> {
         let own = self.image.symbol(name).filter(|_| !name.is_empty());
-        let symbol = own.or_else(|| self.payloads.iter().find_map(|payload| payload.symbol(name)));
-        symbol.map_or(Lookup::Absent, Lookup::Found)
+        let found = own.or_else(|| self.payloads.iter().find_map(|payload| symbol(&payload.new_symbols, name)));
+        found.map_or(Lookup::Absent, Lookup::Found)
     }
 
     fn build_id(&self) -> Lookup<&[u8]> {
@@ -85,7 +85,12 @@ fn stop(finding: Finding, host: &Host) -> Stop {
     let Some(errno) = finding.errno else { return Stop::Crashed(finding.to_string()) };
     let lines = match finding.problem {
         Problem::BuiltForAnotherXen { expected, found } if host.has(&rules::XEN_DEPENDS_FIRST) => {
-            mismatch(&expected, &found)
+            let lines = [
+                "build-id mismatch:".into(),
+                format!("{CONTINUES} livepatch: {expected}"),
+                format!("{} xen: {found}", CONTINUES.repeat(7)),
+            ];
+            lines.map(String::into_bytes).into()
         }
         Problem::BuiltForAnotherXen { .. } => vec![b"check against hypervisor build-id failed".to_vec()],
         // Release builds do not name it.
@@ -94,14 +99,4 @@ fn stop(finding: Finding, host: &Host) -> Stop {
         problem => vec![problem.to_string().into_bytes()],
     };
     Stop::Refused(errno, lines)
-}
-
-/// Both build-ids, below each other.
-fn mismatch(expected: &BuildId, found: &BuildId) -> Vec<Vec<u8>> {
-    let lines = [
-        "build-id mismatch:".into(),
-        format!("{CONTINUES} livepatch: {expected}"),
-        format!("{} xen: {found}", CONTINUES.repeat(7)),
-    ];
-    lines.map(String::into_bytes).into()
 }

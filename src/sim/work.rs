@@ -25,7 +25,6 @@ pub(super) enum Until {
     Finished,
 }
 
-/// An action that takes time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Scheduled {

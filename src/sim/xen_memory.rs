@@ -42,7 +42,7 @@ impl Image {
         address
     }
 
-    /// Adds bytes to Xen without a name.
+    /// Adds bytes without a name.
     pub(super) fn add_bytes(&mut self, bytes: &[u8]) -> u64 {
         let address = self.end_of_xen;
         self.end_of_xen = round_up(address.wrapping_add(to_u64(bytes.len()).max(1)), 16);
@@ -52,7 +52,7 @@ impl Image {
 
     /// The address of a symbol of Xen itself.
     pub(super) fn symbol(&self, name: &[u8]) -> Option<u64> {
-        self.symbols.iter().find(|(known, _)| known == name).map(|(_, address)| *address)
+        symbol(&self.symbols, name)
     }
 
     /// Returns the first free address range for a payload. It stays free until [`load`](Self::load).
@@ -108,7 +108,6 @@ impl Image {
         self.read(address, 4) == Some(&ENDBR64)
     }
 
-    /// The result of a function that only returns a number.
     pub(super) fn number_returned(&self, machine: &Machine, address: u64) -> Option<i32> {
         (machine.number_returned)(self.from(address)?)
     }
@@ -125,6 +124,10 @@ impl Image {
         }
         None
     }
+}
+
+pub(super) fn symbol(symbols: &[(Vec<u8>, u64)], name: &[u8]) -> Option<u64> {
+    symbols.iter().find(|(known, _)| known == name).map(|(_, address)| *address)
 }
 
 /// Rounds up to a power of two.

@@ -32,31 +32,21 @@ fn jump(at: u64, to: u64) -> Vec<u8> {
     vec![0xe9, a, b, c, d]
 }
 
-/// As few as possible, each a run of prefixes and a `nop`, or several such: for the processor that QEMU emulates.
+/// As few as possible, each of parts of up to four bytes, of prefixes and a `nop`: for the processor that QEMU emulates.
 fn nops(len: u32) -> Vec<u8> {
     let mut nops = Vec::new();
     let mut left = to_usize(len);
     while left > 0 {
         let len = left.min(LONGEST_NOP);
-        nops.extend(nop(len));
+        let parts = len.div_ceil(4);
+        for part in 1..=parts {
+            // As equal as possible, the longer ones first.
+            let size = (len + parts - part) / parts;
+            nops.extend((1..size).map(|_| 0x66).chain([0x90]));
+        }
         left -= len;
     }
     nops
-}
-
-/// One no-operation of up to nine bytes, of parts of up to four.
-fn nop(len: usize) -> Vec<u8> {
-    let parts: &[usize] = match len {
-        0..=4 => &[len],
-        5 => &[3, 2],
-        6 => &[3, 3],
-        7 => &[4, 3],
-        8 => &[4, 4],
-        _ => &[3, 3, 3],
-    };
-    // As many prefixes as fit before each `nop`.
-    let part = |len: &usize| (1..*len).map(|_| 0x66).chain([0x90]);
-    parts.iter().filter(|len| **len > 0).flat_map(part).collect()
 }
 
 /// `lea string(%rip),%rax; ret`.

@@ -8,14 +8,6 @@ use crate::types::widen::to_u64;
 /// Enough for an `endbr64` and a jump, which take nine bytes.
 const DEFAULT_OLD_SIZE: u32 = 16;
 
-/// The size of an entry. A version that no release knows gets the newest layout.
-const fn size_of_entry(version: PayloadVersion) -> usize {
-    match version {
-        PayloadVersion::V1 => 64,
-        _ => 104,
-    }
-}
-
 #[derive(Clone, Debug)]
 enum Body {
     /// Code that returns the address of this text.
@@ -31,7 +23,7 @@ enum Body {
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct FunctionPatch {
-    name: Option<String>,
+    pub(super) name: Option<String>,
     body: Body,
     address: u64,
     old_size: u32,
@@ -107,10 +99,6 @@ impl FunctionPatch {
         self.name = None;
         self
     }
-
-    pub(super) fn name(&self) -> Option<&str> {
-        self.name.as_deref()
-    }
 }
 
 /// The sections with the code of functions and hooks.
@@ -139,7 +127,6 @@ impl Code {
         }
     }
 
-    /// Appends machine code to the text.
     pub(super) fn place(&mut self, code: &[u8]) -> Placed {
         let text = &mut self.text.contents;
         text.resize(text.len().next_multiple_of(16), self.machine.filler);
@@ -156,7 +143,7 @@ impl Code {
             Body::Nop(_) => None,
         };
         let entry = to_u64(self.funcs.contents.len());
-        if let Some(name) = function.name() {
+        if let Some(name) = &function.name {
             let name = Target::Section(".rodata.str").plus(self.place_string(name.as_bytes()));
             self.funcs.relocations.push(Relocation::pointer(self.machine, entry, name));
         }
@@ -180,7 +167,8 @@ impl Code {
             fields.push((len << 1) | 1);
             fields.extend(&function.expectation);
         }
-        fields.resize(size_of_entry(version), 0);
+        // A version that no release knows gets the newest layout.
+        fields.resize(if version == PayloadVersion::V1 { 64 } else { 104 }, 0);
         self.funcs.contents.extend(fields);
         code
     }

@@ -11,7 +11,6 @@ use crate::sim::machine::Machine;
 use crate::types::widen::to_u64;
 use crate::xen::architecture::Architecture;
 
-/// The target of a relocation.
 #[derive(Clone, Debug)]
 pub(super) enum Target {
     /// A section of the file, by name.
@@ -106,7 +105,6 @@ impl Section {
         self.contents.is_empty()
     }
 
-    /// Appends an address.
     pub(super) fn push_pointer(&mut self, machine: &Machine, target: (Target, i64)) {
         self.relocations.push(Relocation::pointer(machine, to_u64(self.contents.len()), target));
         self.contents.extend([0; 8]);
