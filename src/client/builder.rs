@@ -11,8 +11,7 @@ use super::identities::Identities;
 use super::options::ActionOptions;
 use super::target::KnownTarget;
 use crate::error::{Operation, Result};
-use crate::hypercall::channel::Channel;
-use crate::hypercall::channel::Observer;
+use crate::hypercall::channel::{Channel, Observer};
 use crate::hypercall::{HypercallEvent, Hypervisor, Privcmd};
 use crate::inventory::KnownIdentities;
 use crate::xen::target::Target;
@@ -37,32 +36,17 @@ const HOOK_TIME: Duration = Duration::from_secs(5);
 /// let client = LivepatchClient::builder().action_defaults(large_host).open()?;
 /// # Ok::<(), xen_livepatch::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct ClientBuilder {
     defaults: ActionOptions,
-    settle_time: Duration,
-    hook_time: Duration,
-    console: bool,
+    settle_time: Option<Duration>,
+    hook_time: Option<Duration>,
+    without_xen_log: bool,
     interface: Option<u32>,
     observer: Option<Observer>,
     target: Option<Target>,
     identities: Option<KnownIdentities>,
-}
-
-impl Default for ClientBuilder {
-    fn default() -> Self {
-        Self {
-            defaults: ActionOptions::new(),
-            settle_time: SETTLE_TIME,
-            hook_time: HOOK_TIME,
-            console: true,
-            interface: None,
-            observer: None,
-            target: None,
-            identities: None,
-        }
-    }
 }
 
 impl ClientBuilder {
@@ -75,7 +59,7 @@ impl ClientBuilder {
     /// Sets the time for which the next action of this client waits after a finished one (default: 5 ms), since Xen still uses
     /// the payload for a moment. The call that finished does not wait.
     pub fn settle_time(mut self, time: Duration) -> Self {
-        self.settle_time = time;
+        self.settle_time = Some(time);
         self
     }
 
@@ -98,14 +82,14 @@ impl ClientBuilder {
     /// Other actions, on every Xen since 4.14, wait as long for hooks of payloads that this client uploaded and for hooks that
     /// Xen's log shows.
     pub fn hook_time(mut self, time: Duration) -> Self {
-        self.hook_time = time;
+        self.hook_time = Some(time);
         self
     }
 
     /// Never reads Xen's log: errors contain none of its lines, no debug key is sent to explain one, and uploads and actions make
     /// one hypercall less.
     pub fn without_xen_log(mut self) -> Self {
-        self.console = false;
+        self.without_xen_log = true;
         self
     }
 
@@ -204,11 +188,11 @@ impl ClientBuilder {
     pub fn connect(self, hypervisor: impl Hypervisor + 'static) -> Result<LivepatchClient> {
         let channel = Channel::open(Box::new(hypervisor), self.observer, self.interface);
         let channel = channel.map_err(|error| error.during(Operation::Open))?;
-        let console = if self.console { Console::default() } else { Console::off() };
+        let (settle_time, hook_time) = (self.settle_time.unwrap_or(SETTLE_TIME), self.hook_time.unwrap_or(HOOK_TIME));
         Ok(LivepatchClient {
             channel,
-            action_lock: ActionLock::new(self.settle_time, self.hook_time),
-            console,
+            action_lock: ActionLock::new(settle_time, hook_time),
+            console: if self.without_xen_log { Console::off() } else { Console::default() },
             defaults: self.defaults,
             target: KnownTarget::new(self.target),
             identities: Identities::new(self.identities),
