@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::LivepatchClient;
-use super::action_lock::{ActionGuard, Ended, UnfinishedAction};
+use super::action_lock::{ActionGuard, UnfinishedAction};
 use super::console::LogWatch;
 use super::deadline::{Deadline, Pauses};
 use super::hook_wait::HookWait;
@@ -330,7 +330,7 @@ impl ActionRequest<'_> {
     fn drive(&self, deadline: Deadline, guard: &ActionGuard<'_>, log: &LogWatch<'_>) -> Result<()> {
         let Self { client, action, name, .. } = *self;
         let _busy = guard.busy();
-        settle(guard, deadline)?;
+        guard.settle(deadline)?;
         if matches!(action, Action::Apply | Action::Replace) {
             client.target.note(client);
         }
@@ -375,7 +375,7 @@ impl ActionRequest<'_> {
             };
             refused_as_busy = again == Again::Busy;
             if again == Again::Quiesce {
-                if retries == 0 || !guard.settle(deadline) || !deadline.sleep(after_timeout.next()) {
+                if retries == 0 || guard.settle(deadline).is_err() || !deadline.sleep(after_timeout.next()) {
                     return Err(error);
                 }
                 retries -= 1;
@@ -396,7 +396,7 @@ impl ActionRequest<'_> {
                 let missing = || Error::new(ErrorKind::NoSuchPayload).errno(Errno::ENOENT);
                 return Look::of(self.name, &rows, version).map(|look| (look, ever_waited)).ok_or_else(missing);
             }
-            settle(guard, deadline)?;
+            guard.settle(deadline)?;
         }
     }
 
@@ -416,7 +416,7 @@ impl ActionRequest<'_> {
         let refused = match client.channel.act(name, Some(action), options.quiesce_nanoseconds(), flags.bits()) {
             Ok(()) => None,
             Err(CallError::Refused(errno)) => Some(errno),
-            Err(error) => return Err(error.general()),
+            Err(error) => return Err(error.into()),
         };
         let after = match refused {
             // UNLOAD is synchronous.
@@ -440,7 +440,12 @@ impl ActionRequest<'_> {
                     let (name, before) = (name.clone(), before.clone());
                     guard.leave_running(UnfinishedAction { name, action, before, refused, log_start }, hooked);
                 }
-                After::Gone | After::Seen(_) => self.note_end(done, guard),
+                After::Gone | After::Seen(_) if action == Action::Unload => guard.unloaded(),
+                After::Gone | After::Seen(_) => {
+                    // Xen calls the hook after it has published the result.
+                    let hook = client.identities.hooks(name).map(|(hooks, same)| (hooks.after(action), same));
+                    guard.ended(name, done, hook);
+                }
             }
         }
         if done {
@@ -460,18 +465,6 @@ impl ActionRequest<'_> {
         }
         Ok(diagnosis::judge(&evidence))
     }
-
-    /// Notes the hook that may run from now on: Xen calls it after it has published the result.
-    fn note_end(&self, done: bool, guard: &ActionGuard<'_>) {
-        let Self { client, action, name, .. } = *self;
-        if action == Action::Unload {
-            guard.unloaded();
-            return;
-        }
-        let hook = client.identities.hooks(name).map(|(hooks, same)| (hooks.after(action), same));
-        let surely = hook.and_then(|(called, same)| same.then_some(called));
-        guard.ended(&Ended { name, succeeded: done, hook: hook.map(|(called, _)| called), surely });
-    }
 }
 
 /// Refuses flags that Xen would ignore.
@@ -485,8 +478,4 @@ pub(super) fn check_flags(client: &LivepatchClient, action: Action, flags: Flags
     let Some(known) = Flags::KNOWN.iter().find(|known| newer.intersects(known.flag)) else { return Ok(()) };
     let ((major, minor), (first_major, first_minor)) = (client.channel.release, known.since);
     refuse(newer, format!("Xen {major}.{minor} ({first_major}.{first_minor} introduced it)"))
-}
-
-fn settle(guard: &ActionGuard<'_>, deadline: Deadline) -> Result<()> {
-    if guard.settle(deadline) { Ok(()) } else { Err(Error::new(ErrorKind::DeadlinePassed)) }
 }

@@ -48,13 +48,6 @@ struct State {
 /// The time that a waiting guest is assumed to wait.
 const GUEST_WAITS: Duration = Duration::from_secs(10);
 
-/// A guest that kept Xen from an apply a moment ago.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct WaitingGuest {
-    /// Its number, if Xen's log has it.
-    pub(super) domain: Option<u16>,
-}
-
 /// An action that was sent, without a result by the deadline.
 #[derive(Clone, Debug)]
 pub(super) struct UnfinishedAction {
@@ -65,17 +58,6 @@ pub(super) struct UnfinishedAction {
     pub(super) refused: Option<Errno>,
     /// The end of Xen's log before it; `None` if that was not readable.
     pub(super) log_start: Option<u32>,
-}
-
-/// The end of an action of this client.
-#[derive(Debug)]
-pub(super) struct Ended<'a> {
-    pub(super) name: &'a PayloadName,
-    pub(super) succeeded: bool,
-    /// True if Xen runs a hook of the payload now; `None` if that is not known.
-    pub(super) hook: Option<bool>,
-    /// The same; `None` also if the payload of that name may have been exchanged.
-    pub(super) surely: Option<bool>,
 }
 
 /// The right to act, until dropped.
@@ -213,24 +195,25 @@ impl<'a> ActionGuard<'a> {
         state.settled = Some(Deadline::after(self.0.settle_time));
     }
 
-    /// Notes that Xen has just finished an action.
-    pub(super) fn ended(&self, ended: &Ended<'_>) {
+    /// Notes that Xen has just finished an action. `hook` has two answers, if they are known: Xen runs a hook of the payload
+    /// now, and no other payload can have taken its name.
+    pub(super) fn ended(&self, name: &PayloadName, succeeded: bool, hook: Option<(bool, bool)>) {
         let mut state = self.0.lock();
         let now = Instant::now();
         state.left_running = false;
         state.unfinished = None;
         state.settled = Some(Deadline::after(self.0.settle_time));
         state.quiet_since = Some(now);
-        if ended.succeeded {
+        if succeeded {
             state.proven = true;
             state.suspects.clear();
             state.in_hook = None;
         }
-        if ended.surely != Some(false) {
-            state.suspects.push(ended.name.clone());
+        if hook != Some((false, true)) {
+            state.suspects.push(name.clone());
         }
-        if ended.hook == Some(true) {
-            state.in_hook = Some((ended.name.clone(), now));
+        if matches!(hook, Some((true, _))) {
+            state.in_hook = Some((name.clone(), now));
         }
     }
 
@@ -239,10 +222,10 @@ impl<'a> ActionGuard<'a> {
         self.0.lock().waiting_guest = Some((domain, Instant::now()));
     }
 
-    /// The guest that kept Xen from an apply a moment ago, if none has succeeded since.
-    pub(super) fn waiting_guest(&self) -> Option<WaitingGuest> {
+    /// The error of another apply, if a guest kept Xen from one a moment ago and none has succeeded since.
+    pub(super) fn waiting_guest(&self) -> Option<Error> {
         let (domain, since) = self.0.lock().waiting_guest?;
-        (since.elapsed() < GUEST_WAITS).then_some(WaitingGuest { domain })
+        (since.elapsed() < GUEST_WAITS).then(|| Error::new(ErrorKind::ActiveWaitqueue { domain }))
     }
 
     /// Returns true if no hook of the payload can be running, since an action of the holder has succeeded meanwhile.
@@ -288,14 +271,14 @@ impl<'a> ActionGuard<'a> {
         self.0.lock().settled.is_none_or(Deadline::has_passed)
     }
 
-    /// Waits until Xen has settled after the last action. Returns false if the deadline has passed or comes first.
-    pub(super) fn settle(&self, deadline: Deadline) -> bool {
+    /// Waits until Xen has settled after the last action. It is an error if the deadline has passed or comes first.
+    pub(super) fn settle(&self, deadline: Deadline) -> Result<()> {
         let now = Instant::now();
         let settled = self.0.lock().settled;
         let wait = settled.map_or(Duration::ZERO, |at| at.remaining_at(now));
         let remaining = deadline.remaining_at(now);
         if remaining.is_zero() || wait > remaining {
-            return false;
+            return Err(Error::new(ErrorKind::DeadlinePassed));
         }
         if !wait.is_zero() {
             thread::sleep(wait);
@@ -305,7 +288,7 @@ impl<'a> ActionGuard<'a> {
             // Saves the next call a look at the clock.
             state.settled = None;
         }
-        true
+        Ok(())
     }
 }
 
@@ -329,60 +312,15 @@ mod tests {
     }
 
     #[test]
-    fn only_one_holds_the_lock() {
-        let lock = ActionLock::new(Duration::ZERO, Duration::ZERO);
-        let first = lock.acquire(soon()).unwrap();
-        assert!(lock.acquire(soon()).is_err());
-        std::thread::scope(|scope| {
-            let second = scope.spawn(|| lock.acquire(Deadline::after(Duration::from_secs(60))).is_ok());
-            drop(first);
-            assert!(second.join().unwrap());
-        });
-        assert!(lock.acquire(soon()).is_ok());
-    }
-
-    #[test]
-    fn a_thread_that_holds_the_lock_is_refused_at_once() {
-        let lock = ActionLock::new(Duration::ZERO, Duration::ZERO);
-        let never = || Deadline::after(Duration::from_secs(600));
-        let kind = |result: Result<ActionGuard<'_>>| result.map(drop).unwrap_err().kind().clone();
-        let first = lock.acquire(soon()).unwrap();
-        assert_eq!(kind(lock.acquire(never())), ErrorKind::InsideOperation);
-        assert!(lock.acquire_to_look(never()).unwrap().is_none(), "between operations");
-        let busy = first.busy();
-        assert_eq!(lock.acquire_to_look(never()).unwrap_err().kind(), &ErrorKind::InsideOperation);
-        drop(busy);
-        std::thread::scope(|scope| {
-            let other = scope.spawn(|| (kind(lock.acquire(soon())), lock.acquire_to_look(soon()).is_err()));
-            assert_eq!(other.join().unwrap(), (ErrorKind::OperationInProgress, true));
-        });
-        drop(first);
-        assert!(lock.acquire_to_look(soon()).unwrap().is_some());
-    }
-
-    #[test]
-    fn the_next_action_waits_for_xen_to_settle() {
-        let lock = ActionLock::new(Duration::from_millis(50), Duration::ZERO);
-        let start = Instant::now();
-        lock.acquire(soon()).unwrap().unloaded();
-        assert!(start.elapsed() < Duration::from_millis(50), "the call that finished doesn't wait");
-        let next = lock.acquire(soon()).unwrap();
-        assert!(!next.is_settled() && !next.settle(soon()), "not before the deadline");
-        assert!(next.settle(Deadline::after(Duration::from_secs(60))));
-        assert!(start.elapsed() >= Duration::from_millis(50));
-    }
-
-    #[test]
     fn a_settle_time_beyond_the_clock_never_ends() {
         let lock = ActionLock::new(Duration::MAX, Duration::ZERO);
         let name = PayloadName::new("a").unwrap();
-        let ended = Ended { name: &name, succeeded: true, hook: None, surely: None };
         let ends: [&dyn Fn(&ActionGuard<'_>); 3] =
-            [&|guard| guard.unloaded(), &|guard| guard.ended(&ended), &|_| lock.finished()];
+            [&|guard| guard.unloaded(), &|guard| guard.ended(&name, true, None), &|_| lock.finished()];
         for end in ends {
             end(&lock.acquire(soon()).unwrap());
             let next = lock.acquire(soon()).unwrap();
-            assert!(!next.is_settled() && !next.settle(Deadline::after(Duration::from_secs(60))));
+            assert!(!next.is_settled() && next.settle(Deadline::after(Duration::from_secs(60))).is_err());
             lock.lock().settled = None;
         }
     }
@@ -403,6 +341,6 @@ mod tests {
                 && lock.unfinished(&left.name, Action::Revert).is_none()
         );
         lock.idle();
-        assert!(taken.settle(Deadline::after(Duration::from_secs(60))) && taken.is_settled(), "seen once");
+        assert!(taken.settle(Deadline::after(Duration::from_secs(60))).is_ok() && taken.is_settled(), "seen once");
     }
 }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::LivepatchClient;
-use super::action_lock::{ActionGuard, WaitingGuest};
+use super::action_lock::ActionGuard;
 use super::deadline::{Deadline, Pauses};
 use super::events::{Events, StepEvent};
 use super::inventory;
@@ -89,7 +89,7 @@ impl LivepatchClient {
             done: Vec::new(),
             took_out: false,
             gap_ends: deadline,
-            way: Way::Forward,
+            going_back: false,
             looked_again: false,
             events: Events::new(&mut observer),
         }
@@ -149,13 +149,6 @@ struct Stop {
     before: usize,
 }
 
-/// The direction of the steps: to the wanted level, or back to the old one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    Forward,
-    Back,
-}
-
 /// A plan that is being carried out.
 struct Run<'a> {
     client: &'a LivepatchClient,
@@ -172,7 +165,8 @@ struct Run<'a> {
     took_out: bool,
     /// The deadline of all attempts in the gap that is open.
     gap_ends: Deadline,
-    way: Way,
+    /// True once the steps lead back to the old level.
+    going_back: bool,
     /// True once an inventory was taken again because an upload collided with an unidentified payload.
     looked_again: bool,
     events: Events<'a>,
@@ -224,9 +218,8 @@ impl Run<'_> {
             self.check_as_planned().map_err(|error| stop(error, index, None))?;
             let opens = plan.gaps().iter().any(|gap| gap.from == index) && !self.events.is_in_gap();
             let guest = self.turn.waiting_guest().filter(|_| opens || matches!(step, Step::Replace { .. }));
-            if let Some(WaitingGuest { domain }) = guest {
+            if let Some(error) = guest {
                 // Nothing would be applied in place of what is taken out.
-                let error = Error::new(ErrorKind::ActiveWaitqueue { domain });
                 return Err(stop(error.of(step.name()), index, None));
             }
             if opens {
@@ -290,10 +283,7 @@ impl Run<'_> {
 
     /// Returns the level that the steps lead to.
     fn level(&self) -> &Goal {
-        match self.way {
-            Way::Forward => &self.plan.goal,
-            Way::Back => &self.old,
-        }
+        if self.going_back { &self.old } else { &self.plan.goal }
     }
 
     /// Performs a step; with a deadline, tries again until then.
@@ -316,7 +306,7 @@ impl Run<'_> {
             );
             // Memory comes and goes, and on the way back there is nothing better to do than to wait for it.
             let starved = matches!(error.kind(), ErrorKind::XenOutOfMemory);
-            let busy = busy || (starved && self.way == Way::Back);
+            let busy = busy || (starved && self.going_back);
             others += u32::from(!busy);
             // A result that contradicts the list may be a passing one.
             let odd = matches!(error.kind(), ErrorKind::UnexpectedAnswer { .. } | ErrorKind::Overtaken { .. });
@@ -468,7 +458,7 @@ impl Run<'_> {
             // Another tool may have, on purpose.
             return (Vec::new(), None);
         }
-        self.way = Way::Back;
+        self.going_back = true;
         let mut done = Vec::new();
         let mut last = None;
         let mut plans = 0;

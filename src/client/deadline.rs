@@ -35,11 +35,8 @@ impl Deadline {
     }
 
     /// Looks until something is found, with pauses in between. Returns `None` if the deadline passes first.
-    pub(super) fn poll<T, E>(
-        self,
-        mut pauses: Pauses,
-        mut look: impl FnMut() -> core::result::Result<Option<T>, E>,
-    ) -> core::result::Result<Option<T>, E> {
+    pub(super) fn poll<T>(self, mut look: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
+        let mut pauses = Pauses::new();
         loop {
             let found = look()?;
             if found.is_some() || !self.sleep(pauses.next()) {

@@ -133,7 +133,7 @@ impl LivepatchClient {
         }
         match retry_faults(|| self.channel.list_extent()) {
             Ok(extent) => self.identities.at_version(&self.channel, extent.version),
-            Err(error) if matters => return Err(error.general()),
+            Err(error) if matters => return Err(error.into()),
             // Then a later inventory presses the key once more.
             Err(_) => {}
         }

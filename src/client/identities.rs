@@ -30,25 +30,17 @@ struct Records {
     uncompared: bool,
 }
 
-/// The knowledge of an uploaded file that is worth keeping; empty for a file that could not be read.
-#[derive(Debug, Default)]
-pub(super) struct Uploaded {
-    pub(super) identity: Identity,
-    pub(super) footprint: Option<Arc<Footprint>>,
-    pub(super) hooks: Option<PostHooks>,
-}
-
 /// The knowledge of a loaded payload.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Record {
     pub(super) identity: Identity,
     pub(super) footprint: Option<Arc<Footprint>>,
     pub(super) dump: Dump,
-    hooks: Option<PostHooks>,
+    pub(super) hooks: Option<PostHooks>,
     /// True if the list's version shows that the hooks are those of the payload that is there.
-    hooks_same: bool,
+    pub(super) hooks_same: bool,
     /// True if the list's version shows that all the rest is about the payload that is there.
-    same: bool,
+    pub(super) same: bool,
 }
 
 impl Record {
@@ -76,14 +68,12 @@ impl Identities {
         Self(Mutex::new(Records { given, ..Records::default() }))
     }
 
-    /// Notes an upload by this client.
-    pub(super) fn remember(&self, name: &PayloadName, uploaded: Uploaded) {
-        let Uploaded { identity, footprint, hooks } = uploaded;
+    /// Notes an upload by this client; the record of a file that could not be read is empty.
+    pub(super) fn remember(&self, name: &PayloadName, uploaded: Record) {
         let mut records = self.records();
         records.version = records.version.map(|version| version.wrapping_add(1));
         let same = records.version.is_some();
-        let remembered = Record { identity, footprint, dump: Dump::No, hooks, hooks_same: same, same };
-        records.payloads.insert(name.clone(), remembered);
+        records.payloads.insert(name.clone(), Record { hooks_same: same, same, ..uploaded });
     }
 
     /// Notes an unload by this client from the list of this version. A version that was read since counts the unload already.

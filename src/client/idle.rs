@@ -2,7 +2,7 @@
 
 use super::LivepatchClient;
 use super::action_lock::ActionGuard;
-use super::deadline::{Deadline, Pauses};
+use super::deadline::Deadline;
 use super::listing::{self, Listing};
 use crate::diagnosis::{After, Look, in_progress};
 use crate::error::Result;
@@ -22,7 +22,7 @@ impl LivepatchClient {
         deadline: Deadline,
     ) -> After {
         let mut looks: u32 = 0;
-        let ended = deadline.poll(Pauses::new(), || {
+        let ended = deadline.poll(|| {
             let after = self.look(name, whole_list);
             if !matches!(&after, After::Seen(look) if look.status.in_progress()) {
                 return Ok(Some(after));
@@ -36,7 +36,7 @@ impl LivepatchClient {
         });
         match ended {
             Ok(after) => after.unwrap_or(After::Running),
-            Err(error) => After::Unreadable(CallError::general(error)),
+            Err(error) => After::Unreadable(error),
         }
     }
 
@@ -48,7 +48,7 @@ impl LivepatchClient {
         match self.get(name) {
             Ok(status) => After::Seen(Look { status, applied: None, version: None }),
             Err(CallError::Refused(Errno::ENOENT)) => After::Gone,
-            Err(error) => After::Unreadable(error.general()),
+            Err(error) => After::Unreadable(error.into()),
         }
     }
 
@@ -67,12 +67,12 @@ impl LivepatchClient {
             }
             let mut waited = false;
             for name in &marks {
-                let idle = deadline.poll(Pauses::new(), || {
+                let idle = deadline.poll(|| {
                     let pending = self.is_pending(name)?;
                     waited |= pending;
                     Ok((!pending).then_some(()))
                 });
-                idle.map_err(CallError::general)?.ok_or_else(in_progress)?;
+                idle?.ok_or_else(in_progress)?;
             }
             if waited {
                 ever_waited = true;
@@ -92,24 +92,24 @@ impl LivepatchClient {
     /// A processor that is inside UPLOAD can't be stopped: on real Xens 4.17 and 4.20 uploads of 1.9 MiB made actions
     /// take two to forty times as long, and made some time out that never did alone.
     pub(super) fn lock_to_upload(&self, guard: Option<&ActionGuard<'_>>) -> Result<Option<ActionGuard<'_>>> {
-        let deadline = Deadline::after(self.defaults.deadline_or_default());
-        let own = if guard.is_some() { None } else { Some(self.action_lock.acquire(deadline)?) };
-        self.let_actions_end(deadline)?;
-        Ok(own)
+        self.lock_unless(guard, |deadline| self.action_lock.acquire(deadline).map(Some))
     }
 
     /// The same for a dump of the payloads, which may be made between two operations of this thread.
     pub(super) fn lock_to_look(&self, guard: Option<&ActionGuard<'_>>) -> Result<Option<ActionGuard<'_>>> {
-        let deadline = Deadline::after(self.defaults.deadline_or_default());
-        let own = if guard.is_some() { None } else { self.action_lock.acquire_to_look(deadline)? };
-        self.let_actions_end(deadline)?;
-        Ok(own)
+        self.lock_unless(guard, |deadline| self.action_lock.acquire_to_look(deadline))
     }
 
-    fn let_actions_end(&self, deadline: Deadline) -> Result<()> {
+    fn lock_unless<'s>(
+        &'s self,
+        guard: Option<&ActionGuard<'_>>,
+        acquire: impl FnOnce(Deadline) -> Result<Option<ActionGuard<'s>>>,
+    ) -> Result<Option<ActionGuard<'s>>> {
+        let deadline = Deadline::after(self.defaults.deadline_or_default());
+        let own = if guard.is_some() { None } else { acquire(deadline)? };
         if self.action_lock.left_running() {
             self.free_host(deadline)?;
         }
-        Ok(())
+        Ok(own)
     }
 }

@@ -17,7 +17,7 @@ use crate::error::{Operation, Result};
 use crate::hypercall::channel::CallError;
 use crate::inventory::known::Dump;
 use crate::inventory::{Inventory, InventoryEntry, KnownIdentities, Unidentified};
-use crate::types::{Errno, LoadedPayload, PayloadName};
+use crate::types::{LoadedPayload, PayloadName};
 use crate::xen::log::dump::{self, Dumped};
 use crate::xen::rules::{self, Certainty};
 use crate::xen::target::Target;
@@ -175,8 +175,7 @@ pub(super) fn take_within(
     let xen = client.xen_version()?;
     let (build_id, no_build_id) = match retry_faults(|| client.channel.build_id()) {
         Ok(id) => (Some(id), None),
-        Err(CallError::Refused(errno)) => (None, Some(errno)),
-        Err(CallError::Memory(_)) => (None, Some(Errno::ENOMEM)),
+        Err(error) => (None, Some(error.errno())),
     };
     let (listing, records, reason) = Taking { client, turn, depth, attempts }.identify(build_id.as_ref())?;
     let target = client.target.basic(client, build_id.clone());
@@ -232,16 +231,16 @@ impl Taking<'_> {
             if attempt > 0 {
                 thread::sleep(PAUSE);
             }
-            let pressed = press(client, b'x');
+            let pressed = press(client);
             let after = self.list()?;
             let same = before.version == after.version;
             before = after;
             seen = self.look(&before);
             let dumped = match pressed {
-                Ok(LogText::Whole(text)) if same => dump::read(&text, &before.rows, xen),
-                Ok(LogText::Cut) if same => vec![Err(Unidentified::RingTooSmall); before.rows.len()],
-                Ok(_) | Err(Denied::Not) => continue,
-                Err(Denied::For(denied)) => return Ok((before, seen, Some(denied))),
+                Ok(Some(text)) if same => dump::read(&text, &before.rows, xen),
+                Ok(None) if same => vec![Err(Unidentified::RingTooSmall); before.rows.len()],
+                Ok(_) | Err(None) => continue,
+                Err(denied) => return Ok((before, seen, denied)),
             };
             reason = self.note(&before, dumped, attempt > 0);
             seen = client.identities.under(&before);
@@ -297,34 +296,19 @@ impl Taking<'_> {
     }
 }
 
-/// The text that Xen wrote to its log.
-enum LogText {
-    Whole(Vec<u8>),
-    /// Its beginning has left Xen's ring. The rest may be text of a payload.
-    Cut,
-}
-
-/// A failure to have Xen print.
-enum Denied {
-    Not,
-    For(Unidentified),
-}
-
-/// Presses a key, and returns the text that Xen and others write to its log meanwhile.
-fn press(client: &LivepatchClient, key: u8) -> core::result::Result<LogText, Denied> {
+/// Presses the key, and returns the text that Xen and others write to its log meanwhile; `None` if its beginning has left Xen's
+/// ring, so that the rest may be text of a payload. The error is a reason that will not pass, if it is one.
+fn press(client: &LivepatchClient) -> core::result::Result<Option<Vec<u8>>, Option<Unidentified>> {
     let denied = |reason| {
-        move |error| match error {
-            CallError::Refused(errno) if console::is_forbidden(errno) => Denied::For(reason),
-            _ => Denied::Not,
-        }
+        move |error| matches!(error, CallError::Refused(errno) if console::is_forbidden(errno)).then_some(reason)
     };
     let read = |start, each: &mut dyn FnMut(&[u8])| {
         console::read(&client.channel, start, each).map_err(denied(Unidentified::ConsoleDenied))
     };
     let start = read(client.console.end(), &mut |_| {})?;
-    client.channel.press_key(key).map_err(denied(Unidentified::KeyDenied))?;
+    client.channel.press_key(b'x').map_err(denied(Unidentified::KeyDenied))?;
     let mut text = Vec::new();
     let end = read(start, &mut |bytes| text.extend_from_slice(bytes))?;
     let whole = usize::try_from(end.wrapping_sub(start)) == Ok(text.len());
-    Ok(if whole { LogText::Whole(text) } else { LogText::Cut })
+    Ok(whole.then_some(text))
 }

@@ -83,7 +83,7 @@ pub(super) fn list(channel: &Channel) -> Result<Listing> {
             thread::sleep(Duration::from_millis((attempt - FAULT_RETRIES).into()));
         }
         let outcome = channel.with_room(wanted, |room| read(channel, room, window));
-        match outcome.map_err(Failed::into_error)? {
+        match outcome? {
             Attempt::Whole(listing) => return Ok(listing),
             Attempt::InParts(listing) => {
                 // Changes of state do not change the version of the list. Two equal readings were true in between.
@@ -102,7 +102,7 @@ pub(super) fn list(channel: &Channel) -> Result<Listing> {
                     // The room sufficed: perhaps Xen could not reach our memory for a moment.
                     tried_again = true;
                 } else if window == 1 {
-                    return Err(CallError::Refused(Errno::EFAULT).general());
+                    return Err(CallError::Refused(Errno::EFAULT).into());
                 } else {
                     window = (window.min(rows) / 2).max(1);
                 }
@@ -114,12 +114,12 @@ pub(super) fn list(channel: &Channel) -> Result<Listing> {
 
 /// Reads the list from its beginning, at most `window` rows a call.
 #[inline]
-fn read(channel: &Channel, room: &mut ListRoom, window: u32) -> core::result::Result<Attempt, Failed> {
+fn read(channel: &Channel, room: &mut ListRoom, window: u32) -> core::result::Result<Attempt, CallError> {
     let mut rows: Vec<LoadedPayload> = Vec::new();
     let mut version = None;
     loop {
         let Ok(start) = u32::try_from(rows.len()) else {
-            return Err(Failed::Malformed("more rows than can be counted"));
+            return Err(CallError::Malformed("more rows than can be counted"));
         };
         let part = channel.list_into(room, start, window);
         let Listed { version: now, rows: count, remaining, .. } = match part {
@@ -136,49 +136,27 @@ fn read(channel: &Channel, room: &mut ListRoom, window: u32) -> core::result::Re
         }
         let layout = channel.interface.layout;
         if start == 0 && remaining == 0 {
-            let rows = room.whole(layout, count, now).map_err(Failed::Malformed)?;
+            let rows = room.whole(layout, count, now).map_err(CallError::Malformed)?;
             return Ok(Attempt::Whole(Listing { rows, version: now }));
         }
         if start == 0 && count == room.capacity() && room.can_grow() {
             return Ok(Attempt::Longer);
         }
-        rows.extend(room.part(layout, start, count, now).map_err(Failed::Malformed)?);
+        rows.extend(room.part(layout, start, count, now).map_err(CallError::Malformed)?);
         if remaining == 0 {
             return Ok(Attempt::InParts(Listing { rows, version: now }));
         }
         if count == 0 {
-            return Err(Failed::Malformed("no row, and yet rows remaining"));
+            return Err(CallError::Malformed("no row, and yet rows remaining"));
         }
     }
 }
 
 /// The extent of the list now.
 fn extent(channel: &Channel) -> Result<Listed> {
-    retry_faults(|| channel.list_extent()).map_err(CallError::general)
+    Ok(retry_faults(|| channel.list_extent())?)
 }
 
 fn total(listed: &Listed) -> Extent {
     Extent::of(listed.remaining, listed.metadata_total)
-}
-
-enum Failed {
-    Call(CallError),
-    Malformed(&'static str),
-}
-
-impl<E: Into<CallError>> From<E> for Failed {
-    fn from(error: E) -> Self {
-        Self::Call(error.into())
-    }
-}
-
-impl Failed {
-    fn into_error(self) -> Error {
-        match self {
-            Self::Call(error) => error.general(),
-            Self::Malformed(problem) => {
-                Error::new(ErrorKind::UnexpectedAnswer { what: format!("the list has {problem}") })
-            }
-        }
-    }
 }

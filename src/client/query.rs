@@ -64,7 +64,7 @@ impl LivepatchClient {
     pub fn build_id(&self) -> Result<BuildId> {
         let error = |error| match error {
             CallError::Refused(Errno::ENODATA) => Error::new(ErrorKind::NoBuildId).errno(Errno::ENODATA),
-            other => other.general(),
+            other => other.into(),
         };
         self.channel.build_id().map_err(|e| error(e).during(Operation::Version))
     }
@@ -83,7 +83,7 @@ impl LivepatchClient {
     /// ```
     #[doc(alias = "xc_version")]
     pub fn xen_version(&self) -> Result<XenVersion> {
-        self.channel.xen_version().map_err(|error| error.general().during(Operation::Version))
+        self.channel.xen_version().map_err(|error| Error::from(error).during(Operation::Version))
     }
 
     /// Returns the features of the running Xen.
@@ -109,7 +109,7 @@ impl LivepatchClient {
         Ok(Capabilities {
             interface_version: self.channel.interface.version,
             apply_flags: Flags::understood_by(xen.release, Action::Apply),
-            force: force.map_err(|error| error.general().during(Operation::Version))?,
+            force: force.map_err(|error| Error::from(error).during(Operation::Version))?,
             metadata: xen.has(&rules::METADATA_LISTED),
             action_hooks: xen.has(&rules::ACTION_HOOKS),
         })
@@ -136,7 +136,7 @@ impl LivepatchClient {
 pub(super) fn no_status(error: CallError) -> Error {
     match error {
         CallError::Refused(Errno::ENOENT) => Error::new(ErrorKind::NoSuchPayload).errno(Errno::ENOENT),
-        other => other.general(),
+        other => other.into(),
     }
 }
 

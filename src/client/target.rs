@@ -68,10 +68,10 @@ pub(super) enum Doubt<'i> {
 }
 
 /// Bounds, by their certainty.
-enum Evidence {
+enum Bounds {
     /// No later change of the host affects them.
     Certain(Points),
-    /// They hold, but other applied payloads may allow better evidence.
+    /// They depend on the payloads that are applied.
     Meanwhile(Listing, Points),
 }
 
@@ -98,8 +98,8 @@ impl KnownTarget {
             return Ok(self.keep(target.with_points(given), settled));
         }
         match self.evidence(client, doubt, &target, given)? {
-            Evidence::Certain(points) => Ok(self.keep(target.with_points(points), settled)),
-            Evidence::Meanwhile(listing, points) => {
+            Bounds::Certain(points) => Ok(self.keep(target.with_points(points), settled)),
+            Bounds::Meanwhile(listing, points) => {
                 let is_best = match doubt {
                     Doubt::Settle(_) => true,
                     Doubt::Beside(inventory) => inventory.applied().all(|entry| entry.functions.is_some()),
@@ -133,7 +133,7 @@ impl KnownTarget {
         drop(state);
         // Best effort: other evidence is looked for when it is needed.
         let target = Target::new(client.xen().release);
-        if let Ok(VersionText::Unpatched(points)) = read_text(client, &target) {
+        if let Ok(Bounds::Certain(points)) = read_text(client, &target) {
             self.lock().unpatched = Some(points);
         }
     }
@@ -159,20 +159,20 @@ impl KnownTarget {
         build_id.into_iter().fold(target, Target::build_id)
     }
 
-    fn evidence(&self, client: &LivepatchClient, doubt: Doubt<'_>, target: &Target, given: Points) -> Result<Evidence> {
+    fn evidence(&self, client: &LivepatchClient, doubt: Doubt<'_>, target: &Target, given: Points) -> Result<Bounds> {
         let unpatched = self.lock().unpatched;
         if let Some(points) = unpatched {
-            return Ok(Evidence::Certain(points.and(given)));
+            return Ok(Bounds::Certain(points.and(given)));
         }
         let (listing, claimed) = match read_text(client, target)? {
-            VersionText::Unpatched(points) => return Ok(Evidence::Certain(points.and(given))),
-            VersionText::Patched(listing, points) => (listing, points),
+            Bounds::Certain(points) => return Ok(Bounds::Certain(points.and(given))),
+            Bounds::Meanwhile(listing, claimed) => (listing, claimed),
         };
         if let Some((_, points)) = self.lock().meanwhile.as_ref().filter(|(before, _)| *before == listing) {
-            return Ok(Evidence::Meanwhile(listing, *points));
+            return Ok(Bounds::Meanwhile(listing, *points));
         }
         if let Some(points) = banner(client, target.release()) {
-            return Ok(Evidence::Certain(points.and(given)));
+            return Ok(Bounds::Certain(points.and(given)));
         }
         let points = match doubt {
             Doubt::Ignore => claimed,
@@ -183,7 +183,7 @@ impl KnownTarget {
                 settled(client, target, claimed, &inventory, &listing)
             }
         };
-        Ok(Evidence::Meanwhile(listing, points.and(given)))
+        Ok(Bounds::Meanwhile(listing, points.and(given)))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -197,26 +197,21 @@ fn is_of(given: &Target, target: &Target) -> bool {
     given.release() == target.release() && matches!(ids, (Some(one), Some(other)) if one == other)
 }
 
-/// The version text, and whether a payload may have changed it.
-enum VersionText {
-    Unpatched(Points),
-    Patched(Listing, Points),
-}
-
-/// Reads the version text, and, while nothing is applied, the time of the build if the text leaves the point release open.
-fn read_text(client: &LivepatchClient, target: &Target) -> Result<VersionText> {
+/// Reads the version text, which is certain while nothing is applied. Then it also reads the time of the build, if the text
+/// leaves the point release open.
+fn read_text(client: &LivepatchClient, target: &Target) -> Result<Bounds> {
     let list = || listing::list(&client.channel).map_err(|error| error.during(Operation::List));
     let is_unpatched = |listing: &Listing| !listing.rows.iter().any(|row| row.status.state != crate::State::Checked);
     let before = list()?;
-    let version = client.channel.xen_version().map_err(|error| error.general().during(Operation::Version))?;
+    let version = client.xen_version()?;
     let points = Points::of_text(&version.extra);
     if !is_unpatched(&before) {
-        return Ok(VersionText::Patched(before, points));
+        return Ok(Bounds::Meanwhile(before, points));
     }
     let dated = date_bound(client, target, points);
     // A payload may have been applied in between.
     let after = list()?;
-    Ok(if is_unpatched(&after) { VersionText::Unpatched(dated) } else { VersionText::Patched(after, points) })
+    Ok(if is_unpatched(&after) { Bounds::Certain(dated) } else { Bounds::Meanwhile(after, points) })
 }
 
 /// Returns the bounds from the first line of Xen's log, if it is still there: no domain can have written it.

@@ -9,7 +9,7 @@ use super::LivepatchClient;
 use super::action_lock::ActionGuard;
 use super::console::LogWatch;
 use super::hooks::PostHooks;
-use super::identities::Uploaded;
+use super::identities::Record;
 use super::inventory::{self, Depth};
 use super::listing::{self, Listing};
 use super::options::{Check, UploadOptions};
@@ -147,7 +147,7 @@ struct Uploading<'a> {
 /// The facts about a payload that passed the check.
 #[derive(Default)]
 struct Checked {
-    uploaded: Uploaded,
+    uploaded: Record,
     metadata: Option<Metadata>,
 }
 
@@ -157,7 +157,7 @@ impl Uploading<'_> {
     /// Uploads these bytes. Their outline is found here unless it is known.
     fn bytes(&self, payload: &[u8], outline: Option<&Outline>) -> Result<()> {
         check_bytes(payload)?;
-        self.with_buffer(payload.len(), |buffer| {
+        self.client.channel.with_buffer(payload.len(), |buffer| {
             buffer.as_mut_slice().get_mut(..payload.len()).expect(LENT).copy_from_slice(payload);
             self.send(buffer, payload.len(), outline)
         })
@@ -175,7 +175,7 @@ impl Uploading<'_> {
         }
         // A byte more than there may be, so that one read also finds the end.
         let room = announced.unwrap_or(Payload::MAX_SIZE) + 1;
-        self.with_buffer(room, |buffer| {
+        self.client.channel.with_buffer(room, |buffer| {
             let target = buffer.as_mut_slice().get_mut(..room).expect(LENT);
             let size = read_up_to(&mut file, target, announced).map_err(failed)?;
             let is_other = || fs::metadata(path).map(|after| payload::is_other(&about, &after)).map_err(failed);
@@ -187,18 +187,12 @@ impl Uploading<'_> {
         })
     }
 
-    fn with_buffer(&self, len: usize, with: impl FnOnce(&mut HypercallBuffer) -> Result<()>) -> Result<()> {
-        // The error of the closure is kept apart, since that of the allocation is another.
-        let result = self.client.channel.with_buffer(len, |buffer| Ok::<_, CallError>(with(buffer)));
-        result.map_err(CallError::general)?
-    }
-
     /// Uploads the first `size` bytes of a buffer, if this Xen can take them.
     fn send(&self, payload: &mut HypercallBuffer, size: usize, outline: Option<&Outline>) -> Result<()> {
         let checked = self.check(payload.as_slice().get(..size).expect(LENT), outline)?;
         let channel = &self.client.channel;
         let (name, force) = (self.name, self.options.force);
-        if force && !channel.understands_force().map_err(CallError::general)? {
+        if force && !channel.understands_force()? {
             return Err(Error::new(ErrorKind::UnsupportedForce));
         }
         let own = self.client.lock_to_upload(self.guard)?;
@@ -212,7 +206,7 @@ impl Uploading<'_> {
                 Ok(())
             }
             Err(CallError::Refused(errno)) => Err(self.refused(errno, checked, guard)),
-            Err(error) => Err(error.general()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -228,11 +222,7 @@ impl Uploading<'_> {
             },
             _ => Present::Unknown(None),
         };
-        let xen = (refused == Errno::ENODATA).then(|| match channel.build_id() {
-            Ok(id) => Ok(id),
-            Err(CallError::Refused(errno)) => Err(errno),
-            Err(CallError::Memory(_)) => Err(Errno::ENOMEM),
-        });
+        let xen = (refused == Errno::ENODATA).then(|| channel.build_id().map_err(CallError::errno));
         let messages = self.log.messages();
         let build_id = checked.uploaded.identity.build_id;
         let twin = match build_id.filter(|_| refused == Errno::EEXIST && !names_symbol(&messages)) {
@@ -295,10 +285,11 @@ impl Uploading<'_> {
         if inspection.findings().iter().any(refuses) {
             return Err(Error::new(refusal(inspection.into_findings())));
         }
-        let uploaded = Uploaded {
+        let uploaded = Record {
             identity: inspection.identity(),
             footprint: Some(Arc::new(inspection.footprint())),
             hooks: PostHooks::of_file(&inspection),
+            ..Record::default()
         };
         Ok(Checked { uploaded, metadata: Some(inspection.metadata()) })
     }

@@ -50,6 +50,8 @@ pub(crate) enum CallError {
     Refused(Errno),
     /// It was not made, for lack of memory.
     Memory(AllocationError),
+    /// Xen returned a list that has this.
+    Malformed(&'static str),
 }
 
 impl From<Errno> for CallError {
@@ -65,16 +67,24 @@ impl From<AllocationError> for CallError {
 }
 
 impl CallError {
-    /// Returns the error that this is in any operation. Operations handle the numbers first that have a meaning of their own
-    /// there.
-    pub(crate) fn general(self) -> Error {
-        let errno = match self {
-            Self::Refused(errno) => errno,
-            Self::Memory(AllocationError { bytes, errno }) => {
-                return Error::new(ErrorKind::BufferMemory { bytes }).errno(errno);
+    /// Returns the error number, for a caller to whom lack of memory is one like any other.
+    pub(crate) fn errno(self) -> Errno {
+        if let Self::Refused(errno) = self { errno } else { Errno::ENOMEM }
+    }
+}
+
+/// The error that it is in any operation. Operations handle the numbers first that have a meaning of their own there.
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Refused(errno) => Self::new(ErrorKind::of_number(errno)).errno(errno),
+            CallError::Memory(AllocationError { bytes, errno }) => {
+                Self::new(ErrorKind::BufferMemory { bytes }).errno(errno)
             }
-        };
-        Error::new(ErrorKind::of_number(errno)).errno(errno)
+            CallError::Malformed(part) => {
+                Self::new(ErrorKind::UnexpectedAnswer { what: format!("the list has {part}") })
+            }
+        }
     }
 }
 
@@ -155,8 +165,7 @@ impl Channel {
             rooms: Pool::new(ROOMS.map(|extent| whole_pages(extent.bytes()))),
         };
         let version = channel.issue_xen_version(sys::XENVER_version, None);
-        let [major_high, major_low, minor_high, minor_low] =
-            version.map_err(|errno| CallError::from(errno).general())?.to_be_bytes();
+        let [major_high, major_low, minor_high, minor_low] = version.map_err(CallError::Refused)?.to_be_bytes();
         let release = (u16::from_be_bytes([major_high, major_low]), u16::from_be_bytes([minor_high, minor_low]));
         channel.release = release;
         let candidates: &mut dyn Iterator<Item = Interface> = match pinned {
@@ -169,7 +178,7 @@ impl Channel {
                 Ok(_) => return Ok(channel),
                 // Another version, or a FLASK denial, which the others get as well.
                 Err(CallError::Refused(Errno::EACCES)) => {}
-                Err(error) => return Err(error.general()),
+                Err(error) => return Err(error.into()),
             }
         }
         let kind = ErrorKind::InterfaceNotSupported { xen: format!("{}.{}", release.0, release.1), pinned };
@@ -300,12 +309,13 @@ impl Channel {
     }
 
     /// Lends a buffer of at least `len` bytes, with the contents of its last use.
-    pub(crate) fn with_buffer<R, E: From<AllocationError>>(
+    pub(crate) fn with_buffer<R, E: From<CallError>>(
         &self,
         len: usize,
         with: impl FnOnce(&mut HypercallBuffer) -> Result<R, E>,
     ) -> Result<R, E> {
-        let make = || Ok(self.hypervisor.allocate(len.max(SMALLEST_BUFFER), End::Guarded)?);
+        let make =
+            || Ok(self.hypervisor.allocate(len.max(SMALLEST_BUFFER), End::Guarded).map_err(CallError::Memory)?);
         self.buffers.lend(|buffer| buffer.len() >= len, make, with)
     }
 
@@ -332,11 +342,11 @@ impl Channel {
 
     /// Lends room for a list of at least this extent. New room is large enough for the last list as well.
     #[inline]
-    pub(crate) fn with_room<R, E: From<AllocationError>>(
+    pub(crate) fn with_room<R>(
         &self,
         extent: Extent,
-        with: impl FnOnce(&mut ListRoom) -> Result<R, E>,
-    ) -> Result<R, E> {
+        with: impl FnOnce(&mut ListRoom) -> Result<R, CallError>,
+    ) -> Result<R, CallError> {
         let make = || Ok(ListRoom::allocate(&*self.hypervisor, extent.or(self.last_extent()))?);
         self.rooms.lend(|room| room.has(extent), make, with)
     }

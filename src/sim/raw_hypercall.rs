@@ -122,7 +122,7 @@ impl RawSysctl {
     /// # Errors
     /// As of [`send`](Self::send).
     pub fn prepare<'a>(&self, xen: &'a dyn Hypervisor) -> crate::Result<PreparedSysctl<'a>> {
-        let allocate = |len| xen.allocate(len, End::Guarded).map_err(|error| CallError::from(error).general());
+        let allocate = |len| xen.allocate(len, End::Guarded).map_err(CallError::Memory);
         let mut block = allocate(SIZE)?;
         put(block.as_mut_slice(), 0, &self.block);
         put(block.as_mut_slice(), 0, &self.command.to_le_bytes());
@@ -231,7 +231,7 @@ impl RawVersion {
     /// [`BufferMemory`](crate::ErrorKind::BufferMemory) when there is no memory for the argument.
     pub fn send(&self, xen: &dyn Hypervisor) -> crate::Result<(Result<u32, Errno>, Vec<u8>)> {
         let Some(argument) = &self.argument else { return Ok((xen.xen_version(self.command, None), Vec::new())) };
-        let allocated = xen.allocate(argument.len(), End::Guarded).map_err(|error| CallError::from(error).general());
+        let allocated = xen.allocate(argument.len(), End::Guarded).map_err(CallError::Memory);
         let mut buffer: HypercallBuffer = allocated?;
         put(buffer.as_mut_slice(), 0, argument);
         let result = xen.xen_version(self.command, Some(&mut buffer));
