@@ -1,6 +1,6 @@
 //! Inventories on every release, and unidentified payloads.
 
-use serde_json::json;
+use serde_json::{from_value, json, to_value};
 use xen_livepatch::{Gap, Inventory, InventoryEntry, KnownIdentities, PlanError, Unidentified};
 
 use crate::prelude::*;
@@ -29,6 +29,11 @@ fn keys(xen: &SimulatedXen) -> u64 {
     xen.calls().of(Call::DebugKeys)
 }
 
+/// A host of each release with these three, and a client.
+fn threes() -> impl Iterator<Item = (SimulatedXen, LivepatchClient)> {
+    each(Release::ALL).map(three)
+}
+
 fn three(release: Release) -> (SimulatedXen, LivepatchClient) {
     let (xen, client) = host(release);
     load_three(&xen);
@@ -37,15 +42,13 @@ fn three(release: Release) -> (SimulatedXen, LivepatchClient) {
 
 #[test]
 fn every_payload_is_identified() {
-    for release in each(Release::ALL) {
-        let (xen, client) = three(release);
+    for (xen, client) in threes() {
         for client in [connect(&xen), without_log(&xen)] {
             let inventory = client.inventory().unwrap();
             let mut below = xen.build_id();
             for (entry, id) in inventory.payloads.iter().zip(["one", "two", "three"]) {
                 assert_eq!((&entry.name, &entry.depends), (&name(id), &below));
-                let payload = builder(&xen, id);
-                assert_eq!(entry.build_id.as_ref(), Some(payload.build_id()));
+                assert_eq!(entry.build_id.as_ref(), Some(builder(&xen, id).build_id()));
                 let functions = entry.functions.as_ref().unwrap();
                 assert_eq!((functions.len(), functions[0].name.as_bytes()), (1, &b"do_xen_version"[..]));
                 below.clone_from(&entry.build_id);
@@ -117,7 +120,7 @@ fn a_ring_that_is_too_small_tells_nothing() {
 /// There a payload with more than 64 functions would leave its lock taken for good.
 #[test]
 fn a_xen_that_might_lose_its_lock_is_not_asked() {
-    for (release, version, asked) in [
+    for (release, version, asked) in each([
         (Release::V4_7, ".2", false),
         (Release::V4_7, ".3", true),
         (Release::V4_7, "-vendor", false),
@@ -125,12 +128,12 @@ fn a_xen_that_might_lose_its_lock_is_not_asked() {
         (Release::V4_8, ".2", true),
         (Release::V4_9, ".0", true),
         (Release::V4_9, "-vendor", true),
-    ] {
+    ]) {
         let xen = SimulatedXen::builder(release).extra_version(version).build();
         load_three(&xen);
         let inventory = connect(&xen).inventory().unwrap();
-        assert_eq!(known(&inventory), if asked { 3 } else { 0 }, "{release}{version}");
-        assert_eq!(keys(&xen), u64::from(asked), "{release}{version}");
+        assert_eq!(known(&inventory), if asked { 3 } else { 0 });
+        assert_eq!(keys(&xen), u64::from(asked));
     }
 }
 
@@ -144,52 +147,42 @@ fn where_nothing_is_loaded_no_key_is_pressed() {
 /// The last payload's functions push its true part out of the ring, and one of them is named like all of it.
 #[test]
 fn a_dump_without_its_beginning_is_not_believed() {
-    let fake = "5a".repeat(20);
-    for size in [2000, 2500, 3000, 4000] {
+    let (fake, at) = ("5a".repeat(20), "ffff82d040400000");
+    let heading = |id: &str| format!(" name={id} state=CHECKED(1) {at} (.data={at}, .rodata={at}) using 3 pages.");
+    for size in each([2000, 2500, 3000, 4000]) {
         let xen = SimulatedXen::builder(Release::V4_20).console_size(size).build();
-        let own = xen.build_id().unwrap();
         xen.other_upload("victim", &builder(&xen, "victim").build()).unwrap();
-        let heading = |id: &str| {
-            let at = "ffff82d040400000";
-            format!(" name={id} state=CHECKED(1) {at} (.data={at}, .rodata={at}) using 3 pages.")
-        };
         let name = format!(
-            "f patch {0}(16) with {0} (8)\n'x' pressed - Dumping all livepatch patches\nbuild-id: {own}\n{1}\n\
-             build-id={fake}\ndepend-on={fake}\n{2}\n    g",
-            "ffff82d040400000",
+            "f patch {at}(16) with {at} (8)\n'x' pressed - Dumping all livepatch patches\nbuild-id: {}\n{}\n\
+             build-id={fake}\ndepend-on={fake}\n{}\n    g",
+            xen.build_id().unwrap(),
             heading("victim"),
             heading("forger"),
         );
-        let filler = |at: u64| {
-            let name = format!("{at}{}", "x".repeat(500));
-            FunctionPatch::returning(name, "x").at(0xffff_82d0_4020_0000 + 64 * at)
-        };
-        let forger = (0..8).fold(PayloadBuilder::for_xen(&xen, "forger"), |builder, at| builder.function(filler(at)));
-        let forger = forger.function(FunctionPatch::returning(name, "x").at(0xffff_82d0_4020_1000));
-        xen.other_upload("forger", &forger.build()).unwrap();
+        let function = |name, at: u64| FunctionPatch::returning(name, "x").at(0xffff_82d0_4020_0000 + at);
+        let forger = (0..8).fold(PayloadBuilder::for_xen(&xen, "forger"), |builder, at| {
+            builder.function(function(format!("{at}{}", "x".repeat(500)), 64 * at))
+        });
+        xen.other_upload("forger", &forger.function(function(name, 0x1000)).build()).unwrap();
         let inventory = connect(&xen).inventory().unwrap();
-        assert_eq!(known(&inventory), 0, "{size}: {inventory:?}");
+        assert_eq!(known(&inventory), 0, "{inventory:?}");
     }
 }
 
 #[test]
 fn hostile_names_and_metadata_speak_for_nobody() {
     let fake = "5a".repeat(20);
-    for release in each(Release::ALL) {
-        for (id, metadata) in [
-            ("x\nbuild-id=5a5a", String::from("a=b\0")),
-            ("x\r", String::from("a=b\0")),
-            ("odd", format!("a\nbuild-id={fake}\ndepend-on={fake}\0")),
-            ("odd", format!("{}\0", "m".repeat(1200))),
-        ] {
-            let (xen, client) = three(release);
-            xen.other_upload(id, &builder(&xen, "odd").modinfo(&metadata).build()).unwrap();
-            assert_eq!(known(&client.inventory().unwrap()), 4, "{id:?} {metadata:?}");
-        }
+    let payloads = [
+        ("x\nbuild-id=5a5a", String::from("a=b\0")),
+        ("x\r", String::from("a=b\0")),
+        ("odd", format!("a\nbuild-id={fake}\ndepend-on={fake}\0")),
+        ("odd", format!("{}\0", "m".repeat(1200))),
         // Lines that look like others do no harm.
-        let (xen, client) = three(release);
-        let metadata = format!("build-id={fake}\0depend-on={fake}\0\0 name=one state=APPLIED(2)\0");
-        xen.other_upload(" name=one", &builder(&xen, "odd").modinfo(metadata).build()).unwrap();
+        (" name=one", format!("build-id={fake}\0depend-on={fake}\0\0 name=one state=APPLIED(2)\0")),
+    ];
+    for (xen, client, (id, metadata)) in hosts_for(Release::ALL, payloads) {
+        load_three(&xen);
+        xen.other_upload(id, &builder(&xen, "odd").modinfo(metadata).build()).unwrap();
         assert_eq!(known(&client.inventory().unwrap()), 4);
     }
 }
@@ -219,14 +212,14 @@ fn programs_read_inventories_and_plans() {
     let (xen, client) = host(Release::V4_17);
     stack(&xen, ["one"], 1);
     let inventory = client.inventory().unwrap();
-    let told = serde_json::to_value(&inventory).unwrap();
+    let told = to_value(&inventory).unwrap();
     assert_eq!(told["effective"], json!(inventory.to_string()));
     assert_eq!((&told["stack"], &told["off_chain"], &told["conflicts"]), (&json!(["one"]), &json!([]), &json!([])));
     let payload = &told["payloads"][0];
     assert_eq!((&payload["name"], &payload["depends"]), (&json!("one"), &told["build_id"]));
     assert_eq!(payload["functions"][0]["name"], json!("xen_extra_version"));
     assert_eq!(payload["functions"][0]["old_size"], json!(16));
-    let entry: InventoryEntry = serde_json::from_value(payload.clone()).unwrap();
+    let entry: InventoryEntry = from_value(payload.clone()).unwrap();
     assert_eq!(Some(&entry), (&inventory).into_iter().next());
     let new = builder(&xen, "new");
     let wanted = Wanted::only(name("new"), parse(&new));
@@ -237,23 +230,18 @@ fn programs_read_inventories_and_plans() {
         {"operation": "unload", "payload": "one"},
     ]);
     assert_eq!(
-        serde_json::to_value(&plan).unwrap(),
+        to_value(&plan).unwrap(),
         json!({"steps": steps, "gaps": [], "leftovers": [], "problems": [], "unproven": [], "unidentifiable": []})
     );
     assert_eq!(Plan::new(&inventory, &wanted).unwrap(), plan);
     let gap = Plan::new(&inventory, &wanted.one_by_one()).unwrap().gaps().to_vec();
-    let again: Vec<Gap> = serde_json::from_value(serde_json::to_value(&gap).unwrap()).unwrap();
-    assert_eq!(again, gap);
-    assert_eq!(
-        serde_json::to_value(&gap).unwrap(),
-        json!([{"payload": "one", "from": 1, "until": 2, "recoverable": true}])
-    );
+    let told = to_value(&gap).unwrap();
+    assert_eq!(told, json!([{"payload": "one", "from": 1, "until": 2, "recoverable": true}]));
+    assert_eq!(from_value::<Vec<Gap>>(told).unwrap(), gap);
     xen.on_replace().time_out();
-    let failed = serde_json::to_value(client.carry_out(&plan, |_| ()).unwrap_err()).unwrap();
-    assert_eq!(
-        (&failed["error"]["kind"], &failed["failed"]["operation"]),
-        (&json!("quiesce_timeout"), &json!("replace"))
-    );
+    let failed = to_value(client.carry_out(&plan, |_| ()).unwrap_err()).unwrap();
+    assert_eq!(failed["error"]["kind"], json!("quiesce_timeout"));
+    assert_eq!(failed["failed"]["operation"], json!("replace"));
     assert_eq!((failed["done"].as_array().map(Vec::len), failed["left"].as_array().map(Vec::len)), (Some(1), Some(1)));
     assert_eq!(failed["loaded"][1]["name"], json!("new"));
 }
@@ -261,8 +249,7 @@ fn programs_read_inventories_and_plans() {
 /// A second look costs a list, until somebody uploads or unloads something.
 #[test]
 fn a_host_on_which_nothing_has_moved_is_not_asked_to_print() {
-    for release in each(Release::ALL) {
-        let (xen, client) = three(release);
+    for (xen, client) in threes() {
         let first = client.inventory().unwrap();
         assert_eq!((known(&first), keys(&xen)), (3, 1));
         assert_eq!(client.inventory().unwrap(), first);
@@ -283,15 +270,13 @@ fn a_host_on_which_nothing_has_moved_is_not_asked_to_print() {
 /// After this client's own uploads the rest stays known. Only the dump has the addresses of functions.
 #[test]
 fn own_uploads_and_unloads_leave_the_rest_known() {
-    for release in each(Release::ALL) {
-        let (xen, client) = three(release);
+    for (xen, client) in threes() {
         client.inventory().unwrap();
         let four = builder(&xen, "four");
-        client.upload(&name("four"), &four.build()).unwrap();
+        upload(&client, "four", &four);
         client.unload(&name("three"), Flags::empty()).unwrap();
         // The upload needs no inventory: another client with the same knowledge has none to make either.
-        let text = client.known_identities().unwrap().to_string();
-        let given: KnownIdentities = text.parse().unwrap();
+        let given: KnownIdentities = client.known_identities().unwrap().to_string().parse().unwrap();
         let ids: Vec<_> = given.payloads().map(|(_, id)| id.cloned()).collect();
         assert_eq!((ids.len(), ids.iter().flatten().count()), (3, 3));
         assert!(ids.contains(&Some(four.build_id().clone())));
@@ -306,8 +291,7 @@ fn own_uploads_and_unloads_leave_the_rest_known() {
 
 #[test]
 fn identities_are_taken_over_into_another_process() {
-    for release in each(Release::ALL) {
-        let (xen, client) = three(release);
+    for (xen, client) in threes() {
         let first = client.inventory().unwrap();
         let known_there = client.known_identities().unwrap();
         let other = || quick().known_identities(known_there.clone()).connect(xen.clone()).unwrap();
@@ -315,16 +299,15 @@ fn identities_are_taken_over_into_another_process() {
         assert_eq!(keys(&xen), 1);
         // They are still known after an upload by the other process.
         let client = other();
-        client.upload(&name("four"), &builder(&xen, "four").build()).unwrap();
+        upload(&client, "four", &builder(&xen, "four"));
         assert_eq!(client.known_identities().unwrap().payloads().count(), 4);
         // Not under another version of the list, nor for another Xen.
         let before = keys(&xen);
         other().inventory().unwrap();
         assert_eq!(keys(&xen) - before, 1);
-        let elsewhere = SimulatedXen::builder(release).build_id(Some("5a5a".parse().unwrap())).build();
+        let elsewhere = SimulatedXen::builder(xen.release()).build_id(Some("5a5a".parse().unwrap())).build();
         load_three(&elsewhere);
-        let client = quick().known_identities(known_there.clone()).connect(elsewhere.clone()).unwrap();
-        client.inventory().unwrap();
+        quick().known_identities(known_there.clone()).connect(elsewhere.clone()).unwrap().inventory().unwrap();
         assert_eq!(keys(&elsewhere), 1);
     }
 }
@@ -332,7 +315,7 @@ fn identities_are_taken_over_into_another_process() {
 /// Between reading the list and believing the memory, another tool may do anything.
 #[test]
 fn actions_of_others_in_between_are_never_missed() {
-    for nth in 1..=4 {
+    for nth in each(1..=4) {
         let (xen, client) = three(Release::V4_20);
         client.inventory().unwrap();
         let other = builder(&xen, "other");
@@ -341,7 +324,7 @@ fn actions_of_others_in_between_are_never_missed() {
             xen.other_action("three", Action::Unload, Flags::empty()).unwrap();
             xen.other_upload("three", &bytes).unwrap();
         });
-        client.upload(&name("four"), &builder(&xen, "four").build()).unwrap();
+        upload(&client, "four", &builder(&xen, "four"));
         client.inventory().unwrap();
         let ids = |client: &LivepatchClient| {
             let payloads = client.inventory().unwrap().payloads;
@@ -349,8 +332,8 @@ fn actions_of_others_in_between_are_never_missed() {
         };
         let (first, second) = (ids(&client), ids(&client));
         // Whoever knows nothing reads all of it.
-        assert_eq!((&first, &second), (&ids(&connect(&xen)), &ids(&connect(&xen))), "{nth}");
-        assert!(second.contains(&(name("three"), Some(id))), "{nth}");
+        assert_eq!((&first, &second), (&ids(&connect(&xen)), &ids(&connect(&xen))));
+        assert!(second.contains(&(name("three"), Some(id))));
     }
 }
 
@@ -369,10 +352,10 @@ fn guests_do_not_keep_payloads_from_being_identified() {
 
 #[test]
 fn a_build_id_of_xen_that_is_refused_is_not_called_missing() {
-    for (errno, retried) in [(Errno::EPERM, false), (Errno::EACCES, false), (Errno::EFAULT, true)] {
+    for errno in each([Errno::EPERM, Errno::EACCES, Errno::EFAULT]) {
         let (xen, client) = three(Release::V4_20);
         let wanted = Wanted::only(name("new"), parse(&builder(&xen, "new")));
-        if retried {
+        if errno == Errno::EFAULT {
             xen.on_build_id().fail(errno);
             assert_eq!(client.inventory().unwrap().build_id, xen.build_id(), "a fault that passes");
         }
@@ -393,22 +376,20 @@ fn a_build_id_of_xen_that_is_refused_is_not_called_missing() {
 fn an_observer_of_a_plan_takes_inventories_and_does_not_act() {
     let (xen, client) = host(Release::V4_20);
     let wanted = Wanted::only(name("new"), parse(&builder(&xen, "new")));
-    let started = std::time::Instant::now();
-    let (mut inventories, mut refused) = (0, 0);
-    client
-        .ensure(&wanted, |_| {
+    let mut events = 0;
+    let took = timed(|| {
+        let observer = |_: xen_livepatch::StepEvent| {
             assert_eq!(client.inventory().unwrap().payloads.len(), client.list().unwrap().len());
-            inventories += 1;
-            let error = client.apply(&name("new"), Flags::empty()).unwrap_err();
-            assert_eq!(error.kind(), &ErrorKind::InsideOperation, "{error}");
-            let error = client.upload(&name("x"), &builder(&xen, "x").build()).unwrap_err();
+            assert_eq!(kind(client.apply(&name("new"), Flags::empty())), ErrorKind::InsideOperation);
+            let error = error(client.upload(&name("x"), &builder(&xen, "x").build()));
             assert_eq!(error.kind(), &ErrorKind::InsideOperation, "{error}");
             assert!(!error.is_retryable() && !error.may_have_happened());
-            refused += 1;
-        })
-        .unwrap();
-    assert_eq!((inventories, refused, xen.applied()), (4, 4, vec![name("new")]));
-    assert!(started.elapsed() < std::time::Duration::from_secs(10), "nobody waits for a deadline");
+            events += 1;
+        };
+        client.ensure(&wanted, observer).unwrap();
+    });
+    assert_eq!((events, xen.applied()), (4, names(["new"])));
+    assert!(took < Duration::from_secs(10), "nobody waits for a deadline");
 }
 
 /// In the middle of an action no key is pressed.
@@ -416,8 +397,7 @@ fn an_observer_of_a_plan_takes_inventories_and_does_not_act() {
 fn an_observer_of_hypercalls_does_not_disturb_an_action() {
     use std::sync::{Arc, Mutex, OnceLock};
     let xen = SimulatedXen::new(Release::V4_20);
-    let there: Arc<OnceLock<LivepatchClient>> = Arc::new(OnceLock::new());
-    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (there, seen) = (Arc::new(OnceLock::<LivepatchClient>::new()), Arc::new(Mutex::new(Vec::new())));
     let (client, kinds) = (there.clone(), seen.clone());
     let observed = quick().on_hypercall(move |event| {
         if event.to_string().contains("ACTION") || event.to_string().contains("UPLOAD") {
@@ -428,8 +408,7 @@ fn an_observer_of_hypercalls_does_not_disturb_an_action() {
     });
     let client = observed.connect(xen.clone()).unwrap();
     let client = there.get_or_init(|| client);
-    client.upload(&name("one"), &builder(&xen, "one").build()).unwrap();
-    client.apply(&name("one"), Flags::empty()).unwrap();
+    upload_and_apply(client, "one", &builder(&xen, "one"));
     let seen = seen.lock().unwrap();
     assert!(seen.len() >= 2 && seen.iter().all(|kind| *kind == Err(ErrorKind::InsideOperation)), "{seen:?}");
     drop(seen);
@@ -442,33 +421,32 @@ fn an_observer_of_hypercalls_does_not_disturb_an_action() {
 fn a_host_with_odd_payloads_is_as_wanted_when_it_is_asked_again() {
     let entry = |text: &str| format!("{text}\0");
     let long = "x".repeat(1000);
-    for (id, metadata, functions, readable) in [
+    for (id, metadata, functions, readable) in each([
         ("fix", entry("a\tb"), 1, true),
         ("fix", entry("a\nb"), 1, true),
         ("fix", entry(&long), 1, true),
         ("f\tx", entry("a"), 1, true),
         ("f\nx", entry("a"), 1, true),
         ("fix", entry("a"), 220, false),
-    ] {
+    ]) {
         let symbols = (0..functions).map(|at| format!("a_function_with_a_rather_long_name_{at}")).collect::<Vec<_>>();
         let host = SimulatedXen::builder(Release::V4_20);
         let xen = symbols.iter().fold(host, |host, symbol| host.symbol(symbol, [0x90; 32])).build();
         let payload = symbols.iter().fold(PayloadBuilder::for_xen(&xen, "odd"), |payload, symbol| {
             payload.function(FunctionPatch::returning(symbol, "x"))
         });
-        let payload = Payload::parse(&payload.modinfo(metadata).build()).unwrap();
-        let wanted = Wanted::only(name(id), payload);
+        let wanted = Wanted::only(name(id), parse(&payload.modinfo(metadata)));
         let client = connect(&xen);
-        assert_eq!(client.ensure(&wanted, |_| ()).unwrap().steps().len(), 2, "{id:?}");
-        assert!(client.ensure(&wanted, |_| ()).unwrap().is_empty(), "{id:?}");
+        assert_eq!(client.ensure(&wanted, |_| ()).unwrap().steps().len(), 2);
+        assert!(client.ensure(&wanted, |_| ()).unwrap().is_empty());
         let given = quick().known_identities(client.known_identities().unwrap()).connect(xen.clone()).unwrap();
-        assert!(given.ensure(&wanted, |_| ()).unwrap().is_empty(), "{id:?}");
+        assert!(given.ensure(&wanted, |_| ()).unwrap().is_empty());
         match connect(&xen).ensure(&wanted, |_| ()) {
-            Ok(plan) => assert!(readable && plan.is_empty(), "{id:?}"),
+            Ok(plan) => assert!(readable && plan.is_empty()),
             // What is there can't be known, and Xen refuses to load it twice.
-            Err(error) => assert!(!readable, "{id:?}: {error}"),
+            Err(error) => assert!(!readable, "{error}"),
         }
         let reason = connect(&xen).inventory().unwrap().payloads[0].unidentified;
-        assert_eq!(reason, if readable { None } else { Some(Unidentified::RingTooSmall) }, "{id:?}");
+        assert_eq!(reason, if readable { None } else { Some(Unidentified::RingTooSmall) });
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
@@ -46,6 +47,11 @@ impl Log {
         self.0.lock().unwrap().push(Observed { call, payload, result: event.result, line: event.to_string() });
     }
 
+    fn observing(&self, client: ClientBuilder) -> ClientBuilder {
+        let log = self.clone();
+        client.on_hypercall(move |event| log.note(event))
+    }
+
     fn take(&self) -> Vec<Observed> {
         core::mem::take(&mut *self.0.lock().unwrap())
     }
@@ -53,9 +59,7 @@ impl Log {
 
 fn watched(xen: &SimulatedXen) -> (LivepatchClient, Log) {
     let log = Log::default();
-    let told = log.clone();
-    let client = quick().on_hypercall(move |event| told.note(event)).connect(xen.clone());
-    (client.unwrap(), log)
+    (log.observing(quick()).connect(xen.clone()).unwrap(), log)
 }
 
 fn counts(xen: &SimulatedXen) -> BTreeMap<Call, u64> {
@@ -110,18 +114,13 @@ fn each_hypercall_of_each_operation_is_observed() {
         good("unload", Some(&fix), &|| client.unload(&fix, none));
         good("upload a file", Some(&fix), &|| client.upload_file(&fix, &file));
         good("replace", Some(&fix), &|| client.replace(&fix, none));
-        assert_eq!(
-            operation("again", Some(&fix), &|| client.apply(&fix, none)),
-            Some(wrong(State::Applied, State::Checked))
-        );
+        let again = operation("again", Some(&fix), &|| client.apply(&fix, none));
+        assert_eq!(again, Some(wrong(State::Applied, State::Checked)));
         let missing = operation("nobody", Some(&nobody), &|| client.apply(&nobody, none));
         assert_eq!(missing, Some(ErrorKind::NoSuchPayload));
-        let nonsense = UploadOptions::new().unchecked();
-        assert!(operation("nonsense", Some(&nobody), &|| client.upload_with(&nobody, b"no ELF", nonsense)).is_some());
+        assert!(operation("nonsense", Some(&nobody), &|| unchecked(&client, &nobody, b"no ELF")).is_some());
         // A mark that nothing will ever take away, which takes an action of no release to find out.
-        xen.set_cpu_hotplug(true);
-        xen.other_start("fix", Action::Revert, none).unwrap_err();
-        xen.set_cpu_hotplug(false);
+        mark(&xen, "fix", Action::Revert);
         operation("the mark", Some(&fix), &|| client.wait(&fix, Action::Revert, Duration::from_secs(1)));
         assert!(all.iter().any(|told| told.call == Call::OtherAction));
     }
@@ -156,8 +155,7 @@ fn an_event_is_displayed_in_a_line() {
 fn a_failing_open_is_observed_too() {
     let xen = SimulatedXen::builder(Release::V4_17).access(Access::DeniedByFlask).build();
     let log = Log::default();
-    let inner = log.clone();
-    quick().on_hypercall(move |event| inner.note(event)).connect(xen.clone()).unwrap_err();
+    log.observing(quick()).connect(xen.clone()).unwrap_err();
     let all = log.take();
     assert_eq!(counts_of(&all), counts(&xen));
     assert!(all.iter().filter(|told| told.call == Call::List).all(|told| told.result == Err(Errno::EACCES)));
@@ -165,34 +163,31 @@ fn a_failing_open_is_observed_too() {
 
 #[test]
 fn an_observer_that_panics_leaves_the_client_usable() {
-    for (call, pace) in [Call::Get, Call::Apply, Call::Console, Call::Upload].into_iter().flat_map(|call| {
-        [Pace::Polls(0), Pace::Polls(2), Pace::Time(Duration::from_millis(30))].map(|pace| (call, pace))
-    }) {
+    let calls = [Call::Get, Call::Apply, Call::Console, Call::Upload];
+    let paces = [Pace::Polls(0), Pace::Polls(2), Pace::Time(Duration::from_millis(30))];
+    for (call, pace) in each(pairs(calls, paces)) {
         let xen = SimulatedXen::new(Release::V4_20);
         xen.set_pace(pace);
-        let armed = Arc::new(Mutex::new(false));
+        let armed = Arc::new(AtomicBool::new(false));
         let (trap, log) = (Arc::clone(&armed), Log::default());
         let client = quick().on_hypercall(move |event| {
             log.note(event);
-            let Observed { call: now, .. } = log.take().pop().unwrap();
-            // The lock is given back before the panic.
-            let sprung = now == call && core::mem::take(&mut *trap.lock().unwrap());
-            assert!(!sprung, "as ordered");
+            let now = log.take().pop().unwrap().call;
+            assert!(now != call || !trap.swap(false, Ordering::Relaxed), "as ordered");
         });
         let client = client.connect(xen.clone()).unwrap();
         let fix = name("fix");
-        *armed.lock().unwrap() = true;
+        armed.store(true, Ordering::Relaxed);
         let unwound = catch_unwind(AssertUnwindSafe(|| {
-            client.upload(&fix, &builder(&xen, "fix").build()).unwrap();
-            client.apply(&fix, Flags::empty()).unwrap();
+            upload_and_apply(&client, "fix", &builder(&xen, "fix"));
         }));
-        assert!(unwound.is_err() && !*armed.lock().unwrap(), "{call:?}");
+        assert!(unwound.is_err() && !armed.load(Ordering::Relaxed));
         // Xen has done what it was asked, and the client goes on from there.
         if xen.loaded().is_empty() {
-            client.upload(&fix, &builder(&xen, "fix").build()).unwrap();
+            upload(&client, "fix", &builder(&xen, "fix"));
         }
         let ended = client.wait(&fix, Action::Apply, Duration::from_secs(10));
-        assert_eq!(ended.is_ok(), matches!(call, Call::Get | Call::Apply), "{call:?} {pace:?}: {ended:?}");
+        assert_eq!(ended.is_ok(), matches!(call, Call::Get | Call::Apply), "{ended:?}");
         assert_eq!(ended.is_ok(), client.status(&fix).unwrap().state == State::Applied);
         if ended.is_err() {
             client.apply(&fix, Flags::empty()).unwrap();

@@ -1,20 +1,10 @@
 //! Lists of any length with metadata of any size, cut short, refused and changed in between.
 
-use std::time::Duration;
-
-use proptest::collection::vec;
-use proptest::prelude::*;
-use xen_livepatch::sim::{Call, FunctionPatch, PayloadBuilder, SimulatedXen};
-use xen_livepatch::{Action, ErrorKind, Flags};
-
-use crate::cases;
-use crate::oracle::{check_agreement, check_rows};
-use crate::scenario::{order, release};
+use crate::prelude::*;
 
 fn load(xen: &SimulatedXen, id: &str, metadata: usize) {
-    let payload = PayloadBuilder::for_xen(xen, id)
-        .function(FunctionPatch::returning("xen_extra_version", "-"))
-        .metadata("id", Some(id));
+    let function = FunctionPatch::returning("xen_extra_version", "-");
+    let payload = PayloadBuilder::for_xen(xen, id).function(function).metadata("id", Some(id));
     let payload = if metadata > 0 { payload.modinfo([vec![b'm'; metadata], vec![0]].concat()) } else { payload };
     xen.other_upload(id, &payload.build()).unwrap();
 }
@@ -60,7 +50,7 @@ proptest! {
         orders in vec(order(), 0..3),
     ) {
         let xen = SimulatedXen::new(release);
-        let client = crate::scenario::settings().settle_time(Duration::ZERO).connect(xen.clone()).unwrap();
+        let client = settings().settle_time(Duration::ZERO).connect(xen.clone()).unwrap();
         loaded.iter().enumerate().for_each(|(at, metadata)| load(&xen, &format!("p{at}"), *metadata));
         // Every membership that there was, one of which a list must show.
         let moments = std::sync::Arc::new(std::sync::Mutex::new(vec![xen.loaded()]));
@@ -90,7 +80,7 @@ proptest! {
             }
             Err(_) => {}
         }
-        crate::scenario::all_is_well_again(&xen);
+        all_is_well_again(&xen);
         check_agreement(&xen, &client);
     }
 }

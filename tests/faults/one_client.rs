@@ -1,16 +1,6 @@
 //! One client alone on a host, so that its reports can be compared with the state of the host.
 
-use std::time::Duration;
-
-use proptest::collection::vec;
-use proptest::prelude::*;
-use xen_livepatch::payload::HookKind;
-use xen_livepatch::sim::{Call, SimulatedXen};
-use xen_livepatch::{Action, Errno, ErrorKind, Release};
-
-use crate::cases;
-use crate::oracle::{Truth, check_agreement, check_report, check_success, timed};
-use crate::scenario::{ClientCall, Fault, Hooks, Operation, all_is_well_again, hook_of, hooks, name, release, step};
+use crate::prelude::*;
 
 proptest! {
     #![proptest_config(cases(1500))]
@@ -23,7 +13,7 @@ proptest! {
 
 fn story(release: Release, log: bool, hooks: &Hooks, steps: &[ClientCall]) {
     let xen = SimulatedXen::new(release);
-    let settings = crate::scenario::settings().settle_time(Duration::ZERO);
+    let settings = settings().settle_time(Duration::ZERO);
     let settings = if log { settings } else { settings.without_xen_log() };
     let client = settings.connect(xen.clone()).unwrap();
     for step in steps {
@@ -66,18 +56,14 @@ fn check_alone(step: &ClientCall, hooks: &Hooks, release: Release, kind: &ErrorK
         }
         ErrorKind::QuiesceTimeout => {
             let late = ordered(|fault| matches!(fault, Fault::TimeOut | Fault::Hotplug));
-            let hurried = step.timeout != xen_livepatch::QuiesceTimeout::XEN_DEFAULT;
+            let hurried = step.timeout != QuiesceTimeout::XEN_DEFAULT;
             assert!(late || hurried || busy || waits, "{kind:?}");
         }
         ErrorKind::StaleInProgress { .. } => {
             let again = own(HookKind::Apply).or(own(HookKind::Revert)) == Some(-Errno::EAGAIN.number());
             assert!(again || waits || ordered(|fault| matches!(fault, Fault::Hotplug)), "{kind:?}");
         }
-        ErrorKind::ReplaceFailed { .. } => {
-            let replaces =
-                |operation| matches!(operation, Operation::Act(Action::Replace, _) | Operation::Wait(Action::Replace));
-            assert!(replaces(step.operation));
-        }
+        ErrorKind::ReplaceFailed { .. } => assert_eq!(step.operation.action(), Some(Action::Replace)),
         ErrorKind::OutcomeUnknown => {
             let upload = step.orders.iter().any(|order| order.call == Call::Upload);
             assert!(upload || waits || !step.orders.is_empty(), "{} {kind:?}", name(step.id));

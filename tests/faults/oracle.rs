@@ -1,15 +1,9 @@
 //! The state of Xen, and checks of a client's reports against it.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use xen_livepatch::payload::HookKind;
-use xen_livepatch::sim::SimulatedXen;
-use xen_livepatch::{
-    Action, Errno, Error, ErrorKind, LivepatchClient, LoadedPayload, PayloadName, Release, Result, State,
-};
-
-use crate::scenario::{ClientCall, Hooks, Operation, hook_of};
+use crate::prelude::*;
 
 /// The most by which a call may miss its deadline on a busy machine.
 const SLACK: Duration = Duration::from_secs(3);
@@ -59,7 +53,7 @@ pub fn timed(step: &ClientCall, xen: &SimulatedXen, hooks: &Hooks, client: &Live
 /// Checks that a success has changed this and nothing else, if nobody else acts.
 pub fn check_success(step: &ClientCall, before: &Truth, now: &Truth) {
     use xen_livepatch::Action as A;
-    let name = crate::scenario::name(step.id);
+    let name = name(step.id);
     let with = |names: &[PayloadName]| [names, std::slice::from_ref(&name)].concat();
     let mut expected = before.clone();
     match step.operation {
@@ -85,19 +79,17 @@ pub fn check_success(step: &ClientCall, before: &Truth, now: &Truth) {
 
 /// Checks that a report was true at one of these moments during the operation.
 pub fn check_report(step: &ClientCall, hooks: &Hooks, moments: &[Truth], result: &Result<()>) {
-    let name = crate::scenario::name(step.id);
+    let name = name(step.id);
     let once =
         |what: &dyn Fn(&Truth) -> bool| assert!(moments.iter().any(what), "{result:?} never was so: {moments:#?}");
     let was = |state: Option<State>| once(&|truth| truth.state(&name) == state);
     let Err(error) = result else {
-        match step.operation {
-            Operation::Act(Action::Apply, _) | Operation::Wait(Action::Apply) => was(Some(State::Applied)),
-            Operation::Act(Action::Replace, _) | Operation::Wait(Action::Replace) => {
-                once(&|truth| truth.applied == [name.clone()]);
-            }
-            Operation::Act(Action::Revert, _) | Operation::Wait(Action::Revert) => was(Some(State::Checked)),
-            Operation::Act(Action::Unload, _) | Operation::Wait(Action::Unload) => was(None),
-            Operation::Upload => once(&|truth| truth.state(&name).is_some()),
+        match step.operation.action() {
+            Some(Action::Apply) => was(Some(State::Applied)),
+            Some(Action::Replace) => once(&|truth| truth.applied == [name.clone()]),
+            Some(Action::Revert) => was(Some(State::Checked)),
+            Some(Action::Unload) => was(None),
+            _ if matches!(step.operation, Operation::Upload) => once(&|truth| truth.state(&name).is_some()),
             _ => {}
         }
         return;
@@ -105,7 +97,7 @@ pub fn check_report(step: &ClientCall, hooks: &Hooks, moments: &[Truth], result:
     match error.kind() {
         ErrorKind::NoSuchPayload => was(None),
         ErrorKind::WrongState { found, .. } | ErrorKind::NotDone { found, .. } => was(Some(*found)),
-        ErrorKind::AlreadyLoaded { by: xen_livepatch::Duplicate::Name, .. } => {
+        ErrorKind::AlreadyLoaded { by: Duplicate::Name, .. } => {
             once(&|truth| truth.loaded.contains(&name));
         }
         ErrorKind::StaleInProgress { state, .. } | ErrorKind::ActionFailed { state, .. } => was(Some(*state)),
@@ -117,32 +109,19 @@ pub fn check_report(step: &ClientCall, hooks: &Hooks, moments: &[Truth], result:
             once(&|truth| truth.applied_in_order_of_upload() == *applied);
         }
         ErrorKind::NotOnTop { top, .. } => {
-            once(&|truth| {
-                truth.applied.last().is_some_and(|last| *last != name && top.as_ref().is_none_or(|top| top == last))
-            });
+            let is_it = |last: &PayloadName| *last != name && top.as_ref().is_none_or(|top| top == last);
+            once(&|truth| truth.applied.last().is_some_and(is_it));
         }
         ErrorKind::DependsOnAnother { on: Some(on), .. } => once(&|truth| truth.applied.last() == Some(on)),
         ErrorKind::HookRefused { code, .. } => {
-            let kind = if matches!(step.operation, Operation::Act(Action::Revert, _) | Operation::Wait(Action::Revert))
-            {
-                HookKind::PreRevert
-            } else {
-                HookKind::PreApply
-            };
-            assert_eq!(hook_of(hooks, step.id, kind).map(code_of), Some(*code), "{error:?}");
+            let reverts = step.operation.action() == Some(Action::Revert);
+            let kind = if reverts { HookKind::PreRevert } else { HookKind::PreApply };
+            assert_eq!(hook_of(hooks, step.id, kind), Some(code.number().wrapping_neg()), "{error:?}");
         }
         ErrorKind::ReapplyNeedsReupload => assert_eq!(step.id, 4, "only that has data: {error:?}"),
         _ => {}
     }
-    check_numbers(error);
-}
-
-fn code_of(rc: i32) -> Errno {
-    Errno::new(rc.wrapping_neg())
-}
-
-/// Checks that the number in a kind is the error's own.
-fn check_numbers(error: &Error) {
+    // The number in a kind is the error's own.
     match error.kind() {
         ErrorKind::HookRefused { code, .. }
         | ErrorKind::Unexplained { code, .. }

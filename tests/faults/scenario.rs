@@ -1,16 +1,6 @@
 //! Random calls of a client, and random faults during them.
 
-use std::time::Duration;
-
-use proptest::collection::vec;
-use proptest::prelude::*;
-use proptest::sample::select;
-use xen_livepatch::payload::HookKind;
-use xen_livepatch::sim::FunctionPatch;
-use xen_livepatch::sim::{Access, Call, HookCode, LogLevel, On, Pace, PayloadBuilder, SimulatedXen};
-use xen_livepatch::{
-    Action, ActionOptions, ClientBuilder, Errno, Flags, LivepatchClient, PayloadName, QuiesceTimeout, Release, Result,
-};
+use crate::prelude::*;
 
 /// The number of payloads.
 pub const PAYLOADS: u8 = 8;
@@ -44,16 +34,13 @@ pub fn hook_of(hooks: &Hooks, id: u8, kind: HookKind) -> Option<i32> {
 
 /// Payload `id` for this host. Their metadata names them; each has something of its own.
 pub fn payload(xen: &SimulatedXen, hooks: &Hooks, id: u8) -> Vec<u8> {
-    let id_of = |id: u8| PayloadBuilder::for_xen(xen, &format!("p{id}"));
-    let old = xen.release() < Release::V4_14;
-    let payload = id_of(id)
-        .function(FunctionPatch::returning("xen_extra_version", format!("-p{id}")))
-        .metadata("id", Some(&format!("p{id}")));
+    let of = |id: u8| PayloadBuilder::for_xen(xen, &format!("p{id}")).metadata("id", Some(&format!("p{id}")));
+    let payload = of(id).function(FunctionPatch::returning("xen_extra_version", format!("-p{id}")));
     let payload = match id {
-        1 | 2 => payload.depends_on(id_of(id - 1).build_id()),
+        1 | 2 => payload.depends_on(of(id - 1).build_id()),
         3 => payload.modinfo([vec![b'm'; 40_000], vec![0]].concat()),
         4 => payload.writable_data([1, 2, 3]),
-        5..=7 if !old => {
+        5..=7 if xen.release() >= Release::V4_14 => {
             let (kind, code) = hooks[usize::from(id) - 5];
             payload.hook(kind, HookCode::returns(code))
         }
@@ -73,7 +60,16 @@ pub enum Operation {
     Wait(Action),
 }
 
-/// A fault.
+impl Operation {
+    /// The action that is asked or waited for.
+    pub fn action(self) -> Option<Action> {
+        match self {
+            Self::Act(action, _) | Self::Wait(action) => Some(action),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
     Fail(Errno),
@@ -210,7 +206,11 @@ pub fn pace() -> impl Strategy<Value = Pace> {
     ]
 }
 
-pub fn operation() -> impl Strategy<Value = Operation> {
+pub fn action() -> impl Strategy<Value = Action> {
+    select(&[Action::Apply, Action::Revert, Action::Replace, Action::Unload][..])
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
     use Operation as O;
     let act = |action| Just(O::Act(action, Flags::empty()));
     prop_oneof![
@@ -225,7 +225,7 @@ pub fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(O::Status),
         2 => Just(O::List),
         1 => Just(O::BuildId),
-        2 => select(&[Action::Apply, Action::Revert, Action::Replace, Action::Unload][..]).prop_map(O::Wait),
+        2 => action().prop_map(O::Wait),
     ]
 }
 

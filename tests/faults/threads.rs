@@ -1,18 +1,8 @@
 //! Threads that share a client, each with payloads of its own.
 
 use std::thread;
-use std::time::Duration;
 
-use proptest::collection::vec;
-use proptest::prelude::*;
-use xen_livepatch::sim::SimulatedXen;
-use xen_livepatch::{Action, LivepatchClient};
-
-use crate::cases;
-use crate::oracle::{check_agreement, check_rows, timed};
-use crate::scenario::{
-    ClientCall, Hooks, Operation, PAYLOADS, all_is_well_again, hooks, name, order, pace, release, step,
-};
+use crate::prelude::*;
 
 const THREADS: u8 = 3;
 
@@ -28,7 +18,7 @@ proptest! {
         steps in vec(vec(step(), 1..10), usize::from(THREADS)),
     ) {
         let xen = SimulatedXen::new(release);
-        let client = crate::scenario::settings().settle_time(Duration::from_micros(200)).connect(xen.clone()).unwrap();
+        let client = settings().settle_time(Duration::from_micros(200)).connect(xen.clone()).unwrap();
         xen.set_pace(pace);
         for order in &orders {
             order.give(&xen);
