@@ -21,10 +21,9 @@ enum Event {
     },
     /// Time passes, in seconds.
     Lives(u64),
-    /// The timer confirms the boot.
-    Timer,
+    /// The timer, or a shutdown, which ends the boot.
+    Confirms(Ending),
     GoesDown,
-    ShutsDown,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -34,9 +33,9 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         4 => ensure,
         2 => prop_oneof![Just(1_u64), Just(599), Just(600)].prop_map(Event::Lives),
-        2 => Just(Event::Timer),
+        2 => Just(Event::Confirms(Ending::Lived(600))),
+        1 => Just(Event::Confirms(Ending::Shutdown)),
         2 => Just(Event::GoesDown),
-        1 => Just(Event::ShutsDown),
     ]
 }
 
@@ -81,6 +80,7 @@ proptest! {
         for event in events {
             let guard = directory.boot_at(boot, age);
             let now = running(&applied);
+            let mut ends_boot = false;
             match event {
                 Event::Ensure { mut wanted, by, applied: count, ends } => {
                     let Judgement { allowed, suspect, last_survived, .. } = guard.judge(XEN, &stack(&wanted), &now);
@@ -111,27 +111,21 @@ proptest! {
                     }
                 }
                 Event::Lives(seconds) => age += seconds,
-                Event::Timer => {
-                    let confirmed = guard.confirm(XEN, Some(&now), Ending::Lived(600)).expect("it can be written");
-                    let survived = oracle.survives(&applied, |since| age >= since + 600);
-                    prop_assert_eq!(BTreeSet::from_iter(confirmed.survived), survived.into_iter().map(str::to_owned).collect());
+                Event::Confirms(ending) => {
+                    let confirmed = guard.confirm(XEN, Some(&now), ending).expect("it can be written");
+                    let is_old = |since| ending == Ending::Shutdown || age >= since + 600;
+                    let survived = oracle.survives(&applied, is_old).into_iter().map(str::to_owned).collect();
+                    prop_assert_eq!(BTreeSet::from_iter(confirmed.survived), survived);
                     let waiting: BTreeSet<_> = oracle.begun.keys().map(|&id| id.to_owned()).collect();
                     prop_assert_eq!(BTreeSet::from_iter(confirmed.waiting), waiting);
+                    ends_boot = ending == Ending::Shutdown;
                 }
-                Event::GoesDown => {
-                    oracle.goes_down();
-                    (boot, age) = (boot + 1, 10);
-                    applied.clear();
-                }
-                Event::ShutsDown => {
-                    let confirmed = guard.confirm(XEN, Some(&now), Ending::Shutdown).expect("it can be written");
-                    let survived = oracle.survives(&applied, |_| true);
-                    prop_assert_eq!(BTreeSet::from_iter(confirmed.survived), survived.into_iter().map(str::to_owned).collect());
-                    oracle.begun.clear();
-                    oracle.goes_down();
-                    (boot, age) = (boot + 1, 10);
-                    applied.clear();
-                }
+                Event::GoesDown => ends_boot = true,
+            }
+            if ends_boot {
+                oracle.goes_down();
+                (boot, age) = (boot + 1, 10);
+                applied.clear();
             }
             let (state, _) = directory.boot_at(boot, age).settled();
             for id in PAYLOADS {
