@@ -39,7 +39,6 @@ pub(crate) const LONG_ENOUGH: Duration = Duration::from_secs(600);
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const UPTIME: &str = "/proc/uptime";
 
-/// The guard of one boot.
 #[derive(Debug)]
 pub(crate) struct Guard {
     store: StateFiles,
@@ -47,7 +46,6 @@ pub(crate) struct Guard {
     boot: Result<Boot, String>,
 }
 
-/// The running boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Boot {
     /// A new id each time the kernel starts.
@@ -81,27 +79,11 @@ pub(crate) struct Suspect {
 #[derive(Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub(crate) struct Written {
-    /// As in [`Judgement`].
     pub(crate) warnings: Vec<String>,
     /// The reason why it was not written.
     pub(crate) failed: Option<String>,
 }
 
-/// The reason why a boot can't be confirmed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Unconfirmed {
-    /// The records of this boot can't be found.
-    #[error("this boot's id can't be read: {0}")]
-    NoBootId(String),
-    /// No copy of the state is readable.
-    #[error("no payload can be confirmed: {}", joined(.0))]
-    Damaged(Vec<Damaged>),
-    /// After a power cut, the payloads that this boot has survived would be suspect.
-    #[error("the payloads that this boot has survived can't be recorded: {0}")]
-    Unwritten(String),
-}
-
-/// The outcome of a confirmation.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Confirmed {
@@ -109,7 +91,6 @@ pub(crate) struct Confirmed {
     pub(crate) survived: Vec<String>,
     /// The payloads of this boot that it is too early to confirm.
     pub(crate) waiting: Vec<String>,
-    /// As in [`Judgement`].
     pub(crate) warnings: Vec<String>,
 }
 
@@ -207,18 +188,14 @@ impl Guard {
     /// shutdown none becomes suspect either.
     ///
     /// # Errors
-    /// [`Unconfirmed`] if that can't be recorded.
-    pub(crate) fn confirm(
-        &self,
-        xen: &str,
-        applied: Option<&Applied>,
-        ending: Ending,
-    ) -> Result<Confirmed, Unconfirmed> {
-        let boot = self.boot.as_ref().map_err(|reason| Unconfirmed::NoBootId(reason.clone()))?;
+    /// The reason why that can't be recorded: the payloads that this boot has survived would be suspect after a power cut.
+    pub(crate) fn confirm(&self, xen: &str, applied: Option<&Applied>, ending: Ending) -> Result<Confirmed, String> {
+        let boot = self.boot.as_ref().map_err(|reason| format!("this boot's id can't be read: {reason}"))?;
         let _lock = self.store.lock();
         let read = self.store.read();
         if read.is_lost() {
-            return Err(Unconfirmed::Damaged(read.damaged));
+            let damaged: Vec<String> = read.damaged.iter().map(Damaged::to_string).collect();
+            return Err(format!("no payload can be confirmed: {}", damaged.join("; ")));
         }
         let mut warnings = warnings(&read.damaged);
         let mut state = read.state;
@@ -228,7 +205,9 @@ impl Guard {
         let waiting = state.records.iter().filter(|record| record.pending.is_some());
         let waiting = waiting.map(|record| record.payload.clone()).collect();
         if state != before {
-            warnings.extend(self.store.save(state, &read.damaged).map_err(Unconfirmed::Unwritten)?);
+            let saved = self.store.save(state, &read.damaged);
+            let unrecorded = |reason| format!("the payloads that this boot has survived can't be recorded: {reason}");
+            warnings.extend(saved.map_err(unrecorded)?);
         }
         Ok(Confirmed { survived, waiting, warnings })
     }
@@ -269,7 +248,6 @@ impl Guard {
     }
 }
 
-/// The id of this boot.
 pub(crate) fn boot_id() -> Result<String, String> {
     first_word(Path::new(BOOT_ID))
 }
@@ -294,10 +272,6 @@ pub(crate) fn for_journal(boot: &str) -> String {
 fn warnings(damaged: &[Damaged]) -> Vec<String> {
     let warning = |damaged: &Damaged| format!("{damaged}. A suspect may be mistaken for a new payload");
     damaged.iter().map(warning).collect()
-}
-
-fn joined(damaged: &[Damaged]) -> String {
-    damaged.iter().map(Damaged::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// A phrase for payloads, by their build-ids.
