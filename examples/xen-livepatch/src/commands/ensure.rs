@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use xen_livepatch::{
     ErrorKind, Inventory, InventoryEntry, LivepatchClient, PayloadName, PayloadStore, Plan, PlanError, Step,
@@ -13,7 +14,7 @@ use super::carry_out::carry_out;
 use super::guarded::Guarded;
 use crate::arguments::Ensure;
 use crate::exit_status::ExitStatus;
-use crate::failure::{Failure, as_json};
+use crate::failure::Failure;
 use crate::guard;
 use crate::host::{Access, with_client};
 use crate::memory::KeptFiles;
@@ -52,7 +53,6 @@ enum Input {
     Files(Vec<StoredPayload>),
     /// One file, with the name to load it under.
     Named(PayloadName, StoredPayload),
-    /// A directory.
     Directory(PathBuf, PayloadStore),
 }
 
@@ -68,7 +68,6 @@ impl Input {
         })
     }
 
-    /// The payloads to apply to a Xen.
     fn wanted(&self, target: &Target) -> Result<Wanted, Failure> {
         Ok(match self {
             Self::Nothing => Wanted::nothing(),
@@ -78,37 +77,17 @@ impl Input {
         })
     }
 
-    /// The payloads of a directory that are for a Xen.
-    fn stored(&self, target: &Target) -> Vec<&StoredPayload> {
+    fn directory(&self) -> Option<(&Path, &PayloadStore)> {
         match self {
-            Self::Directory(_, store) => store.for_target(target),
-            _ => Vec::new(),
-        }
-    }
-
-    /// The files of a directory that are for another Xen.
-    fn ignored(&self, target: &Target) -> Vec<String> {
-        match self {
-            Self::Directory(_, store) => store.for_another(target).iter().map(|stored| shown(stored.path())).collect(),
-            _ => Vec::new(),
-        }
-    }
-
-    fn is_empty_directory(&self) -> bool {
-        matches!(self, Self::Directory(_, store) if store.payloads().is_empty() && store.problems().is_empty())
-    }
-
-    /// The directory, in an error.
-    fn place(&self) -> String {
-        match self {
-            Self::Directory(path, _) => shown(path),
-            _ => String::new(),
+            Self::Directory(path, store) => Some((path, store)),
+            _ => None,
         }
     }
 }
 
 /// The level of a host, compared with the wanted level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 enum Level {
     AsWanted,
     NotAsWanted,
@@ -119,15 +98,6 @@ enum Level {
 }
 
 impl Level {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::AsWanted => "as_wanted",
-            Self::NotAsWanted => "not_as_wanted",
-            Self::NothingForThisXen => "nothing_for_this_xen",
-            Self::NothingThere => "nothing_there",
-        }
-    }
-
     /// The exit status of a dry run.
     const fn status(self) -> ExitStatus {
         match self {
@@ -150,12 +120,12 @@ struct Report {
 impl Report {
     fn json(&self, plan: Option<&Plan>, inventory: Option<&Inventory>) -> Value {
         json!({
-            "level": self.level.word(),
+            "level": self.level,
             "wanted": self.wanted,
-            "plan": plan.map(as_json),
-            "inventory": inventory.map(as_json),
+            "plan": plan,
+            "inventory": inventory,
             "ignored": self.ignored,
-            "problems": self.problems.iter().map(as_json).collect::<Vec<_>>(),
+            "problems": self.problems,
         })
     }
 
@@ -208,18 +178,22 @@ impl Run<'_> {
         let target = client.target()?;
         let all = self.with_options(input.wanted(&target)?).at_hand(self.kept.payloads());
         let mut guarded = Guarded::new(context.options, arguments, &inventory);
-        let is_for_none = all.is_empty() && all.problems().is_empty() && !matches!(input, Input::Nothing);
+        let (stored, foreign) = match input.directory() {
+            Some((_, store)) => (store.for_target(&target), store.for_another(&target)),
+            None => (Vec::new(), Vec::new()),
+        };
+        let fruitless = input.directory().filter(|_| all.is_empty() && all.problems().is_empty());
         let mut report = Report {
             level: Level::NotAsWanted,
             wanted: all.names().map(ToString::to_string).collect(),
-            ignored: input.ignored(&target),
+            ignored: foreign.iter().map(|stored| shown(stored.path())).collect(),
             problems: Vec::new(),
         };
         report.set_problems(all.problems().to_vec());
         for path in &report.ignored {
             output::note(&format!("{path}: ignored, since it is for another Xen"));
         }
-        let (wanted, left_out) = guarded.allowed(all, &input.stored(&target));
+        let (wanted, left_out) = guarded.allowed(all, &stored);
         let plan = match Plan::new(&inventory, &wanted) {
             Err(PlanError::Incomplete { problems, .. }) => {
                 report.set_problems(problems);
@@ -235,17 +209,17 @@ impl Run<'_> {
                 output::note(&format!("{name}: it is loaded already, and keeps its name: {}", entry.name));
             }
         }
-        report.level = match () {
-            () if is_for_none && input.is_empty_directory() => Level::NothingThere,
-            () if is_for_none => Level::NothingForThisXen,
-            () if plan.is_empty() && left_out.is_none() && report.problems.is_empty() => Level::AsWanted,
-            () => Level::NotAsWanted,
+        report.level = match fruitless {
+            Some((_, store)) if store.payloads().is_empty() && store.problems().is_empty() => Level::NothingThere,
+            Some(_) => Level::NothingForThisXen,
+            None if plan.is_empty() && left_out.is_none() && report.problems.is_empty() => Level::AsWanted,
+            None => Level::NotAsWanted,
         };
-        if is_for_none {
+        if let Some((directory, _)) = fruitless {
             // A new Xen needs no live patches yet.
             let is_fine = arguments.boot && plan.is_empty() && !arguments.dry_run;
             if !is_fine {
-                return Err(nothing_wanted(input, &report, plan.is_empty(), &inventory));
+                return Err(nothing_wanted(directory, &report, plan.is_empty(), &inventory));
             }
             output::note("no payload is for this Xen");
         }
@@ -261,16 +235,13 @@ impl Run<'_> {
             Some(flaw) => done.with_flaw(flaw),
             None => done,
         };
+        let result = || report.json(Some(&plan), Some(&inventory));
         if arguments.dry_run {
-            let text = format!("{inventory}\n{plan}\n");
-            let done = Done::new(text, report.json(Some(&plan), Some(&inventory))).with_status(report.level.status());
-            return Ok(with_flaw(done));
+            let done = Done::new(format!("{inventory}\n{plan}\n"), result());
+            return Ok(with_flaw(done.with_status(report.level.status())));
         }
         if plan.is_empty() {
-            return Ok(with_flaw(Done::new(
-                format!("{inventory}\nno action needed\n"),
-                report.json(Some(&plan), Some(&inventory)),
-            )));
+            return Ok(with_flaw(Done::new(format!("{inventory}\nno action needed\n"), result())));
         }
         guarded.begin(&wanted);
         context.output.line(&inventory.to_string());
@@ -325,10 +296,10 @@ fn remark(plan: &Plan) {
 }
 
 /// The failure of a command that found no payload for this Xen.
-fn nothing_wanted(input: &Input, report: &Report, none_to_revert: bool, inventory: &Inventory) -> Failure {
+fn nothing_wanted(directory: &Path, report: &Report, none_to_revert: bool, inventory: &Inventory) -> Failure {
     let text = match report.level {
-        Level::NothingThere => format!("no file in {} ends in .livepatch", input.place()),
-        _ => format!("no payload in {} is for this Xen", input.place()),
+        Level::NothingThere => format!("no file in {} ends in .livepatch", shown(directory)),
+        _ => format!("no payload in {} is for this Xen", shown(directory)),
     };
     let remedy = if none_to_revert { "" } else { "; to revert everything: ensure --nothing" };
     let failure = Failure::with_status(report.level.status(), "nothing_wanted", format!("{text}{remedy}"));
