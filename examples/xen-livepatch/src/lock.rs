@@ -36,46 +36,31 @@ pub(crate) fn of_host(longest: Duration) -> Result<Option<Flock<File>>, Failure>
 
 fn in_directory(directory: &Path, longest: Duration) -> Result<Option<Flock<File>>, Failure> {
     let path = directory.join(FILE);
-    match create(directory).and_then(|()| open(&path)) {
-        Ok(file) => take(file, &path, longest),
-        Err(NoLock::Impossible(reason)) => {
-            output::note(&format!("no lock is taken: {reason}"));
-            Ok(None)
-        }
-        Err(NoLock::Unsafe(reason)) => Err(unsafe_lock(&reason)),
-    }
+    take(create(directory).and_then(|()| open(&path)), &path, longest)
 }
 
-/// Takes the lock of a file.
 pub(crate) fn of_file(path: &Path, longest: Duration) -> Result<Flock<File>, Failure> {
     let none = || Failure::new("no_lock", format_args!("{} can't be locked", shown(path)));
-    match open(path) {
-        Ok(file) => take(file, path, longest)?.ok_or_else(none),
-        Err(NoLock::Impossible(reason)) => {
-            output::note(&format!("no lock is taken: {reason}"));
-            Err(none())
-        }
-        Err(NoLock::Unsafe(reason)) => Err(unsafe_lock(&reason)),
-    }
+    take(open(path), path, longest)?.ok_or_else(none)
 }
 
-fn unsafe_lock(reason: &str) -> Failure {
-    Failure::new("unsafe_lock", format_args!("the lock is not safe: {reason}; nothing was done"))
-}
-
-fn take(file: File, path: &Path, longest: Duration) -> Result<Option<Flock<File>>, Failure> {
+fn take(file: Result<File, NoLock>, path: &Path, longest: Duration) -> Result<Option<Flock<File>>, Failure> {
     let waits = || output::note(&format!("waiting for another xen-livepatch, at most {longest:?}"));
-    match wait_for(file, longest, waits) {
-        Ok(lock) => Ok(Some(lock)),
-        Err(Errno::EWOULDBLOCK) => {
+    let impossible = match file.map(|file| wait_for(file, longest, waits)) {
+        Ok(Ok(lock)) => return Ok(Some(lock)),
+        Ok(Err(Errno::EWOULDBLOCK)) => {
             let text = format!("another xen-livepatch is at work ({}, waited {longest:.1?})", shown(path));
-            Err(Failure::with_status(ExitStatus::Retry, "locked", text))
+            return Err(Failure::with_status(ExitStatus::Retry, "locked", text));
         }
-        Err(errno) => {
-            output::note(&format!("no lock is taken: {}: {}", shown(path), errno.desc()));
-            Ok(None)
+        Err(NoLock::Unsafe(reason)) => {
+            let text = format!("the lock is not safe: {reason}; nothing was done");
+            return Err(Failure::new("unsafe_lock", text));
         }
-    }
+        Err(NoLock::Impossible(reason)) => reason,
+        Ok(Err(errno)) => format!("{}: {}", shown(path), errno.desc()),
+    };
+    output::note(&format!("no lock is taken: {impossible}"));
+    Ok(None)
 }
 
 /// Locks a file or a directory, or fails with `EWOULDBLOCK` if it has to wait too long. Calls `before_waiting` if it has to
