@@ -17,10 +17,8 @@ pub const DIRECTORY: &str = "/tmp/tool";
 /// A function that is called only on request, so that a payload can fill it with no-ops.
 pub const UNCALLED: &str = "xen_changeset";
 
-/// Payloads that depend on Xen.
 pub const ON_XEN: [&str; 10] =
     ["hello", "replace", "nop", "debug", "described", "data", "two words", "a.b.c", "no-suffix", "stuffed"];
-/// Payloads that depend on another payload.
 pub const ON_OTHERS: [&str; 3] = ["bye", "third", "on nop"];
 /// Payloads that can be uploaded, but not applied.
 pub const FAILING: [&str; 3] = ["refusing", "unwilling", "disappointed"];

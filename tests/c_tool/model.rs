@@ -52,7 +52,6 @@ impl Model {
         self.client.list().unwrap()
     }
 
-    /// The end of Xen's version.
     pub fn extra(&self) -> String {
         self.client.xen_version().unwrap().extra
     }
@@ -212,7 +211,6 @@ impl Model {
         applied
     }
 
-    /// The output of `list`.
     pub fn list(&self, faults: &mut BTreeSet<Fault>) -> Vec<u8> {
         let rows = self.rows();
         if rows.is_empty() {

@@ -21,7 +21,6 @@ pub struct XenUnderTest {
     pub extra: String,
 }
 
-/// The observable outcome of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
     pub exit: i32,

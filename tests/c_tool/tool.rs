@@ -71,7 +71,6 @@ impl Tool {
         outcome
     }
 
-    /// The output of `list`.
     pub fn list(&self) -> Vec<u8> {
         self.expect(0, &["list"]).stdout
     }

@@ -42,7 +42,6 @@ fn shown(step: &ScriptStep) -> String {
 }
 
 impl Transcript {
-    /// Runs the commands with the tool.
     pub fn take(script: &Script, tool: &Tool, client: &LivepatchClient) -> Self {
         let line = |step: &ScriptStep| {
             let outcome = tool.run_until_done(&step.arguments, step.expected(tool.kind).exit);
@@ -56,12 +55,10 @@ impl Transcript {
         Self(script.steps.iter().map(line).collect())
     }
 
-    /// The expected transcript of a tool.
     pub fn expected(script: &Script, kind: Kind) -> Self {
         Self(script.steps.iter().map(|step| Line::new(step, step.expected(kind))).collect())
     }
 
-    /// The differences from the expected transcript of this tool.
     pub fn differences_from_expected(&self, script: &Script, kind: Kind) -> Vec<String> {
         let expected = Self::expected(script, kind);
         let pairs = self.0.iter().zip(&expected.0).zip(0..);

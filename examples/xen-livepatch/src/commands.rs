@@ -26,7 +26,6 @@ pub(crate) struct Context<'a> {
     pub(crate) output: &'a Output,
 }
 
-/// Runs the command that the line names.
 pub(crate) fn run(CommandLine { options, flags, command, .. }: CommandLine, output: &Output) -> Result<Done, Failure> {
     let context = Context { options: &options, flags, output };
     match command {

@@ -21,7 +21,6 @@ pub(crate) enum ExitStatus {
 }
 
 impl ExitStatus {
-    /// Every exit status with its meaning.
     pub(crate) const ALL: [(Self, &str); 11] = [
         (Self::Done, "done"),
         (Self::Failed, "failed, or the command line is wrong"),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, SimulatedXen};
-use xen_livepatch::{BuildId, Payload, PayloadName};
+use xen_livepatch::{Payload, PayloadName};
 
 use crate::arguments::{CommonOptions, Deferred, NewSimulation, Simulate, SimulatedPayload};
 use crate::failure::{Failure, as_json};
@@ -107,8 +107,8 @@ fn new(NewSimulation { directory, release, build_id }: NewSimulation) -> Result<
     // Knowledge of a simulated Xen that was here before is of no use for this one.
     Memory::new(Some(&directory)).clear();
     write(&file, &encode(&xen)?)?;
-    let id = xen.build_id();
-    let text = format!("{} is a simulated Xen {release}, build-id {}\n", shown(&directory), id_text(id.as_ref()));
+    let id = xen.build_id().expect("it was made with one");
+    let text = format!("{} is a simulated Xen {release}, build-id {id}\n", shown(&directory));
     Ok(Done::new(text, json!({ "release": release.to_string(), "build_id": as_json(&id) })))
 }
 
@@ -140,10 +140,6 @@ fn payload(options: &CommonOptions, arguments: &SimulatedPayload) -> Result<Done
     fs::write(file, &bytes).map_err(|error| Failure::file(file, &error))?;
     let text = format!("{}: {} bytes, build-id {}\n", shown(file), bytes.len(), builder.build_id());
     Ok(Done::new(text, json!({ "file": file.to_string_lossy(), "build_id": as_json(builder.build_id()) })))
-}
-
-fn id_text(id: Option<&BuildId>) -> String {
-    id.map_or_else(|| "none".to_owned(), ToString::to_string)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Requests to systemd.
 
+use std::io;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -43,11 +44,12 @@ fn line(text: &[u8]) -> String {
 }
 
 fn output(command: &mut Command) -> Result<Output, String> {
+    let failed = |error: io::Error| format!("systemctl: {error}");
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = child.map_err(|error| format!("systemctl: {error}"))?;
+    let mut child = child.map_err(failed)?;
     let begun = Instant::now();
     // Its output of a line or two fits into the pipes.
-    while is_running(&mut child)? {
+    while child.try_wait().map_err(failed)?.is_none() {
         if begun.elapsed() > PATIENCE {
             let _ = child.kill();
             let _ = child.wait();
@@ -55,11 +57,7 @@ fn output(command: &mut Command) -> Result<Output, String> {
         }
         thread::sleep(PAUSE);
     }
-    child.wait_with_output().map_err(|error| format!("systemctl: {error}"))
-}
-
-fn is_running(child: &mut Child) -> Result<bool, String> {
-    child.try_wait().map(|status| status.is_none()).map_err(|error| format!("systemctl: {error}"))
+    child.wait_with_output().map_err(failed)
 }
 
 #[cfg(test)]

@@ -5,16 +5,16 @@ use std::io;
 
 use xen_livepatch::{LoadedPayload, State, Status};
 
+const HEADING: &str = " ID                                     | status     | metadata\n\
+                       ----------------------------------------+------------+---------------\n";
+
 /// A heading of two lines and a row for each payload, byte for byte as the C tool prints them, except that characters which
 /// would break a line or act on a terminal are escaped.
 pub(crate) fn table(rows: &[LoadedPayload]) -> String {
     if rows.is_empty() {
         return "Nothing to list\n".into();
     }
-    let mut table = String::from(
-        " ID                                     | status     | metadata\n\
-         ----------------------------------------+------------+---------------\n",
-    );
+    let mut table = HEADING.to_owned();
     for LoadedPayload { name, status, metadata, .. } in rows {
         let name = name.to_string();
         // The C tool counts bytes.
@@ -49,9 +49,6 @@ mod tests {
     use xen_livepatch::{Action, Flags, LivepatchClient, PayloadName, Release};
 
     use super::*;
-
-    const HEADING: &str = " ID                                     | status     | metadata\n\
-                           ----------------------------------------+------------+---------------\n";
 
     fn payload(xen: &SimulatedXen, name: &str) -> PayloadBuilder {
         PayloadBuilder::for_xen(xen, name).function(FunctionPatch::returning("xen_extra_version", "x"))

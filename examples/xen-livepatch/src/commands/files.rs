@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use xen_livepatch::{Error, Payload};
+use xen_livepatch::Payload;
 
 use super::Context;
 use crate::arguments::{Check, Inspect};
@@ -49,7 +49,7 @@ fn each(paths: &[PathBuf], describe: impl Fn(&Payload, &Path) -> (String, Value,
     for path in paths {
         let (text, value, is_fine) = match Payload::read(path) {
             Ok(payload) => describe(&payload, path),
-            Err(error) => unread(&error),
+            Err(error) => (error.to_string(), json!({ "error": as_json(&error) }), false),
         };
         let _ = writeln!(done.text, "{text}");
         let mut file = json!({ "file": path.to_string_lossy(), "ok": is_fine });
@@ -63,8 +63,4 @@ fn each(paths: &[PathBuf], describe: impl Fn(&Payload, &Path) -> (String, Value,
     }
     done.result = json!({ "files": files });
     done
-}
-
-fn unread(error: &Error) -> (String, Value, bool) {
-    (error.to_string(), json!({ "error": as_json(error) }), false)
 }

@@ -24,7 +24,6 @@ pub(crate) enum Trigger {
     Hand,
 }
 
-/// The verdict on a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Nothing is known about it.

@@ -71,7 +71,6 @@ fn trace(program: &Path, words: &str, directory: &Path, mut each: impl FnMut(Pid
     follow(process, || stdin.write_all(b"go\n").unwrap(), |call, result| each(process, call, result));
 }
 
-/// The path at an address.
 fn path(memory: &File, address: u64) -> Option<String> {
     let mut bytes = [0; 256];
     let read = memory.read_at(&mut bytes, address).ok()?;
