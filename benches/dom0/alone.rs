@@ -28,18 +28,18 @@ pub fn samples(kind: Kind, step: &Step, fixture: &Fixture, files: &Files, unit: 
             let [cost, page_faults] = array::from_fn(|_| numbers.next().expect("two numbers"));
             samples.push(Sample { cost, page_faults });
         }
-        assert!(child.wait().unwrap().success(), "{} can't do {step} alone", kind.name());
+        assert!(child.wait().unwrap().success(), "{} can't do {step:?} alone", kind.name());
     }
     samples
 }
 
 /// In the process: prints the cost of each round.
-pub fn work(mut arguments: impl Iterator<Item = String>) {
-    let unit = arguments.next();
-    let unit = [Unit::Instructions, Unit::Nanoseconds].into_iter().find(|known| Some(known.name()) == unit.as_deref());
+pub fn work(arguments: &[String]) {
+    let [unit, task] = arguments else { panic!("two arguments") };
+    let unit = [Unit::Instructions, Unit::Nanoseconds].into_iter().find(|known| known.name() == unit);
     // Verified by the parent.
     let clock = Clock::unverified(unit.expect("a unit"));
-    with_contender(arguments, |contender, _, steps| {
+    with_contender(task, |contender, _, steps| {
         let samples: Vec<Sample> =
             (0..WARM_UP + ROUNDS).map(|_| sample(&steps[0], contender, &clock).unwrap()).collect();
         for Sample { cost, page_faults } in &samples[WARM_UP..] {

@@ -5,10 +5,10 @@ use std::ffi::CString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use xen_livepatch::{ActionOptions, Flags, LivepatchClient, Payload, PayloadName, QuiesceTimeout, Target};
 
 use super::fixture::{Fixture, METADATA, QUIESCE, QUIESCE_NANOSECONDS, finished, name};
@@ -16,7 +16,7 @@ use super::foreign::libxenctrl::{Interface, Xenctrl};
 use super::foreign::privcmd::{Action, Call};
 use super::step::{Step, Work};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Kind {
     /// One ioctl with every buffer in place. A file is read into the one that Xen reads.
     Raw,
@@ -36,14 +36,6 @@ impl Kind {
     }
 }
 
-impl FromStr for Kind {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or(format!("no such contender: {name}"))
-    }
-}
-
 /// The result of `run`: the rows of a list, or 0.
 pub type Outcome = Result<usize, String>;
 
@@ -59,7 +51,7 @@ pub trait Contender {
 }
 
 /// A directory with the programs and libraries of Xen's release, and the tool of this crate.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Files {
     pub directory: PathBuf,
     pub minor: u16,
@@ -225,12 +217,12 @@ impl Contender for Libxenctrl<'_> {
             Work::OpenListClose => return self.library.open().and_then(|interface| interface.list()).map_err(text),
             Work::UploadFromMemory => xen.upload(name, &self.payload).map_err(text)?,
             Work::UploadFromFile => xen.upload_file(name, &self.file, &mut self.kept).map_err(text)?,
-            Work::Unload => xen.unload(name, QUIESCE_NANOSECONDS).map_err(text)?,
-            Work::Apply => xen.apply(name, QUIESCE_NANOSECONDS).map_err(text)?,
-            Work::Revert => xen.revert(name, QUIESCE_NANOSECONDS).map_err(text)?,
+            Work::Unload => xen.act(name, Action::Unload, QUIESCE_NANOSECONDS).map_err(text)?,
+            Work::Apply => xen.act(name, Action::Apply, QUIESCE_NANOSECONDS).map_err(text)?,
+            Work::Revert => xen.act(name, Action::Revert, QUIESCE_NANOSECONDS).map_err(text)?,
             Work::Load => {
                 xen.upload_file(name, &self.file, &mut self.kept).map_err(text)?;
-                xen.apply(name, QUIESCE_NANOSECONDS).map_err(text)?;
+                xen.act(name, Action::Apply, QUIESCE_NANOSECONDS).map_err(text)?;
             }
             Work::Check => return Err("it has none".into()),
             Work::ListProcess | Work::LoadProcess => {

@@ -1,7 +1,6 @@
 //! System calls, hypercalls and memory, counted by the kernel: each contender does the same steps in a process of its own,
 //! which is traced, so that its times mean nothing.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write, stdin};
 use std::process::ChildStdout;
@@ -44,9 +43,9 @@ pub struct Counts {
 }
 
 /// In the process: opens a contender while it is traced, and has it do the steps, each between two calls of `getppid`.
-pub fn work(arguments: impl Iterator<Item = String>) {
+pub fn work(arguments: &[String]) {
     stdin().read_line(&mut String::new()).unwrap();
-    with_contender(arguments, |contender, fixture, steps| {
+    with_contender(&arguments[0], |contender, fixture, steps| {
         for _ in 0..=ROUNDS {
             for step in steps {
                 contender.prepare(step);
@@ -90,17 +89,15 @@ pub fn traced(
 pub fn count(kind: Kind, steps: &[Step], fixture: &Fixture, files: &Files) -> Counts {
     let mut counted = Vec::new();
     let mut counting: Option<Count> = None;
-    let mut locked = Locked::default();
-    let printed = traced(kind, steps, fixture, files, |_, call, result| {
-        if let Some(result) = result {
-            locked.note(call, result);
+    let printed = traced(kind, steps, fixture, files, |process, call, result| {
+        if result.is_some() {
             if let Some(count) = &mut counting {
-                count.locked = count.locked.max(locked.total());
+                count.locked = count.locked.max(locked(process));
             }
         } else if call.number == libc::SYS_getppid {
             match counting.take() {
                 Some(count) => counted.push(count),
-                None => counting = Some(Count { locked: locked.total(), ..Count::default() }),
+                None => counting = Some(Count::default()),
             }
         } else if let Some(count) = &mut counting {
             count.system_calls += 1;
@@ -123,58 +120,16 @@ pub fn count(kind: Kind, steps: &[Step], fixture: &Fixture, files: &Files) -> Co
     Counts { kind, of: of.collect(), resident }
 }
 
-/// Ranges of memory that can't be paged out: sizes by address.
-#[derive(Debug, Default)]
-struct Locked(BTreeMap<u64, u64>);
-
-impl Locked {
-    fn total(&self) -> u64 {
-        self.0.values().sum()
-    }
-
-    /// Follows a system call that has returned.
-    fn note(&mut self, SystemCall { number, arguments }: SystemCall, returned: u64) {
-        let [first, second, third, fourth, fifth] = arguments;
-        // An error is a small negative number.
-        if returned > u64::MAX - 4096 {
-            return;
-        }
-        let has = |word: u64, flag: i32| word & u64::from(flag.unsigned_abs()) != 0;
-        match number {
-            libc::SYS_mmap => {
-                let file = fifth & 0x8000_0000 == 0;
-                let device = file && has(fourth, libc::MAP_SHARED) && has(third, libc::PROT_WRITE);
-                if device || has(fourth, libc::MAP_LOCKED) {
-                    self.add(returned, second);
-                }
-            }
-            libc::SYS_mlock => self.add(first, second),
-            libc::SYS_munmap | libc::SYS_munlock => self.remove(first, second),
-            _ => {}
-        }
-    }
-
-    fn add(&mut self, start: u64, len: u64) {
-        self.remove(start, len);
-        self.0.insert(start, len.next_multiple_of(4096));
-    }
-
-    fn remove(&mut self, start: u64, len: u64) {
-        let end = start.saturating_add(len.next_multiple_of(4096));
-        let cut: Vec<(u64, u64)> = self
-            .0
-            .iter()
-            .map(|(start, len)| (*start, *start + *len))
-            .filter(|(from, to)| *from < end && *to > start)
-            .collect();
-        for (from, to) in cut {
-            self.0.remove(&from);
-            if from < start {
-                self.0.insert(from, start - from);
-            }
-            if to > end {
-                self.0.insert(end, to - end);
-            }
-        }
-    }
+/// The bytes of a process that are locked, or are the kernel's own for hypercalls.
+fn locked(process: Pid) -> u64 {
+    let [status, mappings] =
+        ["status", "maps"].map(|file| fs::read_to_string(format!("/proc/{process}/{file}")).unwrap());
+    let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).expect("the kernel reports it");
+    let locked: u64 = locked.trim_end_matches("kB").trim().parse().unwrap();
+    let devices = mappings.lines().filter(|line| line.ends_with("/dev/xen/hypercall"));
+    let size = |line: &str| {
+        let (start, end) = line.split(' ').next()?.split_once('-')?;
+        Some(u64::from_str_radix(end, 16).ok()? - u64::from_str_radix(start, 16).ok()?)
+    };
+    locked * 1024 + devices.filter_map(size).sum::<u64>()
 }

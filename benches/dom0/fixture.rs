@@ -34,7 +34,7 @@ const IS_APPLIED: u32 = 2;
 #[derive(Debug)]
 pub struct Fixture {
     pub xen: Xen,
-    directory: PathBuf,
+    pub directory: PathBuf,
 }
 
 /// The Xen that payloads are made for.
@@ -85,10 +85,6 @@ impl Fixture {
         }
         fs::write(fixture.file(&Step::new(Work::Load, 0, 0)), made.payload(LOADED).build())?;
         Ok(fixture)
-    }
-
-    pub fn directory(&self) -> &Path {
-        &self.directory
     }
 
     /// The payload that a step works on, as a file.

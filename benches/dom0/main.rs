@@ -12,7 +12,6 @@
 //! instructions.
 #![allow(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::as_conversions,
@@ -191,7 +190,7 @@ fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     for (child, work) in [(count::CHILD, count::work as fn(_)), (alone::CHILD, alone::work)] {
         if arguments.first().is_some_and(|argument| argument == child) {
-            work(arguments.into_iter().skip(1));
+            work(&arguments[1..]);
             return ExitCode::SUCCESS;
         }
     }

@@ -1,9 +1,8 @@
 //! The measured operations: a kind of work, with a number of loaded payloads, and the size of a payload.
 
-use std::fmt;
-use std::str::FromStr;
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Work {
     Status,
     List,
@@ -73,7 +72,7 @@ impl Work {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Step {
     pub work: Work,
     /// The number of loaded payloads.
@@ -87,33 +86,12 @@ impl Step {
         Self { work, payloads, size }
     }
 
-    /// The number of payloads, or the size.
+    /// The number of payloads, or the size: `3 loaded`, `64 KiB`, `1.9 MiB`.
     pub fn amount(&self) -> String {
-        if self.size > 0 { human(self.size) } else { format!("{} loaded", self.payloads) }
-    }
-}
-
-/// `1.9 MiB`, `64 KiB`.
-pub fn human(bytes: usize) -> String {
-    let (kib, mib) = (bytes as f64 / 1024.0, bytes as f64 / f64::from(1 << 20));
-    if mib >= 1.0 { format!("{mib:.1} MiB") } else { format!("{kib:.0} KiB") }
-}
-
-/// As an argument of a child of the bench.
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.work.name(), self.payloads, self.size)
-    }
-}
-
-impl FromStr for Step {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts: Vec<&str> = text.split('/').collect();
-        let [work, payloads, size] = parts[..] else { return Err(format!("not a step: {text}")) };
-        let work = Work::named(work).ok_or(format!("no such work: {work}"))?;
-        let number = |text: &str| text.parse().map_err(|_| format!("not a number: {text}"));
-        Ok(Self::new(work, number(payloads)?, number(size)?))
+        match self.size {
+            0 => format!("{} loaded", self.payloads),
+            size if size < 1 << 20 => format!("{:.0} KiB", size as f64 / 1024.0),
+            size => format!("{:.1} MiB", size as f64 / f64::from(1 << 20)),
+        }
     }
 }

@@ -9,6 +9,8 @@ use std::path::Path;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
+use super::privcmd::Action;
+
 /// The libraries that libxenctrl needs, in the order of loading: dom0's loader would not find them by name.
 const DEPENDENCIES: [&str; 7] = [
     "libxentoolcore.so.1",
@@ -194,19 +196,12 @@ impl Interface<'_> {
         Ok(status)
     }
 
-    pub fn apply(&self, name: &CStr, timeout: u32) -> io::Result<()> {
-        self.act(self.library.apply, name, timeout)
-    }
-
-    pub fn revert(&self, name: &CStr, timeout: u32) -> io::Result<()> {
-        self.act(self.library.revert, name, timeout)
-    }
-
-    pub fn unload(&self, name: &CStr, timeout: u32) -> io::Result<()> {
-        self.act(self.library.unload, name, timeout)
-    }
-
-    fn act(&self, act: Act, name: &CStr, timeout: u32) -> io::Result<()> {
+    pub fn act(&self, name: &CStr, action: Action, timeout: u32) -> io::Result<()> {
+        let act = match action {
+            Action::Apply => self.library.apply,
+            Action::Revert => self.library.revert,
+            Action::Unload => self.library.unload,
+        };
         // SAFETY: the handle is open, and the name ends with a NUL and is only read.
         check(unsafe { act(self.handle.as_ptr(), name.as_ptr().cast_mut(), timeout, 0) })
     }
