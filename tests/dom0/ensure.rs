@@ -4,6 +4,7 @@ use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
 use xen_livepatch::{Flags, LivepatchClient, Payload, Plan, State, Wanted};
 
 use crate::host::{Host, PATCHED, bare, host, name, shown};
+use crate::random::Random;
 
 /// Two stacks; each payload makes Xen's version end with its name.
 const BELOW: [(&str, Option<&str>); 5] =
@@ -39,22 +40,14 @@ fn is_as_wanted(host: &Host, stack: &[&str]) {
     assert!(Plan::new(&inventory, &wanted(&host.client, stack)).unwrap().is_empty());
 }
 
-/// A reproducible walk (xorshift).
-fn next(state: &mut u64) -> usize {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    usize::try_from(*state >> 33).unwrap()
-}
-
 #[test]
 #[ignore = "needs a real Xen"]
 fn twenty_walks_end_where_they_should() {
     let host = host();
     for walk in 1..=20_u64 {
-        let mut random = walk.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut random = Random::new(walk);
         for _ in 0..3 {
-            let stack = STACKS[next(&mut random) % STACKS.len()];
+            let stack = random.of(&STACKS);
             let plan = host.client.ensure(&wanted(&host.client, stack), |_| ());
             plan.unwrap_or_else(|error| panic!("walk {walk} to {stack:?}: {error}"));
             is_as_wanted(&host, stack);

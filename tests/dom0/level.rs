@@ -4,7 +4,7 @@ use xen_livepatch::payload::HookKind;
 use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder};
 use xen_livepatch::{EnsureError, ErrorKind, Flags, LivepatchClient, Outcome, Payload, Plan, State, StepEvent, Wanted};
 
-use crate::host::{Host, PATCHED, bare, host, name, shown};
+use crate::host::{Host, PATCHED, bare, connect, host, name, shown};
 
 fn fix(client: &LivepatchClient, id: &str) -> PayloadBuilder {
     bare(client, id).function(FunctionPatch::returning(PATCHED, format!("-{id}")))
@@ -34,13 +34,10 @@ fn the_level_from_before_is_put_back() {
     }
     let client = &host.client;
     let below = fix(client, "below");
-    let above =
-        bare(client, "above").depends_on(below.build_id()).function(FunctionPatch::returning(PATCHED, "-above"));
+    let above = fix(client, "above").depends_on(below.build_id());
     client.ensure(&stack(&[("below", &below), ("above", &above)]), |_| ()).unwrap();
     let new = fix(client, "new");
-    let refusing =
-        bare(client, "refusing").depends_on(new.build_id()).function(FunctionPatch::returning(PATCHED, "-no"));
-    let refusing = refusing.hook(HookKind::PreApply, HookCode::returns(-22));
+    let refusing = fix(client, "refusing").depends_on(new.build_id()).hook(HookKind::PreApply, HookCode::returns(-22));
     let mut gaps = 0;
     let error = client.ensure(&stack(&[("new", &new), ("refusing", &refusing)]), |event| {
         gaps += usize::from(matches!(event, StepEvent::GapOpens { .. }));
@@ -63,7 +60,7 @@ fn two_versions_of_a_fix_may_share_a_symbol() {
     for files in [false, true] {
         host.client.ensure(&only("fix", &old), |_| ()).unwrap();
         // A client that has not seen the old file.
-        let client = crate::host::connect().unwrap();
+        let client = connect().unwrap();
         let wanted = only("fix", &new);
         let wanted = if files { wanted.at_hand([Payload::parse(&old.build()).unwrap()]) } else { wanted };
         let mut opened = 0;
@@ -84,7 +81,7 @@ fn hooks_that_veto_a_replacement_are_found_out() {
     }
     let hooked = fix(&host.client, "hooked").hook(HookKind::PreApply, HookCode::returns(0));
     host.client.ensure(&only("hooked", &hooked), |_| ()).unwrap();
-    let client = crate::host::connect().unwrap();
+    let client = connect().unwrap();
     let refused = client.ensure(&only("fix", &fix(&client, "fix")).no_gap(), |_| ()).unwrap_err();
     assert_eq!((refused.outcome(), shown()), (Outcome::Unchanged, "-hooked".to_owned()), "{refused}");
     client.ensure(&only("fix", &fix(&client, "fix")), |_| ()).unwrap();
@@ -102,7 +99,7 @@ fn the_order_that_nodeps_made_is_found_out() {
     }
     let client = &host.client;
     let old = fix(client, "old");
-    let new = bare(client, "new").depends_on(old.build_id()).function(FunctionPatch::returning(PATCHED, "-new"));
+    let new = fix(client, "new").depends_on(old.build_id());
     let stack = stack(&[("old", &old), ("new", &new)]);
     let upside_down = || {
         host.upload("old", &old);
@@ -118,7 +115,7 @@ fn the_order_that_nodeps_made_is_found_out() {
     assert_eq!((applied(&host), shown()), (Vec::new(), host.original.clone()));
 
     upside_down();
-    crate::host::connect().unwrap().ensure(&Wanted::nothing(), |_| ()).unwrap();
+    connect().unwrap().ensure(&Wanted::nothing(), |_| ()).unwrap();
     assert_eq!((applied(&host), shown()), (Vec::new(), host.original.clone()));
 }
 
@@ -127,13 +124,10 @@ fn the_order_that_nodeps_made_is_found_out() {
 #[ignore = "needs a real Xen"]
 fn a_payload_that_another_is_linked_with_stays() {
     let host = host();
-    host.upload(
-        "lib",
-        &bare(&host.client, "lib").function(FunctionPatch::returning(PATCHED, "-lib")).defines("lib_table"),
-    );
+    host.upload("lib", &fix(&host.client, "lib").defines("lib_table"));
     let user = fix(&host.client, "user").needs("lib_table");
     host.client.ensure(&only("user", &user), |_| ()).unwrap();
-    let plan = Plan::new(&crate::host::connect().unwrap().inventory().unwrap(), &only("user", &user)).unwrap();
+    let plan = Plan::new(&connect().unwrap().inventory().unwrap(), &only("user", &user)).unwrap();
     assert_eq!((plan.is_empty(), plan.leftovers()), (true, &[name("lib")][..]), "{plan}");
     assert_eq!((host.client.list().unwrap().len(), shown()), (2, "-user".to_owned()));
     host.client.ensure(&Wanted::nothing(), |_| ()).unwrap();

@@ -12,6 +12,9 @@ mod level;
 mod listing;
 mod opening;
 mod outcomes;
+#[allow(dead_code, reason = "shared with generators")]
+#[path = "../common/random.rs"]
+mod random;
 mod refusals;
 mod story;
 #[path = "../common/system_calls.rs"]
