@@ -5,24 +5,17 @@ readonly TARGET=x86_64-unknown-linux-gnu
 # shellcheck disable=SC2034  # for the steps
 readonly TOOL=target/$TARGET/release/xen-livepatch
 
+# Besides the tools, which all need.
 declare -A needs_of=(
-    [lint]=tools
-    [test]=tools
-    [minimum-rust]=tools
-    [units]=tools
-    [package]=tools
-    [bindings]=tools
-    [api]=tools
-    [headers]='tools headers'
-    [fuzz]=tools
-    [aarch64]='tools xen-arm64'
-    [boots]='tools xen-4.17 xen-4.20 tool'
-    [guard]='tools xen-4.17 tool'
-    [bench]='tools xen-4.17 xen-4.20 tool bench'
-    ['xen 4.14']='tools xen-4.14 tool tests'
-    ['xen 4.17']='tools xen-4.17 tool tests'
-    ['xen 4.20']='tools xen-4.20 tool tests'
-    [vendor-texts]='tools xen-4.17 tests'
+    [headers]=headers
+    [aarch64]=xen-arm64
+    [boots]='xen-4.17 xen-4.20 tool'
+    [guard]='xen-4.17 tool'
+    [bench]='xen-4.17 xen-4.20 tool bench'
+    ['xen 4.14']='xen-4.14 tool tests'
+    ['xen 4.17']='xen-4.17 tool tests'
+    ['xen 4.20']='xen-4.20 tool tests'
+    [vendor-texts]='xen-4.17 tests'
 )
 
 # Whether a need could be met: yes or no.
@@ -32,7 +25,7 @@ declare -A there=()
 need_all_of() {
     local need
     missing=''
-    for need in ${needs_of[$1]}; do
+    for need in tools ${needs_of[$1]:-}; do
         if [[ -z ${there[$need]:-} ]]; then
             there[$need]=yes
             case $need in
@@ -78,16 +71,14 @@ fetch_xen() {
 
 # need_headers: sets headers to the directories.
 need_headers() {
-    local version
+    local version directory=target/real-xen
     headers=()
-    there[headers-4.14]=yes
-    fetch_or_skip headers-4.14 'The header of Xen 4.14' --headers 4.14
     for version in 4.17 4.20; do
         retry tests/real-xen/fetch --headers "$version"
+        headers+=("$directory/$version/headers/usr/include")
     done
-    for version in 4.17 4.20 4.14; do
-        [[ $version == 4.14 && ${there[headers-4.14]} == no ]] || headers+=("target/real-xen/$version/headers/usr/include")
-    done
+    fetch_or_skip headers-4.14 'The header of Xen 4.14' --headers 4.14
+    [[ ${there[headers-4.14]:-} == no ]] || headers+=("$directory/4.14/headers/usr/include")
 }
 
 # With a test, so that the tool's dependencies have the features of the tests', and are built once.
