@@ -47,9 +47,12 @@ fn cycles_per_second(host: &Host) -> u64 {
     u64::try_from(u128::from(CYCLES) * 1_000_000_000 / took.as_nanos().max(1)).unwrap()
 }
 
-/// Returns true if hooks can wait here: there are none before 4.14, and their code is for x86-64.
-fn has_slow_hooks(host: &Host) -> bool {
-    host.since(14) && Architecture::of_this_program() == Architecture::X86_64
+/// The host and its clock, if hooks can wait here: there are none before 4.14, and their code is for x86-64.
+fn host_with_slow_hooks() -> Option<(Host, Clock)> {
+    let host = host();
+    let has_slow_hooks = host.since(14) && Architecture::of_this_program() == Architecture::X86_64;
+    let clock = has_slow_hooks.then(|| Clock(cycles_per_second(&host)))?;
+    Some((host, clock))
 }
 
 struct Clock(u64);
@@ -97,58 +100,43 @@ fn time(milliseconds: u64, usual: u32, what: &str, mut round: impl FnMut()) {
     println!("{} rounds of {milliseconds} ms, {what}: {:?}", rounds(usual), start.elapsed());
 }
 
-#[test]
-#[ignore = "needs a real Xen"]
-fn a_payload_is_not_unloaded_while_its_hook_runs() {
-    let host = host();
-    if !has_slow_hooks(&host) {
-        return;
-    }
-    let clock = Clock(cycles_per_second(&host));
-    let deaf = patient().without_xen_log().open().unwrap();
-    for (client, what, tries) in [
-        (&host.client, "with Xen's log", &[(1, 10), (35, 60), (300, 3), (2000, 1)][..]),
-        (&deaf, "without it", &[(35, 1), (2000, 1)]),
-    ] {
-        for (milliseconds, usual) in tries {
-            let hook = clock.hook(Duration::from_millis(*milliseconds));
-            let payload = host.payload("slow", "-slow").hook(HookKind::PostRevert, hook).build();
-            time(*milliseconds, *usual, what, || round(client, &name("slow"), &payload));
-        }
+/// Rounds with a payload whose hook after a revert waits: for each of these times, as often as usual.
+fn slow_reverts(host: &Host, clock: &Clock, what: &str, tries: &[(u64, u32)], round: impl Fn(&PayloadName, &[u8])) {
+    for (milliseconds, usual) in tries {
+        let hook = clock.hook(Duration::from_millis(*milliseconds));
+        let payload = host.payload("slow", "-slow").hook(HookKind::PostRevert, hook).build();
+        time(*milliseconds, *usual, what, || round(&name("slow"), &payload));
     }
 }
 
 #[test]
 #[ignore = "needs a real Xen"]
+fn a_payload_is_not_unloaded_while_its_hook_runs() {
+    let Some((host, clock)) = host_with_slow_hooks() else { return };
+    let tries = [(1, 10), (35, 60), (300, 3), (2000, 1)];
+    slow_reverts(&host, &clock, "with Xen's log", &tries, |name, payload| round(&host.client, name, payload));
+    let deaf = patient().without_xen_log().open().unwrap();
+    let tries = [(35, 1), (2000, 1)];
+    slow_reverts(&host, &clock, "without it", &tries, |name, payload| round(&deaf, name, payload));
+}
+
+#[test]
+#[ignore = "needs a real Xen"]
 fn a_payload_of_another_process_is_not_unloaded_while_its_hook_runs() {
-    let host = host();
-    if !has_slow_hooks(&host) {
-        return;
-    }
-    let clock = Clock(cycles_per_second(&host));
-    for (what, log, tries) in
-        [("with Xen's log", true, &[(1, 5), (35, 20), (2000, 1)][..]), ("without it", false, &[(35, 1), (2000, 1)])]
-    {
-        for (milliseconds, usual) in tries {
-            let hook = clock.hook(Duration::from_millis(*milliseconds));
-            let payload = host.payload("slow", "-slow").hook(HookKind::PostRevert, hook).build();
-            time(*milliseconds, *usual, what, || {
-                let other = if log { patient() } else { patient().without_xen_log() }.open().unwrap();
-                round_of_two(&host.client, &other, &name("slow"), &payload);
-            });
-        }
-    }
+    let Some((host, clock)) = host_with_slow_hooks() else { return };
+    slow_reverts(&host, &clock, "with Xen's log", &[(1, 5), (35, 20), (2000, 1)], |name, payload| {
+        round_of_two(&host.client, &patient().open().unwrap(), name, payload);
+    });
+    slow_reverts(&host, &clock, "without it", &[(35, 1), (2000, 1)], |name, payload| {
+        round_of_two(&host.client, &patient().without_xen_log().open().unwrap(), name, payload);
+    });
 }
 
 /// An apply that fails is followed by its hook, and `load` unloads what it could not apply.
 #[test]
 #[ignore = "needs a real Xen"]
 fn the_cleanup_of_a_load_waits_for_the_hook() {
-    let host = host();
-    if !has_slow_hooks(&host) {
-        return;
-    }
-    let clock = Clock(cycles_per_second(&host));
+    let Some((host, clock)) = host_with_slow_hooks() else { return };
     for (milliseconds, usual) in [(1, 5), (35, 30), (2000, 1)] {
         let hook = clock.hook(Duration::from_millis(milliseconds));
         let fails = host.payload("fails", "-x").hook(HookKind::PostApply, hook);
@@ -165,28 +153,18 @@ fn the_cleanup_of_a_load_waits_for_the_hook() {
 #[test]
 #[ignore = "needs a real Xen"]
 fn actions_wait_for_the_hook_after_the_last_one() {
-    let host = host();
-    if !has_slow_hooks(&host) {
-        return;
-    }
-    let clock = Clock(cycles_per_second(&host));
+    let Some((host, clock)) = host_with_slow_hooks() else { return };
     for (milliseconds, usual) in [(1, 3), (35, 10), (2000, 1)] {
         let hook = || clock.hook(Duration::from_millis(milliseconds));
         let slow = host.payload("slow", "-slow").hook(HookKind::PostApply, hook()).hook(HookKind::PostRevert, hook());
         let slow = host.upload("slow", &slow);
         let next = host.upload("next", &host.payload("next", "-next"));
         time(milliseconds, usual, "actions in a row", || {
-            for (name, action) in [
-                (&slow, Action::Apply),
-                (&slow, Action::Revert),
-                (&next, Action::Replace),
-                (&next, Action::Revert),
-                (&slow, Action::Apply),
-                (&slow, Action::Revert),
-                (&next, Action::Apply),
-                (&next, Action::Revert),
-            ] {
-                host.client.action(action, name).run().unwrap();
+            for (name, first) in
+                [(&slow, Action::Apply), (&next, Action::Replace), (&slow, Action::Apply), (&next, Action::Apply)]
+            {
+                host.client.action(first, name).run().unwrap();
+                host.client.action(Action::Revert, name).run().unwrap();
             }
         });
         host.unload(&slow);
