@@ -17,6 +17,7 @@ use super::foreign::privcmd::{Action, Call};
 use super::step::{Step, Work};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// One ioctl with every buffer in place. A file is read into the one that Xen reads.
     Raw,

@@ -8,6 +8,7 @@ use std::process::ChildStdout;
 use nix::libc;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, getppid};
+use serde::{Deserialize, Serialize};
 
 use super::child::{spawn, with_contender};
 use super::contender::{Files, Kind};
@@ -24,12 +25,12 @@ const HYPERCALL: u64 = 0x30_5000;
 /// Counted rounds, after one that fills what is kept from call to call.
 pub const ROUNDS: usize = 3;
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Count {
     pub system_calls: u64,
     pub hypercalls: u64,
     /// The most bytes at any moment that were locked, or were the kernel's own for hypercalls.
-    pub locked: u64,
+    pub locked_bytes: u64,
 }
 
 /// The counts of steps, done by a contender.
@@ -92,7 +93,7 @@ pub fn count(kind: Kind, steps: &[Step], fixture: &Fixture, files: &Files) -> Co
     let printed = traced(kind, steps, fixture, files, |process, call, result| {
         if result.is_some() {
             if let Some(count) = &mut counting {
-                count.locked = count.locked.max(locked(process));
+                count.locked_bytes = count.locked_bytes.max(locked(process));
             }
         } else if call.number == libc::SYS_getppid {
             match counting.take() {
@@ -113,7 +114,7 @@ pub fn count(kind: Kind, steps: &[Step], fixture: &Fixture, files: &Files) -> Co
         let count = Count {
             system_calls: least(|count| count.system_calls),
             hypercalls: least(|count| count.hypercalls),
-            locked: rounds().map(|count| count.locked).max().expect("several rounds"),
+            locked_bytes: rounds().map(|count| count.locked_bytes).max().expect("several rounds"),
         };
         (*step, count)
     });

@@ -27,14 +27,14 @@ const PICTURES: [Picture; 2] = [
         work: Work::List,
         beside: Work::Status,
         axis: "payloads loaded",
-        at: |record| record.payloads as f64,
+        at: |record| record.step.payloads as f64,
     },
     Picture {
         file: "uploads.svg",
         work: Work::UploadFromFile,
         beside: Work::Check,
         axis: "size in KiB",
-        at: |record| record.bytes as f64 / 1024.0,
+        at: |record| record.step.size as f64 / 1024.0,
     },
 ];
 
@@ -42,8 +42,8 @@ const SIZE: (u32, u32) = (480, 400);
 
 /// The positions on the axis, and the costs in thousands.
 fn points(run: &Run, work: Work, kind: Kind, picture: &Picture) -> Vec<(f64, f64)> {
-    let records = run.records.iter().filter(|record| record.work == work.name() && record.contender == kind.name());
-    let points = records.map(|record| ((picture.at)(record), record.median as f64 / 1000.0));
+    let records = run.records.iter().filter(|record| record.step.work == work && record.contender == kind);
+    let points = records.map(|record| ((picture.at)(record), record.costs.median as f64 / 1000.0));
     points.filter(|(at, _)| *at > 0.0).collect()
 }
 

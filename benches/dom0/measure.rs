@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::UsageWho;
+use serde::{Deserialize, Serialize};
 
 use super::clock::{Clock, Unit, median, page_faults, processor_time};
 use super::contender::{Contender, Kind, Outcome};
@@ -53,7 +54,7 @@ pub struct Samples {
 }
 
 /// The costs of a step to a contender, in all rounds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Costs {
     pub rounds: usize,
     pub least: u64,

@@ -8,28 +8,23 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::contender::Kind;
-use super::step::{Step, Work};
+use super::count::Count;
+use super::measure::Costs;
+use super::step::Step;
 
 /// The cost of an operation to a contender.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
     pub xen: String,
     pub unix_time: u64,
-    pub work: String,
-    /// The number of loaded payloads.
-    pub payloads: usize,
-    /// The size of the payload, if it matters.
-    pub bytes: usize,
-    pub contender: String,
+    #[serde(flatten)]
+    pub step: Step,
+    pub contender: Kind,
     pub unit: String,
-    pub rounds: usize,
-    pub least: u64,
-    pub median: u64,
-    pub p90: u64,
-    pub page_faults: u64,
-    pub system_calls: Option<u64>,
-    pub hypercalls: Option<u64>,
-    pub locked_bytes: Option<u64>,
+    #[serde(flatten)]
+    pub costs: Costs,
+    #[serde(flatten)]
+    pub count: Option<Count>,
     /// The most memory of a process that did nothing else.
     pub resident_kib: Option<u64>,
     /// The part of the cost that is hypercalls.
@@ -37,18 +32,6 @@ pub struct Record {
     /// The instructions outside the kernel, by function, most first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub functions: Vec<(String, u64)>,
-}
-
-impl Record {
-    pub fn is(&self, step: Step, kind: Kind) -> bool {
-        self.contender == kind.name()
-            && self.work == step.work.name()
-            && (self.payloads, self.bytes) == (step.payloads, step.size)
-    }
-
-    pub fn step(&self) -> Option<Step> {
-        Some(Step::new(Work::named(&self.work)?, self.payloads, self.bytes))
-    }
 }
 
 /// All records of a run, on one Xen.
@@ -77,18 +60,18 @@ impl Run {
 
     /// The steps, each once.
     pub fn steps(&self) -> Vec<Step> {
-        let mut steps: Vec<Step> = self.records.iter().filter_map(Record::step).collect();
+        let mut steps: Vec<Step> = self.records.iter().map(|record| record.step).collect();
         steps.dedup();
         steps
     }
 
     pub fn find(&self, step: Step, kind: Kind) -> Option<&Record> {
-        self.records.iter().find(|record| record.is(step, kind))
+        self.records.iter().find(|record| record.step == step && record.contender == kind)
     }
 
     /// The cost of this crate as a multiple of another contender's.
     pub fn ratio(&self, step: Step, to: Kind) -> Option<f64> {
-        let median = |kind| self.find(step, kind).map(|record| record.median as f64);
+        let median = |kind| self.find(step, kind).map(|record| record.costs.median as f64);
         Some(median(Kind::Ours)? / median(to)?).filter(|ratio| ratio.is_finite())
     }
 }

@@ -22,7 +22,7 @@ pub fn costs(run: &Run, unit: &str) {
 }
 
 fn cost(record: &Record) -> String {
-    format!("{} ({})", thousands(record.median), thousands(record.p90))
+    format!("{} ({})", thousands(record.costs.median), thousands(record.costs.p90))
 }
 
 pub fn thousands(number: u64) -> String {
@@ -38,18 +38,18 @@ pub fn counts(run: &Run, unit: &str) {
     println!("nothing else. In hypercalls: {unit}, as a client reports it that times its hypercalls.\n");
     println!("| operation | | | system calls | hypercalls | page faults | locked | resident | in hypercalls |");
     println!("|---|---|---|---:|---:|---:|---:|---:|---:|");
-    for record in run.records.iter().filter(|record| record.system_calls.is_some()) {
-        let number = |number: Option<u64>| number.map_or("–".into(), |number| number.to_string());
+    for record in &run.records {
+        let Some(count) = &record.count else { continue };
         println!(
             "| {} | {} | {} | {} | {} | {} | {} KiB | {} KiB | {} |",
-            record.work,
-            record.step().map(|step| step.amount()).unwrap_or_default(),
-            record.contender,
-            number(record.system_calls),
-            number(record.hypercalls),
-            record.page_faults,
-            number(record.locked_bytes.map(|bytes| bytes / 1024)),
-            number(record.resident_kib),
+            record.step.work.name(),
+            record.step.amount(),
+            record.contender.name(),
+            count.system_calls,
+            count.hypercalls,
+            record.costs.page_faults,
+            count.locked_bytes / 1024,
+            record.resident_kib.unwrap_or_default(),
             record.in_hypercalls.map_or("–".into(), thousands)
         );
     }
@@ -58,10 +58,10 @@ pub fn counts(run: &Run, unit: &str) {
 /// Prints the instructions of this crate's operations by function.
 pub fn profiles(run: &Run) {
     for record in run.records.iter().filter(|record| !record.functions.is_empty()) {
-        let amount = record.step().map(|step: Step| step.amount()).unwrap_or_default();
         let own: u64 = record.functions.iter().map(|(_, count)| count).sum();
-        println!("\n## {}, {amount}: {} instructions\n", record.work, record.median);
-        println!("{:>9}  the kernel and Xen", record.median.saturating_sub(own));
+        let (Step { work, .. }, all) = (record.step, record.costs.median);
+        println!("\n## {}, {}: {all} instructions\n", work.name(), record.step.amount());
+        println!("{:>9}  the kernel and Xen", all.saturating_sub(own));
         for (function, count) in record.functions.iter().take(FUNCTIONS) {
             println!("{count:>9}  {function}");
         }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "&'static str", try_from = "String")]
 pub enum Work {
     Status,
     List,
@@ -41,10 +42,6 @@ impl Work {
         Self::ALL.iter().find(|(work, _)| *work == self).map_or("", |(_, name)| name)
     }
 
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, known)| *known == name).map(|(work, _)| *work)
-    }
-
     /// Returns true if it changes Xen, so that it must not follow closely on an earlier change.
     ///
     /// Xen uses a payload for a moment after it has published the result. This crate waits for that at the beginning of its next
@@ -72,12 +69,28 @@ impl Work {
     }
 }
 
+impl From<Work> for &'static str {
+    fn from(work: Work) -> Self {
+        work.name()
+    }
+}
+
+impl TryFrom<String> for Work {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let known = Self::ALL.iter().find(|(_, known)| *known == name);
+        known.map(|(work, _)| *work).ok_or(format!("no such work: {name}"))
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Step {
     pub work: Work,
     /// The number of loaded payloads.
     pub payloads: usize,
     /// The size of the payload in bytes, or 0.
+    #[serde(rename = "bytes")]
     pub size: usize,
 }
 
