@@ -25,13 +25,15 @@ mod offline;
 mod problem;
 mod relocations;
 mod sections;
-mod sink;
 mod symbols;
 mod tables;
 mod traps;
 mod writes;
 
 use std::borrow::Cow;
+
+#[cfg(feature = "sim")]
+use object::elf::ELFMAG;
 
 use crate::types::errno::Errno;
 use crate::types::widen::to_u64;
@@ -60,7 +62,17 @@ pub use problem::function::{FunctionProblem, PointerProblem};
 pub(crate) use problem::kind::ProblemKinds;
 pub use problem::kind::{ProblemKind, UnknownProblemKind};
 pub use problem::linking::{RelocationProblem, RelocationSectionProblem, SymbolProblem, SymbolTableProblem};
-pub(crate) use sink::{Sink, Stopped};
+use symbols::SymbolValue;
+
+/// A receiver of findings, in the order in which Xen would come upon them. It fails to stop the run.
+pub(crate) type Sink<'s> = dyn FnMut(Finding) -> Progress + 's;
+
+/// The sink wanted no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stopped;
+
+/// The result of a part of the run: the sink may stop it.
+pub(crate) type Progress<T = ()> = Result<T, Stopped>;
 
 /// The result of looking something up in the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,29 +143,38 @@ pub(crate) struct Checked<'d> {
 
 /// Links a payload as a release would, as far as it can be linked.
 pub(crate) fn link<'d>(elf: &Elf<'d>, release: Release) -> Option<LinkedPayload<'d>> {
-    link_offline(elf, release, &Target::from(release), &mut sink::Ignored)
+    link_offline(elf, release, &Target::from(release), &mut |_| Ok(()))
 }
 
-/// Checks a payload for one release.
+/// Checks a payload for one release. Findings that differ only in their entry are one.
 fn check_for<'d>(elf: &Elf<'d>, release: Release, target: &Target) -> Checked<'d> {
-    let mut all = sink::Collected::default();
-    let linked = link_offline(elf, release, target, &mut all);
-    Checked { findings: all.0, linked }
+    // There are fewer kinds of problems with one thing.
+    const COMPARED: usize = 16;
+    let mut findings: Vec<Finding> = Vec::new();
+    let linked = link_offline(elf, release, target, &mut |finding| {
+        if !findings.iter_mut().rev().take(COMPARED).any(|known| known.absorb(&finding)) {
+            findings.push(finding);
+        }
+        Ok(())
+    });
+    Checked { findings, linked }
 }
 
-/// Returns true if nothing is wrong with a payload for one release.
+/// Returns true if nothing is wrong with a payload for one release, once debug sections are removed.
 fn is_fit_for(elf: &Elf<'_>, release: Release) -> bool {
-    let mut any = sink::Any::default();
-    // Whether the run was stopped is in the sink.
-    drop(link_offline(elf, release, &Target::from(release), &mut any));
-    !any.0
+    let mut fit = true;
+    link_offline(elf, release, &Target::from(release), &mut |finding| {
+        fit &= finding.problem.ends_with_debug_sections();
+        if fit { Ok(()) } else { Err(Stopped) }
+    });
+    fit
 }
 
 fn link_offline<'d>(
     elf: &Elf<'d>,
     release: Release,
     target: &Target,
-    sink: &mut dyn Sink,
+    sink: &mut Sink<'_>,
 ) -> Option<LinkedPayload<'d>> {
     let known = target.known_architecture();
     let base = Machine::of(known.unwrap_or_else(|| architecture_of(elf))).payloads(release).start;
@@ -173,7 +194,7 @@ pub(crate) fn load<R>(
     release: Release,
     architecture: Architecture,
     host: &dyn HostView,
-    sink: &mut dyn Sink,
+    sink: &mut Sink<'_>,
     with: impl FnOnce(LinkedPayload<'_>) -> R,
 ) -> Result<Option<R>, Stopped> {
     match header_for(file, Some(architecture)) {
@@ -182,9 +203,9 @@ pub(crate) fn load<R>(
             Ok(link_elf(&Elf::new(file, &outline), release, Some(architecture), host, sink)?.map(with))
         }
         Err(reason) => {
-            let errno = if header::is_elf(file) { Errno::EOPNOTSUPP } else { Errno::EINVAL };
-            sink.take(Finding::refused(errno, Problem::NotElf { reason }))?;
-            Ok(None)
+            let of_another_kind = file.len() >= size_of::<elf::Header>() && file.starts_with(&ELFMAG);
+            let errno = if of_another_kind { Errno::EOPNOTSUPP } else { Errno::EINVAL };
+            sink(Finding::refused(errno, Problem::NotElf { reason })).map(|()| None)
         }
     }
 }
@@ -195,12 +216,13 @@ fn link_elf<'d>(
     release: Release,
     architecture: Option<Architecture>,
     host: &dyn HostView,
-    sink: &mut dyn Sink,
+    sink: &mut Sink<'_>,
 ) -> Result<Option<LinkedPayload<'d>>, Stopped> {
     let found = architecture_of(elf);
     let known = architecture.or((release.series() < (4, 8)).then_some(Architecture::X86_64));
     let machine = Machine::of(known.unwrap_or(found));
-    let mut linker = Linker { elf, release, machine, host, sink, unlinkable: false };
+    let (memory, values) = (Memory::new(elf.sections.len()), Vec::new());
+    let mut linker = Linker { elf, release, machine, host, sink, unlinkable: false, memory, values };
     if elf.data.len() > MAX_SIZE {
         let without_debug = elf.size_without_debug();
         linker.refuse(Errno::EINVAL, Problem::TooLarge { size: to_u64(elf.data.len()), without_debug })?;
@@ -236,42 +258,41 @@ struct Linker<'a, 'd> {
     /// The architecture of this Xen; if that is not known, the payload's.
     machine: &'static Machine,
     host: &'a dyn HostView,
-    sink: &'a mut dyn Sink,
+    sink: &'a mut Sink<'a>,
     /// True if Xen has refused something without which the payload can't be linked, so that the values of its pointers are
     /// unknown.
     unlinkable: bool,
+    memory: Memory<'d>,
+    /// The values of the payload's symbols, by number.
+    values: Vec<SymbolValue>,
 }
-
-/// The result of a part of the run: the sink may stop it.
-type Progress<T = ()> = Result<T, Stopped>;
 
 impl<'d> Linker<'_, 'd> {
     fn link(mut self) -> Progress<Option<LinkedPayload<'d>>> {
         sections::check_names(&mut self)?;
         symbols::check_names(&mut self)?;
         notes::check_xen_first(&mut self)?;
-        let Some(placed) = layout::place(&mut self)? else { return Ok(None) };
-        let (mut memory, safe_to_reapply) = placed;
-        let values = symbols::resolve(&mut self, &memory)?;
+        let Some(safe_to_reapply) = layout::place(&mut self)? else { return Ok(None) };
+        symbols::resolve(&mut self)?;
         if !self.unlinkable {
-            relocations::relocate(&mut self, &mut memory, &values)?;
+            relocations::relocate(&mut self)?;
         }
         sections::check_required(&mut self)?;
         let linkable = !self.unlinkable;
-        let functions = if linkable { functions::read(&mut self, &memory, &values)? } else { Vec::new() };
-        let hooks = hooks::read(&mut self, &memory)?;
-        let ids = notes::read(&mut self, &memory)?;
+        let functions = if linkable { functions::read(&mut self)? } else { Vec::new() };
+        let hooks = hooks::read(&mut self)?;
+        let ids = notes::read(&mut self)?;
         if linkable {
-            tables::check_bug_frames(&mut self, &memory)?;
-            alternatives::check(&mut self, &memory)?;
-            tables::check(&mut self, &memory)?;
-            traps::check(&mut self, &memory)?;
+            tables::check_bug_frames(&mut self)?;
+            alternatives::check(&mut self)?;
+            tables::check(&mut self)?;
+            traps::check(&mut self)?;
         }
-        let metadata = metadata::read(&mut self, &memory)?;
+        let metadata = metadata::read(&mut self)?;
         notes::check_xen_last(&mut self, &ids)?;
         let replacing = functions.iter().map(|function| function.new_address).collect();
-        let new_symbols = symbols::check_new(&mut self, &values, replacing)?;
-        let (build_id, depends) = (ids.own, ids.depends);
+        let new_symbols = symbols::check_new(&mut self, replacing)?;
+        let (memory, build_id, depends) = (self.memory, ids.own, ids.depends);
         Ok(Some(LinkedPayload { memory, safe_to_reapply, build_id, depends, functions, hooks, metadata, new_symbols }))
     }
 
@@ -282,27 +303,27 @@ impl<'d> Linker<'_, 'd> {
     /// Reports that Xen refuses the upload.
     fn refuse(&mut self, errno: Errno, problem: Problem) -> Progress {
         self.unlinkable |= problem.keeps_from_linking();
-        self.sink.take(Finding::refused(errno, problem))
+        (self.sink)(Finding::refused(errno, problem))
     }
 
     /// Reports that Xen takes the upload, and refuses to apply the payload.
     fn refuse_to_apply(&mut self, errno: Errno, problem: Problem) -> Progress {
-        self.sink.take(Finding { at_upload: false, ..Finding::refused(errno, problem) })
+        (self.sink)(Finding { at_upload: false, ..Finding::refused(errno, problem) })
     }
 
     /// Reports that Xen does not notice, and is not damaged.
     fn unnoticed(&mut self, problem: Problem) -> Progress {
-        self.sink.take(Finding::new(Severity::Unnoticed, None, problem))
+        (self.sink)(Finding::new(Severity::Unnoticed, None, problem))
     }
 
     /// Reports that Xen is damaged, or crashes.
     fn harm(&mut self, problem: Problem) -> Progress {
-        self.sink.take(Finding::new(Severity::Harmful, None, problem))
+        (self.sink)(Finding::new(Severity::Harmful, None, problem))
     }
 
     /// Reports that Xen may be damaged or crash, which the file alone does not decide.
     fn may_harm(&mut self, problem: Problem) -> Progress {
-        self.sink.take(Finding::new(Severity::PossiblyHarmful, None, problem))
+        (self.sink)(Finding::new(Severity::PossiblyHarmful, None, problem))
     }
 
     /// Reports that Xen refuses the upload if it checks for the problem, and is damaged otherwise.
@@ -317,21 +338,21 @@ impl<'d> Linker<'_, 'd> {
     }
 
     /// The address and bytes of a section that Xen reads in the payload's memory. Reports one that is not there.
-    fn section_in<'m>(&mut self, name: SectionName, memory: &Memory<'m>) -> Progress<Option<(u64, Cow<'m, [u8]>)>> {
+    fn loaded(&mut self, name: SectionName) -> Progress<Option<(u64, Cow<'d, [u8]>)>> {
         let Some(section) = self.elf.section(name) else { return Ok(None) };
-        let Some(address) = memory.address_of(section.index) else {
+        let Some(address) = self.memory.address_of(section.index) else {
             // An empty one has an address in some releases only, and is never read.
             if section.size > 0 && !section.is_allocated() {
                 self.harm(Problem::NotAllocated { section: name.text() })?;
             }
             return Ok(None);
         };
-        Ok(memory.at(address, section.size).map(|bytes| (address, bytes)))
+        Ok(self.memory.at(address, section.size).map(|bytes| (address, bytes)))
     }
 
     /// A section of the payload, and the number of its bytes from an address on; `None` if the address is not in it.
-    fn rest_of(&self, memory: &Memory<'_>, section: usize, address: u64) -> Option<(&'d Section, u64)> {
-        let offset = address.checked_sub(memory.address_of(section)?)?;
+    fn rest_of(&self, section: usize, address: u64) -> Option<(&'d Section, u64)> {
+        let offset = address.checked_sub(self.memory.address_of(section)?)?;
         let section = self.elf.sections.get(section)?;
         section.size.checked_sub(offset).filter(|rest| *rest > 0).map(|rest| (section, rest))
     }

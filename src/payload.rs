@@ -28,7 +28,7 @@ pub use hooks::Hook;
 pub use report::{FindingReport, FunctionReport, PayloadReport};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::loader::{self, Checked, ProblemKinds};
+use crate::loader::{self, Checked, LinkedPayload, ProblemKinds};
 use crate::types::build_id::{BuildId, Identity};
 use crate::types::status::Metadata;
 use crate::types::widen::to_u64;
@@ -300,7 +300,7 @@ fn read_file(path: &Path) -> Result<Payload> {
     if !before.is_file() {
         return Err(Error::of_file(path, "it is not a regular file"));
     }
-    check_file_size(before.len())?;
+    check_up_to(Payload::MAX_FILE, before.len(), || None)?;
     let bytes = read_at_most(&file, Payload::MAX_FILE.saturating_add(1)).map_err(failed)?;
     // A file that is being written looks damaged, and one that was replaced is no longer the file.
     let after = fs::metadata(path).map_err(failed)?;
@@ -320,7 +320,9 @@ pub(crate) fn is_other(before: &fs::Metadata, after: &fs::Metadata) -> bool {
 pub(crate) struct Inspection<'d> {
     elf: Elf<'d>,
     release: Release,
-    checked: Checked<'d>,
+    /// The faults of the payload for the Xen for which it was checked.
+    pub(crate) findings: Vec<Finding>,
+    linked: Option<LinkedPayload<'d>>,
     /// True if it was built for the Xen for which it was checked, and so with that Xen's source at hand.
     pub(crate) made_for_it: bool,
 }
@@ -328,21 +330,12 @@ pub(crate) struct Inspection<'d> {
 impl<'d> Inspection<'d> {
     /// Checks a payload for a Xen, if one is given. Its footprint is that in the release.
     pub(crate) fn of(elf: Elf<'d>, target: Option<&Target>, release: Release) -> Self {
-        let checked = match target {
+        let Checked { findings, linked } = match target {
             Some(target) => loader::check(&elf, target),
             None => Checked { findings: Vec::new(), linked: loader::link(&elf, release) },
         };
         let made_for_it = target.is_some_and(|target| is_of(note(&elf, SectionName::XenDepends), target));
-        Self { elf, release, checked, made_for_it }
-    }
-
-    /// The faults of the payload for that Xen.
-    pub(crate) fn findings(&self) -> &[Finding] {
-        &self.checked.findings
-    }
-
-    pub(crate) fn into_findings(self) -> Vec<Finding> {
-        self.checked.findings
+        Self { elf, release, findings, linked, made_for_it }
     }
 
     pub(crate) fn identity(&self) -> Identity {
@@ -355,7 +348,7 @@ impl<'d> Inspection<'d> {
     }
 
     pub(crate) fn footprint(&self) -> Footprint {
-        Footprint::of(&self.elf, self.release, self.checked.linked.as_ref())
+        Footprint::of(&self.elf, self.release, self.linked.as_ref())
     }
 
     /// Returns true if the file has the names of all its sections.
@@ -404,46 +397,32 @@ pub(crate) const CHANGED: &str = "it changed while it was read";
 
 /// Refuses a size in bytes that no release takes.
 pub(crate) fn check_size(size: usize) -> Result<()> {
-    match size {
-        0 => Err(Error::new(ErrorKind::EmptyPayload)),
-        1..=MAX_SIZE => Ok(()),
-        _ => Err(too_large(to_u64(size), None)),
-    }
+    check_up_to(MAX_SIZE, to_u64(size), || None)
 }
 
 /// Refuses bytes that are more than any release takes. The error contains the size without debug sections.
 pub(crate) fn check_bytes(bytes: &[u8]) -> Result<()> {
-    check_size(bytes.len()).map_err(|error| match bytes.len() {
-        0..=MAX_SIZE => error,
-        _ => too_large(to_u64(bytes.len()), size_without_debug(bytes)),
-    })
+    check_up_to(MAX_SIZE, to_u64(bytes.len()), || size_without_debug(bytes))
 }
 
 /// Refuses a file that is larger than any release takes. It is read for its size without debug sections.
 pub(crate) fn check_file(file: &File, size: usize) -> Result<()> {
-    check_size(size).map_err(|error| match size {
-        0..=MAX_SIZE => error,
-        _ if size > Payload::MAX_FILE => error,
-        // The size is reported also if the file can't be read.
-        _ => too_large(to_u64(size), read_at_most(file, size).ok().and_then(|bytes| size_without_debug(&bytes))),
-    })
+    // The size is reported also if the file can't be read.
+    let read = || if size <= Payload::MAX_FILE { read_at_most(file, size).ok() } else { None };
+    check_up_to(MAX_SIZE, to_u64(size), || size_without_debug(&read()?))
 }
 
-fn check_file_size(size: u64) -> Result<()> {
+fn check_up_to(most: usize, size: u64, without_debug: impl FnOnce() -> Option<u64>) -> Result<()> {
     match size {
         0 => Err(Error::new(ErrorKind::EmptyPayload)),
-        _ if size > to_u64(Payload::MAX_FILE) => Err(too_large(size, None)),
-        _ => Ok(()),
+        _ if size <= to_u64(most) => Ok(()),
+        _ => Err(Error::new(ErrorKind::PayloadTooLarge { size, without_debug: without_debug() })),
     }
 }
 
 fn size_without_debug(bytes: &[u8]) -> Option<u64> {
     let outline = Outline::of(bytes, elf::header(bytes).ok()?);
     Elf::new(bytes, &outline).size_without_debug()
-}
-
-fn too_large(size: u64, without_debug: Option<u64>) -> Error {
-    Error::new(ErrorKind::PayloadTooLarge { size, without_debug })
 }
 
 fn read_at_most(file: &File, most: usize) -> io::Result<Vec<u8>> {

@@ -282,8 +282,8 @@ impl Uploading<'_> {
         };
         let inspection = Inspection::of(Elf::new(bytes, outline), target.as_deref(), release);
         let refuses = |finding: &Finding| self.options.refuses(finding, inspection.made_for_it);
-        if inspection.findings().iter().any(refuses) {
-            return Err(Error::new(refusal(inspection.into_findings())));
+        if inspection.findings.iter().any(refuses) {
+            return Err(Error::new(refusal(inspection.findings)));
         }
         let uploaded = Record {
             identity: inspection.identity(),

@@ -11,8 +11,6 @@ use crate::types::widen::to_u64;
 use crate::xen::format::SectionName;
 use crate::xen::rules;
 
-const ALTERNATIVES: &str = SectionName::Alternatives.text();
-
 /// The most bytes that an alternative replaces.
 const LONGEST_ORIGINAL: u32 = 254;
 /// The bit of a feature that is required to be absent.
@@ -54,68 +52,64 @@ impl Alternative {
     }
 }
 
-pub(super) fn check(linker: &mut Linker<'_, '_>, memory: &Memory<'_>) -> Progress {
+pub(super) fn check(linker: &mut Linker<'_, '_>) -> Progress {
     let x86 = linker.machine.alternatives == Alternatives::X86;
     let entry_size: usize = if x86 && linker.has(&rules::PADDED_ALTERNATIVES) { 14 } else { 12 };
-    let Some((start, bytes)) = whole_entries(linker, memory, SectionName::Alternatives, to_u64(entry_size))? else {
+    let Some((start, bytes)) = whole_entries(linker, SectionName::Alternatives, to_u64(entry_size))? else {
         return Ok(());
     };
     if bytes.is_empty() {
         return Ok(());
     }
     let checked = linker.has(&rules::ALTERNATIVES_CHECKED);
-    if memory.text_size == 0 || linker.elf.section(SectionName::Replacements).is_none() {
-        let problem = Problem::Table { section: ALTERNATIVES, index: None, problem: TableProblem::NothingToReplace };
-        return linker.refuse_or_harm(checked, Errno::EINVAL, problem);
+    if linker.memory.text_size == 0 || linker.elf.section(SectionName::Replacements).is_none() {
+        return linker.refuse_or_harm(checked, Errno::EINVAL, table(None, TableProblem::NothingToReplace));
     }
     let negated = x86 && linker.has(&rules::NEGATED_ALTERNATIVES);
     let mut alternatives = Vec::new();
     for (index, entry) in bytes.chunks_exact(entry_size).enumerate() {
         let at = start.saturating_add(to_u64(index.saturating_mul(entry_size)));
-        let known = memory.is_known(at, to_u64(entry_size));
-        let Some(alternative) = Alternative::read(memory, entry, at, negated).filter(|_| known) else {
-            let problem = TableProblem::Relocated;
-            return linker.harm(Problem::Table { section: ALTERNATIVES, index: Some(index), problem });
+        let known = linker.memory.is_known(at, to_u64(entry_size));
+        let Some(alternative) = Alternative::read(&linker.memory, entry, at, negated).filter(|_| known) else {
+            return linker.harm(table(Some(index), TableProblem::Relocated));
         };
         alternatives.push(alternative);
     }
     // Newer releases check the addresses of all alternatives first.
     for (index, alternative) in alternatives.iter().enumerate() {
-        if let Some(problem) = outside(linker, memory, alternative) {
-            let problem = Problem::Table { section: ALTERNATIVES, index: Some(index), problem };
-            return linker.refuse_or_harm(checked, Errno::EINVAL, problem);
+        if let Some(problem) = outside(linker, alternative) {
+            return linker.refuse_or_harm(checked, Errno::EINVAL, table(Some(index), problem));
         }
     }
     for (index, alternative) in alternatives.iter().enumerate() {
-        check_alternative(linker, memory, index, alternative)?;
+        check_alternative(linker, index, alternative)?;
     }
     Ok(())
 }
 
+fn table(index: Option<usize>, problem: TableProblem) -> Problem {
+    Problem::Table { section: SectionName::Alternatives.text(), index, problem }
+}
+
 /// The problem of an alternative whose addresses are outside the places that they have to be in.
-fn outside(linker: &Linker<'_, '_>, memory: &Memory<'_>, alternative: &Alternative) -> Option<TableProblem> {
+fn outside(linker: &Linker<'_, '_>, alternative: &Alternative) -> Option<TableProblem> {
     let &Alternative { original, replacement, original_len, replacement_len, .. } = alternative;
-    if !is_inside(original, original_len.into(), memory.base, memory.text_size) {
+    if !is_inside(original, original_len.into(), linker.memory.base, linker.memory.text_size) {
         return Some(TableProblem::OriginalOutside);
     }
     let section = linker.elf.section(SectionName::Replacements)?;
-    let start = memory.address_of(section.index);
+    let start = linker.memory.address_of(section.index);
     let fits = start.is_some_and(|start| is_inside(replacement, replacement_len.into(), start, section.size));
     // A callback has its function there, which may be one of Xen's if Xen does not check.
     let callback = !linker.has(&rules::ALTERNATIVES_CHECKED) && is_callback(linker, alternative);
     (!fits && !callback).then_some(TableProblem::ReplacementOutside)
 }
 
-fn check_alternative(
-    linker: &mut Linker<'_, '_>,
-    memory: &Memory<'_>,
-    index: usize,
-    alternative: &Alternative,
-) -> Progress {
+fn check_alternative(linker: &mut Linker<'_, '_>, index: usize, alternative: &Alternative) -> Progress {
     let total = alternative.total();
-    let table = |problem| Problem::Table { section: ALTERNATIVES, index: Some(index), problem };
+    let table = |problem| table(Some(index), problem);
     if linker.machine.alternatives == Alternatives::Arm {
-        return match arm_problem(linker, memory, alternative) {
+        return match arm_problem(linker, alternative) {
             Some(problem) => linker.harm(table(problem)),
             None => Ok(()),
         };
@@ -131,14 +125,14 @@ fn check_alternative(
         linker.refuse_or_harm(refused, Errno::ERANGE, table(TableProblem::NoSuchFeature { found: feature }))?;
     }
     // Xen writes to the padding as well, and does not check its end.
-    if !is_inside(alternative.original, total.into(), memory.base, memory.text_size) {
+    if !is_inside(alternative.original, total.into(), linker.memory.base, linker.memory.text_size) {
         return linker.harm(table(TableProblem::OriginalOutside));
     }
-    if strays(linker, memory, alternative.section, alternative.original, total.into()) {
+    if strays(linker, alternative.section, alternative.original, total.into()) {
         return linker.harm(table(TableProblem::OriginalStrays));
     }
     let indirect = linker.has(&rules::INDIRECT_ALTERNATIVES) && !linker.has(&rules::ALT_CALL_SITES);
-    if indirect && is_indirect(memory, alternative) && !is_call_pointer(memory, alternative.original) {
+    if indirect && is_indirect(&linker.memory, alternative) && !is_call_pointer(&linker.memory, alternative.original) {
         return linker.harm(table(TableProblem::CallPointer));
     }
     Ok(())
@@ -153,29 +147,29 @@ fn is_callback(linker: &Linker<'_, '_>, alternative: &Alternative) -> bool {
 
 /// The problem of an alternative that crashes a Xen on Arm, which refuses none in any release. Xen skips alternatives of
 /// features that the processor lacks, which the file does not show.
-fn arm_problem(linker: &Linker<'_, '_>, memory: &Memory<'_>, alternative: &Alternative) -> Option<TableProblem> {
+fn arm_problem(linker: &Linker<'_, '_>, alternative: &Alternative) -> Option<TableProblem> {
     let &Alternative { original, section, replacement, feature, original_len, replacement_len, .. } = alternative;
     let features = linker.machine.features(linker.release);
     if is_callback(linker, alternative) {
         // The first number that is no feature is that of callbacks; Xen calls the replacements of higher ones as well.
         let proper = u32::from(feature) == features && replacement_len == 0;
         // The payload's code is not executable yet.
-        let own = memory.contains(replacement, 1);
+        let own = linker.memory.contains(replacement, 1);
         return (!proper || own).then_some(TableProblem::NoSuchFeature { found: feature.into() });
     }
     let known = u32::from(feature) < features || linker.has(&rules::ALTERNATIVE_CALLBACKS_ON_ARM);
     if known && replacement_len != original_len {
         return Some(TableProblem::ReplacementTooLong { found: replacement_len, room: original_len });
     }
-    if strays(linker, memory, section, original, original_len.into()) {
+    if strays(linker, section, original, original_len.into()) {
         return Some(TableProblem::OriginalStrays);
     }
     let whole = replacement.saturating_add((original_len & !3).into());
     let mut instructions = (replacement..whole).step_by(4);
     let stray = |at: u64| {
-        let target = branch_target(memory.instruction(at), at)?;
+        let target = branch_target(linker.memory.instruction(at), at)?;
         let inside = (replacement..=replacement.saturating_add(replacement_len.into())).contains(&target);
-        (!inside && !memory.is_foreign(at)).then_some(())
+        (!inside && !linker.memory.is_foreign(at)).then_some(())
     };
     instructions.any(|at| stray(at).is_some()).then_some(TableProblem::BranchOutside)
 }

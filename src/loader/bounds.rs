@@ -56,13 +56,10 @@ fn differs_from_the_one_before(release: Release) -> bool {
         || machine::feature_changes(release.minor()).any(|point| point == release.point())
 }
 
-/// A finding, with its severity in each of the releases that report it.
+/// The finding of the first release that reports it, with its severity in each of them.
 struct MergedFinding {
-    /// The finding of the first release.
     finding: Finding,
     reported: Vec<(Release, Severity)>,
-    /// True if all that refuse the payload do so at its upload.
-    at_upload: bool,
 }
 
 /// The findings of several groups of releases.
@@ -80,15 +77,11 @@ impl Merged {
             let next = self.entries.len();
             let index = *self.indices.entry(finding.problem.clone().of_one()).or_insert(next);
             let Some(entry) = self.entries.get_mut(index) else {
-                self.entries.push(MergedFinding {
-                    reported: reported.collect(),
-                    at_upload: finding.at_upload,
-                    finding,
-                });
+                self.entries.push(MergedFinding { reported: reported.collect(), finding });
                 continue;
             };
             entry.reported.extend(reported);
-            entry.at_upload &= finding.at_upload;
+            entry.finding.at_upload &= finding.at_upload;
             entry.finding.errno = entry.finding.errno.or(finding.errno);
         }
     }
@@ -100,7 +93,7 @@ impl Merged {
 
 impl MergedFinding {
     fn into_finding(self, all: &[Release]) -> Finding {
-        let Self { finding, reported, at_upload } = self;
+        let Self { finding, reported } = self;
         let with = |severities: &[Severity]| -> Vec<Release> {
             let has =
                 |release: &&Release| reported.iter().any(|(of, found)| of == *release && severities.contains(found));
@@ -117,7 +110,7 @@ impl MergedFinding {
             () => (Severity::Unnoticed, Vec::new()),
         };
         let errno = finding.errno.filter(|_| severity != Severity::Harmful && severity != Severity::Unnoticed);
-        Finding { severity, errno, releases, at_upload, ..finding }
+        Finding { severity, errno, releases, ..finding }
     }
 }
 

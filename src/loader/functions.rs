@@ -4,10 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::livepatch_functions;
-use super::memory::{Memory, Pointer};
+use super::memory::Pointer;
 use super::problem::Problem;
 use super::problem::function::{FunctionProblem, PointerProblem};
-use super::symbols::SymbolValue;
 use super::{Linker, Lookup, Progress};
 use crate::types::errno::Errno;
 use crate::types::widen::to_u64;
@@ -52,13 +51,9 @@ const NO_EXPECTATION: [u8; 32] = [0; 32];
 /// The identity of old code: a symbol whose address is not known, and the distance from it; or an empty symbol, and an address.
 type CodeKey<'d> = (Cow<'d, [u8]>, i128);
 
-pub(super) fn read<'d>(
-    linker: &mut Linker<'_, 'd>,
-    memory: &Memory<'d>,
-    values: &[SymbolValue],
-) -> Progress<Vec<LinkedFunction<'d>>> {
+pub(super) fn read<'d>(linker: &mut Linker<'_, 'd>) -> Progress<Vec<LinkedFunction<'d>>> {
     let Some(section) = linker.elf.section(SectionName::Funcs) else { return Ok(Vec::new()) };
-    let Some((start, bytes)) = linker.section_in(SectionName::Funcs, memory)? else { return Ok(Vec::new()) };
+    let Some((start, bytes)) = linker.loaded(SectionName::Funcs)? else { return Ok(Vec::new()) };
     let second = linker.has(&rules::PAYLOAD_VERSION_2);
     let (expected, entry_size) = if second {
         (PayloadVersion::V2, PayloadVersion::V2_SIZE)
@@ -67,7 +62,7 @@ pub(super) fn read<'d>(
     };
     check_writable(linker, section, second)?;
     let several = bytes.len() > entry_size;
-    let mut reader = Reader { linker, memory, values, several, expected, patched: BTreeMap::new() };
+    let mut reader = Reader { linker, several, expected, patched: BTreeMap::new() };
     if bytes.len() % entry_size != 0 {
         return reader.odd_size(start, &bytes, entry_size).map(|()| Vec::new());
     }
@@ -102,8 +97,6 @@ enum FirstInstruction {
 
 struct Reader<'r, 'a, 'd> {
     linker: &'r mut Linker<'a, 'd>,
-    memory: &'r Memory<'d>,
-    values: &'r [SymbolValue],
     /// False if there is one function only, which no other can patch as well.
     several: bool,
     /// The version that this Xen takes.
@@ -118,10 +111,9 @@ struct Entry<'e, 'd> {
     name: Option<Cow<'d, [u8]>>,
     old: Pointer,
     new: Pointer,
-    version: PayloadVersion,
     old_size: u32,
     new_size: u32,
-    applied: bool,
+    /// The one that Xen checks, if it is enabled.
     expectation: Option<Expectation<'e>>,
 }
 
@@ -133,7 +125,7 @@ impl<'d> Reader<'_, '_, 'd> {
         // Entries of an unknown version have no known size.
         let entry_size = found.entry_size().unwrap_or(entry_size);
         let problem = if bytes.len() % entry_size == 0 {
-            let name = self.memory.pointer(start.saturating_add(to_u64(RawFunction::NAME)));
+            let name = self.linker.memory.pointer(start.saturating_add(to_u64(RawFunction::NAME)));
             Problem::Version { function: self.called(self.text(name).as_deref(), Pointer::Null), expected, found }
         } else {
             Problem::FunctionsSize { size: to_u64(bytes.len()), entry_size: to_u64(entry_size) }
@@ -143,29 +135,26 @@ impl<'d> Reader<'_, '_, 'd> {
 
     fn function(&mut self, index: usize, at: u64, raw: &RawFunction<'_>) -> Progress<Option<LinkedFunction<'d>>> {
         let field = |offset: usize| at.saturating_add(to_u64(offset));
-        let name = self.memory.pointer(field(RawFunction::NAME));
+        let name = self.linker.memory.pointer(field(RawFunction::NAME));
         let expectation = raw.expectation.unwrap_or(&NO_EXPECTATION);
         let entry = Entry {
             index,
             name: self.text(name),
-            old: self.memory.pointer(field(RawFunction::OLD_ADDRESS)),
-            new: self.memory.pointer(field(RawFunction::NEW_ADDRESS)),
-            version: PayloadVersion::from_raw(raw.version),
+            old: self.linker.memory.pointer(field(RawFunction::OLD_ADDRESS)),
+            new: self.linker.memory.pointer(field(RawFunction::NEW_ADDRESS)),
             old_size: raw.old_size,
             new_size: raw.new_size,
-            applied: raw.applied != 0,
-            expectation: Expectation::read(expectation),
+            expectation: Expectation::read(expectation).filter(|_| self.linker.has(&rules::EXPECTATIONS)),
         };
         let plain = RawFunction::PLAIN.into_iter().take(if raw.expectation.is_some() { 3 } else { 1 });
         let relocated = plain.map(|part| (field(part.start), to_u64(part.len())));
-        if relocated.into_iter().any(|(start, len)| !self.memory.is_known(start, len)) {
+        if relocated.into_iter().any(|(start, len)| !self.linker.memory.is_known(start, len)) {
             self.harm(&entry, FunctionProblem::Relocated)?;
         }
-        if entry.version != self.expected {
-            let function = self.name_of(&entry);
-            let problem = Problem::Version { function, expected: self.expected, found: entry.version };
-            self.linker.refuse(Errno::EOPNOTSUPP, problem)?;
-            return Ok(None);
+        let (expected, found) = (self.expected, PayloadVersion::from_raw(raw.version));
+        if found != expected {
+            let problem = Problem::Version { function: self.name_of(&entry), expected, found };
+            return self.linker.refuse(Errno::EOPNOTSUPP, problem).map(|()| None);
         }
         let nops = self.linker.has(&rules::NOP_PATCHES);
         if nops && entry.old_size == 0 {
@@ -186,11 +175,14 @@ impl<'d> Reader<'_, '_, 'd> {
         if find_first {
             self.check_sizes(&entry, first)?;
         }
-        let new_address = self.memory.address_at(field(RawFunction::NEW_ADDRESS));
+        let new_address = self.linker.memory.address_at(field(RawFunction::NEW_ADDRESS));
         self.check_distance(&entry, old_address, new_address)?;
         self.check_new_code(&entry)?;
         self.check_nops(&entry, first)?;
-        self.check_state(&entry)?;
+        // Some releases keep the state of a function in its entry.
+        if raw.applied != 0 && self.linker.has(&rules::PAYLOAD_VERSION_2) && !self.linker.has(&rules::STATE_ELSEWHERE) {
+            self.harm(&entry, FunctionProblem::MarkedAsApplied)?;
+        }
         self.check_expectation(&entry)?;
         self.check_twice(&entry, key, first)?;
         if entry.name.as_deref().is_some_and(livepatch_functions::contain) {
@@ -206,21 +198,24 @@ impl<'d> Reader<'_, '_, 'd> {
         }))
     }
 
+    #[cold]
+    fn problem(&self, entry: &Entry<'_, 'd>, problem: FunctionProblem) -> Problem {
+        Problem::Function { index: entry.index, function: self.name_of(entry), problem }
+    }
+
     fn refuse(&mut self, entry: &Entry<'_, 'd>, errno: Errno, problem: FunctionProblem) -> Progress {
-        let function = self.name_of(entry);
-        self.linker.refuse(errno, Problem::Function { index: entry.index, function, problem })
+        self.linker.refuse(errno, self.problem(entry, problem))
     }
 
     fn harm(&mut self, entry: &Entry<'_, 'd>, problem: FunctionProblem) -> Progress {
-        let function = self.name_of(entry);
-        self.linker.harm(Problem::Function { index: entry.index, function, problem })
+        self.linker.harm(self.problem(entry, problem))
     }
 
     /// The text in the payload to which a pointer leads, up to its NUL, which is in the same section.
     fn text(&self, name: Pointer) -> Option<Cow<'d, [u8]>> {
         let Pointer::Own { section, address } = name else { return None };
-        let (_, rest) = self.linker.rest_of(self.memory, section, address)?;
-        self.memory.text(address, address.saturating_add(rest))
+        let (_, rest) = self.linker.rest_of(section, address)?;
+        self.linker.memory.text(address, address.saturating_add(rest))
     }
 
     /// The name of a function in a finding.
@@ -289,7 +284,7 @@ impl<'d> Reader<'_, '_, 'd> {
                 } else if self.linker.machine.is_unaligned(offset.unsigned_abs()) {
                     self.harm(entry, FunctionProblem::OldAddress(PointerProblem::Unaligned))?;
                 }
-                let known = self.values.get(symbol).filter(|value| value.known);
+                let known = self.linker.values.get(symbol).filter(|value| value.known);
                 match known.map(|value| value.number.wrapping_add_signed(offset)) {
                     Some(address) => {
                         self.check_other_payload(entry, address)?;
@@ -338,7 +333,7 @@ impl<'d> Reader<'_, '_, 'd> {
         }
         let poison = self.linker.has(&rules::ENDBR_POISON);
         let is_endbr = |code: &[u8]| code == ENDBR64 || (poison && code == ENDBR64_POISON);
-        let expected = self.expectation(entry).and_then(|expectation| expectation.bytes.get(..4));
+        let expected = entry.expectation.and_then(|expectation| expectation.bytes.get(..4));
         let there = old.and_then(|address| self.linker.host.code(address, 4));
         match there.or(expected) {
             Some(code) if is_endbr(code) => FirstInstruction::Endbr,
@@ -382,15 +377,13 @@ impl<'d> Reader<'_, '_, 'd> {
     }
 
     fn check_new_code(&mut self, entry: &Entry<'_, 'd>) -> Progress {
-        let problem = code_problem(self.linker, self.memory, entry.new);
+        let problem = code_problem(self.linker, entry.new);
         if let Some(problem) = problem.filter(|problem| *problem != PointerProblem::Null) {
             return self.harm(entry, FunctionProblem::NewAddress(problem));
         }
         // Xen would run into the code that follows, or write memory from the caches that is not mapped.
         let rest = match entry.new {
-            Pointer::Own { section, address } => {
-                self.linker.rest_of(self.memory, section, address).map_or(0, |(_, rest)| rest)
-            }
+            Pointer::Own { section, address } => self.linker.rest_of(section, address).map_or(0, |(_, rest)| rest),
             Pointer::Foreign { .. } if self.linker.machine.flushes_new_code => LONGEST,
             _ => return Ok(()),
         };
@@ -416,20 +409,9 @@ impl<'d> Reader<'_, '_, 'd> {
         Ok(())
     }
 
-    /// Some releases keep the state of a function in its entry.
-    fn check_state(&mut self, entry: &Entry<'_, 'd>) -> Progress {
-        let kept = self.linker.has(&rules::PAYLOAD_VERSION_2) && !self.linker.has(&rules::STATE_ELSEWHERE);
-        if kept && entry.applied { self.harm(entry, FunctionProblem::MarkedAsApplied) } else { Ok(()) }
-    }
-
-    /// The expectation that Xen checks.
-    fn expectation<'e>(&self, entry: &Entry<'e, 'd>) -> Option<Expectation<'e>> {
-        entry.expectation.filter(|_| self.linker.has(&rules::EXPECTATIONS))
-    }
-
     /// Reports problems for which Xen refuses to apply the payload.
     fn check_expectation(&mut self, entry: &Entry<'_, 'd>) -> Progress {
-        let Some(Expectation { reserved, len, .. }) = self.expectation(entry) else { return Ok(()) };
+        let Some(Expectation { reserved, len, .. }) = entry.expectation else { return Ok(()) };
         let (found, old_size) = (u32::from(len), entry.old_size);
         let (errno, problem) = if reserved != 0 {
             (Errno::EINVAL, FunctionProblem::ExpectationReserved { found: reserved })
@@ -438,8 +420,7 @@ impl<'d> Reader<'_, '_, 'd> {
         } else {
             return Ok(());
         };
-        let problem = Problem::Function { index: entry.index, function: self.name_of(entry), problem };
-        self.linker.refuse_to_apply(errno, problem)
+        self.linker.refuse_to_apply(errno, self.problem(entry, problem))
     }
 
     /// Reports code that two functions patch: a revert restores copies in the order of the patches, and the copy of the second
@@ -473,14 +454,14 @@ impl<'d> Reader<'_, '_, 'd> {
 }
 
 /// The problem of a pointer to code that Xen runs.
-pub(super) fn code_problem(linker: &Linker<'_, '_>, memory: &Memory<'_>, pointer: Pointer) -> Option<PointerProblem> {
+pub(super) fn code_problem(linker: &Linker<'_, '_>, pointer: Pointer) -> Option<PointerProblem> {
     match pointer {
         Pointer::Null => Some(PointerProblem::Null),
         Pointer::Number(number) => Some(PointerProblem::Number(number)),
         Pointer::Mangled => Some(PointerProblem::Mangled),
         Pointer::Foreign { offset, .. } => (offset.unsigned_abs() >= NEAR).then_some(PointerProblem::Far),
         Pointer::Own { section, address } => {
-            match linker.rest_of(memory, section, address).filter(|(section, _)| section.is_executable()) {
+            match linker.rest_of(section, address).filter(|(section, _)| section.is_executable()) {
                 Some(_) if linker.machine.is_unaligned(address) => Some(PointerProblem::Unaligned),
                 Some(_) => None,
                 None => Some(PointerProblem::NotCode),

@@ -1,7 +1,6 @@
 //! Hooks: code of the payload that Xen runs around its actions.
 
 use super::functions::code_problem;
-use super::memory::Memory;
 use super::problem::Problem;
 use super::problem::function::PointerProblem;
 use super::{Linker, Progress};
@@ -37,7 +36,7 @@ impl LinkedHooks {
 
 const POINTER: u64 = 8;
 
-pub(super) fn read(linker: &mut Linker<'_, '_>, memory: &Memory<'_>) -> Progress<LinkedHooks> {
+pub(super) fn read(linker: &mut Linker<'_, '_>) -> Progress<LinkedHooks> {
     let mut hooks = LinkedHooks::default();
     for kind in HookKind::ALL {
         let several = kind.may_be_several();
@@ -49,12 +48,12 @@ pub(super) fn read(linker: &mut Linker<'_, '_>, memory: &Memory<'_>) -> Progress
         if size % POINTER != 0 || (size > POINTER && !several) {
             linker.refuse(Errno::EINVAL, Problem::HookSize { section: name.text(), size, several })?;
         }
-        let Some((start, _)) = linker.section_in(name, memory)? else { continue };
+        let Some((start, _)) = linker.loaded(name)? else { continue };
         if !linker.unlinkable {
-            check(linker, memory, kind, pointers(start, size))?;
+            check(linker, kind, pointers(start, size))?;
         }
         if let Some(hook) = hooks.of(kind) {
-            *hook = memory.address_at(start);
+            *hook = linker.memory.address_at(start);
         }
     }
     Ok(hooks)
@@ -71,14 +70,9 @@ pub(super) fn pointers(start: u64, size: u64) -> impl Iterator<Item = u64> {
 }
 
 /// Checks the pointers of a section, up to the first wrong one.
-fn check(
-    linker: &mut Linker<'_, '_>,
-    memory: &Memory<'_>,
-    kind: HookKind,
-    pointers: impl Iterator<Item = u64>,
-) -> Progress {
+fn check(linker: &mut Linker<'_, '_>, kind: HookKind, pointers: impl Iterator<Item = u64>) -> Progress {
     for (index, at) in pointers.enumerate() {
-        match code_problem(linker, memory, memory.pointer(at)) {
+        match code_problem(linker, linker.memory.pointer(at)) {
             None => {}
             // Xen calls each hook of a kind that may have several without checking it.
             Some(PointerProblem::Null) if !kind.may_be_several() => {}

@@ -1,6 +1,6 @@
 //! The memory layout of a payload: code, then writable data, then constants, each region from a new page on.
 
-use super::memory::{Memory, Region};
+use super::memory::Region;
 use super::problem::Problem;
 use super::{Linker, NoRoom, Progress};
 use crate::types::errno::Errno;
@@ -12,11 +12,10 @@ const PAGE: u64 = 4096;
 /// The size of the part of the address space that payloads are in: the most that Xen can allocate.
 const MOST: u64 = 1 << 30;
 
-/// The memory, and true if Xen would apply the payload again after a revert. `None` if there is no place for it.
-pub(super) fn place<'d>(linker: &mut Linker<'_, 'd>) -> Progress<Option<(Memory<'d>, bool)>> {
+/// Places the sections. Returns true if Xen would apply the payload again after a revert; `None` if there is no place for it.
+pub(super) fn place(linker: &mut Linker<'_, '_>) -> Progress<Option<bool>> {
     let elf = linker.elf;
     let [mut code, mut data, mut constants] = [0_u64; 3];
-    let mut memory = Memory::new(elf.sections.len());
     let mut writable = [None; 2];
     for section in elf.sections.iter().skip(1) {
         // A section that is not in the file was refused before.
@@ -35,7 +34,7 @@ pub(super) fn place<'d>(linker: &mut Linker<'_, 'd>) -> Progress<Option<(Memory<
         };
         let Some(offset) = offset(linker, section, *size)? else { return Ok(None) };
         *size = offset.saturating_add(section.size);
-        memory.place(section.index, region, offset, elf.bytes(section));
+        linker.memory.place(section.index, region, offset, elf.bytes(section));
         if region == Region::Writable && section.size > 0 {
             let [first, second] = &mut writable;
             let name = elf.name(section).unwrap_or(UNNAMED);
@@ -43,16 +42,15 @@ pub(super) fn place<'d>(linker: &mut Linker<'_, 'd>) -> Progress<Option<(Memory<
         }
     }
     let Some((starts, total)) = regions([code, data, constants]) else {
-        let last = memory.last_placed().and_then(|section| elf.sections.get(section));
+        let last = linker.memory.last_placed().and_then(|section| elf.sections.get(section));
         let section = last.expect("the sum of the sizes wraps, so a section was placed");
         linker.harm(Problem::MemoryWraps { section: linker.name_of(section) })?;
         return Ok(None);
     };
     let Some(base) = room(linker, total)? else { return Ok(None) };
     let writable = writable.into_iter().flatten();
-    let safe_to_reapply = rules::allows_reapply(writable, linker.has(&rules::READ_ONLY_REAPPLIES));
-    memory.settle(base, total, starts, code);
-    Ok(Some((memory, safe_to_reapply)))
+    linker.memory.settle(base, total, starts, code);
+    Ok(Some(rules::allows_reapply(writable, linker.has(&rules::READ_ONLY_REAPPLIES))))
 }
 
 /// The offset of the next section in a region of this size. Xen computes it with 64 bits, which may wrap around.

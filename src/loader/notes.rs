@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use super::memory::Memory;
 use super::problem::Problem;
 use super::problem::contents::NoteProblem;
 use super::{Linker, Lookup, Progress};
@@ -59,25 +58,25 @@ fn compare(linker: &mut Linker<'_, '_>, wanted: &[u8]) -> Progress {
 }
 
 /// Reads the notes of a linked payload. Its own build-id must not be loaded yet.
-pub(super) fn read<'d>(linker: &mut Linker<'_, '_>, memory: &Memory<'d>) -> Progress<Ids<'d>> {
-    let own = note(linker, memory, SectionName::BuildId)?;
+pub(super) fn read<'d>(linker: &mut Linker<'_, 'd>) -> Progress<Ids<'d>> {
+    let own = note(linker, SectionName::BuildId)?;
     if !own.is_empty() && linker.host.is_loaded(&own) {
         linker.refuse(Errno::EEXIST, Problem::AlreadyLoaded { build_id: BuildId::new(&own) })?;
     }
-    let depends = note(linker, memory, SectionName::Depends)?;
+    let depends = note(linker, SectionName::Depends)?;
     let late = linker.has(&rules::XEN_DEPENDS) && !linker.has(&rules::XEN_DEPENDS_FIRST);
-    let xen_depends = if late { note(linker, memory, SectionName::XenDepends)? } else { Cow::default() };
+    let xen_depends = if late { note(linker, SectionName::XenDepends)? } else { Cow::default() };
     Ok(Ids { own, depends, xen_depends })
 }
 
 /// The build-id of a note; empty if there is none.
-fn note<'d>(linker: &mut Linker<'_, '_>, memory: &Memory<'d>, section: SectionName) -> Progress<Cow<'d, [u8]>> {
-    let Some((start, bytes)) = linker.section_in(section, memory)? else { return Ok(Cow::default()) };
+fn note<'d>(linker: &mut Linker<'_, 'd>, section: SectionName) -> Progress<Cow<'d, [u8]>> {
+    let Some((start, bytes)) = linker.loaded(section)? else { return Ok(Cow::default()) };
     // An empty one was refused before.
     if bytes.is_empty() {
         return Ok(Cow::default());
     }
-    if !memory.is_known(start, to_u64(bytes.len())) {
+    if !linker.memory.is_known(start, to_u64(bytes.len())) {
         harm(linker, section, NoteProblem::Relocated)?;
         return Ok(Cow::default());
     }

@@ -359,14 +359,6 @@ impl Problem {
         )
     }
 
-    /// The number of entries with the problem, if they are counted.
-    fn count(&mut self) -> Option<&mut usize> {
-        match self {
-            Self::Symbols { count, .. } | Self::Relocations { count, .. } => Some(count),
-            _ => None,
-        }
-    }
-
     /// The problem without its entries.
     pub(super) fn of_one(mut self) -> Self {
         if let Self::Symbols { first, count, .. } | Self::Relocations { first, count, .. } = &mut self {
@@ -377,21 +369,16 @@ impl Problem {
 
     /// Counts another problem if it differs only in its entry.
     pub(super) fn absorb(&mut self, other: &Self) -> bool {
-        let same = match (&*self, other) {
-            (Self::Symbols { problem, .. }, Self::Symbols { problem: same, .. }) => problem == same,
+        let count = match (self, other) {
+            (Self::Symbols { problem, count, .. }, Self::Symbols { problem: same, .. }) if problem == same => count,
             (
-                Self::Relocations { section, problem, .. },
+                Self::Relocations { section, problem, count, .. },
                 Self::Relocations { section: same_section, problem: same, .. },
-            ) => problem == same && section == same_section,
-            _ => false,
+            ) if problem == same && section == same_section => count,
+            _ => return false,
         };
-        match self.count().filter(|_| same) {
-            Some(count) => {
-                *count = count.saturating_add(1);
-                true
-            }
-            None => false,
-        }
+        *count = count.saturating_add(1);
+        true
     }
 }
 

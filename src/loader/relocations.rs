@@ -1,8 +1,7 @@
-//! Relocations: the ones that Xen applies, and their effect on the payload's memory.
+//! Relocations: the ones that Xen applies, and their effect on the payload's linker.memory.
 
 use object::elf::{SHT_REL, SHT_RELA};
 
-use super::memory::Memory;
 use super::problem::Problem;
 use super::problem::linking::{RelocationProblem, RelocationSectionProblem};
 use super::symbols::SymbolValue;
@@ -17,7 +16,7 @@ use crate::xen::rules;
 const REL_SIZE: u64 = 16;
 
 /// Applies all relocations.
-pub(super) fn relocate(linker: &mut Linker<'_, '_>, memory: &mut Memory<'_>, values: &[SymbolValue]) -> Progress {
+pub(super) fn relocate(linker: &mut Linker<'_, '_>) -> Progress {
     let elf = linker.elf;
     let mut left = elf.data.len() / RELOCATION_SIZE;
     for table in elf.sections.iter().skip(1).filter(|section| matches!(section.kind, SHT_REL | SHT_RELA)) {
@@ -28,7 +27,7 @@ pub(super) fn relocate(linker: &mut Linker<'_, '_>, memory: &mut Memory<'_>, val
         }
         // Xen ignores relocations of a section that it does not load.
         let Some(base) = elf.section_at(table.info).filter(|base| base.is_allocated()) else { continue };
-        if !check_table(linker, memory, table)? {
+        if !check_table(linker, table)? {
             continue;
         }
         let entries = elf.relocations_in(table);
@@ -37,7 +36,7 @@ pub(super) fn relocate(linker: &mut Linker<'_, '_>, memory: &mut Memory<'_>, val
         };
         left = rest;
         for (first, relocation) in entries.iter().enumerate() {
-            let Err(Failed { consequence, problem }) = apply(linker, memory, values, base, relocation) else {
+            let Err(Failed { consequence, problem }) = apply(linker, base, relocation) else {
                 continue;
             };
             let problem = Problem::Relocations { section: linker.name_of(table), problem, first, count: 1 };
@@ -48,12 +47,11 @@ pub(super) fn relocate(linker: &mut Linker<'_, '_>, memory: &mut Memory<'_>, val
             }
         }
     }
-    memory.relocated();
     Ok(())
 }
 
 /// Returns true if Xen applies the relocations of a section.
-fn check_table(linker: &mut Linker<'_, '_>, memory: &Memory<'_>, table: &Section) -> Progress<bool> {
+fn check_table(linker: &mut Linker<'_, '_>, table: &Section) -> Progress<bool> {
     let elf = linker.elf;
     let refuse = |linker: &mut Linker<'_, '_>, errno, problem| {
         linker.refuse(errno, Problem::RelocationSection { section: linker.name_of(table), problem })
@@ -79,7 +77,7 @@ fn check_table(linker: &mut Linker<'_, '_>, memory: &Memory<'_>, table: &Section
         return Ok(false);
     }
     // Newer releases read the entries where they were loaded, if they were.
-    let moved = memory.address_of(table.index).filter(|_| linker.has(&rules::XEN_DEPENDS_FIRST));
+    let moved = linker.memory.address_of(table.index).filter(|_| linker.has(&rules::XEN_DEPENDS_FIRST));
     if moved.is_some() && is_relocated(linker, table) {
         let problem = RelocationSectionProblem::Relocated;
         linker.harm(Problem::RelocationSection { section: linker.name_of(table), problem })?;
@@ -110,14 +108,8 @@ fn refused(errno: Errno, problem: RelocationProblem) -> Failed {
     Failed { consequence: Consequence::Refused(errno), problem }
 }
 
-fn apply(
-    linker: &Linker<'_, '_>,
-    memory: &mut Memory<'_>,
-    values: &[SymbolValue],
-    base: &Section,
-    relocation: &Relocation,
-) -> Result<(), Failed> {
-    let value = symbol(linker, values, symbol_index(relocation))?;
+fn apply(linker: &mut Linker<'_, '_>, base: &Section, relocation: &Relocation) -> Result<(), Failed> {
+    let value = symbol(linker, symbol_index(relocation))?;
     let unloaded_refused = linker.has(&rules::UNLOADED_SYMBOLS_REFUSED);
     if value.unloaded && unloaded_refused {
         return Err(refused(Errno::EINVAL, RelocationProblem::SymbolNotLoaded));
@@ -139,7 +131,7 @@ fn apply(
     if !fits(width) {
         return Err(outside());
     }
-    let Some(at) = memory.address_of(base.index).map(|start| start.wrapping_add(offset)) else { return Ok(()) };
+    let Some(at) = linker.memory.address_of(base.index).map(|start| start.wrapping_add(offset)) else { return Ok(()) };
     let addend = relocation.r_addend.get(LE);
     let target = value.number.wrapping_add_signed(addend);
     // A distance inside the payload is the same wherever it is loaded.
@@ -148,14 +140,14 @@ fn apply(
     } else {
         value.known
     };
-    let old = if effect.is_partial() { memory.instruction(at) } else { 0 };
+    let old = if effect.is_partial() { linker.memory.instruction(at) } else { 0 };
     let (number, holds) = effect.apply(target, at, old);
     let origin = match value.origin {
         Origin::Foreign { symbol, .. } => Origin::Foreign { symbol, offset: addend },
         own => own,
     };
-    let whole = !effect.is_partial() || memory.is_known(at, width);
-    memory.relocate(at, number, width, origin, known && whole);
+    let whole = !effect.is_partial() || linker.memory.is_known(at, width);
+    linker.memory.relocate(at, number, width, origin, known && whole);
     if known && !holds {
         return Err(refused(Errno::EOVERFLOW, RelocationProblem::Overflow));
     }
@@ -165,7 +157,7 @@ fn apply(
     Ok(())
 }
 
-fn symbol(linker: &Linker<'_, '_>, values: &[SymbolValue], number: u32) -> Result<SymbolValue, Failed> {
+fn symbol(linker: &Linker<'_, '_>, number: u32) -> Result<SymbolValue, Failed> {
     let checked = linker.has(&rules::SYMBOL_NUMBER_CHECKED);
     let failed = |errno, problem, checked: bool| {
         if checked { refused(errno, problem) } else { Failed { consequence: Consequence::Harmful, problem } }
@@ -175,6 +167,6 @@ fn symbol(linker: &Linker<'_, '_>, values: &[SymbolValue], number: u32) -> Resul
     }
     let index = to_usize(number);
     // Without the rule, Xen accepts the first number after the last symbol, and no other.
-    let refused = checked || index != values.len();
-    values.get(index).copied().ok_or_else(|| failed(Errno::EINVAL, RelocationProblem::NoSuchSymbol, refused))
+    let refused = checked || index != linker.values.len();
+    linker.values.get(index).copied().ok_or_else(|| failed(Errno::EINVAL, RelocationProblem::NoSuchSymbol, refused))
 }

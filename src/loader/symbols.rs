@@ -3,7 +3,6 @@
 use object::elf::{SHF_MERGE, SHN_ABS, SHN_COMMON, SHN_UNDEF};
 
 use super::finding::Finding;
-use super::memory::Memory;
 use super::problem::Problem;
 use super::problem::linking::SymbolProblem;
 use super::writes::Origin;
@@ -61,23 +60,19 @@ pub(super) fn check_names(linker: &mut Linker<'_, '_>) -> Progress {
     Ok(())
 }
 
-/// The values of all symbols, by number.
-pub(super) fn resolve(linker: &mut Linker<'_, '_>, memory: &Memory<'_>) -> Progress<Vec<SymbolValue>> {
+/// Computes the values of all symbols.
+pub(super) fn resolve(linker: &mut Linker<'_, '_>) -> Progress {
     let elf = linker.elf;
-    let mut values = Vec::with_capacity(elf.symbols.len().saturating_add(1));
-    values.push(SymbolValue::NULL);
+    linker.values.reserve_exact(elf.symbols.len().saturating_add(1));
+    linker.values.push(SymbolValue::NULL);
     for (number, symbol) in elf.symbols.iter().enumerate().skip(1) {
-        values.push(value(linker, memory, number, symbol)?);
+        let value = value(linker, number, symbol)?;
+        linker.values.push(value);
     }
-    Ok(values)
+    Ok(())
 }
 
-fn value(
-    linker: &mut Linker<'_, '_>,
-    memory: &Memory<'_>,
-    symbol_number: usize,
-    symbol: &Symbol,
-) -> Progress<SymbolValue> {
+fn value(linker: &mut Linker<'_, '_>, symbol_number: usize, symbol: &Symbol) -> Progress<SymbolValue> {
     let elf = linker.elf;
     let (section, number) = (symbol.st_shndx.get(LE), symbol.st_value.get(LE));
     let absolute = SymbolValue { number, ..SymbolValue::NULL };
@@ -93,7 +88,7 @@ fn value(
             match found {
                 Lookup::Absent => linker.refuse(Errno::ENOENT, problem())?,
                 // Checks continue: a loaded payload may have a label of this name by chance.
-                _ if is_local_label(name) => linker.sink.take(Finding::refused(Errno::ENOENT, problem()))?,
+                _ if is_local_label(name) => (linker.sink)(Finding::refused(Errno::ENOENT, problem()))?,
                 _ => {}
             }
             return Ok(SymbolValue { known: false, ..foreign });
@@ -110,7 +105,7 @@ fn value(
                     let problem = SymbolProblem::PastEnd;
                     linker.harm(Problem::Symbols { problem, first: symbol_number, count: 1 })?;
                 }
-                return Ok(match memory.address_of(section.index) {
+                return Ok(match linker.memory.address_of(section.index) {
                     Some(address) => {
                         let known = linker.host.knows_addresses();
                         SymbolValue {
@@ -131,15 +126,11 @@ fn value(
 }
 
 /// The symbols that later payloads may refer to. Those of replacement code stand for Xen's own; all others must be new.
-pub(super) fn check_new<'d>(
-    linker: &mut Linker<'_, 'd>,
-    values: &[SymbolValue],
-    mut replaced: Vec<u64>,
-) -> Progress<Vec<(&'d [u8], u64)>> {
+pub(super) fn check_new<'d>(linker: &mut Linker<'_, 'd>, mut replaced: Vec<u64>) -> Progress<Vec<(&'d [u8], u64)>> {
     let elf = linker.elf;
     replaced.sort_unstable();
     let mut new = Vec::new();
-    for (symbol, value) in elf.symbols.iter().zip(values).skip(1) {
+    for (symbol, value) in elf.symbols.iter().zip(std::mem::take(&mut linker.values)).skip(1) {
         let Some(section) = elf.section_of(symbol).filter(|section| section.is_allocated()) else { continue };
         if replaced.binary_search(&value.number).is_ok() {
             continue;

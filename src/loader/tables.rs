@@ -20,18 +20,18 @@ pub(super) const CALL: u64 = 6;
 /// The bytes of the distance to an indirect call, an entry of their table.
 const CALL_SITE: u64 = 4;
 
-pub(super) fn check_bug_frames(linker: &mut Linker<'_, '_>, memory: &Memory<'_>) -> Progress {
+pub(super) fn check_bug_frames(linker: &mut Linker<'_, '_>) -> Progress {
     let fourth = linker.machine.fourth_bug_frames.is_none_or(|since| linker.has(since));
     for name in BUG_FRAMES.into_iter().take(if fourth { 4 } else { 3 }) {
-        whole_entries(linker, memory, name, linker.machine.bug_frame_size)?;
+        whole_entries(linker, name, linker.machine.bug_frame_size)?;
     }
     Ok(())
 }
 
 /// Checks indirect calls and exceptions.
-pub(super) fn check(linker: &mut Linker<'_, '_>, memory: &Memory<'_>) -> Progress {
+pub(super) fn check(linker: &mut Linker<'_, '_>) -> Progress {
     if linker.has(&rules::ALT_CALL_SITES) {
-        check_call_sites(linker, memory)?;
+        check_call_sites(linker)?;
     }
     if linker.elf.section(SectionName::ExTable).is_none() {
         return Ok(());
@@ -39,7 +39,7 @@ pub(super) fn check(linker: &mut Linker<'_, '_>, memory: &Memory<'_>) -> Progres
     if !linker.machine.exceptions {
         return refuse(linker, Errno::EOPNOTSUPP, SectionName::ExTable, None, TableProblem::Unsupported);
     }
-    let entries = whole_entries(linker, memory, SectionName::ExTable, EXCEPTION)?;
+    let entries = whole_entries(linker, SectionName::ExTable, EXCEPTION)?;
     if entries.is_some_and(|(_, entries)| entries.is_empty()) && !linker.has(&rules::EMPTY_EX_TABLE) {
         refuse(linker, Errno::EINVAL, SectionName::ExTable, None, TableProblem::Empty)?;
     }
@@ -62,8 +62,7 @@ fn refuse(
 
 /// The address and bytes of a table that is there and loaded.
 pub(super) fn whole_entries<'d>(
-    linker: &mut Linker<'_, '_>,
-    memory: &Memory<'d>,
+    linker: &mut Linker<'_, 'd>,
     name: SectionName,
     entry_size: u64,
 ) -> Progress<Option<(u64, Cow<'d, [u8]>)>> {
@@ -74,7 +73,7 @@ pub(super) fn whole_entries<'d>(
     if section.size == 0 {
         return Ok(Some((0, Cow::Borrowed(&[]))));
     }
-    linker.section_in(name, memory)
+    linker.loaded(name)
 }
 
 pub(super) fn is_inside(address: u64, len: u64, start: u64, size: u64) -> bool {
@@ -83,14 +82,8 @@ pub(super) fn is_inside(address: u64, len: u64, start: u64, size: u64) -> bool {
 
 /// Returns true if code that Xen changes is not completely in the section that its address is relocated against, so that it is
 /// other code.
-pub(super) fn strays(
-    linker: &Linker<'_, '_>,
-    memory: &Memory<'_>,
-    section: Option<usize>,
-    start: u64,
-    len: u64,
-) -> bool {
-    let rest = |section| linker.rest_of(memory, section, start).map_or(0, |(_, rest)| rest);
+pub(super) fn strays(linker: &Linker<'_, '_>, section: Option<usize>, start: u64, len: u64) -> bool {
+    let rest = |section| linker.rest_of(section, start).map_or(0, |(_, rest)| rest);
     section.is_some_and(|section| rest(section) < len)
 }
 
@@ -106,36 +99,36 @@ fn call_pointer(memory: &Memory<'_>, call: u64) -> Option<u64> {
     Some(call.wrapping_add(CALL).wrapping_add_signed(distance.into()))
 }
 
-fn check_call_sites(linker: &mut Linker<'_, '_>, memory: &Memory<'_>) -> Progress {
+fn check_call_sites(linker: &mut Linker<'_, '_>) -> Progress {
     let name = SectionName::AltCallSites;
     if linker.elf.section(name).is_some() && !linker.machine.call_sites {
         return refuse(linker, Errno::EOPNOTSUPP, name, None, TableProblem::Unsupported);
     }
-    let Some((start, bytes)) = whole_entries(linker, memory, name, CALL_SITE)? else { return Ok(()) };
-    if !bytes.is_empty() && memory.text_size == 0 {
+    let Some((start, bytes)) = whole_entries(linker, name, CALL_SITE)? else { return Ok(()) };
+    if !bytes.is_empty() && linker.memory.text_size == 0 {
         return refuse(linker, Errno::EINVAL, name, None, TableProblem::NothingToReplace);
     }
     let mut calls = Vec::new();
     for (index, (entry, offset)) in bytes.chunks_exact(4).zip((0_u64..).step_by(4)).enumerate() {
         let at = start.saturating_add(offset);
-        let distance = entry.first_chunk().copied().filter(|_| memory.is_known(at, CALL_SITE));
+        let distance = entry.first_chunk().copied().filter(|_| linker.memory.is_known(at, CALL_SITE));
         let Some(distance) = distance else {
             return harm(linker, name, index, TableProblem::Relocated);
         };
         let call = at.wrapping_add_signed(i32::from_le_bytes(distance).into());
-        if !is_inside(call, CALL, memory.base, memory.text_size) {
+        if !is_inside(call, CALL, linker.memory.base, linker.memory.text_size) {
             return refuse(linker, Errno::EINVAL, name, Some(index), TableProblem::OriginalOutside);
         }
-        calls.push((call, memory.distance_to(at)));
+        calls.push((call, linker.memory.distance_to(at)));
     }
     for (index, (call, section)) in calls.into_iter().enumerate() {
-        if memory.read(call) != Some([0xff, 0x15]) {
+        if linker.memory.read(call) != Some([0xff, 0x15]) {
             return refuse(linker, Errno::EINVAL, name, Some(index), TableProblem::NotACall);
         }
-        if strays(linker, memory, section, call, CALL) {
+        if strays(linker, section, call, CALL) {
             return harm(linker, name, index, TableProblem::OriginalStrays);
         }
-        if !is_call_pointer(memory, call) || is_stray_call(memory, call) {
+        if !is_call_pointer(&linker.memory, call) || is_stray_call(&linker.memory, call) {
             return harm(linker, name, index, TableProblem::CallPointer);
         }
     }

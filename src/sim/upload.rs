@@ -4,7 +4,7 @@ use super::console::CONTINUES;
 use super::host::Host;
 use super::payload::{Payload, Standing, Stop};
 use super::xen_memory::symbol;
-use crate::loader::{self, Finding, HostView, LinkedPayload, Lookup, NoRoom, Problem, Severity, Sink, Stopped};
+use crate::loader::{self, Finding, HostView, LinkedPayload, Lookup, NoRoom, Problem, Severity, Stopped};
 use crate::types::errno::Errno;
 use crate::xen::rules;
 
@@ -36,23 +36,17 @@ impl HostView for Host {
     }
 }
 
-/// The first finding at which Xen stops loading.
-#[derive(Default)]
-struct First(Option<Finding>);
-
-impl Sink for First {
-    fn take(&mut self, finding: Finding) -> Result<(), Stopped> {
+/// Checks and links a payload: the payload, and the bytes of its memory.
+pub(super) fn load(host: &Host, name: &[u8], file: &[u8]) -> Result<(Payload, Vec<u8>), Stop> {
+    // The first finding at which Xen stops loading.
+    let mut first = None;
+    let mut stop_at_first = |finding: Finding| {
         if matches!(finding.severity, Severity::Unnoticed | Severity::PossiblyHarmful) || !finding.at_upload {
             return Ok(());
         }
-        self.0 = Some(finding);
+        first = Some(finding);
         Err(Stopped)
-    }
-}
-
-/// Checks and links a payload: the payload, and the bytes of its memory.
-pub(super) fn load(host: &Host, name: &[u8], file: &[u8]) -> Result<(Payload, Vec<u8>), Stop> {
-    let mut first = First::default();
+    };
     let keep = |linked: LinkedPayload<'_>| {
         let payload = Payload {
             id: host.next_id,
@@ -71,8 +65,8 @@ pub(super) fn load(host: &Host, name: &[u8], file: &[u8]) -> Result<(Payload, Ve
         };
         (payload, linked.memory.bytes())
     };
-    let loaded = loader::load(file, host.release, host.architecture, host, &mut first, keep);
-    match (loaded, first.0) {
+    let loaded = loader::load(file, host.release, host.architecture, host, &mut stop_at_first, keep);
+    match (loaded, first) {
         (_, Some(finding)) => Err(stop(finding, host)),
         (Ok(Some(loaded)), None) => Ok(loaded),
         // Not reached: the loader reports whatever keeps a payload from being linked.
