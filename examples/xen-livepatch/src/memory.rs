@@ -274,22 +274,23 @@ mod tests {
         inventory(&Memory::new(Some(place.path())));
         inventory(&Memory::new(Some(place.path())));
         assert_eq!(xen.calls().of(Call::DebugKeys), 2);
-        // Another boot, and a file that another user may have written.
+        // Another boot, damage, a file that another user may have written, and a link.
         let file = place.path().join(IDENTITIES);
         let text = fs::read_to_string(&file).unwrap();
-        fs::write(&file, text.replace("simulated", "another boot")).unwrap();
-        assert!(Memory::new(Some(place.path())).identities.is_none());
+        let is_known = || Memory::new(Some(place.path())).identities.is_some();
+        for (from, to, known) in
+            [("simulated", "another boot", false), ("simulated", "simulated", true), ("payload", "payloads", false)]
+        {
+            fs::write(&file, text.replace(from, to)).unwrap();
+            assert_eq!(is_known(), known, "{to}");
+        }
         fs::write(&file, &text).unwrap();
-        assert!(Memory::new(Some(place.path())).identities.is_some());
         fs::set_permissions(&file, fs::Permissions::from_mode(0o664)).unwrap();
-        assert!(Memory::new(Some(place.path())).identities.is_none());
+        assert!(!is_known(), "others may write to it");
         fs::remove_file(&file).unwrap();
         fs::write(place.path().join("elsewhere"), &text).unwrap();
         std::os::unix::fs::symlink("elsewhere", &file).unwrap();
-        assert!(Memory::new(Some(place.path())).identities.is_none(), "a link");
-        fs::remove_file(&file).unwrap();
-        fs::write(&file, text.replace("payload", "payloads")).unwrap();
-        assert!(Memory::new(Some(place.path())).identities.is_none());
+        assert!(!is_known(), "a link");
     }
 
     #[test]
