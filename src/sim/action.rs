@@ -59,13 +59,6 @@ impl Host {
         }
     }
 
-    /// The ids of the payloads whose action or hook is under way.
-    #[cfg(feature = "serde")]
-    pub(super) fn busy_payloads(&self) -> impl Iterator<Item = u64> {
-        let acting = self.work.iter().map(|work| work.payload);
-        acting.chain(self.hook.iter().map(|hook| hook.payload))
-    }
-
     pub(super) fn act(&mut self, name: &[u8], command: u32, timeout: u32, flags: u32) -> Result<u32, Errno> {
         let outcome = self.start(name, command, timeout, flags);
         self.settle(name, outcome)

@@ -97,20 +97,12 @@ impl Faults {
     }
 }
 
-/// The hypercalls of a kind that meet a fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum When {
-    /// The k-th from now on.
-    Nth(u64),
-    Always {
-        met: bool,
-    },
-}
-
 #[derive(Debug)]
 struct Order {
     call: Call,
-    when: When,
+    /// The k-th hypercall of that kind from now on; `None` for all of them.
+    nth: Option<u64>,
+    met: bool,
     fault: Fault,
 }
 
@@ -130,16 +122,13 @@ impl Orders {
             if order.call != call {
                 return true;
             }
-            match &mut order.when {
-                When::Nth(left @ 2..) => {
-                    *left -= 1;
-                    return true;
-                }
-                When::Nth(_) => {}
-                When::Always { met } => *met = true,
+            if let Some(left @ 2..) = &mut order.nth {
+                *left -= 1;
+                return true;
             }
+            order.met = true;
             faults.0.push(order.fault.clone());
-            matches!(order.when, When::Always { .. })
+            order.nth.is_none()
         });
         faults
     }
@@ -238,23 +227,23 @@ use kinds::{Answered, Any, DebugKeys, IsAnswered, List, TimedAction};
 pub struct On<'a, Kind = Any> {
     xen: &'a SimulatedXen,
     call: Call,
-    when: When,
+    nth: Option<u64>,
     kind: PhantomData<Kind>,
 }
 
 impl<'a, Kind> On<'a, Kind> {
     fn new(xen: &'a SimulatedXen, call: Call) -> Self {
-        Self { xen, call, when: When::Nth(1), kind: PhantomData }
+        Self { xen, call, nth: Some(1), kind: PhantomData }
     }
 
     /// Selects the k-th hypercall of the kind from now on; the next is the first.
     pub fn nth(self, k: u64) -> Self {
-        Self { when: When::Nth(k), ..self }
+        Self { nth: Some(k), ..self }
     }
 
     /// Selects every hypercall of the kind, until [`SimulatedXen::forget_orders`].
     pub fn always(self) -> Self {
-        Self { when: When::Always { met: false }, ..self }
+        Self { nth: None, ..self }
     }
 
     /// Fails with this error, without being carried out.
@@ -273,7 +262,7 @@ impl<'a, Kind> On<'a, Kind> {
     }
 
     fn order(self, fault: Fault) {
-        self.xen.orders().orders.push(Order { call: self.call, when: self.when, fault });
+        self.xen.orders().orders.push(Order { call: self.call, nth: self.nth, met: false, fault });
     }
 }
 
@@ -318,6 +307,11 @@ impl SimulatedXen {
         On::new(self, call)
     }
 
+    /// Selects `XENVER_version`, whose answer is its result.
+    pub fn on_version(&self) -> On<'_> {
+        On::new(self, Call::Version)
+    }
+
     /// Selects an ACTION of this kind.
     pub fn on_action(&self, action: Action) -> On<'_, Answered> {
         On::new(self, action.into())
@@ -326,15 +320,9 @@ impl SimulatedXen {
     /// Returns the orders that no hypercall has met yet. At the end of a test there should be none.
     #[must_use]
     pub fn pending_orders(&self) -> Vec<PendingOrder> {
-        let pending = |order: &Order| {
-            let nth = match order.when {
-                When::Always { met: true } => return None,
-                When::Always { met: false } => None,
-                When::Nth(nth) => Some(nth),
-            };
-            Some(PendingOrder { call: order.call, nth, fault: order.fault.to_string() })
-        };
-        self.orders().orders.iter().filter_map(pending).collect()
+        let orders = self.orders();
+        let pending = orders.orders.iter().filter(|order| !order.met);
+        pending.map(|order| PendingOrder { call: order.call, nth: order.nth, fault: order.fault.to_string() }).collect()
     }
 
     /// Withdraws all orders.
@@ -378,8 +366,6 @@ selectors! {
     on_console(Console) -> Answered;
     /// Selects the sending of debug keys.
     on_debug_keys(DebugKeys) -> DebugKeys;
-    /// Selects `XENVER_version`, whose answer is its result.
-    on_version(Version) -> Any;
     /// Selects `XENVER_extraversion`.
     on_extra_version(ExtraVersion) -> Answered;
     /// Selects `XENVER_compile_info`.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::machine::Machine;
 use super::xen_memory::Image;
-use crate::loader::{LinkedFunction, LinkedHooks};
+use crate::loader::{ENDBR64, LinkedFunction, LinkedHooks};
 use crate::types::errno::Errno;
 
 /// The reason why a hypercall isn't carried out.
@@ -53,7 +53,7 @@ impl Function {
     /// Patches Xen. Code that isn't modelled is left unchanged.
     pub(super) fn patch(&mut self, machine: &Machine, image: &mut Image, endbr_aware: bool) {
         let LinkedFunction { old_address, new_address, new_size, .. } = self.loaded;
-        let kept: u32 = if endbr_aware && image.has_endbr(old_address) { 4 } else { 0 };
+        let kept: u32 = if endbr_aware && image.read(old_address, 4) == Some(&ENDBR64) { 4 } else { 0 };
         let at = old_address.wrapping_add(kept.into());
         let new = if new_address == 0 {
             // Fewer than are kept crash a real Xen, which the loader reports.

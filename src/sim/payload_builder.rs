@@ -247,7 +247,8 @@ impl PayloadBuilder {
         sections.extend(self.modinfo.clone().map(|modinfo| Section::read_only(".modinfo", 1, modinfo)));
         sections.extend(self.data.clone().map(|data| Section::writable(".data", 8, data)));
         sections.extend((self.bss > 0).then(|| Section::zeroed(".bss", self.bss)));
-        sections.extend(self.needed_pointers(machine));
+        let needed = self.needed.iter().map(|symbol| Target::Undefined(symbol.clone()).plus(0));
+        sections.extend(Section::pointers(".rodata.needed", machine, needed));
         sections.extend(self.defined_objects(&mut symbols));
         sections.extend(self.sections.iter().map(|(name, contents)| Section::read_only(name, 8, contents.clone())));
 
@@ -273,24 +274,12 @@ impl PayloadBuilder {
     /// Adds the hooks' code, and returns the sections that point to it. Hooks get no symbols, which would be new ones, and
     /// collide where two payloads have the same hook.
     fn add_hooks(&self, machine: &Machine, code: &mut Code) -> Vec<Section> {
-        let mut sections = Vec::new();
-        for kind in HookKind::ALL {
-            let mut section = Section::read_only(kind.section(), 8, Vec::new());
-            for (_, hook) in self.hooks.iter().filter(|(of, _)| *of == kind) {
-                let target = Target::Section(".text").plus(code.place(&hook.bytes(machine)).offset);
-                section.push_pointer(machine, target);
-            }
-            sections.extend((!section.is_empty()).then_some(section));
-        }
-        sections
-    }
-
-    fn needed_pointers(&self, machine: &Machine) -> Option<Section> {
-        let mut section = Section::read_only(".rodata.needed", 8, Vec::new());
-        for symbol in &self.needed {
-            section.push_pointer(machine, Target::Undefined(symbol.clone()).plus(0));
-        }
-        (!section.is_empty()).then_some(section)
+        let of_kind = |kind| {
+            let hooks = self.hooks.iter().filter(move |(of, _)| *of == kind);
+            let targets = hooks.map(|(_, hook)| Target::Section(".text").plus(code.place(&hook.bytes(machine)).offset));
+            Section::pointers(kind.section(), machine, targets)
+        };
+        HookKind::ALL.into_iter().filter_map(of_kind).collect()
     }
 
     fn defined_objects(&self, symbols: &mut Vec<Symbol>) -> Option<Section> {

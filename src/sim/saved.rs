@@ -1,6 +1,7 @@
 //! A simulated host as data, with feature `serde`: saved by one process, continued by another.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -81,13 +82,14 @@ fn is_consistent(host: &Host) -> bool {
         .filter(|payload| payload.standing == Standing::Applied)
         .map(|payload| payload.id)
         .collect();
+    let mut busy = host.work.iter().map(|work| work.payload).chain(host.hook.iter().map(|hook| hook.payload));
     ids.len() == host.payloads.len()
         && ids.iter().all(|id| *id < host.next_id)
         && names.len() == host.payloads.len()
         && nameable
         && applied.len() == host.applied.len()
         && applied == standing
-        && host.busy_payloads().all(|id| ids.contains(&id))
+        && busy.all(|id| ids.contains(&id))
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
@@ -124,7 +126,7 @@ pub(super) mod architecture {
 
 impl Serialize for Deadline {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.time_left().serialize(serializer)
+        self.0.saturating_duration_since(Instant::now()).serialize(serializer)
     }
 }
 

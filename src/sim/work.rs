@@ -56,7 +56,7 @@ pub(super) struct RunningHook {
 
 /// A point in time, saved as the time until it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Deadline(Instant);
+pub(super) struct Deadline(pub(super) Instant);
 
 impl Deadline {
     /// `None` where no clock gets that far.
@@ -66,11 +66,5 @@ impl Deadline {
 
     pub(super) fn has_passed(self) -> bool {
         self.0 <= Instant::now()
-    }
-
-    /// Zero once it has passed.
-    #[cfg(feature = "serde")]
-    pub(super) fn time_left(self) -> Duration {
-        self.0.saturating_duration_since(Instant::now())
     }
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use super::bytes::until_nul;
 use super::machine::{Does, Machine};
-use crate::loader::ENDBR64;
 use crate::types::widen::to_u64;
 
 const PAGE: u64 = 4096;
@@ -102,10 +101,6 @@ impl Image {
         let old = target.to_vec();
         target.copy_from_slice(new);
         Some(old)
-    }
-
-    pub(super) fn has_endbr(&self, address: u64) -> bool {
-        self.read(address, 4) == Some(&ENDBR64)
     }
 
     pub(super) fn number_returned(&self, machine: &Machine, address: u64) -> Option<i32> {

@@ -105,9 +105,16 @@ impl Section {
         self.contents.is_empty()
     }
 
-    pub(super) fn push_pointer(&mut self, machine: &Machine, target: (Target, i64)) {
-        self.relocations.push(Relocation::pointer(machine, to_u64(self.contents.len()), target));
-        self.contents.extend([0; 8]);
+    /// Addresses; `None` if there are none.
+    pub(super) fn pointers(
+        name: &str,
+        machine: &Machine,
+        targets: impl Iterator<Item = (Target, i64)>,
+    ) -> Option<Self> {
+        let relocations: Vec<Relocation> =
+            targets.zip((0..).step_by(8)).map(|(target, at)| Relocation::pointer(machine, at, target)).collect();
+        let section = Self::read_only(name, 8, vec![0; 8 * relocations.len()]);
+        (!relocations.is_empty()).then_some(Self { relocations, ..section })
     }
 
     fn apply(&mut self, defect: &Defect) {

@@ -425,21 +425,6 @@ fn new_code_on_arm_returns_its_text() {
 }
 
 #[test]
-fn hooks_on_arm_return_their_number() {
-    let code = |number| -> Vec<u32> {
-        let bytes = arm().hook(HookKind::Load, HookCode::returns(number)).build();
-        contents(&bytes, ".text")[16..].chunks(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect()
-    };
-    let expected =
-        |low: u32, high: u32| -> Vec<u32> { vec![0x5280_0000 | low << 5, 0x72a0_0000 | high << 5, 0xd65f_03c0] };
-    assert_eq!(code(0), expected(0, 0));
-    assert_eq!(code(-16), expected(0xfff0, 0xffff));
-    assert_eq!(code(0x1234_5678), expected(0x5678, 0x1234));
-    let own = arm().hook(HookKind::Load, HookCode::from_code([1, 2, 3, 4])).build();
-    assert_eq!(contents(&own, ".text")[16..], [1, 2, 3, 4]);
-}
-
-#[test]
 fn another_processor_is_named_in_the_header_alone() {
     let mut expected = hello().build();
     expected[18..20].copy_from_slice(&EM_386.0.to_le_bytes());
