@@ -36,13 +36,13 @@ mod prelude {
         PayloadName, QuiesceTimeout, Release, Result, State,
     };
 
-    pub use crate::cases;
+    pub(crate) use crate::cases;
     pub use crate::oracle::*;
     pub use crate::scenario::*;
 }
 
 /// This number of cases unless `PROPTEST_CASES` sets another. A failing case is printed after it was minimised.
-pub fn cases(cases: u32) -> Config {
+fn cases(cases: u32) -> Config {
     let cases = if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { cases };
     Config { cases, failure_persistence: None, max_shrink_iters: 300, ..Config::default() }
 }
