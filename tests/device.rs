@@ -1,7 +1,7 @@
 //! Devices that are missing, can't be opened, or are other devices: the error of each, on every machine without Xen.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -10,6 +10,17 @@ use std::path::Path;
 
 use xen_livepatch::hypercall::Privcmd;
 use xen_livepatch::{Errno, Error, ErrorKind, LivepatchClient, Operation};
+
+/// A file of this process in a directory for tests.
+fn file(name: &str) -> String {
+    let file = format!("{}/device-{name}-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    fs::write(&file, "no device").unwrap();
+    file
+}
+
+fn open(path: impl AsRef<Path>) -> io::Result<OwnedFd> {
+    File::options().read(true).write(true).open(path).map(OwnedFd::from)
+}
 
 fn refused(client: Result<LivepatchClient, Error>, errno: Errno) -> ErrorKind {
     let error = client.unwrap_err();
@@ -20,15 +31,23 @@ fn refused(client: Result<LivepatchClient, Error>, errno: Errno) -> ErrorKind {
 }
 
 #[test]
-fn a_path_that_is_not_there() {
-    let path = "/dev/xen/no-such-device";
-    let kind = refused(LivepatchClient::open_at(path), Errno::ENOENT);
-    assert_eq!(kind, ErrorKind::DeviceMissing { path: path.into() });
+fn paths_of_no_device_that_can_be_opened() {
+    let file = file("plain");
+    let missing = "/dev/xen/no-such-device";
+    for (path, errno, expected) in [
+        (missing, Errno::ENOENT, ErrorKind::DeviceMissing { path: missing.into() }),
+        ("/", Errno::EISDIR, ErrorKind::Device { path: "/".into() }),
+        (&file, Errno::ENOTTY, ErrorKind::NotPrivcmd),
+        ("/dev/null", Errno::ENOTTY, ErrorKind::NotPrivcmd),
+    ] {
+        assert_eq!(refused(LivepatchClient::open_at(path), errno), expected, "{path}");
+    }
+    fs::remove_file(file).unwrap();
 }
 
 #[test]
 fn without_a_device_the_error_is_about_the_usual_one() {
-    if ["/dev/xen/privcmd", "/proc/xen/privcmd"].iter().any(|path| std::fs::exists(path).unwrap()) {
+    if ["/dev/xen/privcmd", "/proc/xen/privcmd"].iter().any(|path| fs::exists(path).unwrap()) {
         // On a Xen this is tests/dom0/'s to try.
         LivepatchClient::open().unwrap();
         return;
@@ -38,71 +57,42 @@ fn without_a_device_the_error_is_about_the_usual_one() {
 }
 
 #[test]
-fn a_plain_file_and_another_device() {
-    let file = std::env::temp_dir().join(format!("xen-livepatch-no-device-{}", std::process::id()));
-    std::fs::write(&file, "no device").unwrap();
-    for path in [file.as_path(), "/dev/null".as_ref()] {
-        assert_eq!(refused(LivepatchClient::open_at(path), Errno::ENOTTY), ErrorKind::NotPrivcmd, "{}", path.display());
-    }
-    std::fs::remove_file(file).unwrap();
-}
-
-#[test]
-fn a_directory_cannot_be_opened_for_writing() {
-    let kind = refused(LivepatchClient::open_at("/"), Errno::EISDIR);
-    assert_eq!(kind, ErrorKind::Device { path: "/".into() });
-}
-
-#[test]
 fn no_permission() {
-    let file = std::env::temp_dir().join(format!("xen-livepatch-no-permission-{}", std::process::id()));
-    std::fs::write(&file, "").unwrap();
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o000)).unwrap();
+    let file = file("no-permission");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
     // Root may open that all the same, but not what the kernel itself keeps read-only.
-    let candidates = [file.as_path(), "/proc/sys/kernel/ostype".as_ref(), "/sys/kernel/uevent_seqnum".as_ref()];
-    let denied = |path: &&Path| {
-        File::options()
-            .read(true)
-            .write(true)
-            .open(path)
-            .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
-    };
+    let candidates = [&file, "/proc/sys/kernel/ostype", "/sys/kernel/uevent_seqnum"];
+    let denied = |path: &&str| open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
     let path = candidates.into_iter().find(denied).unwrap();
     let kind = refused(LivepatchClient::open_at(path), Errno::EACCES);
-    std::fs::remove_file(&file).unwrap();
-    assert_eq!(kind, ErrorKind::NotPermitted { path: Some(path.display().to_string()) });
+    assert_eq!(kind, ErrorKind::NotPermitted { path: Some(path.into()) });
+    fs::remove_file(file).unwrap();
 }
 
 #[test]
 fn descriptors_that_are_not_the_two_devices() {
-    let open = |path: &Path| OwnedFd::from(File::options().read(true).write(true).open(path).unwrap());
-    let (null, zero, full) =
-        (|| open("/dev/null".as_ref()), || open("/dev/zero".as_ref()), || open("/dev/full".as_ref()));
-    let file = std::env::temp_dir().join(format!("xen-livepatch-no-memory-{}", std::process::id()));
-    std::fs::write(&file, "").unwrap();
+    let [null, zero, full] = ["/dev/null", "/dev/zero", "/dev/full"].map(|path| move || open(path).unwrap());
+    let file = file("no-memory");
     let (pipe, _writer) = nix::unistd::pipe().unwrap();
-    for (privcmd, hypercall) in
-        [(null(), open(&file)), (null(), null()), (zero(), zero()), (null(), zero()), (null(), full()), (null(), pipe)]
-    {
+    for (privcmd, hypercall) in [
+        (null(), open(&file).unwrap()),
+        (null(), null()),
+        (zero(), zero()),
+        (null(), zero()),
+        (null(), full()),
+        (null(), pipe),
+    ] {
         let kind = refused(LivepatchClient::from_fds(privcmd, hypercall), Errno::ENODEV);
         assert_eq!(kind, ErrorKind::NotHypercallDevice);
     }
     let (pipe, _writer) = nix::unistd::pipe().unwrap();
-    for privcmd in [null(), zero(), full(), pipe, open(&file)] {
+    let (socket, _other) = UnixStream::pair().unwrap();
+    let path_only = File::options().read(true).custom_flags(nix::libc::O_PATH).open("/").unwrap();
+    for privcmd in [null(), zero(), full(), pipe, open(&file).unwrap(), socket.into(), path_only.into()] {
         assert_eq!(refused(LivepatchClient::from_fd(privcmd), Errno::ENOTTY), ErrorKind::NotPrivcmd);
     }
-    std::fs::remove_file(file).unwrap();
-}
-
-#[test]
-fn descriptors_that_are_no_device() {
-    let path_only: OwnedFd = File::options().read(true).custom_flags(nix::libc::O_PATH).open("/").unwrap().into();
-    assert_eq!(refused(LivepatchClient::from_fd(path_only), Errno::ENOTTY), ErrorKind::NotPrivcmd);
-    let (socket, _other) = UnixStream::pair().unwrap();
-    assert_eq!(refused(LivepatchClient::from_fd(socket.into()), Errno::ENOTTY), ErrorKind::NotPrivcmd);
-    let null = File::open("/dev/null").unwrap().into();
-    assert_eq!(
-        refused(Privcmd::from_fd(null).and_then(LivepatchClient::connect), Errno::ENOTTY),
-        ErrorKind::NotPrivcmd
-    );
+    let readable = File::open("/dev/null").unwrap().into();
+    let connected = Privcmd::from_fd(readable).and_then(LivepatchClient::connect);
+    assert_eq!(refused(connected, Errno::ENOTTY), ErrorKind::NotPrivcmd);
+    fs::remove_file(file).unwrap();
 }

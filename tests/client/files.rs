@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
@@ -30,32 +30,29 @@ fn a_file_is_uploaded_as_it_is() {
 #[test]
 fn a_file_that_is_no_payload_never_reaches_xen() {
     let (xen, client) = host(Release::V4_17);
-    let upload = |path: &PathBuf| error(client.upload_file(&name("one"), path));
-    let missing = upload(&path("missing"));
-    assert!(matches!(missing.kind(), ErrorKind::File { .. }), "{missing:?}");
-    assert_eq!(missing.raw_errno(), Some(Errno::ENOENT));
-    assert!(missing.to_string().contains("payload-"), "it says which: {missing}");
-
-    let directory = upload(&PathBuf::from(env!("CARGO_TARGET_TMPDIR")));
-    assert!(matches!(directory.kind(), ErrorKind::File { .. }), "{directory:?}");
-    assert_eq!(directory.raw_errno(), Some(Errno::EISDIR));
-
+    let upload = |path: &Path| error(client.upload_file(&name("one"), path));
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    for (path, errno) in [(path("missing"), Errno::ENOENT), (directory, Errno::EISDIR)] {
+        let error = upload(&path);
+        assert!(matches!(error.kind(), ErrorKind::File { .. }), "{error:?}");
+        assert_eq!(error.raw_errno(), Some(errno));
+        assert!(error.to_string().contains(path.to_str().unwrap()), "it says which: {error}");
+    }
     let file = path("sizes");
     fs::write(&file, b"").unwrap();
-    assert_eq!(upload(&file).kind(), &ErrorKind::EmptyPayload);
-    assert_eq!(upload(&"/dev/null".into()).kind(), &ErrorKind::EmptyPayload);
+    for empty in [&file, Path::new("/dev/null")] {
+        assert_eq!(upload(empty).kind(), &ErrorKind::EmptyPayload);
+    }
+    let too_large = |size| ErrorKind::PayloadTooLarge { size, without_debug: None };
     // A hole takes no room on the disk.
     for size in [(2 << 20) + 1, 1 << 40] {
         fs::File::create(&file).unwrap().set_len(size).unwrap();
-        assert_eq!(upload(&file).kind(), &ErrorKind::PayloadTooLarge { size, without_debug: None });
+        assert_eq!(upload(&file).kind(), &too_large(size));
     }
     fs::remove_file(file).unwrap();
-    assert_eq!(
-        upload(&"/dev/zero".into()).kind(),
-        &ErrorKind::PayloadTooLarge { size: (2 << 20) + 1, without_debug: None }
-    );
+    assert_eq!(upload("/dev/zero".as_ref()).kind(), &too_large((2 << 20) + 1));
     // One of those that the kernel makes up: shorter than it says.
-    let short = upload(&"/sys/devices/system/cpu/online".into());
+    let short = upload("/sys/devices/system/cpu/online".as_ref());
     assert!(short.to_string().contains("it changed while it was read"), "{short}");
     assert_eq!(xen.calls().of(Call::Upload), 0);
 }

@@ -6,8 +6,7 @@ const ACTIONS: [Action; 4] = [Action::Apply, Action::Revert, Action::Replace, Ac
 
 #[test]
 fn a_flag_without_a_meaning_is_refused_without_a_hypercall() {
-    for (xen, client) in hosts(Release::ALL) {
-        let one = load(&xen, "one");
+    for (xen, client, one) in hosts_with_one(Release::ALL) {
         let before = xen.calls().total();
         for (action, bits) in pairs(ACTIONS, [1, 2, 3, 1 << 31, u32::MAX]) {
             let flags = Flags::from_bits_retain(bits);
@@ -26,8 +25,7 @@ fn a_flag_without_a_meaning_is_refused_without_a_hypercall() {
 
 #[test]
 fn nodeps_is_from_4_14_on() {
-    for (xen, client) in hosts(Release::ALL) {
-        let one = load(&xen, "one");
+    for (xen, client, one) in hosts_with_one(Release::ALL) {
         let foreign = builder(&xen, "foreign").depends_on(builder(&xen, "unknown").build_id());
         xen.other_upload("foreign", &foreign.build()).unwrap();
         let before = xen.calls().total();

@@ -26,6 +26,15 @@ fn many(release: Release, count: u32, metadata: usize) -> (SimulatedXen, Livepat
     (xen, client)
 }
 
+/// A host of each release with so many payloads, and a client.
+fn long(
+    releases: impl IntoIterator<Item = Release>,
+    count: u32,
+    metadata: usize,
+) -> impl Iterator<Item = (SimulatedXen, LivepatchClient)> {
+    each(releases).map(move |release| many(release, count, metadata))
+}
+
 /// The list is what Xen has; the number of LIST hypercalls that it took.
 #[track_caller]
 fn lists(xen: &SimulatedXen, client: &LivepatchClient) -> u64 {
@@ -42,8 +51,7 @@ fn lists(xen: &SimulatedXen, client: &LivepatchClient) -> u64 {
 
 #[test]
 fn long_lists() {
-    for release in each(Release::ALL) {
-        let (xen, client) = many(release, 64, 50);
+    for (xen, client) in long(Release::ALL, 64, 50) {
         assert_eq!(lists(&xen, &client), 1, "opening has shown how long it is");
         load_with(&xen, "one more", 50);
         assert_eq!(lists(&xen, &client), 1, "it may grow a little");
@@ -80,8 +88,7 @@ fn the_list_of_a_host_without_payloads_needs_no_room() {
 
 #[test]
 fn the_longest_list_that_fits_into_one_hypercall_and_one_that_does_not() {
-    for release in each([Release::V4_13, Release::V4_20]) {
-        let (xen, client) = many(release, 1024, 100);
+    for (xen, client) in long([Release::V4_13, Release::V4_20], 1024, 100) {
         lists(&xen, &client);
         assert_eq!(lists(&xen, &client), 1);
         load_with(&xen, "one more", 100);
@@ -91,12 +98,11 @@ fn the_longest_list_that_fits_into_one_hypercall_and_one_that_does_not() {
 
 #[test]
 fn more_metadata_than_there_is_room_for() {
-    for release in each(Release::ALL) {
-        let (xen, client) = many(release, 3, 20_000);
+    for (xen, client) in long(Release::ALL, 3, 20_000) {
         assert_eq!(lists(&xen, &client), 1);
         load_with(&xen, "another", 20_000);
         let calls = lists(&xen, &client);
-        assert_eq!(calls, if release >= Release::V4_14 { 3 } else { 1 }, "too little, how much, all");
+        assert_eq!(calls, if xen.release() >= Release::V4_14 { 3 } else { 1 }, "too little, how much, all");
         assert_eq!(lists(&xen, &client), 1);
         load_with(&xen, "largest", LARGEST);
         assert!(lists(&xen, &client) <= 3);
@@ -105,27 +111,25 @@ fn more_metadata_than_there_is_room_for() {
 
 #[test]
 fn more_metadata_than_is_made_room_for_at_once() {
-    for release in each([Release::V4_7, Release::V4_14, Release::V4_22]) {
-        let (xen, client) = many(release, 1, 50);
+    for (xen, client) in long([Release::V4_7, Release::V4_14, Release::V4_22], 1, 50) {
         for id in ["first", "second", "third"] {
             load_with(&xen, id, LARGEST);
         }
         assert!(lists(&xen, &client) < 20);
         // Half of these fit, so that they take two parts and not 64.
-        let (xen, client) = many(release, 64, 100_000);
+        let (xen, client) = many(xen.release(), 64, 100_000);
         assert!(lists(&xen, &client) < 20);
     }
 }
 
 #[test]
 fn a_long_list_before_is_no_reason_to_exceed_the_limit() {
-    for release in each([Release::V4_14, Release::V4_22]) {
+    for (xen, client) in long([Release::V4_14, Release::V4_22], 64, 100_000) {
         // Seen when the client was opened.
-        let (xen, client) = many(release, 64, 100_000);
         xen.limit_buffers(Some(6 << 20));
         lists(&xen, &client);
         // Seen when the list had become too long for its room.
-        let (xen, client) = many(release, 1, 50);
+        let (xen, client) = many(xen.release(), 1, 50);
         lists(&xen, &client);
         xen.limit_buffers(Some(6 << 20));
         (0..6).for_each(|i| load_with(&xen, &format!("large{i}"), LARGEST));
@@ -136,8 +140,7 @@ fn a_long_list_before_is_no_reason_to_exceed_the_limit() {
 
 #[test]
 fn a_list_that_has_become_short_needs_no_room_for_a_long_one() {
-    for release in each(Release::ALL) {
-        let (xen, client) = many(release, 64, 20_000);
+    for (xen, client) in long(Release::ALL, 64, 20_000) {
         (1..64).for_each(|i| unload(&xen, &format!("p{i}")));
         lists(&xen, &client);
         xen.limit_buffers(Some(100_000));
@@ -147,8 +150,7 @@ fn a_list_that_has_become_short_needs_no_room_for_a_long_one() {
 
 #[test]
 fn lists_that_xen_cuts_short() {
-    for release in each(Release::ALL) {
-        let (xen, client) = many(release, 7, 10);
+    for (xen, client) in long(Release::ALL, 7, 10) {
         // Until two agree.
         for (rows, calls) in [(1, 14), (2, 8), (3, 6), (6, 4), (7, 1)] {
             xen.on_list().always().stop_after(rows);
@@ -183,8 +185,7 @@ fn a_list_that_changes_between_two_parts_is_read_again() {
 
 #[test]
 fn a_list_that_shrank_below_where_to_go_on_is_read_again() {
-    for release in each(Release::ALL) {
-        let (xen, client) = many(release, 5, 0);
+    for (xen, client) in long(Release::ALL, 5, 0) {
         xen.on_list().always().stop_after(4);
         xen.on_list().nth(2).before(|xen| ["p0", "p1"].iter().for_each(|id| unload(xen, id)));
         assert_eq!(lists(&xen, &client), 3, "two parts, and what is left in one");
@@ -193,8 +194,7 @@ fn a_list_that_shrank_below_where_to_go_on_is_read_again() {
 
 #[test]
 fn a_list_that_keeps_changing_is_given_up() {
-    for release in each([Release::V4_7, Release::V4_14, Release::V4_22]) {
-        let (xen, client) = many(release, 3, 20);
+    for (xen, client) in long([Release::V4_7, Release::V4_14, Release::V4_22], 3, 20) {
         let turn = AtomicU32::new(0);
         xen.on_list().always().stop_after(1);
         xen.on_list().always().before(move |xen| {
@@ -231,8 +231,7 @@ fn states_that_change_between_two_parts_are_read_again() {
 /// Xen's version of the list stays what it was when a replacement ends.
 #[test]
 fn a_list_in_parts_is_not_of_two_moments() {
-    for release in each(Release::ALL) {
-        let (xen, client) = many(release, 2, 20);
+    for (xen, client) in long(Release::ALL, 2, 20) {
         xen.other_action("p0", Action::Apply, Flags::empty()).unwrap();
         xen.on_list().stop_after(1);
         xen.on_list().nth(2).before(|xen| xen.other_action("p1", Action::Replace, Flags::empty()).unwrap());
@@ -264,8 +263,7 @@ fn faults_are_asked_again_a_few_times() {
 
 #[test]
 fn memory_that_xen_never_reaches_is_a_fault() {
-    for release in each([Release::V4_7, Release::V4_14, Release::V4_22]) {
-        let (xen, client) = many(release, 4, 20);
+    for (xen, client) in long([Release::V4_7, Release::V4_14, Release::V4_22], 4, 20) {
         // How much there is to read is answered each time.
         (0..32).for_each(|question| xen.on_list().nth(2 * question + 1).fail(Errno::EFAULT));
         assert_eq!(kind(client.list()), ErrorKind::Fault);
@@ -293,8 +291,7 @@ fn one_fault_costs_one_more_try_at_full_size() {
 
 #[test]
 fn metadata_that_grows_between_the_question_and_the_list() {
-    for release in each(Release::ALL) {
-        let (xen, client) = many(release, 2, 20_000);
+    for (xen, client) in long(Release::ALL, 2, 20_000) {
         let turn = AtomicU32::new(0);
         // Each time that it is asked for it is larger than was told.
         xen.on_list().always().before(move |xen| {

@@ -268,17 +268,15 @@ fn a_payload_that_another_tool_unloaded_is_reported_as_gone() {
     }
 }
 
-/// The advice works: the payload is there, to be applied or in effect.
+/// The text of each advises the next step.
 #[test]
-fn a_payload_that_is_loaded_already_is_to_be_applied() {
+fn a_payload_that_is_loaded_already_is_reported_with_its_state() {
     let host = Host::new(Release::V4_17);
-    host.client.upload(&name("fix"), &builder(&host.xen, "fix").build()).unwrap();
-    let text = || host.error(Flags::empty()).to_string();
-    let checked = text();
-    assert!(checked.contains("loaded already, as \"fix\", and not applied: apply \"fix\", or `ensure`"), "{checked}");
-    host.client.apply(&name("fix"), Flags::empty()).unwrap();
-    let applied = text();
-    assert!(applied.contains("loaded already, as \"fix\", and applied: nothing is left to do"), "{applied}");
+    let fix = upload(&host.client, "fix", &builder(&host.xen, "fix"));
+    let already = |state| ErrorKind::AlreadyLoaded { by: Duplicate::Payload { name: name("fix"), state } };
+    assert_eq!(host.error(Flags::empty()).kind(), &already(State::Checked));
+    host.client.apply(&fix, Flags::empty()).unwrap();
+    assert_eq!(host.error(Flags::empty()).kind(), &already(State::Applied));
 }
 
 #[test]

@@ -60,8 +60,7 @@ fn a_failure_of_any_hypercall_is_the_error_of_open() {
 
 #[test]
 fn permission_can_be_taken_away_later() {
-    for (xen, client) in hosts(Release::ALL) {
-        let one = load(&xen, "one");
+    for (xen, client, one) in hosts_with_one(Release::ALL) {
         for access in [Access::NotPrivileged, Access::DeniedByFlask] {
             xen.set_access(access);
             for result in [

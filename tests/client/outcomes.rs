@@ -187,8 +187,7 @@ fn build_ids_in_errors_are_those_that_this_client_uploaded() {
 
 #[test]
 fn nothing_is_sent_after_the_deadline() {
-    for (xen, client) in hosts(Release::ALL) {
-        let one = load(&xen, "one");
+    for (xen, client, one) in hosts_with_one(Release::ALL) {
         // Reading the log, or the list, takes longer than there is time.
         for slow in [Call::Console, Call::List] {
             xen.on(slow).before(|_| thread::sleep(Duration::from_millis(30)));

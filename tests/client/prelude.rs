@@ -63,6 +63,16 @@ pub fn hosts(releases: impl IntoIterator<Item = Release>) -> impl Iterator<Item 
     each(releases).map(host)
 }
 
+/// The same, with a payload `one` that another toolstack has uploaded.
+pub fn hosts_with_one(
+    releases: impl IntoIterator<Item = Release>,
+) -> impl Iterator<Item = (SimulatedXen, LivepatchClient, PayloadName)> {
+    hosts(releases).map(|(xen, client)| {
+        let one = load(&xen, "one");
+        (xen, client, one)
+    })
+}
+
 /// A host for each release and case, with a client.
 pub fn hosts_for<T: Debug>(
     releases: impl IntoIterator<Item = Release, IntoIter: Clone>,
@@ -225,13 +235,6 @@ pub fn go_blind_after(xen: &SimulatedXen, call: Call, errno: Errno) {
 
 pub fn parse(payload: &PayloadBuilder) -> Payload {
     Payload::parse(&payload.build()).unwrap()
-}
-
-/// The number of hypercalls of this kind that an operation makes.
-pub fn counted(xen: &SimulatedXen, call: Call, operation: impl FnOnce()) -> u64 {
-    let before = xen.calls().of(call);
-    operation();
-    xen.calls().of(call) - before
 }
 
 /// An error's kind, and the number that Xen or the kernel gave.

@@ -1,7 +1,6 @@
 //! Slow hosts, busy hosts and the marks that they leave, and waits for unfinished actions.
 
 use std::thread;
-use std::time::Instant;
 
 use xen_livepatch::Status;
 
@@ -41,8 +40,7 @@ fn actions_return_when_xen_has_finished() {
 
 #[test]
 fn an_action_that_is_not_finished_at_the_deadline_may_still_happen() {
-    for (xen, client) in hosts(Release::ALL) {
-        let one = load(&xen, "one");
+    for (xen, client, one) in hosts_with_one(Release::ALL) {
         for (action, after) in [(Action::Apply, State::Applied), (Action::Revert, State::Checked)] {
             xen.set_pace(Pace::Held);
             assert_eq!(act_shortly(&client, action, &one), (ErrorKind::Unfinished, Some(Errno::EAGAIN)));
@@ -78,8 +76,7 @@ fn no_time_at_all_is_a_deadline_too() {
 
 #[test]
 fn a_mark_that_a_busy_host_left_is_seen_through() {
-    for (xen, client) in hosts(Release::ALL) {
-        let one = load(&xen, "one");
+    for (xen, client, one) in hosts_with_one(Release::ALL) {
         busy(&xen, "other");
         assert_eq!(xen.other_start(&one, Action::Apply, Flags::empty()), Err(Errno::EBUSY));
         xen.finish_action();
@@ -95,8 +92,7 @@ fn a_mark_that_a_busy_host_left_is_seen_through() {
 
 #[test]
 fn a_marked_payload_can_be_unloaded_and_a_marked_state_is_believed() {
-    for (xen, client) in hosts(Release::ALL) {
-        let one = load(&xen, "one");
+    for (xen, client, one) in hosts_with_one(Release::ALL) {
         mark(&xen, "one", Action::Apply);
         assert_eq!(state_and_rc(&xen, &one), (State::Checked, -11));
         assert_eq!(kind(client.revert(&one, Flags::empty())), wrong(State::Checked, State::Applied));
@@ -119,15 +115,13 @@ fn an_action_of_another_toolstack_on_the_same_payload_is_waited_for() {
     }
 }
 
+/// Finished by another toolstack between GET and the question whether it is pending: the replace that was asked for would do
+/// nothing, as the payload is applied by now.
 #[test]
 fn an_action_that_finishes_during_a_look_is_looked_at_again() {
-    for release in each(Release::ALL) {
-        // Finished by another toolstack between GET and the question whether it is pending: the replace that
-        // was asked for would do nothing, as the payload is applied by now.
-        let (xen, client) = host(release);
+    for (xen, client) in hosts(Release::ALL) {
         let [one, two] = stack(&xen, ["one", "two"], 1);
-        xen.set_pace(Pace::Held);
-        xen.other_start(&two, Action::Apply, Flags::empty()).unwrap();
+        hold(&xen, "two", Action::Apply);
         xen.on_other_action().before(SimulatedXen::finish_action);
         assert_eq!(kind(client.replace(&two, Flags::empty())), wrong(State::Applied, State::Checked));
         assert_eq!((xen.applied(), xen.calls().of(Call::Replace)), (vec![one, two], 0));
@@ -153,11 +147,10 @@ fn a_host_that_stays_busy_is_given_up_at_the_deadline() {
     }
 }
 
+/// Another toolstack comes between the end of an action and the look at it.
 #[test]
 fn a_mark_left_on_a_finished_payload_is_reported_and_no_trap() {
-    for (xen, client) in hosts(Release::ALL) {
-        let one = load(&xen, "one");
-        // It finishes, and before it is looked at another toolstack meets a host that is busy.
+    for (xen, client, one) in hosts_with_one(Release::ALL) {
         xen.on_apply().after(|xen| {
             xen.finish_action();
             mark(xen, "one", Action::Revert);
@@ -171,8 +164,7 @@ fn a_mark_left_on_a_finished_payload_is_reported_and_no_trap() {
 
 #[test]
 fn an_action_that_another_toolstack_undoes_at_once_is_no_success() {
-    for (xen, client) in hosts(Release::ALL) {
-        let one = load(&xen, "one");
+    for (xen, client, one) in hosts_with_one(Release::ALL) {
         xen.on_apply().after(|xen| {
             xen.finish_action();
             xen.other_action("one", Action::Revert, Flags::empty()).unwrap();
@@ -183,16 +175,15 @@ fn an_action_that_another_toolstack_undoes_at_once_is_no_success() {
 
 #[test]
 fn cpus_that_do_not_come_to_rest() {
-    for (xen, client) in hosts(Release::ALL) {
-        let one = load(&xen, "one");
+    for (xen, client, one) in hosts_with_one(Release::ALL) {
         xen.set_quiesce_time(Duration::from_millis(1));
         let attempts = |timeout, retries, expected| {
             let timeout = QuiesceTimeout::new(timeout).unwrap();
             let options = ActionOptions::new().quiesce_timeout(timeout).quiesce_retries(retries);
-            counted(&xen, Call::Apply, || {
-                let result = client.action(Action::Apply, &one).options(options).run();
-                assert_eq!(result.map_err(|error| (error.kind().clone(), error.raw_errno())), expected);
-            })
+            let before = xen.calls().of(Call::Apply);
+            let result = client.action(Action::Apply, &one).options(options).run();
+            assert_eq!(result.map_err(|error| (error.kind().clone(), error.raw_errno())), expected);
+            xen.calls().of(Call::Apply) - before
         };
         for (retries, made) in [(0, 1), (3, 4)] {
             let late = Err((ErrorKind::QuiesceTimeout, Some(Errno::EBUSY)));
@@ -220,8 +211,7 @@ fn retries_end_at_the_deadline() {
 
 #[test]
 fn a_payload_that_is_gone_between_two_attempts_is_reported() {
-    for (xen, client) in hosts(Release::ALL) {
-        let one = load(&xen, "one");
+    for (xen, client, one) in hosts_with_one(Release::ALL) {
         xen.on_apply().time_out();
         xen.on_apply().after(|xen| {
             xen.on_list().before(|xen| xen.other_action("one", Action::Unload, Flags::empty()).unwrap());
@@ -251,8 +241,7 @@ fn an_attempt_for_which_no_time_is_left_hides_no_earlier_one() {
 
 #[test]
 fn xens_own_timeout_is_30_ms_and_longer_ones_are_taken() {
-    for (xen, client) in hosts(Release::ALL) {
-        let one = load(&xen, "one");
+    for (xen, client, one) in hosts_with_one(Release::ALL) {
         xen.set_quiesce_time(Duration::from_millis(31));
         assert_eq!(kind(client.apply(&one, Flags::empty())), ErrorKind::QuiesceTimeout);
         let longer = ActionOptions::new().quiesce_timeout(QuiesceTimeout::new(Duration::from_millis(31)).unwrap());
@@ -276,21 +265,17 @@ fn a_pending_revert_does_not_look_like_one_below_the_top() {
 
 #[test]
 fn waiting_sleeps_between_looks() {
-    let xen = SimulatedXen::new(Release::V4_13);
-    let client = connect(&xen);
+    let (xen, client) = host(Release::V4_13);
     let one = load(&xen, "one");
     xen.set_pace(Pace::Time(Duration::from_millis(100)));
-    let start = Instant::now();
-    client.apply(&one, Flags::empty()).unwrap();
-    assert!(start.elapsed() < Duration::from_millis(100) + SLACK);
+    assert!(timed(|| client.apply(&one, Flags::empty()).unwrap()) < Duration::from_millis(100) + SLACK);
     // Pauses double up to 10 ms; a busy loop would make thousands.
     assert!(xen.calls().of(Call::Get) < 40, "{:?}", xen.calls());
 }
 
 #[test]
 fn a_wait_reports_the_end_of_an_unfinished_action() {
-    for (xen, client) in hosts(Release::ALL) {
-        let one = load(&xen, "one");
+    for (xen, client, one) in hosts_with_one(Release::ALL) {
         xen.set_pace(Pace::Held);
         let error = error(act_within(&client, Action::Apply, &one, Duration::from_millis(100)));
         assert!(error.may_have_happened() && !error.is_retryable(), "{error:?}");
@@ -317,22 +302,18 @@ fn a_wait_reports_the_end_of_an_unfinished_action() {
 fn a_wait_judges_as_the_action_would_have() {
     use Action::{Apply, Replace, Revert};
     type Case = (Action, fn(&SimulatedXen), Option<ErrorKind>);
+    fn then(xen: &SimulatedXen, action: Action) {
+        xen.finish_action();
+        xen.other_action("it", action, Flags::empty()).unwrap();
+    }
     let late = |xen: &SimulatedXen| xen.set_quiesce_time(Duration::from_secs(1));
-    let undone = |xen: &SimulatedXen| {
-        xen.finish_action();
-        xen.other_action("it", Revert, Flags::empty()).unwrap();
-    };
-    let gone = |xen: &SimulatedXen| {
-        xen.finish_action();
-        xen.other_action("it", Action::Unload, Flags::empty()).unwrap();
-    };
     let cases: [Case; 8] = [
         (Apply, |_| {}, None),
         (Apply, late, Some(ErrorKind::QuiesceTimeout)),
-        (Apply, undone, Some(overtaken(Some(State::Checked)))),
+        (Apply, |xen| then(xen, Revert), Some(overtaken(Some(State::Checked)))),
         (Revert, |_| {}, None),
         (Revert, late, Some(ErrorKind::QuiesceTimeout)),
-        (Revert, gone, Some(overtaken(None))),
+        (Revert, |xen| then(xen, Action::Unload), Some(overtaken(None))),
         (Replace, |_| {}, None),
         (Replace, late, Some(ErrorKind::QuiesceTimeout)),
     ];
