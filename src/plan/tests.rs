@@ -240,6 +240,7 @@ fn gaps_are_told() {
     for (loaded, stack, expected) in [
         ("", "a", ""),
         ("+a", "b", ""),
+        ("+a=z", "a", ""),
         ("+a +b/a", "a", ""),
         ("+a +b/a", "a c/a", "from step 2 to step 3 the host runs without b"),
         ("+a", "v", "from step 2 to step 3 the host runs without a"),

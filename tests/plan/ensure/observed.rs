@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use xen_livepatch::sim::SimulatedXen;
-use xen_livepatch::{Action, ActionOptions, Errno, Error, ErrorKind, Flags, Outcome, Plan, Release, State, StepEvent};
+use xen_livepatch::{Action, ActionOptions, Errno, Error, ErrorKind, Flags, Outcome, Plan, Release, StepEvent};
 
 use super::host::{builder, connect, name, wanted};
 
@@ -164,14 +164,4 @@ fn nothing_is_done_without_a_plan_or_an_inventory() {
     assert_eq!((blind.word(), blind.error().map(Error::to_string)), ("not_permitted", Some(blind.to_string())));
     assert_eq!(xen.loaded(), []);
     assert_eq!(xen.calls().of(xen_livepatch::sim::Call::Upload), calls.of(xen_livepatch::sim::Call::Upload));
-}
-
-#[test]
-fn payloads_that_are_already_there_are_known_by_what_they_are() {
-    let xen = SimulatedXen::new(Release::V4_20);
-    xen.other_upload("hotfix", &builder(&xen, "a").build()).unwrap();
-    let client = connect(&xen);
-    client.ensure(&wanted(&xen, &["a"]), |_| ()).unwrap();
-    assert_eq!(client.status(&name("hotfix")).unwrap().state, State::Applied);
-    assert_eq!(xen.loaded(), [name("hotfix")]);
 }

@@ -7,7 +7,7 @@ use xen_livepatch::payload::HookKind;
 use xen_livepatch::sim::{Call, FunctionPatch, HookCode, LogLevel, Pace, PayloadBuilder, SimulatedXen};
 use xen_livepatch::{
     Action, ActionOptions, BuildId, EnsureError, Errno, ErrorKind, Flags, Interrupted, LivepatchClient, Outcome,
-    Payload, Plan, PlanError, Release, Step, StepEvent, UploadOptions, Wanted,
+    Payload, Plan, PlanError, Release, StepEvent, UploadOptions, Wanted,
 };
 
 use super::host::{builder, connect, level, name, payload, wanted, wanted_with_files};
@@ -42,20 +42,6 @@ fn hurried(xen: &SimulatedXen, deadline: u64) -> LivepatchClient {
     let options = ActionOptions::new().deadline(Duration::from_millis(deadline));
     let client = LivepatchClient::builder().settle_time(Duration::ZERO).hook_time(Duration::ZERO);
     client.action_defaults(options).connect(xen.clone()).unwrap()
-}
-
-/// Another version under the same name comes in beside the old one, which it replaces in one step.
-#[test]
-fn a_new_version_of_the_same_name_leaves_no_gap() {
-    for release in Release::ALL {
-        let (xen, client) = host(release, &["a"]);
-        let plan = Plan::new(&client.inventory().unwrap(), &wanted(&xen, &["new a"])).unwrap();
-        assert_eq!(plan.gaps(), [], "{release}: {plan}");
-        let words: Vec<_> = plan.steps().iter().map(Step::word).collect();
-        assert_eq!(words[..2], ["upload", "replace"], "{release}");
-        client.carry_out(&plan, |_| ()).unwrap();
-        assert_eq!(level(&xen), ["new a"]);
-    }
 }
 
 /// A file that the check refuses is refused before anything is done.
@@ -369,13 +355,6 @@ fn a_level_that_can_not_be_read_is_unknown() {
     assert_eq!(failure.outcome, Outcome::Unknown, "{failure}");
     assert!(failure.may_have_happened());
     assert_eq!(failure.applied(), None);
-}
-
-#[test]
-fn the_files_at_hand_do_not_become_wanted() {
-    let (xen, client) = host(Release::V4_17, &["a"]);
-    let goal = wanted(&xen, &["a"]).at_hand([payload(&xen, "d")]);
-    assert!(reaches(&client, &goal, &xen, &["a"]).is_empty());
 }
 
 /// Another tool's upload is not taken for the one that failed because of it, also where the names are the same.

@@ -3,14 +3,14 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use xen_livepatch::plan::StoreFault;
+use tempfile::TempDir;
+use xen_livepatch::plan::{Ambiguity, StoreFault};
 use xen_livepatch::sim::{Defect, FunctionPatch, PayloadBuilder};
-use xen_livepatch::{BuildId, PayloadStore, Target, Wanted};
+use xen_livepatch::{BuildId, PayloadStore, StoreProblem, Target, Wanted, escaped};
 
 /// A directory that is gone at the end.
-pub(crate) struct Directory(pub(crate) PathBuf);
+pub(crate) struct Directory(pub(crate) TempDir);
 
 /// The outcome for a Xen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,21 +18,27 @@ pub(crate) struct Outcome {
     /// The names of the stack.
     pub(crate) names: Vec<String>,
     pub(crate) ids: Vec<Option<BuildId>>,
-    /// The words of the problems, with the first path of each.
-    pub(crate) problems: Vec<(&'static str, String)>,
+    /// The reasons of the problems, with their paths.
+    pub(crate) problems: Vec<(String, Vec<String>)>,
 }
 
 impl Directory {
     pub(crate) fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("xen-livepatch-store-{}-{count}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
-        Self(directory)
+        Self(tempfile::tempdir().unwrap())
     }
 
+    /// A directory of these files, which are named without their suffix.
+    pub(crate) fn of<const N: usize>(files: [(&str, Vec<u8>); N]) -> Self {
+        let directory = Self::new();
+        for (name, contents) in files {
+            directory.put(format!("{name}.livepatch"), &contents);
+        }
+        directory
+    }
+
+    /// The path of a file, whose parents are made.
     pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
-        let path = self.0.join(name);
+        let path = self.0.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         path
     }
@@ -46,20 +52,15 @@ impl Directory {
     }
 
     pub(crate) fn remove(&self, name: impl AsRef<Path>) {
-        fs::remove_file(self.0.join(name)).unwrap();
+        fs::remove_file(self.path(name)).unwrap();
     }
 
     pub(crate) fn read(&self) -> PayloadStore {
-        PayloadStore::read(&self.0).unwrap()
+        PayloadStore::read(self.0.path()).unwrap()
     }
 
     pub(crate) fn relative(&self, path: &Path) -> String {
-        path.strip_prefix(&self.0).unwrap_or(path).display().to_string()
-    }
-
-    /// The paths of the problems that are seen without a Xen.
-    pub(crate) fn problems(&self) -> Vec<String> {
-        self.read().problems().iter().map(|problem| self.relative(problem.path())).collect()
+        path.strip_prefix(self.0.path()).unwrap_or(path).display().to_string()
     }
 
     pub(crate) fn wanted(&self, target: &Target) -> Wanted {
@@ -69,40 +70,44 @@ impl Directory {
     pub(crate) fn outcome(&self, target: &Target) -> Outcome {
         let wanted = self.wanted(target);
         for problem in wanted.problems() {
-            for path in problem.paths() {
-                let text = problem.to_string();
-                assert!(text.contains(&xen_livepatch::escaped(path.as_os_str().as_encoded_bytes())), "no path: {text}");
-            }
+            let (text, report) = (problem.to_string(), serde_json::to_value(problem).unwrap());
+            let paths = problem.paths().iter().map(|path| escaped(path.as_os_str().as_encoded_bytes()));
+            let paths: Vec<String> = paths.collect();
+            assert!(paths.iter().all(|path| text.contains(path)), "no path: {text}");
+            assert_eq!(report["paths"], serde_json::json!(paths));
         }
-        let problem = |problem: &xen_livepatch::StoreProblem| (problem.fault().word(), self.relative(problem.path()));
+        let paths = |problem: &StoreProblem| problem.paths().iter().map(|path| self.relative(path)).collect();
         Outcome {
             names: wanted.names().map(ToString::to_string).collect(),
             ids: wanted.build_ids().map(Option::<&BuildId>::cloned).collect(),
-            problems: wanted.problems().iter().map(problem).collect(),
+            problems: wanted.problems().iter().map(|problem| (reason(problem.fault()), paths(problem))).collect(),
         }
     }
 
-    /// The names of a stack without problems.
-    pub(crate) fn stack(&self, target: &Target) -> Vec<String> {
+    /// The names of the stack, and after each bar a problem: the word of its reason, or the ambiguity, and its paths.
+    pub(crate) fn summary(&self, target: &Target) -> String {
         let outcome = self.outcome(target);
-        assert_eq!(outcome.problems, [], "{outcome:?}");
-        outcome.names
+        let problems = outcome.problems.iter().map(|(reason, paths)| format!(" | {reason} {}", paths.join(" ")));
+        outcome.names.join(" ") + &problems.collect::<String>()
     }
 
-    /// The names of the stack, and the texts of the ambiguities.
-    pub(crate) fn ambiguities(&self, target: &Target) -> (Vec<String>, Vec<xen_livepatch::plan::Ambiguity>) {
-        let wanted = self.wanted(target);
-        let ambiguity = |problem: &xen_livepatch::StoreProblem| match problem.fault() {
-            StoreFault::Ambiguous(ambiguity) => ambiguity.clone(),
-            other => panic!("{other}"),
-        };
-        (wanted.names().map(ToString::to_string).collect(), wanted.problems().iter().map(ambiguity).collect())
+    /// The words of the problems that are seen without a Xen, each with its path.
+    pub(crate) fn problems(&self) -> Vec<(&'static str, String)> {
+        let store = self.read();
+        let problem = |problem: &StoreProblem| (problem.fault().word(), self.relative(problem.path()));
+        store.problems().iter().map(problem).collect()
     }
 }
 
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+/// The word of a reason, or the ambiguity with the first byte of its build-id.
+fn reason(fault: &StoreFault) -> String {
+    let StoreFault::Ambiguous(ambiguity) = fault else { return fault.word().into() };
+    let variant = format!("{ambiguity:?}").split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned();
+    match ambiguity {
+        Ambiguity::SameBase { base: id, .. }
+        | Ambiguity::SameBuildId { build_id: id, .. }
+        | Ambiguity::MissingBase { base: id, .. } => format!("{variant} {:x}", id.as_bytes()[0]),
+        _ => variant,
     }
 }
 
@@ -120,7 +125,7 @@ pub(crate) fn old_xen(byte: u8) -> Target {
     Target::new((4, 11)).build_id(id(byte))
 }
 
-fn builder(own: u8, base: u8, xen: u8) -> PayloadBuilder {
+pub(crate) fn builder(own: u8, base: u8, xen: u8) -> PayloadBuilder {
     let function = FunctionPatch::returning("xen_extra_version", format!("-{own}"));
     PayloadBuilder::new(&id(own), &id(base), &id(xen)).function(function)
 }

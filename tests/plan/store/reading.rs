@@ -4,30 +4,27 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 
-use xen_livepatch::plan::StoreFault;
 use xen_livepatch::{Errno, ErrorKind, Payload, PayloadStore, StoredPayload};
 
-use super::directory::{Directory, id, payload, payload_for, xen};
+use super::directory::{Directory, payload, payload_for, xen};
 
 #[test]
 fn the_directory_itself_must_be_there() {
     let directory = Directory::new();
-    let error = PayloadStore::read(directory.0.join("none")).unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::File { .. }));
-    assert_eq!(error.raw_errno(), Some(Errno::ENOENT));
     directory.put("file", b"");
-    assert_eq!(PayloadStore::read(directory.0.join("file")).unwrap_err().raw_errno(), Some(Errno::ENOTDIR));
-    let store = directory.read();
-    assert!(store.payloads().is_empty() && store.problems().is_empty());
-    assert!(directory.stack(&xen(0xa0)).is_empty());
+    for (name, errno) in [("none", Errno::ENOENT), ("file", Errno::ENOTDIR)] {
+        let error = PayloadStore::read(directory.path(name)).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::File { .. }));
+        assert_eq!(error.raw_errno(), Some(errno));
+    }
+    assert!(directory.read().payloads().is_empty());
+    assert_eq!(directory.summary(&xen(0xa0)), "");
 }
 
 #[test]
 fn files_that_cannot_be_read_are_reported_beside_the_rest() {
-    let directory = Directory::new();
-    let outside = Directory::new();
-    outside.put("good.livepatch", &payload(8, 0xa0));
-    directory.put("good.livepatch", &payload(1, 0xa0));
+    let outside = Directory::of([("good", payload(8, 0xa0))]);
+    let directory = Directory::of([("good", payload(1, 0xa0))]);
     directory.put(".livepatch", &payload(2, 1));
     directory.put(format!("{}.livepatch", "n".repeat(128)), &payload(9, 1));
     directory.put("empty.livepatch", b"");
@@ -38,7 +35,7 @@ fn files_that_cannot_be_read_are_reported_beside_the_rest() {
     directory.link("dangling.livepatch", "nothing");
     directory.link("device.livepatch", "/dev/zero");
     directory.link("circle.livepatch", "circle.livepatch");
-    directory.link("out.livepatch", outside.0.join("good.livepatch"));
+    directory.link("out.livepatch", outside.path("good.livepatch"));
     directory.link("outside", &outside.0);
     directory.link("inside.livepatch", ".");
     directory.link("round", ".");
@@ -66,121 +63,89 @@ fn files_that_cannot_be_read_are_reported_beside_the_rest() {
         ("unreadable", "text.livepatch"),
     ]
     .map(|(word, path)| (word, path.to_owned()));
-    assert_eq!(directory.problems(), expected.clone().map(|(_, path)| path));
-    let outcome = directory.outcome(&xen(0xa0));
-    assert_eq!((outcome.names, outcome.problems), (vec!["good".into(), "deep".into()], expected.to_vec()));
-}
-
-/// At boot, with nothing applied, one stray file must not keep all fixes out, and it must be named.
-#[test]
-fn the_rest_is_applied_beside_a_stray_file() {
-    for (stray, contents) in [("empty.livepatch", &b""[..]), ("large.livepatch", &vec![0; Payload::MAX_SIZE + 1])] {
-        let directory = Directory::new();
-        directory.put("good.livepatch", &payload(1, 0xa0));
-        directory.put(stray, contents);
-        let wanted = directory.wanted(&xen(0xa0));
-        assert_eq!((wanted.names().count(), wanted.problems().len()), (1, 1));
-        assert!(wanted.problems()[0].to_string().contains(stray));
-        assert!(serde_json::to_string(&wanted.problems()[0]).unwrap().contains(stray));
-    }
+    assert_eq!(directory.problems(), expected);
+    let problems = expected.map(|(word, path)| format!(" | {word} {path}")).concat();
+    assert_eq!(directory.summary(&xen(0xa0)), format!("good deep{problems}"));
 }
 
 #[test]
 fn names_need_not_be_text_and_may_occur_twice() {
-    let directory = Directory::new();
+    let directory = Directory::of([("one/same", payload(2, 0xa0)), ("two/same", payload(3, 2))]);
     directory.put(OsStr::from_bytes(b"\xff\n\x1b.livepatch"), &payload(1, 9));
-    directory.put("one/same.livepatch", &payload(2, 0xa0));
-    directory.put("two/same.livepatch", &payload(3, 2));
     let store = directory.read();
     let names: Vec<_> = store.payloads().iter().map(|stored| stored.name().as_bytes()).collect();
     assert_eq!(names, [&b"same"[..], b"same", b"\xff\n\x1b"]);
-    let wanted = store.wanted_for(&xen(0xa0)).unwrap();
-    let text = wanted.problems()[0].to_string();
+    let text = directory.wanted(&xen(0xa0)).problems()[0].to_string();
     assert!(text.contains("\\xff\\n\\u{1b}.livepatch"), "{text}");
     assert!(serde_json::to_string(&store).unwrap().contains("\\\\xff"));
 }
 
 #[test]
 fn entries_and_bytes_are_bounded() {
-    let directory = Directory::new();
-    directory.put("a.livepatch", &payload(1, 0xa0));
+    let directory = Directory::of([("a", payload(1, 0xa0))]);
     for number in 1..PayloadStore::MAX_ENTRIES {
-        File::create(directory.0.join(format!("{number}"))).unwrap();
+        directory.put(number.to_string(), b"");
     }
-    assert_eq!((directory.read().payloads().len(), directory.problems().len()), (1, 0));
+    assert_eq!((directory.read().payloads().len(), directory.problems()), (1, Vec::new()));
     directory.put("more", b"");
-    let store = directory.read();
-    assert_eq!((store.payloads().len(), store.problems().len()), (0, 1));
-    assert_eq!(store.problems()[0].path(), directory.0);
-    assert!(matches!(store.problems()[0].fault(), StoreFault::Limit { .. }));
+    assert_eq!((directory.read().payloads().len(), directory.problems()), (0, vec![("limit", String::new())]));
 
-    let directory = Directory::new();
+    let directory = Directory::of([("a", vec![0; Payload::MAX_SIZE + 1])]);
     let most = PayloadStore::MAX_BYTES / Payload::MAX_SIZE;
     for number in 0..=u8::try_from(most).unwrap() {
         let name = format!("{number}.livepatch");
         directory.put(&name, &payload(number, 0xa0));
-        let file = File::options().write(true).open(directory.0.join(name)).unwrap();
         // Zeros that take no room on the disk.
-        file.set_len(2 << 20).unwrap();
+        File::options().write(true).open(directory.path(name)).unwrap().set_len(2 << 20).unwrap();
     }
-    directory.put("a.livepatch", &vec![0; Payload::MAX_SIZE + 1]);
-    let store = directory.read();
-    assert_eq!((store.payloads().len(), store.problems().len()), (most, 2));
-    assert_eq!(directory.problems(), ["99.livepatch", "a.livepatch"]);
-    assert!(matches!(store.problems()[0].fault(), StoreFault::Limit { .. }));
+    assert_eq!(directory.read().payloads().len(), most);
+    assert_eq!(directory.problems(), [("limit", "99.livepatch".into()), ("limit", "a.livepatch".into())]);
 }
 
 #[test]
 fn a_file_too_large_for_its_debug_sections_is_described() {
-    let directory = Directory::new();
-    directory.put("a.livepatch", &vec![0; Payload::MAX_SIZE + 1]);
-    let store = directory.read();
-    assert!(matches!(store.problems()[0].fault(), StoreFault::Unreadable { .. }), "no ELF file");
     let mut large = payload(1, 0xa0);
     large.resize(Payload::MAX_SIZE + 1, 0);
-    directory.put("a.livepatch", &large);
-    let store = directory.read();
-    assert!(
-        matches!(store.problems()[0].fault(), StoreFault::TooLarge { size, .. } if usize::try_from(*size) == Ok(large.len()))
-    );
+    let text = "it has 2097153 bytes, but Xen accepts at most 2097152";
+    for (contents, word, text) in [(vec![0; large.len()], "unreadable", "ELF"), (large, "too_large", text)] {
+        let directory = Directory::of([("a", contents), ("good", payload(2, 0xa0))]);
+        assert_eq!(directory.summary(&xen(0xa0)), format!("good | {word} a.livepatch"));
+        let problem = directory.read().problems()[0].to_string();
+        assert!(problem.contains(text), "{problem}");
+    }
 }
 
 #[test]
 fn files_with_the_same_contents_are_one() {
-    let directory = Directory::new();
-    directory.put("b.livepatch", &payload(1, 0xa0));
-    fs::hard_link(directory.0.join("b.livepatch"), directory.path("sub/a.livepatch")).unwrap();
-    directory.put("c.livepatch", &payload(1, 0xa0));
-    directory.put("top.livepatch", &payload(2, 1));
+    let directory = Directory::of([("b", payload(1, 0xa0)), ("c", payload(1, 0xa0)), ("top", payload(2, 1))]);
+    fs::hard_link(directory.path("b.livepatch"), directory.path("sub/a.livepatch")).unwrap();
+    assert_eq!(directory.summary(&xen(0xa0)), "b top");
     let store = directory.read();
-    assert_eq!(directory.stack(&xen(0xa0)), ["b", "top"]);
     let paths: Vec<_> = store.payloads()[0].paths().map(|path| directory.relative(path)).collect();
     assert_eq!(paths, ["b.livepatch", "c.livepatch", "sub/a.livepatch"]);
     // The one that is chosen gives the name.
     directory.remove("top.livepatch");
     directory.link("livepatch.livepatch", "c.livepatch");
-    assert_eq!(directory.stack(&xen(0xa0)), ["c"]);
+    assert_eq!(directory.summary(&xen(0xa0)), "c");
     // With other contents it is another payload.
     let mut other = payload(1, 0xa0);
     other.push(0);
     directory.put("d.livepatch", &other);
     directory.remove("livepatch.livepatch");
-    let (names, ambiguities) = directory.ambiguities(&xen(0xa0));
-    assert_eq!(names, [""; 0]);
-    assert!(ambiguities[0].to_string().contains("all have the build-id"), "{ambiguities:?}");
+    let same = " | SameBuildId 1 b.livepatch d.livepatch | SameBase a0 b.livepatch d.livepatch";
+    assert_eq!(directory.summary(&xen(0xa0)), same);
+    let text = directory.wanted(&xen(0xa0)).problems()[0].to_string();
+    assert!(text.contains("all have the build-id"), "{text}");
 }
 
 #[test]
 fn files_of_xapi_have_the_names_that_xapi_gives_them() {
-    let directory = Directory::new();
-    let own = id(0xa0).to_string();
-    let file = format!("{own}/lp_4_17_4__1_xs8__4_17_4__6_xs8.livepatch");
-    directory.put(&file, &payload(1, 0xa0));
-    directory.link(&format!("{own}/livepatch.livepatch"), "lp_4_17_4__1_xs8__4_17_4__6_xs8.livepatch");
-    assert_eq!(directory.stack(&xen(0xa0)), ["lp_4.17.4-1.xs8-4.17.4-6.xs8"]);
+    let directory = Directory::of([("x/lp_4_17_4__1_xs8__4_17_4__6_xs8", payload(1, 0xa0))]);
+    directory.link("x/livepatch.livepatch", "lp_4_17_4__1_xs8__4_17_4__6_xs8.livepatch");
+    assert_eq!(directory.summary(&xen(0xa0)), "lp_4.17.4-1.xs8-4.17.4-6.xs8");
     // And so if it is given by hand, through the link too.
-    for path in [file, format!("{own}/livepatch.livepatch")] {
-        let stored = StoredPayload::read(directory.0.join(path)).unwrap();
+    for path in ["x/lp_4_17_4__1_xs8__4_17_4__6_xs8.livepatch", "x/livepatch.livepatch"] {
+        let stored = StoredPayload::read(directory.path(path)).unwrap();
         assert_eq!(stored.name().to_string(), "lp_4.17.4-1.xs8-4.17.4-6.xs8");
     }
 }
@@ -188,20 +153,18 @@ fn files_of_xapi_have_the_names_that_xapi_gives_them() {
 /// Two versions that the same link leads to one after the other have two names, so that one can replace the other.
 #[test]
 fn a_link_that_chooses_gives_no_name() {
-    let directory = Directory::new();
-    for (version, own) in [("v1", 1), ("v2", 2)] {
-        directory.put(format!("{version}.livepatch"), &payload(own, 0xa0));
-        let _ = fs::remove_file(directory.0.join("livepatch.livepatch"));
-        directory.link("livepatch.livepatch", format!("{version}.livepatch"));
-        let stored = StoredPayload::read(directory.0.join("livepatch.livepatch")).unwrap();
-        assert_eq!(
-            (stored.name().to_string(), directory.relative(stored.path())),
-            (version.into(), format!("{version}.livepatch"))
-        );
+    let directory = Directory::of([("v1", payload(1, 0xa0)), ("v2", payload(2, 0xa0))]);
+    let link = directory.path("livepatch.livepatch");
+    for version in ["v1", "v2"] {
+        let file = format!("{version}.livepatch");
+        let _ = fs::remove_file(&link);
+        directory.link("livepatch.livepatch", &file);
+        let stored = StoredPayload::read(&link).unwrap();
+        assert_eq!((stored.name().to_string(), directory.relative(stored.path())), (version.into(), file));
     }
     // Another link is a name of its own.
     directory.link("mine.livepatch", "v1.livepatch");
-    assert_eq!(StoredPayload::read(directory.0.join("mine.livepatch")).unwrap().name().to_string(), "mine");
+    assert_eq!(StoredPayload::read(directory.path("mine.livepatch")).unwrap().name().to_string(), "mine");
 }
 
 #[test]
@@ -213,21 +176,20 @@ fn every_error_about_a_file_names_it() {
     directory.put(&long, &payload(1, 0xa0));
     File::create(directory.path("giant.livepatch")).unwrap().set_len(1 << 40).unwrap();
     for name in ["empty.livepatch", "text.livepatch", &long, "giant.livepatch", "none.livepatch"] {
-        let error = StoredPayload::read(directory.0.join(name)).unwrap_err();
-        assert_eq!(error.file(), directory.0.join(name).to_str(), "{error}");
+        let error = StoredPayload::read(directory.path(name)).unwrap_err();
+        assert_eq!(error.file(), directory.path(name).to_str(), "{error}");
         assert_eq!(error.to_string().matches(name).count(), 1, "{error}");
     }
-    assert_eq!(Payload::read(directory.0.join("empty.livepatch")).unwrap_err().kind(), &ErrorKind::EmptyPayload);
+    assert_eq!(Payload::read(directory.path("empty.livepatch")).unwrap_err().kind(), &ErrorKind::EmptyPayload);
 }
 
 /// A package manager makes directories of links.
 #[test]
 fn links_out_of_the_directory_are_followed_if_asked_for() {
-    let (directory, outside) = (Directory::new(), Directory::new());
-    outside.put("store/xsa-500.livepatch", &payload(1, 0xa0));
-    outside.put("store/xsa-501.livepatch", &payload(2, 0xa0));
+    let outside = Directory::of([("store/xsa-500", payload(1, 0xa0)), ("store/xsa-501", payload(2, 0xa0))]);
+    let directory = Directory::new();
     for name in ["xsa-500.livepatch", "xsa-501.livepatch"] {
-        directory.link(name, outside.0.join("store").join(name));
+        directory.link(name, outside.path("store").join(name));
     }
     directory.link("livepatch.livepatch", "xsa-501.livepatch");
     assert_eq!(directory.outcome(&xen(0xa0)).problems.len(), 3);
@@ -235,7 +197,7 @@ fn links_out_of_the_directory_are_followed_if_asked_for() {
     let wanted = store.wanted_for(&xen(0xa0)).unwrap();
     assert!(wanted.problems().is_empty(), "{:?}", wanted.problems());
     assert_eq!(wanted.names().map(ToString::to_string).collect::<Vec<_>>(), ["xsa-501"]);
-    assert_eq!(store.payloads()[0].path(), outside.0.join("store/xsa-500.livepatch"));
+    assert_eq!(store.payloads()[0].path(), outside.path("store/xsa-500.livepatch"));
     directory.link("all.livepatch", &outside.0);
     assert_eq!(PayloadStore::read_following_links(&directory.0).unwrap().problems().len(), 1, "no directories");
 }
@@ -262,5 +224,5 @@ fn nothing_for_this_xen_is_not_nothing_at_all() {
     assert_eq!(counts(&directory), (1, 1, 2));
     let store = directory.read();
     assert_eq!(directory.relative(store.for_another(&xen(0xa0))[0].path()), "xsa-999.livepatch");
-    assert_eq!(directory.stack(&xen(0xa0)), ["xsa-500"]);
+    assert_eq!(directory.summary(&xen(0xa0)), "xsa-500");
 }
