@@ -27,12 +27,6 @@ fn takes_actions_in_a_row(xen: &SimulatedXen) -> bool {
     xen.release() >= Release::V4_14.at(0)
 }
 
-/// Returns true if an unload waits for all CPUs, and with them for the end of an action. Otherwise the payload may be gone while
-/// Xen still logs the end of its action.
-fn unloads_in_peace(xen: &SimulatedXen) -> bool {
-    waits_to_unload(xen.release())
-}
-
 /// Returns true if a payload is marked as in progress. Between two steps the mark is stale.
 fn is_marked(xen: &SimulatedXen, name: &PayloadName) -> bool {
     xen.status(name).is_some_and(|status| status.rc == -11)
@@ -43,9 +37,6 @@ const ATTEMPTS: usize = 8;
 
 /// The numbers of actions that take their time.
 const ACTIONS: [(Action, u32); 3] = [(Action::Revert, 2), (Action::Apply, 3), (Action::Replace, 4)];
-
-/// Payloads with different build-ids.
-const IDS: usize = 40;
 
 #[derive(Debug)]
 pub struct Generator {
@@ -141,14 +132,12 @@ impl Generator {
     }
 
     fn recipe(&mut self, xen: &SimulatedXen, name: &[u8]) -> Recipe {
-        let number = |random: &mut Random| Id::Payload(u8::try_from(random.below(IDS)).unwrap());
         let id = match self.random.below(100) {
             0..2 => Id::Xen,
             2..4 => Id::Odd,
-            _ => number(&mut self.random),
+            _ => Id::any(&mut self.random),
         };
-        let applied = xen.applied();
-        let loaded = xen.loaded();
+        let (applied, loaded) = (xen.applied(), xen.loaded());
         let of = |names: &[PayloadName], ids: &BTreeMap<Vec<u8>, Id>, random: &mut Random| {
             let name = if names.is_empty() { None } else { Some(random.of(names)) };
             name.and_then(|name| ids.get(name.as_bytes()).copied()).unwrap_or(Id::Xen)
@@ -158,27 +147,29 @@ impl Generator {
             35..50 => of(&loaded, &self.ids, &mut self.random),
             50..92 => Id::Xen,
             92..95 => Id::Odd,
-            _ => number(&mut self.random),
+            _ => Id::any(&mut self.random),
         };
         self.ids.insert(name.into(), id);
         self.slow.remove(name);
         Recipe::random(&mut self.random, id, depends, xen, self.irreversible)
     }
 
-    fn upload(&mut self, xen: &SimulatedXen) -> Step {
+    fn payload(&mut self, xen: &SimulatedXen) -> (PayloadName, Box<Recipe>) {
         let name = self.new_name(xen);
-        let recipe = Box::new(self.recipe(xen, name.as_bytes()));
-        Step::Upload {
-            name,
-            recipe,
-            way: self.random.weighted(&[(78, Way::Bytes), (12, Way::Checked), (6, Way::File), (4, Way::Forced)]),
-        }
+        let recipe = self.recipe(xen, name.as_bytes());
+        (name, Box::new(recipe))
+    }
+
+    fn upload(&mut self, xen: &SimulatedXen) -> Step {
+        let (name, recipe) = self.payload(xen);
+        let way = self.random.weighted(&[(78, Way::Bytes), (12, Way::Checked), (6, Way::File), (4, Way::Forced)]);
+        Step::Upload { name, recipe, way }
     }
 
     /// A payload that is to be applied next, with something beside it.
     fn upload_slow(&mut self, xen: &SimulatedXen) -> Step {
         let name = self.new_name(xen);
-        let id = Id::Payload(u8::try_from(self.random.below(IDS)).unwrap());
+        let id = Id::any(&mut self.random);
         let top = xen.applied().last().and_then(|top| self.ids.get(top.as_bytes()).copied());
         let recipe = Recipe::slow(&mut self.random, id, top.unwrap_or(Id::Xen), xen);
         self.ids.insert(name.as_bytes().into(), id);
@@ -216,8 +207,7 @@ impl Generator {
         let flags = if self.random.percent(5) { self.random.of(&[1, 2, 3, 0x8000_0001]) } else { 0 };
         let body = match self.random.weighted(&[(10, 0), (15, 1), (35, 2), (38, 3), (2, 4), (3, 5)]) {
             0 => {
-                let name = self.new_name(xen);
-                let recipe = Box::new(self.recipe(xen, name.as_bytes()));
+                let (name, recipe) = self.payload(xen);
                 let name = Name::random(&mut self.random, name.as_bytes());
                 let sizes = [0, (2 << 20) + 1, u64::MAX, 64, 200_000];
                 let size = self.random.percent(20).then(|| self.random.of(&sizes));
@@ -255,9 +245,10 @@ impl Generator {
         let mut body = Body::Act { name: Name::of(subject.as_bytes()), command, timeout: 0, flags, pad: 0 };
         let count = self.random.weighted(&[(30, 1), (45, 2), (25, 3)]);
         let mut others: Vec<_> = (0..count).map(|_| self.other(xen, &subject, action)).collect();
-        // One of the others may be an action as well, which Xen is still leaving when its payload is unloaded.
+        // One of the others may be an action as well, which Xen is still leaving when its payload is unloaded, unless the unload
+        // waits for all CPUs.
         let acts = others.iter().any(|request| matches!(request.body, Body::Act { command: 2..=4, .. }));
-        if acts && !unloads_in_peace(xen) {
+        if acts && !waits_to_unload(xen.release()) {
             for body in others.iter_mut().map(|request| &mut request.body) {
                 if let Body::Act { command: command @ 1, .. } = body {
                     *command = 0;
@@ -307,7 +298,7 @@ impl Generator {
             0 => {
                 let command = self.random.weighted(&[(10, 0), (25, 1), (20, 2), (25, 3), (15, 4), (5, 5)]);
                 let harmless = match command {
-                    1 => unloads_in_peace(xen) || action == Action::Apply || name != *subject,
+                    1 => waits_to_unload(xen.release()) || action == Action::Apply || name != *subject,
                     2..=4 => takes_actions_in_a_row(xen),
                     _ => true,
                 };
@@ -318,8 +309,7 @@ impl Generator {
             1 => Body::Get(raw),
             2 => self.list(xen.loaded().len()),
             _ => {
-                let name = self.new_name(xen);
-                let recipe = Box::new(self.recipe(xen, name.as_bytes()));
+                let (name, recipe) = self.payload(xen);
                 Body::Upload { name: Name::of(name.as_bytes()), recipe, size: None }
             }
         };

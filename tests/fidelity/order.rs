@@ -6,8 +6,7 @@
 
 use std::time::Duration;
 
-use xen_livepatch::sim::{Pace, RawAnswer, RawSysctl, RawVersion, SimulatedXen};
-use xen_livepatch::{LoadedPayload, PayloadName, Status};
+use xen_livepatch::sim::{Pace, RawAnswer, RawSysctl, SimulatedXen};
 
 use super::beside::{Answers, Beside, Exchange};
 use super::recipe::Ingredients;
@@ -32,45 +31,21 @@ use Event::{Action, End, Other};
 
 pub type Order = Vec<Event>;
 
-/// The visible state of a host in the end.
-#[derive(PartialEq, Eq)]
-struct Left {
-    rows: Option<Vec<(Vec<u8>, Status)>>,
-    shown: Option<String>,
-}
-
-impl Left {
-    fn real(outcome: &Outcome) -> Self {
-        let row = |row: &LoadedPayload| (row.name.as_bytes().to_vec(), row.status);
-        let rows = outcome.rows.as_ref().map(|rows| rows.iter().map(row).collect());
-        Self { rows, shown: outcome.shown.clone() }
-    }
-
-    fn simulated(xen: &SimulatedXen, like: &Self) -> Self {
-        let row = |name: PayloadName| Some((name.as_bytes().to_vec(), xen.status(&name)?));
-        let rows = like.rows.is_some().then(|| xen.loaded().into_iter().filter_map(row).collect());
-        let (_, text) = RawVersion::new(1).argument([0; 16]).send(xen).unwrap();
-        let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
-        Self { rows, shown: like.shown.is_some().then(|| String::from_utf8_lossy(text).into_owned()) }
-    }
-}
-
 /// The orders that explain what the real host answered, and what it has left.
 pub struct Search<'a> {
     /// The version of the simulated host's list that counts as the first.
     list_version: u32,
     real: &'a Answers,
-    left: Left,
+    outcome: &'a Outcome,
     /// Continues after the first that is found.
     all: bool,
     found: Vec<(Order, SimulatedXen)>,
 }
 
 impl<'a> Search<'a> {
-    pub fn new(side: &Side, real: &'a Answers, outcome: &Outcome) -> Self {
+    pub fn new(side: &Side, real: &'a Answers, outcome: &'a Outcome) -> Self {
         let begun = [&real.action].into_iter().chain(&real.others).filter(|exchange| may_have_begun(exchange)).count();
-        let left = Left::real(outcome);
-        Self { list_version: side.list_version, real, left, all: begun > 1, found: Vec::new() }
+        Self { list_version: side.list_version, real, outcome, all: begun > 1, found: Vec::new() }
     }
 
     /// An order, if there is any, and whether all that there are have led to the same host.
@@ -87,7 +62,7 @@ impl<'a> Search<'a> {
     /// `outstanding`: there may be work.
     fn go(&mut self, xen: &SimulatedXen, order: &mut Order, next: usize, outstanding: bool) {
         let sent = order.contains(&Action);
-        if sent && next == self.real.others.len() && !outstanding && Left::simulated(xen, &self.left) == self.left {
+        if sent && next == self.real.others.len() && !outstanding && self.is_left(xen) {
             self.found.push((order.clone(), xen.fork()));
         }
         // That work is over at once is tried first: then what is said to have come meanwhile can't have come later.
@@ -113,6 +88,12 @@ impl<'a> Search<'a> {
             self.go(&fork, order, next + usize::from(event == Other), outstanding);
             order.pop();
         }
+    }
+
+    /// Returns true if a host like this is what is left.
+    fn is_left(&self, xen: &SimulatedXen) -> bool {
+        let side = Side::simulated(&xen.fork());
+        side.rows() == self.outcome.rows && side.shown() == self.outcome.shown
     }
 }
 

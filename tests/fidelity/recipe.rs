@@ -48,6 +48,11 @@ pub enum Id {
 }
 
 impl Id {
+    /// The build-id of one of 40 payloads.
+    pub fn any(random: &mut Random) -> Self {
+        Self::Payload(u8::try_from(random.below(40)).unwrap())
+    }
+
     pub fn bytes(self, xen: &BuildId) -> BuildId {
         match self {
             Self::Xen => xen.clone(),

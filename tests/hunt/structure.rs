@@ -59,14 +59,10 @@ pub fn change(image: &mut Image, runs: bool, random: &mut Random) -> Option<Stri
             let other = random.below(image.sections.len());
             image.sections.swap(index, other);
             let (a, b) = (index as u64 + 1, other as u64 + 1);
-            image.renumber(|number| {
-                if number == a {
-                    b
-                } else if number == b {
-                    a
-                } else {
-                    number
-                }
+            image.renumber(|number| match number {
+                number if number == a => b,
+                number if number == b => a,
+                number => number,
             });
             Some(format!("sections {a} and {b} ({name}) swapped"))
         }
