@@ -25,22 +25,15 @@ const HYPERCALL: u64 = 0x30_5000;
 /// Counted rounds, after one that fills what is kept from call to call.
 pub const ROUNDS: usize = 3;
 
+/// The least of all rounds, since an action may need another poll now and then; of memory the most.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Count {
     pub system_calls: u64,
     pub hypercalls: u64,
     /// The most bytes at any moment that were locked, or were the kernel's own for hypercalls.
     pub locked_bytes: u64,
-}
-
-/// The counts of steps, done by a contender.
-#[derive(Debug)]
-pub struct Counts {
-    pub kind: Kind,
-    /// The least of all rounds: an action may need another poll now and then.
-    pub of: Vec<(Step, Count)>,
-    /// The most memory of the process, in KiB.
-    pub resident: u64,
+    /// The most memory of a process that did nothing else.
+    pub resident_kib: u64,
 }
 
 /// In the process: opens a contender while it is traced, and has it do the steps, each between two calls of `getppid`.
@@ -87,7 +80,7 @@ pub fn traced(
 }
 
 /// Has these steps done and counted.
-pub fn count(kind: Kind, steps: &[Step], fixture: &Fixture, files: &Files) -> Counts {
+pub fn count(kind: Kind, steps: &[Step], fixture: &Fixture, files: &Files) -> Vec<(Step, Count)> {
     let mut counted = Vec::new();
     let mut counting: Option<Count> = None;
     let printed = traced(kind, steps, fixture, files, |process, call, result| {
@@ -106,19 +99,20 @@ pub fn count(kind: Kind, steps: &[Step], fixture: &Fixture, files: &Files) -> Co
         }
     });
     let mut printed = BufReader::new(printed).lines().map_while(Result::ok);
-    let resident = printed.find_map(|line| line.parse().ok()).expect("the process's memory");
+    let resident_kib = printed.find_map(|line| line.parse().ok()).expect("the process's memory");
     assert_eq!(counted.len(), (ROUNDS + 1) * steps.len());
-    let of = steps.iter().enumerate().map(|(index, step)| {
+    let counts = steps.iter().enumerate().map(|(index, step)| {
         let rounds = || counted.iter().skip(index).step_by(steps.len()).skip(1);
         let least = |of: fn(&Count) -> u64| rounds().map(of).min().expect("several rounds");
         let count = Count {
             system_calls: least(|count| count.system_calls),
             hypercalls: least(|count| count.hypercalls),
             locked_bytes: rounds().map(|count| count.locked_bytes).max().expect("several rounds"),
+            resident_kib,
         };
         (*step, count)
     });
-    Counts { kind, of: of.collect(), resident }
+    counts.collect()
 }
 
 /// The bytes of a process that are locked, or are the kernel's own for hypercalls.

@@ -43,7 +43,7 @@ mod symbols;
 #[path = "../../tests/common/system_calls.rs"]
 mod system_calls;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -51,7 +51,7 @@ use bars::{LARGE, SMALL};
 use clap::Parser;
 use clock::{Clock, Unit};
 use contender::{Contender, Files, Kind, Libxenctrl, Ours, Raw};
-use count::{Counts, count};
+use count::{Count, count};
 use fixture::{Fixture, Made};
 use measure::{Effort, Samples};
 use options::{Mode, Options};
@@ -87,7 +87,7 @@ struct Bench<'a> {
     clock: Clock,
     effort: Effort,
     samples: Samples,
-    counts: Vec<Counts>,
+    counts: BTreeMap<(Step, Kind), Count>,
     in_hypercalls: HashMap<Step, u64>,
     functions: HashMap<Step, Vec<(String, u64)>>,
 }
@@ -128,7 +128,8 @@ impl Bench<'_> {
         for contender in &self.contenders {
             let steps: Vec<Step> = steps.iter().copied().filter(|step| contender.can(step.work)).collect();
             if !steps.is_empty() {
-                self.counts.push(count(contender.kind(), &steps, self.fixture, self.files));
+                let counts = count(contender.kind(), &steps, self.fixture, self.files);
+                self.counts.extend(counts.into_iter().map(|(step, count)| ((step, contender.kind()), count)));
             }
         }
     }
@@ -156,10 +157,6 @@ impl Bench<'_> {
     fn records(&self, xen: &str) -> Run {
         let time = record::now();
         let records = self.samples.all().map(|(step, kind, costs)| {
-            let counts = self.counts.iter().filter(|counts| counts.kind == kind);
-            let counted = counts
-                .flat_map(|counts| counts.of.iter().map(|(step, count)| (*step, *count, counts.resident)))
-                .find(|(counted, ..)| *counted == step);
             let ours = kind == Kind::Ours;
             Record {
                 xen: xen.into(),
@@ -168,8 +165,7 @@ impl Bench<'_> {
                 contender: kind,
                 unit: self.clock.unit.name().into(),
                 costs,
-                count: counted.map(|(_, count, _)| count),
-                resident_kib: counted.map(|(.., resident)| resident),
+                count: self.counts.get(&(step, kind)).copied(),
                 in_hypercalls: self.in_hypercalls.get(&step).copied().filter(|_| ours),
                 functions: self.functions.get(&step).cloned().filter(|_| ours).unwrap_or_default(),
             }

@@ -25,8 +25,6 @@ pub struct Record {
     pub costs: Costs,
     #[serde(flatten)]
     pub count: Option<Count>,
-    /// The most memory of a process that did nothing else.
-    pub resident_kib: Option<u64>,
     /// The part of the cost that is hypercalls.
     pub in_hypercalls: Option<u64>,
     /// The instructions outside the kernel, by function, most first.

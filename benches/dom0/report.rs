@@ -49,7 +49,7 @@ pub fn counts(run: &Run, unit: &str) {
             count.hypercalls,
             record.costs.page_faults,
             count.locked_bytes / 1024,
-            record.resident_kib.unwrap_or_default(),
+            count.resident_kib,
             record.in_hypercalls.map_or("–".into(), thousands)
         );
     }
