@@ -45,24 +45,7 @@ pub struct Counts {
 }
 
 /// Which answers there were, and how often.
-#[derive(Default)]
-pub struct Census(BTreeMap<String, usize>);
-
-impl Census {
-    pub fn count(&mut self, step: &Step, outcome: &Outcome) {
-        self.add(step.class(outcome));
-    }
-
-    fn add(&mut self, class: String) {
-        *self.0.entry(class).or_default() += 1;
-    }
-}
-
-impl fmt::Display for Census {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|(class, count)| writeln!(f, "{count:6} {class}"))
-    }
-}
+pub type Census = BTreeMap<String, usize>;
 
 impl Drop for Comparison {
     fn drop(&mut self) {
@@ -179,7 +162,7 @@ impl Comparison {
         self.announce(step);
         let real = step.run(&self.real, attentive, &self.ingredients);
         self.operations += 1;
-        self.census.count(step, &real);
+        *self.census.entry(step.class(&real)).or_default() += 1;
         Verdict::of(real, simulated)
     }
 
@@ -192,7 +175,7 @@ impl Comparison {
         let answers = beside.run(&self.real, &self.ingredients);
         let real = Outcome::after(Answer::from(&answers), &self.real);
         self.operations += 1;
-        self.census.count(step, &real);
+        *self.census.entry(step.class(&real)).or_default() += 1;
         let found = Search::new(side, &answers, &real).run(xen);
         let (order, surely) = found.unwrap_or_else(|| {
             // Any other is as wrong.
@@ -203,7 +186,8 @@ impl Comparison {
         let (action, others) = order::replay(xen, side, &question, &answers, &order);
         for (exchange, (answer, pending)) in answers.others.iter().zip(&others) {
             let when = if *pending { "while" } else { "when no" };
-            self.census.add(format!("{} {when} work is pending: {}", exchange.request.kind(), step::result(answer)));
+            let class = format!("{} {when} work is pending: {}", exchange.request.kind(), step::result(answer));
+            *self.census.entry(class).or_default() += 1;
         }
         self.beside.actions += 1;
         self.beside.pending += usize::from(others.iter().any(|(_, pending)| *pending));

@@ -52,6 +52,12 @@ use xen_livepatch::{BuildId, Release};
 /// Steps of one sequence, after which nothing is loaded again.
 const STEPS: usize = 40;
 
+fn print(census: &Census) {
+    for (class, count) in census {
+        println!("{count:6} {class}");
+    }
+}
+
 #[test]
 #[ignore = "needs a real Xen"]
 fn the_simulated_xen_answers_as_the_real_one() {
@@ -70,7 +76,8 @@ fn the_simulated_xen_answers_as_the_real_one() {
     comparison.run(Generator::new(seed, 4 * STEPS).irreversible());
     core::mem::forget(host);
 
-    println!("{}beside actions: {:?}", comparison.census, comparison.beside);
+    print(&comparison.census);
+    println!("beside actions: {:?}", comparison.beside);
     println!("{} of {sequences} sequences would not have been survived to their end", comparison.harmful);
     assert!(comparison.harmful * 20 <= sequences.max(20), "too much is made that can't be tried on a real Xen");
     // Chance decides, but not every time. The only CPU there is has done the work before anything else is asked.
@@ -100,11 +107,12 @@ fn nothing_is_generated_that_would_hurt_a_real_xen() {
                 let step = generator.next(&xen);
                 let outcome = step.run(&side, generator.attentive, &ingredients);
                 assert_eq!(xen.crashed(), None, "{step:?}");
-                census.count(&step, &outcome);
+                *census.entry(step.class(&outcome)).or_default() += 1;
             }
             side.clear();
             assert_eq!(xen.loaded(), []);
         }
-        println!("Xen {release} on {architecture}:\n{census}");
+        println!("Xen {release} on {architecture}:");
+        print(&census);
     }
 }
