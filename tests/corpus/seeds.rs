@@ -27,17 +27,6 @@ const SECTIONS: [&str; 14] = [
     ".shstrtab",
 ];
 
-const HOOKS: [HookKind; 8] = [
-    HookKind::Load,
-    HookKind::Unload,
-    HookKind::PreApply,
-    HookKind::Apply,
-    HookKind::PostApply,
-    HookKind::PreRevert,
-    HookKind::Revert,
-    HookKind::PostRevert,
-];
-
 /// Payloads by name.
 pub(crate) fn payloads() -> Seeds {
     let real = [
@@ -82,7 +71,7 @@ fn hello() -> PayloadBuilder {
 }
 
 fn everything() -> PayloadBuilder {
-    HOOKS
+    HookKind::ALL
         .into_iter()
         .fold(hello(), |builder, kind| builder.hook(kind, HookCode::returns(0)))
         .function(FunctionPatch::nop("mmio_write", 7).expecting(b"\x55\x48\x89\xe5"))

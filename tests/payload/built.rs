@@ -1,8 +1,8 @@
 //! Payloads made by `PayloadBuilder`.
 
 use xen_livepatch::payload::{HookKind, PayloadVersion, Problem};
-use xen_livepatch::sim::{Defect, FunctionPatch, HookCode, PayloadBuilder, SimulatedXen};
-use xen_livepatch::{BuildId, Finding, LivepatchClient, Payload, PayloadName, Release, Severity, Target};
+use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder, SimulatedXen};
+use xen_livepatch::{BuildId, Finding, LivepatchClient, Payload, PayloadName, Release, Target};
 
 use crate::editor::{Editor, relocation};
 
@@ -70,29 +70,6 @@ fn good_ones_have_no_findings_in_their_releases() {
     ] {
         assert_eq!(check(&builder, (4, 17)), []);
     }
-}
-
-#[test]
-fn each_dangerous_defect_is_found() {
-    let hooked = || hello().hook(HookKind::Load, HookCode::returns(0)).metadata("a", None);
-    for (section, defect) in [
-        (".livepatch.funcs", Defect::NotAllocated),
-        (".livepatch.depends", Defect::NotAllocated),
-        (".note.gnu.build-id", Defect::NotAllocated),
-        (".livepatch.hooks.load", Defect::NotAllocated),
-        (".modinfo", Defect::NotAllocated),
-        (".livepatch.depends", Defect::Alignment(0)),
-        (".modinfo", Defect::Contents(Vec::new())),
-    ] {
-        let findings = check(&hooked().defect(section, defect.clone()), (4, 17));
-        assert!(findings.iter().any(Finding::hurts_xen), "{section} {defect:?}: {findings:?}");
-    }
-    let nameless = hello().function(FunctionPatch::returning("x", "y").unnamed());
-    assert!(check(&nameless, (4, 17)).iter().any(Finding::hurts_xen));
-    let null = hello().payload_version(PayloadVersion::V1).defect(".livepatch.funcs", Defect::NullSymbol);
-    assert!(check(&null, (4, 9)).iter().any(Finding::hurts_xen));
-    let other = PayloadBuilder::named("hello", &BuildId::new([1; 20])).function(FunctionPatch::returning("f", "t"));
-    assert_eq!(check(&other, (4, 17))[0].severity, Severity::Refused);
 }
 
 /// With the addresses of Xen, distances to its symbols are known.

@@ -1,147 +1,92 @@
-//! Payloads with a single finding each: functions, hooks, metadata and relocations.
+//! Payloads with a fault each: functions, hooks, metadata and relocations.
 
-use xen_livepatch::payload::{
-    FunctionProblem as F, PayloadVersion, Problem, RelocationProblem as R, RelocationSectionProblem,
-};
-use xen_livepatch::{Finding, Severity, Target};
+use xen_livepatch::payload::{FunctionProblem as F, Problem, RelocationSectionProblem};
+use xen_livepatch::{Finding, Target};
 
 use crate::editor::{Editor, relocation, section, symbol};
 use crate::findings::{
-    FUNCS, NEVER, NEW, OLD, RELA_FUNCS, XENS_ADDRESS, check, extra, found_in, harmful, harmful_to, hooked, just, name,
-    problems, refused, refused_by, xens,
+    FUNCS, NEVER, NEW, OLD, RELA_FUNCS, XENS_ADDRESS, check, expect_findings, extra, found_in, hooked, problems, xens,
 };
 
 #[test]
 fn function_versions_are_checked() {
-    let for_old = "xen_extra_version has payload version 1, but this Xen takes 2: it is for Xen 4.7 to 4.13, \
-         build it for this one";
-    let finding = refused(&Editor::version_1(), for_old);
-    assert!(matches!(
-        finding,
-        Problem::Version { expected: PayloadVersion::V2, found: PayloadVersion::V1, function }
-            if function.to_str() == Some("xen_extra_version")
-    ));
-    refused_by(
-        &OLD,
-        &extra(),
-        "xen_extra_version has payload version 2, but this Xen takes 1: it is for Xen 4.14 and newer, \
-         build it for this one",
-    );
-    refused(
-        &Editor::function(32, &[3]),
-        "xen_extra_version has payload version 3, but this Xen takes 2: build it for this Xen",
-    );
-    refused(
-        &hooked().patch(FUNCS, 104 + 32, &[9]),
-        "xen_compiler has payload version 9, but this Xen takes 2: build it for this Xen",
-    );
-    refused(
-        &hooked().set(FUNCS, section::SIZE, 207),
-        ".livepatch.funcs has 207 bytes, which is not a multiple of 104: build it with the tools of this release",
-    );
     let bare = (0..4).fold(hooked(), |editor, index| editor.entry(RELA_FUNCS, index, relocation::OFFSET, 0));
-    let tiny = check(&bare.set(FUNCS, section::SIZE, 8), &NEW);
-    assert!(problems(&tiny).contains(&Problem::FunctionsSize { size: 8, entry_size: 104 }), "{tiny:?}");
-    let zeroed = check(&extra().set(FUNCS, section::TYPE, 8), &NEW);
-    assert!(matches!(&*problems(&zeroed), [Problem::Version { found: PayloadVersion::Unknown(0), .. }]), "{zeroed:?}");
+    expect_findings(
+        "versions",
+        [
+            ("version 1", NEW, Editor::version_1()),
+            ("version 2", OLD, extra()),
+            ("version 3", NEW, Editor::function(32, &[3])),
+            ("version 9 of the second", NEW, hooked().patch(FUNCS, 104 + 32, &[9])),
+            ("207 bytes", NEW, hooked().set(FUNCS, section::SIZE, 207)),
+            ("8 bytes", NEW, bare.set(FUNCS, section::SIZE, 8)),
+            ("zeros", NEW, extra().set(FUNCS, section::TYPE, 8)),
+        ],
+    );
 }
 
-/// Turns the one function into no-operations: its new address loses its relocation.
-fn nop(editor: Editor) -> Editor {
-    editor.entry(RELA_FUNCS, 1, relocation::OFFSET, 0x28)
+/// Removes a relocation of the one function: 0 of its name, 1 of its new address.
+fn without(editor: Editor, pointer: usize) -> Editor {
+    editor.entry(RELA_FUNCS, pointer, relocation::OFFSET, 0x28)
 }
 
 #[test]
 fn functions_are_checked() {
     let old = |offset, bytes: &[u8]| Editor::version_1().patch(FUNCS, offset, bytes);
-    let v47 = Target::new((4, 7));
-    for (editor, target, problem, text) in [
-        (Editor::function(28, &[0]), &NEW, F::NoOldSize, "its old size is 0: it is the size of the function in Xen"),
-        (
-            Editor::function(28, &[4]),
-            &NEW,
-            F::OldSizeTooSmall { found: 4, needed: 5 },
-            "its old size 4 leaves no room for a jump, which takes 5 bytes: patch its callers instead",
-        ),
-        (
-            old(28, &[0]),
-            &v47,
-            F::OldSizeTooSmall { found: 0, needed: 5 },
-            "its old size 0 leaves no room for a jump, which takes 5 bytes: patch its callers instead",
-        ),
-        (
-            nop(old(0, &[])),
-            &v47,
-            F::NoNewCode,
-            "it has no new code, which Xen accepts only from 4.8 on: give it an empty function",
-        ),
-        (
-            old(24, &[0]),
-            &v47,
-            F::NoNewSize,
-            "its new size is 0, which Xen accepts only from 4.8 on: it is the size of the new function",
-        ),
-        (
-            nop(Editor::function(24, &[32, 0, 0, 0, 32])),
-            &NEW,
-            F::NopTooLong { found: 32 },
-            "32 bytes are to become no-operations, but Xen accepts at most 31: replace the function instead",
-        ),
-        (
-            nop(Editor::function(24, &[17])),
-            &NEW,
-            F::NopPastEnd { found: 17, old_size: 16 },
-            "17 bytes are to become no-operations, but its old size is 16",
-        ),
-        (
-            Editor::function(72, &[0x81]),
-            &NEW,
-            F::ExpectationReserved { found: 2 },
-            "its expectation has reserved bits set (0x2): Xen refuses to apply it",
-        ),
-        (
-            Editor::function(72, &[1 | 17 << 1]),
-            &NEW,
-            F::ExpectationPastEnd { found: 17, old_size: 16 },
-            "it expects 17 bytes, but its old size is 16: Xen refuses to apply it",
-        ),
-    ] {
-        let finding = refused_by(target, &editor, &format!("function 0 (xen_extra_version): {text}"));
-        assert!(
-            matches!(finding, Problem::Function { index: 0, problem: found, .. } if found == problem),
-            "{finding:?}"
-        );
-        let later = matches!(problem, F::ExpectationReserved { .. } | F::ExpectationPastEnd { .. });
-        assert_eq!(check(&editor, target)[0].keeps_from_loading(), !later, "{problem}");
-    }
+    let v47 = || Target::new((4, 7));
+    let by_number = without(Editor::function(16, &XENS_ADDRESS), 0);
+    let by_symbol = xens(extra(), 14).entry(RELA_FUNCS, 0, relocation::OFFSET, 0x10);
+    let by_symbol = by_symbol.entry(RELA_FUNCS, 0, relocation::SYMBOL, 14);
+    expect_findings(
+        "functions",
+        [
+            ("an old size of 0", NEW, Editor::function(28, &[0])),
+            ("an old size of 4", NEW, Editor::function(28, &[4])),
+            ("an old size of 0", v47(), old(28, &[0])),
+            ("no new code", v47(), without(Editor::version_1(), 1)),
+            ("a new size of 0", v47(), old(24, &[0])),
+            ("32 no-operations", NEW, without(Editor::function(24, &[32, 0, 0, 0, 32]), 1)),
+            ("17 no-operations for 16 bytes", NEW, without(Editor::function(24, &[17]), 1)),
+            ("reserved bits", NEW, Editor::function(72, &[0x81])),
+            ("an expectation of 17 bytes", NEW, Editor::function(72, &[1 | 17 << 1])),
+            // A function without a size is refused for that alone.
+            ("an expectation, but no old size", NEW, Editor::function(28, &[0]).patch(FUNCS, 72, &[1 | 4 << 1])),
+            // A function without a name is called by its address, or by the symbol of Xen against which that is relocated.
+            ("an address, but no old size", NEW, by_number.patch(FUNCS, 28, &[0])),
+            ("a symbol for an address, but no old size", NEW, by_symbol.patch(FUNCS, 28, &[0])),
+            ("a name far outside", NEW, extra().entry(RELA_FUNCS, 0, relocation::ADDEND, 1 << 40)),
+            // The number of a symbol that is not loaded is one near NULL.
+            ("a name that is not loaded", OLD, Editor::version_1().clear_flag(".livepatch.strings", 2)),
+            ("a name of two relocations", NEW, extra().entry(RELA_FUNCS, 1, relocation::OFFSET, 4)),
+            ("a name that is relocated in part", NEW, extra().entry(RELA_FUNCS, 0, relocation::TYPE, 0)),
+            ("no name", NEW, without(extra(), 0)),
+            ("no name", OLD, without(Editor::version_1(), 0)),
+        ],
+    );
 }
 
 #[test]
 fn old_addresses_are_inside_xen() {
-    let nowhere = Editor::function(16, &0x7fff_ffff_ffff_u64.to_le_bytes());
-    let text = "function 0 (xen_extra_version): its address 0x7fffffffffff is not inside Xen";
-    let remedy = "leave it out, so that Xen looks up the name";
-    harmful(&nowhere, &format!("{text}: {remedy}"));
-    harmful_to(&Target::new((4, 14)).point(5), &nowhere, &format!("{text}: {remedy}"));
-    // Either is possible where the point release is not known.
-    let either: Vec<String> = check(&nowhere, &Target::new((4, 14))).iter().map(ToString::to_string).collect();
+    let nowhere = || Editor::function(16, &0x7fff_ffff_ffff_u64.to_le_bytes());
+    let v414 = || Target::new((4, 14));
+    expect_findings(
+        "addresses",
+        [
+            ("an address outside", NEW, nowhere()),
+            // Releases that do not look for `endbr64` first refuse it for its distance.
+            ("an address outside", v414().point(4), nowhere()),
+            ("an address outside", v414().point(5), nowhere()),
+            // Either is possible where the point release is not known.
+            ("an address outside", v414(), nowhere()),
+        ],
+    );
+    let either: Vec<String> = check(&nowhere(), &v414()).iter().map(ToString::to_string).collect();
     let unknown = "and this Xen does not reveal its point release; accept";
-    assert_eq!(either.len(), 2);
-    assert!(
-        either[0].ends_with(&format!(
-            " (possibly: 4.14.0 to 4.14.4 do not take it, {unknown} function-too-far to load it anyway)"
-        )),
-        "{either:?}"
-    );
-    let harm = "(possibly: 4.14.5 and 4.14.6 crash on it or are damaged,";
-    assert_eq!(either[1], format!("{text}: {remedy} {harm} {unknown} function-not-in-xen to load it anyway)"));
-    // Releases that do not look for `endbr64` first refuse it for its distance.
-    refused_by(
-        &Target::new((4, 14)).point(4),
-        &nowhere,
-        "function 0 (xen_extra_version): its new code is too far from the old for a jump: let the linker place it, without \
-         fixed addresses",
-    );
+    let refused = format!(" (possibly: 4.14.0 to 4.14.4 do not take it, {unknown} function-too-far to load it anyway)");
+    let harmed = "(possibly: 4.14.5 and 4.14.6 crash on it or are damaged,";
+    let harmed = format!(" {harmed} {unknown} function-not-in-xen to load it anyway)");
+    assert!(either[0].ends_with(&refused) && either[1].ends_with(&harmed), "{either:?}");
+
     let nowhere = Editor::version_1().patch(FUNCS, 16, &[1]);
     assert_eq!(found_in(&nowhere, 7..=13), [7, 8, 9, 10, 11, 12, 13]);
     // Other parts of the hypervisor's half of the address space, and the places of other releases.
@@ -149,44 +94,6 @@ fn old_addresses_are_inside_xen() {
         assert!(check(&Editor::function(16, &address.to_le_bytes()), &NEW)[0].hurts_xen(), "{address:#x}");
     }
     assert_eq!(check(&Editor::function(16, &XENS_ADDRESS), &NEW), []);
-}
-
-#[test]
-fn names_are_texts_of_the_payload() {
-    let text = "function 0 ((no name)): its name is not a text of the payload, and Xen reads whatever is there: relink \
-                it";
-    harmful(&extra().entry(RELA_FUNCS, 0, (16, 8), 1 << 40), text);
-    // The number of a symbol that is not loaded is one near NULL.
-    let unloaded = check(&Editor::version_1().clear_flag(".livepatch.strings", 2), &OLD);
-    assert!(unloaded.iter().any(Finding::hurts_xen), "{unloaded:?}");
-    let both = problems(&check(&extra().entry(RELA_FUNCS, 1, relocation::OFFSET, 4), &NEW));
-    assert_eq!(both[0].to_string(), text);
-
-    let nameless = |editor: Editor| editor.entry(RELA_FUNCS, 0, relocation::OFFSET, 0x28);
-    let text =
-        "function 0 ((no name)): it has neither a name nor an address, and Xen crashes looking for it: give it one";
-    harmful(&nameless(extra()), text);
-    harmful_to(&OLD, &nameless(Editor::version_1()), text);
-    harmful(&extra().entry(RELA_FUNCS, 0, (8, 4), 0), text);
-}
-
-/// A finding names a function without a name by its address, or by the symbol of Xen against which that is relocated.
-#[test]
-fn functions_are_called_by_what_they_have() {
-    let no_size = "its old size is 0: it is the size of the function in Xen";
-    let by_number = Editor::function(16, &XENS_ADDRESS).entry(RELA_FUNCS, 0, relocation::OFFSET, 0x28);
-    let by_symbol = xens(extra(), 14).entry(RELA_FUNCS, 0, relocation::OFFSET, 0x10);
-    let by_symbol = by_symbol.entry(RELA_FUNCS, 0, relocation::SYMBOL, 14);
-    for (editor, called) in [(by_number, "0xffff82d040230f90"), (by_symbol, "new_extra_version")] {
-        refused(&editor.patch(FUNCS, 28, &[0]), &format!("function 0 ({called}): {no_size}"));
-    }
-}
-
-/// A function without a size is refused for that alone.
-#[test]
-fn an_expectation_of_a_function_without_size_is_no_finding() {
-    let editor = Editor::function(28, &[0]).patch(FUNCS, 72, &[1 | 4 << 1]);
-    refused(&editor, "function 0 (xen_extra_version): its old size is 0: it is the size of the function in Xen");
 }
 
 #[test]
@@ -208,124 +115,66 @@ fn relocations_change_pointers_of_functions_alone() {
 
 #[test]
 fn hooks_are_checked() {
+    let (load, rela) = (".livepatch.hooks.load", ".rela.livepatch.hooks.load");
     let size = |section, size| hooked().set(section, section::SIZE, size);
-    refused(
-        &size(".livepatch.hooks.load", 9),
-        ".livepatch.hooks.load has 9 bytes, it takes a multiple of 8: one pointer of 8 bytes for each hook",
-    );
-    refused(
-        &size(".livepatch.hooks.preapply", 16),
-        ".livepatch.hooks.preapply has 16 bytes, it takes just 8: one pointer of 8 bytes for each hook",
-    );
-    harmful(
-        &size(".livepatch.hooks.load", 16),
-        ".livepatch.hooks.load: hook 1 is a NULL pointer, which Xen calls: point it at a function",
-    );
     let absolute = hooked().entry(".symtab", 22, symbol::SECTION, 0xfff1).entry(".symtab", 22, symbol::VALUE, 0x1234);
-    let number = absolute.entry(".rela.livepatch.hooks.load", 0, relocation::SYMBOL, 22);
-    harmful(
-        &number.entry(".rela.livepatch.hooks.load", 0, relocation::ADDEND, 0),
-        ".livepatch.hooks.load: hook 0 is the bare address 0x1234: it has to be relocated against a symbol",
+    let number = absolute.entry(rela, 0, relocation::SYMBOL, 22).entry(rela, 0, relocation::ADDEND, 0);
+    expect_findings(
+        "hooks",
+        [
+            ("9 bytes of load hooks", NEW, size(load, 9)),
+            ("16 bytes of load hooks", NEW, size(load, 16)),
+            ("16 bytes of a preapply hook", NEW, size(".livepatch.hooks.preapply", 16)),
+            ("a hook that is a number", NEW, number),
+        ],
     );
     // Before 4.8 there are none, before 4.14 only two.
     let one_function = (2..4).fold(hooked(), |editor, index| editor.entry(RELA_FUNCS, index, relocation::OFFSET, 0x28));
     let one_function = one_function.patch(FUNCS, 32, &[1]).set(FUNCS, section::SIZE, 64);
     let old = |section, size| one_function.clone().set(section, section::SIZE, size);
-    assert_eq!(found_in(&old(".livepatch.hooks.load", 9), 7..=9), [8, 9]);
+    assert_eq!(found_in(&old(load, 9), 7..=9), [8, 9]);
     // Xen does not read an empty one, loaded or not.
-    let empty = old(".livepatch.hooks.load", 0).clear_flag(".livepatch.hooks.load", 2);
-    assert_eq!(found_in(&empty, 8..=13), NEVER);
+    assert_eq!(found_in(&old(load, 0).clear_flag(load, 2), 8..=13), NEVER);
     assert_eq!(found_in(&old(".livepatch.hooks.preapply", 9), 7..=13), NEVER);
 }
 
 #[test]
 fn metadata_are_checked() {
-    harmful(
-        &extra().empty(".modinfo"),
-        ".modinfo is empty, and Xen then reads far outside it: leave it out, or put a text there",
-    );
-    refused(&extra().set(".modinfo", section::SIZE, 5), ".modinfo does not end with a NUL byte: each entry has to");
+    let open = extra().set(".modinfo", section::SIZE, 5);
+    expect_findings("metadata", [("none", NEW, extra().empty(".modinfo")), ("the first bytes", NEW, open)]);
 }
 
 #[test]
 fn relocations_are_checked() {
     let first = |field, value| hooked().entry(".rela.text", 0, field, value);
-    let null = "is against symbol 0, since its own was discarded: rebuild the payload";
-    let finding = refused(&first(relocation::SYMBOL, 0), &format!(".rela.text: relocation 0 {null}"));
-    assert_eq!(name(&finding).unwrap().as_bytes(), b".rela.text");
-    refused(
-        &first(relocation::SYMBOL, 0).entry(".rela.text", 3, relocation::SYMBOL, 0),
-        &format!(".rela.text: relocation 0 (and 1 more like it) {null}"),
-    );
-    refused(
-        &first(relocation::SYMBOL, 5000),
-        ".rela.text: relocation 0 is against a symbol that does not exist: the file is damaged, obtain a fresh copy",
-    );
-    let outside =
-        ".rela.text: relocation 0 changes bytes outside its section: the file is damaged, obtain a fresh copy";
+    let table = |field, value| hooked().set(".rela.text", field, value);
+    let null = || first(relocation::SYMBOL, 0);
     let end = u64::try_from(hooked().field(".text", section::SIZE)).unwrap();
-    assert_eq!(check(&first(relocation::OFFSET, end - 4), &NEW), []);
-    for offset in [end - 3, end, u64::MAX] {
-        refused(&first(relocation::OFFSET, offset), outside);
-    }
     let stack = u64::try_from(hooked().index(".note.GNU-stack")).unwrap();
     let symbol = hooked().get(hooked().field(".rela.text", section::OFFSET), relocation::SYMBOL);
-    let elsewhere = hooked().entry(".symtab", symbol, symbol::SECTION, stack);
-    refused(
-        &elsewhere,
-        ".rela.text: relocation 0 is against a symbol in a section that is not loaded: make that section allocatable",
+    let unloaded = hooked().entry(".symtab", symbol, symbol::SECTION, stack);
+    expect_findings(
+        "relocations",
+        [
+            ("symbol 0", NEW, null()),
+            ("symbol 0 twice", NEW, null().entry(".rela.text", 3, relocation::SYMBOL, 0)),
+            // Only those of one section and with one problem are counted together.
+            ("symbol 0, and an offset outside", NEW, null().entry(".rela.text", 3, relocation::OFFSET, u64::MAX)),
+            ("symbol 0 in two sections", NEW, null().entry(".rela.livepatch.hooks.preapply", 0, relocation::SYMBOL, 0)),
+            ("symbol 5000", NEW, first(relocation::SYMBOL, 5000)),
+            ("the last four bytes", NEW, first(relocation::OFFSET, end - 4)),
+            ("four bytes, three of them the last", NEW, first(relocation::OFFSET, end - 3)),
+            ("the end", NEW, first(relocation::OFFSET, end)),
+            ("the highest offset", NEW, first(relocation::OFFSET, u64::MAX)),
+            ("a symbol that is not loaded", NEW, unloaded.clone()),
+            ("a symbol that is not loaded", Target::new((4, 16)).point(0), unloaded.clone()),
+            ("relocations of section 0", NEW, table(section::INFO, 0)),
+            ("another symbol table", NEW, table(section::LINK, 1)),
+            ("entries of 16 bytes", NEW, table(section::ENTRY_SIZE, 16)),
+            ("no addends", NEW, table(section::TYPE, 9)),
+        ],
     );
-    // Older releases do not notice.
-    just(
-        &elsewhere,
-        &Target::new((4, 16)).point(0),
-        Severity::Unnoticed,
-        ".rela.text: relocation 0 is against a symbol in a section that is not loaded: make that section allocatable",
-    );
-    assert_eq!(found_in(&elsewhere, 14..=22), [14, 15, 16, 17, 18, 19, 20, 21, 22]);
-
-    harmful(
-        &hooked().set(".rela.text", section::INFO, 0),
-        ".rela.text changes section 0: relink the payload as a relocatable file (ld -r)",
-    );
-    for (field, value, problem, text) in [
-        (
-            section::LINK,
-            1,
-            RelocationSectionProblem::SymbolTable { found: 1 },
-            "belongs to section 1, which is not the symbol table: relink it",
-        ),
-        (
-            section::ENTRY_SIZE,
-            16,
-            RelocationSectionProblem::EntrySize { found: 16 },
-            "has entries of 16 bytes: relink it",
-        ),
-        (
-            section::TYPE,
-            9,
-            RelocationSectionProblem::WithoutAddends,
-            "has relocations without addends (SHT_REL), which Xen does not support: build the payload with SHT_RELA",
-        ),
-    ] {
-        let finding = refused(&hooked().set(".rela.text", field, value), &format!(".rela.text {text}"));
-        assert!(matches!(finding, Problem::RelocationSection { problem: found, .. } if found == problem));
-    }
-}
-
-#[test]
-fn relocations_are_counted_by_section_and_problem() {
-    let text = |index, field, value| move |editor: Editor| editor.entry(".rela.text", index, field, value);
-    let null = text(0, relocation::SYMBOL, 0);
-    let outside = text(3, relocation::OFFSET, u64::MAX);
-    let other = |editor: Editor| editor.entry(".rela.livepatch.hooks.preapply", 0, relocation::SYMBOL, 0);
-    for editor in [null(outside(hooked())), null(other(hooked()))] {
-        let found = problems(&check(&editor, &NEW));
-        assert!(
-            matches!(*found, [Problem::Relocations { count: 1, .. }, Problem::Relocations { count: 1, .. }]),
-            "{found:?}"
-        );
-    }
+    assert_eq!(found_in(&unloaded, 14..=22), [14, 15, 16, 17, 18, 19, 20, 21, 22]);
 }
 
 /// A relocation without an effect may have any offset.
@@ -375,12 +224,11 @@ fn symbol_numbers_crash_old_releases() {
             assert_eq!(harm(release.point(fixed)), [false]);
         }
     }
-    let findings = check(&relocation(0), &Target::new((4, 10)));
-    assert!(matches!(&*problems(&findings), [Problem::Relocations { problem: R::NullSymbol, .. }]));
-    harmful_to(
-        &Target::new((4, 8)).points(..2),
-        &relocation(0),
-        ".rela.text: relocation 0 is against symbol 0, since its own was \
-         discarded: rebuild the payload",
+    expect_findings(
+        "symbol-0",
+        [
+            ("symbol 0", Target::new((4, 10)), relocation(0)),
+            ("symbol 0, before 4.8.2", Target::new((4, 8)).points(..2), relocation(0)),
+        ],
     );
 }

@@ -1,11 +1,11 @@
 //! The rules of releases: payloads checked for the last release without a rule, and for the first that has it.
 
-use xen_livepatch::payload::{FunctionProblem as F, PayloadVersion, Problem, TableProblem};
+use xen_livepatch::payload::{FunctionProblem as F, HookKind, PayloadVersion, Problem, TableProblem};
 use xen_livepatch::sim::{Defect, FunctionPatch, PayloadBuilder};
 use xen_livepatch::{Finding, Target};
 
-use crate::editor::{Editor, relocation, section, xen};
-use crate::findings::{FUNCS, RELA_FUNCS, check, refused_by};
+use crate::editor::{Editor, relocation, section, symbol, xen};
+use crate::findings::{FUNCS, RELA_FUNCS, check, expect_findings};
 use crate::layout::point;
 
 /// A point release of Xen 4, such as `17.3`.
@@ -22,10 +22,15 @@ fn worst(findings: &[Finding]) -> String {
 /// Checks a payload for point releases of Xen 4: `fine 13.5, refused 14.0 14.1`.
 #[track_caller]
 fn expect(editor: &Editor, expected: &str) {
+    expect_of("", editor, expected);
+}
+
+#[track_caller]
+fn expect_of(what: &str, editor: &Editor, expected: &str) {
     for (expected, releases) in expected.split(", ").map(|outcome| outcome.split_once(' ').unwrap()) {
         for release in releases.split(' ') {
             let findings = check(editor, &point_release(release));
-            assert_eq!(worst(&findings), expected, "4.{release}: {findings:?}");
+            assert_eq!(worst(&findings), expected, "{what} 4.{release}: {findings:?}");
         }
     }
 }
@@ -36,7 +41,11 @@ fn old() -> PayloadBuilder {
 }
 
 fn new() -> PayloadBuilder {
-    PayloadBuilder::named("p", &xen()).function(FunctionPatch::returning("xen_extra_version", "x"))
+    patching(FunctionPatch::returning("xen_extra_version", "x"))
+}
+
+fn patching(function: FunctionPatch) -> PayloadBuilder {
+    PayloadBuilder::named("p", &xen()).function(function)
 }
 
 fn made(builder: &PayloadBuilder) -> Editor {
@@ -44,106 +53,75 @@ fn made(builder: &PayloadBuilder) -> Editor {
 }
 
 #[test]
-fn no_operations_since_4_8() {
-    let nops =
-        PayloadBuilder::named("p", &xen()).payload_version(PayloadVersion::V1).function(FunctionPatch::nop("f", 5));
-    expect(&made(&nops), "refused 7.6, fine 8.0");
-}
-
-#[test]
-fn distances_since_4_8_and_endbr64_since_4_17() {
+fn rules_hold_since_their_releases() {
     let far = |builder: PayloadBuilder| {
-        let at = |function: FunctionPatch| function.at(0xffff_8300_0000_0000);
-        made(&builder.function(at(FunctionPatch::returning("far", "y"))))
+        let function = FunctionPatch::returning("far", "y").at(0xffff_8300_0000_0000);
+        made(&builder.function(function))
     };
-    // Releases that do not check the distance read the code there, and so do those that look for `endbr64` first.
-    expect(&far(old()), "harmful 7.6, refused 8.0 13.5");
-    expect(&far(new()), "refused 14.4 15.2 16.0, harmful 14.5 15.3 16.1 17.0");
-}
-
-#[test]
-fn hooks_at_load_since_4_8_and_around_actions_since_4_14() {
-    let odd = |section| made(&old().section(section, vec![0; 9]));
-    expect(&odd(".livepatch.hooks.load"), "fine 7.6, harmful 8.0");
-    expect(&odd(".livepatch.hooks.preapply"), "fine 13.5");
-    expect(&made(&new().section(".livepatch.hooks.preapply", vec![0; 9])), "refused 14.0");
-}
-
-#[test]
-fn sections_of_zeros_are_limited_since_4_8() {
-    expect(&made(&old().bss((2 << 20) + 1)), "fine 7.6, refused 8.0");
-}
-
-#[test]
-fn empty_sections_are_placed_but_for_some_releases() {
-    let empty = |builder: PayloadBuilder| {
-        let builder = builder.section(".empty", vec![]).defect(".empty", Defect::Alignment(0));
-        made(&builder)
-    };
-    expect(&empty(old()), "harmful 7.6, fine 8.0 13.5");
-    expect(&empty(new()), "fine 14.4 15.2 16.0, harmful 14.5 15.3 16.1 17.0");
-}
-
-#[test]
-fn empty_relocation_sections_are_passed_over_since_4_8() {
-    let editor = made(&old().needs("printk"));
-    let empty = editor.set(".rela.rodata.needed", section::TYPE, 9).set(".rela.rodata.needed", section::SIZE, 0);
-    expect(&empty, "refused 7.6, fine 8.0");
-}
-
-#[test]
-fn symbols_of_relocations_are_looked_at_since_4_10() {
-    let null = made(&old()).entry(".rela.text", 0, relocation::SYMBOL, 0);
-    let symbols = u64::try_from(null.field(".symtab", section::SIZE) / 24).unwrap();
-    let next = made(&old()).entry(".rela.text", 0, relocation::SYMBOL, symbols);
-    for editor in [&null, &next] {
-        expect(editor, "harmful 7.3 8.1 9.0, refused 7.4 8.2 9.1 10.0");
+    let odd_hook = |builder: PayloadBuilder, kind| made(&builder.section(format!(".livepatch.hooks.{kind}"), [0; 9]));
+    let empty =
+        |builder: PayloadBuilder| made(&builder.section(".empty", vec![]).defect(".empty", Defect::Alignment(0)));
+    let (rela, no_relocations) = (".rela.rodata.needed", made(&old().needs("printk")));
+    let no_relocations = no_relocations.set(rela, section::TYPE, 9).set(rela, section::SIZE, 0);
+    let to_symbol = |symbol| made(&old()).entry(".rela.text", 0, relocation::SYMBOL, symbol);
+    let symbols = u64::try_from(made(&old()).field(".symtab", section::SIZE) / 24).unwrap();
+    let any_xen = |builder: PayloadBuilder| made(&builder.defect(".livepatch.xen_depends", Defect::Missing));
+    let zeros = made(&new()).set(".livepatch.xen_depends", section::TYPE, 8);
+    let unloaded = made(&new().needs("printk").section(".away", vec![0; 8]));
+    let away = u64::try_from(unloaded.index(".away")).unwrap();
+    let symbol = unloaded.get(unloaded.field(rela, section::OFFSET), relocation::SYMBOL);
+    let unloaded = unloaded.entry(".symtab", symbol, symbol::SECTION, away).clear_flag(".away", 2);
+    let read_only = |builder: PayloadBuilder| made(&builder.read_only_funcs());
+    for (what, payload, expected) in [
+        ("version 1", made(&old()), "fine 13.5, refused 14.0"),
+        ("version 2", made(&new()), "refused 13.5, fine 14.0"),
+        (
+            "no-operations",
+            made(&patching(FunctionPatch::nop("f", 5)).payload_version(PayloadVersion::V1)),
+            "refused 7.6, fine 8.0",
+        ),
+        // Releases that do not check the distance read the code there, and so do those that look for `endbr64` first.
+        ("a distant function", far(old()), "harmful 7.6, refused 8.0 13.5"),
+        ("a distant function", far(new()), "refused 14.4 15.2 16.0, harmful 14.5 15.3 16.1 17.0"),
+        ("nine bytes of load hooks", odd_hook(old(), HookKind::Load), "fine 7.6, harmful 8.0"),
+        ("nine bytes of preapply hooks", odd_hook(old(), HookKind::PreApply), "fine 13.5"),
+        ("nine bytes of preapply hooks", odd_hook(new(), HookKind::PreApply), "refused 14.0"),
+        ("more than 2 MiB of zeros", made(&old().bss((2 << 20) + 1)), "fine 7.6, refused 8.0"),
+        ("an empty section", empty(old()), "harmful 7.6, fine 8.0 13.5"),
+        ("an empty section", empty(new()), "fine 14.4 15.2 16.0, harmful 14.5 15.3 16.1 17.0"),
+        ("an empty section of relocations", no_relocations, "refused 7.6, fine 8.0"),
+        ("symbol 0", to_symbol(0), "harmful 7.3 8.1 9.0, refused 7.4 8.2 9.1 10.0"),
+        ("the symbol after the last", to_symbol(symbols), "harmful 7.3 8.1 9.0, refused 7.4 8.2 9.1 10.0"),
+        ("the symbol after that", to_symbol(symbols + 1), "refused 7.3"),
+        ("alignment 3", made(&old().defect(".text", Defect::Alignment(3))), "fine 9.4, refused 10.0"),
+        ("an empty table of exceptions", made(&old().section(".ex_table", vec![])), "refused 9.4, fine 10.0"),
+        ("no build-id of a Xen", any_xen(old()), "fine 13.5"),
+        ("no build-id of a Xen", any_xen(new()), "refused 14.0"),
+        ("a build-id of a Xen of zeros", zeros.clone(), "refused 14.0 18.3 19.0, harmful 18.4 19.1 20.0"),
+        ("an empty build-id of a Xen", zeros.empty(".livepatch.xen_depends"), "refused 18.3 20.0"),
+        ("metadata that do not end", made(&old().modinfo("open")), "fine 13.5"),
+        ("metadata that do not end", made(&new().modinfo("open")), "refused 14.0"),
+        ("a symbol that is not loaded", unloaded, "unnoticed 14.4 15.2 16.0, refused 14.5 15.3 16.1 17.0"),
+        ("read-only functions", read_only(old()), "fine 13.5"),
+        (
+            "read-only functions",
+            read_only(new()),
+            "fine 14.6 16.3 17.0 17.3 18.1 19.0, harmful 16.4 16.7 17.1 17.2 18.0",
+        ),
+        (
+            "a function that is marked as applied",
+            made(&new()).patch(FUNCS, 64, &[1]),
+            "harmful 14.0 16.7 17.2 18.0, fine 17.3 18.1 19.0",
+        ),
+        // The rest of what Xen keeps there is written before it is read.
+        (
+            "other state of Xen's in a function",
+            made(&new()).patch(FUNCS, 33, &[0xff; 31]).patch(FUNCS, 65, &[0xff; 7]),
+            "fine 14.0",
+        ),
+    ] {
+        expect_of(what, &payload, expected);
     }
-    expect(&made(&old()).entry(".rela.text", 0, relocation::SYMBOL, symbols + 1), "refused 7.3");
-}
-
-#[test]
-fn alignments_since_4_10() {
-    let odd = made(&old().defect(".text", Defect::Alignment(3)));
-    expect(&odd, "fine 9.4, refused 10.0");
-}
-
-#[test]
-fn an_empty_table_of_exceptions_since_4_10() {
-    expect(&made(&old().section(".ex_table", vec![])), "refused 9.4, fine 10.0");
-}
-
-#[test]
-fn xens_build_id_and_metadata_since_4_14() {
-    expect(&made(&old().defect(".livepatch.xen_depends", Defect::Missing)), "fine 13.5");
-    expect(&made(&new().defect(".livepatch.xen_depends", Defect::Missing)), "refused 14.0");
-    expect(&made(&old().modinfo("open")), "fine 13.5");
-    expect(&made(&new().modinfo("open")), "refused 14.0");
-    expect(&made(&old()), "fine 13.5, refused 14.0");
-    expect(&made(&new()), "refused 13.5, fine 14.0");
-}
-
-#[test]
-fn symbols_that_are_not_loaded_are_refused_since_4_17() {
-    let editor = made(&new().needs("printk").section(".away", vec![0; 8]));
-    let away = u64::try_from(editor.index(".away")).unwrap();
-    let symbol = editor.get(editor.field(".rela.rodata.needed", section::OFFSET), relocation::SYMBOL);
-    let editor = editor.entry(".symtab", symbol, (6, 2), away).clear_flag(".away", 2);
-    expect(&editor, "unnoticed 14.4 15.2 16.0, refused 14.5 15.3 16.1 17.0");
-}
-
-#[test]
-fn functions_are_writable_where_xen_writes_to_them() {
-    expect(&made(&new().read_only_funcs()), "fine 14.6 16.3 17.0 17.3 18.1 19.0, harmful 16.4 16.7 17.1 17.2 18.0");
-    expect(&made(&old().read_only_funcs()), "fine 13.5");
-}
-
-#[test]
-fn functions_are_not_marked_as_applied_where_xen_keeps_that() {
-    let marked = made(&new()).patch(FUNCS, 64, &[1]);
-    expect(&marked, "harmful 14.0 16.7 17.2 18.0, fine 17.3 18.1 19.0");
-    // The rest of what Xen keeps there is written before it is read.
-    expect(&made(&new()).patch(FUNCS, 33, &[0xff; 31]).patch(FUNCS, 65, &[0xff; 7]), "fine 14.0");
 }
 
 /// A payload with one alternative: five bytes of code, replaced by five.
@@ -177,11 +155,7 @@ fn places_of_alternatives_are_looked_at_since_4_18() {
     expect(&outside(new()), checked);
     let replacement = point(alternative(new(), 14), ".altinstructions", 4, (".text", 0));
     expect(&replacement, checked);
-    refused_by(
-        &point_release("22.0"),
-        &replacement,
-        ".altinstructions entry 0: its replacement is outside .altinstr_replacement: relink it",
-    );
+    expect_findings("replacement", [("a replacement outside", point_release("22.0"), replacement.clone())]);
     expect(&replacement.patch(".altinstructions", 11, &[0]), checked);
     expect(&alternative(new(), 14).hide(".altinstr_replacement"), checked);
     // What comes after the code is not looked at in any release.
@@ -300,12 +274,9 @@ fn call_sites_since_4_21() {
     expect(&partial, "fine 20.3, refused 21.0");
     let (empty, _) = sites(CALL, vec![]);
     expect(&empty, "fine 21.0");
-    let nops = PayloadBuilder::named("p", &xen()).function(FunctionPatch::nop("f", 5));
-    refused_by(
-        &point_release("21.0"),
-        &made(&nops.section(".alt_call_sites", vec![0; 4])),
-        ".alt_call_sites: the payload has no code, or no .altinstr_replacement: build it with the tools of this release",
-    );
+    let nops = patching(FunctionPatch::nop("f", 5));
+    let no_code = made(&nops.section(".alt_call_sites", vec![0; 4]));
+    expect_findings("call-sites", [("a call site without code", point_release("21.0"), no_code)]);
     // Xen looks at the function that the pointer of a call leads to, if it is one.
     for (pointer, expected) in [(0, "fine 21.0"), (1, "harmful 21.0")] {
         let code = FunctionPatch::with_code("g", CALL);
@@ -317,13 +288,6 @@ fn call_sites_since_4_21() {
         let editor = call(editor.patch(".text", at + 2, &distance.to_le_bytes()), i64::try_from(at).unwrap());
         expect(&editor, expected);
     }
-}
-
-#[test]
-fn the_build_id_of_xen_is_read_in_the_file_since_4_20() {
-    let zeros = made(&new()).set(".livepatch.xen_depends", section::TYPE, 8);
-    expect(&zeros, "refused 14.0 18.3 19.0, harmful 18.4 19.1 20.0");
-    expect(&zeros.empty(".livepatch.xen_depends"), "refused 18.3 20.0");
 }
 
 #[test]
@@ -349,7 +313,7 @@ fn xens_image_moved_with_4_14() {
 
 #[test]
 fn no_operations_leave_room_for_endbr64() {
-    let nops = |count| made(&PayloadBuilder::named("p", &xen()).function(FunctionPatch::nop("f", count)));
+    let nops = |count| made(&patching(FunctionPatch::nop("f", count)));
     for count in 0..4 {
         expect(&nops(count), "fine 14.4, harmful 14.5 15.3 16.1 17.7");
         let findings = check(&nops(count), &point_release("22.0"));
@@ -359,15 +323,13 @@ fn no_operations_leave_room_for_endbr64() {
     }
     expect(&nops(4), "fine 14.5 22.0");
     // Unless it is known what the function begins with.
-    let expecting =
-        |code: &[u8; 4]| made(&PayloadBuilder::named("p", &xen()).function(FunctionPatch::nop("f", 1).expecting(code)));
+    let expecting = |code: &[u8; 4]| made(&patching(FunctionPatch::nop("f", 1).expecting(code)));
     expect(&expecting(b"\x55\x48\x89\xe5"), "fine 17.7");
     expect(&expecting(b"\xf3\x0f\x1e\xfa"), "harmful 17.7");
     // As far as it would be, and only if it is looked at.
-    let short =
-        made(&PayloadBuilder::named("p", &xen()).function(FunctionPatch::nop("f", 1).expecting(b"\x55\x48\x89")));
+    let short = made(&patching(FunctionPatch::nop("f", 1).expecting(b"\x55\x48\x89")));
     expect(&short, "harmful 17.7");
-    let at_address = PayloadBuilder::named("p", &xen()).function(FunctionPatch::nop("f", 1).at(0xffff_82d0_4020_0000));
+    let at_address = patching(FunctionPatch::nop("f", 1).at(0xffff_82d0_4020_0000));
     expect(&made(&at_address), "harmful 17.7");
     expect(&expecting(b"\x55\x48\x89\xe5").patch(FUNCS, 72, &[4 << 1]), "harmful 17.7");
     expect(&expecting(b"\x66\x0f\x1f\x01"), "fine 16.7, harmful 17.0");
