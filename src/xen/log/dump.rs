@@ -12,9 +12,9 @@
 
 use core::ops::Range;
 
+use super::unidentified::Unidentified;
+use super::{PREFIX, split_at, split_at_last, without_time};
 use crate::types::{BuildId, LoadedPayload, Metadata, PayloadName};
-use crate::xen::log::PREFIX;
-use crate::xen::log::unidentified::Unidentified;
 use crate::xen::symbol_name::SymbolName;
 
 /// A function that a loaded payload replaces.
@@ -81,7 +81,7 @@ pub(crate) fn read(text: &[u8], rows: &[LoadedPayload], xen: Option<&BuildId>) -
     let text = without_guests(text);
     let mut found: Vec<_> = rows.iter().map(|_| Err(Unidentified::Disturbed)).collect();
     let Some(dump) = dump(&text, xen) else { return found };
-    let own: Vec<Option<Words>> = rows.iter().map(Words::of).collect();
+    let own: Vec<Option<Words>> = rows.iter().map(|row| Words::of(&row.name, &row.metadata)).collect();
     let all = Part { rows: 0..rows.len(), bytes: 0..dump.len() };
     let parts = if all.agrees(dump, &own) == Ok(()) { vec![all] } else { parts(dump, rows) };
     for part in parts {
@@ -122,7 +122,7 @@ pub(crate) fn readable<'t>(
 ) -> Result<(), Unidentified> {
     let words = |text: &[u8]| [BUILD_ID, DEPENDS].iter().any(|word| !positions(text, word).is_empty());
     let long = ids.into_iter().flatten().any(|id| id.as_bytes().len() >= MOST_ID);
-    let clear = Words::of_texts(name, metadata).is_some() && !functions.into_iter().any(words) && !long;
+    let clear = Words::of(name, metadata).is_some() && !functions.into_iter().any(words) && !long;
     if clear { Ok(()) } else { Err(Unidentified::Unreadable) }
 }
 
@@ -141,11 +141,7 @@ impl Words {
 
     /// Those that Xen prints before the payload's own, because its name and metadata contain them; `None` where that is not
     /// certain.
-    fn of(row: &LoadedPayload) -> Option<Self> {
-        Self::of_texts(&row.name, &row.metadata)
-    }
-
-    fn of_texts(name: &PayloadName, metadata: &Metadata) -> Option<Self> {
+    fn of(name: &PayloadName, metadata: &Metadata) -> Option<Self> {
         let mut own = Self { build_ids: Vec::new(), depends: Vec::new() };
         for text in core::iter::once(name.as_bytes()).chain(metadata.texts()) {
             let Self { build_ids, depends } = Self::positions(text, &(0..text.len()));
@@ -214,7 +210,7 @@ fn heading(name: &PayloadName) -> Vec<u8> {
 
 /// The text after the dump's first line, if it is this Xen's and no part was left out.
 fn dump<'t>(text: &'t [u8], xen: Option<&BuildId>) -> Option<&'t [u8]> {
-    let dump = text.get(positions(text, MARK).first()?.checked_add(MARK.len())?..)?;
+    let (_, dump) = split_at(text, MARK)?;
     let locked = LOCKED.iter().any(|line| !positions(dump, line).is_empty());
     let own = xen.is_none_or(|xen| !positions(dump, format!("build-id: {xen}").as_bytes()).is_empty());
     (own && !locked).then_some(dump)
@@ -278,16 +274,12 @@ fn functions(block: &[u8], row: &LoadedPayload) -> Option<Vec<ReplacedFunction>>
 
 /// A line that Xen began, without its prefix and the time that may follow it.
 fn own(line: &[u8]) -> Option<&[u8]> {
-    let line = line.strip_prefix(PREFIX)?;
-    let time = line.strip_prefix(b"[").and_then(|rest| split_at(rest, b"] "));
-    Some(time.map_or(line, |(_, rest)| rest))
+    line.strip_prefix(PREFIX).map(without_time)
 }
 
 /// `    NAME patch ADDRESS(SIZE) with ADDRESS (SIZE)`, where only the name may be anything.
 fn function(line: &[u8]) -> Option<ReplacedFunction> {
-    let rest = line.strip_prefix(b"    ")?;
-    let at = rest.windows(PATCH.len()).rposition(|part| part == PATCH)?;
-    let (name, rest) = (rest.get(..at)?, rest.get(at.checked_add(PATCH.len())?..)?);
+    let (name, rest) = split_at_last(line.strip_prefix(b"    ")?, PATCH)?;
     let (old_address, rest) = split_at(rest, b"(")?;
     let (old_size, rest) = split_at(rest, b") with ")?;
     let (new_address, rest) = split_at(rest, b" (")?;
@@ -299,11 +291,6 @@ fn function(line: &[u8]) -> Option<ReplacedFunction> {
         new_address: address(new_address)?,
         new_size: number(new_size)?,
     })
-}
-
-fn split_at<'a>(text: &'a [u8], at: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let start = text.windows(at.len()).position(|part| part == at)?;
-    Some((text.get(..start)?, text.get(start.checked_add(at.len())?..)?))
 }
 
 /// Sixteen digits, as Xen prints pointers.

@@ -3,7 +3,7 @@
 //! The texts are those of real Xens 4.14, 4.17, 4.20 and 4.22, and of Xen's source from 4.7 on. Xen logs reasons at the level
 //! of errors. It logs the progress of an action at the level of information, which is off unless `loglvl` enables it.
 
-use super::without_prefix;
+use super::{split_at, split_at_last, without_prefix};
 use crate::types::{BuildId, Errno, PayloadName, escaped};
 
 /// A message about a payload: a line, or several that belong together.
@@ -56,7 +56,7 @@ impl PayloadLog {
             }
             let indented = is_indented(text);
             // Xen names the function, not the payload, in a line about what it found instead of what was expected.
-            let continues = indented || text.windows(EXPECTATION.len()).any(|part| part == EXPECTATION);
+            let continues = indented || split_at(text, EXPECTATION).is_some();
             let rest = text.strip_prefix(b"livepatch: ").and_then(|text| text.strip_prefix(name.as_bytes()));
             let message = rest.and_then(|rest| rest.strip_prefix(b": "));
             if !continues {
@@ -186,10 +186,7 @@ const FINISHED: &[u8] = b" finished ";
 impl<'a> ActionLine<'a> {
     pub(crate) fn parse(line: &'a [u8]) -> Option<Self> {
         let text = without_prefix(line).strip_prefix(b"livepatch: ")?;
-        let split = |part: &[u8]| {
-            let at = text.windows(part.len()).rposition(|window| window == part)?;
-            Some((text.get(..at)?, text.get(at.checked_add(part.len())?..)?))
-        };
+        let split = |part: &[u8]| split_at_last(text, part);
         if let Some((name, rest)) = split(FINISHED) {
             let (action, rc) = std::str::from_utf8(rest).ok()?.trim_end().split_once(" with rc=")?;
             return Some(Self::Finished { name, action, rc: rc.parse().ok()? });
