@@ -59,7 +59,7 @@ fn structs() -> impl IntoIterator<Item = (Row, Vec<Row>)> {
     }
 }
 
-/// `path: offset;` for members as they lie in a whole sysctl.
+/// `path: offset;` for members as they lie in a whole sysctl. Those of their members follow from the table above.
 macro_rules! in_sysctl {
     ($($($path:ident).+: $offset:literal;)*) => {
         &[$((stringify!($($path).+), offset_of!(xen_sysctl, $($path).+), $offset)),*]
@@ -68,70 +68,18 @@ macro_rules! in_sysctl {
 
 #[rustfmt::skip]
 const IN_SYSCTL: &[(&str, usize, usize)] = in_sysctl! {
-    // Every release.
-    cmd: 0;
-    interface_version: 4;
     u.pad: 8;
-    u.readconsole.clear: 8;
-    u.readconsole.incremental: 9;
-    u.readconsole.pad: 10;
-    u.readconsole.index: 12;
-    u.readconsole.buffer: 16;
-    u.readconsole.count: 24;
-    u.readconsole.pad_end: 28;
-    u.debug_keys.keys: 8;
-    u.debug_keys.nr_keys: 16;
-    u.debug_keys.pad_end: 20;
-    u.livepatch.cmd: 8;
-    u.livepatch.u.upload.name: 16;
-    u.livepatch.u.upload.name.name: 16;
-    u.livepatch.u.upload.name.size: 24;
-    u.livepatch.u.upload.name.pad: 26;
-    u.livepatch.u.upload.size: 32;
-    u.livepatch.u.upload.payload: 40;
-    u.livepatch.u.get.name: 16;
-    u.livepatch.u.get.name.name: 16;
-    u.livepatch.u.get.name.size: 24;
-    u.livepatch.u.get.name.pad: 26;
-    u.livepatch.u.get.status: 32;
-    u.livepatch.u.get.status.state: 32;
-    u.livepatch.u.get.status.rc: 36;
-    // 4.7 to 4.18: must be zero. 4.19 and later: flags.
-    u.livepatch.flags: 12;
+    u.readconsole: 8;
+    u.debug_keys: 8;
+    u.livepatch: 8;
+    u.livepatch.u.upload: 16;
+    u.livepatch.u.get: 16;
     // 4.7 to 4.13.
-    u.livepatch.u.list_v1.version: 16;
-    u.livepatch.u.list_v1.idx: 20;
-    u.livepatch.u.list_v1.nr: 24;
-    u.livepatch.u.list_v1.pad: 28;
-    u.livepatch.u.list_v1.status: 32;
-    u.livepatch.u.list_v1.name: 40;
-    u.livepatch.u.list_v1.len: 48;
-    u.livepatch.u.action_v1.name: 16;
-    u.livepatch.u.action_v1.name.name: 16;
-    u.livepatch.u.action_v1.name.size: 24;
-    u.livepatch.u.action_v1.name.pad: 26;
-    u.livepatch.u.action_v1.cmd: 32;
-    u.livepatch.u.action_v1.timeout: 36;
+    u.livepatch.u.list_v1: 16;
+    u.livepatch.u.action_v1: 16;
     // 4.14 and later.
-    u.livepatch.u.list_v2.version: 16;
-    u.livepatch.u.list_v2.idx: 20;
-    u.livepatch.u.list_v2.nr: 24;
-    u.livepatch.u.list_v2.pad: 28;
-    u.livepatch.u.list_v2.name_total_size: 32;
-    u.livepatch.u.list_v2.metadata_total_size: 36;
-    u.livepatch.u.list_v2.status: 40;
-    u.livepatch.u.list_v2.name: 48;
-    u.livepatch.u.list_v2.len: 56;
-    u.livepatch.u.list_v2.metadata: 64;
-    u.livepatch.u.list_v2.metadata_len: 72;
-    u.livepatch.u.action_v2.name: 16;
-    u.livepatch.u.action_v2.name.name: 16;
-    u.livepatch.u.action_v2.name.size: 24;
-    u.livepatch.u.action_v2.name.pad: 26;
-    u.livepatch.u.action_v2.cmd: 32;
-    u.livepatch.u.action_v2.timeout: 36;
-    u.livepatch.u.action_v2.flags: 40;
-    u.livepatch.u.action_v2.pad: 44;
+    u.livepatch.u.list_v2: 16;
+    u.livepatch.u.action_v2: 16;
 };
 
 /// `name: value;`
