@@ -23,7 +23,7 @@ mod upload;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use console::LogWatch;
 
@@ -249,6 +249,11 @@ impl LivepatchClient {
     fn known(&self, name: &PayloadName) -> Known {
         Known { xen: self.channel.build_id().ok(), payload: self.identities.of(name), others: self.identities.all() }
     }
+}
+
+/// Locks state, which no panic leaves half changed.
+fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -65,19 +65,3 @@ pub(crate) mod sealed {
 ///
 /// The trait is sealed: it can't be implemented by other crates.
 pub trait Hypervisor: sealed::Sealed {}
-
-/// The types that only implementations need are private.
-///
-/// ```compile_fail
-/// use xen_livepatch::hypercall::AllocationError;
-/// ```
-///
-/// ```compile_fail
-/// use xen_livepatch::hypercall::HypercallBuffer;
-/// ```
-///
-/// ```compile_fail
-/// use xen_livepatch::hypercall::Sysctl;
-/// ```
-#[cfg(doctest)]
-struct Private;

@@ -336,7 +336,7 @@ impl ActionRequest<'_> {
         }
         log.begin();
         let hooks = HookWait { client, action, name, deadline, guard, log };
-        let mut retries = self.options.retries();
+        let mut retries = self.options.get_quiesce_retries().unwrap_or(0);
         let mut after_timeout = Pauses::new();
         let mut after_busy = Pauses::up_to(LONGEST_PAUSE);
         let mut last: Option<Error> = None;

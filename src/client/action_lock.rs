@@ -5,6 +5,7 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use super::deadline::Deadline;
+use super::lock;
 use crate::diagnosis::{Look, in_progress};
 use crate::error::{Action, Error, ErrorKind, Result};
 use crate::types::{Errno, PayloadName};
@@ -156,7 +157,7 @@ impl ActionLock {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -338,7 +338,7 @@ impl Run<'_> {
         let none = Flags::empty();
         match step {
             Step::Upload { name, payload, .. } => {
-                let options = UploadOptions::new().accepting(self.level().accepted);
+                let options = UploadOptions { accepted: self.level().accepted, ..UploadOptions::new() };
                 client.upload_payload(name, payload, options, Some(self.turn))
             }
             Step::Apply { name, nodeps } => act(Action::Apply, name, if *nodeps { Flags::NODEPS } else { none }),

@@ -3,9 +3,10 @@
 //! Best effort: if the log can't be read, there are no messages, and nothing else differs.
 
 use std::cell::{Cell, RefCell};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::hooks::{HookLog, Running};
+use super::lock;
 use super::query::retry_faults;
 use crate::hypercall::channel::{CallError, Channel, SMALLEST_BUFFER};
 use crate::types::{Errno, PayloadName};
@@ -173,7 +174,7 @@ impl Console {
 
     /// The record of hooks in the log.
     pub(super) fn hooks(&self) -> MutexGuard<'_, HookLog> {
-        self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.hooks)
     }
 
     /// Returns false once reading the log was denied, or if this client must not read it.
@@ -182,11 +183,11 @@ impl Console {
     }
 
     fn position(&self) -> Position {
-        *self.position.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.position)
     }
 
     fn advance(&self, to: Position) {
-        *self.position.lock().unwrap_or_else(PoisonError::into_inner) = to;
+        *lock(&self.position) = to;
     }
 }
 

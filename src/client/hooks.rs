@@ -27,12 +27,6 @@ enum Progress {
     Ended,
 }
 
-impl Progress {
-    fn is_in_hook(self) -> bool {
-        matches!(self, Self::InHook | Self::InHookAndLate)
-    }
-}
-
 /// The progress of actions in Xen's log.
 #[derive(Debug, Default)]
 pub(super) struct HookLog {
@@ -100,7 +94,7 @@ impl HookLog {
 
     /// Returns true if a hook of any payload is seen to run.
     pub(super) fn of_any(&self) -> bool {
-        self.open.values().any(|progress| progress.is_in_hook())
+        self.open.values().any(|progress| matches!(progress, Progress::InHook | Progress::InHookAndLate))
     }
 
     fn take(&mut self, line: &ActionLine<'_>) {

@@ -4,10 +4,11 @@
 //! and unload of this client adds one to the expected version.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::hooks::PostHooks;
 use super::listing::Listing;
+use super::lock;
 use crate::hypercall::channel::Channel;
 use crate::inventory::Unidentified;
 use crate::inventory::known::{Dump, KnownIdentities, KnownIdentity};
@@ -205,6 +206,6 @@ impl Identities {
     }
 
     fn records(&self) -> MutexGuard<'_, Records> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

@@ -9,7 +9,7 @@ use super::action_lock::ActionGuard;
 use super::console;
 use super::deadline::Deadline;
 use super::identities::Record;
-use super::listing::{self, Listing};
+use super::listing::Listing;
 use super::order;
 use super::query::retry_faults;
 use super::target::Doubt;
@@ -178,7 +178,7 @@ pub(super) fn take_within(
         Err(error) => (None, Some(error.errno())),
     };
     let (listing, records, reason) = Taking { client, turn, depth, attempts }.identify(build_id.as_ref())?;
-    let target = client.target.basic(client, build_id.clone());
+    let target = client.basic_target(build_id.clone());
     let rows = listing.rows.into_iter().zip(records);
     let payloads = rows.map(|(row, known)| entry(row, known, reason)).collect();
     Ok(Inventory { xen, build_id, no_build_id, payloads, version: listing.version, order: None, target })
@@ -211,14 +211,14 @@ struct Taking<'a> {
 impl Taking<'_> {
     fn identify(&self, xen: Option<&crate::BuildId>) -> Result<Identified> {
         let client = self.client;
-        let before = self.list()?;
+        let before = client.listing()?;
         let records = client.identities.under(&before);
         if self.is_enough(&before, &records) {
             return Ok((before, records, None));
         }
         // Xen can't stop a processor that prints.
         let _turn = client.lock_to_look(self.turn)?;
-        let mut before = self.list()?;
+        let mut before = client.listing()?;
         let mut seen = self.look(&before);
         if self.is_enough(&before, &seen) {
             return Ok((before, seen, None));
@@ -232,7 +232,7 @@ impl Taking<'_> {
                 thread::sleep(PAUSE);
             }
             let pressed = press(client);
-            let after = self.list()?;
+            let after = client.listing()?;
             let same = before.version == after.version;
             before = after;
             seen = self.look(&before);
@@ -266,10 +266,6 @@ impl Taking<'_> {
         }
         self.client.identities.identify(listing, dumped);
         failed.unwrap_or(Unidentified::Disturbed)
-    }
-
-    fn list(&self) -> Result<Listing> {
-        listing::list(&self.client.channel).map_err(|error| error.during(Operation::List))
     }
 
     /// Returns the knowledge of a list that was read under the action lock.

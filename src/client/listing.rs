@@ -7,9 +7,9 @@ use super::LivepatchClient;
 use super::query::{FAULT_RETRIES, retry_faults};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::hypercall::channel::{CallError, Channel};
-use crate::hypercall::list::{Extent, ListRoom};
+use crate::hypercall::list::{Extent, ListRoom, MAX_ROWS, as_count};
 use crate::hypercall::operation::Listed;
-use crate::types::{Errno, LoadedPayload};
+use crate::types::{Errno, LoadedPayload, to_usize};
 
 /// The most attempts at a list.
 const ATTEMPTS: u32 = 32;
@@ -33,7 +33,7 @@ enum Attempt {
     /// With more room it would have come in one hypercall.
     Longer,
     /// The metadata did not fit.
-    Overflow { capacity: usize, rows: u32 },
+    Overflow { capacity: Extent },
 }
 
 impl LivepatchClient {
@@ -60,8 +60,11 @@ impl LivepatchClient {
     #[doc(alias = "xc_livepatch_list")]
     #[doc(alias = "xc_livepatch_list_get_sizes")]
     pub fn list(&self) -> Result<Vec<LoadedPayload>> {
-        let listing = list(&self.channel).map_err(|error| error.during(Operation::List))?;
-        Ok(listing.rows)
+        Ok(self.listing()?.rows)
+    }
+
+    pub(super) fn listing(&self) -> Result<Listing> {
+        list(&self.channel).map_err(|error| error.during(Operation::List))
     }
 }
 
@@ -94,17 +97,17 @@ pub(super) fn list(channel: &Channel) -> Result<Listing> {
             }
             Attempt::Changed => {}
             Attempt::Longer => wanted = total(&extent(channel)?),
-            Attempt::Overflow { capacity, rows } => {
+            Attempt::Overflow { capacity } => {
                 let now = total(&extent(channel)?);
-                if capacity < now.within_limits().metadata {
+                if capacity.metadata < now.within_limits().metadata {
                     wanted.metadata = now.metadata;
-                } else if now.metadata <= capacity && !tried_again {
+                } else if now.metadata <= capacity.metadata && !tried_again {
                     // The room sufficed: perhaps Xen could not reach our memory for a moment.
                     tried_again = true;
                 } else if window == 1 {
                     return Err(CallError::Refused(Errno::EFAULT).into());
                 } else {
-                    window = (window.min(rows) / 2).max(1);
+                    window = (window.min(as_count(capacity.rows)) / 2).max(1);
                 }
             }
         }
@@ -127,7 +130,7 @@ fn read(channel: &Channel, room: &mut ListRoom, window: u32) -> core::result::Re
             // The list has become shorter than this.
             Err(Errno::EINVAL) if start > 0 => return Ok(Attempt::Changed),
             Err(Errno::EFAULT | Errno::ENOBUFS) => {
-                return Ok(Attempt::Overflow { capacity: room.metadata_capacity(), rows: room.capacity() });
+                return Ok(Attempt::Overflow { capacity: room.capacity });
             }
             Err(error) => return Err(error.into()),
         };
@@ -139,7 +142,7 @@ fn read(channel: &Channel, room: &mut ListRoom, window: u32) -> core::result::Re
             let rows = room.whole(layout, count, now).map_err(CallError::Malformed)?;
             return Ok(Attempt::Whole(Listing { rows, version: now }));
         }
-        if start == 0 && count == room.capacity() && room.can_grow() {
+        if start == 0 && to_usize(count) == room.capacity.rows && room.capacity.rows < MAX_ROWS {
             return Ok(Attempt::Longer);
         }
         rows.extend(room.part(layout, start, count, now).map_err(CallError::Malformed)?);

@@ -122,10 +122,6 @@ impl ActionOptions {
         self.quiesce_timeout.unwrap_or(QuiesceTimeout::XEN_DEFAULT).0
     }
 
-    pub(super) fn retries(self) -> u32 {
-        self.quiesce_retries.unwrap_or(0)
-    }
-
     pub(super) fn deadline_or_default(self) -> Duration {
         self.deadline.unwrap_or(DEADLINE)
     }
@@ -153,12 +149,6 @@ pub(super) enum Check {
 }
 
 impl UploadOptions {
-    /// Accepts these kinds of findings and no others.
-    pub(super) fn accepting(mut self, kinds: ProblemKinds) -> Self {
-        self.accepted = kinds;
-        self
-    }
-
     /// Returns the findings for which an upload of this payload with these options is refused before Xen sees it.
     ///
     /// ```
@@ -174,11 +164,6 @@ impl UploadOptions {
             return Vec::new();
         }
         payload.objections(target, self.accepted, self.check == Check::Full)
-    }
-
-    /// Returns true if a finding keeps a payload from Xen.
-    pub(super) fn refuses(self, finding: &Finding, made_for_it: bool) -> bool {
-        finding.keeps_out(made_for_it, self.accepted, self.check == Check::Full)
     }
 
     /// Options that are all unset: every finding leads to a refusal.
@@ -282,8 +267,8 @@ mod tests {
         let client = ActionOptions::new().quiesce_retries(3).deadline(Duration::from_secs(1));
         let both = ActionOptions::new().quiesce_retries(0).or(client);
         assert_eq!(
-            (both.retries(), both.deadline_or_default(), both.quiesce_nanoseconds()),
-            (0, Duration::from_secs(1), 0)
+            (both.get_quiesce_retries(), both.deadline_or_default(), both.quiesce_nanoseconds()),
+            (Some(0), Duration::from_secs(1), 0)
         );
         assert_eq!(ActionOptions::new().deadline_or_default(), Duration::from_secs(30));
     }

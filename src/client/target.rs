@@ -5,12 +5,12 @@
 //! from. Otherwise the dates of the build remain. They bound the point release from above, and count unless an applied payload
 //! replaces the functions that report them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::LivepatchClient;
 use super::console;
-use super::listing::{self, Listing};
-use crate::error::{Operation, Result};
+use super::listing::Listing;
+use super::{LivepatchClient, lock};
+use crate::error::Result;
 use crate::hypercall::channel::CallError;
 use crate::inventory::Inventory;
 use crate::types::{BuildId, Errno};
@@ -75,6 +75,14 @@ enum Bounds {
     Meanwhile(Listing, Points),
 }
 
+impl LivepatchClient {
+    /// Returns the running Xen without bounds on its point release.
+    pub(super) fn basic_target(&self, build_id: Option<BuildId>) -> Target {
+        let target = Target::new(self.xen().release).architecture(self.channel.architecture);
+        build_id.into_iter().fold(target, Target::build_id)
+    }
+}
+
 impl KnownTarget {
     pub(super) fn new(given: Option<Target>) -> Self {
         Self { given, state: Mutex::default() }
@@ -91,7 +99,7 @@ impl KnownTarget {
             // A caller to whom it is denied now may be allowed to read it later; meanwhile Xen compares it, from 4.14 on.
             Err(_) => (None, false),
         };
-        let target = self.basic(client, id);
+        let target = client.basic_target(id);
         let given =
             self.given.as_ref().filter(|given| is_of(given, &target)).map_or_else(Points::default, Target::bounds);
         if given.is_exact() {
@@ -149,14 +157,7 @@ impl KnownTarget {
     /// Returns the running Xen as far as an inventory and other evidence show it.
     pub(super) fn beside(&self, client: &LivepatchClient, inventory: &Inventory) -> Target {
         let found = self.of(client, Doubt::Beside(inventory));
-        found.map_or_else(|_| self.basic(client, inventory.build_id.clone()), Arc::unwrap_or_clone)
-    }
-
-    /// Returns the running Xen without bounds on its point release.
-    #[allow(clippy::unused_self, reason = "one of the ways to a target")]
-    pub(super) fn basic(&self, client: &LivepatchClient, build_id: Option<BuildId>) -> Target {
-        let target = Target::new(client.xen().release).architecture(client.channel.architecture);
-        build_id.into_iter().fold(target, Target::build_id)
+        found.map_or_else(|_| client.basic_target(inventory.build_id.clone()), Arc::unwrap_or_clone)
     }
 
     fn evidence(&self, client: &LivepatchClient, doubt: Doubt<'_>, target: &Target, given: Points) -> Result<Bounds> {
@@ -187,7 +188,7 @@ impl KnownTarget {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -200,9 +201,8 @@ fn is_of(given: &Target, target: &Target) -> bool {
 /// Reads the version text, which is certain while nothing is applied. Then it also reads the time of the build, if the text
 /// leaves the point release open.
 fn read_text(client: &LivepatchClient, target: &Target) -> Result<Bounds> {
-    let list = || listing::list(&client.channel).map_err(|error| error.during(Operation::List));
     let is_unpatched = |listing: &Listing| !listing.rows.iter().any(|row| row.status.state != crate::State::Checked);
-    let before = list()?;
+    let before = client.listing()?;
     let version = client.xen_version()?;
     let points = Points::of_text(&version.extra);
     if !is_unpatched(&before) {
@@ -210,7 +210,7 @@ fn read_text(client: &LivepatchClient, target: &Target) -> Result<Bounds> {
     }
     let dated = date_bound(client, target, points);
     // A payload may have been applied in between.
-    let after = list()?;
+    let after = client.listing()?;
     Ok(if is_unpatched(&after) { Bounds::Certain(dated) } else { Bounds::Meanwhile(after, points) })
 }
 

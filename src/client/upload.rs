@@ -264,7 +264,7 @@ impl Uploading<'_> {
     fn check(&self, bytes: &[u8], outline: Option<&Outline>) -> Result<Checked> {
         let check = self.options.check;
         let target = if check == Check::Nothing { None } else { Some(inventory::target(self.client, self.guard)?) };
-        let unknown = || self.client.target.basic(self.client, None);
+        let unknown = || self.client.basic_target(None);
         // Lower ones have more rules.
         let (release, _) = target.as_ref().map_or_else(|| unknown().range(), |target| target.range());
         let found;
@@ -281,7 +281,8 @@ impl Uploading<'_> {
             },
         };
         let inspection = Inspection::of(Elf::new(bytes, outline), target.as_deref(), release);
-        let refuses = |finding: &Finding| self.options.refuses(finding, inspection.made_for_it);
+        let (accepted, all) = (self.options.accepted, check == Check::Full);
+        let refuses = |finding: &Finding| finding.keeps_out(inspection.made_for_it, accepted, all);
         if inspection.findings.iter().any(refuses) {
             return Err(Error::new(refusal(inspection.findings)));
         }

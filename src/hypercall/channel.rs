@@ -10,8 +10,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::event::{Hypercall, HypercallEvent};
-use super::interface::{Force, Interface};
-use super::list::{Extent, ListRoom, Places};
+use super::interface::Interface;
+use super::list::{Extent, ListRoom, Places, as_count};
 use super::memory::{AllocationError, End, HypercallBuffer, whole_pages};
 use super::operation::Listed;
 use super::pool::Pool;
@@ -188,7 +188,7 @@ impl Channel {
     /// Reads rows of the list into this room, at most `window` of them.
     #[inline]
     pub(crate) fn list_into(&self, room: &mut ListRoom, start: u32, window: u32) -> Result<Listed, Errno> {
-        let (rows, places) = (room.capacity().min(window), room.places());
+        let (rows, places) = (as_count(room.capacity.rows).min(window), room.places());
         let listed = self.list_in(room.memory(), start, rows, places, false)?;
         if start == 0 && listed.remaining == 0 {
             self.note_extent(listed.rows, listed.metadata_total);
@@ -292,13 +292,8 @@ impl Channel {
 
     /// Returns true if UPLOAD may carry FORCE. At interface version 0x15 this takes one probe.
     pub(crate) fn understands_force(&self) -> Result<bool, CallError> {
-        match self.interface.force {
-            Force::Understood => return Ok(true),
-            Force::Rejected => return Ok(false),
-            Force::Ask => {}
-        }
-        if let Some(known) = self.force.get() {
-            return Ok(*known);
+        if let Some(known) = self.interface.force.or_else(|| self.force.get().copied()) {
+            return Ok(known);
         }
         let understood = match self.extent(true) {
             Ok(_) => true,
@@ -386,7 +381,7 @@ mod tests {
         channel.with_buffer(payload, |buffer| {
             assert!(buffer.len() >= payload.max(SMALLEST_BUFFER));
             channel.with_room(Extent { rows: 0, metadata }, |room| {
-                assert!(room.metadata_capacity() >= metadata);
+                assert!(room.capacity.metadata >= metadata);
                 channel.with_block(|_| use_everything(channel, depth))
             })
         })

@@ -23,16 +23,9 @@ pub(crate) struct Interface {
     pub(crate) layout: Layout,
     /// The minor numbers of the first and the last release that use it.
     minors: (u16, u16),
-    pub(crate) force: Force,
-}
-
-/// The meaning of the second word of a livepatch sysctl: flags (4.19, commit 62a72092a5), or zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Force {
-    Understood,
-    Rejected,
-    /// The interface version leaves it open, so Xen must be asked.
-    Ask,
+    /// True if the second word of a livepatch sysctl is flags (4.19, commit 62a72092a5), false if it must be zero; `None` if the
+    /// interface version leaves it open, so that Xen must be asked.
+    pub(crate) force: Option<bool>,
 }
 
 impl Interface {
@@ -54,9 +47,8 @@ impl Interface {
             Layout::Strided
         };
         let force = match [first, last].map(|release| rules::REQUEST_FLAGS.holds_in(release)) {
-            [true, _] => Force::Understood,
-            [false, true] => Force::Ask,
-            [false, false] => Force::Rejected,
+            [false, true] => None,
+            [first, _] => Some(first),
         };
         Self { version, layout, minors: (first.minor(), last.minor()), force }
     }
@@ -133,12 +125,12 @@ mod tests {
         assert_eq!(
             [0x0d, 0x12, 0x13, 0x14, 0x15, 0x16].map(of),
             [
-                (Layout::Strided, Force::Rejected),
-                (Layout::Strided, Force::Rejected),
-                (Layout::Packed, Force::Rejected),
-                (Layout::Packed, Force::Rejected),
-                (Layout::Packed, Force::Ask),
-                (Layout::Sized, Force::Understood),
+                (Layout::Strided, Some(false)),
+                (Layout::Strided, Some(false)),
+                (Layout::Packed, Some(false)),
+                (Layout::Packed, Some(false)),
+                (Layout::Packed, None),
+                (Layout::Sized, Some(true)),
             ]
             .map(Some)
         );

@@ -75,7 +75,7 @@ impl Extent {
 #[derive(Debug)]
 pub(crate) struct ListRoom {
     /// The rows and the bytes of metadata that fit.
-    capacity: Extent,
+    pub(crate) capacity: Extent,
     memory: HypercallBuffer,
     last: Option<Whole>,
 }
@@ -113,24 +113,10 @@ impl ListRoom {
         Ok(Self { capacity, memory, last: None })
     }
 
-    pub(crate) fn capacity(&self) -> u32 {
-        as_count(self.capacity.rows)
-    }
-
     /// Returns true if a list of this extent fits.
     pub(crate) fn has(&self, extent: Extent) -> bool {
         let Extent { rows, metadata } = extent.within_limits();
         self.capacity.rows >= rows && self.capacity.metadata >= metadata
-    }
-
-    /// Returns true if Xen would return more rows at once.
-    pub(crate) fn can_grow(&self) -> bool {
-        self.capacity.rows < MAX_ROWS
-    }
-
-    /// Returns the bytes of metadata that fit.
-    pub(crate) fn metadata_capacity(&self) -> usize {
-        self.capacity.metadata
     }
 
     #[inline]
@@ -198,7 +184,7 @@ impl ListRoom {
     }
 
     fn columns_of(&self, count: u32) -> Result<Columns<'_>, &'static str> {
-        if count > self.capacity() { Err("more rows than were asked for") } else { Ok(self.columns()) }
+        if to_usize(count) > self.capacity.rows { Err("more rows than were asked for") } else { Ok(self.columns()) }
     }
 
     fn columns(&self) -> Columns<'_> {
@@ -303,7 +289,7 @@ fn status(bytes: &[u8]) -> Status {
     Status::new(State::from_raw(u32::from_ne_bytes(word(state))), i32::from_ne_bytes(word(rc)))
 }
 
-fn as_count(size: usize) -> u32 {
+pub(crate) fn as_count(size: usize) -> u32 {
     u32::try_from(size).expect("room is made for less than 4 GiB")
 }
 

@@ -6,7 +6,6 @@
 #![allow(unsafe_code, reason = "this is where pages are mapped and where wire structures become bytes")]
 
 use core::ffi::c_void;
-use core::fmt;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::num::NonZeroUsize;
 use core::ops::Range;
@@ -33,6 +32,7 @@ pub struct AllocationError {
 }
 
 /// Whole pages that Xen may read and write during a hypercall.
+#[derive(Debug)]
 pub struct HypercallBuffer {
     /// The pages, and the guard if there is one.
     mapping: Mapping,
@@ -71,48 +71,61 @@ unsafe impl Sync for HypercallBuffer {}
 impl HypercallBuffer {
     /// Maps pages of `/dev/xen/hypercall` for at least `bytes` bytes. Its first driver has at most 64 pages per open file.
     pub(crate) fn from_device(device: BorrowedFd<'_>, bytes: usize, end: End) -> Result<Self, AllocationError> {
-        let size = Size::of(bytes, end)?;
-        let map = || {
-            let mut mapping = Mapping::of_device(size.mapped, device)?;
+        Self::map(bytes, end, Backing::Device, |pages, mapped| {
+            let mut mapping = Mapping::of_device(mapped, device)?;
             mapping.keep_from_children()?;
             // One of its own pages becomes the guard, since the range after a mapping is not ours.
-            if size.has_guard() {
-                mapping.protect(size.pages.get()..size.mapped.get(), ProtFlags::PROT_NONE)?;
+            if mapped > pages {
+                mapping.protect(pages.get()..mapped.get(), ProtFlags::PROT_NONE)?;
             }
             Ok(mapping)
-        };
-        map().map(|mapping| size.touched(mapping, Backing::Device)).map_err(|errno| size.failed(errno))
+        })
     }
 
     /// Maps and locks anonymous pages for at least `bytes` bytes.
     pub(crate) fn locked(bytes: usize, end: End) -> Result<Self, AllocationError> {
-        let size = Size::of(bytes, end)?;
-        let lock = || {
-            let mut mapping = Mapping::anonymous(size.mapped, ProtFlags::PROT_NONE)?;
+        Self::map(bytes, end, Backing::Locked, |pages, mapped| {
+            let mut mapping = Mapping::anonymous(mapped, ProtFlags::PROT_NONE)?;
             // Before there is any page that a fork could make copy-on-write.
             mapping.keep_from_children()?;
-            mapping.protect(0..size.pages.get(), ACCESS)?;
+            mapping.protect(0..pages.get(), ACCESS)?;
             // The kernel may still merge locked pages with equal ones, or move them to make a huge one. Not all kernels have
             // either, so a failure does not matter.
             for advice in [MmapAdvise::MADV_UNMERGEABLE, MmapAdvise::MADV_NOHUGEPAGE] {
                 let _: nix::Result<()> = mapping.advise(advice);
             }
-            mapping.lock(size.pages)?;
+            mapping.lock(pages)?;
             Ok(mapping)
-        };
-        lock().map(|mapping| size.touched(mapping, Backing::Locked)).map_err(|errno| size.failed(errno))
+        })
     }
 
     /// Maps ordinary pages, for a hypervisor in this process. A forked child gets a copy.
     #[cfg(feature = "sim")]
     pub(crate) fn plain(bytes: usize, end: End) -> Result<Self, AllocationError> {
-        let size = Size::of(bytes, end)?;
-        let map = || {
-            let mapping = Mapping::anonymous(size.mapped, ProtFlags::PROT_NONE)?;
-            mapping.protect(0..size.pages.get(), ACCESS)?;
+        Self::map(bytes, end, Backing::Plain, |pages, mapped| {
+            let mapping = Mapping::anonymous(mapped, ProtFlags::PROT_NONE)?;
+            mapping.protect(0..pages.get(), ACCESS)?;
             Ok(mapping)
-        };
-        map().map(|mapping| size.touched(mapping, Backing::Plain)).map_err(|errno| size.failed(errno))
+        })
+    }
+
+    /// Makes a buffer from a function of the size of its pages and that of the mapping, which has the guard as well if there is
+    /// one. Writes to every page once.
+    #[expect(clippy::as_conversions, reason = "the number of a C-like enum")]
+    fn map(
+        bytes: usize,
+        end: End,
+        backing: Backing,
+        map: impl FnOnce(NonZeroUsize, NonZeroUsize) -> nix::Result<Mapping>,
+    ) -> Result<Self, AllocationError> {
+        let failed = |errno| AllocationError { bytes, errno };
+        let guard = if end == End::Guarded { page_size() } else { 0 };
+        let pages = NonZeroUsize::new(whole_pages(bytes)).ok_or(failed(Errno::ENOMEM))?;
+        let mapped = pages.checked_add(guard).ok_or(failed(Errno::ENOMEM))?;
+        let mapping = map(pages, mapped).map_err(|errno| failed(Errno::new(errno as i32)))?;
+        let mut buffer = Self { mapping, len: pages, backing };
+        buffer.touch();
+        Ok(buffer)
     }
 
     /// Makes every page accessible for Xen. Locked pages can become inaccessible until their next use, when the kernel moves
@@ -201,55 +214,10 @@ impl HypercallBuffer {
     }
 }
 
-impl fmt::Debug for HypercallBuffer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HypercallBuffer")
-            .field("len", &self.len())
-            .field("backing", &self.backing)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The sizes of the mapping for a number of bytes.
-#[derive(Clone, Copy)]
-struct Size {
-    bytes: usize,
-    pages: NonZeroUsize,
-    /// The pages and the guard, if there is one.
-    mapped: NonZeroUsize,
-}
-
-impl Size {
-    fn of(bytes: usize, end: End) -> Result<Self, AllocationError> {
-        let size = || {
-            let pages = whole_pages(bytes);
-            let guard = if end == End::Guarded { page_size() } else { 0 };
-            let mapped = pages.checked_add(guard)?;
-            Some(Self { bytes, pages: NonZeroUsize::new(pages)?, mapped: NonZeroUsize::new(mapped)? })
-        };
-        size().ok_or(AllocationError { bytes, errno: Errno::ENOMEM })
-    }
-
-    fn has_guard(self) -> bool {
-        self.mapped > self.pages
-    }
-
-    /// Makes a buffer of this size, and writes to every page of it once.
-    fn touched(self, mapping: Mapping, backing: Backing) -> HypercallBuffer {
-        let mut buffer = HypercallBuffer { mapping, len: self.pages, backing };
-        buffer.touch();
-        buffer
-    }
-
-    #[expect(clippy::as_conversions, reason = "the number of a C-like enum")]
-    fn failed(self, errno: nix::errno::Errno) -> AllocationError {
-        AllocationError { bytes: self.bytes, errno: Errno::new(errno as i32) }
-    }
-}
-
 /// A mapping of this process, which is unmapped when this is dropped.
 ///
 /// Every value is the whole result of one `mmap`, so that no other code has a mapping inside of its range.
+#[derive(Debug)]
 struct Mapping {
     start: NonNull<c_void>,
     len: NonZeroUsize,

@@ -1,12 +1,11 @@
 //! A sysctl with the memory that it points into.
 
-use core::fmt;
-
 use super::memory::HypercallBuffer;
 
 /// A sysctl ready to be issued: its 136 bytes, and all memory that its guest handles point into, with every page present.
 ///
 /// The mutable borrow of that memory makes the call safe: nobody else accesses it while Xen writes there.
+#[derive(Debug)]
 pub struct Sysctl<'a> {
     /// The sysctl in the first 136 bytes, which others may follow that handles point to.
     block: &'a mut HypercallBuffer,
@@ -40,11 +39,5 @@ impl<'a> Sysctl<'a> {
             }
         }
         None
-    }
-}
-
-impl fmt::Debug for Sysctl<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sysctl").field("block", &self.block).field("memory", &self.memory).finish()
     }
 }
