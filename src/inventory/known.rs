@@ -85,10 +85,6 @@ fn digits(bytes: &[u8]) -> String {
     BuildId::new(bytes).to_string()
 }
 
-fn or_dash(id: Option<&BuildId>) -> String {
-    id.map_or_else(|| "-".into(), ToString::to_string)
-}
-
 /// A line for Xen, a line for each payload, and one for each of its functions. Names are in hexadecimal.
 impl fmt::Display for KnownIdentities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,7 +96,7 @@ impl fmt::Display for KnownIdentities {
                 Dump::Read(None) => "unclear",
                 Dump::Never(reason) => reason.word(),
             };
-            let ids = [build_id, depends].map(|id| or_dash(id.as_ref()));
+            let ids = [build_id, depends].map(|id| id.as_ref().map_or_else(|| "-".into(), BuildId::to_string));
             write!(f, "\npayload {} {} {} {read}", digits(name.as_bytes()), ids[0], ids[1])?;
             let Dump::Read(Some(functions)) = dump else { continue };
             for ReplacedFunction { name, old_address, old_size, new_address, new_size } in functions {
@@ -130,13 +126,9 @@ impl FromStr for KnownIdentities {
 }
 
 fn xen(line: &str) -> Option<KnownIdentities> {
-    let mut words = line.split(' ');
-    let known = ("xen" == words.next()?).then_some(KnownIdentities {
-        xen: words.next()?.parse().ok()?,
-        version: words.next()?.parse().ok()?,
-        payloads: Vec::new(),
-    })?;
-    words.next().is_none().then_some(known)
+    let words: Vec<&str> = line.split(' ').collect();
+    let ["xen", xen, version] = *words else { return None };
+    Some(KnownIdentities { xen: xen.parse().ok()?, version: version.parse().ok()?, payloads: Vec::new() })
 }
 
 fn payload(line: &str) -> Option<KnownIdentity> {

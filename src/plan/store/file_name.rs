@@ -12,9 +12,6 @@ pub(super) const SUFFIX: &[u8] = b".livepatch";
 /// The name of a link that chooses a payload.
 pub(super) const CHOOSING: &[u8] = b"livepatch.livepatch";
 
-/// The separator between the four parts of a file name of XAPI's form.
-const SEPARATOR: &[u8] = b"__";
-
 /// The name under which the payload of a file is loaded.
 ///
 /// XAPI looks for `lp_VERSION__RELEASE__VERSION__RELEASE.livepatch`, with the booted version, the patched version, and an
@@ -29,27 +26,14 @@ pub(super) fn name_of(file: &Path) -> Result<PayloadName, InvalidName> {
 }
 
 /// The name that XAPI gives the payload of a file. `stem` is the file's name without its suffix.
-fn of_xapi(stem: &[u8]) -> Option<Vec<u8>> {
-    let mut rest = stem.strip_prefix(b"lp_")?;
-    let mut parts = Vec::new();
-    while let Some(at) = rest.windows(SEPARATOR.len()).position(|window| window == SEPARATOR) {
-        let (part, after) = rest.split_at(at);
-        parts.push(part);
-        rest = after.strip_prefix(SEPARATOR)?;
-    }
-    parts.push(rest);
+fn of_xapi(stem: &[u8]) -> Option<String> {
+    let parts: Vec<&str> = core::str::from_utf8(stem).ok()?.strip_prefix("lp_")?.split("__").collect();
     // XAPI's pattern has none of these in a part, and a part that began with a dot would be ambiguous.
-    let is_part = |part: &&[u8]| {
-        let ends = [part.first(), part.last()];
-        ends.iter().all(|end| end.is_some_and(|end| *end != b'_')) && !part.iter().any(|byte| b"-. ".contains(byte))
+    let is_part = |part: &&str| {
+        !part.is_empty() && !part.starts_with('_') && !part.ends_with('_') && !part.contains(['-', '.', ' '])
     };
-    if parts.len() != 4 || !parts.iter().all(is_part) {
-        return None;
-    }
-    let dotted =
-        |part: &&[u8]| -> Vec<u8> { part.iter().map(|byte| if *byte == b'_' { b'.' } else { *byte }).collect() };
-    let parts: Vec<Vec<u8>> = parts.iter().map(dotted).collect();
-    Some([b"lp_".to_vec(), parts.join(&b'-')].concat())
+    let is_of_form = parts.len() == 4 && parts.iter().all(is_part);
+    is_of_form.then(|| format!("lp_{}", parts.join("-").replace('_', ".")))
 }
 
 /// The file that a link `livepatch.livepatch` leads to, for its name; any other path as it is.

@@ -29,28 +29,28 @@ impl Membership {
         let all_name_it = rules::XEN_DEPENDS.holds(target).surely();
         let mut membership = Self::default();
         for (index, stored) in payloads.iter().enumerate() {
-            let fault = match claims.of_payload(index, stored) {
-                Claim::Nothing { section } => Some(StoreFault::Note { section }),
-                Claim::Here => {
-                    let finding = certain_finding(&stored.payload, target);
-                    if finding.is_none() {
-                        membership.here.insert(index);
-                    }
-                    finding.map(|finding| StoreFault::Unfit { finding })
-                }
-                Claim::Contradiction { xen, depends } => Some(StoreFault::Contradiction { xen, depends }),
-                Claim::Another | Claim::Unnamed { .. } if stored.damage().is_some() => {
-                    stored.damage().cloned().map(|finding| StoreFault::Damaged { finding })
-                }
-                Claim::Unnamed { base } if !all_name_it => {
-                    Some(StoreFault::Ambiguous(Ambiguity::MissingBase { payload: stored.path.clone(), base }))
-                }
-                Claim::Another | Claim::Unnamed { .. } => {
-                    membership.another.insert(index);
-                    None
-                }
+            let payload = &stored.payload;
+            let is_here = claims.here.contains(&index);
+            let fault = if let Some(section) = payload.unreadable_build_id() {
+                Some(StoreFault::Note { section })
+            } else if is_here {
+                certain_finding(payload, target).map(|finding| StoreFault::Unfit { finding })
+            } else if let Some((xen, depends)) = claims.contradiction(payload) {
+                Some(StoreFault::Contradiction { xen: xen.clone(), depends: depends.clone() })
+            } else if let Some(finding) = stored.damage() {
+                Some(StoreFault::Damaged { finding: finding.clone() })
+            } else {
+                // One that names no Xen may be for this one, and have lost its base.
+                let base = payload.depends().filter(|_| payload.xen_depends().is_none() && !all_name_it);
+                let missing =
+                    |base: &BuildId| Ambiguity::MissingBase { payload: stored.path.clone(), base: base.clone() };
+                base.map(|base| StoreFault::Ambiguous(missing(base)))
             };
-            membership.problems.extend(fault.map(|fault| StoreProblem::new(stored.path.clone(), fault)));
+            match fault {
+                Some(fault) => membership.problems.push(StoreProblem::new(stored.path.clone(), fault)),
+                None if is_here => _ = membership.here.insert(index),
+                None => _ = membership.another.insert(index),
+            }
         }
         membership
     }
@@ -77,21 +77,7 @@ pub(super) fn damage(payload: &Payload) -> Option<Finding> {
     nearest?.into_iter().next().filter(|_| payload.releases().is_empty())
 }
 
-/// The Xen that a payload claims to be for, whether it is whole or not.
-enum Claim {
-    /// This one.
-    Here,
-    /// Another one.
-    Another,
-    /// It names none, and depends on nothing for this Xen.
-    Unnamed { base: BuildId },
-    /// It names another one, but depends on this one or on a payload for it.
-    Contradiction { xen: BuildId, depends: BuildId },
-    /// It lacks a build-id.
-    Nothing { section: &'static str },
-}
-
-/// The claims of all payloads, by their build-ids.
+/// The Xens that all payloads claim to be for, whether they are whole or not.
 struct Claims<'s> {
     xen: &'s BuildId,
     /// Those that claim to be for this Xen.
@@ -128,24 +114,11 @@ impl<'s> Claims<'s> {
         claims
     }
 
-    fn of_payload(&self, index: usize, stored: &StoredPayload) -> Claim {
-        let payload = &stored.payload;
-        if let Some(section) = payload.unreadable_build_id() {
-            return Claim::Nothing { section };
-        }
-        match (payload.xen_depends(), payload.depends()) {
-            _ if self.here.contains(&index) => Claim::Here,
-            (Some(for_xen), Some(base)) => {
-                // Payloads for two builds of Xen can have one build-id, where they contain the same.
-                let has_base_there = self.elsewhere.contains(&(for_xen, base));
-                if base == self.xen || (self.ids_here.contains(base) && !has_base_there) {
-                    Claim::Contradiction { xen: for_xen.clone(), depends: base.clone() }
-                } else {
-                    Claim::Another
-                }
-            }
-            (None, Some(base)) => Claim::Unnamed { base: base.clone() },
-            (_, None) => Claim::Another,
-        }
+    /// The Xen that a payload names, and the build-id that it depends on, if that is this Xen or belongs to it.
+    fn contradiction<'p>(&self, payload: &'p Payload) -> Option<(&'p BuildId, &'p BuildId)> {
+        let (for_xen, base) = payload.xen_depends().zip(payload.depends())?;
+        // Payloads for two builds of Xen can have one build-id, where they contain the same.
+        let has_base_there = self.elsewhere.contains(&(for_xen, base));
+        (base == self.xen || (self.ids_here.contains(base) && !has_base_there)).then_some((for_xen, base))
     }
 }
