@@ -200,7 +200,7 @@ fn busy(e: &Evidence<'_>, after: &Look) -> Verdict {
     // A mark from before hides whether the host was busy.
     let error = || match e.action {
         Action::Revert if others && before.in_progress() && !e.messages.contains(&LogMessage::NotQuiesced) => {
-            unexplained(Action::Revert, Errno::EBUSY)
+            Error::new(unexplained(Action::Revert, Errno::EBUSY)).errno(Errno::EBUSY)
         }
         _ => in_progress(),
     };

@@ -36,9 +36,7 @@ fn deduced(e: &Evidence<'_>, errno: Errno, after: Option<&Look>) -> Kind {
     let hooks = matches!(e.action, Action::Apply | Action::Revert) && e.xen.has(&rules::ACTION_HOOKS);
     let Some(after) = after else {
         return match errno {
-            _ if hooks => {
-                Kind::Unexplained { code: errno, reasons: possible_causes(e.action, errno).unwrap_or(HOOK_OR_XEN) }
-            }
+            _ if hooks => unexplained(e.action, errno),
             Errno::ENOENT => Kind::NoSuchPayload,
             _ => by_number(e, errno),
         };
@@ -49,7 +47,7 @@ fn deduced(e: &Evidence<'_>, errno: Errno, after: Option<&Look>) -> Kind {
         return if new && possible_causes(e.action, errno).is_none() {
             Kind::HookRefused { code: errno }
         } else {
-            Kind::Unexplained { code: errno, reasons: possible_causes(e.action, errno).unwrap_or(HOOK_OR_XEN) }
+            unexplained(e.action, errno)
         };
     }
     // It is in the list, so another tool has uploaded it again.
@@ -63,9 +61,7 @@ fn deduced(e: &Evidence<'_>, errno: Errno, after: Option<&Look>) -> Kind {
 fn by_number(e: &Evidence<'_>, errno: Errno) -> Kind {
     let apply = e.action == Action::Apply;
     match (e.action, errno) {
-        (Action::Revert, Errno::EBUSY) => {
-            Kind::Unexplained { code: errno, reasons: possible_causes(e.action, errno).unwrap_or(HOOK_OR_XEN) }
-        }
+        (Action::Revert, Errno::EBUSY) => unexplained(e.action, errno),
         (_, Errno::EBUSY) => Kind::OperationInProgress,
         (Action::Apply | Action::Replace, Errno::ENODATA) => Kind::NoBuildId,
         (Action::Replace, Errno::EOPNOTSUPP) if e.xen.has(&rules::ACTION_HOOKS) => Kind::VetoingHooks,
@@ -79,40 +75,35 @@ fn by_number(e: &Evidence<'_>, errno: Errno) -> Kind {
     }
 }
 
-/// The error if there are several possible causes.
-pub(super) fn unexplained(action: Action, errno: Errno) -> Error {
-    let reasons = possible_causes(action, errno).unwrap_or(HOOK_OR_XEN);
-    Error::new(Kind::Unexplained { code: errno, reasons }).errno(errno)
+/// The kind if there are several possible causes.
+pub(super) fn unexplained(action: Action, errno: Errno) -> Kind {
+    let reasons =
+        possible_causes(action, errno).unwrap_or("one of its hooks returned this, now or before, or Xen itself did");
+    Kind::Unexplained { code: errno, reasons }
 }
 
+/// The possible causes of a number that Xen itself returns for an action, if a hook may have returned the same.
 fn possible_causes(action: Action, errno: Errno) -> Option<&'static str> {
-    XEN_OWN.iter().find(|row| row.0 == action && row.1 == errno).map(|row| row.2)
+    Some(match (action, errno) {
+        (Action::Apply, Errno::EBUSY) => "one of its hooks returned this, or the host was busy",
+        (Action::Revert, Errno::EBUSY) => "it is not on top, one of its hooks returned this, or the host was busy",
+        (Action::Apply, Errno::EINVAL) => {
+            "one of its hooks returned this, its dependency is not on top of the stack, or the code it replaces is not what \
+             it expects"
+        }
+        (Action::Apply, Errno::ERANGE) => {
+            "one of its hooks returned this, or the code it replaces is not what it expects"
+        }
+        (Action::Apply, Errno::ENODATA) => "one of its hooks returned this, or this Xen has no build-id",
+        (Action::Apply | Action::Revert, Errno::EFAULT) => {
+            "one of its hooks returned this, or Xen could not reach this program's memory; either way it is as it was"
+        }
+        (Action::Apply, Errno::ENOENT) => {
+            "one of its hooks returned this, or another tool unloaded and uploaded it meanwhile"
+        }
+        _ => return None,
+    })
 }
-
-const HOOK_OR_XEN: &str = "one of its hooks returned this, now or before, or Xen itself did";
-
-/// The numbers that Xen itself returns for an action, and the possible causes if a hook may have returned the same.
-const XEN_OWN: [(Action, Errno, &str); 8] = [
-    (Action::Apply, Errno::EBUSY, BUSY),
-    (Action::Revert, Errno::EBUSY, "it is not on top, one of its hooks returned this, or the host was busy"),
-    (
-        Action::Apply,
-        Errno::EINVAL,
-        "one of its hooks returned this, its dependency is not on top of the stack, or the code it replaces is not what it expects",
-    ),
-    (Action::Apply, Errno::ERANGE, "one of its hooks returned this, or the code it replaces is not what it expects"),
-    (Action::Apply, Errno::ENODATA, "one of its hooks returned this, or this Xen has no build-id"),
-    (Action::Apply, Errno::EFAULT, MEMORY),
-    (Action::Revert, Errno::EFAULT, MEMORY),
-    (
-        Action::Apply,
-        Errno::ENOENT,
-        "one of its hooks returned this, or another tool unloaded and uploaded it meanwhile",
-    ),
-];
-const BUSY: &str = "one of its hooks returned this, or the host was busy";
-const MEMORY: &str =
-    "one of its hooks returned this, or Xen could not reach this program's memory; either way it is as it was";
 
 /// The kind for a payload that depends on another one. `certain`: Xen's log names the payload on top, or Xen itself.
 fn depends(e: &Evidence<'_>, on: Option<PayloadName>, certain: bool) -> Kind {

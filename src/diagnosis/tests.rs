@@ -170,18 +170,22 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+/// An action on a Xen of this minor release that was accepted and left no message.
+fn evidence<'a>(minor: u16, action: Action, before: &'a Look, after: &'a After) -> Evidence<'a> {
+    let xen = Xen { release: (4, minor), architecture: Architecture::X86_64 };
+    let (flags, messages, known) = (Flags::empty(), Vec::new(), Known::default());
+    Evidence { action, flags, xen, before, refused: None, after, messages, known }
+}
+
 #[test]
 fn every_action_is_judged_as_its_row_expects() {
     let known = Known { xen: Some(BuildId::new([0xaa])), ..Known::default() };
     let mut wrong = Vec::new();
     for case in cases() {
         let (minor, action, before, refused, now, messages, expected) = case.clone();
-        let xen = Xen { release: (4, minor), architecture: Architecture::X86_64 };
         let (before, now) = (look(before), after(now));
         let refused = Some(Errno::new(refused)).filter(|errno| errno.number() != 0);
-        let flags = Flags::empty();
-        let evidence =
-            Evidence { action, flags, xen, before: &before, refused, after: &now, messages, known: known.clone() };
+        let evidence = Evidence { refused, messages, known: known.clone(), ..evidence(minor, action, &before, &now) };
         let judged = text_of(&judge(&evidence));
         if judged != expected || is_done(&evidence) != (expected == "done") {
             wrong.push(format!("{case:?}\n    not {judged}"));
@@ -214,11 +218,8 @@ fn an_action_whose_beginning_was_not_seen_is_judged_by_its_end() {
         (Unload, "CHECKED 0", "OutcomeUnknown"),
         (Unload, "CHECKED -11", "StaleInProgress { state: Checked }"),
     ] {
-        let xen = Xen { release: (4, 17), architecture: Architecture::X86_64 };
-        let (before, after) = (Look::needed(action), after(now));
-        let (flags, messages, known) = (Flags::empty(), Vec::new(), Known::default());
-        let evidence = Evidence { action, flags, xen, before: &before, refused: None, after: &after, messages, known };
-        assert_eq!(text_of(&judge_unseen(&evidence)), expected, "{action} {now}");
+        let unseen = judge_unseen(&evidence(17, action, &Look::needed(action), &after(now)));
+        assert_eq!(text_of(&unseen), expected, "{action} {now}");
     }
 }
 
@@ -228,10 +229,7 @@ fn an_unseen_result_has_more_causes_than_that_of_the_action() {
     let (before, after) = (Look::needed(Action::Apply), After::Seen(look("CHECKED -22")));
     for minor in [8, 12, 13] {
         for (messages, unseen) in [(vec![], "Unexplained EINVAL(22)"), (vec![MayHaveChanged], "ReapplyNeedsReupload")] {
-            let xen = Xen { release: (4, minor), architecture: Architecture::X86_64 };
-            let (action, flags, known) = (Action::Apply, Flags::empty(), Known::default());
-            let evidence =
-                Evidence { action, flags, xen, before: &before, refused: None, after: &after, messages, known };
+            let evidence = Evidence { messages, ..evidence(minor, Action::Apply, &before, &after) };
             assert_eq!(text_of(&judge(&evidence)), "ReapplyNeedsReupload", "{minor}");
             assert_eq!(text_of(&judge_unseen(&evidence)), unseen, "{minor}");
             let applied = After::Seen(look("APPLIED -22"));
@@ -250,21 +248,13 @@ fn messages_add_a_function_and_a_name() {
         others: vec![(top.clone(), BuildId::new([3]))],
     };
     let judged = |messages: &[LogMessage], errno, flags, architecture| {
-        let xen = Xen { release: (4, 12 + 5 * u16::from(errno != Errno::EAGAIN)), architecture };
-        let (refused, after) = match errno {
-            Errno::EAGAIN => (None, After::Seen(look("CHECKED -22"))),
-            errno => (Some(errno), After::Seen(before.clone())),
+        let (minor, refused, after) = match errno {
+            Errno::EAGAIN => (12, None, After::Seen(look("CHECKED -22"))),
+            errno => (17, Some(errno), After::Seen(before.clone())),
         };
-        let evidence = Evidence {
-            action: Action::Apply,
-            flags,
-            xen,
-            before: &before,
-            refused,
-            after: &after,
-            messages: messages.to_vec(),
-            known: known.clone(),
-        };
+        let evidence = evidence(minor, Action::Apply, &before, &after);
+        let xen = Xen { architecture, ..evidence.xen };
+        let evidence = Evidence { flags, xen, refused, messages: messages.to_vec(), known: known.clone(), ..evidence };
         let Verdict::Failed(error) = judge(&evidence) else { panic!("{messages:?}") };
         error.kind().clone()
     };
@@ -305,7 +295,10 @@ fn every_refused_upload_is_judged_as_its_row_expects() {
     let (einval, note) =
         ("it is not a well-formed live patch, or was built for another Xen", "a note in it is not a build-id");
     let other = |text: &str| LogMessage::Other(text.into());
-    let both = (Some(BuildId::new([2])), Some(id.clone()));
+    let symbol = LogMessage::DuplicateSymbol("s".into());
+    let ids = (Some(BuildId::new([2])), Some(id.clone()));
+    let foreign = LogMessage::ForAnotherXen(ids.0.clone(), ids.1.clone());
+    let built_for = |expected, found| Kind::BuiltForAnotherXen { expected, found };
     for (refused, present, xen, messages, expected) in [
         (Errno::EFAULT, no.clone(), None, vec![], Kind::Fault),
         (Errno::EFAULT, here("k=v\0"), None, vec![], Kind::OutcomeUnknown),
@@ -315,33 +308,15 @@ fn every_refused_upload_is_judged_as_its_row_expects() {
         (Errno::EEXIST, Present::Yes(None), None, vec![], by(Duplicate::Name)),
         (Errno::EEXIST, no.clone(), None, vec![], by(Duplicate::BuildIdOrSymbol)),
         (Errno::EEXIST, no.clone(), None, vec![other("x")], by(Duplicate::BuildIdOrSymbol)),
-        (
-            Errno::EEXIST,
-            no.clone(),
-            None,
-            vec![LogMessage::DuplicateSymbol("s".into())],
-            by(Duplicate::Symbol("s".into())),
-        ),
+        (Errno::EEXIST, no.clone(), None, vec![symbol], by(Duplicate::Symbol("s".into()))),
         (Errno::EEXIST, no, None, vec![LogMessage::SameBuildId], by(Duplicate::BuildId)),
         (Errno::EEXIST, unasked.clone(), None, vec![], by(Duplicate::Unknown)),
         (Errno::ENODATA, unasked.clone(), Some(Ok(id.clone())), vec![], invalid(note, None)),
         (Errno::ENODATA, unasked.clone(), Some(Err(Errno::ENODATA)), vec![], Kind::NoBuildId),
         (Errno::EINVAL, unasked.clone(), None, vec![], invalid(einval, None)),
         (Errno::EINVAL, unasked.clone(), None, vec![other("a"), other("b")], invalid(einval, Some("b"))),
-        (
-            Errno::EINVAL,
-            unasked.clone(),
-            None,
-            vec![LogMessage::NotBuiltOn(None)],
-            Kind::BuiltForAnotherXen { expected: None, found: None },
-        ),
-        (
-            Errno::EINVAL,
-            unasked.clone(),
-            None,
-            vec![LogMessage::ForAnotherXen(both.0.clone(), both.1.clone())],
-            Kind::BuiltForAnotherXen { expected: both.0, found: both.1 },
-        ),
+        (Errno::EINVAL, unasked.clone(), None, vec![NotBuiltOn(None)], built_for(None, None)),
+        (Errno::EINVAL, unasked.clone(), None, vec![foreign], built_for(ids.0, ids.1)),
         (Errno::ENOMEM, unasked.clone(), None, vec![], Kind::XenOutOfMemory),
         (Errno::EPERM, unasked, None, vec![other("x")], Kind::NotPermitted { path: None }),
     ] {
