@@ -245,7 +245,6 @@ impl LivepatchClient {
         Xen { release, architecture: self.channel.architecture }
     }
 
-    /// The build-ids that are known here.
     fn known(&self, name: &PayloadName) -> Known {
         Known { xen: self.channel.build_id().ok(), payload: self.identities.of(name), others: self.identities.all() }
     }

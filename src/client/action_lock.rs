@@ -22,7 +22,6 @@ pub(super) struct ActionLock {
 #[derive(Debug, Default)]
 struct State {
     taken: bool,
-    /// The thread that holds it.
     holder: Option<ThreadId>,
     /// The number of operations of the holder that must not be disturbed.
     busy: u32,
@@ -121,7 +120,6 @@ impl ActionLock {
         state.forget_hooks();
     }
 
-    /// The longest time that a hook may run after its action, if nothing shows its end.
     pub(super) fn hook_time(&self) -> Duration {
         self.hook_time
     }

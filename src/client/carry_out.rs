@@ -154,7 +154,6 @@ struct Run<'a> {
     client: &'a LivepatchClient,
     turn: &'a ActionGuard<'a>,
     plan: Plan,
-    /// The level that is wanted.
     goal: Goal,
     /// The old level.
     old: Goal,

@@ -59,7 +59,6 @@ impl<'a> LogWatch<'a> {
         self.start.set(self.catch_up());
     }
 
-    /// Begins at an earlier end of the log.
     pub(super) fn begin_at(&self, start: Option<u32>) {
         self.start.set(start);
     }
@@ -172,7 +171,6 @@ impl Console {
         }
     }
 
-    /// The record of hooks in the log.
     pub(super) fn hooks(&self) -> MutexGuard<'_, HookLog> {
         lock(&self.hooks)
     }

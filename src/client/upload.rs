@@ -140,7 +140,6 @@ struct Uploading<'a> {
     log: &'a LogWatch<'a>,
     name: &'a PayloadName,
     options: UploadOptions,
-    /// The caller's lock on actions.
     guard: Option<&'a ActionGuard<'a>>,
 }
 

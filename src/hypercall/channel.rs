@@ -285,7 +285,6 @@ impl Channel {
         })
     }
 
-    /// Returns the device that hypercalls go through, if there is one.
     pub(crate) fn device(&self) -> Option<BorrowedFd<'_>> {
         self.hypervisor.device()
     }

@@ -15,7 +15,6 @@ use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, XENFS_SUPER_MAGIC,
 use crate::error::{Error, ErrorKind, Operation};
 use crate::types::Errno;
 
-/// The major number of the kernel's miscellaneous devices.
 const MISC_MAJOR: u64 = 10;
 
 /// More than the kernel's list of miscellaneous devices takes.

@@ -303,10 +303,6 @@ fn copied(from: &[u8], mut lengths: impl Iterator<Item = usize>) -> Option<Arc<[
 mod tests {
     use super::*;
 
-    fn rows(columns: Columns<'_>, layout: Layout, count: u32) -> Result<Vec<LoadedPayload>, &'static str> {
-        columns.rows(layout, count)
-    }
-
     fn words(words: &[u32]) -> Vec<u8> {
         words.iter().flat_map(|word| word.to_ne_bytes()).collect()
     }
@@ -325,14 +321,14 @@ mod tests {
             names: b"ab\0c\0zzz",
             metadata: b"k=v\0zz",
         };
-        let packed = rows(columns, Layout::Packed, 2).unwrap();
+        let packed = columns.rows(Layout::Packed, 2).unwrap();
         assert_eq!(packed[0].name.as_bytes(), b"ab");
         assert_eq!((packed[1].status.state, packed[1].status.rc), (State::Applied, -11));
         assert_eq!(packed[1].metadata.as_bytes(), b"k=v\0");
         assert!(packed[0].metadata.is_empty());
         let names = strided(&[b"ab\0", b"c\0"]);
         let strided =
-            rows(Columns { names: &names, metadata_len: &[], metadata: &[], ..columns }, Layout::Strided, 2).unwrap();
+            Columns { names: &names, metadata_len: &[], metadata: &[], ..columns }.rows(Layout::Strided, 2).unwrap();
         assert!(strided.iter().zip(&packed).all(|(a, b)| (&a.name, a.status) == (&b.name, b.status)));
     }
 
@@ -341,7 +337,9 @@ mod tests {
         let (status, one) = (words(&[1, 0, 1, 0]), words(&[2, 2]));
         let good =
             Columns { status: &status, len: &one, metadata_len: &words(&[1, 0]), names: b"a\0b\0", metadata: b"m" };
-        assert!(rows(good, Layout::Sized, 2).is_ok());
+        assert!(good.rows(Layout::Sized, 2).is_ok());
+        let empty = Columns { len: &words(&[1, 2]), names: b"\0b\0", ..good }.rows(Layout::Packed, 2).unwrap();
+        assert_eq!(empty[0].name.as_bytes(), b"", "the C tool allows it");
         for (columns, problem) in [
             (Columns { status: &status[..15], ..good }, "fewer bytes than its rows need"),
             (Columns { len: &words(&[0, 2]), ..good }, "a name's length out of range"),
@@ -351,20 +349,8 @@ mod tests {
             (Columns { names: b"abc\0", ..good }, "a name that doesn't end with its only NUL"),
             (Columns { metadata_len: &words(&[1, u32::MAX]), ..good }, "metadata that ends past its buffer"),
         ] {
-            assert_eq!(rows(columns, Layout::Packed, 2), Err(problem), "{columns:?}");
+            assert_eq!(columns.rows(Layout::Packed, 2), Err(problem), "{columns:?}");
         }
-    }
-
-    #[test]
-    fn the_empty_name_that_the_c_tool_allows_is_a_row() {
-        let columns = Columns {
-            status: &words(&[1, 0]),
-            len: &words(&[1]),
-            metadata_len: &words(&[0]),
-            names: b"\0",
-            metadata: b"",
-        };
-        assert_eq!(rows(columns, Layout::Packed, 1).unwrap()[0].name.as_bytes(), b"");
     }
 
     #[test]
@@ -376,7 +362,7 @@ mod tests {
             names: b"a\0b\0",
             metadata: b"m",
         };
-        let first = rows(columns, Layout::Packed, 2).unwrap();
+        let first = columns.rows(Layout::Packed, 2).unwrap();
         let second = with_statuses(&first, &words(&[2, 0, 1, 0xffff_fff5]));
         let statuses = |row: &LoadedPayload| (row.status.state, row.status.rc);
         assert_eq!(second.iter().map(statuses).collect::<Vec<_>>(), [(State::Applied, 0), (State::Checked, -11)]);

@@ -27,7 +27,6 @@ const ACCESS: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);
 pub struct AllocationError {
     /// The size that was asked for.
     pub(crate) bytes: usize,
-    /// The kernel's error number.
     pub(crate) errno: Errno,
 }
 
@@ -226,14 +225,12 @@ struct Mapping {
 }
 
 impl Mapping {
-    /// Maps anonymous memory at an address of the kernel's choice.
     fn anonymous(len: NonZeroUsize, protection: ProtFlags) -> nix::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice changes no memory that anyone has.
         let start = unsafe { mmap_anonymous(None, len, protection, MapFlags::MAP_PRIVATE) }?;
         Ok(Self { start, len, only_in: None })
     }
 
-    /// Maps a device at an address of the kernel's choice.
     fn of_device(len: NonZeroUsize, device: BorrowedFd<'_>) -> nix::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice changes no memory that anyone has.
         let start = unsafe { mmap(None, len, ACCESS, MapFlags::MAP_SHARED, device, 0) }?;
