@@ -23,7 +23,7 @@ pub(crate) fn check(editor: &Editor, target: &Target) -> Vec<Finding> {
     Payload::parse(&editor.bytes).unwrap().check_against(target)
 }
 
-/// Checks payloads, and compares all findings with those in a file, which `TRYCMD=overwrite` rewrites.
+/// Checks payloads, and compares all findings with those in a file of `tests/payload/findings`.
 #[track_caller]
 pub(crate) fn expect_findings(name: &str, payloads: impl IntoIterator<Item = (impl Display, Target, Editor)>) {
     let mut found = String::new();
@@ -36,9 +36,15 @@ pub(crate) fn expect_findings(name: &str, payloads: impl IntoIterator<Item = (im
         let lines: Vec<String> = check(&editor, &target).iter().map(line).collect();
         writeln!(found, "  {}", if lines.is_empty() { "nothing found".into() } else { lines.join("\n  ") }).unwrap();
     }
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/payload/findings/{name}.txt"));
+    expect_text(&format!("findings/{name}.txt"), &found);
+}
+
+/// Compares a text with a file in `tests/payload`, which `TRYCMD=overwrite` rewrites.
+#[track_caller]
+pub(crate) fn expect_text(file: &str, found: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/payload").join(file);
     if env::var("TRYCMD").is_ok_and(|mode| mode == "overwrite") {
-        fs::write(&file, &found).unwrap();
+        fs::write(&file, found).unwrap();
     }
     let expected = fs::read_to_string(&file).unwrap();
     for (line, (found, expected)) in found.lines().zip(expected.lines()).enumerate() {
