@@ -221,7 +221,7 @@ fn link_elf<'d>(
     let found = architecture_of(elf);
     let known = architecture.or((release.series() < (4, 8)).then_some(Architecture::X86_64));
     let machine = Machine::of(known.unwrap_or(found));
-    let (memory, values) = (Memory::new(elf.sections.len()), Vec::new());
+    let (memory, values) = (Memory::default(), Vec::new());
     let mut linker = Linker { elf, release, machine, host, sink, unlinkable: false, memory, values };
     if elf.data.len() > MAX_SIZE {
         let without_debug = elf.size_without_debug();

@@ -48,8 +48,15 @@ pub(crate) struct LinkedFunction<'d> {
 /// An expectation that is not enabled, as of functions of version 1.
 const NO_EXPECTATION: [u8; 32] = [0; 32];
 
-/// The identity of old code: a symbol whose address is not known, and the distance from it; or an empty symbol, and an address.
+/// A symbol and the distance from it; or an empty symbol, and an address.
 type CodeKey<'d> = (Cow<'d, [u8]>, i128);
+
+/// The place of old code.
+enum OldCode<'d> {
+    At(u64),
+    /// So many bytes from a symbol whose address is not known.
+    From(Cow<'d, [u8]>, i64),
+}
 
 pub(super) fn read<'d>(linker: &mut Linker<'_, 'd>) -> Progress<Vec<LinkedFunction<'d>>> {
     let Some(section) = linker.elf.section(SectionName::Funcs) else { return Ok(Vec::new()) };
@@ -170,7 +177,8 @@ impl<'d> Reader<'_, '_, 'd> {
         if !find_first {
             self.check_sizes(&entry, FirstInstruction::Unknown)?;
         }
-        let (old_address, key) = self.old_code(&entry)?;
+        let old = self.old_code(&entry)?;
+        let old_address = if let Some(OldCode::At(address)) = old { Some(address) } else { None };
         let first = self.first_instruction(&entry, old_address);
         if find_first {
             self.check_sizes(&entry, first)?;
@@ -184,7 +192,7 @@ impl<'d> Reader<'_, '_, 'd> {
             self.harm(&entry, FunctionProblem::MarkedAsApplied)?;
         }
         self.check_expectation(&entry)?;
-        self.check_twice(&entry, key, first)?;
+        self.check_twice(&entry, old, first)?;
         if entry.name.as_deref().is_some_and(livepatch_functions::contain) {
             self.linker.may_harm(Problem::PatchesLivePatching { function: self.name_of(&entry) })?;
         }
@@ -249,34 +257,26 @@ impl<'d> Reader<'_, '_, 'd> {
         }
     }
 
-    /// The address of the old code, if it is known, and its identity.
-    fn old_code(&mut self, entry: &Entry<'_, 'd>) -> Progress<(Option<u64>, Option<CodeKey<'d>>)> {
-        let at = |address: u64| (Some(address), Some((Cow::default(), i128::from(address))));
+    /// The place of the old code, if there is one.
+    fn old_code(&mut self, entry: &Entry<'_, 'd>) -> Progress<Option<OldCode<'d>>> {
         match entry.old {
             Pointer::Null => {
-                let Some(name) = &entry.name else { return Ok((None, None)) };
+                let Some(name) = &entry.name else { return Ok(None) };
                 match self.linker.host.symbol(name) {
-                    Lookup::Found(address) => {
-                        self.check_other_payload(entry, address)?;
-                        Ok(at(address))
-                    }
-                    Lookup::Unknown => Ok((None, Some((name.clone(), 0)))),
-                    Lookup::Absent => {
-                        self.refuse(entry, Errno::ENOENT, FunctionProblem::Unknown)?;
-                        Ok((None, None))
-                    }
+                    Lookup::Found(address) => self.foreign_code(entry, address),
+                    Lookup::Unknown => Ok(Some(OldCode::From(name.clone(), 0))),
+                    Lookup::Absent => self.refuse(entry, Errno::ENOENT, FunctionProblem::Unknown).map(|()| None),
                 }
             }
             Pointer::Number(address) => {
                 let image = self.linker.machine.image(self.linker.release);
                 if !image.contains(&address) && self.reads_old_code(entry, address) {
-                    self.harm(entry, FunctionProblem::NotInXen { found: address })?;
-                    return Ok((None, None));
+                    return self.harm(entry, FunctionProblem::NotInXen { found: address }).map(|()| None);
                 }
                 if self.linker.machine.is_unaligned(address) {
                     self.harm(entry, FunctionProblem::OldAddress(PointerProblem::Unaligned))?;
                 }
-                Ok(at(address))
+                Ok(Some(OldCode::At(address)))
             }
             Pointer::Foreign { symbol, offset } => {
                 if offset.unsigned_abs() >= NEAR {
@@ -284,34 +284,26 @@ impl<'d> Reader<'_, '_, 'd> {
                 } else if self.linker.machine.is_unaligned(offset.unsigned_abs()) {
                     self.harm(entry, FunctionProblem::OldAddress(PointerProblem::Unaligned))?;
                 }
-                let known = self.linker.values.get(symbol).filter(|value| value.known);
-                match known.map(|value| value.number.wrapping_add_signed(offset)) {
-                    Some(address) => {
-                        self.check_other_payload(entry, address)?;
-                        Ok(at(address))
-                    }
-                    None => Ok((None, Some((self.symbol_name(symbol).into(), i128::from(offset))))),
+                match self.linker.values.get(symbol).filter(|value| value.known) {
+                    Some(value) => self.foreign_code(entry, value.number.wrapping_add_signed(offset)),
+                    None => Ok(Some(OldCode::From(self.symbol_name(symbol).into(), offset))),
                 }
             }
             Pointer::Own { address, .. } => {
-                self.harm(entry, FunctionProblem::OwnCode)?;
-                Ok(at(address))
+                self.harm(entry, FunctionProblem::OwnCode).map(|()| Some(OldCode::At(address)))
             }
-            Pointer::Mangled => {
-                self.harm(entry, FunctionProblem::OldAddress(PointerProblem::Mangled))?;
-                Ok((None, None))
-            }
+            Pointer::Mangled => self.harm(entry, FunctionProblem::OldAddress(PointerProblem::Mangled)).map(|()| None),
         }
     }
 
-    fn check_other_payload(&mut self, entry: &Entry<'_, 'd>, address: u64) -> Progress {
+    /// Old code of Xen or of another payload.
+    fn foreign_code(&mut self, entry: &Entry<'_, 'd>, address: u64) -> Progress<Option<OldCode<'d>>> {
         let Linker { machine, release, host, .. } = *self.linker;
         let outside = host.knows_addresses() && !machine.image(release).contains(&address);
         if outside && !machine.patches_payloads && self.reads_old_code(entry, address) {
-            self.harm(entry, FunctionProblem::OtherPayload)
-        } else {
-            Ok(())
+            self.harm(entry, FunctionProblem::OtherPayload)?;
         }
+        Ok(Some(OldCode::At(address)))
     }
 
     /// Returns true if Xen reads or writes the old code at an address: it does unless it first finds that it is too far from
@@ -427,7 +419,7 @@ impl<'d> Reader<'_, '_, 'd> {
     /// contains the first.
     ///
     /// An `endbr64` stays, and a jump comes after it; no-operations fill the rest of their size.
-    fn check_twice(&mut self, entry: &Entry<'_, 'd>, key: Option<CodeKey<'d>>, first: FirstInstruction) -> Progress {
+    fn check_twice(&mut self, entry: &Entry<'_, 'd>, old: Option<OldCode<'d>>, first: FirstInstruction) -> Progress {
         if !self.several {
             return Ok(());
         }
@@ -440,7 +432,11 @@ impl<'d> Reader<'_, '_, 'd> {
             FirstInstruction::Unknown => (0, ENDBR),
         };
         let ends = if entry.new == Pointer::Null { entry.new_size } else { jump + shift };
-        let Some((symbol, at)) = key.filter(|_| ends > begins) else { return Ok(()) };
+        let (symbol, at) = match old.filter(|_| ends > begins) {
+            Some(OldCode::At(address)) => (Cow::default(), i128::from(address)),
+            Some(OldCode::From(symbol, offset)) => (symbol, i128::from(offset)),
+            None => return Ok(()),
+        };
         let start = at.saturating_add(i128::from(begins));
         let (end, len) = (at.saturating_add(i128::from(ends)), ends.saturating_sub(begins));
         // The nearest one that begins before the end: it overlaps if it runs past the start.

@@ -1,6 +1,6 @@
 //! The memory layout of a payload: code, then writable data, then constants, each region from a new page on.
 
-use super::memory::Region;
+use super::memory::{Memory, PlacedSection};
 use super::problem::Problem;
 use super::{Linker, NoRoom, Progress};
 use crate::types::errno::Errno;
@@ -12,11 +12,19 @@ const PAGE: u64 = 4096;
 /// The size of the part of the address space that payloads are in: the most that Xen can allocate.
 const MOST: u64 = 1 << 30;
 
+/// A part of the memory with its own permissions, in their order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Region {
+    Code,
+    Writable,
+    Constants,
+}
+
 /// Places the sections. Returns true if Xen would apply the payload again after a revert; `None` if there is no place for it.
 pub(super) fn place(linker: &mut Linker<'_, '_>) -> Progress<Option<bool>> {
     let elf = linker.elf;
     let [mut code, mut data, mut constants] = [0_u64; 3];
-    let mut writable = [None; 2];
+    let mut placed = Vec::with_capacity(elf.sections.len());
     for section in elf.sections.iter().skip(1) {
         // A section that is not in the file was refused before.
         if linker.ignores(section) || !section.is_complete() {
@@ -34,23 +42,28 @@ pub(super) fn place(linker: &mut Linker<'_, '_>) -> Progress<Option<bool>> {
         };
         let Some(offset) = offset(linker, section, *size)? else { return Ok(None) };
         *size = offset.saturating_add(section.size);
-        linker.memory.place(section.index, region, offset, elf.bytes(section));
-        if region == Region::Writable && section.size > 0 {
-            let [first, second] = &mut writable;
-            let name = elf.name(section).unwrap_or(UNNAMED);
-            if first.is_none() { *first = Some(name) } else { *second = Some(name) }
-        }
+        placed.push((section, region, offset));
     }
-    let Some((starts, total)) = regions([code, data, constants]) else {
-        let last = linker.memory.last_placed().and_then(|section| elf.sections.get(section));
-        let section = last.expect("the sum of the sizes wraps, so a section was placed");
-        linker.harm(Problem::MemoryWraps { section: linker.name_of(section) })?;
+    let Some(([first, second, third], total)) = regions([code, data, constants]) else {
+        let (last, ..) = placed.last().expect("the sum of the sizes wraps, so a section was placed");
+        linker.harm(Problem::MemoryWraps { section: linker.name_of(last) })?;
         return Ok(None);
     };
     let Some(base) = room(linker, total)? else { return Ok(None) };
-    let writable = writable.into_iter().flatten();
-    linker.memory.settle(base, total, starts, code);
-    Ok(Some(rules::allows_reapply(writable, linker.has(&rules::READ_ONLY_REAPPLIES))))
+    let writable = placed.iter().filter(|(section, region, _)| *region == Region::Writable && section.size > 0);
+    let writable = writable.map(|(section, ..)| elf.name(section).unwrap_or(UNNAMED));
+    let safe_to_reapply = rules::allows_reapply(writable, linker.has(&rules::READ_ONLY_REAPPLIES));
+    let settled = placed.into_iter().map(|(section, region, offset)| {
+        let start = match region {
+            Region::Code => first,
+            Region::Writable => second,
+            Region::Constants => third,
+        };
+        let address = base.saturating_add(start).saturating_add(offset);
+        PlacedSection { section: section.index, address, data: elf.bytes(section) }
+    });
+    linker.memory = Memory::new(base, total, code, settled.collect());
+    Ok(Some(safe_to_reapply))
 }
 
 /// The offset of the next section in a region of this size. Xen computes it with 64 bits, which may wrap around.

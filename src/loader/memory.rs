@@ -25,27 +25,17 @@ pub(super) enum Pointer {
     Mangled,
 }
 
-/// A part of the memory with its own permissions, in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Region {
-    Code,
-    Writable,
-    Constants,
-}
-
 /// A section in the memory.
 #[derive(Debug)]
-struct PlacedSection<'d> {
-    section: usize,
-    region: Region,
-    /// The address; the offset in the region before the memory is [settled](Memory::settle).
-    address: u64,
+pub(super) struct PlacedSection<'d> {
+    pub(super) section: usize,
+    pub(super) address: u64,
     /// The bytes in the file. Zeros follow them.
-    data: &'d [u8],
+    pub(super) data: &'d [u8],
 }
 
-/// Memory that begins at an address, in three regions.
-#[derive(Debug)]
+/// Memory that begins at an address.
+#[derive(Debug, Default)]
 pub(crate) struct Memory<'d> {
     pub(super) base: u64,
     /// The bytes in whole pages.
@@ -63,39 +53,19 @@ pub(crate) struct Memory<'d> {
 const SHORT: u64 = 128;
 
 impl<'d> Memory<'d> {
-    /// Memory for so many sections, none of which is placed.
-    pub(super) fn new(sections: usize) -> Self {
-        let (addresses, places) = (vec![None; sections], Vec::with_capacity(sections));
-        Self { base: 0, len: 0, text_size: 0, addresses, places, writes: Writes::default() }
-    }
-
-    /// Puts a section at an offset in a region, after those that are there.
-    pub(super) fn place(&mut self, section: usize, region: Region, offset: u64, data: &'d [u8]) {
-        self.places.push(PlacedSection { section, region, address: offset, data });
-    }
-
-    /// The section that was placed last.
-    pub(super) fn last_placed(&self) -> Option<usize> {
-        self.places.last().map(|place| place.section)
-    }
-
-    /// Computes the addresses of all sections from the base and the offsets of the regions.
-    pub(super) fn settle(&mut self, base: u64, len: u64, [code, writable, constants]: [u64; 3], text_size: u64) {
-        (self.base, self.len, self.text_size) = (base, len, text_size);
-        for PlacedSection { section, region, address, .. } in &mut self.places {
-            let start = match region {
-                Region::Code => code,
-                Region::Writable => writable,
-                Region::Constants => constants,
-            };
-            *address = base.saturating_add(start).saturating_add(*address);
-            if let Some(known) = self.addresses.get_mut(*section) {
+    /// Memory with these sections.
+    pub(super) fn new(base: u64, len: u64, text_size: u64, mut places: Vec<PlacedSection<'d>>) -> Self {
+        let sections = places.last().map_or(0, |last| last.section.saturating_add(1));
+        let mut addresses = vec![None; sections];
+        for PlacedSection { section, address, .. } in &places {
+            if let Some(known) = addresses.get_mut(*section) {
                 *known = Some(*address);
             }
         }
         // A section without bytes in an empty region has the address of the next region's first, which it would hide.
-        self.places.retain(|place| !place.data.is_empty());
-        self.places.sort_by_key(|place| place.address);
+        places.retain(|place| !place.data.is_empty());
+        places.sort_by_key(|place| place.address);
+        Self { base, len, text_size, addresses, places, writes: Writes::default() }
     }
 
     pub(super) fn address_of(&self, section: usize) -> Option<u64> {
@@ -263,10 +233,13 @@ mod tests {
     const ZEROS: [u8; 32] = [0; 32];
 
     fn memory() -> Memory<'static> {
-        let mut memory = Memory::new(2);
-        memory.place(1, Region::Code, 0, &ZEROS);
-        memory.settle(0x1000, 32, [0; 3], 16);
-        memory
+        with(32, &[(1, 0x1000, &ZEROS)])
+    }
+
+    /// Memory from 0x1000 on, with sections: the number, the address, and the bytes.
+    fn with<'d>(len: u64, sections: &[(usize, u64, &'d [u8])]) -> Memory<'d> {
+        let place = |&(section, address, data)| PlacedSection { section, address, data };
+        Memory::new(0x1000, len, 16, sections.iter().map(place).collect())
     }
 
     #[test]
@@ -294,11 +267,7 @@ mod tests {
 
     #[test]
     fn sections_are_where_they_were_placed() {
-        let mut memory = Memory::new(5);
-        memory.place(2, Region::Constants, 0, b"ab");
-        memory.place(3, Region::Writable, 4, b"");
-        memory.place(4, Region::Writable, 0, b"cd");
-        memory.settle(0x1000, 32, [0, 4, 16], 16);
+        let memory = with(32, &[(2, 0x1010, b"ab"), (3, 0x1008, b""), (4, 0x1004, b"cd")]);
         assert_eq!(memory.address_of(2), Some(0x1010));
         assert_eq!((memory.address_of(0), memory.address_of(3)), (None, Some(0x1008)));
         assert!(matches!(memory.at(0x1011, 1), Some(Cow::Borrowed(b"b"))));
@@ -311,11 +280,7 @@ mod tests {
     /// An empty region begins where the next one does, and a file may have its sections in any order.
     #[test]
     fn an_empty_section_hides_no_other_at_its_address() {
-        let mut memory = Memory::new(4);
-        memory.place(1, Region::Constants, 0, b"notes");
-        memory.place(2, Region::Writable, 0, &[]);
-        memory.place(3, Region::Code, 0, &[]);
-        memory.settle(0x1000, 0x1000, [0; 3], 0);
+        let memory = with(0x1000, &[(1, 0x1000, b"notes"), (2, 0x1000, &[]), (3, 0x1000, &[])]);
         assert_eq!(memory.at(0x1000, 5).as_deref(), Some(&b"notes"[..]));
         assert_eq!((memory.read(0x1000), memory.read(0x1004)), (Some(*b"no"), Some(*b"s\0")));
         assert_eq!([1, 2, 3].map(|section| memory.address_of(section)), [Some(0x1000); 3]);
@@ -347,9 +312,7 @@ mod tests {
     #[test]
     fn long_texts_are_read_to_their_end() {
         let text = [&[b'x'; 1000][..], b"\0"].concat();
-        let mut memory = Memory::new(2);
-        memory.place(1, Region::Code, 0, &text);
-        memory.settle(0x1000, 4096, [0; 3], 0);
+        let memory = with(4096, &[(1, 0x1000, &text)]);
         assert_eq!(memory.text(0x1001, 0x2000).map(|text| text.len()), Some(999));
         assert_eq!(memory.text(0x1000, 0x1000 + 1000), None);
     }
