@@ -38,7 +38,7 @@ use crate::xen::target::Target;
 /// For a given Xen, a file is for this Xen, for another one, or damaged. It is for the Xen whose build-id it names
 /// ([`Payload::xen_depends`]). If it names none (payloads for Xen 4.13 and older need not), it is for the Xen that it
 /// depends on, directly or by way of others. It is damaged if it could not be read to its end, changed meanwhile, lacks a
-/// build-id, contradicts itself, or fails the check. A file for this Xen is checked for this Xen; any other has to pass for
+/// build-id, contradicts itself, fails the check, or was not [verified](Self::verified_by). A file for this Xen is checked for this Xen; any other has to pass for
 /// at least one release. Damaged files are [problems](crate::Wanted::problems), in whichever directory they are. Findings that are
 /// only [possible](crate::Severity) for this Xen are left to the plan, where they can be accepted.
 ///
@@ -147,13 +147,35 @@ impl PayloadStore {
         scan::read(directory.as_ref(), Links::Anywhere)
     }
 
+    /// Keeps only the payloads that `verify` accepts, by a signature for example. It sees the bytes that would be uploaded,
+    /// and the paths of all files with them. The others are damaged files: [`problems`](Self::problems) of every Xen, with the
+    /// returned reason ([`StoreFault::Untrusted`]), and nothing in them matters otherwise.
+    #[must_use]
+    pub fn verified_by(mut self, mut verify: impl FnMut(&StoredPayload) -> core::result::Result<(), String>) -> Self {
+        let (mut verified, mut places) = (Vec::new(), Vec::new());
+        for stored in self.payloads {
+            let verdict = verify(&stored);
+            places.push(verdict.is_ok().then_some(verified.len()));
+            match verdict {
+                Ok(()) => verified.push(stored),
+                Err(reason) => self.problems.push(StoreProblem::new(stored.path, StoreFault::Untrusted { reason })),
+            }
+        }
+        for link in &mut self.links {
+            link.target = link.target.and_then(|target| *places.get(target)?);
+        }
+        self.problems.sort_by(|one, other| by_bytes(one.path(), other.path()));
+        Self { payloads: verified, ..self }
+    }
+
     /// All payloads that could be read, sorted by the bytes of their paths; some of them may be damaged.
     #[must_use]
     pub fn payloads(&self) -> &[StoredPayload] {
         &self.payloads
     }
 
-    /// The files and directories that could not be read, sorted by the bytes of their paths.
+    /// The files and directories that could not be read, or were not [verified](Self::verified_by), sorted by the bytes of
+    /// their paths.
     ///
     /// [`Wanted::problems`](crate::Wanted::problems) has these, and those that depend on the Xen.
     #[must_use]

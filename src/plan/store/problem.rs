@@ -60,6 +60,12 @@ pub enum StoreFault {
         /// The limit.
         reason: String,
     },
+    /// The caller does not trust it: [`PayloadStore::verified_by`](crate::PayloadStore::verified_by).
+    #[error("it is not trusted: {reason}")]
+    Untrusted {
+        /// The caller's reason.
+        reason: String,
+    },
     /// A build-id in it is missing or unreadable.
     #[error("it is damaged: the build-id in its {section} is missing or unreadable")]
     Note {
@@ -213,7 +219,7 @@ impl StoreProblem {
 
 impl StoreFault {
     /// The reason in one word, which stays the same from version to version: `unreadable`, `empty`, `too_large`,
-    /// `invalid_name`, `link`, `limit`, `note`, `damaged`, `unfit`, `contradiction` or `ambiguous`.
+    /// `invalid_name`, `link`, `limit`, `untrusted`, `note`, `damaged`, `unfit`, `contradiction` or `ambiguous`.
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
@@ -223,6 +229,7 @@ impl StoreFault {
             Self::InvalidName(_) => "invalid_name",
             Self::Link { .. } => "link",
             Self::Limit { .. } => "limit",
+            Self::Untrusted { .. } => "untrusted",
             Self::Note { .. } => "note",
             Self::Damaged { .. } => "damaged",
             Self::Unfit { .. } => "unfit",
