@@ -346,14 +346,6 @@ impl From<Error> for io::Error {
     }
 }
 
-/// The [word](ErrorKind::word) of the kind.
-#[cfg(feature = "serde")]
-impl serde::Serialize for ErrorKind {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.word())
-    }
-}
-
 /// The [word](Cleanup::word).
 #[cfg(feature = "serde")]
 impl serde::Serialize for Cleanup {
@@ -364,15 +356,16 @@ impl serde::Serialize for Cleanup {
 
 #[cfg(feature = "serde")]
 crate::types::fields::serialize_fields! {
-    /// The values of its methods, and `Display` as the message.
+    /// The values of its methods, `Display` as the message, and the fields of its kind as the details.
     Error as |error| {
         operation: error.operation(),
         payload: error.payload(),
-        kind: error.kind(),
+        kind: error.kind().word(),
         errno: error.raw_errno(),
         message: error.to_string(),
         retryable: error.is_retryable(),
         may_have_happened: error.may_have_happened(),
+        details: error.kind(),
         cleanup: error.cleanup(),
         log: error.xen_log(),
     }

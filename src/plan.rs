@@ -18,6 +18,8 @@ mod wanted;
 use core::fmt;
 use std::sync::Arc;
 
+#[cfg(feature = "serde")]
+pub(crate) use error::Details;
 pub use error::PlanError;
 pub(crate) use error::joined;
 pub(crate) use goal::Goal;

@@ -291,12 +291,29 @@ impl From<StoreProblem> for EnsureError {
 
 #[cfg(feature = "serde")]
 crate::types::fields::serialize_fields! {
-    /// The word, the text, true if it is worth another try, the outcome, and the error of the operation.
+    /// The word, the text, true if it is worth another try, the outcome, the error of the operation, and the fields of the
+    /// cause.
     EnsureError as |error| {
         kind: error.word(),
         message: error.to_string(),
         retryable: error.is_retryable(),
         outcome: error.outcome(),
         error: error.error(),
+        details: Details(error),
+    }
+}
+
+#[cfg(feature = "serde")]
+struct Details<'a>(&'a EnsureError);
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Details<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            EnsureError::NoPlan(error) => crate::plan::Details(error).serialize(serializer),
+            EnsureError::Incomplete { problems, .. } => serializer.collect_map([("problems", problems)]),
+            EnsureError::Operation(error) => error.kind().serialize(serializer),
+            EnsureError::Interrupted(interrupted) => interrupted.error.kind().serialize(serializer),
+        }
     }
 }

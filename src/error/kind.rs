@@ -17,6 +17,11 @@ use crate::xen::elf::Smaller;
 
 /// The property that an upload shares with Xen or a loaded payload.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(tag = "by", content = "value", rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum Duplicate {
     /// A payload of this name is loaded.
@@ -72,7 +77,10 @@ impl fmt::Display for Duplicate {
 }
 
 /// The cause of an error, to match on. Its text has the cause and the remedy.
+///
+/// It is serialised as the fields of its variant, the `details` of a serialised [`Error`](crate::Error).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(untagged))]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// Bytes are not a payload name.
@@ -85,6 +93,7 @@ pub enum ErrorKind {
     #[error("a quiesce timeout is between 1 ns and 4.294967295 s, not {nanoseconds} ns")]
     InvalidTimeout {
         /// The timeout that was asked for.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "as_text"))]
         nanoseconds: u128,
     },
     /// The device is missing.
@@ -147,6 +156,7 @@ pub enum ErrorKind {
     #[error("{by}")]
     AlreadyLoaded {
         /// The shared property.
+        #[cfg_attr(feature = "serde", serde(flatten))]
         by: Duplicate,
     },
     /// The payload is in a state in which the action would do nothing or is refused.
@@ -392,4 +402,10 @@ pub enum ErrorKind {
         /// A description of it.
         what: String,
     },
+}
+
+/// As text, since it has more bits than numbers of JSON.
+#[cfg(feature = "serde")]
+fn as_text<S: serde::Serializer>(number: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(number)
 }

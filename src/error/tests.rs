@@ -225,6 +225,24 @@ fn every_kind_has_its_text_pinned_and_a_word_of_its_own() {
     }
 }
 
+/// The schema of the tool names every fact that an error of the library has.
+#[cfg(feature = "serde")]
+#[test]
+fn the_details_of_every_kind_are_in_the_schema() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/xen-livepatch/schema.json");
+    // It is not in the package.
+    let Ok(schema) = std::fs::read_to_string(path) else { return };
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    let documented = &schema["$defs"]["details"]["properties"];
+    for kind in kinds() {
+        let details = serde_json::to_value(&kind).unwrap();
+        assert!(details.is_object() || details.is_null(), "{details}");
+        for name in details.as_object().into_iter().flatten().map(|(name, _)| name) {
+            assert!(documented.get(name).is_some(), "{kind:?}: {name}");
+        }
+    }
+}
+
 /// The guide's table agrees with the methods for programs about every kind.
 #[test]
 fn the_guide_names_every_kind_and_says_what_the_methods_say() {

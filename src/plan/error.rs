@@ -142,12 +142,51 @@ impl PlanError {
 
 #[cfg(feature = "serde")]
 crate::types::fields::serialize_fields! {
-    /// The word, the text, and true if it is worth another try.
+    /// The word, the text, true if it is worth another try, and the fields of its variant.
     PlanError as |error| {
         kind: error.word(),
         message: error.to_string(),
         retryable: error.is_retryable(),
+        details: Details(error),
     }
+}
+
+/// The fields of the variant.
+#[cfg(feature = "serde")]
+pub(crate) struct Details<'a>(pub(crate) &'a PlanError);
+
+#[cfg(feature = "serde")]
+macro_rules! serialize_details {
+    ($($variant:ident { $($field:ident),+ })+) => {
+        impl serde::Serialize for Details<'_> {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                use serde::ser::SerializeMap as _;
+                let mut details = serializer.serialize_map(None)?;
+                match self.0 {
+                    $(PlanError::$variant { $($field),+ } => {
+                        $(details.serialize_entry(stringify!($field), $field)?;)+
+                    })+
+                }
+                details.end()
+            }
+        }
+    };
+}
+
+#[cfg(feature = "serde")]
+serialize_details! {
+    NoBuildId { name }
+    TooLarge { name, size, without_debug }
+    Twice { first, second }
+    BuiltForAnotherXen { name, expected, found }
+    DependsOnAnother { name, expected, below, found }
+    XenUnknown { why }
+    SameSymbol { first, second }
+    Unfit { name, findings }
+    InTheWay { name, loaded }
+    NoFile { name }
+    Incomplete { problems }
+    Gap { gaps }
 }
 
 /// Returns true for an error number whose cause may pass by itself.

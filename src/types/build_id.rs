@@ -36,6 +36,7 @@ impl BuildId {
 /// The error for a text that is not a build-id. `?` converts it into an [`Error`](crate::Error).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{text:?} is not a build-id: expected pairs of hexadecimal digits")]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct InvalidBuildId {
     /// The text.

@@ -30,6 +30,7 @@ pub struct PayloadName(SharedBytes);
 /// The error for bytes that are not a payload name. `?` converts it into an [`Error`](crate::Error).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("invalid payload name: {problem} (1 to 127 bytes, no NUL)")]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct InvalidName {
     /// The reason, such as `it is empty`.

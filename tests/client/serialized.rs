@@ -1,11 +1,12 @@
 //! The serialised form of lists, errors and values.
 
 use std::fmt::Debug;
+use std::fs;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{from_value, json, to_value};
-use xen_livepatch::{LoadedPayload, Metadata, Outcome, Status};
+use xen_livepatch::{LoadedPayload, Metadata, Outcome, PayloadStore, Status};
 
 use crate::prelude::*;
 
@@ -68,6 +69,7 @@ fn an_error() {
             "message": message,
             "retryable": false,
             "may_have_happened": false,
+            "details": {"top": "top"},
             "cleanup": null,
             "log": ["livepatch: one: can't unload. Top is top"],
         })
@@ -77,4 +79,48 @@ fn an_error() {
     let options = LoadOptions::new().flags(Flags::NODEPS);
     let late = to_value(error(client.load_as(&name("new"), &payload, options))).unwrap();
     assert_eq!((&late["cleanup"], &late["retryable"]), (&json!("unloaded"), &json!(true)));
+}
+
+#[test]
+fn the_details_of_an_error() {
+    let (xen, client) = host(Release::V4_17);
+    let fix = builder(&xen, "fix");
+    client.upload(&name("fix"), &fix.build()).unwrap();
+    let details = |error: Error| to_value(error).unwrap()["details"].clone();
+    let again = error(client.revert(&name("fix"), Flags::empty()));
+    assert_eq!(details(again), json!({"found": "CHECKED", "needed": "APPLIED"}));
+    let duplicate = error(client.upload(&name("fix"), &builder(&xen, "other").build()));
+    assert_eq!(details(duplicate), json!({"by": "name"}));
+    assert_eq!(details(error(client.status(&name("missing")))), json!(null));
+    assert_eq!(details(PayloadName::new("").unwrap_err().into()), json!({"problem": "it is empty"}));
+    let timeout = error(QuiesceTimeout::new(Duration::MAX));
+    assert_eq!(details(timeout), json!({"nanoseconds": Duration::MAX.as_nanos().to_string()}));
+
+    let unfit = error(client.upload(&name("old"), &builder(&xen, "old").for_release((4, 13)).build()));
+    assert_eq!(details(unfit)["findings"][0]["problem"], json!("payload-version"));
+
+    let upper = parse(&builder(&xen, "upper").depends_on(&BuildId::new([1; 20])));
+    let no_plan = client.ensure(&Wanted::only(name("upper"), upper), |_| ()).unwrap_err();
+    let expected = json!({
+        "name": "upper", "expected": "01".repeat(20), "below": null, "found": client.build_id().unwrap().to_string(),
+    });
+    assert_eq!(to_value(no_plan).unwrap()["details"], expected);
+}
+
+#[test]
+fn the_details_of_a_problem_in_a_directory() {
+    let (xen, client) = host(Release::V4_17);
+    let directory = tempfile::tempdir().unwrap();
+    for id in ["one", "two"] {
+        fs::write(directory.path().join(format!("{id}.livepatch")), builder(&xen, id).build()).unwrap();
+    }
+    fs::write(directory.path().join("empty.livepatch"), "").unwrap();
+    let wanted = PayloadStore::read(directory.path()).unwrap().wanted_for(&client.target().unwrap()).unwrap();
+    let details: Vec<_> =
+        wanted.problems().iter().map(|problem| to_value(problem).unwrap()["details"].take()).collect();
+    assert_eq!(details[0], json!(null));
+    let (kind, id) = (&details[1]["ambiguity"], &details[1]["build_id"]);
+    assert_eq!((kind, id), (&json!("same_base"), &to_value(client.build_id().unwrap()).unwrap()));
+    let error = to_value(client.ensure(&wanted, |_| ()).unwrap_err()).unwrap();
+    assert_eq!(error["details"]["problems"], to_value(wanted.problems()).unwrap());
 }

@@ -127,7 +127,10 @@ impl From<Box<Interrupted>> for Failure {
             .with_field("outcome", interrupted.outcome.word())
             // The host may have been changed by earlier steps, even if they were undone.
             .with_field("may_have_happened", interrupted.may_have_happened());
-        Self { status, ..failure }.with_result(as_json(&*interrupted))
+        let mut result = as_json(&*interrupted);
+        let fields = result.as_object_mut().expect("a structure is an object");
+        fields.insert("changed".into(), interrupted.may_have_happened().into());
+        Self { status, ..failure }.with_result(result)
     }
 }
 

@@ -23,7 +23,10 @@ pub struct StoreProblem {
 }
 
 /// The reason why a file or directory of a store could not be used.
+///
+/// It is serialised as the fields of its variant, the `details` of a serialised [`StoreProblem`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(untagged))]
 #[non_exhaustive]
 pub enum StoreFault {
     /// It is missing, could not be read to its end, changed while it was read, or is not a little-endian 64-bit ELF file.
@@ -240,6 +243,34 @@ impl StoreFault {
 }
 
 impl Ambiguity {
+    /// The reason in one word, which stays the same from version to version.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Links(_) => "links",
+            Self::BrokenLink(_) => "broken_link",
+            Self::LinkToAnother(_) => "link_to_another",
+            Self::OutsideChoice(_) => "outside_choice",
+            Self::SameBase { .. } => "same_base",
+            Self::SameBuildId { .. } => "same_build_id",
+            Self::MissingBase { .. } => "missing_base",
+            Self::Cycle(_) => "cycle",
+        }
+    }
+
+    /// The build-id that several payloads have or depend on, or that is missing.
+    #[must_use]
+    pub const fn build_id(&self) -> Option<&BuildId> {
+        match self {
+            Self::SameBase { base: id, .. }
+            | Self::SameBuildId { build_id: id, .. }
+            | Self::MissingBase { base: id, .. } => Some(id),
+            Self::Links(_) | Self::BrokenLink(_) | Self::LinkToAnother(_) | Self::OutsideChoice(_) | Self::Cycle(_) => {
+                None
+            }
+        }
+    }
+
     /// The files that are the reason.
     #[must_use]
     pub fn paths(&self) -> &[PathBuf] {
@@ -285,19 +316,22 @@ fn number(errno: Option<Errno>) -> String {
 
 #[cfg(feature = "serde")]
 crate::types::fields::serialize_fields! {
-    /// The [word](StoreFault::word) of the reason, the text of `Display`, and the files.
+    /// The [word](StoreFault::word) of the reason, the text of `Display`, the files, and the fields of the reason.
     StoreProblem as |problem| {
         kind: problem.fault().word(),
         message: problem.to_string(),
         paths: problem.paths().iter().map(|path| shown(path)).collect::<Vec<_>>(),
+        details: problem.fault(),
     }
 }
 
 #[cfg(feature = "serde")]
 crate::types::fields::serialize_fields! {
-    /// The text of `Display`, and the files.
+    /// The [word](Ambiguity::word), the text of `Display`, the build-id that it is about, if there is one, and the files.
     Ambiguity as |ambiguity| {
+        ambiguity: ambiguity.word(),
         message: ambiguity.to_string(),
+        build_id: ambiguity.build_id(),
         paths: ambiguity.paths().iter().map(|path| shown(path)).collect::<Vec<_>>(),
     }
 }

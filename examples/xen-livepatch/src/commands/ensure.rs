@@ -23,7 +23,10 @@ use crate::output::{self, Done, shown};
 pub(super) fn ensure(context: Context<'_>, arguments: &Ensure) -> Result<Done, Failure> {
     if arguments.boot {
         if let Some(off) = guard::switched_off() {
-            return Ok(Done::new(format!("nothing is done: {off}\n"), json!({ "switched_off": off })));
+            return Ok(Done::new(
+                format!("nothing is done: {off}\n"),
+                json!({ "changed": false, "switched_off": off }),
+            ));
         }
     }
     // Files are read before the lock is taken, since a pipe may take its time; a directory is read after that, since it may
@@ -111,6 +114,7 @@ impl Level {
 
 /// The report on a run, without its plan.
 struct Report {
+    changed: bool,
     level: Level,
     wanted: Vec<String>,
     ignored: Vec<String>,
@@ -120,6 +124,7 @@ struct Report {
 impl Report {
     fn json(&self, plan: Option<&Plan>, inventory: Option<&Inventory>) -> Value {
         json!({
+            "changed": self.changed,
             "level": self.level,
             "wanted": self.wanted,
             "plan": plan,
@@ -184,6 +189,7 @@ impl Run<'_> {
         };
         let fruitless = input.directory().filter(|_| all.is_empty() && all.problems().is_empty());
         let mut report = Report {
+            changed: false,
             level: Level::NotAsWanted,
             wanted: all.names().map(ToString::to_string).collect(),
             ignored: foreign.iter().map(|stored| shown(stored.path())).collect(),
@@ -250,6 +256,7 @@ impl Run<'_> {
             let _ = self.kept.keep(payload);
         }
         let done = carry_out(client, &plan, context.output).map(|after| {
+            report.changed = true;
             if is_whole {
                 report.level = Level::AsWanted;
             }

@@ -4,7 +4,8 @@ use std::fs;
 
 use crate::demo::Demo;
 use serde_json::{Value, json};
-use xen_livepatch::sim::{Pace, SimulatedXen};
+use xen_livepatch::payload::HookKind;
+use xen_livepatch::sim::{FunctionPatch, HookCode, Pace, PayloadBuilder, SimulatedXen};
 use xen_livepatch::{Action, Flags};
 
 /// A host with payload files: `a`, `b` on `a`, the cumulative `v1` and `v2`, and one for another Xen.
@@ -122,6 +123,25 @@ fn a_host_that_stays_busy_is_judged_nevertheless() {
     host.change(SimulatedXen::finish_action);
     host.ends(0, "ensure v1.livepatch");
     assert_eq!(host.applied(), ["v1"]);
+}
+
+#[test]
+fn json_shows_if_anything_was_changed() {
+    let host = host();
+    let changed = |line: &str| host.json(line)["result"]["changed"].clone();
+    assert_eq!(changed("ensure --dry-run a.livepatch"), json!(false));
+    assert_eq!(changed("ensure a.livepatch"), json!(true));
+    assert_eq!(changed("ensure a.livepatch"), json!(false));
+    host.change(|xen| {
+        let refusing = PayloadBuilder::for_xen(xen, "refusing").hook(HookKind::PreApply, HookCode::returns(-22));
+        let refusing = refusing.function(FunctionPatch::returning("xen_extra_version", "-refusing"));
+        fs::write(host.path("refusing.livepatch"), refusing.build()).unwrap();
+    });
+    let object = host.json("ensure refusing.livepatch");
+    assert_eq!((&object["result"]["changed"], &object["error"]["outcome"]), (&json!(true), &json!("restored")));
+    let details = json!({ "code": { "number": 22, "name": "EINVAL" } });
+    assert_eq!(object["error"]["details"], details);
+    assert_eq!(host.applied(), ["a"]);
 }
 
 #[test]
