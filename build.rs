@@ -52,6 +52,8 @@ mod bindings {
             .disable_header_comment()
             .raw_line(format!("// Generated from {HEADER}: change that, then renew this file with"))
             .raw_line("// UPDATE_BINDINGS=1 cargo test --features bindgen --test bindings")
+            // src/sys/layout.rs pins the layouts in fewer lines.
+            .layout_tests(false)
             .derive_default(true)
             // The default of a union or of a longer array would be unsafe code, and a value of a union leaves the bytes outside
             // its member undefined.

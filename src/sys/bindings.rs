@@ -14,19 +14,6 @@ pub struct privcmd_hypercall {
     /// The hypercall's arguments; unused ones are zero.
     pub arg: [u64; 5usize],
 }
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of privcmd_hypercall"][::core::mem::size_of::<privcmd_hypercall>() - 48usize];
-    [
-        "Alignment of privcmd_hypercall",
-    ][::core::mem::align_of::<privcmd_hypercall>() - 8usize];
-    [
-        "Offset of field: privcmd_hypercall::op",
-    ][::core::mem::offset_of!(privcmd_hypercall, op) - 0usize];
-    [
-        "Offset of field: privcmd_hypercall::arg",
-    ][::core::mem::offset_of!(privcmd_hypercall, arg) - 8usize];
-};
 /// Memory that Xen reads or writes: a virtual address of the caller, eight bytes everywhere (Xen's `XEN_GUEST_HANDLE_64`).
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -34,16 +21,6 @@ pub struct xen_guest_handle {
     /// 0 if the call points to nothing.
     pub address: u64,
 }
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of xen_guest_handle"][::core::mem::size_of::<xen_guest_handle>() - 8usize];
-    [
-        "Alignment of xen_guest_handle",
-    ][::core::mem::align_of::<xen_guest_handle>() - 8usize];
-    [
-        "Offset of field: xen_guest_handle::address",
-    ][::core::mem::offset_of!(xen_guest_handle, address) - 0usize];
-};
 /// No buffer; returns `major << 16 | minor`. Never refused.
 pub const XENVER_version: u32 = 0;
 /// Fills a buffer of `XEN_EXTRAVERSION_LEN` bytes with what follows the minor number, such as `.3`; ends with NUL.
@@ -71,25 +48,6 @@ pub struct xen_compile_info {
     /// The time, as `date` prints it.
     pub compile_date: [u8; 32usize],
 }
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of xen_compile_info"][::core::mem::size_of::<xen_compile_info>() - 144usize];
-    [
-        "Alignment of xen_compile_info",
-    ][::core::mem::align_of::<xen_compile_info>() - 1usize];
-    [
-        "Offset of field: xen_compile_info::compiler",
-    ][::core::mem::offset_of!(xen_compile_info, compiler) - 0usize];
-    [
-        "Offset of field: xen_compile_info::compile_by",
-    ][::core::mem::offset_of!(xen_compile_info, compile_by) - 64usize];
-    [
-        "Offset of field: xen_compile_info::compile_domain",
-    ][::core::mem::offset_of!(xen_compile_info, compile_domain) - 80usize];
-    [
-        "Offset of field: xen_compile_info::compile_date",
-    ][::core::mem::offset_of!(xen_compile_info, compile_date) - 112usize];
-};
 /// The head of the buffer for `XENVER_build_id`. The bytes of the build-id (OUT) follow at once, at offset 4.
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -97,14 +55,6 @@ pub struct xen_build_id {
     /// IN: room for the build-id, in bytes, not counting this field.
     pub len: u32,
 }
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of xen_build_id"][::core::mem::size_of::<xen_build_id>() - 4usize];
-    ["Alignment of xen_build_id"][::core::mem::align_of::<xen_build_id>() - 4usize];
-    [
-        "Offset of field: xen_build_id::len",
-    ][::core::mem::offset_of!(xen_build_id, len) - 0usize];
-};
 /// `xen_sysctl.cmd`: copy out of the console ring.
 pub const XEN_SYSCTL_readconsole: u32 = 1;
 /// The argument of `XEN_SYSCTL_readconsole`.
@@ -126,36 +76,6 @@ pub struct xen_sysctl_readconsole {
     /// Xen leaves these bytes unnamed.
     pub pad_end: u32,
 }
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    [
-        "Size of xen_sysctl_readconsole",
-    ][::core::mem::size_of::<xen_sysctl_readconsole>() - 24usize];
-    [
-        "Alignment of xen_sysctl_readconsole",
-    ][::core::mem::align_of::<xen_sysctl_readconsole>() - 8usize];
-    [
-        "Offset of field: xen_sysctl_readconsole::clear",
-    ][::core::mem::offset_of!(xen_sysctl_readconsole, clear) - 0usize];
-    [
-        "Offset of field: xen_sysctl_readconsole::incremental",
-    ][::core::mem::offset_of!(xen_sysctl_readconsole, incremental) - 1usize];
-    [
-        "Offset of field: xen_sysctl_readconsole::pad",
-    ][::core::mem::offset_of!(xen_sysctl_readconsole, pad) - 2usize];
-    [
-        "Offset of field: xen_sysctl_readconsole::index",
-    ][::core::mem::offset_of!(xen_sysctl_readconsole, index) - 4usize];
-    [
-        "Offset of field: xen_sysctl_readconsole::buffer",
-    ][::core::mem::offset_of!(xen_sysctl_readconsole, buffer) - 8usize];
-    [
-        "Offset of field: xen_sysctl_readconsole::count",
-    ][::core::mem::offset_of!(xen_sysctl_readconsole, count) - 16usize];
-    [
-        "Offset of field: xen_sysctl_readconsole::pad_end",
-    ][::core::mem::offset_of!(xen_sysctl_readconsole, pad_end) - 20usize];
-};
 /// `xen_sysctl.cmd`: do what keys pressed on the hypervisor's console do.
 pub const XEN_SYSCTL_debug_keys: u32 = 7;
 /// The argument of `XEN_SYSCTL_debug_keys`.
@@ -169,24 +89,6 @@ pub struct xen_sysctl_debug_keys {
     /// Xen leaves these bytes unnamed.
     pub pad_end: u32,
 }
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    [
-        "Size of xen_sysctl_debug_keys",
-    ][::core::mem::size_of::<xen_sysctl_debug_keys>() - 16usize];
-    [
-        "Alignment of xen_sysctl_debug_keys",
-    ][::core::mem::align_of::<xen_sysctl_debug_keys>() - 8usize];
-    [
-        "Offset of field: xen_sysctl_debug_keys::keys",
-    ][::core::mem::offset_of!(xen_sysctl_debug_keys, keys) - 0usize];
-    [
-        "Offset of field: xen_sysctl_debug_keys::nr_keys",
-    ][::core::mem::offset_of!(xen_sysctl_debug_keys, nr_keys) - 8usize];
-    [
-        "Offset of field: xen_sysctl_debug_keys::pad_end",
-    ][::core::mem::offset_of!(xen_sysctl_debug_keys, pad_end) - 12usize];
-};
 /// `xen_sysctl.cmd`: live patching.
 pub const XEN_SYSCTL_livepatch_op: u32 = 27;
 /// `xen_sysctl_livepatch_op.cmd`: hand a payload to Xen, which checks and links it and does not apply it.
@@ -212,24 +114,6 @@ pub struct xen_livepatch_name {
     /// IN: zero.
     pub pad: [u16; 3usize],
 }
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    [
-        "Size of xen_livepatch_name",
-    ][::core::mem::size_of::<xen_livepatch_name>() - 16usize];
-    [
-        "Alignment of xen_livepatch_name",
-    ][::core::mem::align_of::<xen_livepatch_name>() - 8usize];
-    [
-        "Offset of field: xen_livepatch_name::name",
-    ][::core::mem::offset_of!(xen_livepatch_name, name) - 0usize];
-    [
-        "Offset of field: xen_livepatch_name::size",
-    ][::core::mem::offset_of!(xen_livepatch_name, size) - 8usize];
-    [
-        "Offset of field: xen_livepatch_name::pad",
-    ][::core::mem::offset_of!(xen_livepatch_name, pad) - 10usize];
-};
 /// `xen_livepatch_status.state`: uploaded, not applied.
 pub const LIVEPATCH_STATE_CHECKED: u32 = 1;
 /// `xen_livepatch_status.state`: in use.
@@ -243,21 +127,6 @@ pub struct xen_livepatch_status {
     /// OUT: result of the last action begun: 0, a negative errno, or -EAGAIN while it is pending.
     pub rc: i32,
 }
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    [
-        "Size of xen_livepatch_status",
-    ][::core::mem::size_of::<xen_livepatch_status>() - 8usize];
-    [
-        "Alignment of xen_livepatch_status",
-    ][::core::mem::align_of::<xen_livepatch_status>() - 4usize];
-    [
-        "Offset of field: xen_livepatch_status::state",
-    ][::core::mem::offset_of!(xen_livepatch_status, state) - 0usize];
-    [
-        "Offset of field: xen_livepatch_status::rc",
-    ][::core::mem::offset_of!(xen_livepatch_status, rc) - 4usize];
-};
 /// The argument of `XEN_SYSCTL_LIVEPATCH_UPLOAD`.
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -269,24 +138,6 @@ pub struct xen_sysctl_livepatch_upload {
     /// IN: the ELF file.
     pub payload: xen_guest_handle,
 }
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    [
-        "Size of xen_sysctl_livepatch_upload",
-    ][::core::mem::size_of::<xen_sysctl_livepatch_upload>() - 32usize];
-    [
-        "Alignment of xen_sysctl_livepatch_upload",
-    ][::core::mem::align_of::<xen_sysctl_livepatch_upload>() - 8usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_upload::name",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_upload, name) - 0usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_upload::size",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_upload, size) - 16usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_upload::payload",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_upload, payload) - 24usize];
-};
 /// The argument of `XEN_SYSCTL_LIVEPATCH_GET`.
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -296,21 +147,6 @@ pub struct xen_sysctl_livepatch_get {
     /// OUT: its status.
     pub status: xen_livepatch_status,
 }
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    [
-        "Size of xen_sysctl_livepatch_get",
-    ][::core::mem::size_of::<xen_sysctl_livepatch_get>() - 24usize];
-    [
-        "Alignment of xen_sysctl_livepatch_get",
-    ][::core::mem::align_of::<xen_sysctl_livepatch_get>() - 8usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_get::name",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_get, name) - 0usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_get::status",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_get, status) - 16usize];
-};
 /// The argument of `XEN_SYSCTL_LIVEPATCH_LIST`, Xen 4.7 to 4.13. Returns how many were delivered, `nr` or fewer.
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -330,36 +166,6 @@ pub struct xen_sysctl_livepatch_list_v1 {
     /// IN: room for `nr` u32: bytes of each name with its NUL.
     pub len: xen_guest_handle,
 }
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    [
-        "Size of xen_sysctl_livepatch_list_v1",
-    ][::core::mem::size_of::<xen_sysctl_livepatch_list_v1>() - 40usize];
-    [
-        "Alignment of xen_sysctl_livepatch_list_v1",
-    ][::core::mem::align_of::<xen_sysctl_livepatch_list_v1>() - 8usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_list_v1::version",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v1, version) - 0usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_list_v1::idx",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v1, idx) - 4usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_list_v1::nr",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v1, nr) - 8usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_list_v1::pad",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v1, pad) - 12usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_list_v1::status",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v1, status) - 16usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_list_v1::name",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v1, name) - 24usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_list_v1::len",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v1, len) - 32usize];
-};
 /// The argument of `XEN_SYSCTL_LIVEPATCH_LIST`, Xen 4.14 and later. Returns how many were delivered, `nr` or fewer.
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -387,49 +193,6 @@ pub struct xen_sysctl_livepatch_list_v2 {
     /// IN: room for `nr` u32: bytes of each metadata, 0 where a payload has none.
     pub metadata_len: xen_guest_handle,
 }
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    [
-        "Size of xen_sysctl_livepatch_list_v2",
-    ][::core::mem::size_of::<xen_sysctl_livepatch_list_v2>() - 64usize];
-    [
-        "Alignment of xen_sysctl_livepatch_list_v2",
-    ][::core::mem::align_of::<xen_sysctl_livepatch_list_v2>() - 8usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_list_v2::version",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v2, version) - 0usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_list_v2::idx",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v2, idx) - 4usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_list_v2::nr",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v2, nr) - 8usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_list_v2::pad",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v2, pad) - 12usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_list_v2::name_total_size",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v2, name_total_size) - 16usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_list_v2::metadata_total_size",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v2, metadata_total_size)
-        - 20usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_list_v2::status",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v2, status) - 24usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_list_v2::name",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v2, name) - 32usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_list_v2::len",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v2, len) - 40usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_list_v2::metadata",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v2, metadata) - 48usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_list_v2::metadata_len",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_list_v2, metadata_len) - 56usize];
-};
 /// `xen_sysctl_livepatch_action_*.cmd`: forget a payload that is not applied.
 pub const LIVEPATCH_ACTION_UNLOAD: u32 = 1;
 /// `xen_sysctl_livepatch_action_*.cmd`: take the payload that was applied last out of use.
@@ -450,24 +213,6 @@ pub struct xen_sysctl_livepatch_action_v1 {
     pub cmd: u32,
     pub timeout: u32,
 }
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    [
-        "Size of xen_sysctl_livepatch_action_v1",
-    ][::core::mem::size_of::<xen_sysctl_livepatch_action_v1>() - 24usize];
-    [
-        "Alignment of xen_sysctl_livepatch_action_v1",
-    ][::core::mem::align_of::<xen_sysctl_livepatch_action_v1>() - 8usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_action_v1::name",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_action_v1, name) - 0usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_action_v1::cmd",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_action_v1, cmd) - 16usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_action_v1::timeout",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_action_v1, timeout) - 20usize];
-};
 /// The argument of `XEN_SYSCTL_LIVEPATCH_ACTION`, Xen 4.14 and later.
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -483,30 +228,6 @@ pub struct xen_sysctl_livepatch_action_v2 {
     /// IN: zero.
     pub pad: u32,
 }
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    [
-        "Size of xen_sysctl_livepatch_action_v2",
-    ][::core::mem::size_of::<xen_sysctl_livepatch_action_v2>() - 32usize];
-    [
-        "Alignment of xen_sysctl_livepatch_action_v2",
-    ][::core::mem::align_of::<xen_sysctl_livepatch_action_v2>() - 8usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_action_v2::name",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_action_v2, name) - 0usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_action_v2::cmd",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_action_v2, cmd) - 16usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_action_v2::timeout",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_action_v2, timeout) - 20usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_action_v2::flags",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_action_v2, flags) - 24usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_action_v2::pad",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_action_v2, pad) - 28usize];
-};
 /// The argument of one livepatch operation, chosen by `xen_sysctl_livepatch_op.cmd`.
 #[repr(C)]
 #[derive(Copy, Clone)]
@@ -524,33 +245,6 @@ pub union xen_sysctl_livepatch_op_u {
     /// `XEN_SYSCTL_LIVEPATCH_ACTION`, Xen 4.14 and later.
     pub action_v2: xen_sysctl_livepatch_action_v2,
 }
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    [
-        "Size of xen_sysctl_livepatch_op_u",
-    ][::core::mem::size_of::<xen_sysctl_livepatch_op_u>() - 64usize];
-    [
-        "Alignment of xen_sysctl_livepatch_op_u",
-    ][::core::mem::align_of::<xen_sysctl_livepatch_op_u>() - 8usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_op_u::upload",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_op_u, upload) - 0usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_op_u::get",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_op_u, get) - 0usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_op_u::list_v1",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_op_u, list_v1) - 0usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_op_u::list_v2",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_op_u, list_v2) - 0usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_op_u::action_v1",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_op_u, action_v1) - 0usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_op_u::action_v2",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_op_u, action_v2) - 0usize];
-};
 /// The argument of `XEN_SYSCTL_livepatch_op`.
 #[repr(C)]
 #[derive(Copy, Clone)]
@@ -562,24 +256,6 @@ pub struct xen_sysctl_livepatch_op {
     /// IN and OUT: what `cmd` takes and gives.
     pub u: xen_sysctl_livepatch_op_u,
 }
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    [
-        "Size of xen_sysctl_livepatch_op",
-    ][::core::mem::size_of::<xen_sysctl_livepatch_op>() - 72usize];
-    [
-        "Alignment of xen_sysctl_livepatch_op",
-    ][::core::mem::align_of::<xen_sysctl_livepatch_op>() - 8usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_op::cmd",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_op, cmd) - 0usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_op::flags",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_op, flags) - 4usize];
-    [
-        "Offset of field: xen_sysctl_livepatch_op::u",
-    ][::core::mem::offset_of!(xen_sysctl_livepatch_op, u) - 8usize];
-};
 /// The argument of one sysctl, chosen by `xen_sysctl.cmd`.
 #[repr(C)]
 #[derive(Copy, Clone)]
@@ -593,23 +269,6 @@ pub union xen_sysctl_u {
     /// All of it.
     pub pad: [u8; 128usize],
 }
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of xen_sysctl_u"][::core::mem::size_of::<xen_sysctl_u>() - 128usize];
-    ["Alignment of xen_sysctl_u"][::core::mem::align_of::<xen_sysctl_u>() - 8usize];
-    [
-        "Offset of field: xen_sysctl_u::readconsole",
-    ][::core::mem::offset_of!(xen_sysctl_u, readconsole) - 0usize];
-    [
-        "Offset of field: xen_sysctl_u::debug_keys",
-    ][::core::mem::offset_of!(xen_sysctl_u, debug_keys) - 0usize];
-    [
-        "Offset of field: xen_sysctl_u::livepatch",
-    ][::core::mem::offset_of!(xen_sysctl_u, livepatch) - 0usize];
-    [
-        "Offset of field: xen_sysctl_u::pad",
-    ][::core::mem::offset_of!(xen_sysctl_u, pad) - 0usize];
-};
 /// The argument of `__HYPERVISOR_sysctl`: 136 bytes in every release, whatever the command uses of them.
 #[repr(C)]
 #[derive(Copy, Clone)]
@@ -621,18 +280,6 @@ pub struct xen_sysctl {
     /// IN and OUT: what `cmd` takes and gives.
     pub u: xen_sysctl_u,
 }
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of xen_sysctl"][::core::mem::size_of::<xen_sysctl>() - 136usize];
-    ["Alignment of xen_sysctl"][::core::mem::align_of::<xen_sysctl>() - 8usize];
-    [
-        "Offset of field: xen_sysctl::cmd",
-    ][::core::mem::offset_of!(xen_sysctl, cmd) - 0usize];
-    [
-        "Offset of field: xen_sysctl::interface_version",
-    ][::core::mem::offset_of!(xen_sysctl, interface_version) - 4usize];
-    ["Offset of field: xen_sysctl::u"][::core::mem::offset_of!(xen_sysctl, u) - 8usize];
-};
 /// Largest payload that Xen takes, in bytes.
 pub const XEN_LIVEPATCH_MAX_SIZE: u32 = 2097152;
 /// Most payloads that may be asked for in one `XEN_SYSCTL_LIVEPATCH_LIST`.
