@@ -369,10 +369,7 @@ impl Run<'_> {
     /// Plans again, if a refusal has shown a new fact, or, in a gap, if another tool has interfered.
     fn plan_again(&mut self, stop: &Stop) -> bool {
         let before = self.now.clone();
-        let learned = stop
-            .failed
-            .as_ref()
-            .is_some_and(|step| self.learned.learn(step, &stop.error, &self.now.unidentified_names()));
+        let learned = stop.failed.as_ref().is_some_and(|step| self.learned.learn(step, &stop.error, &self.now));
         if self.refresh().is_err() {
             return false;
         }
@@ -491,7 +488,7 @@ impl Run<'_> {
                     }
                     Err(error) => {
                         let before = self.now.clone();
-                        let learned = self.learned.learn(step, &error, &before.unidentified_names());
+                        let learned = self.learned.learn(step, &error, &before);
                         last = Some(error);
                         let moved = self.refresh().is_ok() && self.now != before;
                         if learned || moved {

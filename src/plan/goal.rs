@@ -14,13 +14,12 @@ use crate::types::name::PayloadName;
 pub(crate) struct Member {
     /// The path of its file, if it is one of a store.
     pub(super) path: Option<PathBuf>,
-    /// The name to load it under, unless that is taken.
+    /// The name to load it under, unless that is taken; or the one under which it was loaded when this level was seen.
     pub(super) name: PayloadName,
+    pub(super) was_loaded: bool,
     pub(super) build_id: Option<BuildId>,
     pub(super) depends: Option<BuildId>,
     pub(super) file: Option<PlannedPayload>,
-    /// The name under which it was loaded when this level was seen.
-    pub(super) loaded_as: Option<PayloadName>,
     /// True if it does not depend on the payload below it: it was applied with `NODEPS`.
     pub(super) nodeps: bool,
 }
@@ -59,7 +58,7 @@ impl Member {
             (Some(own), Some(other)) => {
                 own == other && (self.depends.is_none() || entry.depends.is_none() || self.depends == entry.depends)
             }
-            _ => self.loaded_as.as_ref() == Some(&entry.name),
+            _ => self.was_loaded && self.name == entry.name,
         }
     }
 
@@ -85,10 +84,10 @@ impl Goal {
             members.push(Member {
                 path: None,
                 name: entry.name.clone(),
+                was_loaded: true,
                 build_id: entry.build_id.clone(),
                 depends: entry.depends.clone(),
                 file,
-                loaded_as: Some(entry.name.clone()),
                 nodeps,
             });
         }

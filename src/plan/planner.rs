@@ -237,8 +237,8 @@ impl<'a> Router<'a> {
     /// Returns true for a payload that was applied on top of something that it does not depend on. Refusals show that only
     /// for unidentified payloads: wanted ones depend on the payload below them.
     fn needs_nodeps(&self, member: &Member) -> bool {
-        let is_known = || member.loaded_as.as_ref().is_some_and(|name| self.learned.off_chain.contains(name));
-        member.nodeps || (member.depends.is_none() && is_known())
+        let is_off_chain = member.was_loaded && self.learned.off_chain.contains(&member.name);
+        member.nodeps || (member.depends.is_none() && is_off_chain)
     }
 
     /// Returns true if REPLACE can put the first payload in the place of all that is applied.

@@ -36,10 +36,10 @@ pub(super) fn goal(inventory: &Inventory, wanted: &Wanted, files: Files) -> Resu
         let member = Member {
             path: path.clone(),
             name: name.clone(),
+            was_loaded: false,
             build_id: Some(id.clone()),
             depends: payload.depends().cloned(),
             file,
-            loaded_as: None,
             nodeps: false,
         };
         let clashes = |below: &&Member| {

@@ -160,10 +160,6 @@ impl Situation {
         self.entries.iter().filter(|entry| entry.build_id.is_none()).collect()
     }
 
-    pub(crate) fn unidentified_names(&self) -> Vec<PayloadName> {
-        self.unidentified().into_iter().map(|entry| entry.name.clone()).collect()
-    }
-
     /// The applied payloads from the bottom up.
     pub(crate) fn applied(&self) -> impl Iterator<Item = &Entry> {
         self.order.iter().filter_map(|name| self.entry(name))

@@ -18,17 +18,29 @@ pub fn cases(count: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-fn host(release: Release, deeds: &[Deed]) -> SimulatedXen {
-    let xen = SimulatedXen::new(release);
-    for deed in deeds {
-        deed.act(&xen);
-    }
-    xen
+/// A host in a random state, and a level that may be wanted of it.
+#[derive(Debug)]
+struct Case {
+    release: Release,
+    deeds: Vec<Deed>,
+    stack: &'static [&'static str],
+    /// True if the files of all payloads are at hand, and not only those that are wanted.
+    files: bool,
 }
 
-/// The files at hand: those that are wanted, or those of all payloads.
-fn goal(xen: &SimulatedXen, stack: &[&str], files: bool) -> Wanted {
-    if files { wanted_with_files(xen, stack) } else { wanted(xen, stack) }
+/// Cases after up to so many deeds, of which NODEPS is one only if that is allowed.
+fn case(nodeps: bool, deeds: usize) -> impl Strategy<Value = Case> {
+    let parts = (release(), vec(deed(nodeps), 0..deeds), select(&STACKS[..]), any::<bool>());
+    parts.prop_map(|(release, deeds, stack, files)| Case { release, deeds, stack, files })
+}
+
+impl Case {
+    fn host(&self) -> (SimulatedXen, LivepatchClient, Wanted) {
+        let xen = SimulatedXen::new(self.release);
+        self.deeds.iter().for_each(|deed| deed.act(&xen));
+        let goal = if self.files { wanted_with_files(&xen, self.stack) } else { wanted(&xen, self.stack) };
+        (xen.clone(), connect(&xen), goal)
+    }
 }
 
 fn contains(level: &[&str], all: &[&str]) -> bool {
@@ -181,49 +193,27 @@ proptest! {
 
     /// There is always a way, whatever the state, and it is announced where it leads through a gap.
     #[test]
-    fn a_host_becomes_what_is_wanted(
-        release in release(),
-        deeds in vec(deed(true), 0..24),
-        stack in select(&STACKS[..]),
-        kept in any::<bool>(),
-        files in any::<bool>(),
-    ) {
-        let xen = host(release, &deeds);
-        let client = connect(&xen);
-        let goal = goal(&xen, stack, files);
+    fn a_host_becomes_what_is_wanted(case in case(true, 24), kept in any::<bool>()) {
+        let (xen, client, goal) = case.host();
         let goal = if kept { goal.keep_unapplied() } else { goal };
-        ensure(&xen, &client, &goal, stack, &[]).unwrap();
-        arrived(&xen, &client, stack, kept || !files);
+        ensure(&xen, &client, &goal, case.stack, &[]).unwrap();
+        arrived(&xen, &client, case.stack, kept || !case.files);
     }
 
     /// Whatever goes wrong, the outcome describes the host, and the next run succeeds.
     #[test]
-    fn a_host_never_ends_worse_unless_that_is_said(
-        release in release(),
-        deeds in vec(deed(true), 0..16),
-        stack in select(&STACKS[..]),
-        files in any::<bool>(),
-        mishaps in vec(mishap(true), 1..4),
-    ) {
-        let xen = host(release, &deeds);
-        let client = connect(&xen);
-        let goal = goal(&xen, stack, files);
-        let _ = ensure(&xen, &client, &goal, stack, &mishaps);
-        ensure(&xen, &client, &goal, stack, &[]).unwrap();
-        arrived(&xen, &client, stack, !files);
+    fn a_host_never_ends_worse_unless_that_is_said(case in case(true, 16), mishaps in vec(mishap(true), 1..4)) {
+        let (xen, client, goal) = case.host();
+        let _ = ensure(&xen, &client, &goal, case.stack, &mishaps);
+        ensure(&xen, &client, &goal, case.stack, &[]).unwrap();
+        arrived(&xen, &client, case.stack, !case.files);
     }
 
     /// Without other tools, and with files at hand, one fault never leaves a host worse off.
     #[test]
-    fn one_fault_leaves_a_host_with_what_it_had(
-        release in release(),
-        deeds in vec(deed(false), 0..16),
-        stack in select(&STACKS[..]),
-        mishap in mishap(false),
-    ) {
-        let xen = host(release, &deeds);
-        let client = connect(&xen);
-        let outcome = ensure(&xen, &client, &wanted_with_files(&xen, stack), stack, &[mishap]).err().map(|error| error.outcome());
+    fn one_fault_leaves_a_host_with_what_it_had(case in case(false, 16), mishap in mishap(false)) {
+        let (xen, client, goal) = Case { files: true, ..case }.host();
+        let outcome = ensure(&xen, &client, &goal, case.stack, &[mishap]).err().map(|error| error.outcome());
         prop_assert!(!matches!(outcome, Some(Outcome::Worse | Outcome::Unknown)), "{:?}", outcome);
     }
 
@@ -233,33 +223,29 @@ proptest! {
         release in select(&[Release::V4_14, Release::V4_17, Release::V4_22][..]),
         deeds in vec(deed(false), 0..16),
     ) {
-        let xen = host(release, &deeds);
-        let client = connect(&xen);
+        let case = Case { release, deeds, stack: &["d", "refusing"], files: true };
+        let (xen, client, goal) = case.host();
         let before = level(&xen);
-        let stack = ["d", "refusing"];
-        let error = ensure(&xen, &client, &wanted_with_files(&xen, &stack), &stack, &[]).unwrap_err();
-        let expected = if before == ["d"] { Outcome::Unchanged } else if before.is_empty() { Outcome::Partial } else { Outcome::Restored };
+        let error = ensure(&xen, &client, &goal, case.stack, &[]).unwrap_err();
+        let expected = match &before[..] {
+            ["d"] => Outcome::Unchanged,
+            [] => Outcome::Partial,
+            _ => Outcome::Restored,
+        };
         prop_assert_eq!(error.outcome(), expected, "{:?}: {}", before, error);
     }
 
     /// A process that is killed after any hypercall leaves a host from which the next one arrives.
     #[test]
-    fn the_next_run_arrives_after_a_kill(
-        release in release(),
-        deeds in vec(deed(true), 0..16),
-        stack in select(&STACKS[..]),
-        files in any::<bool>(),
-        calls in 1..60_u32,
-    ) {
-        let xen = host(release, &deeds);
-        let goal = goal(&xen, stack, files);
+    fn the_next_run_arrives_after_a_kill(case in case(true, 16), calls in 1..60_u32) {
+        let (xen, _, goal) = case.host();
         let killed = catch_unwind(AssertUnwindSafe(|| {
             let _ = connect_mortal(&xen, calls).ensure(&goal, |_| ());
         }));
         xen.finish_action();
         let client = connect(&xen);
-        ensure(&xen, &client, &goal, stack, &[]).unwrap();
-        arrived(&xen, &client, stack, !files);
+        ensure(&xen, &client, &goal, case.stack, &[]).unwrap();
+        arrived(&xen, &client, case.stack, !case.files);
         prop_assert!(killed.is_ok() || xen.crashed().is_none());
     }
 }
