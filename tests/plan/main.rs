@@ -16,7 +16,7 @@ mod ensure {
 mod store {
     mod choice;
     mod damage;
-    mod directory;
+    pub mod directory;
     mod membership;
     mod reading;
 }

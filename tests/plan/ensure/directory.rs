@@ -1,7 +1,6 @@
 //! A host that follows a directory, whatever happens to its files.
 
 use std::fs;
-use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -9,6 +8,7 @@ use xen_livepatch::sim::SimulatedXen;
 use xen_livepatch::{EnsureError, LivepatchClient, PayloadStore, Plan, Release};
 
 use super::host::{builder, connect, level};
+use crate::store::directory::Directory;
 
 /// Something that happens to a file of the directory.
 #[derive(Clone, Copy, Debug)]
@@ -21,8 +21,6 @@ enum Mishap {
     Copied,
     /// The beginning of another one is in its place.
     Overwritten(usize),
-    /// It is empty.
-    Emptied,
     /// Nobody may read it: a directory is in its place.
     Unreadable,
     /// A file of random bytes is beside it.
@@ -31,48 +29,42 @@ enum Mishap {
 
 fn mishap() -> impl Strategy<Value = Mishap> {
     prop_oneof![
+        1 => Just(Mishap::Cut(0)),
         4 => (0..1000_usize).prop_map(Mishap::Cut),
         4 => (0..1000_usize, 1..=255_u8).prop_map(|(at, mask)| Mishap::Flip(at, mask)),
         1 => Just(Mishap::Copied),
         2 => (1..1000_usize).prop_map(Mishap::Overwritten),
-        1 => Just(Mishap::Emptied),
         1 => Just(Mishap::Unreadable),
         1 => any::<u8>().prop_map(Mishap::Stray),
     ]
 }
 
 impl Mishap {
-    fn befall(self, directory: &Path, file: &str, other: &str) {
-        let path = directory.join(file);
-        let mut bytes = fs::read(&path).unwrap();
+    fn befall(self, directory: &Directory, file: &str, bytes: &[u8], other: &[u8]) {
         let place = |thousandths: usize| thousandths * bytes.len() / 1000;
         match self {
-            Self::Cut(at) => bytes.truncate(place(at)),
+            Self::Cut(at) => directory.put(file, &bytes[..place(at)]),
             Self::Flip(at, mask) => {
-                let at = place(at);
-                bytes[at] ^= mask;
+                let mut flipped = bytes.to_vec();
+                flipped[place(at)] ^= mask;
+                directory.put(file, &flipped);
             }
-            Self::Copied => fs::write(directory.join("copy.livepatch"), &bytes).unwrap(),
+            Self::Copied => directory.put("copy.livepatch", bytes),
             Self::Overwritten(until) => {
-                let until = place(until);
-                let other = fs::read(directory.join(other)).unwrap();
-                let until = until.min(other.len());
-                bytes[..until].copy_from_slice(&other[..until]);
+                let until = place(until).min(other.len());
+                directory.put(file, &[&other[..until], &bytes[until..]].concat());
             }
-            Self::Emptied => bytes.clear(),
             Self::Unreadable => {
-                fs::remove_file(&path).unwrap();
-                fs::create_dir(&path).unwrap();
-                return;
+                directory.remove(file);
+                fs::create_dir(directory.path(file)).unwrap();
             }
-            Self::Stray(byte) => fs::write(directory.join("stray.livepatch"), [byte; 100]).unwrap(),
+            Self::Stray(byte) => directory.put("stray.livepatch", &[byte; 100]),
         }
-        fs::write(path, bytes).unwrap();
     }
 }
 
-fn follow(client: &LivepatchClient, directory: &Path) -> Result<Plan, EnsureError> {
-    let wanted = PayloadStore::read(directory)?.wanted_for(&client.target()?)?;
+fn follow(client: &LivepatchClient, directory: &Directory) -> Result<Plan, EnsureError> {
+    let wanted = PayloadStore::read(&directory.0)?.wanted_for(&client.target()?)?;
     client.ensure(&wanted, |_| ())
 }
 
@@ -80,12 +72,10 @@ fn follow(client: &LivepatchClient, directory: &Path) -> Result<Plan, EnsureErro
 #[test]
 fn a_possible_finding_keeps_out_no_payload_below() {
     let xen = SimulatedXen::builder(Release::V4_17).extra_version("-custom").build();
-    let place = tempfile::tempdir().unwrap();
-    fs::write(place.path().join("a.livepatch"), builder(&xen, "a").build()).unwrap();
-    fs::write(place.path().join("b.livepatch"), builder(&xen, "b").read_only_funcs().build()).unwrap();
+    let place = Directory::of([("a", builder(&xen, "a").build()), ("b", builder(&xen, "b").read_only_funcs().build())]);
     let client = connect(&xen);
     for _ in 0..2 {
-        let error = follow(&client, place.path()).unwrap_err();
+        let error = follow(&client, &place).unwrap_err();
         assert!(matches!(&error, EnsureError::Incomplete { problems, .. } if problems.len() == 1), "{error}");
         assert!(error.to_string().contains("b.livepatch: it does not pass the check for this Xen: "), "{error}");
         assert_eq!(level(&xen), ["a"]);
@@ -109,23 +99,20 @@ proptest! {
         boot in any::<bool>(),
     ) {
         let xen = SimulatedXen::new(release);
-        let place = tempfile::tempdir().unwrap();
-        for id in ["a", "b", "c"] {
-            fs::write(place.path().join(format!("{id}.livepatch")), builder(&xen, id).build()).unwrap();
-        }
+        let place = Directory::of(["a", "b", "c"].map(|id| (id, builder(&xen, id).build())));
         let client = connect(&xen);
         if !boot {
-            follow(&client, place.path()).unwrap();
+            follow(&client, &place).unwrap();
         }
         let (before, runs) = (level(&xen), effective(&xen));
-        let other = if damaged == "a" { "b" } else { "a" };
-        mishap.befall(place.path(), &format!("{damaged}.livepatch"), &format!("{other}.livepatch"));
-        let result = follow(&client, place.path());
+        let [bytes, other] = [damaged, if damaged == "a" { "b" } else { "a" }].map(|id| builder(&xen, id).build());
+        mishap.befall(&place, &format!("{damaged}.livepatch"), &bytes, &other);
+        let result = follow(&client, &place);
         prop_assert_eq!(xen.crashed(), None);
         if boot {
             // The lower ones are applied, and the rest only if nothing was wrong with it.
             let below = ["a", "b", "c"].iter().position(|id| *id == damaged).unwrap();
-            let gone = matches!(mishap, Mishap::Cut(_) | Mishap::Emptied | Mishap::Unreadable | Mishap::Stray(_));
+            let gone = matches!(mishap, Mishap::Cut(_) | Mishap::Unreadable | Mishap::Stray(_));
             // With the notes of another one it claims to be that one, and neither is unambiguous.
             let below = if matches!(mishap, Mishap::Overwritten(_)) { 0 } else { below };
             let applied = xen.applied().len();
