@@ -67,7 +67,11 @@ fn faulted(e: &UploadEvidence) -> (Kind, Errno) {
 }
 
 fn refused(e: &UploadEvidence, errno: Errno) -> Kind {
-    let invalid = |reason| Kind::InvalidPayload { reason, xen: complaint(&e.messages) };
+    let complaint = e.messages.iter().rev().find_map(|message| match message {
+        LogMessage::Other(text) => Some(text.clone()),
+        _ => None,
+    });
+    let invalid = |reason| Kind::InvalidPayload { reason, xen: complaint };
     match errno {
         Errno::EEXIST => Kind::AlreadyLoaded { by: duplicate(e) },
         // Newer releases use this number for a note of the payload as well.
@@ -112,14 +116,6 @@ fn duplicate(e: &UploadEvidence) -> Duplicate {
 /// Returns true if Xen's log names a symbol as the cause, so that nothing else need be looked for.
 pub(crate) fn names_symbol(messages: &[LogMessage]) -> bool {
     messages.iter().any(|message| matches!(message, LogMessage::DuplicateSymbol(_)))
-}
-
-/// The last message about a payload that Xen can't use.
-fn complaint(messages: &[LogMessage]) -> Option<String> {
-    messages.iter().rev().find_map(|message| match message {
-        LogMessage::Other(text) => Some(text.clone()),
-        _ => None,
-    })
 }
 
 /// The meaning of each error number of an upload.

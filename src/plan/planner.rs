@@ -43,7 +43,12 @@ pub(crate) fn route(start: &Situation, goal: &Goal, learned: &Learned) -> Result
     }
     let mut router = Router { start, goal, learned, kept, extra, now: start.clone(), route: Route::default() };
     let fates = router.fates()?;
-    router.bring_in(&fates)?;
+    // First those that can be uploaded before anything else changes.
+    for (member, fate) in goal.members.iter().zip(&fates) {
+        if let Fate::Upload { name, payload, late: false } = fate {
+            router.upload(member, name, payload, &fates)?;
+        }
+    }
     router.switch(&fates)?;
     router.clean_up(&fates);
     Ok(router.route)
@@ -110,7 +115,8 @@ impl<'a> Router<'a> {
         let (mut found, mut after_reverts) = (Vec::new(), false);
         for entry in self.start.entries.iter().filter(|entry| self.collide(member, entry)) {
             let needers = self.start.needers(entry);
-            let stays = |entry: &Entry| used.contains(&&entry.name) || self.is_kept(entry);
+            let kept = || self.start.order.iter().take(self.kept);
+            let stays = |entry: &Entry| used.contains(&&entry.name) || kept().any(|name| *name == entry.name);
             if stays(entry) || needers.iter().any(|needer| stays(needer)) {
                 return Err(PlanError::InTheWay { name: member.name.clone(), loaded: entry.name.clone() });
             }
@@ -137,10 +143,6 @@ impl<'a> Router<'a> {
         ambiguous && entry.build_id.is_none() && !entry.is_applied() && !needed()
     }
 
-    fn is_kept(&self, entry: &Entry) -> bool {
-        self.start.order.iter().take(self.kept).any(|name| *name == entry.name)
-    }
-
     /// The name of a payload, or if that is taken, one made of it and the build-id.
     fn free_name(&self, own: &PayloadName, id: &BuildId, gone: &[&Entry], taken: &[PayloadName]) -> PayloadName {
         let is_gone = |entry: &Entry| gone.iter().any(|gone| gone.name == entry.name);
@@ -152,17 +154,6 @@ impl<'a> Router<'a> {
     fn push(&mut self, step: Step) {
         self.now = self.now.clone().after(&step);
         self.route.steps.push(step);
-    }
-
-    /// Uploads the payloads that can be uploaded before anything else changes.
-    fn bring_in(&mut self, fates: &[Fate]) -> Result<(), PlanError> {
-        let goal = self.goal;
-        for (member, fate) in goal.members.iter().zip(fates) {
-            if let Fate::Upload { name, payload, late: false } = fate {
-                self.upload(member, name, payload, fates)?;
-            }
-        }
-        Ok(())
     }
 
     fn upload(

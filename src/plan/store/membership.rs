@@ -34,7 +34,9 @@ impl Membership {
             let fault = if let Some(section) = payload.unreadable_build_id() {
                 Some(StoreFault::Note { section })
             } else if is_here {
-                certain_finding(payload, target).map(|finding| StoreFault::Unfit { finding })
+                // A finding that depends on the point release of this Xen is left to the plan.
+                let finding = payload.check_against(target).into_iter().find(|finding| finding.severity.is_certain());
+                finding.map(|finding| StoreFault::Unfit { finding })
             } else if let Some((xen, depends)) = claims.contradiction(payload) {
                 Some(StoreFault::Contradiction { xen: xen.clone(), depends: depends.clone() })
             } else if let Some(finding) = stored.damage() {
@@ -54,11 +56,6 @@ impl Membership {
         }
         membership
     }
-}
-
-/// The first finding about a payload that does not depend on the point release of this Xen.
-fn certain_finding(payload: &Payload, target: &Target) -> Option<Finding> {
-    payload.check_against(target).into_iter().find(|finding| finding.severity.is_certain())
 }
 
 /// The first finding for the release with the fewest findings; `None` if a release accepts the payload.

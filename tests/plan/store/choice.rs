@@ -37,7 +37,7 @@ fn payloads_that_name_no_xen_are_for_that_of_their_chain() {
     let store = directory.read();
     assert!(store.payloads().iter().all(|stored| stored.payload().xen_depends().is_none()));
     assert_eq!(store.for_target(&old_xen(0xa0)).len(), 2);
-    assert_eq!(directory.summary(&old_xen(0xa0)), "x y | MissingBase 9 z.livepatch");
+    assert_eq!(directory.summary(&old_xen(0xa0)), "x y | missing_base 9 z.livepatch");
     // From 4.14 on no Xen takes such a payload, and so it is for another.
     assert_eq!(directory.summary(&xen(0xa0)), " | unfit x.livepatch | unfit y.livepatch");
 }
@@ -46,7 +46,7 @@ fn payloads_that_name_no_xen_are_for_that_of_their_chain() {
 #[test]
 fn a_payload_is_not_lost_for_its_base() {
     let directory = Directory::of([("a/one", old_payload(1, 0xa0)), ("a/three", old_payload(3, 2))]);
-    assert_eq!(directory.summary(&old_xen(0xa0)), "one | MissingBase 2 a/three.livepatch");
+    assert_eq!(directory.summary(&old_xen(0xa0)), "one | missing_base 2 a/three.livepatch");
     directory.put("elsewhere/two.livepatch", &old_payload(2, 1));
     assert_eq!(directory.summary(&old_xen(0xa0)), "one two three");
 }
@@ -60,7 +60,7 @@ fn a_link_decides() {
         ("a/two", payload(2, 0xa0)),
         ("b/one", payload_for(3, 0xb0, 0xb0)),
     ]);
-    assert_eq!(directory.summary(&target), " | SameBase a0 a/one.livepatch a/two.livepatch");
+    assert_eq!(directory.summary(&target), " | same_base a0 a/one.livepatch a/two.livepatch");
     directory.link("a/livepatch.livepatch", "two.livepatch");
     assert_eq!(directory.summary(&target), "two");
     let store = directory.read();
@@ -72,11 +72,11 @@ fn a_link_decides() {
     assert_eq!(directory.summary(&target), "one two");
     directory.put("a/two.livepatch", &payload(2, 9));
     // The rest is whole and unambiguous.
-    assert_eq!(directory.summary(&target), "one | MissingBase 9 a/two.livepatch");
+    assert_eq!(directory.summary(&target), "one | missing_base 9 a/two.livepatch");
     directory.put("a/two.livepatch", &payload(2, 1));
     directory.link("livepatch.livepatch", "a/one.livepatch");
     // The payload that is common to both.
-    assert_eq!(directory.summary(&target), "one | Links a/livepatch.livepatch livepatch.livepatch");
+    assert_eq!(directory.summary(&target), "one | links a/livepatch.livepatch livepatch.livepatch");
     directory.remove("livepatch.livepatch");
     directory.remove("a/two.livepatch");
     assert_eq!(directory.summary(&target), "one | unreadable a/livepatch.livepatch");
@@ -93,12 +93,12 @@ fn a_link_to_a_damaged_file_is_a_problem_in_a_flat_directory_too() {
     let whole = payload(2, 0xa0);
     for (len, reason) in [(0, "empty"), (10, "unreadable"), (64, "note"), (whole.len() - 1, "note")] {
         directory.put("v2.livepatch", &whole[..len]);
-        let expected = format!("v1 | BrokenLink livepatch.livepatch | {reason} v2.livepatch");
+        let expected = format!("v1 | broken_link livepatch.livepatch | {reason} v2.livepatch");
         assert_eq!(directory.summary(&target), expected, "{len}");
     }
     // Two candidates have nothing in common.
     directory.put("v0.livepatch", &payload(8, 0xa0));
-    let expected = " | BrokenLink livepatch.livepatch | note v2.livepatch";
+    let expected = " | broken_link livepatch.livepatch | note v2.livepatch";
     assert_eq!(directory.summary(&target), expected);
 }
 
@@ -114,7 +114,7 @@ fn a_link_to_a_payload_for_another_xen_is_that_ones_choice() {
     // One that was overwritten with a build for another Xen has lost this Xen's choice.
     directory.put("a/v2.livepatch", &payload_for(5, 0xb0, 0xb0));
     directory.link("a/livepatch.livepatch", "v2.livepatch");
-    assert_eq!(directory.summary(&xen(0xa0)), "v1 | LinkToAnother a/livepatch.livepatch");
+    assert_eq!(directory.summary(&xen(0xa0)), "v1 | link_to_another a/livepatch.livepatch");
     // With a choice of this Xen's own there is no doubt.
     directory.put("a/v3.livepatch", &payload(6, 0xa0));
     directory.link("c/livepatch.livepatch", "../a/v3.livepatch");
@@ -127,7 +127,7 @@ fn a_link_does_not_choose_among_payloads_of_other_directories() {
     let directory = Directory::of([("a/2", payload(2, 1)), ("b/1", payload(1, 0xa0))]);
     assert_eq!(directory.summary(&xen(0xa0)), "1 2");
     directory.link("b/livepatch.livepatch", "1.livepatch");
-    assert_eq!(directory.summary(&xen(0xa0)), "1 | OutsideChoice b/livepatch.livepatch a/2.livepatch");
+    assert_eq!(directory.summary(&xen(0xa0)), "1 | outside_choice b/livepatch.livepatch a/2.livepatch");
     // From above it chooses among all.
     directory.remove("b/livepatch.livepatch");
     directory.link("livepatch.livepatch", "b/1.livepatch");
@@ -137,13 +137,13 @@ fn a_link_does_not_choose_among_payloads_of_other_directories() {
 #[test]
 fn ambiguity_is_named() {
     for (files, expected, text) in [
-        (&[(1, 0xa0), (2, 0xa0)][..], " | SameBase a0 0 1", "these payloads all depend on"),
-        (&[(1, 0xa0), (2, 1), (3, 1)], "0 | SameBase 1 1 2", "these payloads all depend on"),
-        (&[(1, 9)], " | MissingBase 9 0", "is not among"),
-        (&[(1, 0xa0), (2, 9)], "0 | MissingBase 9 1", "is not among"),
-        (&[(1, 2), (2, 1)], " | Cycle 0 1", "in a circle"),
-        (&[(1, 1)], " | Cycle 0", "in a circle"),
-        (&[(3, 0xa0), (1, 2), (2, 1)], "0 | Cycle 1 2", "in a circle"),
+        (&[(1, 0xa0), (2, 0xa0)][..], " | same_base a0 0 1", "these payloads all depend on"),
+        (&[(1, 0xa0), (2, 1), (3, 1)], "0 | same_base 1 1 2", "these payloads all depend on"),
+        (&[(1, 9)], " | missing_base 9 0", "is not among"),
+        (&[(1, 0xa0), (2, 9)], "0 | missing_base 9 1", "is not among"),
+        (&[(1, 2), (2, 1)], " | cycle 0 1", "in a circle"),
+        (&[(1, 1)], " | cycle 0", "in a circle"),
+        (&[(3, 0xa0), (1, 2), (2, 1)], "0 | cycle 1 2", "in a circle"),
     ] {
         let directory = Directory::new();
         for (number, (own, base)) in files.iter().enumerate() {
@@ -160,7 +160,7 @@ fn ambiguity_is_named() {
 fn a_circle_is_named_without_those_above_it() {
     let directory = Directory::of([("top", payload(3, 2)), ("two", payload(2, 1)), ("one", payload(1, 2))]);
     directory.link("livepatch.livepatch", "top.livepatch");
-    assert_eq!(directory.summary(&xen(0xa0)), " | Cycle two.livepatch one.livepatch");
+    assert_eq!(directory.summary(&xen(0xa0)), " | cycle two.livepatch one.livepatch");
 }
 
 proptest! {

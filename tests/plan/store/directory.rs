@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use xen_livepatch::plan::{Ambiguity, StoreFault};
+use xen_livepatch::plan::StoreFault;
 use xen_livepatch::sim::{Defect, FunctionPatch, PayloadBuilder};
 use xen_livepatch::{BuildId, PayloadStore, StoreProblem, Target, Wanted, escaped};
 
@@ -99,16 +99,11 @@ impl Directory {
     }
 }
 
-/// The word of a reason, or the ambiguity with the first byte of its build-id.
+/// The word of a reason, or of an ambiguity with the first byte of its build-id.
 fn reason(fault: &StoreFault) -> String {
     let StoreFault::Ambiguous(ambiguity) = fault else { return fault.word().into() };
-    let variant = format!("{ambiguity:?}").split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned();
-    match ambiguity {
-        Ambiguity::SameBase { base: id, .. }
-        | Ambiguity::SameBuildId { build_id: id, .. }
-        | Ambiguity::MissingBase { base: id, .. } => format!("{variant} {:x}", id.as_bytes()[0]),
-        _ => variant,
-    }
+    let id = ambiguity.build_id().map(|id| format!(" {:x}", id.as_bytes()[0]));
+    ambiguity.word().to_owned() + &id.unwrap_or_default()
 }
 
 pub(crate) fn id(byte: u8) -> BuildId {

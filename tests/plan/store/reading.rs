@@ -132,7 +132,7 @@ fn files_with_the_same_contents_are_one() {
     other.push(0);
     directory.put("d.livepatch", &other);
     directory.remove("livepatch.livepatch");
-    let same = " | SameBuildId 1 b.livepatch d.livepatch | SameBase a0 b.livepatch d.livepatch";
+    let same = " | same_build_id 1 b.livepatch d.livepatch | same_base a0 b.livepatch d.livepatch";
     assert_eq!(directory.summary(&xen(0xa0)), same);
     let text = directory.wanted(&xen(0xa0)).problems()[0].to_string();
     assert!(text.contains("all have the build-id"), "{text}");
