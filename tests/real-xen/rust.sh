@@ -1,5 +1,5 @@
-# A Rust that compiles for AArch64, as the machine's may not: that of a Debian suite, at the minimum version of this crate. It is
-# unpacked, not installed. Sourced by bash, after lib.sh.
+# A Rust that compiles for AArch64 and for musl, as the machine's may not: that of a Debian suite, at the minimum version of this
+# crate. It is unpacked, not installed. Sourced by bash, after lib.sh.
 # shellcheck shell=bash disable=SC2034,SC2154
 
 readonly RUST_SUITE=trixie
@@ -31,6 +31,61 @@ WRAPPER
     chmod 755 "$tree/bin/rustc"
     rm -rf "$RUST"
     mv "$tree" "$RUST"
+}
+
+# fetch_musl: gives that Rust the source of its library, which Debian has not compiled for musl, and what a target for musl has beside
+# the library: objects at both ends of a program, a C library, and LLVM's unwinder. With debian.sh sourced.
+fetch_musl() {
+    local tree=$work/musl library=$RUST/usr/lib/rustlib/src/rust/library machine cc
+    [[ ! -d $library ]] || return 0
+    for machine in x86_64:amd64 aarch64:arm64; do
+        cc=${machine%:*}-linux-gnu-gcc
+        architecture=${machine#*:} unpack "$RUST_SUITE" "$tree/${machine%:*}" musl-dev libunwind-19-dev &&
+            collect_musl "${machine%:*}" "$tree/${machine%:*}" ||
+            die 1 "musl for ${machine%:*} could not be fetched from Debian's $RUST_SUITE"
+    done
+    unpack "$RUST_SUITE" "$tree" rust-src || die 1 "the source of Rust's library could not be fetched from Debian's $RUST_SUITE"
+    mkdir -p "${library%/*}"
+    mv "$tree"/usr/src/rustc-*/library "$library"
+}
+
+# collect_musl MACHINE TREE: for `-C link-self-contained`, where rustup's targets have the same files.
+collect_musl() {
+    local to=$RUST/usr/lib/rustlib/$1-unknown-linux-musl/lib/self-contained name
+    mkdir -p "$to"
+    cp "$2/usr/lib/$1-linux-musl"/{crt1.o,rcrt1.o,crti.o,crtn.o,libc.a} "$to/" || return
+    for name in crtbegin crtbeginS crtend crtendS; do
+        cp "$("$1-linux-gnu-gcc" -print-file-name=$name.o)" "$to/" || return
+    done
+    cp -L "$2"/usr/lib/llvm-*/lib/libunwind.a "$to/" || return
+    # Its messages for debugging call glibc's checked functions, which musl does not have.
+    "$1-linux-gnu-gcc" -O2 -U_FORTIFY_SOURCE -xc -c -o "$2/checked.o" - <<'C' || return
+#include <stdarg.h>
+#include <stdio.h>
+
+int __vfprintf_chk(FILE *file, int flag, const char *format, va_list values)
+{
+    (void)flag;
+    return vfprintf(file, format, values);
+}
+
+int __vsnprintf_chk(char *text, size_t size, int flag, size_t room, const char *format, va_list values)
+{
+    (void)flag;
+    (void)room;
+    return vsnprintf(text, size, format, values);
+}
+C
+    "$1-linux-gnu-ar" r "$to/libunwind.a" "$2/checked.o" 2>/dev/null
+}
+
+# cargo_with_musl ARGS...: cargo with this Rust, and with its library compiled as a part of the program.
+cargo_with_musl() {
+    RUSTC_BOOTSTRAP=1 \
+        CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS='-C link-self-contained=yes' \
+        CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUSTFLAGS='-C link-self-contained=yes' \
+        CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=aarch64-linux-gnu-gcc \
+        cargo_with_rust "$@" -Zbuild-std=std,panic_unwind
 }
 
 # cargo_with_rust ARGS...: cargo with this Rust, in a target directory of its own. Static for AArch64, because dom0 has no libraries.
