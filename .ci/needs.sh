@@ -7,9 +7,9 @@ readonly STATIC=target/static TOOL=target/static/x86_64/xen-livepatch
 
 # Besides the tools, which all need.
 declare -A needs_of=(
-    [static]='tool xen-arm64'
+    [static]=tool
     [headers]=headers
-    [aarch64]=xen-arm64
+    [aarch64]='xen-arm64 tool'
     [boots]='xen-4.17 xen-4.20 tool'
     [guard]='xen-4.17 tool'
     [bench]='xen-4.17 xen-4.20 tool bench'

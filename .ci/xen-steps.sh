@@ -10,6 +10,7 @@ step_aarch64() {
     cargo shapes --locked
     REAL_XEN_VERSION_TEXT=.5-1.xs8 cargo shapes --locked
     cargo in-xen --locked --quiet --example quickstart -- --real
+    tests/real-xen/static-test "$STATIC/aarch64/xen-livepatch"
     XEN=arm64-stock cargo real-xen --locked -- --exact opening::opening_fails_without_live_patching
     XEN_LIVEPATCH_SEED=$seed XEN_LIVEPATCH_OPERATIONS=1024 cargo test "${config[@]}" --test fidelity -- --nocapture
     XEN_LIVEPATCH_SEED=$seed XEN_LIVEPATCH_HUNT_SECONDS=30 cargo test "${config[@]}" --test hunt
