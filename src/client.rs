@@ -38,8 +38,8 @@ use crate::diagnosis::{Known, Xen};
 use crate::error::{Operation, Result};
 use crate::hypercall::Hypervisor;
 use crate::hypercall::channel::Channel;
-use crate::payload::Target;
 use crate::types::PayloadName;
+use crate::xen::Target;
 
 /// A blocking client for one host's live-patching interface. `Send + Sync`: share it by reference.
 ///

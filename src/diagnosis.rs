@@ -9,16 +9,9 @@ mod refusal;
 mod tests;
 mod upload;
 
-use crate::error::{Action, Error, ErrorKind};
-use crate::types::build_id::BuildId;
-use crate::types::build_id::Identity;
-use crate::types::errno::Errno;
-use crate::types::flags::Flags;
-use crate::types::name::PayloadName;
-use crate::types::status::{LoadedPayload, State, Status};
-use crate::xen::architecture::Architecture;
-use crate::xen::rules::Rule;
-use crate::xen::target::Target;
+use crate::error::{Error, ErrorKind};
+use crate::types::{Action, BuildId, Errno, Flags, Identity, LoadedPayload, PayloadName, State, Status};
+use crate::xen::{Architecture, Rule, Target};
 
 pub(crate) use crate::xen::log::messages::LogMessage;
 pub(crate) use action::{is_done, judge, judge_unseen, ready};

@@ -3,8 +3,8 @@
 use crate::client::LivepatchClient;
 use crate::error::Result;
 use crate::sim::{FunctionPatch, PayloadBuilder, SimulatedXen};
-use crate::types::name::PayloadName;
-use crate::xen::release::Release;
+use crate::types::PayloadName;
+use crate::xen::Release;
 
 /// A Xen 4.20 with a client, and a payload with its name that makes Xen's version end in `-fix`.
 ///

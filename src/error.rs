@@ -13,10 +13,7 @@ mod text;
 
 pub use kind::{Duplicate, ErrorKind};
 
-pub(crate) use crate::types::action::Action;
-use crate::types::build_id::InvalidBuildId;
-use crate::types::errno::Errno;
-use crate::types::name::{InvalidName, PayloadName, escaped};
+use crate::types::{Action, Errno, InvalidBuildId, InvalidName, PayloadName, escaped};
 
 /// A result whose error is [`Error`], unless another one is given.
 pub type Result<T, E = Error> = core::result::Result<T, E>;

@@ -5,10 +5,7 @@
 
 use crate::hypercall::interface::Layout;
 use crate::hypercall::list::Columns;
-use crate::types::build_id::BuildId;
-use crate::types::name::PayloadName;
-use crate::types::status::{LoadedPayload, Metadata, State, Status};
-use crate::types::widen::to_usize;
+use crate::types::{BuildId, LoadedPayload, Metadata, PayloadName, State, Status, to_usize};
 use crate::xen::log::PREFIX;
 use crate::xen::log::dump as inventory;
 

@@ -27,7 +27,7 @@ pub(crate) mod sealed {
     use super::{AllocationError, End, HypercallBuffer, Sysctl};
     use crate::error::Error;
     use crate::types::Errno;
-    use crate::xen::architecture::Architecture;
+    use crate::xen::Architecture;
 
     pub trait Sealed: fmt::Debug + Send + Sync {
         /// Issues the sysctl and returns its result, which is not negative.

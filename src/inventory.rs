@@ -8,14 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::payload::{Footprint, Payload};
-use crate::types::build_id::BuildId;
-use crate::types::errno::Errno;
-use crate::types::name::PayloadName;
-use crate::types::status::{Metadata, Status};
-use crate::types::version::XenVersion;
+use crate::types::{BuildId, Errno, Metadata, PayloadName, Status, XenVersion};
 use crate::xen::log::dump;
-use crate::xen::symbol_name::SymbolName;
-use crate::xen::target::Target;
+use crate::xen::{SymbolName, Target};
 
 pub(crate) mod known;
 #[cfg(all(test, feature = "sim"))]

@@ -71,15 +71,11 @@ pub use inventory::{
 pub use payload::{Finding, Payload, Problem, ProblemKind, Severity, Target, UnknownProblemKind};
 #[doc(inline)]
 pub use plan::{Gap, PayloadStore, Plan, PlanError, Step, StoreProblem, StoredPayload, Wanted};
-pub use types::action::Action;
-pub use types::build_id::{BuildId, InvalidBuildId};
-pub use types::errno::Errno;
-pub use types::flags::{Flags, KnownFlag};
-pub use types::name::{InvalidName, PayloadName, escaped};
-pub use types::status::{LoadedPayload, Metadata, State, Status};
-pub use types::text::InvalidText;
-pub use types::version::XenVersion;
-pub use xen::release::{Release, UnknownRelease};
+pub use types::{
+    Action, BuildId, Errno, Flags, InvalidBuildId, InvalidName, InvalidText, KnownFlag, LoadedPayload, Metadata,
+    PayloadName, State, Status, XenVersion, escaped,
+};
+pub use xen::{Release, UnknownRelease};
 
 /// Compiles the examples of the README.
 #[cfg(doctest)]

@@ -17,10 +17,8 @@ pub use crate::loader::{
     Finding, FunctionProblem, NoteProblem, PointerProblem, Problem, ProblemKind, RelocationProblem,
     RelocationSectionProblem, Severity, SymbolProblem, SymbolTableProblem, TableProblem, UnknownProblemKind,
 };
-pub use crate::xen::architecture::Architecture;
 pub use crate::xen::format::{HookKind, PayloadVersion};
-pub use crate::xen::symbol_name::SymbolName;
-pub use crate::xen::target::Target;
+pub use crate::xen::{Architecture, SymbolName, Target};
 pub(crate) use footprint::Footprint;
 pub use funcs::{Address, Expectation, Function};
 pub use hooks::Hook;
@@ -29,13 +27,10 @@ pub use report::{FindingReport, FunctionReport, PayloadReport};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::loader::{self, Checked, LinkedPayload, ProblemKinds};
-use crate::types::build_id::{BuildId, Identity};
-use crate::types::status::Metadata;
-use crate::types::widen::to_u64;
+use crate::types::{BuildId, Identity, Metadata, to_u64};
 use crate::xen::elf::{self, Elf, LE, Outline, UNNAMED};
 use crate::xen::format::{MAX_SIZE, SectionName};
-use crate::xen::release::Release;
-use crate::xen::rules;
+use crate::xen::{Release, rules};
 
 /// Xen's reaction to a second apply of a reverted payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

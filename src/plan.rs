@@ -32,8 +32,8 @@ pub use wanted::Wanted;
 
 use crate::inventory::{Conflict, Inventory, Unidentified};
 use crate::loader::Finding;
-use crate::types::name::PayloadName;
-use crate::xen::target::Target;
+use crate::types::PayloadName;
+use crate::xen::Target;
 use planner::Route;
 use situation::Files;
 

@@ -91,7 +91,6 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::xen::release::Release;
 pub use builder::HostBuilder;
 pub use calls::{Call, Calls};
 pub use faults::{On, PendingOrder, kinds};
@@ -100,15 +99,10 @@ pub use payload_builder::{Defect, FunctionPatch, HookCode, PayloadBuilder};
 pub use raw_hypercall::{PreparedSysctl, RawAnswer, RawSysctl, RawVersion};
 pub use settings::{Access, LogLevel, Pace};
 
-use crate::error::Action;
 use crate::hypercall::sealed::Sealed;
 use crate::hypercall::{AllocationError, End, HypercallBuffer, Hypervisor, Sysctl};
-use crate::payload::Architecture;
-use crate::types::build_id::BuildId;
-use crate::types::errno::Errno;
-use crate::types::flags::Flags;
-use crate::types::name::PayloadName;
-use crate::types::status::{State, Status};
+use crate::types::{Action, BuildId, Errno, Flags, PayloadName, State, Status};
+use crate::xen::{Architecture, Release};
 
 /// A host with a Xen of a chosen release. Clones share the host.
 #[derive(Clone)]

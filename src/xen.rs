@@ -8,3 +8,10 @@ pub(crate) mod release;
 pub(crate) mod rules;
 pub(crate) mod symbol_name;
 pub(crate) mod target;
+
+pub use architecture::Architecture;
+pub(crate) use release::KnownSeries;
+pub use release::{Release, UnknownRelease};
+pub(crate) use rules::{Certainty, Rule};
+pub use symbol_name::SymbolName;
+pub use target::Target;

@@ -11,9 +11,9 @@ use super::idle::LOOKS_PER_PROBE;
 use super::listing::Listing;
 use super::options::{ActionOptions, QuiesceTimeout};
 use crate::diagnosis::{self, After, Again, Evidence, Known, Look, Verdict, in_progress};
-use crate::error::{Action, Error, ErrorKind, Operation, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::hypercall::channel::CallError;
-use crate::types::{Errno, Flags, PayloadName};
+use crate::types::{Action, Errno, Flags, PayloadName};
 use crate::xen::log::messages::LogMessage;
 
 /// The longest pause between attempts if a busy host refuses although nothing is pending: each attempt may run a hook.

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::deadline::Deadline;
 use super::lock;
 use crate::diagnosis::{Look, in_progress};
-use crate::error::{Action, Error, ErrorKind, Result};
-use crate::types::{Errno, PayloadName};
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::{Action, Errno, PayloadName};
 
 #[derive(Debug)]
 pub(super) struct ActionLock {

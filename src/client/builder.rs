@@ -14,7 +14,7 @@ use crate::error::{Operation, Result};
 use crate::hypercall::channel::{Channel, Observer};
 use crate::hypercall::{HypercallEvent, Hypervisor, Privcmd};
 use crate::inventory::KnownIdentities;
-use crate::xen::target::Target;
+use crate::xen::Target;
 
 /// The longest time that Xen uses a payload after it has published the result of an action on it.
 const SETTLE_TIME: Duration = Duration::from_millis(5);
@@ -208,7 +208,7 @@ mod tests {
     use crate::hypercall::{AllocationError, End, HypercallBuffer, Sysctl};
     use crate::sim::{Call, SimulatedXen};
     use crate::types::{Errno, to_u64};
-    use crate::xen::release::Release;
+    use crate::xen::Release;
 
     /// A Xen that reports another release than its own.
     #[derive(Debug)]
@@ -229,7 +229,7 @@ mod tests {
             if command == 0 { Ok(self.1) } else { self.0.xen_version(command, argument) }
         }
 
-        fn architecture(&self) -> Result<crate::xen::architecture::Architecture> {
+        fn architecture(&self) -> Result<crate::xen::Architecture> {
             Ok(self.0.architecture())
         }
 

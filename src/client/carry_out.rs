@@ -14,9 +14,9 @@ use super::inventory;
 use super::listing::{self, Listing};
 use super::options::{ActionOptions, UploadOptions};
 use super::outcome::{EnsureError, Interrupted, Outcome};
-use crate::error::{Action, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Goal, Learned, Plan, Situation, Step, Wanted, way_back};
-use crate::types::Flags;
+use crate::types::{Action, Flags};
 
 /// The most plans of one run that follow a refusal; no host has so many facts to show. Plans that find the payload on top of
 /// the stack are not counted: in the worst case each applied payload is tried for each place.

@@ -198,7 +198,7 @@ mod tests {
     use crate::hypercall::sealed::Sealed;
     use crate::hypercall::{AllocationError, End, HypercallBuffer, Hypervisor, Sysctl};
     use crate::sim::{Call, SimulatedXen};
-    use crate::xen::release::Release;
+    use crate::xen::Release;
 
     /// A Xen of which one answer, after so many others, has a count larger than the buffer.
     #[derive(Debug)]
@@ -221,7 +221,7 @@ mod tests {
             self.0.xen_version(command, argument)
         }
 
-        fn architecture(&self) -> crate::Result<crate::xen::architecture::Architecture> {
+        fn architecture(&self) -> crate::Result<crate::xen::Architecture> {
             Ok(self.0.architecture())
         }
 

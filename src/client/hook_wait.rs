@@ -14,8 +14,8 @@ use super::hooks::{PostHooks, Running};
 use super::query::{no_status, retry_faults};
 use super::target::Doubt;
 use crate::diagnosis::Look;
-use crate::error::{Action, Error, ErrorKind, Result};
-use crate::types::PayloadName;
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::{Action, PayloadName};
 use crate::xen::rules;
 
 /// The longest pause between two looks at Xen's log.

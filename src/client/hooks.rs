@@ -6,9 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::Action;
 use crate::payload::{HookKind, Inspection};
-use crate::types::{PayloadName, to_usize};
+use crate::types::{Action, PayloadName, to_usize};
 use crate::xen::log::messages::ActionLine;
 
 /// The most payloads in the record. No host has so many.
@@ -238,8 +237,8 @@ mod tests {
         use crate::payload;
         use crate::sim::{HookCode, PayloadBuilder};
         use crate::types::BuildId;
+        use crate::xen::Release;
         use crate::xen::elf::Elf;
-        use crate::xen::release::Release;
         let of_file = |bytes: &[u8]| {
             let outline = payload::outline(bytes, None).unwrap();
             PostHooks::of_file(&Inspection::of(Elf::new(bytes, &outline), None, Release::V4_20))

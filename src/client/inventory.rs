@@ -19,8 +19,7 @@ use crate::inventory::known::Dump;
 use crate::inventory::{Inventory, InventoryEntry, KnownIdentities, Unidentified};
 use crate::types::{LoadedPayload, PayloadName};
 use crate::xen::log::dump::{self, Dumped};
-use crate::xen::rules::{self, Certainty};
-use crate::xen::target::Target;
+use crate::xen::{Certainty, Target, rules};
 
 /// The most dumps of one inventory.
 pub(super) const ATTEMPTS: u32 = 4;

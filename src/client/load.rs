@@ -8,9 +8,9 @@ use super::action::check_flags;
 use super::inventory::{self, Depth};
 use super::listing;
 use super::options::LoadOptions;
-use crate::error::{Action, Cleanup, Error, ErrorKind, Operation, Result};
+use crate::error::{Cleanup, Error, ErrorKind, Operation, Result};
 use crate::payload::Payload;
-use crate::types::{Errno, PayloadName, State};
+use crate::types::{Action, Errno, PayloadName, State};
 
 /// The least time for unloading, besides the time for a hook to return: the deadline of the apply may leave none.
 const CLEANUP: Duration = Duration::from_secs(1);

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::loader::ProblemKinds;
-use crate::payload::{Finding, Payload, ProblemKind, Target};
+use crate::payload::{Finding, Payload, ProblemKind};
 use crate::types::Flags;
+use crate::xen::Target;
 
 /// The default deadline of an action, counted from its call.
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -1,9 +1,9 @@
 //! Queries, which change nothing.
 
 use super::LivepatchClient;
-use crate::error::{Action, Error, ErrorKind, Operation, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::hypercall::channel::CallError;
-use crate::types::{BuildId, Errno, Flags, PayloadName, Status, XenVersion};
+use crate::types::{Action, BuildId, Errno, Flags, PayloadName, Status, XenVersion};
 use crate::xen::rules;
 
 /// The number of times that a query is repeated when Xen could not reach our memory.

@@ -15,8 +15,8 @@ use crate::hypercall::channel::CallError;
 use crate::inventory::Inventory;
 use crate::types::{BuildId, Errno};
 use crate::xen::log::without_prefix;
-use crate::xen::release::Release;
-use crate::xen::target::{Points, Target};
+use crate::xen::target::Points;
+use crate::xen::{Release, Target};
 
 /// The functions of Xen through which each `XENVER_*` is reported.
 const REPORTING: [&[u8]; 3] = [b"do_xen_version", b"xenver_varbuf_op", b"compat_xen_version"];

@@ -5,11 +5,9 @@
 
 use super::refusal::{explain, same_refusal_by_a_hook, unexplained};
 use super::{After, Again, Evidence, LogMessage, Look, Verdict, in_progress, needed, target};
-use crate::error::{Action, Error, ErrorKind as Kind};
-use crate::types::errno::Errno;
-use crate::types::status::State;
-use crate::xen::architecture::Architecture;
-use crate::xen::rules;
+use crate::error::{Error, ErrorKind as Kind};
+use crate::types::{Action, Errno, State};
+use crate::xen::{Architecture, rules};
 
 /// Returns an error if an action would change nothing, since Xen would report success.
 pub(crate) fn ready(action: Action, before: &Look) -> Result<(), Error> {

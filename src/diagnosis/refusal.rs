@@ -1,10 +1,8 @@
 //! The reason why Xen refused an action that left the payload's state as it was.
 
 use super::{Evidence, Known, LogMessage, Look};
-use crate::error::{Action, Error, ErrorKind as Kind};
-use crate::types::errno::Errno;
-use crate::types::flags::Flags;
-use crate::types::name::PayloadName;
+use crate::error::{Error, ErrorKind as Kind};
+use crate::types::{Action, Errno, Flags, PayloadName};
 use crate::xen::rules;
 
 /// Returns true if one of the payload's own hooks may have refused with this number. Xen keeps a hook's result as the payload's.

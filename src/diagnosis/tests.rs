@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::error::Duplicate;
-use crate::types::status::Metadata;
-use crate::xen::architecture::Architecture;
+use crate::types::Metadata;
+use crate::xen::Architecture;
 
 /// `STATE RESULT`, then `| APPLIED…` if the list was read, then `@VERSION` of the list unless it is 1.
 fn look(text: &str) -> Look {

@@ -2,10 +2,7 @@
 
 use super::LogMessage;
 use crate::error::{Duplicate, Error, ErrorKind as Kind};
-use crate::types::build_id::BuildId;
-use crate::types::errno::Errno;
-use crate::types::name::PayloadName;
-use crate::types::status::{Metadata, State};
+use crate::types::{BuildId, Errno, Metadata, PayloadName, State};
 
 /// The presence of a payload of the upload's name.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,12 +7,7 @@ use super::text::{
     refused_interface, remedy, still_applied, xens_words,
 };
 use crate::loader::Finding;
-use crate::types::action::Action;
-use crate::types::build_id::{BuildId, InvalidBuildId};
-use crate::types::errno::Errno;
-use crate::types::flags::Flags;
-use crate::types::name::{InvalidName, PayloadName};
-use crate::types::status::State;
+use crate::types::{Action, BuildId, Errno, Flags, InvalidBuildId, InvalidName, PayloadName, State};
 use crate::xen::elf::Smaller;
 
 /// The property that an upload shares with Xen or a loaded payload.

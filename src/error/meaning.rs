@@ -1,7 +1,7 @@
 //! The meaning of each kind of error for programs.
 
 use super::ErrorKind;
-use crate::types::errno::Errno;
+use crate::types::Errno;
 
 /// The meaning of a kind for a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

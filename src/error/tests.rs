@@ -5,10 +5,8 @@ use std::error::Error as _;
 
 use super::*;
 use crate::payload::{Finding, Problem};
-use crate::types::build_id::BuildId;
-use crate::types::flags::Flags;
-use crate::types::status::State;
-use crate::xen::release::KnownSeries;
+use crate::types::{BuildId, Flags, State};
+use crate::xen::KnownSeries;
 
 fn name(text: &str) -> PayloadName {
     PayloadName::new(text).unwrap()

@@ -1,12 +1,8 @@
 //! The parts of error texts that depend on what is known.
 
 use crate::loader::Finding;
-use crate::types::action::Action;
-use crate::types::build_id::BuildId;
-use crate::types::errno::Errno;
-use crate::types::name::PayloadName;
-use crate::types::status::State;
-use crate::xen::release::KnownSeries;
+use crate::types::{Action, BuildId, Errno, PayloadName, State};
+use crate::xen::KnownSeries;
 
 pub(super) fn opening(path: Option<&str>) -> String {
     path.map_or_else(String::new, |path| format!("{path} can't be opened: "))

@@ -19,7 +19,7 @@ use super::{Hypervisor, SYSCTL_SIZE, Sysctl};
 use crate::error::{Error, ErrorKind};
 use crate::sys;
 use crate::types::{BuildId, Errno, XenVersion, escaped, to_usize};
-use crate::xen::architecture::Architecture;
+use crate::xen::Architecture;
 use crate::xen::format::MAX_SIZE;
 
 /// The size of the smallest buffer, which suffices for most payloads and for reading Xen's log.
@@ -364,7 +364,7 @@ impl Channel {
 mod tests {
     use super::*;
     use crate::sim::SimulatedXen;
-    use crate::xen::release::Release;
+    use crate::xen::Release;
 
     /// The limit that the client documents, besides the buffer for the largest payload (with pages of 4 KiB).
     const IDLE: usize = 1 << 20;

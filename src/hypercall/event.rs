@@ -3,9 +3,8 @@
 use core::fmt;
 use core::time::Duration;
 
-use crate::error::Action;
 use crate::sys;
-use crate::types::{Errno, PayloadName};
+use crate::types::{Action, Errno, PayloadName};
 
 /// A hypercall that a client has made, for the observer of [`ClientBuilder::on_hypercall`](crate::ClientBuilder::on_hypercall).
 ///

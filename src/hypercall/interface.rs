@@ -2,8 +2,7 @@
 
 use core::mem;
 
-use crate::xen::release::Release;
-use crate::xen::rules;
+use crate::xen::{Release, rules};
 
 /// The three layouts of the livepatch sysctl, and the meaning of its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

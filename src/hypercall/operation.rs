@@ -7,9 +7,8 @@ use super::event::Hypercall;
 use super::interface::Layout;
 use super::list::Places;
 use super::memory::HypercallBuffer;
-use crate::error::Action;
 use crate::sys;
-use crate::types::{Errno, PayloadName, Status, to_u64, to_usize};
+use crate::types::{Action, Errno, PayloadName, Status, to_u64, to_usize};
 
 /// The offset of a name or a debug key: after the sysctl, in the same page.
 const NAME_OFFSET: usize = 256;

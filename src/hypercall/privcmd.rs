@@ -15,7 +15,7 @@ use super::{Hypervisor, Sysctl};
 use crate::error::{Error, ErrorKind, Operation};
 use crate::sys;
 use crate::types::{Errno, escaped};
-use crate::xen::architecture::Architecture;
+use crate::xen::Architecture;
 
 /// The paths of the device. Old kernels have only the second.
 const DEVICES: [&str; 2] = ["/dev/xen/privcmd", "/proc/xen/privcmd"];

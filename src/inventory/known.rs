@@ -4,9 +4,8 @@ use core::fmt;
 use core::str::FromStr;
 
 use super::{ReplacedFunction, Unidentified};
-use crate::types::build_id::BuildId;
-use crate::types::name::PayloadName;
-use crate::xen::symbol_name::SymbolName;
+use crate::types::{BuildId, PayloadName};
+use crate::xen::SymbolName;
 
 /// The identities of loaded payloads that a client has found out: for
 /// [`ClientBuilder::known_identities`](crate::ClientBuilder::known_identities) in another process.

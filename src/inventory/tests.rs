@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use super::*;
-use crate::types::status::State;
+use crate::types::State;
 
 fn id(byte: u8) -> BuildId {
     BuildId::new([byte; 20])

@@ -4,10 +4,9 @@ use core::fmt;
 
 use super::{Function, HookKind, Payload, Reapply};
 use crate::loader::Listed;
-use crate::types::build_id::BuildId;
-use crate::types::name::escaped;
+use crate::types::{BuildId, escaped};
 use crate::xen::elf::Smaller;
-use crate::xen::release::{KnownSeries, Release};
+use crate::xen::{KnownSeries, Release};
 
 /// The most lines of one heading, and the most characters of a text of the payload.
 const MOST_LINES: usize = 8;

@@ -6,8 +6,8 @@ use object::elf::SHN_UNDEF;
 
 use super::{Payload, Reapply, hooks};
 use crate::loader::{self, LinkedPayload};
+use crate::xen::Release;
 use crate::xen::elf::{Elf, LE};
-use crate::xen::release::Release;
 
 /// The properties of a payload on which other payloads in the same Xen depend.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,10 +6,10 @@ use core::str::FromStr;
 
 use object::elf::{R_X86_64_NONE, RelocationType};
 
-use crate::types::widen::to_u64;
+use crate::types::to_u64;
+use crate::xen::SymbolName;
 use crate::xen::elf::{Elf, LE, Relocation, Stray, UNNAMED, symbol_index};
 use crate::xen::format::{self, FUNCTION_VERSION, PayloadVersion, RawFunction, SectionName};
-use crate::xen::symbol_name::SymbolName;
 
 /// The type of the relocation that changes nothing, on x86 and on Arm.
 const NO_RELOCATION: RelocationType = R_X86_64_NONE;

@@ -10,11 +10,9 @@ use serde::ser::{Serialize, Serializer};
 
 use super::{Address, Architecture, Expectation, Finding, Function, HookKind, Payload, PayloadVersion};
 use super::{ProblemKind, Reapply, Severity, SymbolName};
-use crate::types::build_id::BuildId;
-use crate::types::status::Metadata;
 use crate::types::text::serde_as_text;
-use crate::types::widen::to_u64;
-use crate::xen::release::Release;
+use crate::types::{BuildId, Metadata, to_u64};
+use crate::xen::Release;
 
 serde_as_text!(SymbolName, Address, Architecture, HookKind, ProblemKind, Release);
 

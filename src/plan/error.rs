@@ -3,9 +3,7 @@
 use super::step::Gap;
 use super::store::StoreProblem;
 use crate::loader::Finding;
-use crate::types::build_id::BuildId;
-use crate::types::errno::Errno;
-use crate::types::name::PayloadName;
+use crate::types::{BuildId, Errno, PayloadName};
 use crate::xen::elf::Smaller;
 
 /// The reason why there is no plan from the loaded payloads to the wanted ones. Nothing has been done.

@@ -6,8 +6,7 @@ use super::situation::{Entry, Files, Situation};
 use super::step::PlannedPayload;
 use crate::loader::ProblemKinds;
 use crate::payload::{Footprint, Reapply};
-use crate::types::build_id::BuildId;
-use crate::types::name::PayloadName;
+use crate::types::{BuildId, PayloadName};
 
 /// A payload of a level.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::situation::Situation;
 use super::step::Step;
 use crate::error::{Duplicate, Error, ErrorKind};
-use crate::types::build_id::BuildId;
-use crate::types::name::PayloadName;
+use crate::types::{BuildId, PayloadName};
 
 /// Facts that no inventory shows, collected from refusals.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

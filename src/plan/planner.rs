@@ -10,9 +10,8 @@ use super::learned::Learned;
 use super::situation::{Entry, Situation, may_need};
 use super::step::{Gap, PlannedPayload, Step};
 use crate::payload::Reapply;
-use crate::types::build_id::BuildId;
-use crate::types::name::PayloadName;
-use crate::xen::target::Target;
+use crate::types::{BuildId, PayloadName};
+use crate::xen::Target;
 
 /// The way to a payload of the new level.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use super::step::{PlannedPayload, Step};
 use super::wanted::{Wanted, WantedPayload};
 use crate::inventory::Inventory;
 use crate::loader::Finding;
-use crate::types::name::PayloadName;
-use crate::xen::target::Target;
+use crate::types::PayloadName;
+use crate::xen::Target;
 
 /// Turns the wanted payloads into a goal, if they make a stack on this Xen.
 pub(super) fn goal(inventory: &Inventory, wanted: &Wanted, files: Files) -> Result<Goal, PlanError> {

@@ -6,11 +6,8 @@ use super::learned::Learned;
 use super::step::{PlannedPayload, Step};
 use crate::inventory::{Inventory, Unidentified};
 use crate::payload::{Footprint, Payload};
-use crate::types::build_id::BuildId;
-use crate::types::name::PayloadName;
-use crate::types::status::{LoadedPayload, State};
-use crate::xen::release::Release;
-use crate::xen::rules::{self, Certainty};
+use crate::types::{BuildId, LoadedPayload, PayloadName, State};
+use crate::xen::{Certainty, Release, rules};
 
 /// The payload files that a plan may use: of what is wanted, and of what may be loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

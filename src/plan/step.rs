@@ -6,9 +6,8 @@ use core::ops::Deref;
 use std::sync::Arc;
 
 use crate::payload::{Footprint, Payload};
-use crate::types::build_id::BuildId;
-use crate::types::name::PayloadName;
-use crate::xen::release::Release;
+use crate::types::{BuildId, PayloadName};
+use crate::xen::Release;
 
 /// A payload that a plan may upload. It dereferences to the [`Payload`], which is shared with the plan's
 /// [`Wanted`](crate::Wanted).

@@ -6,10 +6,7 @@ use super::{Plan, Wanted};
 use crate::inventory::{self, Inventory};
 use crate::payload::{HookKind, Payload};
 use crate::sim::{FunctionPatch, HookCode, PayloadBuilder};
-use crate::types::build_id::BuildId;
-use crate::types::errno::Errno;
-use crate::types::name::PayloadName;
-use crate::types::status::State;
+use crate::types::{BuildId, Errno, PayloadName, State};
 
 /// A payload in short: its name, after `/` the one that it depends on (Xen itself otherwise), and after `=` its identity if
 /// that is not its name. `?` stands for one that is not known.

@@ -7,9 +7,8 @@ use super::error::PlanError;
 use super::store::{PayloadStore, Selection, StoreProblem, StoredPayload};
 use crate::loader::ProblemKinds;
 use crate::payload::{Payload, ProblemKind};
-use crate::types::build_id::BuildId;
-use crate::types::name::PayloadName;
-use crate::xen::target::Target;
+use crate::types::{BuildId, PayloadName};
+use crate::xen::Target;
 
 /// A payload, and the name to load it under if it isn't loaded yet.
 #[derive(Clone, Debug)]

@@ -4,13 +4,10 @@ use super::host::Host;
 use super::payload::{Payload, Standing, Stop, refuse};
 use super::settings::{LogLevel, Pace};
 use super::work::{Deadline, RunningHook, Scheduled, Until, Work};
-use crate::error::Action;
 use crate::loader::LinkedHooks;
-use crate::types::errno::Errno;
-use crate::types::flags::Flags;
-use crate::xen::architecture::Architecture;
+use crate::types::{Action, Errno, Flags};
 use crate::xen::format::Expectation;
-use crate::xen::rules;
+use crate::xen::{Architecture, rules};
 use core::time::Duration;
 
 const LATE: &str = "Timed out on semaphore in CPU quiesce phase 0/1";

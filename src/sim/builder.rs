@@ -8,9 +8,8 @@ use super::host::{Host, Support};
 use super::settings::{Access, Settings};
 use super::xen_memory::Image;
 use super::{Release, SimulatedXen};
-use crate::types::build_id::BuildId;
-use crate::types::widen::to_usize;
-use crate::xen::architecture::Architecture;
+use crate::types::{BuildId, to_usize};
+use crate::xen::Architecture;
 
 /// Bytes of the console ring, Xen's own default.
 const CONSOLE_SIZE: usize = 16 * 1024;

@@ -1,6 +1,6 @@
 //! Little-endian numbers at offsets.
 
-use crate::types::widen::to_u64;
+use crate::types::to_u64;
 
 pub(super) fn array<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
     bytes.get(offset..)?.first_chunk().copied()

@@ -40,13 +40,13 @@ pub enum Call {
     Other,
 }
 
-impl From<crate::error::Action> for Call {
-    fn from(action: crate::error::Action) -> Self {
+impl From<crate::types::Action> for Call {
+    fn from(action: crate::types::Action) -> Self {
         match action {
-            crate::error::Action::Apply => Self::Apply,
-            crate::error::Action::Revert => Self::Revert,
-            crate::error::Action::Replace => Self::Replace,
-            crate::error::Action::Unload => Self::Unload,
+            crate::types::Action::Apply => Self::Apply,
+            crate::types::Action::Revert => Self::Revert,
+            crate::types::Action::Replace => Self::Replace,
+            crate::types::Action::Unload => Self::Unload,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The console ring.
 
 use super::bytes::word;
-use crate::types::widen::to_usize;
+use crate::types::to_usize;
 
 /// The beginning of a line that continues the one before. Real Xens indent with no-break spaces, too.
 pub(super) const CONTINUES: &str = "\u{a0}";

@@ -2,7 +2,7 @@
 
 use super::host::{Host, status};
 use super::payload::Payload;
-use crate::types::build_id::BuildId;
+use crate::types::BuildId;
 use crate::xen::rules;
 
 impl Host {

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use super::SimulatedXen;
 use super::calls::{Call, Calls};
 use super::settings::Pace;
-use crate::error::Action;
-use crate::types::errno::Errno;
+use crate::types::{Action, Errno};
 
 type Script = Arc<dyn Fn(&SimulatedXen) + Send + Sync>;
 

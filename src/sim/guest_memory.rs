@@ -1,7 +1,7 @@
 //! The caller's memory, as far as the handles of a request may point into it.
 
 use crate::hypercall::{HypercallBuffer, Sysctl};
-use crate::types::errno::Errno;
+use crate::types::Errno;
 
 /// Memory that Xen copies from and to. Access to missing memory is `EFAULT`.
 pub(super) trait Caller {

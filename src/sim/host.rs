@@ -10,11 +10,8 @@ use super::upload;
 use super::work::{RunningHook, Work};
 use super::xen_memory::Image;
 use crate::loader::{ENDBR64, image_of, payloads_of};
-use crate::types::errno::Errno;
-use crate::types::name::{PayloadName, escaped};
-use crate::xen::architecture::Architecture;
-use crate::xen::release::Release;
-use crate::xen::rules::{self, Rule};
+use crate::types::{Errno, PayloadName, escaped};
+use crate::xen::{Architecture, Release, Rule, rules};
 
 /// The parts that a Xen was built with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

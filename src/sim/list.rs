@@ -5,10 +5,8 @@ use super::guest_memory::Caller;
 use super::host::{Host, status};
 use super::payload::Payload;
 use super::request::{Block, long_at, word_at};
-use crate::types::errno::Errno;
-use crate::types::widen::{to_u64, to_usize};
-use crate::xen::architecture::Architecture;
-use crate::xen::rules;
+use crate::types::{Errno, to_u64, to_usize};
+use crate::xen::{Architecture, rules};
 
 /// Offsets in the request.
 const VERSION: usize = 16;

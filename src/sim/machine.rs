@@ -6,7 +6,7 @@ mod x86;
 
 use object::elf::RelocationType;
 
-use crate::xen::architecture::Architecture;
+use crate::xen::Architecture;
 
 /// The code of a processor.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::machine::Machine;
 use super::xen_memory::Image;
 use crate::loader::{ENDBR64, LinkedFunction, LinkedHooks};
-use crate::types::errno::Errno;
+use crate::types::Errno;
 
 /// The reason why a hypercall isn't carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use super::SimulatedXen;
 use super::machine::Machine;
 use crate::BuildId;
 use crate::payload::{HookKind, PayloadVersion};
-use crate::types::widen::to_u64;
-use crate::xen::architecture::Architecture;
+use crate::types::to_u64;
+use crate::xen::Architecture;
 
 mod function;
 mod object_file;

@@ -6,9 +6,8 @@ use super::bytes::{put, u32_at};
 use super::request::{DEBUG_KEYS, LIVEPATCH, READ_CONSOLE, SIZE};
 use crate::hypercall::channel::CallError;
 use crate::hypercall::{End, HypercallBuffer, Hypervisor, Sysctl};
-use crate::types::errno::Errno;
-use crate::types::widen::to_usize;
-use crate::xen::release::Release;
+use crate::types::{Errno, to_usize};
+use crate::xen::Release;
 
 /// The offsets of addresses in upload, get, list and action, from 4.14 on and before. An address is that of given memory or
 /// null, so no hypervisor writes to other memory.

@@ -10,8 +10,7 @@ use super::faults::Faults;
 use super::guest_memory::Caller;
 use super::host::{HOST_IS_DOWN, Host, Support};
 use super::settings::Access;
-use crate::types::errno::Errno;
-use crate::types::widen::to_usize;
+use crate::types::{Errno, to_usize};
 use crate::xen::format::MAX_SIZE;
 use crate::xen::rules;
 

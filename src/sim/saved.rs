@@ -10,7 +10,7 @@ use super::SimulatedXen;
 use super::host::Host;
 use super::payload::Standing;
 use super::work::Deadline;
-use crate::types::name::PayloadName;
+use crate::types::PayloadName;
 
 /// The format of a saved host. It changes with any change of the types that a [`Host`] consists of.
 const FORMAT: u32 = 1;
@@ -96,7 +96,7 @@ fn is_consistent(host: &Host) -> bool {
 /// The release of a host, which may be a point release that this version does not know.
 pub(super) mod release {
     use super::{Deserialize, Deserializer, Serialize, Serializer};
-    use crate::xen::release::Release;
+    use crate::xen::Release;
 
     pub(in crate::sim) fn serialize<S: Serializer>(release: &Release, serializer: S) -> Result<S::Ok, S::Error> {
         (release.series(), release.point()).serialize(serializer)
@@ -113,7 +113,7 @@ pub(super) mod release {
 /// The architecture of a host, by its number in ELF files.
 pub(super) mod architecture {
     use super::{Deserialize, Deserializer, Serialize, Serializer};
-    use crate::xen::architecture::Architecture;
+    use crate::xen::Architecture;
 
     pub(in crate::sim) fn serialize<S: Serializer>(of: &Architecture, serializer: S) -> Result<S::Ok, S::Error> {
         of.raw().serialize(serializer)

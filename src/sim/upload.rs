@@ -5,7 +5,7 @@ use super::host::Host;
 use super::payload::{Payload, Standing, Stop};
 use super::xen_memory::symbol;
 use crate::loader::{self, Finding, HostView, LinkedPayload, Lookup, NoRoom, Problem, Severity, Stopped};
-use crate::types::errno::Errno;
+use crate::types::Errno;
 use crate::xen::rules;
 
 impl HostView for Host {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::bytes::until_nul;
 use super::machine::{Does, Machine};
-use crate::types::widen::to_u64;
+use crate::types::to_u64;
 
 const PAGE: u64 = 4096;
 
@@ -133,7 +133,7 @@ pub(super) fn round_up(value: u64, to: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::xen::architecture::Architecture;
+    use crate::xen::Architecture;
 
     const XEN: Range<u64> = 0x1000_0000..0x1100_0000;
 

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::str::FromStr;
 
-use crate::types::text::InvalidText;
+use crate::types::InvalidText;
 use object::elf::{EM_AARCH64, EM_ARM, EM_NONE, EM_X86_64};
 
 /// A processor architecture.

@@ -18,7 +18,7 @@ use object::{LittleEndian, pod};
 
 pub(crate) use debug::{Smaller, fits};
 
-use crate::types::widen::to_usize;
+use crate::types::to_usize;
 use crate::xen::format::SectionName;
 
 pub(crate) type Header = FileHeader64<LittleEndian>;

@@ -6,7 +6,7 @@ use core::fmt;
 use core::ops::Range;
 use core::str::FromStr;
 
-use crate::types::text::InvalidText;
+use crate::types::InvalidText;
 
 macro_rules! section_names {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal;)+) => {

@@ -2,8 +2,7 @@
 //! releases of older series that have it too.
 
 use crate::xen::format::SectionName;
-use crate::xen::release::Release;
-use crate::xen::target::Target;
+use crate::xen::{Release, Target};
 
 /// A behaviour that Xen has from a release on.
 #[derive(Debug)]

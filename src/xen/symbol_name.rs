@@ -4,7 +4,7 @@ use core::convert::Infallible;
 use core::fmt;
 use core::str::FromStr;
 
-use crate::types::name::escaped;
+use crate::types::escaped;
 
 /// The name of a function, a symbol or a section: bytes that need not be text, cut after the first 128 (no name in Xen has more
 /// than 127).

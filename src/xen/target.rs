@@ -2,10 +2,8 @@
 
 use core::ops::{Bound, RangeBounds};
 
-use crate::types::build_id::BuildId;
-use crate::types::version::XenVersion;
-use crate::xen::architecture::Architecture;
-use crate::xen::release::Release;
+use crate::types::{BuildId, XenVersion};
+use crate::xen::{Architecture, Release};
 
 /// The Xen that [`Payload::check_against`](crate::Payload::check_against) checks a payload for: its series, bounds on its
 /// point release, and, where known, its architecture and build-id.

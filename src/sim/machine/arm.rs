@@ -4,7 +4,7 @@ use object::elf::{R_AARCH64_ABS64, R_AARCH64_ADD_ABS_LO12_NC, R_AARCH64_ADR_PREL
 
 use super::{Does, Machine};
 use crate::sim::bytes::low_word;
-use crate::types::widen::to_usize;
+use crate::types::to_usize;
 
 pub(super) const MACHINE: Machine = Machine {
     plain: &NOP.to_le_bytes(),

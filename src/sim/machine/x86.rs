@@ -4,7 +4,7 @@ use object::elf::{R_X86_64_64, R_X86_64_PC32};
 
 use super::{Does, Machine};
 use crate::loader::ENDBR64;
-use crate::types::widen::to_usize;
+use crate::types::to_usize;
 
 pub(super) const MACHINE: Machine = Machine {
     plain: &[0x90],

@@ -3,7 +3,7 @@
 use super::object_file::{Relocation, Section, Target};
 use crate::payload::PayloadVersion;
 use crate::sim::machine::Machine;
-use crate::types::widen::to_u64;
+use crate::types::to_u64;
 
 /// Enough for an `endbr64` and a jump, which take nine bytes.
 const DEFAULT_OLD_SIZE: u32 = 16;

@@ -8,8 +8,8 @@ use object::pod::bytes_of;
 use object::{I64, LittleEndian as LE, U16, U32, U64};
 
 use crate::sim::machine::Machine;
-use crate::types::widen::to_u64;
-use crate::xen::architecture::Architecture;
+use crate::types::to_u64;
+use crate::xen::Architecture;
 
 #[derive(Clone, Debug)]
 pub(super) enum Target {

@@ -6,7 +6,7 @@ use object::elf::{
 use object::{Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionFlags, SectionKind};
 
 use super::*;
-use crate::xen::release::Release;
+use crate::xen::Release;
 
 const ALLOC: u64 = 2;
 const WRITE_ALLOC: u64 = 3;

@@ -1,7 +1,7 @@
 //! Differences on Arm.
 
 use super::*;
-use crate::payload::Architecture;
+use crate::xen::Architecture;
 
 fn arm(release: Release) -> SimulatedXen {
     SimulatedXen::builder(release).architecture(Architecture::AArch64).build()

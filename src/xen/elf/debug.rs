@@ -5,7 +5,7 @@ use core::fmt;
 use object::elf::{SHT_GROUP, SHT_PROGBITS, SHT_REL, SHT_RELA, STT_FILE};
 
 use super::{Elf, HEADER_SIZE, LE, SECTION_HEADER_SIZE, SYMBOL_SIZE, Section, Symbol};
-use crate::types::widen::{to_u64, to_usize};
+use crate::types::{to_u64, to_usize};
 use crate::xen::format::MAX_SIZE;
 
 /// The beginnings of the names that GNU binutils treat as debug sections.

@@ -15,7 +15,7 @@ use core::ops::Range;
 use super::unidentified::Unidentified;
 use super::{PREFIX, split_at, split_at_last, without_time};
 use crate::types::{BuildId, LoadedPayload, Metadata, PayloadName};
-use crate::xen::symbol_name::SymbolName;
+use crate::xen::SymbolName;
 
 /// A function that a loaded payload replaces.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
