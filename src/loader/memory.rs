@@ -217,6 +217,11 @@ impl<'d> Memory<'d> {
         }
     }
 
+    /// To be called once all relocations are done.
+    pub(super) fn relocated(&mut self) {
+        self.writes.settle();
+    }
+
     /// Applies a relocation: writes the low bytes of a value, which may be unknown. Nothing is changed unless all of the place is
     /// there.
     pub(super) fn relocate(&mut self, address: u64, value: u64, width: u64, origin: Origin, known: bool) {

@@ -47,6 +47,7 @@ pub(super) fn relocate(linker: &mut Linker<'_, '_>) -> Progress {
             }
         }
     }
+    linker.memory.relocated();
     Ok(())
 }
 
