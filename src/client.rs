@@ -31,7 +31,7 @@ pub use action::ActionRequest;
 pub use builder::ClientBuilder;
 pub use events::StepEvent;
 pub use options::{ActionOptions, LoadOptions, QuiesceTimeout, UploadOptions};
-pub use outcome::{EnsureError, Interrupted, Outcome};
+pub use outcome::{EnsureError, Ensured, Interrupted, Outcome};
 pub use query::Capabilities;
 
 use crate::diagnosis::{Known, Xen};

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::payload::{Footprint, Payload};
-use crate::types::{BuildId, Errno, Metadata, PayloadName, Status, XenVersion};
+use crate::types::{BuildId, Errno, LoadedPayload, Metadata, PayloadName, Status, XenVersion};
 use crate::xen::log::dump;
 use crate::xen::{SymbolName, Target};
 
@@ -93,6 +93,14 @@ impl Inventory {
     /// The payloads, in the order of upload.
     pub fn iter(&self) -> core::slice::Iter<'_, InventoryEntry> {
         self.payloads.iter()
+    }
+
+    /// Returns true if a list has the same payloads in the same states: for a loop that acts only on changes. A list does not
+    /// show if a payload was replaced by another one of its name and metadata.
+    #[must_use]
+    pub fn matches(&self, list: &[LoadedPayload]) -> bool {
+        let entries = self.payloads.iter().map(|entry| (&entry.name, &entry.status, &entry.metadata));
+        entries.eq(list.iter().map(|row| (&row.name, &row.status, &row.metadata)))
     }
 
     /// The applied payloads, in the order of upload.

@@ -58,8 +58,8 @@ mod types;
 mod xen;
 
 pub use client::{
-    ActionOptions, ActionRequest, Capabilities, ClientBuilder, EnsureError, Interrupted, LivepatchClient, LoadOptions,
-    Outcome, QuiesceTimeout, StepEvent, UploadOptions,
+    ActionOptions, ActionRequest, Capabilities, ClientBuilder, EnsureError, Ensured, Interrupted, LivepatchClient,
+    LoadOptions, Outcome, QuiesceTimeout, StepEvent, UploadOptions,
 };
 pub use error::{Cleanup, Duplicate, Error, ErrorKind, Operation, Result};
 #[doc(inline)]

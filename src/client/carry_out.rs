@@ -13,7 +13,7 @@ use super::events::{Events, StepEvent};
 use super::inventory;
 use super::listing::{self, Listing};
 use super::options::{ActionOptions, UploadOptions};
-use super::outcome::{EnsureError, Interrupted, Outcome};
+use super::outcome::{EnsureError, Ensured, Interrupted, Outcome};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Goal, Learned, Plan, Situation, Step, Wanted, way_back};
 use crate::types::{Action, Flags};
@@ -70,11 +70,16 @@ impl LivepatchClient {
     pub fn carry_out(
         &self,
         plan: &Plan,
-        mut observer: impl FnMut(StepEvent),
+        observer: impl FnMut(StepEvent),
     ) -> core::result::Result<(), Box<Interrupted>> {
-        if plan.is_empty() {
-            return Ok(());
-        }
+        if plan.is_empty() { Ok(()) } else { self.execute(plan, observer).map(drop) }
+    }
+
+    fn execute(
+        &self,
+        plan: &Plan,
+        mut observer: impl FnMut(StepEvent),
+    ) -> core::result::Result<Executed, Box<Interrupted>> {
         let deadline = Deadline::after(self.defaults.deadline_or_default());
         let turn = self.action_lock.acquire(deadline).map_err(|error| Box::new(not_begun(self, plan, error)))?;
         let goal = Goal::clone(&plan.goal);
@@ -96,28 +101,48 @@ impl LivepatchClient {
         .run()
     }
 
-    /// Brings a host to the wanted payloads: takes an inventory, plans, and carries out the plan, which it returns.
+    /// Brings a host to the wanted payloads: takes an inventory, plans, and carries out the plan. Returns the plan, and the
+    /// inventory that the host ends with.
     ///
     /// If the host has them already, that costs an [`inventory`](Self::inventory) and nothing else. The observer and gaps are
-    /// those of [`carry_out`](Self::carry_out).
+    /// those of [`carry_out`](Self::carry_out). The last inventory comes from the list that a run ends with, so it costs no
+    /// other list and presses no key, unless a payload is not identified.
     ///
     /// # Errors
-    /// [`EnsureError`]; its [`outcome`](EnsureError::outcome) is the level of the host.
+    /// [`EnsureError`]; its [`outcome`](EnsureError::outcome) is the level of the host. It is
+    /// [`Reached`](Outcome::Reached) if only the last inventory failed.
     ///
     /// ```
     /// # use xen_livepatch::*;
     /// # let (_, client, fix, bytes) = doctest::fix()?;
     /// let wanted = Wanted::only(fix, Payload::parse(&bytes)?);
-    /// assert_eq!(client.ensure(&wanted, |_| ())?.steps().len(), 2);
-    /// assert!(client.ensure(&wanted, |_| ())?.is_empty());
+    /// let ensured = client.ensure(&wanted, |_| ())?;
+    /// assert_eq!((ensured.plan.steps().len(), ensured.inventory.to_string()), (2, "Xen 4.20-fix + fix".into()));
+    /// assert!(client.ensure(&wanted, |_| ())?.plan.is_empty());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn ensure(&self, wanted: &Wanted, observer: impl FnMut(StepEvent)) -> core::result::Result<Plan, EnsureError> {
-        let inventory = inventory::settled(self, || inventory::take_identified(self, None))?;
+    pub fn ensure(
+        &self,
+        wanted: &Wanted,
+        observer: impl FnMut(StepEvent),
+    ) -> core::result::Result<Ensured, EnsureError> {
+        let mut inventory = inventory::settled(self, || inventory::take_identified(self, None))?;
         let plan = Plan::new(&inventory, wanted)?;
-        self.carry_out(&plan, observer)?;
+        if !plan.is_empty() {
+            let Executed { done, last } = self.execute(&plan, observer)?;
+            inventory = inventory::of_list(self, last).map_err(|error| {
+                let not_begun = not_begun(self, &plan, error);
+                Box::new(Interrupted {
+                    outcome: Outcome::Reached,
+                    before: done.len(),
+                    done,
+                    left: Vec::new(),
+                    ..not_begun
+                })
+            })?;
+        }
         if plan.problems().is_empty() {
-            return Ok(plan);
+            return Ok(Ensured { plan, inventory });
         }
         let problems = plan.problems().to_vec();
         Err(EnsureError::Incomplete { problems, plan: Some(Box::new(plan)) })
@@ -137,6 +162,13 @@ fn not_begun(client: &LivepatchClient, plan: &Plan, error: Error) -> Interrupted
         unidentified: Vec::new(),
         before: 0,
     }
+}
+
+/// A plan that was carried out.
+struct Executed {
+    done: Vec<Step>,
+    /// The list at its end.
+    last: Listing,
 }
 
 /// A premature end of the way forward.
@@ -172,14 +204,18 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn run(mut self) -> core::result::Result<(), Box<Interrupted>> {
+    fn run(mut self) -> core::result::Result<Executed, Box<Interrupted>> {
         let applied = self.now.applied().count();
         let most = MOST_PLANS + applied * applied;
         let mut plans = 0;
         let stop = loop {
-            let Err(stop) = self.forward() else {
-                self.events.close();
-                return Ok(());
+            let stop = match self.forward() {
+                Ok(last) => {
+                    self.events.close();
+                    self.client.identities.keep(&self.client.channel, &last.rows, last.version);
+                    return Ok(Executed { done: self.done, last });
+                }
+                Err(stop) => stop,
             };
             plans += 1;
             if plans >= most || !self.plan_again(&stop) {
@@ -205,8 +241,8 @@ impl Run<'_> {
         }
     }
 
-    /// Carries out the steps of the plan.
-    fn forward(&mut self) -> core::result::Result<(), Stop> {
+    /// Carries out the steps of the plan, and returns the list at their end.
+    fn forward(&mut self) -> core::result::Result<Listing, Stop> {
         let plan = self.plan.clone();
         let total = plan.steps().len();
         let stop = |error, index: usize, failed: Option<&Step>| {
@@ -256,11 +292,11 @@ impl Run<'_> {
         }
     }
 
-    /// Checks that the list is the one that the plan expects.
-    fn check_as_planned(&self) -> Result<()> {
+    /// Reads the list, which has to be the one that the plan expects.
+    fn check_as_planned(&self) -> Result<Listing> {
         let now = self.list()?;
         if self.now.is_shown_by(&now.rows, now.version) {
-            return Ok(());
+            return Ok(now);
         }
         let applied = now.rows.into_iter().filter(|row| row.status.is_applied());
         Err(Error::new(ErrorKind::NotAsPlanned { applied: applied.map(|row| row.name).collect() }))

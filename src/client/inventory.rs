@@ -140,10 +140,22 @@ pub(super) fn settled(client: &LivepatchClient, take: impl Fn() -> Result<Invent
 
 /// Takes an inventory, under the caller's action lock or under its own.
 fn take(client: &LivepatchClient, turn: Option<&ActionGuard<'_>>, depth: Depth) -> Result<Inventory> {
-    let mut inventory = take_within(client, turn, depth, ATTEMPTS)?;
+    take_within(client, turn, depth, ATTEMPTS).map(|inventory| with_target(client, inventory))
+}
+
+/// Makes an inventory of a list that was just read; takes another one if it has an unidentified payload.
+pub(super) fn of_list(client: &LivepatchClient, listing: Listing) -> Result<Inventory> {
+    let records = client.identities.under(&listing);
+    if !records.iter().all(|known| known.as_ref().is_some_and(Record::is_identified)) {
+        return take_identified(client, None);
+    }
+    Ok(with_target(client, filled(host(client)?, (listing, records, None))))
+}
+
+fn with_target(client: &LivepatchClient, mut inventory: Inventory) -> Inventory {
     inventory.target = client.target.beside(client, &inventory);
     inventory.order = order(client, &inventory);
-    Ok(inventory)
+    inventory
 }
 
 /// Finds the order of applied payloads in Xen's log, on releases on which `NODEPS` makes it uncertain.
@@ -171,16 +183,26 @@ pub(super) fn take_within(
     depth: Depth,
     attempts: u32,
 ) -> Result<Inventory> {
+    let host = host(client)?;
+    let identified = Taking { client, turn, depth, attempts }.identify(host.build_id.as_ref())?;
+    Ok(filled(host, identified))
+}
+
+/// Returns an inventory without payloads.
+fn host(client: &LivepatchClient) -> Result<Inventory> {
     let xen = client.xen_version()?;
     let (build_id, no_build_id) = match retry_faults(|| client.channel.build_id()) {
         Ok(id) => (Some(id), None),
         Err(error) => (None, Some(error.errno())),
     };
-    let (listing, records, reason) = Taking { client, turn, depth, attempts }.identify(build_id.as_ref())?;
     let target = client.basic_target(build_id.clone());
+    Ok(Inventory { xen, build_id, no_build_id, payloads: Vec::new(), version: 0, order: None, target })
+}
+
+fn filled(host: Inventory, (listing, records, reason): Identified) -> Inventory {
     let rows = listing.rows.into_iter().zip(records);
     let payloads = rows.map(|(row, known)| entry(row, known, reason)).collect();
-    Ok(Inventory { xen, build_id, no_build_id, payloads, version: listing.version, order: None, target })
+    Inventory { payloads, version: listing.version, ..host }
 }
 
 fn entry(row: LoadedPayload, known: Option<Record>, reason: Option<Unidentified>) -> InventoryEntry {

@@ -3,9 +3,20 @@
 use core::fmt;
 
 use crate::error::{Error, ErrorKind};
-use crate::inventory::Unidentified;
+use crate::inventory::{Inventory, Unidentified};
 use crate::plan::{Plan, PlanError, Step, StoreProblem, joined};
 use crate::types::{LoadedPayload, PayloadName};
+
+/// A host that has the wanted payloads: the result of [`ensure`](crate::LivepatchClient::ensure).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Ensured {
+    /// The plan that was carried out; empty if there was nothing to do.
+    pub plan: Plan,
+    /// The inventory afterwards. An entry may lack its [`functions`](crate::InventoryEntry::functions), which no plan needs.
+    pub inventory: Inventory,
+}
 
 /// The level of a host after a plan, compared with the one before it and with the one that was wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

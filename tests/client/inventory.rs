@@ -437,12 +437,12 @@ fn a_host_with_odd_payloads_is_as_wanted_when_it_is_asked_again() {
         });
         let wanted = Wanted::only(name(id), parse(&payload.modinfo(metadata)));
         let client = connect(&xen);
-        assert_eq!(client.ensure(&wanted, |_| ()).unwrap().steps().len(), 2);
-        assert!(client.ensure(&wanted, |_| ()).unwrap().is_empty());
+        assert_eq!(client.ensure(&wanted, |_| ()).unwrap().plan.steps().len(), 2);
+        assert!(client.ensure(&wanted, |_| ()).unwrap().plan.is_empty());
         let given = quick().known_identities(client.known_identities().unwrap()).connect(xen.clone()).unwrap();
-        assert!(given.ensure(&wanted, |_| ()).unwrap().is_empty());
+        assert!(given.ensure(&wanted, |_| ()).unwrap().plan.is_empty());
         match connect(&xen).ensure(&wanted, |_| ()) {
-            Ok(plan) => assert!(readable && plan.is_empty()),
+            Ok(ensured) => assert!(readable && ensured.plan.is_empty()),
             // What is there can't be known, and Xen refuses to load it twice.
             Err(error) => assert!(!readable, "{error}"),
         }

@@ -109,7 +109,7 @@ fn the_order_that_nodeps_made_is_found_out() {
         assert_eq!(shown(), "-old");
     };
     upside_down();
-    let plan = client.ensure(&stack, |_| ()).unwrap();
+    let plan = client.ensure(&stack, |_| ()).unwrap().plan;
     assert!(plan.is_empty() || shown() == "-new", "{plan}");
     client.ensure(&Wanted::nothing(), |_| ()).unwrap();
     assert_eq!((applied(&host), shown()), (Vec::new(), host.original.clone()));

@@ -31,7 +31,7 @@ fn no_sample_is_unpatched_while_a_version_is_exchanged() {
             samples
         });
         for round in 1..=ROUNDS {
-            let plan = host.client.ensure(&versions[round % 2], |_| ());
+            let plan = host.client.ensure(&versions[round % 2], |_| ()).map(|ensured| ensured.plan);
             // Also after a failure.
             if plan.as_ref().map_or(true, |plan| !plan.gaps().is_empty()) {
                 done.store(true, Ordering::Relaxed);

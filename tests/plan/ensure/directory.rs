@@ -65,7 +65,7 @@ impl Mishap {
 
 fn follow(client: &LivepatchClient, directory: &Directory) -> Result<Plan, EnsureError> {
     let wanted = PayloadStore::read(&directory.0)?.wanted_for(&client.target()?)?;
-    client.ensure(&wanted, |_| ())
+    Ok(client.ensure(&wanted, |_| ())?.plan)
 }
 
 /// A finding that is only possible keeps out the payload that it is about, and those above it.

@@ -3,8 +3,11 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use xen_livepatch::sim::SimulatedXen;
-use xen_livepatch::{Action, ActionOptions, Errno, Error, ErrorKind, Flags, Outcome, Plan, Release, StepEvent};
+use xen_livepatch::sim::{Call, SimulatedXen};
+use xen_livepatch::{
+    Action, ActionOptions, EnsureError, Errno, Error, ErrorKind, Flags, LivepatchClient, Outcome, Plan, Release, Step,
+    StepEvent, Wanted,
+};
 
 use super::host::{builder, connect, name, wanted};
 
@@ -24,8 +27,8 @@ fn each_step_begins_and_ends() {
         let xen = SimulatedXen::new(release);
         let client = connect(&xen);
         let mut seen = Vec::new();
-        let plan = client.ensure(&wanted(&xen, &["a", "b"]), |event| seen.push(word(event))).unwrap();
-        assert_eq!(plan.steps().len(), 4);
+        let ensured = client.ensure(&wanted(&xen, &["a", "b"]), |event| seen.push(word(event))).unwrap();
+        assert_eq!(ensured.plan.steps().len(), 4);
         let expected = ["1/4 upload a", "done", "2/4 upload b", "done", "3/4 apply a", "done", "4/4 apply b", "done"];
         assert_eq!(seen, expected, "{release}");
     }
@@ -52,7 +55,7 @@ fn a_failure_tells_how_far_it_came() {
         assert_eq!(seen.len(), 6);
         assert!(seen[5].starts_with("failed: apply \"b\": "), "{seen:?}");
         // The next run continues from there.
-        let rest = client.ensure(&wanted(&xen, &["a", "b", "c"]), |_| ()).unwrap();
+        let rest = client.ensure(&wanted(&xen, &["a", "b", "c"]), |_| ()).unwrap().plan;
         assert_eq!(rest.steps().len(), 2, "{rest}");
     }
 }
@@ -139,8 +142,38 @@ fn an_inventory_is_all_that_a_host_costs_that_is_as_wanted() {
         xen.calls().total() - before
     };
     let inventory = calls(&|| drop(client.inventory().unwrap()));
-    let ensured = calls(&|| assert!(client.ensure(&wanted(&xen, &["a", "b"]), |_| ()).unwrap().is_empty()));
+    let ensured = calls(&|| assert!(client.ensure(&wanted(&xen, &["a", "b"]), |_| ()).unwrap().plan.is_empty()));
     assert_eq!(ensured, inventory);
+}
+
+#[test]
+fn the_inventory_afterwards_costs_no_list() {
+    let cost = |run: &dyn Fn(&LivepatchClient, &Wanted)| {
+        let xen = SimulatedXen::new(Release::V4_20);
+        run(&connect(&xen), &wanted(&xen, &["a", "b"]));
+        (xen.calls().of(Call::List), xen.calls().of(Call::DebugKeys))
+    };
+    let ensured = cost(&|client, wanted| drop(client.ensure(wanted, |_| ()).unwrap()));
+    let in_parts = cost(&|client, wanted| {
+        let plan = Plan::new(&client.settled_inventory().unwrap(), wanted).unwrap();
+        client.carry_out(&plan, |_| ()).unwrap();
+    });
+    assert_eq!(ensured, in_parts);
+}
+
+#[test]
+fn a_failed_last_inventory_hides_no_success() {
+    let xen = SimulatedXen::new(Release::V4_20);
+    let client = connect(&xen);
+    let error = client.ensure(&wanted(&xen, &["a"]), |event| {
+        if matches!(event, StepEvent::End { step: Step::Apply { .. }, .. }) {
+            xen.on(Call::ExtraVersion).always().fail(Errno::EPERM);
+        }
+    });
+    let error = error.unwrap_err();
+    assert_eq!((error.outcome(), xen.applied()), (Outcome::Reached, vec![name("a")]), "{error}");
+    let EnsureError::Interrupted(interrupted) = error else { panic!("{error}") };
+    assert_eq!((interrupted.done.len(), interrupted.failed, interrupted.left), (2, None, Vec::new()));
 }
 
 #[test]

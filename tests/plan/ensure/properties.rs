@@ -94,7 +94,8 @@ fn ensure(
         mishap.order(xen, &others);
     }
     let looks = mishaps.is_empty();
-    let result = client.ensure(goal, |event| if looks { watch.look(&event) } else { watch.see(&event) });
+    let ensured = client.ensure(goal, |event| if looks { watch.look(&event) } else { watch.see(&event) });
+    let result = ensured.map(|ensured| ensured.plan);
     xen.forget_orders();
     xen.finish_action();
     let now = level(xen);

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use xen_livepatch::payload::HookKind;
 use xen_livepatch::sim::{Call, FunctionPatch, HookCode, LogLevel, Pace, PayloadBuilder, SimulatedXen};
 use xen_livepatch::{
-    Action, ActionOptions, BuildId, EnsureError, Errno, ErrorKind, Flags, Interrupted, LivepatchClient, Outcome,
-    Payload, Plan, PlanError, Release, StepEvent, UploadOptions, Wanted,
+    Action, ActionOptions, BuildId, EnsureError, Ensured, Errno, ErrorKind, Flags, Interrupted, LivepatchClient,
+    Outcome, Payload, Plan, PlanError, Release, StepEvent, UploadOptions, Wanted,
 };
 
 use super::host::{builder, connect, level, name, payload, wanted, wanted_with_files};
@@ -24,8 +24,13 @@ fn fails(client: &LivepatchClient, goal: &Wanted, xen: &SimulatedXen, outcome: O
 /// Runs to this level.
 #[track_caller]
 fn reaches(client: &LivepatchClient, goal: &Wanted, xen: &SimulatedXen, stack: &[&str]) -> Plan {
-    let plan = client.ensure(goal, |_| ()).unwrap();
+    let Ensured { plan, inventory, .. } = client.ensure(goal, |_| ()).unwrap();
     assert_eq!(level(xen), stack, "{}", xen.release());
+    let after = client.inventory().unwrap();
+    assert_eq!((inventory.to_string(), inventory.payloads.len()), (after.to_string(), after.payloads.len()));
+    for (one, other) in inventory.payloads.iter().zip(&after.payloads) {
+        assert_eq!((&one.name, &one.status, &one.build_id), (&other.name, &other.status, &other.build_id));
+    }
     plan
 }
 
@@ -202,7 +207,7 @@ fn a_payload_that_another_is_linked_with_stays() {
     xen.other_action("user", Action::Apply, Flags::empty()).unwrap();
     for files in [true, false] {
         let goal = if files { wanted_with_files(&xen, &["user"]) } else { wanted(&xen, &["user"]) };
-        let plan = connect(&xen).ensure(&goal, |_| ()).unwrap();
+        let Ensured { plan, .. } = connect(&xen).ensure(&goal, |_| ()).unwrap();
         assert!(plan.is_empty(), "{plan}");
         assert_eq!(plan.leftovers(), [name("lib")]);
         assert_eq!(xen.loaded(), [name("lib"), name("user")]);
