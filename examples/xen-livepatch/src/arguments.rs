@@ -155,6 +155,14 @@ pub(crate) enum Command {
     /// makes them suspect. The exit status is 2 if it is too early for all of them.
     Confirm(Deferred<Confirm>),
 
+    /// Print metrics of this host for Prometheus
+    ///
+    /// The text format is that of node exporter's textfile collector. The metrics are the loaded payloads, the files in
+    /// DIR, the level as `ensure --dry-run DIR` reports it, the last `ensure`, the guard's state, and the installed
+    /// hypervisors. If a part can't be read, the others are printed with `xen_livepatch_error`, and the exit status is 1, or
+    /// 2 if Xen was busy.
+    Metrics(Deferred<Metrics>),
+
     /// Make a simulated Xen for --simulate, and payloads for it
     #[command(subcommand)]
     Simulate(Simulate),
@@ -169,8 +177,8 @@ pub(crate) enum Command {
 impl Command {
     /// Returns true if the command changes something, so that it is done even if its output is lost.
     pub(crate) fn is_change(&self) -> bool {
-        use Command::{Check, Completions, Inspect, List, Man, Status};
-        !matches!(self, List | Status(_) | Inspect(_) | Check(_) | Man | Completions(_))
+        use Command::{Check, Completions, Inspect, List, Man, Metrics, Status};
+        !matches!(self, List | Status(_) | Inspect(_) | Check(_) | Metrics(_) | Man | Completions(_))
     }
 }
 
@@ -295,6 +303,21 @@ pub(crate) struct Confirm {
     /// Mark them at once if the system is shutting down, as confirmed by systemd if it runs
     #[arg(long)]
     pub(crate) shutdown: bool,
+    #[arg(long, value_name = "DIR", help = STATE_HELP)]
+    pub(crate) state: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Metrics {
+    /// The directory of the payloads that are wanted
+    #[arg(value_name = "DIR", default_value = "/usr/lib/xen-livepatch")]
+    pub(crate) directory: PathBuf,
+    /// Replace FILE as a whole instead of printing
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// A directory of installed hypervisors; may be repeated [default: /boot, or none with --simulate]
+    #[arg(long = "boot-directory", value_name = "DIR")]
+    pub(crate) boot_directories: Vec<PathBuf>,
     #[arg(long, value_name = "DIR", help = STATE_HELP)]
     pub(crate) state: Option<PathBuf>,
 }

@@ -5,6 +5,7 @@ mod carry_out;
 mod ensure;
 mod files;
 mod guarded;
+mod metrics;
 mod status;
 
 use std::ffi::OsStr;
@@ -47,6 +48,7 @@ pub(crate) fn run(CommandLine { options, flags, command, .. }: CommandLine, outp
         Command::Check(Deferred(check)) => files::check(context, &check),
         Command::Ensure(Deferred(ensure)) => ensure::ensure(context, &ensure),
         Command::Confirm(Deferred(confirm)) => guarded::confirm(context, &confirm),
+        Command::Metrics(Deferred(metrics)) => metrics::metrics(&options, &metrics),
         Command::Simulate(simulate) => simulation::command(&options, simulate),
         Command::Man => manual::page(),
         Command::Completions(Deferred(completions)) => Ok(manual::completions(completions.shell)),

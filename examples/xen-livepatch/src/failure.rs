@@ -53,6 +53,11 @@ impl Failure {
         Self { result: Some(result), ..self }
     }
 
+    /// The kind of the failure, a stable word.
+    pub(crate) fn kind(&self) -> &str {
+        self.error.get("kind").and_then(Value::as_str).expect("every error has a kind")
+    }
+
     /// Adds a sentence to the message.
     pub(crate) fn and(self, sentence: &str) -> Self {
         let message = format!("{}; {sentence}", self.message);

@@ -11,10 +11,12 @@
 mod arguments;
 mod commands;
 mod exit_status;
+mod exposition;
 mod failure;
 mod files;
 mod guard;
 mod host;
+mod hypervisors;
 mod input;
 mod lock;
 mod manual;

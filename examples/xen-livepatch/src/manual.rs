@@ -25,8 +25,8 @@ const EXTRA: &[(&str, &[(&str, &str)])] = &[
             ("/run/xen-livepatch/lock", "Locked (flock) by every command that changes the loaded payloads."),
             (
                 "/run/xen-livepatch",
-                "Until the next boot: bounds on the point release of the running Xen, the build-ids of loaded payloads, and their \
-                 files, with which ensure can put back a payload.",
+                "Until the next boot: bounds on the point release of the running Xen, the build-ids of loaded payloads, their \
+                 files, with which ensure can put back a payload, and the outcome of the last ensure.",
             ),
         ],
     ),
@@ -40,6 +40,10 @@ const EXTRA: &[(&str, &[(&str, &str)])] = &[
                 "Print the steps that would bring this host to the payloads of that directory.",
             ),
             ("xen-livepatch check --for-xen 4.17.7 *.livepatch", "Check payloads without a Xen."),
+            (
+                "xen-livepatch metrics --output /var/lib/prometheus/node-exporter/xen-livepatch.prom",
+                "Write the metrics of this host for Prometheus.",
+            ),
             (
                 "xen-livepatch --json status | jq -r .result.inventory.effective",
                 "Print the effective version, for a script.",

@@ -4,22 +4,28 @@
 //! * The identities of loaded payloads, so that no debug key has to be pressed as long as nothing is uploaded or unloaded.
 //!   They are valid for one boot of one Xen; the client also compares the version of Xen's list.
 //! * The files of loaded payloads, with which a plan can put back payloads that it has to revert.
+//! * The outcome of the last `ensure`, for metrics.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use xen_livepatch::{BuildId, ClientBuilder, KnownIdentities, LivepatchClient, Payload, Target};
 
+use crate::failure::Failure;
 use crate::files::{self, RUN_DIRECTORY};
 use crate::guard;
+use crate::output::Done;
 
 const TARGET: &str = "xen.json";
 
 const IDENTITIES: &str = "identities.json";
+
+const LAST_ENSURE: &str = "ensure.json";
 
 const PAYLOADS: &str = "payloads";
 
@@ -95,7 +101,7 @@ impl Memory {
         for (id, _) in self.files.all() {
             self.files.forget(&id);
         }
-        for file in [TARGET, IDENTITIES] {
+        for file in [TARGET, IDENTITIES, LAST_ENSURE] {
             let _ = fs::remove_file(self.directory.join(file));
         }
     }
@@ -205,6 +211,42 @@ impl KeptFiles {
             Some((id, entry.path()))
         };
         entries.filter_map(file).collect()
+    }
+}
+
+/// The outcome of the last `ensure` of this boot that was no dry run.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct LastEnsure {
+    /// The seconds since 1970.
+    pub(crate) time: u64,
+    /// The exit status.
+    pub(crate) status: u8,
+    /// The kind of its error, or `none`.
+    pub(crate) kind: String,
+}
+
+impl LastEnsure {
+    /// An outcome of now.
+    pub(crate) fn new(outcome: &Result<Done, Failure>) -> Self {
+        let (status, failure) = match outcome {
+            Ok(done) => (done.status, done.flaw.as_ref()),
+            Err(failure) => (failure.status, Some(failure)),
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let kind = failure.map_or("none", Failure::kind).to_owned();
+        Self { time: now.as_secs(), status: status.number(), kind }
+    }
+
+    pub(crate) fn read(simulated: Option<&Path>) -> Option<Self> {
+        read(&directory(simulated).join(LAST_ENSURE))
+    }
+
+    pub(crate) fn keep(&self, simulated: Option<&Path>) -> io::Result<()> {
+        let directory = directory(simulated);
+        if simulated.is_none() {
+            files::create_private(&directory)?;
+        }
+        write(&directory, LAST_ENSURE, 0o644, serde_json::to_string(self)?.as_bytes())
     }
 }
 

@@ -17,7 +17,7 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::guard;
 use crate::host::{Access, with_client};
-use crate::memory::KeptFiles;
+use crate::memory::{KeptFiles, LastEnsure};
 use crate::output::{self, Done, shown};
 
 pub(super) fn ensure(context: Context<'_>, arguments: &Ensure) -> Result<Done, Failure> {
@@ -29,6 +29,15 @@ pub(super) fn ensure(context: Context<'_>, arguments: &Ensure) -> Result<Done, F
             ));
         }
     }
+    let outcome = run(context, arguments);
+    if !arguments.dry_run {
+        // Best effort: it is for metrics alone.
+        let _ = LastEnsure::new(&outcome).keep(context.options.simulate.as_deref());
+    }
+    outcome
+}
+
+fn run(context: Context<'_>, arguments: &Ensure) -> Result<Done, Failure> {
     // Files are read before the lock is taken, since a pipe may take its time; a directory is read after that, since it may
     // change while this waits for the lock.
     let early = if directory(&arguments.paths).is_some() { None } else { Some(Input::read(arguments)?) };
@@ -91,7 +100,7 @@ impl Input {
 /// The level of a host, compared with the wanted level.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Level {
+pub(super) enum Level {
     AsWanted,
     NotAsWanted,
     /// There are payloads, and none is for this Xen.
@@ -101,6 +110,18 @@ enum Level {
 }
 
 impl Level {
+    pub(super) const ALL: [Self; 4] = [Self::AsWanted, Self::NotAsWanted, Self::NothingForThisXen, Self::NothingThere];
+
+    /// The level of a host with all payloads as wanted or not; or that of a directory without payloads for this Xen.
+    pub(super) fn new(fruitless: Option<&PayloadStore>, is_as_wanted: bool) -> Self {
+        match fruitless {
+            Some(store) if store.payloads().is_empty() && store.problems().is_empty() => Self::NothingThere,
+            Some(_) => Self::NothingForThisXen,
+            None if is_as_wanted => Self::AsWanted,
+            None => Self::NotAsWanted,
+        }
+    }
+
     /// The exit status of a dry run.
     const fn status(self) -> ExitStatus {
         match self {
@@ -215,12 +236,8 @@ impl Run<'_> {
                 output::note(&format!("{name}: it is loaded already, and keeps its name: {}", entry.name));
             }
         }
-        report.level = match fruitless {
-            Some((_, store)) if store.payloads().is_empty() && store.problems().is_empty() => Level::NothingThere,
-            Some(_) => Level::NothingForThisXen,
-            None if plan.is_empty() && left_out.is_none() && report.problems.is_empty() => Level::AsWanted,
-            None => Level::NotAsWanted,
-        };
+        let is_as_wanted = plan.is_empty() && left_out.is_none() && report.problems.is_empty();
+        report.level = Level::new(fruitless.map(|(_, store)| store), is_as_wanted);
         if let Some((directory, _)) = fruitless {
             // A new Xen needs no live patches yet.
             let is_fine = arguments.boot && plan.is_empty() && !arguments.dry_run;

@@ -10,6 +10,7 @@ mod demo;
 mod guard;
 mod level;
 mod looks;
+mod metrics;
 mod schema;
 mod shell;
 #[path = "../../../../tests/common/system_calls.rs"]
