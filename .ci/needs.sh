@@ -9,6 +9,7 @@ readonly STATIC=target/static TOOL=target/static/x86_64/xen-livepatch
 declare -A needs_of=(
     [static]=tool
     [headers]=headers
+    [metrics]=tool
     [aarch64]='xen-arm64 tool'
     [boots]='xen-4.17 xen-4.20 tool'
     [guard]='xen-4.17 tool'

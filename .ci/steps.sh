@@ -30,6 +30,8 @@ step_units() { .ci/units; }
 
 step_static() { .ci/static "$STATIC"; }
 
+step_metrics() { .ci/metrics "$TOOL"; }
+
 # Cargo builds the library from the package, but not its tests.
 step_package() {
     local package
