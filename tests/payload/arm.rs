@@ -1,11 +1,11 @@
 //! The differences of the check for a Xen on Arm.
 
-use xen_livepatch::payload::{Architecture, FunctionProblem as F, HookKind, PointerProblem, Problem};
+use xen_livepatch::payload::{Architecture, HookKind};
 use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder};
 use xen_livepatch::{Errno, Finding, Payload, Target};
 
 use crate::editor::{Editor, header, relocation, section, xen};
-use crate::findings::{FUNCS, NEW, RELA_FUNCS, check, extra, hooked, problems};
+use crate::findings::{FUNCS, NEW, RELA_FUNCS, check, expect_findings, extra, hooked};
 use crate::layout::point;
 use crate::rules::alternative;
 
@@ -28,18 +28,6 @@ fn arm(editor: Editor) -> Editor {
     })
 }
 
-fn found(editor: Editor) -> Vec<Problem> {
-    problems(&check(&arm(editor), &Target::new((4, 22)).architecture(Architecture::AArch64)))
-}
-
-fn function(editor: Editor) -> Option<F> {
-    match &*found(editor) {
-        [] => None,
-        [Problem::Function { problem, .. }] => Some(*problem),
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn nothing_is_found_in_good_ones() {
     for minor in 14..=22 {
@@ -49,17 +37,30 @@ fn nothing_is_found_in_good_ones() {
 }
 
 #[test]
-fn no_operations_are_whole_instructions_of_the_function() {
-    let old_size = 16;
-    for (found, problem) in [
-        (4, None),
-        (5, Some(F::NopPartial { found: 5 })),
-        (16, None),
-        (20, Some(F::NopPastEnd { found: 20, old_size })),
-    ] {
-        let nops = extra().patch(FUNCS, 24, &[found]).entry(RELA_FUNCS, 1, relocation::OFFSET, 0x28);
-        assert_eq!(function(nops), problem, "{found}");
-    }
+fn functions_are_checked() {
+    let target = || Target::new((4, 22)).architecture(Architecture::AArch64);
+    let nops = |count| extra().patch(FUNCS, 24, &[count]).entry(RELA_FUNCS, 1, relocation::OFFSET, 0x28);
+    let at = |address: u64| Editor::function(16, &address.to_le_bytes());
+    let code_after = |addend| extra().patch(FUNCS, 24, &[8]).entry(RELA_FUNCS, 1, relocation::ADDEND, addend);
+    // The address that the check assumes for a payload's code, and the reach of a branch from there.
+    let (image, code, reach) = (0x200_0020_0000, 0x200_0100_2000, 128 << 20);
+    let functions = [
+        ("4 bytes of no-operations", nops(4)),
+        ("5 bytes of no-operations", nops(5)),
+        ("16 bytes of no-operations", nops(16)),
+        ("20 bytes of no-operations", nops(20)),
+        ("old code at an instruction", at(image + 0x1000)),
+        ("old code inside an instruction", at(image + 0x1002)),
+        ("old code before Xen", at(image - 0x1000)),
+        ("new code at the first instruction", code_after(0)),
+        ("new code at the second instruction", code_after(4)),
+        ("new code inside an instruction", code_after(2)),
+        ("old code out of reach, below", at(code - reach - 4)),
+        ("old code just in reach, below", at(code - reach)),
+        ("old code just in reach, above", at(code + reach - 4)),
+        ("old code out of reach, above", at(code + reach)),
+    ];
+    expect_findings("arm", functions.map(|(what, editor)| (what, target(), arm(editor))));
 }
 
 /// The findings of a payload with one alternative: its feature, the lengths of original and replacement, and the place of the
@@ -125,7 +126,7 @@ fn branches_in_replacements_stay_there() {
             0,
             &[a, b, c, d, 0x1f, 0x20, 0x03, 0xd5],
         );
-        let found = found(editor);
+        let found = check(&arm(editor), &Target::new((4, 22)).architecture(Architecture::AArch64));
         assert_eq!(found.is_empty(), fine, "{distance}: {found:?}");
     }
 }
@@ -179,40 +180,5 @@ fn built_payloads_are_fine() {
         assert_eq!(payload.check_against(&target), [], "4.{minor}");
         assert_eq!(payload.functions()[0].name.as_ref().map(ToString::to_string).as_deref(), Some("f"));
         assert_eq!(payload.check_against(&target.architecture(Architecture::X86_64))[0].errno, Some(Errno::EOPNOTSUPP));
-    }
-}
-
-#[test]
-fn old_code_begins_at_an_instruction() {
-    let image = 0x200_0020_0000_u64;
-    for (old, problem) in [
-        (image + 0x1000, None),
-        (image + 0x1002, Some(F::OldAddress(PointerProblem::Unaligned))),
-        (image - 0x1000, Some(F::NotInXen { found: image - 0x1000 })),
-    ] {
-        assert_eq!(function(Editor::function(16, &old.to_le_bytes())), problem, "{old:#x}");
-    }
-}
-
-#[test]
-fn code_is_aligned_to_instructions() {
-    for (addend, problem) in [(0, None), (4, None), (2, Some(F::NewAddress(PointerProblem::Unaligned)))] {
-        let editor = extra().patch(FUNCS, 24, &[8]).entry(RELA_FUNCS, 1, relocation::ADDEND, addend);
-        assert_eq!(function(editor), problem, "{addend}");
-    }
-}
-
-#[test]
-fn a_branch_reaches_128_mib() {
-    // The address that the check assumes for a payload's code.
-    let (code, reach) = (0x200_0100_2000_u64, 128 << 20);
-    let not_in_xen = |found| Some(F::NotInXen { found });
-    for (old, problem) in [
-        (code - reach - 4, Some(F::TooFar)),
-        (code - reach, not_in_xen(code - reach)),
-        (code + reach - 4, not_in_xen(code + reach - 4)),
-        (code + reach, Some(F::TooFar)),
-    ] {
-        assert_eq!(function(Editor::function(16, &old.to_le_bytes())), problem, "{old:#x}");
     }
 }
