@@ -10,16 +10,8 @@
 //!
 //! Exit statuses: 0, or 1 for a missed bar, 2 for wrong arguments, 3 without a Xen, or if the machine's clock does not count
 //! instructions.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::as_conversions,
-    clippy::cast_precision_loss,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a bench stops at the first surprise, and prints its results"
-)]
+#![cfg(test)]
+#![allow(clippy::as_conversions, clippy::cast_precision_loss, reason = "counts and times are small")]
 #![allow(unreachable_pub, reason = "the modules of one program")]
 
 mod alone;

@@ -13,16 +13,8 @@
 //! | `XEN_LIVEPATCH_TOOL_BESIDE` | the file with the output of the C tool's boot |
 //! | `XEN_LIVEPATCH_SEED` | the seed of the commands, 1 by default |
 //! | `XEN_LIVEPATCH_TOOL_COMMANDS` | the least number of commands, 210 by default |
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::as_conversions,
-    clippy::print_stdout,
-    reason = "a test stops at the first surprise, and prints for the process that started it"
-)]
-#![allow(unreachable_pub, reason = "the modules of one test")]
+#![cfg(test)]
+#![allow(clippy::as_conversions, unreachable_pub, reason = "the modules of one test")]
 
 mod differences;
 mod files;

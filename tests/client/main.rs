@@ -1,12 +1,5 @@
 //! The client on a simulated Xen of each release: its results are compared with the state of Xen.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    reason = "a test stops at the first surprise"
-)]
+#![cfg(test)]
 #![allow(unreachable_pub, reason = "the modules of one test")]
 
 mod arm;

@@ -2,13 +2,7 @@
 //! never reports a success that is none, and reports Xen's state correctly as soon as the faults are over.
 //!
 //! `PROPTEST_CASES=10000 cargo test --test faults` runs more cases.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test stops at the first surprise"
-)]
+#![cfg(test)]
 #![allow(unreachable_pub, reason = "the modules of one test")]
 
 mod lists;

@@ -1,5 +1,5 @@
 //! Directories of payloads, plans, and hosts that are brought to a level, on the simulated Xen.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
+#![cfg(test)]
 #![allow(unreachable_pub, reason = "the modules of one test")]
 
 /// Hosts that become what is wanted, whatever they were, and whatever goes wrong meanwhile.

@@ -5,14 +5,7 @@
 //! uploaded unchecked there, and if Xen accepts, runs and survives it, the refusal was wrong.
 //!
 //! `XEN_LIVEPATCH_SHAPES` names the shapes to try, separated by colons; all unless set.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test stops at the first surprise, and speaks to the process that started it"
-)]
+#![cfg(test)]
 #![allow(unreachable_pub, reason = "the modules of one test")]
 
 #[allow(dead_code, reason = "shared with the tests that need all of it")]
