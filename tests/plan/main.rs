@@ -20,3 +20,16 @@ mod store {
     mod membership;
     mod reading;
 }
+
+/// The names that most of these modules use.
+mod prelude {
+    pub use std::time::Duration;
+
+    pub use proptest::collection::vec;
+    pub use proptest::prelude::*;
+    pub use proptest::sample::select;
+    pub use xen_livepatch::payload::*;
+    pub use xen_livepatch::plan::*;
+    pub use xen_livepatch::sim::*;
+    pub use xen_livepatch::*;
+}

@@ -2,12 +2,8 @@
 
 use std::fs;
 
-use proptest::prelude::*;
-use proptest::sample::select;
-use xen_livepatch::sim::SimulatedXen;
-use xen_livepatch::{EnsureError, LivepatchClient, PayloadStore, Plan, Release};
-
 use super::host::{builder, connect, level};
+use crate::prelude::*;
 use crate::store::directory::Directory;
 
 /// Something that happens to a file of the directory.

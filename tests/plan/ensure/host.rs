@@ -2,15 +2,8 @@
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
-use proptest::prelude::*;
-use proptest::sample::select;
-use xen_livepatch::payload::HookKind;
-use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder, SimulatedXen};
-use xen_livepatch::{
-    Action, ActionOptions, ClientBuilder, Flags, HypercallEvent, LivepatchClient, Payload, PayloadName, Release, Wanted,
-};
+use crate::prelude::*;
 
 /// A payload: its identity, the name that it is loaded under, and the payload that it depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,15 +1,9 @@
 //! The events that an observer of a plan gets.
 
 use std::error::Error as _;
-use std::time::Duration;
-
-use xen_livepatch::sim::{Call, SimulatedXen};
-use xen_livepatch::{
-    Action, ActionOptions, EnsureError, Errno, Error, ErrorKind, Flags, LivepatchClient, Outcome, Plan, Release, Step,
-    StepEvent, Wanted,
-};
 
 use super::host::{builder, connect, name, wanted};
+use crate::prelude::*;
 
 /// Events, a word each.
 fn word(event: StepEvent) -> String {

@@ -3,15 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
-use proptest::collection::vec;
-use proptest::prelude::*;
-use proptest::sample::select;
-use xen_livepatch::sim::{Call, SimulatedXen};
-use xen_livepatch::{
-    Action, EnsureError, Errno, LivepatchClient, Outcome, PayloadName, Plan, Release, StepEvent, Wanted,
-};
-
 use super::host::{Deed, STACKS, connect, connect_mortal, deed, level, release, wanted, wanted_with_files};
+use crate::prelude::*;
 
 pub fn cases(count: u32) -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(count);

@@ -1,16 +1,10 @@
 //! A gap, and the way back from it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
-
-use xen_livepatch::payload::HookKind;
-use xen_livepatch::sim::{Call, FunctionPatch, HookCode, LogLevel, Pace, PayloadBuilder, SimulatedXen};
-use xen_livepatch::{
-    Action, ActionOptions, BuildId, EnsureError, Ensured, Errno, ErrorKind, Flags, Interrupted, LivepatchClient,
-    Outcome, Payload, Plan, PlanError, Release, StepEvent, UploadOptions, Wanted,
-};
+use std::time::Instant;
 
 use super::host::{builder, connect, level, name, payload, wanted, wanted_with_files};
+use crate::prelude::*;
 
 /// The error of a run that ends with this outcome, and leaves this level.
 #[track_caller]

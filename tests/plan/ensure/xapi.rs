@@ -1,9 +1,7 @@
 //! The steps that xapi takes by hand today, and `ensure` in their place.
 
-use xen_livepatch::sim::SimulatedXen;
-use xen_livepatch::{Flags, LivepatchClient, PayloadName, Release, State};
-
 use super::host::{Deed, builder, connect, name, of, wanted};
+use crate::prelude::*;
 
 /// Compares nothing but names: unload (which may fail), upload, replace, then unload everything that is not applied.
 fn by_hand(xen: &SimulatedXen, client: &LivepatchClient, id: &str) {

@@ -2,12 +2,8 @@
 
 use std::path::PathBuf;
 
-use proptest::prelude::*;
-use xen_livepatch::plan::{Ambiguity, PlanError};
-use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
-use xen_livepatch::{Target, plan::StoreFault};
-
 use super::directory::{Directory, id, old_payload, old_xen, payload, payload_for, xen};
+use crate::prelude::*;
 
 #[test]
 fn a_flat_directory_makes_a_chain_per_xen() {

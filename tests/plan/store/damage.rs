@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use proptest::prelude::*;
-use xen_livepatch::{BuildId, Payload, Target};
-
 use super::directory::{Directory, Outcome, id, old_payload, old_xen, payload, payload_for, xen};
+use crate::prelude::*;
 
 /// The files of a stack, lowest first.
 struct Stack {

@@ -5,9 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use xen_livepatch::plan::StoreFault;
-use xen_livepatch::sim::{Defect, FunctionPatch, PayloadBuilder};
-use xen_livepatch::{BuildId, PayloadStore, StoreProblem, Target, Wanted, escaped};
+
+use crate::prelude::*;
 
 /// A directory that is gone at the end.
 pub(crate) struct Directory(pub(crate) TempDir);

@@ -2,12 +2,8 @@
 
 use std::sync::Arc;
 
-use xen_livepatch::payload::Architecture;
-use xen_livepatch::plan::StoreFault;
-use xen_livepatch::sim::Defect;
-use xen_livepatch::{BuildId, Payload, StoredPayload, Target};
-
 use super::directory::{Directory, builder, id, old_payload, old_xen, payload, payload_for, xen};
+use crate::prelude::*;
 
 /// A sub-directory whose name looks like another Xen's build-id, or is it, hides nothing.
 #[test]

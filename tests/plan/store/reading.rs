@@ -4,9 +4,8 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 
-use xen_livepatch::{Errno, ErrorKind, Payload, PayloadStore, StoredPayload};
-
 use super::directory::{Directory, payload, payload_for, xen};
+use crate::prelude::*;
 
 #[test]
 fn the_directory_itself_must_be_there() {
