@@ -2,13 +2,7 @@
 
 use std::fs;
 
-use xen_livepatch::payload::{HookKind, Reapply};
-use xen_livepatch::sim::{Defect, FunctionPatch, HookCode};
-use xen_livepatch::{
-    Cleanup, ErrorKind, Finding, Flags, LivepatchClient, Payload, ProblemKind, Severity, State, Target, UploadOptions,
-};
-
-use super::host::{Host, PATCHED, another_xen, bare, for_another_xen, host, name, shown};
+use crate::prelude::*;
 
 /// `.ci/run` searches Xen's console for these names: the first must never be there, the second must.
 const NEVER_ARRIVES: &str = "never-arrives";

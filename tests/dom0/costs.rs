@@ -7,11 +7,9 @@ use std::{env, fs};
 
 use nix::libc;
 use nix::unistd::{Pid, getppid, gettid};
-use xen_livepatch::sim::FunctionPatch;
-use xen_livepatch::{Flags, LivepatchClient, PayloadName};
 
-use super::host::{PATCHED, bare, connect, for_another_xen, host, metadata, name, patient};
 use super::system_calls::follow;
+use crate::prelude::*;
 
 /// Set in the traced process of this test, to `log` if its client reads Xen's log.
 const TRACED: &str = "XEN_LIVEPATCH_TRACED";

@@ -1,9 +1,6 @@
 //! `ensure` on a real host, from any state.
 
-use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
-use xen_livepatch::{Flags, LivepatchClient, Payload, Plan, State, Wanted};
-
-use crate::host::{Host, PATCHED, bare, host, name, shown};
+use crate::prelude::*;
 use crate::random::Random;
 
 /// Two stacks; each payload makes Xen's version end with its name.

@@ -1,10 +1,7 @@
 //! Inventories agree with the uploaded payloads, and can't be forged.
 
-use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
-use xen_livepatch::{BuildId, Flags, Inventory, InventoryEntry, Payload, UploadOptions};
-
 use crate::checked::made_by_gcc;
-use crate::host::{Host, bare, connect, host, name, patient};
+use crate::prelude::*;
 
 /// The lowest address of Xen: on x86 the upper half of all addresses is the kernels', on AArch64 each has its own.
 const XEN: u64 = if cfg!(target_arch = "aarch64") { 2 << 20 } else { 0xffff_8000_0000_0000 };

@@ -1,10 +1,6 @@
 //! The level of a real host after `ensure`, and after one that fails.
 
-use xen_livepatch::payload::HookKind;
-use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder};
-use xen_livepatch::{EnsureError, ErrorKind, Flags, LivepatchClient, Outcome, Payload, Plan, State, StepEvent, Wanted};
-
-use crate::host::{Host, PATCHED, bare, connect, host, name, shown};
+use crate::prelude::*;
 
 fn fix(client: &LivepatchClient, id: &str) -> PayloadBuilder {
     bare(client, id).function(FunctionPatch::returning(PATCHED, format!("-{id}")))

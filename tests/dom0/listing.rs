@@ -1,8 +1,6 @@
 //! Lists with many payloads and much metadata.
 
-use xen_livepatch::{LoadedPayload, State};
-
-use super::host::{host, listed, metadata};
+use crate::prelude::*;
 
 #[test]
 #[ignore = "needs a real Xen"]

@@ -19,3 +19,14 @@ mod refusals;
 mod story;
 #[path = "../common/system_calls.rs"]
 mod system_calls;
+
+/// The names that most of these modules use.
+mod prelude {
+    pub use std::time::Duration;
+
+    pub use xen_livepatch::payload::*;
+    pub use xen_livepatch::sim::*;
+    pub use xen_livepatch::*;
+
+    pub use crate::host::*;
+}

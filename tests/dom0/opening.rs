@@ -4,9 +4,8 @@ use std::fs::File;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use xen_livepatch::hypercall::Privcmd;
-use xen_livepatch::{ErrorKind, LivepatchClient};
 
-use super::host::{connect, patient};
+use crate::prelude::*;
 
 /// Runs on every Xen; the runner passes its name.
 #[test]

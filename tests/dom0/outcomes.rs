@@ -1,12 +1,6 @@
 //! Outcomes of actions, with hooks that return Xen's own error numbers, and after a deadline.
 
-use std::time::Duration;
-
-use xen_livepatch::payload::HookKind;
-use xen_livepatch::sim::HookCode;
-use xen_livepatch::{Action, Errno, ErrorKind, Flags, LivepatchClient, State};
-
-use super::host::host;
+use crate::prelude::*;
 
 #[test]
 #[ignore = "needs a real Xen"]

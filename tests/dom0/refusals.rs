@@ -1,14 +1,6 @@
 //! Refusals, and actions without effect that Xen reports as a success: each has an error of its own.
 
-use std::time::Duration;
-
-use xen_livepatch::payload::HookKind;
-use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder};
-use xen_livepatch::{
-    Action, ActionOptions, Duplicate, Errno, Error, ErrorKind, Flags, PayloadName, QuiesceTimeout, State, UploadOptions,
-};
-
-use super::host::{Host, PATCHED, bare, host, name};
+use crate::prelude::*;
 
 #[test]
 #[ignore = "needs a real Xen"]

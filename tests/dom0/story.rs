@@ -1,10 +1,6 @@
 //! The uses of live patching: a patch, one stacked on it, a debug patch at any time, and one to replace them all.
 
-use xen_livepatch::payload::Reapply;
-use xen_livepatch::sim::PayloadBuilder;
-use xen_livepatch::{Action, Errno, ErrorKind, Flags, Payload, PayloadName, State};
-
-use super::host::{Host, host, name, patient, shown};
+use crate::prelude::*;
 
 /// `hello` on Xen, `bye` on `hello`, both applied.
 fn hello_and_bye(host: &Host) -> (PayloadName, PayloadName) {

@@ -7,15 +7,13 @@
 //! is found from the answers, see `order.rs`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{hint, thread};
-
-use xen_livepatch::Errno;
-use xen_livepatch::sim::{PreparedSysctl, RawAnswer, RawSysctl};
 
 use super::recipe::Ingredients;
 use super::request::{Body, Name, Request};
 use super::side::Side;
+use crate::prelude::*;
 
 #[derive(Clone, Debug)]
 pub struct Beside {

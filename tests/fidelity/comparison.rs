@@ -5,9 +5,6 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::{env, fs, thread};
 
-use xen_livepatch::Release;
-use xen_livepatch::sim::SimulatedXen;
-
 use super::beside::Beside;
 use super::generator::Generator;
 use super::host::Host;
@@ -15,6 +12,7 @@ use super::order::{self, Event, Search};
 use super::recipe::Ingredients;
 use super::side::{self, Side};
 use super::step::{self, Answer, Outcome, Step};
+use crate::prelude::*;
 
 /// The attempts of steps with a random order of events.
 const TRIES: usize = 4;

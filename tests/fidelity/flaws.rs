@@ -5,10 +5,6 @@
 //! without strings, relocations of section 0, hooks other than those that return a number, and payloads that patch a function twice
 //! or another payload, which is gone when they are reverted.
 
-use xen_livepatch::Release;
-use xen_livepatch::payload::{Architecture, HookKind};
-use xen_livepatch::sim::{Defect, FunctionPatch, HookCode, PayloadBuilder, SimulatedXen};
-
 use super::fields::section::{ADDRESS, ALIGNMENT, ENTRY_SIZE, HEADER, LINK, NAME, OFFSET, SIZE, TYPE};
 use super::fields::{self, Field, function, header, relocation};
 use super::host::PATCHED;
@@ -17,6 +13,7 @@ use super::random::Random;
 use super::recipe::Ingredients;
 use super::since::refuses_symbol_0;
 use super::tables::Entry;
+use crate::prelude::*;
 
 #[derive(Clone, Debug)]
 pub enum Flaw {

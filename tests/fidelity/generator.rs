@@ -1,11 +1,6 @@
 //! The generator of operations: most suit the state of the simulated host, and the others make no sense.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-
-use xen_livepatch::payload::Architecture;
-use xen_livepatch::sim::{Pace, SimulatedXen};
-use xen_livepatch::{Action, Flags, PayloadName, Release, State};
 
 use super::beside::{Beside, Start};
 use super::random::Random;
@@ -14,6 +9,7 @@ use super::request::{ACTION_TIMEOUT, Body, Name, Request, Room, UNLOADING_TIMEOU
 use super::side;
 use super::since::waits_to_unload;
 use super::step::{Step, Way};
+use crate::prelude::*;
 
 /// Returns true if an action without time always times out. CPUs that patch when they are idle (to 4.13.0) may be at rest
 /// already. The clock of an emulated Arm machine ticks every 16 ns, which is rarely long enough for an idle CPU.

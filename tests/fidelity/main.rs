@@ -46,8 +46,8 @@ use generator::Generator;
 use random::setting;
 use recipe::Ingredients;
 use side::Side;
-use xen_livepatch::payload::Architecture;
-use xen_livepatch::{BuildId, Release};
+
+use crate::prelude::*;
 
 /// Steps of one sequence, after which nothing is loaded again.
 const STEPS: usize = 40;
@@ -115,4 +115,13 @@ fn nothing_is_generated_that_would_hurt_a_real_xen() {
         println!("Xen {release} on {architecture}:");
         print(&census);
     }
+}
+
+/// The names that most of these modules use.
+mod prelude {
+    pub use std::time::Duration;
+
+    pub use xen_livepatch::payload::*;
+    pub use xen_livepatch::sim::*;
+    pub use xen_livepatch::*;
 }

@@ -4,14 +4,11 @@
 //! that it, or another, began. The simulated host tries one order after the other until its answers and its final state are
 //! those of the real one.
 
-use std::time::Duration;
-
-use xen_livepatch::sim::{Pace, RawAnswer, RawSysctl, SimulatedXen};
-
 use super::beside::{Answers, Beside, Exchange};
 use super::recipe::Ingredients;
 use super::side::Side;
 use super::step::Outcome;
+use crate::prelude::*;
 
 /// The time that the CPUs of the simulated host take to quiesce, unless they are to take too long.
 const QUIESCE_TIME: Duration = Duration::from_micros(100);

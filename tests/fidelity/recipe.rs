@@ -1,13 +1,10 @@
 //! Recipes of payloads, as data: each makes the same file for both hosts, and is printed in one line.
 
-use xen_livepatch::payload::{Architecture, HookKind, PayloadVersion};
-use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder, SimulatedXen};
-use xen_livepatch::{BuildId, Release};
-
 use super::flaws::{self, Flaw};
 use super::host::PATCHED;
 use super::random::Random;
 use super::since::leaves_functions_alone;
+use crate::prelude::*;
 
 /// Another function that nothing but dom0's curiosity calls.
 pub const ALSO_PATCHED: &str = "xen_changeset";

@@ -1,10 +1,8 @@
 //! Requests that no client makes.
 
-use xen_livepatch::Release;
-use xen_livepatch::sim::{RawAnswer, RawSysctl};
-
 use super::random::Random;
 use super::recipe::{Ingredients, Recipe};
+use crate::prelude::*;
 
 /// The value of the list's version before the hypercall, which remains if Xen does not write it.
 const UNTOUCHED: u32 = 0xdead_beef;

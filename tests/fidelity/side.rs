@@ -1,16 +1,14 @@
 //! A host, the real one or the simulated one, and the requests to it.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use xen_livepatch::hypercall::{Hypervisor, Privcmd};
-use xen_livepatch::payload::Architecture;
-use xen_livepatch::sim::{FunctionPatch, RawAnswer, RawSysctl, SimulatedXen};
-use xen_livepatch::{Flags, LivepatchClient, LoadedPayload, PayloadName, Release, Status};
 
 use super::host::{self, Host, PATCHED};
 use super::recipe::{ALSO_PATCHED, Ingredients, KNOWN};
 use super::request::{LIST_VERSION, word};
+use crate::prelude::*;
 
 /// The time of Xen's last steps after an action, which still use the payload.
 const SETTLE_TIME: Duration = Duration::from_millis(1);

@@ -1,18 +1,12 @@
 //! One operation, and its outcome.
 
-use std::time::Duration;
 use std::{env, fs, thread};
-
-use xen_livepatch::sim::{RawAnswer, RawSysctl, RawVersion};
-use xen_livepatch::{
-    Action, ActionOptions, Errno, Error, ErrorKind, Flags, LoadedPayload, PayloadName, QuiesceTimeout, Status,
-    UploadOptions,
-};
 
 use super::beside::{Answers, Beside};
 use super::recipe::{Ingredients, Recipe};
 use super::request::{self, Body, Request};
 use super::side::Side;
+use crate::prelude::*;
 
 /// The attempts to repeat a step with an answer that only time explains.
 const ATTEMPTS: usize = 20;

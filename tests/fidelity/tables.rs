@@ -2,14 +2,12 @@
 //!
 //! They change `.altinstr_replacement`, which is code of the payload that nothing runs.
 
-use xen_livepatch::Release;
-use xen_livepatch::sim::PayloadBuilder;
-
 use super::fields::function;
 use super::image::{ALLOC, EXECUTE, Image, PROGBITS, Section};
 use super::random::Random;
 use super::recipe::Ingredients;
 use super::since::{checks_alternatives, negates_alternatives, refuses_alternatives};
+use crate::prelude::*;
 
 const ALTERNATIVES: &str = ".altinstructions";
 const REPLACEMENTS: &str = ".altinstr_replacement";

@@ -1,12 +1,7 @@
 //! The differences of the check for a Xen on Arm.
 
-use xen_livepatch::payload::{Architecture, HookKind};
-use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder};
-use xen_livepatch::{Errno, Finding, Payload, Target};
-
-use crate::editor::{Editor, header, relocation, section, xen};
-use crate::findings::{FUNCS, NEW, RELA_FUNCS, check, expect_findings, extra, hooked};
 use crate::layout::point;
+use crate::prelude::*;
 use crate::rules::alternative;
 
 /// Turns a payload into one for Arm, except for its code, which the check does not read.

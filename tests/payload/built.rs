@@ -1,10 +1,6 @@
 //! Payloads made by `PayloadBuilder`.
 
-use xen_livepatch::payload::{HookKind, PayloadVersion, Problem};
-use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder, SimulatedXen};
-use xen_livepatch::{BuildId, Finding, LivepatchClient, Payload, PayloadName, Release, Target};
-
-use crate::editor::{Editor, relocation};
+use crate::prelude::*;
 
 fn xen() -> BuildId {
     BuildId::new([0xab; 20])

@@ -1,12 +1,8 @@
 //! Payloads with a fault each: functions, hooks, metadata and relocations.
 
-use xen_livepatch::payload::{FunctionProblem as F, Problem, RelocationSectionProblem};
-use xen_livepatch::{Finding, Target};
+use xen_livepatch::payload::FunctionProblem as F;
 
-use crate::editor::{Editor, relocation, section, symbol};
-use crate::findings::{
-    FUNCS, NEVER, NEW, OLD, RELA_FUNCS, XENS_ADDRESS, check, expect_findings, extra, found_in, hooked, problems, xens,
-};
+use crate::prelude::*;
 
 #[test]
 fn function_versions_are_checked() {

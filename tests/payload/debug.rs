@@ -3,10 +3,7 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use xen_livepatch::{ErrorKind, Payload, Target};
-
-use crate::editor::{Editor, HOOKED, header, section};
-use crate::findings::NEW;
+use crate::prelude::*;
 use crate::scratch::Scratch;
 
 const SOURCE: &str = r#"

@@ -1,6 +1,6 @@
 //! An editor of payload files by place, which shares nothing with the code that reads them.
 
-use xen_livepatch::BuildId;
+use crate::prelude::*;
 
 /// The Xen that the payloads in `tests/gcc-payloads` were made for.
 pub(crate) const XEN: &str = "101112131415161718191a1b1c1d1e1f20212223";

@@ -6,10 +6,7 @@ use std::fmt::{Display, Write};
 use std::path::Path;
 use std::{env, fs};
 
-use xen_livepatch::payload::{Architecture, Problem};
-use xen_livepatch::{BuildId, Finding, Payload, Severity, Target};
-
-use crate::editor::{EXTRA_VERSION, Editor, Field, HOOKED, STACKED, header, relocation, section, symbol, xen};
+use crate::prelude::*;
 
 pub(crate) const FUNCS: &str = ".livepatch.funcs";
 pub(crate) const RELA_FUNCS: &str = ".rela.livepatch.funcs";

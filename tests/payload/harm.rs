@@ -3,12 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use xen_livepatch::payload::{FunctionProblem, Problem};
-use xen_livepatch::sim::{Defect, FunctionPatch, PayloadBuilder};
-use xen_livepatch::{Finding, Payload, Severity, Target};
-
-use crate::editor::{Editor, header, relocation, section, symbol, xen};
-use crate::findings::{FUNCS, RELA_FUNCS, check, extra, hooked, problems, xens};
+use crate::prelude::*;
 
 fn hurts(editor: &Editor, (minor, point): (u16, u16)) -> bool {
     check(editor, &Target::new((4, minor)).point(point).build_id(xen())).iter().any(Finding::hurts_xen)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::editor::{Editor, header, section};
+use crate::prelude::*;
 
 const PAGE: usize = 4096;
 

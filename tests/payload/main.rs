@@ -17,3 +17,13 @@ mod properties;
 mod reading;
 mod rules;
 mod scratch;
+
+/// The names that most of these modules use.
+mod prelude {
+    pub(crate) use xen_livepatch::payload::*;
+    pub(crate) use xen_livepatch::sim::*;
+    pub(crate) use xen_livepatch::*;
+
+    pub(crate) use crate::editor::*;
+    pub(crate) use crate::findings::*;
+}

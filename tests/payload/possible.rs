@@ -1,12 +1,7 @@
 //! Possible findings: those of some point releases, and possible crashes that the file alone does not decide.
 
-use xen_livepatch::payload::{HookKind, Problem};
-use xen_livepatch::sim::{FunctionPatch, HookCode, PayloadBuilder};
-use xen_livepatch::{Finding, Payload, ProblemKind, Release, Severity, Target, UploadOptions};
-
-use crate::editor::{Editor, xen};
-use crate::findings::check;
 use crate::layout::point;
+use crate::prelude::*;
 
 /// Returns true for point releases in which a trap in unregistered code is fatal.
 fn dies(release: Release) -> bool {

@@ -4,9 +4,8 @@ use std::time::{Duration, Instant};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use xen_livepatch::{Payload, Target};
 
-use crate::editor::{EXTRA_VERSION, Editor, HOOKED, STACKED, header, xen};
+use crate::prelude::*;
 
 /// Reads, checks and prints a file.
 fn exercise(bytes: &[u8]) {

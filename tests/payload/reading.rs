@@ -4,12 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use xen_livepatch::payload::{Address, Architecture, FindingReport, HookKind, PayloadReport, PayloadVersion, Reapply};
-use xen_livepatch::sim::PayloadBuilder;
-use xen_livepatch::{ErrorKind, Finding, Payload, Release, Target};
-
-use crate::editor::{EXTRA_VERSION, Editor, HOOKED, STACKED, header, relocation, section, xen};
-use crate::findings::{FUNCS, RELA_FUNCS, expect_text};
+use crate::prelude::*;
 use crate::scratch::Scratch;
 
 fn parse(editor: &Editor) -> Payload {

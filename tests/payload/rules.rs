@@ -1,12 +1,9 @@
 //! The rules of releases: payloads checked for the last release without a rule, and for the first that has it.
 
-use xen_livepatch::payload::{FunctionProblem as F, HookKind, PayloadVersion, Problem, TableProblem};
-use xen_livepatch::sim::{Defect, FunctionPatch, PayloadBuilder};
-use xen_livepatch::{Finding, Target};
+use xen_livepatch::payload::FunctionProblem as F;
 
-use crate::editor::{Editor, relocation, section, symbol, xen};
-use crate::findings::{FUNCS, RELA_FUNCS, check, expect_findings};
 use crate::layout::point;
+use crate::prelude::*;
 
 /// A point release of Xen 4, such as `17.3`.
 fn point_release(text: &str) -> Target {
