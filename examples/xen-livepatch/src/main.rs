@@ -1,7 +1,7 @@
 //! `xen-livepatch`, the tool: a drop-in replacement for Xen's C tool of the same name, without its bugs and with the
 //! features that it lacks.
 //!
-//!     cargo install --locked --path examples/xen-livepatch
+//!     cargo install --locked --profile dist --path examples/xen-livepatch
 //!     cargo run -- --simulate demo list
 //!     cargo in-xen -- status      # on a real Xen, booted for this
 //!
