@@ -11,6 +11,8 @@ step_lint() {
 }
 
 step_test() {
+    # For the completions.
+    install_missing zsh=zsh fish=fish
     cargo run --locked --quiet --example quickstart
     cargo test --locked
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Args, CommandFactory as _, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
-use xen_livepatch::{Action, BuildId, Flags, KnownFlag, ProblemKind, Release, Target, XenVersion};
+use xen_livepatch::{Action, BuildId, Flags, KnownFlag, ProblemKind, Release, State, Target, XenVersion};
 
+use crate::completion::loaded;
 use crate::exit_status::ExitStatus;
 
 const NAME_HELP: &str = "The payload's name, 1 to 127 bytes; or hex: and its bytes in hexadecimal";
@@ -28,7 +29,7 @@ pub(crate) struct CommandLine {
 
 // The doc comments below are the help. clap takes that of a struct for the command that has its arguments, so those structs
 // have none.
-#[derive(Debug, Parser)]
+#[derive(Debug, Default, Parser)]
 #[command(
     name = "xen-livepatch",
     version,
@@ -38,7 +39,7 @@ pub(crate) struct CommandLine {
     max_term_width = 80,
     subcommand_required = true,
     arg_required_else_help = true,
-    next_help_heading = "Options of every command"
+    next_help_heading = "Common options"
 )]
 pub(crate) struct CommonOptions {
     /// Print one JSON object, for errors too, but not for help
@@ -92,7 +93,7 @@ pub(crate) enum Command {
     ///
     /// The command returns when Xen has finished. If NAME is applied already, there is nothing to do.
     #[command(args = flag_options(Action::Apply))]
-    Apply(Deferred<OneName>),
+    Apply(Deferred<Apply>),
 
     /// Revert NAME, which must be on top of the stack
     ///
@@ -106,7 +107,7 @@ pub(crate) enum Command {
     /// For cumulative payloads, which contain the fixes of those before them. If NAME is the only applied payload, there
     /// is nothing to do; if others are applied too, that is an error.
     #[command(args = flag_options(Action::Replace))]
-    Replace(Deferred<OneName>),
+    Replace(Deferred<Replace>),
 
     /// Unload NAME, which must not be applied
     #[command(args = flag_options(Action::Unload))]
@@ -167,18 +168,28 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Simulate(Simulate),
 
-    /// Print the manual page
-    Man,
+    /// Print the JSON schema of the output of --json
+    Schema,
 
-    /// Print completions for a shell
+    /// Print the manual page, or install it
+    Man(Deferred<Manual>),
+
+    /// Print the script that makes a shell complete command lines
+    ///
+    /// For bash: source <(xen-livepatch completions bash). The script calls the tool for the words, so that it also completes
+    /// the names of loaded payloads, for users who may list them.
     Completions(Deferred<Completions>),
 }
 
 impl Command {
     /// Returns true if the command changes something, so that it is done even if its output is lost.
     pub(crate) fn is_change(&self) -> bool {
-        use Command::{Check, Completions, Inspect, List, Man, Metrics, Status};
-        !matches!(self, List | Status(_) | Inspect(_) | Check(_) | Metrics(_) | Man | Completions(_))
+        use Command::{Check, Completions, Inspect, List, Man, Metrics, Schema, Status};
+        match self {
+            Man(Deferred(manual)) => manual.install.is_some(),
+            List | Status(_) | Inspect(_) | Check(_) | Metrics(_) | Schema | Completions(_) => false,
+            _ => true,
+        }
     }
 }
 
@@ -193,15 +204,21 @@ pub(crate) struct Upload {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct OneName {
-    #[arg(help = NAME_HELP)]
+pub(crate) struct Apply {
+    #[arg(help = NAME_HELP, add = loaded(Some(State::Checked)))]
+    pub(crate) name: OsString,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Replace {
+    #[arg(help = NAME_HELP, add = loaded(Some(State::Checked)))]
     pub(crate) name: OsString,
 }
 
 #[derive(Debug, Args)]
 #[command(group = name_or_all())]
 pub(crate) struct Revert {
-    #[arg(help = NAME_HELP)]
+    #[arg(help = NAME_HELP, add = loaded(Some(State::Applied)))]
     pub(crate) name: Option<OsString>,
     /// Revert everything, from the top of the stack down
     #[arg(long)]
@@ -211,11 +228,14 @@ pub(crate) struct Revert {
 #[derive(Debug, Args)]
 #[command(group = name_or_all())]
 pub(crate) struct Unload {
-    #[arg(help = NAME_HELP)]
+    #[arg(help = NAME_HELP, add = loaded(Some(State::Checked)))]
     pub(crate) name: Option<OsString>,
     /// Unload every payload that is not applied
     #[arg(long)]
     pub(crate) all: bool,
+    /// Succeed if NAME is not loaded
+    #[arg(long, conflicts_with = "all")]
+    pub(crate) if_loaded: bool,
 }
 
 #[derive(Debug, Args)]
@@ -229,6 +249,7 @@ pub(crate) struct Load {
 #[derive(Debug, Args)]
 pub(crate) struct ShowStatus {
     /// Show everything known about this payload instead
+    #[arg(add = loaded(None))]
     pub(crate) name: Option<OsString>,
     #[arg(long, value_name = "DIR", help = STATE_HELP)]
     pub(crate) state: Option<PathBuf>,
@@ -320,6 +341,13 @@ pub(crate) struct Metrics {
     pub(crate) boot_directories: Vec<PathBuf>,
     #[arg(long, value_name = "DIR", help = STATE_HELP)]
     pub(crate) state: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Manual {
+    /// Write it below DIR, such as /usr/local/share/man
+    #[arg(long, value_name = "DIR")]
+    pub(crate) install: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -429,7 +457,35 @@ pub(crate) fn command() -> clap::Command {
 fn with_commands(is_wanted: impl Fn(&str) -> bool) -> clap::Command {
     let all = Command::augment_subcommands(clap::Command::new("all"));
     let wanted = all.get_subcommands().filter(|command| is_wanted(command.get_name()));
-    CommonOptions::command().subcommands(wanted)
+    let common = CommonOptions::command();
+    let subcommands: Vec<_> = wanted.map(|command| with_fitting_help(command.clone(), &common)).collect();
+    common.subcommands(subcommands)
+}
+
+/// Hides the common options that a command accepts without using them, and shows its longer text below the options, where
+/// clap sets these closely.
+fn with_fitting_help(command: clap::Command, common: &clap::Command) -> clap::Command {
+    let name = command.get_name().to_owned();
+    let unused = common.get_arguments().filter(|option| !uses(&name, option.get_id().as_str()));
+    let command = command.args(unused.map(|option| option.clone().hide(true)));
+    let long = command.get_long_about().map(ToString::to_string);
+    match long.as_deref().and_then(|long| long.split_once("\n\n")) {
+        Some((_, more)) => command.long_about(None).after_help(more.to_owned()),
+        None => command,
+    }
+}
+
+/// Returns true if a common option has a meaning for a command.
+fn uses(command: &str, option: &str) -> bool {
+    let acts = ["apply", "revert", "replace", "unload", "load", "ensure"].contains(&command);
+    match option {
+        "timeout" | "retries" => acts,
+        "deadline" => acts || command == "upload",
+        "force" => ["upload", "load"].contains(&command),
+        "simulate" => !["inspect", "schema", "man", "completions"].contains(&command),
+        "device" | "verbose" => uses(command, "simulate") && command != "simulate",
+        _ => true,
+    }
 }
 
 /// The commands that a word could be short for, among those of the command that the line names before it, if any.

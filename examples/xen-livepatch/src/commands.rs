@@ -16,7 +16,7 @@ use xen_livepatch::{Action, BuildId, Flags, LivepatchClient, PayloadName};
 use crate::arguments::{Command, CommandLine, CommonOptions, Deferred};
 use crate::failure::Failure;
 use crate::output::{Done, Output};
-use crate::{manual, simulation};
+use crate::{completion, manual, simulation};
 
 /// The circumstances of a command.
 #[derive(Clone, Copy)]
@@ -32,14 +32,14 @@ pub(crate) fn run(CommandLine { options, flags, command, .. }: CommandLine, outp
     match command {
         Command::List => actions::list(context),
         Command::Upload(Deferred(upload)) => actions::upload(context, &upload),
-        Command::Apply(Deferred(apply)) => actions::act(context, Action::Apply, &apply.name),
+        Command::Apply(Deferred(apply)) => actions::act(context, Action::Apply, &apply.name, false),
         Command::Revert(Deferred(revert)) => match revert.name {
-            Some(name) => actions::act(context, Action::Revert, &name),
+            Some(name) => actions::act(context, Action::Revert, &name, false),
             None => actions::revert_all(context),
         },
-        Command::Replace(Deferred(replace)) => actions::act(context, Action::Replace, &replace.name),
+        Command::Replace(Deferred(replace)) => actions::act(context, Action::Replace, &replace.name, false),
         Command::Unload(Deferred(unload)) => match unload.name {
-            Some(name) => actions::act(context, Action::Unload, &name),
+            Some(name) => actions::act(context, Action::Unload, &name, unload.if_loaded),
             None => actions::unload_all(context),
         },
         Command::Load(Deferred(load)) => actions::load(context, &load),
@@ -50,8 +50,9 @@ pub(crate) fn run(CommandLine { options, flags, command, .. }: CommandLine, outp
         Command::Confirm(Deferred(confirm)) => guarded::confirm(context, &confirm),
         Command::Metrics(Deferred(metrics)) => metrics::metrics(&options, &metrics),
         Command::Simulate(simulate) => simulation::command(&options, simulate),
-        Command::Man => manual::page(),
-        Command::Completions(Deferred(completions)) => Ok(manual::completions(completions.shell)),
+        Command::Schema => Ok(manual::printed(include_str!("../schema.json"))),
+        Command::Man(Deferred(manual)) => manual::page(manual.install.as_deref()),
+        Command::Completions(Deferred(completions)) => Ok(completion::script(completions.shell)),
     }
 }
 

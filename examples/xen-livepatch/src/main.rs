@@ -10,6 +10,7 @@
 
 mod arguments;
 mod commands;
+mod completion;
 mod exit_status;
 mod exposition;
 mod failure;
@@ -36,6 +37,7 @@ use failure::Failure;
 use output::Output;
 
 fn main() -> ExitCode {
+    completion::answer();
     let words: Vec<OsString> = env::args_os().collect();
     let line = match arguments::parse(&words) {
         Ok(line) => line,

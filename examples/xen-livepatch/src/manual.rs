@@ -1,17 +1,19 @@
-//! The manual page and completions, generated from the command line.
+//! The manual page, generated from the command line.
 
+use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 
-use clap::Command;
-use clap_complete::Shell;
+use clap::{Arg, Command};
 use clap_mangen::Man;
-use clap_mangen::roff::{Roff, bold, roman};
+use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 use serde_json::json;
 
 use crate::arguments;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::output::Done;
+use crate::files;
+use crate::output::{Done, shown};
 
 /// Sections that are not generated: headings with entries.
 const EXTRA: &[(&str, &[(&str, &str)])] = &[
@@ -53,22 +55,19 @@ const EXTRA: &[(&str, &[(&str, &str)])] = &[
     ("SEE ALSO", &[("xl(1)", "In particular xl dmesg, which prints Xen's log.")]),
 ];
 
-pub(crate) fn completions(shell: Shell) -> Done {
-    let mut text = Vec::new();
-    clap_complete::generate(shell, &mut arguments::command(), "xen-livepatch", &mut text);
-    let text = String::from_utf8_lossy(&text);
-    // The script for bash names its states in two ways if the program's name has a hyphen (clap-rs/clap#6421).
-    printed(&text.replace("xen__subcmd__livepatch", "xen__livepatch"))
-}
-
-/// One page for all commands.
-pub(crate) fn page() -> Result<Done, Failure> {
+/// Prints the page of all commands, or writes it below a directory of manual pages.
+pub(crate) fn page(directory: Option<&Path>) -> Result<Done, Failure> {
     let mut page = Vec::new();
     write_page(&mut page).map_err(|error| Failure::new("internal", error))?;
-    Ok(printed(&String::from_utf8_lossy(&page)))
+    let Some(directory) = directory else { return Ok(printed(&String::from_utf8_lossy(&page))) };
+    let file = directory.join("man8/xen-livepatch.8");
+    let written = fs::create_dir_all(directory.join("man8"))
+        .and_then(|()| files::replace(&file, &file.with_extension("new"), 0o644, &page));
+    written.map_err(|error| Failure::file(&file, &error))?;
+    Ok(Done::new(format!("{}\n", shown(&file)), json!({ "file": file.to_string_lossy() })))
 }
 
-fn printed(text: &str) -> Done {
+pub(crate) fn printed(text: &str) -> Done {
     Done::new(text, json!({ "text": text }))
 }
 
@@ -78,8 +77,18 @@ fn write_page(page: &mut Vec<u8>) -> io::Result<()> {
     let man = Man::new(command.clone()).section("8").manual("System Administration");
     man.render_title(page)?;
     man.render_name_section(page)?;
-    man.render_synopsis_section(page)?;
-    man.render_description_section(page)?;
+    let mut synopsis = Roff::new();
+    synopsis.control("SH", ["SYNOPSIS"]);
+    let options = command.get_arguments().filter(|option| !["help", "version"].contains(&option.get_id().as_str()));
+    let mut line = vec![bold("xen-livepatch")];
+    for option in options {
+        line.extend([roman(" [")].into_iter().chain(form(option)).chain([roman("]")]));
+    }
+    line.extend([roman(" "), italic("COMMAND"), roman(" ...")]);
+    synopsis.text(line);
+    synopsis.control("SH", ["DESCRIPTION"]);
+    paragraphs(&mut synopsis, command.get_long_about());
+    synopsis.to_writer(page)?;
     man.render_options_section(page)?;
     let mut heading = Roff::new();
     heading.control("SH", ["COMMANDS"]);
@@ -115,25 +124,47 @@ fn write_command(command: &mut Command, page: &mut Vec<u8>) -> io::Result<()> {
     let usage =
         usage.trim_start_matches("Usage: ").replace("xen-livepatch ", "").replace("[OPTIONS]", "").replace("  ", " ");
     roff.control("SS", [usage.trim()]);
-    let about = command.get_long_about().or_else(|| command.get_about());
-    for (at, part) in about.map(ToString::to_string).unwrap_or_default().split("\n\n").enumerate() {
-        if at > 0 {
-            roff.control("PP", []);
-        }
-        roff.text([roman(part)]);
+    paragraphs(&mut roff, command.get_about());
+    if command.get_after_help().is_some() {
+        roff.control("PP", []);
     }
+    paragraphs(&mut roff, command.get_after_help());
     for argument in command.get_arguments().filter(|argument| !argument.is_global_set() && argument.get_id() != "help")
     {
         roff.control("TP", []);
-        let takes = argument.get_action().takes_values();
-        let names = argument.get_value_names().filter(|_| takes).unwrap_or_default();
-        let value = names.iter().fold(String::new(), |value, name| format!("{value} {name}"));
-        let name = argument.get_long().map_or_else(|| value.trim().to_owned(), |long| format!("--{long}{value}"));
-        roff.text([bold(name)]);
-        roff.text([roman(argument.get_help().map(ToString::to_string).unwrap_or_default())]);
+        roff.text(form(argument));
+        paragraphs(&mut roff, argument.get_help());
     }
     roff.to_writer(page)?;
     page.flush()
+}
+
+/// An argument as it is typed: `--simulate DIR`, or `FILE`.
+fn form(argument: &Arg) -> Vec<Inline> {
+    let takes = argument.get_action().takes_values();
+    let names = argument.get_value_names().filter(|_| takes).unwrap_or_default();
+    let long = argument.get_long().map(|long| bold(format!("--{long}")));
+    let parts: Vec<Inline> = long.into_iter().chain(names.iter().map(|name| italic(name.as_str()))).collect();
+    let mut form = Vec::new();
+    for part in parts {
+        if !form.is_empty() {
+            form.push(roman(" "));
+        }
+        form.push(part);
+    }
+    form
+}
+
+/// Paragraphs, with text between backticks in bold.
+fn paragraphs(roff: &mut Roff, text: Option<&impl ToString>) {
+    let text = text.map(ToString::to_string).unwrap_or_default();
+    for (at, paragraph) in text.split("\n\n").enumerate() {
+        if at > 0 {
+            roff.control("PP", []);
+        }
+        let parts = paragraph.split('`').enumerate();
+        roff.text(parts.map(|(at, part)| if at % 2 == 0 { roman(part) } else { bold(part) }).collect::<Vec<_>>());
+    }
 }
 
 #[cfg(test)]
@@ -141,13 +172,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_script_for_bash_has_every_state_that_it_enters() {
-        let script = completions(Shell::Bash).text;
-        let states: Vec<&str> =
-            script.lines().filter_map(|line| line.trim().strip_prefix("cmd=\"")?.strip_suffix('"')).collect();
-        assert!(states.len() > 15, "{states:?}");
-        for state in states.iter().filter(|state| !state.is_empty()) {
-            assert!(script.lines().any(|line| line.trim().strip_suffix(')') == Some(state)), "{state}");
-        }
+    fn the_page_has_no_backticks_and_shows_values() {
+        let page = page(None).unwrap().text;
+        assert!(!page.contains('`') && page.contains("\\-\\-simulate\\fR \\fIDIR\\fR]"), "{page}");
     }
 }

@@ -43,6 +43,7 @@ pub(super) fn act(
     Context { options, flags, output }: Context<'_>,
     action: Action,
     given: &OsStr,
+    may_be_gone: bool,
 ) -> Result<Done, Failure> {
     let progress = match action {
         Action::Apply => "Applying",
@@ -60,7 +61,10 @@ pub(super) fn act(
                 }
                 Ok(Done::new("", result(&name, true)))
             }
-            Err(error) if is_done(&error, action, client, &name)? => {
+            Err(error)
+                if is_done(&error, action, client, &name)?
+                    || may_be_gone && *error.kind() == ErrorKind::NoSuchPayload =>
+            {
                 output.end(NOTHING_TO_DO);
                 Ok(Done::new("", result(&name, false)))
             }

@@ -1,6 +1,7 @@
 //! The command-line tool on the simulated Xen: JSON, the level of a host, the guard over several boots, and other processes.
 #![cfg(test)]
 
+mod completions;
 mod demo;
 mod guard;
 mod level;

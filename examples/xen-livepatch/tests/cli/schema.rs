@@ -25,6 +25,8 @@ $ xen-livepatch --simulate demo --deadline 0s ensure --nothing
 ? 2
 $ xen-livepatch completions bash
 $ xen-livepatch man
+$ xen-livepatch man --install share/man
+$ xen-livepatch schema
 ";
 
 /// Runs the commands of a transcript in a directory of their own, and returns what each of them prints with `--json`.
