@@ -10,6 +10,7 @@ declare -A needs_of=(
     [static]=tool
     [headers]=headers
     [metrics]=tool
+    [fleet]=tool
     [aarch64]='xen-arm64 tool'
     [boots]='xen-4.17 xen-4.20 tool'
     [guard]='xen-4.17 tool'

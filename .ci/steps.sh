@@ -49,3 +49,8 @@ step_api() { .ci/api; }
 step_headers() { tests/xen-headers/check "${headers[@]}"; }
 
 step_fuzz() { .ci/fuzz 30; }
+
+step_fleet() {
+    install_missing ansible-playbook=ansible-core
+    examples/fleet/test "$TOOL"
+}
