@@ -164,7 +164,7 @@ pub enum Problem {
         count: usize,
     },
     /// Neither Xen nor a loaded payload has a symbol that the payload needs.
-    #[error("it needs symbol {symbol}, {}", undefined(symbol))]
+    #[error("it needs {}", undefined(symbol))]
     UnknownSymbol {
         /// The symbol.
         symbol: SymbolName,
@@ -389,11 +389,13 @@ fn wanted(expected: Option<Architecture>) -> String {
     )
 }
 
-fn undefined(symbol: &SymbolName) -> &'static str {
-    if is_local_label(symbol.as_bytes()) {
-        "a compiler's local label, which no Xen has: rebuild it, with the section that this label is in"
-    } else {
-        "which neither Xen nor a loaded payload has: load what defines it first"
+fn undefined(symbol: &SymbolName) -> String {
+    match symbol.as_bytes() {
+        [] => "a symbol without a name, which no Xen has: the file is damaged, obtain a fresh copy".into(),
+        name if is_local_label(name) => format!(
+            "symbol {symbol}, a compiler's local label, which no Xen has: rebuild it, with the section that this label is in"
+        ),
+        _ => format!("symbol {symbol}, which neither Xen nor a loaded payload has: load what defines it first"),
     }
 }
 
