@@ -7,12 +7,13 @@ readonly STATIC=target/static TOOL=target/static/x86_64/xen-livepatch
 
 # Besides the tools, which all need.
 declare -A needs_of=(
+    [test]=minisign
     [static]=tool
     [headers]=headers
     [metrics]=tool
     [fleet]=tool
     [aarch64]='xen-arm64 tool'
-    [boots]='xen-4.17 xen-4.20 tool'
+    [boots]='xen-4.17 xen-4.20 tool minisign'
     [guard]='xen-4.17 tool'
     [bench]='xen-4.17 xen-4.20 tool bench'
     ['xen 4.14']='xen-4.14 tool tests'
@@ -86,6 +87,9 @@ need_headers() {
 
 # As it is shipped, for both architectures at once: optimising it keeps one processor busy for each.
 need_tool() { examples/xen-livepatch/build-static --out "$STATIC" x86_64 aarch64; }
+
+# Signs payloads.
+need_minisign() { install_missing minisign=minisign; }
 
 need_tests() {
     cargo real-xen --locked --test shapes --no-run

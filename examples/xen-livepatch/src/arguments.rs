@@ -14,6 +14,7 @@ use crate::exit_status::ExitStatus;
 const NAME_HELP: &str = "The payload's name, 1 to 127 bytes; or hex: and its bytes in hexadecimal";
 const FILE_HELP: &str = "A live-patch file";
 const ACCEPT_HELP: &str = "Accept a finding that is only possible, by the name that check prints; may be repeated";
+const TRUSTED_HELP: &str = "The directory of trusted keys, *.pub [default: /etc/xen-livepatch/trusted.d]";
 const STATE_HELP: &str = "The directory of the guard's state [default: /var/lib/xen-livepatch]";
 
 /// A line that was read.
@@ -86,7 +87,8 @@ pub(crate) enum Command {
 
     /// Upload FILE under NAME, without applying it
     ///
-    /// The file is checked first. A payload that this Xen would refuse, wrongly accept, or be damaged by is not sent.
+    /// The file is checked first. A payload that this Xen would refuse, wrongly accept, or be damaged by is not sent. If
+    /// there are trusted keys, FILE.minisig must be its signature by one of them.
     Upload(Deferred<Upload>),
 
     /// Apply NAME on top of the stack
@@ -115,7 +117,8 @@ pub(crate) enum Command {
 
     /// Upload FILE under its own name without the last suffix, and apply it
     ///
-    /// If it can't be applied, it is unloaded again, unless it may still come into effect.
+    /// If it can't be applied, it is unloaded again, unless it may still come into effect. If there are trusted keys,
+    /// FILE.minisig must be its signature by one of them.
     #[command(args = flag_options(Action::Apply))]
     Load(Deferred<Load>),
 
@@ -148,6 +151,9 @@ pub(crate) enum Command {
     /// payloads are only added, from the bottom up to the damaged file, and the exit status is 7. If a payload would
     /// have to be removed, nothing is done. If no payload is for this Xen, nothing is reverted, and the exit status is 9,
     /// or 10 for a directory without payloads. With --boot, both count as success if nothing is applied.
+    ///
+    /// If there are trusted keys, a file without a valid signature FILE.minisig counts as damaged. On a real Xen, files
+    /// that users other than root can change count as damaged too, and such a directory is refused.
     Ensure(Deferred<Ensure>),
 
     /// Mark the payloads that ensure applied in this boot as good
@@ -201,6 +207,17 @@ pub(crate) struct Upload {
     pub(crate) file: PathBuf,
     #[arg(long, value_name = "FINDING", help = ACCEPT_HELP)]
     pub(crate) accept: Vec<ProblemKind>,
+    #[command(flatten)]
+    pub(crate) signature: SignatureOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SignatureOptions {
+    #[arg(long, value_name = "DIR", help = TRUSTED_HELP)]
+    pub(crate) trusted: Option<PathBuf>,
+    /// Accept the file without a signature, although there are trusted keys
+    #[arg(long)]
+    pub(crate) unsigned: bool,
 }
 
 #[derive(Debug, Args)]
@@ -244,6 +261,8 @@ pub(crate) struct Load {
     pub(crate) file: PathBuf,
     #[arg(long, value_name = "FINDING", help = ACCEPT_HELP)]
     pub(crate) accept: Vec<ProblemKind>,
+    #[command(flatten)]
+    pub(crate) signature: SignatureOptions,
 }
 
 #[derive(Debug, Args)]
@@ -253,6 +272,8 @@ pub(crate) struct ShowStatus {
     pub(crate) name: Option<OsString>,
     #[arg(long, value_name = "DIR", help = STATE_HELP)]
     pub(crate) state: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", help = TRUSTED_HELP)]
+    pub(crate) trusted: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -260,6 +281,8 @@ pub(crate) struct Inspect {
     /// Live-patch files
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
+    #[arg(long, value_name = "DIR", help = TRUSTED_HELP)]
+    pub(crate) trusted: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -275,6 +298,8 @@ pub(crate) struct Check {
     /// The build-id of that Xen [default: accept payloads for any]
     #[arg(long, value_name = "HEX", requires = "for_xen")]
     pub(crate) build_id: Option<BuildId>,
+    #[arg(long, value_name = "DIR", help = TRUSTED_HELP)]
+    pub(crate) trusted: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -314,6 +339,8 @@ pub(crate) struct Ensure {
     pub(crate) retry: bool,
     #[arg(long, value_name = "DIR", help = STATE_HELP)]
     pub(crate) state: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", help = TRUSTED_HELP)]
+    pub(crate) trusted: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -341,6 +368,8 @@ pub(crate) struct Metrics {
     pub(crate) boot_directories: Vec<PathBuf>,
     #[arg(long, value_name = "DIR", help = STATE_HELP)]
     pub(crate) state: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", help = TRUSTED_HELP)]
+    pub(crate) trusted: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

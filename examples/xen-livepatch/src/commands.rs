@@ -44,7 +44,7 @@ pub(crate) fn run(CommandLine { options, flags, command, .. }: CommandLine, outp
         },
         Command::Load(Deferred(load)) => actions::load(context, &load),
         Command::Status(Deferred(status)) => status::status(context, &status),
-        Command::Inspect(Deferred(inspect)) => Ok(files::inspect(&inspect)),
+        Command::Inspect(Deferred(inspect)) => files::inspect(context, &inspect),
         Command::Check(Deferred(check)) => files::check(context, &check),
         Command::Ensure(Deferred(ensure)) => ensure::ensure(context, &ensure),
         Command::Confirm(Deferred(confirm)) => guarded::confirm(context, &confirm),

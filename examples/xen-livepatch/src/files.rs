@@ -22,9 +22,14 @@ pub(crate) fn create_private(directory: &Path) -> io::Result<()> {
     }
 }
 
+/// Returns true if a file or directory belongs to neither root nor the user who runs this process.
+pub(crate) fn is_foreign(about: &Metadata) -> bool {
+    ![0, geteuid().as_raw()].contains(&about.uid())
+}
+
 /// The reason why another user may have changed a file or directory, if one may.
 pub(crate) fn exposure(about: &Metadata) -> Option<&'static str> {
-    if ![0, geteuid().as_raw()].contains(&about.uid()) {
+    if is_foreign(about) {
         Some("it belongs to another user")
     } else if about.mode() & 0o022 != 0 {
         Some("others may write to it")

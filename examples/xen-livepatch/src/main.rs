@@ -23,11 +23,13 @@ mod lock;
 mod manual;
 mod memory;
 mod output;
+mod permissions;
 mod progress;
 mod signals;
 mod simulation;
 mod systemd;
 mod table;
+mod trust;
 
 use std::env;
 use std::ffi::OsString;

@@ -23,6 +23,11 @@ const EXTRA: &[(&str, &[(&str, &str)])] = &[
             ("/dev/xen/privcmd", "Xen's privileged command device, through which every request goes."),
             ("/usr/lib/xen-livepatch", "Payloads to apply at boot, flat or in a directory for each build of Xen."),
             ("/etc/xen-livepatch/off", "While it exists, ensure --boot does nothing."),
+            (
+                "/etc/xen-livepatch/trusted.d/*.pub",
+                "Public keys of minisign. If there are any, a payload is uploaded only with a valid signature FILE.minisig by one of \
+                 them, except with --unsigned. Only root may be able to change them.",
+            ),
             ("/var/lib/xen-livepatch", "The state of the guard: the payloads that boots survived, and the suspects."),
             ("/run/xen-livepatch/lock", "Locked (flock) by every command that changes the loaded payloads."),
             (
@@ -41,6 +46,7 @@ const EXTRA: &[(&str, &[(&str, &str)])] = &[
                 "xen-livepatch ensure --dry-run /usr/lib/xen-livepatch",
                 "Print the steps that would bring this host to the payloads of that directory.",
             ),
+            ("minisign -S -s KEY -m xsa-500.livepatch", "Sign a payload, as xsa-500.livepatch.minisig."),
             ("xen-livepatch check --for-xen 4.17.7 *.livepatch", "Check payloads without a Xen."),
             (
                 "xen-livepatch metrics --output /var/lib/prometheus/node-exporter/xen-livepatch.prom",
@@ -52,7 +58,10 @@ const EXTRA: &[(&str, &[(&str, &str)])] = &[
             ),
         ],
     ),
-    ("SEE ALSO", &[("xl(1)", "In particular xl dmesg, which prints Xen's log.")]),
+    (
+        "SEE ALSO",
+        &[("xl(1)", "In particular xl dmesg, which prints Xen's log."), ("minisign(1)", "Makes keys and signatures.")],
+    ),
 ];
 
 /// Prints the page of all commands, or writes it below a directory of manual pages.

@@ -17,6 +17,7 @@ use crate::input;
 use crate::memory::KeptFiles;
 use crate::output::{Done, Output, shown};
 use crate::table::table;
+use crate::trust;
 
 const NOTHING_TO_DO: &str = "no action needed";
 
@@ -28,7 +29,11 @@ pub(super) fn list(Context { options, .. }: Context<'_>) -> Result<Done, Failure
 pub(super) fn upload(Context { options, output, .. }: Context<'_>, upload: &Upload) -> Result<Done, Failure> {
     let name = name(&upload.name)?;
     let begin = || output.begin(&format!("Uploading {}", shown(&upload.file)));
-    let bytes = input::bytes(&upload.file, &name).inspect_err(|_| begin())?;
+    let bytes = input::bytes(&upload.file, &name).and_then(|bytes| {
+        trust::check_upload(options, &upload.signature, &upload.file, &bytes)?;
+        Ok(bytes)
+    });
+    let bytes = bytes.inspect_err(|_| begin())?;
     with_client(options, Access::Changes, |client| {
         begin();
         client.upload_with(&name, &bytes, upload_options(options, &upload.accept))?;
@@ -180,7 +185,11 @@ pub(super) fn unload_all(Context { options, flags, output }: Context<'_>) -> Res
 pub(super) fn load(Context { options, flags, output }: Context<'_>, load: &Load) -> Result<Done, Failure> {
     let load_options = LoadOptions::new().upload(upload_options(options, &load.accept)).flags(flags);
     let begin = || output.begin(&format!("Loading {}", shown(&load.file)));
-    let (name, payload) = input::payload(&load.file).inspect_err(|_| begin())?;
+    let input = input::payload(&load.file).and_then(|(name, payload)| {
+        trust::check_upload(options, &load.signature, &load.file, payload.bytes())?;
+        Ok((name, payload))
+    });
+    let (name, payload) = input.inspect_err(|_| begin())?;
     with_client(options, Access::Changes, |client| {
         begin();
         client.load_as(&name, &payload, load_options)?;

@@ -19,6 +19,7 @@ use crate::guard;
 use crate::host::{Access, with_client};
 use crate::memory::{KeptFiles, LastEnsure};
 use crate::output::{self, Done, shown};
+use crate::trust::Trust;
 
 pub(super) fn ensure(context: Context<'_>, arguments: &Ensure) -> Result<Done, Failure> {
     if arguments.boot {
@@ -40,11 +41,11 @@ pub(super) fn ensure(context: Context<'_>, arguments: &Ensure) -> Result<Done, F
 fn run(context: Context<'_>, arguments: &Ensure) -> Result<Done, Failure> {
     // Files are read before the lock is taken, since a pipe may take its time; a directory is read after that, since it may
     // change while this waits for the lock.
-    let early = if directory(&arguments.paths).is_some() { None } else { Some(Input::read(arguments)?) };
+    let early = if directory(&arguments.paths).is_some() { None } else { Some(Input::read(context, arguments)?) };
     let access = if arguments.dry_run { Access::Reads } else { Access::Changes };
     let kept = KeptFiles::of(context.options.simulate.as_deref());
     with_client(context.options, access, |client| {
-        let input = early.map_or_else(|| Input::read(arguments), Ok)?;
+        let input = early.map_or_else(|| Input::read(context, arguments), Ok)?;
         Run { context, arguments, client, kept }.run(&input)
     })
 }
@@ -69,13 +70,17 @@ enum Input {
 }
 
 impl Input {
-    fn read(Ensure { paths, name, .. }: &Ensure) -> Result<Self, Failure> {
+    fn read(Context { options, .. }: Context<'_>, arguments: &Ensure) -> Result<Self, Failure> {
+        let Ensure { paths, name, trusted, .. } = arguments;
+        let trust = Trust::for_uploads(options, trusted.as_deref())?;
         let name = name.as_deref().map(super::name).transpose()?;
         Ok(match (name, &paths[..], directory(paths)) {
             (None, [], _) => Self::Nothing,
-            (None, _, Some(directory)) => Self::Directory(directory.to_path_buf(), PayloadStore::read(directory)?),
-            (None, files, None) => Self::Files(files.iter().map(StoredPayload::read).collect::<Result<_, _>>()?),
-            (Some(name), [file], None) => Self::Named(name, StoredPayload::read(file)?),
+            (None, _, Some(directory)) => Self::Directory(directory.to_path_buf(), trust.read_directory(directory)?),
+            (None, files, None) => {
+                Self::Files(files.iter().map(|file| trust.read_file(file)).collect::<Result<_, _>>()?)
+            }
+            (Some(name), [file], None) => Self::Named(name, trust.read_file(file)?),
             (Some(_), ..) => return Err(Failure::new("usage", "--name is for one FILE")),
         })
     }

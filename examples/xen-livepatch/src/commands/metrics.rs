@@ -17,6 +17,7 @@ use crate::host::{Access, with_client};
 use crate::hypervisors;
 use crate::memory::{KeptFiles, LastEnsure};
 use crate::output::{Done, shown};
+use crate::trust::Trust;
 
 /// The most paths of unusable files. Their number is a metric of its own.
 const MOST_PATHS: usize = 20;
@@ -62,14 +63,20 @@ struct Collector {
 
 impl Collector {
     fn collect(&mut self, options: &CommonOptions, arguments: &Metrics) {
-        let store = PayloadStore::read(&arguments.directory).map_err(Failure::from);
+        let trust = Trust::for_uploads(options, arguments.trusted.as_deref());
+        let trust = self.keep_failure(trust);
+        let store = trust.as_ref().map(|trust| trust.read_directory(&arguments.directory));
         let asked = with_client(options, Access::Reads, |client| Ok((client.inventory()?, client.target()?)));
         let asked = self.keep_failure(asked);
-        let store = self.keep_failure(store);
+        let store = store.and_then(|store| self.keep_failure(store));
         self.text.number("up", "1 if Xen could be asked.", asked.is_some());
         if let Some((inventory, _)) = &asked {
             self.xen(inventory);
             self.payloads(inventory, store.as_ref());
+        }
+        if let Some(trust) = &trust {
+            let help = "The keys by one of which payloads have to be signed; with 0, they need no signature.";
+            self.text.number("trusted_keys", help, wide(trust.key_count()));
         }
         let mut level = None;
         if let Some(store) = &store {

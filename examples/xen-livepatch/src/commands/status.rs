@@ -12,6 +12,7 @@ use crate::failure::{Failure, as_json};
 use crate::host::{Access, with_client};
 use crate::output::Done;
 use crate::table;
+use crate::trust::{self, Trust};
 
 pub(super) fn status(Context { options, .. }: Context<'_>, arguments: &ShowStatus) -> Result<Done, Failure> {
     let read = with_client(options, Access::Reads, |client| {
@@ -27,10 +28,16 @@ pub(super) fn status(Context { options, .. }: Context<'_>, arguments: &ShowStatu
     };
     let (name, inventory, capabilities) = read.map_err(with_verdicts)?;
     let Some(name) = name else {
+        let trusted = arguments.trusted.as_deref();
+        let (signatures, trust) = match Trust::for_uploads(options, trusted) {
+            Ok(trust) => (trust.summary(), trust.as_json()),
+            Err(failure) => (failure.message.clone(), trust::failure_as_json(options, trusted, &failure)),
+        };
         let blank = if verdicts.is_empty() { "" } else { "\n" };
-        let text = format!("{}{blank}{verdicts}", host(&inventory, &capabilities));
+        let text = format!("{}{blank}{verdicts}", host(&inventory, &capabilities, &signatures));
         let (inventory, capabilities) = (as_json(&inventory), as_json(&capabilities));
-        let result = json!({ "inventory": inventory, "capabilities": capabilities, "boot": report.as_json() });
+        let boot = report.as_json();
+        let result = json!({ "inventory": inventory, "capabilities": capabilities, "trust": trust, "boot": boot });
         return Ok(Done::new(text, result));
     };
     let Some(entry) = inventory.payloads.iter().find(|entry| entry.name == name) else {
@@ -40,7 +47,7 @@ pub(super) fn status(Context { options, .. }: Context<'_>, arguments: &ShowStatu
 }
 
 /// The host as text.
-fn host(inventory: &Inventory, capabilities: &Capabilities) -> String {
+fn host(inventory: &Inventory, capabilities: &Capabilities, signatures: &str) -> String {
     let mut text = format!("{inventory}\n\n");
     let own = match (&inventory.build_id, inventory.no_build_id) {
         (None, Some(Errno::ENODATA)) => "none: this Xen was linked without one".to_owned(),
@@ -57,6 +64,7 @@ fn host(inventory: &Inventory, capabilities: &Capabilities) -> String {
         options.push("--force on uploads".to_owned());
     }
     let _ = writeln!(text, "interface  {:#x}; accepts {}", capabilities.interface_version, options.join(", "));
+    let _ = writeln!(text, "signatures {signatures}");
     let off = inventory.off_chain();
     let loaded: Vec<_> = inventory.payloads.iter().filter(|entry| !entry.is_applied()).collect();
     for (heading, entries) in [

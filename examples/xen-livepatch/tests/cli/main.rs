@@ -11,6 +11,7 @@ mod schema;
 mod shell;
 #[path = "../../../../tests/common/system_calls.rs"]
 mod system_calls;
+mod trust;
 
 use std::path::Path;
 

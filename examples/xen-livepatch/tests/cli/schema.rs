@@ -77,7 +77,7 @@ fn every_command_of_the_transcripts_conforms_to_the_schema() {
     }
 }
 
-fn schema() -> Validator {
+pub(crate) fn schema() -> Validator {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema.json");
     jsonschema::draft202012::new(&serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()).unwrap()
 }

@@ -121,7 +121,7 @@ fn a_command_looks_at_nothing_that_it_does_not_need() {
         ("--simulate demo --json list", simulation),
         // On a real Xen it is only the device.
         ("--device missing list", &["missing"]),
-        ("inspect a.livepatch", &["a.livepatch"]),
+        ("inspect a.livepatch", &["/etc/xen-livepatch/trusted.d", "a.livepatch"]),
         ("list --nonsense", &[]),
         ("--help", &[]),
         ("man", &[]),
