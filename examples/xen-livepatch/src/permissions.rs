@@ -95,21 +95,23 @@ fn fault_below(directory: &Path, depth: usize) -> Option<String> {
 }
 
 fn fault(path: &Path, about: &Metadata, is_passage: bool) -> Option<String> {
+    let is_sticky = about.is_dir() && about.mode() & STICKY != 0;
     let others = if about.gid() == 0 { 0o002 } else { 0o022 };
-    let is_protected = about.is_symlink() || (is_passage && about.mode() & STICKY != 0);
+    let is_protected = about.is_symlink() || (is_passage && is_sticky);
+    let is_writable = !is_protected && about.mode() & others != 0;
     let path = shown(path);
-    let mut remedies = Vec::new();
-    if files::is_foreign(about) {
-        remedies.push(format!("chown -h root {path}"));
-    }
-    if !is_protected && about.mode() & others != 0 {
-        remedies.push(format!("chmod go-w {path}"));
-    }
+    let remedy = match (files::is_foreign(about), is_writable) {
+        (false, false) => return None,
+        // It is meant for everybody.
+        (_, true) if is_sticky => "use another directory".to_owned(),
+        (true, true) => format!("run chown -h root {path} && chmod go-w {path}"),
+        (true, false) => format!("run chown -h root {path}"),
+        (false, true) => format!("run chmod go-w {path}"),
+    };
     let (owner, group, mode) = (about.uid(), about.gid(), about.mode() & 0o7777);
-    let text = "users other than root can change it";
-    (!remedies.is_empty()).then(|| {
-        format!("{path}: {text} (owner {owner}, group {group}, mode {mode:04o}); run {}", remedies.join(" && "))
-    })
+    Some(format!(
+        "{path}: users other than root can change it (owner {owner}, group {group}, mode {mode:04o}); {remedy}"
+    ))
 }
 
 #[cfg(test)]
@@ -158,7 +160,10 @@ mod tests {
             let Some(fault) = fault else { continue };
             let (named, rest) = fault.split_once(": users other than root can change it (owner ").unwrap();
             assert_eq!(fs::canonicalize(named).unwrap(), path);
-            assert!(rest.ends_with(&format!("); run {remedy} {named}")), "{fault}");
+            let about = fs::metadata(&path).unwrap();
+            let is_sticky = about.is_dir() && about.mode() & STICKY != 0;
+            let remedy = if is_sticky { "use another directory".into() } else { format!("run {remedy} {named}") };
+            assert!(rest.ends_with(&format!("); {remedy}")), "{fault}");
         }
     }
 
