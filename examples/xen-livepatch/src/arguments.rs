@@ -15,6 +15,7 @@ const NAME_HELP: &str = "The payload's name, 1 to 127 bytes; or hex: and its byt
 const FILE_HELP: &str = "A live-patch file";
 const ACCEPT_HELP: &str = "Accept a finding that is only possible, by the name that check prints; may be repeated";
 const TRUSTED_HELP: &str = "The directory of trusted keys, *.pub [default: /etc/xen-livepatch/trusted.d]";
+const PAYLOADS_HELP: &str = "The directory of the payload files [default: /usr/lib/xen-livepatch]";
 const STATE_HELP: &str = "The directory of the guard's state [default: /var/lib/xen-livepatch]";
 
 /// A line that was read.
@@ -125,8 +126,9 @@ pub(crate) enum Command {
     /// Show the effective version of Xen, the stack, and the payloads off the chain
     ///
     /// Build-ids, dependencies and functions come from the dump that Xen prints on its console for debug key x. The key
-    /// is pressed only if something is not known yet. The guard's verdicts follow: payloads that are not confirmed yet,
-    /// the level that survived last, and suspects.
+    /// is pressed only if something is not known yet. The fixes of a payload are those in its metadata, under the keys
+    /// fixes, xsa and cve, separated by blanks or commas. The payload files on disk follow, and the guard's verdicts:
+    /// payloads that are not confirmed yet, the level that survived last, and suspects.
     Status(Deferred<ShowStatus>),
 
     /// Show the contents of live-patch files (offline)
@@ -135,8 +137,9 @@ pub(crate) enum Command {
     /// Check whether Xen would accept these files, and whether they would harm it
     ///
     /// The check is for the Xen of this machine or, with --for-xen, for another one, without accessing any Xen. A finding
-    /// is possible if it holds for some of the point releases that this Xen may be. The exit status is 1 if a file would
-    /// not be uploaded.
+    /// is possible if it holds for some of the point releases that this Xen may be. In a directory, files for another Xen are
+    /// only named, and problems of the whole are reported, such as two files that exclude each other. The exit status is 1
+    /// if a file would not be uploaded.
     Check(Deferred<Check>),
 
     /// Bring the host to exactly these payloads, from the bottom of the stack to its top
@@ -155,6 +158,17 @@ pub(crate) enum Command {
     /// If there are trusted keys, a file without a valid signature FILE.minisig counts as damaged. On a real Xen, files
     /// that users other than root can change count as damaged too, and such a directory is refused.
     Ensure(Deferred<Ensure>),
+
+    /// Put payload files into the directory that ensure applies at boot
+    ///
+    /// The files are checked for this Xen or, with --for-xen, for another one. Nothing is installed if one of them does not
+    /// pass, or if the directory would no longer determine what to apply. The host is not changed: ensure does that.
+    Install(Deferred<Install>),
+
+    /// Remove the payload file NAME from the directory that ensure applies at boot
+    ///
+    /// Nothing is removed if another payload in the directory depends on it. The host is not changed: ensure does that.
+    Uninstall(Deferred<Uninstall>),
 
     /// Mark the payloads that ensure applied in this boot as good
     ///
@@ -267,9 +281,12 @@ pub(crate) struct Load {
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowStatus {
-    /// Show everything known about this payload instead
+    /// Show everything known about this payload alone
     #[arg(add = loaded(None))]
     pub(crate) name: Option<OsString>,
+    /// Compare with the payload files in DIR [default: /usr/lib/xen-livepatch, or none with --simulate]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
     #[arg(long, value_name = "DIR", help = STATE_HELP)]
     pub(crate) state: Option<PathBuf>,
     #[arg(long, value_name = "DIR", help = TRUSTED_HELP)]
@@ -278,8 +295,8 @@ pub(crate) struct ShowStatus {
 
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
-    /// Live-patch files
-    #[arg(value_name = "FILE", required = true)]
+    /// Live-patch files, and directories of them
+    #[arg(value_name = "FILE|DIR", required = true)]
     pub(crate) files: Vec<PathBuf>,
     #[arg(long, value_name = "DIR", help = TRUSTED_HELP)]
     pub(crate) trusted: Option<PathBuf>,
@@ -287,11 +304,17 @@ pub(crate) struct Inspect {
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// Live-patch files
-    #[arg(value_name = "FILE", required = true)]
+    /// Live-patch files, and directories of them
+    #[arg(value_name = "FILE|DIR", required = true)]
     pub(crate) files: Vec<PathBuf>,
     #[arg(long, value_name = "FINDING", help = ACCEPT_HELP)]
     pub(crate) accept: Vec<ProblemKind>,
+    #[command(flatten)]
+    pub(crate) xen: XenOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct XenOptions {
     #[arg(long, value_name = "RELEASE", value_parser = target,
           help = format!("Check for this release, from {}, such as 4.17 or 4.17.7", releases()))]
     pub(crate) for_xen: Option<Target>,
@@ -300,6 +323,37 @@ pub(crate) struct Check {
     pub(crate) build_id: Option<BuildId>,
     #[arg(long, value_name = "DIR", help = TRUSTED_HELP)]
     pub(crate) trusted: Option<PathBuf>,
+}
+
+impl XenOptions {
+    /// The Xen that they name, if they do.
+    pub(crate) fn target(&self) -> Option<Target> {
+        let target = self.for_xen.clone()?;
+        Some(self.build_id.iter().cloned().fold(target, Target::build_id))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Install {
+    /// Payload files, with their signatures beside them, if there are any (FILE.minisig)
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    #[arg(long, value_name = "DIR", help = PAYLOADS_HELP)]
+    pub(crate) directory: Option<PathBuf>,
+    #[arg(long, value_name = "FINDING", help = ACCEPT_HELP)]
+    pub(crate) accept: Vec<ProblemKind>,
+    #[command(flatten)]
+    pub(crate) xen: XenOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Uninstall {
+    #[arg(help = NAME_HELP)]
+    pub(crate) name: OsString,
+    #[arg(long, value_name = "DIR", help = PAYLOADS_HELP)]
+    pub(crate) directory: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) xen: XenOptions,
 }
 
 #[derive(Debug, Args)]
@@ -509,7 +563,7 @@ fn uses(command: &str, option: &str) -> bool {
     let acts = ["apply", "revert", "replace", "unload", "load", "ensure"].contains(&command);
     match option {
         "timeout" | "retries" => acts,
-        "deadline" => acts || command == "upload",
+        "deadline" => acts || ["upload", "install", "uninstall"].contains(&command),
         "force" => ["upload", "load"].contains(&command),
         "simulate" => !["inspect", "schema", "man", "completions"].contains(&command),
         "device" | "verbose" => uses(command, "simulate") && command != "simulate",

@@ -5,7 +5,9 @@ mod carry_out;
 mod ensure;
 mod files;
 mod guarded;
+mod install;
 mod metrics;
+mod on_disk;
 mod status;
 
 use std::ffi::OsStr;
@@ -47,6 +49,8 @@ pub(crate) fn run(CommandLine { options, flags, command, .. }: CommandLine, outp
         Command::Inspect(Deferred(inspect)) => files::inspect(context, &inspect),
         Command::Check(Deferred(check)) => files::check(context, &check),
         Command::Ensure(Deferred(ensure)) => ensure::ensure(context, &ensure),
+        Command::Install(Deferred(arguments)) => install::install(context, &arguments),
+        Command::Uninstall(Deferred(arguments)) => install::uninstall(context, &arguments),
         Command::Confirm(Deferred(confirm)) => guarded::confirm(context, &confirm),
         Command::Metrics(Deferred(metrics)) => metrics::metrics(&options, &metrics),
         Command::Simulate(simulate) => simulation::command(&options, simulate),

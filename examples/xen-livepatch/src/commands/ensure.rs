@@ -11,6 +11,7 @@ use xen_livepatch::{
 
 use super::Context;
 use super::carry_out::carry_out;
+use super::files::no_payloads;
 use super::guarded::Guarded;
 use crate::arguments::Ensure;
 use crate::exit_status::ExitStatus;
@@ -327,7 +328,7 @@ fn remark(plan: &Plan) {
 /// The failure of a command that found no payload for this Xen.
 fn nothing_wanted(directory: &Path, report: &Report, none_to_revert: bool, inventory: &Inventory) -> Failure {
     let text = match report.level {
-        Level::NothingThere => format!("no file in {} ends in .livepatch", shown(directory)),
+        Level::NothingThere => no_payloads(directory),
         _ => format!("no payload in {} is for this Xen", shown(directory)),
     };
     let remedy = if none_to_revert { "" } else { "; to revert everything: ensure --nothing" };

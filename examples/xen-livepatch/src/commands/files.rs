@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use xen_livepatch::Payload;
+use xen_livepatch::plan::StoreFault;
+use xen_livepatch::{Payload, PayloadStore, StoredPayload, Target};
 
 use super::Context;
 use crate::arguments::{Check, Inspect};
@@ -16,8 +17,9 @@ use crate::trust::Trust;
 
 pub(super) fn inspect(context: Context<'_>, Inspect { files, trusted }: &Inspect) -> Result<Done, Failure> {
     let trust = Trust::read(context.options, trusted.as_deref())?;
-    Ok(each(files, |payload, path| {
-        let heading = if files.len() > 1 { format!("{}:\n", shown(path)) } else { String::new() };
+    let several = files.len() > 1 || files.iter().any(|path| path.is_dir());
+    Ok(each(files, None, |payload, path| {
+        let heading = if several { format!("{}:\n", shown(path)) } else { String::new() };
         let (line, signature, _) = signature(&trust, payload, path);
         let mut report = as_json(payload);
         if let Some(report) = report.as_object_mut() {
@@ -28,14 +30,13 @@ pub(super) fn inspect(context: Context<'_>, Inspect { files, trusted }: &Inspect
 }
 
 pub(super) fn check(context: Context<'_>, check: &Check) -> Result<Done, Failure> {
-    let target = match (check.for_xen.clone(), check.build_id.clone()) {
-        (Some(target), Some(id)) => target.build_id(id),
-        (Some(target), None) => target,
-        (None, _) => with_client(context.options, Access::Reads, |client| Ok(client.target()?))?,
+    let target = match check.xen.target() {
+        Some(target) => target,
+        None => with_client(context.options, Access::Reads, |client| Ok(client.target()?))?,
     };
     let options = upload_options(context.options, &check.accept);
-    let trust = Trust::read(context.options, check.trusted.as_deref())?;
-    Ok(each(&check.files, |payload, path| {
+    let trust = Trust::read(context.options, check.xen.trusted.as_deref())?;
+    Ok(each(&check.files, Some(&target), |payload, path| {
         let findings = payload.check_against(&target);
         let mut text = match findings.len() {
             0 => format!("{}: nothing found", shown(path)),
@@ -61,16 +62,16 @@ fn signature(trust: &Trust, payload: &Payload, path: &Path) -> (String, Value, b
     }
 }
 
-/// Reports on each file by `describe`, which returns a text, a JSON object, and true if the file is fine; or the error of a
-/// file that is not a payload.
-fn each(paths: &[PathBuf], describe: impl Fn(&Payload, &Path) -> (String, Value, bool)) -> Done {
+/// Reports on each file, also on those of directories, by `describe`, which returns a text, a JSON object, and true if the file
+/// is fine; or the error of a file that is not a payload. In a directory, files for another Xen than the target are only named.
+fn each(
+    paths: &[PathBuf],
+    target: Option<&Target>,
+    describe: impl Fn(&Payload, &Path) -> (String, Value, bool),
+) -> Done {
     let mut done = Done::default();
     let mut files = Vec::new();
-    for path in paths {
-        let (text, value, is_fine) = match Payload::read(path) {
-            Ok(payload) => describe(&payload, path),
-            Err(error) => (error.to_string(), json!({ "error": as_json(&error) }), false),
-        };
+    let mut report = |path: &Path, (text, value, is_fine): (String, Value, bool)| {
         let _ = writeln!(done.text, "{text}");
         let mut file = json!({ "file": path.to_string_lossy(), "ok": is_fine });
         if let (Some(file), Value::Object(value)) = (file.as_object_mut(), value) {
@@ -80,7 +81,50 @@ fn each(paths: &[PathBuf], describe: impl Fn(&Payload, &Path) -> (String, Value,
         if !is_fine {
             done.status = ExitStatus::Failed;
         }
+    };
+    let failed = |failure: &Failure| (failure.message.clone(), json!({ "error": failure.error }), false);
+    for path in paths {
+        if !path.is_dir() {
+            let read = Payload::read(path).map_err(Failure::from);
+            report(path, read.map_or_else(|failure| failed(&failure), |payload| describe(&payload, path)));
+            continue;
+        }
+        let store = match PayloadStore::read(path) {
+            Ok(store) => store,
+            Err(error) => {
+                report(path, failed(&error.into()));
+                continue;
+            }
+        };
+        let foreign: Vec<&Path> = target
+            .map(|target| store.for_another(target))
+            .unwrap_or_default()
+            .into_iter()
+            .map(StoredPayload::path)
+            .collect();
+        for stored in store.payloads() {
+            let path = stored.path();
+            if foreign.contains(&path) {
+                report(path, (format!("{}: for another Xen", shown(path)), json!({ "another_xen": true }), true));
+            } else {
+                report(path, describe(stored.payload(), path));
+            }
+        }
+        let wanted = target.and_then(|target| store.wanted_for(target).ok());
+        let problems = wanted.as_ref().map_or(store.problems(), |wanted| wanted.problems());
+        // A finding that keeps a file from Xen was reported with the file.
+        for problem in problems.iter().filter(|problem| !matches!(problem.fault(), StoreFault::Unfit { .. })) {
+            report(problem.path(), (problem.to_string(), json!({ "problem": problem }), false));
+        }
+        if store.payloads().is_empty() && problems.is_empty() {
+            report(path, failed(&Failure::new("nothing_wanted", no_payloads(path))));
+        }
     }
     done.result = json!({ "files": files });
     done
+}
+
+/// The text about a directory without payloads.
+pub(super) fn no_payloads(directory: &Path) -> String {
+    format!("no file in {} ends in .livepatch", shown(directory))
 }

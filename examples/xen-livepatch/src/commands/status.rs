@@ -1,23 +1,24 @@
 //! `status`: the running payloads, and the effective version of Xen.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use xen_livepatch::{BuildId, Capabilities, Errno, Flags, Inventory, InventoryEntry, State};
 
 use super::guarded::guard;
-use super::{Context, loaded_name};
+use super::{Context, loaded_name, on_disk};
 use crate::arguments::ShowStatus;
 use crate::failure::{Failure, as_json};
 use crate::host::{Access, with_client};
-use crate::output::Done;
+use crate::output::{self, Done};
 use crate::table;
 use crate::trust::{self, Trust};
 
 pub(super) fn status(Context { options, .. }: Context<'_>, arguments: &ShowStatus) -> Result<Done, Failure> {
     let read = with_client(options, Access::Reads, |client| {
         let name = arguments.name.as_deref().map(|name| loaded_name(name, client)).transpose()?;
-        Ok((name, client.inventory()?, client.capabilities()?))
+        Ok((name, client.inventory()?, client.capabilities()?, client.target()?))
     });
     let report = guard(options, arguments.state.as_deref()).report();
     let verdicts = report.to_string();
@@ -26,18 +27,36 @@ pub(super) fn status(Context { options, .. }: Context<'_>, arguments: &ShowStatu
         failure.details.extend(verdicts.lines().map(str::to_owned));
         failure
     };
-    let (name, inventory, capabilities) = read.map_err(with_verdicts)?;
+    let (name, inventory, capabilities, target) = read.map_err(with_verdicts)?;
     let Some(name) = name else {
         let trusted = arguments.trusted.as_deref();
         let (signatures, trust) = match Trust::for_uploads(options, trusted) {
             Ok(trust) => (trust.summary(), trust.as_json()),
             Err(failure) => (failure.message.clone(), trust::failure_as_json(options, trusted, &failure)),
         };
+        let read =
+            |directory: &Path| on_disk::compare(directory, &target, &inventory, Trust::read(options, trusted).ok());
+        let (listing, on_disk) = match &arguments.directory {
+            Some(directory) => read(directory)?,
+            None if options.simulate.is_some() || !Path::new(on_disk::DIRECTORY).is_dir() => {
+                (String::new(), Value::Null)
+            }
+            None => read(Path::new(on_disk::DIRECTORY)).unwrap_or_else(|failure| {
+                output::note(&failure.message);
+                (String::new(), Value::Null)
+            }),
+        };
+        let fixes = on_disk::fixes_as_json(&inventory);
         let blank = if verdicts.is_empty() { "" } else { "\n" };
-        let text = format!("{}{blank}{verdicts}", host(&inventory, &capabilities, &signatures));
-        let (inventory, capabilities) = (as_json(&inventory), as_json(&capabilities));
-        let boot = report.as_json();
-        let result = json!({ "inventory": inventory, "capabilities": capabilities, "trust": trust, "boot": boot });
+        let text = format!("{}{listing}{blank}{verdicts}", host(&inventory, &capabilities, &signatures));
+        let result = json!({
+            "inventory": inventory,
+            "capabilities": capabilities,
+            "trust": trust,
+            "boot": report.as_json(),
+            "fixes": fixes,
+            "on_disk": on_disk,
+        });
         return Ok(Done::new(text, result));
     };
     let Some(entry) = inventory.payloads.iter().find(|entry| entry.name == name) else {
@@ -79,7 +98,8 @@ fn host(inventory: &Inventory, capabilities: &Capabilities, signatures: &str) ->
         for entry in entries {
             let result = table::result(&entry.status);
             let metadata = if entry.metadata.is_empty() { String::new() } else { format!("  {}", entry.metadata) };
-            let _ = writeln!(text, "  {:<20} {}{result}{metadata}", entry.name, id(entry.build_id.as_ref()));
+            let fixes = on_disk::listed(&on_disk::fixes(&entry.metadata));
+            let _ = writeln!(text, "  {:<20} {}{result}{metadata}{fixes}", entry.name, id(entry.build_id.as_ref()));
         }
     }
     let reasons = inventory.payloads.iter().filter_map(|entry| Some((&entry.name, entry.unidentified?)));
@@ -118,6 +138,10 @@ fn payload(inventory: &Inventory, entry: &InventoryEntry) -> String {
     line("depends on", &depends_on(inventory, entry));
     if !entry.metadata.is_empty() {
         line("metadata", &entry.metadata.to_string());
+    }
+    let fixes = on_disk::fixes(&entry.metadata);
+    if !fixes.is_empty() {
+        line("fixes", &fixes.join(", "));
     }
     for function in entry.functions.iter().flatten() {
         let fate = if function.new_address == 0 { "filled with no-ops" } else { "replaced" };

@@ -4,6 +4,7 @@
 mod completions;
 mod demo;
 mod guard;
+mod install;
 mod level;
 mod looks;
 mod metrics;

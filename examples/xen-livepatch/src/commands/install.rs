@@ -1,0 +1,218 @@
+//! `install` and `uninstall`: payload files in the directory that `ensure` reads at boot.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use xen_livepatch::{PayloadStore, StoreProblem, StoredPayload, Target};
+
+use super::{Context, on_disk};
+use crate::arguments::{CommonOptions, Install, Uninstall, XenOptions};
+use crate::failure::Failure;
+use crate::files;
+use crate::host::{Access, upload_options, with_client};
+use crate::output::{Done, shown};
+use crate::trust::Trust;
+
+const SUFFIX: &str = ".livepatch";
+
+/// The link that chooses a payload is for administrators to make.
+const CHOOSING: &str = "livepatch.livepatch";
+
+/// The end of the name of a signature, which belongs to the file of the name before it.
+const SIGNATURE: &str = ".minisig";
+
+pub(super) fn install(Context { options, .. }: Context<'_>, arguments: &Install) -> Result<Done, Failure> {
+    let directory = directory(options, arguments.directory.as_deref())?;
+    let payloads: Vec<StoredPayload> = arguments.files.iter().map(StoredPayload::read).collect::<Result<_, _>>()?;
+    let mut changes = Vec::new();
+    for stored in &payloads {
+        let name = stored.path().file_name().expect("a file that was read has a name");
+        let text = name.as_bytes();
+        if !text.ends_with(SUFFIX.as_bytes()) || text.starts_with(b".") || name == CHOOSING {
+            let text = format!("{}: no directory of payloads has a payload of this name", shown(stored.path()));
+            return Err(Failure::new("usage", format_args!("{text}; it has to end in {SUFFIX}")));
+        }
+        let to = directory.join(name);
+        let signature = with_end(stored.path(), SIGNATURE);
+        if signature.exists() {
+            let contents = fs::read(&signature).map_err(|error| Failure::file(&signature, &error))?;
+            changes.push(Change { file: with_end(&to, SIGNATURE), contents: Some(contents) });
+        }
+        changes.push(Change { file: to, contents: Some(stored.payload().bytes().to_vec()) });
+    }
+    for_target(options, &arguments.xen, |target| {
+        let upload = upload_options(options, &arguments.accept);
+        let trust = trust(options, &arguments.xen)?;
+        for stored in &payloads {
+            trust.check(stored.path(), stored.payload().bytes())?;
+            if let Some(finding) = upload.objections(stored.payload(), &target).first() {
+                let text = format!("{}: it does not pass the check: {finding}", shown(stored.path()));
+                return Err(Failure::new("unfit_payload", text));
+            }
+        }
+        // Without a Xen to ask, it is the one that the payloads are for.
+        let named = payloads.iter().find_map(|stored| stored.payload().xen_depends().cloned());
+        let target = match named.filter(|_| arguments.xen.for_xen.is_some() && arguments.xen.build_id.is_none()) {
+            Some(id) => target.build_id(id),
+            None => target,
+        };
+        make(&directory, &target, &trust, changes)
+    })
+}
+
+pub(super) fn uninstall(Context { options, .. }: Context<'_>, arguments: &Uninstall) -> Result<Done, Failure> {
+    let directory = directory(options, arguments.directory.as_deref())?;
+    let name = super::name(&arguments.name)?;
+    for_target(options, &arguments.xen, |target| {
+        let trust = trust(options, &arguments.xen)?;
+        let store = PayloadStore::read(&directory)?;
+        let named = store.payloads().iter().filter(|stored| *stored.name() == name);
+        let mut paths: Vec<PathBuf> = named.flat_map(|stored| stored.paths().map(Path::to_path_buf)).collect();
+        let damaged = store.problems().iter().flat_map(StoreProblem::paths);
+        let file = with_end(&directory.join(&arguments.name), SUFFIX);
+        paths.extend(damaged.filter(|path| **path == file).cloned());
+        if paths.is_empty() {
+            let text = format!("no payload in {} has the name {name:?}", shown(&directory));
+            return Err(Failure::new("not_installed", text));
+        }
+        let signatures: Vec<PathBuf> = paths.iter().map(|path| with_end(path, SIGNATURE)).collect();
+        paths.extend(signatures.into_iter().filter(|path| path.exists()));
+        make(&directory, &target, &trust, paths.into_iter().map(|file| Change { file, contents: None }).collect())
+    })
+}
+
+fn directory(options: &CommonOptions, given: Option<&Path>) -> Result<PathBuf, Failure> {
+    match given {
+        Some(given) => Ok(given.to_owned()),
+        None if options.simulate.is_some() => {
+            Err(Failure::new("usage", "with --simulate, --directory DIR has to be given"))
+        }
+        None => Ok(on_disk::DIRECTORY.into()),
+    }
+}
+
+/// The trusted keys. On a host whose Xen runs the payloads, only root may be able to change these and the directory.
+fn trust(options: &CommonOptions, xen: &XenOptions) -> Result<Trust, Failure> {
+    let read = if xen.for_xen.is_some() { Trust::read } else { Trust::for_uploads };
+    read(options, xen.trusted.as_deref())
+}
+
+/// Works for the Xen that the options name, or for the one that runs. Then `ensure` does not read the directory meanwhile.
+fn for_target(
+    options: &CommonOptions,
+    xen: &XenOptions,
+    work: impl FnOnce(Target) -> Result<Done, Failure>,
+) -> Result<Done, Failure> {
+    match xen.target() {
+        Some(target) => work(target),
+        None => with_client(options, Access::Changes, |client| work(client.target()?)),
+    }
+}
+
+/// A file to write or, without contents, to remove.
+struct Change {
+    file: PathBuf,
+    contents: Option<Vec<u8>>,
+}
+
+impl Change {
+    /// A file beside it that no reader of the directory looks at.
+    fn beside(&self, end: &str) -> PathBuf {
+        let mut name = OsString::from(".");
+        name.push(self.file.file_name().expect("it is a file in a directory"));
+        with_end(&self.file.with_file_name(name), end)
+    }
+
+    fn is_needed(&self) -> bool {
+        self.contents != fs::read(&self.file).ok()
+    }
+
+    fn prepare(&self) -> io::Result<()> {
+        self.clean();
+        let Some(contents) = &self.contents else { return Ok(()) };
+        files::replace_synced(&self.beside(".new"), &self.beside(".part"), 0o644, contents)
+    }
+
+    fn make(&self) -> io::Result<()> {
+        match fs::hard_link(&self.file, self.beside(".old")) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        match self.contents {
+            Some(_) => fs::rename(self.beside(".new"), &self.file),
+            None => fs::remove_file(&self.file),
+        }
+    }
+
+    /// Takes back what [`make`](Self::make) has done.
+    fn undo(&self) {
+        if fs::rename(self.beside(".old"), &self.file).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            let _ = fs::remove_file(&self.file);
+        }
+    }
+
+    fn clean(&self) {
+        for end in [".new", ".part", ".old"] {
+            let _ = fs::remove_file(self.beside(end));
+        }
+    }
+}
+
+/// Makes all changes, or none: a change that fails, or a directory with a problem that it did not have, takes all back.
+fn make(directory: &Path, target: &Target, trust: &Trust, mut changes: Vec<Change>) -> Result<Done, Failure> {
+    changes.retain(Change::is_needed);
+    let is_new = !directory.exists();
+    fs::create_dir_all(directory).map_err(|error| Failure::file(directory, &error))?;
+    let mut made = Vec::new();
+    let outcome = (|| {
+        let before = problems(directory, target, trust)?;
+        for change in &changes {
+            change.prepare().map_err(|error| Failure::file(&change.file, &error))?;
+        }
+        for change in &changes {
+            change.make().map_err(|error| Failure::file(&change.file, &error))?;
+            made.push(change);
+        }
+        let after = problems(directory, target, trust)?;
+        if let Some(problem) = after.iter().find(|problem| !before.contains(problem)) {
+            let text = format!("nothing was changed, since the directory would then have this problem: {problem}");
+            return Err(Failure::new("directory_problem", text));
+        }
+        File::open(directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(|error| Failure::file(directory, &error))
+    })();
+    if outcome.is_err() {
+        made.iter().rev().for_each(|change| change.undo());
+    }
+    changes.iter().for_each(Change::clean);
+    if outcome.is_err() && is_new {
+        let _ = fs::remove_dir(directory);
+    }
+    outcome?;
+    let done = changes.iter().map(|change| {
+        let verb = if change.contents.is_some() { "installed" } else { "removed" };
+        format!("{verb} {}\n", shown(&change.file))
+    });
+    let done: String = if changes.is_empty() { "no action needed\n".into() } else { done.collect() };
+    let text = format!("{done}To make it so on this host: xen-livepatch ensure {}\n", shown(directory));
+    let files: Vec<String> = changes.iter().map(|change| shown(&change.file)).collect();
+    Ok(Done::new(text, json!({ "changed": !files.is_empty(), "files": files, "directory": shown(directory) })))
+}
+
+/// The problems that the directory has for a Xen.
+fn problems(directory: &Path, target: &Target, trust: &Trust) -> Result<Vec<StoreProblem>, Failure> {
+    let store = trust.read_directory(directory)?;
+    let wanted = store.wanted_for(target);
+    Ok(wanted.map_or_else(|_| store.problems().to_vec(), |wanted| wanted.problems().to_vec()))
+}
+
+fn with_end(path: &Path, end: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(end);
+    path.into()
+}
