@@ -1,9 +1,10 @@
 //! `install` and `uninstall`: payload files in the directory that `ensure` reads at boot.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -166,7 +167,9 @@ impl Change {
 fn make(directory: &Path, target: &Target, trust: &Trust, mut changes: Vec<Change>) -> Result<Done, Failure> {
     changes.retain(Change::is_needed);
     let is_new = !directory.exists();
-    fs::create_dir_all(directory).map_err(|error| Failure::file(directory, &error))?;
+    // Whatever the umask: ensure takes no directory that others can change.
+    let created = DirBuilder::new().recursive(true).mode(0o755).create(directory);
+    created.map_err(|error| Failure::file(directory, &error))?;
     let mut made = Vec::new();
     let outcome = (|| {
         let before = problems(directory, target, trust)?;
