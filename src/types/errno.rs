@@ -17,7 +17,7 @@ macro_rules! errnos {
             pub const $name: Self = Self($value);)*
 
             /// The numbers that Xen can return: value, name, text.
-            const KNOWN: &[(i32, &str, &str)] = &[$(($value, stringify!($name), $text),)*];
+            pub(crate) const KNOWN: &[(i32, &str, &str)] = &[$(($value, stringify!($name), $text),)*];
         }
     };
 }

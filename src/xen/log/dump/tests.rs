@@ -1,5 +1,4 @@
 //! Dumps that are right, cut, interrupted and forged.
-#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use proptest::collection::vec;
 use proptest::prelude::*;
