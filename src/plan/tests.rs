@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use super::{Plan, Wanted};
+use super::{Gap, Plan, Wanted};
 use crate::inventory::{self, Inventory};
 use crate::payload::{HookKind, Payload};
 use crate::sim::{FunctionPatch, HookCode, PayloadBuilder};
@@ -75,107 +75,25 @@ fn short(plan: &Plan) -> String {
 }
 
 #[test]
-fn plans() {
-    for (loaded, stack, expected) in [
-        ("", "", ""),
-        ("", "a", "upload a, apply a"),
-        ("", "a b/a", "upload a, upload b, apply a, apply b"),
-        ("+a", "a", ""),
-        ("+a +b/a", "a b/a", ""),
-        // The rest only.
-        ("+a", "a b/a", "upload b, apply b"),
-        ("+a b/a", "a b/a", "apply b"),
-        // Under another name it is as good.
-        ("+x=a", "a b/a", "upload b, apply b"),
-        ("x=a", "a", "apply x"),
-        // Left over.
-        ("+a b/a c", "a", "unload c, unload b"),
-        ("a", "", "unload a"),
-        // Down to the common part.
-        ("+a +b/a +c/b", "a", "revert c, revert b, unload c, unload b"),
-        ("+a +b/a", "", "revert b, revert a, unload b, unload a"),
-        ("+a +b/a", "a c/a", "upload c, revert b, apply c, unload b"),
-        // A cumulative one takes the place of all.
-        ("+a", "b", "upload b, replace b, unload a"),
-        ("+a +b/a", "c", "upload c, replace c, unload b, unload a"),
-        ("+a +b/a", "c d/c", "upload c, upload d, replace c, apply d, unload b, unload a"),
-        ("+a c", "c", "replace c, unload a"),
-        // Nor does it matter who is on top of whom then.
-        ("+a +b", "c", "upload c, replace c, unload b, unload a"),
-        // REPLACE does nothing for what is applied.
-        ("+x +b", "b", "revert b, revert x, apply b, unload x"),
-        // The same build-id, but another payload.
-        ("+x +b/x", "b", "revert b, revert x, unload b, upload b, apply b, unload x"),
-        // With the same name.
-        ("a=z", "a", "upload a-61616161, apply a-61616161, unload a"),
-        ("+a=z", "a", "upload a-61616161, replace a-61616161, unload a"),
-        (
-            "+a=z +b/z",
-            "a b/a=y",
-            "upload a-61616161, upload b-79797979, replace a-61616161, apply b-79797979, unload b, unload a",
-        ),
-        ("+a +b/a=z", "a b/a", "upload b-62626262, revert b, apply b-62626262, unload b"),
-        ("+a=z a-61616161=y", "a", "upload a-61616161-1, replace a-61616161-1, unload a-61616161, unload a"),
-        // With data that it may have changed.
-        ("A", "A", "unload A, upload A, apply A"),
-        ("+x +A/x", "A", "revert A, revert x, unload A, upload A, apply A, unload x"),
-        // Linked with the payloads that were loaded when it was uploaded, if it needs a symbol of them.
-        ("nb/a", "a nb/a", "upload a, unload nb, upload nb, apply a, apply nb"),
-        ("nb/a a", "a nb/a", "unload nb, upload nb, apply a, apply nb"),
-        ("a nb/a", "a nb/a", "apply a, apply nb"),
-        ("A nb/A", "A nb/A", "unload nb, unload A, upload A, upload nb, apply A, apply nb"),
-        ("nb/a +a", "a nb/a", "unload nb, upload nb, apply nb"),
-        ("b/a", "a b/a", "upload a, apply a, apply b"),
-        ("A b/A", "A b/A", "unload A, upload A, apply A, apply b"),
-        // An applied payload keeps the unwanted ones loaded that it may be linked with.
-        ("l +na", "na", ""),
-        ("l +a", "a", "unload l"),
-        // An unidentified payload is unloaded.
-        ("u/?=?", "a", "upload a, apply a, unload u"),
-        // Nor has it to be identified to be replaced.
-        ("+u/?=?", "a", "upload a, replace a, unload u"),
-        ("+u/?=?", "", "revert u, unload u"),
-        // An order that does not follow from dependencies is tried: Xen refuses to revert what is not on top.
-        ("+a +b", "", "revert b, revert a, unload b, unload a"),
-        ("+a +b/a +d", "a b/a", "revert d, unload d"),
-        ("+a +b", "v", "upload v, revert b, revert a, apply v, unload b, unload a"),
-        // The name of another one that is wanted.
-        ("+b=a", "a b/a", "upload b-62626262, apply b-62626262"),
-        // Names do not matter, as of files in two directories.
-        ("", "a a/a=b", "upload a, upload a-62626262, apply a, apply a-62626262"),
-        ("+a +x/a=b", "a a/a=b", ""),
-        // Hooks that may veto keep a payload from replacing others.
-        ("+a", "v", "upload v, revert a, apply v, unload a"),
-    ] {
-        let plan = Plan::new(&inventory(loaded), &wanted(stack));
-        let plan = plan.unwrap_or_else(|error| panic!("{loaded:?} to {stack:?}: {error}"));
-        assert_eq!(short(&plan), expected, "{loaded:?} to {stack:?}");
-        assert_eq!(plan.is_empty(), expected.is_empty());
+fn every_plan_has_the_steps_and_gaps_of_its_row() {
+    let rows = include_str!("plans.txt").lines().filter(|row| !row.is_empty() && !row.starts_with('#'));
+    for row in rows {
+        let columns: Vec<&str> = row.split(';').map(str::trim).collect();
+        let [loaded, goal, steps, expected_gaps] = columns[..] else { panic!("{row}") };
+        let goal = match goal.split_once('|').map(|(stack, how)| (stack, how.trim())) {
+            None => wanted(goal),
+            Some((stack, "keep unapplied")) => wanted(stack).keep_unapplied(),
+            Some((stack, "one by one")) => wanted(stack).one_by_one(),
+            _ => panic!("{row}"),
+        };
+        let plan = Plan::new(&inventory(loaded), &goal).unwrap_or_else(|error| panic!("{row}: {error}"));
+        let gap = |gap: &Gap| {
+            gap.to_string().replace("from step ", "").replace("to step", "to").replace("the host runs ", "")
+        };
+        let gaps: Vec<String> = plan.gaps().iter().map(gap).collect();
+        assert_eq!((short(&plan), gaps.join(", ")), (steps.to_owned(), expected_gaps.to_owned()), "{row}");
+        assert_eq!(plan.is_empty(), steps.is_empty());
     }
-}
-
-#[test]
-fn what_is_not_applied_is_kept_if_that_is_wanted() {
-    for (loaded, stack, expected) in [
-        ("a b", "", ""),
-        ("+a b", "", "revert a"),
-        ("a b", "b", "apply b"),
-        ("+a b", "c", "upload c, replace c"),
-        // But for what is in the way.
-        ("a=z b", "a", "upload a-61616161, apply a-61616161"),
-        ("+a=z b", "a", "upload a-61616161, replace a-61616161"),
-        ("A", "A", "unload A, upload A, apply A"),
-        ("u/?=? a", "a", "apply a"),
-    ] {
-        let plan = Plan::new(&inventory(loaded), &wanted(stack).keep_unapplied()).unwrap();
-        assert_eq!(short(&plan), expected, "{loaded:?} to {stack:?}");
-    }
-}
-
-#[test]
-fn what_is_applied_is_reverted_one_by_one_if_that_is_wanted() {
-    let plan = Plan::new(&inventory("+a +b/a"), &wanted("c").one_by_one()).unwrap();
-    assert_eq!(short(&plan), "upload c, revert b, revert a, apply c, unload b, unload a");
 }
 
 #[test]
@@ -230,30 +148,6 @@ fn where_there_is_no_way() {
 
     let expected = super::PlanError::BuiltForAnotherXen { name: name("a"), expected: id(XEN), found: id("other") };
     assert_eq!(Plan::new(&elsewhere, &wanted("a")).unwrap_err(), expected);
-}
-
-#[test]
-fn gaps_are_told() {
-    for (loaded, stack, expected) in [
-        ("", "a", ""),
-        ("+a", "b", ""),
-        ("+a=z", "a", ""),
-        ("+a +b/a", "a", ""),
-        ("+a +b/a", "a c/a", "from step 2 to step 3 the host runs without b"),
-        ("+a", "v", "from step 2 to step 3 the host runs without a"),
-        ("+x +b", "b", "from step 1 to step 3 the host runs without b, from step 2 to step 3 the host runs without x"),
-        // A replacement by the first of several takes out everything until the last is there.
-        (
-            "+a +b/a",
-            "c d/c",
-            "from step 3 to step 4 the host runs without a, from step 3 to step 4 the host runs without b",
-        ),
-        ("+t/b", "b t/b", "from step 2 to step 3 the host runs without t"),
-    ] {
-        let plan = Plan::new(&inventory(loaded), &wanted(stack)).unwrap();
-        let gaps: Vec<_> = plan.gaps().iter().map(ToString::to_string).collect();
-        assert_eq!(gaps.join(", "), expected, "{loaded:?} to {stack:?}");
-    }
 }
 
 #[test]
