@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::resource::{Usage, UsageWho, getrusage};
 
 use super::foreign::counter::{count_down, instructions, multiply};
 
@@ -100,10 +100,19 @@ fn compare(what: &str, expected: u64, counted: u64) -> Result<(), String> {
 /// The processor time of this process, or of its children that have ended, in nanoseconds, which excludes sleep. If the clock counts
 /// instructions, it is their number, to a thousand.
 pub fn processor_time(whose: UsageWho) -> u64 {
-    let usage = getrusage(whose).expect("the kernel reports usage");
+    let usage = usage(whose);
     let (user, system) = (usage.user_time(), usage.system_time());
     let micros = (user.tv_sec() + system.tv_sec()) * 1_000_000 + user.tv_usec() + system.tv_usec();
     u64::try_from(micros).unwrap_or_default() * 1000
+}
+
+/// The page faults of this process, or of its children that have ended.
+pub fn page_faults(whose: UsageWho) -> u64 {
+    u64::try_from(usage(whose).minor_page_faults()).unwrap_or_default()
+}
+
+fn usage(whose: UsageWho) -> Usage {
+    getrusage(whose).expect("the kernel reports usage")
 }
 
 pub fn median(mut values: Vec<u64>) -> Option<u64> {

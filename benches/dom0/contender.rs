@@ -70,16 +70,21 @@ impl Files {
     }
 }
 
-/// Lists with a tool as a process, with Xen's libraries.
-fn list_process(tool: Option<&Path>, files: &Files) -> Outcome {
+/// Runs a tool as a process, with Xen's libraries.
+fn process(tool: Option<&Path>, files: &Files, step: &Step, fixture: &Fixture) -> Outcome {
     let mut command = Command::new(tool.ok_or("no such tool here")?);
-    command.arg("list").env("LD_LIBRARY_PATH", &files.directory).stdin(Stdio::null());
-    let output = command.output().map_err(text)?;
+    match step.work {
+        Work::LoadProcess => command.arg("load").arg(fixture.file(step)),
+        _ => command.arg("list"),
+    };
+    command.env("LD_LIBRARY_PATH", &files.directory).stdin(Stdio::null());
+    let output = command.output().map_err(|error| error.to_string())?;
     if !output.status.success() {
         return Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()));
     }
     // Without the two lines of the heading.
-    Ok(String::from_utf8_lossy(&output.stdout).lines().count().saturating_sub(2))
+    let lines = String::from_utf8_lossy(&output.stdout).lines().count();
+    Ok(if step.work == Work::ListProcess { lines.saturating_sub(2) } else { 0 })
 }
 
 fn text(error: impl std::fmt::Display) -> String {
@@ -110,15 +115,21 @@ impl Contender for Raw<'_> {
 
     fn prepare(&mut self, step: &Step) {
         let (fixture, xen, name) = (self.fixture, &self.fixture.xen, name(step));
+        let payload = || fs::read(fixture.file(step)).unwrap();
         // One size at a time, as an upload of each would keep 2 MiB.
         self.calls.retain(|kept, _| kept.size == step.size);
         self.calls.entry(*step).or_insert_with(|| match step.work {
             Work::Status => vec![xen.status(&name)],
             Work::List => vec![xen.list(step.payloads, step.payloads * METADATA)],
-            Work::UploadFromFile => vec![xen.upload(&name, &fs::read(fixture.file(step.size)).unwrap())],
+            Work::UploadFromMemory | Work::UploadFromFile => vec![xen.upload(&name, &payload())],
             Work::Unload => vec![xen.action(&name, Action::Unload, QUIESCE_NANOSECONDS)],
             Work::Apply => vec![xen.action(&name, Action::Apply, QUIESCE_NANOSECONDS), xen.status(&name)],
             Work::Revert => vec![xen.action(&name, Action::Revert, QUIESCE_NANOSECONDS), xen.status(&name)],
+            Work::Load => vec![
+                xen.upload(&name, &payload()),
+                xen.action(&name, Action::Apply, QUIESCE_NANOSECONDS),
+                xen.status(&name),
+            ],
             _ => Vec::new(),
         });
     }
@@ -129,8 +140,8 @@ impl Contender for Raw<'_> {
         if let (Work::List, [list]) = (step.work, calls.as_mut_slice()) {
             return xen.send_list(list).map(|rows| rows as usize).map_err(text);
         }
-        if let (Work::UploadFromFile, [upload]) = (step.work, calls.as_mut_slice()) {
-            upload.read_payload(&self.fixture.file(step.size)).map_err(text)?;
+        if let (Work::UploadFromFile | Work::Load, [upload, ..]) = (step.work, calls.as_mut_slice()) {
+            upload.read_payload(&self.fixture.file(step)).map_err(text)?;
         }
         let last = calls.len().saturating_sub(usize::from(step.work.applies_or_reverts()));
         for call in &mut calls[..last] {
@@ -159,6 +170,7 @@ pub struct Libxenctrl<'a> {
     tool: Option<PathBuf>,
     name: CString,
     file: PathBuf,
+    payload: Vec<u8>,
     /// The buffer of files.
     kept: Vec<u8>,
 }
@@ -167,8 +179,8 @@ impl<'a> Libxenctrl<'a> {
     pub fn new(fixture: &'a Fixture, files: &'a Files, library: &'a Xenctrl) -> Self {
         let interface = library.open().expect("libxenctrl opens");
         let tool = files.tool("c-xen-livepatch");
-        let (name, file, kept) = Default::default();
-        Self { fixture, files, library, interface, tool, name, file, kept }
+        let (name, file, payload, kept) = Default::default();
+        Self { fixture, files, library, interface, tool, name, file, payload, kept }
     }
 
     fn wait(&self, step: &Step) -> Result<(), String> {
@@ -192,7 +204,10 @@ impl Contender for Libxenctrl<'_> {
 
     fn prepare(&mut self, step: &Step) {
         self.name = CString::new(name(step)).unwrap();
-        self.file = self.fixture.file(step.size);
+        self.file = self.fixture.file(step);
+        if step.work == Work::UploadFromMemory && self.payload.len() != step.size {
+            self.payload = fs::read(&self.file).unwrap();
+        }
     }
 
     fn run(&mut self, step: &Step) -> Outcome {
@@ -201,12 +216,19 @@ impl Contender for Libxenctrl<'_> {
             Work::Status => xen.status(name).map(drop).map_err(text)?,
             Work::List => return xen.list().map_err(text),
             Work::OpenListClose => return self.library.open().and_then(|interface| interface.list()).map_err(text),
+            Work::UploadFromMemory => xen.upload(name, &self.payload).map_err(text)?,
             Work::UploadFromFile => xen.upload_file(name, &self.file, &mut self.kept).map_err(text)?,
             Work::Unload => xen.act(name, Action::Unload, QUIESCE_NANOSECONDS).map_err(text)?,
             Work::Apply => xen.act(name, Action::Apply, QUIESCE_NANOSECONDS).map_err(text)?,
             Work::Revert => xen.act(name, Action::Revert, QUIESCE_NANOSECONDS).map_err(text)?,
+            Work::Load => {
+                xen.upload_file(name, &self.file, &mut self.kept).map_err(text)?;
+                xen.act(name, Action::Apply, QUIESCE_NANOSECONDS).map_err(text)?;
+            }
             Work::Check => return Err("it has none".into()),
-            Work::ListProcess => return list_process(self.tool.as_deref(), self.files),
+            Work::ListProcess | Work::LoadProcess => {
+                return process(self.tool.as_deref(), self.files, step, self.fixture);
+            }
         }
         if step.work.applies_or_reverts() {
             self.wait(step)?;
@@ -262,8 +284,8 @@ impl Contender for Ours<'_> {
 
     fn prepare(&mut self, step: &Step) {
         self.name = PayloadName::new(name(step)).unwrap();
-        self.file = self.fixture.file(step.size);
-        if step.work == Work::Check && self.payload.len() != step.size {
+        self.file = self.fixture.file(step);
+        if matches!(step.work, Work::UploadFromMemory | Work::Check) && self.payload.len() != step.size {
             self.payload = fs::read(&self.file).unwrap();
         }
     }
@@ -277,10 +299,12 @@ impl Contender for Ours<'_> {
                 let opened = Self::open(self.spent.as_ref());
                 return opened.and_then(|client| client.list()).map(|rows| rows.len()).map_err(text);
             }
+            Work::UploadFromMemory => client.upload(name, &self.payload).map_err(text)?,
             Work::UploadFromFile => client.upload_file(name, &self.file).map_err(text)?,
             Work::Unload => client.unload(name, Flags::empty()).map_err(text)?,
             Work::Apply => client.apply(name, Flags::empty()).map_err(text)?,
             Work::Revert => client.revert(name, Flags::empty()).map_err(text)?,
+            Work::Load => client.load(&self.file, Flags::empty()).map(drop).map_err(text)?,
             Work::Check => {
                 let payload = Payload::parse(&self.payload).map_err(text)?;
                 let findings = payload.check_against(&self.target);
@@ -288,7 +312,9 @@ impl Contender for Ours<'_> {
                     return Err(format!("{findings:?}"));
                 }
             }
-            Work::ListProcess => return list_process(self.tool.as_deref(), self.files),
+            Work::ListProcess | Work::LoadProcess => {
+                return process(self.tool.as_deref(), self.files, step, self.fixture);
+            }
         }
         Ok(0)
     }

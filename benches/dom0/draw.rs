@@ -43,7 +43,7 @@ const SIZE: (u32, u32) = (480, 400);
 /// The positions on the axis, and the costs in thousands.
 fn points(run: &Run, work: Work, kind: Kind, picture: &Picture) -> Vec<(f64, f64)> {
     let records = run.records.iter().filter(|record| record.step.work == work && record.contender == kind);
-    let points = records.map(|record| ((picture.at)(record), record.median as f64 / 1000.0));
+    let points = records.map(|record| ((picture.at)(record), record.costs.median as f64 / 1000.0));
     points.filter(|(at, _)| *at > 0.0).collect()
 }
 

@@ -25,6 +25,7 @@ pub const METADATA: usize = 100;
 /// The names that are uploaded and unloaded again.
 pub const UPLOADED: &str = "bench-upload";
 pub const APPLIED: &str = "bench-action";
+pub const LOADED: &str = "bench-load";
 
 /// `rc` during an action, and the state of an applied payload.
 const IN_PROGRESS: i32 = -11;
@@ -80,14 +81,18 @@ impl Fixture {
             // Zeros at its end, which Xen only copies, so that the hypercall is as fast as possible.
             let payload = made.payload(UPLOADED).padded_to(*size).build();
             assert_eq!(payload.len(), *size, "a payload is larger than that");
-            fs::write(fixture.file(*size), payload)?;
+            fs::write(fixture.file(&Step::new(Work::UploadFromFile, 0, *size)), payload)?;
         }
+        fs::write(fixture.file(&Step::new(Work::Load, 0, 0)), made.payload(LOADED).build())?;
         Ok(fixture)
     }
 
-    /// The file with the payload of a size.
-    pub fn file(&self, size: usize) -> PathBuf {
-        self.directory.join(format!("{UPLOADED}-{size}"))
+    /// The payload that a step works on, as a file.
+    pub fn file(&self, step: &Step) -> PathBuf {
+        match step.work {
+            Work::Load | Work::LoadProcess => self.directory.join(format!("{LOADED}.livepatch")),
+            _ => self.directory.join(format!("{UPLOADED}-{}", step.size)),
+        }
     }
 
     /// Has so many payloads loaded, and no others.
@@ -156,6 +161,7 @@ impl Fixture {
     pub fn tidy(&self, steps: &[Step]) {
         for step in steps {
             match step.work {
+                Work::Load | Work::LoadProcess => self.clear(LOADED),
                 Work::Unload => self.clear(UPLOADED),
                 Work::Revert => self.revert(APPLIED),
                 _ => {}
@@ -167,6 +173,7 @@ impl Fixture {
 /// The name of the payload that a step works on.
 pub fn name(step: &Step) -> String {
     match step.work {
+        Work::Load | Work::LoadProcess => LOADED.into(),
         Work::Apply | Work::Revert => APPLIED.into(),
         // The one that Xen finds last.
         Work::Status => listed(step.payloads),

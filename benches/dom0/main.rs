@@ -32,7 +32,6 @@ mod report;
 mod share;
 mod step;
 mod symbols;
-#[allow(dead_code, reason = "the tests read the arguments of calls")]
 #[path = "../../tests/common/system_calls.rs"]
 mod system_calls;
 
@@ -44,9 +43,9 @@ use bars::{LARGE, SMALL};
 use clap::Parser;
 use clock::{Clock, Unit};
 use contender::{Contender, Files, Kind, Libxenctrl, Ours, Raw};
-use count::system_calls;
+use count::{Count, count};
 use fixture::{Fixture, Made};
-use measure::Samples;
+use measure::{Effort, Samples};
 use options::{Mode, Options};
 use profile::profile;
 use record::{Record, Run};
@@ -55,12 +54,14 @@ use step::{Step, Work};
 
 /// Numbers of listed payloads.
 const LISTS: [usize; 7] = [0, 1, 10, 64, 200, 500, 1000];
+const BRIEF_LISTS: [usize; 3] = [0, 1, 64];
 
 /// The most payloads of a list that is also read by a new client.
 const OPENED: usize = 1;
 
 /// The sizes of payloads that are uploaded.
 const SIZES: [usize; 7] = [SMALL, 16 << 10, 64 << 10, 256 << 10, 512 << 10, 1 << 20, LARGE];
+const BRIEF_SIZES: [usize; 3] = [SMALL, 64 << 10, LARGE];
 
 /// Payloads above this take too long to be uploaded instruction by instruction.
 const MOST_PROFILED: usize = 64 << 10;
@@ -76,8 +77,9 @@ struct Bench<'a> {
     files: &'a Files,
     options: &'a Options,
     clock: Clock,
+    effort: Effort,
     samples: Samples,
-    system_calls: BTreeMap<(Step, Kind), u64>,
+    counts: BTreeMap<(Step, Kind), Count>,
     in_hypercalls: HashMap<Step, u64>,
     functions: HashMap<Step, Vec<(String, u64)>>,
 }
@@ -93,19 +95,19 @@ impl Bench<'_> {
         for step in steps {
             eprintln!("{}, {}", step.work.name(), step.amount());
         }
-        let how = (&self.clock, self.options.rounds());
+        let how = (&self.clock, self.effort);
         if let [step @ Step { work: Work::OpenListClose, .. }] = steps {
             for kind in self.contenders.iter().filter(|contender| contender.can(step.work)).map(|c| c.kind()) {
-                let costs = alone::costs(kind, step, self.fixture, self.files, self.clock.unit);
-                self.samples.add(*step, kind, costs);
+                let samples = alone::samples(kind, step, self.fixture, self.files, self.clock.unit);
+                self.samples.add(*step, kind, samples);
             }
         } else {
             self.samples.measure(steps, &mut self.contenders, self.fixture, how);
         }
         let traceable = !steps.iter().any(|step| step.work.is_process());
-        if traceable && self.options.mode() == Mode::Full {
+        if traceable && self.options.counts() {
             self.in_hypercalls.extend(in_hypercalls(steps, self.fixture, self.files, how));
-            self.count_system_calls(steps);
+            self.count(steps);
         }
         let short = steps.iter().all(|step| step.size <= MOST_PROFILED);
         if traceable && short && has_bar && self.options.profiles() {
@@ -114,12 +116,12 @@ impl Bench<'_> {
     }
 
     /// Counts the system calls of steps.
-    fn count_system_calls(&mut self, steps: &[Step]) {
+    fn count(&mut self, steps: &[Step]) {
         for contender in &self.contenders {
             let steps: Vec<Step> = steps.iter().copied().filter(|step| contender.can(step.work)).collect();
             if !steps.is_empty() {
-                let counts = system_calls(contender.kind(), &steps, self.fixture, self.files);
-                self.system_calls.extend(counts.into_iter().map(|(step, count)| ((step, contender.kind()), count)));
+                let counts = count(contender.kind(), &steps, self.fixture, self.files);
+                self.counts.extend(counts.into_iter().map(|(step, count)| ((step, contender.kind()), count)));
             }
         }
     }
@@ -138,20 +140,24 @@ impl Bench<'_> {
     }
 
     fn uploads(&mut self, size: usize) {
-        self.scene(&[Step::new(Work::UploadFromFile, 0, size), Step::new(Work::Unload, 0, size)]);
+        for upload in [Work::UploadFromMemory, Work::UploadFromFile] {
+            self.scene(&[Step::new(upload, 0, size), Step::new(Work::Unload, 0, size)]);
+        }
         self.scene(&[Step::new(Work::Check, 0, size)]);
     }
 
     fn records(&self, xen: &str) -> Run {
-        let records = self.samples.all().map(|(step, kind, median)| {
+        let time = record::now();
+        let records = self.samples.all().map(|(step, kind, costs)| {
             let ours = kind == Kind::Ours;
             Record {
                 xen: xen.into(),
+                unix_time: time,
                 step,
                 contender: kind,
                 unit: self.clock.unit.name().into(),
-                median,
-                system_calls: self.system_calls.get(&(step, kind)).copied(),
+                costs,
+                count: self.counts.get(&(step, kind)).copied(),
                 in_hypercalls: self.in_hypercalls.get(&step).copied().filter(|_| ours),
                 functions: self.functions.get(&step).cloned().filter(|_| ours).unwrap_or_default(),
             }
@@ -191,9 +197,13 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
     let client = Ours::open(None).map_err(|error| nothing(format!("no real Xen: {error}")))?;
     let clock = Clock::new(unit).map_err(nothing)?;
     let made = Made::of(&client).expect("Xen reports its version");
+    let (all_sizes, all_lists) =
+        if options.mode() == Mode::Brief { (&BRIEF_SIZES[..], &BRIEF_LISTS[..]) } else { (&SIZES[..], &LISTS[..]) };
     let wanted = |with: &dyn Fn(&Step) -> bool| !options.bars_only() || bars::steps().iter().any(with);
-    let sizes: Vec<usize> = SIZES.into_iter().filter(|size| wanted(&|step| step.size == *size)).collect();
-    let lists = LISTS.into_iter().filter(|loaded| wanted(&|step| step.payloads == *loaded));
+    let sizes: Vec<usize> =
+        all_sizes.iter().copied().filter(|size| wanted(&|step| step.size == *size && step.work.is_upload())).collect();
+    let lists =
+        all_lists.iter().copied().filter(|loaded| wanted(&|step| step.payloads == *loaded && step.work.is_list()));
 
     let fixture = Fixture::new(Path::new(DIRECTORY), &made, &sizes).expect("bare hypercalls work");
     let files = Files { directory: options.files.clone(), minor: made.version.release().1 };
@@ -204,16 +214,20 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
         Some(library) => contenders.push(Box::new(Libxenctrl::new(&fixture, &files, library))),
         None => eprintln!("{} has no libxenctrl of this Xen: left out", files.directory.display()),
     }
-    let (samples, system_calls, in_hypercalls, functions) = Default::default();
+    let effort = Effort::of(unit, options.mode() != Mode::Full);
+    let (samples, counts, in_hypercalls, functions) = Default::default();
     let (fixture, files) = (&fixture, &files);
     let mut bench =
-        Bench { contenders, fixture, files, options, clock, samples, system_calls, in_hypercalls, functions };
+        Bench { contenders, fixture, files, options, clock, effort, samples, counts, in_hypercalls, functions };
     fixture.load(&made, &client, 0);
     for size in sizes {
         bench.uploads(size);
     }
     fixture.load_applied(&made);
     bench.scene(&[Step::new(Work::Apply, 1, 0), Step::new(Work::Revert, 1, 0)]);
+    fixture.load(&made, &client, 0);
+    bench.scene(&[Step::new(Work::Load, 0, 0)]);
+    bench.scene(&[Step::new(Work::LoadProcess, 0, 0)]);
     for loaded in lists {
         fixture.load(&made, &client, loaded);
         bench.lists(loaded);
@@ -235,6 +249,9 @@ fn print(bench: &Bench<'_>, xen: &str) -> Result<(), (u8, String)> {
         println!("\nFailed {times} times, and was tried again: {failure}");
     }
     report::costs(&run, unit.thousand());
+    if options.counts() {
+        report::counts(&run, unit.thousand());
+    }
     report::profiles(&run);
     // The bars are about instructions.
     if unit == Unit::Instructions && !bars::check(&run) && options.is_held_to_bars() {

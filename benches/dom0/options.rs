@@ -9,6 +9,7 @@ use super::step::Work;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Full,
+    Brief,
     /// Only operations that have a bar, and only their costs.
     Check,
     /// Only operations that have a bar, with their functions.
@@ -19,8 +20,11 @@ pub enum Mode {
 #[derive(Clone, Debug, Parser)]
 pub struct Options {
     /// Measure the operations with a bar; exit with 1 if one costs too much
-    #[arg(long, conflicts_with_all = ["profile", "clock", "only"])]
+    #[arg(long, conflicts_with_all = ["brief", "profile", "clock", "only"])]
     check: bool,
+    /// Measure fewer sizes in fewer rounds
+    #[arg(long, conflicts_with = "profile")]
+    brief: bool,
     /// Count instructions by function, of the operations with a bar
     #[arg(long, num_args = 0..=1, default_missing_value = "", value_name = "WORK", value_parser = operations)]
     #[arg(conflicts_with_all = ["clock", "only"])]
@@ -47,9 +51,10 @@ fn operations(name: &str) -> Result<String, String> {
 
 impl Options {
     pub fn mode(&self) -> Mode {
-        match (self.check, &self.profile) {
-            (true, _) => Mode::Check,
-            (_, Some(_)) => Mode::Profile,
+        match (self.check, self.brief, &self.profile) {
+            (true, ..) => Mode::Check,
+            (_, true, _) => Mode::Brief,
+            (.., Some(_)) => Mode::Profile,
             _ => Mode::Full,
         }
     }
@@ -60,25 +65,21 @@ impl Options {
     }
 
     pub fn bars_only(&self) -> bool {
-        self.mode() != Mode::Full
+        matches!(self.mode(), Mode::Check | Mode::Profile)
+    }
+
+    /// Returns true if system calls, hypercalls and memory are counted as well.
+    pub fn counts(&self) -> bool {
+        matches!(self.mode(), Mode::Full | Mode::Brief)
     }
 
     /// Returns true if operations are also counted by function.
     pub fn profiles(&self) -> bool {
-        !self.clock && self.mode() != Mode::Check
+        !self.clock && matches!(self.mode(), Mode::Full | Mode::Profile)
     }
 
     /// Returns true if a missed bar fails the run.
     pub fn is_held_to_bars(&self) -> bool {
-        self.mode() != Mode::Profile && self.only().is_empty()
-    }
-
-    /// The rounds that count. Instructions are exact: rounds only leave out those with an interrupt.
-    pub fn rounds(&self) -> usize {
-        match (self.clock, self.mode()) {
-            (true, _) => 100,
-            (_, Mode::Full) => 11,
-            _ => 5,
-        }
+        matches!(self.mode(), Mode::Full | Mode::Check) && self.only().is_empty()
     }
 }

@@ -83,12 +83,12 @@ fn functions(run: &Run) -> String {
         let Some(record) = run.find(step, Kind::Ours).filter(|record| !record.functions.is_empty()) else { continue };
         let own: u64 = record.functions.iter().map(|(_, count)| count).sum();
         let hypercalls = record.in_hypercalls.unwrap_or_default();
-        let kernel = record.median.saturating_sub(own + hypercalls);
+        let kernel = record.costs.median.saturating_sub(own + hypercalls);
         let greatest = record.functions.iter().take(FUNCTIONS);
         let greatest: Vec<String> = greatest
             .map(|(function, count)| format!("`{}` {}", function.replace("xen_livepatch::", ""), thousands(*count)))
             .collect();
-        let [all, hypercalls, kernel, own] = [record.median, hypercalls, kernel, own].map(thousands);
+        let [all, hypercalls, kernel, own] = [record.costs.median, hypercalls, kernel, own].map(thousands);
         let (work, amount, greatest) = (step.work.name(), step.amount(), greatest.join(", "));
         writeln!(text, "| {work} | {amount} | {all} | {hypercalls} | {kernel} | {own} | {greatest} |").unwrap();
     }
@@ -99,7 +99,7 @@ fn named(run: &Run) -> String {
     let mut text = String::from("| operation | instructions, ours / libxenctrl | system calls |\n|---|---:|---|\n");
     for step in NAMED {
         let ratio = run.ratio(step, Kind::Libxenctrl).map_or("–".into(), |ratio| format!("{ratio:.2}"));
-        let calls = |kind| run.find(step, kind)?.system_calls;
+        let calls = |kind| Some(run.find(step, kind)?.count?.system_calls);
         let calls = calls(Kind::Ours).zip(calls(Kind::Libxenctrl));
         let calls = calls.map_or("–".into(), |(ours, theirs)| format!("{ours} instead of {theirs}"));
         writeln!(text, "| {}, {} | {ratio} | {calls} |", step.work.name(), step.amount()).unwrap();

@@ -3,22 +3,28 @@
 use std::error::Error;
 use std::fs;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use super::contender::Kind;
+use super::count::Count;
+use super::measure::Costs;
 use super::step::Step;
 
 /// The cost of an operation to a contender.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
     pub xen: String,
+    pub unix_time: u64,
     #[serde(flatten)]
     pub step: Step,
     pub contender: Kind,
     pub unit: String,
-    pub median: u64,
-    pub system_calls: Option<u64>,
+    #[serde(flatten)]
+    pub costs: Costs,
+    #[serde(flatten)]
+    pub count: Option<Count>,
     /// The part of the cost that is hypercalls.
     pub in_hypercalls: Option<u64>,
     /// The instructions outside the kernel, by function, most first.
@@ -63,7 +69,11 @@ impl Run {
 
     /// The cost of this crate as a multiple of another contender's.
     pub fn ratio(&self, step: Step, to: Kind) -> Option<f64> {
-        let median = |kind| self.find(step, kind).map(|record| record.median as f64);
+        let median = |kind| self.find(step, kind).map(|record| record.costs.median as f64);
         Some(median(Kind::Ours)? / median(to)?).filter(|ratio| ratio.is_finite())
     }
+}
+
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }

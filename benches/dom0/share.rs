@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::clock::{Clock, median, nanos};
 use super::contender::{Files, Ours};
 use super::fixture::Fixture;
-use super::measure::{WARM_UP, cost};
+use super::measure::{Effort, WARM_UP, sample};
 use super::step::Step;
 
 /// Does the steps with a client that times its hypercalls, and returns the medians. A nanosecond is an instruction if the
@@ -16,14 +16,14 @@ pub fn in_hypercalls(
     steps: &[Step],
     fixture: &Fixture,
     files: &Files,
-    (clock, rounds): (&Clock, usize),
+    (clock, effort): (&Clock, Effort),
 ) -> Vec<(Step, u64)> {
     let spent = Arc::new(Mutex::new(Duration::ZERO));
     let mut ours = Ours::new(fixture, files, Some(Arc::clone(&spent)));
     let mut taken: Vec<Vec<u64>> = vec![Vec::new(); steps.len()];
-    for round in 0..rounds + WARM_UP {
+    for round in 0..effort.least + WARM_UP {
         for (step, hypercalls) in steps.iter().zip(&mut taken) {
-            let done = cost(step, &mut ours, clock);
+            let done = sample(step, &mut ours, clock);
             let spent = take(&mut *spent.lock().unwrap());
             if done.is_err() {
                 break;

@@ -8,27 +8,34 @@ pub enum Work {
     Status,
     List,
     OpenListClose,
+    UploadFromMemory,
     UploadFromFile,
     Unload,
     /// The check before an upload, which only this crate has.
     Check,
     Apply,
     Revert,
+    /// Upload from a file, and apply.
+    Load,
     /// The command-line tools, as processes of their own.
     ListProcess,
+    LoadProcess,
 }
 
 impl Work {
-    pub const ALL: [(Self, &'static str); 9] = [
+    pub const ALL: [(Self, &'static str); 12] = [
         (Self::Status, "status"),
         (Self::List, "list"),
         (Self::OpenListClose, "open + list + close"),
+        (Self::UploadFromMemory, "upload from memory"),
         (Self::UploadFromFile, "upload from a file"),
         (Self::Unload, "unload"),
         (Self::Check, "check"),
         (Self::Apply, "apply"),
         (Self::Revert, "revert"),
+        (Self::Load, "load"),
         (Self::ListProcess, "xen-livepatch list"),
+        (Self::LoadProcess, "xen-livepatch load"),
     ];
 
     pub fn name(self) -> &'static str {
@@ -40,21 +47,25 @@ impl Work {
     /// Xen uses a payload for a moment after it has published the result. This crate waits for that at the beginning of its next
     /// action, which is no part of the cost of an action; so all contenders wait, before the clock starts.
     pub fn needs_calm(self) -> bool {
-        matches!(self, Self::Unload | Self::Apply | Self::Revert)
+        matches!(self, Self::Unload | Self::Apply | Self::Revert | Self::Load | Self::LoadProcess)
     }
 
     pub fn is_list(self) -> bool {
         matches!(self, Self::List | Self::OpenListClose | Self::ListProcess)
     }
 
+    pub fn is_upload(self) -> bool {
+        matches!(self, Self::UploadFromMemory | Self::UploadFromFile)
+    }
+
     /// Returns true if its status has to be polled for the end.
     pub fn applies_or_reverts(self) -> bool {
-        matches!(self, Self::Apply | Self::Revert)
+        matches!(self, Self::Apply | Self::Revert | Self::Load)
     }
 
     /// Returns true if it is a process of its own, in which nothing is counted.
     pub fn is_process(self) -> bool {
-        self == Self::ListProcess
+        matches!(self, Self::ListProcess | Self::LoadProcess)
     }
 }
 
