@@ -9,6 +9,10 @@ use super::memory::HypercallBuffer;
 pub struct Sysctl<'a> {
     /// The sysctl in the first 136 bytes, which others may follow that handles point to.
     block: &'a mut HypercallBuffer,
+    #[cfg_attr(
+        not(feature = "sim"),
+        expect(dead_code, reason = "only the simulated Xen reads it; otherwise it holds the borrow")
+    )]
     memory: &'a mut [&'a mut HypercallBuffer],
 }
 
