@@ -216,16 +216,25 @@ fn directory(options: &CommonOptions, given: Option<&Path>) -> PathBuf {
 
 /// The files of keys in a directory, which need not exist if no key is needed.
 fn key_files(directory: &Path, needs_keys: bool) -> io::Result<Vec<PathBuf>> {
-    // A link that leads nowhere is not the same as no directory.
-    match directory.symlink_metadata() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !needs_keys => return Ok(Vec::new()),
-        about => about.map(drop)?,
+    if !needs_keys && is_absent(directory)? {
+        return Ok(Vec::new());
     }
     let entries = fs::read_dir(directory)?.collect::<io::Result<Vec<_>>>()?;
     let mut paths: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "pub"));
     paths.sort();
     Ok(paths)
+}
+
+/// Returns false for a link that leads nowhere, and for a path through one: the keys are missing then.
+fn is_absent(path: &Path) -> io::Result<bool> {
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match path.parent() {
+            Some(parent) if !parent.exists() => is_absent(parent),
+            _ => Ok(true),
+        },
+        about => about.map(|_| false),
+    }
 }
 
 fn signature_of(file: &Path) -> PathBuf {

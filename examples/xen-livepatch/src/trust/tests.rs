@@ -161,6 +161,13 @@ fn keys_that_can_not_be_used_are_an_error() {
     fs::remove_file(place.path("trusted.d")).unwrap();
     place.put("trusted.d", b"");
     assert!(keys(&place).is_err());
+    // A link on the way that leads nowhere, and one to a directory without that of keys.
+    for (target, keys) in [("nowhere", None), (".", Some(0))] {
+        symlink(target, place.path("etc")).unwrap();
+        let trust = Trust::of_directory(&place.path("etc/xen-livepatch/trusted.d"), false, true);
+        assert_eq!(trust.ok().map(|trust| trust.keys.len()), keys, "{target}");
+        fs::remove_file(place.path("etc")).unwrap();
+    }
 }
 
 proptest! {
