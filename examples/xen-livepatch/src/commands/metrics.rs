@@ -42,6 +42,10 @@ pub(super) fn metrics(options: &CommonOptions, arguments: &Metrics) -> Result<Do
 
 /// Replaces a file as a whole. The name of the new one does not end in `.prom`, so that it is not collected.
 fn replace(file: &Path, text: &[u8]) -> Result<(), Failure> {
+    // The place of /dev/null must not be taken.
+    if file.symlink_metadata().is_ok_and(|about| !about.is_file()) {
+        return Err(Failure::new("file", format_args!("{}: it is not a regular file", shown(file))));
+    }
     let mut new = file.as_os_str().to_owned();
     new.push(format!(".{}", std::process::id()));
     files::replace(file, Path::new(&new), 0o644, text).map_err(|error| Failure::file(file, &error))

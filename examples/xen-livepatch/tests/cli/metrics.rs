@@ -60,6 +60,12 @@ fn a_file_is_replaced_as_a_whole_or_not_at_all() {
     assert_has(&text, &["up 1", "level{level=\"not_as_wanted\"} 1"]);
     assert_eq!(fs::read_dir(host.path("out")).unwrap().count(), 1);
     host.ends(1, "metrics fixes --output nowhere/host.prom");
+    // A device, too, keeps its place.
+    std::os::unix::fs::symlink("/dev/null", host.path("out/null")).unwrap();
+    for other in ["out", "out/null"] {
+        let text = host.ends(1, &format!("metrics fixes --output {other}"));
+        assert!(text.contains(&format!("error: {other}: it is not a regular file")), "{text}");
+    }
 }
 
 #[test]
