@@ -19,14 +19,13 @@ const MOST_FILES: usize = 64;
 /// The longest build-id; that of SHA-1 has 20 bytes.
 const LONGEST_ID: usize = 64;
 
-/// The hypervisors in a directory, sorted, each with its build-id. Links are left out, since they lead to a file beside them.
-///
-/// # Errors
-/// If a directory or file can't be read. A missing directory is empty.
-pub(crate) fn installed(directory: &Path) -> Result<Vec<(PathBuf, BuildId)>, Failure> {
+/// The hypervisors in a directory, sorted, each with its build-id, and the failures of what can't be read. Links are left out,
+/// since they lead to a file beside them. A missing directory is empty.
+pub(crate) fn installed(directory: &Path) -> Vec<Result<(PathBuf, BuildId), Failure>> {
     let entries = match fs::read_dir(directory) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(|error| Failure::file(directory, &error))?,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
+        Err(error) => return vec![Err(Failure::file(directory, &error))],
+        Ok(entries) => entries,
     };
     let mut paths: Vec<PathBuf> = entries
         .flatten()
@@ -93,6 +92,11 @@ mod tests {
 
     use super::*;
 
+    fn partition(directory: &Path) -> (Vec<(PathBuf, BuildId)>, Vec<Failure>) {
+        let (found, failures): (Vec<_>, Vec<_>) = installed(directory).into_iter().partition(Result::is_ok);
+        (found.into_iter().flatten().collect(), failures.into_iter().filter_map(Result::err).collect())
+    }
+
     #[test]
     fn hypervisors_are_identified_in_every_form() {
         let place = tempfile::tempdir().unwrap();
@@ -116,10 +120,13 @@ mod tests {
         std::os::unix::fs::symlink("xen-4.17.gz", place.path().join("xen.gz")).unwrap();
         let expected = [("xen", vec![0xab; 20]), ("xen-4.17.gz", vec![0xab; 20]), ("xen.efi", vec![0xcd; 16])];
         let expected = expected.map(|(name, id)| (place.path().join(name), BuildId::new(id)));
-        assert_eq!(installed(place.path()).unwrap(), expected);
-        assert!(installed(&place.path().join("missing")).unwrap().is_empty());
-        // Half a file, as while a package is unpacked.
+        let (found, failures) = partition(place.path());
+        assert_eq!((found, failures.len()), (expected.to_vec(), 0));
+        assert!(installed(&place.path().join("missing")).is_empty());
+        // Half a file, as while a package is unpacked, hides no other one.
         fs::write(place.path().join("xen-4.17.gz"), &gz[..gz.len() / 2]).unwrap();
-        assert_eq!(installed(place.path()).unwrap_err().kind(), "file");
+        let (found, failures) = partition(place.path());
+        assert_eq!(found, [expected[0].clone(), expected[2].clone()]);
+        assert_eq!(failures.iter().map(Failure::kind).collect::<Vec<_>>(), ["file"]);
     }
 }

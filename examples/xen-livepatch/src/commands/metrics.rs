@@ -182,8 +182,8 @@ impl Collector {
             [] if options.simulate.is_none() => slice::from_ref(&default),
             given => given,
         };
-        let found: Vec<_> = directories.iter().map(|directory| hypervisors::installed(directory)).collect();
-        let found: Vec<_> = found.into_iter().filter_map(|found| self.keep_failure(found)).flatten().collect();
+        let found = directories.iter().flat_map(|directory| hypervisors::installed(directory));
+        let found: Vec<_> = found.filter_map(|found| self.keep_failure(found)).collect();
         let installed = found.into_iter().map(|(path, id)| {
             let is_running = running.and_then(|running| Some(*running.build_id.as_ref()? == id));
             ([shown(&path), id.to_string(), flag(is_running)], 1)
