@@ -6,7 +6,7 @@ mod event;
 pub(crate) mod interface;
 pub(crate) mod list;
 pub(crate) mod memory;
-pub(crate) mod operation;
+mod operation;
 pub(crate) mod pool;
 mod privcmd;
 mod request;

@@ -402,10 +402,15 @@ impl Run<'_> {
         self.refresh()
     }
 
+    fn learn(&mut self, step: &Step, error: &Error) -> bool {
+        let unidentified: Vec<_> = self.now.unidentified().into_iter().map(|entry| &entry.name).collect();
+        self.learned.learn(step, error, &unidentified)
+    }
+
     /// Plans again, if a refusal has shown a new fact, or, in a gap, if another tool has interfered.
     fn plan_again(&mut self, stop: &Stop) -> bool {
         let before = self.now.clone();
-        let learned = stop.failed.as_ref().is_some_and(|step| self.learned.learn(step, &stop.error, &self.now));
+        let learned = stop.failed.as_ref().is_some_and(|step| self.learn(step, &stop.error));
         if self.refresh().is_err() {
             return false;
         }
@@ -524,7 +529,7 @@ impl Run<'_> {
                     }
                     Err(error) => {
                         let before = self.now.clone();
-                        let learned = self.learned.learn(step, &error, &before);
+                        let learned = self.learn(step, &error);
                         last = Some(error);
                         let moved = self.refresh().is_ok() && self.now != before;
                         if learned || moved {

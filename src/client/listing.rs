@@ -7,8 +7,7 @@ use super::LivepatchClient;
 use super::query::{FAULT_RETRIES, retry_faults};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::hypercall::channel::{CallError, Channel};
-use crate::hypercall::list::{Extent, ListRoom, MAX_ROWS, as_count};
-use crate::hypercall::operation::Listed;
+use crate::hypercall::list::{Extent, ListRoom, Listed, MAX_ROWS, as_count};
 use crate::types::{Errno, LoadedPayload, to_usize};
 
 /// The most attempts at a list.

@@ -11,9 +11,8 @@ use std::time::Instant;
 
 use super::event::{Hypercall, HypercallEvent};
 use super::interface::Interface;
-use super::list::{Extent, ListRoom, Places, as_count};
+use super::list::{Extent, ListRoom, Listed, Places, as_count};
 use super::memory::{AllocationError, End, HypercallBuffer, whole_pages};
-use super::operation::Listed;
 use super::pool::Pool;
 use super::{Hypervisor, SYSCTL_SIZE, Sysctl};
 use crate::error::{Error, ErrorKind};

@@ -29,6 +29,19 @@ const BLOCK: usize = SYSCTL_SIZE.next_multiple_of(16);
 const LEN_COLUMN: usize = 8;
 const METADATA_LEN_COLUMN: usize = 12;
 
+/// The answer to LIST, without the rows themselves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listed {
+    /// The number of uploads and unloads so far; apply, revert and replace don't change it.
+    pub(crate) version: u32,
+    /// The number of rows delivered.
+    pub(crate) rows: u32,
+    /// The number of rows after those delivered.
+    pub(crate) remaining: u32,
+    /// The bytes of all metadata, if there were no places (0 before 4.14).
+    pub(crate) metadata_total: u32,
+}
+
 /// The length of a list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Extent {

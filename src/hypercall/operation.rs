@@ -5,7 +5,7 @@ use core::mem::offset_of;
 use super::channel::{CallError, Channel};
 use super::event::Hypercall;
 use super::interface::Layout;
-use super::list::Places;
+use super::list::{Listed, Places};
 use super::memory::HypercallBuffer;
 use crate::sys;
 use crate::types::{Action, Errno, PayloadName, Status, to_u64, to_usize};
@@ -28,19 +28,6 @@ fn place(block: &mut HypercallBuffer, offset: usize, bytes: &[u8]) {
 
 fn force_flag(force: bool) -> u32 {
     if force { sys::LIVEPATCH_FLAG_FORCE } else { 0 }
-}
-
-/// The answer to LIST, without the rows themselves.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Listed {
-    /// The number of uploads and unloads so far; apply, revert and replace don't change it.
-    pub(crate) version: u32,
-    /// The number of rows delivered.
-    pub(crate) rows: u32,
-    /// The number of rows after those delivered.
-    pub(crate) remaining: u32,
-    /// The bytes of all metadata, if there were no places (0 before 4.14).
-    pub(crate) metadata_total: u32,
 }
 
 impl Channel {

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::situation::Situation;
 use super::step::Step;
 use crate::error::{Duplicate, Error, ErrorKind};
 use crate::types::{BuildId, PayloadName};
@@ -29,18 +28,19 @@ pub(crate) struct Learned {
 }
 
 impl Learned {
-    /// Takes in the refusal of a step in a situation. Returns true if it shows a new fact, which leads to another plan.
-    pub(crate) fn learn(&mut self, step: &Step, error: &Error, now: &Situation) -> bool {
+    /// Takes in the refusal of a step, and the names of the loaded payloads that are not identified. Returns true if it shows a
+    /// new fact, which leads to another plan.
+    pub(crate) fn learn(&mut self, step: &Step, error: &Error, unidentified: &[&PayloadName]) -> bool {
         match (step, error.kind()) {
             (Step::Upload { build_id, .. }, ErrorKind::AlreadyLoaded { by }) => match by {
                 Duplicate::Symbol(_) | Duplicate::SomeSymbol => self.clashing.insert(build_id.clone()),
                 Duplicate::Payload { name, .. } => self.twins.insert(name.clone(), build_id.clone()).is_none(),
-                Duplicate::BuildId => match &*now.unidentified() {
-                    [twin] => self.twins.insert(twin.name.clone(), build_id.clone()).is_none(),
+                Duplicate::BuildId => match unidentified {
+                    [twin] => self.twins.insert((*twin).clone(), build_id.clone()).is_none(),
                     _ => false,
                 },
                 // No loaded payload has its build-id.
-                Duplicate::BuildIdOrSymbol if now.unidentified().is_empty() => self.clashing.insert(build_id.clone()),
+                Duplicate::BuildIdOrSymbol if unidentified.is_empty() => self.clashing.insert(build_id.clone()),
                 Duplicate::BuildIdOrSymbol | Duplicate::Unknown => self.ambiguous.insert(build_id.clone()),
                 Duplicate::Name => false,
             },

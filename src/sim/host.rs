@@ -6,11 +6,10 @@ use super::faults::Faults;
 use super::machine::Machine;
 use super::payload::{Payload, Standing, Stop, refuse};
 use super::settings::{LogLevel, Settings};
-use super::upload;
 use super::work::{RunningHook, Work};
 use super::xen_memory::Image;
 use crate::loader::{ENDBR64, image_of, payloads_of};
-use crate::types::{Errno, PayloadName, escaped};
+use crate::types::{Errno, escaped};
 use crate::xen::{Architecture, Release, Rule, rules};
 
 /// The parts that a Xen was built with.
@@ -128,29 +127,6 @@ impl Host {
     pub(super) fn payload_and_image(&mut self, id: u64) -> (&mut Payload, &mut Image) {
         let payload = self.payloads.iter_mut().find(|payload| payload.id == id);
         (payload.expect("ids are those of loaded payloads"), &mut self.image)
-    }
-
-    /// Loads a payload. Its bytes are copied only if the name is free, as Xen does.
-    pub(super) fn upload(&mut self, name: &[u8], copy: impl FnOnce() -> Result<Vec<u8>, Errno>) -> Result<u32, Errno> {
-        let outcome = self.load(name, copy);
-        self.settle(name, outcome)
-    }
-
-    fn load(&mut self, name: &[u8], copy: impl FnOnce() -> Result<Vec<u8>, Errno>) -> Result<u32, Stop> {
-        let name = until_nul(name);
-        if name.len() > PayloadName::MAX_LEN {
-            return Err(Errno::EINVAL.into());
-        }
-        if self.by_name(name).is_some() {
-            return Err(Errno::EEXIST.into());
-        }
-        let file = copy()?;
-        let (payload, bytes) = upload::load(self, name, &file)?;
-        self.image.load(payload.base, bytes);
-        self.next_id = self.next_id.wrapping_add(1);
-        self.payloads.push(payload);
-        self.list_version = self.list_version.wrapping_add(1);
-        Ok(0)
     }
 
     pub(super) fn get(&self, name: &[u8]) -> Result<(u32, i32), Errno> {

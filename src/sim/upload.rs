@@ -1,11 +1,12 @@
 //! UPLOAD: the first finding of the loader that Xen refuses, or does not survive.
 
+use super::bytes::until_nul;
 use super::console::CONTINUES;
 use super::host::Host;
 use super::payload::{Payload, Standing, Stop};
 use super::xen_memory::symbol;
 use crate::loader::{self, Finding, HostView, LinkedPayload, Lookup, NoRoom, Problem, Severity, Stopped};
-use crate::types::Errno;
+use crate::types::{Errno, PayloadName};
 use crate::xen::rules;
 
 impl HostView for Host {
@@ -36,8 +37,33 @@ impl HostView for Host {
     }
 }
 
+impl Host {
+    /// Loads a payload. Its bytes are copied only if the name is free, as Xen does.
+    pub(super) fn upload(&mut self, name: &[u8], copy: impl FnOnce() -> Result<Vec<u8>, Errno>) -> Result<u32, Errno> {
+        let outcome = self.load(name, copy);
+        self.settle(name, outcome)
+    }
+
+    fn load(&mut self, name: &[u8], copy: impl FnOnce() -> Result<Vec<u8>, Errno>) -> Result<u32, Stop> {
+        let name = until_nul(name);
+        if name.len() > PayloadName::MAX_LEN {
+            return Err(Errno::EINVAL.into());
+        }
+        if self.by_name(name).is_some() {
+            return Err(Errno::EEXIST.into());
+        }
+        let file = copy()?;
+        let (payload, bytes) = load(self, name, &file)?;
+        self.image.load(payload.base, bytes);
+        self.next_id = self.next_id.wrapping_add(1);
+        self.payloads.push(payload);
+        self.list_version = self.list_version.wrapping_add(1);
+        Ok(0)
+    }
+}
+
 /// Checks and links a payload: the payload, and the bytes of its memory.
-pub(super) fn load(host: &Host, name: &[u8], file: &[u8]) -> Result<(Payload, Vec<u8>), Stop> {
+fn load(host: &Host, name: &[u8], file: &[u8]) -> Result<(Payload, Vec<u8>), Stop> {
     // The first finding at which Xen stops loading.
     let mut first = None;
     let mut stop_at_first = |finding: Finding| {
