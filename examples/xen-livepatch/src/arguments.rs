@@ -1,15 +1,15 @@
-//! The command line.
+//! The commands and their arguments.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Args, CommandFactory as _, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Args, FromArgMatches, Subcommand};
 use clap_complete::Shell;
 use xen_livepatch::{Action, BuildId, Flags, KnownFlag, ProblemKind, Release, State, Target, XenVersion};
 
-use crate::completion::loaded;
-use crate::exit_status::ExitStatus;
+use crate::loaded_names::loaded;
+use crate::options::{releases, time};
 
 const NAME_HELP: &str = "The payload's name, 1 to 127 bytes; or hex: and its bytes in hexadecimal";
 const FILE_HELP: &str = "A live-patch file";
@@ -18,64 +18,8 @@ const TRUSTED_HELP: &str = "The directory of trusted keys, *.pub [default: /etc/
 const PAYLOADS_HELP: &str = "The directory of the payload files [default: /usr/lib/xen-livepatch]";
 const STATE_HELP: &str = "The directory of the guard's state [default: /var/lib/xen-livepatch]";
 
-/// A line that was read.
-#[derive(Debug)]
-pub(crate) struct CommandLine {
-    /// The name of the command.
-    pub(crate) name: String,
-    pub(crate) options: CommonOptions,
-    /// The flags for the action of the command.
-    pub(crate) flags: Flags,
-    pub(crate) command: Command,
-}
-
 // The doc comments below are the help. clap takes that of a struct for the command that has its arguments, so those structs
 // have none.
-#[derive(Debug, Default, Parser)]
-#[command(
-    name = "xen-livepatch",
-    version,
-    about = "Live-patch the running Xen hypervisor",
-    long_about = long_about(),
-    after_help = exit_statuses(),
-    max_term_width = 80,
-    subcommand_required = true,
-    arg_required_else_help = true,
-    next_help_heading = "Common options"
-)]
-pub(crate) struct CommonOptions {
-    /// Print one JSON object, for errors too, but not for help
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
-
-    /// Use the simulated Xen stored in DIR instead of this machine's
-    #[arg(long, value_name = "DIR", global = true, conflicts_with = "device")]
-    pub(crate) simulate: Option<PathBuf>,
-
-    /// Use this device [default: /dev/xen/privcmd]
-    #[arg(long, value_name = "PATH", global = true)]
-    pub(crate) device: Option<PathBuf>,
-
-    /// The time that Xen may take to stop all processors, such as 100ms [default: Xen's 30ms]
-    #[arg(long, value_name = "TIME", value_parser = time, global = true)]
-    pub(crate) timeout: Option<Duration>,
-
-    /// The time that an action, a gap, or waiting for another tool may take [default: 30s]
-    #[arg(long, value_name = "TIME", value_parser = time, global = true)]
-    pub(crate) deadline: Option<Duration>,
-
-    /// The number of further attempts if not all processors stopped in time [default: 0]
-    #[arg(long, value_name = "N", global = true)]
-    pub(crate) retries: Option<u32>,
-
-    /// Set FORCE on uploads: Xen accepts it from 4.19 on, and it has no effect
-    #[arg(long, global = true)]
-    pub(crate) force: bool,
-
-    /// Show each hypercall, with its time, on stderr
-    #[arg(long, short, global = true)]
-    pub(crate) verbose: bool,
-}
 
 /// A command. Those up to `Load` are also commands of Xen's C tool.
 #[derive(Debug, Subcommand)]
@@ -509,105 +453,8 @@ fn flag_options(action: Action) -> impl Iterator<Item = Arg> {
     Flags::KNOWN.iter().filter(move |known| known.actions.contains(&action)).map(option)
 }
 
-/// Reads the words of a command line.
-///
-/// # Errors
-/// If they are wrong, or ask for help or the version.
-pub(crate) fn parse(words: &[OsString]) -> Result<CommandLine, clap::Error> {
-    // clap copies the options of every command to each command, which takes longer than listing payloads. Only help and
-    // errors need more commands than the line names.
-    let named = with_commands(|name| words.iter().any(|word| word == name));
-    parse_with(named, words).or_else(|_| parse_with(command(), words))
-}
-
-fn parse_with(described: clap::Command, words: &[OsString]) -> Result<CommandLine, clap::Error> {
-    let matches = described.try_get_matches_from(words)?;
-    let (name, own) = matches.subcommand().expect("clap requires a command");
-    let is_given = |known: &&KnownFlag| matches!(own.try_get_one(known.option), Ok(Some(true)));
-    Ok(CommandLine {
-        name: name.to_owned(),
-        options: CommonOptions::from_arg_matches(&matches)?,
-        flags: Flags::KNOWN.iter().filter(is_given).map(|known| known.flag).collect(),
-        command: Command::from_arg_matches(&matches)?,
-    })
-}
-
-/// The whole command line, for help, the manual page and completions.
-pub(crate) fn command() -> clap::Command {
-    with_commands(|_| true)
-}
-
-fn with_commands(is_wanted: impl Fn(&str) -> bool) -> clap::Command {
-    let all = Command::augment_subcommands(clap::Command::new("all"));
-    let wanted = all.get_subcommands().filter(|command| is_wanted(command.get_name()));
-    let common = CommonOptions::command();
-    let subcommands: Vec<_> = wanted.map(|command| with_fitting_help(command.clone(), &common)).collect();
-    common.subcommands(subcommands)
-}
-
-/// Hides the common options that a command accepts without using them, and shows its longer text below the options, where
-/// clap sets these closely.
-fn with_fitting_help(command: clap::Command, common: &clap::Command) -> clap::Command {
-    let name = command.get_name().to_owned();
-    let unused = common.get_arguments().filter(|option| !uses(&name, option.get_id().as_str()));
-    let command = command.args(unused.map(|option| option.clone().hide(true)));
-    let long = command.get_long_about().map(ToString::to_string);
-    match long.as_deref().and_then(|long| long.split_once("\n\n")) {
-        Some((_, more)) => command.long_about(None).after_help(more.to_owned()),
-        None => command,
-    }
-}
-
-/// Returns true if a common option has a meaning for a command.
-fn uses(command: &str, option: &str) -> bool {
-    let acts = ["apply", "revert", "replace", "unload", "load", "ensure"].contains(&command);
-    match option {
-        "timeout" | "retries" => acts,
-        "deadline" => acts || ["upload", "install", "uninstall"].contains(&command),
-        "force" => ["upload", "load"].contains(&command),
-        "simulate" => !["inspect", "schema", "man", "completions"].contains(&command),
-        "device" | "verbose" => uses(command, "simulate") && command != "simulate",
-        _ => true,
-    }
-}
-
-/// The commands that a word could be short for, among those of the command that the line names before it, if any.
-pub(crate) fn candidates(word: &str, line: &[OsString]) -> Vec<String> {
-    let all = command();
-    let group = line.iter().filter_map(|other| all.find_subcommand(other)).find(|group| group.has_subcommands());
-    let names = group.unwrap_or(&all).get_subcommands().map(clap::Command::get_name).chain(["help"]);
-    names.filter(|name| !word.is_empty() && name.starts_with(word)).map(ToOwned::to_owned).collect()
-}
-
 fn name_or_all() -> ArgGroup {
     ArgGroup::new("which").args(["name", "all"]).required(true)
-}
-
-/// The series of Xen that the crate supports, as in `4.7 to 4.22`.
-fn releases() -> String {
-    let [oldest, .., newest] = Release::ALL;
-    format!("4.{} to 4.{}", oldest.minor(), newest.minor())
-}
-
-fn long_about() -> String {
-    format!(
-        "Live-patch the running Xen hypervisor, of any release from {}.\n\nA payload is uploaded under a name, applied on \
-         top of the payloads that are applied already, reverted from the top down, and unloaded. By default it must have \
-         been built for the payload below it or, at the bottom, for the running Xen. Payloads are identified by build-id. \
-         `inspect` shows the contents of a payload, `check` whether this Xen would accept it, `status` the payloads that \
-         run; `ensure` brings the host to a desired state.",
-        releases()
-    )
-}
-
-fn exit_statuses() -> String {
-    let lines: Vec<String> =
-        ExitStatus::ALL.iter().map(|(status, meaning)| format!("  {}  {meaning}", status.number())).collect();
-    format!("Exit status:\n{}", lines.join("\n"))
-}
-
-fn time(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 100ms or 5s"))
 }
 
 /// Reads the version of a known release: `4.17`, `4.17.7`, or in a vendor's form `4.17.3-1.xs8`.
@@ -633,49 +480,6 @@ fn target(text: &str) -> Result<Target, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        command().debug_assert();
-    }
-
-    #[test]
-    fn a_line_is_read_as_if_every_command_had_been_described() {
-        for (line, name) in [
-            ("x list", Some("list")),
-            ("x --json --simulate list status list", Some("status")),
-            ("x --simulate status list --timeout 1s", Some("list")),
-            ("x upload list apply", Some("upload")),
-            ("x status status", Some("status")),
-            ("x load --nodeps help", Some("load")),
-            ("x ensure --name list check --boot", Some("ensure")),
-            ("x --simulate new simulate payload status --on simulate", Some("simulate")),
-            ("x simulate new list", Some("simulate")),
-            ("x list status", None),
-            ("x new list", None),
-            ("x help list", None),
-            ("x list help", None),
-            ("x list --help", None),
-            ("x simulate help new", None),
-            ("x --version list", None),
-            ("x lis", None),
-            ("x nonsense list", None),
-            ("x --nonsense", None),
-            ("x --simulate list", None),
-            ("x", None),
-        ] {
-            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-            let (parsed, whole) = (parse(&words), parse_with(command(), &words));
-            for parsed in [&parsed, &whole] {
-                assert_eq!(parsed.as_ref().ok().map(|line| &*line.name), name, "{line}");
-            }
-            let text = |parsed: Result<CommandLine, clap::Error>| match parsed {
-                Ok(parsed) => format!("{parsed:?}"),
-                Err(error) => error.render().ansi().to_string(),
-            };
-            assert_eq!(text(parsed), text(whole), "{line}");
-        }
-    }
 
     #[test]
     fn releases_are_read_as_vendors_write_them() {

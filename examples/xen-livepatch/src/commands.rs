@@ -8,6 +8,7 @@ mod guarded;
 mod install;
 mod metrics;
 mod on_disk;
+mod simulate;
 mod status;
 
 use std::ffi::OsStr;
@@ -15,10 +16,12 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use xen_livepatch::{Action, BuildId, Flags, LivepatchClient, PayloadName};
 
-use crate::arguments::{Command, CommandLine, CommonOptions, Deferred};
+use crate::arguments::{Command, Deferred};
+use crate::command_line::CommandLine;
 use crate::failure::Failure;
+use crate::options::CommonOptions;
 use crate::output::{Done, Output};
-use crate::{completion, manual, simulation};
+use crate::{completion, manual};
 
 /// The circumstances of a command.
 #[derive(Clone, Copy)]
@@ -53,7 +56,7 @@ pub(crate) fn run(CommandLine { options, flags, command, .. }: CommandLine, outp
         Command::Uninstall(Deferred(arguments)) => install::uninstall(context, &arguments),
         Command::Confirm(Deferred(confirm)) => guarded::confirm(context, &confirm),
         Command::Metrics(Deferred(metrics)) => metrics::metrics(&options, &metrics),
-        Command::Simulate(simulate) => simulation::command(&options, simulate),
+        Command::Simulate(simulate) => simulate::simulate(&options, simulate),
         Command::Schema => Ok(manual::printed(include_str!("../schema.json"))),
         Command::Man(Deferred(manual)) => manual::page(manual.install.as_deref()),
         Command::Completions(Deferred(completions)) => Ok(completion::script(completions.shell)),

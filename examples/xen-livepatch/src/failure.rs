@@ -1,19 +1,15 @@
 //! The failure of a command, with its exit status.
 
-use std::ffi::OsString;
 use std::fmt::Display;
 use std::io;
 use std::path::Path;
 
-use anstream::adapter::strip_str;
-use clap::error::{ContextKind, ContextValue, ErrorKind as ClapKind};
 use serde::Serialize;
 use serde_json::{Value, json};
-use xen_livepatch::{Error, Interrupted, InvalidName, Outcome, PlanError, escaped};
+use xen_livepatch::{Error, Interrupted, InvalidName, Outcome, PlanError};
 
-use crate::arguments;
 use crate::exit_status::ExitStatus;
-use crate::output::shown;
+use crate::terminal::shown;
 
 /// The failure of a command, for people and for programs.
 #[derive(Clone, Debug)]
@@ -73,31 +69,6 @@ impl Failure {
         let error = self.error.as_object_mut().expect("every error is built as an object");
         error.insert(name.to_owned(), value.into());
         self
-    }
-
-    /// The failure of a wrong command line.
-    pub(crate) fn usage(error: &clap::Error, words: &[OsString]) -> Self {
-        let word = match error.get(ContextKind::InvalidSubcommand) {
-            Some(ContextValue::String(word)) if error.kind() == ClapKind::InvalidSubcommand => Some(word),
-            _ => None,
-        };
-        let help = "see 'xen-livepatch help'";
-        let message = match word.map(|word| (word, arguments::candidates(word, words))) {
-            Some((word, names)) if !names.is_empty() => {
-                let (word, names) = (escaped(word.as_bytes()), names.join(" or "));
-                format!("'{word}' is not a command; it could be short for {names}: write it out")
-            }
-            Some((word, _)) => format!("'{}' is not a command; {help}", escaped(word.as_bytes())),
-            None if words.len() < 2 => format!("a command is missing; {help}"),
-            None => {
-                let text = strip_str(&error.render().to_string()).to_string();
-                // It contains words of the command line, which may be anything.
-                let lines: Vec<String> = text.trim_end().lines().map(|line| escaped(line.as_bytes())).collect();
-                let text = lines.join("\n");
-                text.strip_prefix("error: ").unwrap_or(&text).to_owned()
-            }
-        };
-        Self::new("usage", message)
     }
 }
 

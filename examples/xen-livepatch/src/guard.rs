@@ -24,11 +24,10 @@ pub(crate) use off::switched_off;
 pub(crate) use record::{Applied, Ending, Level, Pending, Record, Trigger, Verdict};
 pub(crate) use store::Damaged;
 
+use crate::terminal::shown;
 use record::State;
 use serde_json::{Value, json};
 use store::{ReadState, StateFiles};
-
-use crate::output::shown;
 
 /// The default directory of the state, which `StateDirectory=` of the unit creates.
 pub(crate) const DIRECTORY: &str = "/var/lib/xen-livepatch";

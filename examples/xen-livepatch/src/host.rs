@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use xen_livepatch::{ActionOptions, ClientBuilder, LivepatchClient, ProblemKind, QuiesceTimeout, UploadOptions};
 
-use crate::arguments::CommonOptions;
 use crate::failure::Failure;
 use crate::lock;
 use crate::memory::Memory;
-use crate::output;
+use crate::options::CommonOptions;
 use crate::simulation::Simulation;
+use crate::terminal;
 
 /// The longest time to wait for another tool.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -70,7 +70,7 @@ fn builder(options: &CommonOptions) -> Result<ClientBuilder, Failure> {
         defaults = defaults.quiesce_retries(retries);
     }
     let builder = LivepatchClient::builder().action_defaults(defaults);
-    Ok(if options.verbose { builder.on_hypercall(output::hypercall) } else { builder })
+    Ok(if options.verbose { builder.on_hypercall(terminal::hypercall) } else { builder })
 }
 
 pub(crate) fn upload_options(options: &CommonOptions, accept: &[ProblemKind]) -> UploadOptions {

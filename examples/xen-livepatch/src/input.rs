@@ -7,7 +7,7 @@ use std::path::Path;
 use xen_livepatch::{Operation, Payload, PayloadName};
 
 use crate::failure::{Failure, as_json};
-use crate::output::shown;
+use crate::terminal::shown;
 
 /// Reads the bytes to upload under a name, from a file or a pipe.
 pub(crate) fn bytes(path: &Path, name: &PayloadName) -> Result<Vec<u8>, Failure> {

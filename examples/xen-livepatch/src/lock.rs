@@ -14,7 +14,7 @@ use nix::libc;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::files::{self, RUN_DIRECTORY};
-use crate::output::{self, shown};
+use crate::terminal::{self, shown};
 
 const FILE: &str = "lock";
 
@@ -45,7 +45,7 @@ pub(crate) fn of_file(path: &Path, longest: Duration) -> Result<Flock<File>, Fai
 }
 
 fn take(file: Result<File, NoLock>, path: &Path, longest: Duration) -> Result<Option<Flock<File>>, Failure> {
-    let waits = || output::note(&format!("waiting for another xen-livepatch, at most {longest:?}"));
+    let waits = || terminal::note(&format!("waiting for another xen-livepatch, at most {longest:?}"));
     let impossible = match file.map(|file| wait_for(file, longest, waits)) {
         Ok(Ok(lock)) => return Ok(Some(lock)),
         Ok(Err(Errno::EWOULDBLOCK)) => {
@@ -59,7 +59,7 @@ fn take(file: Result<File, NoLock>, path: &Path, longest: Duration) -> Result<Op
         Err(NoLock::Impossible(reason)) => reason,
         Ok(Err(errno)) => format!("{}: {}", shown(path), errno.desc()),
     };
-    output::note(&format!("no lock is taken: {impossible}"));
+    terminal::note(&format!("no lock is taken: {impossible}"));
     Ok(None)
 }
 

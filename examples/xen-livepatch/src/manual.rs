@@ -9,11 +9,12 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 use serde_json::json;
 
-use crate::arguments;
+use crate::command_line;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::files;
-use crate::output::{Done, shown};
+use crate::output::Done;
+use crate::terminal::shown;
 
 /// Sections that are not generated: headings with entries.
 const EXTRA: &[(&str, &[(&str, &str)])] = &[
@@ -81,7 +82,7 @@ pub(crate) fn printed(text: &str) -> Done {
 }
 
 fn write_page(page: &mut Vec<u8>) -> io::Result<()> {
-    let mut command = arguments::command().disable_help_subcommand(true);
+    let mut command = command_line::command().disable_help_subcommand(true);
     command.build();
     let man = Man::new(command.clone()).section("8").manual("System Administration");
     man.render_title(page)?;

@@ -4,25 +4,18 @@ use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
 use std::iter;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 use std::process::ExitCode;
 
-use anstyle::{AnsiColor, Style};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{fstat, major, minor};
 use serde_json::{Map, Value};
-use xen_livepatch::{HypercallEvent, escaped};
 
-use crate::arguments::CommandLine;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::terminal::{ERROR, note, print_error};
 
 /// The version of the objects that `--json` prints. It changes when a field is removed or changes its meaning.
 const SCHEMA: u32 = 1;
-
-const ERROR: Style = AnsiColor::Red.on_default().bold();
-const NOTE: Style = AnsiColor::Yellow.on_default();
 
 /// The device numbers of `/dev/null`.
 const NULL: (u64, u64) = (1, 3);
@@ -53,27 +46,6 @@ impl Done {
     }
 }
 
-/// A path on one line, without characters that act on a terminal.
-pub(crate) fn shown(path: &Path) -> String {
-    escaped(path.as_os_str().as_bytes())
-}
-
-/// Writes to stderr in one piece, since other processes may write to the same terminal.
-fn print_error(text: &str) {
-    // An error is no reason to stop halfway.
-    let _ = anstream::stderr().write_all(text.as_bytes());
-}
-
-/// Prints a remark for people.
-pub(crate) fn note(text: &str) {
-    print_error(&format!("{NOTE}{text}{NOTE:#}\n"));
-}
-
-/// Prints a hypercall.
-pub(crate) fn hypercall(event: &HypercallEvent<'_>) {
-    print_error(&format!("  {event}\n"));
-}
-
 #[derive(Debug)]
 pub(crate) struct Output {
     json: bool,
@@ -87,9 +59,8 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    pub(crate) fn new(line: &CommandLine) -> Self {
-        let usage = Self::for_usage(&[]);
-        Self { json: line.options.json, command: line.name.clone(), is_change: line.command.is_change(), ..usage }
+    pub(crate) fn new(json: bool, command: String, is_change: bool) -> Self {
+        Self { json, command, is_change, ..Self::for_usage(&[]) }
     }
 
     /// The output for a command line that could not be read.

@@ -16,7 +16,7 @@ use xen_livepatch::PayloadStore;
 
 use crate::failure::Failure;
 use crate::files;
-use crate::output::shown;
+use crate::terminal::shown;
 
 /// As in Linux.
 const MOST_LINKS: usize = 40;

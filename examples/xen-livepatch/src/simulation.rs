@@ -3,15 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, SimulatedXen};
-use xen_livepatch::{Payload, PayloadName};
+use xen_livepatch::sim::SimulatedXen;
 
-use crate::arguments::{CommonOptions, Deferred, NewSimulation, Simulate, SimulatedPayload};
-use crate::failure::{Failure, as_json};
+use crate::failure::Failure;
 use crate::files;
 use crate::memory::Memory;
-use crate::output::{Done, shown};
+use crate::terminal::shown;
 
 /// The file with the state: a line with a checksum, and the state as JSON.
 const STATE: &str = "xen.state";
@@ -22,9 +19,6 @@ const HEADING: &str = "xen-livepatch simulation, checksum ";
 /// Enough for a hundred of the largest payloads, whose bytes are kept as decimal numbers.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// The bytes that Xen keeps of what its version ends with.
-const LONGEST_TEXT: usize = 15;
-
 pub(crate) struct Simulation {
     file: PathBuf,
     xen: SimulatedXen,
@@ -32,6 +26,18 @@ pub(crate) struct Simulation {
 }
 
 impl Simulation {
+    /// Makes a new directory, or takes one in which no simulated Xen is.
+    pub(crate) fn create(directory: &Path, xen: &SimulatedXen) -> Result<(), Failure> {
+        let file = directory.join(STATE);
+        if file.exists() {
+            return Err(Failure::new("exists", format_args!("{} is a simulated Xen already", shown(directory))));
+        }
+        fs::create_dir_all(directory).map_err(|error| Failure::file(directory, &error))?;
+        // Knowledge of a simulated Xen that was here before is of no use for this one.
+        Memory::new(Some(directory)).clear();
+        write(&file, &encode(xen)?)
+    }
+
     /// The file to lock before [`open`](Self::open).
     pub(crate) fn lock_file(directory: &Path) -> Result<PathBuf, Failure> {
         if directory.join(STATE).exists() {
@@ -84,62 +90,6 @@ fn checksum(text: &str) -> u64 {
 fn write(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let new = file.with_extension("new");
     files::replace(file, &new, 0o600, bytes).map_err(|error| Failure::file(file, &error))
-}
-
-pub(crate) fn command(options: &CommonOptions, simulate: Simulate) -> Result<Done, Failure> {
-    match simulate {
-        Simulate::New(Deferred(arguments)) => new(arguments),
-        Simulate::Payload(Deferred(arguments)) => payload(options, &arguments),
-    }
-}
-
-fn new(NewSimulation { directory, release, build_id }: NewSimulation) -> Result<Done, Failure> {
-    let file = directory.join(STATE);
-    if file.exists() {
-        return Err(Failure::new("exists", format_args!("{} is a simulated Xen already", shown(&directory))));
-    }
-    fs::create_dir_all(&directory).map_err(|error| Failure::file(&directory, &error))?;
-    let mut builder = SimulatedXen::builder(release);
-    if let Some(id) = build_id {
-        builder = builder.build_id(Some(id));
-    }
-    let xen = builder.build();
-    // Knowledge of a simulated Xen that was here before is of no use for this one.
-    Memory::new(Some(&directory)).clear();
-    write(&file, &encode(&xen)?)?;
-    let id = xen.build_id().expect("it was made with one");
-    let text = format!("{} is a simulated Xen {release}, build-id {id}\n", shown(&directory));
-    Ok(Done::new(text, json!({ "release": release.to_string(), "build_id": as_json(&id) })))
-}
-
-/// Makes a payload that changes what Xen's version ends with, and nothing else.
-fn payload(options: &CommonOptions, arguments: &SimulatedPayload) -> Result<Done, Failure> {
-    let file = &arguments.file;
-    let directory = options.simulate.as_deref();
-    let directory = directory
-        .ok_or_else(|| Failure::new("usage", "--simulate DIR is missing; it names the Xen to build the payload for"))?;
-    Simulation::lock_file(directory)?;
-    let xen = Simulation::open(directory)?.xen;
-    let name = PayloadName::of_file(file)?.to_string();
-    let text = arguments.text.clone().unwrap_or_else(|| format!("-{name}"));
-    if text.len() > LONGEST_TEXT {
-        let message = format!("the text {text:?} has {} bytes, and Xen keeps {LONGEST_TEXT}; see --text", text.len());
-        return Err(Failure::new("usage", message));
-    }
-    let mut builder =
-        PayloadBuilder::for_xen(&xen, &name).function(FunctionPatch::returning("xen_extra_version", &text));
-    if let Some(below) = &arguments.on {
-        let below = Payload::read(below)?;
-        let id = below.build_id().ok_or_else(|| Failure::new("no_build_id", "the payload below has no build-id"))?;
-        builder = builder.depends_on(id);
-    }
-    if arguments.read_only {
-        builder = builder.read_only_funcs();
-    }
-    let bytes = builder.build();
-    fs::write(file, &bytes).map_err(|error| Failure::file(file, &error))?;
-    let text = format!("{}: {} bytes, build-id {}\n", shown(file), bytes.len(), builder.build_id());
-    Ok(Done::new(text, json!({ "file": file.to_string_lossy(), "build_id": as_json(builder.build_id()) })))
 }
 
 #[cfg(test)]

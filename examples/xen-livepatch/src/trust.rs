@@ -14,9 +14,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use xen_livepatch::{PayloadStore, StoredPayload, escaped};
 
-use crate::arguments::{CommonOptions, SignatureOptions};
+use crate::arguments::SignatureOptions;
 use crate::failure::Failure;
-use crate::output::{self, shown};
+use crate::options::CommonOptions;
+use crate::terminal::{self, shown};
 use crate::{files, permissions};
 
 const DIRECTORY: &str = "/etc/xen-livepatch/trusted.d";
@@ -195,7 +196,7 @@ pub(crate) fn check_upload(
     contents: &[u8],
 ) -> Result<(), Failure> {
     if signature.unsigned {
-        output::note(&format!("{}: its signature is not verified, because of --unsigned", shown(file)));
+        terminal::note(&format!("{}: its signature is not verified, because of --unsigned", shown(file)));
         return Ok(());
     }
     Trust::for_uploads(options, signature.trusted.as_deref())?.check(file, contents)

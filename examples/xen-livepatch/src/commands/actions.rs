@@ -15,8 +15,9 @@ use crate::failure::{Failure, as_json};
 use crate::host::{Access, upload_options, with_client};
 use crate::input;
 use crate::memory::KeptFiles;
-use crate::output::{Done, Output, shown};
+use crate::output::{Done, Output};
 use crate::table::table;
+use crate::terminal::shown;
 use crate::trust;
 
 const NOTHING_TO_DO: &str = "no action needed";

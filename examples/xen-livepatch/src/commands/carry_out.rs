@@ -5,9 +5,10 @@ use std::cell::RefCell;
 use xen_livepatch::{Inventory, LivepatchClient, Outcome, Plan, StepEvent};
 
 use crate::failure::Failure;
-use crate::output::{self, Output};
+use crate::output::Output;
 use crate::progress::Progress;
 use crate::signals::Held;
+use crate::terminal;
 
 /// Carries out a plan, then takes an inventory, which is `None` if that failed.
 pub(super) fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) -> Result<Option<Inventory>, Failure> {
@@ -42,14 +43,16 @@ pub(super) fn carry_out(client: &LivepatchClient, plan: &Plan, output: &Output) 
     match outcome {
         Ok(()) => {}
         // Only cleaning up failed.
-        Err(interrupted) if interrupted.outcome == Outcome::Reached => output::note(&format!("warning: {interrupted}")),
+        Err(interrupted) if interrupted.outcome == Outcome::Reached => {
+            terminal::note(&format!("warning: {interrupted}"));
+        }
         Err(interrupted) => return Err(interrupted.into()),
     }
     match client.inventory() {
         Ok(after) => Ok(Some(after)),
         // The plan was carried out nevertheless.
         Err(error) => {
-            output::note(&format!("all steps were done, but the present state is unknown: {error}"));
+            terminal::note(&format!("all steps were done, but the present state is unknown: {error}"));
             Ok(None)
         }
     }

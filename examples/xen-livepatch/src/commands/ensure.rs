@@ -19,7 +19,8 @@ use crate::failure::Failure;
 use crate::guard;
 use crate::host::{Access, with_client};
 use crate::memory::{KeptFiles, LastEnsure};
-use crate::output::{self, Done, shown};
+use crate::output::Done;
+use crate::terminal::{self, shown};
 use crate::trust::Trust;
 
 pub(super) fn ensure(context: Context<'_>, arguments: &Ensure) -> Result<Done, Failure> {
@@ -164,7 +165,7 @@ impl Report {
     /// Replaces the problems, which a plan may add to those of its directory. Prints the new ones on stderr.
     fn set_problems(&mut self, problems: Vec<StoreProblem>) {
         for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
-            output::note(&problem.to_string());
+            terminal::note(&problem.to_string());
         }
         self.problems = problems;
     }
@@ -224,7 +225,7 @@ impl Run<'_> {
         };
         report.set_problems(all.problems().to_vec());
         for path in &report.ignored {
-            output::note(&format!("{path}: ignored, since it is for another Xen"));
+            terminal::note(&format!("{path}: ignored, since it is for another Xen"));
         }
         let (wanted, left_out) = guarded.allowed(all, &stored);
         let plan = match Plan::new(&inventory, &wanted) {
@@ -239,7 +240,7 @@ impl Run<'_> {
         if let Input::Named(name, file) = input {
             let same = |entry: &&InventoryEntry| entry.build_id.as_ref() == file.payload().build_id();
             if let Some(entry) = inventory.payloads.iter().find(same).filter(|entry| entry.name != *name) {
-                output::note(&format!("{name}: it is loaded already, and keeps its name: {}", entry.name));
+                terminal::note(&format!("{name}: it is loaded already, and keeps its name: {}", entry.name));
             }
         }
         let is_as_wanted = plan.is_empty() && left_out.is_none() && report.problems.is_empty();
@@ -250,7 +251,7 @@ impl Run<'_> {
             if !is_fine {
                 return Err(nothing_wanted(directory, &report, plan.is_empty(), &inventory));
             }
-            output::note("no payload is for this Xen");
+            terminal::note("no payload is for this Xen");
         }
         // No payload is removed because another one is suspect.
         if let Some(left_out) =
@@ -315,13 +316,13 @@ fn remark(plan: &Plan) {
     for conflict in plan.unproven() {
         let names: Vec<String> = conflict.payloads.iter().map(ToString::to_string).collect();
         let (names, function) = (names.join(", "), &conflict.function);
-        output::note(&format!("{names}: it is unknown which was applied last and so provides {function}"));
+        terminal::note(&format!("{names}: it is unknown which was applied last and so provides {function}"));
     }
     for (name, reason) in plan.unidentifiable() {
-        output::note(&format!("{name}: it can't be identified once it is loaded: {reason}"));
+        terminal::note(&format!("{name}: it can't be identified once it is loaded: {reason}"));
     }
     for name in plan.leftovers() {
-        output::note(&format!("{name}: it stays loaded, since an applied payload may be linked against it"));
+        terminal::note(&format!("{name}: it stays loaded, since an applied payload may be linked against it"));
     }
 }
 

@@ -12,7 +12,8 @@ use crate::arguments::{Check, Inspect};
 use crate::exit_status::ExitStatus;
 use crate::failure::{Failure, as_json};
 use crate::host::{Access, upload_options, with_client};
-use crate::output::{Done, shown};
+use crate::output::Done;
+use crate::terminal::shown;
 use crate::trust::Trust;
 
 pub(super) fn inspect(context: Context<'_>, Inspect { files, trusted }: &Inspect) -> Result<Done, Failure> {

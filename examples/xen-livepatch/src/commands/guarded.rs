@@ -7,13 +7,15 @@ use serde_json::json;
 use xen_livepatch::{BuildId, Inventory, InventoryEntry, LivepatchClient, StoredPayload, Wanted};
 
 use super::Context;
-use crate::arguments::{CommonOptions, Confirm, Ensure};
+use crate::arguments::{Confirm, Ensure};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::guard::{self, Applied, Ending, Guard, Judgement, LONG_ENOUGH, Suspect, Trigger, Written, for_journal};
 use crate::host::{Access, with_client};
-use crate::output::{self, Done};
+use crate::options::CommonOptions;
+use crate::output::Done;
 use crate::systemd;
+use crate::terminal;
 
 /// The guard with its state in the given directory, or in the default one.
 pub(super) fn guard(options: &CommonOptions, state: Option<&Path>) -> Guard {
@@ -83,7 +85,7 @@ impl Guarded {
         match self.by {
             Trigger::Retry => return (wanted, None),
             Trigger::Hand => {
-                output::note(&format!(
+                terminal::note(&format!(
                     "warning: {}; applied nevertheless, because this is not an unattended boot",
                     is_suspect(name, &suspect)
                 ));
@@ -193,11 +195,11 @@ fn is_shutting_down(options: &CommonOptions) -> bool {
     match systemd::is_stopping() {
         Ok(true) => true,
         Ok(false) => {
-            output::note("the system is not shutting down");
+            terminal::note("the system is not shutting down");
             false
         }
         Err(reason) => {
-            output::note(&format!("can't find out if the system is shutting down: {reason}"));
+            terminal::note(&format!("can't find out if the system is shutting down: {reason}"));
             false
         }
     }
@@ -236,6 +238,6 @@ fn ids(wanted: &Wanted) -> Vec<String> {
 
 fn warn(warnings: &[String]) {
     for warning in warnings {
-        output::note(&format!("warning: {warning}"));
+        terminal::note(&format!("warning: {warning}"));
     }
 }

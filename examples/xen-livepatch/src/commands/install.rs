@@ -11,11 +11,13 @@ use serde_json::json;
 use xen_livepatch::{PayloadStore, StoreProblem, StoredPayload, Target};
 
 use super::{Context, on_disk};
-use crate::arguments::{CommonOptions, Install, Uninstall, XenOptions};
+use crate::arguments::{Install, Uninstall, XenOptions};
 use crate::failure::Failure;
 use crate::files;
 use crate::host::{Access, upload_options, with_client};
-use crate::output::{Done, shown};
+use crate::options::CommonOptions;
+use crate::output::Done;
+use crate::terminal::shown;
 use crate::trust::Trust;
 
 const SUFFIX: &str = ".livepatch";

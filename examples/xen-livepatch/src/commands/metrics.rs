@@ -8,7 +8,7 @@ use xen_livepatch::{BuildId, Inventory, InventoryEntry, PayloadStore, Plan, Plan
 
 use super::ensure::Level;
 use super::guarded::guard;
-use crate::arguments::{CommonOptions, Metrics};
+use crate::arguments::Metrics;
 use crate::exposition::Exposition;
 use crate::failure::{Failure, as_json};
 use crate::files;
@@ -16,7 +16,9 @@ use crate::guard;
 use crate::host::{Access, with_client};
 use crate::hypervisors;
 use crate::memory::{KeptFiles, LastEnsure};
-use crate::output::{Done, shown};
+use crate::options::CommonOptions;
+use crate::output::Done;
+use crate::terminal::shown;
 use crate::trust::Trust;
 
 /// The most paths of unusable files. Their number is a metric of its own.

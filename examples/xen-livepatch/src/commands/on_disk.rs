@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use xen_livepatch::{BuildId, Inventory, Metadata, PayloadName, PayloadStore, Target, escaped};
 
 use crate::failure::{Failure, as_json};
-use crate::output::shown;
+use crate::terminal::shown;
 use crate::trust::Trust;
 
 pub(super) const DIRECTORY: &str = "/usr/lib/xen-livepatch";

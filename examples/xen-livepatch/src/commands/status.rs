@@ -11,8 +11,9 @@ use super::{Context, loaded_name, on_disk};
 use crate::arguments::ShowStatus;
 use crate::failure::{Failure, as_json};
 use crate::host::{Access, with_client};
-use crate::output::{self, Done};
+use crate::output::Done;
 use crate::table;
+use crate::terminal;
 use crate::trust::{self, Trust};
 
 pub(super) fn status(Context { options, .. }: Context<'_>, arguments: &ShowStatus) -> Result<Done, Failure> {
@@ -42,7 +43,7 @@ pub(super) fn status(Context { options, .. }: Context<'_>, arguments: &ShowStatu
                 (String::new(), Value::Null)
             }
             None => read(Path::new(on_disk::DIRECTORY)).unwrap_or_else(|failure| {
-                output::note(&failure.message);
+                terminal::note(&failure.message);
                 (String::new(), Value::Null)
             }),
         };

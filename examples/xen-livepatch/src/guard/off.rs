@@ -1,10 +1,9 @@
 //! Switches that turn off patching at boot: for a boot that hangs or crashes, and for a host that must not be patched.
 
+use crate::terminal::shown;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
-
-use crate::output::shown;
 
 /// The word on the kernel's command line.
 const WORD: &str = "xen-livepatch=off";

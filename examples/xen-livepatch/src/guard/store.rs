@@ -11,7 +11,7 @@ use nix::fcntl::Flock;
 use super::record::State;
 use crate::files;
 use crate::lock;
-use crate::output::shown;
+use crate::terminal::shown;
 
 /// Both have the same contents: one survives a file system that loses synced data, or a disk that returns nonsense.
 pub(super) const FILES: [&str; 2] = ["attempts.json", "attempts.copy.json"];

@@ -1,0 +1,42 @@
+//! Completions of the names of loaded payloads.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
+use xen_livepatch::{BuildId, PayloadName, State};
+
+use crate::host::{Access, with_client};
+use crate::options::CommonOptions;
+
+/// The longest time to wait for the lock of a simulated Xen while someone waits for names.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// The names of the loaded payloads that are in this state, or in any.
+pub(crate) fn loaded(state: Option<State>) -> ArgValueCandidates {
+    ArgValueCandidates::new(move || {
+        let list = with_client(&options(), Access::Lists, |client| Ok(client.list()?));
+        let rows =
+            list.unwrap_or_default().into_iter().filter(|row| state.is_none_or(|state| row.status.state == state));
+        rows.map(|row| CompletionCandidate::new(typed(&row.name))).collect()
+    })
+}
+
+/// The options of the line to complete that select a Xen.
+fn options() -> CommonOptions {
+    let words: Vec<OsString> = env::args_os().collect();
+    let value = |option| words.iter().skip_while(|word| *word != option).nth(1).map(PathBuf::from);
+    let (simulate, device) = (value("--simulate"), value("--device"));
+    CommonOptions { simulate, device, deadline: Some(PATIENCE), ..CommonOptions::default() }
+}
+
+/// A name that is accepted on the command line, and that no shell takes for anything else.
+fn typed(name: &PayloadName) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._+-@=,".contains(c);
+    match name.to_str().filter(|text| text.chars().all(is_plain) && !text.starts_with('-')) {
+        Some(text) => text.to_owned(),
+        None => format!("hex:{}", BuildId::new(name.as_bytes())),
+    }
+}
