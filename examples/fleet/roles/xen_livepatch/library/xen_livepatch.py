@@ -48,6 +48,9 @@ UNGUARDED = 4
 NOT_AS_WANTED = 8
 NOTHING_WANTED = (9, 10)
 
+# The end of the name of a directory that was put aside.
+ASIDE = ".old"
+
 AT_CWD = -100
 RENAME_EXCHANGE = 2
 
@@ -113,8 +116,11 @@ def staged(module):
         fcntl.flock(lock, fcntl.LOCK_EX)
         prefix = f".{name}.new."
         for left in os.listdir(parent):
-            if left.startswith(prefix):
-                shutil.rmtree(os.path.join(parent, left))
+            path = os.path.join(parent, left)
+            if left.startswith(prefix) and left.endswith(ASIDE) and not os.path.isdir(directory):
+                os.rename(path, directory)
+            elif left.startswith(prefix):
+                shutil.rmtree(path)
         staging = tempfile.mkdtemp(prefix=prefix, dir=parent)
         try:
             unpack(module.params["archive"], staging)
@@ -174,8 +180,10 @@ def put_in_place(staging, directory):
         renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
         if renameat2 and renameat2(AT_CWD, os.fsencode(staging), AT_CWD, os.fsencode(directory), RENAME_EXCHANGE) == 0:
             return sync(os.path.dirname(directory))
-        shutil.rmtree(directory)
+        # If that fails, as for a mount point, nothing was removed.
+        os.rename(directory, staging + ASIDE)
     os.rename(staging, directory)
+    shutil.rmtree(staging + ASIDE, ignore_errors=True)
     return sync(os.path.dirname(directory))
 
 
@@ -209,9 +217,11 @@ def judge(status, answer, fine):
 
 def bring(module, tool):
     """Brings the host to the shipped payloads. Returns the result, and the last answer of the tool."""
-    nothing_wanted = NOTHING_WANTED if module.params["none_is_fine"] else ()
     with staged(module) as (directory, staging):
         status, answer = tool.ensure(staging, "--dry-run")
+        # Payloads that the host runs would stay.
+        is_fine = module.params["none_is_fine"] and not described(answer)
+        nothing_wanted = NOTHING_WANTED if is_fine else ()
         judge(status, answer, (0, NOT_AS_WANTED, *nothing_wanted))
         before = described(answer) + contents(directory)
         plan = steps(answer)
@@ -226,10 +236,14 @@ def bring(module, tool):
                 judge(status, answer, (0, UNGUARDED))
                 if status == UNGUARDED:
                     module.warn(answer["error"]["message"])
+                changes_xen = answer["result"]["changed"]
                 after = described(answer) + contents(staging)
             # Not before: until the payloads have proved themselves, a boot applies the old ones.
             if changes_files:
-                put_in_place(staging, directory)
+                try:
+                    put_in_place(staging, directory)
+                except OSError as error:
+                    raise Failed(str(error), changed=changes_xen) from error
     result = {"changed": changes_xen or changes_files, "plan": plan, "ignored": ignored}
     result["diff"] = [
         {"before_header": "host", "after_header": "host", "before": lines(before), "after": lines(after)},
