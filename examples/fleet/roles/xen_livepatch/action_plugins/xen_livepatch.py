@@ -14,20 +14,18 @@ def pack(directory):
     with tarfile.open(fileobj=archive, mode="w:gz", compresslevel=1) as tar:
         for name in sorted(os.listdir(directory)):
             path = os.path.join(directory, name)
-            entry = tar.gettarinfo(path, name)
-            if entry.issym():
+            entry = tarfile.TarInfo(name)
+            if os.path.islink(path):
+                entry.type, entry.linkname = tarfile.SYMTYPE, os.readlink(path)
                 if os.sep in entry.linkname:
                     raise AnsibleActionFail(f"{path} is a link out of its directory")
-            elif not entry.isreg():
-                raise AnsibleActionFail(f"{path} is neither a file nor a link")
-            entry.mode, entry.mtime = 0o644, 0
-            entry.uid = entry.gid = 0
-            entry.uname = entry.gname = ""
-            if entry.isreg():
+                tar.addfile(entry)
+            elif os.path.isfile(path):
                 with open(path, "rb") as file:
+                    entry.size = os.fstat(file.fileno()).st_size
                     tar.addfile(entry, file)
             else:
-                tar.addfile(entry)
+                raise AnsibleActionFail(f"{path} is neither a file nor a link")
     return archive.getvalue()
 
 
