@@ -3,12 +3,13 @@
 
 readonly TARGET=x86_64-unknown-linux-gnu
 # shellcheck disable=SC2034  # for the steps
-readonly STATIC=target/static TOOL=target/static/x86_64/xen-livepatch
+readonly STATIC=target/static PACKAGES=target/packages TOOL=target/static/x86_64/xen-livepatch
 
 # Besides the tools, which all need.
 declare -A needs_of=(
     [test]=minisign
     [static]=tool
+    [packages]='xen-4.17 tool packages'
     [headers]=headers
     [metrics]=tool
     [fleet]=tool
@@ -90,6 +91,16 @@ need_tool() { examples/xen-livepatch/build-static --out "$STATIC" x86_64 aarch64
 
 # Signs payloads.
 need_minisign() { install_missing minisign=minisign; }
+
+# Another version is for upgrades. Debian's tree comes from its mirror, while cargo-deb and cargo-generate-rpm are compiled.
+need_packages() {
+    install_missing mmdebstrap=mmdebstrap
+    beside target/ci/debian.log tests/real-xen/fetch --debian
+    rm -rf "$PACKAGES"
+    examples/xen-livepatch/build-packages --out "$PACKAGES" x86_64 aarch64
+    examples/xen-livepatch/build-packages --out "$PACKAGES/next" --version 999 x86_64
+    join
+}
 
 need_tests() {
     cargo real-xen --locked --test shapes --no-run

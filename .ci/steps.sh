@@ -34,6 +34,12 @@ step_static() { .ci/static "$STATIC"; }
 
 step_metrics() { .ci/metrics "$TOOL"; }
 
+step_packages() {
+    XEN=4.17 beside target/ci/package-test.log tests/real-xen/package-test "$PACKAGES"
+    .ci/packages "$PACKAGES"
+    join
+}
+
 # Cargo builds the library from the package, but not its tests.
 step_package() {
     local package
