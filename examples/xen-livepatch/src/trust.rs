@@ -82,7 +82,7 @@ impl Trust {
             check(&path)?;
             let text = read(&path).map_err(|error| failed(&path, error.to_string()))?;
             let parsed = PublicKey::decode(&text).ok().zip(key_id(&text));
-            let (key, id) = parsed.ok_or_else(|| failed(&path, "it is no public key of minisign".into()))?;
+            let (key, id) = parsed.ok_or_else(|| failed(&path, "it is not a public key of minisign".into()))?;
             let file = path.file_name().expect("an entry has a name");
             keys.push(TrustedKey { file: escaped(file.as_bytes()), id, key });
         }
@@ -107,7 +107,7 @@ impl Trust {
             _ => format!("{beside}: {error}"),
         })?;
         let parsed = Signature::decode(&text).ok().zip(key_id(&text));
-        let (signature, id) = parsed.ok_or_else(|| format!("{beside} is no signature of minisign"))?;
+        let (signature, id) = parsed.ok_or_else(|| format!("{beside} is not a signature of minisign"))?;
         let same: Vec<&TrustedKey> = self.keys.iter().filter(|key| key.id == id).collect();
         if same.is_empty() {
             return Err(format!("{beside} is by key {id}; trusted are signatures by {}", self.keys()));

@@ -36,8 +36,14 @@ pub(super) fn install(Context { options, .. }: Context<'_>, arguments: &Install)
         let name = stored.path().file_name().expect("a file that was read has a name");
         let text = name.as_bytes();
         if !text.ends_with(SUFFIX.as_bytes()) || text.starts_with(b".") || name == CHOOSING {
-            let text = format!("{}: no directory of payloads has a payload of this name", shown(stored.path()));
-            return Err(Failure::new("usage", format_args!("{text}; it has to end in {SUFFIX}")));
+            let reason = if name == CHOOSING {
+                "it is that of the link that chooses a payload"
+            } else {
+                "it has to end in .livepatch, and not to begin with a dot"
+            };
+            let path = shown(stored.path());
+            let text = format!("{path}: no payload can be installed under this name: {reason}");
+            return Err(Failure::new("usage", text));
         }
         let to = directory.join(name);
         let signature = with_end(stored.path(), SIGNATURE);
@@ -204,7 +210,7 @@ fn make(directory: &Path, target: &Target, trust: &Trust, mut changes: Vec<Chang
         format!("{verb} {}\n", shown(&change.file))
     });
     let done: String = if changes.is_empty() { "no action needed\n".into() } else { done.collect() };
-    let text = format!("{done}To make it so on this host: xen-livepatch ensure {}\n", shown(directory));
+    let text = format!("{done}To bring this host to it: xen-livepatch ensure {}\n", shown(directory));
     let files: Vec<String> = changes.iter().map(|change| shown(&change.file)).collect();
     Ok(Done::new(text, json!({ "changed": !files.is_empty(), "files": files, "directory": shown(directory) })))
 }

@@ -75,7 +75,7 @@ impl Collector {
         let asked = with_client(options, Access::Reads, |client| Ok((client.inventory()?, client.target()?)));
         let asked = self.keep_failure(asked);
         let store = store.and_then(|store| self.keep_failure(store));
-        self.text.number("up", "1 if Xen could be asked.", asked.is_some());
+        self.text.number("up", "1 if Xen has answered.", asked.is_some());
         if let Some((inventory, _)) = &asked {
             self.xen(inventory);
             self.payloads(inventory, store.as_ref());

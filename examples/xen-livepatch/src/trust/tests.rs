@@ -85,8 +85,8 @@ fn every_reason_names_the_keys() {
     let cases: [(&[u8], String); 6] = [
         (BY_OTHER, format!("is by key {OTHER_ID}; {trusted}")),
         (OF_FIRST, wrong.clone()),
-        (&OF_SECOND.to_ascii_lowercase(), "is no signature of minisign".into()),
-        (b"", "is no signature of minisign".into()),
+        (&OF_SECOND.to_ascii_lowercase(), "is not a signature of minisign".into()),
+        (b"", "is not a signature of minisign".into()),
         (b"\xff", ": invalid data".into()),
         (&b"x".repeat(70_000), ": it has more than 65536 bytes".into()),
     ];

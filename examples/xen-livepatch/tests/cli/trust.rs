@@ -79,7 +79,10 @@ fn with_keys_every_way_into_xen_needs_a_signature() {
     // Nothing is uploaded while a key can't be read.
     fs::write(host.path("signed/trusted.d/bad.pub"), b"no key").unwrap();
     let text = ends(&host, 1, "ensure fixes");
-    assert!(text.contains("signed/trusted.d/bad.pub: it is no public key of minisign; nothing is trusted"), "{text}");
+    assert!(
+        text.contains("signed/trusted.d/bad.pub: it is not a public key of minisign; nothing is trusted"),
+        "{text}"
+    );
     assert!(ends(&host, 0, "status").contains("nothing is trusted"));
 }
 
