@@ -219,7 +219,7 @@ fn applied(inventory: &Inventory) -> Applied {
 }
 
 /// A build-id in hexadecimal; empty without one.
-fn hex(id: Option<&BuildId>) -> String {
+pub(super) fn hex(id: Option<&BuildId>) -> String {
     id.map(ToString::to_string).unwrap_or_default()
 }
 

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::slice;
 
 use serde_json::json;
-use xen_livepatch::{BuildId, Inventory, InventoryEntry, PayloadStore, Plan, PlanError, State, StoreProblem, Target};
+use xen_livepatch::{Inventory, InventoryEntry, PayloadStore, Plan, PlanError, State, StoreProblem, Target};
 
 use super::ensure::Level;
-use super::guarded::guard;
+use super::guarded::{guard, hex};
 use crate::arguments::Metrics;
 use crate::exposition::Exposition;
 use crate::failure::{Failure, as_json};
@@ -227,10 +227,6 @@ fn word(value: impl serde::Serialize) -> String {
 /// A label for a fact that may be unknown.
 fn flag(fact: Option<bool>) -> String {
     fact.map_or("unknown", |fact| if fact { "1" } else { "0" }).to_owned()
-}
-
-fn hex(id: Option<&BuildId>) -> String {
-    id.map(ToString::to_string).unwrap_or_default()
 }
 
 fn wide(number: usize) -> u64 {
