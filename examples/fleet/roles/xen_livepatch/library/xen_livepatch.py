@@ -10,7 +10,7 @@ import shutil
 import tarfile
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -109,26 +109,32 @@ def staged(module):
     """A directory of the shipped payloads, beside the one that they are for. It is removed if it is still there at the end."""
     directory = os.path.realpath(module.params["directory"])
     parent, name = os.path.split(directory)
-    os.makedirs(parent, exist_ok=True)
-    lock = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        # Two runs would remove each other's directories.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        prefix = f".{name}.new."
-        for left in os.listdir(parent):
-            path = os.path.join(parent, left)
-            if left.startswith(prefix) and left.endswith(ASIDE) and not os.path.isdir(directory):
-                os.rename(path, directory)
-            elif left.startswith(prefix):
-                shutil.rmtree(path)
+    prefix = f".{name}.new."
+    with ExitStack() as stack:
+        if module.check_mode:
+            # Elsewhere, so that nothing changes.
+            parent = None
+        else:
+            os.makedirs(parent, exist_ok=True)
+            lock = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
+            stack.callback(os.close, lock)
+            # Two runs would remove each other's directories.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            tidy_up(parent, prefix, directory)
         staging = tempfile.mkdtemp(prefix=prefix, dir=parent)
-        try:
-            unpack(module.params["archive"], staging)
-            yield directory, staging
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-    finally:
-        os.close(lock)
+        stack.callback(shutil.rmtree, staging, ignore_errors=True)
+        unpack(module.params["archive"], staging)
+        yield directory, staging
+
+
+def tidy_up(parent, prefix, directory):
+    """Removes the directories that an interrupted run left, and puts the old one back if that was put aside."""
+    for left in os.listdir(parent):
+        path = os.path.join(parent, left)
+        if left.startswith(prefix) and left.endswith(ASIDE) and not os.path.isdir(directory):
+            os.rename(path, directory)
+        elif left.startswith(prefix):
+            shutil.rmtree(path)
 
 
 def unpack(archive, directory):
