@@ -8,13 +8,24 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 
+def files_of(directory):
+    """All paths below a directory, but for directories, in order."""
+
+    def fail(error):
+        raise error
+
+    for parent, directories, files in os.walk(directory, onerror=fail):
+        directories.sort()
+        links = [name for name in directories if os.path.islink(os.path.join(parent, name))]
+        yield from (os.path.join(parent, name) for name in sorted(files + links))
+
+
 def pack(directory):
     """The files of a directory as a tar archive, which depends only on their names and contents."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz", compresslevel=1) as tar:
-        for name in sorted(os.listdir(directory)):
-            path = os.path.join(directory, name)
-            entry = tarfile.TarInfo(name)
+        for path in files_of(directory):
+            entry = tarfile.TarInfo(os.path.relpath(path, directory))
             if os.path.islink(path):
                 entry.type, entry.linkname = tarfile.SYMTYPE, os.readlink(path)
                 if os.sep in entry.linkname:

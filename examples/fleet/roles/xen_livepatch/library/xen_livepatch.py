@@ -124,7 +124,11 @@ def staged(module):
         staging = tempfile.mkdtemp(prefix=prefix, dir=parent)
         stack.callback(shutil.rmtree, staging, ignore_errors=True)
         unpack(module.params["archive"], staging)
-        yield directory, staging
+        try:
+            yield directory, staging
+        except Failed as failed:
+            # The other one is gone when somebody reads this.
+            raise Failed(str(failed).replace(staging, directory), **failed.fields) from None
 
 
 def tidy_up(parent, prefix, directory):
@@ -142,9 +146,10 @@ def unpack(archive, directory):
     with tarfile.open(archive) as tar:
         for entry in tar:
             # The archive is made by the action plugin; this is no place to believe that.
-            if os.sep in entry.name or entry.name.startswith(".."):
+            if os.path.isabs(entry.name) or ".." in entry.name.split(os.sep):
                 raise Failed(f"the archive contains {entry.name}")
             path = os.path.join(directory, entry.name)
+            make_directory(os.path.dirname(path), directory)
             if entry.issym():
                 os.symlink(os.path.basename(entry.linkname), path)
                 continue
@@ -153,7 +158,16 @@ def unpack(archive, directory):
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(path, 0o644)
-    sync(directory)
+    for parent, _, _ in os.walk(directory):
+        sync(parent)
+
+
+def make_directory(path, top):
+    """Makes a directory below another one, and those between them, whatever the umask."""
+    if path != top and not os.path.isdir(path):
+        make_directory(os.path.dirname(path), top)
+        os.mkdir(path)
+        os.chmod(path, 0o755)
 
 
 def sync(directory):
@@ -165,18 +179,21 @@ def sync(directory):
 
 
 def contents(directory):
-    """The files of a directory as lines, with their hashes."""
+    """The files below a directory as lines, with their hashes."""
     lines = []
-    for name in sorted(os.listdir(directory) if os.path.isdir(directory) else []):
-        path = os.path.join(directory, name)
-        if os.path.islink(path):
-            lines.append(f"file {name} -> {os.readlink(path)}")
-        elif os.path.isfile(path):
-            with open(path, "rb") as file:
-                lines.append(f"file {name} {hashlib.sha256(file.read()).hexdigest()[:16]}")
-        else:
-            lines.append(f"file {name} (of another kind)")
-    return lines
+    for parent, directories, files in os.walk(directory):
+        links = [name for name in directories if os.path.islink(os.path.join(parent, name))]
+        for name in files + links:
+            path = os.path.join(parent, name)
+            shown = os.path.relpath(path, directory)
+            if os.path.islink(path):
+                lines.append(f"file {shown} -> {os.readlink(path)}")
+            elif os.path.isfile(path):
+                with open(path, "rb") as file:
+                    lines.append(f"file {shown} {hashlib.sha256(file.read()).hexdigest()[:16]}")
+            else:
+                lines.append(f"file {shown} (of another kind)")
+    return sorted(lines)
 
 
 def put_in_place(staging, directory):
