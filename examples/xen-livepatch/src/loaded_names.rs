@@ -1,7 +1,8 @@
 //! Completions of the names of loaded payloads.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,9 +28,18 @@ pub(crate) fn loaded(state: Option<State>) -> ArgValueCandidates {
 /// The options of the line to complete that select a Xen.
 fn options() -> CommonOptions {
     let words: Vec<OsString> = env::args_os().collect();
-    let value = |option| words.iter().skip_while(|word| *word != option).nth(1).map(PathBuf::from);
-    let (simulate, device) = (value("--simulate"), value("--device"));
+    let (simulate, device) = (value(&words, "--simulate"), value(&words, "--device"));
     CommonOptions { simulate, device, deadline: Some(PATIENCE), ..CommonOptions::default() }
+}
+
+/// The value of an option, as `--option VALUE` or `--option=VALUE`.
+fn value(words: &[OsString], option: &str) -> Option<PathBuf> {
+    let joined = format!("{option}=");
+    words.iter().enumerate().find_map(|(at, word)| match word.as_bytes().strip_prefix(joined.as_bytes()) {
+        Some(value) => Some(OsStr::from_bytes(value).into()),
+        None if word == option => words.get(at + 1).map(PathBuf::from),
+        None => None,
+    })
 }
 
 /// A name that is accepted on the command line, and that no shell takes for anything else.

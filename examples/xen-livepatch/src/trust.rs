@@ -244,8 +244,8 @@ fn signature_of(file: &Path) -> PathBuf {
     path.into()
 }
 
-/// Reads a small text file, to which a link may lead.
-fn read(path: &Path) -> io::Result<String> {
+/// Reads a key or a signature, to which a link may lead.
+pub(crate) fn read(path: &Path) -> io::Result<String> {
     let (bytes, _) = files::read(&fs::canonicalize(path)?, MOST_BYTES)?;
     String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into())
 }

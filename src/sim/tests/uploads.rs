@@ -116,6 +116,7 @@ fn payloads_are_judged_as_by_each_release() {
             let result = upload(&xen, "p", &payload.build());
             assert_eq!(result, expected, "{release} {payload:?}");
             assert_eq!(result.is_ok(), xen.loaded().len() == 1);
+            assert_eq!(action(&xen, "p", UNLOAD).is_ok(), result.is_ok());
             assert_eq!(xen.crashed().is_some(), result == CRASH, "{:?}", xen.crashed());
         }
     }

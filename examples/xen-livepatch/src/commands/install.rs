@@ -48,8 +48,8 @@ pub(super) fn install(Context { options, .. }: Context<'_>, arguments: &Install)
         let to = directory.join(name);
         let signature = with_end(stored.path(), SIGNATURE);
         if signature.exists() {
-            let contents = fs::read(&signature).map_err(|error| Failure::file(&signature, &error))?;
-            changes.push(Change { file: with_end(&to, SIGNATURE), contents: Some(contents) });
+            let contents = crate::trust::read(&signature).map_err(|error| Failure::file(&signature, &error))?;
+            changes.push(Change { file: with_end(&to, SIGNATURE), contents: Some(contents.into_bytes()) });
         }
         changes.push(Change { file: to, contents: Some(stored.payload().bytes().to_vec()) });
     }

@@ -80,9 +80,11 @@ fn shells_complete_options_commands_and_names() {
             ("revert", &["a"]),
             ("status", &["a", "b", "hex:24287829"]),
         ] {
-            let found = of(&format!("--simulate demo {command} "));
-            let found: Vec<&str> = found.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
-            assert_eq!(found, names, "{shell}: {command}");
+            for simulate in ["--simulate demo", "--simulate=demo"] {
+                let found = of(&format!("{simulate} {command} "));
+                let found: Vec<&str> = found.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
+                assert_eq!(found, names, "{shell}: {simulate} {command}");
+            }
         }
     }
 }
