@@ -14,9 +14,11 @@ use crate::options::{releases, time};
 const NAME_HELP: &str = "The payload's name, 1 to 127 bytes; or hex: and its bytes in hexadecimal";
 const FILE_HELP: &str = "A live-patch file";
 const ACCEPT_HELP: &str = "Accept a finding that is only possible, by the name that check prints; may be repeated";
-const TRUSTED_HELP: &str = "The directory of trusted keys, *.pub [default: /etc/xen-livepatch/trusted.d]";
+const TRUSTED_HELP: &str =
+    "The directory of trusted keys, *.pub [default: /etc/xen-livepatch/trusted.d, or trusted.d in the simulated Xen]";
 const PAYLOADS_HELP: &str = "The directory of the payload files [default: /usr/lib/xen-livepatch]";
-const STATE_HELP: &str = "The directory of the guard's state [default: /var/lib/xen-livepatch]";
+const STATE_HELP: &str =
+    "The directory of the guard's state [default: /var/lib/xen-livepatch, or boot in the simulated Xen]";
 
 // The doc comments below are the help. clap takes that of a struct for the command that has its arguments, so those structs
 // have none.
@@ -80,10 +82,11 @@ pub(crate) enum Command {
 
     /// Check whether Xen would accept these files, and whether they would harm it
     ///
-    /// The check is for the Xen of this machine or, with --for-xen, for another one, without accessing any Xen. A finding
-    /// is possible if it holds for some of the point releases that this Xen may be. In a directory, files for another Xen are
-    /// only named, and problems of the whole are reported, such as two files that exclude each other. The exit status is 1
-    /// if a file would not be uploaded.
+    /// The check is for the Xen of this machine or, with --for-xen, for another one, without accessing any Xen. It does not
+    /// ask for the payloads that a file depends on to be applied; `ensure --dry-run` does. A finding is possible if it holds
+    /// for some of the point releases that this Xen may be. In a directory, files for another Xen are only named, and
+    /// problems of the whole are reported, such as two files that exclude each other. The exit status is 1 if a file would
+    /// not be uploaded.
     Check(Deferred<Check>),
 
     /// Bring the host to exactly these payloads, from the bottom of the stack to its top
