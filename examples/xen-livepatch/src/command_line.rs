@@ -10,6 +10,7 @@ use xen_livepatch::{Flags, KnownFlag, escaped};
 use crate::arguments::Command;
 use crate::failure::Failure;
 use crate::options::CommonOptions;
+use crate::terminal;
 
 /// A line that was read.
 #[derive(Debug)]
@@ -98,7 +99,7 @@ pub(crate) fn failure(error: &clap::Error, words: &[OsString]) -> Failure {
         Some(ContextValue::String(word)) if error.kind() == ClapKind::InvalidSubcommand => Some(word),
         _ => None,
     };
-    let help = "see 'xen-livepatch help'";
+    let help = format!("see '{} help'", terminal::command());
     let message = match word.map(|word| (word, candidates(word, words))) {
         Some((word, names)) if !names.is_empty() => {
             let (word, names) = (escaped(word.as_bytes()), names.join(" or "));

@@ -8,7 +8,7 @@ use xen_livepatch::sim::SimulatedXen;
 use crate::failure::Failure;
 use crate::files;
 use crate::memory::Memory;
-use crate::terminal::shown;
+use crate::terminal::{command, shown};
 
 /// The file with the state: a line with a checksum, and the state as JSON.
 const STATE: &str = "xen.state";
@@ -43,7 +43,8 @@ impl Simulation {
         if directory.join(STATE).exists() {
             return Ok(directory.join("lock"));
         }
-        let text = format!("{0} is not a simulated Xen; make one: xen-livepatch simulate new {0}", shown(directory));
+        let (directory, command) = (shown(directory), command());
+        let text = format!("{directory} is not a simulated Xen; make one: {command} simulate new {directory}");
         Err(Failure::new("no_simulation", text))
     }
 
@@ -51,7 +52,7 @@ impl Simulation {
         let file = directory.join(STATE);
         let (before, _) = files::read(&file, MOST_BYTES).map_err(|error| Failure::file(&file, &error))?;
         let xen = decode(&before).map_err(|error| {
-            let again = "make a new one: xen-livepatch simulate new DIR";
+            let again = format!("make a new one: {} simulate new DIR", command());
             Failure::new("no_simulation", format_args!("{}: {error}; {again}", shown(&file)))
         })?;
         Ok(Self { file, xen, before })

@@ -114,7 +114,7 @@ impl Guarded {
         self.unrecorded = failed;
         if self.arms_timer && !wanted.is_empty() {
             if let Err(reason) = systemd::arm_timer() {
-                let remedy = "run xen-livepatch confirm in ten minutes";
+                let remedy = format!("run {} confirm in ten minutes", terminal::command());
                 warn(&[format!("systemd does not confirm these payloads ({reason}): {remedy}")]);
             }
         }

@@ -17,7 +17,7 @@ use crate::files;
 use crate::host::{Access, upload_options, with_client};
 use crate::options::CommonOptions;
 use crate::output::Done;
-use crate::terminal::shown;
+use crate::terminal::{self, shown};
 use crate::trust::Trust;
 
 const SUFFIX: &str = ".livepatch";
@@ -210,7 +210,9 @@ fn make(directory: &Path, target: &Target, trust: &Trust, mut changes: Vec<Chang
         format!("{verb} {}\n", shown(&change.file))
     });
     let done: String = if changes.is_empty() { "no action needed\n".into() } else { done.collect() };
-    let text = format!("{done}To bring this host to it: xen-livepatch ensure {}\n", shown(directory));
+    let is_empty = PayloadStore::read(directory).is_ok_and(|store| store.payloads().is_empty());
+    let goal = if is_empty { "--nothing".to_owned() } else { shown(directory) };
+    let text = format!("{done}To bring this host to it: {} ensure {goal}\n", terminal::command());
     let files: Vec<String> = changes.iter().map(|change| shown(&change.file)).collect();
     Ok(Done::new(text, json!({ "changed": !files.is_empty(), "files": files, "directory": shown(directory) })))
 }

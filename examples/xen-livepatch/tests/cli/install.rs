@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::demo::Demo;
 use serde_json::json;
@@ -99,4 +100,24 @@ fn status_shows_fixes_and_files() {
     assert_eq!(host.json("status")["result"]["fixes"], json!({ "fix": ["XSA-500", "XSA-501"] }));
     assert!(host.ends(0, "status").contains("xsa=500, 501  fixes XSA-500, XSA-501\n"));
     assert!(host.ends(0, "status fix").contains("  fixes      XSA-500, XSA-501\n"));
+}
+
+#[test]
+fn hints_name_the_command_as_it_was_called_and_a_goal_that_works() {
+    let host = host();
+    let tool = host.path("xen-livepatch-tool");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_xen-livepatch"), &tool).unwrap();
+    let hint = |line: &str| {
+        let output = Command::new(&tool).args(line.split(' ')).current_dir(host.path("")).output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        text.split_once("xen-livepatch-tool ").unwrap().1.lines().next().unwrap().to_owned()
+    };
+    let ensure = hint("--simulate demo install --directory fixes a.livepatch");
+    assert_eq!(ensure, "ensure fixes");
+    host.ends(0, &ensure);
+    let nothing = hint("--simulate demo uninstall --directory fixes a");
+    assert_eq!(nothing, "ensure --nothing");
+    host.ends(0, &nothing);
+    assert_eq!(hint("--simulate missing list"), "simulate new missing");
+    assert_eq!(hint("lisst"), "help'");
 }
