@@ -246,13 +246,14 @@ def bring(module, tool):
         is_fine = module.params["none_is_fine"] and not described(answer)
         nothing_wanted = NOTHING_WANTED if is_fine else ()
         judge(status, answer, (0, NOT_AS_WANTED, *nothing_wanted))
-        before = described(answer) + contents(directory)
+        old_files, new_files = contents(directory), contents(staging)
+        before = described(answer) + old_files
         plan = steps(answer)
         ignored = [os.path.basename(path) for path in answer["result"].get("ignored", [])]
         after = [f"applied {name}" for name in answer["result"]["wanted"]] if plan else described(answer)
-        after += contents(staging)
+        after += new_files
         changes_xen = status == NOT_AS_WANTED
-        changes_files = contents(staging) != contents(directory)
+        changes_files = new_files != old_files
         if not module.check_mode:
             if changes_xen:
                 status, answer = tool.ensure(staging)
@@ -260,7 +261,7 @@ def bring(module, tool):
                 if status == UNGUARDED:
                     module.warn(answer["error"]["message"])
                 changes_xen = answer["result"]["changed"]
-                after = described(answer) + contents(staging)
+                after = described(answer) + new_files
             # Not before: until the payloads have proved themselves, a boot applies the old ones.
             if changes_files:
                 try:
