@@ -38,9 +38,10 @@ use crate::xen::target::Target;
 /// For a given Xen, a file is for this Xen, for another one, or damaged. It is for the Xen whose build-id it names
 /// ([`Payload::xen_depends`]). If it names none (payloads for Xen 4.13 and older need not), it is for the Xen that it
 /// depends on, directly or by way of others. It is damaged if it could not be read to its end, changed meanwhile, lacks a
-/// build-id, contradicts itself, fails the check, or was not [verified](Self::verified_by). A file for this Xen is checked for this Xen; any other has to pass for
-/// at least one release. Damaged files are [problems](crate::Wanted::problems), in whichever directory they are. Findings that are
-/// only [possible](crate::Severity) for this Xen are left to the plan, where they can be accepted.
+/// build-id, contradicts itself, fails the check, or was not [verified](Self::verified_by). A file for this Xen is checked for
+/// this Xen; any other has to pass for at least one release. Damaged files are [problems](crate::Wanted::problems), in
+/// whichever directory they are. Findings that are only [possible](crate::Severity) for this Xen are left to the plan, where
+/// they can be accepted.
 ///
 /// ```
 /// use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
