@@ -238,7 +238,8 @@ fn is_absent(path: &Path) -> io::Result<bool> {
     }
 }
 
-fn signature_of(file: &Path) -> PathBuf {
+/// The file of the signature of a file.
+pub(crate) fn signature_of(file: &Path) -> PathBuf {
     let mut path = OsString::from(file);
     path.push(".minisig");
     path.into()

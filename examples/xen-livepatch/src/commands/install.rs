@@ -18,15 +18,12 @@ use crate::host::{Access, upload_options, with_client};
 use crate::options::CommonOptions;
 use crate::output::Done;
 use crate::terminal::{self, shown};
-use crate::trust::Trust;
+use crate::trust::{self, Trust, signature_of};
 
 const SUFFIX: &str = ".livepatch";
 
 /// The link that chooses a payload is for administrators to make.
 const CHOOSING: &str = "livepatch.livepatch";
-
-/// The end of the name of a signature, which belongs to the file of the name before it.
-const SIGNATURE: &str = ".minisig";
 
 pub(super) fn install(Context { options, .. }: Context<'_>, arguments: &Install) -> Result<Done, Failure> {
     let directory = directory(options, arguments.directory.as_deref())?;
@@ -46,16 +43,16 @@ pub(super) fn install(Context { options, .. }: Context<'_>, arguments: &Install)
             return Err(Failure::new("usage", text));
         }
         let to = directory.join(name);
-        let signature = with_end(stored.path(), SIGNATURE);
+        let signature = signature_of(stored.path());
         if signature.exists() {
-            let contents = crate::trust::read(&signature).map_err(|error| Failure::file(&signature, &error))?;
-            changes.push(Change { file: with_end(&to, SIGNATURE), contents: Some(contents.into_bytes()) });
+            let contents = trust::read(&signature).map_err(|error| Failure::file(&signature, &error))?;
+            changes.push(Change { file: signature_of(&to), contents: Some(contents.into_bytes()) });
         }
         changes.push(Change { file: to, contents: Some(stored.payload().bytes().to_vec()) });
     }
     for_target(options, &arguments.xen, |target| {
         let upload = upload_options(options, &arguments.accept);
-        let trust = trust(options, &arguments.xen)?;
+        let trust = keys(options, &arguments.xen)?;
         for stored in &payloads {
             trust.check(stored.path(), stored.payload().bytes())?;
             if let Some(finding) = upload.objections(stored.payload(), &target).first() {
@@ -77,7 +74,7 @@ pub(super) fn uninstall(Context { options, .. }: Context<'_>, arguments: &Uninst
     let directory = directory(options, arguments.directory.as_deref())?;
     let name = super::name(&arguments.name)?;
     for_target(options, &arguments.xen, |target| {
-        let trust = trust(options, &arguments.xen)?;
+        let trust = keys(options, &arguments.xen)?;
         let store = PayloadStore::read(&directory)?;
         let named = store.payloads().iter().filter(|stored| *stored.name() == name);
         let mut paths: Vec<PathBuf> = named.flat_map(|stored| stored.paths().map(Path::to_path_buf)).collect();
@@ -88,7 +85,7 @@ pub(super) fn uninstall(Context { options, .. }: Context<'_>, arguments: &Uninst
             let text = format!("no payload in {} has the name {name:?}", shown(&directory));
             return Err(Failure::new("not_installed", text));
         }
-        let signatures: Vec<PathBuf> = paths.iter().map(|path| with_end(path, SIGNATURE)).collect();
+        let signatures: Vec<PathBuf> = paths.iter().map(|path| signature_of(path)).collect();
         paths.extend(signatures.into_iter().filter(|path| path.exists()));
         make(&directory, &target, &trust, paths.into_iter().map(|file| Change { file, contents: None }).collect())
     })
@@ -105,7 +102,7 @@ fn directory(options: &CommonOptions, given: Option<&Path>) -> Result<PathBuf, F
 }
 
 /// The trusted keys. On a host whose Xen runs the payloads, only root may be able to change these and the directory.
-fn trust(options: &CommonOptions, xen: &XenOptions) -> Result<Trust, Failure> {
+fn keys(options: &CommonOptions, xen: &XenOptions) -> Result<Trust, Failure> {
     let read = if xen.for_xen.is_some() { Trust::read } else { Trust::for_uploads };
     read(options, xen.trusted.as_deref())
 }
@@ -180,7 +177,7 @@ fn make(directory: &Path, target: &Target, trust: &Trust, mut changes: Vec<Chang
     created.map_err(|error| Failure::file(directory, &error))?;
     let mut made = Vec::new();
     let outcome = (|| {
-        let before = problems(directory, target, trust)?;
+        let (before, _) = problems(directory, target, trust)?;
         for change in &changes {
             change.prepare().map_err(|error| Failure::file(&change.file, &error))?;
         }
@@ -188,14 +185,15 @@ fn make(directory: &Path, target: &Target, trust: &Trust, mut changes: Vec<Chang
             change.make().map_err(|error| Failure::file(&change.file, &error))?;
             made.push(change);
         }
-        let after = problems(directory, target, trust)?;
+        let (after, is_empty) = problems(directory, target, trust)?;
         if let Some(problem) = after.iter().find(|problem| !before.contains(problem)) {
             let text = format!("nothing was changed, since the directory would then have this problem: {problem}");
             return Err(Failure::new("directory_problem", text));
         }
         File::open(directory)
             .and_then(|directory| directory.sync_all())
-            .map_err(|error| Failure::file(directory, &error))
+            .map_err(|error| Failure::file(directory, &error))?;
+        Ok(is_empty)
     })();
     if outcome.is_err() {
         made.iter().rev().for_each(|change| change.undo());
@@ -204,24 +202,24 @@ fn make(directory: &Path, target: &Target, trust: &Trust, mut changes: Vec<Chang
     if outcome.is_err() && is_new {
         let _ = fs::remove_dir(directory);
     }
-    outcome?;
+    let goal = if outcome? { "--nothing".to_owned() } else { shown(directory) };
     let done = changes.iter().map(|change| {
         let verb = if change.contents.is_some() { "installed" } else { "removed" };
         format!("{verb} {}\n", shown(&change.file))
     });
     let done: String = if changes.is_empty() { "no action needed\n".into() } else { done.collect() };
-    let is_empty = PayloadStore::read(directory).is_ok_and(|store| store.payloads().is_empty());
-    let goal = if is_empty { "--nothing".to_owned() } else { shown(directory) };
     let text = format!("{done}To bring this host to it: {} ensure {goal}\n", terminal::command());
     let files: Vec<String> = changes.iter().map(|change| shown(&change.file)).collect();
     Ok(Done::new(text, json!({ "changed": !files.is_empty(), "files": files, "directory": shown(directory) })))
 }
 
-/// The problems that the directory has for a Xen.
-fn problems(directory: &Path, target: &Target, trust: &Trust) -> Result<Vec<StoreProblem>, Failure> {
+/// The problems that the directory has for a Xen, and true if there are neither payloads nor problems.
+fn problems(directory: &Path, target: &Target, trust: &Trust) -> Result<(Vec<StoreProblem>, bool), Failure> {
     let store = trust.read_directory(directory)?;
     let wanted = store.wanted_for(target);
-    Ok(wanted.map_or_else(|_| store.problems().to_vec(), |wanted| wanted.problems().to_vec()))
+    let problems = wanted.map_or_else(|_| store.problems().to_vec(), |wanted| wanted.problems().to_vec());
+    let is_empty = store.payloads().is_empty() && problems.is_empty();
+    Ok((problems, is_empty))
 }
 
 fn with_end(path: &Path, end: &str) -> PathBuf {
