@@ -110,6 +110,11 @@ impl From<Box<Interrupted>> for Failure {
     }
 }
 
+/// A value whose JSON is text, such as a name.
+pub(crate) fn as_word(value: &impl Serialize) -> String {
+    as_json(value).as_str().expect("it is serialised as text").to_owned()
+}
+
 /// The JSON of a type of the library.
 pub(crate) fn as_json(value: &impl Serialize) -> Value {
     serde_json::to_value(value).expect("the library's types have only text as keys, and serialise without errors")

@@ -8,6 +8,7 @@ use xen_livepatch::{Operation, Payload, PayloadName};
 
 use crate::failure::{Failure, as_json};
 use crate::terminal::shown;
+use crate::widen::to_u64;
 
 /// Reads the bytes to upload under a name, from a file or a pipe.
 pub(crate) fn bytes(path: &Path, name: &PayloadName) -> Result<Vec<u8>, Failure> {
@@ -15,9 +16,9 @@ pub(crate) fn bytes(path: &Path, name: &PayloadName) -> Result<Vec<u8>, Failure>
         let mut file = File::open(path)?;
         let about = file.metadata()?;
         let mut bytes = Vec::new();
-        let most = u64::try_from(Payload::MAX_FILE).expect("a usize has at most 64 bits") + 1;
+        let most = to_u64(Payload::MAX_FILE) + 1;
         file.by_ref().take(most).read_to_end(&mut bytes)?;
-        let has_changed = about.is_file() && u64::try_from(bytes.len()).ok() != Some(about.len().min(most));
+        let has_changed = about.is_file() && to_u64(bytes.len()) != about.len().min(most);
         if has_changed { Err(io::Error::other("it changed while it was read")) } else { Ok(bytes) }
     };
     read().map_err(|error| {

@@ -34,6 +34,7 @@ mod systemd;
 mod table;
 mod terminal;
 mod trust;
+mod widen;
 
 use std::env;
 use std::ffi::OsString;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::output::Output;
+use crate::widen::to_u64;
 
 pub(crate) struct Progress<'a> {
     output: &'a Output,
@@ -14,7 +15,7 @@ pub(crate) struct Progress<'a> {
 impl<'a> Progress<'a> {
     pub(crate) fn new(output: &'a Output, total: usize) -> Self {
         let bar = output.shows_progress().then(|| {
-            let bar = ProgressBar::new(u64::try_from(total).expect("a usize has at most 64 bits"));
+            let bar = ProgressBar::new(to_u64(total));
             let style =
                 ProgressStyle::with_template("[{bar:20}] {pos} of {len}  {wide_msg}").expect("a valid template");
             bar.set_style(style.progress_chars("=> "));

@@ -10,7 +10,7 @@ use super::ensure::Level;
 use super::guarded::{guard, hex};
 use crate::arguments::Metrics;
 use crate::exposition::Exposition;
-use crate::failure::{Failure, as_json};
+use crate::failure::{Failure, as_word};
 use crate::files;
 use crate::guard;
 use crate::host::{Access, with_client};
@@ -20,6 +20,7 @@ use crate::options::CommonOptions;
 use crate::output::Done;
 use crate::terminal::shown;
 use crate::trust::Trust;
+use crate::widen::to_u64;
 
 /// The most paths of unusable files. Their number is a metric of its own.
 const MOST_PATHS: usize = 20;
@@ -82,7 +83,7 @@ impl Collector {
         }
         if let Some(trust) = &trust {
             let help = "The keys by one of which payloads have to be signed; with 0, they need no signature.";
-            self.text.number("trusted_keys", help, wide(trust.key_count()));
+            self.text.number("trusted_keys", help, to_u64(trust.key_count()));
         }
         let mut level = None;
         if let Some(store) = &store {
@@ -138,7 +139,7 @@ impl Collector {
         let known = judged.map(|judged| [("wanted", judged.wanted), ("another_xen", judged.another_xen)]);
         let unusable = problems.iter().map(|problem| problem.paths().len()).sum();
         let files = known.into_iter().flatten().chain([("problem", unusable)]);
-        let files = files.map(|(state, number)| ([state.to_owned()], wide(number)));
+        let files = files.map(|(state, number)| ([state.to_owned()], to_u64(number)));
         let help = "The payload files that are wanted, for another Xen, or can't be used.";
         self.text.gauge("store_files", help, ["state"], files);
         let paths = problems.iter().flat_map(|problem| problem.paths().iter().map(move |path| (problem, path)));
@@ -150,7 +151,7 @@ impl Collector {
 
     fn level(&mut self, level: Option<Level>) {
         let levels = Level::ALL.map(Some).into_iter().chain([None]);
-        let levels = levels.map(|one| ([one.map_or("unknown".into(), word)], (one == level).into()));
+        let levels = levels.map(|one| ([one.map_or("unknown".into(), |level| as_word(&level))], (one == level).into()));
         self.text.gauge("level", "1 for the level that ensure --dry-run reports.", ["level"], levels);
     }
 
@@ -168,14 +169,14 @@ impl Collector {
             let xen = hex(running.build_id.as_ref());
             let suspects = report.suspects.iter().filter(|(other, _)| *other == xen).count();
             let help = "The payloads for the running Xen that are not applied unattended.";
-            self.text.number("guard_suspects", help, wide(suspects));
+            self.text.number("guard_suspects", help, to_u64(suspects));
         }
         let help = "The payloads that this boot has not confirmed yet.";
-        self.text.number("guard_unconfirmed", help, wide(report.pending.len()));
+        self.text.number("guard_unconfirmed", help, to_u64(report.pending.len()));
         let help = "1 if applying payloads at boot is switched off.";
         self.text.number("guard_off", help, guard::switched_off().is_some());
         let help = "The damaged files of the guard's state, those put aside included.";
-        self.text.number("guard_damaged", help, wide(report.damaged.len() + report.aside.len()));
+        self.text.number("guard_damaged", help, to_u64(report.damaged.len() + report.aside.len()));
     }
 
     fn installed(&mut self, options: &CommonOptions, arguments: &Metrics, running: Option<&Inventory>) {
@@ -216,19 +217,10 @@ fn judge(store: &PayloadStore, inventory: &Inventory, target: &Target, kept: &Ke
 
 /// The name of a payload as the command line accepts it: unlike the text for people, no two payloads have the same.
 fn name(entry: &InventoryEntry) -> String {
-    word(&entry.name)
-}
-
-/// A value whose JSON is text.
-fn word(value: impl serde::Serialize) -> String {
-    as_json(&value).as_str().expect("a name and a level are text").to_owned()
+    as_word(&entry.name)
 }
 
 /// A label for a fact that may be unknown.
 fn flag(fact: Option<bool>) -> String {
     fact.map_or("unknown", |fact| if fact { "1" } else { "0" }).to_owned()
-}
-
-fn wide(number: usize) -> u64 {
-    u64::try_from(number).expect("a usize has at most 64 bits")
 }

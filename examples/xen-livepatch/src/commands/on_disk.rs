@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use xen_livepatch::{BuildId, Inventory, Metadata, PayloadName, PayloadStore, Target, escaped};
 
-use crate::failure::{Failure, as_json};
+use crate::failure::{Failure, as_json, as_word};
 use crate::terminal::shown;
 use crate::trust::Trust;
 
@@ -34,10 +34,7 @@ pub(super) fn fixes(metadata: &Metadata) -> Vec<String> {
 pub(super) fn fixes_as_json(inventory: &Inventory) -> Value {
     let entries = inventory.payloads.iter().map(|entry| (&entry.name, fixes(&entry.metadata)));
     let fixes = entries.filter(|(_, fixes)| !fixes.is_empty());
-    fixes
-        .map(|(name, fixes)| (as_json(name).as_str().unwrap_or_default().to_owned(), json!(fixes)))
-        .collect::<Map<_, _>>()
-        .into()
+    fixes.map(|(name, fixes)| (as_word(name), json!(fixes))).collect::<Map<_, _>>().into()
 }
 
 /// Compares the payloads of a directory with the loaded ones. Returns a text, and JSON.
