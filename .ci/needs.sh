@@ -1,7 +1,6 @@
 # The needs of steps: programs, Xens and builds, each made once, by the first step that needs it. Sourced by run.
 # shellcheck shell=bash
 
-readonly TARGET=x86_64-unknown-linux-gnu
 # shellcheck disable=SC2034  # for the steps
 readonly STATIC=target/static PACKAGES=target/packages TOOL=target/static/x86_64/xen-livepatch
 

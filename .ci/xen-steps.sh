@@ -4,7 +4,7 @@
 
 # Unoptimised, because `minimum-rust` has built that. Few operations, since the processor is slow.
 step_aarch64() {
-    local config=(--config .cargo/real-xen.toml --target "$TARGET" --locked)
+    local config=(--config .cargo/real-xen.toml --locked)
     export XEN=arm64
     cargo real-xen --locked
     cargo shapes --locked
@@ -35,7 +35,7 @@ step_bench() {
 bench_of() { XEN=$1 REAL_XEN_TOOL=$TOOL cargo real-xen-bench --locked -- --check; }
 
 # tests_in_dom0 NAME: one of the two programs of `cargo real-xen`.
-tests_in_dom0() { cargo test --locked --config .cargo/real-xen.toml --target "$TARGET" --test "$1"; }
+tests_in_dom0() { cargo test --locked --config .cargo/real-xen.toml --test "$1"; }
 
 # Boots with the clock of instructions, or with one processor, keep one of this machine's processors busy, and run in pairs. The races
 # and the comparison need both.

@@ -104,9 +104,9 @@ twin() {
     # Cargo appends a hash to the names of tests.
     [[ $name =~ ^(.*)-[0-9a-f]{16}$ ]] && name=${BASH_REMATCH[1]}
     case $directory in
-        */x86_64-unknown-linux-gnu/*/deps) kind='test' ;;
-        */x86_64-unknown-linux-gnu/*/examples) kind=example ;;
-        */x86_64-unknown-linux-gnu/*) kind=bin ;;
+        */deps) kind='test' ;;
+        */examples) kind=example ;;
+        */debug | */release) kind=bin ;;
         *) return 1 ;;
     esac
     (cd "$root" && cargo_with_rust build --locked "${profile[@]}" --target "$AARCH64" "--$kind" "$name" --message-format=json) |
