@@ -124,23 +124,6 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_may_have_no_end_is_not_read() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join(STATE);
-        let error = || Simulation::open(directory.path()).map(drop).unwrap_err();
-        let at = |text: &str| format!("{}: {text}", shown(&file));
-        assert!(error().message.starts_with(&at("No such file or directory")), "{}", error().message);
-        // In the place of /dev/zero, which a test must not read.
-        std::os::unix::fs::symlink("/dev/null", &file).unwrap();
-        assert_eq!(error().message, at("it is not a regular file"));
-        fs::remove_file(&file).unwrap();
-        fs::File::create(&file).unwrap().set_len(MOST_BYTES + 1).unwrap();
-        assert_eq!(error().message, at(&format!("it has more than {MOST_BYTES} bytes")));
-        write(&file, &encode(&SimulatedXen::new(Release::V4_17)).unwrap()).unwrap();
-        assert!(Simulation::open(directory.path()).is_ok());
-    }
-
-    #[test]
     fn other_formats_are_named() {
         let good = String::from_utf8(encode(&SimulatedXen::new(Release::V4_17)).unwrap()).unwrap();
         let (_, state) = good.split_once('\n').unwrap();

@@ -82,7 +82,9 @@ pub(super) fn uninstall(Context { options, .. }: Context<'_>, arguments: &Uninst
         let file = with_end(&directory.join(&arguments.name), SUFFIX);
         paths.extend(damaged.filter(|path| **path == file).cloned());
         if paths.is_empty() {
-            let text = format!("no payload in {} has the name {name:?}", shown(&directory));
+            let is_file = arguments.name.as_bytes().ends_with(SUFFIX.as_bytes());
+            let remedy = if is_file { "; names are given without .livepatch" } else { "" };
+            let text = format!("no payload in {} has the name {name:?}{remedy}", shown(&directory));
             return Err(Failure::new("not_installed", text));
         }
         let signatures: Vec<PathBuf> = paths.iter().map(|path| signature_of(path)).collect();

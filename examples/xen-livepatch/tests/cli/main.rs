@@ -1,18 +1,15 @@
-//! The command-line tool on the simulated Xen: JSON, the level of a host, the guard over several boots, and other processes.
+//! The command-line tool on the simulated Xen, as far as the transcripts do not show it: JSON, other tools and processes.
 #![cfg(test)]
 
 mod completions;
 mod demo;
-mod guard;
-mod install;
-mod level;
+mod hosts;
 mod looks;
-mod metrics;
+mod place;
 mod schema;
 mod shell;
 #[path = "../../../../tests/common/system_calls.rs"]
 mod system_calls;
-mod trust;
 
 use std::path::Path;
 

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use xen_livepatch::BuildId;
 
 use crate::demo::Demo;
-use crate::looks::looks;
+use crate::looks::{looks, syncs};
 use crate::tool;
 
 fn demo() -> Demo {
@@ -131,6 +131,18 @@ fn a_command_looks_at_nothing_that_it_does_not_need() {
     }
 }
 
+/// Knowledge that is kept until the next boot is in /run, without a disk, and payloads may be large.
+#[test]
+fn only_the_state_of_the_guard_is_synced() {
+    let demo = demo();
+    let synced = syncs(tool(), "--simulate demo ensure a.livepatch", demo.directory());
+    let state = ["demo", "demo/boot", "demo/boot/attempts.copy.new", "demo/boot/attempts.new"];
+    assert_eq!(synced, state.map(PathBuf::from));
+    for kept in ["demo/payloads", "demo/identities.json"] {
+        assert!(demo.path(kept).exists(), "{kept}");
+    }
+}
+
 #[test]
 fn input_is_read_before_the_lock_is_taken() {
     let demo = demo();
@@ -209,18 +221,6 @@ fn control_characters_in_names_are_kept_in_json() {
 }
 
 #[test]
-fn a_damaged_simulation_is_reported_and_left_unchanged() {
-    let demo = demo();
-    let state = demo.path("demo/xen.state");
-    for damaged in [&b""[..], b"nonsense", &fs::read(&state).unwrap()[..40]] {
-        fs::write(&state, damaged).unwrap();
-        let text = demo.ends(1, "list");
-        assert!(text.contains("demo/xen.state: "), "{text}");
-        assert_eq!(fs::read(&state).unwrap(), damaged);
-    }
-}
-
-#[test]
 fn colours_are_for_terminals() {
     let demo = demo();
     for line in ["--simulate demo apply missing", "nonsense", "--help"] {
@@ -239,4 +239,24 @@ fn colours_are_for_terminals() {
         let without = String::from_utf8(on_a_terminal("NO_COLOR")).unwrap();
         assert!(without.contains("error: apply") && !without.contains("\x1b["), "{without:?}");
     }
+}
+
+#[test]
+fn the_stock_minisign_makes_keys_and_signatures() {
+    if Command::new("minisign").arg("-v").stdout(Stdio::null()).status().is_err() {
+        return;
+    }
+    let demo = Demo::new(&[("a", None), ("b", Some("a"))]);
+    fs::create_dir(demo.path("demo/trusted.d")).unwrap();
+    let minisign = |line: &str| {
+        let mut command = Command::new("minisign");
+        let output = command.args(line.split(' ')).current_dir(demo.directory()).stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{line}: {}", stderr(&output));
+    };
+    minisign("-G -W -p demo/trusted.d/mine.pub -s mine.key");
+    minisign("-S -s mine.key -m a.livepatch -t reviewed");
+    minisign("-S -l -s mine.key -m b.livepatch");
+    demo.ends(0, "ensure a.livepatch b.livepatch");
+    let text = demo.ends(0, "check a.livepatch");
+    assert!(text.contains(" (mine.pub): reviewed\n"), "{text}");
 }
