@@ -11,8 +11,6 @@ use crate::xen::Architecture;
 
 mod function;
 mod object_file;
-#[cfg(test)]
-mod tests;
 
 pub use function::FunctionPatch;
 
