@@ -24,14 +24,6 @@ fn arm(editor: Editor) -> Editor {
 }
 
 #[test]
-fn nothing_is_found_in_good_ones() {
-    for minor in 14..=22 {
-        let target = Target::new((4, minor)).architecture(Architecture::AArch64);
-        assert_eq!(check(&arm(hooked()), &target), [], "4.{minor}");
-    }
-}
-
-#[test]
 fn functions_are_checked() {
     let target = || Target::new((4, 22)).architecture(Architecture::AArch64);
     let nops = |count| extra().patch(FUNCS, 24, &[count]).entry(RELA_FUNCS, 1, relocation::OFFSET, 0x28);
@@ -58,122 +50,65 @@ fn functions_are_checked() {
     expect_findings("arm", functions.map(|(what, editor)| (what, target(), arm(editor))));
 }
 
-/// The findings of a payload with one alternative: its feature, the lengths of original and replacement, and the place of the
-/// replacement.
-fn alternative_found(target: &Target, feature: u16, lengths: [u8; 2], replacement: (&str, i64)) -> Vec<Finding> {
+/// A payload with one alternative: its feature, the lengths of original and replacement, the place of the replacement, and the
+/// replacement itself, if that matters.
+fn alternative_to(feature: u16, lengths: [u8; 2], replacement: (&str, i64), code: &[u8]) -> Editor {
     let builder = PayloadBuilder::named("p", &xen()).function(FunctionPatch::with_code("f", [0; 16]));
-    let editor = alternative(builder, 12).patch(".altinstructions", 8, &feature.to_le_bytes()).patch(
-        ".altinstructions",
-        10,
-        &lengths,
-    );
-    check(&arm(point(editor, ".altinstructions", 4, replacement)), target)
+    let editor = alternative(builder, 12).patch(".altinstructions", 8, &feature.to_le_bytes());
+    let editor = editor.patch(".altinstructions", 10, &lengths).patch(".altinstr_replacement", 0, code);
+    arm(point(editor, ".altinstructions", 4, replacement))
 }
 
-const INSIDE: (&str, i64) = (".altinstr_replacement", 0);
-
 #[test]
-fn replacements_are_as_long_as_what_they_replace() {
-    for (lengths, fine) in [
-        ([4, 4], true),
-        ([8, 8], true),
-        ([8, 4], false),
-        ([4, 8], false),
-        ([4, 0], false),
-        ([6, 6], true),
-        ([0, 0], true),
-    ] {
-        let found = alternative_found(&NEW.architecture(Architecture::AArch64), 4, lengths, INSIDE);
-        assert_eq!(found.is_empty(), fine, "{lengths:?}: {found:?}");
-        assert!(found.iter().all(Finding::hurts_xen), "no release on Arm refuses it: {found:?}");
-    }
-}
-
-/// The first number that is no feature stands for a function that is called in place of a replacement.
-#[test]
-fn callbacks_are_xens_own_functions() {
-    let at = |release| Target::new(release).architecture(Architecture::AArch64);
-    let found = |target: &Target, feature, lengths, place| {
-        let found = alternative_found(target, feature, lengths, place);
-        found.first().map(|finding| (finding.hurts_xen(), finding.errno))
-    };
+fn alternatives_are_checked() {
+    const INSIDE: (&str, i64) = (".altinstr_replacement", 0);
     // Outside the payload it may be one of Xen's.
-    let elsewhere = (".altinstr_replacement", 1 << 20);
-    for (release, callback) in [((16, 4), 16), ((16, 5), 17), ((17, 3), 18)] {
-        let target = at((4, release.0)).point(release.1);
-        assert_eq!(found(&target, callback, [4, 0], elsewhere), None, "{release:?}");
-        assert_eq!(found(&target, callback, [4, 0], INSIDE), Some((true, None)), "it can't be run yet");
-        assert_eq!(found(&target, callback, [4, 4], elsewhere), Some((true, None)));
-        assert_eq!(found(&target, callback + 1, [4, 4], INSIDE), Some((true, None)), "it would be called as well");
-    }
-    let checked = at((4, 18)).point(0);
-    assert_eq!(found(&checked, 18, [4, 0], elsewhere), Some((false, Some(Errno::EINVAL))));
-}
-
-#[test]
-fn branches_in_replacements_stay_there() {
+    const ELSEWHERE: (&str, i64) = (".altinstr_replacement", 1 << 20);
+    let lengths = [[4, 4], [8, 8], [8, 4], [4, 8], [4, 0], [6, 6], [0, 0]];
+    let lengths =
+        lengths.map(|lengths| (format!("of the lengths {lengths:?}"), alternative_to(4, lengths, INSIDE, &[])));
+    // The first number that is no feature stands for a function that is called in place of a replacement.
+    let callbacks = [16, 17, 18, 19].into_iter().flat_map(|callback| {
+        [
+            (format!("callback {callback}, in Xen"), alternative_to(callback, [4, 0], ELSEWHERE, &[])),
+            (format!("callback {callback}, which can't be run yet"), alternative_to(callback, [4, 0], INSIDE, &[])),
+            (format!("callback {callback}, with a length"), alternative_to(callback, [4, 4], ELSEWHERE, &[])),
+            (format!("callback {callback}, with a length, inside"), alternative_to(callback, [4, 4], INSIDE, &[])),
+        ]
+    });
     // b .+distance; nop
-    for (distance, fine) in [(0_i32, true), (4, true), (8, true), (12, false), (-4, false)] {
+    let branches = [0_i32, 4, 8, 12, -4].map(|distance| {
         let [a, b, c, d] = (0x1400_0000 | (distance / 4) & 0x3ff_ffff).to_le_bytes();
-        let builder = PayloadBuilder::named("p", &xen()).function(FunctionPatch::with_code("f", [0; 16]));
-        let editor = alternative(builder, 12).patch(".altinstructions", 8, &[4, 0, 8, 8]).patch(
-            ".altinstr_replacement",
-            0,
-            &[a, b, c, d, 0x1f, 0x20, 0x03, 0xd5],
-        );
-        let found = check(&arm(editor), &Target::new((4, 22)).architecture(Architecture::AArch64));
-        assert_eq!(found.is_empty(), fine, "{distance}: {found:?}");
-    }
+        let code = [a, b, c, d, 0x1f, 0x20, 0x03, 0xd5];
+        (format!("a branch to {distance}"), alternative_to(4, [8, 8], INSIDE, &code))
+    });
+    expect_in_releases("arm-alternatives", lengths.into_iter().chain(callbacks).chain(branches));
 }
 
 #[test]
-fn bug_frames_are_longer() {
-    let size = |section: &str, len: usize, minor: u16| {
-        let builder = PayloadBuilder::named("p", &xen())
-            .architecture(Architecture::AArch64)
-            .for_release((4, minor))
-            .function(FunctionPatch::returning("f", "t"))
-            .section(section, vec![0; len]);
-        let target = Target::new((4, minor)).architecture(Architecture::AArch64);
-        Payload::parse(&builder.build()).unwrap().check_against(&target).iter().all(|f| f.errno != Some(Errno::EINVAL))
+fn rules_are_those_of_the_release() {
+    let made = |builder: PayloadBuilder| Editor::new(&builder.architecture(Architecture::AArch64).build());
+    let new = || PayloadBuilder::named("p", &xen()).function(FunctionPatch::returning("f", "t"));
+    let old = || new().payload_version(PayloadVersion::V1);
+    let all = |builder: PayloadBuilder| {
+        let builder = builder.function(FunctionPatch::nop("g", 8)).hook(HookKind::Load, HookCode::returns(-1));
+        made(builder.metadata("k", Some("v")))
     };
-    assert_eq!([0, 8, 16, 24, 32].map(|len| size(".bug_frames.0", len, 17)), [true, false, true, false, true]);
-    assert_eq!([14, 15].map(|minor| size(".bug_frames.3", 8, minor)), [true, false], "there were three before");
-}
+    // There were three kinds before 4.15.
+    let frames = [0, 8, 16, 24, 32].map(|len| (".bug_frames.0", len)).into_iter().chain([(".bug_frames.3", 8)]);
+    let frames =
+        frames.map(|(section, len)| (format!("{len} bytes of {section}"), made(new().section(section, vec![0; len]))));
+    let built = [
+        ("hooked", arm(hooked())),
+        ("a built one", all(old())),
+        ("a built one, version 2", all(new())),
+        ("read-only functions", made(old().read_only_funcs())),
+        ("read-only functions, version 2", made(new().read_only_funcs())),
+    ];
+    expect_in_releases("arm", built.map(|(what, editor)| (what.to_owned(), editor)).into_iter().chain(frames));
 
-#[test]
-fn functions_are_writable_where_xen_keeps_its_state_there() {
-    let made = |minor: u16| {
-        PayloadBuilder::named("p", &xen())
-            .architecture(Architecture::AArch64)
-            .for_release((4, minor))
-            .function(FunctionPatch::returning("f", "t"))
-            .read_only_funcs()
-            .build()
-    };
-    for (minor, point, fine) in
-        [(8, 5, false), (13, 5, false), (16, 3, false), (17, 2, false), (17, 3, true), (22, 0, true)]
-    {
-        let target = Target::new((4, minor)).point(point).architecture(Architecture::AArch64);
-        let findings = Payload::parse(&made(minor)).unwrap().check_against(&target);
-        assert_eq!(findings.is_empty(), fine, "4.{minor}.{point}: {findings:?}");
-    }
-}
-
-#[test]
-fn built_payloads_are_fine() {
-    for minor in 8..=22 {
-        let builder = PayloadBuilder::named("p", &xen())
-            .architecture(Architecture::AArch64)
-            .for_release((4, minor))
-            .function(FunctionPatch::returning("f", "t"))
-            .function(FunctionPatch::nop("g", 8))
-            .hook(HookKind::Load, HookCode::returns(-1))
-            .metadata("k", Some("v"));
-        let target = Target::new((4, minor)).build_id(xen()).architecture(Architecture::AArch64);
-        let payload = Payload::parse(&builder.build()).unwrap();
-        assert_eq!(payload.check_against(&target), [], "4.{minor}");
-        assert_eq!(payload.functions()[0].name.as_ref().map(ToString::to_string).as_deref(), Some("f"));
-        assert_eq!(payload.check_against(&target.architecture(Architecture::X86_64))[0].errno, Some(Errno::EOPNOTSUPP));
-    }
+    let payload = Payload::parse(&all(new()).bytes).unwrap();
+    assert_eq!(payload.functions()[0].name.as_ref().map(ToString::to_string).as_deref(), Some("f"));
+    let x86 = payload.check_against(&NEW.build_id(xen()).architecture(Architecture::X86_64));
+    assert_eq!(x86[0].errno, Some(Errno::EOPNOTSUPP));
 }

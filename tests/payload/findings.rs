@@ -36,6 +36,37 @@ pub(crate) fn expect_findings(name: &str, payloads: impl IntoIterator<Item = (im
     expect_text(&format!("findings/{name}.txt"), &found);
 }
 
+/// Checks payloads for every point release, and compares the kinds of findings with those in a file of
+/// `tests/payload/releases`.
+#[track_caller]
+pub(crate) fn expect_in_releases(name: &str, payloads: impl IntoIterator<Item = (impl Display, Editor)>) {
+    let of_series = |last: Release| (0..=last.point()).map(move |point| last.at(point));
+    let releases: Vec<Release> = Release::ALL.into_iter().flat_map(of_series).collect();
+    let mut text = String::new();
+    for (what, editor) in payloads {
+        let payload = Payload::parse(&editor.bytes).unwrap();
+        let found = |release: Release| {
+            let target = Target::from(release).build_id(xen()).architecture(payload.architecture());
+            let mut found: Vec<String> = payload.check_against(&target).iter().map(outcome).collect();
+            found.dedup();
+            if found.is_empty() { (release, "nothing found".into()) } else { (release, found.join(", ")) }
+        };
+        let found: Vec<(Release, String)> = releases.iter().copied().map(found).collect();
+        let mut outcomes: Vec<(&str, Vec<String>)> = Vec::new();
+        for run in found.chunk_by(|(_, one), (_, next)| one == next) {
+            let ((first, outcome), (last, _)) = (&run[0], &run[run.len() - 1]);
+            let run = if first == last { first.to_string() } else { format!("{first} to {last}") };
+            match outcomes.iter_mut().find(|(known, _)| known == outcome) {
+                Some((_, runs)) => runs.push(run),
+                None => outcomes.push((outcome, vec![run])),
+            }
+        }
+        let outcomes = outcomes.iter().map(|(outcome, runs)| format!("  {outcome}: {}\n", runs.join(", ")));
+        text.extend([format!("{what}\n")].into_iter().chain(outcomes));
+    }
+    expect_text(&format!("releases/{name}.txt"), &text);
+}
+
 /// Compares a text with a file in `tests/payload`, which `TRYCMD=overwrite` rewrites.
 #[track_caller]
 pub(crate) fn expect_text(file: &str, found: &str) {
@@ -52,13 +83,17 @@ pub(crate) fn expect_text(file: &str, found: &str) {
 
 /// The severity, the error number, the kind and the text of a finding.
 fn line(finding: &Finding) -> String {
+    format!("{} {}", outcome(finding), finding.problem)
+}
+
+fn outcome(finding: &Finding) -> String {
     let refused = finding.severity == Severity::Refused;
     assert_eq!(finding.hurts_xen(), matches!(finding.severity, Severity::Harmful | Severity::PossiblyHarmful));
     assert!(finding.errno.is_some() == refused || !finding.severity.is_certain(), "{finding:?}");
     assert!(refused || !finding.keeps_from_loading());
     let errno = finding.errno.map_or(String::new(), |errno| format!(" with {errno:?}"));
     let later = if refused && !finding.keeps_from_loading() { " when it is applied" } else { "" };
-    format!("{}{errno}{later} [{}] {}", finding.severity, finding.kind(), finding.problem)
+    format!("{}{errno}{later} [{}]", finding.severity, finding.kind())
 }
 
 /// The problems of findings.
