@@ -3,16 +3,6 @@
 use crate::layout::point;
 use crate::prelude::*;
 
-/// Returns true for point releases in which a trap in unregistered code is fatal.
-fn dies(release: Release) -> bool {
-    match release.minor() {
-        14..17 => true,
-        17 => release.point() < 4,
-        18 => release.point() == 0,
-        _ => false,
-    }
-}
-
 /// A payload with a hook, and an entry of a table for code that begins at the hook, or before it.
 fn trapping(kind: HookKind, table: &str, before: i64) -> Editor {
     let builder = PayloadBuilder::named("p", &xen())
@@ -31,37 +21,22 @@ fn kinds(findings: &[Finding]) -> Vec<(ProblemKind, Severity)> {
 
 #[test]
 fn a_trap_is_fatal_in_a_hook_whose_code_is_not_registered() {
-    let found = [(ProblemKind::TrapInHook, Severity::PossiblyHarmful)];
-    for table in [".bug_frames.0", ".bug_frames.1", ".bug_frames.3", ".ex_table"] {
-        for kind in [HookKind::Load, HookKind::PreApply, HookKind::Apply, HookKind::PostRevert] {
-            let payload = trapping(kind, table, 0);
-            for last in Release::ALL.into_iter().filter(|last| last.minor() >= 14) {
-                for release in (0..=last.point()).map(|point| last.at(point)) {
-                    let expected = if dies(release) { &found[..] } else { &[] };
-                    let findings = check(&payload, &Target::from(release));
-                    assert_eq!(kinds(&findings), expected, "{table} {kind} {release}");
-                }
-            }
-            let Problem::TrapInHook { hook, table: named } = check(&payload, &Target::from(Release::V4_14))[0].problem
-            else {
-                panic!("another problem")
-            };
-            assert_eq!((hook, named), (kind.section(), table));
-        }
-        // Hooks with registered code, and code before the hook.
-        let fine = [HookKind::PostApply, HookKind::PreRevert, HookKind::Revert, HookKind::Unload];
-        let fine =
-            fine.map(|kind| trapping(kind, table, 0)).into_iter().chain([trapping(HookKind::PreApply, table, 1)]);
-        for payload in fine {
-            assert_eq!(check(&payload, &Target::from(Release::V4_14)), [], "{table}");
-        }
-    }
-}
+    let tables = [".bug_frames.0", ".bug_frames.1", ".bug_frames.3", ".ex_table"];
+    let trapping_hooks = HookKind::ALL
+        .into_iter()
+        .flat_map(|kind| tables.map(|table| (format!("an entry of {table}, {kind} hook"), trapping(kind, table, 0))));
+    let before =
+        tables.map(|table| (format!("an entry of {table}, before a hook"), trapping(HookKind::PreApply, table, 1)));
+    // The line of a bug frame is no part of its place.
+    let line = trapping(HookKind::PreApply, ".bug_frames.1", 0).patch(".bug_frames.1", 3, &[7]);
+    let line = [("an entry with a line".to_owned(), line)];
+    expect_in_releases("traps", trapping_hooks.chain(before).chain(line));
 
-#[test]
-fn the_line_of_a_bug_frame_is_no_part_of_its_place() {
-    let payload = trapping(HookKind::PreApply, ".bug_frames.1", 0).patch(".bug_frames.1", 3, &[7]);
-    assert_eq!(check(&payload, &Target::from(Release::V4_14)).len(), 1);
+    let named =
+        [HookKind::Load, HookKind::PreApply, HookKind::Apply, HookKind::PostRevert].into_iter().flat_map(|kind| {
+            tables.map(|table| (format!("{table}, {kind}"), Target::from(Release::V4_14), trapping(kind, table, 0)))
+        });
+    expect_findings("traps", named);
 }
 
 #[test]
