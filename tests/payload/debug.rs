@@ -2,9 +2,11 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::process::Command;
+
+use tempfile::tempdir;
 
 use crate::prelude::*;
-use crate::scratch::Scratch;
 
 const SOURCE: &str = r#"
     #include <string.h>
@@ -15,25 +17,30 @@ const SOURCE: &str = r#"
     size_t third(const char *text) { return strlen(text) + strlen(second(1)); }
 "#;
 
+fn run(directory: &Path, program: &str, arguments: &[&str]) {
+    let status = Command::new(program).args(arguments).current_dir(directory).status();
+    assert!(status.unwrap_or_else(|error| panic!("{program}: {error}")).success(), "{program} {arguments:?}");
+}
+
 fn len(file: &Path) -> u64 {
     fs::metadata(file).unwrap().len()
 }
 
 #[test]
 fn the_size_without_debug_sections_is_that_of_strip() {
-    let scratch = Scratch::new("strip");
-    fs::write(scratch.0.join("a.c"), SOURCE).unwrap();
-    let (made, stripped) = (scratch.0.join("made.o"), scratch.0.join("stripped.o"));
+    let directory = tempdir().unwrap();
+    fs::write(directory.path().join("a.c"), SOURCE).unwrap();
+    let (made, stripped) = (directory.path().join("made.o"), directory.path().join("stripped.o"));
     for options in ["-g -O0", "-g3 -O2", "-ggdb -O2 -ffunction-sections -fdata-sections", "-g -gz -O1", "-O2"] {
         for linked in [false, true] {
             let options = options.split(' ');
             let compile: Vec<_> = options.clone().chain(["-c", "a.c", "-o", "made.o"]).collect();
-            scratch.run("cc", &compile);
+            run(directory.path(), "cc", &compile);
             if linked {
-                scratch.run("ld", &["-r", "made.o", "-o", "linked.o"]);
-                fs::rename(scratch.0.join("linked.o"), &made).unwrap();
+                run(directory.path(), "ld", &["-r", "made.o", "-o", "linked.o"]);
+                fs::rename(directory.path().join("linked.o"), &made).unwrap();
             }
-            scratch.run("strip", &["-S", "made.o", "-o", "stripped.o"]);
+            run(directory.path(), "strip", &["-S", "made.o", "-o", "stripped.o"]);
             let what = format!("{:?}, linked: {linked}", options.collect::<Vec<_>>());
             let (whole, left) = (len(&made), len(&stripped));
             let Some(estimate) = Payload::read(&made).unwrap().size_without_debug() else {
@@ -79,8 +86,8 @@ fn texts(payload: &Payload, target: &Target) -> Vec<String> {
 
 #[test]
 fn debug_sections_are_named_as_the_cause_of_the_size() {
-    let scratch = Scratch::new("large");
-    let file = scratch.0.join("large.livepatch");
+    let directory = tempdir().unwrap();
+    let file = directory.path().join("large.livepatch");
     fs::write(&file, with_debug(3 << 20).bytes).unwrap();
     let (payload, small) = (Payload::read(&file).unwrap(), Payload::parse(HOOKED).unwrap());
     assert_eq!(payload.build_id(), small.build_id());
@@ -100,7 +107,7 @@ fn debug_sections_are_named_as_the_cause_of_the_size() {
 
     // Only binutils for x86-64 are sure to know these files.
     if cfg!(target_arch = "x86_64") {
-        scratch.run("strip", &["-S", "large.livepatch"]);
+        run(directory.path(), "strip", &["-S", "large.livepatch"]);
         assert_eq!(texts(&Payload::read(&file).unwrap(), &NEW), [""; 0]);
         assert!((len(&file)..len(&file) + 500).contains(&size), "{size}, not {}", len(&file));
     }
@@ -132,8 +139,8 @@ fn files_that_are_too_large_without_debug_sections_are_refused() {
 
 #[test]
 fn files_are_read_up_to_a_limit() {
-    let scratch = Scratch::new("limit");
-    let file = scratch.0.join("a.livepatch");
+    let directory = tempdir().unwrap();
+    let file = directory.path().join("a.livepatch");
     let read = |size: usize| {
         let size = u64::try_from(size).unwrap();
         File::create(&file).unwrap().set_len(size).unwrap();

@@ -16,7 +16,6 @@ mod possible;
 mod properties;
 mod reading;
 mod rules;
-mod scratch;
 
 /// The names that most of these modules use.
 mod prelude {

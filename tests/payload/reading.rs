@@ -1,11 +1,13 @@
 //! Payload files as they are read, without a check.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
 use crate::prelude::*;
-use crate::scratch::Scratch;
 
 fn parse(editor: &Editor) -> Payload {
     Payload::parse(&editor.bytes).unwrap()
@@ -104,28 +106,33 @@ fn other_files_are_errors_with_a_reason() {
 
 #[test]
 fn files_are_read_and_what_is_none_is_refused() {
-    let scratch = Scratch::new("files");
-    assert_eq!(Payload::read(scratch.file(HOOKED)).unwrap().bytes(), HOOKED);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("payload");
+    let file = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        path.clone()
+    };
+    assert_eq!(Payload::read(file(HOOKED)).unwrap().bytes(), HOOKED);
 
-    assert_eq!(Payload::read(scratch.file(b"")).unwrap_err().kind(), &ErrorKind::EmptyPayload);
+    assert_eq!(Payload::read(file(b"")).unwrap_err().kind(), &ErrorKind::EmptyPayload);
     let mut large = HOOKED.to_vec();
     large.resize(Payload::MAX_SIZE, 0);
-    assert_eq!(Payload::read(scratch.file(&large)).unwrap().bytes().len(), Payload::MAX_SIZE);
-    File::create(scratch.file(b"")).unwrap().set_len(1 << 40).unwrap();
-    let huge = Payload::read(scratch.0.join("payload")).unwrap_err();
+    assert_eq!(Payload::read(file(&large)).unwrap().bytes().len(), Payload::MAX_SIZE);
+    File::create(&path).unwrap().set_len(1 << 40).unwrap();
+    let huge = Payload::read(&path).unwrap_err();
     assert_eq!(huge.kind(), &ErrorKind::PayloadTooLarge { size: 1 << 40, without_debug: None });
 
     let refused = |path: PathBuf| match Payload::read(path).unwrap_err().kind() {
         ErrorKind::File { reason, .. } => reason.clone(),
         other => panic!("{other:?}"),
     };
-    assert_eq!(refused(scratch.file(b"#!/bin/sh\n")), "it is too short for an ELF file");
-    assert_eq!(refused(scratch.0.clone()), "it is not a regular file");
+    assert_eq!(refused(file(b"#!/bin/sh\n")), "it is too short for an ELF file");
+    assert_eq!(refused(directory.path().to_owned()), "it is not a regular file");
     assert_eq!(refused("/dev/zero".into()), "it is not a regular file");
-    assert_eq!(refused(scratch.0.join("none")), "No such file or directory (os error 2)");
+    assert_eq!(refused(directory.path().join("none")), "No such file or directory (os error 2)");
 
-    let pipe = scratch.0.join("pipe");
-    scratch.run("mkfifo", &["pipe"]);
+    let pipe = directory.path().join("pipe");
+    mkfifo(&pipe, Mode::S_IRUSR).unwrap();
     assert_eq!(refused(pipe), "it is not a regular file");
 }
 
