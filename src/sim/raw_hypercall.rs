@@ -65,7 +65,7 @@ impl RawSysctl {
         Self::new(DEBUG_KEYS, release)
     }
 
-    fn new(command: u32, release: Release) -> Self {
+    pub(super) fn new(command: u32, release: Release) -> Self {
         let empty = Self { command, block: [0; SIZE], memory: Vec::new() };
         empty.word(4, release.interface_version())
     }
@@ -121,13 +121,17 @@ impl RawSysctl {
     /// # Errors
     /// As of [`send`](Self::send).
     pub fn prepare<'a>(&self, xen: &'a dyn Hypervisor) -> crate::Result<PreparedSysctl<'a>> {
+        let mut guarded = self.clone();
+        self.addresses().iter().for_each(|offset| put(&mut guarded.block, *offset, &[0; 8]));
+        guarded.place(xen)
+    }
+
+    /// Prepares the memory, and leaves other addresses as they are.
+    pub(super) fn place<'a>(&self, xen: &'a dyn Hypervisor) -> crate::Result<PreparedSysctl<'a>> {
         let allocate = |len| xen.allocate(len, End::Guarded).map_err(CallError::Memory);
         let mut block = allocate(SIZE)?;
         put(block.as_mut_slice(), 0, &self.block);
         put(block.as_mut_slice(), 0, &self.command.to_le_bytes());
-        for offset in self.addresses() {
-            put(block.as_mut_slice(), *offset, &[0; 8]);
-        }
         let mut memory = Vec::new();
         for (offset, bytes) in &self.memory {
             let mut buffer: HypercallBuffer = allocate(bytes.len())?;

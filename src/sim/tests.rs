@@ -20,78 +20,54 @@ const REVERT: u32 = 2;
 const APPLY: u32 = 3;
 const REPLACE: u32 = 4;
 
-/// A sysctl in the making, with the memory that it points into.
-struct Request {
-    block: HypercallBuffer,
-    memory: Vec<HypercallBuffer>,
-}
-
-impl Request {
-    fn livepatch(xen: &SimulatedXen, operation: u32) -> Self {
-        Self::sysctl(xen, 27).word(8, operation)
-    }
-
-    fn sysctl(xen: &SimulatedXen, command: u32) -> Self {
-        let request = Self { block: HypercallBuffer::plain(4096, End::Guarded).unwrap(), memory: Vec::new() };
-        request.word(0, command).word(4, xen.release().interface_version())
-    }
-
-    fn bytes(mut self, offset: usize, bytes: &[u8]) -> Self {
-        self.block.as_mut_slice()[offset..offset + bytes.len()].copy_from_slice(bytes);
-        self
-    }
-
-    fn word(self, offset: usize, word: u32) -> Self {
-        self.bytes(offset, &word.to_le_bytes())
-    }
-
+impl RawSysctl {
     fn long(self, offset: usize, long: u64) -> Self {
         self.bytes(offset, &long.to_le_bytes())
     }
 
-    /// A name with its NUL, after the sysctl in the same page.
-    fn name(self, name: &str) -> Self {
-        let with_nul = [name.as_bytes(), &[0]].concat();
-        let handle = self.block.address() + 512;
-        self.bytes(512, &with_nul).long(16, handle).bytes(24, &u16::try_from(with_nul.len()).unwrap().to_le_bytes())
+    /// Sends it with all its addresses, also with those that are not of given memory.
+    fn answer(&self, xen: &SimulatedXen) -> RawAnswer {
+        let mut prepared = self.place(xen).unwrap();
+        let result = prepared.send();
+        prepared.answer(result)
     }
 
-    /// Memory with these bytes, whose handle goes to the offset.
-    fn buffer(mut self, offset: usize, bytes: &[u8]) -> Self {
-        let mut buffer = HypercallBuffer::plain(bytes.len(), End::Guarded).unwrap();
-        buffer.as_mut_slice()[..bytes.len()].copy_from_slice(bytes);
-        let handle = buffer.address();
-        self.memory.push(buffer);
-        self.long(offset, handle)
-    }
-
-    fn send(&mut self, xen: &SimulatedXen) -> Result<u32, Errno> {
-        let mut memory: Vec<_> = self.memory.iter_mut().collect();
-        xen.sysctl(&mut Sysctl::new(&mut self.block, &mut memory))
-    }
-
-    fn out(&self, offset: usize) -> u32 {
-        u32::from_le_bytes(self.block.as_slice()[offset..offset + 4].try_into().unwrap())
+    fn result(&self, xen: &SimulatedXen) -> Result<u32, Errno> {
+        self.answer(xen).result
     }
 }
 
+impl RawAnswer {
+    fn word(&self, offset: usize) -> u32 {
+        u32::from_le_bytes(self.block[offset..offset + 4].try_into().unwrap())
+    }
+}
+
+fn livepatch(xen: &SimulatedXen, operation: u32) -> RawSysctl {
+    RawSysctl::livepatch(xen.release(), operation)
+}
+
+/// With a name and its NUL.
+fn named(xen: &SimulatedXen, operation: u32, name: &str) -> RawSysctl {
+    livepatch(xen, operation).name(&[name.as_bytes(), &[0]].concat())
+}
+
 fn upload(xen: &SimulatedXen, name: &str, payload: &[u8]) -> Result<u32, Errno> {
-    Request::livepatch(xen, 0).name(name).long(32, u64::try_from(payload.len()).unwrap()).buffer(40, payload).send(xen)
+    named(xen, 0, name).long(32, u64::try_from(payload.len()).unwrap()).memory(40, payload).result(xen)
 }
 
 /// State and rc.
 fn get(xen: &SimulatedXen, name: &str) -> Result<(u32, i32), Errno> {
-    let mut request = Request::livepatch(xen, 1).name(name);
-    request.send(xen)?;
-    Ok((request.out(32), i32::from_le_bytes(request.out(36).to_le_bytes())))
+    let answer = named(xen, 1, name).answer(xen);
+    answer.result.map(|_| (answer.word(32), i32::from_le_bytes(answer.word(36).to_le_bytes())))
 }
 
 fn action(xen: &SimulatedXen, name: &str, command: u32) -> Result<u32, Errno> {
-    Request::livepatch(xen, 3).name(name).word(32, command).send(xen)
+    action_with(xen, name, command, 0, 0)
 }
 
 fn action_with(xen: &SimulatedXen, name: &str, command: u32, timeout: u32, flags: u32) -> Result<u32, Errno> {
-    Request::livepatch(xen, 3).name(name).word(32, command).word(36, timeout).word(40, flags).send(xen)
+    named(xen, 3, name).word(32, command).word(36, timeout).word(40, flags).result(xen)
 }
 
 /// An action that has to be accepted, and its end.

@@ -56,7 +56,7 @@ fn dependencies_can_be_left_out_from_4_14_on_by_apply_alone() {
     assert_eq!(upload(&xen, "x", &builder(&xen, "x").build()), Ok(0));
     assert_eq!(action(&xen, "x", APPLY), Err(Errno::EINVAL));
     assert!(xen.console().contains("livepatch: x: check against one build-id failed"), "{}", xen.console());
-    let padded = Request::livepatch(&xen, 3).name("x").word(32, APPLY).word(44, 1).send(&xen);
+    let padded = named(&xen, 3, "x").word(32, APPLY).word(44, 1).result(&xen);
     assert_eq!(padded, Err(Errno::EINVAL));
 }
 

@@ -138,11 +138,11 @@ fn what_another_payload_defines_is_out_of_reach() {
 #[test]
 fn no_address_is_refused_before_it_is_used() {
     let xen = arm(Release::V4_17);
-    let send = |handle: u64| Request::livepatch(&xen, 0).name("p").long(32, 1).long(40, handle).send(&xen);
+    let send = |handle: u64| named(&xen, 0, "p").long(32, 1).long(40, handle).result(&xen);
     assert_eq!(send(1 << 47), Err(Errno::EFAULT));
     assert_eq!(upload(&xen, "p", &builder(&xen, "p").build()), Ok(0));
     assert_eq!(send(1 << 47), Err(Errno::EEXIST), "before it is read");
-    let list = |handle: u64| Request::livepatch(&xen, 2).word(24, 1).long(40, handle).send(&xen);
+    let list = |handle: u64| livepatch(&xen, 2).word(24, 1).long(40, handle).result(&xen);
     assert_eq!(list(1 << 47), Err(Errno::EFAULT), "x86 has EINVAL");
 }
 

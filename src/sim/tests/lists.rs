@@ -24,21 +24,21 @@ fn strings(lens: &[u8], bytes: &[u8], rows: u32, stride: Option<usize>) -> Vec<S
 }
 
 pub(super) fn list(xen: &SimulatedXen, start: u32, rows: u32, room: (u32, u32)) -> Listed {
-    let request = Request::livepatch(xen, 2).word(20, start).word(24, rows).word(32, room.0).word(36, room.1);
+    let request = livepatch(xen, 2).word(20, start).word(24, rows).word(32, room.0).word(36, room.1);
     let packed = xen.release() >= Release::V4_14;
     let buffers: &[usize] = if packed { &[40, 48, 56, 64, 72] } else { &[32, 40, 48] };
-    let mut request = buffers.iter().fold(request, |request, offset| request.buffer(*offset, &[0xee; 4096]));
-    let result = request.send(xen);
-    let memory: Vec<&[u8]> = request.memory.iter().map(HypercallBuffer::as_slice).collect();
+    let request = buffers.iter().fold(request, |request, offset| request.memory(*offset, [0xee; 4096]));
+    let answer = request.answer(xen);
+    let (result, memory) = (answer.result, &answer.memory);
     let rows = result.unwrap_or_default();
     let stride = (!packed).then_some(128);
     Listed {
         result,
-        names: strings(memory[2], memory[1], rows, stride),
-        metadata: if packed { strings(memory[4], memory[3], rows, None) } else { Vec::new() },
-        version: request.out(16),
-        remaining: request.out(24),
-        totals: if packed { (request.out(32), request.out(36)) } else { (0, 0) },
+        names: strings(&memory[2], &memory[1], rows, stride),
+        metadata: if packed { strings(&memory[4], &memory[3], rows, None) } else { Vec::new() },
+        version: answer.word(16),
+        remaining: answer.word(24),
+        totals: if packed { (answer.word(32), answer.word(36)) } else { (0, 0) },
     }
 }
 
@@ -76,15 +76,15 @@ fn requests_that_make_no_sense_are_refused_whole() {
     for release in Release::ALL {
         let xen = loaded(release);
         let outside = 1 << 47;
-        for (mut request, errno) in [
-            (Request::livepatch(&xen, 2).word(24, 1025).word(28, 1), Errno::E2BIG),
-            (Request::livepatch(&xen, 2).word(24, 1024).word(28, 1), Errno::EINVAL),
-            (Request::livepatch(&xen, 2).word(20, 3).word(24, 1), Errno::EINVAL),
-            (Request::livepatch(&xen, 2).word(20, 3), Errno::EINVAL),
-            (Request::livepatch(&xen, 2).word(24, 1).long(40, outside), Errno::EINVAL),
+        for (request, errno) in [
+            (livepatch(&xen, 2).word(24, 1025).word(28, 1), Errno::E2BIG),
+            (livepatch(&xen, 2).word(24, 1024).word(28, 1), Errno::EINVAL),
+            (livepatch(&xen, 2).word(20, 3).word(24, 1), Errno::EINVAL),
+            (livepatch(&xen, 2).word(20, 3), Errno::EINVAL),
+            (livepatch(&xen, 2).word(24, 1).long(40, outside), Errno::EINVAL),
         ] {
-            assert_eq!(request.send(&xen), Err(errno), "{release}");
-            assert_eq!(request.out(16), 0, "no version");
+            let answer = request.answer(&xen);
+            assert_eq!((answer.result, answer.word(16)), (Err(errno), 0), "{release}: no version");
         }
         let empty = SimulatedXen::new(release);
         let listed = list(&empty, 17, 5, PLENTY);
@@ -151,8 +151,8 @@ fn addresses_at_the_end_of_the_world_are_faults() {
     for release in [Release::V4_13, Release::V4_14] {
         let xen = loaded(release);
         for offset in [32, 40, 48, 56, 64, 72] {
-            let mut request = Request::livepatch(&xen, 2).word(24, 3).long(offset, u64::MAX);
-            assert_eq!(request.send(&xen), Err(Errno::EFAULT), "{release} {offset}");
+            let request = livepatch(&xen, 2).word(24, 3).long(offset, u64::MAX);
+            assert_eq!(request.result(&xen), Err(Errno::EFAULT), "{release} {offset}");
         }
     }
 }

@@ -2,34 +2,21 @@
 
 use super::*;
 
-/// Marsaglia's xorshift, so that what fails once fails again.
-struct Random(u64);
+#[allow(dead_code, unreachable_pub, reason = "shared with the integration tests, which need all of it")]
+#[path = "../../../tests/common/random.rs"]
+mod random;
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
+use random::Random;
 
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(end).unwrap()).unwrap()
-    }
-
-    fn byte(&mut self) -> u8 {
-        // Ends of the range are where things break.
-        match self.next() % 4 {
-            0 => 0,
-            1 => 0xff,
-            _ => self.next().to_le_bytes()[0],
-        }
-    }
+/// Ends of the range are where things break.
+fn byte(random: &mut Random) -> u8 {
+    let any = random.next().to_le_bytes()[0];
+    random.weighted(&[(1, 0), (1, 0xff), (2, any)])
 }
 
 #[test]
 fn damaged_payloads_are_judged() {
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     for release in [Release::V4_7, Release::V4_9, Release::V4_14, Release::V4_17, Release::V4_22] {
         let good = builder(&SimulatedXen::new(release), "p")
             .hook(HookKind::Revert, HookCode::returns(-1))
@@ -42,7 +29,7 @@ fn damaged_payloads_are_judged() {
             let mut file = good.clone();
             for _ in 0..=random.below(4) {
                 let at = random.below(file.len());
-                file[at] = random.byte();
+                file[at] = byte(&mut random);
             }
             file.truncate(if random.below(8) == 0 { random.below(file.len()) } else { file.len() });
             if xen.other_upload("p", &file).is_ok() {
@@ -61,23 +48,22 @@ fn extra_version_or_crash(xen: &SimulatedXen) -> Result<u32, Errno> {
 
 #[test]
 fn random_requests_are_answered() {
-    let mut random = Random(2);
+    let mut random = Random::new(2);
     for release in Release::ALL {
         let xen = SimulatedXen::new(release);
         stack(&xen, &["a", "b"]);
         for _ in 0..2000 {
-            let operation = u32::from(random.byte() % 5);
-            let mut request = Request::livepatch(&xen, operation).name("a");
+            let operation = u32::from(byte(&mut random) % 5);
+            let mut request = named(&xen, operation, "a");
             for _ in 0..random.below(12) {
                 let at = 12 + random.below(124);
-                let byte = random.byte();
+                let byte = byte(&mut random);
                 request = request.bytes(at, &[byte]);
             }
             if random.below(2) == 0 {
-                let (from, to) = (16 + 4 * random.below(30), request.block.address());
-                request = request.long(from, to);
+                request = request.memory(16 + 4 * random.below(30), *b"a\0 and more");
             }
-            let _ = request.send(&xen);
+            let _ = request.result(&xen);
         }
         assert_eq!(xen.crashed(), None, "no request alone does harm");
     }

@@ -1,7 +1,7 @@
 use super::*;
 
 fn probe(xen: &SimulatedXen, version: u32) -> Result<u32, Errno> {
-    Request::livepatch(xen, 2).word(4, version).send(xen)
+    livepatch(xen, 2).word(4, version).result(xen)
 }
 
 #[test]
@@ -38,30 +38,31 @@ fn without_support_only_the_privileged_learn_of_it() {
 #[test]
 fn the_second_word_is_flags_from_4_19_on() {
     for (xen, flags) in since(Release::V4_19) {
-        let send = |word| Request::livepatch(&xen, 2).word(12, word).send(&xen);
+        let send = |word| livepatch(&xen, 2).word(12, word).result(&xen);
         let expected = if flags { [Ok(0), Err(Errno::EINVAL), Ok(0)] } else { [Err(Errno::EINVAL); 3] };
         assert_eq!([1, 2, 3].map(send), expected, "{}", xen.release());
-        assert_eq!(Request::livepatch(&xen, 4).send(&xen), Err(Errno::EOPNOTSUPP));
-        assert_eq!(Request::sysctl(&xen, 99).send(&xen), Err(Errno::ENOSYS));
+        assert_eq!(livepatch(&xen, 4).result(&xen), Err(Errno::EOPNOTSUPP));
+        assert_eq!(RawSysctl::new(99, xen.release()).result(&xen), Err(Errno::ENOSYS));
     }
 }
 
 #[test]
 fn names_are_checked_in_order() {
     let xen = SimulatedXen::new(Release::V4_17);
-    let named = |operation| Request::livepatch(&xen, operation).name("name");
+    let named = |operation| named(&xen, operation, "name");
+    let nowhere = |operation| livepatch(&xen, operation).long(16, 4096).bytes(24, &[5, 0]);
     // Operation 1 shows a fault; upload hides it.
     for (operation, fault) in [(0, Errno::EINVAL), (1, Errno::EFAULT), (3, Errno::EFAULT)] {
-        for (mut request, errno) in [
+        for (request, errno) in [
             (named(operation).bytes(24, &[0, 0]), Errno::EINVAL),
             (named(operation).bytes(24, &[129, 0]), Errno::EINVAL),
             (named(operation).bytes(26, &[1]), Errno::EINVAL),
             (named(operation).bytes(31, &[1]), Errno::EINVAL),
             (named(operation).bytes(24, &[4, 0]), Errno::EINVAL),
-            (named(operation).long(16, 4096), fault),
-            (named(operation).long(16, 4096).bytes(26, &[1]), Errno::EINVAL),
+            (nowhere(operation), fault),
+            (nowhere(operation).bytes(26, &[1]), Errno::EINVAL),
         ] {
-            assert_eq!(request.send(&xen), Err(errno), "{operation}");
+            assert_eq!(request.result(&xen), Err(errno), "{operation}");
         }
     }
     assert_eq!(get(&xen, "name"), Err(Errno::ENOENT));
@@ -119,15 +120,15 @@ pub(super) fn read_console(
     from: Option<u32>,
     count: u32,
 ) -> (Result<u32, Errno>, String, u32, u32) {
-    let mut request = Request::sysctl(xen, 1)
+    let answer = RawSysctl::read_console(xen.release())
         .bytes(8, &[clear, u8::from(from.is_some())])
         .word(12, from.unwrap_or_default())
-        .buffer(16, &[0; 64])
-        .word(24, count);
-    let result = request.send(xen);
-    let len = usize::try_from(request.out(24)).unwrap().min(64);
-    let text = String::from_utf8_lossy(&request.memory[0].as_slice()[..len]).into_owned();
-    (result, text, request.out(12), request.out(24))
+        .memory(16, [0; 64])
+        .word(24, count)
+        .answer(xen);
+    let len = usize::try_from(answer.word(24)).unwrap().min(64);
+    let text = String::from_utf8_lossy(&answer.memory[0][..len]).into_owned();
+    (answer.result, text, answer.word(12), answer.word(24))
 }
 
 #[test]
@@ -151,8 +152,8 @@ fn the_console_is_read_from_a_position() {
     );
     assert_eq!(read_console(&xen, 1, None, 64).2, 32);
     assert_eq!(read_console(&xen, 0, None, 64), (Ok(0), String::new(), 32, 0));
-    let outside = Request::sysctl(&xen, 1).long(16, 8).word(24, 9).send(&xen);
+    let outside = RawSysctl::read_console(xen.release()).long(16, 8).word(24, 9).result(&xen);
     assert_eq!(outside, Ok(0), "nothing to copy");
     xen.print("four");
-    assert_eq!(Request::sysctl(&xen, 1).long(16, 8).word(24, 9).send(&xen), Err(Errno::EFAULT));
+    assert_eq!(RawSysctl::read_console(xen.release()).long(16, 8).word(24, 9).result(&xen), Err(Errno::EFAULT));
 }

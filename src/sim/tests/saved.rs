@@ -106,7 +106,11 @@ fn run(xen: &SimulatedXen, (kind, id, number): Op) -> String {
         14..18 => format!("{:?}", get(xen, &name)),
         18..21 => format!("{:?}", lists::list(xen, 0, 16, (2048, 2048))),
         21 => format!("{:?}", requests::read_console(xen, u8::from(pick(2) == 0), None, 64)),
-        22 => format!("{:?} {}", Request::sysctl(xen, 7).buffer(8, b"x").word(16, 1).send(xen), xen.console()),
+        22 => format!(
+            "{:?} {}",
+            RawSysctl::debug_keys(xen.release()).memory(8, *b"x").word(16, 1).result(xen),
+            xen.console()
+        ),
         23 => {
             xen.finish_action();
             let (result, text) = RawVersion::new(1).argument([0; 16]).send(xen).unwrap();

@@ -145,8 +145,7 @@ fn real_ones_expect_code_as_their_compilers_made_it() {
 #[test]
 fn sizes_and_memory_come_before_the_file() {
     let xen = SimulatedXen::new(Release::V4_17);
-    let send =
-        |size: u64, handle: u64| Request::livepatch(&xen, 0).name("p").long(32, size).long(40, handle).send(&xen);
+    let send = |size: u64, handle: u64| named(&xen, 0, "p").long(32, size).long(40, handle).result(&xen);
     assert_eq!(send(0, 1 << 47), EINVAL);
     assert_eq!(send((2 << 20) + 1, 1 << 47), EINVAL, "not E2BIG");
     assert_eq!(send(1, 1 << 47), Err(Errno::EFAULT));

@@ -60,7 +60,8 @@ fn the_reason_of_a_refusal_is_named() {
             assert_eq!(said(&xen, refused), format!("(XEN) livepatch: {name}: {why}\n"), "{release}");
         }
         // Xen's own `%s` writes NULL in another way.
-        let press = || assert_eq!(Request::sysctl(&xen, 7).buffer(8, b"x").word(16, 1).send(&xen), Ok(0));
+        let press =
+            || assert_eq!(RawSysctl::debug_keys(xen.release()).memory(8, *b"x").word(16, 1).result(&xen), Ok(0));
         assert!(said(&xen, press).contains("    <NULL> patch "), "{release}");
     }
 }
