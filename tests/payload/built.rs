@@ -47,7 +47,7 @@ fn parts(bytes: &[u8]) -> Vec<String> {
             };
             let of = symbol.map_or("symbol 0", |symbol| match symbol.name() {
                 Ok("") => name(symbol.section_index().unwrap()),
-                named => named.unwrap_or("unnamed"),
+                text => text.unwrap_or("unnamed"),
             });
             let RelocationFlags::Elf { r_type } = relocation.flags() else { panic!("{relocation:?}") };
             parts.push(format!("{own}, byte {at}, relocated: type {}, {of} {:+}", r_type.0, relocation.addend()));
