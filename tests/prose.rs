@@ -33,7 +33,7 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
         let extension = path.extension().and_then(OsStr::to_str);
         if path.is_dir() && !path.ends_with("target") {
             collect(&path, files);
-        } else if matches!(extension, Some("rs" | "md" | "json")) {
+        } else if matches!(extension, Some("rs" | "md" | "json" | "roff")) {
             files.push(path);
         }
     }

@@ -42,7 +42,7 @@ pub(crate) enum Command {
     ///
     /// The command returns when Xen has finished. If NAME is applied already, there is nothing to do.
     #[command(args = flag_options(Action::Apply))]
-    Apply(Deferred<Apply>),
+    Apply(Deferred<Unapplied>),
 
     /// Revert NAME, which must be on top of the stack
     ///
@@ -56,7 +56,7 @@ pub(crate) enum Command {
     /// For cumulative payloads, which contain the fixes of those before them. If NAME is the only applied payload, there
     /// is nothing to do; if others are applied too, that is an error.
     #[command(args = flag_options(Action::Replace))]
-    Replace(Deferred<Replace>),
+    Replace(Deferred<Unapplied>),
 
     /// Unload NAME, which must not be applied
     #[command(args = flag_options(Action::Unload))]
@@ -182,13 +182,7 @@ pub(crate) struct SignatureOptions {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Apply {
-    #[arg(help = NAME_HELP, add = loaded(Some(State::Checked)))]
-    pub(crate) name: OsString,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Replace {
+pub(crate) struct Unapplied {
     #[arg(help = NAME_HELP, add = loaded(Some(State::Checked)))]
     pub(crate) name: OsString,
 }
@@ -358,9 +352,9 @@ pub(crate) struct Confirm {
 
 #[derive(Debug, Args)]
 pub(crate) struct Metrics {
-    /// The directory of the payloads that are wanted
-    #[arg(value_name = "DIR", default_value = "/usr/lib/xen-livepatch")]
-    pub(crate) directory: PathBuf,
+    /// The directory of the payloads that are wanted [default: /usr/lib/xen-livepatch]
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
     /// Replace FILE as a whole instead of printing
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,

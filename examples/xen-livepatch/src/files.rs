@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::process;
 
 use nix::libc;
 use nix::unistd::geteuid;
@@ -55,12 +56,15 @@ pub(crate) fn read(path: &Path, most: u64) -> io::Result<(Vec<u8>, Metadata)> {
     Ok((bytes, about))
 }
 
-/// Replaces a file as a whole, through the file `new` beside it: a reader finds its old contents or the new ones.
-pub(crate) fn replace(path: &Path, new: &Path, mode: u32, contents: &[u8]) -> io::Result<()> {
-    replace_after(path, new, mode, contents, |_| Ok(()))
+/// Replaces a file as a whole: a reader finds its old contents or the new ones. It is written beside its place first, under a hidden
+/// name for each process, since not every caller holds a lock.
+pub(crate) fn replace(path: &Path, mode: u32, contents: &[u8]) -> io::Result<()> {
+    let name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_string_lossy();
+    let new = path.with_file_name(format!(".{name}.{}", process::id()));
+    replace_after(path, &new, mode, contents, |_| Ok(()))
 }
 
-/// The same, and whenever the host goes down, the file has its old contents or the new ones.
+/// The same through the file `new`, and whenever the host goes down, the file has its old contents or the new ones.
 pub(crate) fn replace_synced(path: &Path, new: &Path, mode: u32, contents: &[u8]) -> io::Result<()> {
     replace_after(path, new, mode, contents, File::sync_all)
 }

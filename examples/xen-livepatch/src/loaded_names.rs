@@ -12,9 +12,6 @@ use xen_livepatch::{BuildId, PayloadName, State};
 use crate::host::{Access, with_client};
 use crate::options::CommonOptions;
 
-/// The longest time to wait for the lock of a simulated Xen while someone waits for names.
-const PATIENCE: Duration = Duration::from_millis(200);
-
 /// The names of the loaded payloads that are in this state, or in any.
 pub(crate) fn loaded(state: Option<State>) -> ArgValueCandidates {
     ArgValueCandidates::new(move || {
@@ -25,11 +22,12 @@ pub(crate) fn loaded(state: Option<State>) -> ArgValueCandidates {
     })
 }
 
-/// The options of the line to complete that select a Xen.
+/// The options of the line to complete that select a Xen. While its lock is held there are no names, since someone waits for
+/// them.
 fn options() -> CommonOptions {
     let words: Vec<OsString> = env::args_os().collect();
     let (simulate, device) = (value(&words, "--simulate"), value(&words, "--device"));
-    CommonOptions { simulate, device, deadline: Some(PATIENCE), ..CommonOptions::default() }
+    CommonOptions { simulate, device, deadline: Some(Duration::ZERO), ..CommonOptions::default() }
 }
 
 /// The value of an option, as `--option VALUE` or `--option=VALUE`.

@@ -16,54 +16,8 @@ use crate::files;
 use crate::output::Done;
 use crate::terminal::shown;
 
-/// Sections that are not generated: headings with entries.
-const EXTRA: &[(&str, &[(&str, &str)])] = &[
-    (
-        "FILES",
-        &[
-            ("/dev/xen/privcmd", "Xen's privileged command device, through which every request goes."),
-            ("/usr/lib/xen-livepatch", "Payloads to apply at boot, flat or in a directory for each build of Xen."),
-            ("/etc/xen-livepatch/off", "While it exists, ensure --boot does nothing."),
-            (
-                "/etc/xen-livepatch/trusted.d/*.pub",
-                "Public keys of minisign. If there are any, a payload is uploaded only with a valid signature FILE.minisig by one of \
-                 them, except with --unsigned. Only root may be able to change them.",
-            ),
-            ("/var/lib/xen-livepatch", "The state of the guard: the payloads that boots survived, and the suspects."),
-            ("/run/xen-livepatch/lock", "Locked (flock) by every command that changes the loaded payloads."),
-            (
-                "/run/xen-livepatch",
-                "Until the next boot: bounds on the point release of the running Xen, the build-ids of loaded payloads, their \
-                 files, with which ensure can put back a payload, and the outcome of the last ensure.",
-            ),
-        ],
-    ),
-    (
-        "EXAMPLES",
-        &[
-            ("xen-livepatch load /tmp/xsa-500.livepatch", "Upload the file as xsa-500, and apply it."),
-            ("xen-livepatch load --nodeps trace.livepatch", "Load a debug patch on top of whatever is applied."),
-            (
-                "xen-livepatch ensure --dry-run /usr/lib/xen-livepatch",
-                "Print the steps that would bring this host to the payloads of that directory.",
-            ),
-            ("minisign -S -s KEY -m xsa-500.livepatch", "Sign a payload, as xsa-500.livepatch.minisig."),
-            ("xen-livepatch check --for-xen 4.17.7 *.livepatch", "Check payloads without a Xen."),
-            (
-                "xen-livepatch metrics --output /var/lib/prometheus/node-exporter/xen-livepatch.prom",
-                "Write the metrics of this host for Prometheus.",
-            ),
-            (
-                "xen-livepatch --json status | jq -r .result.inventory.effective",
-                "Print the effective version, for a script.",
-            ),
-        ],
-    ),
-    (
-        "SEE ALSO",
-        &[("xl(1)", "In particular xl dmesg, which prints Xen's log."), ("minisign(1)", "Makes keys and signatures.")],
-    ),
-];
+/// The sections after those that are generated.
+const LAST_SECTIONS: &str = include_str!("manual.roff");
 
 /// Prints the page of all commands, or writes it below a directory of manual pages.
 pub(crate) fn page(directory: Option<&Path>) -> Result<Done, Failure> {
@@ -71,8 +25,7 @@ pub(crate) fn page(directory: Option<&Path>) -> Result<Done, Failure> {
     write_page(&mut page).map_err(|error| Failure::new("internal", error))?;
     let Some(directory) = directory else { return Ok(printed(&String::from_utf8_lossy(&page))) };
     let file = directory.join("man8/xen-livepatch.8");
-    let written = fs::create_dir_all(directory.join("man8"))
-        .and_then(|()| files::replace(&file, &file.with_extension("new"), 0o644, &page));
+    let written = fs::create_dir_all(directory.join("man8")).and_then(|()| files::replace(&file, 0o644, &page));
     written.map_err(|error| Failure::file(&file, &error))?;
     Ok(Done::new(format!("{}\n", shown(&file)), json!({ "file": file.to_string_lossy() })))
 }
@@ -112,20 +65,15 @@ fn write_page(page: &mut Vec<u8>) -> io::Result<()> {
             write_command(sub, page)?;
         }
     }
-    section("EXIT STATUS", &ExitStatus::ALL.map(|(status, meaning)| (status.number(), meaning))).to_writer(page)?;
-    EXTRA.iter().try_for_each(|(heading, entries)| section(heading, entries).to_writer(page))
-}
-
-/// A section with its entries.
-fn section(heading: &str, entries: &[(impl ToString, &str)]) -> Roff {
-    let mut section = Roff::new();
-    section.control("SH", [heading]);
-    for (subject, about) in entries {
-        section.control("TP", []);
-        section.text([bold(subject.to_string())]);
-        section.text([roman(*about)]);
+    let mut statuses = Roff::new();
+    statuses.control("SH", ["EXIT STATUS"]);
+    for (status, meaning) in ExitStatus::ALL {
+        statuses.control("TP", []);
+        statuses.text([bold(status.number().to_string())]);
+        statuses.text([roman(meaning)]);
     }
-    section
+    statuses.to_writer(page)?;
+    page.write_all(LAST_SECTIONS.as_bytes())
 }
 
 fn write_command(command: &mut Command, page: &mut Vec<u8>) -> io::Result<()> {

@@ -9,7 +9,6 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::de::DeserializeOwned;
@@ -138,7 +137,7 @@ impl Memory {
 
     fn write(&self, file: &str, value: &impl Serialize) -> io::Result<()> {
         files::create_private(&self.directory)?;
-        write(&self.directory, file, 0o644, format!("{}\n", serde_json::to_string(value)?).as_bytes())
+        files::replace(&self.directory.join(file), 0o644, format!("{}\n", serde_json::to_string(value)?).as_bytes())
     }
 }
 
@@ -181,7 +180,7 @@ impl KeptFiles {
         files::create_private(&self.directory)?;
         let directory = self.directory.join(PAYLOADS);
         files::create_private(&directory)?;
-        write(&directory, &format!("{id}{SUFFIX}"), 0o600, payload.bytes())
+        files::replace(&directory.join(format!("{id}{SUFFIX}")), 0o600, payload.bytes())
     }
 
     /// The payloads whose files were kept, in no particular order. Unreadable files, and files that other users may have
@@ -246,7 +245,7 @@ impl LastEnsure {
         if simulated.is_none() {
             files::create_private(&directory)?;
         }
-        write(&directory, LAST_ENSURE, 0o644, serde_json::to_string(self)?.as_bytes())
+        files::replace(&directory.join(LAST_ENSURE), 0o644, serde_json::to_string(self)?.as_bytes())
     }
 }
 
@@ -263,14 +262,6 @@ fn bytes(path: &Path) -> Option<Vec<u8>> {
 
 fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&bytes(path)?).ok()
-}
-
-/// Replaces a file as a whole. The processes that do this take no lock, so each writes to a new file of its own.
-fn write(directory: &Path, name: &str, permissions: u32, contents: &[u8]) -> io::Result<()> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let new = directory.join(format!(".{name}.{}.{count}", std::process::id()));
-    files::replace(&directory.join(name), &new, permissions, contents)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The options that commands have in common.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
@@ -53,6 +53,17 @@ pub(crate) struct CommonOptions {
     /// Show each hypercall, with its time, on stderr
     #[arg(long, short, global = true)]
     pub(crate) verbose: bool,
+}
+
+impl CommonOptions {
+    /// The given directory or the default, which is another one in a simulated Xen than on this machine.
+    pub(crate) fn directory(&self, given: Option<&Path>, simulated: &str, real: &str) -> PathBuf {
+        match (given, &self.simulate) {
+            (Some(given), _) => given.into(),
+            (None, Some(simulation)) => simulation.join(simulated),
+            (None, None) => real.into(),
+        }
+    }
 }
 
 /// The series of Xen that the crate supports, as in `4.7 to 4.22`.

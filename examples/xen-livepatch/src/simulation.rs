@@ -89,8 +89,7 @@ fn checksum(text: &str) -> u64 {
 }
 
 fn write(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let new = file.with_extension("new");
-    files::replace(file, &new, 0o600, bytes).map_err(|error| Failure::file(file, &error))
+    files::replace(file, 0o600, bytes).map_err(|error| Failure::file(file, &error))
 }
 
 #[cfg(test)]

@@ -208,11 +208,7 @@ pub(crate) fn failure_as_json(options: &CommonOptions, given: Option<&Path>, fai
 }
 
 fn directory(options: &CommonOptions, given: Option<&Path>) -> PathBuf {
-    match (given, &options.simulate) {
-        (Some(given), _) => given.into(),
-        (None, Some(simulated)) => simulated.join("trusted.d"),
-        (None, None) => DIRECTORY.into(),
-    }
+    options.directory(given, "trusted.d", DIRECTORY)
 }
 
 /// The files of keys in a directory, which need not exist if no key is needed.

@@ -19,11 +19,7 @@ use crate::terminal;
 
 /// The guard with its state in the given directory, or in the default one.
 pub(super) fn guard(options: &CommonOptions, state: Option<&Path>) -> Guard {
-    match (state, &options.simulate) {
-        (Some(state), _) => Guard::at(state),
-        (None, Some(simulated)) => Guard::at(simulated.join("boot")),
-        (None, None) => Guard::at(guard::DIRECTORY),
-    }
+    Guard::at(options.directory(state, "boot", guard::DIRECTORY))
 }
 
 /// Ends the risk of payloads that a command other than `ensure` has removed: a later crash does not make them suspect.

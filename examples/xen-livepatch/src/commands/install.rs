@@ -26,7 +26,7 @@ const SUFFIX: &str = ".livepatch";
 const CHOOSING: &str = "livepatch.livepatch";
 
 pub(super) fn install(Context { options, .. }: Context<'_>, arguments: &Install) -> Result<Done, Failure> {
-    let directory = directory(options, arguments.directory.as_deref())?;
+    let directory = on_disk::directory(options, arguments.directory.as_deref(), "--directory DIR")?;
     let payloads: Vec<StoredPayload> = arguments.files.iter().map(StoredPayload::read).collect::<Result<_, _>>()?;
     let mut changes = Vec::new();
     for stored in &payloads {
@@ -71,7 +71,7 @@ pub(super) fn install(Context { options, .. }: Context<'_>, arguments: &Install)
 }
 
 pub(super) fn uninstall(Context { options, .. }: Context<'_>, arguments: &Uninstall) -> Result<Done, Failure> {
-    let directory = directory(options, arguments.directory.as_deref())?;
+    let directory = on_disk::directory(options, arguments.directory.as_deref(), "--directory DIR")?;
     let name = super::name(&arguments.name)?;
     for_target(options, &arguments.xen, |target| {
         let trust = keys(options, &arguments.xen)?;
@@ -91,16 +91,6 @@ pub(super) fn uninstall(Context { options, .. }: Context<'_>, arguments: &Uninst
         paths.extend(signatures.into_iter().filter(|path| path.exists()));
         make(&directory, &target, &trust, paths.into_iter().map(|file| Change { file, contents: None }).collect())
     })
-}
-
-fn directory(options: &CommonOptions, given: Option<&Path>) -> Result<PathBuf, Failure> {
-    match given {
-        Some(given) => Ok(given.to_owned()),
-        None if options.simulate.is_some() => {
-            Err(Failure::new("usage", "with --simulate, --directory DIR has to be given"))
-        }
-        None => Ok(on_disk::DIRECTORY.into()),
-    }
 }
 
 /// The trusted keys. On a host whose Xen runs the payloads, only root may be able to change these and the directory.

@@ -8,6 +8,7 @@ use xen_livepatch::{Inventory, InventoryEntry, PayloadStore, Plan, PlanError, St
 
 use super::ensure::Level;
 use super::guarded::{guard, hex};
+use super::on_disk;
 use crate::arguments::Metrics;
 use crate::exposition::Exposition;
 use crate::failure::{Failure, as_word};
@@ -26,13 +27,18 @@ use crate::widen::to_u64;
 const MOST_PATHS: usize = 20;
 
 pub(super) fn metrics(options: &CommonOptions, arguments: &Metrics) -> Result<Done, Failure> {
+    let directory = on_disk::directory(options, arguments.directory.as_deref(), "DIR")?;
     let mut metrics = Collector::default();
-    metrics.collect(options, arguments);
+    metrics.collect(options, arguments, &directory);
     let Collector { text, mut failures } = metrics;
     let text = text.into_text();
     let mut done = Done::new(text.clone(), json!({ "text": text }));
     if let Some(file) = &arguments.output {
-        replace(file, text.as_bytes())?;
+        // The place of /dev/null must not be taken.
+        if file.symlink_metadata().is_ok_and(|about| !about.is_file()) {
+            return Err(Failure::new("file", format_args!("{}: it is not a regular file", shown(file))));
+        }
+        files::replace(file, 0o644, text.as_bytes()).map_err(|error| Failure::file(file, &error))?;
         done.text.clear();
     }
     if failures.is_empty() {
@@ -41,17 +47,6 @@ pub(super) fn metrics(options: &CommonOptions, arguments: &Metrics) -> Result<Do
     let mut first = failures.remove(0);
     first.details.extend(failures.into_iter().map(|failure| failure.message));
     Ok(done.with_flaw(first))
-}
-
-/// Replaces a file as a whole. The name of the new one does not end in `.prom`, so that it is not collected.
-fn replace(file: &Path, text: &[u8]) -> Result<(), Failure> {
-    // The place of /dev/null must not be taken.
-    if file.symlink_metadata().is_ok_and(|about| !about.is_file()) {
-        return Err(Failure::new("file", format_args!("{}: it is not a regular file", shown(file))));
-    }
-    let mut new = file.as_os_str().to_owned();
-    new.push(format!(".{}", std::process::id()));
-    files::replace(file, Path::new(&new), 0o644, text).map_err(|error| Failure::file(file, &error))
 }
 
 /// The files of a directory, judged for the running Xen.
@@ -69,10 +64,10 @@ struct Collector {
 }
 
 impl Collector {
-    fn collect(&mut self, options: &CommonOptions, arguments: &Metrics) {
+    fn collect(&mut self, options: &CommonOptions, arguments: &Metrics, directory: &Path) {
         let trust = Trust::for_uploads(options, arguments.trusted.as_deref());
         let trust = self.keep_failure(trust);
-        let store = trust.as_ref().map(|trust| trust.read_directory(&arguments.directory));
+        let store = trust.as_ref().map(|trust| trust.read_directory(directory));
         let asked = with_client(options, Access::Reads, |client| Ok((client.inventory()?, client.target()?)));
         let asked = self.keep_failure(asked);
         let store = store.and_then(|store| self.keep_failure(store));

@@ -1,16 +1,28 @@
 //! The payload files on disk beside the loaded payloads, and the fixes of each payload.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 use xen_livepatch::{BuildId, Inventory, Metadata, PayloadName, PayloadStore, Target, escaped};
 
 use crate::failure::{Failure, as_json, as_word};
+use crate::options::CommonOptions;
 use crate::terminal::shown;
 use crate::trust::Trust;
 
 pub(super) const DIRECTORY: &str = "/usr/lib/xen-livepatch";
+
+/// The given directory of payloads, or this machine's. That of a simulated Xen has to be given, as `argument`.
+pub(super) fn directory(options: &CommonOptions, given: Option<&Path>, argument: &str) -> Result<PathBuf, Failure> {
+    match given {
+        Some(given) => Ok(given.to_owned()),
+        None if options.simulate.is_some() => {
+            Err(Failure::new("usage", format_args!("with --simulate, {argument} has to be given")))
+        }
+        None => Ok(DIRECTORY.into()),
+    }
+}
 
 /// The keys of metadata under which builders note fixes, with the prefix of values that are only numbers. Xen gives the keys no
 /// meaning.

@@ -98,18 +98,13 @@ pub(crate) enum Ending {
 /// The state of the guard, oldest entries first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct State {
+    /// The version of the format, once it was written.
+    version: u64,
     /// The number of times that it was written, which distinguishes the newer of two copies.
     pub(super) generation: u64,
     #[serde(rename = "payloads")]
     pub(super) records: Vec<Record>,
     pub(super) levels: Vec<Level>,
-}
-
-#[derive(Serialize)]
-struct Versioned<'a> {
-    version: u64,
-    #[serde(flatten)]
-    state: &'a State,
 }
 
 impl Applied {
@@ -332,9 +327,9 @@ impl State {
     }
 
     /// The text of a file.
-    pub(super) fn to_json(&self) -> String {
-        let versioned = Versioned { version: VERSION, state: self };
-        let text = serde_json::to_string_pretty(&versioned).expect("the state has only text as keys");
+    pub(super) fn to_json(&mut self) -> String {
+        self.version = VERSION;
+        let text = serde_json::to_string_pretty(self).expect("the state has only text as keys");
         format!("{text}\n")
     }
 

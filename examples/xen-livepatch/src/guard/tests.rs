@@ -146,36 +146,6 @@ fn the_state_is_bounded_and_suspects_of_this_xen_are_kept_longest() {
 }
 
 #[test]
-fn the_report_contains_every_verdict() {
-    let directory = Directory::new();
-    assert_eq!(directory.boot(1).report().to_string(), "");
-    assert!(!directory.0.exists(), "a report changes nothing");
-    begins(&directory.boot(1), &["f1"]);
-    let boot = directory.boot(2);
-    begins(&boot, &["f2", "f3"]);
-    confirms(&boot, &["f2", "f3"], &["f2", "f3"]);
-    begins(&boot, &["f4"]);
-    assert_eq!(boot.begin(XEN, &stack(&["f1"]), &running(&["f4"]), Trigger::Retry), Written::default());
-    assert_eq!(
-        boot.report().to_string(),
-        "not confirmed yet: payload f4 on Xen aa, applied at boot; if the host goes down now, it is suspect\n\
-         not confirmed yet: payload f1 on Xen aa, applied as a retry; if the host goes down now, it stays suspect\n\
-         confirmed by this boot: payloads f2, f3 on Xen aa\n"
-    );
-    assert_eq!(
-        directory.boot(3).report().to_string(),
-        "survived last, by boot 5bdf46eb39554c3b9d6e000000000002: payloads f2, f3 on Xen aa\n\
-         suspect, not applied unattended: payload f4 on Xen aa; it was new when the host went down in boot \
-         5bdf46eb39554c3b9d6e000000000002\n\
-         suspect, not applied unattended: payload f1 on Xen aa; it was new when the host went down in boot \
-         5bdf46eb39554c3b9d6e000000000002\n"
-    );
-    let json = directory.boot(3).report().as_json();
-    assert_eq!(json[0], json!({ "what": "survived", "boot_id": id(2), "xen": "aa", "payloads": ["f2", "f3"] }));
-    assert_eq!(json[1], json!({ "what": "suspect", "boot_id": id(2), "xen": "aa", "payloads": ["f4"] }));
-}
-
-#[test]
 fn without_a_boot_id_nothing_is_written_and_no_crash_is_forgotten() {
     let directory = Directory::crashed(&["f1"]);
     let nameless = Guard::in_boot(&directory.0, Err("no /proc".to_owned()));
