@@ -327,13 +327,13 @@ impl State {
     }
 
     /// The text of a file.
-    pub(super) fn to_json(&mut self) -> String {
+    pub(super) fn into_json(mut self) -> String {
         self.version = VERSION;
-        let text = serde_json::to_string_pretty(self).expect("the state has only text as keys");
+        let text = serde_json::to_string_pretty(&self).expect("the state has only text as keys");
         format!("{text}\n")
     }
 
-    /// Reads the result of [`to_json`](Self::to_json), or returns the fault in it.
+    /// Reads the result of [`into_json`](Self::into_json), or returns the fault in it.
     pub(super) fn from_json(bytes: &[u8]) -> Result<Self, String> {
         if bytes.is_empty() {
             return Err("it is empty".to_owned());

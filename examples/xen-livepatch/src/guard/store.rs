@@ -93,7 +93,7 @@ impl StateFiles {
     /// written.
     pub(super) fn save(&self, mut state: State, damaged: &[Damaged]) -> Result<Vec<String>, String> {
         state.generation = state.generation.saturating_add(1);
-        let text = state.to_json();
+        let text = state.into_json();
         create(&self.directory).map_err(|error| format!("{}: {error}", shown(&self.directory)))?;
         let mut warnings: Vec<String> = damaged.iter().filter_map(|damaged| self.put_aside(&damaged.path)).collect();
         let mut failed = Vec::new();
