@@ -26,7 +26,7 @@ pub(crate) use store::Damaged;
 
 use crate::terminal::shown;
 use record::State;
-use serde_json::{Value, json};
+use serde::Serialize;
 use store::{ReadState, StateFiles};
 
 /// The default directory of the state, which `StateDirectory=` of the unit creates.
@@ -94,20 +94,33 @@ pub(crate) struct Confirmed {
 }
 
 /// The verdicts, for people and programs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Report {
     /// The running boot, if known.
     boot: Option<String>,
-    /// Payloads that this boot began and has not confirmed.
-    pub(crate) pending: Vec<(Record, Pending)>,
-    /// The last level of each Xen.
-    pub(crate) survived: Vec<Level>,
-    /// Payloads that are not applied unattended, each with its Xen.
-    pub(crate) suspects: Vec<(String, Suspect)>,
-    /// Unreadable or damaged files, whose payloads may be missing above.
-    pub(crate) damaged: Vec<Damaged>,
-    /// Damaged files that were put aside.
-    pub(crate) aside: Vec<PathBuf>,
+    pub(crate) entries: Vec<Entry>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub(crate) enum Entry {
+    /// A payload that this boot began and has not confirmed.
+    Pending {
+        #[serde(flatten)]
+        level: Level,
+        #[serde(skip)]
+        by: Trigger,
+        #[serde(skip)]
+        is_suspect: bool,
+    },
+    /// The last level of a Xen.
+    Survived(Level),
+    /// A payload that is not applied unattended, with the boot that went down.
+    Suspect(Level),
+    /// An unreadable or damaged file, whose payloads may be missing in the other entries.
+    Damaged { text: String },
+    /// A damaged file that was put aside.
+    PutAside { text: String },
 }
 
 impl Guard {
@@ -215,25 +228,24 @@ impl Guard {
     pub(crate) fn report(&self) -> Report {
         let ReadState { mut state, damaged, .. } = self.store.read();
         state.settle(self.boot_id());
-        let mut report = Report {
-            boot: self.boot_id().map(str::to_owned),
-            survived: state.levels,
-            damaged,
-            aside: self.store.aside(),
-            ..Report::default()
-        };
-        for mut record in state.records {
-            let pending = record.pending.take();
-            match (record.verdict(), pending, record.suspect_boot()) {
+        let (mut pending, mut suspects) = (Vec::new(), Vec::new());
+        for record in state.records {
+            let verdict = record.verdict();
+            let level = |boot| Level { xen: record.xen, boot, payloads: vec![record.payload] };
+            match (verdict, record.pending, record.suspect_in) {
                 (Verdict::Survived, ..) | (_, None, None) => {}
-                (_, Some(pending), _) => report.pending.push((record, pending)),
-                (_, None, Some(boot)) => {
-                    let suspect = Suspect { payload: record.payload.clone(), boot: boot.to_owned() };
-                    report.suspects.push((record.xen, suspect));
+                (_, Some(Pending { boot, by, .. }), _) => {
+                    let is_suspect = verdict == Verdict::Suspect;
+                    pending.push(Entry::Pending { level: level(boot), by, is_suspect });
                 }
+                (_, None, Some(boot)) => suspects.push(Entry::Suspect(level(boot))),
             }
         }
-        report
+        let survived = state.levels.into_iter().map(Entry::Survived);
+        let damaged = damaged.iter().map(|damaged| Entry::Damaged { text: damaged.to_string() });
+        let aside = self.store.aside().into_iter().map(|path| Entry::PutAside { text: shown(&path) });
+        let entries = pending.into_iter().chain(survived).chain(suspects).chain(damaged).chain(aside).collect();
+        Report { boot: self.boot_id().map(str::to_owned), entries }
     }
 
     fn boot_id(&self) -> Option<&str> {
@@ -283,59 +295,40 @@ pub(crate) fn payloads(ids: &[String]) -> String {
 }
 
 impl Report {
-    /// An object for each entry.
-    pub(crate) fn as_json(&self) -> Value {
-        let object = |what: &str, boot: &str, xen: &str, payloads: &[String]| json!({ "what": what, "boot_id": boot, "xen": xen, "payloads": payloads });
-        let one =
-            |what, boot: &str, xen: &str, payload: &String| object(what, boot, xen, std::slice::from_ref(payload));
-        let pending = self
-            .pending
-            .iter()
-            .map(|(Record { xen, payload, .. }, Pending { boot, .. })| one("pending", boot, xen, payload));
-        let survived = self.survived.iter().map(|level| object("survived", &level.boot, &level.xen, &level.payloads));
-        let suspects = self.suspects.iter().map(|(xen, Suspect { payload, boot })| one("suspect", boot, xen, payload));
-        let damaged = self.damaged.iter().map(|damaged| json!({ "what": "damaged", "text": damaged.to_string() }));
-        let aside = self.aside.iter().map(|path| json!({ "what": "put_aside", "text": shown(path) }));
-        pending.chain(survived).chain(suspects).chain(damaged).chain(aside).collect()
+    pub(crate) fn count(&self, is_counted: impl Fn(&Entry) -> bool) -> usize {
+        self.entries.iter().filter(|entry| is_counted(entry)).count()
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (record, Pending { by, .. }) in &self.pending {
-            let by = match by {
-                Trigger::Boot => "at boot",
-                Trigger::Retry => "as a retry",
-                Trigger::Hand => "by hand",
-            };
-            let Record { xen, payload, .. } = record;
-            let then = if record.verdict() == Verdict::Suspect { "it stays suspect" } else { "it is suspect" };
-            writeln!(
-                f,
-                "not confirmed yet: payload {payload} on Xen {xen}, applied {by}; if the host goes down now, {then}"
-            )?;
-        }
-        for Level { xen, boot, payloads: ids } in &self.survived {
-            let ids = payloads(ids);
-            if self.boot.as_ref() == Some(boot) {
-                writeln!(f, "confirmed by this boot: {ids} on Xen {xen}")?;
-            } else {
-                writeln!(f, "survived last, by boot {}: {ids} on Xen {xen}", for_journal(boot))?;
+        let on = |Level { xen, payloads: ids, .. }: &Level| format!("{} on Xen {xen}", payloads(ids));
+        for entry in &self.entries {
+            match entry {
+                Entry::Pending { level, by, is_suspect } => {
+                    let by = match by {
+                        Trigger::Boot => "at boot",
+                        Trigger::Retry => "as a retry",
+                        Trigger::Hand => "by hand",
+                    };
+                    let then = if *is_suspect { "it stays suspect" } else { "it is suspect" };
+                    writeln!(f, "not confirmed yet: {}, applied {by}; if the host goes down now, {then}", on(level))?;
+                }
+                Entry::Survived(level) if self.boot.as_ref() == Some(&level.boot) => {
+                    writeln!(f, "confirmed by this boot: {}", on(level))?;
+                }
+                Entry::Survived(level) => {
+                    writeln!(f, "survived last, by boot {}: {}", for_journal(&level.boot), on(level))?;
+                }
+                Entry::Suspect(level) => writeln!(
+                    f,
+                    "suspect, not applied unattended: {}; it was new when the host went down in boot {}",
+                    on(level),
+                    for_journal(&level.boot)
+                )?,
+                Entry::Damaged { text } => writeln!(f, "damaged: {text}")?,
+                Entry::PutAside { text } => writeln!(f, "put aside, since it is damaged: {text}")?,
             }
-        }
-        for (xen, Suspect { payload, boot }) in &self.suspects {
-            let boot = for_journal(boot);
-            writeln!(
-                f,
-                "suspect, not applied unattended: payload {payload} on Xen {xen}; it was new when the host went down in \
-                 boot {boot}"
-            )?;
-        }
-        for damaged in &self.damaged {
-            writeln!(f, "damaged: {damaged}")?;
-        }
-        for path in &self.aside {
-            writeln!(f, "put aside, since it is damaged: {}", shown(path))?;
         }
         Ok(())
     }

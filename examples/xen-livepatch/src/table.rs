@@ -45,7 +45,7 @@ pub(crate) fn result(status: &Status) -> String {
 
 #[cfg(test)]
 mod tests {
-    use xen_livepatch::sim::{FunctionPatch, Pace, PayloadBuilder, SimulatedXen};
+    use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, SimulatedXen};
     use xen_livepatch::{Action, Flags, LivepatchClient, PayloadName, Release};
 
     use super::*;
@@ -81,20 +81,6 @@ mod tests {
              é                                      | CHECKED    | \n"
         );
         assert_eq!(rows, expected);
-    }
-
-    #[test]
-    fn a_pending_action_is_shown_as_in_the_c_tool() {
-        let xen = SimulatedXen::new(Release::V4_17);
-        let client = LivepatchClient::connect(xen.clone()).unwrap();
-        xen.other_upload("slow", &payload(&xen, "slow").build()).unwrap();
-        xen.set_pace(Pace::Held);
-        xen.other_start("slow", Action::Apply, Flags::empty()).unwrap();
-        let rows = table(&client.list().unwrap());
-        assert_eq!(
-            rows.lines().last(),
-            Some("slow                                    | CHECKED (11, Resource temporarily unavailable)    | ")
-        );
     }
 
     #[test]

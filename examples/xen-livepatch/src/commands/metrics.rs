@@ -13,7 +13,7 @@ use crate::arguments::Metrics;
 use crate::exposition::Exposition;
 use crate::failure::{Failure, as_word};
 use crate::files;
-use crate::guard;
+use crate::guard::{self, Entry};
 use crate::host::{Access, with_client};
 use crate::hypervisors;
 use crate::memory::{KeptFiles, LastEnsure};
@@ -162,16 +162,18 @@ impl Collector {
         let report = guard(options, arguments.state.as_deref()).report();
         if let Some(running) = running {
             let xen = hex(running.build_id.as_ref());
-            let suspects = report.suspects.iter().filter(|(other, _)| *other == xen).count();
+            let suspects = report.count(|entry| matches!(entry, Entry::Suspect(level) if level.xen == xen));
             let help = "The payloads for the running Xen that are not applied unattended.";
             self.text.number("guard_suspects", help, to_u64(suspects));
         }
         let help = "The payloads that this boot has not confirmed yet.";
-        self.text.number("guard_unconfirmed", help, to_u64(report.pending.len()));
+        let pending = report.count(|entry| matches!(entry, Entry::Pending { .. }));
+        self.text.number("guard_unconfirmed", help, to_u64(pending));
         let help = "1 if applying payloads at boot is switched off.";
         self.text.number("guard_off", help, guard::switched_off().is_some());
         let help = "The damaged files of the guard's state, those put aside included.";
-        self.text.number("guard_damaged", help, to_u64(report.damaged.len() + report.aside.len()));
+        let damaged = report.count(|entry| matches!(entry, Entry::Damaged { .. } | Entry::PutAside { .. }));
+        self.text.number("guard_damaged", help, to_u64(damaged));
     }
 
     fn installed(&mut self, options: &CommonOptions, arguments: &Metrics, running: Option<&Inventory>) {

@@ -54,7 +54,7 @@ pub(super) fn status(Context { options, .. }: Context<'_>, arguments: &ShowStatu
             "inventory": inventory,
             "capabilities": capabilities,
             "trust": trust,
-            "boot": report.as_json(),
+            "boot": report.entries,
             "fixes": fixes,
             "on_disk": on_disk,
         });

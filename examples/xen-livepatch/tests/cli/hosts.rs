@@ -55,6 +55,9 @@ fn a_host_that_stays_busy_is_judged_nevertheless() {
     fs::write(host.path("damaged/b.livepatch"), "").unwrap();
     host.ends(0, "ensure --boot a.livepatch");
     begin_replace(&host);
+    // As in the C tool.
+    let row = "v1                                      | CHECKED (11, Resource temporarily unavailable)    | \n";
+    assert!(host.ends(0, "list").ends_with(&format!("{row}using the simulated Xen in demo\n")));
     let ensure = |status, arguments: &str| host.ends(status, &format!("--deadline 100ms ensure {arguments}"));
     let text = ensure(0, "--keep-unapplied a.livepatch");
     assert!(text.contains("no action needed"), "{text}");

@@ -10,7 +10,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
-use xen_livepatch::BuildId;
 
 use crate::demo::Demo;
 use crate::looks::{looks, syncs};
@@ -189,26 +188,13 @@ fn a_directory_is_read_once_the_lock_is_taken() {
 }
 
 #[test]
-fn names_that_are_not_utf_8_are_accepted_as_printed_in_json() {
-    let demo = Demo::new(&[("a", None), ("b", None), ("c", None)]);
-    // The raw bytes, their escaped form in text, and their form in JSON.
-    let names: [&[u8]; 3] = [b"a\xff", b"a\\xff", b"hex:61ff"];
-    for (name, file) in names.iter().zip(["a", "b", "c"]) {
-        let hex = BuildId::new(name).to_string();
-        demo.ends(0, &format!("--json upload hex:{hex} {file}.livepatch"));
-    }
-    let list = |demo: &Demo| {
-        let rows = demo.json("list")["result"]["payloads"].as_array().unwrap().clone();
-        rows.into_iter().map(|row| row["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
-    };
-    assert_eq!(list(&demo), ["hex:61ff", "a\\xff", "hex:6865783a36316666"]);
-    let raw = OsStr::from_bytes(names[0]);
+fn names_that_are_not_utf_8_are_accepted_raw_and_as_printed_in_json() {
+    let demo = demo();
+    demo.ends(0, "upload hex:61ff a.livepatch");
     let mut command = demo.command("--json status");
-    assert!(command.arg(raw).output().unwrap().status.success(), "the raw bytes are accepted too");
-    for (index, name) in list(&demo).iter().enumerate() {
-        demo.ends(0, &format!("unload {name}"));
-        assert_eq!(list(&demo).len(), 2 - index);
-    }
+    assert!(command.arg(OsStr::from_bytes(b"a\xff")).output().unwrap().status.success());
+    let name = demo.json("list")["result"]["payloads"][0]["name"].take();
+    demo.ends(0, &format!("unload {}", name.as_str().unwrap()));
 }
 
 /// JSON does not escape DEL.
