@@ -3,10 +3,8 @@
 #![allow(unreachable_pub, reason = "the modules of one test")]
 
 mod arm;
-mod console;
 mod costs;
 mod errors;
-mod faulted;
 mod files;
 mod flags;
 mod hooks;
@@ -14,12 +12,11 @@ mod inventory;
 mod listing;
 mod load;
 mod open;
-mod outcomes;
 mod prelude;
-mod replacing;
 mod serialized;
+mod stories;
+#[path = "../common/story/mod.rs"]
 mod story;
 mod target;
 mod turns;
-mod waiting;
 mod watching;

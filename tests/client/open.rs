@@ -1,4 +1,4 @@
-//! Finding the interface version.
+//! Finding the interface version, and what the running Xen understands.
 
 use std::collections::BTreeSet;
 
@@ -84,5 +84,37 @@ fn a_xen_without_a_build_id() {
     for release in each(Release::ALL) {
         let client = connect(&SimulatedXen::builder(release).build_id(None).build());
         assert_eq!(kind_and_errno(client.build_id()), (ErrorKind::NoBuildId, Some(Errno::ENODATA)));
+    }
+}
+
+#[test]
+fn a_xen_is_asked_what_it_understands() {
+    for release in each(Release::ALL) {
+        let (_, client) = host(release);
+        let capabilities = client.capabilities().unwrap();
+        let packed = release >= Release::V4_14;
+        assert_eq!(capabilities.interface_version, release.interface_version());
+        assert_eq!(capabilities.apply_flags.contains(Flags::NODEPS), packed);
+        assert_eq!((capabilities.metadata, capabilities.action_hooks), (packed, packed));
+        assert_eq!(capabilities.force, release >= Release::V4_19);
+    }
+}
+
+#[test]
+#[allow(unsafe_code, reason = "the layout of an unknown version is the caller's promise")]
+fn an_interface_version_can_be_pinned() {
+    let [.., newest] = Release::ALL.map(Release::interface_version);
+    for release in each(Release::ALL) {
+        let version = release.interface_version();
+        // SAFETY: a simulated Xen has none of the unknown versions.
+        let connect = |pinned| unsafe { quick().interface_version(pinned) }.connect(SimulatedXen::new(release));
+        let client = connect(version).unwrap();
+        assert_eq!(client.capabilities().unwrap().interface_version, version);
+        // No other is tried, known or not.
+        for wrong in [0, 0x0c, newest + 1, u32::MAX, if version == 0x12 { 0x13 } else { 0x12 }] {
+            let error = error(connect(wrong));
+            let ErrorKind::InterfaceNotSupported { pinned, .. } = error.kind() else { panic!("{error:?}") };
+            assert_eq!(*pinned, Some(wrong));
+        }
     }
 }

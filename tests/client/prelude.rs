@@ -9,8 +9,8 @@ pub use xen_livepatch::sim::{
     Access, Call, Defect, FunctionPatch, HookCode, LogLevel, Pace, PayloadBuilder, SimulatedXen,
 };
 pub use xen_livepatch::{
-    Action, ActionOptions, BuildId, Cleanup, ClientBuilder, Duplicate, Errno, Error, ErrorKind, Flags, LivepatchClient,
-    LoadOptions, Operation, Payload, PayloadName, Plan, QuiesceTimeout, Release, Result, State, UploadOptions, Wanted,
+    Action, ActionOptions, BuildId, ClientBuilder, Errno, Error, ErrorKind, Flags, LivepatchClient, LoadOptions,
+    Operation, Payload, PayloadName, Plan, QuiesceTimeout, Release, Result, State, UploadOptions, Wanted,
 };
 
 /// The function whose patch shows in the version.
@@ -45,10 +45,6 @@ pub fn pairs<A: Clone, B>(
 ) -> impl Iterator<Item = (A, B)> + Clone {
     let second = second.into_iter();
     first.into_iter().flat_map(move |one| second.clone().map(move |other| (one.clone(), other)))
-}
-
-pub fn releases(range: impl std::ops::RangeBounds<Release> + Clone) -> impl Iterator<Item = Release> + Clone {
-    Release::ALL.into_iter().filter(move |release| range.contains(release))
 }
 
 /// A host and a client of it.
@@ -223,14 +219,6 @@ pub fn mark(xen: &SimulatedXen, id: &str, action: Action) {
     xen.set_cpu_hotplug(true);
     xen.other_start(id, action, Flags::empty()).unwrap_err();
     xen.set_cpu_hotplug(false);
-}
-
-/// Lets Xen be asked for nothing once it has had the next call of this kind.
-pub fn go_blind_after(xen: &SimulatedXen, call: Call, errno: Errno) {
-    xen.on(call).after(move |xen| {
-        xen.on_get().always().fail(errno);
-        xen.on_list().always().fail(errno);
-    });
 }
 
 pub fn parse(payload: &PayloadBuilder) -> Payload {

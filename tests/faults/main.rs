@@ -8,6 +8,8 @@
 mod lists;
 mod one_client;
 mod oracle;
+#[path = "../common/orders.rs"]
+mod orders;
 mod scenario;
 mod threads;
 mod two_clients;
@@ -22,9 +24,7 @@ mod prelude {
     pub use proptest::prelude::*;
     pub use proptest::sample::select;
     pub use xen_livepatch::payload::HookKind;
-    pub use xen_livepatch::sim::{
-        Access, Call, FunctionPatch, HookCode, LogLevel, On, Pace, PayloadBuilder, SimulatedXen,
-    };
+    pub use xen_livepatch::sim::{Access, Call, FunctionPatch, HookCode, LogLevel, Pace, PayloadBuilder, SimulatedXen};
     pub use xen_livepatch::{
         Action, ActionOptions, ClientBuilder, Duplicate, Errno, ErrorKind, Flags, LivepatchClient, LoadedPayload,
         PayloadName, QuiesceTimeout, Release, Result, State,
@@ -32,6 +32,7 @@ mod prelude {
 
     pub(crate) use crate::cases;
     pub use crate::oracle::*;
+    pub use crate::orders::*;
     pub use crate::scenario::*;
 }
 

@@ -108,20 +108,6 @@ pub struct ClientCall {
     pub log: LogLevel,
 }
 
-pub const CALLS: [Call; 11] = [
-    Call::Upload,
-    Call::Get,
-    Call::List,
-    Call::Apply,
-    Call::Revert,
-    Call::Replace,
-    Call::Unload,
-    Call::OtherAction,
-    Call::Console,
-    Call::BuildId,
-    Call::ExtraVersion,
-];
-
 const ERRNOS: [Errno; 18] = [
     Errno::EPERM,
     Errno::ENOENT,
@@ -250,34 +236,11 @@ pub fn step() -> impl Strategy<Value = ClientCall> {
 
 impl Order {
     pub fn give(self, xen: &SimulatedXen) {
-        fn when<K>(on: On<'_, K>, nth: Option<u64>) -> On<'_, K> {
-            match nth {
-                Some(nth) => on.nth(nth),
-                None => on.always(),
-            }
-        }
         let on = || when(xen.on(self.call), self.nth);
         match self.fault {
             Fault::Fail(errno) => on().fail(errno),
-            Fault::LostAnswer => match self.call {
-                Call::Upload => when(xen.on_upload(), self.nth).fault_after(),
-                Call::Get => when(xen.on_get(), self.nth).fault_after(),
-                Call::List => when(xen.on_list(), self.nth).fault_after(),
-                Call::Apply => when(xen.on_apply(), self.nth).fault_after(),
-                Call::Revert => when(xen.on_revert(), self.nth).fault_after(),
-                Call::Replace => when(xen.on_replace(), self.nth).fault_after(),
-                Call::Unload => when(xen.on_unload(), self.nth).fault_after(),
-                Call::OtherAction => when(xen.on_other_action(), self.nth).fault_after(),
-                Call::Console => when(xen.on_console(), self.nth).fault_after(),
-                Call::BuildId => when(xen.on_build_id(), self.nth).fault_after(),
-                Call::ExtraVersion => when(xen.on_extra_version(), self.nth).fault_after(),
-                _ => unreachable!("{:?} has no answer in memory", self.call),
-            },
-            Fault::TimeOut => match self.call {
-                Call::Apply => when(xen.on_apply(), self.nth).time_out(),
-                Call::Revert => when(xen.on_revert(), self.nth).time_out(),
-                _ => when(xen.on_replace(), self.nth).time_out(),
-            },
+            Fault::LostAnswer => lose_answer(xen, self.call, self.nth),
+            Fault::TimeOut => time_out(xen, self.call, self.nth),
             Fault::StopAfter(rows) => when(xen.on_list(), self.nth).stop_after(rows),
             Fault::Deny => on().before(|xen| xen.set_access(Access::DeniedByFlask)),
             Fault::Unprivileged => on().before(|xen| xen.set_access(Access::NotPrivileged)),

@@ -21,6 +21,9 @@ mod store {
     mod reading;
 }
 
+#[path = "../common/story/mod.rs"]
+mod story;
+
 /// The names that most of these modules use.
 mod prelude {
     pub use std::time::Duration;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::host::{Deed, STACKS, connect, connect_mortal, deed, level, release, wanted, wanted_with_files};
 use crate::prelude::*;
+use crate::story::orders::{lose_answer, time_out};
 
 pub fn cases(count: u32) -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(count);
@@ -156,10 +157,8 @@ impl Mishap {
     fn order(self, xen: &SimulatedXen, others: &Arc<Mutex<Vec<Vec<PayloadName>>>>) {
         match self {
             Self::Fail(call, nth, errno) => xen.on(call).nth(nth).before(move |xen| xen.on(call).fail(errno)),
-            Self::LostAnswer(call, nth) => xen.on(call).nth(nth).before(move |xen| lose(xen, call)),
-            Self::TimeOut(Action::Apply) => xen.on_apply().time_out(),
-            Self::TimeOut(Action::Revert) => xen.on_revert().time_out(),
-            Self::TimeOut(_) => xen.on_replace().time_out(),
+            Self::LostAnswer(call, nth) => xen.on(call).nth(nth).before(move |xen| lose_answer(xen, call, Some(1))),
+            Self::TimeOut(action) => time_out(xen, action.into(), Some(1)),
             Self::Other(call, nth, deed) => {
                 let others = Arc::clone(others);
                 xen.on(call).nth(nth).before(move |xen| {
@@ -168,17 +167,6 @@ impl Mishap {
                 });
             }
         }
-    }
-}
-
-fn lose(xen: &SimulatedXen, call: Call) {
-    match call {
-        Call::Upload => xen.on_upload().fault_after(),
-        Call::Apply => xen.on_apply().fault_after(),
-        Call::Revert => xen.on_revert().fault_after(),
-        Call::Replace => xen.on_replace().fault_after(),
-        Call::Unload => xen.on_unload().fault_after(),
-        _ => xen.on_list().fault_after(),
     }
 }
 
