@@ -480,28 +480,17 @@ mod tests {
 
     #[test]
     fn releases_are_read_as_vendors_write_them() {
-        for (text, series, points) in [
-            ("4.17", 17, (0, None)),
-            ("4.17.7", 17, (7, Some(7))),
-            ("4.17.8", 17, (8, Some(8))),
-            ("4.17.3-1.xs8", 17, (3, None)),
-            ("4.17.5+23-g0123456", 17, (5, None)),
-            ("4.17.3_04-150600.3", 17, (3, None)),
-            ("4.17.4-pre", 17, (3, Some(4))),
-            ("4.18.0-rc1", 18, (0, None)),
-            ("4.22-rc1", 22, (0, None)),
-        ] {
-            let target = target(text).unwrap();
-            assert_eq!((target.release(), target.known_points()), ((4, series), points), "{text}");
+        for text in ["4.7", "4.17", "4.17.7", "4.17.8", "4.17.3-1.xs8", "4.17.5+23-g0123456", "4.17.3_04-150600.3"] {
+            assert_eq!(target(text), Ok(Target::from(&text.parse().unwrap())), "{text}");
+        }
+        for text in ["4.17.4-pre", "4.18.0-rc1", "4.22", "4.22-rc1"] {
+            assert!(target(text).is_ok(), "{text}");
         }
         for text in ["", "4", "4.", "4.x", "4.17.", "4.17.x", "4.17.3.1", "4.+17", "4.65536", "4-17", "xen-4.17"] {
             assert!(target(text).is_err_and(|error| error.starts_with("write it like")), "{text}");
         }
         for text in ["3.4", "4.6", "4.6.6", "4.99", "5.0", "5.17"] {
             assert!(target(text).is_err_and(|error| error.contains("is not supported")), "{text}");
-        }
-        for minor in 7..=22 {
-            assert!(target(&format!("4.{minor}")).is_ok());
         }
     }
 }
