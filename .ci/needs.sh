@@ -91,7 +91,7 @@ need_tool() { examples/xen-livepatch/build-static --out "$STATIC" x86_64 aarch64
 # Signs payloads.
 need_minisign() { install_missing minisign=minisign; }
 
-# Another version is for upgrades. Debian's tree comes from its mirror, while cargo-deb and cargo-generate-rpm are compiled.
+# Another version is for upgrades. Debian's tree comes from its mirror meanwhile.
 need_packages() {
     install_missing mmdebstrap=mmdebstrap
     beside target/ci/debian.log tests/real-xen/fetch --debian
