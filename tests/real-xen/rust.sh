@@ -79,13 +79,14 @@ C
     "$1-linux-gnu-ar" r "$to/libunwind.a" "$2/checked.o" 2>/dev/null
 }
 
-# cargo_with_musl ARGS...: cargo with this Rust, and with its library compiled as a part of the program.
+# cargo_with_musl ARGS...: cargo with this Rust, and with its library compiled as a part of the program: without backtraces, since the
+# program has no symbols.
 cargo_with_musl() {
     RUSTC_BOOTSTRAP=1 \
         CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS='-C link-self-contained=yes' \
         CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUSTFLAGS='-C link-self-contained=yes' \
         CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=aarch64-linux-gnu-gcc \
-        cargo_with_rust "$@" -Zbuild-std=std,panic_unwind
+        cargo_with_rust "$@" -Zbuild-std=std,panic_unwind -Zbuild-std-features=
 }
 
 # cargo_with_rust ARGS...: cargo with this Rust, in a target directory of its own. Static for AArch64, because dom0 has no libraries.
