@@ -22,7 +22,11 @@ const PROGRAMS: [&str; 9] = ["chmod", "cmp", "cp", "ln", "ls", "mkdir", "rm", "s
 fn the_tool_does_what_its_transcripts_show() {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tool = PathBuf::from(env!("CARGO_BIN_EXE_xen-livepatch"));
-    let own = [("xen-livepatch", tool), ("end-boot", package.join("tests/end-boot"))];
+    let own = [
+        ("xen-livepatch", tool),
+        ("xen-livepatch-tool", "xen-livepatch-tool".into()),
+        ("end-boot", package.join("tests/end-boot")),
+    ];
     let programs: Vec<_> =
         own.into_iter().chain(PROGRAMS.map(|name| (name, Path::new("/usr/bin").join(name)))).collect();
     let mut transcripts: Vec<_> =

@@ -1,15 +1,13 @@
 //! Hosts that no transcript shows: changed by another tool, or with payloads that `simulate` does not make.
 
 use std::fs;
-use std::process::Command;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use xen_livepatch::payload::HookKind;
 use xen_livepatch::sim::{FunctionPatch, HookCode, Pace, PayloadBuilder, SimulatedXen};
 use xen_livepatch::{Action, Flags};
 
 use crate::demo::Demo;
-use crate::tool;
 
 /// A host with payload files: `a`, which is also the only one in the directory `fixes`, `b` on `a`, and the cumulative `v1`.
 fn host() -> Demo {
@@ -110,28 +108,6 @@ fn commands_on_an_unchanged_host_press_no_key() {
     }
 }
 
-#[test]
-fn status_shows_fixes_and_files() {
-    let host = host();
-    host.change(|xen| {
-        let payload = PayloadBuilder::for_xen(xen, "fix").function(FunctionPatch::returning("xen_extra_version", "-1"));
-        fs::write(host.path("fix.livepatch"), payload.metadata("xsa", Some("500, 501")).build()).unwrap();
-    });
-    host.ends(0, "install --directory new fix.livepatch");
-    let on_disk = || host.json("status --directory new")["result"]["on_disk"].clone();
-    let state = |on_disk: &Value| on_disk["files"][0]["state"].clone();
-    assert_eq!(state(&on_disk()), json!("not_applied"));
-    host.ends(0, "upload fix fix.livepatch");
-    assert_eq!(state(&on_disk()), json!("loaded"));
-    host.ends(0, "apply fix");
-    assert_eq!(state(&on_disk()), json!("applied"));
-    host.ends(0, "uninstall --directory new fix");
-    assert_eq!(on_disk()["applied_without_file"], json!(["fix"]));
-    assert_eq!(host.json("status")["result"]["fixes"], json!({ "fix": ["XSA-500", "XSA-501"] }));
-    assert!(host.ends(0, "status").contains("xsa=500, 501  fixes XSA-500, XSA-501\n"));
-    assert!(host.ends(0, "status fix").contains("  fixes      XSA-500, XSA-501\n"));
-}
-
 /// Names that are the same text for people, and a name and a path with quotation marks.
 #[test]
 fn labels_of_metrics_distinguish_all_names() {
@@ -145,24 +121,4 @@ fn labels_of_metrics_distinguish_all_names() {
         "store_problem{kind=\"empty\",path=\"fixes/\\\".livepatch\"} 1",
     ];
     assert_has(&host.ends(0, "metrics fixes"), &lines);
-}
-
-#[test]
-fn hints_name_the_command_as_it_was_called_and_a_goal_that_works() {
-    let host = host();
-    let command = host.path("xen-livepatch-tool");
-    std::os::unix::fs::symlink(tool(), &command).unwrap();
-    let hint = |line: &str| {
-        let output = Command::new(&command).args(line.split(' ')).current_dir(host.directory()).output().unwrap();
-        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        text.split_once("xen-livepatch-tool ").unwrap().1.lines().next().unwrap().to_owned()
-    };
-    let ensure = hint("--simulate demo install --directory new a.livepatch");
-    assert_eq!(ensure, "ensure new");
-    host.ends(0, &ensure);
-    let nothing = hint("--simulate demo uninstall --directory new a");
-    assert_eq!(nothing, "ensure --nothing");
-    host.ends(0, &nothing);
-    assert_eq!(hint("--simulate missing list"), "simulate new missing");
-    assert_eq!(hint("lisst"), "help'");
 }

@@ -30,15 +30,15 @@ fn objects(transcript: &str) -> Vec<Value> {
     while let Some(line) = lines.next() {
         let Some(line) = line.strip_prefix("$ ") else { continue };
         let status = lines.peek().and_then(|line| line.strip_prefix("? ")).map_or(0, |status| status.parse().unwrap());
-        let script = match line.strip_prefix("xen-livepatch") {
-            Some(words) if !words.contains("--json") => format!("xen-livepatch --json{words}"),
-            _ => line.to_owned(),
-        };
+        let (program, words) = line.split_once(' ').unwrap_or((line, ""));
+        let is_tool = program.starts_with("xen-livepatch");
+        let json = if is_tool && !words.contains("--json") { "--json" } else { "" };
+        let script = format!("{program} {json} {words}");
         let mut command = Command::new("/bin/sh");
         let output = command.args(["-c", &script]).env("PATH", &path).current_dir(&place).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(status), "{line}: {text}");
-        if !script.starts_with("xen-livepatch") {
+        if !is_tool {
             continue;
         }
         assert_eq!(text.matches('\n').count(), 1, "{line}: {text}");
