@@ -60,90 +60,6 @@ fn every_payload_is_identified() {
     }
 }
 
-#[test]
-fn a_dump_that_fails_once_is_tried_again() {
-    let orders: [fn(&SimulatedXen); 6] = [
-        |xen| xen.on_debug_keys().find_the_lock_held(),
-        |xen| xen.on_debug_keys().fail(Errno::EFAULT),
-        |xen| xen.on_debug_keys().after(|xen| xen.print("(XEN) livepatch: something else")),
-        |xen| xen.on_debug_keys().after(|xen| xen.print("(XEN) 'x' pressed - Dumping all livepatch patches")),
-        |xen| xen.on_debug_keys().before(|xen| xen.other_upload("four", &builder(xen, "four").build()).unwrap()),
-        |xen| xen.on_debug_keys().before(|xen| xen.other_action("two", Action::Revert, Flags::empty()).unwrap()),
-    ];
-    for (xen, client, (at, order)) in hosts_for(Release::ALL, orders.into_iter().enumerate()) {
-        load_three(&xen);
-        order(&xen);
-        let inventory = client.inventory().unwrap();
-        assert_eq!(known(&inventory), xen.loaded().len(), "{at}");
-        assert_eq!(inventory.stack().len(), xen.applied().len(), "{at}");
-        assert!(keys(&xen) <= 2, "{at}");
-    }
-}
-
-#[test]
-fn unknown_facts_are_reported_as_unknown() {
-    type Case = (fn(&SimulatedXen), u64, Unidentified);
-    let cases: [Case; 5] = [
-        (|xen| xen.on_debug_keys().always().find_the_lock_held(), 4, Unidentified::Disturbed),
-        (|xen| xen.on_debug_keys().always().fail(Errno::EPERM), 1, Unidentified::KeyDenied),
-        (|xen| xen.on_debug_keys().always().fail(Errno::EACCES), 1, Unidentified::KeyDenied),
-        (|xen| xen.on_console().always().fail(Errno::EPERM), 0, Unidentified::ConsoleDenied),
-        (|xen| xen.on_debug_keys().always().fault_after(), 4, Unidentified::Disturbed),
-    ];
-    for (xen, client, (order, pressed, reason)) in hosts_for(Release::ALL, cases) {
-        load_three(&xen);
-        order(&xen);
-        let inventory = client.inventory().unwrap();
-        assert_eq!((inventory.payloads.len(), known(&inventory)), (3, 0));
-        assert_eq!(keys(&xen), pressed);
-        assert!(inventory.payloads.iter().all(|entry| entry.unidentified == Some(reason)));
-        let version = client.xen_version().unwrap();
-        assert_eq!(inventory.to_string(), format!("Xen {version} (+ one, two, not identified)"));
-        xen.on_list().always().fail(Errno::EPERM);
-        client.inventory().unwrap_err();
-    }
-}
-
-#[test]
-fn a_ring_that_is_too_small_tells_nothing() {
-    let xen = SimulatedXen::builder(Release::V4_20).console_size(600).build();
-    load_three(&xen);
-    let client = connect(&xen);
-    for _ in 0..3 {
-        let inventory = client.inventory().unwrap();
-        assert_eq!(known(&inventory), 0);
-        assert!(inventory.payloads.iter().all(|entry| entry.unidentified == Some(Unidentified::RingTooSmall)));
-    }
-    assert_eq!(keys(&xen), 2, "no further dump would fit");
-}
-
-/// There a payload with more than 64 functions would leave its lock taken for good.
-#[test]
-fn a_xen_that_might_lose_its_lock_is_not_asked() {
-    for (release, version, asked) in each([
-        (Release::V4_7, ".2", false),
-        (Release::V4_7, ".3", true),
-        (Release::V4_7, "-vendor", false),
-        (Release::V4_8, ".1", false),
-        (Release::V4_8, ".2", true),
-        (Release::V4_9, ".0", true),
-        (Release::V4_9, "-vendor", true),
-    ]) {
-        let xen = SimulatedXen::builder(release).extra_version(version).build();
-        load_three(&xen);
-        let inventory = connect(&xen).inventory().unwrap();
-        assert_eq!(known(&inventory), if asked { 3 } else { 0 });
-        assert_eq!(keys(&xen), u64::from(asked));
-    }
-}
-
-#[test]
-fn where_nothing_is_loaded_no_key_is_pressed() {
-    let (xen, client) = host(Release::V4_20);
-    assert_eq!(client.inventory().unwrap().payloads, []);
-    assert_eq!(keys(&xen), 0);
-}
-
 /// The last payload's functions push its true part out of the ring, and one of them is named like all of it.
 #[test]
 fn a_dump_without_its_beginning_is_not_believed() {
@@ -244,27 +160,6 @@ fn programs_read_inventories_and_plans() {
     assert_eq!(failed["failed"]["operation"], json!("replace"));
     assert_eq!((failed["done"].as_array().map(Vec::len), failed["left"].as_array().map(Vec::len)), (Some(1), Some(1)));
     assert_eq!(failed["loaded"][1]["name"], json!("new"));
-}
-
-/// A second look costs a list, until somebody uploads or unloads something.
-#[test]
-fn a_host_on_which_nothing_has_moved_is_not_asked_to_print() {
-    for (xen, client) in threes() {
-        let first = client.inventory().unwrap();
-        assert_eq!((known(&first), keys(&xen)), (3, 1));
-        assert_eq!(client.inventory().unwrap(), first);
-        // Applying and reverting changes no identity.
-        xen.other_action("two", Action::Revert, Flags::empty()).unwrap();
-        client.apply(&name("two"), Flags::empty()).unwrap();
-        assert_eq!((known(&client.inventory().unwrap()), keys(&xen)), (3, 1));
-        // Another tool puts another payload in the place of one.
-        xen.other_action("three", Action::Unload, Flags::empty()).unwrap();
-        let other = builder(&xen, "other");
-        xen.other_upload("three", &other.build()).unwrap();
-        let inventory = client.inventory().unwrap();
-        assert_eq!(inventory.payloads[2].build_id.as_ref(), Some(other.build_id()));
-        assert_eq!(keys(&xen), 2);
-    }
 }
 
 /// After this client's own uploads the rest stays known. Only the dump has the addresses of functions.

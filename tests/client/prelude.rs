@@ -5,9 +5,7 @@ pub use std::time::Duration;
 use std::time::Instant;
 
 pub use xen_livepatch::payload::HookKind;
-pub use xen_livepatch::sim::{
-    Access, Call, Defect, FunctionPatch, HookCode, LogLevel, Pace, PayloadBuilder, SimulatedXen,
-};
+pub use xen_livepatch::sim::{Access, Call, Defect, FunctionPatch, HookCode, Pace, PayloadBuilder, SimulatedXen};
 pub use xen_livepatch::{
     Action, ActionOptions, BuildId, ClientBuilder, Errno, Error, ErrorKind, Flags, LivepatchClient, LoadOptions,
     Operation, Payload, PayloadName, Plan, QuiesceTimeout, Release, Result, State, UploadOptions, Wanted,

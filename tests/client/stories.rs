@@ -13,6 +13,8 @@ stories! {
     console
     errors
     faulted
+    hooks
+    inventory
     life
     load
     outcomes

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use xen_livepatch::sim::{Calls, Pace};
 use xen_livepatch::{
-    Action, ActionOptions, EnsureError, Ensured, Error, ErrorKind, LivepatchClient, LoadOptions, Outcome, Payload,
-    PayloadName, Plan, QuiesceTimeout, StepEvent, UploadOptions, Wanted,
+    Action, ActionOptions, EnsureError, Ensured, Error, ErrorKind, InventoryEntry, LivepatchClient, LoadOptions,
+    Outcome, Payload, PayloadName, Plan, QuiesceTimeout, StepEvent, UploadOptions, Wanted,
 };
 
 use super::host::{Host, called, flags, is_known, shown};
@@ -88,10 +88,9 @@ impl Teller {
         } else if !self.check(line) {
             let start = Instant::now();
             let told = self.operation(line);
-            if let Some(deadline) = option(line, "until").or(option(line, "takes")).map(time) {
-                let took = start.elapsed();
-                assert!(took >= deadline && took < deadline + SLACK, "{took:?}");
-            }
+            let (took, least) = (start.elapsed(), option(line, "until").or(option(line, "takes")).map(time));
+            let most = option(line, "under").map(time).or(least.map(|least| least + SLACK));
+            assert!(least.is_none_or(|least| took >= least) && most.is_none_or(|most| took < most), "{took:?}");
             let found = told.unwrap_or_else(|failure| {
                 let text = self.name_ids(&failure.kind);
                 self.last = Some(*failure);
@@ -147,9 +146,9 @@ impl Teller {
             ["build-id"] => Ok(client.build_id()?.to_string()),
             ["version"] => Ok(client.xen_version()?.extra),
             ["identified"] => {
-                let payloads = client.inventory()?.payloads;
-                let known = payloads.iter().filter(|entry| entry.build_id.is_some());
-                Ok(shown(known.map(|entry| (&entry.name, entry.is_applied()))))
+                let inventory = client.inventory()?;
+                let entries: Vec<_> = inventory.iter().map(|entry| self.identified(entry)).collect();
+                Ok(if entries.is_empty() { "-".into() } else { entries.join(" ") })
             }
             ["inventory"] => Ok(client.inventory()?.to_string()),
             ["ensure", ref ids @ ..] => self.ensure(ids, line),
@@ -163,6 +162,20 @@ impl Teller {
             }
             _ => panic!("{} is no command", line.text),
         }
+    }
+
+    /// A payload of an inventory: with its identity, unless that is its name, or with the reason why it has none.
+    fn identified(&self, entry: &InventoryEntry) -> String {
+        let name = entry.name.to_string();
+        assert_eq!(entry.build_id.is_some(), entry.depends.is_some());
+        assert!(entry.build_id.is_some() || entry.functions.is_none());
+        let identity = match (&entry.build_id, entry.unidentified) {
+            (Some(id), None) if id == self.host.payload(&name, &[]).build_id() => String::new(),
+            (Some(id), None) => format!("={}", self.name_ids(&format!("{id:?}"))),
+            (None, Some(reason)) => format!("({reason:?})"),
+            _ => panic!("{entry:?}"),
+        };
+        format!("{}{name}{identity}", if entry.is_applied() { "+" } else { "" })
     }
 
     /// Has the client give up an action on which Xen is still working.
@@ -322,6 +335,7 @@ fn connect(host: &Host, options: &[String]) -> Arc<LivepatchClient> {
     let builder = options.iter().fold(start, |builder, option| match option.split_once(' ') {
         Some(("without", _)) => builder.without_xen_log(),
         Some(("settle", settle)) => builder.settle_time(time(settle)),
+        Some(("hook", hook)) => builder.hook_time(time(hook)),
         Some(("within", deadline)) => builder.action_defaults(ActionOptions::new().deadline(time(deadline))),
         _ => panic!("{option} is no option of a client"),
     });

@@ -14,7 +14,7 @@ use super::text::{Line, errno, time};
 /// Returns true for a property of a payload, and for an option of a client's operation.
 pub(super) fn is_known(option: &str) -> bool {
     let properties = "id name on patches hook data defines needs expects metadata padded read-only broken";
-    let options = "within until takes retries timeout unchecked force NODEPS 0x4 files none no";
+    let options = "within until takes under retries timeout unchecked force NODEPS 0x4 files none no";
     let word = option.split(' ').next();
     properties.split(' ').chain(options.split(' ')).any(|known| Some(known) == word)
 }
@@ -160,6 +160,7 @@ impl Host {
             match (fault.split_once(' ').unwrap_or((fault, "")), call) {
                 (("fail", number), _) => when(xen.on(call), nth).fail(errno(number)),
                 (("fault", _), _) => lose_answer(xen, call, nth),
+                (("lock", _), _) => when(xen.on_debug_keys(), nth).find_the_lock_held(),
                 (("time", _), _) => time_out(xen, call, nth),
                 (("take", pace), Call::Revert) => when(xen.on_revert(), nth).take(self::pace(pace)),
                 (("take", pace), _) => when(xen.on_apply(), nth).take(self::pace(pace)),
@@ -181,6 +182,7 @@ impl Host {
         let xen = &self.xen;
         match what {
             "pace" => xen.set_pace(pace(value)),
+            "hooks" => xen.set_hook_time(time(value)),
             "quiesce" => xen.set_quiesce_time(time(value)),
             "hotplug" => xen.set_cpu_hotplug(value == "on"),
             "buffers" => xen.limit_buffers(value.parse().ok()),
