@@ -5,9 +5,8 @@
 
 use crate::hypercall::interface::Layout;
 use crate::hypercall::list::Columns;
-use crate::types::{BuildId, LoadedPayload, Metadata, PayloadName, State, Status, to_usize};
-use crate::xen::log::PREFIX;
-use crate::xen::log::dump as inventory;
+use crate::types::{BuildId, LoadedPayload, to_usize};
+use crate::xen::log::dump::{self as inventory, printer};
 
 /// Decodes any bytes as a list of Xen's.
 ///
@@ -91,49 +90,25 @@ fn word(column: &[u8], index: usize) -> Option<usize> {
     usize::try_from(u32::from_ne_bytes(bytes)).ok()
 }
 
-/// The build-ids of Xen, of the payload that is printed first, and of the one after it.
-const IDS: [[u8; 20]; 3] = [[0x11; 20], [0x22; 20], [0x33; 20]];
-
-/// A text as Xen prints it: the first 1023 bytes, without lines of the debug level (`<3>`), and without other levels at the
-/// beginning of lines.
-fn printed(text: &[u8]) -> Vec<u8> {
-    let text = text.get(..1023).unwrap_or(text);
-    let shown = text.split_inclusive(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"<3>"));
-    let without_level = |line: &[u8]| match line {
-        [b'<', b'0'..=b'9', b'>', rest @ ..] => rest.to_vec(),
-        line => line.to_vec(),
-    };
-    shown.flat_map(without_level).collect()
-}
+/// The build-id of Xen.
+const XEN: [u8; 20] = [0x11; 20];
 
 /// Parses any bytes as the name of a function in a dump of two payloads, and as a whole dump.
 ///
 /// # Panics
 /// If a payload gets a wrong identity.
 pub fn dump(bytes: &[u8]) {
-    let [xen, first, second] = IDS.map(BuildId::new);
-    let row = |name: &str| LoadedPayload {
-        name: PayloadName::from_xen(&[name.as_bytes(), &[0]].concat().into(), 0..name.len() + 1)
-            .expect("the name is short and has no NUL"),
-        status: Status { state: State::Checked, rc: 0 },
-        metadata: Metadata::default(),
-    };
-    let rows = [row("a"), row("b")];
     let name = bytes.split(|byte| *byte == 0).next().expect("a split has a first part");
-    let place = "ffff82d040400000";
-    let heading =
-        |name: &str| format!(" name={name} state=CHECKED(1) {place} (.data={place}, .rodata={place}) using 3 pages.\n");
-    let ids = |own: &BuildId, below: &BuildId| format!("build-id={own}\ndepend-on={below}\ndepend-on-xen={xen}\n");
-    let function = [b"    ", name, format!(" patch {place}(16) with {place} (8)\n").as_bytes()].concat();
-    let start = format!("'x' pressed - Dumping all livepatch patches\nbuild-id: {xen}\n{}", heading("a"));
-    let end = format!("{}{}{}", ids(&first, &xen), heading("b"), ids(&second, &first));
-    let text = [start.as_bytes(), &printed(&function), end.as_bytes()].concat();
-    // Xen begins each line with its prefix, those of a name too.
-    let lines = text.split_inclusive(|byte| *byte == b'\n').flat_map(|line| [PREFIX, line]);
-    let dumped = inventory::read(&lines.collect::<Vec<_>>().concat(), &rows, Some(&xen));
-    for (dumped, ids) in dumped.iter().zip([(&first, &xen), (&second, &first)]) {
+    let payloads = [("a", name), ("b", b"f")].map(|(own, function)| printer::Payload {
+        name: own.into(),
+        metadata: Vec::new(),
+        functions: vec![function.into()],
+    });
+    let (rows, xen) = (payloads.each_ref().map(printer::Payload::row), BuildId::new(XEN));
+    let dumped = inventory::read(&printer::printed(&payloads, &xen, &[]), &rows, Some(&xen));
+    for (dumped, ids) in dumped.into_iter().zip((0..).map(printer::ids)) {
         if let Ok(dumped) = dumped {
-            assert_eq!((&dumped.build_id, &dumped.depends), ids);
+            assert_eq!([dumped.build_id, dumped.depends], ids);
         }
     }
     drop(inventory::read(bytes, &rows, Some(&xen)));
@@ -169,19 +144,5 @@ mod tests {
     #[test]
     fn no_committed_name_speaks_for_another() {
         assert!(inputs("dump").map(|bytes| dump(&bytes)).count() > 0);
-    }
-
-    /// That the reference is not one that finds nothing.
-    #[test]
-    fn the_reference_sees_what_there_is() {
-        let status: Vec<u8> = [1_u32, 0, 2, 0xffff_fff5].iter().flat_map(|word| word.to_ne_bytes()).collect();
-        let lengths: Vec<u8> = [2_u32, 3].iter().flat_map(|word| word.to_ne_bytes()).collect();
-        let columns =
-            Columns { status: &status, len: &lengths, metadata_len: &lengths, names: b"a\0bc\0", metadata: b"m\0n=o" };
-        let row = |index| reference(&columns, Layout::Packed, index);
-        assert_eq!(row(0), Some((1, 0, b"a".to_vec(), b"m\0".to_vec())));
-        assert_eq!(row(1), Some((2, -11, b"bc".to_vec(), b"n=o".to_vec())));
-        assert_eq!(row(2), None);
-        assert_eq!(reference(&columns, Layout::Strided, 0), None, "the names are not 128 bytes long");
     }
 }

@@ -244,16 +244,7 @@ fn contents_are_read_back() {
 }
 
 #[test]
-fn good_ones_have_no_findings_in_their_releases() {
-    let version_1 = hello().payload_version(PayloadVersion::V1);
-    assert_eq!(Payload::parse(&version_1.build()).unwrap().version(), Some(PayloadVersion::V1));
-    for minor in 7..=22 {
-        let fits = if minor < 14 { &version_1 } else { &hello() };
-        assert_eq!(check(fits, (4, minor)), [], "4.{minor}");
-        let other = if minor < 14 { &hello() } else { &version_1 };
-        let problems: Vec<Problem> = check(other, (4, minor)).into_iter().map(|finding| finding.problem).collect();
-        assert!(matches!(&*problems, [Problem::Version { .. }]), "4.{minor}");
-    }
+fn good_ones_have_no_findings() {
     for builder in [
         hello().needs("printk").defines("hello_data"),
         PayloadBuilder::named("hook", &xen()).hook(HookKind::Unload, HookCode::returns(0)),
@@ -261,6 +252,8 @@ fn good_ones_have_no_findings_in_their_releases() {
     ] {
         assert_eq!(check(&builder, (4, 17)), []);
     }
+    let version_1 = hello().payload_version(PayloadVersion::V1);
+    assert_eq!(Payload::parse(&version_1.build()).unwrap().version(), Some(PayloadVersion::V1));
 }
 
 /// With the addresses of Xen, distances to its symbols are known.

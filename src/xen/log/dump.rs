@@ -313,5 +313,7 @@ fn id(digits: &[u8]) -> Option<BuildId> {
     (id.as_bytes().len() < MOST_ID).then_some(id)
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod printer;
 #[cfg(test)]
 mod tests;

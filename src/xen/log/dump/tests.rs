@@ -4,8 +4,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::printer::{Payload, ids as own_ids, printed, row};
 use super::*;
-use crate::types::{State, Status};
 
 /// As a real Xen 4.17 printed it.
 const DUMP: &str = "\
@@ -30,11 +30,6 @@ const XEN: &str = "151b373fd64b321593bf987fd923cd10dabadac4";
 const HELLO: &str = "e65788c860f9c52ca465011c2cfbddaba2898e4e";
 const BYE: &str = "a4c777cc1e15e6d4f0e6fb33d9743c4d5d830812";
 const FAKE: &str = "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a";
-
-fn row(name: &[u8], metadata: &[u8]) -> LoadedPayload {
-    let name = PayloadName::new(name).unwrap();
-    LoadedPayload { name, status: Status { state: State::Applied, rc: 0 }, metadata: Metadata::new(metadata) }
-}
 
 fn rows() -> Vec<LoadedPayload> {
     vec![row(b"hello", b"author=we\0x\0"), row(b"bye", b"")]
@@ -222,76 +217,6 @@ fn payloads_that_can_not_be_read_back_are_known_before() {
     }
 }
 
-/// A payload as its maker chose it.
-#[derive(Clone, Debug)]
-struct Hostile {
-    name: Vec<u8>,
-    metadata: Vec<Vec<u8>>,
-    functions: Vec<Vec<u8>>,
-}
-
-/// Xen's console: what is written to it, as Xen writes it.
-#[derive(Default)]
-struct Printer {
-    log: Vec<u8>,
-    continued: bool,
-}
-
-impl Printer {
-    /// One `printk`: cut at 1023 bytes, with a prefix at the beginning of each line, and without its level.
-    fn print(&mut self, text: &[u8]) {
-        let text = &text[..text.len().min(1023)];
-        for part in text.split_inclusive(|byte| *byte == b'\n') {
-            let mut part = part;
-            if !self.continued {
-                while part.len() > 2 && part[0] == b'<' && part[2] == b'>' {
-                    part = &part[3..];
-                }
-                self.log.extend(PREFIX);
-            }
-            self.log.extend(part);
-            self.continued = !part.ends_with(b"\n");
-        }
-    }
-
-    /// Another processor, which is not in the middle of a line of Xen's own.
-    fn interrupt(&mut self, text: &[u8]) {
-        self.log.extend(text);
-        self.log.push(b'\n');
-    }
-}
-
-fn own_ids(at: usize) -> [String; 2] {
-    [format!("{:02x}", 0x10 + at).repeat(20), format!("{:02x}", 0x20 + at).repeat(20)]
-}
-
-/// The log with the dump of these payloads, and with these lines of others between its lines.
-fn printed(payloads: &[Hostile], others: &[(usize, Vec<u8>)]) -> Vec<u8> {
-    let mut lines: Vec<Vec<u8>> = vec![[MARK, b"\n"].concat(), format!("build-id: {XEN}\n").into_bytes()];
-    let address = "ffff82d040234b20";
-    for (at, payload) in payloads.iter().enumerate() {
-        let rest = format!(" state=APPLIED(2) {address} (.data={address}, .rodata={address}) using 3 pages.\n");
-        lines.push([b" name=", &*payload.name, rest.as_bytes()].concat());
-        if !payload.metadata.is_empty() {
-            lines.push(b"livepatch: module metadata:\n".to_vec());
-            lines.extend(payload.metadata.iter().map(|text| [b"livepatch:   ", &**text, b"\n"].concat()));
-        }
-        let rest = format!(" patch {address}(16) with {address} (8)\n");
-        lines.extend(payload.functions.iter().map(|name| [b"    ", &**name, rest.as_bytes()].concat()));
-        let [build_id, depends] = own_ids(at);
-        lines.push(format!("build-id={build_id}\n").into_bytes());
-        lines.push(format!("depend-on={depends}\n").into_bytes());
-    }
-    let mut printer = Printer::default();
-    for (at, line) in lines.iter().enumerate() {
-        for (_, text) in others.iter().filter(|(place, _)| place % lines.len() == at) {
-            printer.interrupt(text);
-        }
-        printer.print(line);
-    }
-    printer.log
-}
-
 /// A text out of parts of a dump.
 fn hostile(least: usize) -> impl Strategy<Value = Vec<u8>> {
     let words = [
@@ -310,13 +235,13 @@ fn hostile(least: usize) -> impl Strategy<Value = Vec<u8>> {
     vec(word, least..6).prop_map(|words| words.concat().into_iter().filter(|byte| *byte != 0).collect())
 }
 
-fn payloads() -> impl Strategy<Value = Vec<Hostile>> {
+fn payloads() -> impl Strategy<Value = Vec<Payload>> {
     let tame = select(vec![b"a".to_vec(), b"b".to_vec(), b"c".to_vec()]);
     let name = prop_oneof![2 => tame, 1 => hostile(1).prop_map(|name| name.into_iter().take(120).collect())];
     let functions = prop_oneof![1 => vec(hostile(0), 0..3), 1 => Just(vec![b"f".to_vec()])];
     let metadata = prop_oneof![1 => vec(hostile(0), 0..3), 2 => Just(vec![])];
     let payload =
-        (name, metadata, functions).prop_map(|(name, metadata, functions)| Hostile { name, metadata, functions });
+        (name, metadata, functions).prop_map(|(name, metadata, functions)| Payload { name, metadata, functions });
     vec(payload, 1..4)
 }
 
@@ -337,13 +262,11 @@ proptest! {
     /// Whatever payloads have Xen print, and whatever others print in between, an identity that is read is the true one.
     #[test]
     fn no_identity_is_forged(payloads in payloads(), others in others()) {
-        let metadata = |payload: &Hostile| payload.metadata.iter().flat_map(|text| [&**text, b"\0"].concat()).collect::<Vec<u8>>();
-        let rows: Vec<_> = payloads.iter().map(|payload| row(&payload.name, &metadata(payload))).collect();
-        let log = printed(&payloads, &others);
-        for (at, dumped) in read(&log, &rows).into_iter().enumerate() {
+        let (rows, xen) = (payloads.iter().map(Payload::row).collect::<Vec<_>>(), XEN.parse().unwrap());
+        let log = printed(&payloads, &xen, &others);
+        for (dumped, own) in read(&log, &rows).into_iter().zip((0..).map(own_ids)) {
             if let Ok(dumped) = dumped {
-                let found = [dumped.build_id, dumped.depends].map(|id| id.to_string());
-                prop_assert_eq!(found, own_ids(at), "{}", log.escape_ascii());
+                prop_assert_eq!([dumped.build_id, dumped.depends], own, "{}", log.escape_ascii());
             }
         }
     }
@@ -351,17 +274,17 @@ proptest! {
     /// Payloads with ordinary texts are identified whatever a guest writes.
     #[test]
     fn guests_hide_nothing(lines in vec((any::<usize>(), hostile(0)), 0..6)) {
-        let payloads = ["a", "b"].map(|name| Hostile {
+        let payloads = ["a", "b"].map(|name| Payload {
             name: name.into(), metadata: vec![b"x=y".to_vec()], functions: vec![b"f".to_vec()],
         });
         let guests: Vec<_> = lines.into_iter().map(|(at, text)| {
             let line: Vec<u8> = text.into_iter().filter(|byte| !byte.is_ascii_control()).take(900).collect();
             (at, [b"(d1) ", &*line].concat())
         }).collect();
-        let rows: Vec<_> = payloads.iter().map(|payload| row(&payload.name, b"x=y\0")).collect();
-        let log = printed(&payloads, &guests);
-        for (at, dumped) in read(&log, &rows).into_iter().enumerate() {
-            prop_assert_eq!(&dumped.unwrap().build_id.to_string(), &own_ids(at)[0]);
+        let (rows, xen) = (payloads.each_ref().map(Payload::row), XEN.parse().unwrap());
+        let dumped = read(printed(&payloads, &xen, &guests), &rows);
+        for (dumped, [build_id, _]) in dumped.into_iter().zip((0..).map(own_ids)) {
+            prop_assert_eq!(dumped.unwrap().build_id, build_id);
         }
     }
 }
