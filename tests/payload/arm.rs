@@ -102,6 +102,8 @@ fn rules_are_those_of_the_release() {
         ("hooked", arm(hooked())),
         ("a built one", all(old())),
         ("a built one, version 2", all(new())),
+        ("28 bytes of no-operations", made(new().function(FunctionPatch::nop("g", 28)))),
+        ("32 bytes of no-operations", made(new().function(FunctionPatch::nop("g", 32)))),
         ("read-only functions", made(old().read_only_funcs())),
         ("read-only functions, version 2", made(new().read_only_funcs())),
     ];

@@ -79,17 +79,6 @@ fn expectations_are_of_arms_code() {
     }
 }
 
-#[test]
-fn no_operations_are_whole_instructions() {
-    let xen = arm(Release::V4_20);
-    for (size, expected) in [(4, Ok(0)), (28, Ok(0)), (6, Err(Errno::EOPNOTSUPP)), (32, Err(Errno::EOPNOTSUPP))] {
-        let payload = bare(&xen, "p").function(FunctionPatch::nop("printk", size));
-        assert_eq!(upload(&xen, "p", &payload.build()), expected, "{size}");
-        clear(&xen);
-    }
-    assert!(xen.console().contains("printk"), "{}", xen.console());
-}
-
 /// Relocations of other types in a section of data.
 fn relocated(xen: &SimulatedXen, kind: u8) -> Result<u32, Errno> {
     let kind = [kind, 1];

@@ -2,31 +2,6 @@ use super::*;
 use std::thread;
 
 #[test]
-fn calls_are_counted_by_kind() {
-    let xen = SimulatedXen::new(Release::V4_14);
-    stack(&xen, &["p"]);
-    let _ = (get(&xen, "p"), get(&xen, "q"), action(&xen, "p", 0), action(&xen, "p", APPLY), extra_version(&xen));
-    let calls = xen.calls();
-    let of =
-        [Call::Upload, Call::Get, Call::List, Call::OtherAction, Call::Apply, Call::ExtraVersion].map(|c| calls.of(c));
-    assert_eq!(of, [1, 2, 0, 1, 1, 1]);
-    assert_eq!(calls.total(), 6);
-}
-
-#[test]
-fn the_chosen_call_fails_and_is_not_carried_out() {
-    let xen = SimulatedXen::new(Release::V4_14);
-    xen.on_upload().nth(2).fail(Errno::ENOMEM);
-    xen.on_get().always().fail(Errno::EACCES);
-    assert_eq!(upload(&xen, "a", &builder(&xen, "a").build()), Ok(0));
-    assert_eq!(upload(&xen, "b", &builder(&xen, "b").build()), Err(Errno::ENOMEM));
-    assert_eq!(names(&xen.loaded()), ["a"]);
-    assert_eq!((get(&xen, "a"), get(&xen, "a")), (Err(Errno::EACCES), Err(Errno::EACCES)));
-    xen.forget_orders();
-    assert_eq!(get(&xen, "a"), Ok((1, 0)));
-}
-
-#[test]
 fn what_was_never_met_is_told() {
     let xen = SimulatedXen::new(Release::V4_14);
     let pending = |xen: &SimulatedXen| xen.pending_orders().iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -89,21 +64,6 @@ fn each_order_is_for_its_kind_of_hypercall() {
 }
 
 #[test]
-fn a_fault_can_follow_what_was_done() {
-    let xen = SimulatedXen::new(Release::V4_14);
-    xen.on_upload().fault_after();
-    xen.on_apply().fault_after();
-    xen.on_other_action().fault_after();
-    let payload = builder(&xen, "a").build();
-    assert_eq!(upload(&xen, "a", &payload), Err(Errno::EFAULT));
-    assert_eq!(upload(&xen, "a", &payload), Err(Errno::EEXIST));
-    assert_eq!(action(&xen, "a", APPLY), Err(Errno::EFAULT));
-    assert_eq!(action(&xen, "a", 0), Err(Errno::EFAULT), "instead of EBUSY");
-    assert_eq!(action(&xen, "a", 0), Err(Errno::EOPNOTSUPP));
-    assert_eq!(names(&xen.applied()), ["a"]);
-}
-
-#[test]
 fn another_toolstack_acts_between_two_calls() {
     let xen = SimulatedXen::new(Release::V4_17);
     let payload = builder(&xen, "other").build();
@@ -132,33 +92,4 @@ fn actions_take_time() {
     xen.set_pace(Pace::Polls(0));
     assert_eq!(action(&xen, "p", REVERT), Ok(0));
     assert_eq!(xen.status("p").map(|status| status.state), Some(State::Checked));
-}
-
-#[test]
-fn buffers_can_be_refused() {
-    let xen = SimulatedXen::new(Release::V4_17);
-    xen.limit_buffers(Some(4096));
-    assert!(xen.allocate(4096, End::Guarded).is_ok());
-    assert_eq!(xen.allocate(4097, End::Guarded).unwrap_err(), AllocationError { bytes: 4097, errno: Errno::ENOMEM });
-    xen.limit_buffers(None);
-    assert!(xen.allocate(4097, End::Guarded).is_ok());
-}
-
-#[test]
-fn threads_share_one_host() {
-    let xen = SimulatedXen::new(Release::V4_17);
-    let payloads: Vec<_> = (0..4).map(|n| (format!("p{n}"), builder(&xen, &format!("p{n}")).build())).collect();
-    thread::scope(|scope| {
-        for (name, payload) in &payloads {
-            let xen = xen.clone();
-            scope.spawn(move || {
-                for _ in 0..20 {
-                    assert_eq!(upload(&xen, name, payload), Ok(0));
-                    assert_eq!(action(&xen, name, UNLOAD), Ok(0));
-                }
-            });
-        }
-    });
-    assert_eq!(xen.calls().of(Call::Unload), 80);
-    assert!(xen.loaded().is_empty());
 }
