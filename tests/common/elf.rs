@@ -1,4 +1,5 @@
 //! The places of fields in an ELF file and in the tables of a payload.
+#![allow(dead_code, unreachable_pub, reason = "each suite needs some of it")]
 
 /// The offset and size of a little-endian number.
 pub type Field = (usize, usize);

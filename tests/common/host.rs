@@ -1,4 +1,5 @@
 //! The host of the tests on a real Xen, which one test at a time uses, and restores.
+#![allow(dead_code, reason = "each suite needs some of it")]
 
 use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};

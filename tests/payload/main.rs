@@ -6,7 +6,6 @@ mod built;
 mod contents;
 mod debug;
 mod editor;
-#[allow(dead_code, unreachable_pub, reason = "shared with the hunt, which needs all of it")]
 #[path = "../common/elf.rs"]
 mod elf;
 mod findings;

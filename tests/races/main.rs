@@ -10,7 +10,6 @@
 mod crowd;
 mod exchange;
 #[path = "../common/host.rs"]
-#[allow(dead_code, reason = "most of it is for tests/dom0/")]
 mod host;
 mod memory;
 mod post_hooks;
