@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use xen_livepatch::sim::SimulatedXen;
 use xen_livepatch::{Action, Errno, Flags, LivepatchClient, LoadedPayload, State, Status};
 
-use super::differences::{AGAIN, DONE, FAILED, Fault, Kind};
+use super::differences::{AGAIN, CRASHED, DONE, FAILED, Fault, Kind};
 use super::files::{Entry, Files};
 
 /// The last 4.x whose C tool accepts abbreviated commands.
@@ -54,6 +54,11 @@ impl Model {
 
     pub fn extra(&self) -> String {
         self.client.xen_version().unwrap().extra
+    }
+
+    /// The exit status where the tools differ.
+    fn either(&self, c_tool: i32, ours: i32) -> i32 {
+        if self.kind == Kind::C { c_tool } else { ours }
     }
 
     pub fn run(&self, arguments: &[OsString], files: &Files) -> Expected {
@@ -169,13 +174,13 @@ impl Model {
         match (action, state) {
             (Action::Replace, State::Applied) if self.xen.applied().len() > 1 => {
                 faults.insert(Fault::OthersStay);
-                return Fault::OthersStay.exit(self.kind);
+                return self.either(DONE, FAILED);
             }
             (Action::Apply | Action::Replace, State::Applied) | (Action::Revert, State::Checked) => return DONE,
             (Action::Unload, State::Applied) => return FAILED,
             (Action::Revert, _) if self.xen.applied().last().is_none_or(|top| top.as_bytes() != name) => {
                 faults.insert(Fault::NotOnTop);
-                return Fault::NotOnTop.exit(self.kind);
+                return self.either(AGAIN, FAILED);
             }
             _ => {}
         }
@@ -183,7 +188,7 @@ impl Model {
             // Only a hook fails with EAGAIN here.
             Err(errno) if errno.number() == 11 => {
                 faults.insert(Fault::HookAgain);
-                Fault::HookAgain.exit(self.kind)
+                self.either(AGAIN, FAILED)
             }
             result => result.map_or_else(status_of, |()| DONE),
         }
@@ -192,7 +197,7 @@ impl Model {
     fn load(&self, file: &OsStr, flags: Flags, files: &Files, faults: &mut BTreeSet<Fault>) -> i32 {
         if file.is_empty() {
             faults.insert(Fault::NoFile);
-            return Fault::NoFile.exit(self.kind);
+            return self.either(CRASHED, FAILED);
         }
         let path = file.as_bytes();
         let own = path.rsplit(|byte| *byte == b'/').next().unwrap();
