@@ -19,7 +19,7 @@ const TRIES: usize = 4;
 
 pub struct Comparison {
     pub release: Release,
-    ingredients: Ingredients,
+    pub ingredients: Ingredients,
     original: String,
     real: Side,
     trace: bool,
@@ -119,6 +119,8 @@ impl Comparison {
         self.seed = generator.seed;
         // Clients remember what they uploaded, so both begin anew.
         self.real = Side::real(self.release);
+        let capabilities = |side: &Side| side.attentive.capabilities().unwrap();
+        assert_eq!(capabilities(&self.real), capabilities(&simulated));
         let mut steps = Vec::new();
         for _ in 0..generator.steps {
             let step = generator.next(&xen);

@@ -1,4 +1,4 @@
-//! Flaws of payloads that a real Xen notices, and survives.
+//! Flaws of payloads. Those that the simulated Xen does not survive are not tried, see `generator.rs`.
 //!
 //! Left out on purpose: special sections without memory, alignments of 0, empty metadata, functions with neither name
 //! nor address or with one that isn't Xen's, sections with an end that wraps around at 64 bits, code that isn't linked, symbol tables
@@ -11,7 +11,6 @@ use super::host::PATCHED;
 use super::image::Image;
 use super::random::Random;
 use super::recipe::Ingredients;
-use super::since::refuses_symbol_0;
 use super::tables::Entry;
 use crate::prelude::*;
 
@@ -123,7 +122,7 @@ const PATCHED_NOTES: [(usize, &[&[u8]]); 5] = [
 const FLAGS: [(&str, &[u64]); 10] = [
     (".text", &[7]),
     (".livepatch.funcs", &[7]),
-    (".rodata.str", &[3, 7]),
+    (".rodata.str", &[0, 3, 7]),
     (".livepatch.depends", &[3, 7]),
     (".livepatch.xen_depends", &[3]),
     (".modinfo", &[3]),
@@ -204,13 +203,12 @@ const EXTRAS: [(&str, &[usize]); 12] = [
 
 impl Flaw {
     pub fn random(random: &mut Random, of: &SimulatedXen) -> Self {
-        let (release, arm) = (of.release(), of.architecture() == Architecture::AArch64);
-        let minor = release.minor();
+        let (minor, arm) = (of.release().minor(), of.architecture() == Architecture::AArch64);
         if arm && random.percent(15) {
             return Self::of_arm(random);
         }
         match random.below(138) {
-            0..12 => Self::Table(Entry::random(random, release, arm)),
+            0..12 => Self::Table(Entry::random(random, arm)),
             // Before there were expectations, an address somewhere would be patched.
             12..22 if minor >= 14 && random.percent(30) => Self::Address(random.of(&[0x20_1000, 0x20_0040, 0x20_2220])),
             12..22 => random.of(&[
@@ -236,8 +234,6 @@ impl Flaw {
                 let (offset, choices) = random.of(&PATCHED_NOTES);
                 Section(random.of(&NOTES), Defect::Patched(offset, random.of(choices).into()))
             }
-            // Without a text in memory, a Xen for Arm would read a function's name elsewhere.
-            70 if !arm || minor >= 14 => Section(".rodata.str", Defect::Flags(0)),
             70..78 => {
                 let (section, choices) = random.of(&FLAGS);
                 Section(section, Defect::Flags(random.of(choices)))
@@ -254,16 +250,14 @@ impl Flaw {
                 let (section, field, choices) = random.of(&SECTION_HEADERS);
                 SectionHeader(section, field, random.of(choices))
             }
-            // One that says nothing; before it was checked, Xen would have acted on it.
-            111..120 if minor >= 17 && random.percent(10) => Extra(".altinstructions", 14),
+            // One that says nothing.
+            111..120 if random.percent(10) => Extra(".altinstructions", 14),
             111..120 => {
                 let (section, lengths) = random.of(&EXTRAS);
                 Extra(section, random.of(lengths))
             }
-            120..122 if refuses_symbol_0(release) => {
-                Section(random.of(&[".text", ".livepatch.funcs"]), Defect::NullSymbol)
-            }
-            120..132 => {
+            120..122 => Section(random.of(&[".text", ".livepatch.funcs"]), Defect::NullSymbol),
+            122..132 => {
                 let len = random.below(40);
                 random.of(&[
                     Self::TwoHooks(HookKind::PreApply),

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::beside::{Beside, Start};
 use super::random::Random;
-use super::recipe::{Id, Recipe};
+use super::recipe::{Id, Ingredients, Recipe};
 use super::request::{ACTION_TIMEOUT, Body, Name, Request, Room, UNLOADING_TIMEOUT};
 use super::side;
-use super::since::waits_to_unload;
 use super::step::{Step, Way};
 use crate::prelude::*;
 
@@ -23,9 +22,18 @@ fn takes_actions_in_a_row(xen: &SimulatedXen) -> bool {
     xen.release() >= Release::V4_14.at(0)
 }
 
+/// Returns true if UNLOAD waits for all processors (commit a57b4074ab).
+fn waits_to_unload(release: Release) -> bool {
+    matches!((release.minor(), release.point()), (19.., _) | (17, 4..) | (18, 1..))
+}
+
 /// Returns true if a payload is marked as in progress. Between two steps the mark is stale.
 fn is_marked(xen: &SimulatedXen, name: &PayloadName) -> bool {
     xen.status(name).is_some_and(|status| status.rc == -11)
+}
+
+fn any_is_marked(xen: &SimulatedXen) -> bool {
+    xen.loaded().iter().any(|name| is_marked(xen, name))
 }
 
 /// The attempts to find an action that is accepted.
@@ -43,9 +51,10 @@ pub struct Generator {
     /// Payloads may refuse to be reverted.
     pub irreversible: bool,
     random: Random,
+    of: Ingredients,
     names: Vec<PayloadName>,
-    /// The build-ids under the names, as far as they were uploaded.
-    ids: BTreeMap<Vec<u8>, Id>,
+    /// The payloads that were uploaded last under each name.
+    recipes: BTreeMap<Vec<u8>, Recipe>,
     /// The names of payloads whose actions begin slowly.
     slow: BTreeSet<Vec<u8>>,
     /// The action of the next step, with others beside it.
@@ -53,7 +62,7 @@ pub struct Generator {
 }
 
 impl Generator {
-    pub fn new(seed: u64, steps: usize) -> Self {
+    pub fn new(seed: u64, steps: usize, of: &Ingredients) -> Self {
         let mut random = Random::new(seed);
         let attentive = random.percent(40);
         Self {
@@ -62,8 +71,9 @@ impl Generator {
             attentive,
             irreversible: false,
             random,
+            of: of.clone(),
             names: side::names(),
-            ids: BTreeMap::new(),
+            recipes: BTreeMap::new(),
             slow: BTreeSet::new(),
             planned: None,
         }
@@ -85,7 +95,7 @@ impl Generator {
             3..12 => 30,
             _ => 3,
         };
-        match self.random.below(82 + room) {
+        match self.random.below(86 + room) {
             0..24 => self.act(Action::Apply, xen),
             24..36 => self.act(Action::Revert, xen),
             36..41 => self.act(Action::Replace, xen),
@@ -101,8 +111,31 @@ impl Generator {
                 let (name, action, flags) = self.lasting(xen);
                 self.beside(xen, name, action, flags)
             }
+            82..84 => Step::Inventory,
+            84..86 if takes_actions_in_a_row(xen) && (self.attentive || !any_is_marked(xen)) => self.ensure(xen),
             _ => self.upload(xen),
         }
+    }
+
+    /// Some of the applied payloads, and others on top of them.
+    fn ensure(&mut self, xen: &SimulatedXen) -> Step {
+        let mut stack = Vec::new();
+        let applied = xen.applied();
+        for name in &applied[..self.random.below(applied.len() + 1)] {
+            let known = self.recipes.get(name.as_bytes());
+            stack.extend(known.map(|recipe| (name.clone(), Box::new(recipe.clone()))));
+        }
+        for _ in 0..self.random.below(3) {
+            let (name, id) = (self.new_name(xen), Id::any(&mut self.random));
+            let depends = stack.last().map_or(Id::Xen, |(_, recipe)| recipe.id);
+            let irreversible = self.irreversible;
+            let recipe = self.remember(name.as_bytes(), xen, |random| {
+                let any = Recipe::random(random, id, depends, xen, irreversible);
+                Recipe { xen: Id::Xen, misfit: false, flaw: None, ..any }
+            });
+            stack.push((name, Box::new(recipe)));
+        }
+        Step::Ensure(stack)
     }
 
     /// A name: of a payload in this state where there is one, or any.
@@ -134,20 +167,44 @@ impl Generator {
             _ => Id::any(&mut self.random),
         };
         let (applied, loaded) = (xen.applied(), xen.loaded());
-        let of = |names: &[PayloadName], ids: &BTreeMap<Vec<u8>, Id>, random: &mut Random| {
+        let of = |names: &[PayloadName], recipes: &BTreeMap<Vec<u8>, Recipe>, random: &mut Random| {
             let name = if names.is_empty() { None } else { Some(random.of(names)) };
-            name.and_then(|name| ids.get(name.as_bytes()).copied()).unwrap_or(Id::Xen)
+            name.and_then(|name| recipes.get(name.as_bytes())).map_or(Id::Xen, |recipe| recipe.id)
         };
         let depends = match self.random.below(100) {
-            0..35 => of(applied.last().map_or(&[], core::slice::from_ref), &self.ids, &mut self.random),
-            35..50 => of(&loaded, &self.ids, &mut self.random),
+            0..35 => of(applied.last().map_or(&[], core::slice::from_ref), &self.recipes, &mut self.random),
+            35..50 => of(&loaded, &self.recipes, &mut self.random),
             50..92 => Id::Xen,
             92..95 => Id::Odd,
             _ => Id::any(&mut self.random),
         };
-        self.ids.insert(name.into(), id);
         self.slow.remove(name);
-        Recipe::random(&mut self.random, id, depends, xen, self.irreversible)
+        let irreversible = self.irreversible;
+        self.remember(name, xen, |random| Recipe::random(random, id, depends, xen, irreversible))
+    }
+
+    /// A payload that does no harm, for an upload under this name.
+    fn remember(&mut self, name: &[u8], xen: &SimulatedXen, make: impl Fn(&mut Random) -> Recipe) -> Recipe {
+        let recipe = loop {
+            let recipe = make(&mut self.random);
+            if self.is_survived(&recipe, name, xen) {
+                break recipe;
+            }
+        };
+        self.recipes.insert(name.into(), recipe.clone());
+        recipe
+    }
+
+    /// Returns true if a host like this takes no harm from a payload.
+    fn is_survived(&self, recipe: &Recipe, name: &[u8], xen: &SimulatedXen) -> bool {
+        let fork = xen.fork();
+        fork.set_pace(Pace::Polls(0));
+        // Refused, it does no harm.
+        let _refused = fork
+            .other_upload(name, &recipe.build(&self.of))
+            .and_then(|()| fork.other_action(name, Action::Apply, Flags::NODEPS))
+            .and_then(|()| fork.other_action(name, Action::Revert, Flags::empty()));
+        fork.crashed().is_none()
     }
 
     fn payload(&mut self, xen: &SimulatedXen) -> (PayloadName, Box<Recipe>) {
@@ -158,7 +215,13 @@ impl Generator {
 
     fn upload(&mut self, xen: &SimulatedXen) -> Step {
         let (name, recipe) = self.payload(xen);
-        let way = self.random.weighted(&[(78, Way::Bytes), (12, Way::Checked), (6, Way::File), (4, Way::Forced)]);
+        let way = self.random.weighted(&[
+            (70, Way::Bytes),
+            (12, Way::Checked),
+            (8, Way::Load),
+            (6, Way::File),
+            (4, Way::Forced),
+        ]);
         Step::Upload { name, recipe, way }
     }
 
@@ -166,9 +229,8 @@ impl Generator {
     fn upload_slow(&mut self, xen: &SimulatedXen) -> Step {
         let name = self.new_name(xen);
         let id = Id::any(&mut self.random);
-        let top = xen.applied().last().and_then(|top| self.ids.get(top.as_bytes()).copied());
-        let recipe = Recipe::slow(&mut self.random, id, top.unwrap_or(Id::Xen), xen);
-        self.ids.insert(name.as_bytes().into(), id);
+        let top = xen.applied().last().and_then(|top| self.recipes.get(top.as_bytes())).map_or(Id::Xen, |top| top.id);
+        let recipe = self.remember(name.as_bytes(), xen, |random| Recipe::slow(random, id, top, xen));
         self.slow.insert(name.as_bytes().into());
         self.planned = Some((name.clone(), Action::Apply));
         Step::Upload { name, recipe: Box::new(recipe), way: Way::Bytes }

@@ -4,10 +4,10 @@
 //! `XEN_LIVEPATCH_OPERATIONS` the number of operations. A difference is reported with the shortest sequence that shows it.
 //!
 //! The comparison covers the result of each operation (the value, or the kind of error and the number), and after each the whole
-//! list and the end of Xen's version. Some actions overlap with other requests: then the simulated Xen
-//! must give all the answers of the real one in some order of the requests. It excludes results that depend on time: timeouts of
-//! quiescing (both have plenty of time, or none at all), and the number of rows after which LIST stops early. It also excludes the
-//! words of Xen's log, except those that identify a cause.
+//! list and the end of Xen's version. So what `tests/client/` and `tests/plan/` assert on the simulated Xen holds on the real one.
+//! Some actions overlap with other requests: then the simulated Xen must give all the answers of the real one in some order of the
+//! requests. It excludes results that depend on time: timeouts of quiescing (both have plenty of time, or none at all), and the
+//! number of rows after which LIST stops early. It also excludes the words of Xen's log, except those that identify a cause.
 //!
 //! Operations that would harm a real hypervisor are never tried: few are generated, and one that the simulated Xen does not survive
 //! ends its sequence.
@@ -16,15 +16,12 @@
 
 mod beside;
 mod comparison;
-#[allow(dead_code, reason = "shared with the tests of the check")]
 #[path = "../common/elf.rs"]
 mod fields;
 mod flaws;
 mod generator;
-#[allow(dead_code, reason = "shared with the tests that need all of it")]
 #[path = "../common/host.rs"]
 mod host;
-#[allow(dead_code, reason = "shared with the hunt")]
 #[path = "../common/image.rs"]
 mod image;
 mod order;
@@ -33,8 +30,6 @@ mod random;
 mod recipe;
 mod request;
 mod side;
-#[path = "../common/since.rs"]
-mod since;
 mod step;
 mod tables;
 
@@ -70,10 +65,10 @@ fn the_simulated_xen_answers_as_the_real_one() {
 
     let sequences = operations.div_ceil(STEPS);
     for sequence in (0..u64::try_from(sequences).unwrap()).map(|index| seed.wrapping_add(index)) {
-        comparison.run(Generator::new(sequence, STEPS));
+        comparison.run(Generator::new(sequence, STEPS, &comparison.ingredients));
     }
     // What refuses to be reverted stays for ever, so this comes last, and its host is of no use any more.
-    comparison.run(Generator::new(seed, 4 * STEPS).irreversible());
+    comparison.run(Generator::new(seed, 4 * STEPS, &comparison.ingredients).irreversible());
     core::mem::forget(host);
 
     print(&comparison.census);
@@ -86,7 +81,7 @@ fn the_simulated_xen_answers_as_the_real_one() {
     say(format!("{} operations compared on Xen {}: no difference\n", comparison.operations, comparison.release));
 }
 
-/// For each request a simulated Xen tells whether a real one would have survived it.
+/// For each request a simulated Xen reports whether a real one would have survived it.
 #[test]
 fn nothing_is_generated_that_would_hurt_a_real_xen() {
     let points = |last: Release| (0..=last.point()).map(move |point| last.at(point));
@@ -100,9 +95,9 @@ fn nothing_is_generated_that_would_hurt_a_real_xen() {
         let opcode = if architecture == Architecture::X86_64 { vec![0x48, 0x8d, 0x05] } else { Vec::new() };
         let ingredients = Ingredients { release, architecture, xen, opcode, also: [0x90; 16] };
         for seed in 0..if last { 40 } else { 1 } {
-            let xen = side::twin(&ingredients, ".0");
+            let xen = side::twin(&ingredients, &release.extra_version());
             let side = Side::simulated(&xen);
-            let mut generator = Generator::new(seed, STEPS);
+            let mut generator = Generator::new(seed, STEPS, &ingredients);
             for _ in 0..STEPS {
                 let step = generator.next(&xen);
                 let outcome = step.run(&side, generator.attentive, &ingredients);

@@ -3,7 +3,6 @@
 use super::flaws::{self, Flaw};
 use super::host::PATCHED;
 use super::random::Random;
-use super::since::leaves_functions_alone;
 use crate::prelude::*;
 
 /// Another function that nothing but dom0's curiosity calls.
@@ -122,15 +121,21 @@ impl Recipe {
             (9, Expectation::Patched),
             (6, Expectation::Never),
         ];
-        let hooks_around = [HookKind::PreApply, HookKind::PostApply, HookKind::PreRevert, HookKind::PostRevert];
+        let at_actions =
+            [HookKind::PreApply, HookKind::Apply, HookKind::PostApply, HookKind::PreRevert, HookKind::PostRevert];
         let mut hooks = Vec::new();
         if random.percent(6) {
             hooks.push((random.of(&[HookKind::Load, HookKind::Unload]), random.of(&RESULTS)));
         }
         if random.percent(if irreversible { 60 } else { 12 }) {
-            let hook = random.of(&hooks_around);
-            // What refuses to be reverted can't be got rid of.
-            let result = if hook == HookKind::PreRevert && !irreversible { 0 } else { random.of(&RESULTS) };
+            let hook = random.of(&at_actions);
+            let result = match hook {
+                // What refuses to be reverted can't be got rid of.
+                HookKind::PreRevert if !irreversible => 0,
+                // In place of the apply: what Xen takes for applied must be.
+                HookKind::Apply => random.of(&RESULTS[3..]),
+                _ => random.of(&RESULTS),
+            };
             hooks.push((hook, result));
         }
         let mut metadata = Vec::new();
@@ -214,7 +219,7 @@ impl Recipe {
                 Expectation::Never => function.expecting(&[0xcc]),
             });
         }
-        if self.read_only && leaves_functions_alone(of.release, of.is_arm()) {
+        if self.read_only {
             builder = builder.read_only_funcs();
         }
         if self.data {

@@ -7,6 +7,7 @@ use super::recipe::{Ingredients, Recipe};
 use super::request::{self, Body, Request};
 use super::side::Side;
 use crate::prelude::*;
+use xen_livepatch::Outcome as Level;
 
 /// The attempts to repeat a step with an answer that only time explains.
 const ATTEMPTS: usize = 20;
@@ -20,6 +21,9 @@ pub enum Step {
     },
     Status(PayloadName),
     List,
+    Inventory,
+    /// Brings the host to a stack of payloads, from the bottom up.
+    Ensure(Vec<(PayloadName, Box<Recipe>)>),
     Act {
         action: Action,
         name: PayloadName,
@@ -32,13 +36,15 @@ pub enum Step {
     Version(u32, Option<(u32, usize)>),
 }
 
-/// The way of a payload to a client, and from there to Xen: unchecked except for one.
+/// The way of a payload to a client, and from there to Xen: unchecked except for two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Bytes,
     Checked,
     File,
     Forced,
+    /// Checked, and applied at once.
+    Load,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +59,10 @@ pub enum Answer {
     Done,
     Status(Status),
     Rows(Vec<LoadedPayload>),
+    /// In a line, and in full, without addresses.
+    Inventory(String, Vec<InventoryEntry>),
+    /// With the plan, or with the failure.
+    Ensured(Level, String),
     Failed(ErrorKind, Option<Errno>),
     /// With the status afterwards, where it was an action.
     Raw(RawAnswer, Option<Status>),
@@ -78,12 +88,41 @@ impl From<&Answers> for Answer {
 }
 
 impl Answer {
+    fn inventory(inventory: Inventory) -> Self {
+        let line = inventory.to_string();
+        let mut payloads = inventory.payloads;
+        for function in payloads.iter_mut().filter_map(|entry| entry.functions.as_mut()).flatten() {
+            // Where a new one is 0, there is no new code.
+            (function.old_address, function.new_address) = (0, function.new_address.min(1));
+        }
+        Self::Inventory(line, payloads)
+    }
+
     fn of<T>(result: Result<T, Error>, done: impl FnOnce(T) -> Self) -> Self {
         match result {
             Ok(value) => done(value),
             Err(error) => Self::Failed(comparable(error.kind()), error.raw_errno()),
         }
     }
+}
+
+fn ensure(client: &LivepatchClient, stack: &[(PayloadName, Box<Recipe>)], of: &Ingredients) -> Answer {
+    let parsed =
+        |(name, recipe): &(PayloadName, Box<Recipe>)| Some((name.clone(), Payload::parse(&recipe.build(of)).ok()?));
+    let mut gaps = 0;
+    let ensured = client.ensure(&Wanted::stack(stack.iter().filter_map(parsed)), |event| {
+        gaps += usize::from(matches!(event, StepEvent::GapOpens { .. }));
+    });
+    let (outcome, text) = match ensured {
+        Ok(ensured) => (Level::Reached, ensured.plan.to_string()),
+        Err(EnsureError::Interrupted(failure)) => {
+            let Interrupted { outcome, error, done, failed, left, back, loaded, .. } = *failure;
+            (outcome, format!("{:?}, {done:?}, {failed:?}, {left:?}, {back:?}, {loaded:?}", comparable(error.kind())))
+        }
+        Err(EnsureError::Operation(error)) => (Level::Unchanged, format!("{:?}", comparable(error.kind()))),
+        Err(other) => (other.outcome(), other.to_string()),
+    };
+    Answer::Ensured(outcome, format!("{gaps} gaps: {text}"))
 }
 
 /// Without Xen's own words, where they don't tell causes apart; some refusals are silent, too.
@@ -106,6 +145,10 @@ impl Step {
                 let result = match way {
                     Way::Bytes => client.upload_with(name, &file, unchecked),
                     Way::Checked => client.upload(name, &file),
+                    Way::Load => {
+                        side.before_action();
+                        Payload::parse(&file).and_then(|file| client.load_as(name, &file, Flags::empty()))
+                    }
                     Way::Forced => client.upload_with(name, &file, unchecked.force()),
                     Way::File => {
                         // Tests run at the same time, each in a thread.
@@ -120,6 +163,8 @@ impl Step {
             }
             Self::Status(name) => Answer::of(client.status(name), Answer::Status),
             Self::List => Answer::of(client.list(), Answer::Rows),
+            Self::Inventory => Answer::of(client.inventory(), Answer::inventory),
+            Self::Ensure(stack) => ensure(client, stack, of),
             Self::Act { action, name, flags, hurried } => {
                 side.before_action();
                 let hurry = QuiesceTimeout::new(Duration::from_nanos(1)).unwrap();
@@ -151,6 +196,8 @@ impl Step {
             Self::Upload { .. } => "upload".into(),
             Self::Status(_) => "status".into(),
             Self::List => "list".into(),
+            Self::Inventory => "inventory".into(),
+            Self::Ensure(_) => "ensure".into(),
             Self::Act { action, .. } => action.to_string(),
             Self::Request(request) => request.kind(),
             Self::Beside(beside) => format!("{} and others beside it", beside.action.kind()),
@@ -162,6 +209,7 @@ impl Step {
                 let end = kind.find(|c: char| !c.is_alphanumeric()).unwrap_or(kind.len());
                 format!("{} ({})", &kind[..end], errno.map_or(0, Errno::number))
             }
+            Answer::Ensured(outcome, _) => format!("{outcome:?}"),
             Answer::Version(Err(errno), _) => format!("-{}", errno.number()),
             Answer::Raw(answer, _) | Answer::Beside(answer, _) => result(answer),
             _ => "done".into(),

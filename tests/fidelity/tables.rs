@@ -6,7 +6,6 @@ use super::fields::function;
 use super::image::{ALLOC, EXECUTE, Image, PROGBITS, Section};
 use super::random::Random;
 use super::recipe::Ingredients;
-use super::since::{checks_alternatives, negates_alternatives, refuses_alternatives};
 use crate::prelude::*;
 
 const ALTERNATIVES: &str = ".altinstructions";
@@ -26,66 +25,47 @@ pub enum Entry {
 
 use Entry::{Alternative, Call};
 
-/// In all releases: with a feature that each processor has, with one that it may have, with none to replace.
-const FINE: [Entry; 5] = [
+const ON_X86: [Entry; 18] = [
+    // With a feature that each processor has, with one that it may have, with none to replace.
     Alternative(0, 8, 0, [5, 5, 0]),
     Alternative(0, 8, 0x1f, [4, 2, 1]),
     Alternative(8, 8, 0, [8, 8, 0]),
     Alternative(0, 16, 0, [5, 0, 0]),
     Alternative(11, 0, 0, [5, 5, 0]),
-];
-
-/// Refused since Xen looks at the places.
-const OUTSIDE: [Entry; 5] = [
+    // Refused since Xen looks at the places.
     Alternative(-100_000, 8, 0, [5, 5, 0]),
     Alternative(4096, 8, 0, [5, 5, 0]),
     Alternative(0, 12, 0, [5, 5, 0]),
     Alternative(0, -1, 0, [5, 5, 0]),
     Alternative(12, 0, 0, [5, 5, 0]),
+    // Refused since Xen no longer gives up over it; the last one is negated in newer releases.
+    Alternative(0, 8, 0, [5, 6, 0]),
+    Alternative(0, 8, 0x7fff, [5, 5, 0]),
+    Alternative(0, 8, 32 * 22, [5, 5, 0]),
+    Alternative(0, 8, 0x8000, [5, 5, 0]),
+    Call(0, [0xff, 0x15]),
+    Call(0, [0xff, 0x25]),
+    Call(11, [0xff, 0x15]),
+    Call(-1, [0xff, 0x15]),
 ];
 
-/// Refused since Xen no longer gives up over it.
-const ODD: [Entry; 3] =
-    [Alternative(0, 8, 0, [5, 6, 0]), Alternative(0, 8, 0x7fff, [5, 5, 0]), Alternative(0, 8, 32 * 22, [5, 5, 0])];
-
-/// On Arm: with a feature that there is once Xen live-patches, with one that there may be, with none to replace.
-const FINE_ON_ARM: [Entry; 5] = [
+const ON_ARM: [Entry; 9] = [
+    // With a feature that there is once Xen live-patches, with one that there may be, with none to replace.
     Alternative(0, 8, 4, [4, 4, 0]),
     Alternative(8, 8, 4, [8, 8, 0]),
     Alternative(0, 8, 3, [8, 8, 0]),
     Alternative(0, 16, 4, [0, 0, 0]),
     Alternative(0, 8, 4, [6, 6, 0]),
-];
-
-const OUTSIDE_ON_ARM: [Entry; 4] = [
+    // Refused since Xen looks at the places.
     Alternative(-100_000, 8, 4, [4, 4, 0]),
     Alternative(4096, 8, 4, [4, 4, 0]),
     Alternative(0, 12, 4, [8, 8, 0]),
     Alternative(0, -4, 4, [4, 4, 0]),
 ];
 
-const NEGATED: Entry = Alternative(0, 8, 0x8000, [5, 5, 0]);
-
-const CALL_SITES: [Entry; 4] =
-    [Call(0, [0xff, 0x15]), Call(0, [0xff, 0x25]), Call(11, [0xff, 0x15]), Call(-1, [0xff, 0x15])];
-
 impl Entry {
-    /// One that does no harm in this release.
-    pub fn random(random: &mut Random, release: Release, arm: bool) -> Self {
-        let mut entries = if arm { FINE_ON_ARM.to_vec() } else { FINE.to_vec() };
-        if checks_alternatives(release) {
-            entries.extend(if arm { &OUTSIDE_ON_ARM[..] } else { &OUTSIDE });
-        }
-        if !arm && (refuses_alternatives(release) || negates_alternatives(release)) {
-            entries.push(NEGATED);
-        }
-        if !arm && refuses_alternatives(release) {
-            entries.extend(ODD);
-        }
-        if release >= Release::V4_21.at(0) {
-            entries.extend(CALL_SITES);
-        }
-        random.of(&entries)
+    pub fn random(random: &mut Random, arm: bool) -> Self {
+        random.of(if arm { &ON_ARM } else { &ON_X86 })
     }
 
     pub fn build(self, builder: PayloadBuilder, of: &Ingredients) -> Vec<u8> {
