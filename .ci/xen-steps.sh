@@ -67,7 +67,7 @@ step_vendor_texts() {
     export XEN=4.17
     REAL_XEN_CONSOLE=target/real-xen/4.17/custom.log REAL_XEN_VERSION_TEXT=-custom beside target/ci/custom.log cargo shapes --locked
     export REAL_XEN_VERSION_TEXT=.7-1.xs8
-    cargo real-xen --locked -- story checked:: ensure::
+    cargo real-xen --locked -- checked::
     join
     REAL_XEN_CONSOLE=target/real-xen/4.17/vendor-shapes.log beside target/ci/vendor-shapes.log cargo shapes --locked
     XEN_LIVEPATCH_HUNT_SECONDS=30 cargo hunt --locked

@@ -1,10 +1,6 @@
-//! Inventories agree with the uploaded payloads, and can't be forged.
+//! Inventories, which can't be forged.
 
-use crate::checked::made_by_gcc;
 use crate::prelude::*;
-
-/// The lowest address of Xen: on x86 the upper half of all addresses is the kernels', on AArch64 each has its own.
-const XEN: u64 = if cfg!(target_arch = "aarch64") { 2 << 20 } else { 0xffff_8000_0000_0000 };
 
 const FAKE: &str = "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a";
 const FUNCTION: &str = "f patch ffff82d040000000(16) with ffff82d040000000 (8)";
@@ -27,97 +23,9 @@ fn entry<'a>(inventory: &'a Inventory, id: &str) -> &'a InventoryEntry {
     inventory.payloads.iter().find(|entry| entry.name == name(id)).unwrap()
 }
 
-/// Asserts that an entry is a description of this payload.
-fn agrees(entry: &InventoryEntry, payload: &Payload) {
-    assert_eq!((entry.build_id.as_ref(), entry.depends.as_ref()), (payload.build_id(), payload.depends()));
-    let functions = entry.functions.as_ref().unwrap();
-    assert_eq!(functions.len(), payload.functions().len());
-    for (there, function) in functions.iter().zip(payload.functions()) {
-        assert_eq!(Some(&there.name), function.name.as_ref());
-        assert_eq!((there.old_size, there.new_size), (function.old_size, function.new_size));
-        assert_eq!(there.new_address == 0, function.is_nop());
-        assert!(there.old_address > XEN, "{there:?}");
-    }
-}
-
 /// A payload that leaves the version alone, which reveals the point release of a 4.7 or 4.8.
 fn payload(host: &Host, id: &str) -> PayloadBuilder {
     bare(&host.client, id).function(FunctionPatch::returning("xen_compile_date", id))
-}
-
-#[test]
-#[ignore = "needs a real Xen"]
-fn an_inventory_is_what_was_uploaded() {
-    let host = host();
-    let nop = FunctionPatch::nop("xen_changeset", 8);
-    let fix = payload(&host, "fix").metadata("author", Some("we")).metadata("urgent", None);
-    let top = bare(&host.client, "top").depends_on(fix.build_id());
-    let top =
-        if host.since(8) { top.function(nop) } else { top.function(FunctionPatch::returning("xen_changeset", "x")) };
-    for (id, payload) in [("fix", &fix), ("top", &top)] {
-        let name = host.upload(id, payload);
-        host.apply(&name);
-    }
-    let debug = payload(&host, "debug").depends_on(&BuildId::new([0x5a; 20]));
-    let loaded = host.upload("debug", &debug);
-    let nodeps = host.since(14);
-    if nodeps {
-        host.client.apply(&loaded, Flags::NODEPS).unwrap();
-    }
-    // A client that has uploaded nothing, and one that leaves Xen's log alone.
-    for client in [connect().unwrap(), patient().without_xen_log().open().unwrap()] {
-        let inventory = client.inventory().unwrap();
-        // From memory, and in another process.
-        assert_eq!(client.inventory().unwrap(), inventory);
-        let known = client.known_identities().unwrap();
-        let other = patient().known_identities(known.clone()).open().unwrap();
-        assert_eq!(other.inventory().unwrap().payloads, inventory.payloads);
-        assert_eq!(other.known_identities(), Some(known));
-        assert_eq!(inventory.build_id.as_ref(), Some(&host.xen));
-        for (id, payload) in [("fix", &fix), ("top", &top), ("debug", &debug)] {
-            agrees(entry(&inventory, id), &Payload::parse(&payload.build()).unwrap());
-        }
-        let rows = client.list().unwrap();
-        assert_eq!(inventory.payloads.len(), rows.len());
-        for (entry, row) in inventory.payloads.iter().zip(rows) {
-            assert_eq!((&entry.name, entry.status, &entry.metadata), (&row.name, row.status, &row.metadata));
-        }
-        let version = client.xen_version().unwrap();
-        let debug = if nodeps { " (+ debug, off the chain)" } else { "" };
-        assert_eq!(inventory.to_string(), format!("Xen {version} + fix + top{debug}"));
-        // Both replace one function.
-        let conflicts = inventory.conflicts();
-        assert_eq!(conflicts.len(), usize::from(nodeps), "{conflicts:?}");
-        if let [both] = &conflicts[..] {
-            assert_eq!(both.payloads, [name("fix"), name("debug")]);
-        }
-    }
-    if nodeps {
-        host.revert(&loaded);
-    }
-    for id in ["top", "fix"] {
-        host.revert(&name(id));
-    }
-    for id in ["debug", "top", "fix"] {
-        host.unload(&name(id));
-    }
-}
-
-#[test]
-#[ignore = "needs a real Xen"]
-fn an_inventory_of_payloads_made_by_gcc() {
-    let host = host();
-    let payloads = ["extra-version", "stacked", "hooked"].map(|file| (file, made_by_gcc(&host, file)));
-    for (id, payload) in &payloads {
-        host.client.upload(&name(id), payload.bytes()).unwrap();
-    }
-    let inventory = host.client.inventory().unwrap();
-    for (id, payload) in &payloads {
-        agrees(entry(&inventory, id), payload);
-    }
-    for (id, _) in payloads.iter().rev() {
-        host.unload(&name(id));
-    }
 }
 
 /// A replacement of a function by its address, so that Xen does not look up its name.

@@ -4,19 +4,12 @@
 
 mod checked;
 mod costs;
-mod ensure;
 #[path = "../common/host.rs"]
 mod host;
 mod inventory;
-mod level;
 mod listing;
 mod opening;
 mod outcomes;
-#[allow(dead_code, reason = "shared with generators")]
-#[path = "../common/random.rs"]
-mod random;
-mod refusals;
-mod story;
 #[path = "../common/system_calls.rs"]
 mod system_calls;
 

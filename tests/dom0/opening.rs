@@ -1,4 +1,4 @@
-//! Opening the device, with and without live patching.
+//! Opening the device, with and without live patching, and the identity of the Xen behind it.
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
@@ -49,4 +49,21 @@ fn descriptors_are_verified_by_their_device_number() {
     std::os::unix::fs::symlink("/dev/xen/privcmd", &link).unwrap();
     patient().open_at(&link).unwrap().list().unwrap();
     std::fs::remove_file(link).unwrap();
+}
+
+#[test]
+#[ignore = "needs a real Xen"]
+fn the_version_and_the_build_id_are_the_running_ones() {
+    let host = host();
+    let version = host.client.xen_version().unwrap();
+    assert_eq!(version.major, 4);
+    // Set by the runner, except for a hypervisor of the user's own.
+    if let Ok(wanted) = std::env::var("XEN") {
+        let wanted = if wanted == "arm64" { "4.17" } else { &wanted };
+        assert_eq!(format!("{}.{}", version.major, version.minor), wanted);
+    }
+    // The kernel prints the bytes up to the first NUL.
+    let shown = std::fs::read("/sys/hypervisor/properties/buildid").unwrap();
+    let until_nul: Vec<u8> = host.xen.as_bytes().iter().copied().take_while(|byte| *byte != 0).collect();
+    assert!(shown.starts_with(&until_nul) && host.xen.as_bytes().len() == 20, "{shown:x?} {}", host.xen);
 }

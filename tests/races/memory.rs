@@ -101,8 +101,10 @@ fn idle(client: Result<LivepatchClient>, bytes: fn() -> usize) {
             scope.spawn(|| assert_eq!(client.list().unwrap().len(), 2));
         }
     });
-    let shown = listed(&client, metadata("", LARGEST)).len();
-    assert!(client.list().unwrap().iter().all(|row| row.metadata.as_bytes().len() == shown));
+    for row in client.list().unwrap() {
+        let whole = listed(&client, metadata(row.name.to_str().unwrap(), LARGEST));
+        assert!(row.metadata.as_bytes() == whole, "all of it, and nothing else");
+    }
     clean(&client);
     let kept = [device_bytes(), locked_bytes()];
     assert!(bytes() > 0 && kept.iter().sum::<usize>() == bytes(), "all of one kind: {kept:?}");
