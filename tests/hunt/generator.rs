@@ -43,17 +43,10 @@ impl Plan {
     }
 }
 
-/// The bits of the changes to make, and of the parts and the actions to leave out.
-#[derive(Clone, Copy, Debug)]
-pub struct Masks {
-    pub changes: u32,
-    pub without_parts: u32,
-    pub without_actions: u32,
-}
-
-impl Masks {
-    pub const ALL: Self = Self { changes: u32::MAX, without_parts: 0, without_actions: 0 };
-}
+/// Everything that can be left out of a payload and what is done with it has a bit: first the changes, then the parts, then the
+/// actions.
+const PARTS: u32 = 5;
+const ACTIONS: u32 = PARTS + 16;
 
 pub struct Generator {
     pub seed: u64,
@@ -72,15 +65,20 @@ impl Generator {
         Self { seed, of, beneath }
     }
 
-    /// Generates a payload, always the same for a number.
-    pub fn generate(&self, number: u64, masks: Masks) -> (Seed, Mutant, Plan) {
+    /// Generates a payload, always the same for a number, without that whose bits are set in `without`.
+    pub fn generate(&self, number: u64, without: u32) -> (Seed, Mutant, Plan) {
         let key = Random::new(self.seed ^ number.wrapping_mul(0xd134_2543_de82_ef95)).next();
         let mut random = Random::new(key);
-        let plan = Plan::new(&mut random, masks.without_actions);
+        let plan = Plan::new(&mut random, without >> ACTIONS);
         let changes = random.weighted(&[(40, 1), (25, 2), (15, 3), (10, 4), (10, 5)]);
         let depends: &BuildId = if plan.beneath == Some(true) { self.beneath.build_id() } else { &self.of.xen };
-        let mut seed = Seed::new(&mut random, &self.of, depends, masks.without_parts);
-        let mutant = mutation::mutate(&mut seed, key, changes, masks.changes);
+        let mut seed = Seed::new(&mut random, &self.of, depends, without >> PARTS);
+        let mutant = mutation::mutate(&mut seed, key, changes, !without);
         (seed, mutant, plan)
+    }
+
+    /// The bits of what a payload has.
+    pub fn bits(seed: &Seed, mutant: &Mutant) -> u32 {
+        ((1 << mutant.planned) - 1) | seed.parts << PARTS | 0x3f << ACTIONS
     }
 }

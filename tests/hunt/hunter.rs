@@ -9,7 +9,7 @@ use xen_livepatch::payload::Architecture;
 use xen_livepatch::sim::FunctionPatch;
 use xen_livepatch::{Finding, Flags, Payload, Severity, Target};
 
-use super::generator::{Generator, Masks, Plan};
+use super::generator::{Generator, Plan};
 use super::host::{self, Host};
 use super::seed::{ENDBR64, Ingredients};
 use super::totals::{Totals, count};
@@ -136,7 +136,7 @@ impl Hunter {
     }
 
     pub fn try_one(&mut self, number: u64) {
-        let (_, mutant, plan) = self.generator.generate(number, Masks::ALL);
+        let (_, mutant, plan) = self.generator.generate(number, 0);
         self.totals.generated += 1;
         if !self.totals.is_new(&mutant.file) {
             return;
@@ -172,9 +172,10 @@ impl Hunter {
     }
 
     /// Writes a description of a payload, and tries it unless the check forbids that.
-    pub fn show(&mut self, number: u64, masks: Masks) {
-        let (seed, mutant, plan) = self.generator.generate(number, masks);
-        let mut text = format!("seed: {}; runs: {}\nparts: {}\n", seed.text, seed.runs, seed.parts);
+    pub fn show(&mut self, number: u64, without: u32) {
+        let (seed, mutant, plan) = self.generator.generate(number, without);
+        let bits = Generator::bits(&seed, &mutant);
+        let mut text = format!("seed: {}; runs: {}\nbits: {bits}\n", seed.text, seed.runs);
         for change in &mutant.changes {
             writeln!(text, "change: {change}").unwrap();
         }

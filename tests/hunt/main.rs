@@ -11,19 +11,16 @@
 //! - `HUNT_PAYLOADS`, `HUNT_APPLIED`: the numbers of uploads and of applied and reverted payloads after which it ends.
 //! - `HUNT_SECONDS`: the time after which it ends, in place of these.
 //! - `HUNT_FROM`, `HUNT_TO`: the numbers of the first payload, and of the last one at most.
-//! - `HUNT_ONE`: one payload to try and describe: its number, a mask of the changes to make, masks of the parts and the actions
-//!   to leave out.
+//! - `HUNT_ONE`: one payload to try and describe: its number, and a mask of the changes, parts and actions to leave out.
 //! - `HUNT_FILE`: one of the runner's files to try.
 //! - `HUNT_HARMFUL`: if set, only payloads are tried that the check calls harmful, each of which should crash its Xen.
 #![cfg(test)]
 #![allow(clippy::as_conversions, unreachable_pub, reason = "the modules of one test")]
 
 mod exclusions;
-#[allow(dead_code, reason = "shared with the tests of the check")]
 #[path = "../common/elf.rs"]
 mod fields;
 mod generator;
-#[allow(dead_code, reason = "shared with the tests that need all of it")]
 #[path = "../common/host.rs"]
 mod host;
 mod hunter;
@@ -43,7 +40,7 @@ mod xen;
 use std::env;
 use std::time::{Duration, Instant};
 
-use generator::{Generator, Masks};
+use generator::Generator;
 use hunter::Hunter;
 use random::setting;
 use seed::Ingredients;
@@ -57,11 +54,8 @@ fn what_the_check_passes_hurts_no_xen() {
     let seed = setting("XEN_LIVEPATCH_SEED").unwrap_or(1);
     let mut hunter = Hunter::new(&host, seed);
     if let Ok(one) = env::var("XEN_LIVEPATCH_HUNT_ONE") {
-        let numbers: Vec<u32> = one.split('.').map(|number| number.parse().unwrap()).collect();
-        let [number, changes, without_parts, without_actions] = numbers[..] else {
-            panic!("XEN_LIVEPATCH_HUNT_ONE={one}: not four numbers")
-        };
-        hunter.show(number.into(), Masks { changes, without_parts, without_actions });
+        let (number, without) = one.split_once('.').expect("XEN_LIVEPATCH_HUNT_ONE is NUMBER.WITHOUT");
+        hunter.show(number.parse().unwrap(), without.parse().unwrap());
         hunter.end();
         return;
     }
@@ -107,7 +101,7 @@ fn generators() -> Vec<(Generator, Target)> {
 fn payloads_pass_the_check_as_long_as_nothing_is_changed() {
     for (generator, target) in generators() {
         for number in 0..300 {
-            let (seed, mutant, _) = generator.generate(number, Masks { changes: 0, ..Masks::ALL });
+            let (seed, mutant, _) = generator.generate(number, 31);
             let findings = Payload::parse(&mutant.file).unwrap().check_against(&target);
             assert_eq!(findings, [], "{number}: {}", seed.text);
         }
@@ -119,8 +113,8 @@ fn a_number_always_makes_the_same_payload_and_numbers_make_different_ones() {
     for (generator, _) in generators() {
         let mut totals = totals::Totals::default();
         for number in 0..300 {
-            let (_, mutant, plan) = generator.generate(number, Masks::ALL);
-            let (_, again, same) = generator.generate(number, Masks::ALL);
+            let (_, mutant, plan) = generator.generate(number, 0);
+            let (_, again, same) = generator.generate(number, 0);
             assert_eq!((&mutant.file, &mutant.changes, plan), (&again.file, &again.changes, same));
             totals.generated += usize::from(totals.is_new(&mutant.file));
         }

@@ -20,6 +20,8 @@ const TRIES: usize = 12;
 pub struct Mutant {
     pub file: Vec<u8>,
     pub changes: Vec<String>,
+    /// The number of changes to make; some were left out, or found nothing to change.
+    pub planned: usize,
 }
 
 /// Makes `count` changes to a seed, or those of them whose bits are set in `keep`. Each change follows from `key` and its number
@@ -42,7 +44,7 @@ pub fn mutate(seed: &mut Seed, key: u64, count: usize, keep: u32) -> Mutant {
         let mut field = Fields { exclusions: &exclusions, random: &mut random, written: &mut written };
         changes.extend(field.change());
     }
-    Mutant { file: written.file, changes }
+    Mutant { file: written.file, changes, planned: count }
 }
 
 struct Fields<'a, 'b> {

@@ -55,7 +55,7 @@ pub struct Seed {
     /// True if Xen runs the payload's own code, so that changes of it are excluded.
     pub runs: bool,
     pub text: String,
-    /// The bits of its parts.
+    /// The bits of its parts, of which there are 16.
     pub parts: u32,
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 #[derive(Default)]
 pub struct Totals {
@@ -26,16 +27,11 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Returns true if these bytes are new, by FNV-1a of words.
+    /// Returns true if these bytes are new, by their hash.
     pub fn is_new(&mut self, file: &[u8]) -> bool {
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ file.len() as u64;
-        for chunk in file.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(0x0100_0000_01b3);
-            hash ^= hash >> 29;
-        }
-        self.seen.insert(hash)
+        let mut hasher = DefaultHasher::new();
+        file.hash(&mut hasher);
+        self.seen.insert(hasher.finish())
     }
 
     pub fn sent(&self) -> usize {
