@@ -4,41 +4,79 @@
 use super::*;
 use crate::types::State;
 
-fn id(byte: u8) -> BuildId {
-    BuildId::new([byte; 20])
+/// A payload in short: its name, after `/` the one that it depends on (Xen itself otherwise), and after `=` its identity if
+/// that is not its name. `?` stands for one that is not known.
+pub(crate) struct Short<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) id: &'a str,
+    pub(crate) below: &'a str,
 }
 
-/// An applied payload: its name, its own build-id and the one that it depends on (0 is Xen), and the addresses that it replaces.
-type Short<'a> = (&'a str, Option<(u8, u8)>, &'a [u64]);
+pub(crate) const XEN: &str = "Xen";
 
-/// A loaded payload with its build-id and the one that it depends on.
-pub(crate) fn entry(name: &str, state: State, [build_id, depends]: [Option<BuildId>; 2]) -> InventoryEntry {
-    InventoryEntry {
-        name: PayloadName::new(name).unwrap(),
-        status: Status { state, rc: 0 },
-        metadata: Metadata::default(),
-        build_id,
-        depends,
-        functions: None,
-        unidentified: None,
-        footprint: None,
+impl<'a> Short<'a> {
+    pub(crate) fn of(word: &'a str) -> Self {
+        let (rest, id) = word.split_once('=').map_or((word, None), |(rest, id)| (rest, Some(id)));
+        let (name, below) = rest.split_once('/').unwrap_or((rest, XEN));
+        Self { name, id: id.unwrap_or(name), below }
     }
 }
 
-/// A Xen 4.17.7 with this build-id and these payloads.
-pub(crate) fn host(xen: BuildId, payloads: Vec<InventoryEntry>) -> Inventory {
+pub(crate) fn id(of: &str) -> BuildId {
+    BuildId::new(of.as_bytes().iter().copied().cycle().take(20).collect::<Vec<_>>())
+}
+
+/// A Xen 4.17.7 with these payloads in the order of upload: `+` in front of those that are applied.
+pub(crate) fn host(loaded: &str) -> Inventory {
+    let known = |of: &str| (of != "?").then(|| id(of));
+    let entry = |word: &str| {
+        let (state, word) = match word.strip_prefix('+') {
+            Some(word) => (State::Applied, word),
+            None => (State::Checked, word),
+        };
+        let Short { name, id: own, below } = Short::of(word);
+        InventoryEntry {
+            name: PayloadName::new(name).unwrap(),
+            status: Status { state, rc: 0 },
+            metadata: Metadata::default(),
+            build_id: known(own),
+            depends: known(below).filter(|_| own != "?"),
+            functions: None,
+            unidentified: None,
+            footprint: None,
+        }
+    };
     Inventory {
         xen: XenVersion { major: 4, minor: 17, extra: ".7".into() },
-        build_id: Some(xen.clone()),
+        build_id: Some(id(XEN)),
         no_build_id: None,
-        payloads,
+        payloads: loaded.split_whitespace().map(entry).collect(),
         version: 1,
         order: None,
-        target: Target::new((4, 17)).build_id(xen),
+        target: Target::new((4, 17)).build_id(id(XEN)),
     }
 }
 
-fn inventory(payloads: &[Short<'_>]) -> Inventory {
+#[test]
+fn one_line_tells_what_runs() {
+    let rows = include_str!("effective.txt").lines().filter(|row| !row.is_empty() && !row.starts_with('#'));
+    for row in rows {
+        let (loaded, expected) = row.split_once(';').unwrap();
+        let inventory = host(loaded);
+        assert_eq!(inventory.to_string(), expected.trim(), "{row}");
+        assert_eq!(inventory.stack().len() + inventory.off_chain().len(), inventory.applied().count());
+    }
+    let mut quoted = host("+a +d/x");
+    for (entry, name) in quoted.payloads.iter_mut().zip(["a + b", "c, d"]) {
+        entry.name = PayloadName::new(name).unwrap();
+    }
+    assert_eq!(quoted.to_string(), "Xen 4.17.7 + \"a + b\" (+ \"c, d\", off the chain)");
+    let unknown = Inventory { build_id: None, ..host("+a") };
+    assert_eq!(unknown.to_string(), "Xen 4.17.7 (+ a, off the chain)");
+}
+
+#[test]
+fn functions_that_two_replace() {
     let function = |old_address: &u64| ReplacedFunction {
         name: SymbolName::new(format!("f{old_address}")),
         old_address: *old_address,
@@ -46,56 +84,10 @@ fn inventory(payloads: &[Short<'_>]) -> Inventory {
         new_address: 1,
         new_size: 8,
     };
-    let applied = |(name, ids, addresses): &Short<'_>| InventoryEntry {
-        functions: ids.map(|_| addresses.iter().map(function).collect()),
-        ..entry(name, State::Applied, [ids.map(|(own, _)| id(own)), ids.map(|(_, below)| id(below))])
-    };
-    host(id(0), payloads.iter().map(applied).collect())
-}
-
-#[test]
-fn one_line_tells_what_runs() {
-    for (payloads, expected) in [
-        (&[][..], "Xen 4.17.7"),
-        (&[("a", Some((1, 0)), &[][..])], "Xen 4.17.7 + a"),
-        (&[("b", Some((2, 1)), &[]), ("a", Some((1, 0)), &[])], "Xen 4.17.7 + a + b"),
-        (&[("a", Some((1, 0)), &[]), ("debug", Some((3, 9)), &[])], "Xen 4.17.7 + a (+ debug, off the chain)"),
-        (&[("a", Some((1, 0)), &[]), ("b", Some((2, 0)), &[])], "Xen 4.17.7 (+ a, b, order unknown)"),
-        (
-            &[("a", Some((1, 0)), &[]), ("b", Some((2, 1)), &[]), ("c", Some((3, 1)), &[])],
-            "Xen 4.17.7 + a (+ b, c, order unknown)",
-        ),
-        (&[("a", Some((1, 0)), &[]), ("u", None, &[])], "Xen 4.17.7 + a (+ u, not identified)"),
-        (
-            &[("d", Some((3, 9)), &[]), ("u", None, &[]), ("a", Some((1, 0)), &[]), ("e", Some((4, 9)), &[])],
-            "Xen 4.17.7 + a (+ d, e, off the chain) (+ u, not identified)",
-        ),
-        (
-            &[("a + b", Some((1, 0)), &[]), ("c, d", Some((3, 9)), &[])],
-            "Xen 4.17.7 + \"a + b\" (+ \"c, d\", off the chain)",
-        ),
-        // One that claims to depend on itself, and two that depend on each other.
-        (&[("a", Some((1, 1)), &[])], "Xen 4.17.7 (+ a, order unknown)"),
-        (&[("a", Some((1, 2)), &[]), ("b", Some((2, 1)), &[])], "Xen 4.17.7 (+ a, b, order unknown)"),
-        (&[("a", Some((0, 0)), &[])], "Xen 4.17.7 + a"),
-        // Nothing is listed twice, even one that claims the build-id of Xen.
-        (&[("a", Some((0, 0)), &[]), ("b", Some((2, 9)), &[])], "Xen 4.17.7 + a (+ b, off the chain)"),
-    ] {
-        let inventory = inventory(payloads);
-        assert_eq!(inventory.to_string(), expected);
-        assert_eq!(inventory.stack().len() + inventory.off_chain().len(), payloads.len());
+    let mut both = host("+a +b/a +u=?");
+    for (entry, addresses) in both.payloads.iter_mut().zip([&[10, 20][..], &[20, 20, 30]]) {
+        entry.functions = Some(addresses.iter().map(function).collect());
     }
-    let mut checked = inventory(&[("a", Some((1, 0)), &[])]);
-    checked.payloads[0].status.state = State::Checked;
-    assert_eq!(checked.to_string(), "Xen 4.17.7");
-    let mut unknown = inventory(&[("a", Some((1, 0)), &[])]);
-    unknown.build_id = None;
-    assert_eq!(unknown.to_string(), "Xen 4.17.7 (+ a, off the chain)");
-}
-
-#[test]
-fn functions_that_two_replace() {
-    let both = inventory(&[("a", Some((1, 0)), &[10, 20]), ("b", Some((2, 1)), &[20, 20, 30]), ("u", None, &[10])]);
     let conflicts = both.conflicts();
     assert_eq!(conflicts.len(), 1);
     assert_eq!((conflicts[0].function.as_bytes(), conflicts[0].old_address), (&b"f20"[..], 20));

@@ -3,49 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use super::{Gap, Plan, Wanted};
-use crate::inventory::{self, Inventory};
+use crate::inventory::tests::{Short, XEN, host, id};
 use crate::payload::{HookKind, Payload};
 use crate::sim::{FunctionPatch, HookCode, PayloadBuilder};
-use crate::types::{BuildId, Errno, PayloadName, State};
-
-/// A payload in short: its name, after `/` the one that it depends on (Xen itself otherwise), and after `=` its identity if
-/// that is not its name. `?` stands for one that is not known.
-struct Short<'a> {
-    name: &'a str,
-    id: &'a str,
-    below: &'a str,
-}
-
-const XEN: &str = "Xen";
-
-impl<'a> Short<'a> {
-    fn of(word: &'a str) -> Self {
-        let (rest, id) = word.split_once('=').map_or((word, None), |(rest, id)| (rest, Some(id)));
-        let (name, below) = rest.split_once('/').unwrap_or((rest, XEN));
-        Self { name, id: id.unwrap_or(name), below }
-    }
-}
-
-fn id(of: &str) -> BuildId {
-    BuildId::new(of.as_bytes().iter().copied().cycle().take(20).collect::<Vec<_>>())
-}
+use crate::types::{Errno, PayloadName};
 
 fn name(name: &str) -> PayloadName {
     PayloadName::new(name).unwrap()
-}
-
-/// The loaded payloads, in the order of upload: `+` in front of those that are applied.
-fn inventory(loaded: &str) -> Inventory {
-    let known = |of: &str| (of != "?").then(|| id(of));
-    let entry = |word: &str| {
-        let (state, word) = match word.strip_prefix('+') {
-            Some(word) => (State::Applied, word),
-            None => (State::Checked, word),
-        };
-        let Short { name: named, id: own, below } = Short::of(word);
-        inventory::tests::entry(named, state, [known(own), known(below).filter(|_| own != "?")])
-    };
-    inventory::tests::host(id(XEN), loaded.split_whitespace().map(entry).collect())
 }
 
 /// The wanted payloads, from the bottom up. Of a name in capitals the data is writable, so that it can't be applied twice; one
@@ -86,7 +50,7 @@ fn every_plan_has_the_steps_and_gaps_of_its_row() {
             Some((stack, "one by one")) => wanted(stack).one_by_one(),
             _ => panic!("{row}"),
         };
-        let plan = Plan::new(&inventory(loaded), &goal).unwrap_or_else(|error| panic!("{row}: {error}"));
+        let plan = Plan::new(&host(loaded), &goal).unwrap_or_else(|error| panic!("{row}: {error}"));
         let gap = |gap: &Gap| {
             gap.to_string().replace("from step ", "").replace("to step", "to").replace("the host runs ", "")
         };
@@ -103,13 +67,13 @@ fn where_there_is_no_way() {
         ("", "a/c", "\"a\" depends on build-id 63, but would be applied on Xen itself with build-id XEN"),
         ("", "a b", "\"b\" depends on build-id XEN, but would be applied on payload \"a\" with build-id 61"),
     ] {
-        let error = Plan::new(&inventory(loaded), &wanted(stack)).unwrap_err().to_string();
+        let error = Plan::new(&host(loaded), &wanted(stack)).unwrap_err().to_string();
         let (xen, a, c) = (id(XEN).to_string(), id("a").to_string(), id("c").to_string());
         let expected = expected.replace("XEN", &xen).replace("build-id 61", &format!("build-id {a}"));
         let expected = expected.replace("build-id 63", &format!("build-id {c}"));
         assert_eq!(error, expected, "{loaded:?} to {stack:?}");
     }
-    let mut unknown = inventory("");
+    let mut unknown = host("");
     unknown.build_id = None;
     assert_eq!(Plan::new(&unknown, &wanted("a")).unwrap_err(), super::PlanError::XenUnknown { why: None });
     for (errno, text, is_retryable) in [
@@ -132,14 +96,14 @@ fn where_there_is_no_way() {
         assert_eq!(error.to_string().contains("linked without"), errno == Errno::ENODATA, "{error}");
     }
     assert!(Plan::new(&unknown, &wanted("")).unwrap().is_empty());
-    let mut elsewhere = inventory("");
+    let mut elsewhere = host("");
     elsewhere.build_id = Some(id("other"));
     // Nothing is reverted for what Xen can't take.
     let bytes = PayloadBuilder::new(&id("big"), &id(XEN), &id(XEN)).padded_to(Payload::MAX_SIZE + 1).build();
     let size = u64::try_from(bytes.len()).unwrap();
     let large = Wanted::only(name("big"), Payload::parse(&bytes).unwrap());
     let expected = super::PlanError::TooLarge { name: name("big"), size, without_debug: None };
-    let error = Plan::new(&inventory("+a"), &large).unwrap_err();
+    let error = Plan::new(&host("+a"), &large).unwrap_err();
     assert_eq!(error, expected);
     assert!(
         error.to_string().starts_with("\"big\" has 2097153 bytes, but Xen accepts at most 2097152 (2 MiB): "),
@@ -152,13 +116,13 @@ fn where_there_is_no_way() {
 
 #[test]
 fn a_plan_is_a_few_lines() {
-    let plan = Plan::new(&inventory("+a +b/a"), &wanted("a c/a")).unwrap();
+    let plan = Plan::new(&host("+a +b/a"), &wanted("a c/a")).unwrap();
     let expected = format!(
         "1. upload c (build-id {})\n2. revert b\n3. apply c\n4. unload b\nfrom step 2 to step 3 the host runs without b",
         id("c")
     );
     assert_eq!(plan.to_string(), expected);
-    let replaced = Plan::new(&inventory("+a +b/a c"), &wanted("c")).unwrap().to_string();
+    let replaced = Plan::new(&host("+a +b/a c"), &wanted("c")).unwrap().to_string();
     assert_eq!(replaced, "1. replace c (reverts a, b)\n2. unload b\n3. unload a");
-    assert_eq!(Plan::new(&inventory(""), &wanted("")).unwrap().to_string(), "nothing to do");
+    assert_eq!(Plan::new(&host(""), &wanted("")).unwrap().to_string(), "nothing to do");
 }
