@@ -1,5 +1,6 @@
 //! The lock that lets a client run one action at a time, and Xen settle between two.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -15,6 +16,8 @@ pub(super) struct ActionLock {
     settle_time: Duration,
     /// The longest time that a hook may run after its action, if nothing shows its end.
     hook_time: Duration,
+    /// The number of operations of the holder that must not be disturbed. Only its own thread uses it.
+    busy: AtomicU32,
     state: Mutex<State>,
     freed: Condvar,
 }
@@ -23,8 +26,6 @@ pub(super) struct ActionLock {
 struct State {
     taken: bool,
     holder: Option<ThreadId>,
-    /// The number of operations of the holder that must not be disturbed.
-    busy: u32,
     /// The number of waiting threads. Waking is a system call, which is saved if there are none.
     waiting: u32,
     /// An action was left while Xen was working on it, and its end has not been seen.
@@ -66,7 +67,7 @@ pub(super) struct ActionGuard<'a>(&'a ActionLock);
 
 impl ActionLock {
     pub(super) fn new(settle_time: Duration, hook_time: Duration) -> Self {
-        Self { settle_time, hook_time, state: Mutex::default(), freed: Condvar::new() }
+        Self { settle_time, hook_time, busy: AtomicU32::new(0), state: Mutex::default(), freed: Condvar::new() }
     }
 
     /// Waits for the lock.
@@ -99,11 +100,10 @@ impl ActionLock {
     /// # Errors
     /// As [`acquire`](Self::acquire).
     pub(super) fn acquire_to_look(&self, deadline: Deadline) -> Result<Option<ActionGuard<'_>>> {
-        let state = self.lock();
-        if state.holder == Some(thread::current().id()) && state.busy == 0 {
+        let is_holder = self.lock().holder == Some(thread::current().id());
+        if is_holder && self.busy.load(Ordering::Relaxed) == 0 {
             return Ok(None);
         }
-        drop(state);
         self.acquire(deadline).map(Some)
     }
 
@@ -174,16 +174,14 @@ pub(super) struct Busy<'a>(&'a ActionLock);
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.busy -= 1;
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl<'a> ActionGuard<'a> {
     /// Notes that the holder begins an operation, which observers that it calls must not disturb.
     pub(super) fn busy(&self) -> Busy<'a> {
-        let mut state = self.0.lock();
-        state.busy += 1;
+        self.0.busy.fetch_add(1, Ordering::Relaxed);
         Busy(self.0)
     }
 
@@ -201,7 +199,7 @@ impl<'a> ActionGuard<'a> {
         let now = Instant::now();
         state.left_running = false;
         state.unfinished = None;
-        state.settled = Some(Deadline::after(self.0.settle_time));
+        state.settled = Some(Deadline::from(now, self.0.settle_time));
         state.quiet_since = Some(now);
         if succeeded {
             state.proven = true;
@@ -270,20 +268,21 @@ impl<'a> ActionGuard<'a> {
         self.0.lock().settled.is_none_or(Deadline::has_passed)
     }
 
-    /// Waits until Xen has settled after the last action. It is an error if the deadline has passed or comes first.
+    /// Waits until Xen has settled after the last action. It is an error if the deadline comes first.
     pub(super) fn settle(&self, deadline: Deadline) -> Result<()> {
-        let now = Instant::now();
-        let settled = self.0.lock().settled;
-        let wait = settled.map_or(Duration::ZERO, |at| at.remaining_at(now));
-        let remaining = deadline.remaining_at(now);
-        if remaining.is_zero() || wait > remaining {
-            return Err(Error::new(ErrorKind::DeadlinePassed));
-        }
-        if !wait.is_zero() {
-            thread::sleep(wait);
-        }
         let mut state = self.0.lock();
-        if state.settled == settled {
+        let Some(settled) = state.settled else { return Ok(()) };
+        if !settled.had_passed_before(deadline) {
+            drop(state);
+            let now = Instant::now();
+            let (wait, remaining) = (settled.remaining_at(now), deadline.remaining_at(now));
+            if remaining.is_zero() || wait > remaining {
+                return Err(Error::new(ErrorKind::DeadlinePassed));
+            }
+            thread::sleep(wait);
+            state = self.0.lock();
+        }
+        if state.settled == Some(settled) {
             // Saves the next call a look at the clock.
             state.settled = None;
         }

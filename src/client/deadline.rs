@@ -7,26 +7,41 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The moment at which waiting ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Deadline(Option<Instant>);
+pub(super) struct Deadline {
+    /// The moment at which it was set.
+    began: Instant,
+    /// `None` if the clock can't represent it.
+    end: Option<Instant>,
+}
 
 impl Deadline {
     /// This long from now; never, if the clock can't represent that moment.
     pub(super) fn after(time: Duration) -> Self {
-        Self(Instant::now().checked_add(time))
+        Self::from(Instant::now(), time)
+    }
+
+    /// The same at a moment that the caller has read from the clock.
+    pub(super) fn from(began: Instant, time: Duration) -> Self {
+        Self { began, end: began.checked_add(time) }
     }
 
     /// The time that is left; zero once the deadline has passed.
     pub(super) fn remaining(self) -> Duration {
-        self.0.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
+        self.remaining_at(Instant::now())
     }
 
     /// The same at a moment that the caller has read from the clock.
     pub(super) fn remaining_at(self, now: Instant) -> Duration {
-        self.0.map_or(Duration::MAX, |at| at.saturating_duration_since(now))
+        self.end.map_or(Duration::MAX, |end| end.saturating_duration_since(now))
     }
 
     pub(super) fn has_passed(self) -> bool {
-        self.0.is_some_and(|at| at <= Instant::now())
+        self.end.is_some_and(|end| end <= Instant::now())
+    }
+
+    /// Returns true if it had passed when the other one was set. That takes no look at the clock.
+    pub(super) fn had_passed_before(self, other: Self) -> bool {
+        self.end.is_some_and(|end| end <= other.began)
     }
 
     /// Returns an error once the deadline has passed: nothing may be sent to Xen any more.
