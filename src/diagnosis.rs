@@ -11,7 +11,7 @@ mod upload;
 
 use crate::error::{Error, ErrorKind};
 use crate::types::{Action, BuildId, Errno, Flags, Identity, LoadedPayload, PayloadName, State, Status};
-use crate::xen::{Architecture, Rule, Target};
+use crate::xen::{Architecture, Release, Rule};
 
 pub(crate) use crate::xen::log::messages::LogMessage;
 pub(crate) use action::{is_done, judge, judge_unseen, ready};
@@ -28,7 +28,7 @@ pub(crate) struct Xen {
 impl Xen {
     pub(crate) fn has(self, rule: &Rule) -> bool {
         // A rule that holds in the first release of a series holds in the later ones.
-        rule.holds_in(Target::new(self.release).range().0)
+        rule.holds_in(Release::of(self.release.1, 0))
     }
 }
 

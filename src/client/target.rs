@@ -5,6 +5,7 @@
 //! from. Otherwise the dates of the build remain. They bound the point release from above, and count unless an applied payload
 //! replaces the functions that report them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::console;
@@ -39,6 +40,8 @@ const BANNER: &[u8] = b"Xen version ";
 pub(super) struct KnownTarget {
     /// The caller's knowledge of it.
     given: Option<Target>,
+    /// True once a text was looked for before an apply.
+    noted: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -48,8 +51,6 @@ struct State {
     certain: Option<Arc<Target>>,
     /// The bounds of a text that was read while nothing was applied.
     unpatched: Option<Points>,
-    /// True once such a text was looked for.
-    noted: bool,
     /// The bounds while these payloads are loaded.
     meanwhile: Option<(Listing, Points)>,
 }
@@ -85,7 +86,7 @@ impl LivepatchClient {
 
 impl KnownTarget {
     pub(super) fn new(given: Option<Target>) -> Self {
-        Self { given, state: Mutex::default() }
+        Self { given, ..Self::default() }
     }
 
     /// The running Xen.
@@ -133,12 +134,9 @@ impl KnownTarget {
     /// Reads the text while nothing is applied, unless that was tried before. An apply calls this first, since its payload may
     /// change the text.
     pub(super) fn note(&self, client: &LivepatchClient) {
-        let mut state = self.lock();
-        if state.certain.is_some() || state.noted {
+        if self.noted.swap(true, Ordering::Relaxed) || self.lock().certain.is_some() {
             return;
         }
-        state.noted = true;
-        drop(state);
         // Best effort: other evidence is looked for when it is needed.
         let target = Target::new(client.xen().release);
         if let Ok(Bounds::Certain(points)) = read_text(client, &target) {

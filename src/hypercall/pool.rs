@@ -55,10 +55,10 @@ impl<T: Piece> Pool<T> {
         let Some((limit, mut slot)) = self.slots.iter().find_map(Slot::take) else { return with(&mut make()?) };
         // Free the old piece before a new one is made.
         drop(slot.take_if(|piece| !piece.is_here() || !fits(piece)));
-        let result = match &mut *slot {
-            Some(piece) => with(piece),
-            none => with(none.insert(make()?)),
-        };
+        if let Some(piece) = &mut *slot {
+            return with(piece);
+        }
+        let result = with(slot.insert(make()?));
         slot.take_if(|piece| piece.bytes() > limit);
         result
     }

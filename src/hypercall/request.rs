@@ -17,6 +17,7 @@ pub struct Sysctl<'a> {
 }
 
 impl<'a> Sysctl<'a> {
+    #[inline]
     pub(crate) fn new(block: &'a mut HypercallBuffer, memory: &'a mut [&'a mut HypercallBuffer]) -> Self {
         block.make_present();
         for buffer in &mut *memory {
