@@ -8,7 +8,6 @@ use super::console::LogWatch;
 use super::deadline::{Deadline, Pauses};
 use super::hook_wait::HookWait;
 use super::idle::LOOKS_PER_PROBE;
-use super::listing::Listing;
 use super::options::{ActionOptions, QuiesceTimeout};
 use crate::diagnosis::{self, After, Again, Evidence, Known, Look, Verdict, in_progress};
 use crate::error::{Error, ErrorKind, Operation, Result};
@@ -221,24 +220,23 @@ impl LivepatchClient {
             after => after,
         };
         self.action_lock.ended_unseen(name);
+        if diagnosis::is_done(action, refused, &after) {
+            if let Some(sent) = &sent {
+                self.note_success(action, name, &sent.before);
+            }
+            return Ok(());
+        }
         let before = sent.as_ref().map_or_else(|| Look::needed(action), |sent| sent.before.clone());
-        let mut evidence = Evidence {
+        let evidence = Evidence {
             action,
             flags: Flags::empty(),
             xen: self.xen(),
             before: &before,
             refused,
             after: &after,
-            messages: Vec::new(),
+            messages: log.messages(),
             known: Known::default(),
         };
-        if diagnosis::is_done(&evidence) {
-            if let Some(sent) = &sent {
-                self.note_success(action, name, &sent.before);
-            }
-            return Ok(());
-        }
-        evidence.messages = log.messages();
         let verdict = if sent.is_some() { diagnosis::judge(&evidence) } else { diagnosis::judge_unseen(&evidence) };
         match verdict {
             Verdict::Done => Ok(()),
@@ -387,14 +385,17 @@ impl ActionRequest<'_> {
     /// Looks at the list at a moment when nothing is pending on the host and Xen has settled. Also returns true if it had to
     /// wait for that.
     fn look_at_free_host(&self, deadline: Deadline, guard: &ActionGuard<'_>) -> Result<(Look, bool)> {
+        let Self { client, name, .. } = *self;
         let mut ever_waited = false;
         loop {
-            let (Listing { rows, version }, waited) = self.client.free_host(deadline)?;
+            let (look, waited) = client.free_host(deadline, |rows, version| {
+                client.identities.keep(&client.channel, rows, version);
+                Look::of(name, rows, version)
+            })?;
             ever_waited |= waited;
             if guard.is_settled() {
-                self.client.identities.keep(&self.client.channel, &rows, version);
                 let missing = || Error::new(ErrorKind::NoSuchPayload).errno(Errno::ENOENT);
-                return Look::of(self.name, &rows, version).map(|look| (look, ever_waited)).ok_or_else(missing);
+                return look.map(|look| (look, ever_waited)).ok_or_else(missing);
             }
             guard.settle(deadline)?;
         }
@@ -426,14 +427,12 @@ impl ActionRequest<'_> {
             Some(Errno::EFAULT) => client.end_of(name, true, LOOKS_PER_PROBE, deadline),
             Some(_) => client.look(name, true),
         };
-        let (xen, messages, known) = (client.xen(), Vec::new(), Known::default());
-        let mut evidence = Evidence { action, flags, xen, before, refused, after: &after, messages, known };
-        let done = diagnosis::is_done(&evidence);
+        let done = diagnosis::is_done(action, refused, &after);
         if done {
             client.note_success(action, name, before);
         }
         if refused.is_none_or(|errno| errno == Errno::EFAULT) {
-            match after {
+            match &after {
                 // Xen may still be working on it.
                 After::Running | After::Unreadable(_) => {
                     let hooked = client.identities.hooks(name).is_some_and(|(hooks, _)| hooks.after(action));
@@ -451,24 +450,25 @@ impl ActionRequest<'_> {
         if done {
             return Ok(Verdict::Done);
         }
-        evidence.messages = log.messages();
+        let (xen, messages) = (client.xen(), log.messages());
         let waiting = |message: &LogMessage| match message {
             LogMessage::ActiveWaitqueue(domain) => Some(*domain),
             _ => None,
         };
-        if let Some(domain) = evidence.messages.iter().find_map(waiting) {
+        if let Some(domain) = messages.iter().find_map(waiting) {
             guard.met_waiting_guest(domain);
         }
-        if refused == Some(Errno::EINVAL) {
-            // Build-ids matter for this number only.
-            evidence.known = client.known(name);
-        }
-        Ok(diagnosis::judge(&evidence))
+        // Build-ids matter for this number only.
+        let known = if refused == Some(Errno::EINVAL) { client.known(name) } else { Known::default() };
+        Ok(diagnosis::judge(&Evidence { action, flags, xen, before, refused, after: &after, messages, known }))
     }
 }
 
 /// Refuses flags that Xen would ignore.
 pub(super) fn check_flags(client: &LivepatchClient, action: Action, flags: Flags) -> Result<()> {
+    if flags.is_empty() {
+        return Ok(());
+    }
     let refuse = |flags, by| Err(Error::new(ErrorKind::UnsupportedFlag { flags, by }));
     let unknown = flags.difference(Flags::of_action(action));
     if !unknown.is_empty() {

@@ -355,10 +355,11 @@ impl Run<'_> {
     /// Returns true if the list shows that a step is done although it ended with an error.
     fn has_happened(&self, step: &Step, error: &Error, deadline: Deadline) -> bool {
         // It may still be under way.
-        let Ok((now, _)) = self.client.free_host(deadline) else { return false };
+        let expected = self.now.clone().after(step);
+        let shown = self.client.free_host(deadline, |rows, version| expected.is_shown_by(rows, version));
         // Another tool's upload under the same name may be any payload.
         let foreign = matches!(step, Step::Upload { .. }) && !error.may_have_happened();
-        !foreign && self.now.clone().after(step).is_shown_by(&now.rows, now.version)
+        !foreign && shown.is_ok_and(|(shown, _)| shown)
     }
 
     /// Returns true if the list still shows what was expected before the step.
@@ -398,7 +399,7 @@ impl Run<'_> {
 
     /// Waits for Xen to finish, and reads the list again.
     fn settle(&mut self, deadline: Deadline) -> Result<()> {
-        self.client.free_host(deadline)?;
+        self.client.free_host(deadline, |_, _| ())?;
         self.refresh()
     }
 

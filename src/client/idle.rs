@@ -2,12 +2,12 @@
 
 use super::LivepatchClient;
 use super::action_lock::ActionGuard;
-use super::deadline::Deadline;
-use super::listing::{self, Listing};
+use super::deadline::{Deadline, Pauses};
+use super::listing;
 use crate::diagnosis::{After, Look, in_progress};
 use crate::error::Result;
 use crate::hypercall::channel::CallError;
-use crate::types::{Errno, PayloadName};
+use crate::types::{Errno, LoadedPayload, PayloadName};
 
 /// The number of looks that show an action in progress before a probe determines if there really is one.
 pub(super) const LOOKS_PER_PROBE: u32 = 8;
@@ -21,29 +21,32 @@ impl LivepatchClient {
         looks_per_probe: u32,
         deadline: Deadline,
     ) -> After {
-        let mut looks: u32 = 0;
-        let ended = deadline.poll(|| {
+        let mut pauses = Pauses::new();
+        for looks in 1_u32.. {
             let after = self.look(name, whole_list);
             if !matches!(&after, After::Seen(look) if look.status.in_progress()) {
-                return Ok(Some(after));
+                return after;
             }
-            looks = looks.wrapping_add(1);
-            if looks % looks_per_probe != 0 || self.is_pending(name)? {
-                return Ok(None);
+            if looks % looks_per_probe == 0 {
+                match self.is_pending(name) {
+                    Ok(true) => {}
+                    // It has just finished, or the mark is stale.
+                    Ok(false) => return self.look(name, whole_list),
+                    Err(error) => return After::Unreadable(error.into()),
+                }
             }
-            // It has just finished, or the mark is stale.
-            Ok(Some(self.look(name, whole_list)))
-        });
-        match ended {
-            Ok(after) => after.unwrap_or(After::Running),
-            Err(error) => After::Unreadable(error),
+            if !deadline.sleep(pauses.next()) {
+                break;
+            }
         }
+        After::Running
     }
 
     /// Looks at a payload's status, and at the whole list if that is needed and readable.
     pub(super) fn look(&self, name: &PayloadName, whole_list: bool) -> After {
-        if let Some(Ok(Listing { rows, version })) = whole_list.then(|| listing::list(&self.channel)) {
-            return Look::of(name, &rows, version).map_or(After::Gone, After::Seen);
+        let listed = || listing::view(&self.channel, |rows, version| Look::of(name, rows, version));
+        if let Some(Ok(look)) = whole_list.then(listed) {
+            return look.map_or(After::Gone, After::Seen);
         }
         match self.get(name) {
             Ok(status) => After::Seen(Look { status, applied: None, version: None }),
@@ -52,18 +55,23 @@ impl LivepatchClient {
         }
     }
 
-    /// The list at a moment when nothing was pending on the host, and true if that took waiting.
-    pub(super) fn free_host(&self, deadline: Deadline) -> Result<(Listing, bool)> {
+    /// A function of the list and its version at a moment when nothing was pending on the host, and true if that took waiting.
+    pub(super) fn free_host<R>(
+        &self,
+        deadline: Deadline,
+        of: impl Fn(&[LoadedPayload], u32) -> R,
+    ) -> Result<(R, bool)> {
         let mut ever_waited = false;
         let mut marks_before: Option<Vec<PayloadName>> = None;
         loop {
-            let listing = listing::list(&self.channel)?;
-            let marked = listing.rows.iter().filter(|row| row.status.in_progress());
-            let marks: Vec<PayloadName> = marked.map(|row| row.name.clone()).collect();
+            let (marks, found) = listing::view(&self.channel, |rows, version| {
+                let marked = rows.iter().filter(|row| row.status.in_progress());
+                (marked.map(|row| row.name.clone()).collect::<Vec<_>>(), of(rows, version))
+            })?;
             // Marks under which nothing was pending are stale if they are still there.
             if marks.is_empty() || marks_before.as_ref() == Some(&marks) {
                 self.action_lock.idle();
-                return Ok((listing, ever_waited));
+                return Ok((found, ever_waited));
             }
             let mut waited = false;
             for name in &marks {
@@ -108,7 +116,7 @@ impl LivepatchClient {
         let deadline = Deadline::after(self.defaults.deadline_or_default());
         let own = if guard.is_some() { None } else { acquire(deadline)? };
         if self.action_lock.left_running() {
-            self.free_host(deadline)?;
+            self.free_host(deadline, |_, _| ())?;
         }
         Ok(own)
     }

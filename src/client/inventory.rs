@@ -134,7 +134,7 @@ pub(super) fn settled(client: &LivepatchClient, take: impl Fn() -> Result<Invent
         return Ok(inventory);
     }
     let deadline = Deadline::after(client.defaults.deadline_or_default());
-    client.free_host(deadline).map_err(|error| error.during(Operation::List))?;
+    client.free_host(deadline, |_, _| ()).map_err(|error| error.during(Operation::List))?;
     take()
 }
 

@@ -22,9 +22,9 @@ pub(super) struct Listing {
 }
 
 /// The result of an attempt at the whole list.
-enum Attempt {
+enum Attempt<R> {
     /// It came in one hypercall, which no action can interrupt.
-    Whole(Listing),
+    Whole(R),
     /// It came in several. Nothing was uploaded or unloaded meanwhile, but states may have changed.
     InParts(Listing),
     /// Something was uploaded or unloaded meanwhile.
@@ -68,11 +68,16 @@ impl LivepatchClient {
 }
 
 pub(super) fn list(channel: &Channel) -> Result<Listing> {
+    view(channel, |rows, version| Listing { rows: rows.to_vec(), version })
+}
+
+/// Returns a function of the list at one moment, and of its version. A caller that needs a part of it saves copying the rest.
+pub(super) fn view<R>(channel: &Channel, of: impl Fn(&[LoadedPayload], u32) -> R) -> Result<R> {
     if channel.last_extent().rows == 0 {
         // No memory for rows is allocated until there are some.
         let now = extent(channel)?;
         if now.remaining == 0 {
-            return Ok(Listing { rows: Vec::new(), version: now.version });
+            return Ok(of(&[], now.version));
         }
     }
     let mut wanted = Extent::default();
@@ -84,13 +89,13 @@ pub(super) fn list(channel: &Channel) -> Result<Listing> {
             // Another tool is busy uploading: leave it a gap.
             thread::sleep(Duration::from_millis((attempt - FAULT_RETRIES).into()));
         }
-        let outcome = channel.with_room(wanted, |room| read(channel, room, window));
+        let outcome = channel.with_room(wanted, |room| read(channel, room, window, &of));
         match outcome? {
-            Attempt::Whole(listing) => return Ok(listing),
+            Attempt::Whole(found) => return Ok(found),
             Attempt::InParts(listing) => {
                 // Changes of state do not change the version of the list. Two equal readings were true in between.
                 if before.as_ref() == Some(&listing) {
-                    return Ok(listing);
+                    return Ok(of(&listing.rows, listing.version));
                 }
                 before = Some(listing);
             }
@@ -116,7 +121,12 @@ pub(super) fn list(channel: &Channel) -> Result<Listing> {
 
 /// Reads the list from its beginning, at most `window` rows a call.
 #[inline]
-fn read(channel: &Channel, room: &mut ListRoom, window: u32) -> core::result::Result<Attempt, CallError> {
+fn read<R>(
+    channel: &Channel,
+    room: &mut ListRoom,
+    window: u32,
+    of: impl Fn(&[LoadedPayload], u32) -> R,
+) -> core::result::Result<Attempt<R>, CallError> {
     let mut rows: Vec<LoadedPayload> = Vec::new();
     let mut version = None;
     loop {
@@ -139,7 +149,7 @@ fn read(channel: &Channel, room: &mut ListRoom, window: u32) -> core::result::Re
         let layout = channel.interface.layout;
         if start == 0 && remaining == 0 {
             let rows = room.whole(layout, count, now).map_err(CallError::Malformed)?;
-            return Ok(Attempt::Whole(Listing { rows, version: now }));
+            return Ok(Attempt::Whole(of(rows, now)));
         }
         if start == 0 && to_usize(count) == room.capacity.rows && room.capacity.rows < MAX_ROWS {
             return Ok(Attempt::Longer);

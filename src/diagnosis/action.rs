@@ -15,25 +15,25 @@ pub(crate) fn ready(action: Action, before: &Look) -> Result<(), Error> {
     if found == needed { Ok(()) } else { Err(Error::new(Kind::WrongState { found, needed })) }
 }
 
-/// Returns true if the action was done. Xen's log is not needed for that.
-pub(crate) fn is_done(e: &Evidence<'_>) -> bool {
+/// Returns true if the action was done. No other evidence is needed for that.
+pub(crate) fn is_done(action: Action, refused: Option<Errno>, after: &After) -> bool {
     // An action whose answer Xen could not write may have been done.
-    let perhaps = e.refused.is_none_or(|errno| errno == Errno::EFAULT);
+    let perhaps = refused.is_none_or(|errno| errno == Errno::EFAULT);
     perhaps
-        && match e.after {
-            After::Gone => e.action == Action::Unload,
+        && match after {
+            After::Gone => action == Action::Unload,
             After::Seen(after) => {
-                let alone = after.applied.as_ref().is_some_and(|applied| applied.len() == 1);
-                Some(after.status.state) == target(e.action)
+                let alone = || after.applied.as_ref().is_some_and(|applied| applied.len() == 1);
+                Some(after.status.state) == target(action)
                     && after.status.rc == 0
-                    && (e.action != Action::Replace || alone)
+                    && (action != Action::Replace || alone())
             }
             After::Running | After::Unreadable(_) => false,
         }
 }
 
 pub(crate) fn judge(e: &Evidence<'_>) -> Verdict {
-    if is_done(e) {
+    if is_done(e.action, e.refused, e.after) {
         return Verdict::Done;
     }
     let perhaps = e.refused.is_none_or(|errno| errno == Errno::EFAULT);

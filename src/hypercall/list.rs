@@ -24,8 +24,8 @@ const METADATA_LIMIT: usize = 4 << 20;
 const ROW: usize = 16;
 const STATUS: usize = 8;
 
-/// The bytes before the arrays, for the block of the hypercall.
-const BLOCK: usize = SYSCTL_SIZE.next_multiple_of(16);
+/// The bytes at the beginning of a buffer for the block of the hypercall that fills the rest.
+pub(super) const BLOCK: usize = SYSCTL_SIZE.next_multiple_of(16);
 const LEN_COLUMN: usize = 8;
 const METADATA_LEN_COLUMN: usize = 12;
 
@@ -156,19 +156,16 @@ impl ListRoom {
     /// # Errors
     /// A description of the mistake, if Xen wrote something impossible.
     #[inline]
-    pub(crate) fn whole(
-        &mut self,
-        layout: Layout,
-        count: u32,
-        version: u32,
-    ) -> Result<Vec<LoadedPayload>, &'static str> {
-        let as_long = self.last.as_ref().is_some_and(|last| last.rows.len() == to_usize(count));
-        if let Some(rows) = self.known(version, 0, count).filter(|_| as_long) {
-            return Ok(rows);
-        }
-        let rows = self.columns_of(count)?.rows(layout, count)?;
-        self.last = Some(Whole { version, rows: rows.clone() });
-        Ok(rows)
+    pub(crate) fn whole(&mut self, layout: Layout, count: u32, version: u32) -> Result<&[LoadedPayload], &'static str> {
+        let is_it = |last: &mut Whole| last.version == version && last.rows.len() == to_usize(count);
+        let rows = match self.last.take_if(is_it) {
+            Some(Whole { mut rows, .. }) => {
+                set_statuses(&mut rows, arrays(&self.memory));
+                rows
+            }
+            None => Columns::of(&self.memory, self.capacity, count)?.rows(layout, count)?,
+        };
+        Ok(&self.last.insert(Whole { version, rows }).rows)
     }
 
     /// Returns the first `count` rows, which are a part of a list of this version that begins after `start` others.
@@ -182,38 +179,17 @@ impl ListRoom {
         count: u32,
         version: u32,
     ) -> Result<Vec<LoadedPayload>, &'static str> {
-        let columns = self.columns_of(count)?;
+        let columns = Columns::of(&self.memory, self.capacity, count)?;
         self.known(version, start, count).map_or_else(|| columns.rows(layout, count), Ok)
     }
 
     /// Returns these rows, if the last whole list was of this version.
-    #[inline]
     fn known(&self, version: u32, start: u32, count: u32) -> Option<Vec<LoadedPayload>> {
         let last = self.last.as_ref().filter(|last| last.version == version)?;
         let (start, count) = (to_usize(start), to_usize(count));
-        let rows = last.rows.get(start..start.checked_add(count)?)?;
-        let statuses = self.memory.as_slice().get(BLOCK..)?.get(..count.checked_mul(STATUS)?)?;
-        Some(with_statuses(rows, statuses))
-    }
-
-    fn columns_of(&self, count: u32) -> Result<Columns<'_>, &'static str> {
-        if to_usize(count) > self.capacity.rows { Err("more rows than were asked for") } else { Ok(self.columns()) }
-    }
-
-    fn columns(&self) -> Columns<'_> {
-        let (_, mut rest) = self.memory.as_slice().split_at(BLOCK);
-        let mut column = |width: usize| {
-            let (column, after) = rest.split_at(self.capacity.rows * width);
-            rest = after;
-            column
-        };
-        Columns {
-            status: column(STATUS),
-            len: column(METADATA_LEN_COLUMN - LEN_COLUMN),
-            metadata_len: column(ROW - METADATA_LEN_COLUMN),
-            names: column(NAME_SIZE),
-            metadata: rest,
-        }
+        let mut rows = last.rows.get(start..start.checked_add(count)?)?.to_vec();
+        set_statuses(&mut rows, arrays(&self.memory));
+        Some(rows)
     }
 }
 
@@ -237,7 +213,32 @@ pub(crate) struct Columns<'a> {
     pub(crate) metadata: &'a [u8],
 }
 
-impl Columns<'_> {
+/// The arrays in a room, of which the statuses are the first.
+fn arrays(memory: &HypercallBuffer) -> &[u8] {
+    memory.as_slice().split_at(BLOCK).1
+}
+
+impl<'a> Columns<'a> {
+    /// Those of a room with this capacity in which Xen wrote so many rows.
+    fn of(memory: &'a HypercallBuffer, capacity: Extent, count: u32) -> Result<Self, &'static str> {
+        if to_usize(count) > capacity.rows {
+            return Err("more rows than were asked for");
+        }
+        let mut rest = arrays(memory);
+        let mut column = |width: usize| {
+            let (column, after) = rest.split_at(capacity.rows * width);
+            rest = after;
+            column
+        };
+        Ok(Self {
+            status: column(STATUS),
+            len: column(METADATA_LEN_COLUMN - LEN_COLUMN),
+            metadata_len: column(ROW - METADATA_LEN_COLUMN),
+            names: column(NAME_SIZE),
+            metadata: rest,
+        })
+    }
+
     /// Splits the columns into `count` rows. No part of a row comes from another row, whatever the bytes.
     pub(crate) fn rows(self, layout: Layout, count: u32) -> Result<Vec<LoadedPayload>, &'static str> {
         let short = "fewer bytes than its rows need";
@@ -286,14 +287,11 @@ fn word(bytes: &[u8]) -> [u8; 4] {
     bytes.try_into().expect("a chunk of four bytes")
 }
 
-/// Returns these rows with the statuses that Xen wrote.
-#[inline]
-fn with_statuses(rows: &[LoadedPayload], statuses: &[u8]) -> Vec<LoadedPayload> {
-    let mut rows = rows.to_vec();
+/// Sets the statuses of these rows to those that Xen wrote.
+fn set_statuses(rows: &mut [LoadedPayload], statuses: &[u8]) {
     for (row, now) in rows.iter_mut().zip(statuses.chunks_exact(STATUS)) {
         row.status = status(now);
     }
-    rows
 }
 
 /// Reads a status from its eight bytes.
@@ -376,7 +374,8 @@ mod tests {
             metadata: b"m",
         };
         let first = columns.rows(Layout::Packed, 2).unwrap();
-        let second = with_statuses(&first, &words(&[2, 0, 1, 0xffff_fff5]));
+        let mut second = first.clone();
+        set_statuses(&mut second, &words(&[2, 0, 1, 0xffff_fff5]));
         let statuses = |row: &LoadedPayload| (row.status.state, row.status.rc);
         assert_eq!(second.iter().map(statuses).collect::<Vec<_>>(), [(State::Applied, 0), (State::Checked, -11)]);
         for (one, other) in first.iter().zip(&second) {
