@@ -3,6 +3,7 @@
 //! Best effort: if the log can't be read, there are no messages, and nothing else differs.
 
 use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use super::hooks::{HookLog, Running};
@@ -22,19 +23,12 @@ pub(super) fn is_forbidden(errno: Errno) -> bool {
     FORBIDDEN.contains(&errno)
 }
 
-/// The place up to which this client has read the log, and the record of hooks from there.
+/// The record of hooks in the log as far as this client has read it.
 #[derive(Debug, Default)]
 pub(super) struct Console {
-    position: Mutex<Position>,
+    /// True once reading the log was denied, or if this client must not read it.
+    forbidden: AtomicBool,
     hooks: Mutex<HookLog>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Position {
-    #[default]
-    Unread,
-    At(u32),
-    Forbidden,
 }
 
 /// The log during one operation, which may take several attempts.
@@ -70,11 +64,7 @@ impl<'a> LogWatch<'a> {
 
     /// Reads the log from the last position to its end, which it returns; `None` if the log can't be read.
     pub(super) fn catch_up(&self) -> Option<u32> {
-        match self.console.position() {
-            Position::Unread => self.read(0, |_| {}),
-            Position::At(index) => self.read(index, |_| {}),
-            Position::Forbidden => None,
-        }
+        if self.console.is_readable() { self.read(self.console.end(), |_| {}) } else { None }
     }
 
     pub(super) fn hook_running(&self) -> Running {
@@ -112,15 +102,12 @@ impl<'a> LogWatch<'a> {
             self.console.hooks().feed(bytes.unwrap_or(b""), end);
         };
         match read_chunks(self.channel, start, chunk) {
-            Ok(index) => {
-                self.console.advance(Position::At(index));
-                Some(index)
-            }
-            Err(CallError::Refused(errno)) if is_forbidden(errno) => {
-                self.console.advance(Position::Forbidden);
+            Ok(end) => Some(end),
+            Err(error) => {
+                let denied = matches!(error, CallError::Refused(errno) if is_forbidden(errno));
+                self.console.forbidden.fetch_or(denied, Ordering::Relaxed);
                 None
             }
-            Err(_) => None,
         }
     }
 }
@@ -145,11 +132,12 @@ fn read_chunks(
     channel.with_buffer(SMALLEST_BUFFER, |buffer| {
         let mut index = start;
         for _ in 0..READS {
-            let (count, next) = retry_faults(|| channel.read_console(index, buffer))?;
-            each(buffer.as_slice().get(..count), next);
+            let (place, next) = retry_faults(|| channel.read_console(index, buffer))?;
+            let filled = place.end >= buffer.len();
+            each(buffer.as_slice().get(place), next);
             let stays = next == index;
             index = next;
-            if stays || count < buffer.len() {
+            if stays || !filled {
                 break;
             }
         }
@@ -160,15 +148,12 @@ fn read_chunks(
 impl Console {
     /// One that is never read.
     pub(super) fn off() -> Self {
-        Self { position: Mutex::new(Position::Forbidden), hooks: Mutex::default() }
+        Self { forbidden: AtomicBool::new(true), hooks: Mutex::default() }
     }
 
     /// The position from which reading continues.
     pub(super) fn end(&self) -> u32 {
-        match self.position() {
-            Position::At(index) => index,
-            Position::Unread | Position::Forbidden => 0,
-        }
+        self.hooks().end()
     }
 
     pub(super) fn hooks(&self) -> MutexGuard<'_, HookLog> {
@@ -177,22 +162,14 @@ impl Console {
 
     /// Returns false once reading the log was denied, or if this client must not read it.
     pub(super) fn is_readable(&self) -> bool {
-        self.position() != Position::Forbidden
-    }
-
-    fn position(&self) -> Position {
-        *lock(&self.position)
-    }
-
-    fn advance(&self, to: Position) {
-        *lock(&self.position) = to;
+        !self.forbidden.load(Ordering::Relaxed)
     }
 }
 
 #[cfg(all(test, feature = "sim"))]
 mod tests {
     use std::collections::BTreeSet;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     use super::*;
     use crate::hypercall::sealed::Sealed;

@@ -116,9 +116,10 @@ impl HookWait<'_> {
             }
             return Need::AtMost(left);
         }
-        if hooks().of_any() {
-            self.log.catch_up();
+        if !hooks().of_any() {
+            return Need::Nothing;
         }
+        self.log.catch_up();
         if hooks().of_any() { Need::at_most(self.guard.hook_time_left()) } else { Need::Nothing }
     }
 }

@@ -77,9 +77,17 @@ impl HookLog {
         }
     }
 
+    /// The index in Xen's log up to which it was taken in.
+    pub(super) fn end(&self) -> u32 {
+        self.at.unwrap_or(0)
+    }
+
     /// Notes that an action on the payload is about to be sent, which has not ended before its end is in the log.
     pub(super) fn begin(&mut self, name: &PayloadName) {
-        self.open.insert(name.as_bytes().to_vec(), Progress::Begun);
+        // Otherwise nothing is known of any hook. In a log without lines about actions it stays so.
+        if self.complete || !self.open.is_empty() {
+            self.open.insert(name.as_bytes().to_vec(), Progress::Begun);
+        }
     }
 
     pub(super) fn of(&self, name: &PayloadName) -> Running {

@@ -1,11 +1,12 @@
 //! The operations in the layout of each release: the encoding of requests, and the decoding of answers.
 
 use core::mem::offset_of;
+use core::ops::Range;
 
 use super::channel::{CallError, Channel};
 use super::event::Hypercall;
 use super::interface::Layout;
-use super::list::{Listed, Places};
+use super::list::{BLOCK, Listed, Places};
 use super::memory::HypercallBuffer;
 use crate::sys;
 use crate::types::{Action, Errno, PayloadName, Status, to_u64, to_usize};
@@ -149,23 +150,27 @@ impl Channel {
     }
 
     /// Reads Xen's log into a buffer, without clearing it, from the byte of this index on: 0, or the index of an earlier
-    /// answer. Xen continues with its oldest byte if that is gone. Returns the number of bytes, and the index of the next read.
+    /// answer. Xen continues with its oldest byte if that is gone. Returns the place of the bytes in
+    /// the buffer, and the index of the next read.
     #[inline]
-    pub(crate) fn read_console(&self, index: u32, buffer: &mut HypercallBuffer) -> Result<(usize, u32), CallError> {
-        self.with_block(|block| {
-            self.begin(block, sys::XEN_SYSCTL_readconsole);
-            let read = sys::xen_sysctl_readconsole {
-                incremental: 1,
-                index,
-                buffer: buffer.handle(0),
-                count: u32::try_from(buffer.len()).expect("a buffer for the log is some KiB, or for a payload 2 MiB"),
-                ..Default::default()
-            };
-            block.write::<{ offset_of!(sys::xen_sysctl, u.readconsole) }, _>(&read);
-            self.issue_sysctl(block, &mut [buffer], || Hypercall::ReadConsole)?;
-            let read: sys::xen_sysctl_readconsole = block.read::<{ offset_of!(sys::xen_sysctl, u.readconsole) }, _>();
-            Ok((to_usize(read.count), read.index))
-        })
+    pub(crate) fn read_console(
+        &self,
+        index: u32,
+        buffer: &mut HypercallBuffer,
+    ) -> Result<(Range<usize>, u32), CallError> {
+        self.begin(buffer, sys::XEN_SYSCTL_readconsole);
+        let room = buffer.len() - BLOCK;
+        let read = sys::xen_sysctl_readconsole {
+            incremental: 1,
+            index,
+            buffer: buffer.handle(BLOCK),
+            count: u32::try_from(room).expect("a buffer for the log is some KiB, or for a payload 2 MiB"),
+            ..Default::default()
+        };
+        buffer.write::<{ offset_of!(sys::xen_sysctl, u.readconsole) }, _>(&read);
+        self.issue_sysctl(buffer, &mut [], || Hypercall::ReadConsole)?;
+        let read: sys::xen_sysctl_readconsole = buffer.read::<{ offset_of!(sys::xen_sysctl, u.readconsole) }, _>();
+        Ok((BLOCK..BLOCK.saturating_add(to_usize(read.count)), read.index))
     }
 
     /// Presses a debug key, as on Xen's console.
