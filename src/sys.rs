@@ -15,5 +15,3 @@
 include!("sys/bindings.rs");
 
 mod layout;
-#[cfg(test)]
-mod tests;
