@@ -1,5 +1,5 @@
-# Shared by the tests that boot a real Xen several times with the tool on the same disk: guard-test and units-test. Sourced by
-# bash, with $test the name of the test and its arguments: a TOOL, which is statically linked for the machine of that Xen.
+# Shared by the tests that boot a real Xen with the tool, most of them several times with the same disk. Sourced by bash,
+# with $test the name of the test and its arguments: a TOOL, which is statically linked for the machine of that Xen.
 #
 #   XEN                  the Xen: 4.17 (default), 4.20, 4.14; guard-test also takes arm64
 #   REAL_XEN_TIMEOUT     limit of each boot in seconds, as for run
@@ -19,6 +19,8 @@ trap 'rm -rf "$tmp"' EXIT
 quietly make_payloads gcc-payloads "$tmp" "$(build_id "$store/$XEN/xen")" 2 crashing extra-version stacked hooked ||
     die 1 "the payloads could not be made (needs gcc and binutils)"
 what=
+# The root of a system that a test puts together.
+tree=$tmp/tree
 
 fail() {
     say "$test, Xen $XEN: $what: $1"
@@ -39,3 +41,20 @@ boot_once() {
 
 # lacks REGEX: the output has no line that matches it.
 lacks() { ! grep -q -E -e "$1" "$tmp/output" || fail "the output has '$1'"; }
+
+# in_order REGEX...: the output has lines that match these, one after the other.
+in_order() {
+    local line number rest=$tmp/rest
+    cp "$tmp/output" "$rest"
+    for line; do
+        number=$(grep -n -E -m1 -e "$line" "$rest" | cut -d: -f1) || true
+        [[ -n $number ]] || fail "the output does not have '$line', or too early"
+        sed -i "1,${number}d" "$rest"
+    done
+}
+
+# write PATH LINE...: into the tree.
+write() {
+    mkdir -p "$(dirname "$tree/$1")"
+    printf '%s\n' "${@:2}" >"$tree/$1"
+}
