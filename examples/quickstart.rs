@@ -12,7 +12,7 @@ use clap::Parser;
 use xen_livepatch::payload::Architecture;
 use xen_livepatch::sim::{FunctionPatch, PayloadBuilder, SimulatedXen};
 use xen_livepatch::{
-    ActionOptions, BuildId, Flags, LivepatchClient, PayloadName, QuiesceTimeout, Release, Result, State,
+    ActionOptions, BuildId, EnsureError, Flags, LivepatchClient, PayloadName, QuiesceTimeout, Release, Result, Wanted,
 };
 
 /// The function that the patches of this story replace: it returns the end of Xen's version.
@@ -33,14 +33,20 @@ fn main() -> ExitCode {
     let Arguments { real, xen } = Arguments::parse();
     // A simulated Xen is for x86-64 by default.
     let machine = if real { Architecture::of_this_program() } else { Architecture::X86_64 };
-    match connect((!real).then_some(xen)).and_then(|client| Story::begin(client, machine)?.tell()) {
+    match run((!real).then_some(xen), machine) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("quickstart: {error}");
-            error.xen_log().iter().for_each(|line| eprintln!("  (XEN) {line}"));
+            for line in error.error().map_or(&[][..], |error| error.xen_log()) {
+                eprintln!("  (XEN) {line}");
+            }
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(simulated: Option<Release>, machine: Architecture) -> Result<(), EnsureError> {
+    Story::begin(connect(simulated)?, machine)?.tell()
 }
 
 /// Makes a client of a simulated Xen or of the real device. Everything else is the same for both.
@@ -72,14 +78,17 @@ impl Story {
     }
 
     /// Tells the story, and then removes its payloads, also if it ended early.
-    fn tell(self) -> Result<()> {
+    fn tell(self) -> Result<(), EnsureError> {
         if !self.client.list()?.is_empty() {
             println!("Payloads are loaded here already, so this example does nothing.");
-            return self.show_list();
+            return Ok(self.show_list()?);
         }
         let told = self.chapters();
-        let cleared = self.clear();
-        told.and(cleared)
+        let cleared = self.client.ensure(&Wanted::nothing(), |_| ());
+        told?;
+        cleared?;
+        line("unload", format_args!("done; {} payloads are left", self.client.list()?.len()));
+        Ok(())
     }
 
     fn chapters(&self) -> Result<()> {
@@ -149,27 +158,6 @@ impl Story {
             let (state, metadata) = (payload.status.state, payload.metadata);
             line("  list", format_args!("{:<8} {state:<8} {metadata}", payload.name));
         }
-        Ok(())
-    }
-
-    /// Reverts all payloads from the top, and unloads them.
-    fn clear(&self) -> Result<()> {
-        loop {
-            let applied: Vec<_> =
-                self.client.list()?.into_iter().filter(|row| row.status.state == State::Applied).collect();
-            if applied.is_empty() {
-                break;
-            }
-            let mut results = applied.iter().map(|row| self.client.revert(&row.name, Flags::empty()));
-            if results.all(|result| result.is_err()) {
-                // Not even the payload on top can be reverted.
-                break;
-            }
-        }
-        for row in self.client.list()? {
-            self.client.unload(&row.name, Flags::empty())?;
-        }
-        line("unload", format_args!("done; {} payloads are left", self.client.list()?.len()));
         Ok(())
     }
 }
