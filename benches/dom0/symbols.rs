@@ -58,7 +58,9 @@ impl Symbols {
         let functions = self.functions.get(path).map_or(&[][..], Vec::as_slice);
         let before = functions.partition_point(|(start, ..)| *start <= offset);
         match functions[..before].last() {
-            Some((start, size, name)) if offset - start < *size => demangled(name),
+            Some((start, size, name)) if offset - start < *size => {
+                format!("{:#}", rustc_demangle::demangle(name))
+            }
             _ => path.rsplit('/').next().unwrap_or_default().into(),
         }
     }
@@ -74,67 +76,4 @@ fn of_file(path: &str) -> Option<Vec<(u64, u64, String)>> {
     functions.sort();
     functions.dedup_by_key(|(start, ..)| *start);
     Some(functions)
-}
-
-/// The escapes in symbols, in the order of decoding.
-const ESCAPES: [(&str, &str); 17] = [
-    ("..", "::"),
-    ("$LT$", "<"),
-    ("$GT$", ">"),
-    ("$RF$", "&"),
-    ("$BP$", "*"),
-    ("$LP$", "("),
-    ("$RP$", ")"),
-    ("$C$", ","),
-    ("$u20$", " "),
-    ("$u27$", "'"),
-    ("$u5b$", "["),
-    ("$u5d$", "]"),
-    ("$u7b$", "{"),
-    ("$u7d$", "}"),
-    ("$u3b$", ";"),
-    ("$u2b$", "+"),
-    ("_<", "<"),
-];
-
-/// The name of a Rust function as one writes it, without its hash: `a::b` for `_ZN1a1b17h0123456789abcdefE`.
-fn demangled(symbol: &str) -> String {
-    if let Some(symbol) = symbol.strip_prefix("_R") {
-        return words(symbol).join("::");
-    }
-    let Some(mut rest) = symbol.strip_prefix("_ZN") else { return symbol.into() };
-    let mut parts = Vec::new();
-    while let Some(end) = rest.find(|c: char| !c.is_ascii_digit()).filter(|end| *end > 0) {
-        let Some(part) = rest[..end].parse().ok().and_then(|len: usize| rest.get(end..end + len)) else { break };
-        parts.push(part);
-        rest = &rest[end + part.len()..];
-    }
-    if parts.last().is_some_and(|part| part.len() == 17 && part.starts_with('h')) {
-        parts.pop();
-    }
-    ESCAPES.iter().fold(parts.join("::"), |name, (escaped, text)| name.replace(escaped, text))
-}
-
-/// The words in a symbol of Rust's newer mangling.
-fn words(mut rest: &str) -> Vec<&str> {
-    let mut words = Vec::new();
-    while let Some(first) = rest.chars().next() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        let word = rest[..digits].parse().ok().and_then(|len: usize| {
-            // Parted from the length where it begins with a digit or an underscore.
-            let after = &rest[digits..];
-            let word = after.strip_prefix('_').unwrap_or(after);
-            Some((word.get(..len)?, word.get(len..)?))
-        });
-        rest = match (word, first) {
-            (Some((word, after)), _) => {
-                words.push(word);
-                after
-            }
-            // A number that makes the word unique, or refers to an earlier one.
-            (None, 's' | 'B') => rest.split_once('_').map_or("", |(_, after)| after),
-            _ => rest.get(first.len_utf8()..).unwrap_or_default(),
-        };
-    }
-    words
 }

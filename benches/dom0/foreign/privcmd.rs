@@ -3,17 +3,14 @@
 //! `sim::PreparedSysctl` is no substitute, since it can't list twice (Xen counts down the requested rows in the
 //! request itself) and collects its buffers anew for each call.
 
-use core::ffi::c_void;
-use core::num::NonZeroUsize;
-use core::ptr::NonNull;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
+use memmap2::{MmapMut, MmapOptions};
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use xen_livepatch::Release;
 
 /// Linux's number for it, and Xen's for the sysctl hypercall and its livepatch operations.
@@ -30,46 +27,19 @@ struct Hypercall {
     arg: [u64; 5],
 }
 
-/// Pages of `/dev/xen/hypercall`, for Xen to read and write.
-#[derive(Debug)]
-struct Pages {
-    start: NonNull<c_void>,
-    len: NonZeroUsize,
+/// Maps pages of `/dev/xen/hypercall` for Xen to read and write.
+fn map(device: &File, bytes: usize) -> MmapMut {
+    let bytes = bytes.max(1).next_multiple_of(4096);
+    // SAFETY: these pages are of no file, so that only Xen changes them, while `Xen::send` has the `Call` that they belong to borrowed
+    // mutably.
+    let mut pages = unsafe { MmapOptions::new().len(bytes).map_mut(device) }.expect("pages of /dev/xen/hypercall");
+    // Present and writable from now on.
+    pages.fill(0);
+    pages
 }
 
-impl Pages {
-    fn map(device: &File, bytes: usize) -> Self {
-        let len = NonZeroUsize::new(bytes.max(1).next_multiple_of(4096)).unwrap();
-        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a new mapping at an address of the kernel's choice changes no memory that anyone has.
-        let start = unsafe { mmap(None, len, protection, MapFlags::MAP_SHARED, device, 0) };
-        let mut pages = Self { start: start.expect("pages of /dev/xen/hypercall"), len };
-        // Present and writable from now on.
-        pages.as_mut_slice().fill(0);
-        pages
-    }
-
-    fn address(&self) -> u64 {
-        self.start.addr().get() as u64
-    }
-
-    fn as_slice(&self) -> &[u8] {
-        // SAFETY: the mapping has `len` initialised bytes for as long as `self` lives, and Xen writes to them only while
-        // `Xen::send` has the `Call` that they belong to borrowed mutably.
-        unsafe { core::slice::from_raw_parts(self.start.cast::<u8>().as_ptr(), self.len.get()) }
-    }
-
-    fn as_mut_slice(&mut self) -> &mut [u8] {
-        // SAFETY: as for `as_slice`; `&mut self` makes this the only reference.
-        unsafe { core::slice::from_raw_parts_mut(self.start.cast::<u8>().as_ptr(), self.len.get()) }
-    }
-}
-
-impl Drop for Pages {
-    fn drop(&mut self) {
-        // SAFETY: the range is what `map` was given, and no reference to it outlives `self`.
-        unsafe { munmap(self.start, self.len.get()) }.expect("own pages can be unmapped");
-    }
+fn address(pages: &MmapMut) -> u64 {
+    pages.as_ptr().addr() as u64
 }
 
 /// The devices, with the interface version of the running Xen.
@@ -83,9 +53,9 @@ pub struct Xen {
 /// A request with its buffers.
 #[derive(Debug)]
 pub struct Call {
-    block: Pages,
+    block: MmapMut,
     /// The buffers at the addresses in `block`.
-    memory: Vec<Pages>,
+    memory: Vec<MmapMut>,
     /// The requested rows of a list.
     rows: u32,
 }
@@ -116,7 +86,7 @@ impl Xen {
     }
 
     fn call(&self, operation: u32) -> Call {
-        let mut call = Call { block: Pages::map(&self.hypercall, SYSCTL_SIZE), memory: Vec::new(), rows: 0 };
+        let mut call = Call { block: map(&self.hypercall, SYSCTL_SIZE), memory: Vec::new(), rows: 0 };
         call.word(0, LIVEPATCH);
         call.word(4, self.interface);
         call.word(8, operation);
@@ -133,9 +103,9 @@ impl Xen {
 
     /// Attaches a buffer of this size, which begins with `contents`, at an address field of the request.
     fn attach(&self, call: &mut Call, offset: usize, size: usize, contents: &[u8]) {
-        let mut pages = Pages::map(&self.hypercall, size);
-        pages.as_mut_slice()[..contents.len()].copy_from_slice(contents);
-        call.block.as_mut_slice()[offset..offset + 8].copy_from_slice(&pages.address().to_ne_bytes());
+        let mut pages = map(&self.hypercall, size);
+        pages[..contents.len()].copy_from_slice(contents);
+        call.block[offset..offset + 8].copy_from_slice(&address(&pages).to_ne_bytes());
         call.memory.push(pages);
     }
 
@@ -177,7 +147,7 @@ impl Xen {
 
     /// Makes the ioctl.
     pub fn send(&self, call: &mut Call) -> Result<u32, Errno> {
-        let mut hypercall = Hypercall { op: SYSCTL, arg: [call.block.address(), 0, 0, 0, 0] };
+        let mut hypercall = Hypercall { op: SYSCTL, arg: [address(&call.block), 0, 0, 0, 0] };
         // SAFETY: the ioctl reads `hypercall`, which lives through it. Xen reads and writes the call's pages, which are
         // mapped as long as the `Call` lives and are borrowed mutably until this returns: every address in its block is
         // that of pages in `memory` with as much room as the request states, or null, since `attach` alone writes them.
@@ -202,17 +172,17 @@ impl Xen {
 
 impl Call {
     fn word(&mut self, offset: usize, word: u32) {
-        self.block.as_mut_slice()[offset..offset + 4].copy_from_slice(&word.to_ne_bytes());
+        self.block[offset..offset + 4].copy_from_slice(&word.to_ne_bytes());
     }
 
     fn get(&self, offset: usize) -> u32 {
-        u32::from_ne_bytes(self.block.as_slice()[offset..offset + 4].try_into().unwrap())
+        u32::from_ne_bytes(self.block[offset..offset + 4].try_into().unwrap())
     }
 
     /// Reads the payload of an upload from its file into the buffer that Xen reads: open, read, close.
     pub fn read_payload(&mut self, file: &Path) -> std::io::Result<()> {
         let size = self.get(32) as usize;
-        let payload = self.memory.last_mut().map(Pages::as_mut_slice).unwrap_or_default();
+        let payload = self.memory.last_mut().expect("an upload has a payload");
         File::open(file)?.read_exact(&mut payload[..size])
     }
 
