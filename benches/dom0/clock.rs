@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Usage, UsageWho, getrusage};
+use serde::{Deserialize, Serialize};
 
 use super::foreign::counter::{count_down, instructions, multiply};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unit {
     Instructions,
     Nanoseconds,
@@ -17,6 +18,14 @@ impl Unit {
         match self {
             Self::Instructions => "instructions",
             Self::Nanoseconds => "nanoseconds",
+        }
+    }
+
+    /// The measured rounds of a process. Counts of instructions differ only by interrupts and by addresses.
+    pub fn rounds(self) -> usize {
+        match self {
+            Self::Instructions => 5,
+            Self::Nanoseconds => 40,
         }
     }
 
@@ -52,8 +61,7 @@ impl Clock {
 
     pub fn unverified(unit: Unit) -> Self {
         let mut clock = Self { unit, reading: 0, origin: Instant::now() };
-        let readings = (0..1001).map(|_| clock.since(clock.now())).collect();
-        clock.reading = median(readings).unwrap_or_default();
+        clock.reading = median((0..1001).map(|_| clock.since(clock.now())));
         clock
     }
 
@@ -115,9 +123,11 @@ fn usage(whose: UsageWho) -> Usage {
     getrusage(whose).expect("the kernel reports usage")
 }
 
-pub fn median(mut values: Vec<u64>) -> Option<u64> {
+/// The median of at least one value.
+pub fn median(values: impl Iterator<Item = u64>) -> u64 {
+    let mut values: Vec<u64> = values.collect();
     values.sort_unstable();
-    values.get(values.len() / 2).copied()
+    values[values.len() / 2]
 }
 
 pub fn nanos(time: Duration) -> u64 {

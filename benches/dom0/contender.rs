@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -37,14 +37,13 @@ impl Kind {
     }
 }
 
+const C_TOOL: &str = "c-xen-livepatch";
+const OUR_TOOL: &str = "xen-livepatch";
+
 /// The result of `run`: the rows of a list, or 0.
 pub type Outcome = Result<usize, String>;
 
 pub trait Contender {
-    fn kind(&self) -> Kind;
-
-    fn can(&self, work: Work) -> bool;
-
     /// Makes ready, unmeasured, what a caller has at hand: names, and payloads in memory.
     fn prepare(&mut self, step: &Step);
 
@@ -59,26 +58,30 @@ pub struct Files {
 }
 
 impl Files {
-    /// The library, if the directory has it.
-    pub fn library(&self) -> Option<Xenctrl> {
-        let is_there = self.directory.join(format!("libxenctrl.so.4.{}", self.minor)).exists();
-        is_there.then(|| Xenctrl::load(&self.directory, self.minor).expect("libxenctrl can be loaded"))
+    pub fn library(&self) -> Xenctrl {
+        Xenctrl::load(self.minor).expect("libxenctrl can be loaded")
     }
 
-    fn tool(&self, name: &str) -> Option<PathBuf> {
-        Some(self.directory.join(name)).filter(|path| path.exists())
+    /// Returns true if a contender can do this with these files.
+    pub fn can(&self, kind: Kind, work: Work) -> bool {
+        let has = |file: &str| self.directory.join(file).exists();
+        match kind {
+            Kind::Raw => !work.is_process() && !matches!(work, Work::OpenListClose | Work::Check),
+            Kind::Libxenctrl if !has(&format!("libxenctrl.so.4.{}", self.minor)) => false,
+            Kind::Libxenctrl => work != Work::Check && (!work.is_process() || has(C_TOOL)),
+            Kind::Ours => !work.is_process() || has(OUR_TOOL),
+        }
     }
 }
 
 /// Runs a tool as a process, with Xen's libraries.
-fn process(tool: Option<&Path>, files: &Files, step: &Step, fixture: &Fixture) -> Outcome {
-    let mut command = Command::new(tool.ok_or("no such tool here")?);
+fn process(tool: &str, files: &Files, step: &Step, fixture: &Fixture) -> Outcome {
+    let mut command = Command::new(files.directory.join(tool));
     match step.work {
         Work::LoadProcess => command.arg("load").arg(fixture.file(step)),
         _ => command.arg("list"),
     };
-    command.env("LD_LIBRARY_PATH", &files.directory).stdin(Stdio::null());
-    let output = command.output().map_err(|error| error.to_string())?;
+    let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
     if !output.status.success() {
         return Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()));
     }
@@ -105,19 +108,9 @@ impl<'a> Raw<'a> {
 }
 
 impl Contender for Raw<'_> {
-    fn kind(&self) -> Kind {
-        Kind::Raw
-    }
-
-    fn can(&self, work: Work) -> bool {
-        !work.is_process() && !matches!(work, Work::OpenListClose | Work::Check)
-    }
-
     fn prepare(&mut self, step: &Step) {
         let (fixture, xen, name) = (self.fixture, &self.fixture.xen, name(step));
         let payload = || fs::read(fixture.file(step)).unwrap();
-        // One size at a time, as an upload of each would keep 2 MiB.
-        self.calls.retain(|kept, _| kept.size == step.size);
         self.calls.entry(*step).or_insert_with(|| match step.work {
             Work::Status => vec![xen.status(&name)],
             Work::List => vec![xen.list(step.payloads, step.payloads * METADATA)],
@@ -167,7 +160,6 @@ pub struct Libxenctrl<'a> {
     files: &'a Files,
     library: &'a Xenctrl,
     interface: Interface<'a>,
-    tool: Option<PathBuf>,
     name: CString,
     file: PathBuf,
     payload: Vec<u8>,
@@ -178,9 +170,8 @@ pub struct Libxenctrl<'a> {
 impl<'a> Libxenctrl<'a> {
     pub fn new(fixture: &'a Fixture, files: &'a Files, library: &'a Xenctrl) -> Self {
         let interface = library.open().expect("libxenctrl opens");
-        let tool = files.tool("c-xen-livepatch");
         let (name, file, payload, kept) = Default::default();
-        Self { fixture, files, library, interface, tool, name, file, payload, kept }
+        Self { fixture, files, library, interface, name, file, payload, kept }
     }
 
     fn wait(&self, step: &Step) -> Result<(), String> {
@@ -194,14 +185,6 @@ impl<'a> Libxenctrl<'a> {
 }
 
 impl Contender for Libxenctrl<'_> {
-    fn kind(&self) -> Kind {
-        Kind::Libxenctrl
-    }
-
-    fn can(&self, work: Work) -> bool {
-        if work.is_process() { self.tool.is_some() } else { work != Work::Check }
-    }
-
     fn prepare(&mut self, step: &Step) {
         self.name = CString::new(name(step)).unwrap();
         self.file = self.fixture.file(step);
@@ -226,9 +209,7 @@ impl Contender for Libxenctrl<'_> {
                 xen.act(name, Action::Apply, QUIESCE_NANOSECONDS).map_err(text)?;
             }
             Work::Check => return Err("it has none".into()),
-            Work::ListProcess | Work::LoadProcess => {
-                return process(self.tool.as_deref(), self.files, step, self.fixture);
-            }
+            Work::ListProcess | Work::LoadProcess => return process(C_TOOL, self.files, step, self.fixture),
         }
         if step.work.applies_or_reverts() {
             self.wait(step)?;
@@ -245,7 +226,6 @@ pub struct Ours<'a> {
     spent: Option<Arc<Mutex<Duration>>>,
     client: LivepatchClient,
     target: Target,
-    tool: Option<PathBuf>,
     name: PayloadName,
     file: PathBuf,
     payload: Vec<u8>,
@@ -256,9 +236,8 @@ impl<'a> Ours<'a> {
     pub fn new(fixture: &'a Fixture, files: &'a Files, spent: Option<Arc<Mutex<Duration>>>) -> Self {
         let client = Self::open(spent.as_ref()).expect("the client opens");
         let target = Target::from(&client.xen_version().unwrap()).build_id(client.build_id().unwrap());
-        let tool = files.tool("xen-livepatch");
         let name = PayloadName::new("none").unwrap();
-        Self { fixture, files, spent, client, target, tool, name, file: PathBuf::new(), payload: Vec::new() }
+        Self { fixture, files, spent, client, target, name, file: PathBuf::new(), payload: Vec::new() }
     }
 
     pub fn open(spent: Option<&Arc<Mutex<Duration>>>) -> xen_livepatch::Result<LivepatchClient> {
@@ -274,14 +253,6 @@ impl<'a> Ours<'a> {
 }
 
 impl Contender for Ours<'_> {
-    fn kind(&self) -> Kind {
-        Kind::Ours
-    }
-
-    fn can(&self, work: Work) -> bool {
-        !work.is_process() || self.tool.is_some()
-    }
-
     fn prepare(&mut self, step: &Step) {
         self.name = PayloadName::new(name(step)).unwrap();
         self.file = self.fixture.file(step);
@@ -312,9 +283,7 @@ impl Contender for Ours<'_> {
                     return Err(format!("{findings:?}"));
                 }
             }
-            Work::ListProcess | Work::LoadProcess => {
-                return process(self.tool.as_deref(), self.files, step, self.fixture);
-            }
+            Work::ListProcess | Work::LoadProcess => return process(OUR_TOOL, self.files, step, self.fixture),
         }
         Ok(0)
     }

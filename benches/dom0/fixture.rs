@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use xen_livepatch::sim::{FunctionPatch, PayloadBuilder};
-use xen_livepatch::{BuildId, LivepatchClient, PayloadName, XenVersion};
+use xen_livepatch::{BuildId, LivepatchClient, XenVersion};
 
 use super::foreign::privcmd::{Action, Xen};
 use super::step::{Step, Work};
@@ -97,17 +97,11 @@ impl Fixture {
 
     /// Has so many payloads loaded, and no others.
     pub fn load(&self, made: &Made, client: &LivepatchClient, count: usize) {
-        let names: Vec<PayloadName> = client.list().unwrap().into_iter().map(|row| row.name).collect();
-        for name in names.iter().rev() {
-            let wanted = (1..=count).any(|number| listed(number).as_bytes() == name.as_bytes());
-            if !wanted {
-                self.clear(&name.to_string());
-            }
+        for row in client.list().unwrap().iter().rev() {
+            self.clear(&row.name.to_string());
         }
         for number in 1..=count {
-            if !names.iter().any(|name| name.as_bytes() == listed(number).as_bytes()) {
-                self.upload(&listed(number), &made.listed(number));
-            }
+            self.upload(&listed(number), &made.listed(number));
         }
     }
 

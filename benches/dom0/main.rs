@@ -1,5 +1,5 @@
-//! The costs of operations on a real Xen with the bare hypercall, with libxenctrl of its release, and with this crate, in one process
-//! and one boot, in turns. `cargo real-xen-bench` boots a Xen and runs this in its dom0.
+//! The costs of operations on a real Xen with the bare hypercall, with libxenctrl of its release, and with this crate, in one boot, in
+//! turns, each in processes of its own. `cargo real-xen-bench` boots a Xen and runs this in its dom0.
 //!
 //! Costs are instructions, counted by a machine that is booted for it, or times with `--clock`; `--help` lists the options. `--files`
 //! names a directory with `libxenctrl.so.4.MINOR` and the libraries that it needs, Xen's own tool as `c-xen-livepatch`, and
@@ -14,43 +14,37 @@
 #![allow(clippy::as_conversions, clippy::cast_precision_loss, reason = "counts and times are small")]
 #![allow(unreachable_pub, reason = "the modules of one program")]
 
-mod alone;
 mod bars;
 mod child;
 mod clock;
 mod contender;
-mod count;
 mod draw;
 mod fixture;
 mod foreign;
-mod measure;
 mod options;
 mod page;
-mod profile;
 mod record;
 mod report;
-mod share;
 mod step;
 mod symbols;
 #[path = "../../tests/common/system_calls.rs"]
 mod system_calls;
+mod trace;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
 use bars::{LARGE, SMALL};
+use child::{Sample, Task};
 use clap::Parser;
-use clock::{Clock, Unit};
-use contender::{Contender, Files, Kind, Libxenctrl, Ours, Raw};
-use count::{Count, count};
+use clock::{Clock, Unit, median};
+use contender::{Files, Kind, Ours};
 use fixture::{Fixture, Made};
-use measure::{Effort, Samples};
-use options::{Mode, Options};
-use profile::profile;
-use record::{Record, Run};
-use share::in_hypercalls;
+use options::Options;
+use record::{Costs, Record, Run};
 use step::{Step, Work};
+use trace::{Traced, trace};
 
 /// Numbers of listed payloads.
 const LISTS: [usize; 7] = [0, 1, 10, 64, 200, 500, 1000];
@@ -71,17 +65,16 @@ const DIRECTORY: &str = "/tmp/xen-livepatch-bench";
 const MISSED: u8 = 1;
 const NOTHING_MEASURED: u8 = 3;
 
+/// The processes of each contender for a step, several because their memory lies at random addresses.
+const PROCESSES: usize = 5;
+
 struct Bench<'a> {
-    contenders: Vec<Box<dyn Contender + 'a>>,
-    fixture: &'a Fixture,
     files: &'a Files,
     options: &'a Options,
     clock: Clock,
-    effort: Effort,
-    samples: Samples,
-    counts: BTreeMap<(Step, Kind), Count>,
-    in_hypercalls: HashMap<Step, u64>,
-    functions: HashMap<Step, Vec<(String, u64)>>,
+    samples: BTreeMap<(Step, Kind), Vec<Sample>>,
+    traced: BTreeMap<(Step, Kind), Traced>,
+    in_hypercalls: BTreeMap<Step, u64>,
 }
 
 impl Bench<'_> {
@@ -95,34 +88,44 @@ impl Bench<'_> {
         for step in steps {
             eprintln!("{}, {}", step.work.name(), step.amount());
         }
-        let how = (&self.clock, self.effort);
-        if let [step @ Step { work: Work::OpenListClose, .. }] = steps {
-            for kind in self.contenders.iter().filter(|contender| contender.can(step.work)).map(|c| c.kind()) {
-                let samples = alone::samples(kind, step, self.fixture, self.files, self.clock.unit);
-                self.samples.add(*step, kind, samples);
+        let contenders: Vec<Kind> =
+            Kind::ALL.into_iter().filter(|kind| steps.iter().all(|step| self.files.can(*kind, step.work))).collect();
+        // In turns, so that other work of the machine affects all alike.
+        for _ in 0..PROCESSES {
+            for kind in &contenders {
+                for (step, samples) in steps.iter().zip(self.task(*kind, steps).run().samples) {
+                    self.samples.entry((*step, *kind)).or_default().extend(samples);
+                }
             }
-        } else {
-            self.samples.measure(steps, &mut self.contenders, self.fixture, how);
         }
-        let traceable = !steps.iter().any(|step| step.work.is_process());
-        if traceable && self.options.counts() {
-            self.in_hypercalls.extend(in_hypercalls(steps, self.fixture, self.files, how));
-            self.count(steps);
+        if steps.iter().any(|step| step.work.is_process()) {
+            return;
         }
         let short = steps.iter().all(|step| step.size <= MOST_PROFILED);
-        if traceable && short && has_bar && self.options.profiles() {
-            self.functions.extend(profile(steps, self.fixture, self.files));
+        let profiles = self.options.profiles() && has_bar && short;
+        for kind in contenders {
+            let functions_wanted = profiles && kind == Kind::Ours;
+            if self.options.counts() || functions_wanted {
+                let traced = trace(&self.task(kind, steps), functions_wanted);
+                self.traced.extend(steps.iter().map(|step| (*step, kind)).zip(traced));
+            }
+        }
+        if self.options.counts() {
+            let timed = Task { timed: true, ..self.task(Kind::Ours, steps) }.run();
+            let medians = timed.samples.iter().map(|samples| median(samples.iter().map(|sample| sample.in_hypercalls)));
+            self.in_hypercalls.extend(steps.iter().copied().zip(medians));
         }
     }
 
-    /// Counts the system calls of steps.
-    fn count(&mut self, steps: &[Step]) {
-        for contender in &self.contenders {
-            let steps: Vec<Step> = steps.iter().copied().filter(|step| contender.can(step.work)).collect();
-            if !steps.is_empty() {
-                let counts = count(contender.kind(), &steps, self.fixture, self.files);
-                self.counts.extend(counts.into_iter().map(|(step, count)| ((step, contender.kind()), count)));
-            }
+    fn task(&self, kind: Kind, steps: &[Step]) -> Task {
+        Task {
+            kind,
+            steps: steps.to_vec(),
+            rounds: self.clock.unit.rounds(),
+            unit: self.clock.unit,
+            timed: false,
+            fixture: DIRECTORY.into(),
+            files: self.files.clone(),
         }
     }
 
@@ -148,18 +151,20 @@ impl Bench<'_> {
 
     fn records(&self, xen: &str) -> Run {
         let time = record::now();
-        let records = self.samples.all().map(|(step, kind, costs)| {
-            let ours = kind == Kind::Ours;
+        let records = self.samples.iter().map(|(&(step, kind), samples)| {
+            let traced = self.traced.get(&(step, kind)).cloned();
+            let (count, functions) =
+                traced.map_or_else(Default::default, |(count, functions)| (Some(count), functions));
             Record {
                 xen: xen.into(),
                 unix_time: time,
                 step,
                 contender: kind,
                 unit: self.clock.unit.name().into(),
-                costs,
-                count: self.counts.get(&(step, kind)).copied(),
-                in_hypercalls: self.in_hypercalls.get(&step).copied().filter(|_| ours),
-                functions: self.functions.get(&step).cloned().filter(|_| ours).unwrap_or_default(),
+                costs: Costs::of(samples),
+                count,
+                in_hypercalls: self.in_hypercalls.get(&step).copied().filter(|_| kind == Kind::Ours),
+                functions,
             }
         });
         Run { records: records.collect() }
@@ -168,11 +173,9 @@ impl Bench<'_> {
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    for (child, work) in [(count::CHILD, count::work as fn(_)), (alone::CHILD, alone::work)] {
-        if arguments.first().is_some_and(|argument| argument == child) {
-            work(&arguments[1..]);
-            return ExitCode::SUCCESS;
-        }
+    if let [child::CHILD, task] = arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        child::work(task);
+        return ExitCode::SUCCESS;
     }
     // Added by cargo.
     arguments.retain(|argument| argument != "--bench");
@@ -198,7 +201,7 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
     let clock = Clock::new(unit).map_err(nothing)?;
     let made = Made::of(&client).expect("Xen reports its version");
     let (all_sizes, all_lists) =
-        if options.mode() == Mode::Brief { (&BRIEF_SIZES[..], &BRIEF_LISTS[..]) } else { (&SIZES[..], &LISTS[..]) };
+        if options.brief { (&BRIEF_SIZES[..], &BRIEF_LISTS[..]) } else { (&SIZES[..], &LISTS[..]) };
     let wanted = |with: &dyn Fn(&Step) -> bool| !options.bars_only() || bars::steps().iter().any(with);
     let sizes: Vec<usize> =
         all_sizes.iter().copied().filter(|size| wanted(&|step| step.size == *size && step.work.is_upload())).collect();
@@ -207,18 +210,11 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
 
     let fixture = Fixture::new(Path::new(DIRECTORY), &made, &sizes).expect("bare hypercalls work");
     let files = Files { directory: options.files.clone(), minor: made.version.release().1 };
-    let library = files.library();
-    let mut contenders: Vec<Box<dyn Contender>> =
-        vec![Box::new(Raw::new(&fixture)), Box::new(Ours::new(&fixture, &files, None))];
-    match &library {
-        Some(library) => contenders.push(Box::new(Libxenctrl::new(&fixture, &files, library))),
-        None => eprintln!("{} has no libxenctrl of this Xen: left out", files.directory.display()),
+    if !files.can(Kind::Libxenctrl, Work::List) {
+        eprintln!("{} has no libxenctrl of this Xen: left out", files.directory.display());
     }
-    let effort = Effort::of(unit, options.mode() != Mode::Full);
-    let (samples, counts, in_hypercalls, functions) = Default::default();
-    let (fixture, files) = (&fixture, &files);
-    let mut bench =
-        Bench { contenders, fixture, files, options, clock, effort, samples, counts, in_hypercalls, functions };
+    let (samples, traced, in_hypercalls) = Default::default();
+    let mut bench = Bench { files: &files, options, clock, samples, traced, in_hypercalls };
     fixture.load(&made, &client, 0);
     for size in sizes {
         bench.uploads(size);
@@ -239,15 +235,12 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
 fn print(bench: &Bench<'_>, xen: &str) -> Result<(), (u8, String)> {
     let (options, Clock { unit, reading, .. }) = (bench.options, bench.clock);
     let run = bench.records(xen);
-    if options.mode() == Mode::Full && options.only().is_empty() {
+    if options.is_full() && options.only().is_empty() {
         for line in run.lines() {
             println!("{line}");
         }
     }
     println!("\n# Xen {xen}\n\nReading the clock costs {reading} {}, which are taken off each cost.", unit.name());
-    for (failure, times) in &bench.samples.failures {
-        println!("\nFailed {times} times, and was tried again: {failure}");
-    }
     report::costs(&run, unit.thousand());
     if options.counts() {
         report::counts(&run, unit.thousand());

@@ -6,25 +6,15 @@ use clap::Parser;
 
 use super::step::Work;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    Full,
-    Brief,
-    /// Only operations that have a bar, and only their costs.
-    Check,
-    /// Only operations that have a bar, with their functions.
-    Profile,
-}
-
 /// Measure the costs of operations on a real Xen
 #[derive(Clone, Debug, Parser)]
 pub struct Options {
     /// Measure the operations with a bar; exit with 1 if one costs too much
     #[arg(long, conflicts_with_all = ["brief", "profile", "clock", "only"])]
     check: bool,
-    /// Measure fewer sizes in fewer rounds
+    /// Measure fewer sizes
     #[arg(long, conflicts_with = "profile")]
-    brief: bool,
+    pub brief: bool,
     /// Count instructions by function, of the operations with a bar
     #[arg(long, num_args = 0..=1, default_missing_value = "", value_name = "WORK", value_parser = operations)]
     #[arg(conflicts_with_all = ["clock", "only"])]
@@ -50,13 +40,9 @@ fn operations(name: &str) -> Result<String, String> {
 }
 
 impl Options {
-    pub fn mode(&self) -> Mode {
-        match (self.check, self.brief, &self.profile) {
-            (true, ..) => Mode::Check,
-            (_, true, _) => Mode::Brief,
-            (.., Some(_)) => Mode::Profile,
-            _ => Mode::Full,
-        }
+    /// Returns true if all operations are measured.
+    pub fn is_full(&self) -> bool {
+        !self.brief && !self.bars_only()
     }
 
     /// A part of the names of the selected operations.
@@ -64,22 +50,23 @@ impl Options {
         self.profile.as_ref().or(self.only.as_ref()).map_or("", String::as_str)
     }
 
+    /// Returns true if only operations with a bar are measured.
     pub fn bars_only(&self) -> bool {
-        matches!(self.mode(), Mode::Check | Mode::Profile)
+        self.check || self.profile.is_some()
     }
 
     /// Returns true if system calls, hypercalls and memory are counted as well.
     pub fn counts(&self) -> bool {
-        matches!(self.mode(), Mode::Full | Mode::Brief)
+        !self.bars_only()
     }
 
     /// Returns true if operations are also counted by function.
     pub fn profiles(&self) -> bool {
-        !self.clock && matches!(self.mode(), Mode::Full | Mode::Profile)
+        !self.clock && (self.is_full() || self.profile.is_some())
     }
 
     /// Returns true if a missed bar fails the run.
     pub fn is_held_to_bars(&self) -> bool {
-        matches!(self.mode(), Mode::Full | Mode::Check) && self.only().is_empty()
+        (self.is_full() || self.check) && self.only().is_empty()
     }
 }

@@ -7,10 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::child::Sample;
+use super::clock::median;
 use super::contender::Kind;
-use super::count::Count;
-use super::measure::Costs;
 use super::step::Step;
+use super::trace::Count;
 
 /// The cost of an operation to a contender.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,6 +31,26 @@ pub struct Record {
     /// The instructions outside the kernel, by function, most first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub functions: Vec<(String, u64)>,
+}
+
+/// The costs of a step to a contender, in all rounds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Costs {
+    pub rounds: usize,
+    pub least: u64,
+    pub median: u64,
+    pub p90: u64,
+    pub page_faults: u64,
+}
+
+impl Costs {
+    pub fn of(samples: &[Sample]) -> Self {
+        let mut sorted: Vec<u64> = samples.iter().map(|sample| sample.cost).collect();
+        sorted.sort_unstable();
+        let at = |percent: usize| sorted[sorted.len() * percent / 100];
+        let page_faults = median(samples.iter().map(|sample| sample.page_faults));
+        Self { rounds: sorted.len(), least: at(0), median: at(50), p90: at(90), page_faults }
+    }
 }
 
 /// All records of a run, on one Xen.

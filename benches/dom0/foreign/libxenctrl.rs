@@ -7,20 +7,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use libloading::Library;
 
 use super::privcmd::Action;
-
-/// The libraries that libxenctrl needs, in the order of loading: dom0's loader would not find them by name.
-const DEPENDENCIES: [&str; 7] = [
-    "libxentoolcore.so.1",
-    "libxentoollog.so.1",
-    "libxencall.so.1",
-    "libxenevtchn.so.1",
-    "libxengnttab.so.1",
-    "libxenforeignmemory.so.1",
-    "libxendevicemodel.so.1",
-];
 
 type Handle = *mut c_void;
 type Open = unsafe extern "C" fn(*mut c_void, *mut c_void, c_uint) -> Handle;
@@ -65,8 +54,8 @@ pub struct Xenctrl {
     apply: Act,
     revert: Act,
     unload: Act,
-    /// The libraries of the functions, which stay loaded as long.
-    _libraries: Vec<Library>,
+    /// The library of the functions, which stays loaded as long.
+    _library: Library,
 }
 
 /// From 4.19 on an upload has a fifth parameter.
@@ -77,15 +66,10 @@ enum Uploads {
 }
 
 impl Xenctrl {
-    /// Loads `libxenctrl.so.4.MINOR` and the libraries that it needs from a directory.
-    pub fn load(directory: &Path, minor: u16) -> Result<Self, libloading::Error> {
-        let name = format!("libxenctrl.so.4.{minor}");
-        let mut libraries = Vec::new();
-        for file in DEPENDENCIES.into_iter().chain([name.as_str()]) {
-            // SAFETY: the constructors of these libraries, which their package has us run, set up no more than themselves.
-            libraries.push(unsafe { Library::open(Some(directory.join(file)), RTLD_NOW | RTLD_GLOBAL) }?);
-        }
-        let library = &libraries[DEPENDENCIES.len()];
+    /// Loads `libxenctrl.so.4.MINOR` and the libraries that it needs, which the loader of this process finds by name.
+    pub fn load(minor: u16) -> Result<Self, libloading::Error> {
+        // SAFETY: the constructors of these libraries, which their package has us run, set up no more than themselves.
+        let library = unsafe { Library::new(format!("libxenctrl.so.4.{minor}")) }?;
         macro_rules! find {
             ($name:literal) => {
                 // SAFETY: the field, or the variant, has the signature of the name in this release, and the library is kept
@@ -108,7 +92,7 @@ impl Xenctrl {
             apply: find!(b"xc_livepatch_apply"),
             revert: find!(b"xc_livepatch_revert"),
             unload: find!(b"xc_livepatch_unload"),
-            _libraries: libraries,
+            _library: library,
         })
     }
 
