@@ -1,10 +1,12 @@
 //! Payload files, read and checked without Xen.
 
 use core::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use nix::sys::stat::{FileStat, SFlag, fstat};
 
 mod display;
 mod footprint;
@@ -291,23 +293,33 @@ fn read_file(path: &Path) -> Result<Payload> {
     let failed = |error: io::Error| Error::of_io(path, &error);
     // A pipe would make a plain open wait for its writer.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
-    let before = file.metadata().map_err(failed)?;
-    if !before.is_file() {
+    let before = state_of(&file).map_err(failed)?;
+    let Some(size) = size_of_regular(&before) else {
         return Err(Error::of_file(path, "it is not a regular file"));
-    }
-    check_up_to(Payload::MAX_FILE, before.len(), || None)?;
+    };
+    check_up_to(Payload::MAX_FILE, to_u64(size), || None)?;
     let bytes = read_at_most(&file, Payload::MAX_FILE.saturating_add(1)).map_err(failed)?;
-    // A file that is being written looks damaged, and one that was replaced is no longer the file.
-    let after = fs::metadata(path).map_err(failed)?;
-    if to_u64(bytes.len()) != before.len() || is_other(&before, &after) {
+    if bytes.len() != size || has_changed(&before, &state_of(&file).map_err(failed)?) {
         return Err(Error::of_file(path, CHANGED));
     }
     Payload::new(bytes.into()).map_err(|reason| Error::of_file(path, reason))
 }
 
-/// Returns true if the metadata of a path are those of different files, or of a file before and after a change.
-pub(crate) fn is_other(before: &fs::Metadata, after: &fs::Metadata) -> bool {
-    let look = |about: &fs::Metadata| (about.dev(), about.ino(), about.len(), about.mtime(), about.mtime_nsec());
+/// The state of an open file. That of its path costs more, for each directory on the way.
+pub(crate) fn state_of(file: &File) -> io::Result<FileStat> {
+    Ok(fstat(file)?)
+}
+
+/// The size in bytes of a regular file; `None` for a pipe or a directory. One that is no `usize` is too large in any case.
+pub(crate) fn size_of_regular(state: &FileStat) -> Option<usize> {
+    let is_regular = SFlag::from_bits_truncate(state.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
+    is_regular.then(|| usize::try_from(state.st_size).unwrap_or(usize::MAX))
+}
+
+/// Returns true if a file was written, replaced or deleted between two states: one that is being written looks damaged, and one
+/// that was replaced, which takes a name from it, is no longer the file.
+pub(crate) fn has_changed(before: &FileStat, after: &FileStat) -> bool {
+    let look = |state: &FileStat| (state.st_nlink, state.st_size, state.st_mtime, state.st_mtime_nsec);
     look(before) != look(after)
 }
 
@@ -446,25 +458,26 @@ impl fmt::Debug for Payload {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn a_changed_or_replaced_file_is_another() {
         let path = std::env::temp_dir().join(format!("xen-livepatch-changed-{}", std::process::id()));
-        let look = || fs::metadata(&path).unwrap();
         fs::write(&path, b"one").unwrap();
-        let before = look();
-        assert!(!is_other(&before, &look()));
-        // The same size, written again.
         let file = File::options().write(true).open(&path).unwrap();
+        let look = || state_of(&file).unwrap();
+        let before = look();
+        assert!(!has_changed(&before, &look()));
+        // The same size, written again.
         file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
-        assert!(is_other(&before, &look()));
         let touched = look();
+        assert!(has_changed(&before, &touched));
         let copy = path.with_extension("new");
         fs::write(&copy, b"two").unwrap();
-        File::options().write(true).open(&copy).unwrap().set_modified(touched.modified().unwrap()).unwrap();
         fs::rename(&copy, &path).unwrap();
-        assert!(is_other(&touched, &look()), "another file under its name");
+        assert!(has_changed(&touched, &look()), "another file under its name");
         fs::remove_file(&path).unwrap();
     }
 }

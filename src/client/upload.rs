@@ -1,6 +1,6 @@
 //! Uploads: a payload is read, checked in the memory from which Xen reads it, and sent.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -166,9 +166,8 @@ impl Uploading<'_> {
     fn file(&self, path: &Path) -> Result<()> {
         let failed = |error: io::Error| Error::of_io(path, &error);
         let mut file = File::open(path).map_err(failed)?;
-        let about = file.metadata().map_err(failed)?;
-        // A length that is no usize is too large in any case.
-        let announced = about.is_file().then(|| usize::try_from(about.len()).unwrap_or(usize::MAX));
+        let before = payload::state_of(&file).map_err(failed)?;
+        let announced = payload::size_of_regular(&before);
         if let Some(size) = announced {
             check_file(&file, size)?;
         }
@@ -177,9 +176,11 @@ impl Uploading<'_> {
         self.client.channel.with_buffer(room, |buffer| {
             let target = buffer.as_mut_slice().get_mut(..room).expect(LENT);
             let size = read_up_to(&mut file, target, announced).map_err(failed)?;
-            let is_other = || fs::metadata(path).map(|after| payload::is_other(&about, &after)).map_err(failed);
-            if announced.is_some_and(|announced| announced != size) || (announced.is_some() && is_other()?) {
-                return Err(Error::of_file(path, payload::CHANGED));
+            if let Some(announced) = announced {
+                let after = payload::state_of(&file).map_err(failed)?;
+                if size != announced || payload::has_changed(&before, &after) {
+                    return Err(Error::of_file(path, payload::CHANGED));
+                }
             }
             check_size(size)?;
             self.send(buffer, size, None)
