@@ -116,6 +116,9 @@ fn check_overlaps(linker: &mut Linker<'_, '_>) -> Progress {
 
 pub(super) fn check_names(linker: &mut Linker<'_, '_>) -> Progress {
     let elf = linker.elf;
+    if elf.names_all_sections() {
+        return Ok(());
+    }
     for section in elf.sections.iter().skip(1).filter(|section| elf.name(section).is_none()) {
         let problem = Problem::SectionName { index: section.index, offset: section.name_offset.into() };
         linker.refuse(Errno::EINVAL, problem)?;

@@ -21,6 +21,7 @@ use crate::types::to_usize;
 use crate::xen::format::SectionName;
 
 pub(crate) type Header = FileHeader64<LittleEndian>;
+type SectionHeader = SectionHeader64<LittleEndian>;
 pub(crate) type Symbol = Sym64<LittleEndian>;
 pub(crate) type Relocation = Rela64<LittleEndian>;
 
@@ -71,6 +72,8 @@ pub(crate) struct Outline {
     sections: Vec<Section>,
     /// The first section of each name that Xen looks up, which is the one that it uses.
     named: [Option<NonZeroU16>; SectionName::ALL.len()],
+    /// True if the file has the names of all sections but the null section.
+    all_named: bool,
     /// The index of the section of the first symbol table.
     symbol_table: Option<usize>,
 }
@@ -78,22 +81,26 @@ pub(crate) struct Outline {
 impl Outline {
     /// Finds the sections of a file with this header.
     pub(crate) fn of(data: &[u8], header: Header) -> Self {
-        let mut sections = sections(data, &header);
-        let names = names_of_sections(data, &header, &sections);
+        let headers = section_headers(data, &header);
+        let names = headers.get(header.e_shstrndx.get(LE).0.into());
+        let names = names.map_or(&[][..], |names| Section::new(0, None, names, data).bytes_in(data));
+        let mut sections = Vec::with_capacity(headers.len());
         let mut first = [None; SectionName::ALL.len()];
-        let mut symbol_table = None;
-        for section in &mut sections {
-            let name = name_at(names, section.name_offset);
-            section.name_len = name.and_then(|name| u8::try_from(name.len()).ok());
-            let Some(index) = u16::try_from(section.index).ok().and_then(NonZeroU16::new) else { continue };
-            if section.kind == SHT_SYMTAB {
-                symbol_table.get_or_insert(section.index);
+        let (mut all_named, mut symbol_table) = (true, None);
+        for (header, number) in headers.iter().zip(0_u16..) {
+            let name = name_at(names, header.sh_name.get(LE));
+            if let Some(index) = NonZeroU16::new(number) {
+                all_named &= name.is_some();
+                if header.sh_type.get(LE) == SHT_SYMTAB {
+                    symbol_table.get_or_insert(number.into());
+                }
+                if let Some(first) = name.and_then(SectionName::of).and_then(|name| first.get_mut(name.index())) {
+                    first.get_or_insert(index);
+                }
             }
-            if let Some(first) = name.and_then(SectionName::of).and_then(|name| first.get_mut(name.index())) {
-                first.get_or_insert(index);
-            }
+            sections.push(Section::new(number.into(), name, header, data));
         }
-        Self { header, sections, named: first, symbol_table }
+        Self { header, sections, named: first, all_named, symbol_table }
     }
 }
 
@@ -105,6 +112,7 @@ pub(crate) struct Elf<'d> {
     pub(crate) sections: &'d [Section],
     named: &'d [Option<NonZeroU16>; SectionName::ALL.len()],
     names: &'d [u8],
+    all_named: bool,
     /// The first symbol table, and the index of its section.
     pub(crate) symbols: Table<'d, Symbol>,
     pub(crate) symbol_table: Option<usize>,
@@ -132,6 +140,26 @@ pub(crate) struct Section {
 }
 
 impl Section {
+    fn new(index: usize, name: Option<&[u8]>, header: &SectionHeader, data: &[u8]) -> Self {
+        let kind = header.sh_type.get(LE);
+        let (offset, size) = (header.sh_offset.get(LE), header.sh_size.get(LE));
+        Self {
+            index,
+            name_len: name.and_then(|name| u8::try_from(name.len()).ok()),
+            name_offset: header.sh_name.get(LE),
+            kind,
+            flags: header.sh_flags.get(LE).0,
+            address: header.sh_addr.get(LE),
+            offset,
+            size,
+            link: header.sh_link.get(LE),
+            info: header.sh_info.get(LE),
+            alignment: header.sh_addralign.get(LE),
+            entry_size: header.sh_entsize.get(LE),
+            is_inside: kind != SHT_NOBITS && part(data, offset, size).is_some(),
+        }
+    }
+
     pub(crate) fn is_allocated(&self) -> bool {
         self.flags & SHF_ALLOC.0 != 0
     }
@@ -162,13 +190,15 @@ impl Section {
 impl<'d> Elf<'d> {
     /// The view of a file with this outline.
     pub(crate) fn new(data: &'d [u8], outline: &'d Outline) -> Self {
-        let Outline { header, sections, named, symbol_table } = outline;
+        let Outline { header, sections, named, all_named, symbol_table } = outline;
+        let strings = sections.get(usize::from(header.e_shstrndx.get(LE).0));
         let mut elf = Self {
             data,
             header,
             sections,
             named,
-            names: names_of_sections(data, header, sections),
+            names: strings.map_or(&[], |strings| strings.bytes_in(data)),
+            all_named: *all_named,
             symbols: Table::empty(),
             symbol_table: *symbol_table,
             symbol_names: &[],
@@ -194,6 +224,11 @@ impl<'d> Elf<'d> {
     pub(crate) fn has_section_names(&self) -> bool {
         let index = self.header.e_shstrndx.get(LE).0;
         index != 0 && self.sections.len() > usize::from(index)
+    }
+
+    /// Returns true if the file has the names of all sections but the null section.
+    pub(crate) fn names_all_sections(&self) -> bool {
+        self.all_named
     }
 
     /// The first section of this name, which is the one that Xen uses.
@@ -313,47 +348,19 @@ impl<'d, T: pod::Pod> Table<'d, T> {
     }
 
     pub(crate) fn iter(self) -> impl Iterator<Item = &'d T> {
-        (0..self.len()).map_while(move |index| self.get(index))
+        self.data.chunks_exact(self.stride).map_while(|entry| pod::from_bytes(entry).ok().map(|(entry, _)| entry))
     }
 }
 
-/// All sections, without their names.
-fn sections(data: &[u8], header: &Header) -> Vec<Section> {
+/// The table of section headers; empty if it is not in the file.
+fn section_headers<'d>(data: &'d [u8], header: &Header) -> Table<'d, SectionHeader> {
     let stride = usize::from(header.e_shentsize.get(LE));
-    // A smaller stride would make entries overlap.
-    if stride < size_of::<SectionHeader64<LittleEndian>>() {
-        return Vec::new();
-    }
     let size = u64::from(header.e_shnum.get(LE)).saturating_mul(header.e_shentsize.get(LE).into());
-    let Some(table) = part(data, header.e_shoff.get(LE), size) else { return Vec::new() };
-    let entries = table.chunks_exact(stride);
-    let mut sections = Vec::with_capacity(entries.len());
-    for header in entries.filter_map(|entry| pod::from_bytes::<SectionHeader64<LittleEndian>>(entry).ok()) {
-        let (header, _) = header;
-        let kind = header.sh_type.get(LE);
-        let (offset, size) = (header.sh_offset.get(LE), header.sh_size.get(LE));
-        sections.push(Section {
-            index: sections.len(),
-            name_len: None,
-            name_offset: header.sh_name.get(LE),
-            kind,
-            flags: header.sh_flags.get(LE).0,
-            address: header.sh_addr.get(LE),
-            offset,
-            size,
-            link: header.sh_link.get(LE),
-            info: header.sh_info.get(LE),
-            alignment: header.sh_addralign.get(LE),
-            entry_size: header.sh_entsize.get(LE),
-            is_inside: kind != SHT_NOBITS && part(data, offset, size).is_some(),
-        });
+    match part(data, header.e_shoff.get(LE), size) {
+        // A smaller stride would make entries overlap.
+        Some(data) if stride >= size_of::<SectionHeader>() => Table { data, stride, entries: PhantomData },
+        _ => Table::empty(),
     }
-    sections
-}
-
-/// The string table with the names of the sections.
-fn names_of_sections<'d>(data: &'d [u8], header: &Header, sections: &[Section]) -> &'d [u8] {
-    sections.get(usize::from(header.e_shstrndx.get(LE).0)).map_or(&[], |section| section.bytes_in(data))
 }
 
 /// So many bytes from an offset on; `None` if not all are there.
@@ -369,7 +376,11 @@ fn name_at(names: &[u8], offset: u32) -> Option<&[u8]> {
 
 /// The text up to the next NUL, the end, or the limit of names.
 fn text_at(bytes: &[u8], start: usize) -> Option<&[u8]> {
-    let rest = bytes.get(start..).filter(|rest| !rest.is_empty())?;
+    let rest = bytes.get(start..)?;
+    // Most symbols of a small payload are those of sections, which have no name.
+    if *rest.first()? == 0 {
+        return Some(UNNAMED);
+    }
     let rest = rest.get(..MAX_NAME).unwrap_or(rest);
     rest.get(..nul(rest).unwrap_or(rest.len()))
 }
