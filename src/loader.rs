@@ -129,21 +129,25 @@ pub(crate) struct LinkedPayload<'d> {
     /// The raw `.modinfo`.
     pub(crate) metadata: Cow<'d, [u8]>,
     /// The symbols that later payloads may refer to.
-    pub(crate) new_symbols: Vec<(&'d [u8], u64)>,
+    pub(crate) new_symbols: Vec<NewSymbol<'d>>,
 }
+
+/// The name and the value of a symbol.
+pub(crate) type NewSymbol<'d> = (&'d [u8], u64);
 
 /// The result of a check.
 #[derive(Debug, Default)]
 pub(crate) struct Checked<'d> {
     /// Everything that is wrong with the payload, in the order in which Xen would come upon it.
     pub(crate) findings: Vec<Finding>,
-    /// The payload as the oldest of the possible releases would link it, as far as it can.
-    pub(crate) linked: Option<LinkedPayload<'d>>,
+    /// The symbols that later payloads may refer to, in the oldest of the possible releases. None if it can't be linked.
+    pub(crate) new_symbols: Vec<NewSymbol<'d>>,
 }
 
-/// Links a payload as a release would, as far as it can be linked.
-pub(crate) fn link<'d>(elf: &Elf<'d>, release: Release) -> Option<LinkedPayload<'d>> {
-    link_offline(elf, release, &Target::from(release), &mut |_| Ok(()))
+/// The symbols that later payloads may refer to, in this release. None if the payload can't be linked.
+pub(crate) fn new_symbols<'d>(elf: &Elf<'d>, release: Release) -> Vec<NewSymbol<'d>> {
+    let linked = link_offline(elf, release, &Target::from(release), &mut |_| Ok(()));
+    linked.map(|linked| linked.new_symbols).unwrap_or_default()
 }
 
 /// Checks a payload for one release. Findings that differ only in their entry are one.
@@ -157,7 +161,7 @@ fn check_for<'d>(elf: &Elf<'d>, release: Release, target: &Target) -> Checked<'d
         }
         Ok(())
     });
-    Checked { findings, linked }
+    Checked { findings, new_symbols: linked.map(|linked| linked.new_symbols).unwrap_or_default() }
 }
 
 /// Returns true if nothing is wrong with a payload for one release, once debug sections are removed.

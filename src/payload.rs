@@ -28,7 +28,7 @@ pub use hooks::Hook;
 pub use report::{FindingReport, FunctionReport, PayloadReport};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::loader::{self, Checked, LinkedPayload, ProblemKinds};
+use crate::loader::{self, Checked, NewSymbol, ProblemKinds};
 use crate::types::{BuildId, Identity, Metadata, to_u64};
 use crate::xen::elf::{self, Elf, LE, Outline, UNNAMED};
 use crate::xen::format::{MAX_SIZE, SectionName};
@@ -329,7 +329,7 @@ pub(crate) struct Inspection<'d> {
     release: Release,
     /// The faults of the payload for the Xen for which it was checked.
     pub(crate) findings: Vec<Finding>,
-    linked: Option<LinkedPayload<'d>>,
+    new_symbols: Vec<NewSymbol<'d>>,
     /// True if it was built for the Xen for which it was checked, and so with that Xen's source at hand.
     pub(crate) made_for_it: bool,
 }
@@ -337,12 +337,12 @@ pub(crate) struct Inspection<'d> {
 impl<'d> Inspection<'d> {
     /// Checks a payload for a Xen, if one is given. Its footprint is that in the release.
     pub(crate) fn of(elf: Elf<'d>, target: Option<&Target>, release: Release) -> Self {
-        let Checked { findings, linked } = match target {
+        let Checked { findings, new_symbols } = match target {
             Some(target) => loader::check(&elf, target),
-            None => Checked { findings: Vec::new(), linked: loader::link(&elf, release) },
+            None => Checked { findings: Vec::new(), new_symbols: loader::new_symbols(&elf, release) },
         };
         let made_for_it = target.is_some_and(|target| is_of(note(&elf, SectionName::XenDepends), target));
-        Self { elf, release, findings, linked, made_for_it }
+        Self { elf, release, findings, new_symbols, made_for_it }
     }
 
     pub(crate) fn identity(&self) -> Identity {
@@ -350,17 +350,13 @@ impl<'d> Inspection<'d> {
         Identity { build_id: note(SectionName::BuildId), depends: note(SectionName::Depends) }
     }
 
-    pub(crate) fn metadata(&self) -> Metadata {
-        metadata(&self.elf)
-    }
-
     pub(crate) fn footprint(&self) -> Footprint {
-        Footprint::of(&self.elf, self.release, self.linked.as_ref())
+        Footprint::of(&self.elf, self.release, &self.new_symbols)
     }
 
     /// Returns true if the file has the names of all its sections.
     pub(crate) fn has_names(&self) -> bool {
-        self.elf.has_section_names() && self.elf.sections.iter().skip(1).all(|section| self.elf.name(section).is_some())
+        self.elf.has_section_names() && self.elf.names_all_sections()
     }
 
     /// Returns true if it has a section for hooks of this kind.
@@ -375,6 +371,12 @@ impl<'d> Inspection<'d> {
 /// The kind of file that it is instead of an ELF file.
 pub(crate) fn outline(bytes: &[u8], architecture: Option<Architecture>) -> core::result::Result<Outline, &'static str> {
     loader::header_for(bytes, architecture).map(|header| Outline::of(bytes, header))
+}
+
+/// The metadata in the bytes of a payload; `None` if they are no ELF file.
+pub(crate) fn metadata_of(bytes: &[u8]) -> Option<Metadata> {
+    let outline = Outline::of(bytes, elf::header_in_any_order(bytes).ok()?);
+    Some(metadata(&Elf::new(bytes, &outline)))
 }
 
 /// Returns true if a build-id is that of a Xen whose build-id is known.

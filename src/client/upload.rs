@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::hypercall::channel::CallError;
 use crate::hypercall::memory::HypercallBuffer;
 use crate::payload::{self, Finding, Inspection, Payload, Problem, check_bytes, check_file, check_size};
-use crate::types::{BuildId, Errno, Metadata, PayloadName};
+use crate::types::{BuildId, Errno, PayloadName};
 use crate::xen::elf::{Elf, Outline};
 use crate::xen::rules;
 
@@ -143,13 +143,6 @@ struct Uploading<'a> {
     guard: Option<&'a ActionGuard<'a>>,
 }
 
-/// The facts about a payload that passed the check.
-#[derive(Default)]
-struct Checked {
-    uploaded: Record,
-    metadata: Option<Metadata>,
-}
-
 const LENT: &str = "with_buffer lends at least as many bytes as requested";
 
 impl Uploading<'_> {
@@ -189,7 +182,7 @@ impl Uploading<'_> {
 
     /// Uploads the first `size` bytes of a buffer, if this Xen can take them.
     fn send(&self, payload: &mut HypercallBuffer, size: usize, outline: Option<&Outline>) -> Result<()> {
-        let checked = self.check(payload.as_slice().get(..size).expect(LENT), outline)?;
+        let record = self.check(payload.as_slice().get(..size).expect(LENT), outline)?;
         let channel = &self.client.channel;
         let (name, force) = (self.name, self.options.force);
         if force && !channel.understands_force()? {
@@ -202,16 +195,25 @@ impl Uploading<'_> {
         self.log.begin();
         match channel.upload(name, payload, size, force) {
             Ok(()) => {
-                self.client.identities.remember(name, checked.uploaded);
+                self.client.identities.remember(name, record);
                 Ok(())
             }
-            Err(CallError::Refused(errno)) => Err(self.refused(errno, checked, guard)),
+            Err(CallError::Refused(errno)) => {
+                let payload = payload.as_slice().get(..size).expect(LENT);
+                Err(self.refused(errno, record.identity.build_id, payload, guard))
+            }
             Err(error) => Err(error.into()),
         }
     }
 
     /// Collects the evidence on a refusal.
-    fn refused(&self, refused: Errno, checked: Checked, guard: Option<&ActionGuard<'_>>) -> Error {
+    fn refused(
+        &self,
+        refused: Errno,
+        build_id: Option<BuildId>,
+        payload: &[u8],
+        guard: Option<&ActionGuard<'_>>,
+    ) -> Error {
         let channel = &self.client.channel;
         let present = match refused {
             Errno::EFAULT => self.listed(),
@@ -224,12 +226,12 @@ impl Uploading<'_> {
         };
         let xen = (refused == Errno::ENODATA).then(|| channel.build_id().map_err(CallError::errno));
         let messages = self.log.messages();
-        let build_id = checked.uploaded.identity.build_id;
         let twin = match build_id.filter(|_| refused == Errno::EEXIST && !names_symbol(&messages)) {
             Some(build_id) => self.twin(&build_id, guard),
             None => Twin::Unknown,
         };
-        judge_upload(&UploadEvidence { refused, present, twin, metadata: checked.metadata, xen, messages })
+        let metadata = payload::metadata_of(payload);
+        judge_upload(&UploadEvidence { refused, present, twin, metadata, xen, messages })
     }
 
     /// Looks for the same payload in an inventory, unless this client must not read Xen's log. The debug key is sent once at
@@ -261,7 +263,7 @@ impl Uploading<'_> {
     }
 
     /// Refuses a payload that this Xen can't take, before Xen sees it.
-    fn check(&self, bytes: &[u8], outline: Option<&Outline>) -> Result<Checked> {
+    fn check(&self, bytes: &[u8], outline: Option<&Outline>) -> Result<Record> {
         let check = self.options.check;
         let target = if check == Check::Nothing { None } else { Some(inventory::target(self.client, self.guard)?) };
         let unknown = || self.client.basic_target(None);
@@ -276,7 +278,7 @@ impl Uploading<'_> {
                     &found
                 }
                 // Xen refuses it as well.
-                Err(_) if check > Check::Full => return Ok(Checked::default()),
+                Err(_) if check > Check::Full => return Ok(Record::default()),
                 Err(reason) => return Err(Error::new(ErrorKind::InvalidPayload { reason, xen: None })),
             },
         };
@@ -286,13 +288,12 @@ impl Uploading<'_> {
         if inspection.findings.iter().any(refuses) {
             return Err(Error::new(refusal(inspection.findings)));
         }
-        let uploaded = Record {
+        Ok(Record {
             identity: inspection.identity(),
             footprint: Some(Arc::new(inspection.footprint())),
             hooks: PostHooks::of_file(&inspection),
             ..Record::default()
-        };
-        Ok(Checked { uploaded, metadata: Some(inspection.metadata()) })
+        })
     }
 }
 

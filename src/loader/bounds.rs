@@ -21,16 +21,16 @@ pub(crate) fn check<'d>(elf: &Elf<'d>, target: &Target) -> Checked<'d> {
     }
     let releases = target.releases();
     let mut groups = alike(&releases);
-    let Checked { findings, linked } = check_for(elf, oldest, target);
+    let Checked { findings, new_symbols } = check_for(elf, oldest, target);
     let Some(first) = groups.next().filter(|first| first.len() < releases.len()) else {
-        return Checked { findings, linked };
+        return Checked { findings, new_symbols };
     };
     let mut merged = Merged::default();
     merged.add(first, findings);
     for group in groups {
         merged.add(group, group.first().map_or_else(Vec::new, |release| check_for(elf, *release, target).findings));
     }
-    Checked { findings: merged.into_findings(&releases), linked }
+    Checked { findings: merged.into_findings(&releases), new_symbols }
 }
 
 /// The point releases that can take a payload: those for which the check finds nothing.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use object::elf::SHN_UNDEF;
 
 use super::{Payload, Reapply, hooks};
-use crate::loader::{self, LinkedPayload};
+use crate::loader::{self, NewSymbol};
 use crate::xen::Release;
 use crate::xen::elf::{Elf, LE};
 
@@ -26,18 +26,17 @@ impl Footprint {
     /// The footprint of a file in a Xen of this release.
     pub(crate) fn of_file(payload: &Payload, release: Release) -> Self {
         let elf = payload.elf();
-        Self::of(&elf, release, loader::link(&elf, release).as_ref())
+        Self::of(&elf, release, &loader::new_symbols(&elf, release))
     }
 
-    /// The footprint of a file that this release has linked, as far as it can.
-    pub(super) fn of(elf: &Elf<'_>, release: Release, linked: Option<&LinkedPayload<'_>>) -> Self {
-        let new = linked.iter().flat_map(|linked| &linked.new_symbols);
+    /// The footprint of a file that defines these new symbols.
+    pub(super) fn of(elf: &Elf<'_>, release: Release, new: &[NewSymbol<'_>]) -> Self {
         let undefined = elf.symbols.iter().skip(1).filter(|symbol| symbol.st_shndx.get(LE) == SHN_UNDEF);
         Self {
             // Older releases ignore such hooks.
             vetoes: release >= Release::V4_14 && hooks::forbid_replace(elf),
             reapply: Reapply::of(super::writable(elf), release),
-            defines: Names::of(new.map(|(name, _)| *name)),
+            defines: Names::of(new.iter().map(|(name, _)| *name)),
             needs: Names::of(undefined.filter_map(|symbol| elf.symbol_name(symbol))),
         }
     }
