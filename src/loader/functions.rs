@@ -147,7 +147,7 @@ impl<'d> Reader<'_, '_, 'd> {
         let entry = Entry {
             index,
             name: self.text(name),
-            old: self.linker.memory.pointer(field(RawFunction::OLD_ADDRESS)),
+            old: self.linker.memory.pointer_or(field(RawFunction::OLD_ADDRESS), || raw.old_address),
             new: self.linker.memory.pointer(field(RawFunction::NEW_ADDRESS)),
             old_size: raw.old_size,
             new_size: raw.new_size,
@@ -183,8 +183,7 @@ impl<'d> Reader<'_, '_, 'd> {
         if find_first {
             self.check_sizes(&entry, first)?;
         }
-        let new_address = self.linker.memory.address_at(field(RawFunction::NEW_ADDRESS));
-        self.check_distance(&entry, old_address, new_address)?;
+        self.check_distance(&entry, old_address, raw.new_address)?;
         self.check_new_code(&entry)?;
         self.check_nops(&entry, first)?;
         // Some releases keep the state of a function in its entry.
@@ -198,7 +197,7 @@ impl<'d> Reader<'_, '_, 'd> {
         }
         Ok(Some(LinkedFunction {
             old_address: old_address.unwrap_or(0),
-            new_address,
+            new_address: raw.new_address,
             new_size: entry.new_size,
             old_size: entry.old_size,
             expectation: *expectation,

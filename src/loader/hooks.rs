@@ -39,12 +39,9 @@ const POINTER: u64 = 8;
 pub(super) fn read(linker: &mut Linker<'_, '_>) -> Progress<LinkedHooks> {
     let mut hooks = LinkedHooks::default();
     for kind in HookKind::ALL {
-        let several = kind.may_be_several();
-        if !linker.has(since(kind)) {
-            continue;
-        }
         let name = kind.section_name();
-        let size = linker.elf.section(name).map_or(0, |section| section.size);
+        let Some(section) = linker.elf.section(name).filter(|_| linker.has(since(kind))) else { continue };
+        let (size, several) = (section.size, kind.may_be_several());
         if size % POINTER != 0 || (size > POINTER && !several) {
             linker.refuse(Errno::EINVAL, Problem::HookSize { section: name.text(), size, several })?;
         }

@@ -1,6 +1,6 @@
 //! The memory layout of a payload: code, then writable data, then constants, each region from a new page on.
 
-use super::memory::{Memory, PlacedSection};
+use super::memory::Memory;
 use super::problem::Problem;
 use super::{Linker, NoRoom, Progress};
 use crate::types::errno::Errno;
@@ -53,16 +53,17 @@ pub(super) fn place(linker: &mut Linker<'_, '_>) -> Progress<Option<bool>> {
     let writable = placed.iter().filter(|(section, region, _)| *region == Region::Writable && section.size > 0);
     let writable = writable.map(|(section, ..)| elf.name(section).unwrap_or(UNNAMED));
     let safe_to_reapply = rules::allows_reapply(writable, linker.has(&rules::READ_ONLY_REAPPLIES));
-    let settled = placed.into_iter().map(|(section, region, offset)| {
+    linker.memory = Memory::new(base, total, code, elf.sections.len());
+    for (section, region, offset) in placed {
         let start = match region {
             Region::Code => first,
             Region::Writable => second,
             Region::Constants => third,
         };
         let address = base.saturating_add(start).saturating_add(offset);
-        PlacedSection { section: section.index, address, data: elf.bytes(section) }
-    });
-    linker.memory = Memory::new(base, total, code, settled.collect());
+        linker.memory.place(section.index, address, elf.bytes(section));
+    }
+    linker.memory.placed();
     Ok(Some(safe_to_reapply))
 }
 

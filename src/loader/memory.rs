@@ -27,11 +27,10 @@ pub(super) enum Pointer {
 
 /// A section in the memory.
 #[derive(Debug)]
-pub(super) struct PlacedSection<'d> {
-    pub(super) section: usize,
-    pub(super) address: u64,
+struct PlacedSection<'d> {
+    address: u64,
     /// The bytes in the file. Zeros follow them.
-    pub(super) data: &'d [u8],
+    data: &'d [u8],
 }
 
 /// Memory that begins at an address.
@@ -53,19 +52,28 @@ pub(crate) struct Memory<'d> {
 const SHORT: u64 = 128;
 
 impl<'d> Memory<'d> {
-    /// Memory with these sections.
-    pub(super) fn new(base: u64, len: u64, text_size: u64, mut places: Vec<PlacedSection<'d>>) -> Self {
-        let sections = places.last().map_or(0, |last| last.section.saturating_add(1));
-        let mut addresses = vec![None; sections];
-        for PlacedSection { section, address, .. } in &places {
-            if let Some(known) = addresses.get_mut(*section) {
-                *known = Some(*address);
-            }
+    /// Memory without any of these sections, which are placed next.
+    pub(super) fn new(base: u64, len: u64, text_size: u64, sections: usize) -> Self {
+        // `vec!` would call `calloc`, which in glibc takes nothing from the thread's cache, and costs 400 instructions more.
+        let (mut addresses, places) = (Vec::with_capacity(sections), Vec::with_capacity(sections));
+        addresses.resize(sections, None);
+        Self { base, len, text_size, addresses, places, writes: Writes::default() }
+    }
+
+    /// Places a section with these bytes in the file.
+    pub(super) fn place(&mut self, section: usize, address: u64, data: &'d [u8]) {
+        if let Some(known) = self.addresses.get_mut(section) {
+            *known = Some(address);
         }
         // A section without bytes in an empty region has the address of the next region's first, which it would hide.
-        places.retain(|place| !place.data.is_empty());
-        places.sort_by_key(|place| place.address);
-        Self { base, len, text_size, addresses, places, writes: Writes::default() }
+        if !data.is_empty() {
+            self.places.push(PlacedSection { address, data });
+        }
+    }
+
+    /// To be called once all sections are placed.
+    pub(super) fn placed(&mut self) {
+        self.places.sort_by_key(|place| place.address);
     }
 
     pub(super) fn address_of(&self, section: usize) -> Option<u64> {
@@ -189,12 +197,17 @@ impl<'d> Memory<'d> {
     }
 
     pub(super) fn pointer(&self, address: u64) -> Pointer {
+        self.pointer_or(address, || self.address_at(address))
+    }
+
+    /// The pointer at an address; without a relocation, this number.
+    pub(super) fn pointer_or(&self, address: u64, number: impl FnOnce() -> u64) -> Pointer {
         let touching = self.writes.touching(address, 8);
         let last = touching.last();
         let number = match last {
             Some(last) if (last.address, last.width) != (address, 8) => return Pointer::Mangled,
             Some(last) => last.value,
-            None => self.address_at(address),
+            None => number(),
         };
         match last.map(|last| last.origin) {
             Some(Origin::Own { section }) => Pointer::Own { section, address: number },
@@ -243,8 +256,12 @@ mod tests {
 
     /// Memory from 0x1000 on, with sections: the number, the address, and the bytes.
     fn with<'d>(len: u64, sections: &[(usize, u64, &'d [u8])]) -> Memory<'d> {
-        let place = |&(section, address, data)| PlacedSection { section, address, data };
-        Memory::new(0x1000, len, 16, sections.iter().map(place).collect())
+        let mut memory = Memory::new(0x1000, len, 16, 5);
+        for (section, address, data) in sections {
+            memory.place(*section, *address, data);
+        }
+        memory.placed();
+        memory
     }
 
     #[test]

@@ -76,13 +76,16 @@ fn note<'d>(linker: &mut Linker<'_, 'd>, section: SectionName) -> Progress<Cow<'
     if bytes.is_empty() {
         return Ok(Cow::default());
     }
-    if !linker.memory.is_known(start, to_u64(bytes.len())) {
-        harm(linker, section, NoteProblem::Relocated)?;
-        return Ok(Cow::default());
-    }
     let id = match &bytes {
+        // Nothing relocates these.
         Cow::Borrowed(bytes) => parse(bytes).map(Cow::Borrowed),
-        Cow::Owned(bytes) => parse(bytes).map(|id| Cow::Owned(id.into())),
+        Cow::Owned(bytes) if linker.memory.is_known(start, to_u64(bytes.len())) => {
+            parse(bytes).map(|id| Cow::Owned(id.into()))
+        }
+        Cow::Owned(_) => {
+            harm(linker, section, NoteProblem::Relocated)?;
+            return Ok(Cow::default());
+        }
     };
     let problem = match id {
         Ok(id) => return Ok(id),

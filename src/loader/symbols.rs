@@ -6,7 +6,7 @@ use super::finding::Finding;
 use super::problem::Problem;
 use super::problem::linking::SymbolProblem;
 use super::writes::Origin;
-use super::{Linker, Lookup, Progress};
+use super::{Linker, Lookup, NewSymbol, Progress};
 use crate::types::errno::Errno;
 use crate::types::widen::to_usize;
 use crate::xen::elf::{LE, Symbol, UNNAMED};
@@ -63,16 +63,18 @@ pub(super) fn check_names(linker: &mut Linker<'_, '_>) -> Progress {
 /// Computes the values of all symbols.
 pub(super) fn resolve(linker: &mut Linker<'_, '_>) -> Progress {
     let elf = linker.elf;
+    let known = linker.host.knows_addresses();
     linker.values.reserve_exact(elf.symbols.len().saturating_add(1));
     linker.values.push(SymbolValue::NULL);
     for (number, symbol) in elf.symbols.iter().enumerate().skip(1) {
-        let value = value(linker, number, symbol)?;
+        let value = value(linker, number, symbol, known)?;
         linker.values.push(value);
     }
     Ok(())
 }
 
-fn value(linker: &mut Linker<'_, '_>, symbol_number: usize, symbol: &Symbol) -> Progress<SymbolValue> {
+/// Computes the value of a symbol, for which Xen would compute the same if it knows the addresses of payloads.
+fn value(linker: &mut Linker<'_, '_>, symbol_number: usize, symbol: &Symbol, known: bool) -> Progress<SymbolValue> {
     let elf = linker.elf;
     let (section, number) = (symbol.st_shndx.get(LE), symbol.st_value.get(LE));
     let absolute = SymbolValue { number, ..SymbolValue::NULL };
@@ -106,15 +108,12 @@ fn value(linker: &mut Linker<'_, '_>, symbol_number: usize, symbol: &Symbol) -> 
                     linker.harm(Problem::Symbols { problem, first: symbol_number, count: 1 })?;
                 }
                 return Ok(match linker.memory.address_of(section.index) {
-                    Some(address) => {
-                        let known = linker.host.knows_addresses();
-                        SymbolValue {
-                            number: number.wrapping_add(address),
-                            origin: Origin::Own { section: section.index },
-                            known,
-                            ..absolute
-                        }
-                    }
+                    Some(address) => SymbolValue {
+                        number: number.wrapping_add(address),
+                        origin: Origin::Own { section: section.index },
+                        known,
+                        ..absolute
+                    },
                     None => SymbolValue { unloaded: true, ..absolute },
                 });
             }
@@ -126,19 +125,21 @@ fn value(linker: &mut Linker<'_, '_>, symbol_number: usize, symbol: &Symbol) -> 
 }
 
 /// The symbols that later payloads may refer to. Those of replacement code stand for Xen's own; all others must be new.
-pub(super) fn check_new<'d>(linker: &mut Linker<'_, 'd>, mut replaced: Vec<u64>) -> Progress<Vec<(&'d [u8], u64)>> {
+pub(super) fn check_new<'d>(linker: &mut Linker<'_, 'd>, mut replaced: Vec<u64>) -> Progress<Vec<NewSymbol<'d>>> {
     let elf = linker.elf;
     replaced.sort_unstable();
     let mut new = Vec::new();
-    for (symbol, value) in elf.symbols.iter().zip(std::mem::take(&mut linker.values)).skip(1) {
-        let Some(section) = elf.section_of(symbol).filter(|section| section.is_allocated()) else { continue };
-        if replaced.binary_search(&value.number).is_ok() {
+    let values = std::mem::take(&mut linker.values);
+    for (symbol, value) in elf.symbols.iter().zip(&values).skip(1) {
+        // Most symbols of a small payload are those of sections, and have no name.
+        let name = elf.symbol_name(symbol).unwrap_or(UNNAMED);
+        if name.is_empty() {
             continue;
         }
-        let name = elf.symbol_name(symbol).unwrap_or(UNNAMED);
+        let Some(section) = elf.section_of(symbol).filter(|section| section.is_allocated()) else { continue };
         let intermediate = section.flags & SHF_MERGE.0 != 0 && is_local_label(name);
         let mapping = linker.machine.mapping_symbols && is_mapping(name);
-        if name.is_empty() || intermediate || mapping {
+        if intermediate || mapping || replaced.binary_search(&value.number).is_ok() {
             continue;
         }
         let name = name.get(..LONGEST_KEPT).unwrap_or(name);

@@ -79,8 +79,8 @@ pub(super) struct Writes {
 
 impl Writes {
     /// Adds one, which gets its order here.
-    pub(super) fn add(&mut self, write: Write) {
-        let write = Write { order: self.count, ..write };
+    pub(super) fn add(&mut self, mut write: Write) {
+        write.order = self.count;
         self.count = self.count.saturating_add(1);
         let follows = self.ascending.last().is_none_or(|last| last.place() < write.place());
         self.overlap |= !follows || write.address < self.end;
