@@ -1,7 +1,6 @@
 //! The table of loaded payloads, as the C tool prints it.
 
 use std::fmt::Write as _;
-use std::io;
 
 use xen_livepatch::{LoadedPayload, State, Status};
 
@@ -32,15 +31,18 @@ fn word(state: State) -> &'static str {
     }
 }
 
-/// The last result unless it is 0, as its number and the text of the C library.
+/// The last result unless it is 0, as its number and its text.
 pub(crate) fn result(status: &Status) -> String {
     match status.rc.wrapping_neg() {
         0 => String::new(),
-        number => {
-            let text = io::Error::from_raw_os_error(number).to_string();
-            format!(" ({number}, {})", text.split(" (os error").next().expect("a split text has a first part"))
-        }
+        number => format!(" ({number}, {})", error_text(number)),
     }
+}
+
+/// The text of an error number in glibc, with which the C tool is linked. That of this program may have others.
+fn error_text(number: i32) -> String {
+    let line = usize::try_from(number).ok().and_then(|number| include_str!("errno.txt").lines().nth(number));
+    line.filter(|text| !text.is_empty()).map_or_else(|| format!("Unknown error {number}"), str::to_owned)
 }
 
 #[cfg(test)]
@@ -49,6 +51,15 @@ mod tests {
     use xen_livepatch::{LivepatchClient, Release};
 
     use super::*;
+
+    #[cfg(target_env = "gnu")]
+    #[test]
+    fn error_texts_are_those_of_glibc() {
+        for number in -2..200 {
+            let text = std::io::Error::from_raw_os_error(number).to_string();
+            assert_eq!(format!("{} (os error {number})", error_text(number)), text);
+        }
+    }
 
     #[test]
     fn no_character_breaks_a_line_or_acts_on_a_terminal() {
