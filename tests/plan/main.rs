@@ -19,6 +19,7 @@ mod store {
     pub mod directory;
     mod membership;
     mod reading;
+    mod story;
 }
 
 #[path = "../common/story/mod.rs"]
