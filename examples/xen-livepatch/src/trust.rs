@@ -83,6 +83,10 @@ impl Trust {
             let text = read(&path).map_err(|error| failed(&path, error.to_string()))?;
             let parsed = PublicKey::decode(&text).ok().zip(key_id(&text));
             let (key, id) = parsed.ok_or_else(|| failed(&path, "it is not a public key of minisign".into()))?;
+            // A key is its second line; minisign reads no further either.
+            if text.lines().filter(|line| !line.trim().is_empty()).count() > 2 {
+                return Err(failed(&path, "it has more than one key: give each a file of its own".into()));
+            }
             let file = path.file_name().expect("an entry has a name");
             keys.push(TrustedKey { file: escaped(file.as_bytes()), id, key });
         }
