@@ -1,7 +1,7 @@
 //! Files and directories as they are found.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 
 use super::directory::{Directory, payload, xen};
