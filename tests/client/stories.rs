@@ -19,5 +19,6 @@ stories! {
     load
     outcomes
     replacing
+    target
     waiting
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use xen_livepatch::sim::{Calls, Pace};
 use xen_livepatch::{
     Action, ActionOptions, EnsureError, Ensured, Error, ErrorKind, InventoryEntry, LivepatchClient, LoadOptions,
-    Outcome, Payload, PayloadName, Plan, QuiesceTimeout, StepEvent, UploadOptions, Wanted,
+    Outcome, Payload, PayloadName, Plan, QuiesceTimeout, StepEvent, Target, UploadOptions, Wanted,
 };
 
 use super::host::{Host, called, flags, is_known, shown};
@@ -143,6 +143,12 @@ impl Teller {
                 Ok(shown(rows.iter().map(|row| (&row.name, row.status.state == xen_livepatch::State::Applied))))
             }
             ["target"] => Ok(client.target().map(|_| String::new())?),
+            ["points"] => Ok(points(&client.target()?)),
+            ["known"] => {
+                let Some(known) = client.known_target() else { return Ok("nothing".into()) };
+                assert_eq!(known, client.target()?);
+                Ok(points(&known))
+            }
             ["build-id"] => Ok(client.build_id()?.to_string()),
             ["version"] => Ok(client.xen_version()?.extra),
             ["identified"] => {
@@ -209,6 +215,7 @@ impl Teller {
         let wanted = Wanted::stack(ids.iter().map(|id| (name(self.loaded_as(id)), payload(id))));
         let files = self.host.kinds.keys().filter(|_| has("files")).map(|id| payload(id));
         let wanted = wanted.at_hand(files.collect::<Vec<_>>());
+        let wanted = option(line, "accept").map_or(wanted.clone(), |kind| wanted.accept(kind.parse().unwrap()));
         if has("no gap") { wanted.no_gap() } else { wanted }
     }
 
@@ -345,10 +352,20 @@ fn connect(host: &Host, options: &[String]) -> Arc<LivepatchClient> {
 /// The kind of an error and its number, and the fate of a payload that could not be loaded.
 fn kind(error: &Error) -> String {
     let cleanup = error.cleanup().map(|cleanup| format!("; {}", cleanup.word())).unwrap_or_default();
+    if let ErrorKind::UnfitPayload { findings, .. } = error.kind() {
+        let findings = findings.iter().map(|finding| format!("{} {:?}", finding.kind(), finding.severity));
+        return format!("UnfitPayload: {}", findings.collect::<Vec<_>>().join(", "));
+    }
     let kind = format!("{:?}", error.kind());
     let Some(errno) = error.raw_errno() else { return format!("{kind}{cleanup}") };
     let number = number(errno);
     format!("{} [{number}]{cleanup}", kind.replace(&format!("{errno:?}"), &number))
+}
+
+/// The bounds on a point release.
+fn points(target: &Target) -> String {
+    let (least, most) = target.known_points();
+    format!("{least}..{}", most.map(|most| most.to_string()).unwrap_or_default())
 }
 
 /// Checks that a number is in a range such as `1..3`, ends included, or is the one that is given.
@@ -387,6 +404,7 @@ fn upload_options(line: &Line) -> UploadOptions {
     line.options.iter().fold(UploadOptions::new(), |options, option| match option.as_str() {
         "unchecked" => options.unchecked(),
         "force" => options.force(),
-        _ => options,
+        "leave refusals" => options.leave_refusals_to_xen(),
+        _ => option.strip_prefix("accept ").map_or(options, |kind| options.accept(kind.parse().unwrap())),
     })
 }

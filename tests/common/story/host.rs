@@ -13,8 +13,8 @@ use super::text::{Line, errno, time};
 
 /// Returns true for a property of a payload, and for an option of a client's operation.
 pub(super) fn is_known(option: &str) -> bool {
-    let properties = "id name on patches hook data defines needs expects metadata padded read-only broken";
-    let options = "within until takes under retries timeout unchecked force NODEPS 0x4 files none no";
+    let properties = "id name on patches hook data defines needs expects metadata padded read-only broken returns";
+    let options = "within until takes under retries timeout unchecked force NODEPS 0x4 files none no accept leave";
     let word = option.split(' ').next();
     properties.split(' ').chain(options.split(' ')).any(|known| Some(known) == word)
 }
@@ -28,9 +28,11 @@ pub(super) struct Host {
 
 /// Sets an option of a host.
 pub(super) fn set_up(builder: HostBuilder, option: &String) -> HostBuilder {
-    match option.split_once(' ') {
-        Some(("console", size)) => builder.console_size(size.parse().unwrap()),
-        Some(("text", text)) => builder.extra_version(text),
+    match option.split_once(' ').unwrap_or((option, "")) {
+        ("console", size) => builder.console_size(size.parse().unwrap()),
+        ("text", text) => builder.extra_version(text),
+        ("built", date) => builder.compile_date(date),
+        ("changeset", text) => builder.changeset(text),
         _ => panic!("{option} is no option of a host"),
     }
 }
@@ -95,7 +97,8 @@ impl Host {
         let all: Vec<&String> = self.kinds.get(name).into_iter().flatten().chain(more).collect();
         let property = |word: &str| all.iter().find_map(|option| option.strip_prefix(word)?.strip_prefix(' '));
         let id = property("id").unwrap_or(name);
-        let function = FunctionPatch::returning(property("patches").unwrap_or("xen_extra_version"), format!("-{id}"));
+        let text = property("returns").map_or_else(|| format!("-{id}"), str::to_owned);
+        let function = FunctionPatch::returning(property("patches").unwrap_or("xen_extra_version"), text);
         let function = match property("expects") {
             Some("8") => function.expecting(&[0xff; 8]),
             Some(_) => function.expecting(&[0xff; 31]),
@@ -226,7 +229,10 @@ pub(super) fn shown<'n>(payloads: impl Iterator<Item = (&'n PayloadName, bool)>)
 
 /// The kind of hypercall with this name, such as `otheraction`.
 pub(super) fn called(name: &str) -> Call {
-    let named = CALLS.into_iter().chain([Call::DebugKeys]).find(|call| format!("{call:?}").eq_ignore_ascii_case(name));
+    let named = CALLS
+        .into_iter()
+        .chain([Call::DebugKeys, Call::CompileInfo])
+        .find(|call| format!("{call:?}").eq_ignore_ascii_case(name));
     named.unwrap_or_else(|| panic!("{name} is no hypercall"))
 }
 
