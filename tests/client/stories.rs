@@ -16,6 +16,7 @@ stories! {
     hooks
     inventory
     life
+    listing
     load
     outcomes
     replacing

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use xen_livepatch::sim::{Calls, Pace};
+use xen_livepatch::sim::{Call, Calls, Pace};
 use xen_livepatch::{
     Action, ActionOptions, EnsureError, Ensured, Error, ErrorKind, InventoryEntry, LivepatchClient, LoadOptions,
-    Outcome, Payload, PayloadName, Plan, QuiesceTimeout, StepEvent, Target, UploadOptions, Wanted,
+    Outcome, Payload, PayloadName, Plan, QuiesceTimeout, Release, StepEvent, Target, UploadOptions, Wanted,
 };
 
 use super::host::{Host, called, flags, is_known, shown};
@@ -273,6 +273,7 @@ impl Teller {
                 let made = |calls: &Calls| if call == "all" { calls.total() } else { calls.of(called(call)) };
                 assert_count(made(&xen.calls()) - made(&self.counted), number);
             }
+            ["lists", calls] => self.check_list(calls),
             ["state", id, ref state @ ..] => {
                 let status = xen.status(id).unwrap();
                 assert_eq!(format!("{} {}", status.state, status.rc), state.join(" "));
@@ -305,6 +306,20 @@ impl Teller {
             _ => return false,
         }
         true
+    }
+
+    /// Lists the payloads: the rows are what Xen has, and took so many calls.
+    fn check_list(&self, calls: &str) {
+        let xen = &self.host.xen;
+        let before = xen.calls().of(Call::List);
+        let rows = self.client.list().unwrap();
+        assert_count(xen.calls().of(Call::List) - before, calls);
+        let packed = xen.release() >= Release::V4_14;
+        for row in &rows {
+            assert_eq!(row.metadata.get("id"), packed.then_some(row.name.as_bytes()));
+            assert_eq!(Some(row.status), xen.status(&row.name));
+        }
+        assert_eq!(rows.into_iter().map(|row| row.name).collect::<Vec<_>>(), xen.loaded());
     }
 
     fn check_last(&self, word: &str) {

@@ -50,6 +50,14 @@ impl Host {
                     self.upload(name, line).and_then(|()| xen.other_action(name, Action::Apply, Flags::empty()));
                 return Some(loaded);
             }
+            ["other", "rows", name, count, metadata] => {
+                let add = |at: u32| self.add_row(&format!("{name}{at}"), metadata.parse().unwrap());
+                (0..count.parse().unwrap()).for_each(add);
+            }
+            ["other", "toggle", name] if xen.status(name).is_some() => {
+                return Some(xen.other_action(name, Action::Unload, Flags::empty()));
+            }
+            ["other", "toggle", name] => return Some(self.upload(name, line)),
             ["other", "stack", ref names @ ..] => self.stack(names),
             ["other", "busy", name] => {
                 self.upload(name, line).unwrap();
@@ -64,7 +72,10 @@ impl Host {
             ["other", "start", action, name] => {
                 return Some(xen.other_start(name, action.parse().unwrap(), flags(line)));
             }
-            ["other", action, name] => return Some(xen.other_action(name, action.parse().unwrap(), flags(line))),
+            ["other", action, ref names @ ..] => {
+                let act = |name: &&str| xen.other_action(name, action.parse().unwrap(), flags(line));
+                return Some(names.iter().try_for_each(act));
+            }
             ["do"] => self.script(&line.script()),
             ["sleep", ref time @ ..] => std::thread::sleep(self::time(&time.join(" "))),
             ["uncalled", call] => assert_eq!(xen.calls().of(called(call)), 0),
@@ -128,6 +139,14 @@ impl Host {
 
     fn upload(&self, name: &str, line: &Line) -> Result<(), Errno> {
         self.xen.other_upload(name, &self.payload(name, &line.options).build())
+    }
+
+    /// Uploads a payload whose metadata contains its name, and has this length.
+    fn add_row(&self, name: &str, length: usize) {
+        let start = format!("id={name}\0");
+        let fill = "m".repeat(length.saturating_sub(start.len() + 1));
+        let payload = self.payload(name, &[]).modinfo(start + &fill + "\0");
+        self.xen.other_upload(name, &payload.build()).unwrap();
     }
 
     /// Uploads payloads that depend on each other, the first on Xen, and applies those with `+`.
