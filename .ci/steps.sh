@@ -18,13 +18,13 @@ step_test() {
 }
 
 # Built and linked for AArch64, where `aarch64` runs some of it. The library has no code for one architecture alone, so x86-64 needs
-# no build of its own; the check is of the library without features.
+# no build of its own; the check is of the library without features. `static` builds the tool with this Rust.
 step_minimum_rust() {
     local minimum
     tests/real-xen/fetch --rust
     minimum=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
     "$RUST/bin/rustc" --version | grep -F "rustc $minimum." || die 1 "$("$RUST/bin/rustc" --version) is not the minimum, $minimum"
-    cargo_with_rust build --locked --target="$AARCH64" --all-targets
+    cargo_with_rust build --locked --target="$AARCH64" --package xen-livepatch --all-targets
     cargo_with_rust check --locked --package xen-livepatch
 }
 

@@ -98,18 +98,18 @@ cargo_with_rust() {
 
 # twin PROGRAM: prints the path of the same test, example or binary, in the same profile, for AArch64.
 twin() {
-    local name=${1##*/} directory=${1%/*} kind profile=()
+    local name=${1##*/} directory=${1%/*} kind=() profile=()
     case $directory in
         */release | */release/*) profile=(--release) ;;
     esac
     # Cargo appends a hash to the names of tests.
     [[ $name =~ ^(.*)-[0-9a-f]{16}$ ]] && name=${BASH_REMATCH[1]}
     case $directory in
-        */deps) kind='test' ;;
-        */examples) kind=example ;;
-        */debug | */release) kind=bin ;;
+        */deps) kind=(--package xen-livepatch --test) ;;
+        */examples) kind=(--package xen-livepatch --example) ;;
+        */debug | */release) kind=(--package xen-livepatch-tool --bin) ;;
         *) return 1 ;;
     esac
-    (cd "$root" && cargo_with_rust build --locked "${profile[@]}" --target "$AARCH64" "--$kind" "$name" --message-format=json) |
+    (cd "$root" && cargo_with_rust build --locked "${profile[@]}" --target "$AARCH64" "${kind[@]}" "$name" --message-format=json) |
         built_program
 }
