@@ -36,7 +36,7 @@ fn parts(bytes: &[u8]) -> Vec<String> {
             (link, info, entry) => format!(", link {link}, info {info}, entries of {entry} bytes"),
         };
         parts.push(format!("{own}: type {}, flags {flags:#x}, alignment {alignment}, {size} bytes{table}", kind.0));
-        assert!(raw.sh_offset(LE) >= 64 && raw.sh_offset(LE).is_multiple_of(16), "as aligned as any section needs");
+        assert!(raw.sh_offset(LE) >= 64 && raw.sh_offset(LE) % 16 == 0, "as aligned as any section needs");
         let contents = if [SHT_PROGBITS, SHT_NOTE].contains(&kind) { section.data().unwrap() } else { &[] };
         let rows = contents.chunks(16).zip((0..).step_by(16)).filter(|(row, _)| row.iter().any(|byte| *byte != 0));
         parts.extend(rows.map(|(row, at)| format!("{own}, byte {at}: {}", row.escape_ascii())));
