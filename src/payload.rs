@@ -316,11 +316,12 @@ pub(crate) fn size_of_regular(state: &FileStat) -> Option<usize> {
     is_regular.then(|| usize::try_from(state.st_size).unwrap_or(usize::MAX))
 }
 
-/// Returns true if a file was written, replaced or deleted between two states: one that is being written looks damaged, and one
-/// that was replaced, which takes a name from it, is no longer the file.
+/// Returns true if a file was written, or lost a name, between two states. One that is being written looks damaged, and one that
+/// lost its name to another file, or was deleted, is no longer the file. A new name, as of a backup, changes nothing; nor does a
+/// move, after which the contents are still those that were asked for.
 pub(crate) fn has_changed(before: &FileStat, after: &FileStat) -> bool {
-    let look = |state: &FileStat| (state.st_nlink, state.st_size, state.st_mtime, state.st_mtime_nsec);
-    look(before) != look(after)
+    let contents = |state: &FileStat| (state.st_size, state.st_mtime, state.st_mtime_nsec);
+    contents(before) != contents(after) || after.st_nlink < before.st_nlink
 }
 
 /// A checked payload, without a copy of its bytes.
@@ -476,6 +477,10 @@ mod tests {
         file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
         let touched = look();
         assert!(has_changed(&before, &touched));
+        let backup = path.with_extension("old");
+        fs::hard_link(&path, &backup).unwrap();
+        assert!(!has_changed(&touched, &look()), "another name of it");
+        fs::remove_file(&backup).unwrap();
         let copy = path.with_extension("new");
         fs::write(&copy, b"two").unwrap();
         fs::rename(&copy, &path).unwrap();
