@@ -140,11 +140,11 @@ pub(crate) type NewSymbol<'d> = (&'d [u8], u64);
 pub(crate) struct Checked<'d> {
     /// Everything that is wrong with the payload, in the order in which Xen would come upon it.
     pub(crate) findings: Vec<Finding>,
-    /// The symbols that later payloads may refer to, in the oldest of the possible releases. None if it can't be linked.
+    /// The symbols that later payloads may refer to, in the oldest of the possible releases; empty if it can't be linked.
     pub(crate) new_symbols: Vec<NewSymbol<'d>>,
 }
 
-/// The symbols that later payloads may refer to, in this release. None if the payload can't be linked.
+/// The symbols that later payloads may refer to, in this release; empty if the payload can't be linked.
 pub(crate) fn new_symbols<'d>(elf: &Elf<'d>, release: Release) -> Vec<NewSymbol<'d>> {
     let linked = link_offline(elf, release, &Target::from(release), &mut |_| Ok(()));
     linked.map(|linked| linked.new_symbols).unwrap_or_default()

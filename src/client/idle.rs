@@ -55,7 +55,8 @@ impl LivepatchClient {
         }
     }
 
-    /// A function of the list and its version at a moment when nothing was pending on the host, and true if that took waiting.
+    /// Calls `of` with each list that is read until nothing is pending on the host, and with its version. Returns the result for
+    /// the last one, and true if there was anything to wait for.
     pub(super) fn free_host<R>(
         &self,
         deadline: Deadline,

@@ -71,7 +71,8 @@ pub(super) fn list(channel: &Channel) -> Result<Listing> {
     view(channel, |rows, version| Listing { rows: rows.to_vec(), version })
 }
 
-/// Returns a function of the list at one moment, and of its version. A caller that needs a part of it saves copying the rest.
+/// Calls `of` with the list at one moment and its version, and returns the result. A caller that needs a part of the list saves
+/// copying the rest.
 pub(super) fn view<R>(channel: &Channel, of: impl Fn(&[LoadedPayload], u32) -> R) -> Result<R> {
     if channel.last_extent().rows == 0 {
         // No memory for rows is allocated until there are some.

@@ -73,7 +73,7 @@ pub(super) fn resolve(linker: &mut Linker<'_, '_>) -> Progress {
     Ok(())
 }
 
-/// Computes the value of a symbol, for which Xen would compute the same if it knows the addresses of payloads.
+/// Computes the value of a symbol. `known`: the host knows the addresses of payloads, so that Xen would compute the same.
 fn value(linker: &mut Linker<'_, '_>, symbol_number: usize, symbol: &Symbol, known: bool) -> Progress<SymbolValue> {
     let elf = linker.elf;
     let (section, number) = (symbol.st_shndx.get(LE), symbol.st_value.get(LE));
