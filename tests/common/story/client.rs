@@ -17,7 +17,7 @@ use super::text::{Line, number, time};
 /// The most by which a call may miss its deadline on a busy machine.
 const SLACK: Duration = Duration::from_millis(1500);
 
-pub(super) struct Teller {
+pub(super) struct Runner {
     host: Host,
     client: Arc<LivepatchClient>,
     /// The calls from which further ones are counted.
@@ -32,7 +32,7 @@ pub(super) struct Teller {
 }
 
 /// The result of an operation, as text.
-type Told = Result<String, Box<Failure>>;
+type Answer = Result<String, Box<Failure>>;
 
 /// An error of an operation or of a plan.
 struct Failure {
@@ -75,23 +75,23 @@ impl From<EnsureError> for Box<Failure> {
     }
 }
 
-impl Teller {
+impl Runner {
     pub(super) fn new(host: Host, file: &'static str) -> Self {
         let (client, counted) = (connect(&host, &[]), host.xen.calls());
         Self { host, client, counted, last: None, events: Vec::new(), helpers: Vec::new(), file }
     }
 
     /// Carries out a command, and compares its result with the expected one.
-    pub(super) fn tell(&mut self, line: &Line) {
+    pub(super) fn run(&mut self, line: &Line) {
         if let Some(done) = self.host.command(line) {
             assert_eq!(done.err().map(number), line.result);
         } else if !self.check(line) {
             let start = Instant::now();
-            let told = self.operation(line);
+            let answer = self.operation(line);
             let (took, least) = (start.elapsed(), option(line, "until").or(option(line, "takes")).map(time));
             let most = option(line, "under").map(time).or(least.map(|least| least + SLACK));
             assert!(least.is_none_or(|least| took >= least) && most.is_none_or(|most| took < most), "{took:?}");
-            let found = told.unwrap_or_else(|failure| {
+            let found = answer.unwrap_or_else(|failure| {
                 let text = self.name_ids(&failure.kind);
                 self.last = Some(*failure);
                 text
@@ -114,7 +114,7 @@ impl Teller {
         assert_eq!(self.host.xen.crashed(), None);
     }
 
-    fn operation(&mut self, line: &Line) -> Told {
+    fn operation(&mut self, line: &Line) -> Answer {
         let client = &self.client;
         let done = |()| String::new();
         assert!(line.options.iter().all(|option| is_known(option)), "an unknown option");
@@ -206,7 +206,7 @@ impl Teller {
         let mut other =
             Self { host, client, counted, last: None, events: Vec::new(), helpers: Vec::new(), file: self.file };
         let script = line.script();
-        std::thread::spawn(move || script.iter().for_each(|line| other.tell(line)))
+        std::thread::spawn(move || script.iter().for_each(|line| other.run(line)))
     }
 
     fn wanted(&self, ids: &[&str], line: &Line) -> Wanted {
@@ -220,7 +220,7 @@ impl Teller {
     }
 
     /// Brings the host to a level. Returns the payloads that stay loaded.
-    fn ensure(&mut self, ids: &[&str], line: &Line) -> Told {
+    fn ensure(&mut self, ids: &[&str], line: &Line) -> Answer {
         let wanted = self.wanted(ids, line);
         let mut events = Vec::new();
         let ensured = self.client.ensure(&wanted, |event| {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use xen_livepatch::Release;
 use xen_livepatch::sim::SimulatedXen;
 
-use client::Teller;
+use client::Runner;
 use host::Host;
 use text::Line;
 
@@ -32,26 +32,26 @@ pub fn run(file: &'static str) {
                 let case = &[case.clone(), vec![series]].concat();
                 let lines: Vec<Line> = common.iter().chain(&lines).map(|line| line.with(case)).collect();
                 let at = At(format!("{title}: {release} {case:?}"));
-                tell(release, &lines, file);
+                run_on(release, &lines, file);
                 drop(at);
             }
         }
     }
 }
 
-fn tell(release: Release, lines: &[Line], file: &'static str) {
+fn run_on(release: Release, lines: &[Line], file: &'static str) {
     let mut lines = lines.to_vec();
     let set_up = text::take_all(&mut lines, "xen");
     let xen = set_up.iter().flat_map(|line| &line.options).fold(SimulatedXen::builder(release), host::set_up).build();
     let kinds = text::take_all(&mut lines, "payload").into_iter().map(|line| (line.text, line.options));
     let host = Host { xen, kinds: Arc::new(kinds.collect::<BTreeMap<_, _>>()) };
-    let mut teller = Teller::new(host, file);
+    let mut runner = Runner::new(host, file);
     for line in lines.iter().filter(|line| line.is_for(release)) {
         let at = At(format!("line {}: {}", line.number, line.text));
-        teller.tell(line);
+        runner.run(line);
         drop(at);
     }
-    teller.end();
+    runner.end();
 }
 
 /// Printed if a test fails while it exists.
