@@ -21,5 +21,6 @@ stories! {
     outcomes
     replacing
     target
+    toolstacks
     waiting
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use xen_livepatch::payload::Architecture;
 use xen_livepatch::sim::{
     Access, Call, FunctionPatch, HookCode, HostBuilder, LogLevel, Pace, PayloadBuilder, SimulatedXen,
 };
@@ -33,6 +34,7 @@ pub(super) fn set_up(builder: HostBuilder, option: &String) -> HostBuilder {
         ("text", text) => builder.extra_version(text),
         ("built", date) => builder.compile_date(date),
         ("changeset", text) => builder.changeset(text),
+        ("arm", "") => builder.architecture(Architecture::AArch64),
         _ => panic!("{option} is no option of a host"),
     }
 }

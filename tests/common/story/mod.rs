@@ -42,7 +42,8 @@ pub fn run(file: &'static str) {
 fn run_on(release: Release, lines: &[Line], file: &'static str) {
     let mut lines = lines.to_vec();
     let set_up = text::take_all(&mut lines, "xen");
-    let xen = set_up.iter().flat_map(|line| &line.options).fold(SimulatedXen::builder(release), host::set_up).build();
+    let set_up = set_up.iter().filter(|line| line.is_for(release));
+    let xen = set_up.flat_map(|line| &line.options).fold(SimulatedXen::builder(release), host::set_up).build();
     let kinds = text::take_all(&mut lines, "payload").into_iter().map(|line| (line.text, line.options));
     let host = Host { xen, kinds: Arc::new(kinds.collect::<BTreeMap<_, _>>()) };
     let mut runner = Runner::new(host, file);
