@@ -80,6 +80,77 @@ fn rules_hold_since_their_releases() {
     );
 }
 
+/// Each for releases on both sides of 4.14. Of most of these, real Xens 4.14.6, 4.17.7 and 4.20.4 had the same opinion.
+#[test]
+fn defects_are_judged_as_by_each_release() {
+    expect_in_releases("defects", [PayloadVersion::V1, PayloadVersion::V2].into_iter().flat_map(defects));
+}
+
+fn defects(version: PayloadVersion) -> impl Iterator<Item = (String, Editor)> {
+    let bare = || PayloadBuilder::named("p", &xen()).payload_version(version);
+    let of = |function| bare().function(function);
+    let whole = || of(FunctionPatch::returning("xen_extra_version", "x")).metadata("k", Some("v"));
+    let printk = || FunctionPatch::returning("printk", "x");
+    let hook = |builder: PayloadBuilder, kind| builder.hook(kind, HookCode::returns(0));
+    let busy = hook(hook(whole().function(printk()), HookKind::Load), HookKind::PreApply);
+    let built = [
+        ("all parts", busy.writable_data([1; 9]).bss(100).defines("brand_new").needs("printk")),
+        ("1 MiB of zeros", whole().bss(1 << 20)),
+        ("a symbol of no Xen", whole().needs("xen_banner")),
+        ("nothing to do", bare()),
+        ("a load hook alone", hook(bare(), HookKind::Load)),
+        ("a preapply hook alone", hook(bare(), HookKind::PreApply)),
+        ("two preapply hooks", hook(hook(whole(), HookKind::PreApply), HookKind::PreApply)),
+        ("31 no-operations", of(FunctionPatch::nop("printk", 31))),
+        ("32 no-operations", of(FunctionPatch::nop("printk", 32))),
+        ("8 no-operations in place of 7 bytes", of(FunctionPatch::nop("printk", 8).old_size(7))),
+        ("a function of 5 bytes", of(printk().old_size(5))),
+        ("a function of 4 bytes", of(printk().old_size(4))),
+        ("a function of no Xen", of(FunctionPatch::returning("nowhere", "x"))),
+        ("a function at a low address", of(printk().at(0x1000))),
+    ];
+    let (depends, own) = (".livepatch.depends", ".note.gnu.build-id");
+    let missing = [".text", ".rodata.str", ".rela.text", ".symtab", ".strtab", ".shstrtab", FUNCS, depends, own]
+        .map(|name| (name, Defect::Missing));
+    let short = [(FUNCS, 0), (FUNCS, 50), (".rela.text", 23), (depends, 0), (depends, 12), (own, 0), (own, 12)]
+        .map(|(name, len)| (name, Defect::Truncated(len)));
+    // Of the first relocation: its place (of four of eight bytes), type, symbol and addend.
+    let relocation: [(usize, &[u8]); 5] = [(0, &[4]), (0, &[5]), (8, &[99]), (12, &[0xff; 4]), (16, &[0, 0, 0, 0, 1])];
+    let relocation = relocation.map(|(at, bytes)| (".rela.text", Defect::Patched(at, bytes.to_vec())));
+    let unloaded = [FUNCS, depends, own, ".livepatch.xen_depends"].map(|name| (name, Defect::NotAllocated));
+    let others = [
+        (depends, Defect::Patched(8, vec![1])),
+        (own, Defect::Patched(8, vec![4])),
+        (FUNCS, Defect::Patched(32, vec![3])),
+        (".rodata.str", Defect::Alignment(3)),
+        (".modinfo", Defect::Alignment(3)),
+        (depends, Defect::Alignment(0)),
+        // The first of its kind.
+        (".text", Defect::Alignment(0)),
+        (".text", Defect::Flags(7)),
+        (".modinfo", Defect::Flags(7)),
+        (".text", Defect::NullSymbol),
+        (FUNCS, Defect::NullSymbol),
+        (".modinfo", Defect::Contents(vec![])),
+    ];
+    let defects = missing.into_iter().chain(short).chain(relocation).chain(unloaded).chain(others);
+    let tables = [
+        (".bug_frames.0", 16),
+        (".bug_frames.0", 12),
+        (".bug_frames.3", 16),
+        (".bug_frames.3", 12),
+        (".ex_table", 16),
+        (".ex_table", 12),
+        (".altinstructions", 13),
+        // It points at itself.
+        (".alt_call_sites", 4),
+    ];
+    let mut all: Vec<_> = built.map(|(what, builder)| (what.to_owned(), builder)).into();
+    all.extend(defects.map(|(name, defect)| (format!("{name}, {defect:?}"), whole().defect(name, defect))));
+    all.extend(tables.map(|(name, len)| (format!("{len} bytes of {name}"), whole().section(name, vec![0; len]))));
+    all.into_iter().map(move |(what, builder)| (format!("{what}, version {version}"), made(&builder)))
+}
+
 /// A payload with one alternative: five bytes of code, replaced by five.
 pub(crate) fn alternative(builder: PayloadBuilder, entry_size: usize) -> Editor {
     let builder =
