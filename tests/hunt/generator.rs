@@ -43,8 +43,7 @@ impl Plan {
     }
 }
 
-/// Everything that can be left out of a payload and what is done with it has a bit: first the changes, then the parts, then the
-/// actions.
+/// The bits of a mask of things to leave out: first the changes of a payload, then its parts, then the actions with it.
 const PARTS: u32 = 5;
 const ACTIONS: u32 = PARTS + 16;
 
@@ -65,7 +64,7 @@ impl Generator {
         Self { seed, of, beneath }
     }
 
-    /// Generates a payload, always the same for a number, without that whose bits are set in `without`.
+    /// Generates a payload, always the same for a number. The bits of `without` leave out changes, parts and actions.
     pub fn generate(&self, number: u64, without: u32) -> (Seed, Mutant, Plan) {
         let key = Random::new(self.seed ^ number.wrapping_mul(0xd134_2543_de82_ef95)).next();
         let mut random = Random::new(key);

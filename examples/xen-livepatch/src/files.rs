@@ -56,8 +56,9 @@ pub(crate) fn read(path: &Path, most: u64) -> io::Result<(Vec<u8>, Metadata)> {
     Ok((bytes, about))
 }
 
-/// Replaces a file as a whole: a reader finds its old contents or the new ones. It is written beside its place first, under a hidden
-/// name for each process, since not every caller holds a lock.
+/// Replaces a file as a whole: a reader finds its old contents or the new ones. They are written beside it first, under a hidden
+/// name for each process, since not every caller holds a lock. The name does not end as that of the file, so that nobody who
+/// collects files by their endings, such as `.prom`, finds a part.
 pub(crate) fn replace(path: &Path, mode: u32, contents: &[u8]) -> io::Result<()> {
     let name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_string_lossy();
     let new = path.with_file_name(format!(".{name}.{}", process::id()));

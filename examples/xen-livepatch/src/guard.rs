@@ -101,6 +101,7 @@ pub(crate) struct Report {
     pub(crate) entries: Vec<Entry>,
 }
 
+/// A verdict, or a fault of the state. Its JSON is a promise: see `boot` in `schema.json`.
 #[derive(Debug, Serialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub(crate) enum Entry {

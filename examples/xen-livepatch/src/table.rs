@@ -39,7 +39,7 @@ pub(crate) fn result(status: &Status) -> String {
     }
 }
 
-/// The text of an error number in glibc, with which the C tool is linked. That of this program may have others.
+/// The text of an error number in glibc, with which the C tool is linked. The C library of this program may have other texts.
 fn error_text(number: i32) -> String {
     let line = usize::try_from(number).ok().and_then(|number| include_str!("errno.txt").lines().nth(number));
     line.filter(|text| !text.is_empty()).map_or_else(|| format!("Unknown error {number}"), str::to_owned)
