@@ -23,7 +23,6 @@ mod model;
 #[path = "../common/random.rs"]
 mod random;
 mod script;
-mod sequence;
 mod tool;
 
 use std::collections::BTreeSet;
