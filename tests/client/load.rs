@@ -169,16 +169,3 @@ fn a_compilers_own_names_may_be_loaded_twice() {
     client.upload(&name("three"), &made(2, false)).unwrap();
     assert!(matches!(kind(client.upload(&name("four"), &made(3, false))), ErrorKind::AlreadyLoaded { .. }));
 }
-
-/// Xen keeps 127 bytes of a symbol's name.
-#[test]
-fn names_are_the_same_if_xen_keeps_the_same_of_them() {
-    let (xen, client) = host(Release::V4_17);
-    let upload = |id: &str, len: usize, end: &str| {
-        client.upload(&name(id), &builder(&xen, id).defines("a".repeat(len) + end).build())
-    };
-    upload("one", 126, "x").unwrap();
-    upload("two", 126, "y").unwrap();
-    upload("three", 127, "x").unwrap();
-    assert!(matches!(kind(upload("four", 127, "y")), ErrorKind::AlreadyLoaded { .. }));
-}

@@ -59,27 +59,6 @@ fn a_failure_of_any_hypercall_is_the_error_of_open() {
 }
 
 #[test]
-fn permission_can_be_taken_away_later() {
-    for (xen, client, one) in hosts_with_one(Release::ALL) {
-        for access in [Access::NotPrivileged, Access::DeniedByFlask] {
-            xen.set_access(access);
-            for result in [
-                client.status(&one).map(drop),
-                client.list().map(drop),
-                client.upload(&name("two"), &builder(&xen, "two").build()),
-                client.apply(&one, Flags::empty()),
-                client.unload(&one, Flags::empty()),
-            ] {
-                assert_eq!(kind(result), ErrorKind::NotPermitted { path: None });
-            }
-            assert_eq!(client.build_id().is_err(), access == Access::NotPrivileged);
-        }
-        xen.set_access(Access::Privileged);
-        client.apply(&one, Flags::empty()).unwrap();
-    }
-}
-
-#[test]
 fn a_xen_without_a_build_id() {
     for release in each(Release::ALL) {
         let client = connect(&SimulatedXen::builder(release).build_id(None).build());

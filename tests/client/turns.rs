@@ -7,27 +7,6 @@ use std::time::Instant;
 use crate::prelude::*;
 
 #[test]
-fn the_next_action_waits_for_xen_to_settle_and_the_finished_call_does_not() {
-    const SETTLE: Duration = Duration::from_millis(300);
-    let xen = SimulatedXen::new(Release::V4_17);
-    let client = LivepatchClient::builder().settle_time(SETTLE).connect(xen.clone()).unwrap();
-    let one = load(&xen, "one");
-    assert!(timed(|| client.apply(&one, Flags::empty()).unwrap()) < SETTLE);
-    let looked = timed(|| drop((client.status(&one).unwrap(), client.list().unwrap())));
-    assert!(looked < SETTLE / 2, "nothing to wait for");
-    // What is refused before Xen is asked does not wait either.
-    assert!(timed(|| drop(client.apply(&one, Flags::from_bits_retain(2)).unwrap_err())) < SETTLE / 2);
-    let lists = xen.calls().of(Call::List);
-    let settled = timed(|| client.revert(&one, Flags::empty()).unwrap());
-    assert_eq!(xen.calls().of(Call::List) - lists, 1, "it sleeps, and looks when Xen has settled");
-    assert!(settled > SETTLE / 2 && settled < SETTLE + SLACK, "{settled:?}");
-    let early = at_the_deadline(Duration::ZERO, |_| act_within(&client, Action::Unload, &one, SETTLE / 10));
-    assert_eq!(kind(early), ErrorKind::DeadlinePassed, "not settled by its deadline");
-    client.unload(&one, Flags::empty()).unwrap();
-    assert_eq!(xen.loaded(), []);
-}
-
-#[test]
 fn one_action_at_a_time_and_looking_is_not_held_up() {
     for (xen, client) in hosts([Release::V4_7, Release::V4_14, Release::V4_22]) {
         let [one, two] = ["one", "two"].map(|id| load(&xen, id));

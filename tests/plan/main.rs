@@ -9,7 +9,6 @@ mod ensure {
     mod observed;
     mod properties;
     mod transaction;
-    mod xapi;
 }
 
 /// Directories of payloads: the files for a Xen, the problems, and the payloads to have applied.

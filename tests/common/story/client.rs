@@ -149,7 +149,7 @@ impl Runner {
                 assert_eq!(known, client.target()?);
                 Ok(points(&known))
             }
-            ["build-id"] => Ok(client.build_id()?.to_string()),
+            ["build-id"] => Ok(self.name_ids(&format!("{:?}", client.build_id()?))),
             ["version"] => Ok(client.xen_version()?.extra),
             ["identified"] => {
                 let inventory = client.inventory()?;

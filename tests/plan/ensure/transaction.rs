@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use super::host::{builder, connect, level, name, payload, wanted};
+use super::host::{connect, level, name, payload, wanted};
 use crate::prelude::*;
 
 #[test]
@@ -56,28 +56,6 @@ fn an_observer_may_take_an_inventory() {
     let start = Instant::now();
     client.ensure(&wanted(&xen, &["hooked"]), |_| drop(client.inventory().unwrap())).unwrap();
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
-}
-
-/// A payload that ran on this Xen is put back with the findings that were accepted for it then; where they are certain, the
-/// plan announces that it can't be.
-#[test]
-fn a_payload_with_findings_is_put_back() {
-    // The first text leaves open which point release it is, and some die of read-only functions.
-    for (extra, is_possible) in [("-custom", true), (".1", false)] {
-        let xen = SimulatedXen::builder(Release::V4_17).extra_version(extra).build();
-        let old = Payload::parse(&builder(&xen, "data").read_only_funcs().build()).unwrap();
-        let client = connect(&xen);
-        client.upload(&name("data"), old.bytes()).unwrap_err();
-        client.upload_with(&name("data"), old.bytes(), UploadOptions::new().unchecked()).unwrap();
-        client.apply(&name("data"), Flags::empty()).unwrap();
-        let goal = wanted(&xen, &["d", "refusing"]).at_hand([old]);
-        let plan = Plan::new(&client.inventory().unwrap(), &goal).unwrap();
-        let recoverable: Vec<_> = plan.gaps().iter().map(|gap| gap.recoverable).collect();
-        assert_eq!(recoverable, [is_possible], "{plan}");
-        let failure = client.carry_out(&plan, |_| ()).unwrap_err();
-        let expected = if is_possible { (Outcome::Restored, ["data"]) } else { (Outcome::Worse, ["d"]) };
-        assert_eq!((failure.outcome, &*level(&xen)), (expected.0, &expected.1[..]), "{failure}");
-    }
 }
 
 /// Two payloads may share a build-id: the one that was there is put back, not the one that was to come.
