@@ -27,7 +27,7 @@ pub(crate) struct Xen {
 
 impl Xen {
     pub(crate) fn has(self, rule: &Rule) -> bool {
-        // A rule that holds in the first release of a series holds in the later ones.
+        // All releases are of 4: see `Interface::release`. A rule that holds in the first one of a series holds in the later ones.
         rule.holds_in(Release::of(self.release.1, 0))
     }
 }
