@@ -147,21 +147,28 @@ proptest! {
     #![proptest_config(cases(100))]
 
     #[test]
-    fn a_saved_host_is_the_host_that_it_was(
+    fn a_host_that_was_saved_or_forked_is_the_host_that_it_was(
         release in select(&Release::ALL[..]),
         parts in vec(vec(op(), 0..12), 1..5),
     ) {
         let xen = small(release).build();
         let mut kept = small(release).build();
-        for part in parts {
+        let mut left = Vec::new();
+        for (part, is_fork) in parts.into_iter().zip([true, false].into_iter().cycle()) {
             for op in part {
                 prop_assert_eq!(run(&xen, op), run(&kept, op), "{:?}", op);
             }
             // What was ordered stays in the process that ordered it.
             xen.forget_orders();
-            kept = continued(&kept);
+            kept.forget_orders();
+            let next = if is_fork { kept.fork() } else { continued(&kept) };
+            left.push((std::mem::replace(&mut kept, next), save(&xen)));
             prop_assert_eq!(state(&kept), state(&xen));
             prop_assert_eq!(save(&kept), save(&xen));
+        }
+        // What happens to a copy does not happen to the other.
+        for (xen, saved) in left {
+            prop_assert_eq!(save(&xen), saved);
         }
     }
 }
