@@ -41,20 +41,21 @@ fn a_trap_is_fatal_in_a_hook_whose_code_is_not_registered() {
 
 #[test]
 fn patches_of_live_patching_itself_are_possibly_harmful_everywhere() {
-    let patch =
-        |name: &str| PayloadBuilder::named("p", &xen()).function(FunctionPatch::with_code(name, vec![0x90; 32]));
-    for name in ["common/livepatch.c#livepatch_spin", "arch/x86/domain.c#idle_loop", "register_virtual_region"] {
-        for release in [Release::V4_14, Release::V4_17.at(3), Release::V4_22] {
-            let findings = check(&Editor::new(&patch(name).build()), &Target::from(release));
-            assert_eq!(kinds(&findings), [(ProblemKind::PatchesLivePatching, Severity::PossiblyHarmful)], "{name}");
-            let text = findings[0].to_string();
-            assert!(text.contains(name) && text.ends_with("accept patches-live-patching to load it anyway)"), "{text}");
-        }
-    }
-    assert_eq!(
-        check(&Editor::new(&patch("common/kernel.c#do_xen_version").build()), &Target::new((4, 17)).point(3)),
-        []
-    );
+    let patch = |name: &'static str| {
+        let function = FunctionPatch::with_code(name, vec![0x90; 32]);
+        (name, Editor::new(&PayloadBuilder::named("p", &xen()).function(function).build()))
+    };
+    let patches = [
+        "common/livepatch.c#livepatch_spin",
+        "arch/x86/domain.c#idle_loop",
+        "register_virtual_region",
+        "common/kernel.c#do_xen_version",
+    ]
+    .map(patch);
+    let text = check(&patches[0].1, &Target::from(Release::V4_17))[0].to_string();
+    assert!(text.ends_with("accept patches-live-patching to load it anyway)"), "{text}");
+    expect_in_releases("live-patching", patches.clone());
+    expect_findings("live-patching", patches.map(|(name, editor)| (name, Target::new((4, 17)).point(3), editor)));
 }
 
 /// A possible finding is no reason to refuse a payload that was built for this very Xen, unless a crash is at stake.
