@@ -1,5 +1,7 @@
 //! Inventories on every release, and unidentified payloads.
 
+use std::time::Instant;
+
 use serde_json::{from_value, json, to_value};
 use xen_livepatch::{Gap, Inventory, InventoryEntry, KnownIdentities, PlanError, Unidentified};
 
@@ -21,7 +23,7 @@ fn builder(xen: &SimulatedXen, id: &str) -> PayloadBuilder {
 
 /// Two applied and one that isn't.
 fn load_three(xen: &SimulatedXen) {
-    stack_of(xen, ["one", "two", "three"], 2, builder);
+    stack(xen, ["one", "two", "three"], 2, builder);
 }
 
 /// The number of keys that were pressed.
@@ -96,7 +98,8 @@ fn hostile_names_and_metadata_speak_for_nobody() {
         // Lines that look like others do no harm.
         (" name=one", format!("build-id={fake}\0depend-on={fake}\0\0 name=one state=APPLIED(2)\0")),
     ];
-    for (xen, client, (id, metadata)) in hosts_for(Release::ALL, payloads) {
+    for (release, (id, metadata)) in each(pairs(Release::ALL, payloads)) {
+        let (xen, client) = host(release);
         load_three(&xen);
         xen.other_upload(id, &builder(&xen, "odd").modinfo(metadata).build()).unwrap();
         assert_eq!(known(&client.inventory().unwrap()), 4);
@@ -126,7 +129,7 @@ fn a_payload_that_can_not_be_read_back_is_known_before_and_not_asked_for_twice()
 #[test]
 fn programs_read_inventories_and_plans() {
     let (xen, client) = host(Release::V4_17);
-    stack(&xen, ["one"], 1);
+    stack(&xen, ["one"], 1, crate::prelude::builder);
     let inventory = client.inventory().unwrap();
     let told = to_value(&inventory).unwrap();
     assert_eq!(told["effective"], json!(inventory.to_string()));
@@ -272,17 +275,17 @@ fn an_observer_of_a_plan_takes_inventories_and_does_not_act() {
     let (xen, client) = host(Release::V4_20);
     let wanted = Wanted::only(name("new"), parse(&builder(&xen, "new")));
     let mut events = 0;
-    let took = timed(|| {
-        let observer = |_: xen_livepatch::StepEvent| {
-            assert_eq!(client.inventory().unwrap().payloads.len(), client.list().unwrap().len());
-            assert_eq!(kind(client.apply(&name("new"), Flags::empty())), ErrorKind::InsideOperation);
-            let error = error(client.upload(&name("x"), &builder(&xen, "x").build()));
-            assert_eq!(error.kind(), &ErrorKind::InsideOperation, "{error}");
-            assert!(!error.is_retryable() && !error.may_have_happened());
-            events += 1;
-        };
-        client.ensure(&wanted, observer).unwrap();
-    });
+    let start = Instant::now();
+    let observer = |_: xen_livepatch::StepEvent| {
+        assert_eq!(client.inventory().unwrap().payloads.len(), client.list().unwrap().len());
+        assert_eq!(kind(client.apply(&name("new"), Flags::empty())), ErrorKind::InsideOperation);
+        let error = error(client.upload(&name("x"), &builder(&xen, "x").build()));
+        assert_eq!(error.kind(), &ErrorKind::InsideOperation, "{error}");
+        assert!(!error.is_retryable() && !error.may_have_happened());
+        events += 1;
+    };
+    client.ensure(&wanted, observer).unwrap();
+    let took = start.elapsed();
     assert_eq!((events, xen.applied()), (4, names(["new"])));
     assert!(took < Duration::from_secs(10), "nobody waits for a deadline");
 }

@@ -2,7 +2,6 @@
 
 use std::fmt::Debug;
 pub use std::time::Duration;
-use std::time::Instant;
 
 pub use xen_livepatch::payload::HookKind;
 pub use xen_livepatch::sim::{Access, Call, Defect, FunctionPatch, HookCode, Pace, PayloadBuilder, SimulatedXen};
@@ -13,9 +12,6 @@ pub use xen_livepatch::{
 
 /// The function whose patch shows in the version.
 pub const PATCHED: &str = "xen_extra_version";
-
-/// The most by which a call may miss its deadline on a busy machine.
-pub const SLACK: Duration = Duration::from_millis(1500);
 
 /// The values of a loop. When a test fails, the value that it was at is printed.
 pub fn each<T: Debug>(values: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
@@ -57,27 +53,6 @@ pub fn hosts(releases: impl IntoIterator<Item = Release>) -> impl Iterator<Item 
     each(releases).map(host)
 }
 
-/// The same, with a payload `one` that another toolstack has uploaded.
-pub fn hosts_with_one(
-    releases: impl IntoIterator<Item = Release>,
-) -> impl Iterator<Item = (SimulatedXen, LivepatchClient, PayloadName)> {
-    hosts(releases).map(|(xen, client)| {
-        let one = load(&xen, "one");
-        (xen, client, one)
-    })
-}
-
-/// A host for each release and case, with a client.
-pub fn hosts_for<T: Debug>(
-    releases: impl IntoIterator<Item = Release, IntoIter: Clone>,
-    cases: impl IntoIterator<Item = T, IntoIter: Clone>,
-) -> impl Iterator<Item = (SimulatedXen, LivepatchClient, T)> {
-    each(pairs(releases, cases)).map(|(release, case)| {
-        let (xen, client) = host(release);
-        (xen, client, case)
-    })
-}
-
 pub fn name(text: impl AsRef<[u8]>) -> PayloadName {
     PayloadName::new(text).unwrap()
 }
@@ -102,12 +77,7 @@ pub fn connect(xen: &SimulatedXen) -> LivepatchClient {
 }
 
 /// Uploads payloads of which each depends on the one before, the first on Xen; applies the first `applied`.
-pub fn stack<const N: usize>(xen: &SimulatedXen, ids: [&str; N], applied: usize) -> [PayloadName; N] {
-    stack_of(xen, ids, applied, builder)
-}
-
-/// The same, of payloads of a kind.
-pub fn stack_of<const N: usize>(
+pub fn stack<const N: usize>(
     xen: &SimulatedXen,
     ids: [&str; N],
     applied: usize,
@@ -134,7 +104,9 @@ pub fn load(xen: &SimulatedXen, id: &str) -> PayloadName {
 /// Has another toolstack begin to apply a payload of its own, which does not end by itself.
 pub fn busy(xen: &SimulatedXen, id: &str) {
     load(xen, id);
-    hold(xen, id, Action::Apply);
+    xen.set_pace(Pace::Held);
+    xen.other_start(id, Action::Apply, Flags::empty()).unwrap();
+    xen.set_pace(Pace::default());
 }
 
 #[track_caller]
@@ -150,35 +122,6 @@ pub fn error<T: Debug>(result: Result<T>) -> Error {
 /// The error of an action in a wrong state.
 pub fn wrong(found: State, needed: State) -> ErrorKind {
     ErrorKind::WrongState { found, needed }
-}
-
-/// An action without flags, with a deadline.
-pub fn act_within(client: &LivepatchClient, action: Action, name: &PayloadName, deadline: Duration) -> Result<()> {
-    client.action(action, name).deadline(deadline).run()
-}
-
-/// Has the client give up an action on which Xen is still working.
-#[track_caller]
-pub fn leave(client: &LivepatchClient, action: Action, name: &PayloadName) {
-    let mut deadline = Duration::from_millis(40);
-    let error = loop {
-        match kind(act_within(client, action, name, deadline)) {
-            // On a busy machine there may be too little time to send it.
-            ErrorKind::DeadlinePassed => deadline *= 2,
-            other => break other,
-        }
-    };
-    assert_eq!(error, ErrorKind::Unfinished, "{action}");
-}
-
-/// Runs a call with this deadline, and checks that it returns soon after the deadline and not before.
-#[track_caller]
-pub fn at_the_deadline<T>(deadline: Duration, call: impl FnOnce(Duration) -> T) -> T {
-    let start = Instant::now();
-    let result = call(deadline);
-    let took = start.elapsed();
-    assert!(took >= deadline && took < deadline + SLACK, "{took:?} with a deadline of {deadline:?}");
-    result
 }
 
 /// An upload without the check before it.
@@ -203,13 +146,6 @@ pub fn apply_and_revert(client: &LivepatchClient, name: &PayloadName) {
 pub fn other_load(xen: &SimulatedXen, id: &str, payload: &PayloadBuilder) {
     xen.other_upload(id, &payload.build()).unwrap();
     xen.other_action(id, Action::Apply, Flags::empty()).unwrap();
-}
-
-/// Has another toolstack begin an action that does not end by itself.
-pub fn hold(xen: &SimulatedXen, id: &str, action: Action) {
-    xen.set_pace(Pace::Held);
-    xen.other_start(id, action, Flags::empty()).unwrap();
-    xen.set_pace(Pace::default());
 }
 
 /// Has another toolstack's action meet a host that is busy, which leaves the mark of a pending action.
@@ -245,17 +181,4 @@ pub fn with_hook(xen: &SimulatedXen, id: &str, kind: HookKind, code: i32) -> Pay
 /// A client that does not read Xen's log.
 pub fn without_log(xen: &SimulatedXen) -> LivepatchClient {
     quick().without_xen_log().connect(xen.clone()).unwrap()
-}
-
-/// Waits until the client has sent a call of this kind.
-pub fn wait_for_call(xen: &SimulatedXen, call: Call) {
-    while xen.calls().of(call) == 0 {
-        std::thread::yield_now();
-    }
-}
-
-pub fn timed(call: impl FnOnce()) -> Duration {
-    let start = Instant::now();
-    call();
-    start.elapsed()
 }

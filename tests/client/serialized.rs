@@ -55,7 +55,7 @@ fn values_with_one_natural_form_are_read_back() {
 #[test]
 fn an_error() {
     let (xen, client) = host(Release::V4_17);
-    let [one, _] = stack(&xen, ["one", "top"], 2);
+    let [one, _] = stack(&xen, ["one", "top"], 2, builder);
     let refused = error(client.revert(&one, Flags::empty()));
     let message = "revert \"one\": it is not the payload applied last (\"top\" is); revert what was applied after it \
                    first [EBUSY (16, busy)]";

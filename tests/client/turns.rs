@@ -6,28 +6,17 @@ use std::time::Instant;
 
 use crate::prelude::*;
 
-#[test]
-fn one_action_at_a_time_and_looking_is_not_held_up() {
-    for (xen, client) in hosts([Release::V4_7, Release::V4_14, Release::V4_22]) {
-        let [one, two] = ["one", "two"].map(|id| load(&xen, id));
-        xen.set_pace(Pace::Held);
-        thread::scope(|scope| {
-            let first = scope.spawn(|| client.apply(&one, Flags::empty()));
-            wait_for_call(&xen, Call::Apply);
-            // The second never gets as far as Xen, and so leaves no mark there.
-            let within = Duration::from_millis(40);
-            let second = at_the_deadline(within, |deadline| kind(act_within(&client, Action::Apply, &two, deadline)));
-            assert_eq!(second, ErrorKind::OperationInProgress);
-            assert_eq!(client.status(&two).unwrap().rc, 0);
-            assert!(client.status(&one).unwrap().in_progress());
-            assert_eq!(client.list().unwrap().len(), 2);
-            let third = scope.spawn(|| client.unload(&two, Flags::empty()));
-            xen.finish_action();
-            first.join().unwrap().unwrap();
-            third.join().unwrap().unwrap();
-        });
-        assert_eq!((xen.applied(), xen.loaded()), (names(["one"]), names(["one"])));
-    }
+/// Has the client give up the apply of a payload on which Xen is still working.
+fn leave(client: &LivepatchClient, name: &PayloadName) {
+    let mut deadline = Duration::from_millis(40);
+    let error = loop {
+        match kind(client.action(Action::Apply, name).deadline(deadline).run()) {
+            // On a busy machine there may be too little time to send it.
+            ErrorKind::DeadlinePassed => deadline *= 2,
+            other => break other,
+        }
+    };
+    assert_eq!(error, ErrorKind::Unfinished);
 }
 
 #[test]
@@ -125,7 +114,7 @@ fn xen_settles_from_when_it_finished() {
         let [one, two] = ["one", "two"].map(|id| load(&xen, id));
         xen.set_pace(Pace::Held);
         if own {
-            leave(&client, Action::Apply, &one);
+            leave(&client, &one);
         } else {
             xen.other_start(&one, Action::Apply, Flags::empty()).unwrap();
         }
