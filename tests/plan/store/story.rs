@@ -9,19 +9,19 @@ use crate::prelude::*;
 pub(super) fn run(file: &str) {
     for story in file.split("\n= ").skip(1) {
         let (title, lines) = story.split_once('\n').unwrap();
-        let mut teller = Teller { directory: Directory::new(), elsewhere: Directory::new(), problem: String::new() };
+        let mut runner = Runner { directory: Directory::new(), elsewhere: Directory::new(), problem: String::new() };
         for line in lines.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            let line = line.replace("$elsewhere", teller.elsewhere.0.path().to_str().unwrap());
+            let line = line.replace("$elsewhere", runner.elsewhere.0.path().to_str().unwrap());
             let line = line.replace("$128", &"n".repeat(128));
             let (command, rest) = line.split_once(": ").unwrap_or((line.trim_end_matches(':'), ""));
-            if let Some(found) = teller.tell(command, rest) {
+            if let Some(found) = runner.run(command, rest) {
                 assert_eq!(found.trim(), rest, "{title}: {command}");
             }
         }
     }
 }
 
-struct Teller {
+struct Runner {
     directory: Directory,
     /// `$elsewhere`
     elsewhere: Directory,
@@ -29,9 +29,9 @@ struct Teller {
     problem: String,
 }
 
-impl Teller {
+impl Runner {
     /// Carries out a command. Returns what was found, if it is one of the checks.
-    fn tell(&mut self, command: &str, rest: &str) -> Option<String> {
+    fn run(&mut self, command: &str, rest: &str) -> Option<String> {
         let words: Vec<&str> = command.split(' ').collect();
         let (directory, path) = (&self.directory, words.get(1).copied().unwrap_or_default());
         match words[0] {
