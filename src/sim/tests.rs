@@ -77,7 +77,7 @@ fn done(xen: &SimulatedXen, name: &str, command: u32) -> (u32, i32) {
     get(xen, name).unwrap()
 }
 
-/// A payload of the version that the release takes, patching what `XENVER_extraversion` tells.
+/// A payload of the version that the release takes, patching what `XENVER_extraversion` reports.
 fn builder(xen: &SimulatedXen, name: &str) -> PayloadBuilder {
     bare(xen, name).function(FunctionPatch::returning("xen_extra_version", format!("-{name}")))
 }

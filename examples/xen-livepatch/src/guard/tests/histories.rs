@@ -7,7 +7,7 @@ use super::*;
 /// * `boot` applies the allowed payloads, or the last level that survived; the outcome is those.
 /// * `hand` and `retry` apply payloads by `ensure`; `killed` records them as such an `ensure` does, and applies none.
 /// * `timer` and `shutdown` confirm the boot; the outcome is the payloads that survived, and those that wait.
-/// * `applied` makes other payloads the applied ones, as another tool does; `taken back` tells the guard.
+/// * `applied` makes other payloads the applied ones, as another tool does; `taken back` records that in the guard.
 /// * `crash` is a crash or a power cut.
 const HISTORIES: &str = include_str!("histories.txt");
 
