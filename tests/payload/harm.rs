@@ -166,6 +166,10 @@ fn functions_that_overlap() {
         [(what.to_owned(), made(&patching(first).function(second))), (format!("{what}, turned"), turned)]
     };
     expect_in_releases("overlaps", pairs.into_iter().flat_map(both));
+
+    let nop = |name: &str| FunctionPatch::nop(name, 8);
+    let third = made(&patching(nop("g")).function(nop("f")).function(nop("f")));
+    expect_findings("overlaps", [("the third function on the second", Target::new((4, 17)).point(7), third)]);
 }
 
 /// An alternative, with its padding, changes only code of the section that its address is relocated against.
