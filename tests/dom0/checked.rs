@@ -91,6 +91,15 @@ fn payloads_made_by_gcc_and_ld() {
     }
     host.client.load_as(&hooked_name, &hooked, flags).unwrap();
     assert_eq!(compiler().trim(), "patched compiler");
+    // Another client reads in Xen's dump what the files have.
+    let described = connect().unwrap().inventory().unwrap().payloads;
+    assert_eq!(described.len(), 3);
+    for (there, payload) in described.iter().zip([&extra, &stacked, &hooked]) {
+        assert_eq!((there.build_id.as_ref(), there.depends.as_ref()), (payload.build_id(), payload.depends()));
+        let there = there.functions.iter().flatten().map(|f| (Some(&f.name), f.old_size, f.new_size));
+        let made = payload.functions().iter().map(|f| (f.name.as_ref(), f.old_size, f.new_size));
+        assert_eq!(there.collect::<Vec<_>>(), made.collect::<Vec<_>>());
+    }
 
     host.revert(&hooked_name);
     assert_eq!(compiler(), original_compiler);
