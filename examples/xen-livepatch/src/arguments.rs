@@ -480,11 +480,9 @@ mod tests {
 
     #[test]
     fn releases_are_read_as_vendors_write_them() {
-        for text in ["4.7", "4.17", "4.17.7", "4.17.8", "4.17.3-1.xs8", "4.17.5+23-g0123456", "4.17.3_04-150600.3"] {
+        let releases = ["4.7", "4.17", "4.17.7", "4.17.8", "4.17.4-pre", "4.18.0-rc1", "4.22", "4.22-rc1"];
+        for text in releases.into_iter().chain(["4.17.3-1.xs8", "4.17.5+23-g0123456", "4.17.3_04-150600.3"]) {
             assert_eq!(target(text), Ok(Target::from(&text.parse().unwrap())), "{text}");
-        }
-        for text in ["4.17.4-pre", "4.18.0-rc1", "4.22", "4.22-rc1"] {
-            assert!(target(text).is_ok(), "{text}");
         }
         for text in ["", "4", "4.", "4.x", "4.17.", "4.17.x", "4.17.3.1", "4.+17", "4.65536", "4-17", "xen-4.17"] {
             assert!(target(text).is_err_and(|error| error.starts_with("write it like")), "{text}");

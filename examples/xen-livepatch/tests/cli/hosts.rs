@@ -103,7 +103,8 @@ fn commands_on_an_unchanged_host_press_no_key() {
         text.matches("debug_keys").count()
     };
     assert_eq!(presses("metrics fixes"), 1);
-    for line in ["metrics fixes", "status", "status a", "ensure --keep-unapplied fixes"] {
+    let ensure = "ensure --keep-unapplied fixes";
+    for line in ["metrics fixes", "status", "status a", ensure, &format!("{ensure} --dry-run")] {
         assert_eq!(presses(line), 0, "{line}");
     }
 }

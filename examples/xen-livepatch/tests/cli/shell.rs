@@ -190,11 +190,17 @@ fn a_directory_is_read_once_the_lock_is_taken() {
 #[test]
 fn names_that_are_not_utf_8_are_accepted_raw_and_as_printed_in_json() {
     let demo = demo();
-    demo.ends(0, "upload hex:61ff a.livepatch");
-    let mut command = demo.command("--json status");
-    assert!(command.arg(OsStr::from_bytes(b"a\xff")).output().unwrap().status.success());
-    let name = demo.json("list")["result"]["payloads"][0]["name"].take();
-    demo.ends(0, &format!("unload {}", name.as_str().unwrap()));
+    let name = || demo.json("list")["result"]["payloads"][0]["name"].take();
+    let mut command = demo.command("upload");
+    assert!(command.arg(OsStr::from_bytes(b"a\xff")).arg("a.livepatch").output().unwrap().status.success());
+    assert_eq!(name(), "hex:61ff");
+    demo.ends(0, "unload hex:61ff");
+    // Two whose bytes are the text of that name, and its form in JSON.
+    for json in ["a\\xff", "hex:6865783a36316666"] {
+        demo.ends(0, &format!("upload {json} a.livepatch"));
+        assert_eq!(name(), json);
+        demo.ends(0, &format!("unload {json}"));
+    }
 }
 
 /// JSON does not escape DEL.
