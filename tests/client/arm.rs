@@ -9,19 +9,7 @@ fn arm(release: Release) -> SimulatedXen {
 }
 
 #[test]
-fn payloads_go_on_and_off() {
-    // None before 4.8.
-    for release in each(Release::ALL.into_iter().skip(1)) {
-        let xen = arm(release);
-        let client = connect(&xen);
-        let one = upload_and_apply(&client, "one", &builder(&xen, "one"));
-        assert_eq!(client.xen_version().unwrap().extra, "-one");
-        let found = client.inventory().unwrap();
-        assert_eq!(found.payloads[0].build_id.as_ref(), Some(builder(&xen, "one").build_id()));
-        client.revert(&one, Flags::empty()).unwrap();
-        client.unload(&one, Flags::empty()).unwrap();
-        assert_eq!(xen.crashed(), None);
-    }
+fn there_is_no_live_patching_on_4_7() {
     let error = LivepatchClient::builder().connect(arm(Release::V4_7)).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::NotBuiltIn), "{error:?}");
 }

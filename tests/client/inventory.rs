@@ -210,31 +210,6 @@ fn identities_are_taken_over_into_another_process() {
     }
 }
 
-/// Between reading the list and believing the memory, another tool may do anything.
-#[test]
-fn actions_of_others_in_between_are_never_missed() {
-    for nth in each(1..=4) {
-        let (xen, client) = three(Release::V4_20);
-        client.inventory().unwrap();
-        let other = builder(&xen, "other");
-        let (id, bytes) = (other.build_id().clone(), other.build());
-        xen.on_list().nth(nth).before(move |xen| {
-            xen.other_action("three", Action::Unload, Flags::empty()).unwrap();
-            xen.other_upload("three", &bytes).unwrap();
-        });
-        upload(&client, "four", &builder(&xen, "four"));
-        client.inventory().unwrap();
-        let ids = |client: &LivepatchClient| {
-            let payloads = client.inventory().unwrap().payloads;
-            payloads.into_iter().map(|entry| (entry.name, entry.build_id)).collect::<Vec<_>>()
-        };
-        let (first, second) = (ids(&client), ids(&client));
-        // Whoever knows nothing reads all of it.
-        assert_eq!((&first, &second), (&ids(&connect(&xen)), &ids(&connect(&xen))));
-        assert!(second.contains(&(name("three"), Some(id))));
-    }
-}
-
 /// A guest may write what it likes to the console.
 #[test]
 fn guests_do_not_keep_payloads_from_being_identified() {
