@@ -6,7 +6,6 @@ use crate::payload::{HookKind, PayloadVersion};
 mod actions;
 mod arm;
 mod faults;
-mod forks;
 mod lists;
 mod nonsense;
 mod requests;

@@ -104,6 +104,7 @@ fn rules_are_those_of_the_release() {
         ("a built one, version 2", all(new())),
         ("28 bytes of no-operations", made(new().function(FunctionPatch::nop("g", 28)))),
         ("32 bytes of no-operations", made(new().function(FunctionPatch::nop("g", 32)))),
+        ("relocations without addends", all(new()).set(".rela.text", section::TYPE, 9)),
         ("read-only functions", made(old().read_only_funcs())),
         ("read-only functions, version 2", made(new().read_only_funcs())),
     ];

@@ -101,17 +101,6 @@ fn addresses_fit_into_less_before_4_18() {
 }
 
 #[test]
-fn relocations_without_addends_are_unheard_of() {
-    let xen = arm(Release::V4_20);
-    let mut file = builder(&xen, "p").build();
-    let table = usize::try_from(u64::from_le_bytes(file[40..48].try_into().unwrap())).unwrap();
-    let count = usize::from(u16::from_le_bytes([file[60], file[61]]));
-    let rela = (1..count).map(|index| table + 64 * index).find(|header| file[header + 4] == 4).unwrap();
-    file[rela + 4] = 9;
-    assert_eq!(upload(&xen, "p", &file), Err(Errno::ENOSYS));
-}
-
-#[test]
 fn what_another_payload_defines_is_out_of_reach() {
     let xen = arm(Release::V4_20);
     assert_eq!(upload(&xen, "below", &builder(&xen, "below").defines("new_function").build()), Ok(0));

@@ -1,5 +1,4 @@
 use super::*;
-use std::thread;
 
 #[test]
 fn what_was_never_met_is_told() {
@@ -64,32 +63,12 @@ fn each_order_is_for_its_kind_of_hypercall() {
 }
 
 #[test]
-fn another_toolstack_acts_between_two_calls() {
-    let xen = SimulatedXen::new(Release::V4_17);
-    let payload = builder(&xen, "other").build();
-    xen.on_get().nth(2).before(move |xen| {
-        xen.other_upload("other", &payload).unwrap();
-        xen.other_action("other", Action::Apply, Flags::empty()).unwrap();
-    });
-    xen.on_get().nth(2).after(|xen| xen.other_action("other", Action::Revert, Flags::empty()).unwrap());
-    assert_eq!(get(&xen, "other"), Err(Errno::ENOENT));
-    assert_eq!(get(&xen, "other"), Ok((2, 0)));
-    assert_eq!(get(&xen, "other"), Ok((1, 0)));
-    assert_eq!(xen.calls().total(), 3);
-    assert_eq!(xen.other_action("other", Action::Unload, Flags::empty()), Ok(()));
-    assert_eq!(xen.other_start("other", Action::Apply, Flags::empty()), Err(Errno::ENOENT));
-}
-
-#[test]
-fn actions_take_time() {
-    let xen = SimulatedXen::new(Release::V4_17);
-    stack(&xen, &["p"]);
-    xen.on_apply().take(Pace::Time(Duration::from_millis(20)));
-    assert_eq!(action(&xen, "p", APPLY), Ok(0));
-    assert_eq!(get(&xen, "p"), Ok((1, -11)));
-    thread::sleep(Duration::from_millis(25));
-    assert_eq!(extra_version(&xen), "-p");
-    xen.set_pace(Pace::Polls(0));
-    assert_eq!(action(&xen, "p", REVERT), Ok(0));
-    assert_eq!(xen.status("p").map(|status| status.state), Some(State::Checked));
+fn orders_and_counts_are_not_forked() {
+    let xen = SimulatedXen::new(Release::V4_20);
+    xen.limit_buffers(Some(4096));
+    xen.on_get().fail(Errno::EACCES);
+    let fork = xen.fork();
+    assert_eq!((get(&fork, "p"), get(&xen, "p")), (Err(Errno::ENOENT), Err(Errno::EACCES)));
+    assert_eq!((fork.calls().total(), xen.calls().total()), (1, 1));
+    assert!(fork.allocate(4097, End::Guarded).is_err());
 }
