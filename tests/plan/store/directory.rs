@@ -67,7 +67,10 @@ impl Directory {
     }
 
     pub(crate) fn outcome(&self, target: &Target) -> Outcome {
-        let wanted = self.wanted(target);
+        self.outcome_of(&self.wanted(target))
+    }
+
+    fn outcome_of(&self, wanted: &Wanted) -> Outcome {
         for problem in wanted.problems() {
             let (text, report) = (problem.to_string(), serde_json::to_value(problem).unwrap());
             let paths = problem.paths().iter().map(|path| escaped(path.as_os_str().as_encoded_bytes()));
@@ -84,8 +87,8 @@ impl Directory {
     }
 
     /// The names of the stack, and after each bar a problem: the word of its reason, or the ambiguity, and its paths.
-    pub(crate) fn summary(&self, target: &Target) -> String {
-        let outcome = self.outcome(target);
+    pub(crate) fn summary(&self, wanted: &Wanted) -> String {
+        let outcome = self.outcome_of(wanted);
         let problems = outcome.problems.iter().map(|(reason, paths)| format!(" | {reason} {}", paths.join(" ")));
         outcome.names.join(" ") + &problems.collect::<String>()
     }

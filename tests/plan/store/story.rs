@@ -9,7 +9,12 @@ use crate::prelude::*;
 pub(super) fn run(file: &str) {
     for story in file.split("\n= ").skip(1) {
         let (title, lines) = story.split_once('\n').unwrap();
-        let mut runner = Runner { directory: Directory::new(), elsewhere: Directory::new(), problem: String::new() };
+        let mut runner = Runner {
+            directory: Directory::new(),
+            elsewhere: Directory::new(),
+            problem: String::new(),
+            untrusted: Vec::new(),
+        };
         for line in lines.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let line = line.replace("$elsewhere", runner.elsewhere.0.path().to_str().unwrap());
             let line = line.replace("$128", &"n".repeat(128));
@@ -27,6 +32,7 @@ struct Runner {
     elsewhere: Directory,
     /// The first problem of the last `for`.
     problem: String,
+    untrusted: Vec<BuildId>,
 }
 
 impl Runner {
@@ -43,11 +49,13 @@ impl Runner {
             "remove" => directory.remove(path),
             "for" => {
                 let target = target(&words[1..]);
-                self.problem =
-                    directory.wanted(&target).problems().first().map(ToString::to_string).unwrap_or_default();
-                return Some(directory.summary(&target));
+                let wanted = self.store().wanted_for(&target).unwrap();
+                let summary = directory.summary(&wanted);
+                self.problem = wanted.problems().first().map(ToString::to_string).unwrap_or_default();
+                return Some(summary);
             }
             "says" => assert!(self.problem.contains(rest), "{rest}: {}", self.problem),
+            "distrust" => self.untrusted = rest.split_terminator(' ').map(|own| id(byte(own))).collect(),
             "problems" => {
                 let problems = directory.problems();
                 let problems: Vec<_> = problems.iter().map(|(word, path)| format!("| {word} {path}")).collect();
@@ -58,6 +66,13 @@ impl Runner {
             _ => panic!("{command} is no command"),
         }
         None
+    }
+
+    fn store(&self) -> PayloadStore {
+        self.directory.read().verified_by(|stored| {
+            let is_untrusted = stored.payload().build_id().is_some_and(|own| self.untrusted.contains(own));
+            if is_untrusted { Err("nobody signed it".into()) } else { Ok(()) }
+        })
     }
 
     fn put(&self, path: &str, contents: &str) {
@@ -84,7 +99,7 @@ impl Runner {
 
     /// The payloads of the store, and after each its place: for this Xen, or for another one; the link's choice; naming no Xen.
     fn payloads(&self, target: &Target) -> String {
-        let store = self.directory.read();
+        let store = self.store();
         let (own, others) = (store.for_target(target), store.for_another(target));
         assert!(own.iter().chain(&others).all(|stored| store.payloads().iter().any(|one| std::ptr::eq(one, *stored))));
         let is_in = |some: &[&StoredPayload], stored| some.iter().any(|one| std::ptr::eq(*one, stored));
