@@ -243,19 +243,6 @@ fn contents_are_read_back() {
     assert_eq!(check(&builder, (4, 17)), []);
 }
 
-#[test]
-fn good_ones_have_no_findings() {
-    for builder in [
-        hello().needs("printk").defines("hello_data"),
-        PayloadBuilder::named("hook", &xen()).hook(HookKind::Unload, HookCode::returns(0)),
-        hello().padded_to(Payload::MAX_SIZE),
-    ] {
-        assert_eq!(check(&builder, (4, 17)), []);
-    }
-    let version_1 = hello().payload_version(PayloadVersion::V1);
-    assert_eq!(Payload::parse(&version_1.build()).unwrap().version(), Some(PayloadVersion::V1));
-}
-
 /// With the addresses of Xen, distances to its symbols are known.
 #[test]
 fn a_distance_to_a_symbol_of_xen_fits_where_that_is_near() {

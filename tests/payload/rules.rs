@@ -100,6 +100,8 @@ fn defects(version: PayloadVersion) -> impl Iterator<Item = (String, Editor)> {
         ("nothing to do", bare()),
         ("a load hook alone", hook(bare(), HookKind::Load)),
         ("a preapply hook alone", hook(bare(), HookKind::PreApply)),
+        ("an unload hook alone", hook(bare(), HookKind::Unload)),
+        ("2 MiB", whole().padded_to(Payload::MAX_SIZE)),
         ("two preapply hooks", hook(hook(whole(), HookKind::PreApply), HookKind::PreApply)),
         ("31 no-operations", of(FunctionPatch::nop("printk", 31))),
         ("32 no-operations", of(FunctionPatch::nop("printk", 32))),
