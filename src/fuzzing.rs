@@ -105,7 +105,7 @@ pub fn dump(bytes: &[u8]) {
         functions: vec![function.into()],
     });
     let (rows, xen) = (payloads.each_ref().map(printer::Payload::row), BuildId::new(XEN));
-    let dumped = inventory::read(&printer::printed(&payloads, &xen, &[]), &rows, Some(&xen));
+    let dumped = inventory::read(&printer::printed(&payloads, &xen, true, &[]), &rows, Some(&xen));
     for (dumped, ids) in dumped.into_iter().zip((0..).map(printer::ids)) {
         if let Ok(dumped) = dumped {
             assert_eq!([dumped.build_id, dumped.depends], ids);

@@ -59,8 +59,8 @@ pub(crate) fn ids(at: u8) -> [BuildId; 2] {
 }
 
 /// The log with the dump of these payloads, and with these lines of others between its lines: another processor is not in the
-/// middle of a line of Xen's own.
-pub(crate) fn printed(payloads: &[Payload], xen: &BuildId, others: &[(usize, Vec<u8>)]) -> Vec<u8> {
+/// middle of a line of Xen's own. Some releases name Xen in each payload.
+pub(crate) fn printed(payloads: &[Payload], xen: &BuildId, names_xen: bool, others: &[(usize, Vec<u8>)]) -> Vec<u8> {
     let mut lines: Vec<Vec<u8>> = vec![[MARK, b"\n"].concat(), format!("build-id: {xen}\n").into_bytes()];
     let address = "ffff82d040234b20";
     for (payload, at) in payloads.iter().zip(0..) {
@@ -75,6 +75,7 @@ pub(crate) fn printed(payloads: &[Payload], xen: &BuildId, others: &[(usize, Vec
         let [build_id, depends] = ids(at);
         lines.push(format!("build-id={build_id}\n").into_bytes());
         lines.push(format!("depend-on={depends}\n").into_bytes());
+        lines.extend(names_xen.then(|| format!("depend-on-xen={xen}\n").into_bytes()));
     }
     let mut printer = Printer::default();
     for (at, line) in lines.iter().enumerate() {

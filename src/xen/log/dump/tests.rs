@@ -261,9 +261,9 @@ proptest! {
 
     /// Whatever payloads have Xen print, and whatever others print in between, an identity that is read is the true one.
     #[test]
-    fn no_identity_is_forged(payloads in payloads(), others in others()) {
+    fn no_identity_is_forged(payloads in payloads(), names_xen: bool, others in others()) {
         let (rows, xen) = (payloads.iter().map(Payload::row).collect::<Vec<_>>(), XEN.parse().unwrap());
-        let log = printed(&payloads, &xen, &others);
+        let log = printed(&payloads, &xen, names_xen, &others);
         for (dumped, own) in read(&log, &rows).into_iter().zip((0..).map(own_ids)) {
             if let Ok(dumped) = dumped {
                 prop_assert_eq!([dumped.build_id, dumped.depends], own, "{}", log.escape_ascii());
@@ -282,7 +282,7 @@ proptest! {
             (at, [b"(d1) ", &*line].concat())
         }).collect();
         let (rows, xen) = (payloads.each_ref().map(Payload::row), XEN.parse().unwrap());
-        let dumped = read(printed(&payloads, &xen, &guests), &rows);
+        let dumped = read(printed(&payloads, &xen, true, &guests), &rows);
         for (dumped, [build_id, _]) in dumped.into_iter().zip((0..).map(own_ids)) {
             prop_assert_eq!(dumped.unwrap().build_id, build_id);
         }
