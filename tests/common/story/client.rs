@@ -291,9 +291,9 @@ impl Runner {
             ["client"] => self.client = connect(&self.host, &line.options),
             ["in", ..] => self.helpers.push(self.host.later(line)),
             ["error", "is"] => line.options.iter().for_each(|word| self.check_last(word)),
-            ["error", "says"] => assert_says(&self.last.as_ref().unwrap().text, line),
-            ["log", "says"] => assert_says(&self.last.as_ref().unwrap().log.join(" "), line),
-            ["event", "says"] => assert_says(&self.events.join(" "), line),
+            ["error", "contains"] => assert_contains(&self.last.as_ref().unwrap().text, line),
+            ["log", "contains"] => assert_contains(&self.last.as_ref().unwrap().log.join(" "), line),
+            ["event", "contains"] => assert_contains(&self.events.join(" "), line),
             ["events", word, number] => {
                 assert_count(self.events.iter().filter(|event| event.starts_with(word)).count(), number);
             }
@@ -393,7 +393,7 @@ fn assert_count<T: TryInto<u64, Error: Debug>>(count: T, range: &str) {
 
 /// Checks that a text has the lines below as one.
 #[track_caller]
-fn assert_says(text: &str, line: &Line) {
+fn assert_contains(text: &str, line: &Line) {
     let part = line.below.iter().map(|line| line.whole.as_str()).collect::<Vec<_>>().join(" ");
     assert!(text.contains(&part), "{text}");
 }

@@ -85,7 +85,7 @@ impl Host {
             ["forget"] => xen.forget_orders(),
             ["at", call, ref nth @ ..] => self.order(called(call), nth, line),
             ["before" | "after", call, ref nth @ ..] => self.visit(called(call), nth.first(), line),
-            ["say", ..] => xen.print(line.whole.strip_prefix("say ").expect("it begins so")),
+            ["print", ..] => xen.print(line.whole.strip_prefix("print ").expect("it begins so")),
             ["fill", lines, length] => {
                 let text = "x".repeat(length.parse().unwrap());
                 (0..lines.parse().unwrap()).for_each(|_| xen.print(&text));

@@ -54,7 +54,7 @@ impl Runner {
                 self.problem = wanted.problems().first().map(ToString::to_string).unwrap_or_default();
                 return Some(summary);
             }
-            "says" => assert!(self.problem.contains(rest), "{rest}: {}", self.problem),
+            "contains" => assert!(self.problem.contains(rest), "{rest}: {}", self.problem),
             "distrust" => self.untrusted = rest.split_terminator(' ').map(|own| id(byte(own))).collect(),
             "problems" => {
                 let problems = directory.problems();
