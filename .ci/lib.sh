@@ -57,27 +57,39 @@ join() {
     return "$status"
 }
 
-# timed_step NAME FILE: writes its time to the file.
-timed_step() {
-    local begun=$SECONDS
-    run_step "$1"
-    echo $((SECONDS - begun)) >"$2"
+# timed_steps NAME...: writes the time of each to a file.
+timed_steps() {
+    local name begun
+    for name; do
+        begun=$SECONDS
+        headline "$name"
+        run_step "$name"
+        echo $((SECONDS - begun)) >"target/ci/$name.seconds"
+    done
 }
 
-# two_steps NAME OTHER: at the same time, if both can run.
-two_steps() {
-    local begun=$SECONDS log=target/ci/$2.log
-    need_all_of "$1"
-    [[ ! $missing ]] || { step "$2"; return; }
-    need_all_of "$2"
-    [[ ! $missing ]] || { step "$1"; return; }
-    current="$1, or $2 beside it"
-    headline "$1, and $2 beside it"
-    beside "$log" timed_step "$2" "$log.seconds"
-    run_step "$1"
-    took "$1" $((SECONDS - begun))
+# steps_at_once NAME...: those after the first run one after the other, at the same time as the first, as far as their needs are there.
+steps_at_once() {
+    local begun=$SECONDS name names=()
+    for name; do
+        need_all_of "$name"
+        [[ $missing ]] || names+=("$name")
+    done
+    if ((${#names[@]} < 2)); then
+        for name in "${names[@]}"; do
+            step "$name"
+        done
+        return
+    fi
+    current="${names[0]}, or beside it ${names[*]:1}"
+    headline "${names[0]}, and beside it ${names[*]:1}"
+    beside target/ci/steps-beside.log timed_steps "${names[@]:1}"
+    run_step "${names[0]}"
+    took "${names[0]}" $((SECONDS - begun))
     join
-    took "$2" "$(cat "$log.seconds")"
+    for name in "${names[@]:1}"; do
+        took "$name" "$(cat "target/ci/$name.seconds")"
+    done
     current=''
 }
 
