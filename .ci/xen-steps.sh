@@ -48,10 +48,10 @@ step_xen() {
     join
     check_console "$directory/dom0.log"
     tests_in_dom0 races
-    XEN_LIVEPATCH_SEED=$seed cargo fidelity --locked -- --nocapture
+    XEN_LIVEPATCH_SEED=$seed XEN_LIVEPATCH_OPERATIONS=5120 cargo fidelity --locked -- --nocapture
     # The tools mostly wait.
     beside "$directory/beside-c-tool.log" tests/real-xen/beside-c-tool "$version" "$TOOL" "$seed"
-    XEN_LIVEPATCH_HUNT_SECONDS=30 cargo hunt --locked
+    XEN_LIVEPATCH_HUNT_SECONDS=20 cargo hunt --locked
     join
     unset XEN
 }
