@@ -2,7 +2,7 @@
 
 use super::LivepatchClient;
 use super::action_lock::ActionGuard;
-use super::deadline::{Deadline, Pauses};
+use super::deadline::Deadline;
 use super::listing;
 use crate::diagnosis::{After, Look, in_progress};
 use crate::error::Result;
@@ -21,25 +21,23 @@ impl LivepatchClient {
         looks_per_probe: u32,
         deadline: Deadline,
     ) -> After {
-        let mut pauses = Pauses::new();
-        for looks in 1_u32.. {
+        let mut looks: u32 = 0;
+        let ended = deadline.poll(|| {
             let after = self.look(name, whole_list);
             if !matches!(&after, After::Seen(look) if look.status.in_progress()) {
-                return after;
+                return Ok(Some(after));
             }
-            if looks % looks_per_probe == 0 {
-                match self.is_pending(name) {
-                    Ok(true) => {}
-                    // It has just finished, or the mark is stale.
-                    Ok(false) => return self.look(name, whole_list),
-                    Err(error) => return After::Unreadable(error.into()),
-                }
+            looks = looks.wrapping_add(1);
+            if looks % looks_per_probe != 0 || self.is_pending(name)? {
+                return Ok(None);
             }
-            if !deadline.sleep(pauses.next()) {
-                break;
-            }
+            // It has just finished, or the mark is stale.
+            Ok(Some(self.look(name, whole_list)))
+        });
+        match ended {
+            Ok(after) => after.unwrap_or(After::Running),
+            Err(error) => After::Unreadable(error),
         }
-        After::Running
     }
 
     /// Looks at a payload's status, and at the whole list if that is needed and readable.
