@@ -53,17 +53,16 @@ pub(super) fn place(linker: &mut Linker<'_, '_>) -> Progress<Option<bool>> {
     let writable = placed.iter().filter(|(section, region, _)| *region == Region::Writable && section.size > 0);
     let writable = writable.map(|(section, ..)| elf.name(section).unwrap_or(UNNAMED));
     let safe_to_reapply = rules::allows_reapply(writable, linker.has(&rules::READ_ONLY_REAPPLIES));
-    linker.memory = Memory::new(base, total, code, elf.sections.len());
-    for (section, region, offset) in placed {
+    let settled = placed.into_iter().map(|(section, region, offset)| {
         let start = match region {
             Region::Code => first,
             Region::Writable => second,
             Region::Constants => third,
         };
         let address = base.saturating_add(start).saturating_add(offset);
-        linker.memory.place(section.index, address, elf.bytes(section));
-    }
-    linker.memory.placed();
+        (section.index, address, elf.bytes(section))
+    });
+    linker.memory = Memory::new(base, total, code, elf.sections.len(), settled);
     Ok(Some(safe_to_reapply))
 }
 

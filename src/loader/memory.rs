@@ -52,28 +52,28 @@ pub(crate) struct Memory<'d> {
 const SHORT: u64 = 128;
 
 impl<'d> Memory<'d> {
-    /// Memory without any of these sections, which are placed next.
-    pub(super) fn new(base: u64, len: u64, text_size: u64, sections: usize) -> Self {
+    /// Memory in which some of a file's sections have a place: the number, the address, and the bytes in the file.
+    pub(super) fn new(
+        base: u64,
+        len: u64,
+        text_size: u64,
+        sections: usize,
+        from_file: impl Iterator<Item = (usize, u64, &'d [u8])>,
+    ) -> Self {
         // `vec!` would call `calloc`, which in glibc takes nothing from the thread's cache, and costs 400 instructions more.
-        let (mut addresses, places) = (Vec::with_capacity(sections), Vec::with_capacity(sections));
+        let (mut addresses, mut places) = (Vec::with_capacity(sections), Vec::with_capacity(sections));
         addresses.resize(sections, None);
+        for (section, address, data) in from_file {
+            if let Some(known) = addresses.get_mut(section) {
+                *known = Some(address);
+            }
+            // A section without bytes in an empty region has the address of the next region's first, which it would hide.
+            if !data.is_empty() {
+                places.push(PlacedSection { address, data });
+            }
+        }
+        places.sort_by_key(|place| place.address);
         Self { base, len, text_size, addresses, places, writes: Writes::default() }
-    }
-
-    /// Places a section with these bytes in the file.
-    pub(super) fn place(&mut self, section: usize, address: u64, data: &'d [u8]) {
-        if let Some(known) = self.addresses.get_mut(section) {
-            *known = Some(address);
-        }
-        // A section without bytes in an empty region has the address of the next region's first, which it would hide.
-        if !data.is_empty() {
-            self.places.push(PlacedSection { address, data });
-        }
-    }
-
-    /// To be called once all sections are placed.
-    pub(super) fn placed(&mut self) {
-        self.places.sort_by_key(|place| place.address);
     }
 
     pub(super) fn address_of(&self, section: usize) -> Option<u64> {
@@ -256,12 +256,7 @@ mod tests {
 
     /// Memory from 0x1000 on, with sections: the number, the address, and the bytes.
     fn with<'d>(len: u64, sections: &[(usize, u64, &'d [u8])]) -> Memory<'d> {
-        let mut memory = Memory::new(0x1000, len, 16, 5);
-        for (section, address, data) in sections {
-            memory.place(*section, *address, data);
-        }
-        memory.placed();
-        memory
+        Memory::new(0x1000, len, 16, 5, sections.iter().copied())
     }
 
     #[test]
